@@ -1,0 +1,134 @@
+"""
+Every error that scrapeq raises on purpose.
+
+    ScrapeqError
+    ├── UsageError               bad arguments (a NaN priority, a negative delay, a payload that is no JSON)
+    │   └── ConfigError          a configuration file with problems, each with file:line:col
+    ├── ExpressionError          an expression that does not parse, with the position in its text
+    ├── QueueError
+    │   ├── LeaseLost            the lease token is stale: somebody else has the task, or it is done
+    │   ├── QueueFull            the queue is at its bound and the policy is to reject
+    │   └── NotDurable           the store did not confirm the write at the durability asked for
+    ├── StoreError               Redis/Valkey: unreachable, wrong version, refused, locked
+    │   └── StoreBusy            another run holds this data folder
+    ├── OutputError              an output file that cannot be written
+    ├── FetchError               a request that got no whole answer
+    │   ├── Blocked              the guard refused the address; never sent
+    │   ├── BodyTooLarge         more bytes than max_body_size after decoding
+    │   ├── BadAnswer            the answer breaks HTTP, its framing or its encoding
+    │   ├── TooManyRedirects     a redirect loop, or too long a chain
+    │   ├── DeadlineExceeded     the time for the whole request is over
+    │   └── ConnectionFailed     no connection, or it broke
+    └── RateLimited              a limit is closed for longer than the caller will wait (retry_after_s)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class ScrapeqError(Exception):
+    """Root of the tree; catching it catches whatever scrapeq raises on purpose."""
+
+
+class UsageError(ScrapeqError):
+    """An argument that can never work, told before anything was done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake in a configuration file: where it is, which field, what is wrong, what would be right."""
+
+    file: str
+    line: int  # 1-based; 0 where there is none
+    col: int  # 1-based
+    field: str  # "resources[0].endpoint.path"; may be empty
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        field = f"{self.field}: " if self.field else ""
+        hint = f"\n  {self.hint}" if self.hint else ""
+        return f"{self.file}:{self.line}:{self.col}: {field}{self.message}{hint}"
+
+
+class ConfigError(UsageError):
+    """A configuration that is refused; `problems` has every mistake that was found."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(str(p) for p in problems))
+
+
+class ExpressionError(ScrapeqError):
+    """An expression that does not parse or names what does not exist; `position` is 0-based in its text."""
+
+    def __init__(self, message: str, position: int = 0, hint: str = "") -> None:
+        self.message = message
+        self.position = position
+        self.hint = hint
+        super().__init__(message)
+
+
+class QueueError(ScrapeqError):
+    """Something the queue refused."""
+
+
+class LeaseLost(QueueError):
+    """The lease token is stale; nothing was changed."""
+
+
+class QueueFull(QueueError):
+    """The queue is at its bound (`max_tasks`) and the policy is `reject`; nothing was pushed."""
+
+
+class NotDurable(QueueError):
+    """The write happened, but the store did not confirm it at the durability asked for."""
+
+
+class StoreError(ScrapeqError):
+    """The store cannot be used; the message names the remedy."""
+
+
+class StoreBusy(StoreError):
+    """Another run holds this data folder."""
+
+
+class OutputError(ScrapeqError):
+    """An output that cannot be written."""
+
+
+class FetchError(ScrapeqError):
+    """A request that got no whole answer."""
+
+
+class Blocked(FetchError):
+    """The egress guard refused the address; nothing was sent."""
+
+
+class BodyTooLarge(FetchError):
+    """The body is larger, after decoding, than `max_body_size` (bytes)."""
+
+
+class BadAnswer(FetchError):
+    """The answer breaks HTTP, its framing or its content encoding."""
+
+
+class TooManyRedirects(FetchError):
+    """A redirect loop, or more hops than allowed."""
+
+
+class DeadlineExceeded(FetchError):
+    """The time for the whole request (connect, hops, body) is over."""
+
+
+class ConnectionFailed(FetchError):
+    """No connection could be made, or it broke before the answer was whole."""
+
+
+class RateLimited(ScrapeqError):
+    """A limit is closed for longer than the caller will wait; `retry_after_s` says how long (seconds)."""
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message)

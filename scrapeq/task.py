@@ -1,0 +1,102 @@
+"""The words of the queue as values: a group, a task to push, a task popped and the lease it is held under."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from scrapeq.errors import UsageError
+
+State = Literal["ready", "delayed", "leased", "dead"]
+Dedup = Literal["only_new", "raise_priority"]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """
+    The tasks that share limits.
+
+    Args:
+        name: The group's key, at most 255 bytes; a digest or a host.
+        limits: Limit instances (`"core"`, or `"core|a91f"` for a partition) shared with other groups: the lane.
+        private: The one instance that only this group uses, if there is one.
+    """
+
+    name: str = ""
+    limits: tuple[str, ...] = ()
+    private: str = ""
+
+
+DEFAULT_GROUP = Group()
+
+
+@dataclass(frozen=True, slots=True)
+class NewTask:
+    """
+    A task to push.
+
+    Args:
+        payload: Anything orjson can write.
+        priority: Any finite number, higher first, ties first-in-first-out.
+        delay_s: Seconds before which it is not seen.
+        group: What limits it shares.
+        key: Its identity for deduplication; empty = never a duplicate.
+    """
+
+    payload: Any
+    priority: float = 0.0
+    delay_s: float = 0.0
+    group: Group = DEFAULT_GROUP
+    key: str = ""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.priority, int | float) or not math.isfinite(self.priority):
+            raise UsageError(f"priority: {self.priority!r} is no finite number")
+        if not isinstance(self.delay_s, int | float) or not math.isfinite(self.delay_s) or self.delay_s < 0:
+            raise UsageError(f"delay: {self.delay_s!r} is no duration; it must be 0 or more seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to work on one task: void once `token` is stale. `age_us`: when it was granted, queue clock."""
+
+    id: str
+    token: str
+    granted_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """
+    A task as the queue hands it out.
+
+    Args:
+        id: Twelve digits, in push order.
+        payload: What was pushed.
+        priority: Its priority now.
+        group: Its group's name.
+        attempts: Tries charged so far (a rate limit never is one).
+        expiries: Leases that ran out under it.
+        releases: Times it was given back uncharged.
+        lease: The lease it is held under; None when only looked at.
+        state: Where it is.
+        last_error: Why the last try failed; empty if none did.
+        due_in_s: Seconds until it is due (delayed) or its lease ends (leased).
+    """
+
+    id: str
+    payload: Any
+    priority: float = 0.0
+    group: str = ""
+    attempts: int = 0
+    expiries: int = 0
+    releases: int = 0
+    lease: Lease | None = field(default=None, compare=False)
+    state: State = "leased"
+    last_error: str = ""
+    due_in_s: float = 0.0
+
+    def __getitem__(self, key: Any) -> Any:
+        """A member of the payload: `task['body']`."""
+        return self.payload[key]
