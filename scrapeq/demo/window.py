@@ -1,0 +1,85 @@
+"""The sample API's rate limit: a fixed window, told as GitHub tells its own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the window says to a request; `reset_s` is a Unix time, `retry_after_s` a wait, whole seconds."""
+
+    granted: bool
+    limit: int
+    remaining: int
+    reset_s: int
+    retry_after_s: int
+
+    def headers(self) -> dict[str, str]:
+        """The verdict as header fields; Retry-After only on a refusal (RFC 9110, 10.2.3)."""
+        told = {
+            "X-RateLimit-Limit": str(self.limit),
+            "X-RateLimit-Remaining": str(self.remaining),
+            "X-RateLimit-Used": str(self.limit - self.remaining),
+            "X-RateLimit-Reset": str(self.reset_s),
+            "X-RateLimit-Resource": "core",
+        }
+        if not self.granted:
+            told["Retry-After"] = str(self.retry_after_s)
+        return told
+
+
+class FixedWindow:
+    """
+    `limit` requests in each window of `window_s` seconds of the wall clock.
+
+    Windows begin at multiples of `window_s` since the epoch: with whole seconds the told reset is exact,
+    else it is rounded up, so that nobody is told too early a time.
+
+    Args:
+        limit: Requests granted in a window.
+        window_s: Seconds.
+        now_s: The wall clock, Unix seconds.
+    """
+
+    def __init__(self, limit: int, window_s: float, now_s: Callable[[], float]) -> None:
+        self.limit = limit
+        self.window_s = window_s
+        self._now_s = now_s
+        self._index = -1
+        self.granted: dict[int, int] = {}
+        self.refused: dict[int, int] = {}
+
+    def take(self) -> Verdict:
+        """Count one request: granted while the window has room."""
+        now = self._now_s()
+        # A wall clock that steps back must not open a window again.
+        self._index = max(self._index, math.floor(now / self.window_s))
+        used = self.granted.get(self._index, 0)
+        granted = used < self.limit
+        if granted:
+            used += 1
+            self.granted[self._index] = used
+        else:
+            self.refused[self._index] = self.refused.get(self._index, 0) + 1
+        end_s = (self._index + 1) * self.window_s
+        return Verdict(
+            granted=granted,
+            limit=self.limit,
+            remaining=self.limit - used,
+            reset_s=math.ceil(end_s),
+            retry_after_s=max(1, math.ceil(end_s - now)),
+        )
+
+    def windows(self) -> list[dict[str, int | float]]:
+        """Each window that saw a request: its start (Unix seconds), and how many it granted and refused."""
+        return [
+            {
+                "start_s": index * self.window_s,
+                "granted": self.granted.get(index, 0),
+                "refused": self.refused.get(index, 0),
+            }
+            for index in sorted(self.granted.keys() | self.refused.keys())
+        ]
