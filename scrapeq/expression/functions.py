@@ -1,0 +1,196 @@
+"""The calls of the expression grammar. Each answers null rather than raising, whatever it is given."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from scrapeq.errors import ExpressionError
+from scrapeq.expression import values
+from scrapeq.expression.values import Raw, as_text
+
+MAX_REGEX_INPUT = 100_000  # characters looked at; `re` backtracks, so the input has a bound
+MAX_PATTERN = 500
+MAX_DATE_FORMAT = 100
+
+_FORMAT = re.compile(r"(?:[<>^=])?[+ ]?0?\d{0,3},?(?:\.\d{1,2})?[dfegxXbo%s]?", re.ASCII)
+_UNSAFE_DATE_FORMAT = re.compile(r"%(?![aAwdbBmyYHIMpSfzZjUWcxXGuV%])")
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A call: how many values it takes, and what it does with them."""
+
+    least: int
+    most: int | None
+    call: Callable[..., Any]
+
+    def takes(self) -> str:
+        """`1 value`, `2 to 3 values`, for messages."""
+        if self.most is None:
+            return f"{self.least} or more values"
+        if self.least == self.most:
+            return f"{self.least} value{'' if self.least == 1 else 's'}"
+        return f"{self.least} to {self.most} values"
+
+
+def _default(*given: Any) -> Any:
+    return next((value for value in given if value is not None), None)
+
+
+def _length(value: Any) -> int | None:
+    return len(value) if isinstance(value, str | list | tuple | Mapping) else None
+
+
+def _starts_with(value: Any, prefix: Any) -> bool | None:
+    text, start = as_text(value), as_text(prefix)
+    return None if text is None or start is None else text.startswith(start)
+
+
+def _lower(value: Any) -> str | None:
+    text = as_text(value)
+    return None if text is None else text.lower()
+
+
+def _split(value: Any, separator: Any) -> list[str] | None:
+    text, between = as_text(value), as_text(separator)
+    return text.split(between) if text is not None and between else None
+
+
+def _join(value: Any, separator: Any = "") -> str | None:
+    between = as_text(separator)
+    if between is None or not isinstance(value, list | tuple):
+        return None
+    return between.join(as_text(element) or "" for element in value)
+
+
+def _format(value: Any, spec: Any) -> str | None:
+    if value is None or not isinstance(spec, str) or not _FORMAT.fullmatch(spec):
+        return None
+    kind = spec[-1:]
+    try:
+        if kind == "s" or (isinstance(value, str) and not kind.isalpha() and kind != "%"):
+            return format(as_text(value) or "", spec)
+        number = values.number(value)
+        if number is None:
+            return None
+        return format(int(number) if kind and kind in "dxXbo" else number, spec)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _extreme(pick: Callable[[list[Any]], Any]) -> Callable[..., Any]:
+    def call(*given: Any) -> Any:
+        flat = list(given[0]) if len(given) == 1 and isinstance(given[0], list | tuple) else list(given)
+        if not flat or any(value is None for value in flat):
+            return None
+        if all(isinstance(value, str) for value in flat):
+            return pick(flat)
+        numbers = [values.number(value) for value in flat]
+        return None if None in numbers else pick(numbers)
+
+    return call
+
+
+def _time(value: Any) -> float | None:
+    number = values.number(value)
+    if number is None and isinstance(value, str):
+        number = values.http_time_s(value)
+    return number
+
+
+def _date(value: Any, pattern: Any = "%Y-%m-%dT%H:%M:%SZ") -> str | None:
+    moment = values.moment(value)
+    if moment is None or not isinstance(pattern, str) or len(pattern) > MAX_DATE_FORMAT:
+        return None
+    if _UNSAFE_DATE_FORMAT.search(pattern):
+        return None
+    try:
+        return moment.strftime(pattern)
+    except ValueError:
+        return None
+
+
+def _json(value: Any) -> Any:
+    """Text is parsed; anything else is written as JSON text."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        try:
+            return orjson.loads(value)
+        except ValueError:
+            return None
+    return as_text(value)
+
+
+def _raw(value: Any) -> Raw | None:
+    text = as_text(value)
+    return None if text is None else Raw(text)
+
+
+def regex_of(pattern: str, at: int) -> Callable[[Any], Any]:
+    """The `regex(text, 'pattern')` call: the first group, else the whole match, else null."""
+    if len(pattern) > MAX_PATTERN:
+        raise ExpressionError(f"the pattern is longer than {MAX_PATTERN} characters", at)
+    try:
+        compiled = re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ExpressionError(f"no regular expression: {error}", at) from None
+
+    def call(value: Any) -> Any:
+        text = as_text(value)
+        found = None if text is None else compiled.search(text, 0, MAX_REGEX_INPUT)
+        if found is None:
+            return None
+        return found[1] if compiled.groups else found[0]
+
+    return call
+
+
+def path_of(path: str, at: int) -> Callable[[Any], Any]:
+    """The `path(value, 'items[].id')` call: JMESPath over a value."""
+    import jmespath  # few expressions need it, and every start would pay for it
+
+    try:
+        compiled = jmespath.compile(path)
+    except (ValueError, RecursionError) as error:
+        raise ExpressionError(f"no path: {str(error).splitlines()[0]}", at) from None
+
+    def call(value: Any) -> Any:
+        try:
+            return None if value is None else compiled.search(value)
+        except (ValueError, TypeError, RecursionError):
+            return None
+
+    return call
+
+
+# Calls whose second value is a program of its own: it stands in the file as text and never comes from data.
+LITERAL_SECOND: Mapping[str, Callable[[str, int], Callable[[Any], Any]]] = {
+    "regex": regex_of,
+    "path": path_of,
+}
+
+FUNCTIONS: Mapping[str, Function] = {
+    "default": Function(2, None, _default),
+    "length": Function(1, 1, _length),
+    "contains": Function(2, 2, values.contains),
+    "starts_with": Function(2, 2, _starts_with),
+    "lower": Function(1, 1, _lower),
+    "split": Function(2, 2, _split),
+    "join": Function(1, 2, _join),
+    "number": Function(1, 1, values.number),
+    "format": Function(2, 2, _format),
+    "min": Function(1, None, _extreme(min)),
+    "max": Function(1, None, _extreme(max)),
+    "time": Function(1, 1, _time),
+    "date": Function(1, 2, _date),
+    "json": Function(1, 1, _json),
+    "raw": Function(1, 1, _raw),
+}
+# `if` looks only at the branch it takes, `header` asks the answer: the parser knows both.
+CALLS = frozenset({*FUNCTIONS, *LITERAL_SECOND, "if", "header"})
