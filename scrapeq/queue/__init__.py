@@ -1,0 +1,1 @@
+"""The queue: delayed, prioritised, leased, aware of limits; over Redis or Valkey."""

@@ -1,0 +1,442 @@
+"""
+The one core of both drivers: what to send and how to read what comes back. No I/O.
+
+Seconds become microseconds here and nowhere else; keys become digests; payloads become JSON.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import struct
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
+
+import orjson
+
+from scrapeq.errors import UsageError
+from scrapeq.queue.limit import Limit, LimitState
+from scrapeq.task import Dedup, Group, Lease, NewTask, State, Task
+
+T = TypeVar("T")
+Arg = bytes | str | int | float
+
+US = 1_000_000
+PAYLOAD_MAX = 1 << 20  # bytes
+PUSH_MAX = 4 << 20  # bytes of payloads in one call
+PUSH_COUNT = 1000  # tasks in one call
+GROUP_MAX = 255  # bytes
+DIGEST_SIZE = 9  # bytes: 2^36 identities before the first likely collision
+DELAY_MAX_S = 100 * 366 * 86_400.0  # a century; beyond it microseconds would leave a double's exact range
+
+_PUSH_HEAD = struct.Struct(">ddHHBB")
+_ENTRY = struct.Struct(">BBddH")
+_RECORD = struct.Struct(">BdBB")
+
+ACK, RETRY, RELEASE, BURY, ANSWER, EXTEND, VISIBILITY = 1, 2, 3, 4, 5, 6, 7
+
+
+class Command(NamedTuple, Generic[T]):
+    """A script call: its name, its arguments after the key, and the reader of its reply."""
+
+    script: str
+    args: Sequence[Arg]
+    parse: Callable[[Any], T]
+    again_is_safe: bool = True  # may it be sent again when the connection broke and nobody knows?
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """What became of a pushed task: `pushed` (with its id), `duplicate`, `raised`, `dead` (its twin is), `orphaned`."""
+
+    outcome: Literal["pushed", "duplicate", "raised", "dead", "orphaned"]
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Popped:
+    """A pop's answer: tasks; `wait_s` until it is worth asking again (None: an event says); `live` tasks not dead."""
+
+    tasks: list[Task]
+    wait_s: float | None
+    live: int
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """
+    What became of one lease.
+
+    Args:
+        verb: ACK … VISIBILITY.
+        lease: The lease.
+        sent: Was the request sent? An unsent one is refunded to its limits.
+        age_s: Seconds since the answer came.
+        delay_s: For retry, release (not before), extend and visibility (the lease ends then).
+        max_attempts: Retry: dead at that many.
+        told: (limit instance, remaining, reset seconds from the answer).
+        refused: (limit instance, seconds from the answer to stay closed).
+        error: Why it failed.
+        push: Tasks that follow; pushed only if the lease still stands.
+    """
+
+    verb: int
+    lease: Lease
+    sent: bool = True
+    age_s: float = 0.0
+    delay_s: float = 0.0
+    max_attempts: int = 5
+    told: Sequence[tuple[str, float, float]] = ()
+    refused: Sequence[tuple[str, float]] = ()
+    error: str = ""
+    push: Sequence[NewTask] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """One entry's result: `done`, `lost` (stale token: nothing changed) or `dead`; and what its follow-ups became."""
+
+    outcome: Literal["done", "lost", "dead"]
+    pushed: list[Pushed] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many tasks are where, and what happened since the queue was made."""
+
+    now_us: int
+    ready: int
+    delayed: int
+    leased: int
+    dead: int
+    paused: bool
+    next_event_s: float | None
+    pushed: int
+    done: int
+    granted: int
+    refused: int
+    expired: int
+    died: int
+    retried: int
+    released: int
+    duplicates: int
+    inexact: int
+    cancelled: int
+    answered: int
+
+    @property
+    def live(self) -> int:
+        """Tasks that are not dead."""
+        return self.ready + self.delayed + self.leased
+
+
+def digest(key: str) -> bytes:
+    """The identity that is remembered: nine bytes."""
+    return hashlib.blake2b(key.encode(), digest_size=DIGEST_SIZE).digest()
+
+
+def _duration_us(value_s: float, what: str) -> float:
+    if not math.isfinite(value_s) or value_s < 0:
+        raise UsageError(f"{what}: {value_s!r} is no duration; it must be 0 or more seconds")
+    return float(round(min(value_s, DELAY_MAX_S) * US))
+
+
+def _payload(value: Any) -> bytes:
+    try:
+        data = orjson.dumps(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UsageError(f"payload: not JSON: {error}") from None
+    if len(data) > PAYLOAD_MAX:
+        raise UsageError(f"payload: {len(data)} bytes; at most {PAYLOAD_MAX} (1 MiB)")
+    return data
+
+
+class _Block:
+    """New tasks as the scripts read them: groups once, a packed header, the payloads."""
+
+    def __init__(self) -> None:
+        self.groups: dict[Group, int] = {}
+        self.lanes: dict[str, tuple[str, ...]] = {}
+        self.header = bytearray()
+        self.payloads: list[bytes] = []
+        self.size = 0
+
+    def group(self, group: Group) -> int:
+        index = self.groups.get(group)
+        if index is None:
+            if len(group.name.encode()) > GROUP_MAX:
+                raise UsageError(f"group: {group.name[:40]!r}… is longer than {GROUP_MAX} bytes")
+            index = self.groups[group] = len(self.groups) + 1
+        return index
+
+    def add(self, task: NewTask, dedup: Dedup, owner: int = 0) -> None:
+        payload = _payload(task.payload)
+        key = digest(task.key) if task.key else b""
+        mode = 1 if dedup == "raise_priority" and key else 0
+        delay = _duration_us(task.delay_s, "delay")
+        self.header += _PUSH_HEAD.pack(task.priority, delay, self.group(task.group), owner, mode, len(key))
+        self.header += key
+        self.payloads.append(payload)
+        self.size += len(payload)
+
+    def spec(self) -> bytes:
+        if not self.groups:
+            return b""
+        if len(self.groups) == 1 and self.groups.keys() == _PLAIN:
+            return _PLAIN_SPEC
+        groups = []
+        lanes = {}
+        for group in self.groups:
+            lane = lane_name(group.limits)
+            if lane:
+                lanes[lane] = group.limits
+            groups.append([group.name, lane, group.private])
+        return orjson.dumps([lanes, groups])
+
+
+_PLAIN = {Group(): 1}.keys()
+_PLAIN_SPEC = b'[{},[["","",""]]]'
+
+
+def lane_name(limits: Sequence[str]) -> str:
+    """The lane of a set of limits: the sorted names when short, else their digest."""
+    text = "&".join(sorted(limits))
+    return text if len(text) <= GROUP_MAX else hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+_LETTERS: dict[bytes, Pushed] = {
+    b"d": Pushed("duplicate"),
+    b"r": Pushed("raised"),
+    b"x": Pushed("dead"),
+    b"-": Pushed("orphaned"),
+}
+
+
+def _pushed(value: bytes) -> Pushed:
+    return _LETTERS.get(value) or Pushed("pushed", value.decode())
+
+
+def _parse_push(reply: Any) -> list[Pushed] | None:
+    return None if reply[0] == b"full" else [_pushed(value) for value in reply[1:]]
+
+
+def push(tasks: Iterable[NewTask], *, max_tasks: int, dedup: Dedup) -> Iterable[Command[list[Pushed] | None]]:
+    """Push, in as many calls as the bounds of one call ask for; None = the queue is full and nothing was pushed."""
+    bound = min(PUSH_COUNT, max_tasks) if max_tasks else PUSH_COUNT
+    block, safe = _Block(), True
+    for task in tasks:
+        block.add(task, dedup)
+        safe = safe and bool(task.key)
+        if len(block.payloads) >= bound or block.size > PUSH_MAX - PAYLOAD_MAX:
+            yield _push_command(block, max_tasks, safe)
+            block, safe = _Block(), True
+    if block.payloads:
+        yield _push_command(block, max_tasks, safe)
+
+
+def _push_command(block: _Block, max_tasks: int, safe: bool) -> Command[list[Pushed] | None]:
+    args: list[Arg] = [max_tasks, block.spec(), bytes(block.header), *block.payloads]
+    return Command("push", args, _parse_push, safe)
+
+
+def read_record(record: bytes) -> tuple[float, str, bytes]:
+    """Priority, group and payload of a task's record."""
+    _, priority, group_len, key_len = _RECORD.unpack_from(record)
+    start = _RECORD.size
+    return priority, record[start : start + group_len].decode(), record[start + group_len + key_len :]
+
+
+def _parse_pop(reply: Any) -> Popped:
+    if reply[0] == b"again":
+        return Popped([], 0.0, 1, again=True)
+    wait, granted = float(reply[1]), int(reply[3])
+    tasks = []
+    for i in range(4, len(reply), 6):
+        id_, token, record, attempts, expiries, releases = reply[i : i + 6]
+        priority, group, payload = read_record(record)
+        name = id_.decode()
+        lease = Lease(name, token.decode(), granted)
+        tasks.append(
+            Task(name, orjson.loads(payload), priority, group, attempts, expiries, releases, lease, "leased")
+        )
+    return Popped(tasks, None if wait < 0 else wait / US, int(reply[2]))
+
+
+def pop(n: int, *, lease_s: float, suspects: int = 0) -> Command[Popped]:
+    """Lease the best n tasks; `suspects`: how many tasks under suspicion of killing workers the caller holds."""
+    return Command("pop", (n, _duration_us(lease_s, "lease"), suspects), _parse_pop)
+
+
+def settle(entries: Sequence[Entry], dedup: Dedup = "only_new") -> Command[list[Settled]]:
+    """What became of these leases, and the tasks that follow, in one call."""
+    block = _Block()
+    args: list[Arg] = [len(entries), b"", b""]
+    owners: list[int] = []
+    for i, entry in enumerate(entries, 1):
+        delay = _duration_us(entry.delay_s, "delay")
+        age = _duration_us(max(0.0, entry.age_s), "age")
+        args.append(_ENTRY.pack(entry.verb, entry.sent, age, delay, entry.max_attempts))
+        args.append(entry.lease.id)
+        args.append(entry.lease.token)
+        extra: dict[str, Any] = {}
+        if entry.told:
+            extra["told"] = [(name, left, _duration_us(reset, "reset")) for name, left, reset in entry.told]
+        if entry.refused:
+            extra["refused"] = [(name, _duration_us(wait, "wait")) for name, wait in entry.refused]
+        if entry.error:
+            extra["error"] = entry.error
+        args.append(orjson.dumps(extra) if extra else b"")
+        for task in entry.push:
+            block.add(task, dedup, owner=i)
+            owners.append(i)
+    if owners:
+        args[1], args[2] = block.spec(), bytes(block.header)
+        args.extend(block.payloads)
+    outcomes: tuple[Literal["lost", "done", "dead"], ...] = ("lost", "done", "dead")
+
+    def parse(reply: Any) -> list[Settled]:
+        settled = [Settled(outcomes[value]) for value in reply[: len(entries)]]
+        for owner, value in zip(owners, reply[len(entries) :], strict=True):
+            settled[owner - 1].pushed.append(_pushed(value))
+        return settled
+
+    return Command("settle", args, parse)
+
+
+def acquire(group: Group, *, weight: float, lease_s: float) -> Command[Lease | float | None]:
+    """A grant without a task: the lease, or seconds until it is worth asking again (None: an event says)."""
+    block = _Block()
+    block.group(group)
+
+    def parse(reply: Any) -> Lease | float | None:
+        if reply[0] == b"ok":
+            return Lease(reply[1].decode(), reply[2].decode(), int(reply[3]))
+        wait = float(reply[1])
+        return None if wait < 0 else wait / US
+
+    return Command("acquire", (block.spec(), weight, _duration_us(lease_s, "lease")), parse, False)
+
+
+def define(limits: Mapping[str, Limit]) -> Command[None]:
+    """Make limits known by name."""
+    wire = {name: limit.wire() for name, limit in limits.items()}
+    for name in wire:
+        if "|" in name or name.startswith("@"):
+            raise UsageError(f"limit {name!r}: a name may not hold '|' nor begin with '@'")
+    return Command("steer", ("define", orjson.dumps(wire)), _none)
+
+
+def steer(verb: str, *args: Arg) -> Command[None]:
+    """park, unpark, pause, resume, forget (instances), pause_queue, resume_queue."""
+    return Command("steer", (verb, *args), _none)
+
+
+def private_limit(group: str) -> Command[str]:
+    """The limit that only this group has; made when there is none."""
+    return Command("steer", ("group", group), lambda reply: str(reply[1].decode()))
+
+
+def edit(verb: str, ids: Sequence[str], value: float | str = "") -> Command[list[bool]]:
+    """cancel, prioritize, redrive, drop: which ids were changed."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"priority: {value!r} is no finite number")
+    text = repr(value) if isinstance(value, float) else value
+    return Command(
+        "edit", (verb, text, *(id_.zfill(12) for id_ in ids)), lambda reply: [r == 1 for r in reply]
+    )
+
+
+def get(ids: Sequence[str]) -> Command[list[Task | None]]:
+    """Tasks by id, as they are now; None where there is none."""
+    names = [id_.zfill(12) for id_ in ids]
+
+    def parse(reply: Any) -> list[Task | None]:
+        found: list[Task | None] = []
+        for name, i in zip(names, range(0, len(reply), 8), strict=True):
+            record, state, attempts, expiries, releases, error, _, due = reply[i : i + 8]
+            if not record:
+                found.append(None)
+                continue
+            priority, group, payload = read_record(record)
+            where: State = state.decode()
+            due_s = float(due) / US if where in ("delayed", "leased") else 0.0
+            found.append(
+                Task(
+                    name,
+                    orjson.loads(payload),
+                    priority,
+                    group,
+                    attempts,
+                    expiries,
+                    releases,
+                    None,
+                    where,
+                    error.decode("utf-8", "replace"),
+                    due_s,
+                )
+            )
+        return found
+
+    return Command("look", ("get", *names), parse)
+
+
+def counts() -> Command[Counts]:
+    """How many tasks are where."""
+
+    def parse(reply: Any) -> Counts:
+        now, ready, delayed, leased, dead, paused, next_event, *rest = (float(value) for value in reply)
+        return Counts(
+            int(now),
+            int(ready),
+            int(delayed),
+            int(leased),
+            int(dead),
+            paused == 1,
+            None if next_event < 0 else next_event / US,
+            *(int(value) for value in rest),
+        )
+
+    return Command("look", ("counts",), parse)
+
+
+def limit_states(instances: Sequence[str]) -> Command[list[LimitState]]:
+    """What is known of these limit instances now."""
+
+    def parse(reply: Any) -> list[LimitState]:
+        states = []
+        for name, i in zip(instances, range(0, len(reply), 10), strict=True):
+            park, paused, fly, probing, left, reset, cap, streak, opens, used = map(float, reply[i : i + 10])
+            states.append(
+                LimitState(
+                    name,
+                    park / US,
+                    paused == 1,
+                    fly,
+                    probing == 1,
+                    None if left < 0 else left,
+                    max(0.0, reset / US) if left >= 0 else 0.0,
+                    int(cap),
+                    int(streak),
+                    None if opens < 0 else opens / US,
+                    used,
+                )
+            )
+        return states
+
+    return Command("look", ("limits", *instances), parse)
+
+
+def sweep(budget: int = 500) -> Command[tuple[bool, float | None]]:
+    """What time brings, without popping: (more is due now, seconds to the next event)."""
+
+    def parse(reply: Any) -> tuple[bool, float | None]:
+        wait = float(reply[1])
+        return reply[0] == b"1", None if wait < 0 else wait / US
+
+    return Command("sweep", (budget,), parse)
+
+
+def _none(_: Any) -> None:
+    return None

@@ -1,0 +1,62 @@
+-- edit: change tasks by id, in any state.
+-- KEYS    1 the queue's control key
+-- ARGV    1 verb   2 value   3... ids (at most 1000)
+--         cancel               out of the queue; its digest is forgotten; a lease on it is void
+--         prioritize  2 number the priority from now on (leased: when it comes back)
+--         redrive              dead -> ready, attempts and expiries from 0
+--         drop                 dead -> gone
+-- RETURNS {per id: 1 changed, 0 not there (or not dead)}
+-- @include base
+-- @include records
+-- @include groups
+-- @include limits
+-- @include finish
+local verb, value = ARGV[1], ARGV[2]
+local results, adds = {}, {}
+
+local function take_out(id, rec)
+  local _, group = read_record(rec)
+  if call('ZREM', P .. 'delayed', id) == 1 or call('ZREM', P .. 'dead', id) == 1 then return end
+  if call('ZREM', P .. 'leased', id) == 1 then
+    settle_lease(id, read_meta(call('HGET', P .. 'meta', id)), 'expired', now)
+    return
+  end
+  ready_remove(group, {id})
+end
+
+for i = 3, #ARGV do
+  local id = ARGV[i]
+  local rec = call('HGET', P .. 'task', id)
+  results[i - 2] = 0
+  if rec then
+    local priority, group = read_record(rec)
+    if verb == 'cancel' then
+      take_out(id, rec)
+      forget_task(id, rec, false)
+      C[N_CANCELLED] = C[N_CANCELLED] + 1
+      results[i - 2] = 1
+    elseif verb == 'prioritize' then
+      call('HSET', P .. 'task', id, with_priority(rec, tonumber(value)))
+      if call('ZSCORE', P .. 'r:' .. group, id) then
+        ready_remove(group, {id})
+        ready_add({[group] = {num(-tonumber(value)), id}})
+      end
+      results[i - 2] = 1
+    elseif call('ZREM', P .. 'dead', id) == 1 then
+      if verb == 'redrive' then
+        local m = read_meta(call('HGET', P .. 'meta', id))
+        m[ATTEMPTS], m[EXPIRIES], m[TOKEN] = 0, 0, ''
+        call('HSET', P .. 'meta', id, mpack(m))
+        to_ready_or_delayed(id, rec, now, adds)
+      else
+        forget_task(id, rec, false)
+      end
+      results[i - 2] = 1
+    end
+  end
+end
+ready_add(adds)
+flush_lanes()
+save_limits()
+save()
+return results

@@ -1,0 +1,69 @@
+-- base: names, the clock, the control string and its saving; every script begins with it.
+-- KEYS    1 the queue's control key, "scrapeq:{queue}:c"; all others derive from it within the same slot
+-- GIVES   P (prefix), now (queue clock, us), C (control fields), arm(), note_event(t), save()
+-- NOTE    numbers are written as strings by num()/uid() only: Lua's own tostring loses digits
+local P = string.sub(KEYS[1], 1, -2)
+local call, fmt, sub = redis.call, string.format, string.sub
+local spack, sunpack = struct.pack, struct.unpack
+local mpack, munpack = cmsgpack.pack, cmsgpack.unpack
+local floor, min, max = math.floor, math.min, math.max
+
+local NEVER = 9e15        -- us; later than any time, still exact in a double
+local MAX_UNPACK = 4000   -- values handed to one variadic command
+
+local function num(x) return fmt('%.17g', x) end
+local function uid(n) return fmt('%012.0f', n) end
+
+-- control fields; all doubles, so that one struct format reads them
+local NEXT, OFFSET, LAST, SEQ, NONCE, PAUSED, ROOM, AGAIN = 1, 2, 3, 4, 5, 6, 7, 8
+local SEEN_N, SEEN_B, SUSPECTS, MAXREC = 9, 10, 11, 12
+local N_PUSHED, N_DONE, N_GRANTED, N_REFUSED, N_EXPIRED, N_DEAD = 13, 14, 15, 16, 17, 18
+local N_RETRIED, N_RELEASED, N_DUPLICATE, N_INEXACT, N_CANCELLED, N_ANSWERED = 19, 20, 21, 22, 23, 24
+local GRANTS = 25 -- leases without a task
+local FIELDS = 25
+local CONTROL = '>' .. string.rep('d', FIELDS)
+
+local C
+do
+  local raw = call('GET', KEYS[1])
+  if raw then
+    C = {sunpack(CONTROL, raw)}
+  else
+    C = {}
+    for i = 1, FIELDS do C[i] = 0 end
+    C[NEXT] = NEVER
+    C[SEEN_B] = 1
+  end
+end
+
+-- @include clock
+
+-- The queue clock never steps back: it is TIME plus an offset that grows whenever TIME went back.
+local now = server_us() + C[OFFSET]
+if now < C[LAST] then
+  C[OFFSET] = C[OFFSET] + (C[LAST] - now)
+  now = C[LAST]
+end
+C[LAST] = now
+
+local armed = false
+local function arm() armed = true end
+
+-- An event at time t is to come: the earliest one is kept, and an earlier one wakes who waits for a later one.
+local function note_event(t, quietly)
+  if t < C[NEXT] then
+    C[NEXT] = t
+    if not quietly then armed = true end
+  end
+end
+
+local function save()
+  if armed and C[PAUSED] == 0 then call('ZADD', P .. 'wake', 0, 'm') end
+  call('SET', KEYS[1], spack(CONTROL, unpack(C)))
+end
+
+-- Variadic calls in pieces that Lua's stack can hold; `width` values belong together.
+local function each_piece(args, width, fn)
+  local step = MAX_UNPACK - MAX_UNPACK % width
+  for i = 1, #args, step do fn(unpack(args, i, min(i + step - 1, #args))) end
+end

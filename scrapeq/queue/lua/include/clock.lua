@@ -1,0 +1,6 @@
+-- clock: the server's own time.
+-- GIVES   server_us() -> microseconds since 1970
+local function server_us()
+  local t = call('TIME')
+  return tonumber(t[1]) * 1000000 + tonumber(t[2])
+end

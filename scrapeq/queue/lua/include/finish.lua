@@ -1,0 +1,103 @@
+-- finish: what ends a lease, and where a task goes then.
+-- NEEDS   base, records, groups, limits
+-- GIVES   settle_lease(id, m, how, t, refused), to_dead, to_ready_or_delayed, forget_task, seen_mark
+local SEEN_FILL = 40 -- digests a bucket on the average; the fullest stay under the listpack bound
+
+-- Give back what the lease was charged to. how, t: as limits' settle().
+local function settle_lease(id, m, how, t, refused)
+  if m[ANSWERED] == 1 then return end
+  m[ANSWERED] = 1
+  local who = id .. m[TOKEN]
+  local list = lane_limits(m[LANE])
+  for i = 1, #list do
+    local s = limit_of(list[i])
+    settle(s, who, how, t, m[WEIGHT], refused and refused[list[i]])
+    wake_waiters(s)
+  end
+  if m[PRIVATE] ~= '' then
+    local s = limit_of(m[PRIVATE])
+    settle(s, who, how, t, m[WEIGHT], refused and refused[m[PRIVATE]])
+    wake_waiters(s)
+  end
+end
+
+-- seen: digest -> id of the live task, or '' once it is done. Linear hashing over small hashes (16-17 bytes a digest).
+local function seen_key(digest)
+  local a, b, c, d = string.byte(digest, 1, 4)
+  local h = ((a * 256 + b) * 256 + c) * 256 + d
+  local m = 1
+  while m * 2 <= C[SEEN_B] do m = m * 2 end
+  local i = h % (m * 2)
+  if i >= C[SEEN_B] then i = h % m end
+  return P .. 'seen:' .. fmt('%.0f', i), h, m
+end
+
+local function seen_mark(digest, value)
+  if call('HSET', (seen_key(digest)), digest, value) == 1 then
+    C[SEEN_N] = C[SEEN_N] + 1
+    if C[SEEN_N] > SEEN_FILL * C[SEEN_B] then
+      local m = 1
+      while m * 2 <= C[SEEN_B] do m = m * 2 end
+      local from, to = P .. 'seen:' .. fmt('%.0f', C[SEEN_B] - m), P .. 'seen:' .. fmt('%.0f', C[SEEN_B])
+      local all = call('HGETALL', from)
+      for i = 1, #all, 2 do
+        local _, h = seen_key(all[i])
+        if h % (m * 2) == C[SEEN_B] then
+          call('HSET', to, all[i], all[i + 1])
+          call('HDEL', from, all[i])
+        end
+      end
+      C[SEEN_B] = C[SEEN_B] + 1
+    end
+  end
+end
+
+local function seen_forget(digest)
+  if call('HDEL', (seen_key(digest)), digest) == 1 then C[SEEN_N] = C[SEEN_N] - 1 end
+end
+
+local function drop_suspect(id)
+  if C[SUSPECTS] > 0 and call('SREM', P .. 'suspects', id) == 1 then C[SUSPECTS] = C[SUSPECTS] - 1 end
+end
+
+-- Room for who waits to push.
+local function made_room()
+  if C[ROOM] == 1 then
+    C[ROOM] = 0
+    call('ZADD', P .. 'room', 0, 'm')
+  end
+end
+
+-- The task is gone: done (its digest stays for the window) or cancelled (forgotten). Zsets are the caller's to clear.
+local function forget_task(id, rec, done)
+  local _, _, key = read_record(rec)
+  if key ~= '' then
+    if done then seen_mark(key, '') else seen_forget(key) end
+  end
+  call('HDEL', P .. 'task', id)
+  call('HDEL', P .. 'meta', id)
+  drop_suspect(id)
+  made_room()
+end
+
+local function to_dead(id, m, error)
+  m[TOKEN], m[ERROR], m[QUIET] = '', error, 0
+  call('HSET', P .. 'meta', id, mpack(m))
+  call('ZADD', P .. 'dead', num(now), id)
+  drop_suspect(id)
+  C[N_DEAD] = C[N_DEAD] + 1
+  made_room()
+end
+
+-- Back among the living: at once (collected in `adds` for ready_add) or at `due`.
+local function to_ready_or_delayed(id, rec, due, adds)
+  if due > now then
+    call('ZADD', P .. 'delayed', num(due), id)
+    note_event(due)
+  else
+    local priority, group = read_record(rec)
+    local a = adds[group] or {}
+    adds[group] = a
+    a[#a + 1], a[#a + 2] = num(-priority), id
+  end
+end

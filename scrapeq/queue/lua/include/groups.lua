@@ -1,0 +1,139 @@
+-- groups: the two levels above the tasks. lanes -> heads:<lane> -> r:<group>.
+--   r:<group>      zset  score -priority, member id: the truth of what is ready
+--   heads:<lane>   zset  one entry per open, non-empty group: its head's score, member head id .. group
+--   lanes          zset  one entry per open lane with heads: its head's score, member head id .. lane
+--   lp, gp         zset  parked lanes and groups by opening time (us; inf = an event opens them)
+--   g, lane        hash  group -> {lane, private limit}; lane -> {limit, ...}
+-- GIVES   spec_of, ready_add, ready_remove, reopen_lane, reopen_group, park_lane, park_group, flush_lanes
+-- NOTE    a script touches lanes through lane_of() before it changes them, and calls flush_lanes() once at the end
+local ID = 12 -- length of an id
+
+local specs = {}
+local function spec_of(group)
+  local s = specs[group]
+  if not s then
+    local raw = call('HGET', P .. 'g', group)
+    s = raw and munpack(raw) or {'', ''}
+    specs[group] = s
+  end
+  return s
+end
+
+local lanes = {}
+local function lane_of(name)
+  local L = lanes[name]
+  if L then return L end
+  L = {heads = P .. 'heads:' .. name, parked = call('ZSCORE', P .. 'lp', name)}
+  if not L.parked then
+    local head = call('ZRANGE', L.heads, 0, 0)
+    if head[1] then L.entry = sub(head[1], 1, ID) .. name end
+  end
+  lanes[name] = L
+  return L
+end
+
+local function flush_lanes()
+  for name, L in pairs(lanes) do
+    if L.dirty then
+      L.dirty = nil
+      local head = call('ZRANGE', L.heads, 0, 0, 'WITHSCORES')
+      local entry = head[1] and not L.parked and sub(head[1], 1, ID) .. name
+      if L.entry and L.entry ~= entry then call('ZREM', P .. 'lanes', L.entry) end
+      if entry then call('ZADD', P .. 'lanes', head[2], entry) end
+      if L.parked and not head[1] then
+        call('ZREM', P .. 'lp', name)
+        L.parked = nil
+      end
+      L.entry = entry or nil
+    end
+  end
+end
+
+-- adds: group -> {score, id, score, id, ...} (scores as text, exact)
+local function ready_add(adds)
+  for group, a in pairs(adds) do
+    local L = lane_of(spec_of(group)[1])
+    local key = P .. 'r:' .. group
+    local old = call('ZRANGE', key, 0, 0, 'WITHSCORES')
+    local best_score, best_id = tonumber(a[1]), a[2]
+    local best_text = a[1]
+    for i = 3, #a, 2 do
+      local s = tonumber(a[i])
+      if s < best_score or (s == best_score and a[i + 1] < best_id) then
+        best_score, best_id, best_text = s, a[i + 1], a[i]
+      end
+    end
+    each_piece(a, 2, function(...) call('ZADD', key, ...) end)
+    local first = false
+    if not old[1] then
+      first = true
+    else
+      local old_score = tonumber(old[2])
+      if best_score < old_score or (best_score == old_score and best_id < old[1]) then
+        -- not among the heads: the group is parked, and stays so
+        first = call('ZREM', L.heads, old[1] .. group) == 1
+      elseif not L.parked and not armed then
+        -- the head did not change, yet another worker may take this one, unless the group is parked
+        armed = call('ZSCORE', P .. 'gp', group) == false
+      end
+    end
+    if first then
+      call('ZADD', L.heads, best_text, best_id .. group)
+      L.dirty = true
+      if not L.parked then armed = true end
+    end
+  end
+end
+
+-- Take ids (all of one group) out of what is ready, wherever they stand.
+local function ready_remove(group, ids)
+  local L = lane_of(spec_of(group)[1])
+  local key = P .. 'r:' .. group
+  local old = call('ZRANGE', key, 0, 0)[1]
+  each_piece(ids, 1, function(...) call('ZREM', key, ...) end)
+  local head = call('ZRANGE', key, 0, 0, 'WITHSCORES')
+  if old and head[1] ~= old then
+    local open = call('ZREM', L.heads, old .. group) == 1
+    if head[1] then
+      if open then call('ZADD', L.heads, head[2], head[1] .. group) end
+    else
+      call('ZREM', P .. 'gp', group)
+    end
+    L.dirty = true
+  end
+end
+
+local function reopen_lane(name)
+  local L = lane_of(name)
+  if call('ZREM', P .. 'lp', name) == 1 then
+    L.parked, L.entry, L.dirty = nil, nil, true
+    armed = true
+  end
+end
+
+local function reopen_group(group)
+  if call('ZREM', P .. 'gp', group) == 1 then
+    local head = call('ZRANGE', P .. 'r:' .. group, 0, 0, 'WITHSCORES')
+    if head[1] then
+      local L = lane_of(spec_of(group)[1])
+      call('ZADD', L.heads, head[2], head[1] .. group)
+      L.dirty = true
+      if not L.parked then armed = true end
+    end
+  end
+end
+
+-- Reopen what waits for an event of this limit. What is more than a call may do goes on at the next event.
+local WAKE_AT_ONCE = 400
+local function wake_limit(limit)
+  local key = P .. 'w:' .. limit
+  local members = call('SPOP', key, WAKE_AT_ONCE)
+  for i = 1, #members do
+    local name = sub(members[i], 2)
+    if sub(members[i], 1, 1) == 'L' then reopen_lane(name) else reopen_group(name) end
+  end
+  if #members == WAKE_AT_ONCE and call('EXISTS', key) == 1 then
+    call('ZADD', P .. 'lp', num(now), '\0' .. limit)
+    note_event(now)
+  end
+end

@@ -1,0 +1,247 @@
+-- limits: the state of each limit instance, what it grants now, what a grant and an answer change.
+--   ld   hash  limit name -> {version, max_concurrency (0 = none), learn (0|1), {limit, interval us, burst (0 = none)}...}
+--   l    hash  instance ("name" or "name|partition") -> msgpack array, fields below
+--   s    hash  instance#rate -> slots: '>dd' base us, total; then '>II' ticks after base, count: answered requests
+--              of the last window. A slot is freed one window after the answer whatever the shape of the server's window
+-- GIVES   limit_of, prefetch_limits, check, spend, settle, park_limit, save_limits, lane_limits
+local PARK, PAUSE, FLY, NEED, PID, PAFTER = 1, 2, 3, 4, 5, 6
+local REM, RESET, TOLD, CAP, REFUSED, STREAK, WAITED, TAT = 7, 8, 9, 10, 11, 12, 13, 14
+local UNKNOWN_CAP = 8           -- requests in flight while nothing is known of a limit
+local PROBE_GAP = 1000000       -- us between two probes of one limit, at least
+local PACE_TOLERANCE = 20000    -- us that a paced grant may be early; else lateness is lost quota
+local EXACT_SLOTS = 256         -- up to here each answer has its own stamp, beyond it sub-windows are counted
+local TICKS = 1048576           -- ticks a window
+local SLOT_HEAD, SLOT = 16, 8   -- bytes
+
+local defs, limits = {}, {}
+local OPEN_DEF = {0, 0, 0}
+
+local function def_of(inst)
+  local name = string.match(inst, '^[^|]*')
+  local d = defs[name]
+  if not d then
+    local raw = call('HGET', P .. 'ld', name)
+    d = raw and munpack(raw) or OPEN_DEF
+    defs[name] = d
+  end
+  return d
+end
+
+local function limit_from(inst, raw)
+  local d = def_of(inst)
+  local s
+  if raw then
+    s = munpack(raw)
+  else
+    s = {0, 0, 0, d[3], '', 0, -1, 0, 0, UNKNOWN_CAP, 0, 0, 0}
+  end
+  for i = 1, #d - 3 do s[TAT + i - 1] = s[TAT + i - 1] or 0 end
+  s.def, s.name = d, inst
+  limits[inst] = s
+  return s
+end
+
+local function limit_of(inst)
+  return limits[inst] or limit_from(inst, call('HGET', P .. 'l', inst))
+end
+
+local function prefetch_limits(names)
+  if #names == 0 then return end
+  local raw = call('HMGET', P .. 'l', unpack(names))
+  for i = 1, #names do
+    if not limits[names[i]] then limit_from(names[i], raw[i]) end
+  end
+end
+
+local lane_lists = {}
+local function lane_limits(lane)
+  if lane == '' then return {} end
+  local list = lane_lists[lane]
+  if not list then
+    local raw = call('HGET', P .. 'lane', lane)
+    list = raw and munpack(raw) or {}
+    lane_lists[lane] = list
+  end
+  return list
+end
+
+-- The slots of rate i, those of the past window only.
+local function slots_of(s, i)
+  s.slots = s.slots or {}
+  local sl = s.slots[i]
+  if not sl then
+    local raw = call('HGET', P .. 's', s.name .. '#' .. i)
+    sl = {base = now, total = 0, body = ''}
+    if raw then
+      sl.base, sl.total = sunpack('>dd', raw)
+      sl.body = sub(raw, SLOT_HEAD + 1)
+    end
+    s.slots[i] = sl
+  end
+  local window = s.def[3 + i][2]
+  local tick = window / TICKS
+  local pos = 1
+  while pos < #sl.body do
+    local ticks, count = sunpack('>II', sl.body, pos)
+    sl.oldest = sl.base + ticks * tick + window
+    if sl.oldest > now then break end
+    sl.total = sl.total - count
+    pos = pos + SLOT
+  end
+  if pos > 1 then
+    sl.body = sub(sl.body, pos)
+    sl.dirty = true
+  end
+  if sl.body == '' then sl.total, sl.oldest = 0, nil end
+  return sl
+end
+
+-- An answered request of weight w stands in the window from time t on.
+local function stamp(s, i, t, w)
+  local sl = slots_of(s, i)
+  local rate = s.def[3 + i]
+  local tick = rate[2] / TICKS
+  if sl.body == '' then sl.base = min(t, now) end
+  local unit = rate[1] > EXACT_SLOTS and TICKS / EXACT_SLOTS or 1
+  local ticks = max(0, math.ceil((t - sl.base) / tick / unit) * unit)
+  if #sl.body > 0 then
+    local last, count = sunpack('>II', sl.body, #sl.body - SLOT + 1)
+    if ticks <= last then ticks = last end -- in order, so that the front is always the oldest
+    if ticks == last then
+      sl.body = sub(sl.body, 1, -SLOT - 1)
+      w = w + count
+      sl.total = sl.total - count
+    end
+  end
+  sl.body = sl.body .. spack('>II', ticks, w)
+  sl.total = sl.total + w
+  sl.dirty = true
+end
+
+-- Does the limit grant weight w now?
+-- -> nil: yes. Else the time (us) it may open, NEVER when only an event can; and whether an event (answer) may open it.
+local function check(s, w)
+  local d = s.def
+  if s[PAUSE] == 1 then return NEVER, true end
+  if s[PARK] > now then return s[PARK], false end
+  if s[REM] >= 0 and s[RESET] <= now then -- the told window is over: nothing is known until the next answer
+    s[REM] = -1
+    if d[4] == nil then s[NEED] = 1 end
+    s.dirty = true
+  end
+  if s[NEED] == 1 then
+    if s[PID] ~= '' then return NEVER, true end
+    if s[PAFTER] > now then return s[PAFTER], false end
+  end
+  if d[2] > 0 and s[FLY] + w > d[2] and s[FLY] > 0 then return NEVER, true end
+  if s[REM] >= 0 then
+    if s[REM] - s[FLY] < w then return s[RESET], s[FLY] > 0 end
+  elseif d[3] == 1 and d[4] == nil and s[FLY] + w > s[CAP] and s[FLY] > 0 then
+    return NEVER, true
+  end
+  for i = 1, #d - 3 do
+    local rate = d[3 + i]
+    local period = rate[2] / rate[1]
+    local early = rate[3] > 0 and (rate[3] - 1) * period or min(period, PACE_TOLERANCE)
+    local t = s[TAT + i - 1] - early
+    if t > now then return t, false end
+    if rate[3] == 0 then
+      local sl = slots_of(s, i)
+      if s[FLY] + sl.total + w > rate[1] and s[FLY] + sl.total > 0 then
+        if sl.oldest then return max(sl.oldest, now + 1), false end
+        return NEVER, true
+      end
+    end
+  end
+  return nil
+end
+
+-- Grant weight w to lease `who`; after a park it is the probe.
+local function spend(s, who, w)
+  local d = s.def
+  s[FLY] = s[FLY] + w
+  for i = 1, #d - 3 do
+    local rate = d[3 + i]
+    s[TAT + i - 1] = max(s[TAT + i - 1], now) + rate[2] / rate[1] * w
+  end
+  s.dirty = true
+  if s[NEED] == 1 then
+    local period = d[4] and d[4][2] / d[4][1] or 0
+    s[PID], s[PAFTER] = who, now + max(period, PROBE_GAP)
+  end
+end
+
+-- Who waits for an event of this limit looks again.
+local function wake_waiters(s)
+  if s[WAITED] == 1 then
+    s[WAITED], s.dirty = 0, true
+    wake_limit(s.name)
+  end
+end
+
+-- A grant has come to its end. how: 'answered' at time t, 'unsent' (refunded), 'expired' (nobody knows).
+local function settle(s, who, how, t, w, refused)
+  local d = s.def
+  s[FLY] = max(0, s[FLY] - w)
+  for i = 1, #d - 3 do
+    if how == 'unsent' then
+      s[TAT + i - 1] = s[TAT + i - 1] - d[3 + i][2] / d[3 + i][1] * w
+    elseif d[3 + i][3] == 0 then
+      stamp(s, i, t, w)
+    end
+  end
+  if s[PID] == who then
+    s[PID] = ''
+    if how == 'answered' and not refused then
+      s[NEED], s[STREAK] = 0, 0
+    elseif how == 'unsent' then
+      s[PAFTER] = 0
+    end
+  end
+  s.dirty = true
+end
+
+-- What an answer told: `rem` requests left until `reset` (us). `granted`: when its request was granted.
+local function tell(s, rem, reset, granted)
+  if s[REM] < 0 or granted > s[TOLD] then
+    s[REM], s[TOLD] = rem, now
+    s[RESET] = reset
+  else
+    s[REM] = min(s[REM], rem)
+    s[RESET] = max(s[RESET], reset)
+  end
+  s.dirty = true
+end
+
+-- Close a limit until t. Parks never shorten; after one a probe goes first.
+local function park_limit(s, t, granted)
+  s[PARK] = max(s[PARK], t)
+  s[NEED] = 1
+  if granted > s[REFUSED] then -- one event, however many answers of that moment say it
+    s[CAP] = max(1, floor(s[CAP] / 2))
+    s[REFUSED], s[STREAK] = now, s[STREAK] + 1
+  end
+  s.dirty = true
+end
+
+local function save_limits()
+  local states, slots = {}, {}
+  for inst, s in pairs(limits) do
+    if s.dirty then
+      s.dirty = nil
+      local plain = {}
+      for i = 1, #s do plain[i] = s[i] end
+      states[#states + 1] = inst
+      states[#states + 1] = mpack(plain)
+    end
+    for i, sl in pairs(s.slots or {}) do
+      if sl.dirty then
+        sl.dirty = nil
+        slots[#slots + 1] = inst .. '#' .. i
+        slots[#slots + 1] = spack('>dd', sl.base, sl.total) .. sl.body
+      end
+    end
+  end
+  each_piece(states, 2, function(...) call('HSET', P .. 'l', ...) end)
+  each_piece(slots, 2, function(...) call('HSET', P .. 's', ...) end)
+end

@@ -1,0 +1,52 @@
+-- look: read without changing anything.
+-- KEYS    1 the queue's control key
+-- ARGV    1 verb   then by verb:
+--         get     2... ids
+--         counts
+--         limits  2... instances
+-- RETURNS get:    per id 8 values: record or '', state, attempts, expiries, releases, last error, token, us until due
+--         counts: now, ready, delayed, leased, dead, paused, next event (us from now; -1 none), then the counters
+--         limits: per instance 10 values: parked for (us; 0), paused, in flight, probing (0|1), told remaining (-1),
+--                 told reset in (us), cap, streak, opens in (us; 0 open, -1 by an event), answered in the window
+-- @include base
+-- @include records
+-- @include groups
+-- @include limits
+local verb = ARGV[1]
+local out = {}
+if verb == 'get' then
+  for i = 2, #ARGV do
+    local id = ARGV[i]
+    local rec = call('HGET', P .. 'task', id)
+    local m = read_meta(call('HGET', P .. 'meta', id))
+    local state, due = '', 0
+    if rec then
+      state = 'ready'
+      for _, zset in ipairs({'delayed', 'leased', 'dead'}) do
+        local score = call('ZSCORE', P .. zset, id)
+        if score then state, due = zset, tonumber(score) - now end
+      end
+    end
+    for _, v in ipairs({rec or '', state, m[ATTEMPTS], m[EXPIRIES], m[RELEASES], m[ERROR], m[TOKEN], num(due)}) do
+      out[#out + 1] = v
+    end
+  end
+elseif verb == 'counts' then
+  local all = call('HLEN', P .. 'task')
+  local delayed, leased, dead = call('ZCARD', P .. 'delayed'), call('ZCARD', P .. 'leased'), call('ZCARD', P .. 'dead')
+  out = {num(now), num(all - delayed - (leased - C[GRANTS]) - dead), num(delayed), num(leased - C[GRANTS]), num(dead),
+         num(C[PAUSED]), C[NEXT] < NEVER and num(max(0, C[NEXT] - now)) or '-1'}
+  for i = N_PUSHED, N_ANSWERED do out[#out + 1] = num(C[i]) end
+else
+  for i = 2, #ARGV do
+    local s = limit_of(ARGV[i])
+    local t = check(s, 1)
+    local used = 0
+    for r = 1, #s.def - 3 do if s.def[3 + r][3] == 0 then used = max(used, slots_of(s, r).total) end end
+    for _, v in ipairs({max(0, s[PARK] - now), s[PAUSE], s[FLY], s[NEED], s[REM], s[REM] >= 0 and s[RESET] - now or 0,
+                        s[CAP], s[STREAK], t and (t < NEVER and t - now or -1) or 0, used}) do
+      out[#out + 1] = num(v)
+    end
+  end
+end
+return out
