@@ -16,6 +16,7 @@ Every error that scrapeq raises on purpose.
     │   ├── Blocked              the guard refused the address; never sent
     │   ├── BodyTooLarge         more bytes than max_body_size after decoding
     │   ├── BadAnswer            the answer breaks HTTP, its framing or its encoding
+    │   │   └── Truncated        it ended before it was whole
     │   ├── TooManyRedirects     a redirect loop, or too long a chain
     │   ├── DeadlineExceeded     the time for the whole request is over
     │   └── ConnectionFailed     no connection, or it broke
@@ -112,6 +113,10 @@ class BodyTooLarge(FetchError):
 
 class BadAnswer(FetchError):
     """The answer breaks HTTP, its framing or its content encoding."""
+
+
+class Truncated(BadAnswer):
+    """The answer ended before it was whole; what came is no page."""
 
 
 class TooManyRedirects(FetchError):

@@ -1,0 +1,202 @@
+"""
+What an answer means for its task: the first response action that matches, the built-in ones last. Pure.
+
+Built in: 429, 418 and 529 are refusals; 403, 413, 503 and 3xx only with a Retry-After, 403 also when nothing
+remains. Other 5xx, 408, 425, time-outs, broken connections, truncated answers: retry. Other 4xx, and answers
+that would be the same again: dead letter. A wait is never shorter than what Retry-After said.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from scrapeq import errors
+from scrapeq.expression import Expression, as_number, as_text
+from scrapeq.expression.scope import answer_scope
+from scrapeq.limits.match import answer_matches, exception_kind
+from scrapeq.limits.readings import REFUSALS, Observation, Told
+from scrapeq.page import Page
+from scrapeq.plan import Action, Exponential, OnExceed, Plan, ResponseAction
+
+BACKOFF_BASE_S = 1.0
+BACKOFF_MAX_S = 300.0
+
+_REFUSALS_IF_TOLD = frozenset({403, 413, 503})  # ... and any 3xx
+_RETRIED = frozenset({408, 425})
+_NOT_MODIFIED = 304
+_SAME_AGAIN = (errors.BodyTooLarge, errors.BadAnswer, errors.TooManyRedirects, errors.Blocked)
+_MAX_DOUBLINGS = 60
+_MESSAGE_LENGTH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """
+    What to do with a task after its answer.
+
+    Args:
+        action: success, ignore, retry (charged), rate_limited (not charged), dead_letter or fail.
+        wait_s: rate_limited: how long `scope` is closed. retry: not before; None = the queue's own backoff.
+        scope: task, limit, host, token, all, or a limit's name.
+        message: One line that says why; empty for a success.
+        max_wait_s: A longer wait meets `on_exceed`; None = none is too long.
+        on_exceed: park, dead_letter or stop.
+        told: The budget that the answer told, if it did.
+    """
+
+    action: Action
+    wait_s: float | None = None
+    scope: str = "limit"
+    message: str = ""
+    max_wait_s: float | None = None
+    on_exceed: OnExceed = "park"
+    told: Told | None = None
+
+
+def actions_for(plan: Plan, resource: str) -> tuple[ResponseAction, ...]:
+    """The response actions of a resource in the order they are tried: its own, then the file's."""
+    return (*plan.resource_actions.get(resource, ()), *plan.response_actions)
+
+
+def backoff_s(refusals_in_a_row: int, base_s: float = BACKOFF_BASE_S, max_s: float = BACKOFF_MAX_S) -> float:
+    """A wait that doubles from `base_s` (the first refusal) to `max_s`, seconds."""
+    doublings = min(max(refusals_in_a_row, 1) - 1, _MAX_DOUBLINGS)
+    return float(min(base_s * 2**doublings, max_s))
+
+
+def decide(
+    actions: Sequence[ResponseAction],
+    *,
+    resource: str = "",
+    method: str = "GET",
+    url: str = "",
+    page: Page | None = None,
+    error: errors.FetchError | None = None,
+    observation: Observation,
+    refusals_in_a_row: int = 1,
+    names: Mapping[str, Any] | None = None,
+) -> Outcome:
+    """
+    What an answer, or the error instead of one, means.
+
+    Args:
+        actions: Response actions in the order they are tried (`actions_for`).
+        resource, method, url: The request.
+        page, error: Exactly one of them.
+        observation: What the answer said about waiting.
+        refusals_in_a_row: Should this be a refusal: how many there were in a row with it (1 = the first).
+        names: More names for expressions: seed, parent, now, host, token.
+    """
+    if actions:
+        extra: dict[str, Any] = dict(names or {})
+        extra["retry_after"] = observation.retry_after_s
+        extra["rate_limit_reset"] = observation.reset_s
+        extra["exception"] = exception_kind(error)
+        scope = answer_scope(page, **extra)
+        for one in actions:
+            if answer_matches(
+                one.match, resource=resource, method=method, url=url, page=page, error=error, scope=scope
+            ):
+                return _told_by(one, scope, page, error, observation, refusals_in_a_row)
+    return _built_in(page, error, observation, refusals_in_a_row)
+
+
+def _told_by(
+    action: ResponseAction,
+    scope: Mapping[str, Any],
+    page: Page | None,
+    error: errors.FetchError | None,
+    observation: Observation,
+    refusals: int,
+) -> Outcome:
+    wait = _first(action.wait, scope, refusals)
+    if action.action == "rate_limited":
+        if wait is None:
+            wait = _refused_for(observation, refusals)
+        else:
+            wait = max(wait, observation.retry_after_s or 0.0)
+    elif action.action == "retry":
+        told = observation.wait_s
+        wait = told if wait is None else max(wait, told or 0.0)
+    message = as_text(action.message.render(scope)) if action.message is not None else None
+    if not message and action.action not in ("success", "ignore"):
+        message = _says(page, error)
+    return Outcome(
+        action=action.action,
+        wait_s=wait,
+        scope=action.scope,
+        message=(message or "")[:_MESSAGE_LENGTH],
+        max_wait_s=action.max_wait_s,
+        on_exceed=action.on_exceed,
+        told=observation.told,
+    )
+
+
+def _first(
+    terms: Sequence[Expression | float | Exponential], scope: Mapping[str, Any], refusals: int
+) -> float | None:
+    """The first term that is a number of seconds."""
+    for term in terms:
+        if isinstance(term, Exponential):
+            return backoff_s(refusals, term.base_s, term.max_s)
+        if isinstance(term, Expression):
+            value = term.evaluate(scope)
+            seconds = None if isinstance(value, bool) else as_number(value)
+        else:
+            seconds = float(term)
+        if seconds is not None and math.isfinite(seconds) and seconds >= 0:
+            return float(seconds)
+    return None
+
+
+def _refused_for(observation: Observation, refusals: int) -> float:
+    """
+    How long a refusal closes a limit.
+
+    What was told; a refusal of the probe after it means that it lied (servers floor their seconds, or say
+    0), and lengthens it. Nothing told: own backoff.
+    """
+    told = observation.wait_s if observation.wait_s is not None else observation.retry_after_s
+    if told is None:
+        return backoff_s(refusals)
+    return told if refusals <= 1 else max(told, backoff_s(refusals - 1))
+
+
+def _built_in(
+    page: Page | None, error: errors.FetchError | None, observation: Observation, refusals: int
+) -> Outcome:
+    told = observation.told
+    if page is None:
+        same_again = isinstance(error, _SAME_AGAIN) and not isinstance(error, errors.Truncated)
+        return Outcome("dead_letter" if same_again else "retry", message=_says(page, error))
+    status = page.status
+    if 200 <= status < 300:
+        return Outcome("success", told=told)
+    if status == _NOT_MODIFIED:
+        return Outcome("ignore", told=told)
+    says_when = observation.retry_after_s is not None
+    nothing_left = observation.remaining is not None and observation.remaining <= 0
+    if (
+        status in REFUSALS
+        or (says_when and (status in _REFUSALS_IF_TOLD or 300 <= status < 400))
+        or (status == HTTPStatus.FORBIDDEN and nothing_left)
+    ):
+        wait = _refused_for(observation, refusals)
+        return Outcome("rate_limited", wait_s=wait, message=_says(page, error), told=told)
+    if status >= 500 or status in _RETRIED:
+        return Outcome("retry", wait_s=observation.wait_s, message=_says(page, error), told=told)
+    return Outcome("dead_letter", message=_says(page, error), told=told)
+
+
+def _says(page: Page | None, error: errors.FetchError | None) -> str:
+    """One line: `503 Service Unavailable`, or the error's own words."""
+    if page is None:
+        return str(error or "no answer").splitlines()[0][:_MESSAGE_LENGTH]
+    try:
+        return f"{page.status} {HTTPStatus(page.status).phrase}"
+    except ValueError:
+        return str(page.status)

@@ -1,0 +1,129 @@
+"""Which limit instances a request shares, and so which group its task belongs to. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from scrapeq.expression import as_text
+from scrapeq.limits.match import host_of, request_matches
+from scrapeq.plan import LimitRule
+from scrapeq.task import Group
+
+IMPLICIT = LimitRule("default")  # what holds where no rule matches: one limit a host and credential
+
+_INSTANCE_BYTES = 200
+_PART_BYTES = 64
+_NAME_BYTES = 255
+_READABLE_CHARS = 120
+_TOKEN_HEX = 8
+_DIGEST_HEX = 24
+_SAFE = ":[]@/"  # readable in a host or a repository's name, and no separator of ours
+
+
+def _digest(text: str, digits: int = _DIGEST_HEX) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=digits // 2).hexdigest()
+
+
+def token_digest(token: str) -> str:
+    """A credential as it may be shown and stored: eight hex digits; empty stays empty."""
+    return _digest(token, _TOKEN_HEX) if token else ""
+
+
+def _value(key: str, host: str, token: str, resource: str, roots: Mapping[str, Any]) -> str:
+    if key == "token":
+        return token_digest(token)
+    if key == "host":
+        text = host
+    elif key == "resource":
+        text = resource
+    else:
+        root, *path = key.split(".")
+        found: Any = roots.get(root)
+        for name in path:
+            found = found.get(name) if isinstance(found, Mapping) else None
+        text = as_text(found) or ""
+    part = quote(text, safe=_SAFE, errors="replace").replace("~", "%7E")
+    return part if len(part) <= _PART_BYTES else f"~{_digest(text)}"
+
+
+def _instance(rule: LimitRule, host: str, token: str, resource: str, roots: Mapping[str, Any]) -> str:
+    if not rule.partition_by:
+        name = rule.name
+    else:
+        values = [_value(key, host, token, resource, roots) for key in rule.partition_by]
+        name = f"{rule.name}|{','.join(values)}"
+    if len(name.encode()) <= _INSTANCE_BYTES:
+        return name
+    return f"{rule.name[:_PART_BYTES]}|~{_digest(name)}"
+
+
+def _settled(private: LimitRule, other: LimitRule) -> bool:
+    """
+    Whether `other` holds for all requests of one instance of `private`, or for none of them.
+
+    Only then does that instance serve one group alone.
+    """
+    for key in ("resource", "method", "host", "path"):
+        theirs = set(getattr(other.match, key))
+        ours = set(getattr(private.match, key))
+        if key in ("resource", "method") and ours and theirs and not ours & theirs:
+            return True  # never together
+    for key in ("resource", "method", "host", "path"):
+        theirs = set(getattr(other.match, key))
+        ours = set(getattr(private.match, key))
+        if theirs and not (ours and ours <= theirs) and key not in private.partition_by:
+            return False
+    return True
+
+
+def group_of(
+    rules: Sequence[LimitRule],
+    *,
+    resource: str = "",
+    method: str = "GET",
+    url: str,
+    token: str = "",
+    seed: Mapping[str, Any] | None = None,
+    parent: Mapping[str, Any] | None = None,
+) -> Group:
+    """
+    The group of a request: the instances of every rule that matches it.
+
+    An instance is `name`, or `name|value,…` where `partition_by` says so; of a credential only a digest.
+    Private is the instance that no other group can use: its keys include all the others', and whether the
+    others match does not differ between its requests. Without one, all are shared.
+
+    Args:
+        rules: The file's rate limits; where none matches, the implicit one (by host and credential) holds.
+        resource, method, url: The request.
+        token: The credential it will carry, in clear; empty = none.
+        seed, parent: Records that `partition_by` may name.
+    """
+    matched = [
+        rule for rule in rules if request_matches(rule.match, resource=resource, method=method, url=url)
+    ]
+    host = host_of(url)
+    roots = {"seed": seed, "parent": parent}
+    if not matched:  # and where none matches, nothing is shared
+        only = _instance(IMPLICIT, host, token, resource, roots)
+        return Group(only, (), only)
+    instances = [_instance(rule, host, token, resource, roots) for rule in matched]
+    private = -1
+    for index, rule in enumerate(matched):
+        keys = set(rule.partition_by)
+        if all(keys >= set(other.partition_by) for other in matched) and all(
+            _settled(rule, other) for other in rules if other is not rule
+        ):
+            private = index
+    shared = tuple(name for index, name in enumerate(instances) if index != private)
+    return Group(_name(instances), shared, instances[private] if private >= 0 else "")
+
+
+def _name(instances: Sequence[str]) -> str:
+    whole = "&".join(instances)
+    if len(whole.encode()) <= _NAME_BYTES:
+        return whole
+    return f"{whole[:_READABLE_CHARS].encode('ascii', 'replace').decode()}~{_digest(whole)}"

@@ -1,0 +1,201 @@
+"""What an answer means for its task."""
+
+from __future__ import annotations
+
+import pytest
+
+from scrapeq import errors
+from scrapeq.expression import compile_expression, compile_template
+from scrapeq.limits.match import exception_kind, host_matches, host_of, path_matches
+from scrapeq.limits.outcome import Outcome, actions_for, backoff_s, decide
+from scrapeq.limits.readings import NOTHING, Observation, Told, observe
+from scrapeq.page import Page
+from scrapeq.plan import Exponential, Match, Plan, ResponseAction
+
+URL = "https://api.example/issues?page=2"
+
+
+def answered(
+    status: int,
+    *headers: tuple[str, str],
+    body: bytes = b"",
+    actions: tuple[ResponseAction, ...] = (),
+    refusals: int = 1,
+) -> Outcome:
+    page = Page(URL, status, headers, body)
+    seen = observe(status, headers, 1795500000.0)
+    return decide(
+        actions, resource="issues", url=URL, page=page, observation=seen, refusals_in_a_row=refusals
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "action", "wait_s"),
+    [
+        (200, (), "success", None),
+        (200, (("Retry-After", "30"),), "success", None),
+        (204, (), "success", None),
+        (304, (), "ignore", None),
+        (429, (), "rate_limited", 1.0),
+        (418, (("Retry-After", "7"),), "rate_limited", 7.0),
+        (529, (("Retry-After", "0"),), "rate_limited", 0.0),
+        (503, (("Retry-After", "9"),), "rate_limited", 9.0),
+        (503, (), "retry", None),
+        (403, (("Retry-After", "9"),), "rate_limited", 9.0),
+        (403, (("X-RateLimit-Remaining", "0"), ("X-RateLimit-Reset", "60")), "rate_limited", 60.0),
+        (403, (("X-RateLimit-Remaining", "5"), ("X-RateLimit-Reset", "60")), "dead_letter", None),
+        (403, (), "dead_letter", None),
+        (413, (("Retry-After", "3"),), "rate_limited", 3.0),
+        (413, (), "dead_letter", None),
+        (302, (("Retry-After", "3"),), "rate_limited", 3.0),
+        (302, (), "dead_letter", None),
+        (500, (), "retry", None),
+        (500, (("Retry-After", "9"),), "retry", 9.0),
+        (599, (), "retry", None),
+        (408, (), "retry", None),
+        (425, (), "retry", None),
+        (404, (), "dead_letter", None),
+        (401, (), "dead_letter", None),
+    ],
+)
+def test_the_built_in_meanings(
+    status: int, headers: tuple[tuple[str, str], ...], action: str, wait_s: float | None
+) -> None:
+    """Each status, with and without what it says about waiting, has one meaning."""
+    outcome = answered(status, *headers)
+    assert (outcome.action, outcome.wait_s) == (action, wait_s)
+
+
+@pytest.mark.parametrize(
+    ("error", "action"),
+    [
+        (errors.DeadlineExceeded("30 s are over"), "retry"),
+        (errors.ConnectionFailed("reset"), "retry"),
+        (errors.Truncated("12 of 20 bytes"), "retry"),
+        (errors.BadAnswer("no HTTP"), "dead_letter"),
+        (errors.BodyTooLarge("1 MB"), "dead_letter"),
+        (errors.TooManyRedirects("a loop"), "dead_letter"),
+        (errors.Blocked("127.0.0.1"), "dead_letter"),
+    ],
+)
+def test_the_built_in_meanings_of_errors(error: errors.FetchError, action: str) -> None:
+    """What may pass is tried again, what would be the same again is not; the message is the error's."""
+    outcome = decide((), url=URL, error=error, observation=NOTHING)
+    assert (outcome.action, outcome.message) == (action, str(error))
+
+
+def test_own_backoff_doubles_from_one_second_to_five_minutes() -> None:
+    """A refusal that says nothing closes for 1, 2, 4 … 300 seconds."""
+    assert [answered(429, refusals=n).wait_s for n in (1, 2, 3, 9, 10, 10_000)] == [1, 2, 4, 256, 300, 300]
+    assert backoff_s(0) == 1
+
+
+def test_a_told_wait_that_was_too_short_is_lengthened() -> None:
+    """A server that says 0 and refuses again is asked ever later; one that says a day is believed."""
+    assert [answered(429, ("Retry-After", "0"), refusals=n).wait_s for n in (1, 2, 3, 4)] == [0, 1, 2, 4]
+    assert answered(429, ("Retry-After", "86400"), refusals=5).wait_s == 86400
+
+
+def test_the_first_matching_action_counts_and_a_resource_s_own_come_first() -> None:
+    """Order decides, not how exact a match is."""
+    own = ResponseAction(Match(status=(404,)), "ignore")
+    of_file = ResponseAction(Match(status=("4xx",)), "fail")
+    plan = Plan("x", "x.yaml", response_actions=(of_file,), resource_actions={"issues": (own,)})
+    assert answered(404, actions=actions_for(plan, "issues")).action == "ignore"
+    assert answered(410, actions=actions_for(plan, "issues")).action == "fail"
+    assert answered(404, actions=actions_for(plan, "labels")).action == "fail"
+
+
+def test_a_refusal_in_a_200() -> None:
+    """A body that refuses closes the limit for its Retry-After, else for the term that says something."""
+    limited = ResponseAction(
+        Match(when=compile_expression("body.error == 'ratelimited'")),
+        "rate_limited",
+        scope="token",
+        wait=(compile_expression("retry_after"), compile_expression("body.backoff"), 60.0),
+        message=compile_template("${status}: ${body.error}"),
+        max_wait_s=3600.0,
+        on_exceed="stop",
+    )
+    refused = b'{"error": "ratelimited"}'
+    assert answered(200, body=refused, actions=(limited,)) == Outcome(
+        "rate_limited", 60.0, "token", "200: ratelimited", 3600.0, "stop"
+    )
+    assert answered(200, ("Retry-After", "5"), body=refused, actions=(limited,)).wait_s == 5
+    slower = b'{"error": "ratelimited", "backoff": 2.5}'
+    assert answered(200, body=slower, actions=(limited,)).wait_s == 2.5
+    assert answered(200, body=b"{}", actions=(limited,)).action == "success"
+
+
+def test_a_configured_wait_never_undercuts_retry_after() -> None:
+    """What the server told is the least."""
+    short = ResponseAction(Match(status=(429,)), "rate_limited", wait=(1.0,))
+    assert answered(429, ("Retry-After", "30"), actions=(short,)).wait_s == 30
+    again = ResponseAction(Match(status=(404,)), "retry", wait=(1.0,))
+    assert answered(404, ("Retry-After", "30"), actions=(again,)).wait_s == 30
+
+
+@pytest.mark.parametrize("term", ["null", "'soon'", "true", "-5", "body.missing"])
+def test_a_wait_term_that_is_no_duration_is_passed_over(term: str) -> None:
+    """Only a number of seconds counts."""
+    action = ResponseAction(Match(status=(429,)), "rate_limited", wait=(compile_expression(term), 8.0))
+    assert answered(429, actions=(action,)).wait_s == 8.0
+
+
+def test_an_exponential_wait_grows_with_the_refusals() -> None:
+    """It doubles from its base and stops at its maximum."""
+    action = ResponseAction(Match(status=(429,)), "rate_limited", wait=(Exponential(60.0, 200.0),))
+    assert [answered(429, actions=(action,), refusals=n).wait_s for n in (1, 2, 3)] == [60, 120, 200]
+
+
+def test_actions_match_errors_by_their_kind() -> None:
+    """A rule for time-outs is none for broken connections."""
+    action = ResponseAction(Match(exception=("timeout",)), "ignore")
+    late, broken = errors.DeadlineExceeded("late"), errors.ConnectionFailed("broken")
+    assert decide((action,), url=URL, error=late, observation=NOTHING).action == "ignore"
+    assert decide((action,), url=URL, error=broken, observation=NOTHING).action == "retry"
+    assert exception_kind(errors.Truncated("x")) == "bad_answer"
+
+
+def test_the_budget_told_comes_with_every_answer() -> None:
+    """Successes and refusals tell it alike."""
+    headers = (("RateLimit", '"a";r=0;t=4'),)
+    assert answered(200, *headers).told == answered(429, *headers).told == Told(0, 4.0)
+    assert decide((), url=URL, error=errors.ConnectionFailed("x"), observation=Observation()).told is None
+
+
+@pytest.mark.parametrize(
+    ("pattern", "url", "matches"),
+    [
+        ("/docs/**", "https://a.example/docs/a/b", True),
+        ("/docs/*", "https://a.example/docs/a/b", False),
+        ("/docs/*", "https://a.example/docs/a?b=/c", True),
+        ("/docs", "https://a.example/docs/", False),
+        ("*?print=*", "https://a.example/x?print=1", False),
+        ("/*?print=*", "https://a.example/x?print=1", True),
+        ("/a.c", "https://a.example/abc", False),
+        ("re:^/issues/[0-9]+$", "https://a.example/issues/12", True),
+        ("re:^/issues/[0-9]+$", "https://a.example/issues/x", False),
+        ("/", "https://a.example", True),
+        ("/", "http://[broken", False),
+    ],
+)
+def test_path_patterns(pattern: str, url: str, matches: bool) -> None:
+    """`*` stays inside a segment, `**` does not, a dot is a dot."""
+    assert path_matches(pattern, url) is matches
+
+
+@pytest.mark.parametrize(
+    ("pattern", "url", "matches"),
+    [
+        ("*.example", "https://API.example./x", True),
+        ("*.example", "https://example/x", False),
+        ("api.example", "http://api.example:8080/", True),
+        ("api.example:8080", "http://api.example:8080/", True),
+        ("api.example:8080", "http://api.example/", False),
+        (r"re:^(a|b)\.example$", "https://b.example:443", True),
+    ],
+)
+def test_host_patterns(pattern: str, url: str, matches: bool) -> None:
+    """Hosts match in any case; a port only counts when the pattern has one."""
+    assert host_matches(pattern, host_of(url)) is matches
