@@ -1,0 +1,132 @@
+"""
+Child processes that die with their parent.
+
+The parent spawns `python -m module`, in a session of its own so that Ctrl-C in a terminal reaches the parent
+alone, and says the settings as one JSON line on standard input, which stays open. The child's first act is
+`enter_child`: from then on the parent's death ends it, by the kernel's signal (Linux) and by the end of that
+input (everywhere).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import orjson
+
+from scrapeq.supervise.launch import PR_SET_PDEATHSIG
+
+ORPHANED_CODE = 1
+SETTINGS_MAX_BYTES = 16_000_000
+LINE_MAX_BYTES = 16_000_000
+
+
+class Child:
+    """
+    One child process. Start it on the main thread: on Linux a child ends with the thread that started it.
+
+    Args:
+        module: What `python -m` runs; its main calls `enter_child` first.
+        settings: Anything orjson writes; the child gets it from `enter_child`.
+        args: More arguments, to be seen in a process list.
+        listen: Keep the child's standard output for `line()`; otherwise it is the parent's.
+    """
+
+    def __init__(
+        self, module: str, settings: Any = None, *, args: Sequence[str] = (), listen: bool = False
+    ) -> None:
+        self.module = module
+        self._settings = orjson.dumps(settings) + b"\n"
+        self._args = tuple(args)
+        self._listen = listen
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id, once started."""
+        return self._process.pid if self._process else None
+
+    @property
+    def returncode(self) -> int | None:
+        """None while it runs; negative: the signal that ended it."""
+        return self._process.returncode if self._process else None
+
+    @property
+    def running(self) -> bool:
+        """Started and not ended."""
+        return self._process is not None and self._process.returncode is None
+
+    async def start(self) -> None:
+        """Start it. Raises OSError when the system has no process left to give."""
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            self.module,
+            *self._args,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE if self._listen else None,
+            start_new_session=True,
+            limit=LINE_MAX_BYTES,
+        )
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError, ConnectionResetError):  # it ended already: the return code tells
+            self._process.stdin.write(self._settings)
+            await self._process.stdin.drain()
+
+    async def line(self) -> Any:
+        """The next JSON line that it says (`listen`), or None when it has ended or says no JSON."""
+        if self._process is None or self._process.stdout is None:
+            return None
+        try:
+            return orjson.loads(await self._process.stdout.readline())
+        except ValueError:
+            return None
+
+    async def wait(self) -> int:
+        """Until it ends; its return code."""
+        return await self._process.wait() if self._process is not None else 0
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal; nothing happens if it has ended."""
+        if self.running and self._process is not None:
+            with suppress(ProcessLookupError):
+                self._process.send_signal(number)
+
+    async def stop(self, grace_s: float) -> int:
+        """SIGTERM, and SIGKILL when it still runs after `grace_s` seconds; its return code."""
+        self.send_signal(signal.SIGTERM)
+        try:
+            return await asyncio.wait_for(self.wait(), grace_s)
+        except TimeoutError:
+            self.send_signal(signal.SIGKILL)
+            return await self.wait()
+
+
+def enter_child() -> Any:
+    """
+    In the child, before anything else: read the settings and tie this process's life to its parent's.
+
+    SIGINT is ignored: what a person interrupts is the parent, which then says SIGTERM.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    line = sys.stdin.buffer.readline(SETTINGS_MAX_BYTES)
+    if not line.endswith(b"\n"):  # the parent died before it had said it
+        os._exit(ORPHANED_CODE)
+    threading.Thread(target=_end_with_input, name="parent-watch", daemon=True).start()
+    return orjson.loads(line)
+
+
+def _end_with_input() -> None:
+    """The input closes when the parent is gone. What was not finished is safe: the queue's leases run out."""
+    while os.read(0, 1024):
+        pass
+    os._exit(ORPHANED_CODE)
