@@ -12,6 +12,7 @@ Every error that scrapeq raises on purpose.
     ├── StoreError               Redis/Valkey: unreachable, wrong version, refused, locked
     │   └── StoreBusy            another run holds this data folder
     ├── OutputError              an output file that cannot be written
+    ├── ExtractError             an answer that is not what its resource says
     ├── FetchError               a request that got no whole answer
     │   ├── Blocked              the guard refused the address; never sent
     │   ├── BodyTooLarge         more bytes than max_body_size after decoding
@@ -97,6 +98,10 @@ class StoreBusy(StoreError):
 
 class OutputError(ScrapeqError):
     """An output that cannot be written."""
+
+
+class ExtractError(ScrapeqError):
+    """A whole answer that is not what its resource says: no JSON, a path that does not suit it."""
 
 
 class FetchError(ScrapeqError):

@@ -148,7 +148,7 @@ class Paginator:
     type: PaginatorType = "single_page"
     stop_when: Expression | None = None
     max_pages: int | None = None
-    stop_after_empty_page: bool = True
+    stop_after_empty_page: bool | None = None  # None: a page_number walk stops there, the others go on
     has_more_path: str = ""
     priority: Expression | None = None
     links_next_key: str = "next"

@@ -55,7 +55,7 @@ class _AnswerScope(Mapping[str, Any]):
         return len(ANSWER_NAMES | self._known.keys())
 
 
-def answer_scope(page: Answer | None, **extra: Any) -> Mapping[str, Any]:
+def answer_scope(page: Answer | None, /, **extra: Any) -> Mapping[str, Any]:
     """
     `status`, `text`, `body` (JSON or null), `url`, `header('x')` of a page, read lazily; and `extra`.
 

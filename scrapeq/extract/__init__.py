@@ -1,0 +1,8 @@
+"""Pages to items and follow-ups: decoders, selectors, fields, keys, paginators. Pure."""
+
+from __future__ import annotations
+
+from scrapeq.extract.extractor import PageExtractor
+from scrapeq.extract.selector import compile_path
+
+__all__ = ["PageExtractor", "compile_path"]

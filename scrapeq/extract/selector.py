@@ -1,0 +1,135 @@
+"""Paths into a value: JMESPath, or JSONPath (RFC 9535) when they begin with "$". Compiled once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jmespath
+
+from scrapeq.errors import ExtractError, UsageError
+
+Path = Callable[[Any], Any]
+Records = Callable[[Any], list[Any]]
+
+USUAL_NAMES = ("items", "data", "results", "records", "values", "entries", "rows")
+"""Where the records of an answer mostly are, when they have a name."""
+
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
+
+
+def compile_path(path: str, field: str = "path") -> Path:
+    """
+    A path as a function of a value: what it leads to, or null. A JSONPath that may match several gives a list.
+
+    Args:
+        path: The path.
+        field: What messages call it.
+
+    Raises:
+        UsageError: it is no path. (The function raises ExtractError when a value does not suit the path.)
+    """
+    if path.startswith("$"):
+        return _json_path(path, field)[0]
+    if path == "@":
+        return lambda value: value
+    if _PLAIN.fullmatch(path):
+        return _plain(tuple(path.split(".")))
+    try:
+        compiled = jmespath.compile(path)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{field}: {_first_line(error)}") from None
+    return _guarded(compiled.search, path, field)
+
+
+def compile_records(selector: str, primary_key: Sequence[str] = ()) -> Records:
+    """
+    A data_selector as a function of a body: its records, a list's elements, nothing for null.
+
+    Args:
+        selector: The path; empty = the usual places.
+        primary_key: Fields that only a record has, never the envelope around records.
+
+    Raises:
+        UsageError: it is no path.
+    """
+    if not selector:
+        return lambda body: usual_records(body, primary_key)
+    if selector.startswith("$"):
+        path, several = _json_path(selector, "data_selector")
+        return path if several else lambda body: _as_records(path(body))
+    path = compile_path(selector, "data_selector")
+    return lambda body: _as_records(path(body))
+
+
+def usual_records(body: Any, primary_key: Sequence[str] = ()) -> list[Any]:
+    """
+    The records of a body that nobody described.
+
+    A list is its elements. A map with the primary key is one record itself; else a list under one of the usual
+    names, else its only list of maps, else the map itself.
+    """
+    if not isinstance(body, dict):
+        return _as_records(body)
+    if primary_key and all(name in body for name in primary_key):
+        return [body]
+    for name in USUAL_NAMES:
+        if isinstance(body.get(name), list):
+            return list(body[name])
+    lists = [value for value in body.values() if isinstance(value, list)]
+    if len(lists) == 1 and all(isinstance(element, dict) for element in lists[0]):
+        return lists[0]
+    return [body]
+
+
+def _as_records(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def _plain(names: tuple[str, ...]) -> Path:
+    def path(value: Any) -> Any:
+        for name in names:
+            if not isinstance(value, Mapping):
+                return None
+            value = value.get(name)
+        return value
+
+    return path
+
+
+def _json_path(path: str, field: str) -> tuple[Path, bool]:
+    """The path, and whether it may match several values."""
+    import jsonpath  # few files need it, and every start would pay for it
+
+    try:
+        query = jsonpath.compile(path)
+        single = isinstance(query, jsonpath.JSONPath) and query.singular_query()
+    except (jsonpath.JSONPathError, ValueError, RecursionError) as error:
+        raise UsageError(f"{field}: {_first_line(error)}") from None
+    if not single:
+        return _guarded(query.findall, path, field), True
+
+    def first(value: Any) -> Any:
+        return next(iter(query.findall(value)), None)
+
+    return _guarded(first, path, field), False
+
+
+def _guarded(search: Path, path: str, field: str) -> Path:
+    def guarded(value: Any) -> Any:
+        if value is None or isinstance(value, str):
+            # A JSONPath engine takes text for a document to parse; a path into text leads nowhere.
+            value = {}
+        try:
+            return search(value)
+        except Exception as error:  # two foreign engines over foreign data: whatever they raise gets a name
+            raise ExtractError(f"{field}: {path!r} does not suit the answer: {_first_line(error)}") from None
+
+    return guarded
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

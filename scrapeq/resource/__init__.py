@@ -1,0 +1,35 @@
+"""
+Builds requests: first pages from seeds, pages that follow from records, next pages. Pure.
+
+A task's payload is a JSON object, version 1:
+
+    {"v": 1, "resource", "method", "url", "headers": {}, "body": text | null, "seed": {},
+     "parent": record | null, "parent_resource": name | null, "parents": {name: record}, "depth": 0, "page": 1}
+
+`parent` and `parents` hold only the fields that this resource's expressions ask for.
+"""
+
+from __future__ import annotations
+
+from scrapeq.resource.address import canonical, task_key
+from scrapeq.resource.tasks import (
+    PAYLOAD_VERSION,
+    GroupOf,
+    Payload,
+    TaskBuilder,
+    check_payload,
+    first_tasks,
+    seed_task,
+)
+
+__all__ = [
+    "PAYLOAD_VERSION",
+    "GroupOf",
+    "Payload",
+    "TaskBuilder",
+    "canonical",
+    "check_payload",
+    "first_tasks",
+    "seed_task",
+    "task_key",
+]

@@ -1,0 +1,145 @@
+"""Addresses: joining, parameters, and the one spelling by which two requests are the same."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from urllib.parse import SplitResult, quote, unquote_plus, urljoin, urlsplit
+
+from scrapeq.errors import UsageError
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+DIGEST_BYTES = 16
+_KEPT_IN_PATH = "/:@!$&'()*+,;=~%"
+_KEPT_IN_QUERY = _KEPT_IN_PATH + "?[]|"
+
+
+def parse(url: str) -> SplitResult:
+    """
+    The parts of an absolute http(s) address.
+
+    Raises:
+        UsageError: it is none.
+    """
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host or parts.scheme not in DEFAULT_PORTS or any(letter <= " " for letter in parts.netloc):
+        raise UsageError(f"{url[:200]!r} is no http(s) address")
+    return parts
+
+
+def clean(url: str) -> str:
+    """
+    The address as it can be sent: percent-encoded where it must be, without a fragment.
+
+    Raises:
+        UsageError: it is no http(s) address.
+    """
+    parts = parse(url.strip())
+    path = quote(parts.path, safe=_KEPT_IN_PATH, errors="replace")
+    query = quote(parts.query, safe=_KEPT_IN_QUERY, errors="replace")
+    return parts._replace(path=path, query=query, fragment="").geturl()
+
+
+def resolve(base: str, reference: str) -> str:
+    """
+    A reference as found at `base` (RFC 3986, 5.2), cleaned.
+
+    Raises:
+        UsageError: it leads to no http(s) address.
+    """
+    try:
+        return clean(urljoin(base, reference.strip()))
+    except ValueError:
+        raise UsageError(f"{reference[:200]!r} is no http(s) address") from None
+
+
+def join(base_url: str, path: str) -> str:
+    """Base and path with exactly one "/" between them; an empty path is the base itself."""
+    return f"{base_url.rstrip('/')}/{path.lstrip('/')}" if path else base_url
+
+
+def canonical(url: str) -> str:
+    """
+    One spelling for one address: host in lower case, no default port, no fragment, parameters sorted by name.
+
+    Parameters of one name keep their order, which may mean something.
+
+    Raises:
+        UsageError: it is no http(s) address.
+    """
+    parts = parse(url)
+    host = (parts.hostname or "").lower()
+    if ":" in host:
+        host = f"[{host}]"
+    if parts.port is not None and parts.port != DEFAULT_PORTS[parts.scheme]:
+        host = f"{host}:{parts.port}"
+    user, at, _ = parts.netloc.rpartition("@")
+    query = "&".join(sorted(filter(None, parts.query.split("&")), key=_name))
+    return f"{parts.scheme}://{user}{at}{host}{parts.path or '/'}{'?' if query else ''}{query}"
+
+
+def task_key(method: str, url: str, body: str | None) -> str:
+    """
+    The identity of a request: method, canonical address, digest of the body.
+
+    Raises:
+        UsageError: the address is no http(s) address.
+    """
+    key = f"{method} {canonical(url)}"
+    return key if body is None else f"{key} {digest(body.encode(errors='replace'))}"
+
+
+def digest(data: bytes) -> str:
+    """A short, stable name for some bytes (BLAKE2b, hex)."""
+    return hashlib.blake2b(data, digest_size=DIGEST_BYTES).hexdigest()
+
+
+def encoded(params: Iterable[tuple[str, str]]) -> str:
+    """Names and values as a query; names keep their spelling once decoded."""
+    return "&".join(f"{_quoted(name)}={_quoted(value)}" for name, value in params)
+
+
+def with_params(url: str, params: Iterable[tuple[str, str]]) -> str:
+    """The address with more parameters behind those it has."""
+    more = encoded(params)
+    if not more:
+        return url
+    url = url.partition("#")[0]
+    return f"{url}{'&' if '?' in url else '?'}{more}"
+
+
+def get_param(url: str, name: str) -> str | None:
+    """The first value of a parameter, decoded; None if it is not there."""
+    for piece in url.partition("#")[0].partition("?")[2].split("&"):
+        if piece and _name(piece) == name:
+            return unquote_plus(piece.partition("=")[2])
+    return None
+
+
+def set_params(url: str, params: Mapping[str, str | None]) -> str:
+    """The address with these parameters changed in place, or added; None removes. The rest stays."""
+    base, _, query = url.partition("#")[0].partition("?")
+    left = dict(params)
+    pieces: list[str] = []
+    for piece in filter(None, query.split("&")):
+        name = _name(piece)
+        if name not in params:
+            pieces.append(piece)
+            continue
+        value = left.pop(name, None)
+        if value is not None:
+            pieces.append(f"{_quoted(name)}={_quoted(value)}")
+    pieces += [f"{_quoted(name)}={_quoted(value)}" for name, value in left.items() if value is not None]
+    return f"{base}?{'&'.join(pieces)}" if pieces else base
+
+
+def _name(piece: str) -> str:
+    return unquote_plus(piece.partition("=")[0])
+
+
+def _quoted(text: str) -> str:
+    return quote(text, safe="-._~", errors="replace")

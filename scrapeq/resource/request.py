@@ -1,0 +1,131 @@
+"""One request out of an endpoint and the values that its placeholders stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from scrapeq.errors import UsageError
+from scrapeq.expression import Template, as_text
+from scrapeq.plan import Client, Endpoint
+from scrapeq.resource.address import clean, encoded, get_param, join, with_params
+
+JSON_TYPE = "application/json"
+FORM_TYPE = "application/x-www-form-urlencoded"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request as the task carries it; `body` is text, its type stands in the headers."""
+
+    method: str
+    url: str
+    headers: dict[str, str] = field(default_factory=dict)
+    body: str | None = None
+
+
+class _LeftOut:
+    """What a null placeholder renders to: its key is not sent."""
+
+
+_LEFT_OUT = _LeftOut()
+
+
+def build_request(client: Client, endpoint: Endpoint, scope: Mapping[str, Any]) -> Request | None:
+    """
+    Fill the placeholders of an endpoint.
+
+    Returns:
+        None when a value of the path or URL is null: there is nothing to ask for.
+
+    Raises:
+        UsageError: the values make no http(s) address, no header, or no body.
+    """
+    url = _address(client, endpoint, scope)
+    if url is None:
+        return None
+    pairs = _pairs({**client.params, **endpoint.params}, scope)
+    paginator = endpoint.paginator
+    url = with_params(url, pairs)
+    if paginator.type == "page_number" and get_param(url, paginator.page_param) is None:
+        url = with_params(url, [(paginator.page_param, str(paginator.base_page))])
+    headers = dict(_headers(endpoint.headers, scope))
+    body = _body(endpoint, scope, headers)
+    return Request(endpoint.method.upper(), clean(url), headers, body)
+
+
+def _address(client: Client, endpoint: Endpoint, scope: Mapping[str, Any]) -> str | None:
+    if endpoint.url is not None:
+        return as_text(endpoint.url.render(scope)) or None
+    base = client.base_url
+    if endpoint.path is None:
+        seed = scope.get("seed")
+        given = seed.get("url") if isinstance(seed, Mapping) else None
+        if isinstance(given, str) and given:
+            return given
+    if base.startswith("demo:"):
+        raise UsageError(
+            "demo:// stands for the sample API's address and is replaced before requests are built"
+        )
+    if endpoint.path is None:
+        return base
+    path = endpoint.path.render_path(scope)
+    return None if path is None else join(base, path)
+
+
+def _pairs(params: Mapping[str, Any], scope: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Names and values as text: null is left out, a list repeats its name."""
+    for name, given in params.items():
+        value = _render(given, scope)
+        for one in value if isinstance(value, list | tuple) else (value,):
+            text = None if one is _LEFT_OUT else as_text(one)
+            if text is not None:
+                yield name, text
+
+
+def _headers(headers: Mapping[str, Any], scope: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, value in _pairs(headers, scope):
+        # A line break in a value that comes from data would begin a header of its own (RFC 9110, 5.5).
+        if any(letter in value for letter in "\r\n\0"):
+            raise UsageError(f"headers: the value of {name} has a line break in it")
+        yield name, value
+
+
+def _body(endpoint: Endpoint, scope: Mapping[str, Any], headers: dict[str, str]) -> str | None:
+    if endpoint.json is not None:
+        kind, value = JSON_TYPE, _render(endpoint.json, scope)
+        body = _json_text(None if value is _LEFT_OUT else value)
+    elif endpoint.data is not None:
+        if isinstance(endpoint.data, Mapping):
+            kind, body = FORM_TYPE, encoded(_pairs(endpoint.data, scope))
+        else:
+            kind, value = "", _render(endpoint.data, scope)
+            body = "" if value is _LEFT_OUT else as_text(value) or ""
+    else:
+        return None
+    if kind and not any(name.lower() == "content-type" for name in headers):
+        headers["Content-Type"] = kind
+    return body
+
+
+def _json_text(value: Any) -> str:
+    try:
+        return orjson.dumps(value, default=dict).decode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UsageError(f"json: this is no JSON: {error}") from None
+
+
+def _render(value: Any, scope: Mapping[str, Any]) -> Any:
+    """Placeholders filled at any depth: a null one is left out with its key; a null in the file stays."""
+    if isinstance(value, Template):
+        rendered = value.render(scope)
+        return _LEFT_OUT if rendered is None else rendered
+    if isinstance(value, Mapping):
+        filled = ((name, _render(one, scope)) for name, one in value.items())
+        return {name: one for name, one in filled if one is not _LEFT_OUT}
+    if isinstance(value, list | tuple):
+        return [one for one in (_render(each, scope) for each in value) if one is not _LEFT_OUT]
+    return value

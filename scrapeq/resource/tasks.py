@@ -1,0 +1,273 @@
+"""Tasks out of a plan: from seeds, from records, from the page before."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
+
+from scrapeq.errors import UsageError
+from scrapeq.plan import Plan, Resource
+from scrapeq.resource.address import clean, task_key
+from scrapeq.resource.carried import carried_fields, pruned
+from scrapeq.resource.request import Request, build_request
+from scrapeq.task import Group, NewTask
+
+PAYLOAD_VERSION = 1
+
+Payload = dict[str, Any]
+GroupOf = Callable[[str, str, str, Mapping[str, Any], Any], Group]
+"""(resource, method, url, seed, parent) -> the group of limits that the request belongs to."""
+
+
+def check_payload(payload: Any) -> Payload:
+    """
+    A payload that this version can read.
+
+    Raises:
+        UsageError: it is none, or a newer one.
+    """
+    if not isinstance(payload, dict) or not isinstance(payload.get("resource"), str):
+        raise UsageError("the payload is none that scrapeq made: it names no resource")
+    if payload.get("v") != PAYLOAD_VERSION:
+        raise UsageError(f"the payload has version {payload.get('v')!r}; this scrapeq reads version 1")
+    if not isinstance(payload.get("url"), str):
+        raise UsageError("the payload is none that scrapeq made: it has no url")
+    return payload
+
+
+class TaskBuilder:
+    """
+    Builds the tasks of one plan. Pure: it sends and stores nothing.
+
+    Args:
+        plan: `client.base_url` must be the real address (the caller replaces `demo://`).
+        group_of: Says which limits a request belongs to.
+    """
+
+    def __init__(self, plan: Plan, group_of: GroupOf) -> None:
+        self.plan = plan
+        self._group_of = group_of
+        self._carried = carried_fields(plan)
+
+    def first_tasks(self, now_s: float, resources: Collection[str] | None = None) -> Iterator[NewTask]:
+        """
+        One task for each seed of each resource that can start by itself; their priority is the time.
+
+        A seed that leaves a null in the path is skipped.
+
+        Args:
+            now_s: Unix seconds.
+            resources: Only these; None = all.
+
+        Raises:
+            UsageError: a seed makes no request, or a resource of that name does not exist.
+        """
+        for name in resources or ():
+            self.resource(name)
+        for resource in self.plan.resources:
+            if resource.endpoint is None or (resources is not None and resource.name not in resources):
+                continue
+            if resource.parents and not resource.seeds:
+                continue
+            for seed in resource.seeds or self.plan.seeds or ({},):
+                task = self.seeded(resource, seed, now_s, 0.0, now_s)
+                if task is not None:
+                    yield task
+
+    def seeded(
+        self, resource: Resource, seed: Mapping[str, Any], priority: float, delay_s: float, now_s: float
+    ) -> NewTask | None:
+        """The first page for one seed; None when a null in the path leaves nothing to ask for."""
+        scope = self._scope(resource, seed, None, {}, 0, now_s)
+        request = build_request(self.plan.client, _endpoint(resource), scope)
+        if request is None:
+            return None
+        payload = self._payload(resource, request, seed=seed, parent=None, edge=None, parents={}, depth=0)
+        return self._task(payload, priority, None, delay_s)
+
+    def at_url(
+        self,
+        resource: Resource,
+        url: str,
+        priority: float,
+        delay_s: float,
+        seed: Mapping[str, Any] | None = None,
+    ) -> NewTask:
+        """
+        A task for an address as it is; the resource says how to read the answer.
+
+        Raises:
+            UsageError: it is no http(s) address.
+        """
+        request = Request(_endpoint(resource).method.upper(), clean(url))
+        seed = {"url": url} if seed is None else seed
+        payload = self._payload(resource, request, seed=seed, parent=None, edge=None, parents={}, depth=0)
+        return self._task(payload, priority, None, delay_s)
+
+    def child(
+        self,
+        resource: Resource,
+        edge: str,
+        *,
+        seed: Mapping[str, Any],
+        parent: Any,
+        ancestors: Mapping[str, Any],
+        depth: int,
+        priority: float,
+        now_s: float,
+    ) -> NewTask | None:
+        """
+        The first page that follows from a record.
+
+        Args:
+            resource: Whose page it is.
+            edge: The parent's resource.
+            seed: The seed that it all began with.
+            parent: The record, or the element of it.
+            ancestors: The records above by their resource, the parent's own among them.
+            depth: How many records lie between it and the seed.
+            priority: Its rank.
+            now_s: Unix seconds, for `now` in expressions.
+
+        Returns:
+            None when a null in the path leaves nothing to ask for.
+
+        Raises:
+            UsageError: the record's values make no request.
+        """
+        scope = self._scope(resource, seed, parent, ancestors, depth, now_s)
+        request = build_request(self.plan.client, _endpoint(resource), scope)
+        if request is None:
+            return None
+        payload = self._payload(
+            resource, request, seed=seed, parent=parent, edge=edge, parents=ancestors, depth=depth
+        )
+        return self._task(payload, priority, parent)
+
+    def next_page(self, payload: Payload, url: str, priority: float) -> NewTask:
+        """
+        The request of `payload` again, at the next page's address; all else stays.
+
+        Raises:
+            UsageError: the address is no http(s) address.
+        """
+        following = {**payload, "url": url, "page": payload.get("page", 1) + 1}
+        return self._task(following, priority, payload.get("parent"))
+
+    def resource(self, name: str) -> Resource:
+        """
+        The resource of that name.
+
+        Raises:
+            UsageError: there is none.
+        """
+        try:
+            return self.plan.resource(name)
+        except KeyError:
+            known = ", ".join(resource.name for resource in self.plan.resources)
+            raise UsageError(f"no resource is called {name!r}; there are: {known}") from None
+
+    def _scope(
+        self,
+        resource: Resource,
+        seed: Mapping[str, Any],
+        parent: Any,
+        ancestors: Mapping[str, Any],
+        depth: int,
+        now_s: float,
+    ) -> dict[str, Any]:
+        return {
+            "seed": seed,
+            "parent": parent,
+            "resources": ancestors,
+            "depth": depth,
+            "now": now_s,
+            "resource": resource.name,
+            "page": 1,
+        }
+
+    def _payload(
+        self,
+        resource: Resource,
+        request: Request,
+        *,
+        seed: Mapping[str, Any],
+        parent: Any,
+        edge: str | None,
+        parents: Mapping[str, Any],
+        depth: int,
+    ) -> Payload:
+        carried = self._carried[resource.name]
+        above = {
+            name: pruned(parents[name], fields) for name, fields in carried.parents.items() if name in parents
+        }
+        return {
+            "v": PAYLOAD_VERSION,
+            "resource": resource.name,
+            "method": request.method,
+            "url": request.url,
+            "headers": request.headers,
+            "body": request.body,
+            "seed": dict(seed),
+            "parent": pruned(parent, carried.parent),
+            "parent_resource": edge,
+            "parents": above,
+            "depth": depth,
+            "page": 1,
+        }
+
+    def _task(self, payload: Payload, priority: float, parent: Any, delay_s: float = 0.0) -> NewTask:
+        method, url, body = payload.get("method", "GET"), payload["url"], payload.get("body")
+        group = self._group_of(payload["resource"], method, url, payload.get("seed") or {}, parent)
+        return NewTask(payload, priority, delay_s, group, task_key(method, url, body))
+
+
+def first_tasks(
+    plan: Plan, group_of: GroupOf, now_s: float, resources: Collection[str] | None = None
+) -> Iterator[NewTask]:
+    """The tasks that a run begins with; see `TaskBuilder.first_tasks`."""
+    return TaskBuilder(plan, group_of).first_tasks(now_s, resources)
+
+
+def seed_task(
+    plan: Plan,
+    resource: str,
+    seed: Mapping[str, Any] | str,
+    priority: float | None,
+    delay_s: float,
+    group_of: GroupOf,
+    now_s: float,
+) -> NewTask:
+    """
+    One task by hand.
+
+    Args:
+        plan: The plan it belongs to.
+        resource: Which resource reads the answer.
+        seed: A seed's values, or an address, which is taken as it is.
+        priority: Any finite number; None = the time.
+        delay_s: Seconds before which it is not sent.
+        group_of: Says which limits it belongs to.
+        now_s: Unix seconds.
+
+    Raises:
+        UsageError: no such resource, no request can be built, or a number makes no sense.
+    """
+    builder = TaskBuilder(plan, group_of)
+    kind = builder.resource(resource)
+    rank = now_s if priority is None else priority
+    if not math.isfinite(rank):
+        raise UsageError(f"priority: {rank!r} is no finite number")
+    if isinstance(seed, str):
+        return builder.at_url(kind, seed, rank, delay_s)
+    task = builder.seeded(kind, seed, rank, delay_s, now_s)
+    if task is None:
+        raise UsageError(f"{resource}: this seed leaves a null in the path: {dict(seed)}")
+    return task
+
+
+def _endpoint(resource: Resource) -> Any:
+    if resource.endpoint is None:
+        raise UsageError(f"{resource.name} has no endpoint: it is taken from its parent's records")
+    return resource.endpoint
