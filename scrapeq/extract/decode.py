@@ -22,43 +22,48 @@ _JSONL_TYPES = frozenset(
 _TEXT_TYPES = frozenset({"text/plain", "text/markdown"})
 
 
-def decode(page: Page, decoder: Decoder) -> Any:
+def decode(page: Page, decoder: Decoder) -> tuple[Any, bool]:
     """
-    The body as a value; JSON Lines are a list, an empty body is null.
+    The body as a value, and whether it is the text itself; JSON Lines are a list, an empty body is null.
 
     Raises:
         ExtractError: the body is not what it should be.
     """
     if decoder == "text":
-        return page.text
+        return writable(page.text), True
     kind = _media_type(page)
     if decoder == "auto":
         return _guess(page, kind)
     body = _utf8(page)
     if not body.strip():
-        return [] if decoder == "jsonl" else None
-    return _json(body, kind) if decoder == "json" else _json_lines(body)
+        return None, False
+    return (_json(body, kind) if decoder == "json" else _json_lines(body)), False
 
 
-def _guess(page: Page, kind: str) -> Any:
-    if kind in _JSONL_TYPES:
-        return _json_lines(_utf8(page))
+def writable(text: str) -> str:
+    """The text without what UTF-8 cannot say (lone surrogates, which some charsets and headers give)."""
+    return text if text.isascii() else text.encode(errors="replace").decode()
+
+
+def _guess(page: Page, kind: str) -> tuple[Any, bool]:
     body = _utf8(page)
     start = body.lstrip()[:1]
     if not start:
-        return None
+        return None, False
+    if kind in _JSONL_TYPES:
+        return _json_lines(body), False
     if kind.endswith("json"):
-        return _json(body, kind)
+        return _json(body, kind), False
     if start[0] in _JSON_BEGINS:
         try:
-            return _json(body, kind)
+            return _json(body, kind), False
         except ExtractError:
             if start == b"{" and b"\n" in body.strip():
-                return _json_lines(body)
+                return _json_lines(body), False
             if kind not in _TEXT_TYPES:
                 raise
     if kind in _TEXT_TYPES:
-        return page.text
+        return writable(page.text), True
     raise ExtractError(
         f"the answer is {kind or 'of no declared type'} and no JSON; `decoder: text` would take it as it is"
     )

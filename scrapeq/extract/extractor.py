@@ -69,8 +69,8 @@ class PageExtractor:
             UsageError: the payload is of another version, or of a resource that the plan lacks.
         """
         kind = self._kind(check_payload(payload))
-        body = decode(page, kind.endpoint.decoder)
-        records = [{"text": body}] if isinstance(body, str) and body is page.text else kind.records(body)
+        body, is_text = decode(page, kind.endpoint.decoder)
+        records = [{"text": body}] if is_text else kind.records(body)
         return _PageWalk(self._builder, payload, priority, page, body, self._clock.now_s()).run(kind, records)
 
     def _kind(self, payload: Payload) -> Kind:
@@ -213,8 +213,8 @@ class _PageWalk:
         last = next((record for record in reversed(self._records) if record is not None), None)
         scope = self._scope(kind.name, last, parent, {**parents, kind.name: last}, self._depth)
         try:
-            url = kind.walk.next_url(self._payload, self._page, self._body, self._records, scope)
-            if url is None:
+            found = kind.walk.next_page(self._payload, self._page, self._body, self._records, scope)
+            if found is None:
                 return
             own = kind.endpoint.paginator.priority
             rank = None if own is None else as_number(own.evaluate(scope))
@@ -223,6 +223,6 @@ class _PageWalk:
             priority = self._priority if rank is None else rank
             if not math.isfinite(priority):
                 raise ExtractError(f"the task's priority is {priority!r}, no finite number")
-            self._follow_ups.append(self._builder.next_page(self._payload, url, priority))
+            self._follow_ups.append(self._builder.next_page(self._payload, found.url, priority, found.state))
         except UsageError:
             self._skipped += 1  # a link to no http(s) address

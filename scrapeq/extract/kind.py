@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from scrapeq.expression import Expression, as_number, as_text
+from scrapeq.extract.decode import writable
 from scrapeq.extract.paginator import Walk
 from scrapeq.extract.selector import Path, Records, compile_path, compile_records
 from scrapeq.plan import Endpoint, Paginator, Parent, Plan, Resource
@@ -127,7 +128,9 @@ def _key_path(name: str) -> Path:
 
 def _plain(value: Any) -> Any:
     """What an expression gave, as JSON can hold it."""
-    if value is None or isinstance(value, str | bool | float):
+    if isinstance(value, str):
+        return writable(value)
+    if value is None or isinstance(value, bool | float):
         return value
     if isinstance(value, int):
         return value if SMALLEST_WHOLE <= value <= LARGEST_WHOLE else as_text(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from scrapeq.errors import ExtractError
@@ -15,6 +16,14 @@ from scrapeq.resource import Payload, canonical
 from scrapeq.resource.address import get_param, resolve, set_params
 
 _NO_MORE = frozenset({"false", "0", "no", ""})
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """The next page: its address, and what the payload must remember for the page behind it."""
+
+    url: str
+    state: dict[str, str] = field(default_factory=dict)
 
 
 class Walk:
@@ -34,11 +43,11 @@ class Walk:
         # An empty page in the middle of a walk is common behind a cursor or a link, never behind a number.
         self._stops_when_empty = paginator.type == "page_number" if stop is None else stop
 
-    def next_url(
+    def next_page(
         self, payload: Payload, page: Page, body: Any, records: list[Any], scope: Mapping[str, Any]
-    ) -> str | None:
+    ) -> Next | None:
         """
-        The address of the page behind this one; None when the walk ends here.
+        The page behind this one; None when the walk ends here.
 
         Args:
             payload: The task's.
@@ -56,14 +65,14 @@ class Walk:
             return None
         if paginator.type == "header_link":
             target = link_target(page.header("link") or "", paginator.links_next_key)
-            url = None if target is None else resolve(page.url or payload["url"], target)
+            found = None if target is None else Next(resolve(page.url or payload["url"], target))
         elif paginator.type == "page_number":
-            url = self._next_number(payload, body)
+            found = self._next_number(payload, body)
         else:
-            url = self._next_cursor(payload["url"], body)
+            found = self._next_cursor(payload, body)
         # A page that names itself as the next would be walked for ever. Longer circles end in the queue, which
         # pushes no request twice in a run.
-        return None if url is None or canonical(url) == canonical(payload["url"]) else url
+        return None if found is None or canonical(found.url) == canonical(payload["url"]) else found
 
     def _ends_here(self, payload: Payload, body: Any, records: list[Any], scope: Mapping[str, Any]) -> bool:
         paginator = self._paginator
@@ -78,7 +87,7 @@ class Walk:
                 return True
         return paginator.stop_when is not None and bool(paginator.stop_when.evaluate(scope))
 
-    def _next_number(self, payload: Payload, body: Any) -> str | None:
+    def _next_number(self, payload: Payload, body: Any) -> Next | None:
         paginator = self._paginator
         sent = as_number(get_param(payload["url"], paginator.page_param))
         number = int(sent) if sent is not None else paginator.base_page + payload.get("page", 1) - 1
@@ -88,19 +97,22 @@ class Walk:
         total = None if self._total is None else as_number(self._total(body))
         if total is not None and number >= paginator.base_page + total:
             return None
-        return set_params(payload["url"], {paginator.page_param: str(number)})
+        return Next(set_params(payload["url"], {paginator.page_param: str(number)}))
 
-    def _next_cursor(self, url: str, body: Any) -> str | None:
+    def _next_cursor(self, payload: Payload, body: Any) -> Next | None:
         value = None if self._cursor is None else self._cursor(body)
         if not value:  # null, "", 0, false, an empty map: the servers' ways to say the end
             return None
         if isinstance(value, Mapping):
-            return set_params(url, {name: as_text(member) for name, member in value.items()})
+            # Members that the last page added and this one lacks must go: back to the first page's address.
+            first = payload.get("first_url") or payload["url"]
+            members = {name: as_text(member) for name, member in value.items()}
+            return Next(set_params(first, members), {"first_url": first})
         if isinstance(value, bool | list):
             raise ExtractError(
                 f"cursor_path: {self._paginator.cursor_path!r} gives {as_text(value)}, no cursor"
             )
-        return set_params(url, {self._paginator.cursor_param: as_text(value)})
+        return Next(set_params(payload["url"], {self._paginator.cursor_param: as_text(value)}))
 
 
 def _path(path: str, field: str) -> Path | None:

@@ -24,6 +24,7 @@ def parse(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
+        parts.netloc.encode()  # a header may hold bytes that are no text
     except ValueError:
         host = None
     if not host or parts.scheme not in DEFAULT_PORTS or any(letter <= " " for letter in parts.netloc):

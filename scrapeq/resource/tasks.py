@@ -145,14 +145,22 @@ class TaskBuilder:
         )
         return self._task(payload, priority, parent)
 
-    def next_page(self, payload: Payload, url: str, priority: float) -> NewTask:
+    def next_page(
+        self, payload: Payload, url: str, priority: float, state: Mapping[str, Any] | None = None
+    ) -> NewTask:
         """
         The request of `payload` again, at the next page's address; all else stays.
+
+        Args:
+            payload: The page's before.
+            url: The next page's address.
+            priority: Its rank.
+            state: What the paginator must remember, as members of the payload.
 
         Raises:
             UsageError: the address is no http(s) address.
         """
-        following = {**payload, "url": url, "page": payload.get("page", 1) + 1}
+        following = {**payload, **(state or {}), "url": url, "page": payload.get("page", 1) + 1}
         return self._task(following, priority, payload.get("parent"))
 
     def resource(self, name: str) -> Resource:
