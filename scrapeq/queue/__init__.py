@@ -1,1 +1,20 @@
 """The queue: delayed, prioritised, leased, aware of limits; over Redis or Valkey."""
+
+from scrapeq.queue.async_queue import Queue
+from scrapeq.queue.commands import Counts, Entry, Popped, Pushed, Settled
+from scrapeq.queue.limit import Limit, LimitState, Rate
+from scrapeq.queue.sync_queue import DPQ, Taken
+
+__all__ = [
+    "DPQ",
+    "Counts",
+    "Entry",
+    "Limit",
+    "LimitState",
+    "Popped",
+    "Pushed",
+    "Queue",
+    "Rate",
+    "Settled",
+    "Taken",
+]

@@ -1,0 +1,401 @@
+"""The asyncio driver of the queue."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Literal, TypeVar
+
+import redis.asyncio
+
+from scrapeq.errors import LeaseLost, QueueFull, StoreError, UsageError
+from scrapeq.queue import commands as c
+from scrapeq.queue.backoff import MAX_ATTEMPTS, backoff_s
+from scrapeq.queue.connect import NoScriptError, explain_error, is_transient
+from scrapeq.queue.limit import Limit, LimitState
+from scrapeq.queue.scripts import scripts
+from scrapeq.queue.wait import WATCHDOG_S, Listener
+from scrapeq.task import DEFAULT_GROUP, Dedup, Group, Lease, NewTask, State, Task
+
+T = TypeVar("T")
+
+LEASE_S = 60.0
+RETRY_FIRST_S, RETRY_MAX_S = 0.02, 0.5  # between tries while the store is away
+COALESCE_MAX = 200  # leases settled in one call
+
+
+def key_of(name: str) -> str:
+    """The control key of a queue; all its keys lie in that hash slot. Raises UsageError for braces or emptiness."""
+    if not name or "{" in name or "}" in name:
+        raise UsageError(f"queue name {name!r}: it may not be empty nor hold braces")
+    return f"scrapeq:{{{name}}}:c"
+
+
+class Queue:
+    """
+    A delayed priority queue that knows limits, over Redis or Valkey.
+
+    Args:
+        redis: An asyncio client (decode_responses off); many queues may share one.
+        name: The queue's name; `scrapeq:{name}:…` are its keys.
+        lease_s: Seconds a popped task stays invisible; extend it for longer work.
+        max_tasks: Bound on the tasks of the queue, 0 = none.
+        on_full: `block` waits for room, `reject` raises QueueFull.
+        max_attempts: Charged tries before a task is dead.
+        patience_s: Seconds to go on trying while the store is away, before StoreError.
+
+    Concurrent settles (ack, retry, …) of one Queue are sent together, so use one Queue for many slots.
+    """
+
+    def __init__(
+        self,
+        redis: redis.asyncio.Redis,
+        name: str,
+        *,
+        lease_s: float = LEASE_S,
+        max_tasks: int = 0,
+        on_full: Literal["block", "reject"] = "block",
+        max_attempts: int = MAX_ATTEMPTS,
+        patience_s: float = 10.0,
+        test_clock: bool = False,
+    ) -> None:
+        self.name = name
+        self.lease_s = lease_s
+        self.max_tasks = max_tasks
+        self.on_full = on_full
+        self.max_attempts = max_attempts
+        self.patience_s = patience_s
+        self._redis: Any = redis  # its own types cannot tell what a script answers
+        self._key = key_of(name)
+        self._prefix = self._key[:-1]
+        self._scripts = scripts(test_clock)
+        self._listener = Listener(redis, self._prefix + "wake")
+        self._room = Listener(redis, self._prefix + "room")
+        self._pending: list[tuple[c.Entry, asyncio.Future[c.Settled]]] = []
+        self._flusher: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Queue:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Stop listening; the client stays open, it is the caller's."""
+        await self._listener.close()
+        await self._room.close()
+        if self._flusher is not None:
+            with contextlib.suppress(Exception):
+                await self._flusher
+
+    async def run(self, command: c.Command[T]) -> T:
+        """
+        Send one command of the core and read its reply.
+
+        NOSCRIPT is answered by loading that script; a store that is away, loading or failing over is tried again for
+        `patience_s` seconds where doing it twice is safe. Raises StoreError.
+        """
+        script = self._scripts[command.script]
+        deadline = time.monotonic() + self.patience_s
+        pause = RETRY_FIRST_S
+        while True:
+            try:
+                return command.parse(
+                    await self._redis.execute_command("EVALSHA", script.sha, 1, self._key, *command.args)
+                )
+            except NoScriptError:
+                with contextlib.suppress(Exception):
+                    await self._redis.script_load(script.text)
+                if time.monotonic() >= deadline:
+                    raise StoreError("the store keeps forgetting its scripts (NOSCRIPT)") from None
+            except StoreError:
+                raise
+            except Exception as error:
+                refused = "refused" in str(error) or "No such file" in str(error)
+                safe = command.again_is_safe or refused or "LOADING" in str(error)
+                if not is_transient(error) or not safe or time.monotonic() + pause > deadline:
+                    raise explain_error(error) from error
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, RETRY_MAX_S)
+
+    # --- pushing
+
+    async def push(
+        self,
+        payload: Any,
+        *,
+        priority: float = 0.0,
+        delay_s: float = 0.0,
+        group: Group = DEFAULT_GROUP,
+        key: str = "",
+        dedup: Dedup = "only_new",
+    ) -> c.Pushed:
+        """Push one task. Raises UsageError (no JSON, NaN priority, negative delay), QueueFull, StoreError."""
+        task = NewTask(payload, priority, delay_s, group, key)
+        return (await self.push_many([task], dedup=dedup))[0]
+
+    async def push_many(self, tasks: Iterable[NewTask], *, dedup: Dedup = "only_new") -> list[c.Pushed]:
+        """
+        Push tasks in order, up to 1000 or 4 MiB a call.
+
+        Raises QueueFull when the bound is met and the policy is `reject`: the call that met it pushed nothing,
+        earlier ones of a long list stay.
+        """
+        results: list[c.Pushed] = []
+        for command in c.push(tasks, max_tasks=self.max_tasks, dedup=dedup):
+            pushed = await self.run(command)
+            while pushed is None:
+                if self.on_full == "reject":
+                    raise QueueFull(
+                        f"queue {self.name}: full ({self.max_tasks} tasks); {len(results)} were pushed"
+                    )
+                await self._room.wait(WATCHDOG_S)
+                pushed = await self.run(command)
+            results += pushed
+        return results
+
+    # --- popping
+
+    async def pop(self, wait_s: float = 0.0) -> Task | None:
+        """Lease the best task whose limits grant now; None when there was none within `wait_s` seconds."""
+        tasks = await self.pop_many(1, wait_s)
+        return tasks[0] if tasks else None
+
+    async def pop_many(self, n: int, wait_s: float = 0.0, *, suspects: int = 0) -> list[Task]:
+        """
+        Lease the best n tasks, in order; waits up to `wait_s` seconds for the first.
+
+        It sleeps until a push, an answer or the next time event, never polling. `suspects`: tasks with expiries that
+        the caller holds now; a second one is not handed out, so that a poison task is found alone.
+        """
+        return (await self.poll(n, wait_s, suspects=suspects)).tasks
+
+    async def poll(self, n: int, wait_s: float = 0.0, *, suspects: int = 0) -> c.Popped:
+        """As `pop_many`, with what else the pop knows: how long to wait, and how many tasks live."""
+        deadline = time.monotonic() + wait_s
+        while True:
+            popped = await self.run(c.pop(n, lease_s=self.lease_s, suspects=suspects))
+            if popped.again:
+                continue
+            left = deadline - time.monotonic()
+            if popped.tasks or left <= 0:
+                return popped
+            await self._listener.wait(
+                min(left, WATCHDOG_S, WATCHDOG_S if popped.wait_s is None else popped.wait_s)
+            )
+
+    # --- settling
+
+    async def settle(self, entry: c.Entry) -> c.Settled:
+        """Say what became of a lease. Calls made at the same time travel together."""
+        future: asyncio.Future[c.Settled] = asyncio.get_running_loop().create_future()
+        self._pending.append((entry, future))
+        if self._flusher is None or self._flusher.done():
+            self._flusher = asyncio.create_task(self._flush())
+        return await future
+
+    async def _flush(self) -> None:
+        await asyncio.sleep(0)  # whoever is ready in this turn of the loop joins
+        while self._pending:
+            batch, follow = [], 0
+            while self._pending and len(batch) < COALESCE_MAX and follow < c.PUSH_COUNT:
+                batch.append(self._pending.pop(0))
+                follow += len(batch[-1][0].push)
+            try:
+                settled = await self.run(c.settle([entry for entry, _ in batch]))
+            except Exception as error:
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(error)
+            else:
+                for (_, future), result in zip(batch, settled, strict=True):
+                    if not future.done():
+                        future.set_result(result)
+
+    async def _settled(self, entry: c.Entry) -> c.Settled:
+        settled = await self.settle(entry)
+        if settled.outcome == "lost":
+            raise LeaseLost(f"task {entry.lease.id}: the lease is no longer ours; nothing was changed")
+        return settled
+
+    async def ack(self, lease: Lease, *, push: Sequence[NewTask] = (), age_s: float = 0.0) -> list[c.Pushed]:
+        """
+        Done; the tasks in `push` enter the queue in the same script, only if the lease still stands.
+
+        `age_s`: seconds since the answer came. Raises LeaseLost (nothing was changed).
+        """
+        return (await self._settled(c.Entry(c.ACK, lease, age_s=age_s, push=push))).pushed
+
+    async def retry(
+        self, task: Task, *, delay_s: float | None = None, error: str = "", sent: bool = True
+    ) -> bool:
+        """
+        Give back and charge an attempt; dead at `max_attempts`. Default delay: full jitter, 1 s doubling to 5 min.
+
+        Returns True when it is dead now. Raises LeaseLost.
+        """
+        delay = backoff_s(task.attempts) if delay_s is None else delay_s
+        entry = c.Entry(
+            c.RETRY, lease_of(task), sent=sent, delay_s=delay, max_attempts=self.max_attempts, error=error
+        )
+        return (await self._settled(entry)).outcome == "dead"
+
+    async def release(
+        self,
+        lease: Lease,
+        *,
+        delay_s: float = 0.0,
+        sent: bool = False,
+        park: Sequence[tuple[str, float]] = (),
+    ) -> None:
+        """
+        Give back uncharged, seen again after `delay_s`; `park`: (limit instance, seconds) closed in the same script.
+
+        `sent`: the request went out (and was refused); an unsent one is refunded. Raises LeaseLost.
+        """
+        await self._settled(c.Entry(c.RELEASE, lease, sent=sent, delay_s=delay_s, refused=park))
+
+    async def bury(self, lease: Lease, error: str, *, sent: bool = True) -> None:
+        """Dead letter at once, with its last error. Raises LeaseLost."""
+        await self._settled(c.Entry(c.BURY, lease, sent=sent, error=error))
+
+    async def answer(
+        self,
+        lease: Lease,
+        *,
+        age_s: float = 0.0,
+        told: Sequence[tuple[str, float, float]] = (),
+        refused: Sequence[tuple[str, float]] = (),
+    ) -> None:
+        """The answer is here, the work goes on: frees its slot and tells the limits what was told. Raises LeaseLost."""
+        await self._settled(c.Entry(c.ANSWER, lease, age_s=age_s, told=told, refused=refused))
+
+    async def extend(self, lease: Lease, lease_s: float | None = None) -> None:
+        """Keep the lease for `lease_s` seconds from now. Raises LeaseLost."""
+        await self._settled(c.Entry(c.EXTEND, lease, delay_s=self.lease_s if lease_s is None else lease_s))
+
+    async def set_visibility(self, lease: Lease, delay_s: float) -> None:
+        """The lease ends in `delay_s` seconds and the task comes back uncharged; until then an ack counts."""
+        await self._settled(c.Entry(c.VISIBILITY, lease, delay_s=delay_s))
+
+    async def acquire(self, group: Group, *, weight: float = 1, wait_s: float = 0.0) -> Lease | None:
+        """A grant for a request that is no task; settle it by `ack`. None when closed for longer than `wait_s`."""
+        deadline = time.monotonic() + wait_s
+        while True:
+            got = await self.run(c.acquire(group, weight=weight, lease_s=self.lease_s))
+            if isinstance(got, Lease):
+                return got
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return None
+            await self._listener.wait(min(left, WATCHDOG_S if got is None else got))
+
+    # --- limits and pauses
+
+    async def define(self, limits: Mapping[str, Limit]) -> None:
+        """Make limits known by name; instances are `name` or `name|partition`."""
+        await self.run(c.define(limits))
+
+    async def park(self, limits: Sequence[str] = (), *, group: str | None = None, for_s: float) -> None:
+        """Close limits (or a group) for at least `for_s` seconds; a longer park stays. A probe reopens."""
+        await self.run(c.steer("park", round(for_s * c.US), *await self._instances(limits, group)))
+
+    async def unpark(self, limits: Sequence[str] = (), *, group: str | None = None) -> None:
+        """A person's word: open at once, whatever was told."""
+        await self.run(c.steer("unpark", *await self._instances(limits, group)))
+
+    async def pause(self, limits: Sequence[str] = (), *, group: str | None = None) -> None:
+        """Pause the whole queue, or limits, or a group, until resumed."""
+        if not limits and group is None:
+            await self.run(c.steer("pause_queue"))
+        else:
+            await self.run(c.steer("pause", *await self._instances(limits, group)))
+
+    async def resume(self, limits: Sequence[str] = (), *, group: str | None = None) -> None:
+        """Resume what was paused; a told wait stays."""
+        if not limits and group is None:
+            await self.run(c.steer("resume_queue"))
+        else:
+            await self.run(c.steer("resume", *await self._instances(limits, group)))
+
+    async def _instances(self, limits: Sequence[str], group: str | None) -> list[str]:
+        return [*limits] if group is None else [*limits, await self.run(c.private_limit(group))]
+
+    async def limit_states(self, instances: Sequence[str] | None = None) -> list[LimitState]:
+        """What is known of these limit instances (None: of all that have a state, at most 256)."""
+        if instances is None:
+            _, found = await self._redis.hscan(self._prefix + "l", 0, count=256)
+            instances = sorted(name.decode() for name in found)[:256]
+        return await self.run(c.limit_states(instances)) if instances else []
+
+    async def forget_limits(self, instances: Sequence[str]) -> None:
+        """Forget the state of limit instances; what is in flight still counts."""
+        await self.run(c.steer("forget", *instances))
+
+    # --- looking and editing
+
+    async def get(self, *ids: str) -> list[Task | None]:
+        """Tasks by id, in any state; None where there is none."""
+        return await self.run(c.get(ids))
+
+    async def counts(self) -> c.Counts:
+        """How many tasks are where, and what happened."""
+        return await self.run(c.counts())
+
+    async def ids(self, state: State, n: int = 10, offset: int = 0) -> list[str]:
+        """The first n ids of a state: ready by priority, delayed by due time, leased by expiry, dead by age."""
+        if state == "ready":
+            return await self._ready_ids(n + offset)
+        found = await self._redis.zrange(self._prefix + state, offset, offset + n - 1)
+        return [id_.decode() for id_ in found]
+
+    async def _ready_ids(self, n: int) -> list[str]:
+        best: list[tuple[float, str]] = []
+        lanes = await self._redis.zrange(self._prefix + "lanes", 0, 63)
+        parked = await self._redis.zrange(self._prefix + "lp", 0, 63)
+        groups: list[str] = []
+        for lane in [entry[12:] for entry in lanes] + parked:
+            heads = await self._redis.zrange(self._prefix + "heads:" + lane.decode(), 0, n - 1)
+            groups += [head[12:].decode() for head in heads]
+        groups += [group.decode() for group in await self._redis.zrange(self._prefix + "gp", 0, 255)]
+        for group in groups:
+            ready = await self._redis.zrange(self._prefix + "r:" + group, 0, n - 1, withscores=True)
+            best += [(score, id_.decode()) for id_, score in ready]
+        return [id_ for _, id_ in sorted(best)[:n]]
+
+    async def peek(self, n: int = 10, state: State = "ready") -> list[Task]:
+        """The next n tasks of a state, best first, taking none of them; groups that are closed are seen too."""
+        ids = await self.ids(state, n)
+        return [task for task in await self.get(*ids) if task is not None] if ids else []
+
+    async def cancel(self, *ids: str) -> list[bool]:
+        """Take tasks out of the queue in any state; a lease on one is void. Which were there."""
+        return await self.run(c.edit("cancel", ids))
+
+    async def prioritize(self, priority: float, *ids: str) -> list[bool]:
+        """Change the priority in any state (leased: when it comes back). Raises UsageError for NaN or infinity."""
+        return await self.run(c.edit("prioritize", ids, float(priority)))
+
+    async def redrive(self, *ids: str) -> list[bool]:
+        """Dead letters become ready again, attempts and expiries from 0. Which were dead."""
+        return await self.run(c.edit("redrive", ids))
+
+    async def drop(self, *ids: str) -> list[bool]:
+        """Delete dead letters. Which were dead."""
+        return await self.run(c.edit("drop", ids))
+
+    async def sweep(self) -> tuple[bool, float | None]:
+        """Do what time brings to a queue that nobody pops: (more is due now, seconds to the next event)."""
+        return await self.run(c.sweep())
+
+
+def lease_of(task: Task) -> Lease:
+    """The lease of a popped task. Raises UsageError for one that was only looked at."""
+    if task.lease is None:
+        raise UsageError(f"task {task.id}: it was looked at, not popped; it has no lease")
+    return task.lease

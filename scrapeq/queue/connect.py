@@ -1,0 +1,121 @@
+"""Redis at its edge: clients from URLs, and what its errors mean."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qs, urlsplit, urlunsplit
+
+import redis
+import redis.asyncio
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    ConnectionError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TimeoutError,
+)
+from redis.retry import Retry
+
+from scrapeq.errors import StoreError, UsageError
+
+CONNECT_TIMEOUT_S = 5.0
+SOCKET_TIMEOUT_S = 30.0  # longer than any blocking wait that we ask for
+SCHEMES = ("redis", "rediss", "unix")
+
+# Worth another try: the server is starting, failing over, or busy with a script; or the connection broke.
+TRANSIENT = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, OSError)
+__all__ = [
+    "TRANSIENT",
+    "NoScriptError",
+    "async_client",
+    "explain_error",
+    "is_transient",
+    "redact",
+    "sync_client",
+]
+
+
+def redact(url: str) -> str:
+    """The URL without its password."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    host = parts.netloc.rsplit("@", 1)[-1]
+    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
+
+
+def _check(url: str) -> None:
+    scheme = url.partition("://")[0]
+    if scheme in ("redis+cluster", "redis+sentinel"):
+        raise UsageError(
+            f"redis.url: {scheme}:// is not built yet in this version; use redis:// to one server"
+        )
+    if scheme not in SCHEMES or "://" not in url:
+        raise UsageError(
+            f"redis.url: {redact(url)!r} is no URL of a store; one of redis:// rediss:// unix://"
+        )
+
+
+def _options(url: str) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "socket_timeout": SOCKET_TIMEOUT_S,
+        "socket_connect_timeout": CONNECT_TIMEOUT_S,
+    }
+    if "protocol" not in parse_qs(urlsplit(url).query):
+        options["protocol"] = 2
+    # our own drivers decide what may be sent again
+    options["retry"] = Retry(NoBackoff(), 0)
+    return options
+
+
+def async_client(url: str) -> redis.asyncio.Redis:
+    """An asyncio client for a store URL. Raises UsageError for a URL that names no store."""
+    _check(url)
+    options = _options(url)
+    options["retry"] = redis.asyncio.retry.Retry(NoBackoff(), 0)
+    client: redis.asyncio.Redis = redis.asyncio.Redis.from_url(url, **options)
+    return client
+
+
+def sync_client(url: str) -> redis.Redis:
+    """A blocking client for a store URL. Raises UsageError for a URL that names no store."""
+    _check(url)
+    client: redis.Redis = redis.Redis.from_url(url, **_options(url))
+    return client
+
+
+def is_transient(error: BaseException) -> bool:
+    """May the same call go through a moment later?"""
+    if isinstance(error, AuthenticationError):
+        return False
+    if isinstance(error, TRANSIENT):
+        return True
+    text = str(error)
+    return isinstance(error, ResponseError) and text.startswith(
+        ("BUSY", "LOADING", "READONLY", "TRYAGAIN", "MASTERDOWN")
+    )
+
+
+def explain_error(error: BaseException) -> StoreError:
+    """One named error, with its remedy, for whatever the store or the way to it raised."""
+    text = str(error)
+    if isinstance(error, OutOfMemoryError) or "OOM" in text[:40]:
+        return StoreError(
+            "the store is out of memory (maxmemory); raise it, or let the queue be worked off first"
+        )
+    if text.startswith("MISCONF"):
+        return StoreError("the store cannot write to its disk (MISCONF); free space there, then run again")
+    if isinstance(error, AuthenticationError) or "NOAUTH" in text or "WRONGPASS" in text or "NOPERM" in text:
+        return StoreError(f"the store refuses these credentials: {text}")
+    if isinstance(error, ReadOnlyError):
+        return StoreError("the store is a read-only replica; point redis.url at the primary")
+    if isinstance(error, (ConnectionError, TimeoutError, OSError)):
+        return StoreError(f"the store cannot be reached: {text}")
+    if isinstance(error, RedisError):
+        return StoreError(f"the store answered with an error: {text}")
+    return StoreError(text)
