@@ -1,0 +1,53 @@
+"""The Link header (RFC 8288)."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from scrapeq.extract.link_header import link_target
+
+
+@pytest.mark.parametrize(
+    ("header", "target"),
+    [
+        (
+            '<https://a.test/?page=2>; rel="next", <https://a.test/?page=9>; rel="last"',
+            "https://a.test/?page=2",
+        ),
+        (
+            '<https://a.test/?page=1>; rel="prev", <https://a.test/?a,b;c>; rel="next"',
+            "https://a.test/?a,b;c",
+        ),
+        ("</x?page=2>;rel=next", "/x?page=2"),
+        ('</x> ; title="a, <b>; rel=\\"next\\"" ; REL = "last Next"', "/x"),
+        ('</y>; rel="last"; rel="next", </z>; rel=next', "/z"),
+        ('</y>; anchor="/other"; rel="next", </z>; rel=next', "/z"),
+        ("</a>; rel=prev;, , </b>; title; rel=next", "/b"),
+        ("<>; rel=next", ""),
+        ('</x>; rel="prev"', None),
+        ("</x>; rel=nextpage", None),
+        ("</x>", None),
+        ("", None),
+        ("next", None),
+        ("</x; rel=next", None),
+        ('</x>; rel="next', None),
+    ],
+)
+def test_the_link_with_the_relation_is_found(header: str, target: str | None) -> None:
+    """Commas and quotes inside, other cases, lists of relations, links about other pages, broken headers."""
+    assert link_target(header, "next") == target
+
+
+def test_other_relations_can_be_followed() -> None:
+    """Any relation, in any case."""
+    assert link_target('</n>; rel=next, </o>; rel="older"', "Older") == "/o"
+
+
+def test_a_hostile_header_costs_little() -> None:
+    """A header of 64 KB of beginnings is read in linear time."""
+    began_s = time.process_time()
+    for piece in ("<a>;", '<a>; x="', "<", "; ", ",", '<a>; rel="\\', "<a>; a=b; "):
+        assert link_target(piece * (65_536 // len(piece)), "next") is None
+    assert time.process_time() - began_s < 2.0

@@ -1,0 +1,96 @@
+"""Paths: JMESPath, JSONPath, and the usual places where nobody wrote one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from scrapeq.errors import ExtractError, UsageError
+from scrapeq.extract.selector import compile_path, compile_records
+
+BODY = {"data": {"items": [{"id": 1, "tags": ["a"]}, {"id": 2, "tags": []}]}, "next-page": "x", "n": 2}
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("@", BODY),
+        ("n", 2),
+        ("data.items[-1].id", 2),
+        ("data.nothing.deeper", None),
+        ("n.deeper", None),
+        ('"next-page"', "x"),
+        ("data.items[].tags[]", ["a"]),
+        ("$.n", 2),
+        ("$['next-page']", "x"),
+        ("$.data.items[0].id", 1),
+        ("$.data.items[*].id", [1, 2]),
+        ("$.nothing", None),
+    ],
+)
+def test_a_path_leads_to_a_value(path: str, value: Any) -> None:
+    """Both languages; nothing there is null; a JSONPath that may match several gives a list."""
+    assert compile_path(path)(BODY) == value
+
+
+@pytest.mark.parametrize(
+    ("selector", "records"),
+    [
+        ("data.items", [{"id": 1, "tags": ["a"]}, {"id": 2, "tags": []}]),
+        ("data.items[?id > `1`]", [{"id": 2, "tags": []}]),
+        ("data.items[0]", [{"id": 1, "tags": ["a"]}]),
+        ("data.nothing", []),
+        ("n", [2]),
+        ("$.data.items", [{"id": 1, "tags": ["a"]}, {"id": 2, "tags": []}]),
+        ("$.data.items[*].tags", [["a"], []]),
+        ("$.data.items[?@.id > 1]", [{"id": 2, "tags": []}]),
+        ("$.nothing[*]", []),
+    ],
+)
+def test_a_selector_gives_records(selector: str, records: list[Any]) -> None:
+    """A list's elements, a single value alone, nothing for null."""
+    assert compile_records(selector)(BODY) == records
+
+
+@pytest.mark.parametrize(
+    ("body", "primary_key", "records"),
+    [
+        ([1, None], (), [1, None]),
+        (None, (), []),
+        (5, (), [5]),
+        ({"total": 2, "users": [{"a": 1}]}, (), [{"a": 1}]),
+        ({"total": 0, "users": []}, (), []),
+        ({"errors": [{}], "items": [{"a": 1}], "users": [{}]}, (), [{"a": 1}]),
+        ({"results": [1], "data": [2]}, (), [2]),
+        ({"id": 1, "items": [{"a": 1}]}, ("id",), [{"id": 1, "items": [{"a": 1}]}]),
+        ({"by": "x", "kids": [1, 2]}, (), [{"by": "x", "kids": [1, 2]}]),
+        ({"a": [{}], "b": [{}]}, (), [{"a": [{}], "b": [{}]}]),
+        ({"data": {"a": 1}}, (), [{"data": {"a": 1}}]),
+        ({}, (), [{}]),
+    ],
+)
+def test_the_usual_places(body: Any, primary_key: tuple[str, ...], records: list[Any]) -> None:
+    """A list, a record that shows its key, the known names, the only list of maps, else the map itself."""
+    assert compile_records("", primary_key)(body) == records
+
+
+@pytest.mark.parametrize("path", ["message.next-items", "a[", "$[", "$.a[?", "a b"])
+def test_what_is_no_path_is_told_before_the_first_request(path: str) -> None:
+    """The error names the field, in one line."""
+    with pytest.raises(UsageError, match=r"^data_selector: .+") as caught:
+        compile_records(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_path_that_does_not_suit_the_answer_is_named() -> None:
+    """A call on a value of the wrong type is no crash."""
+    with pytest.raises(ExtractError, match=r"data_selector: 'sort\(n\)' does not suit the answer"):
+        compile_records("sort(n)")(BODY)
+
+
+@pytest.mark.parametrize("body", [None, "[1]", '{"a": 1}', 3, [], True])
+def test_a_body_of_another_kind_has_nothing_there(body: Any) -> None:
+    """Text is never parsed as a document, and scalars have no members."""
+    for path in ("a", "a.b[0]", "$.a", "$.a[*]"):
+        assert compile_path(path)(body) in (None, [])
