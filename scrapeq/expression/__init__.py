@@ -113,6 +113,11 @@ class Template(_Compiled):
             part if isinstance(part, str) else (as_text(part.evaluate(scope)) or "") for part in parts
         )
 
+    def render_url(self, scope: Mapping[str, Any]) -> str | None:
+        """The text as a whole address: each value as it is; None when one is null."""
+        done = [part if isinstance(part, str) else as_text(part.evaluate(scope)) for part in self._parts]
+        return None if None in done else "".join(text for text in done if text is not None)
+
     def render_path(self, scope: Mapping[str, Any]) -> str | None:
         """
         The text as part of a URL's path: each value is encoded as one segment, `raw(x)` is not.

@@ -59,7 +59,7 @@ def build_request(client: Client, endpoint: Endpoint, scope: Mapping[str, Any]) 
 
 def _address(client: Client, endpoint: Endpoint, scope: Mapping[str, Any]) -> str | None:
     if endpoint.url is not None:
-        return as_text(endpoint.url.render(scope)) or None
+        return endpoint.url.render_url(scope) or None
     base = client.base_url
     if endpoint.path is None:
         seed = scope.get("seed")

@@ -157,7 +157,14 @@ def test_a_url_stands_alone() -> None:
         == "https://b.test/y"
     )
     assert first(Endpoint(), {"url": "https://c.test/z#f"}).payload["url"] == "https://c.test/z"
-    assert list(first_tasks(plan(Resource("r", Endpoint(url=template("${seed.x}")))), group_of, NOW_S)) == []
+    assert (
+        list(
+            first_tasks(
+                plan(Resource("r", Endpoint(url=template("https://b.test/${seed.x}/y")))), group_of, NOW_S
+            )
+        )
+        == []
+    )
 
 
 def test_the_sample_api_must_have_its_address() -> None:
