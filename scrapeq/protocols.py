@@ -56,3 +56,60 @@ class Grants(Protocol):
 
     async def acquire(self, url: str, method: str = "GET", *, wait_s: float = 0.0) -> Lease | None:
         """A grant for one request, or None when its limits are closed for longer than `wait_s`."""
+
+
+@dataclass(frozen=True, slots=True)
+class LimitView:
+    """One limit as a person sees it."""
+
+    name: str
+    state: str  # open, closed (spent for now), parked (a refusal), paused (a person)
+    opens_s: float | None  # 0 = open; None = when an answer comes or a person resumes it
+    in_flight: int
+    used: float | None = None  # answered in the window; None = not counted
+    size: float | None = None  # what the window holds; None = not known
+    why: str = ""  # "told: 0 left", "429 Too Many Requests"
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """How a run stands: what the live view, the log lines and the summary are made of."""
+
+    name: str
+    state: str  # starting, running, waiting, draining, finished, stopped, gave_up, failed
+    elapsed_s: float
+    ready: int = 0
+    delayed: int = 0
+    leased: int = 0
+    dead: int = 0
+    done: int = 0
+    per_s: float = 0.0  # done, over the last seconds
+    requests: int = 0
+    refused: int = 0
+    retried: int = 0
+    items: int = 0
+    waited_s: float = 0.0  # time in which nothing could be sent because of limits
+    closings: int = 0  # times that a limit closed
+    left_s: float | None = None  # an estimate; None = unknown
+    limits: tuple[LimitView, ...] = ()
+    outputs: tuple[str, ...] = ()  # the files written
+    workers: int = 0
+    message: str = ""  # why it ended, if not because all is done
+
+    @property
+    def left(self) -> int:
+        """Tasks still to do."""
+        return self.ready + self.delayed + self.leased
+
+
+class Progress(Protocol):
+    """Where a run shows itself."""
+
+    def update(self, snapshots: Sequence[Snapshot]) -> None:
+        """How the runs stand now; called a few times a second."""
+
+    def event(self, text: str) -> None:
+        """Something worth a line: a park, a restarted worker, a dead letter."""
+
+    def finish(self, snapshots: Sequence[Snapshot]) -> None:
+        """The end: the summary."""
