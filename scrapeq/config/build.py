@@ -1,0 +1,98 @@
+"""From what was read, once it has no problems, to the frozen plan."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from scrapeq import plan
+from scrapeq.config.normalise import resources_of
+from scrapeq.config.records import Found
+
+
+def build(root: Found, file: str) -> plan.Plan:
+    """The plan of a root that has no problems."""
+    resources = resources_of(root)
+    actions = {r.get("name"): _actions(r) for r in resources if r.get("response_actions")}
+    return plan.Plan(
+        name=root.get("name"),
+        file=file,
+        redis=plan.Redis(**_values(root, "redis")),
+        queue=plan.QueueSettings(**_values(root, "queue")),
+        run=plan.Run(**_renamed(_values(root, "run"), grace="grace_s")),
+        client=_client(root.get("client")),
+        rate_limits=tuple(_limit(limit) for limit in root.get("rate_limits", ())),
+        response_actions=_actions(root),
+        seeds=tuple(root.get("seeds", ())),
+        resources=tuple(_resource(resource) for resource in resources),
+        outputs=tuple(_output(output) for output in root.get("outputs", ())),
+        resource_actions=actions,
+    )
+
+
+def _values(root: Found, key: str) -> dict[str, Any]:
+    found = root.get(key)
+    return dict(found.values) if isinstance(found, Found) else {}
+
+
+def _renamed(values: dict[str, Any], **names: str) -> dict[str, Any]:
+    return {names.get(key, key): value for key, value in values.items()}
+
+
+def _client(found: Found | None) -> plan.Client:
+    if found is None:
+        return plan.Client()
+    values = _renamed(found.values, timeout="timeout_s")
+    if "auth" in values:
+        values["auth"] = _auth(values["auth"])
+    return plan.Client(**values)
+
+
+def _auth(found: Found) -> plan.Auth:
+    values = dict(found.values)
+    for several in ("token", "tokens", "api_key", "api_keys"):
+        if several in values:
+            values["token"] = values.pop(several)
+    return plan.Auth(**values)
+
+
+def _match(found: Found | None) -> plan.Match:
+    return plan.Match(**found.values) if found else plan.Match()
+
+
+def _limit(found: Found) -> plan.LimitRule:
+    values = dict(found.values)
+    values["match"] = _match(values.get("match"))
+    values["rates"] = tuple(
+        plan.Rate(**_renamed(rate.values, interval="interval_s")) for rate in values.get("rates", ())
+    )
+    return plan.LimitRule(**values)
+
+
+def _actions(owner: Found) -> tuple[plan.ResponseAction, ...]:
+    made = []
+    for found in owner.get("response_actions", ()):
+        values = _renamed(found.values, max_wait="max_wait_s")
+        values["match"] = _match(values["match"])
+        made.append(plan.ResponseAction(**values))
+    return tuple(made)
+
+
+def _resource(found: Found) -> plan.Resource:
+    values = {key: value for key, value in found.values.items() if key != "response_actions"}
+    endpoint = values.get("endpoint")
+    values["endpoint"] = _endpoint(endpoint) if endpoint else None
+    values["parents"] = tuple(plan.Parent(**parent.values) for parent in values.pop("parent", ()))
+    return plan.Resource(**values)
+
+
+def _endpoint(found: Found) -> plan.Endpoint:
+    values = dict(found.values)
+    if "decoder" in values:
+        values["decoder"] = values["decoder"].get("type")
+    if "paginator" in values:
+        values["paginator"] = plan.Paginator(**values["paginator"].values)
+    return plan.Endpoint(**values)
+
+
+def _output(found: Found) -> plan.Output:
+    return plan.Output(**found.values)

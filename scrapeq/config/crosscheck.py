@@ -1,0 +1,248 @@
+"""What one value says of another: names that exist, names used where they mean nothing, cycles that never start."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from scrapeq.config.nodes import Node
+from scrapeq.config.normalise import resources_of
+from scrapeq.config.reading import NOT_BUILT, Reading, Use
+from scrapeq.config.records import Found
+from scrapeq.expression import did_you_mean
+
+SCOPES = ("task", "limit", "host", "token", "all")
+
+
+class CrossCheck:
+    """One file's checks; every problem is noted, nothing is raised."""
+
+    def __init__(self, root: Found, reading: Reading) -> None:
+        self._root = root
+        self._reading = reading
+        self._resources = resources_of(root)
+        self._by_name: dict[str, Found] = {}
+        for found in self._resources:
+            if isinstance(found.get("name"), str):
+                self._by_name.setdefault(found.get("name"), found)
+
+    def run(self) -> None:
+        """All of them."""
+        self._unique(self._resources, "resource")
+        limits = [limit for limit in self._root.get("rate_limits", ()) if isinstance(limit, Found)]
+        self._unique(limits, "limit")
+        self._limits(limits)
+        self._actions(self._root, [limit.get("name") for limit in limits])
+        for resource in self._resources:
+            self._actions(resource, [limit.get("name") for limit in limits])
+            self._resource(resource)
+        self._cycles()
+        self._outputs()
+        for use in self._reading.uses:
+            self._use(use)
+
+    def _unique(self, found: Iterable[Found], what: str) -> None:
+        seen: dict[str, int] = {}
+        for one in found:
+            name = one.get("name")
+            if not isinstance(name, str):
+                continue
+            if name in seen:
+                message = f"two {what}s are called '{name}'; the first is in line {seen[name]}"
+                self._reading.note(one.at("name"), f"{one.field}.name", message)
+            seen.setdefault(name, one.at("name").line)
+
+    def _known(self, name: str, node: Node, field: str, prefix: str = "") -> bool:
+        if name in self._by_name:
+            return True
+        near = did_you_mean(name, self._by_name)
+        known = ", ".join(self._by_name)
+        hint = f"did you mean {near}?" if near else (f"resources: {known}" if known else "")
+        self._reading.note(node, field, f"{prefix}no resource is called '{name}'", hint)
+        return False
+
+    def _known_all(self, found: Found, key: str, prefix: str = "") -> None:
+        node = found.at(key)
+        for at, name in enumerate(found.get(key, ())):
+            many = node.kind == "list"
+            place = node.items[at] if many and at < len(node.items) else node
+            self._known(str(name), place, f"{found.field}.{key}" + (f"[{at}]" if many else ""), prefix)
+
+    def _limits(self, limits: list[Found]) -> None:
+        for limit in limits:
+            match = limit.get("match")
+            if isinstance(match, Found):
+                self._known_all(match, "resource", "can never match: ")
+            if not limit.has("rates") and not limit.has("max_concurrency"):
+                message = "limits nothing: it has neither rates nor max_concurrency"
+                self._reading.note(limit.node, limit.field, message, "rates: [{limit: 30, interval: 1m}]")
+
+    def _actions(self, owner: Found, limits: list[str]) -> None:
+        for action in owner.get("response_actions", ()):
+            if not isinstance(action, Found):
+                continue
+            match = action.get("match")
+            if isinstance(match, Found):
+                self._known_all(match, "resource", "can never match: ")
+            scope = action.get("scope")
+            if isinstance(scope, str) and scope not in (*SCOPES, *limits):
+                near = did_you_mean(scope, [*SCOPES, *[name for name in limits if name]])
+                one_of = f"one of {', '.join(SCOPES)}, or a limit's name"
+                hint = f"did you mean {near}? {one_of}" if near else one_of
+                self._reading.note(
+                    action.at("scope"), f"{action.field}.scope", f"unknown scope '{scope}'", hint
+                )
+
+    def _resource(self, resource: Found) -> None:
+        for parent in resource.get("parent", ()):
+            if isinstance(parent, Found) and isinstance(parent.get("resource"), str):
+                self._known(parent.get("resource"), parent.at("resource"), f"{parent.field}.resource")
+        if resource.has("include_from_parent") and not resource.has("parent"):
+            field = f"{resource.field}.include_from_parent"
+            self._reading.note(
+                resource.at("include_from_parent"), field, "this resource has no parent", "add parent:"
+            )
+        endpoint = resource.get("endpoint")
+        if isinstance(endpoint, Found):
+            self._endpoint(resource, endpoint)
+        elif not resource.has("endpoint") and not resource.has("parent"):
+            name = resource.get("name", "path")
+            message = "has neither endpoint nor parent: there is nothing to take records from"
+            if not self._reading.has_unbuilt(f"{resource.field}."):
+                self._reading.note(resource.node, resource.field, message, f"endpoint: {name}")
+
+    def _endpoint(self, resource: Found, endpoint: Found) -> None:
+        if endpoint.has("path") and endpoint.has("url"):
+            field = f"{endpoint.field}.url"
+            self._reading.note(
+                endpoint.at("url"), field, "path and url exclude each other", "keep one of them"
+            )
+        elif not (
+            endpoint.has("path") or endpoint.has("url") or self._reading.has_unbuilt(f"{resource.field}.")
+        ):
+            hint = f"path: {resource.get('name', '')}".rstrip()
+            self._reading.note(endpoint.node, endpoint.field, "has neither path nor url", hint)
+        if endpoint.has("json") and endpoint.has("data"):
+            field = f"{endpoint.field}.data"
+            self._reading.note(
+                endpoint.at("data"), field, "json and data exclude each other", "keep one of them"
+            )
+        path = endpoint.get("path")
+        if path is None:
+            return
+        if path.source.startswith(("http://", "https://")):
+            field = f"{endpoint.field}.path"
+            self._reading.note(
+                endpoint.at("path"), field, "a path is joined to base_url", "for a whole address write url:"
+            )
+        elif not self._root.node.get("client") or not self._root.node.entries["client"].node.get("base_url"):
+            field = f"{endpoint.field}.path"
+            hint = "client: {base_url: https://api.acme.test/v1}, or url: in place of path:"
+            self._reading.note(endpoint.at("path"), field, "a path needs client.base_url", hint)
+
+    def _parents(self, name: str) -> list[str]:
+        resource = self._by_name.get(name)
+        if resource is None:
+            return []
+        found = [p.get("resource") for p in resource.get("parent", ()) if isinstance(p, Found)]
+        return [parent for parent in found if isinstance(parent, str)]
+
+    def ancestors(self, name: str) -> list[str]:
+        """Every resource that leads to this one, the nearest first."""
+        found: list[str] = []
+        waiting = self._parents(name)
+        while waiting:
+            parent = waiting.pop(0)
+            if parent not in found:
+                found.append(parent)
+                waiting += self._parents(parent)
+        return found
+
+    def _cycles(self) -> None:
+        """Notes resources that nothing starts, once a cycle."""
+        started = {n for n, r in self._by_name.items() if not r.has("parent") or r.has("seeds")}
+        grown = True
+        while grown:
+            ready = {n for n in self._by_name if n not in started and started & set(self._parents(n))}
+            # A parent that does not exist is a problem of its own.
+            ready |= {
+                n for n in self._by_name if n not in started and set(self._parents(n)) - self._by_name.keys()
+            }
+            started |= ready
+            grown = bool(ready)
+        told: set[str] = set()
+        for name, resource in self._by_name.items():
+            if name in started or name in told or not self._parents(name):
+                continue
+            path = [name]
+            while (parent := self._parents(path[-1])[0]) not in path:
+                path.append(parent)
+            told |= {*path, *(n for n in self._by_name if n not in started and name in self.ancestors(n))}
+            chain = " <- ".join([*path, parent])
+            message = f"nothing ever starts {name}: {chain}"
+            field = f"{resource.field}.parent"
+            self._reading.note(resource.at("parent"), field, message, "one of them needs no parent, or seeds")
+
+    def _outputs(self) -> None:
+        paths: dict[str, str] = {}
+        for output in self._root.get("outputs", ()):
+            if not isinstance(output, Found):
+                continue
+            self._known_all(output, "resources")
+            path = output.get("path")
+            if path is None:
+                continue
+            if path.source in paths:
+                message = f"the same file as {paths[path.source]}"
+                self._reading.note(
+                    output.at("path"), f"{output.field}.path", message, "give each output its own"
+                )
+            paths.setdefault(path.source, output.field)
+
+    def _use(self, use: Use) -> None:
+        unbuilt = sorted(use.compiled.names & use.unbuilt)
+        if unbuilt:
+            self._reading.note(use.node, use.field, f"'{unbuilt[0]}' is {NOT_BUILT}")
+        owner = next((r for r in self._resources if use.field.startswith(f"{r.field}.")), None)
+        if owner is None:
+            self._seeds(use, self._all_seeds(self._by_name))
+            return
+        if "parent" in use.compiled.names and not owner.has("parent"):
+            self._reading.note(
+                use.node, use.field, "parent is used, but this resource has no parent", "add parent:"
+            )
+        name = owner.get("name")
+        if not isinstance(name, str):
+            return
+        ancestors = self.ancestors(name)
+        self._seeds(use, self._all_seeds([name, *ancestors]))
+        for path in sorted(use.compiled.paths):
+            if path[0] != "resources" or len(path) < len(("resources", "NAME")):
+                continue
+            if self._known(path[1], use.node, use.field) and path[1] not in ancestors:
+                message = f"resources.{path[1]} is used, but {path[1]} is no parent of this resource"
+                hint = f"parents: {', '.join(ancestors)}" if ancestors else "add parent:"
+                self._reading.note(use.node, use.field, message, hint)
+
+    def _all_seeds(self, names: Collection[str]) -> set[str] | None:
+        """The members that seeds of these resources have; None if that cannot be told."""
+        keys: set[str] = set()
+        for owner in [self._by_name[name] for name in names if name in self._by_name]:
+            # A child without seeds of its own is started by its parents, whose seeds are looked at too.
+            source = owner if owner.has("seeds") else self._root
+            if source.has("seeds") and source.get("seeds") is None:
+                return None
+            for seed in source.get("seeds", ()):
+                keys |= set(seed)
+        return keys
+
+    def _seeds(self, use: Use, known: set[str] | None) -> None:
+        if known is None or "seed" not in use.compiled.names:
+            return
+        if not known:
+            self._reading.note(use.node, use.field, "seed is used, but there are no seeds", "add seeds:")
+            return
+        for path in sorted(use.compiled.paths):
+            if path[0] == "seed" and len(path) > 1 and path[1] not in known:
+                near = did_you_mean(path[1], known)
+                hint = f"did you mean {near}?" if near else f"seeds have {', '.join(sorted(known))}"
+                self._reading.note(use.node, use.field, f"no seed has '{path[1]}'", hint)

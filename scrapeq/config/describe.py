@@ -1,0 +1,62 @@
+"""A plan as plain JSON, for people to look at: secrets are masked, expressions stand as they were written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from scrapeq.config.reading import Filled
+from scrapeq.config.units import write_duration
+from scrapeq.expression import Expression, Template
+from scrapeq.plan import Auth, Plan
+
+MASK = "***"
+_SECRETS = ("token", "username", "password")
+_URL_SECRET = re.compile(r"(://[^/@:]*:)[^/@]*@")
+
+
+def describe(plan: Plan) -> dict[str, Any]:
+    """
+    The plan as a JSON-able map.
+
+    Credentials are `***`; what was filled in from the environment or a file is shown as it was written (`${env:X}`);
+    the store's URL is shown without its password; durations have their unit.
+    """
+    shown: dict[str, Any] = _shown(plan)
+    shown["redis"]["url"] = _URL_SECRET.sub(rf"\1{MASK}@", str(plan.redis.url))
+    return shown
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, Filled):
+        return value.source
+    if isinstance(value, Expression | Template):
+        return value.source
+    if isinstance(value, Auth):
+        return _auth(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return {_name(f.name): _member(f.name, getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _shown(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_shown(inner) for inner in value]
+    return value
+
+
+def _name(name: str) -> str:
+    return name.removesuffix("_s")
+
+
+def _member(name: str, value: Any) -> Any:
+    if name.endswith("_s") and isinstance(value, int | float):
+        return write_duration(value)
+    return _shown(value)
+
+
+def _auth(auth: Auth) -> dict[str, Any]:
+    shown: dict[str, Any] = {"type": auth.type}
+    if auth.type == "api_key":
+        shown |= {"name": _shown(auth.name), "location": auth.location}
+    return shown | {name: MASK for name in _SECRETS if getattr(auth, name)}

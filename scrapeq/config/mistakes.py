@@ -1,0 +1,219 @@
+"""YAML that is broken, told in the words of the person who wrote it rather than in those of the parser."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from scrapeq.config.nodes import Node
+from scrapeq.errors import Problem
+
+_KEY = re.compile(r"^(\s*)(?:- +)*([^\s#'\"{\[][^:#]*?)\s*:(?:\s|$)")
+_KEY_WITH_VALUE = re.compile(r"^\s*(?:- +)*[^\s#][^:]*:\s+[^\s#|>&]")
+_BRACE_VALUE = re.compile(r"^\s*(?:- +)*([\w.-]+):\s+(\{[\w.\[\]-]+\}.*?)\s*$")
+_PLACEHOLDER = re.compile(r"(?<!\$)\{([^{}]*)\}")
+_TABBED = re.compile(r"^ *\t")
+_NAME = re.compile(r"[\w.-]+")
+_CUT = "inside { } or [ ], a comma or bracket ends the value"
+_QUOTE_IT = "quote the expression"
+
+
+def place(text: str, index: int) -> tuple[int, int]:
+    """Line and column, 1-based, of an index."""
+    begin = text.rfind("\n", 0, index) + 1
+    return text.count("\n", 0, index) + 1, index - begin + 1
+
+
+def label(key: str) -> str:
+    """`cursor: ` for hints; nothing for an element of a list."""
+    return "" if not key or key.startswith("[") else f"{key}: "
+
+
+def join_field(parts: Sequence[str]) -> str:
+    """`resources[0].name` of its parts."""
+    field = ""
+    for part in parts:
+        if not part:
+            continue
+        field += part if part.startswith("[") or not field else f".{part}"
+    return field
+
+
+def rest_of_value(line: str, col: int) -> str:
+    """What was meant as a value: the rest of a line without its comment."""
+    return line[col:].split(" #")[0].rstrip().rstrip(",]}").replace("'", "''")
+
+
+def explain(text: str, file: str, error: Any) -> Problem:
+    """The problem behind an error of the parser."""
+    mark = error.problem_mark or error.context_mark
+    lines = text.split("\n")
+    row = min(mark.line, len(lines) - 1) if mark else 0
+    col = mark.column if mark else 0
+    problem, hint = str(error.problem or error.context or "this is no YAML"), str(error.note or "")
+    found = None
+    if error.context != "scrapeq":
+        for look in (
+            _tab,
+            _escape,
+            _deeper,
+            _flow,
+            _brace,
+            _alias,
+            _quoted,
+            _symbol,
+            _end_of_text,
+            _shallower,
+        ):
+            found = look(lines, row, col, error)
+            if found:
+                break
+    if found:
+        row, col, field, problem, hint = found
+        return Problem(file, row + 1, col + 1, field, problem, hint)
+    return Problem(file, row + 1, col + 1, "", problem, hint)
+
+
+_Found = tuple[int, int, str, str, str] | None
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip(" "))
+
+
+def _key(line: str) -> str:
+    found = _KEY.match(line)
+    return found[2] if found else ""
+
+
+def _above(lines: list[str], row: int) -> int:
+    """The nearest line above that says something; -1 if there is none."""
+    for number in range(row - 1, -1, -1):
+        stripped = lines[number].strip()
+        if stripped and not stripped.startswith("#"):
+            return number
+    return -1
+
+
+def _tab(lines: list[str], row: int, col: int, error: Any) -> _Found:
+    if _TABBED.match(lines[row]) and "tab" in f"{error.problem} cannot start any token tab":
+        at = lines[row].index("\t")
+        if at >= col or error.problem.startswith("found a tab") or not lines[row][:col].strip():
+            return row, at, "", "a tab indents this line; YAML allows spaces only", "replace it by spaces"
+    return None
+
+
+def _escape(lines: list[str], row: int, col: int, error: Any) -> _Found:
+    if "escape" not in error.problem:
+        return None
+    letter = lines[row][col + 1 : col + 2] if lines[row][col : col + 1] == "\\" else lines[row][col : col + 1]
+    return row, col, _key(lines[row]), f"\\{letter} is no escape inside double quotes", "use single quotes"
+
+
+def _deeper(lines: list[str], row: int, col: int, error: Any) -> _Found:
+    if not error.problem.startswith("mapping values are not allowed"):
+        return None
+    above = _above(lines, row)
+    indent, key = _indent(lines[row]), _key(lines[row])
+    if above >= 0:
+        before = _indent(lines[above])
+        if indent > before and key and _KEY_WITH_VALUE.match(lines[above]):
+            message = f"indented deeper ({indent}) than the line above ({before}), which has a value already"
+            hint = f'use {before} spaces, or move it under a key that ends in ":"'
+            return row, indent, key, message, hint
+        if not _KEY.match(lines[above]) and indent == before:
+            word = lines[above].strip()
+            message = f"'{word}' is no key: a colon and a space are missing"
+            return above, before, "", message, f"{word.split(':')[0]}: value"
+    value = lines[row][: col + 1].partition(":")[2].strip()
+    message = "a colon followed by a space begins a mapping here"
+    return row, col, key, message, f"quote the value: '{value}…'" if value else "quote the value"
+
+
+def _flow(lines: list[str], row: int, col: int, error: Any) -> _Found:
+    if error.context not in ("while parsing a flow mapping", "while parsing a flow sequence"):
+        return None
+    opened = error.context_mark
+    if row > opened.line and (_KEY.match(lines[row]) or not lines[row].strip()):
+        what = lines[opened.line][opened.column : opened.column + 1]
+        close = "}" if what == "{" else "]"
+        key = _key(lines[opened.line])
+        return opened.line, opened.column, key, f"this '{what}' is never closed", f"add '{close}'"
+    return row, col, "", _CUT, _QUOTE_IT
+
+
+def _brace(lines: list[str], row: int, col: int, error: Any) -> _Found:
+    found = _BRACE_VALUE.match(lines[row])
+    if not found or "block" not in str(error.context):
+        return None
+    written = _PLACEHOLDER.sub(r"${\1}", found[2])
+    return row, found.start(2), found[1], "{ starts a YAML mapping here", f'{found[1]}: "{written}"'
+
+
+def _alias(lines: list[str], row: int, col: int, error: Any) -> _Found:
+    if error.context != "while scanning an alias":
+        return None
+    start = error.context_mark.column
+    key = _key(lines[row])
+    hint = f"{label(key)}'{rest_of_value(lines[row], start)}'"
+    return row, start, key, "* starts a YAML alias here", hint
+
+
+def _quoted(lines: list[str], row: int, col: int, error: Any) -> _Found:
+    if error.context == "while scanning a quoted scalar" and error.context_mark:
+        mark = error.context_mark
+        return (
+            mark.line,
+            mark.column,
+            _key(lines[mark.line]),
+            "this quote is never closed",
+            "add the closing quote",
+        )
+    return None
+
+
+def _symbol(lines: list[str], row: int, col: int, error: Any) -> _Found:
+    letter = lines[row][col : col + 1]
+    if "cannot start any token" in error.problem and letter:
+        key = _key(lines[row])
+        hint = f"{label(key)}'{rest_of_value(lines[row], col)}'"
+        return row, col, key, f"{letter!r} cannot begin a value in YAML", hint
+    return None
+
+
+def _end_of_text(lines: list[str], row: int, col: int, error: Any) -> _Found:
+    before = lines[row][:col].rstrip()
+    if "expected key" in error.problem and col > _indent(lines[row]) and before.endswith(("'", '"')):
+        message = "text goes on after the closing quote"
+        return row, col, _key(lines[row]), message, "put the whole value in quotes"
+    return None
+
+
+def _shallower(lines: list[str], row: int, col: int, error: Any) -> _Found:
+    if "did not find expected" not in error.problem:
+        return None
+    above = _above(lines, row)
+    indent = _indent(lines[row])
+    starts = [lines[number].lstrip().startswith("- ") for number in (row, above) if number >= 0]
+    if len(set(starts)) > 1 and indent == _indent(lines[above]):
+        message = "a list and a map are mixed here"
+        return row, indent, _key(lines[row]), message, "begin each element with '- '"
+    if above >= 0 and indent == col:
+        message = f"indented by {indent}, which is the indentation of no level above"
+        return row, indent, _key(lines[row]), message, "give the keys of one map the same indentation"
+    return None
+
+
+def cut_by_flow(node: Node, field: str) -> Problem | None:
+    """`{stop_when: min(a, b)}` is no error of YAML, but the value ends at the comma: the first value cut so."""
+    values = [(f"[{at}]", item) for at, item in enumerate(node.items)]
+    values += [(key, entry.node) for key, entry in node.entries.items()]
+    for key, value in values:
+        if value.kind == "scalar" and value.plain and _unbalanced(value.text):
+            return Problem(value.file, value.line, value.col, join_field([field, key]), _CUT, _QUOTE_IT)
+    return None
+
+
+def _unbalanced(text: str) -> bool:
+    return text.count("(") > text.count(")") or text.count("${") > text.count("}")

@@ -1,0 +1,240 @@
+"""
+Before anything is read: shorthands become what they stand for, flags and variables are put in, defaults are merged.
+
+Every node keeps the place where it was written, so that messages name that and not what was made of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from scrapeq.config import reader
+from scrapeq.config.language import resource_keys
+from scrapeq.config.nodes import Entry, Node
+from scrapeq.config.reading import Reading
+from scrapeq.config.records import Found, Record
+from scrapeq.errors import ConfigError, Problem
+from scrapeq.expression import as_text
+
+# Of two keys that say the same in two ways, a resource's own drives out the other one of the defaults.
+_RIVALS = (("path", "url"), ("json", "data"))
+ENVIRONMENT = {
+    "SCRAPEQ_REDIS_URL": "redis.url",
+    "SCRAPEQ_WORKERS": "run.workers",
+    "SCRAPEQ_CONCURRENCY": "run.concurrency",
+}
+MAX_INDEX = 100_000
+
+
+def normalise(root: Node, reading: Reading, overrides: Mapping[str, Any]) -> Node:
+    """The root with shorthands written out, overrides put in and `resource_defaults` merged into each resource."""
+    if root.kind != "map":
+        raise ConfigError(
+            [
+                Problem(
+                    root.file, root.line, root.col, "", f"a map is expected, not a {root.kind}", "name: acme"
+                )
+            ]
+        )
+    _expand(root)
+    for variable, field in ENVIRONMENT.items():
+        if value := reading.env.get(variable):
+            _override(root, field, value, f"the environment variable {variable}", reading)
+    for field, value in overrides.items():
+        _override(root, field, value, f"the flag {field}", reading)
+    _merge_defaults(root, reading)
+    return root
+
+
+def _expand(root: Node) -> None:
+    _wrap(root, "redis", "url")
+    defaults = root.get("resource_defaults")
+    if defaults and defaults.kind == "map":
+        _expand_resource(defaults)
+    resources = root.get("resources")
+    if not resources or resources.kind != "list":
+        return
+    resources.items = [_named(item) for item in resources.items]
+    for item in resources.items:
+        if item.kind == "map":
+            _expand_resource(item)
+
+
+def _named(item: Node) -> Node:
+    """A resource that is a name alone: its path is its name."""
+    if item.kind != "scalar" or item.is_null:
+        return item.with_entries(dict(item.entries))
+    return item.map(name=item, endpoint=item.map(path=item))
+
+
+def _expand_resource(resource: Node) -> None:
+    _wrap(resource, "endpoint", "path")
+    endpoint = resource.get("endpoint")
+    if endpoint and endpoint.kind == "map":
+        endpoint = endpoint.with_entries(dict(endpoint.entries))
+        resource.entries["endpoint"] = _with_node(resource.entries["endpoint"], endpoint)
+        _wrap(endpoint, "paginator", "type")
+
+
+def _wrap(parent: Node, key: str, shorthand: str) -> None:
+    entry = parent.entries.get(key)
+    if entry and entry.node.kind == "scalar" and not entry.node.is_null:
+        parent.entries[key] = _with_node(entry, entry.node.map(**{shorthand: entry.node}))
+
+
+def _with_node(entry: Entry, node: Node) -> Entry:
+    return Entry(entry.key, entry.line, entry.col, node)
+
+
+def _merge_defaults(root: Node, reading: Reading) -> None:
+    defaults = root.get("resource_defaults")
+    root.entries.pop("resource_defaults", None)
+    resources = root.get("resources")
+    items = resources.items if resources and resources.kind == "list" else []
+    if defaults and not defaults.is_null:
+        if defaults.kind != "map":
+            reading.note(
+                defaults, "resource_defaults", f"must be a map, not a {defaults.kind}", "primary_key: id"
+            )
+            return
+        _check_defaults(defaults, reading)
+    for item in items:
+        if item.kind != "map":
+            continue
+        base = defaults.entries if defaults and defaults.kind == "map" else {}
+        given = {
+            key: entry for key, entry in base.items() if key in resource_keys() and resource_keys()[key].shape
+        }
+        if "endpoint" not in item.entries:
+            given.pop("endpoint", None)  # no endpoint = no request
+        item.entries = _merge(given, item.entries)
+
+
+def _check_defaults(defaults: Node, reading: Reading) -> None:
+    """Keys of the defaults that no resource has, and those of another name: once, at their own place."""
+    record = Record(resource_keys())
+    for key, entry in defaults.entries.items():
+        field = f"resource_defaults.{key}"
+        known = record.keys.get(key)
+        if known is None:
+            record.unknown(entry, field, reading, record.keys)
+        elif known.shape is None:
+            record.refuse_unbuilt(entry, field, known, reading)
+
+
+def _merge(base: Mapping[str, Entry], own: Mapping[str, Entry]) -> dict[str, Entry]:
+    """Maps merge, the rest replaces, null removes; a paginator of another type replaces the whole."""
+    for one, other in _RIVALS:
+        if one in own or other in own:
+            base = {key: entry for key, entry in base.items() if key not in (one, other) or key in own}
+    merged = dict(base)
+    for key, entry in own.items():
+        under = base.get(key)
+        if entry.node.is_null and (entry.node.text or under):
+            merged.pop(key, None)
+            continue
+        if (
+            under
+            and under.node.kind == "map"
+            and entry.node.kind == "map"
+            and not _other_type(under.node, entry.node)
+        ):
+            inner = _merge(under.node.entries, entry.node.entries)
+            merged[key] = _with_node(entry, entry.node.with_entries(inner))
+        else:
+            merged[key] = entry
+    return merged
+
+
+def _other_type(one: Node, other: Node) -> bool:
+    first, second = one.get("type"), other.get("type")
+    return bool(first and second and first.text != second.text)
+
+
+def _override(root: Node, field: str, value: Any, source: str, reading: Reading) -> None:
+    """Puts one value in the place that `a.b[0].c` names; `resources.NAME` finds a resource by its name."""
+    try:
+        node = _value(value, source)
+    except ConfigError as error:
+        reading.problems += error.problems
+        return
+    if field == "redis":
+        node = node.map(url=node)
+    steps = [step for step in field.replace("[", ".[").split(".") if step]
+    if not steps or not all(step.strip("[]") for step in steps):
+        reading.note(node, field, "names no place", "--set run.workers=4")
+        return
+    place: Node | None = root
+    for step in steps[:-1]:
+        place = _below(place, step, node) if place else None
+    if place is None or not _put(place, steps[-1], node):
+        reading.note(node, field, "there is no such place in the file")
+
+
+def _below(place: Node, step: str, like: Node) -> Node | None:
+    if place.kind == "list":
+        return _element(place.items, step)
+    if place.kind != "map":
+        return None
+    entry = place.entries.get(step)
+    if entry is None or entry.node.is_null:
+        made = Node("map", like.file, 0, 0)
+        place.entries[step] = Entry(step, 0, 0, made)
+        return made
+    # What is changed is a copy: an alias elsewhere must not change with it.
+    copy = entry.node.with_entries(dict(entry.node.entries))
+    copy.items = list(copy.items)
+    place.entries[step] = _with_node(entry, copy)
+    return copy
+
+
+def _element(items: list[Node], step: str) -> Node | None:
+    at = step.strip("[]")
+    if at.isdigit() and len(at) < len(str(MAX_INDEX)):
+        return items[int(at)] if int(at) < len(items) else None
+    return next((item for item in items if (name := item.get("name")) and name.text == step), None)
+
+
+def _put(place: Node, step: str, node: Node) -> bool:
+    if place.kind == "map":
+        if step == "endpoint" and node.kind == "scalar":
+            node = node.map(path=node)
+        if step == "paginator" and node.kind == "scalar":
+            node = node.map(type=node)
+        place.entries[step] = Entry(step, 0, 0, node)
+        return True
+    at = step.strip("[]")
+    if place.kind == "list" and at.isdigit() and len(at) < len(str(MAX_INDEX)) and int(at) < len(place.items):
+        place.items[int(at)] = node
+        return True
+    return False
+
+
+def _value(value: Any, source: str) -> Node:
+    """A node of a typed value, or of the text of a flag, which is read as YAML."""
+    if isinstance(value, str):
+        try:
+            node = reader.read(value, source)
+        except ConfigError:
+            node = Node("scalar", source, 0, 0, value, value)
+        if (node.kind == "map" and not node.entries) or (
+            node.kind == "scalar" and isinstance(node.value, str)
+        ):
+            node = Node("scalar", source, 0, 0, value, value)
+    elif isinstance(value, Mapping):
+        entries = {str(key): Entry(str(key), 0, 0, _value(inner, source)) for key, inner in value.items()}
+        node = Node("map", source, 0, 0, entries=entries)
+    elif isinstance(value, Iterable):
+        node = Node("list", source, 0, 0, items=[_value(inner, source) for inner in value])
+    else:
+        text = as_text(value)
+        node = Node("scalar", source, 0, 0, value, text or "", plain=True)
+    for inner in node.walk():
+        inner.line = inner.col = 0
+    return node
+
+
+def resources_of(root: Found) -> list[Found]:
+    """The resources that could be read, in order."""
+    return [found for found in root.get("resources", ()) if isinstance(found, Found)]

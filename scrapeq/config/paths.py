@@ -1,0 +1,64 @@
+"""Paths into a record or a body: JMESPath, or JSONPath (RFC 9535) when the path begins with `$`."""
+
+from __future__ import annotations
+
+import re
+
+from scrapeq.config.nodes import Node
+from scrapeq.config.reading import Reading
+from scrapeq.config.shapes import Schema, Shape, scalar
+
+MAX_PATH = 2_000
+
+_SIMPLE = re.compile(
+    r'@|(?:[A-Za-z_]\w*|"[^"\\]+")(?:\.(?:[A-Za-z_]\w*|"[^"\\]+")|\[-?\d{1,9}\]|\[\])*', re.ASCII
+)
+_HYPHENATED = re.compile(r'(?<!["\w-])([A-Za-z_]\w*(?:-\w+)+)(?!["\w-])', re.ASCII)
+
+
+class Path(Shape):
+    """A path, checked when the file is read."""
+
+    def read(self, node: Node, field: str, reading: Reading) -> str:
+        node = scalar(node, field, reading, "a path")
+        path = node.text
+        if len(path) > MAX_PATH:
+            reading.refuse(node, field, f"the path is longer than {MAX_PATH} characters")
+        # Most paths are plain names: they need neither library, and a start does not pay for it.
+        if not _SIMPLE.fullmatch(path):
+            if path.startswith("$"):
+                self._check_jsonpath(path, node, field, reading)
+            else:
+                self._check_jmespath(path, node, field, reading)
+        return path
+
+    @staticmethod
+    def _check_jmespath(path: str, node: Node, field: str, reading: Reading) -> None:
+        import jmespath
+        from jmespath.exceptions import JMESPathError, ParseError
+
+        try:
+            jmespath.compile(path)
+            return
+        except ParseError as error:
+            message = str(getattr(error, "message", "") or error.msg).splitlines()[0]
+            at = error.lex_position or 0
+        except (JMESPathError, ValueError, RecursionError) as error:
+            message, at = str(error).splitlines()[0], 0
+        fixed = _HYPHENATED.sub(r'"\1"', path)
+        hint = (
+            fixed if fixed != path else "a JMESPath, such as data.items, or a JSONPath, such as $.data.items"
+        )
+        reading.refuse(node, field, message, hint, offset=min(at, len(path)))
+
+    @staticmethod
+    def _check_jsonpath(path: str, node: Node, field: str, reading: Reading) -> None:
+        import jsonpath
+
+        try:
+            jsonpath.compile(path)
+        except Exception as error:  # the library has several trees of errors, and any of them is a bad path
+            reading.refuse(node, field, f"no JSONPath: {str(error).splitlines()[0]}", "$.data.items")
+
+    def schema(self) -> Schema:
+        return {"type": "string", "minLength": 1}

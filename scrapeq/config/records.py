@@ -1,0 +1,277 @@
+"""Shapes of what has parts: maps with known keys, maps with any keys, lists; and what to say of a key that is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from dataclasses import field as member
+from typing import Any
+
+from scrapeq.config.nodes import Entry, Node
+from scrapeq.config.reading import NOT_BUILT, Reading, Refused
+from scrapeq.config.shapes import Choice, Schema, Shape
+from scrapeq.config.words import FOREIGN
+from scrapeq.expression import did_you_mean
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key of a map: its shape (None = of the language, but not built yet) and whether it must be there."""
+
+    shape: Shape | None
+    required: bool = False
+    hint: str = ""
+
+
+def unbuilt(hint: str = "") -> Key:
+    """A key of the language that this version refuses by name; `hint` says what works instead."""
+    return Key(None, hint=hint)
+
+
+@dataclass
+class Found:
+    """What was read of a map: values by key, and the node, for problems that show later."""
+
+    node: Node
+    field: str
+    values: dict[str, Any] = member(default_factory=dict)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of a key, or the default when it is absent or could not be read."""
+        return self.values.get(key, default)
+
+    def has(self, key: str) -> bool:
+        """Whether the key was written, readable or not."""
+        return key in self.node.entries
+
+    def at(self, key: str) -> Node:
+        """The node of a key's value; the map's own when there is none."""
+        return self.node.get(key) or self.node
+
+    def kept(self, *keys: str) -> dict[str, Any]:
+        """The values of these keys that are there, for a constructor with defaults."""
+        return {key: self.values[key] for key in keys if key in self.values}
+
+
+class Record(Shape):
+    """A map with known keys. `shorthand` is the key that a value alone stands for."""
+
+    def __init__(self, keys: Mapping[str, Key], *, shorthand: str = "", extra: str = "") -> None:
+        self.keys = dict(keys)
+        self.shorthand = shorthand
+        self._extra = extra  # keys beginning so are the user's own
+
+    def read(self, node: Node, field: str, reading: Reading) -> Found:
+        node = self.as_map(node)
+        if node.kind != "map":
+            what = "is empty" if node.is_null else f"must be a map, not a {node.kind}"
+            reading.refuse(node, field, what, f"keys: {', '.join(self._built(self.keys))}")
+        return self._read_map(node, field, reading, self.keys)
+
+    def as_map(self, node: Node) -> Node:
+        """The map that a shorthand stands for."""
+        if self.shorthand and node.kind == "scalar" and not node.is_null:
+            return node.map(**{self.shorthand: node})
+        return node
+
+    @staticmethod
+    def _built(keys: Mapping[str, Key]) -> list[str]:
+        return [name for name, key in keys.items() if key.shape]
+
+    def _read_map(self, node: Node, field: str, reading: Reading, keys: Mapping[str, Key]) -> Found:
+        found = Found(node, field)
+        for name, entry in node.entries.items():
+            inner = f"{field}.{name}" if field else name
+            key = keys.get(name)
+            if key is None:
+                if not (self._extra and name.startswith(self._extra)):
+                    self.unknown(entry, inner, reading, keys)
+            elif key.shape is None:
+                self.refuse_unbuilt(entry, inner, key, reading)
+            else:
+                try:
+                    found.values[name] = key.shape.read(entry.node, inner, reading)
+                except Refused:
+                    continue
+        for name, key in keys.items():
+            if key.required and name not in node.entries:
+                inner = f"{field}.{name}" if field else name
+                reading.note(node, inner, "is missing", key.hint)
+        return found
+
+    @staticmethod
+    def refuse_unbuilt(entry: Entry, field: str, key: Key, reading: Reading) -> None:
+        """Notes a key of the language that is not built yet."""
+        reading.note(_key_node(entry), field, NOT_BUILT, key.hint)
+
+    def unknown(self, entry: Entry, field: str, reading: Reading, keys: Mapping[str, Key]) -> None:
+        """Notes a key that is none: a word of another tool, a key of another level, or a typo."""
+        name, node = entry.key, _key_node(entry)
+        here = FOREIGN.get(name.replace("-", "_").lower())
+        if here and (here.split(".")[0] in keys or not field.endswith(f".{name}")):
+            reading.note(node, field, "unknown key", f"here it is called {here}")
+            return
+        message = f"unknown key '{name}'"
+        if below := self._level_below(name, keys):
+            reading.note(node, field, message, f"{name} belongs under {below}:")
+            return
+        if near := did_you_mean(name, keys):
+            reading.note(node, field, message, f"did you mean {near}?")
+        elif above := PLACES.get(name):
+            reading.note(node, field, message, f"{name} belongs under {above}:")
+        elif below := self._level_below(near_below := self._near_below(name, keys), keys):
+            reading.note(node, field, message, f"did you mean {near_below}, under {below}:?")
+        else:
+            reading.note(node, field, message, f"keys: {', '.join(self._built(keys))}")
+
+    @staticmethod
+    def _level_below(name: str, keys: Mapping[str, Key]) -> str:
+        for key, value in keys.items():
+            if isinstance(value.shape, Record) and name and name in value.shape.all_keys():
+                return key
+        return ""
+
+    @staticmethod
+    def _near_below(name: str, keys: Mapping[str, Key]) -> str:
+        known = [n for k in keys.values() if isinstance(k.shape, Record) for n in k.shape.all_keys()]
+        return did_you_mean(name, known) or ""
+
+    def all_keys(self) -> set[str]:
+        """Every key it may have."""
+        return set(self.keys)
+
+    def schema(self) -> Schema:
+        properties = {name: key.shape.schema() for name, key in self.keys.items() if key.shape}
+        made: Schema = {"type": "object", "properties": properties, "additionalProperties": False}
+        if self._extra:
+            made["patternProperties"] = {f"^{self._extra}": {}}
+        required = [name for name, key in self.keys.items() if key.required]
+        if required:
+            made["required"] = required
+        if self.shorthand:
+            return {"anyOf": [self.shorthand_schema(), made]}
+        return made
+
+    def shorthand_schema(self) -> Schema:
+        """The shape of a value alone."""
+        shape = self.keys[self.shorthand].shape
+        return shape.schema() if shape else {}
+
+
+class TypedRecord(Record):
+    """A map whose `type` says which further keys it may have."""
+
+    def __init__(
+        self,
+        kind: Choice,
+        common: Mapping[str, Key],
+        by_type: Mapping[str, Mapping[str, Key]],
+        *,
+        short: bool = False,
+    ) -> None:
+        self._kind = kind
+        self._by_type = by_type
+        self._common = {"type": Key(kind, required=True, hint=f"one of {', '.join(kind.built)}"), **common}
+        every = {name: key for keys in by_type.values() for name, key in keys.items()}
+        super().__init__({**self._common, **every}, shorthand="type" if short else "")
+
+    def _read_map(self, node: Node, field: str, reading: Reading, keys: Mapping[str, Key]) -> Found:
+        kind = node.get("type")
+        word = kind.text if kind else ""
+        if word not in self._by_type:
+            # The type is what is wrong, or missing: keys that only a type has cannot be judged.
+            judged = {key: entry for key, entry in node.entries.items() if key in self._common}
+            return super()._read_map(node.with_entries(judged), field, reading, self._common)
+        return super()._read_map(node, field, reading, {**self._common, **self._by_type[word]})
+
+    def unknown(self, entry: Entry, field: str, reading: Reading, keys: Mapping[str, Key]) -> None:
+        """Also tells a key that another type has."""
+        for word, others in self._by_type.items():
+            if entry.key in others:
+                node = _key_node(entry)
+                hint = f"{entry.key} belongs to type {word}"
+                reading.note(node, field, f"unknown key '{entry.key}'", hint)
+                return
+        super().unknown(entry, field, reading, keys)
+
+    def schema(self) -> Schema:
+        made = super().schema()
+        inner = made["anyOf"][1] if self.shorthand else made
+        inner["required"] = ["type"]
+        return made
+
+
+class ListOf(Shape):
+    """A list; with `single`, one value stands for a list of it."""
+
+    def __init__(self, inner: Shape, *, single: bool = False, least: int = 0, wanted: str = "a list") -> None:
+        self._inner, self._single, self._least, self._wanted = inner, single, least, wanted
+
+    def read(self, node: Node, field: str, reading: Reading) -> tuple[Any, ...]:
+        if node.kind != "list":
+            if not self._single:
+                what = "is empty" if node.is_null else f"must be a list, not a {node.kind}"
+                reading.refuse(node, field, what, f"write {self._wanted}")
+            return (self._inner.read(node, field, reading),)
+        if len(node.items) < self._least:
+            reading.refuse(node, field, "is empty", f"write {self._wanted}")
+        return tuple(self._read_items(node, field, reading))
+
+    def _read_items(self, node: Node, field: str, reading: Reading) -> Iterator[Any]:
+        for at, item in enumerate(node.items):
+            try:
+                yield self._inner.read(item, f"{field}[{at}]", reading)
+            except Refused:
+                continue
+
+    def schema(self) -> Schema:
+        inner = self._inner.schema()
+        made: Schema = {"type": "array", "items": inner}
+        if self._least:
+            made["minItems"] = self._least
+        return {"anyOf": [inner, made]} if self._single else made
+
+
+class MapOf(Shape):
+    """A map whose keys are the user's own."""
+
+    def __init__(self, inner: Shape, wanted: str = "a map {name: value}") -> None:
+        self._inner, self._wanted = inner, wanted
+
+    def read(self, node: Node, field: str, reading: Reading) -> dict[str, Any]:
+        if node.kind != "map":
+            what = "is empty" if node.is_null else f"must be a map, not a {node.kind}"
+            reading.refuse(node, field, what, f"write {self._wanted}")
+        values: dict[str, Any] = {}
+        for name, entry in node.entries.items():
+            try:
+                values[name] = self._inner.read(entry.node, f"{field}.{name}", reading)
+            except Refused:
+                continue
+        return values
+
+    def schema(self) -> Schema:
+        return {"type": "object", "additionalProperties": self._inner.schema()}
+
+
+def _key_node(entry: Entry) -> Node:
+    """The place of a key, for a problem."""
+    return Node("scalar", entry.node.file, entry.line, entry.col, text=entry.key, plain=True)
+
+
+# Where a key belongs that is known elsewhere only; `language` fills it.
+PLACES: dict[str, str] = {}
+
+
+def learn_places(root: Record) -> None:
+    """Notes for every key of the language the map it belongs under, the outermost first."""
+    waiting: list[tuple[str, Record]] = [("", root)]
+    while waiting:
+        below, record = waiting.pop(0)
+        for name, key in record.keys.items():
+            if below:
+                PLACES.setdefault(name, below)
+            shape: Any = key.shape
+            inner = getattr(shape, "_inner", shape)
+            if isinstance(inner, Record):
+                waiting.append((name if not below else f"{below}.{name}", inner))

@@ -1,0 +1,304 @@
+"""The shapes of single values: each reads a node into a plain value, and says itself as JSON Schema."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from scrapeq.config import places, units
+from scrapeq.config.nodes import Node
+from scrapeq.config.reading import NOT_BUILT, Filled, Reading, Use
+from scrapeq.errors import ExpressionError
+from scrapeq.expression import Placeholder, as_text, compile_expression, compile_template, did_you_mean
+
+Schema = dict[str, Any]
+
+ENV_SCHEMA: Schema = {"type": "string", "pattern": r"\$\{(env|file):"}
+_SCALAR_TYPES = ["string", "number", "boolean"]
+_SEGMENT = re.compile(r"(?<![$\w])\{([A-Za-z_][\w.]*)\}")
+
+
+def last_key(field: str) -> str:
+    """`limit` of `rates[0].limit`, `resources` of `resources[1]`."""
+    return re.sub(r"\[\d+\]$", "", field).rpartition(".")[2]
+
+
+class Shape:
+    """What may stand in a place."""
+
+    def read(self, node: Node, field: str, reading: Reading) -> Any:
+        """The value. Raises Refused once its problems are noted."""
+        raise NotImplementedError
+
+    def schema(self) -> Schema:
+        """Itself as JSON Schema (2020-12)."""
+        raise NotImplementedError
+
+
+def scalar(node: Node, field: str, reading: Reading, wanted: str) -> Node:
+    """The node if it is a scalar that says something; the usual mistakes are told apart."""
+    if node.kind == "map" and node.flow and len(node.entries) == 1:
+        key, entry = next(iter(node.entries.items()))
+        if entry.node.is_null:
+            hint = f'{last_key(field)}: "${{{key}}}"'
+            reading.refuse(node, field, "{ starts a YAML mapping here", hint)
+    if node.kind != "scalar":
+        reading.refuse(node, field, f"must be {wanted}, not a {node.kind}")
+    if node.is_null:
+        reading.refuse(node, field, "is empty", f"write {wanted}, or remove the line")
+    return node
+
+
+class Text(Shape):
+    """A text; numbers and booleans keep their spelling. `pattern` must match all of it."""
+
+    def __init__(self, pattern: str = "", wanted: str = "a text", hint: str = "", least: int = 1) -> None:
+        self._pattern = re.compile(pattern) if pattern else None
+        self._wanted, self._hint, self._least = wanted, hint, least
+
+    def read(self, node: Node, field: str, reading: Reading) -> str:
+        node = reading.filled(scalar(node, field, reading, self._wanted), field)
+        text = node.text
+        if len(text) < self._least:
+            reading.refuse(node, field, "is empty", f"write {self._wanted}")
+        if self._pattern and not self._pattern.fullmatch(text):
+            reading.refuse(node, field, f"'{text}' is not {self._wanted}", self._hint)
+        return Filled(text, node.filled) if node.filled else text
+
+    def schema(self) -> Schema:
+        if self._pattern:
+            return {"anyOf": [{"type": "string", "pattern": f"^(?:{self._pattern.pattern})$"}, ENV_SCHEMA]}
+        return {"type": _SCALAR_TYPES}
+
+
+class Secret(Shape):
+    """A credential: only from the environment or a file; an empty text is no secret."""
+
+    def __init__(self, allow_empty: bool = False) -> None:
+        self._allow_empty = allow_empty
+
+    def read(self, node: Node, field: str, reading: Reading) -> str:
+        if node.kind == "scalar" and not node.text and not node.plain and self._allow_empty:
+            return ""
+        node = scalar(node, field, reading, "a secret from the environment")
+        key = last_key(field)
+        if "${env:" not in node.text and "${file:" not in node.text:
+            hint = f"{key}: ${{env:{_variable(reading.name, key)}}}"
+            if not node.text:
+                reading.refuse(node, field, "is empty", hint)
+            reading.refuse(node, field, "a secret in clear text", hint)
+        filled = reading.filled(node, field, secret=True)
+        text = filled.text.strip()
+        if any(ord(letter) < ord(" ") for letter in text):
+            reading.refuse(node, field, "the secret has a line break or a control character in it")
+        return Filled(text, node.text)
+
+    def schema(self) -> Schema:
+        return {"anyOf": [ENV_SCHEMA, {"const": ""}]} if self._allow_empty else ENV_SCHEMA
+
+
+def _variable(name: str, key: str) -> str:
+    return re.sub(r"\W", "_", f"{name}_{key.rstrip('s')}", flags=re.ASCII).upper()
+
+
+class Number(Shape):
+    """A number, whole unless `fractions`; from `least` (`more` = above it) to `most`."""
+
+    def __init__(
+        self, least: float = 1, most: float = 1_000_000_000, *, more: bool = False, fractions: bool = False
+    ) -> None:
+        self._least, self._most, self._more, self._fractions = least, most, more, fractions
+
+    def read(self, node: Node, field: str, reading: Reading) -> int | float:
+        wanted = "a number" if self._fractions else "a whole number"
+        node = reading.filled(scalar(node, field, reading, wanted), field)
+        value: Any = node.value
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            near = "without quotes" if node.text.strip().lstrip("-").isdigit() else ""
+            reading.refuse(node, field, f"'{node.text}' is no {wanted[2:]}", near)
+        if isinstance(value, float) and not self._fractions:
+            if not value.is_integer():
+                reading.refuse(node, field, f"{node.text} is no whole number")
+            value = int(value)
+        if value < self._least or (self._more and value == self._least):
+            bound = f"more than {self._least:g}" if self._more else f"at least {self._least:g}"
+            reading.refuse(node, field, f"{node.text} is too small; it must be {bound}")
+        if value > self._most:
+            reading.refuse(node, field, f"{node.text} is too large; it must be at most {self._most:,.0f}")
+        number: int | float = value
+        return number
+
+    def schema(self) -> Schema:
+        bound = "exclusiveMinimum" if self._more else "minimum"
+        kind = "number" if self._fractions else "integer"
+        return {"anyOf": [{"type": kind, bound: self._least, "maximum": self._most}, ENV_SCHEMA]}
+
+
+class Flag(Shape):
+    """true or false."""
+
+    def read(self, node: Node, field: str, reading: Reading) -> bool:
+        node = reading.filled(scalar(node, field, reading, "true or false"), field)
+        if not isinstance(node.value, bool):
+            meant = {"yes": "true", "on": "true", "no": "false", "off": "false"}.get(node.text.lower(), "")
+            reading.refuse(
+                node, field, f"'{node.text}' is neither true nor false", meant and f"write {meant}"
+            )
+        return node.value
+
+    def schema(self) -> Schema:
+        return {"anyOf": [{"type": "boolean"}, ENV_SCHEMA]}
+
+
+class Duration(Shape):
+    """Seconds, written `500ms 30s 1h30m 7d`."""
+
+    def __init__(self, *, zero: bool = False) -> None:
+        self._zero = zero
+
+    def read(self, node: Node, field: str, reading: Reading) -> float:
+        node = reading.filled(scalar(node, field, reading, "a duration such as 30s"), field)
+        text = node.text.strip()
+        if text.startswith("-"):
+            reading.refuse(node, field, f"{text} is too small; it must be more than 0")
+        if self._zero and text == "0":
+            return 0.0
+        try:
+            seconds = units.read_duration(text)
+        except units.UnitError as error:
+            reading.refuse(node, field, str(error))
+        if seconds <= 0 and not self._zero:
+            reading.refuse(node, field, f"{text} is too small; it must be more than 0")
+        return seconds
+
+    def schema(self) -> Schema:
+        return {"anyOf": [{"type": "string", "pattern": units.DURATION_PATTERN}, ENV_SCHEMA]}
+
+
+class Size(Shape):
+    """Bytes, written `10MB 2GiB`."""
+
+    def read(self, node: Node, field: str, reading: Reading) -> int:
+        node = reading.filled(scalar(node, field, reading, "a size such as 64MB"), field)
+        text = node.text.strip()
+        try:
+            size = units.read_size(text)
+        except units.UnitError as error:
+            reading.refuse(node, field, str(error))
+        if size <= 0:
+            reading.refuse(node, field, f"{text} is too small; it must be more than 0")
+        return size
+
+    def schema(self) -> Schema:
+        return {"anyOf": [{"type": "string", "pattern": units.SIZE_PATTERN}, ENV_SCHEMA]}
+
+
+class Choice(Shape):
+    """One word of a list; `unbuilt` are words of the language that this version refuses by name."""
+
+    def __init__(self, built: Sequence[str], unbuilt: Sequence[str] = (), *, fold: bool = False) -> None:
+        self.built, self.unbuilt, self._fold = tuple(built), tuple(unbuilt), fold
+
+    def read(self, node: Node, field: str, reading: Reading) -> str:
+        key = last_key(field)
+        node = reading.filled(scalar(node, field, reading, f"one of {', '.join(self.built)}"), field)
+        word = node.text.upper() if self._fold else node.text
+        if word in self.built:
+            return word
+        one_of = f"one of {', '.join(self.built)}"
+        if word in self.unbuilt:
+            reading.refuse(node, field, f"'{word}' is {NOT_BUILT}", one_of)
+        near = did_you_mean(word, [*self.built, *self.unbuilt])
+        hint = f"did you mean {near}? {one_of}" if near else one_of
+        return reading.refuse(node, field, f"unknown {key} '{word}'", hint)
+
+    def schema(self) -> Schema:
+        if self._fold:
+            return {"type": "string"}
+        return {"anyOf": [{"enum": list(self.built)}, ENV_SCHEMA]}
+
+
+class Expr(Shape):
+    """A bare expression; `names` are those that exist in its place."""
+
+    def __init__(self, names: frozenset[str]) -> None:
+        self._names = names
+
+    def read(self, node: Node, field: str, reading: Reading) -> Any:
+        node = scalar(node, field, reading, "an expression")
+        try:
+            compiled = compile_expression(node.text, self._names | places.UNBUILT)
+        except ExpressionError as error:
+            if "${" in node.text:
+                inner = node.text.replace("${", "").replace("}", "")
+                reading.refuse(node, field, "an expression stands alone here, without ${ }", f"write {inner}")
+            reading.refuse_expression(node, field, _known_here(error, self._names))
+        reading.uses.append(Use(field, node, compiled, places.UNBUILT))
+        return compiled
+
+    def schema(self) -> Schema:
+        return {"type": _SCALAR_TYPES}
+
+
+def _known_here(error: ExpressionError, names: frozenset[str]) -> ExpressionError:
+    """The same error; the names it lists are those that this version gives."""
+    if error.message.startswith("unknown name"):
+        error.hint = f"known here: {', '.join(sorted(names))}"
+    return error
+
+
+class TemplateText(Shape):
+    """A text with `${...}` in it. In a path, `{name}` without `$` is refused: it would be sent as it is."""
+
+    def __init__(
+        self, names: frozenset[str], *, path: bool = False, unbuilt: frozenset[str] = places.UNBUILT
+    ) -> None:
+        self._names, self._path, self._unbuilt = names, path, unbuilt
+
+    def read(self, node: Node, field: str, reading: Reading) -> Any:
+        node = scalar(node, field, reading, "a text")
+        found = _SEGMENT.search(node.text)
+        if found and (self._path or ("." in found[1] and found[1].split(".")[0] in self._names)):
+            hint = f"placeholders are written ${{{found[1]}}}"
+            reading.refuse(node, field, "{…} is not replaced", hint, offset=found.start())
+
+        def fill(placeholder: Placeholder) -> str | None:
+            return reading.fill(placeholder, node, field)
+
+        try:
+            compiled = compile_template(node.text, self._names | self._unbuilt, fill=fill)
+        except ExpressionError as error:
+            reading.refuse_expression(node, field, _known_here(error, self._names))
+        reading.uses.append(Use(field, node, compiled, self._unbuilt))
+        return compiled
+
+    def schema(self) -> Schema:
+        return {"type": _SCALAR_TYPES}
+
+
+class Json(Shape):
+    """
+    Any value; texts in it may hold `${...}`.
+
+    Without `names` only the environment is filled in. With `spelling`, numbers keep theirs (`1.10`): they become text.
+    """
+
+    def __init__(self, names: frozenset[str] | None = None, *, spelling: bool = False) -> None:
+        self._names, self._spelling = names, spelling
+
+    def read(self, node: Node, field: str, reading: Reading) -> Any:
+        if node.kind == "list":
+            return [self.read(item, f"{field}[{at}]", reading) for at, item in enumerate(node.items)]
+        if node.kind == "map":
+            return {key: self.read(e.node, f"{field}.{key}", reading) for key, e in node.entries.items()}
+        if not isinstance(node.value, str):
+            keep = not self._spelling or node.value is None or as_text(node.value) == node.text
+            return node.value if keep else node.text
+        if self._names is not None and ("${" in node.text or _SEGMENT.search(node.text)):
+            return TemplateText(self._names).read(node, field, reading)
+        filled = reading.filled(node, field)
+        return Filled(filled.text, filled.filled) if filled.filled else node.value
+
+    def schema(self) -> Schema:
+        return {}

@@ -1,0 +1,285 @@
+"""Shapes of values that have a form of their own: addresses, globs, statuses, waits, seeds, fields."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import urlsplit
+
+from scrapeq.config import places
+from scrapeq.config.nodes import Node
+from scrapeq.config.paths import Path
+from scrapeq.config.reading import NOT_BUILT, Filled, Reading
+from scrapeq.config.records import Key, ListOf, MapOf, Record, unbuilt
+from scrapeq.config.shapes import (
+    ENV_SCHEMA,
+    Choice,
+    Duration,
+    Expr,
+    Json,
+    Schema,
+    Secret,
+    Shape,
+    Text,
+    last_key,
+    scalar,
+)
+from scrapeq.plan import Exponential
+
+VERSION = 1
+MAX_PATTERN = 500
+REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+cluster", "redis+sentinel")
+PRESETS = ("github", "gitlab", "reddit", "shopify", "discord", "zendesk", "openai", "ietf")
+
+_SECRET_HEADERS = frozenset({"authorization", "proxy-authorization"})
+_REGEX_MARKS = re.compile(r"^\^|\$$|\.[*+]|\\[dwsbDWSB.]|\(|\|")
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
+_OBSERVE_KEYS = ("limit", "remaining", "used", "reset", "interval", "wait", "cost", "bucket", "reset_format")
+
+
+class Version(Shape):
+    """The version of the language."""
+
+    def read(self, node: Node, field: str, reading: Reading) -> int:
+        node = scalar(node, field, reading, "a whole number")
+        if isinstance(node.value, bool) or not isinstance(node.value, int):
+            reading.refuse(node, field, f"'{node.text}' is no whole number", f"version: {VERSION}")
+        if node.value != VERSION:
+            hint = "upgrade scrapeq" if node.value > VERSION else f"version: {VERSION}"
+            reading.refuse(node, field, f"this scrapeq reads version {VERSION}", hint)
+        return VERSION
+
+    def schema(self) -> Schema:
+        return {"const": VERSION}
+
+
+class BaseUrl(Text):
+    """What paths are joined to: http, https or demo."""
+
+    def read(self, node: Node, field: str, reading: Reading) -> str:
+        url = super().read(node, field, reading)
+        if url == "demo://":
+            return url
+        try:
+            parts = urlsplit(url)
+            _ = parts.port
+        except ValueError as error:
+            reading.refuse(node, field, f"this is no URL: {error}")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            hint = f"https://{url.split('://')[-1]}" if "." in url else "https://api.acme.test/v1"
+            reading.refuse(node, field, "the URL must begin with http:// or https://, and name a host", hint)
+        if parts.username is not None or parts.password is not None:
+            hint = "auth: {type: http_basic, username: ${env:USER}, password: ${env:PASSWORD}}"
+            reading.refuse(node, field, "credentials in a URL", hint)
+        if parts.query or parts.fragment or url.endswith(("?", "#")):
+            reading.refuse(node, field, "a base URL has neither ? nor #", "parameters belong under params:")
+        if any(letter.isspace() for letter in url):
+            reading.refuse(node, field, "a URL has no spaces")
+        return url
+
+
+class RedisUrl(Text):
+    """`embedded`, or the URL of a store."""
+
+    def read(self, node: Node, field: str, reading: Reading) -> str:
+        url = super().read(node, field, reading)
+        if url == "embedded" or (url.split("://")[0] in REDIS_SCHEMES and "://" in url):
+            return url
+        schemes = ", ".join(f"{scheme}://" for scheme in REDIS_SCHEMES)
+        return reading.refuse(node, field, f"must be embedded, or begin with one of {schemes}")
+
+
+class Glob(Text):
+    """A glob (`*`, `?`, `[...]`), or a regular expression after `re:`."""
+
+    def read(self, node: Node, field: str, reading: Reading) -> str:
+        text = super().read(node, field, reading)
+        if text.startswith("re:"):
+            if len(text) > MAX_PATTERN:
+                reading.refuse(node, field, f"the pattern is longer than {MAX_PATTERN} characters")
+            try:
+                re.compile(text[3:])
+            except (re.error, RecursionError, OverflowError) as error:
+                reading.refuse(node, field, f"no regular expression: {error}")
+        elif _REGEX_MARKS.search(text):
+            reading.refuse(node, field, "a pattern is a glob here", f"write re:{text}")
+        return text
+
+
+class Status(Shape):
+    """An HTTP status, or a class of them: 403, 5xx."""
+
+    def read(self, node: Node, field: str, reading: Reading) -> int | str:
+        node = scalar(node, field, reading, "a status such as 403 or 5xx")
+        text = node.text.lower()
+        if re.fullmatch(r"[1-5]xx", text):
+            return text
+        if re.fullmatch(r"[1-5][0-9][0-9]", text, re.ASCII):
+            return int(text)
+        return reading.refuse(node, field, f"'{node.text}' is no status", "403, or a class: 5xx")
+
+    def schema(self) -> Schema:
+        return {
+            "anyOf": [
+                {"type": "integer", "minimum": 100, "maximum": 599},
+                {"pattern": "^[1-5](xx|XX|[0-9]{2})$"},
+            ]
+        }
+
+
+class WaitTerm(Shape):
+    """How long to wait: an expression (seconds), a duration, or `{exponential: {base, max}}`."""
+
+    def __init__(self) -> None:
+        exponential = Record({"base": Key(Duration(), required=True), "max": Key(Duration(), required=True)})
+        self._map = Record({"exponential": Key(exponential, required=True)})
+
+    def read(self, node: Node, field: str, reading: Reading) -> Any:
+        if node.kind == "map":
+            inner = self._map.read(node, field, reading).get("exponential")
+            base, most = (inner.get("base"), inner.get("max")) if inner else (None, None)
+            if base is None or most is None:
+                return None
+            if most < base:
+                reading.refuse(inner.at("max"), f"{inner.field}.max", "is less than base")
+            return Exponential(base, most)
+        node = scalar(node, field, reading, "an expression or a duration")
+        if node.text[:1].isdigit() and not any(mark in node.text for mark in "+*/%<>=("):
+            return Duration().read(node, field, reading)
+        return Expr(places.ANSWER).read(node, field, reading)
+
+    def schema(self) -> Schema:
+        return {"anyOf": [{"type": "string"}, self._map.schema()]}
+
+
+class Observe(Shape):
+    """Whether the answers are read for what they tell of the limit."""
+
+    def read(self, node: Node, field: str, reading: Reading) -> str:
+        if node.kind == "map":
+            keys = {
+                "preset": Key(Choice(("auto", "none"), PRESETS)),
+                **dict.fromkeys(_OBSERVE_KEYS, unbuilt(_AUTO)),
+            }
+            return str(Record(keys).read(node, field, reading).get("preset", "auto"))
+        return Choice(("auto", "none"), PRESETS).read(node, field, reading)
+
+    def schema(self) -> Schema:
+        words = Choice(("auto", "none")).schema()
+        return {
+            "anyOf": [
+                words,
+                {"type": "object", "properties": {"preset": words}, "additionalProperties": False},
+            ]
+        }
+
+
+_AUTO = "observe: auto reads the usual headers"
+
+
+class Tokens(Shape):
+    """One token or several, separated by commas; a pool of several is refused, since it is not built."""
+
+    def read(self, node: Node, field: str, reading: Reading) -> str:
+        node = node.items[0] if node.kind == "list" and len(node.items) == 1 else node
+        many = node.kind == "list"
+        text = "" if many else Secret().read(node, field, reading)
+        tokens = [part.strip() for part in text.split(",") if part.strip()]
+        if many or len(tokens) > 1:
+            reading.refuse(node, field, f"a pool of several tokens is {NOT_BUILT}", "give one token")
+        if not tokens:
+            reading.refuse(node, field, "there is no token in it")
+        return Filled(tokens[0], node.text)
+
+    def schema(self) -> Schema:
+        return {"anyOf": [ENV_SCHEMA, {"type": "array", "items": ENV_SCHEMA, "minItems": 1, "maxItems": 1}]}
+
+
+class PlainMap(Shape):
+    """Headers or params that every request gets: plain values; only the environment is filled in."""
+
+    def __init__(self, *, secret_names: bool = False, names: frozenset[str] | None = None) -> None:
+        self._headers = secret_names
+        self._names = names
+
+    def read(self, node: Node, field: str, reading: Reading) -> dict[str, Any]:
+        inner = Json(self._names, spelling=True)
+        values: dict[str, Any] = MapOf(inner).read(node, field, reading)
+        if self._headers:
+            for name, entry in node.entries.items():
+                self._check_header(name, entry.node, f"{field}.{name}", reading)
+        return values
+
+    def _check_header(self, name: str, node: Node, field: str, reading: Reading) -> None:
+        if not _HEADER_NAME.fullmatch(name):
+            reading.note(node, field, f"'{name}' is no name of a header")
+        if node.kind != "scalar":
+            reading.note(node, field, f"must be a text, not a {node.kind}")
+        elif name.lower() in _SECRET_HEADERS and "${" not in node.text and node.text:
+            reading.note(
+                node,
+                field,
+                "a secret in clear text",
+                "auth: {type: bearer, token: ${env:TOKEN}}, under client:",
+            )
+        elif "\n" in node.text or "\r" in node.text:
+            reading.note(node, field, "a header has no line breaks")
+
+    def schema(self) -> Schema:
+        return {"type": "object"}
+
+
+class ParamMap(PlainMap):
+    """Params or headers of a resource: values may hold `${...}`; null is left out."""
+
+    def __init__(self, names: frozenset[str], *, secret_names: bool = False) -> None:
+        super().__init__(secret_names=secret_names, names=names)
+
+
+class Seeds(Shape):
+    """What to begin with: a list of maps."""
+
+    def __init__(self) -> None:
+        self._list = ListOf(MapOf(Json(), "a map: {name: value}"), least=1, wanted="[{name: value}]")
+
+    def read(self, node: Node, field: str, reading: Reading) -> Any:
+        if node.kind == "map":
+            if node.entries.keys() & {"file", "urls", "sitemap"}:
+                reading.refuse(
+                    node,
+                    field,
+                    f"'{_kind_of_seeds(node)}' is {NOT_BUILT}",
+                    "write the seeds as a list: [{name: value}]",
+                )
+            reading.refuse(node, field, "must be a list, not a map", f"{last_key(field)}: [{{name: value}}]")
+        return self._list.read(node, field, reading)
+
+    def schema(self) -> Schema:
+        return self._list.schema()
+
+
+def _kind_of_seeds(node: Node) -> str:
+    return next(key for key in ("file", "urls", "sitemap") if key in node.entries)
+
+
+class Field(Shape):
+    """One field of an item: a path into the record, or `{value: EXPR}`."""
+
+    def __init__(self) -> None:
+        later = ("css", "xpath", "jsonld", "meta", "regex", "all", "type", "required", "default")
+        self._map = Record(
+            {"path": Key(Path()), "value": Key(Expr(places.RECORD)), **dict.fromkeys(later, unbuilt())}
+        )
+
+    def read(self, node: Node, field: str, reading: Reading) -> Any:
+        if node.kind == "scalar" and re.search(r"\w::(text|attr)", node.text):
+            reading.refuse(node, field, f"a CSS path is {NOT_BUILT}", "a JMESPath into a JSON record")
+        if node.kind != "map":
+            return Path().read(node, field, reading)
+        found = self._map.read(node, field, reading)
+        if found.has("path") == found.has("value") and not reading.has_unbuilt(field):
+            reading.refuse(node, field, "needs either path or value", "{value: EXPR}, or the path alone")
+        return found.get("value", found.get("path"))
+
+    def schema(self) -> Schema:
+        return {"anyOf": [Path().schema(), self._map.schema()]}
