@@ -25,6 +25,7 @@ T = TypeVar("T")
 LEASE_S = 60.0
 RETRY_FIRST_S, RETRY_MAX_S = 0.02, 0.5  # between tries while the store is away
 COALESCE_MAX = 200  # leases settled in one call
+PURGE_PIECE = 500  # tasks deleted in one call
 
 
 def key_of(name: str) -> str:
@@ -189,20 +190,35 @@ class Queue:
                 min(left, WATCHDOG_S, WATCHDOG_S if popped.wait_s is None else popped.wait_s)
             )
 
+    async def wait(self, popped: c.Popped, wait_s: float = WATCHDOG_S) -> None:
+        """Sleep until an event, a push or `interrupt`, at most `wait_s` seconds, after a pop that had nothing."""
+        await self._listener.wait(
+            min(wait_s, WATCHDOG_S, WATCHDOG_S if popped.wait_s is None else popped.wait_s)
+        )
+
+    def interrupt(self) -> None:
+        """Wake whoever waits here for tasks, now."""
+        self._listener.interrupt()
+
     # --- settling
 
     async def settle(self, entry: c.Entry) -> c.Settled:
-        """Say what became of a lease. Calls made at the same time travel together."""
+        """Say what became of a lease. Calls made at the same time travel together, in order."""
+        return await self.settle_soon(entry)
+
+    def settle_soon(self, entry: c.Entry) -> asyncio.Future[c.Settled]:
+        """As `settle`, without waiting for it."""
         future: asyncio.Future[c.Settled] = asyncio.get_running_loop().create_future()
         self._pending.append((entry, future))
         if self._flusher is None or self._flusher.done():
             self._flusher = asyncio.create_task(self._flush())
-        return await future
+        return future
 
     async def _flush(self) -> None:
         await asyncio.sleep(0)  # whoever is ready in this turn of the loop joins
         while self._pending:
-            batch, follow = [], 0
+            batch: list[tuple[c.Entry, asyncio.Future[c.Settled]]] = []
+            follow = 0
             while self._pending and len(batch) < COALESCE_MAX and follow < c.PUSH_COUNT:
                 batch.append(self._pending.pop(0))
                 follow += len(batch[-1][0].push)
@@ -388,6 +404,26 @@ class Queue:
     async def drop(self, *ids: str) -> list[bool]:
         """Delete dead letters. Which were dead."""
         return await self.run(c.edit("drop", ids))
+
+    async def purge(self, what: Literal["tasks", "dead", "seen", "limits", "state"]) -> int:
+        """Delete all tasks that live, all dead letters, what was seen, what limits know, or the run; how many."""
+        if what == "state":
+            return int(await self._redis.delete(self._prefix + "run", self._prefix + "stats"))
+        gone = 0
+        if what in ("seen", "limits"):
+            more = True
+            while more:
+                count, more = await self.run(c.purge(what))
+                gone += count
+            return gone
+        states: tuple[State, ...] = ("dead",) if what == "dead" else ("ready", "delayed", "leased")
+        for state in states:
+            while ids := await self.ids(state, PURGE_PIECE):
+                done = await self.run(c.edit("drop" if what == "dead" else "cancel", ids))
+                gone += sum(done)
+                if not any(done):
+                    break
+        return gone
 
     async def sweep(self) -> tuple[bool, float | None]:
         """Do what time brings to a queue that nobody pops: (more is due now, seconds to the next event)."""

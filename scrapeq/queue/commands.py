@@ -10,17 +10,46 @@ import hashlib
 import math
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import orjson
 
 from scrapeq.errors import UsageError
 from scrapeq.queue.limit import Limit, LimitState
+from scrapeq.queue.replies import (
+    ACK,
+    ANSWER,
+    BURY,
+    EXTEND,
+    RELEASE,
+    RETRY,
+    VISIBILITY,
+    Counts,
+    Entry,
+    Popped,
+    Pushed,
+    Settled,
+)
 from scrapeq.task import Dedup, Group, Lease, NewTask, State, Task
 
 T = TypeVar("T")
 Arg = bytes | str | int | float
+
+__all__ = [
+    "ACK",
+    "ANSWER",
+    "BURY",
+    "EXTEND",
+    "RELEASE",
+    "RETRY",
+    "VISIBILITY",
+    "Command",
+    "Counts",
+    "Entry",
+    "Popped",
+    "Pushed",
+    "Settled",
+]
 
 US = 1_000_000
 PAYLOAD_MAX = 1 << 20  # bytes
@@ -34,8 +63,6 @@ _PUSH_HEAD = struct.Struct(">ddHHBB")
 _ENTRY = struct.Struct(">BBddH")
 _RECORD = struct.Struct(">BdBB")
 
-ACK, RETRY, RELEASE, BURY, ANSWER, EXTEND, VISIBILITY = 1, 2, 3, 4, 5, 6, 7
-
 
 class Command(NamedTuple, Generic[T]):
     """A script call: its name, its arguments after the key, and the reader of its reply."""
@@ -44,92 +71,6 @@ class Command(NamedTuple, Generic[T]):
     args: Sequence[Arg]
     parse: Callable[[Any], T]
     again_is_safe: bool = True  # may it be sent again when the connection broke and nobody knows?
-
-
-@dataclass(frozen=True, slots=True)
-class Pushed:
-    """What became of a pushed task: `pushed` (with its id), `duplicate`, `raised`, `dead` (its twin is), `orphaned`."""
-
-    outcome: Literal["pushed", "duplicate", "raised", "dead", "orphaned"]
-    id: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Popped:
-    """A pop's answer: tasks; `wait_s` until it is worth asking again (None: an event says); `live` tasks not dead."""
-
-    tasks: list[Task]
-    wait_s: float | None
-    live: int
-    again: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """
-    What became of one lease.
-
-    Args:
-        verb: ACK … VISIBILITY.
-        lease: The lease.
-        sent: Was the request sent? An unsent one is refunded to its limits.
-        age_s: Seconds since the answer came.
-        delay_s: For retry, release (not before), extend and visibility (the lease ends then).
-        max_attempts: Retry: dead at that many.
-        told: (limit instance, remaining, reset seconds from the answer).
-        refused: (limit instance, seconds from the answer to stay closed).
-        error: Why it failed.
-        push: Tasks that follow; pushed only if the lease still stands.
-    """
-
-    verb: int
-    lease: Lease
-    sent: bool = True
-    age_s: float = 0.0
-    delay_s: float = 0.0
-    max_attempts: int = 5
-    told: Sequence[tuple[str, float, float]] = ()
-    refused: Sequence[tuple[str, float]] = ()
-    error: str = ""
-    push: Sequence[NewTask] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """One entry's result: `done`, `lost` (stale token: nothing changed) or `dead`; and what its follow-ups became."""
-
-    outcome: Literal["done", "lost", "dead"]
-    pushed: list[Pushed] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """How many tasks are where, and what happened since the queue was made."""
-
-    now_us: int
-    ready: int
-    delayed: int
-    leased: int
-    dead: int
-    paused: bool
-    next_event_s: float | None
-    pushed: int
-    done: int
-    granted: int
-    refused: int
-    expired: int
-    died: int
-    retried: int
-    released: int
-    duplicates: int
-    inexact: int
-    cancelled: int
-    answered: int
-
-    @property
-    def live(self) -> int:
-        """Tasks that are not dead."""
-        return self.ready + self.delayed + self.leased
 
 
 def digest(key: str) -> bytes:
@@ -426,6 +367,11 @@ def limit_states(instances: Sequence[str]) -> Command[list[LimitState]]:
         return states
 
     return Command("look", ("limits", *instances), parse)
+
+
+def purge(what: str) -> Command[tuple[int, bool]]:
+    """Forget a piece of what is no task (`seen` or `limits`): (how many, whether there is more)."""
+    return Command("purge", (what,), lambda reply: (int(reply[0]), reply[1] == b"1"))
 
 
 def sweep(budget: int = 500) -> Command[tuple[bool, float | None]]:

@@ -64,6 +64,11 @@ class Listener:
                 return True
         return False
 
+    def interrupt(self) -> None:
+        """Wake all waiters of this process, without a marker."""
+        while self._waiters:
+            _answer(self._waiters.popleft(), False)
+
     async def _put_back(self) -> None:
         with contextlib.suppress(Exception):
             await self._redis.zadd(self._key, {"m": 0})
@@ -75,8 +80,7 @@ class Listener:
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await self._task
             await self._put_back()
-        while self._waiters:
-            _answer(self._waiters.popleft(), False)
+        self.interrupt()
 
 
 def _answer(future: asyncio.Future[bool], woken: bool) -> None:

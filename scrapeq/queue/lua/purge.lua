@@ -1,0 +1,44 @@
+-- purge: forget what is no task, a piece at a time.
+-- KEYS    1 the queue's control key
+-- ARGV    1 what: seen (which identities were done), limits (state of the limits; what is in flight still counts)
+-- RETURNS {forgotten (count), '1' when there is more}
+-- @include base
+-- @include groups
+-- @include limits
+local PIECE = 400
+local what = ARGV[1]
+local forgotten, more = 0, false
+if what == 'seen' then
+  for _ = 1, PIECE do
+    local key = P .. 'seen:' .. fmt('%.0f', C[SEEN_B] - 1)
+    forgotten = forgotten + call('HLEN', key)
+    call('UNLINK', key)
+    if C[SEEN_B] == 1 then break end
+    C[SEEN_B] = C[SEEN_B] - 1
+  end
+  more = C[SEEN_B] > 1
+  C[SEEN_N] = more and max(0, C[SEEN_N] - forgotten) or 0
+else
+  local scan = call('HSCAN', P .. 'l', '0', 'COUNT', PIECE)
+  local found = scan[2]
+  for i = 1, #found, 2 do
+    local inst = found[i]
+    local fly = limit_from(inst, found[i + 1])[FLY]
+    for r = 1, 4 do call('HDEL', P .. 's', inst .. '#' .. r) end
+    if fly > 0 then
+      limits[inst] = nil
+      local fresh = limit_from(inst, false)
+      fresh[FLY], fresh.dirty = fly, true
+    else
+      call('HDEL', P .. 'l', inst)
+      limits[inst] = nil
+      forgotten = forgotten + 1
+    end
+  end
+  more = scan[1] ~= '0' and forgotten > 0
+  note_event(now)
+  arm()
+end
+save_limits()
+save()
+return {forgotten, more and '1' or '0'}
