@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 from scrapeq.demo.dataset import REPOSITORIES, Dataset
+from scrapeq.demo.server import DEFAULT_LIMIT, DEFAULT_WINDOW_S
 from scrapeq.demo.window import FixedWindow
 
 
@@ -58,3 +61,15 @@ def test_comment_counts_are_true_and_stamps_are_unique() -> None:
             assert issue["created_at"] <= issue["updated_at"]
             stamps.append(issue["updated_at"])
     assert len(set(stamps)) == len(stamps) == 160
+
+
+def test_the_whole_scrape_fills_half_a_minute() -> None:
+    """In pages of 50, the requests need 15 to 25 windows at the limit as it stands: 30 to 50 seconds."""
+    data = Dataset()
+    requests = 0
+    for repository in REPOSITORIES:
+        issues = data.issues(repository.owner, repository.name) or []
+        requests += math.ceil(len(issues) / 50)
+        requests += sum(math.ceil(issue["comments"] / 50) for issue in issues)
+    assert 15 <= requests / DEFAULT_LIMIT <= 25
+    assert 30 <= requests / DEFAULT_LIMIT * DEFAULT_WINDOW_S <= 50
