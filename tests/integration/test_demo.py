@@ -6,7 +6,6 @@ import asyncio
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -141,11 +140,3 @@ def test_it_imports_nothing_else_of_the_package() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.translate(str.maketrans("", "", "[]', \n")).split("scrapeq.")) - {""}
     assert loaded == {"demo", "demo.dataset", "demo.server", "demo.window"}
-
-
-def test_the_example_configuration_is_plain_yaml() -> None:
-    """The example that the guide runs parses, and names the two resources."""
-    import yaml
-
-    text = (Path(__file__).parents[2] / "configs" / "api.yaml").read_text()
-    assert [resource["name"] for resource in yaml.safe_load(text)["resources"]] == ["issues", "comments"]

@@ -1,18 +1,17 @@
-"""The example's plan against the sample API: every record once, newest first, with nothing but a priority queue."""
+"""The example configuration against the sample API: every record once, newest first, with nothing but a priority queue."""
 
 from __future__ import annotations
 
 import heapq
 from itertools import count
+from pathlib import Path
 
 import aiohttp
 
+from scrapeq.config import load
 from scrapeq.demo import DemoServer
-from scrapeq.expression import compile_expression as expression
-from scrapeq.expression import compile_template as template
 from scrapeq.extract import PageExtractor
 from scrapeq.page import Page
-from scrapeq.plan import Client, Endpoint, Paginator, Parent, Plan, Resource
 from scrapeq.protocols import Item
 from scrapeq.resource import first_tasks
 from scrapeq.task import Group, NewTask
@@ -20,29 +19,7 @@ from scrapeq.task import Group, NewTask
 NOW_S = 1_760_000_000.0
 
 
-def example(url: str) -> Plan:
-    """What configs/api.yaml says."""
-    path = "repos/${seed.owner}/${seed.repo}/issues"
-    newest_first = {"per_page": 50, "state": "all", "sort": "updated", "direction": "desc"}
-    issues = Endpoint(path=template(path), params=newest_first, paginator=Paginator("header_link"))
-    comments = Endpoint(
-        path=template(path + "/${parent.number}/comments"),
-        params={"per_page": 50},
-        paginator=Paginator("header_link"),
-    )
-    edge = Parent("issues", when=expression("parent.comments > 0"), priority=expression("parent.updated_at"))
-    return Plan(
-        "api",
-        "api.yaml",
-        client=Client(base_url=url),
-        seeds=({"owner": "octo", "repo": "tools"}, {"owner": "octo", "repo": "site"}),
-        resources=(
-            Resource("issues", issues, primary_key=("id",), priority=expression("record.updated_at")),
-            Resource(
-                "comments", comments, parents=(edge,), primary_key=("id",), include_from_parent=("number",)
-            ),
-        ),
-    )
+EXAMPLE = Path(__file__).parents[2] / "configs" / "api.yaml"
 
 
 async def test_everything_is_found_once_and_the_newest_first() -> None:
@@ -51,7 +28,7 @@ async def test_everything_is_found_once_and_the_newest_first() -> None:
         DemoServer(limit=100_000, latency_ms=(0, 0), scale=0.4) as server,
         aiohttp.ClientSession() as session,
     ):
-        plan = example(server.url)
+        plan = load(EXAMPLE, env={"API_URL": server.url})
         extractor = PageExtractor(plan, lambda *_: Group())
         order = count()
         queue: list[tuple[float, int, NewTask]] = []
