@@ -1,4 +1,4 @@
-"""The example configuration against the sample API: every record once, newest first, with nothing but a priority queue."""
+"""The example configuration against the sample API: every record once, newest first, by a bare heap."""
 
 from __future__ import annotations
 
