@@ -1,0 +1,5 @@
+"""The one way out: every request passes the `Egress`."""
+
+from scrapeq.fetch.egress import Egress, HopClosed
+
+__all__ = ["Egress", "HopClosed"]

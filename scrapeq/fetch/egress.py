@@ -1,0 +1,334 @@
+"""
+The egress: one deadline around guard, credentials, the wire, redirects, caps and decoding.
+
+It ends in a whole page or in a FetchError, and never holds more than `max_body_size` of an answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from scrapeq import __version__
+from scrapeq.clock import Clock, SystemClock
+from scrapeq.errors import (
+    BadAnswer,
+    Blocked,
+    BodyTooLarge,
+    ConnectionFailed,
+    DeadlineExceeded,
+    FetchError,
+    ScrapeqError,
+    TooManyRedirects,
+    Truncated,
+)
+from scrapeq.fetch import auth as credentials
+from scrapeq.fetch import redirects
+from scrapeq.fetch.decoding import ACCEPT_ENCODING, Body
+from scrapeq.fetch.guard import NamedHosts, check_literal
+from scrapeq.fetch.redirects import Hop, origin, shown
+from scrapeq.fetch.transport import MAX_HEADER_FIELDS, NAMED, AiohttpTransport
+from scrapeq.page import Page
+from scrapeq.plan import Client
+
+HopGate = Callable[[str, str], Awaitable[bool]]
+
+_MAX_HEADER_BYTES = 262_144
+_REDIRECT_BODY_BYTES = 16_384  # read so that the connection can be used again; a longer one is cut off
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_BODILESS = frozenset({204, 304})
+_SECONDS = re.compile(r"[0-9]+(?:\.[0-9]+)?", re.ASCII)
+_CONTROL = frozenset(map(chr, (*range(9), *range(10, 32), 127)))
+
+
+class HopClosed(ScrapeqError):
+    """
+    A redirect hop may not be sent now; the caller makes a task of it.
+
+    `headers` and `body` are what the hop would have carried, without the client's credentials.
+    """
+
+    def __init__(
+        self, method: str, url: str, headers: tuple[tuple[str, str], ...], body: bytes | None
+    ) -> None:
+        self.method = method
+        self.url = url
+        self.headers = headers
+        self.body = body
+        super().__init__(f"the limit for {method} {shown(url)} is closed")
+
+
+class Egress:
+    """
+    The one way out.
+
+    Args:
+        client: Timeout, body cap, credentials, headers.
+        transport: The wire; None = aiohttp with the guard at its connections. A transport of your own must
+            check the addresses that names lead to by itself.
+        clock: For elapsed times.
+        max_redirects: The most hops after the first request.
+        connections: The most open at once.
+        named_hosts: More hosts that the user named, beside base_url's and allow_hosts.
+        auth: A credential of your own instead of `client.auth`.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+        clock: Clock | None = None,
+        max_redirects: int = 10,
+        connections: int = 100,
+        named_hosts: Iterable[str] = (),
+        auth: httpx.Auth | None = None,
+    ) -> None:
+        self._client = client
+        self._transport = transport or AiohttpTransport(connections=connections)
+        self._clock = clock or SystemClock()
+        self._max_redirects = max_redirects
+        self._named = NamedHosts((client.base_url, *client.allow_hosts, *named_hosts))
+        self._auth = auth or credentials.credential(client.auth)
+        self._home = origin(redirects.parse(client.base_url)) if "://" in client.base_url else None
+        self._defaults = {
+            "user-agent": ("User-Agent", client.user_agent or f"scrapeq/{__version__}"),
+            "accept": ("Accept", "*/*"),
+            "accept-encoding": ("Accept-Encoding", ACCEPT_ENCODING),
+        }
+        self._everywhere: dict[str, tuple[str, str]] = {}
+        self._at_home: dict[str, tuple[str, str]] = {}
+        for name, value in client.headers.items():
+            place = self._everywhere if name.lower() in redirects.SAFE_FIELDS else self._at_home
+            place[name.lower()] = (name, str(value))
+
+    async def __aenter__(self) -> Self:
+        await self._transport.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._transport.__aexit__(exc_type, exc, traceback)
+
+    async def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Sequence[tuple[str, str]] = (),
+        body: bytes | None = None,
+        deadline_s: float | None = None,
+        hop: HopGate | None = None,
+        named_hosts: Iterable[str] = (),
+        trusted: bool = False,
+    ) -> Page:
+        """
+        Send one request, follow its redirects, and read the whole answer.
+
+        Args:
+            method, url, headers, body: The request. Its headers stay with its origin, but for harmless ones.
+            deadline_s: Seconds for everything; None = the client's timeout.
+            hop: Asked with (url, method) before each redirect hop; False ends in HopClosed.
+            named_hosts: Hosts that the user named for this request, as `host`, `host:port` or a URL.
+            trusted: The user gave this URL for the client's credentials, though there is no base_url.
+
+        Raises:
+            FetchError: Blocked, DeadlineExceeded, ConnectionFailed, BadAnswer, Truncated, BodyTooLarge or
+                TooManyRedirects, each with one line that says what and where.
+            HopClosed: `hop` said no.
+        """
+        limit_s = self._client.timeout_s if deadline_s is None else deadline_s
+        first = Hop(method.upper(), redirects.parse(url), tuple(headers), body)
+        first = Hop(first.method, self._without_secret(first.url), first.headers, first.body)
+        home = self._home or (origin(first.url) if trusted else None)
+        named = NamedHosts(named_hosts)
+        started_s = self._clock.monotonic_s()
+        try:
+            async with asyncio.timeout(limit_s):
+                last, answer = await self._follow(first, home, named, hop)
+                try:
+                    content = await self._read(last, answer)
+                finally:
+                    await answer.aclose()
+        except TimeoutError:
+            raise DeadlineExceeded(f"{_names(first)}: no whole answer in {limit_s:g} s") from None
+        return Page(
+            url=str(last.url),
+            status=answer.status_code,
+            headers=_fields(answer),
+            body=content,
+            elapsed_s=self._clock.monotonic_s() - started_s,
+            requested_url=url,
+            method=last.method,
+        )
+
+    async def _follow(
+        self, current: Hop, home: tuple[str, str, int | None] | None, named: NamedHosts, gate: HopGate | None
+    ) -> tuple[Hop, httpx.Response]:
+        """The last hop of a chain and its answer, unread."""
+        seen: set[tuple[str, str]] = set()
+        while True:
+            answer = await self._send_one(current, home, named)
+            location = answer.headers.get("location")
+            if answer.status_code not in redirects.STATUSES or not location or _says_wait(answer):
+                return current, answer
+            await _drop(answer)
+            seen.add((current.method, str(current.url)))
+            if len(seen) > self._max_redirects:
+                raise TooManyRedirects(f"{_names(current)}: more than {self._max_redirects} redirects")
+            target = redirects.next_hop(current, answer.status_code, location)
+            current = Hop(target.method, self._without_secret(target.url), target.headers, target.body)
+            if (current.method, str(current.url)) in seen:
+                raise TooManyRedirects(f"{_names(current)}: the redirects lead in a circle")
+            if gate is not None:
+                self._check(current, named)
+                if not await gate(str(current.url), current.method):
+                    raise HopClosed(current.method, str(current.url), current.headers, current.body)
+
+    def _without_secret(self, url: httpx.URL) -> httpx.URL:
+        return credentials.without_secret(url, self._client.auth)
+
+    def _check(self, hop: Hop, named: NamedHosts) -> bool:
+        """Whether the user named the host. Raises Blocked when not, and it is written as a special address."""
+        host = hop.url.raw_host.decode("ascii")
+        place = (host, hop.url.port or _DEFAULT_PORTS[hop.url.scheme])
+        if place in self._named or place in named:
+            return True
+        check_literal(host)
+        return False
+
+    async def _send_one(
+        self, hop: Hop, home: tuple[str, str, int | None] | None, named: NamedHosts
+    ) -> httpx.Response:
+        is_named = self._check(hop, named)
+        at_home = home is not None and origin(hop.url) == home
+        fields = {**self._defaults, **self._everywhere, **(self._at_home if at_home else {})}
+        own = [(name, value) for name, value in hop.headers]
+        for name, _ in own:
+            fields.pop(name.lower(), None)
+        merged = [*fields.values(), *own]
+        for name, value in merged:
+            if not _CONTROL.isdisjoint(name + value):
+                raise Blocked(f"the header {shown(name)!r} holds a control character")
+        try:
+            request = httpx.Request(
+                hop.method,
+                hop.url,
+                headers=[(name.encode("latin-1"), value.encode("utf-8")) for name, value in merged],
+                content=hop.body,
+                extensions={NAMED: is_named},
+            )
+        except (UnicodeError, TypeError, ValueError) as error:
+            raise Blocked(f"{_names(hop)}: no valid request: {error}") from None
+        if at_home and self._auth is not None:
+            request = credentials.apply(self._auth, request)
+        try:
+            answer = await self._transport.handle_async_request(request)
+        except httpx.TransportError as error:
+            raise _failed(hop, error) from None
+        try:
+            self._check_head(hop, answer)
+        except FetchError:
+            await answer.aclose()
+            raise
+        return answer
+
+    def _check_head(self, hop: Hop, answer: httpx.Response) -> None:
+        if not 200 <= answer.status_code <= 999:
+            raise BadAnswer(f"{_names(hop)}: status {answer.status_code} is no answer")
+        raw = answer.headers.raw
+        size = sum(len(name) + len(value) for name, value in raw)
+        if len(raw) > MAX_HEADER_FIELDS or size > _MAX_HEADER_BYTES:
+            raise BadAnswer(f"{_names(hop)}: {len(raw)} header fields of {size} bytes are too many")
+
+    async def _read(self, hop: Hop, answer: httpx.Response) -> bytes:
+        """The decoded body."""
+        try:
+            collected = Body(answer.headers.get("content-encoding", ""), self._client.max_body_size)
+            length = answer.headers.get("content-length", "")
+            has_body = hop.method != "HEAD" and answer.status_code not in _BODILESS
+            if has_body and not collected.is_encoded and length.isascii() and length.isdigit():
+                collected.expect(length)
+            stream = answer.stream
+            assert isinstance(stream, httpx.AsyncByteStream)
+            async for piece in stream:
+                collected.feed(piece)
+            return collected.finish()
+        except httpx.TransportError as error:
+            raise _broke_off(hop, error) from None
+        except (BadAnswer, BodyTooLarge) as error:
+            raise type(error)(f"{_names(hop)}: {error}") from None
+
+
+def _fields(answer: httpx.Response) -> tuple[tuple[str, str], ...]:
+    return tuple((_text(name), _text(value)) for name, value in answer.headers.raw)
+
+
+def _text(raw: bytes) -> str:
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
+
+
+def _names(hop: Hop) -> str:
+    return f"{hop.method} {shown(str(hop.url))}"
+
+
+def _says_wait(answer: httpx.Response) -> bool:
+    """A redirect with a Retry-After asks for time before the next request (RFC 9110, 10.2.3): a refusal."""
+    value = answer.headers.get("retry-after", "").strip()
+    if _SECONDS.fullmatch(value):
+        return float(value) > 0
+    return bool(value.endswith("GMT"))
+
+
+async def _drop(answer: httpx.Response) -> None:
+    """Read a little of a redirect's body, undecoded, and close."""
+    left = _REDIRECT_BODY_BYTES
+    stream = answer.stream
+    assert isinstance(stream, httpx.AsyncByteStream)
+    try:
+        async for piece in stream:
+            left -= len(piece)
+            if left < 0:
+                break
+    except httpx.TransportError:
+        pass  # what matters of a redirect has come
+    finally:
+        await answer.aclose()
+
+
+def _failed(hop: Hop, error: httpx.TransportError) -> FetchError:
+    """The error of a request that got no answer."""
+    text = f"{_names(hop)}: {shown(str(error)) or type(error).__name__}"
+    if isinstance(error, httpx.TimeoutException):
+        return DeadlineExceeded(text)
+    if isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
+        return Blocked(text)
+    if isinstance(error, httpx.RemoteProtocolError | httpx.DecodingError):
+        return BadAnswer(text)
+    return ConnectionFailed(text)
+
+
+def _broke_off(hop: Hop, error: httpx.TransportError) -> FetchError:
+    """The error of an answer that began."""
+    text = f"{_names(hop)}: the body broke off: {shown(str(error)) or type(error).__name__}"
+    if isinstance(error, httpx.TimeoutException):
+        return DeadlineExceeded(text)
+    if (
+        isinstance(error, httpx.RemoteProtocolError)
+        and "incomplete" not in text
+        and "without sending" not in text
+    ):
+        return BadAnswer(text)
+    return Truncated(text)

@@ -1,0 +1,88 @@
+"""A server on a loopback port that answers raw bytes, for tests of what arrives."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Received:
+    """One request as it came over the wire."""
+
+    line: str
+    headers: list[tuple[str, str]]
+    body: bytes = b""
+
+    def header(self, name: str) -> str | None:
+        return next((value for key, value in self.headers if key.lower() == name.lower()), None)
+
+    @property
+    def path(self) -> str:
+        return self.line.split(" ")[1]
+
+
+Answer = Callable[[Received, asyncio.StreamWriter], Awaitable[None]]
+
+
+@dataclass
+class Server:
+    """Where it listens and what it got."""
+
+    port: int
+    received: list[Received] = field(default_factory=list)
+    connections: int = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+@asynccontextmanager
+async def serving(answer: Answer, host: str = "127.0.0.1") -> AsyncIterator[Server]:
+    """Each request on each connection is given to `answer`, which writes what it likes."""
+    server = Server(0)
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        server.connections += 1
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                line, *fields = head.decode("latin-1").rstrip("\r\n").split("\r\n")
+                pairs = [(name, value.strip()) for name, _, value in (one.partition(":") for one in fields)]
+                request = Received(line, pairs)
+                length = int(request.header("content-length") or 0)
+                request.body = await reader.readexactly(length)
+                server.received.append(request)
+                await answer(request, writer)
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            pass
+        finally:
+            writer.close()
+            tasks.discard(task)
+
+    listener = await asyncio.start_server(talk, host, 0)
+    server.port = listener.sockets[0].getsockname()[1]
+    try:
+        yield server
+    finally:
+        listener.close()
+        for task in list(tasks):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def response(
+    status: int = 200, body: bytes = b"", *headers: tuple[str, str], length: int | None = None
+) -> bytes:
+    """A whole answer."""
+    lines = [f"HTTP/1.1 {status} Some", *(f"{name}: {value}" for name, value in headers)]
+    lines.append(f"Content-Length: {len(body) if length is None else length}")
+    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body

@@ -1,0 +1,131 @@
+"""No spelling of a special address gets past the guard, unless the user named its host."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+
+import httpx
+import pytest
+
+from scrapeq.errors import Blocked
+from scrapeq.fetch import Egress
+from scrapeq.fetch.guard import GuardedResolver, NamedHosts, check_literal, is_public
+from scrapeq.plan import Client
+
+TABLE = """
+127.0.0.1 127.0.0.2 127.255.255.254 127.1 127.0.1 0177.0.0.1 0x7f.0.0.1 0x7f.1 0x7f000001 2130706433 017700000001
+0 0.0.0.0 0x0 00 127.0.0.1. 127.1. 10.0.0.1 10.255.255.255 172.16.0.1 172.31.255.255 192.168.0.1 192.168.1.1
+192.168.257 3232235777 0xc0a80101 169.254.169.254 169.254.1.1 2852039166 0xa9fea9fe 169.254.43518 0251.0376.0251.0376
+100.64.0.1 192.0.0.1 192.0.2.1 198.18.0.1 198.51.100.1 203.0.113.1 192.88.99.1 224.0.0.1 239.255.255.250 240.0.0.1
+255.255.255.255 localhost LOCALHOST localhost. a.localhost a.localhost.
+[::1] [::] [0:0:0:0:0:0:0:1] [::ffff:127.0.0.1] [::ffff:7f00:1] [::ffff:10.0.0.1] [::ffff:a9fe:a9fe] [::127.0.0.1]
+[::7f00:1] [::ffff:0:127.0.0.1] [64:ff9b::127.0.0.1] [64:ff9b::7f00:1] [64:ff9b::a9fe:a9fe] [64:ff9b:1::1]
+[2002:7f00:1::] [2002:a00:1::1] [2001::1] [2001:0:7f00:1::] [2001:db8::1] [3fff::1] [fe80::1] [fec0::1] [fc00::1]
+[fd00:ec2::254] [ff02::1] [ff0e::1] [100::1] [5f00::1] [4000::1]
+①②⑦.⓪.⓪.① １２７.０.０.１ 127。0。0。1 127．0．0．1 ⓛⓞⓒⓐⓛⓗⓞⓢⓣ %31%32%37.0.0.1 127.0.0.1%2f 999.1.1.1 1.2.3.4.5 08.8.8.8
+"""
+SPELLINGS = TABLE.split()
+
+
+async def _unreachable(request: httpx.Request) -> httpx.Response:
+    raise AssertionError(f"{request.url} was sent")
+
+
+@pytest.mark.parametrize("host", SPELLINGS)
+async def test_special_addresses_are_refused_in_every_spelling(host: str) -> None:
+    """Nothing is sent, and the error says so."""
+    async with Egress(Client(), transport=httpx.MockTransport(_unreachable)) as egress:
+        with pytest.raises(Blocked):
+            await egress.send("GET", f"http://{host}/")
+
+
+@pytest.mark.parametrize("host", SPELLINGS)
+async def test_and_through_a_redirect(host: str) -> None:
+    """A hop is checked like a first request."""
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        assert request.url.host == "public.example"
+        return httpx.Response(302, headers=[(b"Location", f"http://{host}:6379/".encode())])
+
+    async with Egress(Client(), transport=httpx.MockTransport(answer)) as egress:
+        with pytest.raises(Blocked):
+            await egress.send("GET", "http://public.example/")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "file:///etc/passwd",
+        "ftp://a.example/",
+        "gopher://a.example",
+        "data:,x",
+        "//a.example",
+        "http://",
+        "x",
+        "",
+    ],
+)
+async def test_only_http_goes_out(url: str) -> None:
+    """Any other scheme, or none, is refused."""
+    async with Egress(Client(), transport=httpx.MockTransport(_unreachable)) as egress:
+        with pytest.raises(Blocked):
+            await egress.send("GET", url)
+
+
+def test_more_than_sixty_spellings_are_tried() -> None:
+    """The table stays as long as it is."""
+    assert len(set(SPELLINGS)) >= 80
+
+
+@pytest.mark.parametrize(
+    "address", ["8.8.8.8", "1.1.1.1", "2606:4700::1111", "64:ff9b::808:808", "192.0.0.9"]
+)
+def test_public_addresses_pass(address: str) -> None:
+    """Also an IPv4 one behind NAT64."""
+    assert is_public(ipaddress.ip_address(address))
+    check_literal(f"[{address}]" if ":" in address else address)
+
+
+@pytest.mark.parametrize(
+    "host", ["a.example", "1.example", "0x7f.example", "localhost.example", "xn--bcher-kva.example"]
+)
+def test_names_are_left_to_the_resolver(host: str) -> None:
+    """What only looks like a number is a name."""
+    check_literal(host)
+
+
+@pytest.mark.parametrize(
+    ("named", "host", "port", "holds"),
+    [
+        ("127.0.0.1", "127.0.0.1", 80, True),
+        ("127.0.0.1", "127.0.0.2", 80, False),
+        ("Intra.Example.", "intra.example", 443, True),
+        ("intra.example", "a.intra.example", 443, False),
+        ("localhost:8080", "localhost", 8080, True),
+        ("localhost:8080", "localhost", 6379, False),
+        ("http://localhost:8080/x", "localhost", 9090, True),
+        ("[::1]:80", "::1", 80, True),
+        ("::1", "::1", 80, True),
+        ("http://[::1]:80/", "::1", 81, True),
+        ("http://[broken", "broken", 80, False),
+    ],
+)
+def test_named_hosts(named: str, host: str, port: int, holds: bool) -> None:
+    """A host is named by itself, with a port for that port only, or by a URL."""
+    assert ((host, port) in NamedHosts([named])) is holds
+
+
+async def test_a_name_is_judged_by_where_it_leads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Special addresses are taken out of the answer; if nothing is left the host is refused."""
+    table = {"mixed.example": ["10.0.0.1", "8.8.8.8"], "inside.example": ["10.0.0.1", "169.254.169.254"]}
+
+    async def getaddrinfo(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, port)) for one in table[host]]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    resolver = GuardedResolver()
+    assert [one["host"] for one in await resolver.resolve("mixed.example", 80)] == ["8.8.8.8"]
+    with pytest.raises(Blocked, match=r"inside\.example resolves to 10\.0\.0\.1"):
+        await resolver.resolve("inside.example", 80)

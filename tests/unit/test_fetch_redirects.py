@@ -1,0 +1,262 @@
+"""Redirects: where they lead, what goes along, and that no credential ever leaves its origin."""
+
+from __future__ import annotations
+
+import itertools
+
+import httpx
+import pytest
+
+from scrapeq import errors
+from scrapeq.fetch import Egress, HopClosed
+from scrapeq.plan import Auth, Client
+
+SECRET = "s3cr3t-Value"
+HOME = "https://api.example"
+
+AUTHS = {
+    "Authorization": Auth("bearer", token=SECRET),
+    "basic": Auth("http_basic", username="me", password=SECRET),
+    "X-Api-Key": Auth("api_key", token=SECRET, name="X-Api-Key"),
+    "Cookie": Auth("api_key", token=SECRET, name="session", location="cookie"),
+    "query": Auth("api_key", token=SECRET, name="key", location="query"),
+    "client header": Auth(),
+    "request header": Auth(),
+    "Proxy-Authorization": Auth(),
+}
+TARGETS = [
+    f"{scheme}://{host}{port}/next"
+    for scheme, host, port in itertools.product(
+        ["http", "https"],
+        ["api.example", "www.api.example", "example", "other.example", "api.example.evil.example"],
+        ["", ":8443"],
+    )
+]
+STATUSES = [301, 302, 303, 307, 308]
+MATRIX = list(itertools.product(AUTHS, TARGETS, STATUSES))
+BASIC = "bWU6czNjcjN0LVZhbHVl"  # me:s3cr3t-Value
+
+
+def shows_secret(request: httpx.Request) -> bool:
+    text = str(request.url) + repr(request.headers.raw)
+    return SECRET in text or BASIC in text
+
+
+@pytest.mark.parametrize("kind", AUTHS)
+async def test_credentials_stay_with_their_origin(kind: str) -> None:
+    """Scheme x host x port x subdomain x status x place: the secret is sent to base_url's origin and nowhere else."""
+    headers = {"client header": {"X-Secret": SECRET}, "Proxy-Authorization": {"Proxy-Authorization": SECRET}}
+    client = Client(base_url=HOME, auth=AUTHS[kind], headers=headers.get(kind, {}))
+    own = [("X-Mine", SECRET), ("Accept-Language", "de")] if kind == "request header" else []
+    for _, target, status in (one for one in MATRIX if one[0] == kind):
+        sent: list[httpx.Request] = []
+
+        async def answer(
+            request: httpx.Request,
+            sent: list[httpx.Request] = sent,
+            status: int = status,
+            target: str = target,
+        ) -> httpx.Response:
+            sent.append(request)
+            if request.url.path == "/next":
+                return httpx.Response(200, content=b"ok")
+            echoed = f"{target}?key={SECRET}" if kind == "query" else target  # servers echo the query
+            return httpx.Response(status, headers={"Location": echoed})
+
+        async with Egress(client, transport=httpx.MockTransport(answer)) as egress:
+            page = await egress.send("GET", f"{HOME}/start", headers=own)
+        first, last = sent
+        assert shows_secret(first)
+        assert shows_secret(last) is (target == f"{HOME}/next"), (kind, target, status)
+        assert SECRET not in page.url
+        if own:
+            assert last.headers["accept-language"] == "de"
+
+
+def test_the_matrix_is_large() -> None:
+    """At least 500 combinations are tried."""
+    assert len(MATRIX) >= 500
+
+
+async def test_no_credential_without_a_home() -> None:
+    """Without base_url nothing is sent along, but to a URL that the user gave for it."""
+    sent: list[httpx.Request] = []
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request)
+        return httpx.Response(200)
+
+    async with Egress(Client(auth=AUTHS["X-Api-Key"]), transport=httpx.MockTransport(answer)) as egress:
+        await egress.send("GET", "https://found.example/")
+        await egress.send("GET", "https://given.example/", trusted=True)
+    assert [shows_secret(one) for one in sent] == [False, True]
+
+
+METHODS = [
+    (
+        method,
+        status,
+        "GET" if (status == 303 and method != "HEAD") or (status < 303 and method == "POST") else method,
+    )
+    for method in ("GET", "HEAD", "POST", "PUT", "DELETE")
+    for status in STATUSES
+]
+
+
+@pytest.mark.parametrize(("method", "status", "then"), METHODS)
+async def test_method_and_body_follow_the_status(method: str, status: int, then: str) -> None:
+    """A method that turns into GET drops its body and the fields about it, any other keeps both."""
+    body = b"{}" if method in ("POST", "PUT") else None
+    sent: list[httpx.Request] = []
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request)
+        return (
+            httpx.Response(status, headers={"Location": "/next"}) if len(sent) == 1 else httpx.Response(200)
+        )
+
+    async with Egress(Client(), transport=httpx.MockTransport(answer)) as egress:
+        fields = [("Content-Type", "application/json")] if body else []
+        page = await egress.send(method, f"{HOME}/a?b=1", headers=fields, body=body)
+    assert (sent[1].method, str(sent[1].url)) == (then, f"{HOME}/next")
+    assert (page.method, page.url, page.requested_url) == (then, f"{HOME}/next", f"{HOME}/a?b=1")
+    kept = body if then == method else None
+    assert sent[1].content == (kept or b"")
+    assert ("content-type" in sent[1].headers) is bool(kept)
+
+
+async def chain(*locations: str, start: str = f"{HOME}/0", client: Client | None = None) -> list[str]:
+    """The URLs sent when each answer redirects to the next location."""
+    sent: list[str] = []
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(str(request.url))
+        if len(sent) > len(locations):
+            return httpx.Response(200)
+        return httpx.Response(302, headers=[(b"Location", locations[len(sent) - 1].encode())])
+
+    async with Egress(client or Client(), transport=httpx.MockTransport(answer)) as egress:
+        await egress.send("GET", start)
+    return sent
+
+
+@pytest.mark.parametrize(
+    ("location", "leads_to"),
+    [
+        ("/b", f"{HOME}/b"),
+        ("b?c=1", f"{HOME}/a/b?c=1"),
+        ("?c=1", f"{HOME}/a/0?c=1"),
+        ("../b", f"{HOME}/b"),
+        ("//other.example/b", "https://other.example/b"),
+        ("HTTPS://Other.example/b#part", "https://other.example/b"),
+        ("/ü b", f"{HOME}/%C3%BC%20b"),
+        (" /b ", f"{HOME}/b"),
+        ("https://me:pw@other.example/", "https://other.example/"),
+    ],
+)
+async def test_locations_are_resolved(location: str, leads_to: str) -> None:
+    """Relative, in capitals, with spaces: they lead where browsers go; user information is dropped."""
+    assert (await chain(location, start=f"{HOME}/a/0"))[1] == leads_to
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "file:///etc/passwd",
+        "ftp://a.example/",
+        "javascript:alert(1)",
+        "data:,x",
+        "http://[x",
+        "https://a:b",
+    ],
+)
+async def test_a_redirect_out_of_http_is_refused(location: str) -> None:
+    """The error names both addresses, and nothing more is sent."""
+    with pytest.raises((errors.Blocked, errors.BadAnswer), match="redirects"):
+        await chain(location)
+
+
+async def test_circles_and_long_chains_end() -> None:
+    """A circle is seen at once, a chain after ten hops."""
+    with pytest.raises(errors.TooManyRedirects, match="circle"):
+        await chain("/1", "/2", "/0")
+    with pytest.raises(errors.TooManyRedirects, match="more than 10"):
+        await chain(*(f"/{n}" for n in range(1, 50)))
+    assert len(await chain(*(f"/{n}" for n in range(1, 11)))) == 11
+
+
+async def test_a_body_is_not_carried_from_https_to_http() -> None:
+    """Only a redirect that drops it may go down."""
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(307, headers={"Location": "http://api.example/"})
+
+    async with Egress(Client(), transport=httpx.MockTransport(answer)) as egress:
+        with pytest.raises(errors.Blocked, match="from https to http"):
+            await egress.send("POST", HOME, body=b"secret")
+
+
+async def test_a_closed_hop_is_handed_back() -> None:
+    """The gate sees every hop but the first; its no carries all that the hop needs, without credentials."""
+    asked: list[tuple[str, str]] = []
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(307, headers={"Location": "https://other.example/b"})
+
+    async def gate(url: str, method: str) -> bool:
+        asked.append((url, method))
+        return False
+
+    client = Client(base_url=HOME, auth=AUTHS["Authorization"])
+    async with Egress(client, transport=httpx.MockTransport(answer)) as egress:
+        with pytest.raises(HopClosed) as caught:
+            await egress.send(
+                "POST", f"{HOME}/a", headers=[("Accept", "x/y"), ("X-Mine", SECRET)], body=b"b", hop=gate
+            )
+    closed = caught.value
+    assert asked == [("https://other.example/b", "POST")]
+    assert (closed.method, closed.url, closed.headers, closed.body) == (
+        "POST", "https://other.example/b", (("Accept", "x/y"),), b"b",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("value", "followed"),
+    [("0", True), ("soon", True), ("5", False), ("Tue, 24 Nov 2026 06:02:00 GMT", False)],
+)
+async def test_a_redirect_that_asks_for_time_is_not_followed_now(value: str, followed: bool) -> None:
+    """It is the answer then, for the limits to read."""
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/b":
+            return httpx.Response(200)
+        return httpx.Response(302, headers={"Location": "/b", "Retry-After": value})
+
+    async with Egress(Client(), transport=httpx.MockTransport(answer)) as egress:
+        page = await egress.send("GET", f"{HOME}/a")
+    assert page.status == (200 if followed else 302)
+
+
+@pytest.mark.parametrize("field", [("X-A", "a\r\nX-B: c"), ("X-A\n", "b"), ("X-A", "a\0")])
+async def test_header_injection_is_refused(field: tuple[str, str]) -> None:
+    """A control character in a field sends nothing."""
+    async with Egress(Client(), transport=httpx.MockTransport(lambda _: httpx.Response(200))) as egress:
+        with pytest.raises(errors.Blocked, match="control character"):
+            await egress.send("GET", HOME, headers=[field])
+
+
+async def test_the_defaults_can_be_overridden() -> None:
+    """User-Agent and Accept-Encoding are sent once, the request's own before the client's before ours."""
+    sent: list[httpx.Request] = []
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request)
+        return httpx.Response(200)
+
+    client = Client(user_agent="acme/1.0", headers={"accept": "text/html"})
+    async with Egress(client, transport=httpx.MockTransport(answer)) as egress:
+        await egress.send("GET", HOME)
+        await egress.send("GET", HOME, headers=[("ACCEPT", "text/csv")])
+    assert sent[0].headers.get_list("user-agent") == ["acme/1.0"]
+    assert [one.headers.get_list("accept") for one in sent] == [["text/html"], ["text/csv"]]
+    assert sent[0].headers["accept-encoding"] == "gzip, br, zstd"
