@@ -17,7 +17,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import IO, Any
 
 import orjson
 
@@ -37,15 +37,23 @@ class Child:
         settings: Anything orjson writes; the child gets it from `enter_child`.
         args: More arguments, to be seen in a process list.
         listen: Keep the child's standard output for `line()`; otherwise it is the parent's.
+        stderr: Where its standard error goes (an open file); None = the parent's.
     """
 
     def __init__(
-        self, module: str, settings: Any = None, *, args: Sequence[str] = (), listen: bool = False
+        self,
+        module: str,
+        settings: Any = None,
+        *,
+        args: Sequence[str] = (),
+        listen: bool = False,
+        stderr: IO[str] | None = None,
     ) -> None:
         self.module = module
         self._settings = orjson.dumps(settings) + b"\n"
         self._args = tuple(args)
         self._listen = listen
+        self._stderr = stderr
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -72,6 +80,7 @@ class Child:
             *self._args,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE if self._listen else None,
+            stderr=self._stderr,
             start_new_session=True,
             limit=LINE_MAX_BYTES,
         )
