@@ -232,6 +232,9 @@ class Plan:
     resources: tuple[Resource, ...] = ()
     outputs: tuple[Output, ...] = ()
     resource_actions: Mapping[str, tuple[ResponseAction, ...]] = field(default_factory=dict)
+    # what it was made of, so that another process can make the same
+    source: str = field(default="", repr=False)
+    overrides: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def resource(self, name: str) -> Resource:
         """The resource of that name; KeyError if there is none."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,8 @@ def load(
     """
     file = str(path)
     reading = Reading(os.environ if env is None else env, Path(file).parent)
-    root = reader.read(_text_of(file) if text is None else text, file)
+    source = _text_of(file) if text is None else text
+    root = reader.read(source, file)
     _check_version(root, reading)
     root = normalise(root, reading, overrides or {})
     name = root.get("name")
@@ -60,7 +62,7 @@ def load(
     CrossCheck(found, reading).run()
     if reading.problems:
         raise ConfigError(_in_order(reading.problems))
-    return build(found, file)
+    return replace(build(found, file), source=source, overrides=dict(overrides or {}))
 
 
 def _text_of(file: str) -> str:

@@ -1,0 +1,112 @@
+"""Where the rooms are introduced: limits to the queue, the queue to the egress, the sink to the worker."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from scrapeq import config
+from scrapeq.extract import PageExtractor
+from scrapeq.fetch import Egress
+from scrapeq.limits.partition import IMPLICIT, group_of
+from scrapeq.plan import Plan
+from scrapeq.queue import Limit, Queue, Rate
+from scrapeq.queue.connect import async_client
+from scrapeq.resource import GroupOf
+from scrapeq.supervise.worker import FetchWorker
+from scrapeq.supervise.writer_client import WriterClient
+from scrapeq.task import Group
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """What a child process needs to do its part of a run; crosses to it as JSON."""
+
+    file: str
+    source: str
+    overrides: dict[str, Any]
+    store_url: str
+    base_url: str
+    writer_socket: str = ""
+    concurrency: int = 32
+    lease_s: float = 60.0
+
+
+def errand_plan(errand: Errand) -> Plan:
+    """The plan of an errand, as the supervisor read it; demo:// replaced by the address it stands for."""
+    plan = config.load(errand.file, text=errand.source, overrides=errand.overrides)
+    return with_base_url(plan, errand.base_url)
+
+
+def with_base_url(plan: Plan, base_url: str) -> Plan:
+    """The plan with the address that `demo://` stands for."""
+    return replace(plan, client=replace(plan.client, base_url=base_url)) if base_url else plan
+
+
+def limits_of(plan: Plan) -> dict[str, Limit]:
+    """
+    The plan's rate limits as the queue knows them.
+
+    One without rates is learned from what answers tell; one that the file does not name at all is the implicit one.
+    """
+    limits = {IMPLICIT.name: Limit(learn=True)}
+    for rule in plan.rate_limits:
+        rates = tuple(Rate(rate.limit, rate.interval_s, rate.burst or 0) for rate in rule.rates)
+        learn = not rates and rule.observe != "none"
+        limits[rule.name] = Limit(rates, rule.max_concurrency, learn=learn)
+    return limits
+
+
+def group_function(plan: Plan) -> GroupOf:
+    """Which limits a request belongs to, by the plan."""
+    token = plan.client.auth.token or plan.client.auth.username
+
+    def group(
+        resource: str, method: str, url: str, seed: Mapping[str, Any] | None = None, parent: Any = None
+    ) -> Group:
+        return group_of(
+            plan.rate_limits,
+            resource=resource,
+            method=method,
+            url=url,
+            token=token,
+            seed=seed,
+            parent=parent if isinstance(parent, Mapping) else None,
+        )
+
+    return group
+
+
+def open_queue_of(plan: Plan, store_url: str, **settings: Any) -> tuple[Queue, Any]:
+    """The plan's queue over a store; and its client, which the caller closes."""
+    client = async_client(store_url)
+    bound = plan.queue.max_tasks
+    return Queue(client, plan.name, max_tasks=bound, on_full=plan.queue.on_full, **settings), client
+
+
+def fetch_worker(errand: Errand, plan: Plan, queue: Queue, sink: WriterClient) -> FetchWorker:
+    """A fetcher with all it needs."""
+    group = group_function(plan)
+    seeds = [seed["url"] for resource in plan.resources for seed in resource.seeds if "url" in seed]
+    seeds += [seed["url"] for seed in plan.seeds if "url" in seed]
+    egress = Egress(
+        plan.client, connections=max(errand.concurrency, 1), named_hosts=[str(url) for url in seeds]
+    )
+    return FetchWorker(
+        plan=plan,
+        queue=queue,
+        egress=egress,
+        extractor=PageExtractor(plan, group),
+        sink=sink,
+        group_of=group,
+        concurrency=errand.concurrency,
+        name=f"{os.uname().nodename}:{os.getpid()}",
+    )
+
+
+def output_base() -> Path:
+    """Relative output paths are relative to where the command was started."""
+    return Path.cwd()

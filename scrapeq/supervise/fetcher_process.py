@@ -1,0 +1,94 @@
+"""`python -m scrapeq.supervise.fetcher_process`: one fetcher, a child of the supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from scrapeq.errors import ScrapeqError, StoreError
+from scrapeq.supervise.assemble import Errand, errand_plan, fetch_worker, open_queue_of
+from scrapeq.supervise.children import enter_child
+from scrapeq.supervise.logs import configure_child_log
+from scrapeq.supervise.worker import FetchWorker
+from scrapeq.supervise.writer_client import WriterClient
+
+TELL_S = 0.25  # how often a fetcher tells the supervisor what it did
+FATAL_CODES = {"output": 7, "limit": 4, "answer": 8}
+STORE_CODE = 6
+
+
+def say(message: dict[str, Any]) -> None:
+    """One JSON line to the supervisor."""
+    sys.stdout.write(orjson.dumps(message).decode() + "\n")
+    sys.stdout.flush()
+
+
+async def _tell(worker: FetchWorker) -> None:
+    while True:
+        await asyncio.sleep(TELL_S)
+        tell_now(worker)
+
+
+def tell_now(worker: FetchWorker) -> None:
+    """What it did since the last time, if anything."""
+    counts = worker.tally.take()
+    events, worker.events[:] = worker.events[:], []
+    if counts or events:
+        say({"tally": counts, "events": events})
+
+
+async def serve(errand: Errand, grace_s: float) -> int:
+    """Fetch until SIGTERM; the exit code."""
+    plan = errand_plan(errand)
+    queue, client = open_queue_of(plan, errand.store_url, lease_s=errand.lease_s)
+    sink = WriterClient(Path(errand.writer_socket))
+    worker = fetch_worker(errand, plan, queue, sink)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
+    say({"ready": True})
+    telling = asyncio.create_task(_tell(worker))
+    try:
+        await worker.run(grace_s)
+    except StoreError as error:
+        say({"error": str(error)})
+        return STORE_CODE
+    finally:
+        telling.cancel()
+        tell_now(worker)
+        with contextlib.suppress(Exception):
+            await queue.close()
+            await sink.close()
+            await client.aclose()
+    if worker.fatal is not None:
+        say({"fatal": worker.fatal.kind, "message": worker.fatal.message})
+        return FATAL_CODES[worker.fatal.kind]
+    return 0
+
+
+def main() -> int:
+    """The child's main."""
+    settings = enter_child()
+    grace_s = settings.pop("grace_s")
+    configure_child_log()
+    errand = Errand(**settings)
+    try:
+        import uvloop
+
+        runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+    except ImportError:
+        runner = asyncio.Runner()
+    with runner:
+        try:
+            return runner.run(serve(errand, grace_s))
+        except ScrapeqError as error:
+            say({"error": str(error)})
+            return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

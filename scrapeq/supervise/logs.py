@@ -1,0 +1,40 @@
+"""Logs: structured, to a file beside the data, never into what a terminal shows."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import TextIO
+
+import structlog
+
+
+def _configure(stream: TextIO, level: int) -> None:
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(stream),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(
+        stream=stream, level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True
+    )
+
+
+def configure_child_log(level: int = logging.INFO) -> None:
+    """A child logs to its standard error, which the supervisor points at the log file."""
+    _configure(sys.stderr, level)
+
+
+def open_log(folder: Path) -> TextIO:
+    """The run's log file; the supervisor's own lines go there too."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stream = (folder / "run.log").open("a", buffering=1, encoding="utf-8")
+    _configure(stream, logging.INFO)
+    return stream

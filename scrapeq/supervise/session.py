@@ -1,0 +1,35 @@
+"""For commands that are no run: the plan's queue, over the store of the file or the one of a run that goes on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from scrapeq.plan import Plan
+from scrapeq.queue import Queue
+from scrapeq.supervise.assemble import limits_of, open_queue_of
+from scrapeq.supervise.store import open_store
+from scrapeq.supervise.store_check import check_server
+
+
+@asynccontextmanager
+async def open_store_queue(plan: Plan, folder: Path) -> AsyncIterator[tuple[Queue, Any]]:
+    """The queue and its client. Raises StoreError with its remedy."""
+    async with open_store(plan.redis, folder) as url:
+        queue, client = open_queue_of(plan, url)
+        try:
+            await check_server(client, url)
+            await queue.define(limits_of(plan))
+            yield queue, client
+        finally:
+            await queue.close()
+            await client.aclose()
+
+
+@asynccontextmanager
+async def open_queue(plan: Plan, folder: Path) -> AsyncIterator[Queue]:
+    """The queue of a plan. Raises StoreError with its remedy."""
+    async with open_store_queue(plan, folder) as (queue, _):
+        yield queue

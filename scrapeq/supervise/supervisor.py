@@ -1,0 +1,195 @@
+"""
+The supervisor: starts the store, the sample API, the writer, the scheduler and the fetchers; restarts what dies;
+drains on a signal; says how it ended. One `PlanRun` a file, one supervisor a command.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TextIO
+
+import orjson
+import structlog
+
+from scrapeq.errors import ScrapeqError, StoreError
+from scrapeq.plan import Plan
+from scrapeq.protocols import Progress
+from scrapeq.supervise.logs import open_log
+from scrapeq.supervise.plan_run import PlanRun
+from scrapeq.supervise.store import EmbeddedStore
+
+log = structlog.get_logger("scrapeq.supervisor")
+
+TICK_S = 0.2
+STORE_GONE_S = 30.0  # without a store before the run gives up
+RESTART_FIRST_S, RESTART_MAX_S = 0.1, 10.0
+
+DONE, DEAD_LETTERS, GAVE_UP, STOPPED, STORE, OUTPUT, ANSWER, TWICE = 0, 3, 4, 5, 6, 7, 8, 130
+PRECEDENCE = (STORE, OUTPUT, ANSWER, GAVE_UP, STOPPED, DEAD_LETTERS)
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """
+    What the command line adds to the plan.
+
+    Args:
+        role: all, fetcher (no scheduler, no seeds) or scheduler.
+        keep_running: Go on when nothing is left.
+        for_s, max_requests, max_items: Bounds; the run stops with code 5 when work is left.
+        max_wait_s: Give up (code 4) when nothing can be sent for longer than this.
+        only: Seed these resources only.
+    """
+
+    role: str = "all"
+    keep_running: bool = False
+    for_s: float | None = None
+    max_requests: int | None = None
+    max_items: int | None = None
+    max_wait_s: float | None = None
+    only: tuple[str, ...] = ()
+
+
+@dataclass
+class Supervisor:
+    """Runs plans to their end."""
+
+    plans: Sequence[Plan]
+    options: RunOptions
+    progress: Progress
+    folder: Path
+    _stop: asyncio.Event = field(default_factory=asyncio.Event)
+    _signals: int = 0
+    _runs: list[PlanRun] = field(default_factory=list)
+    _store: EmbeddedStore | None = None
+    _keeper: asyncio.Task[None] | None = None
+    _log: TextIO | None = None
+
+    async def run(self) -> int:
+        """Run; the exit code. Raises ScrapeqError for what never could have begun."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._on_signal)
+        try:
+            self._prepare_folder()
+            url = await self._start_store()
+            for plan in self.plans:
+                run = PlanRun(
+                    plan, self.options, self.folder, url or plan.redis.url, self.progress, self._log
+                )
+                self._runs.append(run)
+                await run.start()
+            await self._watch()
+            return await self._end()
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+            await self._close()
+
+    def _prepare_folder(self) -> None:
+        try:
+            self._log = open_log(self.folder)
+            remembered = {"files": [str(Path(plan.file).absolute()) for plan in self.plans]}
+            (self.folder / "run.json").write_bytes(orjson.dumps(remembered))
+        except OSError as error:
+            raise StoreError(f"{self.folder}: the data folder cannot be written: {error.strerror}") from None
+
+    def _on_signal(self) -> None:
+        self._signals += 1
+        if self._signals == 1:
+            self._stop.set()
+            return
+        for run in self._runs:  # at once: what was in flight comes back by its lease
+            run.kill()
+        if self._store is not None and self._store.pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._store.pid, signal.SIGTERM)
+        os._exit(TWICE)
+
+    async def _start_store(self) -> str:
+        embedded = [plan for plan in self.plans if plan.redis.url == "embedded"]
+        if not embedded:
+            return ""
+        redis = embedded[0].redis
+        self._store = EmbeddedStore(self.folder, server=redis.server, durability=redis.durability)
+        url = await self._store.start()
+        self._keeper = asyncio.create_task(self._keep_store(self._store))
+        return url
+
+    async def _keep_store(self, store: EmbeddedStore) -> None:
+        """The store is started again whenever it dies."""
+        pause_s = RESTART_FIRST_S
+        while True:
+            started_s = time.monotonic()
+            code = await store.wait()
+            if time.monotonic() - started_s > RESTART_MAX_S:
+                pause_s = RESTART_FIRST_S
+            log.error("store ended", code=code)
+            self.progress.event(f"the store ended (code {code}) and is started again")
+            while True:
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, RESTART_MAX_S)
+                try:
+                    await store.restart()
+                    break
+                except ScrapeqError as error:
+                    log.error("store not restarted", error=str(error))
+
+    async def _watch(self) -> None:
+        """Until all is done, or something ends it."""
+        away_since_s: float | None = None
+        while not self._stop.is_set() and not all(run.over for run in self._runs):
+            try:
+                for run in self._runs:
+                    await run.tick()
+                away_since_s = None
+            except StoreError as error:
+                away_since_s = away_since_s or time.monotonic()
+                if time.monotonic() - away_since_s > STORE_GONE_S:
+                    for run in self._runs:
+                        run.fail(STORE, str(error))
+                    return
+            self.progress.update([run.snapshot for run in self._runs])
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), TICK_S)
+
+    async def _end(self) -> int:
+        """Drain, and say how it ended."""
+        for run in self._runs:
+            run.draining = True
+        self.progress.update([run.snapshot for run in self._runs])
+        await asyncio.gather(*(run.drain() for run in self._runs))
+        codes = []
+        for run in self._runs:
+            codes.append(await run.conclude())
+        self.progress.finish([run.snapshot for run in self._runs])
+        return next((code for code in PRECEDENCE if code in codes), DONE)
+
+    async def _close(self) -> None:
+        if self._keeper is not None:
+            self._keeper.cancel()
+        for run in self._runs:
+            await run.close()
+        if self._store is not None:
+            await self._store.stop()
+        if self._log is not None:
+            self._log.flush()
+
+
+async def run(
+    plans: Sequence[Plan], options: RunOptions, progress: Progress, *, folder: Path = Path(".scrapeq")
+) -> int:
+    """
+    Run plans to their end, a signal, or a bound; the exit code.
+
+    Raises:
+        ScrapeqError: it could not begin: no store, no output, no sense.
+    """
+    return await Supervisor(plans, options, progress, folder).run()
