@@ -51,7 +51,8 @@ class Problem:
     def __str__(self) -> str:
         field = f"{self.field}: " if self.field else ""
         hint = f"\n  {self.hint}" if self.hint else ""
-        return f"{self.file}:{self.line}:{self.col}: {field}{self.message}{hint}"
+        place = f"{self.file}:{self.line}:{self.col}" if self.line else self.file
+        return f"{place}: {field}{self.message}{hint}"
 
 
 class ConfigError(UsageError):

@@ -14,6 +14,7 @@ from scrapeq.plan import Auth, Plan
 
 MASK = "***"
 _SECRETS = ("token", "username", "password")
+_ORIGINS = ("source", "overrides")  # of the plan: what it was made of says nothing that its parts do not
 _URL_SECRET = re.compile(r"(://[^/@:]*:)[^/@]*@")
 
 
@@ -25,6 +26,8 @@ def describe(plan: Plan) -> dict[str, Any]:
     the store's URL is shown without its password; durations have their unit.
     """
     shown: dict[str, Any] = _shown(plan)
+    for name in _ORIGINS:
+        shown.pop(name, None)
     shown["redis"]["url"] = _URL_SECRET.sub(rf"\1{MASK}@", str(plan.redis.url))
     return shown
 

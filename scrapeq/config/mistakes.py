@@ -51,28 +51,13 @@ def explain(text: str, file: str, error: Any) -> Problem:
     lines = text.split("\n")
     row = min(mark.line, len(lines) - 1) if mark else 0
     col = mark.column if mark else 0
-    problem, hint = str(error.problem or error.context or "this is no YAML"), str(error.note or "")
-    found = None
-    if error.context != "scrapeq":
-        for look in (
-            _tab,
-            _escape,
-            _deeper,
-            _flow,
-            _brace,
-            _alias,
-            _quoted,
-            _symbol,
-            _end_of_text,
-            _shallower,
-        ):
-            found = look(lines, row, col, error)
-            if found:
-                break
-    if found:
-        row, col, field, problem, hint = found
-        return Problem(file, row + 1, col + 1, field, problem, hint)
-    return Problem(file, row + 1, col + 1, "", problem, hint)
+    problem = str(error.problem or error.context or "this is no YAML")
+    for look in (_tab, _escape, _deeper, _flow, _brace, _alias, _quoted, _symbol, _end_of_text, _shallower):
+        found = look(lines, row, col, error)
+        if found:
+            row, col, field, problem, hint = found
+            return Problem(file, row + 1, col + 1, field, problem, hint)
+    return Problem(file, row + 1, col + 1, "", problem)
 
 
 _Found = tuple[int, int, str, str, str] | None

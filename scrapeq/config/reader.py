@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
@@ -17,7 +17,7 @@ MAX_DEPTH = 40
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
-_COMMENT = re.compile(r"[ \t]*[ \t:-](#\S.*)")
+_COMMENT = re.compile(r"[:-]?[ \t]+(#\S.*)")
 _TEXT_TAGS = ("!", "tag:yaml.org,2002:str")
 _CORE = "tag:yaml.org,2002:"
 
@@ -49,6 +49,8 @@ def read(text: str, file: str) -> Node:
     try:
         for event in yaml.parse(text, Loader=_LOADER):
             composer.feed(event)
+    except _Stop:
+        pass
     except yaml.MarkedYAMLError as error:
         composer.problems.append(mistakes.explain(text, file, error))
     except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
@@ -58,8 +60,8 @@ def read(text: str, file: str) -> Node:
     return composer.root or Node("map", file, 1, 1)
 
 
-class _Stop(yaml.MarkedYAMLError):
-    """A refusal that ends the reading; its problem is written already."""
+class _Stop(Exception):
+    """A refusal that ends the reading; its problem is noted already."""
 
 
 class _Open:
@@ -109,8 +111,9 @@ class _Composer:
                     mark.line + 1, mark.column + 1, "a second document begins here; one file holds one scrape"
                 )
 
-    def _stop(self, line: int, col: int, message: str, hint: str = "") -> None:
-        raise _Stop("scrapeq", None, message, _mark(line, col), hint)
+    def _stop(self, line: int, col: int, message: str, hint: str = "") -> NoReturn:
+        self._problem(line, col, message, hint)
+        raise _Stop
 
     def _field(self) -> str:
         return mistakes.join_field([opened.path() for opened in self._stack])
@@ -167,7 +170,6 @@ class _Composer:
         node = self._anchors[name]
         if node is None:
             self._stop(line, col, f"the anchor '{name}' contains itself")
-            return
         self._add(node, None)
 
     def _add(self, node: Node, anchor: str | None) -> None:
@@ -238,7 +240,3 @@ class _Composer:
                 else f"- '{found[1].strip()}'"
             )
             self._problem(node.line, node.col, f"{key} is empty: # after a space begins a comment", hint)
-
-
-def _mark(line: int, col: int) -> Any:
-    return yaml.Mark("", 0, line - 1, col - 1, None, 0)

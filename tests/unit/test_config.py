@@ -1,0 +1,292 @@
+"""What a configuration says, read into a plan."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scrapeq.config import describe, load, schema
+from scrapeq.errors import ConfigError
+from scrapeq.expression import Expression, Template
+from scrapeq.plan import Auth, Exponential, Match, Plan, Rate
+
+EXAMPLES = sorted((Path(__file__).parent.parent / "data" / "config").glob("*.yaml"))
+LOADABLE = {"payments.yaml", "chat.yaml"}
+HEAD = "version: 1\nname: demo\nclient: {base_url: https://a.test}\n"
+ENV = {
+    **dict.fromkeys(("CONTACT", "SHOP", "DESK"), "acme"),
+    **{f"{name}_TOKEN": f"{name}-secret" for name in ("SHOP", "CHAT", "DESK")},
+    "CODE_TOKENS": "one-secret",
+    "PAY_KEY": "pay-secret",
+    "DESK_EMAIL": "a@b.test",
+    "DATABASE_URL": "postgres://d",
+}
+
+
+def plan(text: str, env: dict[str, str] | None = None, **overrides: Any) -> Plan:
+    """The plan of a text."""
+    flags = {key.replace("__", "."): value for key, value in overrides.items()}
+    return load("a.yaml", text=text, env=env or {}, overrides=flags)
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
+def test_real_targets_are_recognised(file: Path) -> None:
+    """Each example either loads or is refused only for what is not built yet; no key of it is unknown."""
+    try:
+        assert load(file, env=ENV).name
+        assert file.name in LOADABLE
+    except ConfigError as error:
+        assert file.name not in LOADABLE
+        assert {p.message.partition("not built yet")[1] for p in error.problems} == {"not built yet"}, str(
+            error
+        )
+
+
+def test_a_small_file_has_the_defaults() -> None:
+    """What is not written is what the plan's own defaults say."""
+    made = plan(HEAD + "resources: [charges]\n")
+    bare = Plan("demo", "a.yaml", client=made.client, resources=made.resources)
+    assert describe(made) == describe(bare)
+    assert made.client.base_url == "https://a.test"
+    endpoint = made.resources[0].endpoint
+    assert endpoint is not None and endpoint.path is not None
+    assert endpoint.path.render_path({}) == "charges"
+
+
+FULL = """
+version: 1
+name: acme
+redis: {url: redis://store:6379/1, durability: strict}
+queue: {max_tasks: 500, on_full: reject}
+run: {workers: 4, concurrency: 8, grace: 1m30s}
+client:
+  base_url: demo://
+  headers: {Acme-Version: 2024-01-01, X-Number: 1.10, X-Flag: true}
+  timeout: 500ms
+  max_body_size: 2MiB
+  allow_hosts: files.acme.test
+x-common: &common {per_page: 100}
+rate_limits:
+  - name: core
+    match: {resource: issues, method: get, host: "*.test", path: "re:^/issues"}
+    partition_by: [host, seed.repo]
+    rates: [{limit: 30, interval: 1m, burst: 5}, {limit: 0.5, interval: 1s}]
+    max_concurrency: 3
+    observe: none
+  - {name: all, partition_by: [], max_concurrency: 9}
+response_actions:
+  - match: {status: [403, 5XX], exception: timeout, when: "contains(text, 'slow')"}
+    action: rate_limited
+    scope: core
+    wait: [retry_after, {exponential: {base: 60s, max: 1h}}, 5s]
+    max_wait: 6h
+    on_exceed: stop
+    message: "${status}: ${body.error}"
+seeds: [{repo: a, country: NO, since: 2024-01-01, id: 0000012345, n: 5}]
+resource_defaults:
+  primary_key: id
+  endpoint: {params: *common, paginator: {type: cursor, cursor_path: next}}
+resources:
+  - name: issues
+    endpoint:
+      path: repos/${seed.repo}/issues
+      method: post
+      params: {since: "${if(true, null)}", v: 1.10, per_page: null, "a[b]": "${seed.repo}"}
+      json: {query: "query { repo { id } }", first: 5, deep: [{x: "${seed.n}"}]}
+      decoder: json
+      data_selector: $.items
+      paginator: {type: page_number, base_page: 0, maximum_page: 9, stop_when: length(records) < 100}
+    record_filter: not record.locked
+    fields: {id: id, day: {value: "date(record.updated_at, '%Y-%m-%d')"}}
+    priority: record.updated_at
+    response_actions: [{match: {status: 404}, action: ignore}]
+  - name: comments
+    parent:
+      - {resource: issues, when: parent.comments > 0, priority: parent.updated_at}
+      - comments
+    primary_key: null
+    endpoint: {url: "${raw(parent.comments_url)}", paginator: single_page}
+    include_from_parent: number
+    selected: false
+  - {name: labels, parent: {resource: issues, each: labels}}
+outputs: [{type: jsonl, path: "out/${resource}.jsonl", resources: [issues, comments]}]
+"""
+
+
+def test_a_full_file_is_read_into_the_plan() -> None:
+    """Every key of this version lands where the rooms look for it."""
+    made = plan(FULL)
+    assert (made.redis.url, made.redis.durability) == ("redis://store:6379/1", "strict")
+    assert (made.queue.max_tasks, made.queue.on_full) == (500, "reject")
+    assert (made.run.workers, made.run.concurrency, made.run.grace_s) == (4, 8, 90.0)
+    assert made.client.headers == {"Acme-Version": "2024-01-01", "X-Number": "1.10", "X-Flag": True}
+    assert (made.client.timeout_s, made.client.max_body_size) == (0.5, 2 << 20)
+    assert made.client.allow_hosts == ("files.acme.test",)
+    core, whole = made.rate_limits
+    assert core.match == Match(("issues",), ("GET",), ("*.test",), ("re:^/issues",))
+    assert core.rates == (Rate(30, 60.0, 5), Rate(0.5, 1.0))
+    assert (core.partition_by, core.observe, whole.partition_by) == (("host", "seed.repo"), "none", ())
+    (action,) = made.response_actions
+    assert (action.match.status, action.match.exception) == ((403, "5xx"), ("timeout",))
+    assert isinstance(action.wait[0], Expression)
+    assert action.wait[1:] == (Exponential(60.0, 3600.0), 5.0)
+    assert (action.scope, action.max_wait_s, action.on_exceed) == ("core", 21600.0, "stop")
+    assert made.resource_actions["issues"][0].match.status == (404,)
+    assert made.seeds == ({"repo": "a", "country": "NO", "since": "2024-01-01", "id": "0000012345", "n": 5},)
+
+
+def test_resources_take_the_defaults() -> None:
+    """Maps merge, the rest replaces, null removes, another paginator or address drives the default out."""
+    made = plan(FULL)
+    issues, comments, labels = made.resources
+    assert issues.endpoint is not None and comments.endpoint is not None
+    params = issues.endpoint.params
+    assert params["v"] == "1.10"
+    assert isinstance(params["since"], Template)
+    assert "per_page" not in params
+    assert comments.endpoint.params == {"per_page": 100}
+    assert issues.endpoint.paginator.type == "page_number"
+    assert (issues.endpoint.paginator.base_page, issues.endpoint.paginator.cursor_path) == (0, "")
+    assert comments.endpoint.paginator.type == "single_page"
+    assert issues.endpoint.json["query"] == "query { repo { id } }"
+    assert issues.endpoint.json["deep"][0]["x"].render({"seed": {"n": 5}}) == 5
+    assert issues.primary_key == ("id",)
+    assert comments.primary_key == ()
+    assert [parent.resource for parent in comments.parents] == ["issues", "comments"]
+    assert labels.endpoint is None
+    assert labels.parents[0].each == "labels"
+    assert issues.fields["id"] == "id"
+    assert isinstance(issues.fields["day"], Expression)
+
+
+def test_an_alias_that_is_changed_does_not_change_its_anchor() -> None:
+    """An override or a default reaches the one place that it names."""
+    text = (
+        HEAD
+        + "x-e: &e {path: a, params: {n: 1}}\nresources: [{name: a, endpoint: *e}, {name: b, endpoint: *e}]\n"
+    )
+    made = plan(text, resources__a__endpoint__params__n=2)
+    assert [r.endpoint.params["n"] for r in made.resources if r.endpoint] == [2, 1]
+
+
+def test_merge_keys_take_what_is_not_written() -> None:
+    """`<<` merges an anchor's map under the keys that stand beside it."""
+    made = plan(
+        HEAD
+        + "x-p: &p {a: 1, b: 2}\nresources:\n  - name: a\n    endpoint: {path: a, params: {<<: *p, b: 3}}\n"
+    )
+    assert made.resources[0].endpoint is not None
+    assert made.resources[0].endpoint.params == {"a": 1, "b": 3}
+
+
+AUTHS: list[tuple[str, Auth]] = [
+    ("none", Auth()),
+    ("{type: bearer, token: '${env:T}'}", Auth("bearer", token="s3cret")),
+    ("{type: bearer, tokens: ' ${env:T}, '}", Auth("bearer", token="s3cret")),
+    ("{type: bearer, tokens: ['${env:T}']}", Auth("bearer", token="s3cret")),
+    (
+        "{type: api_key, name: key, location: query, api_key: '${env:T}'}",
+        Auth("api_key", "s3cret", "key", "query"),
+    ),
+    ("{type: http_basic, username: '${env:T}/x', password: ''}", Auth("http_basic", username="s3cret/x")),
+]
+
+
+@pytest.mark.parametrize(("auth", "expected"), AUTHS)
+def test_credentials_come_from_the_environment_and_are_never_shown(auth: str, expected: Auth) -> None:
+    """Each kind is read; neither `repr` nor `describe` shows a value."""
+    made = plan(
+        "version: 1\nname: a\nclient:\n  base_url: https://a.test\n  auth: " + auth + "\nresources: [a]",
+        {"T": "s3cret"},
+    )
+    assert made.client.auth == expected
+    assert "s3cret" not in repr(made)
+    assert "s3cret" not in json.dumps(describe(made))
+
+
+def test_a_secret_can_stand_in_a_file(tmp_path: Path) -> None:
+    """`${file:...}` is relative to the configuration, without its last line break."""
+    (tmp_path / "token").write_text("s3cret\n")
+    file = tmp_path / "a.yaml"
+    auth = "client: {base_url: demo://, auth: {type: bearer, token: '${file:token}'}}"
+    file.write_text(f"version: 1\nname: a\n{auth}\nresources: [a]\n")
+    assert load(file, env={}).client.auth.token == "s3cret"
+    file.write_text(file.read_text().replace("file:token", "file:nothing"))
+    with pytest.raises(ConfigError, match="the file nothing cannot be read: No such file"):
+        load(file, env={})
+
+
+def test_the_environment_fills_any_value_and_is_never_parsed() -> None:
+    """Numbers are numbers again, defaults apply to what is unset or empty, `${` in a value stays text."""
+    text = HEAD + "run: {workers: '${env:N:-3}'}\nresources: [{name: a, endpoint: 'x/${env:P}/${now}'}]\n"
+    made = plan(text, {"P": "${boom}", "N": ""})
+    assert made.run.workers == 3
+    assert made.resources[0].endpoint is not None and made.resources[0].endpoint.path is not None
+    assert made.resources[0].endpoint.path.render_path({"now": 1}) == "x/${boom}/1"
+
+
+def test_a_flag_wins_over_the_environment_over_the_file() -> None:
+    """Flag, then SCRAPEQ_*, then YAML, then the default."""
+    text = HEAD + "run: {workers: 2}\nresources: [a]\n"
+    env = {"SCRAPEQ_WORKERS": "3", "SCRAPEQ_REDIS_URL": "redis://r", "SCRAPEQ_CONCURRENCY": "7"}
+    assert plan(text).run.workers == 2
+    made = plan(text, env)
+    assert (made.run.workers, made.run.concurrency, made.redis.url) == (3, 7, "redis://r")
+    assert plan(text, env, run__workers="4").run.workers == 4
+    assert plan(text, env, run__workers=5).run.workers == 5
+
+
+def test_a_wrong_flag_is_told_as_a_flag() -> None:
+    """The problem names the flag or the variable, not a line of the file."""
+    with pytest.raises(ConfigError, match=r"the flag run.workers: run.workers: 0 is too small"):
+        plan(HEAD + "resources: [a]\n", run__workers=0)
+    with pytest.raises(ConfigError, match=r"SCRAPEQ_WORKERS: run.workers: 'x' is no whole number"):
+        plan(HEAD + "resources: [a]\n", {"SCRAPEQ_WORKERS": "x"})
+    with pytest.raises(ConfigError, match="no such place"):
+        plan(HEAD + "resources: [a]\n", resources__b__selected=False)
+
+
+def test_a_flag_reaches_into_lists_and_replaces_shorthands() -> None:
+    """Places in lists are found by number or by name; values are read as YAML."""
+    flags = {"resources[0].endpoint.params": "{a: 1}", "resources.b.endpoint": "c/d", "client.timeout": "1m"}
+    made = load("a.yaml", text=HEAD + "resources: [a, b]\n", env={}, overrides=flags)
+    assert [r.endpoint.params for r in made.resources if r.endpoint] == [{"a": 1}, {}]
+    assert made.resources[1].endpoint is not None and made.resources[1].endpoint.path is not None
+    assert made.resources[1].endpoint.path.source == "c/d"
+    assert made.client.timeout_s == 60.0
+
+
+def test_describe_shows_what_was_written() -> None:
+    """Filled-in values stand as placeholders, a password in the store's URL is masked, durations have units."""
+    text = HEAD.replace("https://a.test", "'https://${env:H}'") + "redis: '${env:R}'\nresources: [a]\n"
+    shown = describe(plan(text, {"H": "h.test", "R": "redis://u:pw@r:1/0"}))
+    assert shown["client"]["base_url"] == "https://${env:H}"
+    assert shown["redis"]["url"] == "redis://u:***@r:1/0"
+    assert shown["client"]["timeout"] == "30s"
+    assert json.loads(json.dumps(shown)) == shown
+
+
+def test_the_file_itself_can_be_wrong(tmp_path: Path) -> None:
+    """A file that is absent, a folder or no text is one problem that names it."""
+    with pytest.raises(ConfigError, match=r"nothing.yaml: cannot be read: No such file"):
+        load(tmp_path / "nothing.yaml")
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+        load(tmp_path)
+    (tmp_path / "latin.yaml").write_bytes(b"version: 1\nname: \xe9")
+    with pytest.raises(ConfigError, match=r"latin.yaml:2:7: this is no UTF-8 text"):
+        load(tmp_path / "latin.yaml")
+
+
+def test_the_schema_is_plain_json_and_knows_the_shorthands() -> None:
+    """It can be written out, and has an alternative for each shorthand of the language."""
+    made = json.loads(json.dumps(schema()))
+    assert made["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert made["required"] == ["version", "name", "resources"]
+    resource = made["properties"]["resources"]["items"]["anyOf"]
+    assert [alternative.get("type") for alternative in resource] == [None, "object"]
+    endpoint = resource[1]["properties"]["endpoint"]["anyOf"]
+    assert "string" in endpoint[0]["type"]
+    assert "schedule" not in resource[1]["properties"]

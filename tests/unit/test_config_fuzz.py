@@ -1,0 +1,148 @@
+"""No bytes, and no value in any place, get more out of the configuration than a plan or a list of problems."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scrapeq.config import load
+from scrapeq.errors import ConfigError
+
+HEAD = "version: 1\nname: demo\nclient: {base_url: https://a.test}\n"
+WORDS = [
+    *[
+        "version: 1",
+        "name: a",
+        "resources:",
+        "- ",
+        "  ",
+        "\n",
+        ": ",
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        "*a",
+        "&a ",
+        "<<: ",
+        "#",
+    ],
+    *[
+        "client",
+        "endpoint",
+        "path",
+        "parent",
+        "seeds",
+        "rates",
+        "limit",
+        "'",
+        '"',
+        "\t",
+        "|",
+        ">",
+        "---",
+        "${env:X}",
+    ],
+    *[
+        "${seed.a}",
+        "!!set ",
+        "? ",
+        "1",
+        "-5",
+        "1e400",
+        "true",
+        "null",
+        "~",
+        "\\d",
+        "paginator",
+        "type",
+        "cursor",
+        "x-a",
+    ],
+]
+
+
+@given(
+    st.binary(max_size=80)
+    | st.lists(st.sampled_from(WORDS), max_size=40).map(lambda words: "".join(words).encode())
+)
+def test_no_bytes_raise_anything_but_a_config_error(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes
+) -> None:
+    """Whatever stands in the file, the answer is a plan or a list of problems that can be printed."""
+    file = tmp_path_factory.getbasetemp() / "fuzz.yaml"
+    file.write_bytes(data)
+    try:
+        load(file, env={})
+    except ConfigError as error:
+        assert error.problems
+        assert str(error)
+
+
+FRAGMENTS = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.sampled_from(["a", "1m", "-1", "${x}", "${env:X}", "re:(", "$[", ""]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["type", "path", "each", "a"]), inner)
+    ),
+    max_leaves=4,
+)
+PLACES = [
+    *[
+        "redis",
+        "queue",
+        "run",
+        "client",
+        "client.auth",
+        "client.headers",
+        "rate_limits",
+        "response_actions",
+        "seeds",
+    ],
+    *[
+        "outputs",
+        "resource_defaults",
+        "resources",
+        "resources[0].endpoint",
+        "resources[0].parent",
+        "version",
+        "name",
+    ],
+    *[
+        "resources[0].endpoint.paginator",
+        "resources[0].fields",
+        "resources[0].priority",
+        "resources[0].endpoint.json",
+    ],
+    *[
+        "resource_defaults.endpoint",
+        "rate_limits[0].rates",
+        "rate_limits[0].match",
+        "response_actions[0].wait",
+    ],
+    *[
+        "resource_defaults.endpoint.paginator",
+        "resources[0].seeds",
+        "rate_limits[0].observe",
+        "crawl",
+        "resources[0]",
+    ],
+]
+
+
+@given(st.sampled_from(PLACES), FRAGMENTS)
+def test_no_value_in_any_place_raises_anything_but_a_config_error(place: str, value: Any) -> None:
+    """A value of any kind in any place of a good file is read or refused."""
+    base = HEAD + "rate_limits: [{name: l, max_concurrency: 1}]\nresources: [a]\n"
+    base += "response_actions: [{match: {status: 403}, action: retry}]\n"
+    try:
+        load("a.yaml", text=base, env={}, overrides={place: value})
+    except ConfigError as error:
+        assert error.problems
+        assert str(error)

@@ -1,0 +1,384 @@
+"""Every mistake of the language's table, told in its words and at its place."""
+
+from __future__ import annotations
+
+import textwrap
+
+import pytest
+
+from scrapeq.config import load
+from scrapeq.errors import ConfigError, Problem
+
+ENV = {"API_TOKEN": "t", "EMPTY": "", "TWO": "a,b"}
+HEAD = "version: 1\nname: demo\nclient: {base_url: https://a.test}\n"  # three lines
+
+
+def problems(text: str, env: dict[str, str] | None = None) -> list[Problem]:
+    """What is wrong with a text."""
+    with pytest.raises(ConfigError) as caught:
+        load("a.yaml", text=text, env=ENV if env is None else env)
+    return caught.value.problems
+
+
+def resource(body: str) -> str:
+    """A whole file with one resource, whose keys begin in line 6, column 5."""
+    return (
+        HEAD
+        + "resources:\n  - name: issues\n"
+        + textwrap.indent(textwrap.dedent(body).strip("\n"), " " * 4)
+        + "\n"
+    )
+
+
+def limit(body: str) -> str:
+    """A whole file with one limit, whose keys begin in line 6, column 5."""
+    head = HEAD + "rate_limits:\n  - name: core\n"
+    return head + textwrap.indent(textwrap.dedent(body).strip("\n"), " " * 4) + "\nresources: [issues]\n"
+
+
+def client(body: str) -> str:
+    """A whole file whose client has these keys, from line 5, column 3."""
+    head = "version: 1\nname: demo\nclient:\n  base_url: https://a.test\n"
+    return head + textwrap.indent(textwrap.dedent(body).strip("\n"), " " * 2) + "\nresources: [issues]\n"
+
+
+def tree(comments: str) -> str:
+    """A file with issues and, from line 6, a second resource."""
+    return (
+        HEAD
+        + "resources:\n  - issues\n"
+        + textwrap.indent(textwrap.dedent(comments).strip("\n"), " " * 2)
+        + "\n"
+    )
+
+
+ROWS = {
+    "typo": (
+        resource("endpoint:\n  path: a\n  parms: {a: 1}"),
+        (8, 7, "resources[0].endpoint.parms", "unknown key 'parms'", "did you mean params?"),
+    ),
+    "wrong level": (
+        resource("endpoint: a\nparams: {a: 1}"),
+        (7, 5, "resources[0].params", "unknown key 'params'", "params belongs under endpoint:"),
+    ),
+    "wrong level, outwards": (
+        HEAD + "timeout: 30s\nresources: [a]\n",
+        (4, 1, "timeout", "unknown key 'timeout'", "timeout belongs under client:"),
+    ),
+    "foreign word": (
+        HEAD + "resources: [a]\nstreams: [b]\n",
+        (5, 1, "streams", "unknown key", "here it is called resources"),
+    ),
+    "indent": (
+        "version: 1\nname: demo\nclient:\n  base_url: https://a.test\n   timeout: 30s\n",
+        (
+            5,
+            4,
+            "timeout",
+            "indented deeper (3) than the line above (2), which has a value already",
+            'use 2 spaces, or move it under a key that ends in ":"',
+        ),
+    ),
+    "tab": (
+        "version: 1\nclient:\n\tbase_url: https://a.test\n",
+        (3, 1, "", "a tab indents this line; YAML allows spaces only", None),
+    ),
+    "duplicate": (
+        "version: 1\nname: a\nname: b\n",
+        (3, 1, None, "'name' is here twice; the first is in line 2", ""),
+    ),
+    "paginator": (
+        resource("endpoint:\n  path: a\n  paginator: {type: next_link}"),
+        (
+            8,
+            25,
+            "resources[0].endpoint.paginator.type",
+            "unknown type 'next_link'",
+            "did you mean json_link? one of header_link, page_number, cursor, single_page",
+        ),
+    ),
+    "env": (
+        client("auth: {type: bearer, token: '${env:API_TOKN}'}"),
+        (
+            5,
+            31,
+            "client.auth.token",
+            "the environment variable API_TOKN is not set",
+            "API_TOKEN is set: is that the one?",
+        ),
+    ),
+    "clear secret": (
+        client("auth: {type: bearer, token: abc}"),
+        (5, 31, "client.auth.token", "a secret in clear text", "token: ${env:DEMO_TOKEN}"),
+    ),
+    "duration in words": (
+        client("timeout: 1 minute"),
+        (5, 12, "client.timeout", "'1 minute' is no duration: write 1m", ""),
+    ),
+    "duration without unit": (
+        client("timeout: 30"),
+        (5, 12, "client.timeout", "30 has no unit: 30s, 30m or 30h?", ""),
+    ),
+    "1:30": (
+        client("timeout: 1:30"),
+        (5, 12, "client.timeout", "'1:30' is no duration: 1m30s or 1h30m?", ""),
+    ),
+    "1M": (
+        client("timeout: 1M"),
+        (5, 12, "client.timeout", "months and years have no fixed length; write days", ""),
+    ),
+    "negative": (
+        limit("rates: [{limit: -5, interval: 1m}]"),
+        (6, 21, "rate_limits[0].rates[0].limit", "-5 is too small; it must be more than 0", ""),
+    ),
+    "dead match": (
+        limit("rates: [{limit: 5, interval: 1m}]\nmatch: {resource: issue}"),
+        (
+            7,
+            23,
+            "rate_limits[0].match.resource",
+            "can never match: no resource is called 'issue'",
+            "did you mean issues?",
+        ),
+    ),
+    "regex as glob": (
+        limit("rates: [{limit: 5, interval: 1m}]\nmatch: {path: ^/issues}"),
+        (7, 19, "rate_limits[0].match.path", "a pattern is a glob here", "write re:^/issues"),
+    ),
+    "cycle": (
+        HEAD
+        + "resources:\n"
+        + "  - {name: issues, parent: comments, endpoint: a}\n  - {name: comments, parent: issues, endpoint: b}\n",
+        (
+            5,
+            28,
+            "resources[0].parent",
+            "nothing ever starts issues: issues <- comments <- issues",
+            "one of them needs no parent, or seeds",
+        ),
+    ),
+    "undeclared": (
+        resource("endpoint: a/${parent.id}"),
+        (
+            6,
+            15,
+            "resources[0].endpoint.path",
+            "parent is used, but this resource has no parent",
+            "add parent:",
+        ),
+    ),
+    "dlt braces": (
+        resource('endpoint: "a/{seed.repo}"'),
+        (
+            6,
+            18,
+            "resources[0].endpoint.path",
+            "{…} is not replaced",
+            "placeholders are written ${seed.repo}",
+        ),
+    ),
+    "bare {": (
+        resource("endpoint:\n  path: {seed.repo}/issues"),
+        (7, 13, "path", "{ starts a YAML mapping here", 'path: "${seed.repo}/issues"'),
+    ),
+    "bare {, alone": (
+        resource("endpoint:\n  path: {seed.repo}"),
+        (7, 13, "resources[0].endpoint.path", "{ starts a YAML mapping here", 'path: "${seed.repo}"'),
+    ),
+    "comma in {}": (
+        resource("endpoint: {path: a, paginator: {type: header_link, stop_when: max(1, 2) > 1}}"),
+        (
+            6,
+            67,
+            "resources[0].endpoint.paginator.stop_when",
+            "inside { } or [ ], a comma or bracket ends the value",
+            "quote the expression",
+        ),
+    ),
+    "bracket in {}": (
+        resource("endpoint: {path: a, params: {x: a[0]}}"),
+        (6, 38, "", "inside { } or [ ], a comma or bracket ends the value", "quote the expression"),
+    ),
+    "*": (
+        resource("endpoint:\n  path: a\n  params:\n    cursor: *"),
+        (9, 17, "cursor", "* starts a YAML alias here", "cursor: '*'"),
+    ),
+    "* before a name": (
+        resource("endpoint: *all"),
+        (6, 15, "resources[0].endpoint", "* starts a YAML alias here", "endpoint: '*all'"),
+    ),
+    "title: #main": (
+        resource("endpoint: a\nfields:\n  title: #main"),
+        (
+            8,
+            13,
+            "resources[0].fields.title",
+            "title is empty: # after a space begins a comment",
+            "title: '#main'",
+        ),
+    ),
+    "path key": (
+        resource("endpoint:\n  path: a\n  data_selector: message.next-items"),
+        (
+            8,
+            34,
+            "resources[0].endpoint.data_selector",
+            "Unknown token '-'",
+            'message."next-items"',
+        ),
+    ),
+    "operator": (
+        resource("endpoint: a\nrecord_filter: record.a & record.b"),
+        (7, 29, "resources[0].record_filter", "unexpected '&': use 'and'", ""),
+    ),
+    "name": (
+        resource("endpoint: a\npriority: recrod.updated_at"),
+        (7, 15, "resources[0].priority", "unknown name 'recrod' (did you mean 'record'?)", None),
+    ),
+    'the escape "\\d"': (
+        resource("endpoint: a\nrecord_filter: \"regex(record.a, '\\d')\""),
+        (7, 38, None, "\\d is no escape inside double quotes", "use single quotes"),
+    ),
+    "---": (
+        HEAD + "resources: [a]\n---\nversion: 1\n",
+        (5, 1, "", "a second document begins here; one file holds one scrape", ""),
+    ),
+    "version 2": (
+        "version: 2\nname: demo\nnew_key: 1\n",
+        (1, 10, "version", "this scrapeq reads version 1", "upgrade scrapeq"),
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", ROWS)
+def test_a_mistake_is_told_in_the_words_of_the_language(mistake: str) -> None:
+    """One mistake, one problem, with line, column, field, message and hint."""
+    text, (line, col, field, message, hint) = ROWS[mistake]
+    found = problems(text)
+    assert [(p.line, p.col, p.message) for p in found] == [(line, col, message)]
+    assert field is None or found[0].field == field
+    assert hint is None or found[0].hint == hint
+
+
+MORE = {
+    "several tokens": (
+        client("auth: {type: bearer, tokens: '${env:TWO}'}"),
+        "several tokens is not built yet",
+    ),
+    "an empty secret": (client("auth: {type: bearer, token: '${env:EMPTY}'}"), "EMPTY is empty"),
+    "a secret as default": (client("auth: {type: bearer, token: '${env:X:-abc}'}"), "a secret in clear text"),
+    "a secret as header": (client("headers: {Authorization: Bearer abc}"), "a secret in clear text"),
+    "credentials in the URL": (HEAD.replace("//a", "//u:p@a") + "resources: [a]", "credentials in a URL"),
+    "no scheme": (HEAD.replace("https://", "") + "resources: [a]", "must begin with http:// or https://"),
+    "no version": ("name: a\nclient: {base_url: https://a.test}\nresources: [a]", "is missing"),
+    "an empty text": ("", "is missing"),
+    "a list": ("- a", "a map is expected, not a list"),
+    "a quoted number": (HEAD + "run: {workers: '3'}\nresources: [a]", "'3' is no whole number"),
+    "yes": (resource("endpoint: a\nselected: yes"), "'yes' is neither true nor false"),
+    "a size": (client("max_body_size: 64"), "64 has no unit: 64B, 64KB or 64MB?"),
+    "a size in another spelling": (client("max_body_size: 64 mb"), "'64 mb' is no size: write 64MB"),
+    "two ways": (resource("endpoint: {path: a, url: https://a.test}"), "path and url exclude each other"),
+    "a path that is a URL": (resource("endpoint: https://b.test/a"), "a path is joined to base_url"),
+    "a path without base": ("version: 1\nname: a\nresources: [a]", "a path needs client.base_url"),
+    "neither endpoint nor parent": (resource("primary_key: id"), "has neither endpoint nor parent"),
+    "an unknown parent": (tree("- {name: b, parent: issue, endpoint: c}"), "no resource is called 'issue'"),
+    "no ancestor": (
+        tree("- {name: b, endpoint: 'c/${resources.issues.id}'}"),
+        "issues is no parent of this resource",
+    ),
+    "twice": (
+        tree("- {name: issues, endpoint: c}"),
+        "two resources are called 'issues'; the first is in line 5",
+    ),
+    "no seeds": (resource("endpoint: a/${seed.repo}"), "seed is used, but there are no seeds"),
+    "no such seed": (resource("endpoint: a/${seed.repoo}\nseeds: [{repo: a}]"), "no seed has 'repoo'"),
+    "another type's key": (
+        resource("endpoint: {path: a, paginator: {type: header_link, page_param: p}}"),
+        "unknown key 'page_param'",
+    ),
+    "nothing limited": (limit("partition_by: [host]"), "limits nothing"),
+    "an unknown scope": (
+        HEAD + "response_actions: [{match: {status: 403}, action: retry, scope: hots}]\nresources: [a]",
+        "unknown scope 'hots'",
+    ),
+    "a wait in words": (
+        HEAD + "response_actions: [{match: {status: 403}, action: retry, wait: 1 minute}]\nresources: [a]",
+        "'1 minute' is no duration: write 1m",
+    ),
+    "an expression in braces": (
+        resource("endpoint: a\npriority: ${record.id}"),
+        "an expression stands alone here",
+    ),
+    "a python tag": (
+        "version: !!python/object/apply:os.system ['true']",
+        "is not read; values are plain data",
+    ),
+    "a recursive anchor": ("version: &a [*a]", "the anchor 'a' contains itself"),
+    "an unclosed list": ("version: 1\nresources: [a\nname: b\n", "this '[' is never closed"),
+    "an unclosed quote": ("version: 1\nname: 'a\n", "this quote is never closed"),
+    "a stray @": ("version: @1\n", "cannot begin a value in YAML"),
+    "the same file twice": (
+        HEAD + "resources: [a]\noutputs: [{type: jsonl, path: o}, {type: jsonl, path: o}]",
+        "the same file as outputs[0]",
+    ),
+    "an expression in an output": (
+        HEAD + "resources: [a]\noutputs: [{type: jsonl, path: 'o/${seed.x}'}]",
+        "'seed' is not built yet in this version",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MORE)
+def test_other_mistakes_are_one_clear_problem(mistake: str) -> None:
+    """What the table does not list is told as clearly; the first problem is the one that was made."""
+    text, message = MORE[mistake]
+    found = problems(text)
+    assert any(message in problem.message for problem in found), found
+
+
+LATER = {
+    "resources[0].schedule": "schedule: {every: 1h}",
+    "resources[0].recrawl": "recrawl: {min: 1h}",
+    "resources[0].links": "links: [{css: a}]",
+    "resources[0].match": "match: {path: /a}",
+}
+
+
+@pytest.mark.parametrize("field", LATER)
+def test_a_key_that_is_not_built_is_refused_by_name(field: str) -> None:
+    """A key of the language is never an unknown key, and never silently ignored."""
+    found = problems(resource("endpoint: a\n" + LATER[field]))
+    assert [(p.field, p.message) for p in found] == [(field, "not built yet in this version")]
+
+
+def test_all_problems_are_told_in_the_order_of_the_file() -> None:
+    """One run shows every mistake, not the first only."""
+    text = client("timeout: 30\nbase_urll: x") + "run: {workers: 0}\n"
+    found = problems(text)
+    assert [p.field for p in found] == ["client.timeout", "client.base_urll", "run.workers"]
+    assert str(found[0]) == "a.yaml:5:12: client.timeout: 30 has no unit: 30s, 30m or 30h?"
+
+
+def test_a_wrong_default_is_told_once_where_it_stands() -> None:
+    """A default that is wrong shows in every resource, but it is one mistake."""
+    text = HEAD + "resource_defaults: {endpoint: {parms: 1}, schedule: {every: 1h}}\nresources: [a, b]\n"
+    found = problems(text)
+    assert [(p.line, p.col) for p in found] == [(4, 32), (4, 43)]
+
+
+def test_no_problem_shows_a_secret() -> None:
+    """A credential in clear text is refused without being repeated."""
+    text = client("auth: {type: http_basic, username: hunter1, password: hunter2}")
+    assert not any("hunter" in str(problem) for problem in problems(text))
+
+
+def test_aliases_that_explode_are_refused() -> None:
+    """Nine levels of nine aliases are a few hundred bytes, and would be a billion values."""
+    lines = ["x-0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1]"]
+    lines += [f"x-{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10)]
+    assert "aliases counted each time" in problems("\n".join(lines))[0].message
+
+
+def test_deep_nesting_is_refused() -> None:
+    """A hundred thousand brackets are one problem, not a crash."""
+    assert "nested deeper" in problems("a: " + "[" * 100_000)[0].message
