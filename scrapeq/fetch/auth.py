@@ -1,72 +1,69 @@
-"""Credentials, applied when a request is sent to the origin they belong to, and taken out of what comes back."""
+"""Credentials, put on a request when it is sent to the origin they belong to, and taken out of what comes back."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import base64
+from collections.abc import Callable
 from urllib.parse import quote
 
 import httpx
 
-from scrapeq.errors import Blocked
 from scrapeq.plan import Auth
 
-
-class _Header(httpx.Auth):
-    """A credential in a header field."""
-
-    def __init__(self, name: str, value: str) -> None:
-        self._name = name
-        self._value = value
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        request.headers[self._name] = self._value
-        yield request
+Fields = list[tuple[str, str]]
+Credential = Callable[[httpx.URL, Fields], tuple[httpx.URL, Fields]]
 
 
-class _Query(httpx.Auth):
-    """A credential in a query parameter."""
-
-    def __init__(self, name: str, value: str) -> None:
-        self._name = name
-        self._value = value
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        pair = f"{quote(self._name, safe='')}={quote(self._value, safe='')}".encode()
-        query = request.url.query  # appended as bytes, so that the rest keeps its spelling
-        request.url = request.url.copy_with(query=query + b"&" + pair if query else pair)
-        yield request
-
-
-class _Cookie(httpx.Auth):
-    """A credential in a cookie."""
-
-    def __init__(self, name: str, value: str) -> None:
-        self._pair = f"{name}={value}"
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        others = request.headers.get("cookie")
-        request.headers["cookie"] = f"{others}; {self._pair}" if others else self._pair
-        yield request
-
-
-def credential(auth: Auth) -> httpx.Auth | None:
-    """What puts a credential on a request; None if there is none."""
+def credential(auth: Auth) -> Credential | None:
+    """What puts a credential on a request's URL and fields; None if there is none."""
     if auth.type == "bearer":
-        return _Header("Authorization", f"Bearer {auth.token}")
+        return _header("Authorization", f"Bearer {auth.token}")
     if auth.type == "http_basic":
-        return httpx.BasicAuth(auth.username, auth.password)
+        pair = base64.b64encode(f"{auth.username}:{auth.password}".encode()).decode()
+        return _header("Authorization", f"Basic {pair}")
     if auth.type == "api_key":
-        place = {"header": _Header, "query": _Query, "cookie": _Cookie}[auth.location]
-        return place(auth.name, auth.token)
+        if auth.location == "header":
+            return _header(auth.name, auth.token)
+        return (_query if auth.location == "query" else _cookie)(auth.name, auth.token)
     return None
 
 
-def apply(auth: httpx.Auth, request: httpx.Request) -> httpx.Request:
-    """The request with its credential; schemes that need more than one round trip are not spoken."""
-    try:
-        return next(auth.sync_auth_flow(request))
-    except UnicodeEncodeError:
-        raise Blocked("the credential holds characters that a header cannot carry") from None
+def from_httpx(auth: httpx.Auth) -> Credential:
+    """An httpx.Auth that needs no more than one request."""
+
+    def put(url: httpx.URL, fields: Fields) -> tuple[httpx.URL, Fields]:
+        request = next(auth.sync_auth_flow(httpx.Request("GET", url, headers=fields)))
+        return request.url, [(name, value) for name, value in request.headers.multi_items() if name != "host"]
+
+    return put
+
+
+def _header(name: str, value: str) -> Credential:
+    lower = name.lower()
+
+    def put(url: httpx.URL, fields: Fields) -> tuple[httpx.URL, Fields]:
+        return url, [*(field for field in fields if field[0].lower() != lower), (name, value)]
+
+    return put
+
+
+def _query(name: str, value: str) -> Credential:
+    pair = f"{quote(name, safe='')}={quote(value, safe='')}".encode()
+
+    def put(url: httpx.URL, fields: Fields) -> tuple[httpx.URL, Fields]:
+        # appended as bytes, so that the rest of the query keeps its spelling
+        return url.copy_with(query=url.query + b"&" + pair if url.query else pair), fields
+
+    return put
+
+
+def _cookie(name: str, value: str) -> Credential:
+    def put(url: httpx.URL, fields: Fields) -> tuple[httpx.URL, Fields]:
+        pairs = [field[1] for field in fields if field[0].lower() == "cookie"]
+        others = [field for field in fields if field[0].lower() != "cookie"]
+        return url, [*others, ("Cookie", "; ".join([*pairs, f"{name}={value}"]))]
+
+    return put
 
 
 def without_secret(url: httpx.URL, auth: Auth) -> httpx.URL:

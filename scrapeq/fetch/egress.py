@@ -32,7 +32,7 @@ from scrapeq.fetch import redirects
 from scrapeq.fetch.decoding import ACCEPT_ENCODING, Body
 from scrapeq.fetch.guard import NamedHosts, check_literal
 from scrapeq.fetch.redirects import Hop, origin, shown
-from scrapeq.fetch.transport import MAX_HEADER_FIELDS, NAMED, AiohttpTransport
+from scrapeq.fetch.wire import MAX_HEADER_FIELDS, AiohttpWire, Answer, HttpxWire, Wire
 from scrapeq.page import Page
 from scrapeq.plan import Client
 
@@ -41,6 +41,8 @@ HopGate = Callable[[str, str], Awaitable[bool]]
 _MAX_HEADER_BYTES = 262_144
 _REDIRECT_BODY_BYTES = 16_384  # read so that the connection can be used again; a longer one is cut off
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_NOBODY = NamedHosts()
+_FRAMING = frozenset({"content-length", "transfer-encoding", "connection", "host"})  # the wire's own
 _BODILESS = frozenset({204, 304})
 _SECONDS = re.compile(r"[0-9]+(?:\.[0-9]+)?", re.ASCII)
 _CONTROL = frozenset(map(chr, (*range(9), *range(10, 32), 127)))
@@ -90,25 +92,27 @@ class Egress:
         auth: httpx.Auth | None = None,
     ) -> None:
         self._client = client
-        self._transport = transport or AiohttpTransport(connections=connections)
+        self._wire: Wire = HttpxWire(transport) if transport else AiohttpWire(connections=connections)
         self._clock = clock or SystemClock()
         self._max_redirects = max_redirects
         self._named = NamedHosts((client.base_url, *client.allow_hosts, *named_hosts))
-        self._auth = auth or credentials.credential(client.auth)
-        self._home = origin(redirects.parse(client.base_url)) if "://" in client.base_url else None
-        self._defaults = {
+        self._auth = credentials.from_httpx(auth) if auth else credentials.credential(client.auth)
+        self._home = (
+            origin(redirects.parse(client.base_url))
+            if client.base_url.startswith(("http://", "https://"))
+            else None
+        )
+        self._away = {
             "user-agent": ("User-Agent", client.user_agent or f"scrapeq/{__version__}"),
             "accept": ("Accept", "*/*"),
             "accept-encoding": ("Accept-Encoding", ACCEPT_ENCODING),
         }
-        self._everywhere: dict[str, tuple[str, str]] = {}
-        self._at_home: dict[str, tuple[str, str]] = {}
-        for name, value in client.headers.items():
-            place = self._everywhere if name.lower() in redirects.SAFE_FIELDS else self._at_home
-            place[name.lower()] = (name, str(value))
+        own = [(name, str(value)) for name, value in client.headers.items()]
+        _check_fields(own)
+        self._away.update({f[0].lower(): f for f in own if f[0].lower() in redirects.SAFE_FIELDS})
+        self._at_home = self._away | {field[0].lower(): field for field in own}
 
     async def __aenter__(self) -> Self:
-        await self._transport.__aenter__()
         return self
 
     async def __aexit__(
@@ -117,7 +121,7 @@ class Egress:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self._transport.__aexit__(exc_type, exc, traceback)
+        await self._wire.aclose()
 
     async def send(
         self,
@@ -147,10 +151,10 @@ class Egress:
             HopClosed: `hop` said no.
         """
         limit_s = self._client.timeout_s if deadline_s is None else deadline_s
-        first = Hop(method.upper(), redirects.parse(url), tuple(headers), body)
-        first = Hop(first.method, self._without_secret(first.url), first.headers, first.body)
+        _check_fields(headers)
+        first = Hop(method.upper(), self._without_secret(redirects.parse(url)), tuple(headers), body)
         home = self._home or (origin(first.url) if trusted else None)
-        named = NamedHosts(named_hosts)
+        named = NamedHosts(named_hosts) if named_hosts else _NOBODY
         started_s = self._clock.monotonic_s()
         try:
             async with asyncio.timeout(limit_s):
@@ -163,8 +167,8 @@ class Egress:
             raise DeadlineExceeded(f"{_names(first)}: no whole answer in {limit_s:g} s") from None
         return Page(
             url=str(last.url),
-            status=answer.status_code,
-            headers=_fields(answer),
+            status=answer.status,
+            headers=answer.headers,
             body=content,
             elapsed_s=self._clock.monotonic_s() - started_s,
             requested_url=url,
@@ -173,19 +177,19 @@ class Egress:
 
     async def _follow(
         self, current: Hop, home: tuple[str, str, int | None] | None, named: NamedHosts, gate: HopGate | None
-    ) -> tuple[Hop, httpx.Response]:
+    ) -> tuple[Hop, Answer]:
         """The last hop of a chain and its answer, unread."""
         seen: set[tuple[str, str]] = set()
         while True:
             answer = await self._send_one(current, home, named)
-            location = answer.headers.get("location")
-            if answer.status_code not in redirects.STATUSES or not location or _says_wait(answer):
+            location = answer.header("location")
+            if answer.status not in redirects.STATUSES or not location or _says_wait(answer):
                 return current, answer
             await _drop(answer)
             seen.add((current.method, str(current.url)))
             if len(seen) > self._max_redirects:
                 raise TooManyRedirects(f"{_names(current)}: more than {self._max_redirects} redirects")
-            target = redirects.next_hop(current, answer.status_code, location)
+            target = redirects.next_hop(current, answer.status, location)
             current = Hop(target.method, self._without_secret(target.url), target.headers, target.body)
             if (current.method, str(current.url)) in seen:
                 raise TooManyRedirects(f"{_names(current)}: the redirects lead in a circle")
@@ -208,31 +212,21 @@ class Egress:
 
     async def _send_one(
         self, hop: Hop, home: tuple[str, str, int | None] | None, named: NamedHosts
-    ) -> httpx.Response:
+    ) -> Answer:
         is_named = self._check(hop, named)
         at_home = home is not None and origin(hop.url) == home
-        fields = {**self._defaults, **self._everywhere, **(self._at_home if at_home else {})}
-        own = [(name, value) for name, value in hop.headers]
-        for name, _ in own:
-            fields.pop(name.lower(), None)
-        merged = [*fields.values(), *own]
-        for name, value in merged:
-            if not _CONTROL.isdisjoint(name + value):
-                raise Blocked(f"the header {shown(name)!r} holds a control character")
-        try:
-            request = httpx.Request(
-                hop.method,
-                hop.url,
-                headers=[(name.encode("latin-1"), value.encode("utf-8")) for name, value in merged],
-                content=hop.body,
-                extensions={NAMED: is_named},
-            )
-        except (UnicodeError, TypeError, ValueError) as error:
-            raise Blocked(f"{_names(hop)}: no valid request: {error}") from None
+        client_fields = self._at_home if at_home else self._away
+        if hop.headers:
+            own = {name.lower() for name, _ in hop.headers}
+            fields = [field for name, field in client_fields.items() if name not in own]
+            fields += [field for field in hop.headers if field[0].lower() not in _FRAMING]
+        else:
+            fields = list(client_fields.values())
+        url = hop.url
         if at_home and self._auth is not None:
-            request = credentials.apply(self._auth, request)
+            url, fields = self._auth(url, fields)
         try:
-            answer = await self._transport.handle_async_request(request)
+            answer = await self._wire.send(hop.method, url, fields, hop.body, named=is_named)
         except httpx.TransportError as error:
             raise _failed(hop, error) from None
         try:
@@ -242,25 +236,24 @@ class Egress:
             raise
         return answer
 
-    def _check_head(self, hop: Hop, answer: httpx.Response) -> None:
-        if not 200 <= answer.status_code <= 999:
-            raise BadAnswer(f"{_names(hop)}: status {answer.status_code} is no answer")
-        raw = answer.headers.raw
-        size = sum(len(name) + len(value) for name, value in raw)
-        if len(raw) > MAX_HEADER_FIELDS or size > _MAX_HEADER_BYTES:
-            raise BadAnswer(f"{_names(hop)}: {len(raw)} header fields of {size} bytes are too many")
+    def _check_head(self, hop: Hop, answer: Answer) -> None:
+        if not 200 <= answer.status <= 999:
+            raise BadAnswer(f"{_names(hop)}: status {answer.status} is no answer")
+        size = sum(len(name) + len(value) for name, value in answer.headers)
+        if len(answer.headers) > MAX_HEADER_FIELDS or size > _MAX_HEADER_BYTES:
+            raise BadAnswer(
+                f"{_names(hop)}: {len(answer.headers)} header fields of {size} bytes are too many"
+            )
 
-    async def _read(self, hop: Hop, answer: httpx.Response) -> bytes:
+    async def _read(self, hop: Hop, answer: Answer) -> bytes:
         """The decoded body."""
         try:
-            collected = Body(answer.headers.get("content-encoding", ""), self._client.max_body_size)
-            length = answer.headers.get("content-length", "")
-            has_body = hop.method != "HEAD" and answer.status_code not in _BODILESS
+            collected = Body(answer.header("content-encoding"), self._client.max_body_size)
+            length = answer.header("content-length")
+            has_body = hop.method != "HEAD" and answer.status not in _BODILESS
             if has_body and not collected.is_encoded and length.isascii() and length.isdigit():
                 collected.expect(length)
-            stream = answer.stream
-            assert isinstance(stream, httpx.AsyncByteStream)
-            async for piece in stream:
+            async for piece in answer.pieces:
                 collected.feed(piece)
             return collected.finish()
         except httpx.TransportError as error:
@@ -269,36 +262,30 @@ class Egress:
             raise type(error)(f"{_names(hop)}: {error}") from None
 
 
-def _fields(answer: httpx.Response) -> tuple[tuple[str, str], ...]:
-    return tuple((_text(name), _text(value)) for name, value in answer.headers.raw)
-
-
-def _text(raw: bytes) -> str:
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return raw.decode("latin-1")
+def _check_fields(fields: Iterable[tuple[str, str]]) -> None:
+    """Refuse what would end a field and begin another."""
+    for name, value in fields:
+        if not _CONTROL.isdisjoint(name + value) or not name.isascii():
+            raise Blocked(f"the header {shown(name)!r} holds a control character, or is none")
 
 
 def _names(hop: Hop) -> str:
     return f"{hop.method} {shown(str(hop.url))}"
 
 
-def _says_wait(answer: httpx.Response) -> bool:
+def _says_wait(answer: Answer) -> bool:
     """A redirect with a Retry-After asks for time before the next request (RFC 9110, 10.2.3): a refusal."""
-    value = answer.headers.get("retry-after", "").strip()
+    value = answer.header("retry-after").strip()
     if _SECONDS.fullmatch(value):
         return float(value) > 0
-    return bool(value.endswith("GMT"))
+    return value.endswith("GMT")
 
 
-async def _drop(answer: httpx.Response) -> None:
+async def _drop(answer: Answer) -> None:
     """Read a little of a redirect's body, undecoded, and close."""
     left = _REDIRECT_BODY_BYTES
-    stream = answer.stream
-    assert isinstance(stream, httpx.AsyncByteStream)
     try:
-        async for piece in stream:
+        async for piece in answer.pieces:
             left -= len(piece)
             if left < 0:
                 break
