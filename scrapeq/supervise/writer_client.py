@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
@@ -23,6 +24,7 @@ RECONNECT_FIRST_S = 0.02
 RECONNECT_MAX_S = 0.5
 GIVE_UP_S = 30.0  # without a writer
 READY_TIMEOUT_S = 30.0
+END_TIMEOUT_S = 2.0
 
 _ERRORS: dict[str, type[ScrapeqError]] = {"lost": LeaseLost, "output": OutputError, "usage": UsageError}
 
@@ -234,6 +236,8 @@ class WriterProcess:
             said = None
         if isinstance(said, dict) and said.get("ready"):
             return
+        with suppress(TimeoutError):  # what has said why it ends does so by itself
+            await asyncio.wait_for(child.wait(), END_TIMEOUT_S)
         code = await child.stop(0.0)
         reason = said.get("error") if isinstance(said, dict) else None
         raise OutputError(str(reason or f"the writer of the output files ended at its start (code {code})"))

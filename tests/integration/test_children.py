@@ -1,0 +1,118 @@
+"""Child processes: settings in, lines out, ended with grace or without, and never orphans."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import scrapeq
+from scrapeq.supervise.children import Child
+
+MODULE = """
+    import json, os, signal, sys, time
+    from scrapeq.supervise.children import enter_child
+
+    settings = enter_child()
+    if settings["deaf"]:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    print(json.dumps({"settings": settings, "session": os.getsid(0), "pid": os.getpid()}), flush=True)
+    if settings["code"] is not None:
+        sys.exit(settings["code"])
+    time.sleep(60)
+"""
+PARENT = """
+    import asyncio, sys
+    from scrapeq.supervise.children import Child
+
+    async def main():
+        child = Child("some_child", {"deaf": True, "code": None}, listen=True)
+        await child.start()
+        await child.line()
+        print(child.pid, flush=True)
+        await asyncio.sleep(60)
+
+    asyncio.run(main())
+"""
+
+
+@pytest.fixture(autouse=True)
+def some_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module for children to run."""
+    (tmp_path / "some_child.py").write_text(textwrap.dedent(MODULE))
+    root = Path(scrapeq.__file__).parents[1]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(root), str(tmp_path)]))
+
+
+async def test_a_child_gets_its_settings_and_a_session_of_its_own() -> None:
+    """Ctrl-C in the parent's terminal does not reach it, and SIGINT from elsewhere is ignored."""
+    child = Child("some_child", {"deaf": False, "code": None, "text": "ü\n"}, listen=True)
+    await child.start()
+    said = await child.line()
+    assert said["settings"]["text"] == "ü\n"
+    assert said["session"] == said["pid"] == child.pid
+    child.send_signal(signal.SIGINT)
+    assert child.running
+    assert await child.stop(5.0) == -signal.SIGTERM
+    assert not child.running
+    child.send_signal(signal.SIGTERM)  # to nobody: no error
+
+
+async def test_a_child_that_does_not_listen_is_killed_after_the_grace_time() -> None:
+    """SIGTERM, then SIGKILL."""
+    child = Child("some_child", {"deaf": True, "code": None}, listen=True)
+    await child.start()
+    await child.line()
+    assert await child.stop(0.05) == -signal.SIGKILL
+
+
+async def test_a_childs_return_code_is_known() -> None:
+    """Its own code, and no line after its end."""
+    child = Child("some_child", {"deaf": False, "code": 7}, listen=True)
+    await child.start()
+    assert (await child.line())["settings"]["code"] == 7
+    assert await child.wait() == child.returncode == 7
+    assert await child.line() is None
+
+
+async def test_a_module_that_does_not_exist_ends_with_a_code(capfd: pytest.CaptureFixture[str]) -> None:
+    """A child that cannot even begin is no exception in the parent."""
+    child = Child("no_such_module")
+    await child.start()
+    assert await asyncio.wait_for(child.wait(), 10.0) == 1
+    assert "no_such_module" in capfd.readouterr().err
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="watches a process that is no child")
+@pytest.mark.parametrize("closed", [False, True], ids=["killed parent", "closed input"])
+async def test_a_child_ends_with_its_parent(closed: bool) -> None:
+    """By the kernel's signal, and by the end of its input where there is none; deaf to SIGTERM or not."""
+    if closed:
+        child = Child("some_child", {"deaf": True, "code": None}, listen=True)
+        await child.start()
+        await child.line()
+        assert child._process is not None
+        assert child._process.stdin is not None
+        child._process.stdin.close()
+        assert await asyncio.wait_for(child.wait(), 3.0) == 1
+        return
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", textwrap.dedent(PARENT), stdout=subprocess.PIPE
+    )
+    assert parent.stdout is not None
+    descriptor = os.pidfd_open(int(await parent.stdout.readline()))
+    gone = asyncio.Event()
+    asyncio.get_running_loop().add_reader(descriptor, gone.set)
+    try:
+        parent.kill()
+        await parent.wait()
+        await asyncio.wait_for(gone.wait(), 3.0)
+    finally:
+        asyncio.get_running_loop().remove_reader(descriptor)
+        os.close(descriptor)

@@ -1,0 +1,275 @@
+"""The writer process: answered means on the disk, once, whatever is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import orjson
+import pytest
+
+import scrapeq
+from scrapeq import plan
+from scrapeq.errors import LeaseLost, OutputError, UsageError
+from scrapeq.expression import compile_template
+from scrapeq.protocols import Item
+from scrapeq.supervise import writer_client
+from scrapeq.supervise.frames import FRAME_MAX_BYTES, FrameReader, FrameTooLarge, pack
+from scrapeq.supervise.runtime import runtime_folder
+from scrapeq.supervise.writer_client import OUTPUT_CODE, WriterClient, WriterProcess
+
+OUTPUTS = (plan.Output("jsonl", compile_template("out/${resource}.jsonl")),)
+KILLS = 8
+CLIENTS = 3
+TASKS_AT_ONCE = 10
+SEED = 7
+
+PARENT = """
+    import asyncio, sys
+    from pathlib import Path
+    from scrapeq import plan
+    from scrapeq.expression import compile_template
+    from scrapeq.supervise.writer_client import WriterProcess
+
+    async def main():
+        outputs = [plan.Output("jsonl", compile_template("out/${resource}.jsonl"))]
+        writer = WriterProcess(outputs, base=Path(sys.argv[1]), path=Path(sys.argv[2]))
+        await writer.start()
+        print(writer.pid, flush=True)
+        await asyncio.sleep(60)
+
+    asyncio.run(main())
+"""
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Children find the package under test wherever the tests are started from."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(scrapeq.__file__).parents[1]))
+
+
+@asynccontextmanager
+async def running(base: Path) -> AsyncIterator[tuple[WriterProcess, WriterClient]]:
+    writer = WriterProcess(OUTPUTS, base=base, path=runtime_folder(base) / "writer.sock")
+    client = WriterClient(writer.path, give_up_s=10.0)
+    await writer.start()
+    try:
+        yield writer, client
+    finally:
+        await client.close()
+        await writer.stop(5.0)
+
+
+def item(number: int) -> Item:
+    return Item("issues", str(number), {"id": number})
+
+
+def written(base: Path) -> list[int]:
+    """The ids in the file; every line must be whole."""
+    data = (base / "out/issues.jsonl").read_bytes()
+    assert data.endswith(b"\n")
+    return [orjson.loads(line)["id"] for line in data.splitlines()]
+
+
+def kill(pid: int | None, number: signal.Signals) -> None:
+    assert pid is not None
+    os.kill(pid, number)
+
+
+def ended(pid: int) -> bool:
+    """Whether a process is gone, or dead and not yet reaped."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    return True
+
+
+async def test_commits_of_many_clients_are_answered_and_written_once(tmp_path: Path) -> None:
+    """New, repeated, and stale, by several clients at once."""
+    async with running(tmp_path) as (writer, client):
+        other = WriterClient(writer.path)
+        counts = await asyncio.gather(
+            *(who.commit(f"t{n}", "5.1", [item(n)]) for n in range(200) for who in (client, other))
+        )
+        assert sum(counts) == 200
+        assert await client.commit("t1", "5.1", [item(1)]) == 0
+        with pytest.raises(LeaseLost):
+            await other.commit("t1", "4.9", [item(1000)])
+        with pytest.raises(UsageError):
+            await client.commit("t1", "no token", [])
+        with pytest.raises(UsageError):
+            await client.commit("t1", "6.1", [Item("issues", "1", {"x": object()})])
+        await other.close()
+        assert sorted(written(tmp_path)) == list(range(200))
+
+
+async def test_kills_in_the_middle_of_commits_lose_and_repeat_nothing(tmp_path: Path) -> None:
+    """kill -9 of the writer again and again: every answered item is there, each once, and no half line."""
+    rng = random.Random(SEED)
+    answered: set[int] = set()
+    numbers = iter(range(1_000_000))
+    progress = asyncio.Event()
+    over = False
+
+    async def fetcher(client: WriterClient) -> None:
+        while not over:
+            number = next(numbers)
+            await client.commit(f"t{number}", f"{number + 1}.1", [item(number), item(-number - 1)])
+            answered.add(number)
+            progress.set()
+
+    async with running(tmp_path) as (writer, _):
+        clients = [WriterClient(writer.path) for _ in range(CLIENTS)]
+        fetchers = [asyncio.create_task(fetcher(client)) for client in clients for _ in range(TASKS_AT_ONCE)]
+        for _ in range(KILLS):
+            await asyncio.sleep(rng.uniform(0.02, 0.15))
+            kill(writer.pid, signal.SIGKILL)
+            assert await writer.wait() == -signal.SIGKILL
+            await writer.start()
+            progress.clear()
+            await asyncio.wait_for(progress.wait(), 10.0)  # it goes on, too
+        over = True
+        await asyncio.wait_for(asyncio.gather(*fetchers), 20.0)
+        for client in clients:
+            await client.close()
+        assert await writer.stop(5.0) == 0
+    counted = Counter(written(tmp_path))
+    assert max(counted.values()) == 1
+    assert set(counted) == answered | {-number - 1 for number in answered}
+
+
+async def test_sigterm_commits_and_answers_what_has_arrived(tmp_path: Path) -> None:
+    """The drain ends with 0; what is in the file was answered, and what was answered is in the file."""
+    async with running(tmp_path) as (writer, client):
+        impatient = WriterClient(writer.path, give_up_s=0.1)
+        await impatient.commit("t", "1.1", [])  # connected
+        commits = [asyncio.create_task(impatient.commit(f"t{n}", "1.1", [item(n)])) for n in range(3_000)]
+        await client.commit("first", "1.1", [])
+        kill(writer.pid, signal.SIGTERM)
+        assert await writer.wait() == 0
+        results = await asyncio.gather(*commits, return_exceptions=True)
+        done = [n for n, result in enumerate(results) if result == 1]
+        assert done
+        assert sorted(written(tmp_path)) == done
+        assert {type(result) for result in results} <= {int, OutputError}
+        await impatient.close()
+        await writer.start()
+
+
+async def test_a_second_writer_on_the_folder_ends_with_its_name(tmp_path: Path) -> None:
+    """Another socket, the same folder: refused, and the first goes on."""
+    async with running(tmp_path) as (_, client):
+        second = WriterProcess(OUTPUTS, base=tmp_path, path=runtime_folder(tmp_path) / "other.sock")
+        with pytest.raises(OutputError, match=f"{tmp_path}/out: another writer"):
+            await second.start()
+        assert await second.wait() == OUTPUT_CODE
+        assert await client.commit("t1", "1.1", [item(1)]) == 1
+
+
+async def test_an_output_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    """At the start by the process, later by the commit; a file in the way is no traceback."""
+    (tmp_path / "elsewhere").mkdir()
+    async with running(tmp_path / "elsewhere") as (_, client):
+        with pytest.raises(OutputError, match="no name for a file"):
+            await client.commit("t1", "1.1", [Item("../../x", "1", {})])
+        assert await client.commit("t2", "1.1", [item(2)]) == 1
+    (tmp_path / "out").write_text("in the way")
+    writer = WriterProcess(OUTPUTS, base=tmp_path, path=runtime_folder(tmp_path) / "writer.sock")
+    with pytest.raises(OutputError, match=f"{tmp_path}/out"):
+        await writer.start()
+
+
+async def test_without_a_writer_a_commit_fails_in_time(tmp_path: Path) -> None:
+    """Nobody listens: an error that names the socket."""
+    client = WriterClient(tmp_path / "s", give_up_s=0.05)
+    with pytest.raises(OutputError, match="there is no writer"):
+        await client.commit("t1", "1.1", [item(1)])
+    await client.close()
+
+
+async def test_a_closed_client_fails_its_commits(tmp_path: Path) -> None:
+    """Nothing waits for ever."""
+    client = WriterClient(tmp_path / "s")
+    commit = asyncio.create_task(client.commit("t1", "1.1", [item(1)]))
+    await asyncio.sleep(0)
+    await client.close()
+    with pytest.raises(OutputError, match="closed"):
+        await commit
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"\xff\xff\xff\xff", pack({"no": "request"}), pack([1, "t", "1.1", [["r", 5, {}]]]), b"\0\0\0\x02{]"],
+    ids=["too long", "an object", "a number for a key", "no JSON"],
+)
+async def test_a_client_that_breaks_the_protocol_is_cut_off_alone(tmp_path: Path, sent: bytes) -> None:
+    """Its connection ends; the others are served."""
+    async with running(tmp_path) as (writer, client):
+        reader, stream = await asyncio.open_unix_connection(str(writer.path))
+        stream.write(sent)
+        with suppress(ConnectionError):
+            assert await asyncio.wait_for(reader.read(), 5.0) == b""
+        stream.close()
+        assert await client.commit("t1", "1.1", [item(1)]) == 1
+
+
+async def test_more_than_a_client_may_have_under_way_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bound holds, and everything is committed all the same; one commit too large is refused."""
+    monkeypatch.setattr(writer_client, "PENDING_MAX", 5)
+    async with running(tmp_path) as (_, client):
+        most = 0
+
+        async def commit(number: int) -> None:
+            nonlocal most
+            await client.commit(f"t{number}", "1.1", [item(number)])
+            most = max(most, len(client._pending))
+
+        await asyncio.gather(*(commit(n) for n in range(100)))
+        assert 0 < most <= 5
+        assert len(written(tmp_path)) == 100
+        with pytest.raises(OutputError, match="too large"):
+            await client.commit("big", "1.1", [Item("issues", "b", {"x": "x" * FRAME_MAX_BYTES})])
+
+
+def test_a_killed_parent_leaves_no_writer(tmp_path: Path) -> None:
+    """SIGKILL of the supervisor ends its writer within three seconds, and the folder is free."""
+    arguments = [
+        sys.executable,
+        "-c",
+        textwrap.dedent(PARENT),
+        str(tmp_path),
+        str(runtime_folder(tmp_path) / "w"),
+    ]
+    parent = subprocess.Popen(arguments, stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    assert not ended(pid)
+    parent.kill()
+    parent.wait()
+    until = time.monotonic() + 3.0
+    while not ended(pid):
+        assert time.monotonic() < until
+        time.sleep(0.005)
+
+
+def test_frames_survive_any_cut() -> None:
+    """Fed byte by byte or at once, the same messages come out."""
+    messages = [[1, "ok", 2], {"ä": None}, []]
+    stream = b"".join(pack(message) for message in messages)
+    for step in (1, 3, len(stream)):
+        reader = FrameReader()
+        found = [m for at in range(0, len(stream), step) for m, _ in reader.feed(stream[at : at + step])]
+        assert found == messages
+    with pytest.raises(FrameTooLarge):
+        list(FrameReader().feed((FRAME_MAX_BYTES + 1).to_bytes(4, "big")))
