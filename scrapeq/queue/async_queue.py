@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 
@@ -15,17 +15,16 @@ from scrapeq.errors import LeaseLost, QueueFull, StoreError, UsageError
 from scrapeq.queue import commands as c
 from scrapeq.queue.backoff import MAX_ATTEMPTS, backoff_s
 from scrapeq.queue.connect import NoScriptError, explain_error, is_transient
-from scrapeq.queue.limit import Limit, LimitState
 from scrapeq.queue.scripts import scripts
+from scrapeq.queue.steering import Steering
 from scrapeq.queue.wait import WATCHDOG_S, Listener
-from scrapeq.task import DEFAULT_GROUP, Dedup, Group, Lease, NewTask, State, Task
+from scrapeq.task import DEFAULT_GROUP, Dedup, Group, Lease, NewTask, Task
 
 T = TypeVar("T")
 
 LEASE_S = 60.0
 RETRY_FIRST_S, RETRY_MAX_S = 0.02, 0.5  # between tries while the store is away
 COALESCE_MAX = 200  # leases settled in one call
-PURGE_PIECE = 500  # tasks deleted in one call
 
 
 def key_of(name: str) -> str:
@@ -35,7 +34,7 @@ def key_of(name: str) -> str:
     return f"scrapeq:{{{name}}}:c"
 
 
-class Queue:
+class Queue(Steering):
     """
     A delayed priority queue that knows limits, over Redis or Valkey.
 
@@ -310,124 +309,6 @@ class Queue:
             if left <= 0:
                 return None
             await self._listener.wait(min(left, WATCHDOG_S if got is None else got))
-
-    # --- limits and pauses
-
-    async def define(self, limits: Mapping[str, Limit]) -> None:
-        """Make limits known by name; instances are `name` or `name|partition`."""
-        await self.run(c.define(limits))
-
-    async def park(self, limits: Sequence[str] = (), *, group: str | None = None, for_s: float) -> None:
-        """Close limits (or a group) for at least `for_s` seconds; a longer park stays. A probe reopens."""
-        await self.run(c.steer("park", round(for_s * c.US), *await self._instances(limits, group)))
-
-    async def unpark(self, limits: Sequence[str] = (), *, group: str | None = None) -> None:
-        """A person's word: open at once, whatever was told."""
-        await self.run(c.steer("unpark", *await self._instances(limits, group)))
-
-    async def pause(self, limits: Sequence[str] = (), *, group: str | None = None) -> None:
-        """Pause the whole queue, or limits, or a group, until resumed."""
-        if not limits and group is None:
-            await self.run(c.steer("pause_queue"))
-        else:
-            await self.run(c.steer("pause", *await self._instances(limits, group)))
-
-    async def resume(self, limits: Sequence[str] = (), *, group: str | None = None) -> None:
-        """Resume what was paused; a told wait stays."""
-        if not limits and group is None:
-            await self.run(c.steer("resume_queue"))
-        else:
-            await self.run(c.steer("resume", *await self._instances(limits, group)))
-
-    async def _instances(self, limits: Sequence[str], group: str | None) -> list[str]:
-        return [*limits] if group is None else [*limits, await self.run(c.private_limit(group))]
-
-    async def limit_states(self, instances: Sequence[str] | None = None) -> list[LimitState]:
-        """What is known of these limit instances (None: of all that have a state, at most 256)."""
-        if instances is None:
-            _, found = await self._redis.hscan(self._prefix + "l", 0, count=256)
-            instances = sorted(name.decode() for name in found)[:256]
-        return await self.run(c.limit_states(instances)) if instances else []
-
-    async def forget_limits(self, instances: Sequence[str]) -> None:
-        """Forget the state of limit instances; what is in flight still counts."""
-        await self.run(c.steer("forget", *instances))
-
-    # --- looking and editing
-
-    async def get(self, *ids: str) -> list[Task | None]:
-        """Tasks by id, in any state; None where there is none."""
-        return await self.run(c.get(ids))
-
-    async def counts(self) -> c.Counts:
-        """How many tasks are where, and what happened."""
-        return await self.run(c.counts())
-
-    async def ids(self, state: State, n: int = 10, offset: int = 0) -> list[str]:
-        """The first n ids of a state: ready by priority, delayed by due time, leased by expiry, dead by age."""
-        if state == "ready":
-            return await self._ready_ids(n + offset)
-        found = await self._redis.zrange(self._prefix + state, offset, offset + n - 1)
-        return [id_.decode() for id_ in found]
-
-    async def _ready_ids(self, n: int) -> list[str]:
-        best: list[tuple[float, str]] = []
-        lanes = await self._redis.zrange(self._prefix + "lanes", 0, 63)
-        parked = await self._redis.zrange(self._prefix + "lp", 0, 63)
-        groups: list[str] = []
-        for lane in [entry[12:] for entry in lanes] + parked:
-            heads = await self._redis.zrange(self._prefix + "heads:" + lane.decode(), 0, n - 1)
-            groups += [head[12:].decode() for head in heads]
-        groups += [group.decode() for group in await self._redis.zrange(self._prefix + "gp", 0, 255)]
-        for group in groups:
-            ready = await self._redis.zrange(self._prefix + "r:" + group, 0, n - 1, withscores=True)
-            best += [(score, id_.decode()) for id_, score in ready]
-        return [id_ for _, id_ in sorted(best)[:n]]
-
-    async def peek(self, n: int = 10, state: State = "ready") -> list[Task]:
-        """The next n tasks of a state, best first, taking none of them; groups that are closed are seen too."""
-        ids = await self.ids(state, n)
-        return [task for task in await self.get(*ids) if task is not None] if ids else []
-
-    async def cancel(self, *ids: str) -> list[bool]:
-        """Take tasks out of the queue in any state; a lease on one is void. Which were there."""
-        return await self.run(c.edit("cancel", ids))
-
-    async def prioritize(self, priority: float, *ids: str) -> list[bool]:
-        """Change the priority in any state (leased: when it comes back). Raises UsageError for NaN or infinity."""
-        return await self.run(c.edit("prioritize", ids, float(priority)))
-
-    async def redrive(self, *ids: str) -> list[bool]:
-        """Dead letters become ready again, attempts and expiries from 0. Which were dead."""
-        return await self.run(c.edit("redrive", ids))
-
-    async def drop(self, *ids: str) -> list[bool]:
-        """Delete dead letters. Which were dead."""
-        return await self.run(c.edit("drop", ids))
-
-    async def purge(self, what: Literal["tasks", "dead", "seen", "limits", "state"]) -> int:
-        """Delete all tasks that live, all dead letters, what was seen, what limits know, or the run; how many."""
-        if what == "state":
-            return int(await self._redis.delete(self._prefix + "run", self._prefix + "stats"))
-        gone = 0
-        if what in ("seen", "limits"):
-            more = True
-            while more:
-                count, more = await self.run(c.purge(what))
-                gone += count
-            return gone
-        states: tuple[State, ...] = ("dead",) if what == "dead" else ("ready", "delayed", "leased")
-        for state in states:
-            while ids := await self.ids(state, PURGE_PIECE):
-                done = await self.run(c.edit("drop" if what == "dead" else "cancel", ids))
-                gone += sum(done)
-                if not any(done):
-                    break
-        return gone
-
-    async def sweep(self) -> tuple[bool, float | None]:
-        """Do what time brings to a queue that nobody pops: (more is due now, seconds to the next event)."""
-        return await self.run(c.sweep())
 
 
 def lease_of(task: Task) -> Lease:

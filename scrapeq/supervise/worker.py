@@ -26,7 +26,8 @@ from scrapeq.queue import Entry, Queue
 from scrapeq.queue.backoff import backoff_s
 from scrapeq.queue.commands import ACK, ANSWER, BURY, EXTEND, PUSH_COUNT, RELEASE, RETRY
 from scrapeq.resource import GroupOf, check_payload, task_key
-from scrapeq.task import Group, Lease, NewTask, Task
+from scrapeq.supervise.slots import Fatal, Held, Tally, scoped
+from scrapeq.task import Group, NewTask, Task
 
 log = structlog.get_logger("scrapeq.worker")
 
@@ -35,45 +36,6 @@ IDLE_S = 10.0
 FULL_S = 1.0  # how long a full worker sleeps at most before it looks again
 STORE_PAUSE_S = 0.5
 TRUNCATE_ERROR = 500
-
-
-@dataclass(slots=True)
-class Tally:
-    """What a worker did since it last told."""
-
-    requests: int = 0
-    refused: int = 0
-    retried: int = 0
-    done: int = 0
-    dead: int = 0
-    items: int = 0
-    lost: int = 0
-    skipped: int = 0
-    redirects: int = 0
-
-    def take(self) -> dict[str, int]:
-        """The counts that are not zero; they begin again."""
-        counts = {name: getattr(self, name) for name in self.__slots__ if getattr(self, name)}
-        for name in counts:
-            setattr(self, name, 0)
-        return counts
-
-
-@dataclass(slots=True)
-class Held:
-    """A task in a slot."""
-
-    task: Task
-    lease: Lease
-    worker: asyncio.Task[None] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Fatal:
-    """Why the whole run ends: `output`, `limit` or `answer`."""
-
-    kind: str
-    message: str
 
 
 @dataclass(slots=True)
@@ -278,7 +240,8 @@ class FetchWorker:
             return
         self.tally.skipped += found.skipped
         if found.items:
-            self.tally.items += await self.sink.commit(held.task.id, held.lease.token, found.items)
+            written = await self.sink.commit(held.task.id, held.lease.token, found.items)
+            self.tally.items += written  # not in one line: others add to it while we wait
         follow: Sequence[NewTask] = found.follow_ups
         if len(follow) > PUSH_COUNT:  # keyed, so that pushing them again changes nothing
             await self.queue.push_many(follow[PUSH_COUNT:])
@@ -420,14 +383,3 @@ class FetchWorker:
     async def _give_back(self, held: Held) -> None:
         with contextlib.suppress(ScrapeqError):
             await self.queue.settle(Entry(RELEASE, held.lease))
-
-
-def scoped(group: Group, scope: str) -> list[str]:
-    """The limit instances of a group that a refusal of this scope closes; none: the task alone waits."""
-    every = [*group.limits, *([group.private] if group.private else [])]
-    if scope == "task":
-        return []
-    if scope == "limit":
-        return [group.private] if group.private else every
-    named = [name for name in every if name.partition("|")[0] == scope]
-    return named or every

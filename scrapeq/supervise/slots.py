@@ -1,0 +1,58 @@
+"""What a fetch worker keeps of its slots and tells of them, and which limits a refusal closes."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from scrapeq.task import Group, Lease, Task
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a worker did since it last told."""
+
+    requests: int = 0
+    refused: int = 0
+    retried: int = 0
+    done: int = 0
+    dead: int = 0
+    items: int = 0
+    lost: int = 0
+    skipped: int = 0
+    redirects: int = 0
+
+    def take(self) -> dict[str, int]:
+        """The counts that are not zero; they begin again."""
+        counts = {name: getattr(self, name) for name in self.__slots__ if getattr(self, name)}
+        for name in counts:
+            setattr(self, name, 0)
+        return counts
+
+
+@dataclass(slots=True)
+class Held:
+    """A task in a slot."""
+
+    task: Task
+    lease: Lease
+    worker: asyncio.Task[None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fatal:
+    """Why the whole run ends: `output`, `limit` or `answer`."""
+
+    kind: str
+    message: str
+
+
+def scoped(group: Group, scope: str) -> list[str]:
+    """The limit instances of a group that a refusal of this scope closes; none: the task alone waits."""
+    every = [*group.limits, *([group.private] if group.private else [])]
+    if scope == "task":
+        return []
+    if scope == "limit":
+        return [group.private] if group.private else every
+    named = [name for name in every if name.partition("|")[0] == scope]
+    return named or every
