@@ -116,9 +116,7 @@ class CrossCheck:
             self._reading.note(
                 endpoint.at("url"), field, "path and url exclude each other", "keep one of them"
             )
-        elif not (
-            endpoint.has("path") or endpoint.has("url") or self._reading.has_unbuilt(f"{resource.field}.")
-        ):
+        elif not (endpoint.has("path") or endpoint.has("url") or self._addressed(resource)):
             hint = f"path: {resource.get('name', '')}".rstrip()
             self._reading.note(endpoint.node, endpoint.field, "has neither path nor url", hint)
         if endpoint.has("json") and endpoint.has("data"):
@@ -138,6 +136,11 @@ class CrossCheck:
             field = f"{endpoint.field}.path"
             hint = "client: {base_url: https://api.acme.test/v1}, or url: in place of path:"
             self._reading.note(endpoint.at("path"), field, "a path needs client.base_url", hint)
+
+    def _addressed(self, resource: Found) -> bool:
+        """Whether a resource without an address may have one from elsewhere: its seeds, or what is not built yet."""
+        seeds = self._all_seeds([resource.get("name", "")])
+        return seeds is None or "url" in seeds or self._reading.has_unbuilt(f"{resource.field}.")
 
     def _parents(self, name: str) -> list[str]:
         resource = self._by_name.get(name)
@@ -159,7 +162,7 @@ class CrossCheck:
 
     def _cycles(self) -> None:
         """Notes resources that nothing starts, once a cycle."""
-        started = {n for n, r in self._by_name.items() if not r.has("parent") or r.has("seeds")}
+        started = {n for n, r in self._by_name.items() if not self._parents(n) or r.has("seeds")}
         grown = True
         while grown:
             ready = {n for n in self._by_name if n not in started and started & set(self._parents(n))}

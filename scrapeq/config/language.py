@@ -157,7 +157,7 @@ def _paginator() -> TypedRecord:
             "max_pages": Key(whole),
             "has_more_path": Key(Path()),
             "stop_after_empty_page": Key(Flag()),
-            "priority": Key(Expr(places.PAGE)),
+            "priority": Key(Expr(places.RECORD)),
             "fan_out": unbuilt("pages are fetched one after the other"),
         },
         {
@@ -183,7 +183,7 @@ def _paginator() -> TypedRecord:
 
 def endpoint() -> Record:
     """What is asked for: a path alone, or a map."""
-    names = places.REQUEST
+    asked = places.REQUEST
     decoder = Record(
         {
             "type": Key(Choice(("auto", "json", "jsonl", "text"), ("csv", "xml", "html")), required=True),
@@ -193,13 +193,13 @@ def endpoint() -> Record:
     )
     return Record(
         {
-            "path": Key(TemplateText(names, path=True)),
-            "url": Key(TemplateText(names, path=True)),
+            "path": Key(TemplateText(asked, path=True)),
+            "url": Key(TemplateText(asked, path=True)),
             "method": Key(Choice(METHODS, fold=True)),
-            "params": Key(ParamMap(names)),
-            "headers": Key(ParamMap(names, secret_names=True)),
-            "json": Key(Json(names)),
-            "data": Key(Json(names, spelling=True)),
+            "params": Key(ParamMap(asked)),
+            "headers": Key(ParamMap(asked, secret_names=True)),
+            "json": Key(Json(asked)),
+            "data": Key(Json(asked, spelling=True)),
             "decoder": Key(decoder),
             "data_selector": Key(Path()),
             "paginator": Key(_paginator()),
@@ -248,7 +248,7 @@ def _outputs() -> ListOf:
         {
             "jsonl": {
                 "path": Key(
-                    TemplateText(places.OUTPUT, path=True, unbuilt=places.UNBUILT_IN_OUTPUTS),
+                    TemplateText(places.OUTPUT, path=True),
                     required=True,
                     hint="path: out/${resource}.jsonl",
                 )
@@ -323,11 +323,21 @@ def resource_keys() -> dict[str, Key]:
 def schema() -> dict[str, Any]:
     """The language as JSON Schema 2020-12; every shorthand is in it, what is not built yet is not."""
     made = language().schema()
-    defaults = Record(_resource_keys()).schema()
-    nullable = {name: {"anyOf": [{"type": "null"}, inner]} for name, inner in defaults["properties"].items()}
-    made["properties"]["resource_defaults"] = {**defaults, "properties": nullable}
+    made["properties"]["resource_defaults"] = _removable(Record(_resource_keys()).schema())
+    _removable(made["properties"]["resources"]["items"]["anyOf"][1])
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "scrapeq: one file, one scrape",
         **made,
     }
+
+
+def _removable(resource: dict[str, Any]) -> dict[str, Any]:
+    """Lets null stand for any key of a resource and its endpoint but the name: it removes a default."""
+    properties = resource["properties"]
+    endpoint = properties["endpoint"]["anyOf"][1]
+    for owner in (endpoint["properties"], properties):
+        for name, inner in owner.items():
+            if name != "name":
+                owner[name] = {"anyOf": [{"type": "null"}, inner]}
+    return resource

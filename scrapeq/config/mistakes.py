@@ -14,9 +14,20 @@ _KEY_WITH_VALUE = re.compile(r"^\s*(?:- +)*[^\s#][^:]*:\s+[^\s#|>&]")
 _BRACE_VALUE = re.compile(r"^\s*(?:- +)*([\w.-]+):\s+(\{[\w.\[\]-]+\}.*?)\s*$")
 _PLACEHOLDER = re.compile(r"(?<!\$)\{([^{}]*)\}")
 _TABBED = re.compile(r"^ *\t")
-_NAME = re.compile(r"[\w.-]+")
+_DASHES = re.compile(r" *(?:- +)*")
 _CUT = "inside { } or [ ], a comma or bracket ends the value"
 _QUOTE_IT = "quote the expression"
+# What is left of the parser's own wording, said plainly.
+_REWORDED = {
+    "did not find expected key": ("a key is expected here", "name: value, indented as the lines above"),
+    "did not find expected node content": ("a value is expected here", "quote it if it begins with a symbol"),
+    "found unexpected ':'": ("inside { } or [ ], a colon ends the value", "quote the value"),
+    "did not find expected '-' indicator": ("the list above is not finished", "indent each '- ' alike"),
+    "did not find expected comment or line break": (
+        "after | or > the text begins in the next line",
+        "quote the value",
+    ),
+}
 
 
 def place(text: str, index: int) -> tuple[int, int]:
@@ -57,7 +68,7 @@ def explain(text: str, file: str, error: Any) -> Problem:
         if found:
             row, col, field, problem, hint = found
             return Problem(file, row + 1, col + 1, field, problem, hint)
-    return Problem(file, row + 1, col + 1, "", problem)
+    return Problem(file, row + 1, col + 1, "", *_REWORDED.get(problem, (problem, "")))
 
 
 _Found = tuple[int, int, str, str, str] | None
@@ -65,6 +76,12 @@ _Found = tuple[int, int, str, str, str] | None
 
 def _indent(line: str) -> int:
     return len(line) - len(line.lstrip(" "))
+
+
+def _content(line: str) -> int:
+    """Where the first key of a line stands: after its indentation and the dashes of a list."""
+    found = _DASHES.match(line)
+    return found.end() if found else 0
 
 
 def _key(line: str) -> str:
@@ -102,18 +119,18 @@ def _deeper(lines: list[str], row: int, col: int, error: Any) -> _Found:
     above = _above(lines, row)
     indent, key = _indent(lines[row]), _key(lines[row])
     if above >= 0:
-        before = _indent(lines[above])
+        before = _content(lines[above])
         if indent > before and key and _KEY_WITH_VALUE.match(lines[above]):
             message = f"indented deeper ({indent}) than the line above ({before}), which has a value already"
             hint = f'use {before} spaces, or move it under a key that ends in ":"'
             return row, indent, key, message, hint
-        if not _KEY.match(lines[above]) and indent == before:
+        if not _KEY.match(lines[above]) and indent == _indent(lines[above]):
             word = lines[above].strip()
             message = f"'{word}' is no key: a colon and a space are missing"
             return above, before, "", message, f"{word.split(':')[0]}: value"
-    value = lines[row][: col + 1].partition(":")[2].strip()
+    value = rest_of_value(lines[row], 0).partition(":")[2].strip()
     message = "a colon followed by a space begins a mapping here"
-    return row, col, key, message, f"quote the value: '{value}…'" if value else "quote the value"
+    return row, col, key, message, f"quote the value: {label(key)}'{value}'"
 
 
 def _flow(lines: list[str], row: int, col: int, error: Any) -> _Found:

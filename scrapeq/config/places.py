@@ -1,23 +1,36 @@
-"""Which names an expression may use, by the place where it stands."""
+"""Which names an expression may use, by the place where it stands, and which are not given there yet."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from scrapeq.expression.scope import ANSWER_NAMES
 
-# What a task carries with it.
-TASK_NAMES = frozenset({"seed", "parent", "resources", "resource", "depth", "now"})
-# Path, params, headers and body of a request, before it is sent.
-REQUEST = TASK_NAMES
-# A whole answer and its records: the paginator's own.
-PAGE = TASK_NAMES | ANSWER_NAMES | {"records"}
-# One record of an answer: record_filter, fields, priority.
-RECORD = PAGE | {"record"}
-# An edge of the tree: the record of the parent is called `parent` here.
-EDGE = TASK_NAMES | ANSWER_NAMES
-# What an answer means: response_actions.
-ANSWER = TASK_NAMES | ANSWER_NAMES | {"retry_after", "rate_limit_reset", "exception", "host", "token", "task"}
-OUTPUT = frozenset({"resource"})
+# What a task carries with it; `page` is the number of the page in its walk, from 1.
+_TASK = frozenset({"seed", "parent", "resources", "resource", "depth", "now", "page"})
+_LATER = frozenset({"incremental", "link", "sitemap"})
 
-# Names of the language that this version does not give yet; using one is told apart from a typo.
-UNBUILT = frozenset({"incremental", "link", "sitemap", "page"})
-UNBUILT_IN_OUTPUTS = UNBUILT | {"seed", "parent", "record", "now"}
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """`names` exist here; `later` are names of the language that this version does not give here."""
+
+    names: frozenset[str]
+    later: frozenset[str] = _LATER
+
+
+# Path, params, headers and body of a request, before it is sent.
+REQUEST = Place(_TASK)
+# A whole answer and its records: where a walk over pages ends.
+PAGE = Place(_TASK | ANSWER_NAMES | {"records"})
+# One record of an answer: record_filter, fields, priority.
+RECORD = Place(PAGE.names | {"record"})
+# An edge of the tree: the record of the parent is called `parent` here.
+EDGE = Place(_TASK | ANSWER_NAMES)
+# What an answer means: response_actions.
+ANSWER = Place(
+    ANSWER_NAMES | {"seed", "parent", "now", "retry_after", "rate_limit_reset", "exception"},
+    _LATER | {"host", "token", "task", "resource", "resources", "depth", "page", "records"},
+)
+# The name of an output file.
+OUTPUT = Place(frozenset({"resource"}), _LATER | {"seed", "parent", "record", "now"})

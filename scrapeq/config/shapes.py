@@ -6,8 +6,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from scrapeq.config import places, units
+from scrapeq.config import units
 from scrapeq.config.nodes import Node
+from scrapeq.config.places import Place
 from scrapeq.config.reading import NOT_BUILT, Filled, Reading, Use
 from scrapeq.errors import ExpressionError
 from scrapeq.expression import Placeholder, as_text, compile_expression, compile_template, did_you_mean
@@ -220,21 +221,21 @@ class Choice(Shape):
 
 
 class Expr(Shape):
-    """A bare expression; `names` are those that exist in its place."""
+    """A bare expression."""
 
-    def __init__(self, names: frozenset[str]) -> None:
-        self._names = names
+    def __init__(self, place: Place) -> None:
+        self._place = place
 
     def read(self, node: Node, field: str, reading: Reading) -> Any:
         node = scalar(node, field, reading, "an expression")
         try:
-            compiled = compile_expression(node.text, self._names | places.UNBUILT)
+            compiled = compile_expression(node.text, self._place.names | self._place.later)
         except ExpressionError as error:
             if "${" in node.text:
                 inner = node.text.replace("${", "").replace("}", "")
                 reading.refuse(node, field, "an expression stands alone here, without ${ }", f"write {inner}")
-            reading.refuse_expression(node, field, _known_here(error, self._names))
-        reading.uses.append(Use(field, node, compiled, places.UNBUILT))
+            reading.refuse_expression(node, field, _known_here(error, self._place.names))
+        reading.uses.append(Use(field, node, compiled, self._place.later))
         return compiled
 
     def schema(self) -> Schema:
@@ -251,15 +252,13 @@ def _known_here(error: ExpressionError, names: frozenset[str]) -> ExpressionErro
 class TemplateText(Shape):
     """A text with `${...}` in it. In a path, `{name}` without `$` is refused: it would be sent as it is."""
 
-    def __init__(
-        self, names: frozenset[str], *, path: bool = False, unbuilt: frozenset[str] = places.UNBUILT
-    ) -> None:
-        self._names, self._path, self._unbuilt = names, path, unbuilt
+    def __init__(self, place: Place, *, path: bool = False) -> None:
+        self._place, self._path = place, path
 
     def read(self, node: Node, field: str, reading: Reading) -> Any:
         node = scalar(node, field, reading, "a text")
         found = _SEGMENT.search(node.text)
-        if found and (self._path or ("." in found[1] and found[1].split(".")[0] in self._names)):
+        if found and (self._path or ("." in found[1] and found[1].split(".")[0] in self._place.names)):
             hint = f"placeholders are written ${{{found[1]}}}"
             reading.refuse(node, field, "{…} is not replaced", hint, offset=found.start())
 
@@ -267,10 +266,10 @@ class TemplateText(Shape):
             return reading.fill(placeholder, node, field)
 
         try:
-            compiled = compile_template(node.text, self._names | self._unbuilt, fill=fill)
+            compiled = compile_template(node.text, self._place.names | self._place.later, fill=fill)
         except ExpressionError as error:
-            reading.refuse_expression(node, field, _known_here(error, self._names))
-        reading.uses.append(Use(field, node, compiled, self._unbuilt))
+            reading.refuse_expression(node, field, _known_here(error, self._place.names))
+        reading.uses.append(Use(field, node, compiled, self._place.later))
         return compiled
 
     def schema(self) -> Schema:
@@ -281,11 +280,11 @@ class Json(Shape):
     """
     Any value; texts in it may hold `${...}`.
 
-    Without `names` only the environment is filled in. With `spelling`, numbers keep theirs (`1.10`): they become text.
+    Without a place only the environment is filled in. With `spelling`, numbers keep theirs (`1.10`): they become text.
     """
 
-    def __init__(self, names: frozenset[str] | None = None, *, spelling: bool = False) -> None:
-        self._names, self._spelling = names, spelling
+    def __init__(self, place: Place | None = None, *, spelling: bool = False) -> None:
+        self._place, self._spelling = place, spelling
 
     def read(self, node: Node, field: str, reading: Reading) -> Any:
         if node.kind == "list":
@@ -295,8 +294,8 @@ class Json(Shape):
         if not isinstance(node.value, str):
             keep = not self._spelling or node.value is None or as_text(node.value) == node.text
             return node.value if keep else node.text
-        if self._names is not None and ("${" in node.text or _SEGMENT.search(node.text)):
-            return TemplateText(self._names).read(node, field, reading)
+        if self._place is not None and ("${" in node.text or _SEGMENT.search(node.text)):
+            return TemplateText(self._place).read(node, field, reading)
         filled = reading.filled(node, field)
         return Filled(filled.text, filled.filled) if filled.filled else node.value
 

@@ -198,12 +198,12 @@ class Tokens(Shape):
 class PlainMap(Shape):
     """Headers or params that every request gets: plain values; only the environment is filled in."""
 
-    def __init__(self, *, secret_names: bool = False, names: frozenset[str] | None = None) -> None:
+    def __init__(self, *, secret_names: bool = False, place: places.Place | None = None) -> None:
         self._headers = secret_names
-        self._names = names
+        self._place = place
 
     def read(self, node: Node, field: str, reading: Reading) -> dict[str, Any]:
-        inner = Json(self._names, spelling=True)
+        inner = Json(self._place, spelling=True)
         values: dict[str, Any] = MapOf(inner).read(node, field, reading)
         if self._headers:
             for name, entry in node.entries.items():
@@ -232,8 +232,8 @@ class PlainMap(Shape):
 class ParamMap(PlainMap):
     """Params or headers of a resource: values may hold `${...}`; null is left out."""
 
-    def __init__(self, names: frozenset[str], *, secret_names: bool = False) -> None:
-        super().__init__(secret_names=secret_names, names=names)
+    def __init__(self, place: places.Place, *, secret_names: bool = False) -> None:
+        super().__init__(secret_names=secret_names, place=place)
 
 
 class Seeds(Shape):

@@ -287,6 +287,7 @@ def test_the_schema_is_plain_json_and_knows_the_shorthands() -> None:
     assert made["required"] == ["version", "name", "resources"]
     resource = made["properties"]["resources"]["items"]["anyOf"]
     assert [alternative.get("type") for alternative in resource] == [None, "object"]
-    endpoint = resource[1]["properties"]["endpoint"]["anyOf"]
-    assert "string" in endpoint[0]["type"]
+    null, endpoint = resource[1]["properties"]["endpoint"]["anyOf"]
+    assert null == {"type": "null"}
+    assert "string" in endpoint["anyOf"][0]["type"]
     assert "schedule" not in resource[1]["properties"]

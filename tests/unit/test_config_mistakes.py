@@ -316,6 +316,21 @@ MORE = {
     "a recursive anchor": ("version: &a [*a]", "the anchor 'a' contains itself"),
     "an unclosed list": ("version: 1\nresources: [a\nname: b\n", "this '[' is never closed"),
     "an unclosed quote": ("version: 1\nname: 'a\n", "this quote is never closed"),
+    "deeper than a dash": (
+        HEAD + "resources:\n- name: a\n   endpoint: b\n",
+        "indented deeper (3) than the line above (2)",
+    ),
+    "a colon": ("version: 1\nname: a: b\n", "a colon followed by a space begins a mapping here"),
+    "text after a quote": ("version: 1\nname: 'a' b\n", "text goes on after the closing quote"),
+    "an unreadable parent": (
+        tree("- {name: b, parent: {resource: c: d}}\n"),
+        "a comma or bracket ends the value",
+    ),
+    "no parent that can be read": (tree("- {name: b, parent: [1: 2], endpoint: c}"), "unknown key '1'"),
+    "a name that has no value here": (
+        HEAD + "response_actions: [{match: {when: host == 'a'}, action: retry}]\nresources: [a]",
+        "'host' is not built yet in this version",
+    ),
     "a stray @": ("version: @1\n", "cannot begin a value in YAML"),
     "the same file twice": (
         HEAD + "resources: [a]\noutputs: [{type: jsonl, path: o}, {type: jsonl, path: o}]",
