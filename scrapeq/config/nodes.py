@@ -42,6 +42,7 @@ class Node:
         items: Of a list.
         entries: Of a map, by key.
         size: Nodes below and itself, aliases counted each time.
+        depth: Levels below and its own.
         filled: The text before `${env:...}` was filled in; empty if nothing was.
     """
 
@@ -56,6 +57,7 @@ class Node:
     items: list[Node] = field(default_factory=list)
     entries: dict[str, Entry] = field(default_factory=dict)
     size: int = 1
+    depth: int = 1
     filled: str = ""
 
     def get(self, key: str) -> Node | None:

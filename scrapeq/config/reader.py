@@ -12,7 +12,7 @@ from scrapeq.config.nodes import Entry, Node, resolve
 from scrapeq.errors import ConfigError, Problem
 
 MAX_BYTES = 4_000_000
-MAX_NODES = 200_000
+MAX_NODES = 500_000
 MAX_DEPTH = 40
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -170,10 +170,12 @@ class _Composer:
         node = self._anchors[name]
         if node is None:
             self._stop(line, col, f"the anchor '{name}' contains itself")
-        self._add(node, None)
+        if len(self._stack) + node.depth > MAX_DEPTH:
+            self._stop(line, col, f"nested deeper than {MAX_DEPTH} levels")
+        self._add(node, None, count=node.size)
 
-    def _add(self, node: Node, anchor: str | None) -> None:
-        self._total += node.size
+    def _add(self, node: Node, anchor: str | None, count: int = 1) -> None:
+        self._total += count
         if self._total > MAX_NODES:
             self._stop(
                 node.line, node.col, f"the file has more than {MAX_NODES} values, aliases counted each time"
@@ -184,6 +186,7 @@ class _Composer:
             self.root = node
             return
         parent = self._stack[-1]
+        parent.node.depth = max(parent.node.depth, node.depth + 1)
         if parent.node.kind == "list":
             self._check_comment(node, "an element")
             parent.node.items.append(node)

@@ -146,3 +146,24 @@ def test_no_value_in_any_place_raises_anything_but_a_config_error(place: str, va
     except ConfigError as error:
         assert error.problems
         assert str(error)
+
+
+def test_aliases_that_explode_are_refused() -> None:
+    """Nine levels of nine aliases are a few hundred bytes, and would be a billion values."""
+    lines = ["x-0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1]"]
+    lines += [f"x-{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10)]
+    with pytest.raises(ConfigError, match="aliases counted each time"):
+        load("a.yaml", text="\n".join(lines))
+
+
+def test_aliases_that_nest_are_refused() -> None:
+    """A thousand anchors, each around the one before, are as deep as a thousand brackets."""
+    lines = ["x-0: &a0 [1]", *(f"x-{n}: &a{n} [*a{n - 1}]" for n in range(1, 1000))]
+    with pytest.raises(ConfigError, match="nested deeper than"):
+        load("a.yaml", text="\n".join(lines))
+
+
+def test_deep_nesting_is_refused() -> None:
+    """A hundred thousand brackets are one problem, not a crash."""
+    with pytest.raises(ConfigError, match="nested deeper than"):
+        load("a.yaml", text="a: " + "[" * 100_000)
