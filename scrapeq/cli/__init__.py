@@ -1,0 +1,34 @@
+"""The command line: one file a family of verbs. Heavy modules are imported inside the verbs, so that help is quick."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from scrapeq.cli.outcome import Exit, exit_of
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """
+    Run one command line.
+
+    Args:
+        argv: What stands behind `scrapeq`; None = this process's.
+
+    Returns:
+        The exit code. Never raises: every error is one line on standard error.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal without UTF-8 gets "?", not a traceback
+    try:
+        from scrapeq.cli.app import app, globals_first
+
+        args = globals_first(sys.argv[1:] if argv is None else argv)
+        code = app(args, prog_name="scrapeq", standalone_mode=False)
+        sys.stdout.flush()
+        return int(code or Exit.DONE)
+    except BaseException as error:
+        return int(exit_of(error))

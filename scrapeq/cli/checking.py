@@ -1,0 +1,85 @@
+"""The family that checks: validate, schema. Neither needs a store."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from scrapeq.cli.outcome import Exit, problem_text, say
+from scrapeq.cli.settings import Settings, write_json
+from scrapeq.errors import ConfigError
+
+
+def register(app: typer.Typer) -> None:
+    """Add these verbs."""
+    app.command(rich_help_panel="Check")(validate)
+    app.command(rich_help_panel="Check")(schema)
+
+
+def validate(
+    ctx: typer.Context,
+    files: Annotated[list[str] | None, typer.Argument(metavar="FILE", help="The YAML files.")] = None,
+    show: Annotated[
+        bool, typer.Option("--show", help="Show what the file says with all defaults, secrets masked.")
+    ] = False,
+) -> int:
+    """
+    Read configuration files and name every mistake with its place.
+
+    \b
+        scrapeq validate api.yaml
+    """
+    settings: Settings = ctx.obj
+    reports = [_report(settings, file) for file in settings.files(files or ())]
+    if settings.json:
+        shown = [{key: value for key, value in report.items() if show or key != "plan"} for report in reports]
+        settings.print_json({"files": shown})
+    else:
+        for report in reports:
+            _print_report(settings, report, show)
+    return Exit.DONE if all(report["ok"] for report in reports) else Exit.USAGE
+
+
+def _report(settings: Settings, file: str) -> dict[str, Any]:
+    from scrapeq import config
+
+    try:
+        plan = settings.load(file)
+    except ConfigError as error:
+        if not settings.json:
+            for problem in error.problems:
+                say(f"error: {problem_text(problem)}")
+        problems = [
+            {"line": p.line, "col": p.col, "field": p.field, "message": p.message, "hint": p.hint}
+            for p in error.problems
+        ]
+        return {"file": file, "ok": False, "problems": problems}
+    return {"file": file, "ok": True, "problems": [], "name": plan.name, "plan": config.describe(plan)}
+
+
+def _print_report(settings: Settings, report: dict[str, Any], show: bool) -> None:
+    if not report["ok"]:
+        return
+    plan = report["plan"]
+    if show:
+        import yaml
+
+        print(f"# {report['file']}, as it is understood")
+        print(yaml.safe_dump(plan, sort_keys=False, allow_unicode=True, width=110), end="")
+    elif settings.verbosity != "quiet":
+        names = ", ".join(resource["name"] for resource in plan["resources"])
+        print(f"{report['file']}: ok, {plan['name']}: {names}")
+
+
+def schema() -> int:
+    """
+    Print the JSON Schema of the configuration, for editors.
+
+    \b
+        scrapeq schema > scrapeq.schema.json
+    """
+    from scrapeq import config
+
+    write_json(config.schema(), indent=True)
+    return Exit.DONE

@@ -1,0 +1,176 @@
+"""The family that runs: run, scheduler."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from scrapeq.cli.options import read_bound, read_settings
+from scrapeq.cli.outcome import FOLDER, Exit
+from scrapeq.cli.settings import Settings
+from scrapeq.errors import UsageError
+
+if TYPE_CHECKING:
+    from scrapeq.cli.progress import Shown
+    from scrapeq.plan import Plan
+
+ROLES = ("all", "fetcher", "scheduler")
+PROGRESS = ("auto", "live", "lines", "none")
+
+
+def register(app: typer.Typer) -> None:
+    """Add these verbs."""
+    app.command(rich_help_panel="Run")(run)
+    app.command(rich_help_panel="Run")(scheduler)
+
+
+def run(
+    ctx: typer.Context,
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="FILE", help="The YAML files; none: -c, or what ran here."),
+    ] = None,
+    workers: Annotated[int | None, typer.Option(metavar="N", min=1, help="Fetcher processes.")] = None,
+    concurrency: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Requests at once in each.")
+    ] = None,
+    role: Annotated[str, typer.Option(metavar="ROLE", help="all, fetcher (no seeds) or scheduler.")] = "all",
+    only: Annotated[str, typer.Option(metavar="R,...", help="Begin with these resources only.")] = "",
+    keep_running: Annotated[bool, typer.Option("--keep-running", help="Go on when nothing is left.")] = False,
+    progress: Annotated[str, typer.Option(metavar="HOW", help="auto, live, lines or none.")] = "auto",
+    for_: Annotated[str, typer.Option("--for", metavar="10m", help="Stop after so long.")] = "",
+    max_requests: Annotated[int | None, typer.Option(metavar="N", min=1, help="Stop after so many.")] = None,
+    max_items: Annotated[int | None, typer.Option(metavar="N", min=1, help="Stop after so many.")] = None,
+    max_wait: Annotated[
+        str, typer.Option(metavar="10m", help="Give up rather than wait longer for a limit.")
+    ] = "",
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="K=V", help="Override a key: --set run.workers=4.")
+    ] = None,
+) -> int:
+    """
+    Scrape until nothing is left, and show how it goes. The same command resumes what was stopped.
+
+    \b
+        scrapeq run api.yaml --max-wait 10m
+
+    Exit codes: 0 done, 3 done with dead letters, 4 gave up at a limit, 5 stopped, work left, 6 store, 7 output,
+    8 an answer said to stop, 2 usage, 1 internal, 130 second signal.
+    """
+    settings: Settings = ctx.obj
+    _one_of(role, ROLES, "--role")
+    _one_of(progress, PROGRESS, "--progress")
+    overrides: dict[str, Any] = dict(read_settings(set_ or []))
+    overrides |= {"run.workers": workers} if workers is not None else {}
+    overrides |= {"run.concurrency": concurrency} if concurrency is not None else {}
+    bounds = {"for_s": read_bound(for_, "--for"), "max_wait_s": read_bound(max_wait, "--max-wait")}
+    plans = _plans(settings, settings.files(files or ()), overrides)
+    chosen = tuple(name.strip() for name in only.split(",") if name.strip())
+
+    from scrapeq.cli.progress import shown
+    from scrapeq.supervise.supervisor import RunOptions
+
+    options = RunOptions(
+        role=role,
+        keep_running=keep_running,
+        max_requests=max_requests,
+        max_items=max_items,
+        only=chosen,
+        **bounds,
+    )
+    view = shown(progress, settings, [(plan.name, plan.file) for plan in plans])
+    code = _supervised(plans, options, view)
+    if settings.json:
+        settings.print_json({"exit": code, "runs": view.final()})
+    return code
+
+
+def _plans(settings: Settings, files: list[str], overrides: dict[str, Any]) -> list[Plan]:
+    """All plans, or every mistake in all files. Raises ConfigError, UsageError."""
+    from scrapeq.errors import ConfigError, Problem
+
+    plans: list[Plan] = []
+    problems: list[Problem] = []
+    for file in files:
+        try:
+            plans.append(settings.load(file, overrides))
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    return plans
+
+
+def _supervised(plans: list[Plan], options: Any, view: Shown) -> int:
+    from scrapeq.supervise.supervisor import run as supervise
+
+    async def main() -> int:
+        return await supervise(plans, options, view, folder=FOLDER)
+
+    try:
+        return _loop_run(main())
+    finally:
+        view.close()
+
+
+def _loop_run(main: Any) -> int:
+    import asyncio
+
+    try:
+        import uvloop
+    except ImportError:  # not on every platform
+        return int(asyncio.run(main))
+    return int(uvloop.run(main))
+
+
+def _one_of(value: str, known: tuple[str, ...], option: str) -> None:
+    if value not in known:
+        raise UsageError(f"{option}: {value!r} is none; one of {', '.join(known)}")
+
+
+def scheduler(
+    ctx: typer.Context,
+    queue: Annotated[
+        str, typer.Option("--queue", metavar="NAME", help="A queue by its name, without a file.")
+    ] = "",
+) -> int:
+    """
+    Do what time brings to a queue that nobody pops. Any number may run; one at a time does the work.
+
+    \b
+        scrapeq --redis redis://queue.internal scheduler --queue api
+    """
+    settings: Settings = ctx.obj
+    plan = _queue_plan(settings, queue) if queue else settings.plan()
+    settings.note(f"scheduling {plan.name} until Ctrl-C")
+    import asyncio
+
+    return asyncio.run(_schedule(plan))
+
+
+def _queue_plan(settings: Settings, name: str) -> Plan:
+    from scrapeq.plan import Plan, Redis
+
+    if settings.config:
+        raise UsageError("give -c FILE or --queue NAME, not both")
+    return Plan(name, "", redis=Redis(url=settings.redis) if settings.redis else Redis())
+
+
+async def _schedule(plan: Plan) -> int:
+    import asyncio
+
+    from scrapeq.supervise.scheduling import run_scheduler
+
+    stop = asyncio.Event()
+
+    def on_signal() -> None:
+        if stop.is_set():
+            sys.exit(Exit.SECOND_SIGNAL)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, on_signal)
+    return await run_scheduler(plan, FOLDER, stop)

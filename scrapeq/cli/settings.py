@@ -1,0 +1,115 @@
+"""What the options of all verbs say: which file, which store, how to answer."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from scrapeq.cli.outcome import FOLDER, say
+from scrapeq.errors import UsageError
+
+if TYPE_CHECKING:
+    from scrapeq.plan import Plan
+
+CONFIG_VARIABLE = "SCRAPEQ_CONFIG"
+REMEMBERED = FOLDER / "run.json"  # where a run keeps the names of its files
+JSON_VERSION = 1  # of what --json answers
+
+Verbosity = Literal["quiet", "normal", "verbose"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The options of all verbs; `config` and `redis` empty = not given."""
+
+    config: str = ""
+    redis: str = ""
+    json: bool = False
+    verbosity: Verbosity = "normal"
+
+    def files(self, given: Sequence[str] = ()) -> list[str]:
+        """
+        The configuration files: those of the verb, else -c, else SCRAPEQ_CONFIG, else those that ran here.
+
+        Raises:
+            UsageError: there are none.
+        """
+        if given:
+            if self.config:
+                raise UsageError("give the files either after the verb or with -c, not both")
+            return list(dict.fromkeys(given))
+        if self.config:
+            return [self.config]
+        if os.environ.get(CONFIG_VARIABLE):
+            return [os.environ[CONFIG_VARIABLE]]
+        remembered = read_remembered()
+        if remembered:
+            return remembered
+        raise UsageError(
+            f"no configuration: name it with -c FILE or in {CONFIG_VARIABLE} (nothing has run in this folder yet)"
+        )
+
+    def plan(self, overrides: Mapping[str, Any] | None = None) -> Plan:
+        """The one plan that a verb is about. Raises UsageError, ConfigError."""
+        files = self.files()
+        if len(files) > 1:
+            raise UsageError(f"several configurations ran here: {', '.join(files)}; choose one with -c FILE")
+        return self.load(files[0], overrides)
+
+    def load(self, file: str, overrides: Mapping[str, Any] | None = None) -> Plan:
+        """One file with the flags' values over it. Raises ConfigError."""
+        from scrapeq import config
+
+        changes = dict(overrides or {})
+        if self.redis:
+            changes["redis.url"] = self.redis
+        return config.load(file, overrides=changes)
+
+    def note(self, text: str) -> None:
+        """Something a person may want to know; not with -q."""
+        if self.verbosity != "quiet":
+            say(text)
+
+    def print_json(self, answer: Mapping[str, Any]) -> None:
+        """One JSON object on a line of standard output, with the version of its shape."""
+        write_json({"v": JSON_VERSION, **answer})
+
+    def log_to_stderr(self) -> None:
+        """What the rooms log is said on standard error: warnings, with -v everything; a run logs to its own file."""
+        level = {"quiet": logging.ERROR, "normal": logging.WARNING, "verbose": logging.DEBUG}[self.verbosity]
+        handler = logging.StreamHandler()
+        handler.setFormatter(_Plain())
+        root = logging.getLogger("scrapeq")
+        root.handlers[:] = [handler]
+        root.setLevel(level)
+        root.propagate = False
+
+
+class _Plain(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return f"{record.levelname.lower()}: {record.getMessage()}"
+
+
+def write_json(value: Any, *, indent: bool = False) -> None:
+    """JSON and a newline on standard output."""
+    import orjson
+
+    options = orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS | (orjson.OPT_INDENT_2 if indent else 0)
+    sys.stdout.write(orjson.dumps(value, option=options).decode())
+
+
+def read_remembered() -> list[str]:
+    """The files of the run of this folder; empty when none is known."""
+    import orjson
+
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        files = orjson.loads(REMEMBERED.read_bytes())["files"]
+        if all(isinstance(file, str) for file in files):
+            return [file for file in files if Path(file).is_file()]
+    return []

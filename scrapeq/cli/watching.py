@@ -1,0 +1,275 @@
+"""The family that looks: status, peek. They change nothing."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from scrapeq.cli.options import CountOption, GroupOption, HostOption, ResourceOption, WhereOption
+from scrapeq.cli.outcome import FOLDER, Exit
+from scrapeq.cli.selection import facts_of, json_of, selected, selection, short_id
+from scrapeq.cli.settings import Settings
+from scrapeq.cli.visit import width, with_queue, with_store
+from scrapeq.cli.wording import clock, count, counted, rate, safe, span, table
+from scrapeq.errors import UsageError
+
+if TYPE_CHECKING:
+    from scrapeq.plan import Plan
+    from scrapeq.queue import Counts, LimitState, Queue
+    from scrapeq.supervise.run_state import RunRecord
+    from scrapeq.task import State, Task
+
+PEEKED = 10
+LOOKED_AT = 10_000  # tasks that a condition is tried on
+WATCH_S = 2.0
+STATES = ("ready", "delayed", "leased", "dead")
+LIMITS_SHOWN = 20
+
+
+def register(app: typer.Typer) -> None:
+    """Add these verbs."""
+    app.command(rich_help_panel="Watch")(status)
+    app.command(rich_help_panel="Watch")(peek)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a queue stands."""
+
+    plan: Plan
+    counts: Counts
+    limits: list[LimitState]
+    run: RunRecord
+    stats: dict[str, float]
+    store: str
+
+
+def status(
+    ctx: typer.Context,
+    watch: Annotated[bool, typer.Option("--watch", help="Again and again, until Ctrl-C.")] = False,
+) -> int:
+    """
+    Show how the scrape stands: tasks, limits, the run, the store. It works with and without a run.
+
+    \b
+        scrapeq status --json
+    """
+    settings: Settings = ctx.obj
+    plan = settings.plan()
+
+    async def show(queue: Queue, client: Any) -> None:
+        import asyncio
+
+        while True:
+            standing = await _standing(plan, queue, client)
+            if settings.json:
+                settings.print_json(_as_json(standing))
+            else:
+                print("\n".join(_as_text(standing)))
+            if not watch:
+                return
+            if not settings.json:
+                print()
+            sys.stdout.flush()
+            await asyncio.sleep(WATCH_S)
+
+    with_store(plan, show)
+    return Exit.DONE
+
+
+async def _standing(plan: Plan, queue: Queue, client: Any) -> Standing:
+    from scrapeq.supervise.run_state import RunState
+    from scrapeq.supervise.store_check import redact_url
+
+    state = RunState(client, queue)
+    run, stats = await state.read(), await state.stats()
+    store = redact_url(plan.redis.url)
+    if store == "embedded":
+        store = f"embedded in {FOLDER}, {_holder()}"
+    return Standing(plan, await queue.counts(), await queue.limit_states(), run, stats, store)
+
+
+def _holder() -> str:
+    """Whose the embedded store is now."""
+    from scrapeq.supervise.store import read_lock
+
+    lock = read_lock(FOLDER)
+    if lock.get("visit") or not lock.get("pid"):
+        return "no run goes on"
+    return f"held by the run of process {lock['pid']}"
+
+
+def limit_state(limit: LimitState) -> str:
+    """open, closed (spent for now), parked (a refusal), paused (a person)."""
+    if limit.paused:
+        return "paused"
+    if limit.parked_s > 0:
+        return "parked"
+    return "open" if limit.opens_s == 0 else "closed"
+
+
+def _as_json(standing: Standing) -> dict[str, Any]:
+    counts = asdict(standing.counts)
+    return {
+        "queue": standing.plan.name,
+        "file": standing.plan.file,
+        "store": standing.store,
+        "run": asdict(standing.run),
+        "stats": standing.stats,
+        **{state: counts[state] for state in STATES},
+        "left": standing.counts.live,
+        "done": standing.counts.done,
+        "paused": standing.counts.paused,
+        "next_event_s": standing.counts.next_event_s,
+        "counters": {
+            name: counts[name]
+            for name in (
+                "pushed",
+                "granted",
+                "refused",
+                "expired",
+                "died",
+                "retried",
+                "released",
+                "duplicates",
+                "cancelled",
+                "answered",
+            )
+        },
+        "limits": [{**asdict(limit), "state": limit_state(limit)} for limit in standing.limits],
+    }
+
+
+def _as_text(standing: Standing) -> list[str]:
+    counts, run, now_s = standing.counts, standing.run, time.time()
+    lines = [f"{standing.plan.name}  {_verdict(standing)}", ""]
+    lines.append(
+        "  "
+        + "  ".join(f"{state} {count(getattr(counts, state))}" for state in STATES)
+        + f"  done {count(standing.stats.get('done', counts.done))}"
+    )
+    if counts.ready + counts.leased == 0 and counts.delayed and counts.next_event_s is not None:
+        lines.append(f"  the next task is due in {span(counts.next_event_s)}")
+    if run.id:
+        asked = standing.stats.get("requests")
+        parts = [f"run {run.id} {run.state}", f"begun {clock(run.started_s)} UTC" if run.started_s else ""]
+        parts.append(
+            f"{count(asked)} requests, {count(standing.stats.get('refused', 0))} refused" if asked else ""
+        )
+        parts.append(f"{count(standing.stats['items'])} items" if standing.stats.get("items") else "")
+        lines.append("  " + ", ".join(part for part in parts if part))
+    lines.append(f"  store {standing.store}")
+    if standing.limits:
+        lines.append("")
+        lines += _limit_lines(standing.limits, now_s)
+    if counts.dead:
+        lines += ["", f"{counted(counts.dead, 'dead letter')}: scrapeq dead"]
+    return lines
+
+
+def _verdict(standing: Standing) -> str:
+    counts = standing.counts
+    if counts.paused:
+        return "PAUSED"
+    if counts.live == 0:
+        if standing.run.state == "running":
+            return "nothing left to do"
+        return "finished" if standing.run.state == "finished" else "empty: scrapeq run FILE fills it"
+    closed = [limit for limit in standing.limits if limit_state(limit) != "open"]
+    held = f", {safe(closed[0].name)} is {limit_state(closed[0])}" if closed else ""
+    return f"{counted(counts.live, 'task')} left{held}"
+
+
+def _limit_lines(limits: list[LimitState], now_s: float) -> list[str]:
+    rows = [("LIMIT", "STATE", "OPENS", "IN FLIGHT", "TOLD")]
+    ordered = sorted(limits, key=lambda limit: (limit_state(limit) == "open", limit.name))
+    for limit in ordered[:LIMITS_SHOWN]:
+        if limit.opens_s == 0:
+            opens = "now"
+        elif limit.opens_s is None:
+            opens = "when resumed" if limit.paused else "at an answer"
+        else:
+            opens = f"{clock(now_s + limit.opens_s)} in {span(limit.opens_s)}"
+        told = ""
+        if limit.remaining is not None:
+            told = f"{rate(limit.remaining)} left, resets in {span(limit.reset_s)}"
+        rows.append((safe(limit.name), limit_state(limit), opens, count(limit.in_flight), told))
+    lines = table(rows, width())
+    if len(limits) > LIMITS_SHOWN:
+        lines.append(f"{count(len(limits) - LIMITS_SHOWN)} more: scrapeq status --json")
+    return lines
+
+
+def peek(
+    ctx: typer.Context,
+    number: CountOption = PEEKED,
+    state: Annotated[
+        str, typer.Option("--state", metavar="STATE", help="ready, delayed, leased or dead.")
+    ] = "ready",
+    resource: ResourceOption = "",
+    host: HostOption = "",
+    group: GroupOption = "",
+    where: WhereOption = "",
+) -> int:
+    """
+    Show the next tasks, best first, and take none of them.
+
+    \b
+        scrapeq peek -n 20 --state delayed
+    """
+    settings: Settings = ctx.obj
+    if state not in STATES:
+        raise UsageError(f"--state: {state!r} is none; one of {', '.join(STATES)}")
+    wanted = selection(resource, host, group, where)
+    of: State = state  # type: ignore[assignment]
+
+    async def read(queue: Queue) -> tuple[list[Task], Counts]:
+        found: list[Task] = []
+        at_most = number if wanted.is_all else max(number, LOOKED_AT)
+        async for task in selected(queue, of, wanted, at_most):
+            found.append(task)
+            if len(found) == number:
+                break
+        return found, await queue.counts()
+
+    found, counts = with_queue(settings.plan(), read)
+    if settings.json:
+        for task in found:
+            settings.print_json(json_of(task))
+        return Exit.DONE
+    total = getattr(counts, state)
+    if not found:
+        others = ", ".join(f"{count(getattr(counts, other))} {other}" for other in STATES if other != state)
+        print(
+            f"no task is {state}; {others}"
+            if not total or wanted.is_all
+            else f"none of {count(total)} is meant"
+        )
+        return Exit.DONE
+    rows = [("ID", "PRIORITY", "DUE", "RESOURCE", "REQUEST", "GROUP"), *map(_peek_row, found)]
+    print("\n".join(table(rows, width())))
+    if total > len(found) and wanted.is_all:
+        settings.note(f"{count(total - len(found))} more are {state}")
+    return Exit.DONE
+
+
+def _peek_row(task: Task) -> tuple[str, ...]:
+    facts = facts_of(task)
+    due = {
+        "delayed": f"in {span(task.due_in_s)}",
+        "leased": f"lease ends in {span(task.due_in_s)}",
+        "dead": "dead",
+    }
+    request = f"{facts['method'] or ''} {facts['url']}".strip() or str(task.payload)
+    return (
+        short_id(task.id),
+        f"{task.priority:.15g}",
+        due.get(task.state, "now"),
+        safe(str(facts["resource"] or "")),
+        safe(request),
+        safe(task.group),
+    )
