@@ -1,3 +1,60 @@
-"""scrapeq: a scraping toolkit whose queue knows the rate limits."""
+"""
+scrapeq: a scraping toolkit whose queue knows the rate limits.
+
+    from scrapeq import DPQ, Queue, Fetcher
+
+Names are loaded when they are first used: importing scrapeq alone costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from scrapeq.errors import LeaseLost, QueueFull, RateLimited, ScrapeqError
+    from scrapeq.fetcher import Fetcher
+    from scrapeq.page import Page
+    from scrapeq.queue import DPQ, Limit, Queue, Rate
+    from scrapeq.task import Group, NewTask, Task
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "DPQ",
+    "Fetcher",
+    "Group",
+    "LeaseLost",
+    "Limit",
+    "NewTask",
+    "Page",
+    "Queue",
+    "QueueFull",
+    "Rate",
+    "RateLimited",
+    "ScrapeqError",
+    "Task",
+]
+
+_PLACES = {
+    "DPQ": "scrapeq.queue",
+    "Fetcher": "scrapeq.fetcher",
+    "Group": "scrapeq.task",
+    "LeaseLost": "scrapeq.errors",
+    "Limit": "scrapeq.queue",
+    "NewTask": "scrapeq.task",
+    "Page": "scrapeq.page",
+    "Queue": "scrapeq.queue",
+    "QueueFull": "scrapeq.errors",
+    "Rate": "scrapeq.queue",
+    "RateLimited": "scrapeq.errors",
+    "ScrapeqError": "scrapeq.errors",
+    "Task": "scrapeq.task",
+}
+
+
+def __getattr__(name: str) -> Any:
+    place = _PLACES.get(name)
+    if place is None:
+        raise AttributeError(f"module 'scrapeq' has no attribute {name!r}")
+    return getattr(import_module(place), name)

@@ -1,0 +1,39 @@
+"""Work on what the producer pushed; a refused task is given back. Needs a Redis or Valkey on localhost:6379."""
+
+import random
+import time
+
+from redis import Redis
+
+from scrapeq import DPQ
+
+
+class RateLimitError(Exception):
+    """The API refuses for now."""
+
+
+def process(task):
+    """Stands for a request to an API that refuses every third one."""
+    if random.randrange(3) == 0:
+        raise RateLimitError
+
+
+q = DPQ(redis=Redis(), queue_name="my_queue")
+
+while True:
+    task, on_success, set_visibility = q.pop()
+
+    if task is None:
+        print("queue is empty")
+        time.sleep(1)
+        continue
+
+    print(f"got task {task=}")
+
+    try:
+        process(task)
+        on_success()
+    except RateLimitError:
+        delay = random.randrange(50)
+        print(f"setting delay for {delay} for {task=}")
+        set_visibility(delay)

@@ -1,0 +1,21 @@
+"""
+Make delayed tasks ready in a queue that nobody pops: `python examples/delayed_tasks_scheduler.py [QUEUE]`.
+
+No queue needs it to be correct, since each pop does the same for itself; it keeps counts and alarms true meanwhile.
+The command `scrapeq scheduler --queue QUEUE` does this with an election, so that any number may be started.
+"""
+
+import sys
+import time
+
+from redis import Redis
+
+from scrapeq import DPQ
+
+LONGEST_PAUSE_S = 1.0
+
+q = DPQ(redis=Redis(), queue_name=sys.argv[1] if len(sys.argv) > 1 else "my_queue")
+
+while True:
+    next_event_s = q.sweep()
+    time.sleep(LONGEST_PAUSE_S if next_event_s is None else min(next_event_s, LONGEST_PAUSE_S))

@@ -1,0 +1,21 @@
+"""Push ten tasks, each with a priority and a delay of its own. Needs a Redis or Valkey on localhost:6379."""
+
+import random
+
+from redis import Redis
+
+from scrapeq import DPQ
+
+q = DPQ(redis=Redis(), queue_name="my_queue")
+
+for i in range(10):
+    priority = random.randrange(50)
+    delay = 10
+
+    payload = {
+        "body": f"hello world {i=}",
+        "priority": priority,
+        "delay": delay,
+    }
+
+    q.push(payload, priority=priority, delay=delay)
