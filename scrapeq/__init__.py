@@ -11,14 +11,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from scrapeq.version import __version__
+
 if TYPE_CHECKING:
     from scrapeq.errors import LeaseLost, QueueFull, RateLimited, ScrapeqError
     from scrapeq.fetcher import Fetcher
     from scrapeq.page import Page
     from scrapeq.queue import DPQ, Limit, Queue, Rate
     from scrapeq.task import Group, NewTask, Task
-
-__version__ = "0.1.0"
 
 __all__ = [
     "DPQ",
@@ -34,6 +34,7 @@ __all__ = [
     "RateLimited",
     "ScrapeqError",
     "Task",
+    "__version__",
 ]
 
 _PLACES = {
