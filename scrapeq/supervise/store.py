@@ -27,6 +27,7 @@ from scrapeq.supervise.store_server import ServerBinary, check_stamp, find_serve
 
 Durability = Literal["fast", "normal", "strict"]
 
+LAUNCH_MODE = "exec" if sys.platform == "linux" else "watch"  # see launch.py
 APPENDFSYNC = {"fast": "no", "normal": "everysec", "strict": "always"}
 START_TIMEOUT_S = 20.0  # to answer at all; loading the data may take longer
 LOAD_TIMEOUT_S = 600.0
@@ -183,14 +184,13 @@ class EmbeddedStore:
             "--maxmemory-policy", "noeviction", "--databases", "1",
         ]
         # fmt: on
-        mode = "exec" if sys.platform == "linux" else "watch"
         launcher = str(Path(__file__).with_name("launch.py"))
-        command = [sys.executable, "-I", "-S", launcher, mode, str(os.getpid()), str(held)]
+        command = [sys.executable, "-I", "-S", launcher, LAUNCH_MODE, str(os.getpid()), str(held)]
         return await asyncio.create_subprocess_exec(
             *command,
             str(self._binary.path),
             *settings,
-            stdin=asyncio.subprocess.DEVNULL if mode == "exec" else asyncio.subprocess.PIPE,
+            stdin=asyncio.subprocess.DEVNULL if LAUNCH_MODE == "exec" else asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL,
             env={"LC_ALL": "C", "PATH": os.environ.get("PATH", os.defpath)},  # no secrets of ours
             pass_fds=(held,),

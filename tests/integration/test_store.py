@@ -186,6 +186,30 @@ async def test_a_leftover_server_that_hangs_is_never_joined(
         assert await client.ping()
 
 
+async def test_where_the_kernel_tells_no_death_a_watcher_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The launcher stays: the end of its input ends the server; if it is killed, the next start asks the server."""
+    monkeypatch.setattr(store_module, "LAUNCH_MODE", "watch")
+    monkeypatch.setattr(store_module, "LEFTOVER_TIMEOUT_S", 0.2)
+    async with started(tmp_path) as (store, client):
+        await client.set("a", 1)
+        assert store._process is not None
+        assert store._process.stdin is not None
+        store._process.stdin.close()
+        await asyncio.wait_for(store.wait(), ORPHANS_GONE_S)
+        await store.restart()
+        assert await client.get("a") == b"1"
+        assert store.pid is not None
+        os.kill(store.pid, signal.SIGKILL)
+        await store.wait()
+        assert await client.ping()  # it is still there
+        await store.restart()
+        assert await client.get("a") == b"1"
+    async with started(tmp_path):
+        pass
+
+
 async def test_a_stale_socket_is_removed(tmp_path: Path) -> None:
     """A socket file that nobody listens on is no server."""
     path = runtime_folder(tmp_path) / "s.sock"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import logging
+import os
 import resource as rlimits
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from scrapeq.errors import LeaseLost, OutputError, UsageError
 from scrapeq.expression import compile_template
 from scrapeq.protocols import Item
 from scrapeq.sink import JsonlSink, ledger
-from scrapeq.sink.ledger import LEDGER_NAME, TOKEN_AGE_US, parse_token
+from scrapeq.sink.ledger import LEDGER_NAME, TOKEN_AGE_US, Ledger, parse_token
 
 
 def output(path: str = "out/${resource}.jsonl", *resources: str) -> plan.Output:
@@ -129,6 +130,33 @@ def test_bytes_behind_the_committed_length_are_cut_off(tmp_path: Path) -> None:
         file.write(b'{"id": 2}\n{"id"')
     with sink_at(tmp_path) as sink:
         assert sink.commit_many([("t2", "1.2", [item(2)])]) == [1]
+    assert lines(tmp_path / "out/issues.jsonl") == [{"id": 1}, {"id": 2}]
+
+
+@pytest.mark.parametrize(("when", "again"), [("before", 1), ("after", 0)])
+def test_a_crash_around_the_commit_loses_and_repeats_nothing(tmp_path: Path, when: str, again: int) -> None:
+    """A process dies right before or right after the ledger's commit: the repeat brings the item there once."""
+    with sink_at(tmp_path) as sink:
+        sink.commit_many([("t1", "1.1", [item(1)])])
+    child = os.fork()
+    if child == 0:
+        commit = Ledger.commit
+
+        def crash(self: Ledger) -> None:
+            if when == "after":
+                commit(self)
+            os._exit(9)
+
+        sink = JsonlSink((output(),), base=tmp_path)
+        sink.check()
+        Ledger.commit = crash  # type: ignore[method-assign]
+        sink.commit_many([("t2", "2.1", [item(2)])])
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    with sink_at(tmp_path) as sink:
+        sink.check()
+        assert lines(tmp_path / "out/issues.jsonl") == [{"id": 1}, {"id": 2}][: 2 - again]
+        assert sink.commit_many([("t2", "2.1", [item(2)])]) == [again]
     assert lines(tmp_path / "out/issues.jsonl") == [{"id": 1}, {"id": 2}]
 
 
