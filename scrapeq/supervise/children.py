@@ -26,6 +26,8 @@ from scrapeq.supervise.launch import PR_SET_PDEATHSIG
 ORPHANED_CODE = 1
 SETTINGS_MAX_BYTES = 16_000_000
 LINE_MAX_BYTES = 16_000_000
+STEADY_LIVES = 10  # a child that lived so many of its pauses does not crash in a loop
+STEADY_S = 30.0  # nor does one that lived so long
 
 
 class Child:
@@ -116,6 +118,33 @@ class Child:
         except TimeoutError:
             self.send_signal(signal.SIGKILL)
             return await self.wait()
+
+
+class RestartPause:
+    """
+    How long to wait before something that died is started again: doubling while it crashes in a loop.
+
+    What lived for ten of its pauses, or half a minute, was killed rather than broken: it starts over with the
+    shortest one, so that a kill now and then never adds up to a long outage.
+
+    Args:
+        first_s, max_s: The shortest and the longest pause, seconds.
+    """
+
+    def __init__(self, first_s: float, max_s: float) -> None:
+        self._first_s = first_s
+        self._max_s = max_s
+        self._pause_s = first_s
+
+    def lived(self, seconds: float) -> None:
+        """It has died, after so long a life."""
+        if seconds > min(STEADY_S, self._pause_s * STEADY_LIVES):
+            self._pause_s = self._first_s
+
+    def next_s(self) -> float:
+        """The pause now; the next one is twice as long."""
+        pause_s, self._pause_s = self._pause_s, min(self._pause_s * 2, self._max_s)
+        return pause_s
 
 
 def enter_child() -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,11 +26,11 @@ from scrapeq.supervise.assemble import (
     output_base,
     with_base_url,
 )
-from scrapeq.supervise.children import Child
+from scrapeq.supervise.children import Child, RestartPause
 from scrapeq.supervise.limit_views import LimitWatch
 from scrapeq.supervise.run_state import RunState
 from scrapeq.supervise.runtime import runtime_folder
-from scrapeq.supervise.store_check import check_server
+from scrapeq.supervise.store_check import check_server, named_errors
 from scrapeq.supervise.writer_client import WriterProcess
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger("scrapeq.run")
 
 RESTART_FIRST_S, RESTART_MAX_S = 0.25, 30.0
-STEADY_S = 30.0  # a child that lived so long starts over with the shortest pause
+WRITER_RESTART_FIRST_S = 0.1  # every fetcher waits for it
 READY_S = 20.0
 RATE_WINDOW_S = 10.0
 WRITER_GRACE_S = 30.0
@@ -89,6 +90,10 @@ class PlanRun:
 
     async def start(self) -> None:
         """Everything, in the order that has the first request on its way soonest. Raises ScrapeqError."""
+        with named_errors():
+            await self._start()
+
+    async def _start(self) -> None:
         self._queue, self._client = open_queue_of(self.plan, self.store_url, patience_s=MONITOR_PATIENCE_S)
         await check_server(self._client, self.store_url)
         self._state = RunState(self._client, self._queue)
@@ -152,6 +157,7 @@ class PlanRun:
             plan.client.base_url,
             str(socket),
             plan.run.concurrency,
+            self.options.lease_s,
         )
         settings = {**asdict(errand), "grace_s": plan.run.grace_s}
         for number in range(plan.run.workers):
@@ -167,12 +173,14 @@ class PlanRun:
 
     async def _keep_child(self, name: str, module: str, settings: dict[str, Any]) -> None:
         """Start a child, listen to it, start it again when it dies, after a pause that doubles."""
-        pause_s = RESTART_FIRST_S
+        pause = RestartPause(RESTART_FIRST_S, RESTART_MAX_S)
         while not self.draining and not self.over:
             child = Child(module, settings, listen=True, stderr=self.log_file)
             started_s = time.monotonic()
             await child.start()
             self._children.append(child)
+            if self.draining:  # it was being started while the others were told to stop
+                child.send_signal(signal.SIGTERM)
             try:
                 await self._listen(child)
                 code = await child.wait()
@@ -180,12 +188,11 @@ class PlanRun:
                 self._children.remove(child)
             if self.draining or self.over:
                 return
-            if time.monotonic() - started_s > STEADY_S:
-                pause_s = RESTART_FIRST_S
+            pause.lived(time.monotonic() - started_s)
+            pause_s = pause.next_s()
             log.warning("child ended", child=name, code=code)
             self.progress.event(f"{name} ended (code {code}) and starts again in {pause_s:g} s")
             await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, RESTART_MAX_S)
 
     async def _listen(self, child: Child) -> None:
         while isinstance(said := await child.line(), dict):
@@ -199,13 +206,16 @@ class PlanRun:
                 log.error("child", error=said["error"])
 
     async def _keep_writer(self, writer: WriterProcess) -> None:
+        pause = RestartPause(WRITER_RESTART_FIRST_S, RESTART_MAX_S)
         while not self.draining:
+            started_s = time.monotonic()
             code = await writer.wait()
             if self.draining:
                 return
+            pause.lived(time.monotonic() - started_s)
             log.error("writer ended", code=code)
             self.progress.event(f"the writer ended (code {code}) and starts again")
-            await asyncio.sleep(RESTART_FIRST_S)
+            await asyncio.sleep(pause.next_s())
             try:
                 await writer.start()
             except ScrapeqError as error:
@@ -224,9 +234,10 @@ class PlanRun:
         except Exception:
             for name, count in tally.items():
                 self._tally[name] = self._tally.get(name, 0) + count
-        counts = await self._queue.counts()
-        self._stats = await self._state.stats()
-        views = await self._limits.look()
+        with named_errors():
+            counts = await self._queue.counts()
+            self._stats = await self._state.stats()
+            views = await self._limits.look()
         self._measure(counts)
         state = "running" if counts.leased or not counts.live else "waiting"
         self._show(state, counts, views)
@@ -329,12 +340,13 @@ class PlanRun:
     async def conclude(self) -> int:
         """How it ended: the exit code, and the last snapshot."""
         try:
-            await self._state.add(self._tally)
-            self._tally = {}
-            counts = await self._queue.counts()
-            self._stats = await self._state.stats()
-            if counts.live == 0 and self._state.record.seeded:
-                await self._state.finish()
+            with named_errors():
+                await self._state.add(self._tally)
+                self._tally = {}
+                counts = await self._queue.counts()
+                self._stats = await self._state.stats()
+                if counts.live == 0 and self._state.record.seeded:
+                    await self._state.finish()
         except StoreError as error:
             self.fail(6, str(error))
             self.snapshot = Snapshot(

@@ -6,6 +6,8 @@ import asyncio
 import logging
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +20,7 @@ from redis.exceptions import (
 )
 
 from scrapeq.errors import StoreError
+from scrapeq.queue.connect import explain_error
 from scrapeq.supervise.store_server import MINIMUM, as_numbers
 
 LOAD_TIMEOUT_S = 600.0
@@ -46,6 +49,15 @@ def redact_url(url: str) -> str:
         user, colon, _ = userinfo.partition(":")
         rest = f"{user}:***@{rest}" if colon else f"***@{rest}"
     return _SECRET_PARAMETER.sub(r"\1***", f"{scheme}://{rest}")
+
+
+@contextmanager
+def named_errors() -> Iterator[None]:
+    """What the client raises comes out as StoreError, with its remedy."""
+    try:
+        yield
+    except RedisError as error:
+        raise explain_error(error) from error
 
 
 async def check_server(client: Any, url: str = "", *, log: logging.Logger | None = None) -> ServerInfo:

@@ -21,6 +21,8 @@ import structlog
 from scrapeq.errors import ScrapeqError, StoreError
 from scrapeq.plan import Plan
 from scrapeq.protocols import Progress
+from scrapeq.queue.async_queue import LEASE_S
+from scrapeq.supervise.children import RestartPause
 from scrapeq.supervise.logs import open_log
 from scrapeq.supervise.plan_run import PlanRun
 from scrapeq.supervise.store import EmbeddedStore
@@ -46,6 +48,7 @@ class RunOptions:
         for_s, max_requests, max_items: Bounds; the run stops with code 5 when work is left.
         max_wait_s: Give up (code 4) when nothing can be sent for longer than this.
         only: Seed these resources only.
+        lease_s: Seconds after which the tasks of a fetcher that died come back.
     """
 
     role: str = "all"
@@ -55,6 +58,7 @@ class RunOptions:
     max_items: int | None = None
     max_wait_s: float | None = None
     only: tuple[str, ...] = ()
+    lease_s: float = LEASE_S
 
 
 @dataclass
@@ -125,17 +129,15 @@ class Supervisor:
 
     async def _keep_store(self, store: EmbeddedStore) -> None:
         """The store is started again whenever it dies."""
-        pause_s = RESTART_FIRST_S
+        pause = RestartPause(RESTART_FIRST_S, RESTART_MAX_S)
         while True:
             started_s = time.monotonic()
             code = await store.wait()
-            if time.monotonic() - started_s > RESTART_MAX_S:
-                pause_s = RESTART_FIRST_S
+            pause.lived(time.monotonic() - started_s)
             log.error("store ended", code=code)
             self.progress.event(f"the store ended (code {code}) and is started again")
             while True:
-                await asyncio.sleep(pause_s)
-                pause_s = min(pause_s * 2, RESTART_MAX_S)
+                await asyncio.sleep(pause.next_s())
                 try:
                     await store.restart()
                     break
