@@ -49,6 +49,7 @@ class Budget:
 
     @property
     def exhausted(self) -> bool:
+        """Nothing is left of it."""
         return self.remaining is not None and self.remaining <= 0
 
 
@@ -67,6 +68,7 @@ class Fields:
         return max((seconds for seconds in found if seconds is not None), default=None)
 
     def joined(self, name: str) -> str:
+        """All values of a field, as one (RFC 9110, 5.2)."""
         return ", ".join(self.values.get(name, ()))
 
 

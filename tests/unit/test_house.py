@@ -1,0 +1,114 @@
+"""The rules of the house, checked on the house itself."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import scrapeq
+from scrapeq import config
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "scrapeq"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+LUA = sorted(PACKAGE.rglob("*.lua"))
+BANNED = {"utils", "util", "common", "helpers", "models", "misc"}
+MAX_LINES = 400
+# methods that a base class documents: our own, asyncio's protocols, httpx's and aiohttp's
+DOCUMENTED = {
+    node.name
+    for path in MODULES
+    for found in ast.walk(ast.parse(path.read_text()))
+    if isinstance(found, ast.ClassDef)
+    for node in found.body
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node)
+} | {"connection_lost", "connection_made", "data_received", "handle_async_request", "resolve"}
+
+
+def test_no_file_is_too_long_to_read() -> None:
+    """No file of the package or its tests has more than 400 lines."""
+    files = [*MODULES, *LUA, *(ROOT / "tests").rglob("*.py")]
+    too_long = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in files}
+    assert {name: lines for name, lines in too_long.items() if lines > MAX_LINES} == {}
+
+
+def test_no_file_has_a_name_that_says_nothing() -> None:
+    """utils, common, helpers, models and misc are no names for rooms."""
+    assert [path for path in PACKAGE.rglob("*") if path.stem in BANNED] == []
+
+
+def test_what_the_package_exports_is_sorted_and_there() -> None:
+    """Every name in `__all__` can be had, and they stand in order."""
+    assert scrapeq.__all__ == sorted(scrapeq.__all__, key=lambda name: (name.startswith("_"), name))
+    for name in scrapeq.__all__:
+        assert getattr(scrapeq, name) is not None
+
+
+@pytest.mark.parametrize("path", LUA, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_every_script_opens_with_its_contract(path: Path) -> None:
+    """A script says its KEYS and what it RETURNS, an include what it GIVES."""
+    head = [line for line in path.read_text().splitlines() if line.startswith("--")]
+    text = "\n".join(head)
+    assert head[0].startswith(f"-- {path.stem}: ")
+    if path.parent.name == "include":
+        assert re.search(r"^-- GIVES ", text, re.M)
+    else:
+        assert re.search(r"^-- KEYS ", text, re.M)
+        assert re.search(r"^-- (RETURNS|REPLY) ", text, re.M)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_every_public_name_has_a_docstring(path: Path) -> None:
+    """Modules, public classes, and public functions and methods of public classes say what they are for."""
+    tree = ast.parse(path.read_text())
+    assert ast.get_docstring(tree), "the module has none"
+    missing = []
+
+    def look(body: list[ast.stmt], owner: ast.ClassDef | None = None) -> None:
+        for node in body:
+            if not isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            if node.name.startswith("_"):
+                continue
+            # what a base class of ours says, or one of asyncio and httpx, need not be said again
+            said = owner is not None and owner.bases and node.name in DOCUMENTED
+            if not ast.get_docstring(node) and not said:
+                missing.append(f"{owner.name}.{node.name}" if owner else node.name)
+            if isinstance(node, ast.ClassDef):
+                look(node.body, node)
+
+    look(tree.body)
+    assert missing == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
+def test_every_example_configuration_loads(path: Path) -> None:
+    """What a newcomer copies is right, with nothing in the environment."""
+    assert config.load(path, env={}).name
+
+
+def test_no_unit_test_sleeps() -> None:
+    """Time in unit tests is a fake clock's."""
+    sleeping = re.compile(r"(time|asyncio)\.sleep\((?!0\))")
+    files = (ROOT / "tests" / "unit").rglob("*.py")
+    assert [path.name for path in files if sleeping.search(path.read_text())] == []
+
+
+def test_data_is_never_code() -> None:
+    """No pickle, no eval, no exec, no unrestricted YAML in the package."""
+    found = []
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = {alias.name for alias in node.names} | {getattr(node, "module", "") or ""}
+                if names & {"pickle", "cloudpickle", "marshal", "shelve", "dill"}:
+                    found.append(f"{path.name}: {sorted(names)}")
+            if isinstance(node, ast.Call):
+                if isinstance(node.func, ast.Name) and node.func.id in {"eval", "exec", "compile"}:
+                    found.append(f"{path.name}:{node.lineno}: {node.func.id}")
+                if ast.unparse(node.func) in {"yaml.load", "yaml.unsafe_load", "yaml.full_load"}:
+                    found.append(f"{path.name}:{node.lineno}: {ast.unparse(node.func)}")
+    assert found == []
