@@ -79,6 +79,25 @@ def _settled(private: LimitRule, other: LimitRule) -> bool:
     return True
 
 
+def instances_of(
+    rules: Sequence[LimitRule],
+    *,
+    resource: str = "",
+    method: str = "GET",
+    url: str,
+    token: str = "",
+    seed: Mapping[str, Any] | None = None,
+    parent: Mapping[str, Any] | None = None,
+) -> list[tuple[LimitRule, str]]:
+    """Every rule that matches a request, in the order written, with the name of its instance (see `group_of`)."""
+    matched = [
+        rule for rule in rules if request_matches(rule.match, resource=resource, method=method, url=url)
+    ]
+    host = host_of(url)
+    roots = {"seed": seed, "parent": parent}
+    return [(rule, _instance(rule, host, token, resource, roots)) for rule in matched or [IMPLICIT]]
+
+
 def group_of(
     rules: Sequence[LimitRule],
     *,
@@ -102,24 +121,22 @@ def group_of(
         token: The credential it will carry, in clear; empty = none.
         seed, parent: Records that `partition_by` may name.
     """
-    matched = [
-        rule for rule in rules if request_matches(rule.match, resource=resource, method=method, url=url)
-    ]
-    host = host_of(url)
-    roots = {"seed": seed, "parent": parent}
-    if not matched:  # and where none matches, nothing is shared
-        only = _instance(IMPLICIT, host, token, resource, roots)
-        return Group(only, (), only)
-    instances = [_instance(rule, host, token, resource, roots) for rule in matched]
+    found = instances_of(
+        rules, resource=resource, method=method, url=url, token=token, seed=seed, parent=parent
+    )
+    names = [name for _, name in found]
     private = -1
-    for index, rule in enumerate(matched):
+    for index, (rule, _) in enumerate(found):
+        if rule is IMPLICIT:  # it holds where nothing else does
+            private = index
+            continue
         keys = set(rule.partition_by)
-        if all(keys >= set(other.partition_by) for other in matched) and all(
+        if all(keys >= set(other.partition_by) for other, _ in found) and all(
             _settled(rule, other) for other in rules if other is not rule
         ):
             private = index
-    shared = tuple(name for index, name in enumerate(instances) if index != private)
-    return Group(_name(instances), shared, instances[private] if private >= 0 else "")
+    shared = tuple(name for index, name in enumerate(names) if index != private)
+    return Group(_name(names), shared, names[private] if private >= 0 else "")
 
 
 def _name(instances: Sequence[str]) -> str:

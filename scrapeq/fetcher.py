@@ -1,0 +1,324 @@
+"""
+The public fetcher: pages of an API or a site, within its limits, in one process and without a store.
+
+    async with Fetcher(base_url="https://api.example.com") as fetcher:
+        page = await fetcher.get("items")
+        async for page in fetcher.stream(f"items/{n}" for n in range(300)):
+            ...
+
+It waits by itself when a limit is closed, and never sends before the time it was told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlencode, urlsplit
+
+import orjson
+
+from scrapeq.clock import Clock, SystemClock
+from scrapeq.errors import FetchError, RateLimited, ScrapeqError, TooManyRedirects, UsageError
+from scrapeq.fetch import Egress, HopClosed
+from scrapeq.limits.local import Limiter, LocalLimits, Permit
+from scrapeq.limits.outcome import Outcome, decide
+from scrapeq.limits.readings import NOTHING, observe
+from scrapeq.page import Page
+from scrapeq.plan import Auth, Client, LimitRule
+
+if TYPE_CHECKING:
+    import httpx
+
+MAX_ATTEMPTS = 5
+RETRY_BASE_S = 1.0
+RETRY_MAX_S = 300.0
+
+_MAX_HOPS = 10
+_MAX_WAITING = 1_000  # URLs of a stream taken from the caller and not yet answered
+_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})  # RFC 9110, 9.2.2
+_REDIRECTED = Outcome("success")
+
+
+class Fetcher:
+    """
+    Sends requests within limits.
+
+    Hosts in `base_url`, `allow_hosts` and the URLs that are passed in are named: they may be private ones. What a
+    redirect leads to may not, unless named.
+
+    Args:
+        base_url: Joined with relative URLs by exactly one "/". Credentials go to its origin only; without it, to
+            the origin of each URL passed in.
+        headers: For every request; those that may hold a secret stay with the origin like `auth`.
+        auth: A `plan.Auth`, or an `httpx.Auth` that needs one request.
+        rate_limits: Limits that are known; a request needs the grant of all that match it. Others are told by the
+            answers, or found out carefully.
+        concurrency: The most requests in flight.
+        max_wait_s: A limit that is closed for longer raises RateLimited; None = wait as long as it takes.
+        timeout_s: Seconds for one whole request, redirects and body included; waiting for limits is not.
+        max_body_size: Bytes after decoding.
+        transport: An httpx transport instead of the default wire. It must guard the names it resolves.
+        allow_hosts: More hosts that may be private, as `host` or `host:port`.
+        clock: Wall and monotonic time, and sleeping.
+        grants: Where permits come from; None = this process alone.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: str = "",
+        headers: Mapping[str, str] | None = None,
+        auth: Auth | httpx.Auth | None = None,
+        rate_limits: Sequence[LimitRule] = (),
+        concurrency: int = 20,
+        max_wait_s: float | None = None,
+        timeout_s: float = 30.0,
+        max_body_size: int = 64_000_000,
+        transport: httpx.AsyncBaseTransport | None = None,
+        allow_hosts: Sequence[str] = (),
+        clock: Clock | None = None,
+        grants: Limiter | None = None,
+    ) -> None:
+        if concurrency < 1:
+            raise UsageError(f"concurrency: {concurrency} is too small; it must be at least 1")
+        own_auth = auth if isinstance(auth, Auth) else Auth()
+        self._base_url = base_url
+        self._client = Client(
+            base_url=base_url,
+            headers=dict(headers or {}),
+            timeout_s=timeout_s,
+            max_body_size=max_body_size,
+            auth=own_auth,
+            allow_hosts=tuple(allow_hosts),
+        )
+        self._clock = clock or SystemClock()
+        self._max_wait_s = max_wait_s
+        self._concurrency = concurrency
+        self._sending = asyncio.Semaphore(concurrency)
+        self._egress = Egress(
+            self._client,
+            transport=transport,
+            clock=self._clock,
+            max_redirects=_MAX_HOPS,
+            connections=concurrency,
+            auth=None if auth is None or isinstance(auth, Auth) else auth,
+        )
+        token = own_auth.token or own_auth.password
+        self._grants: Limiter = grants or LocalLimits(rate_limits, token=token, clock=self._clock)
+
+    async def __aenter__(self) -> Self:
+        await self._egress.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._egress.__aexit__(exc_type, exc, traceback)
+
+    async def get(
+        self, url: str, *, params: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None
+    ) -> Page:
+        """GET a page. See `request`."""
+        return await self.request("GET", url, params=params, headers=headers)
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        json: Any = None,
+        body: bytes | None = None,
+    ) -> Page:
+        """
+        Send one request, and again as its answers ask for.
+
+        A refusal is waited out, however often. Broken connections, time-outs and statuses 408, 425 and 5xx are
+        tried again up to `MAX_ATTEMPTS` times with full jitter, but only methods that may be repeated.
+
+        Returns:
+            The page, whatever its status: a 404 is a page, and so is a 503 after the last attempt.
+
+        Raises:
+            RateLimited: a limit is closed for longer than `max_wait_s`.
+            FetchError: no whole answer came.
+        """
+        full = self._address(url, params)
+        fields = list((headers or {}).items())
+        if json is not None:
+            body = orjson.dumps(json)
+            if not any(name.lower() == "content-type" for name, _ in fields):
+                fields.append(("Content-Type", "application/json"))
+        return await self._until_done(method.upper(), full, tuple(fields), body)
+
+    async def stream(
+        self,
+        urls: Iterable[str] | AsyncIterable[str],
+        *,
+        on_error: Callable[[str, ScrapeqError], None] | None = None,
+    ) -> AsyncIterator[Page]:
+        """
+        GET many pages; each comes as soon as it is there, in no order (`page.requested_url` says which).
+
+        URLs are taken as they are needed. While a limit is closed, URLs of other hosts go on. One that fails does
+        not stop the others: it goes to `on_error`; without that, all errors are raised together at the end.
+
+        Raises:
+            ExceptionGroup: of the ScrapeqErrors, after the last page.
+        """
+        errors: list[ScrapeqError] = []
+        pages: asyncio.Queue[Page | None] = asyncio.Queue(self._concurrency)
+        room = asyncio.Semaphore(_MAX_WAITING)
+
+        async def one(url: str) -> None:
+            try:
+                page = await self.get(url)
+            except ScrapeqError as error:
+                if on_error is not None:
+                    on_error(url, error)
+                else:
+                    errors.append(error)
+            else:
+                await pages.put(page)
+            finally:
+                room.release()
+
+        async def all_of_them() -> None:
+            async with asyncio.TaskGroup() as tasks:
+                async for url in _each(urls):
+                    await room.acquire()
+                    tasks.create_task(one(url))
+            await pages.put(None)
+
+        feeding = asyncio.ensure_future(all_of_them())
+        feeding.add_done_callback(lambda done: None if done.cancelled() else _end(pages, done))
+        try:
+            while (page := await pages.get()) is not None:
+                yield page
+            await feeding
+        finally:
+            feeding.cancel()
+            await asyncio.gather(feeding, return_exceptions=True)
+        if errors:
+            raise ExceptionGroup(f"{len(errors)} of the URLs failed", errors)
+
+    def _address(self, url: str, params: Mapping[str, Any] | None) -> str:
+        if "://" not in url:
+            if not self._base_url:
+                raise UsageError(f"{url!r} is relative, and there is no base_url")
+            url = f"{self._base_url.rstrip('/')}/{url.lstrip('/')}"
+        if params:
+            given = {key: value for key, value in params.items() if value is not None}
+            url = f"{url}{'&' if urlsplit(url).query else '?'}{urlencode(given, doseq=True)}"
+        return url
+
+    async def _until_done(
+        self, method: str, url: str, fields: tuple[tuple[str, str], ...], body: bytes | None
+    ) -> Page:
+        asked_for = url
+        attempts = hops = 0
+        while True:
+            permit = await self._grants.acquire(url, method, max_wait_s=self._max_wait_s)
+            page: Page | None = None
+            error: FetchError | None = None
+            held = [permit]
+            try:
+                async with self._sending:
+                    page = await self._send(method, url, fields, body, held, is_first=hops == 0)
+            except FetchError as caught:
+                error = caught
+            except HopClosed as hop:
+                hops += 1
+                if hops > _MAX_HOPS:
+                    raise TooManyRedirects(f"{method} {asked_for}: more than {_MAX_HOPS} redirects") from None
+                method, url, fields, body = hop.method, hop.url, hop.headers, hop.body
+                continue
+            finally:
+                if page is None and error is None:
+                    held[-1].settle(None)
+            outcome = self._settle(held[-1], method, url, page, error)
+            if outcome.action == "rate_limited":
+                continue
+            attempts += 1
+            if outcome.action == "retry" and attempts < MAX_ATTEMPTS and method in _IDEMPOTENT:
+                await self._pause(url, attempts, outcome.wait_s or 0.0)
+                continue
+            if page is None:
+                assert error is not None
+                raise error
+            return replace(page, requested_url=asked_for)
+
+    async def _send(
+        self,
+        method: str,
+        url: str,
+        fields: tuple[tuple[str, str], ...],
+        body: bytes | None,
+        held: list[Permit],
+        *,
+        is_first: bool,
+    ) -> Page:
+        async def gate(hop_url: str, hop_method: str) -> bool:
+            held[-1].settle(_REDIRECTED)
+            permit = await self._grants.try_acquire(hop_url, hop_method)
+            if permit is not None:
+                held.append(permit)
+            return permit is not None
+
+        return await self._egress.send(
+            method,
+            url,
+            headers=fields,
+            body=body,
+            hop=gate,
+            named_hosts=(url,) if is_first else (),
+            trusted=is_first,
+        )
+
+    def _settle(
+        self, permit: Permit, method: str, url: str, page: Page | None, error: FetchError | None
+    ) -> Outcome:
+        seen = NOTHING if page is None else observe(page.status, page.headers, self._clock.now_s())
+        outcome = decide(
+            (),
+            method=method,
+            url=url,
+            page=page,
+            error=error,
+            observation=seen,
+            refusals_in_a_row=permit.refusals_in_a_row,
+        )
+        permit.settle(None if page is None else outcome)
+        return outcome
+
+    async def _pause(self, url: str, attempts: int, told_s: float) -> None:
+        """Before the next try: full jitter, but never less than was told."""
+        if self._max_wait_s is not None and told_s > self._max_wait_s:
+            raise RateLimited(f"{url}: it asks to come back in {told_s:.1f} s", told_s)
+        most_s = min(RETRY_MAX_S, RETRY_BASE_S * 2 ** (attempts - 1))
+        await self._clock.sleep(max(told_s, random.uniform(0, most_s)))
+
+
+async def _each(urls: Iterable[str] | AsyncIterable[str]) -> AsyncIterator[str]:
+    if isinstance(urls, AsyncIterable):
+        async for url in urls:
+            yield url
+    else:
+        for url in urls:
+            yield url
+
+
+def _end(pages: asyncio.Queue[Page | None], done: asyncio.Future[None]) -> None:
+    """Wake the reader when the feeder broke; it raises the feeder's error."""
+    if done.exception() is not None:
+        while pages.full():
+            pages.get_nowait()
+        pages.put_nowait(None)
