@@ -147,17 +147,29 @@ class Queue(Steering):
         earlier ones of a long list stay.
         """
         results: list[c.Pushed] = []
-        for command in c.push(tasks, max_tasks=self.max_tasks, dedup=dedup):
-            pushed = await self.run(command)
-            while pushed is None:
-                if self.on_full == "reject":
-                    raise QueueFull(
-                        f"queue {self.name}: full ({self.max_tasks} tasks); {len(results)} were pushed"
-                    )
-                await self._room.wait(WATCHDOG_S)
-                pushed = await self.run(command)
-            results += pushed
+        flying: asyncio.Task[list[c.Pushed]] | None = None
+        try:
+            for command in c.push(tasks, max_tasks=self.max_tasks, dedup=dedup):
+                if flying is not None:
+                    results += await flying
+                flying = asyncio.create_task(self._push(command, len(results)))
+                await asyncio.sleep(0)  # it is sent, and while the store works the next call is made
+            if flying is not None:
+                results += await flying
+        except BaseException:
+            if flying is not None:
+                flying.cancel()
+            raise
         return results
+
+    async def _push(self, command: c.Command[list[c.Pushed] | None], before: int) -> list[c.Pushed]:
+        pushed = await self.run(command)
+        while pushed is None:
+            if self.on_full == "reject":
+                raise QueueFull(f"queue {self.name}: full ({self.max_tasks} tasks); {before} were pushed")
+            await self._room.wait(WATCHDOG_S)
+            pushed = await self.run(command)
+        return pushed
 
     # --- popping
 
