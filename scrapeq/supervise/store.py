@@ -120,6 +120,7 @@ class EmbeddedStore:
             with suppress(OSError):
                 self._socket.unlink(missing_ok=True)
                 os.ftruncate(self._lock, 0)
+                self._socket.parent.rmdir()  # refused while another socket is in it
             os.close(self._lock)
             self._lock = None
 
