@@ -11,8 +11,9 @@
 -- @include events
 -- @include pushing
 local weight, lease = tonumber(ARGV[2]), tonumber(ARGV[3])
+local groups = cjson.decode(ARGV[1])
 events(500)
-local name = register(cjson.decode(ARGV[1]))[1]
+local name = register(groups)[1]
 local spec = spec_of(name)
 local list = {unpack(lane_limits(spec[1]))}
 if spec[2] ~= '' then list[#list + 1] = spec[2] end
@@ -30,7 +31,7 @@ else
   local id, token = uid(C[SEQ]), fmt('%.0f.%.0f', now, C[NONCE])
   for i = 1, #list do spend(limit_of(list[i]), id .. token, weight) end
   local m = read_meta(nil)
-  m[TOKEN], m[GRANTED], m[LANE], m[PRIVATE], m[WEIGHT] = token, now, spec[1], spec[2], weight
+  m[TOKEN], m[GRANTED], m[LANE], m[PRIVATE], m[WEIGHT], m[GROUP] = token, now, spec[1], spec[2], weight, name
   call('HSET', P .. 'meta', id, mpack(m))
   call('ZADD', P .. 'leased', num(now + lease), id)
   note_event(now + lease)

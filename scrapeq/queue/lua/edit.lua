@@ -1,7 +1,8 @@
 -- edit: change tasks by id, in any state.
 -- KEYS    1 the queue's control key
 -- ARGV    1 verb   2 value   3... ids (at most 1000)
---         cancel               out of the queue; its digest is forgotten; a lease on it is void
+--         cancel               out of the queue; its digest is forgotten; a lease on it is lost to its holder, yet
+--                              lasts for its limits until its answer or its end, for its request may be on its way
 --         prioritize  2 number the priority from now on (leased: when it comes back)
 --         redrive              dead -> ready, attempts and expiries from 0
 --         drop                 dead -> gone
@@ -17,9 +18,11 @@ local results, adds = {}, {}
 local function take_out(id, rec)
   local _, group = read_record(rec)
   if call('ZREM', P .. 'delayed', id) == 1 or call('ZREM', P .. 'dead', id) == 1 then return end
-  if call('ZREM', P .. 'leased', id) == 1 then
-    settle_lease(id, read_meta(call('HGET', P .. 'meta', id)), 'expired', now)
-    return
+  if call('ZSCORE', P .. 'leased', id) then
+    local m = read_meta(call('HGET', P .. 'meta', id))
+    m[QUIET], m[GROUP] = VOID, group
+    C[GRANTS] = C[GRANTS] + 1
+    return m
   end
   ready_remove(group, {id})
 end
@@ -31,8 +34,9 @@ for i = 3, #ARGV do
   if rec then
     local priority, group = read_record(rec)
     if verb == 'cancel' then
-      take_out(id, rec)
+      local void = take_out(id, rec)
       forget_task(id, rec, false)
+      if void then call('HSET', P .. 'meta', id, mpack(void)) end
       C[N_CANCELLED] = C[N_CANCELLED] + 1
       results[i - 2] = 1
     elseif verb == 'prioritize' then

@@ -15,8 +15,9 @@
 local EVENTS = 500              -- time events a call
 local AGAIN_MAX = 20            -- after so many in a row the best known is leased, and counted inexact
 local REPLY_MAX = 8388608       -- bytes of records in one reply, about
+local TASKS_MAX = 1000          -- tasks in one reply
 
-local n, lease, held = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local n, lease, held = min(tonumber(ARGV[1]), TASKS_MAX), tonumber(ARGV[2]), tonumber(ARGV[3])
 if C[MAXREC] > 0 then n = max(1, min(n, floor(REPLY_MAX / C[MAXREC]))) end
 
 if events(EVENTS) then

@@ -23,21 +23,12 @@ else
   local found = scan[2]
   for i = 1, #found, 2 do
     local inst = found[i]
-    local fly = limit_from(inst, found[i + 1])[FLY]
-    for r = 1, 4 do call('HDEL', P .. 's', inst .. '#' .. r) end
-    if fly > 0 then
-      limits[inst] = nil
-      local fresh = limit_from(inst, false)
-      fresh[FLY], fresh.dirty = fly, true
-    else
-      call('HDEL', P .. 'l', inst)
-      limits[inst] = nil
-      forgotten = forgotten + 1
-    end
+    local s = limit_from(inst, found[i + 1])
+    if s[FLY] == 0 then forgotten = forgotten + 1 end
+    forget_limit(s)
   end
   more = scan[1] ~= '0' and forgotten > 0
-  note_event(now)
-  arm()
+  look_again()
 end
 save_limits()
 save()

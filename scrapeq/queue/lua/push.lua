@@ -9,18 +9,20 @@
 -- @include finish
 -- @include pushing
 local bound = tonumber(ARGV[1])
-local payloads = {unpack(ARGV, 4)}
+local FIRST = 4
+local spec = cjson.decode(ARGV[2])
+local heads = read_heads(ARGV[3], #ARGV - FIRST + 1, #spec[2])
 if bound > 0 then
   local have = call('HLEN', P .. 'task')
-  if have + #payloads > bound then
+  if have + #heads > bound then
     C[ROOM] = 1
     save()
     return {'full', num(have)}
   end
 end
-local names = register(cjson.decode(ARGV[2]))
-local results = push(names, ARGV[3], payloads)
+local reply = {'ok'}
+push(register(spec), heads, FIRST, reply, 1)
 flush_lanes()
 save_limits()
 save()
-return {'ok', unpack(results)}
+return reply

@@ -11,20 +11,7 @@
 -- @include base
 -- @include groups
 -- @include limits
-local REOPEN = 1000 -- parked entries looked at again in one call
 local verb = ARGV[1]
-
--- What a change may have opened is looked at again by the next pop.
-local function look_again()
-  for _, zset in ipairs({'lp', 'gp'}) do
-    local parked = call('ZREVRANGE', P .. zset, 0, REOPEN - 1)
-    local args = {}
-    for i = 1, #parked do args[i * 2 - 1], args[i * 2] = num(now), parked[i] end
-    if #args > 0 then call('ZADD', P .. zset, unpack(args)) end
-  end
-  note_event(now)
-  arm()
-end
 
 local function each_limit(from, fn)
   for i = from, #ARGV do
@@ -49,37 +36,27 @@ if verb == 'define' then
   end
   if changed then look_again() end
 elseif verb == 'park' then
-  each_limit(3, function(s)
-    s[PARK] = max(s[PARK], now + tonumber(ARGV[2]))
-    s[NEED] = 1
-  end)
+  local t = now + tonumber(ARGV[2])
+  each_limit(3, function(s) park_until(s, t) end)
 elseif verb == 'unpark' then
   each_limit(2, function(s)
     s[PARK], s[NEED], s[PID], s[PAFTER], s[REM], s[STREAK], s[CAP] = 0, 0, '', 0, -1, 0, UNKNOWN_CAP
+    wake_waiters(s, BY_REFUND)
   end)
-  look_again()
 elseif verb == 'pause' then
   each_limit(2, function(s) s[PAUSE] = 1 end)
 elseif verb == 'resume' then
-  each_limit(2, function(s) s[PAUSE] = 0 end)
-  look_again()
+  each_limit(2, function(s)
+    s[PAUSE] = 0
+    wake_waiters(s, BY_REFUND)
+  end)
 elseif verb == 'pause_queue' then
   C[PAUSED] = 1
 elseif verb == 'resume_queue' then
   C[PAUSED] = 0
-  look_again()
+  arm()
 elseif verb == 'forget' then
-  for i = 2, #ARGV do
-    local s = limit_of(ARGV[i])
-    local fly = s[FLY]
-    call('HDEL', P .. 'l', ARGV[i])
-    for r = 1, 4 do call('HDEL', P .. 's', ARGV[i] .. '#' .. r) end
-    limits[ARGV[i]] = nil
-    if fly > 0 then -- what is in flight still counts
-      local fresh = limit_of(ARGV[i])
-      fresh[FLY], fresh.dirty = fly, true
-    end
-  end
+  for i = 2, #ARGV do forget_limit(limit_of(ARGV[i])) end
   look_again()
 elseif verb == 'group' then
   local spec = spec_of(ARGV[2])
@@ -89,6 +66,7 @@ elseif verb == 'group' then
   end
   reply[2] = spec[2]
 end
+flush_lanes()
 save_limits()
 save()
 return reply

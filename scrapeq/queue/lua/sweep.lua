@@ -10,7 +10,7 @@
 -- @include finish
 -- @include events
 local more = events(tonumber(ARGV[1]))
-if call('HLEN', P .. 'task') == 0 then -- nothing refers to groups and lanes any more
+if call('HLEN', P .. 'task') == 0 and call('ZCARD', P .. 'leased') == 0 then -- nothing refers to groups and lanes any more
   call('UNLINK', P .. 'g', P .. 'lane')
   C[MAXREC] = 0
 end

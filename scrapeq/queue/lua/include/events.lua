@@ -4,8 +4,8 @@
 local POISON = 3             -- leases that run out under a task before it is dead
 local EXPIRY_JITTER = 1000000 -- us over which expired tasks come back
 
-local function due_of(zset, limit)
-  return call('ZRANGEBYSCORE', P .. zset, '-inf', num(now), 'LIMIT', 0, limit)
+local function due_of(zset, limit, ...)
+  return call('ZRANGEBYSCORE', P .. zset, '-inf', num(now), 'LIMIT', 0, limit, ...)
 end
 
 -- Deterministic spread: neighbours of a killed worker come back apart, so that the poison is found alone.
@@ -13,8 +13,11 @@ local function jitter(id, width)
   return (now + tonumber(id) * 7919) % width
 end
 
-local function expire(id, m, rec, adds)
-  settle_lease(id, m, 'expired', now)
+-- ended: when the lease did, which may be long ago where nobody pops.
+local function expire(id, ended, m, rec, adds)
+  local _, group
+  if rec then _, group = read_record(rec) end
+  settle_lease(id, m, 'expired', ended, group)
   call('ZREM', P .. 'leased', id)
   if not rec then -- a grant without a task
     C[GRANTS] = C[GRANTS] - 1
@@ -48,10 +51,12 @@ end
 local function events(budget)
   if now < C[NEXT] then return false end
   local adds = {}
-  local ids = due_of('leased', budget)
+  local ids, ended = {}, {}
+  local due = due_of('leased', budget, 'WITHSCORES')
+  for i = 1, #due, 2 do ids[#ids + 1], ended[#ended + 1] = due[i], tonumber(due[i + 1]) end
   if #ids > 0 then
     local metas, recs = call('HMGET', P .. 'meta', unpack(ids)), call('HMGET', P .. 'task', unpack(ids))
-    for i = 1, #ids do expire(ids[i], read_meta(metas[i]), recs[i], adds) end
+    for i = 1, #ids do expire(ids[i], ended[i], read_meta(metas[i]), recs[i], adds) end
     budget = budget - #ids
   end
   ids = budget > 0 and due_of('delayed', budget) or {}

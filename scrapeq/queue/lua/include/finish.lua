@@ -1,23 +1,25 @@
 -- finish: what ends a lease, and where a task goes then.
 -- NEEDS   base, records, groups, limits
--- GIVES   settle_lease(id, m, how, t, refused), to_dead, to_ready_or_delayed, forget_task, seen_mark
+-- GIVES   settle_lease(id, m, how, t, group, refused), to_dead, to_ready_or_delayed, forget_task, seen_mark
 local SEEN_FILL = 40 -- digests a bucket on the average; the fullest stay under the listpack bound
 
--- Give back what the lease was charged to. how, t: as limits' settle().
-local function settle_lease(id, m, how, t, refused)
+-- Give back what the lease was charged to. how, t: as limits' settle(). group: its task's; nil: it has none.
+local function settle_lease(id, m, how, t, group, refused)
   if m[ANSWERED] == 1 then return end
   m[ANSWERED] = 1
   local who = id .. m[TOKEN]
+  local by = how == 'unsent' and BY_REFUND or BY_ANSWER
   local list = lane_limits(m[LANE])
   for i = 1, #list do
     local s = limit_of(list[i])
     settle(s, who, how, t, m[WEIGHT], refused and refused[list[i]])
-    wake_waiters(s)
+    wake_waiters(s, by)
   end
   if m[PRIVATE] ~= '' then
     local s = limit_of(m[PRIVATE])
     settle(s, who, how, t, m[WEIGHT], refused and refused[m[PRIVATE]])
-    wake_waiters(s)
+    wake_waiters(s, by)
+    if how == 'unsent' then reopen_group(group or m[GROUP]) end
   end
 end
 

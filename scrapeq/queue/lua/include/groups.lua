@@ -4,7 +4,7 @@
 --   lanes          zset  one entry per open lane with heads: its head's score, member head id .. lane
 --   lp, gp         zset  parked lanes and groups by opening time (us; inf = an event opens them)
 --   g, lane        hash  group -> {lane, private limit}; lane -> {limit, ...}
--- GIVES   spec_of, ready_add, ready_remove, reopen_lane, reopen_group, park_lane, park_group, flush_lanes
+-- GIVES   spec_of, ready_add, ready_remove, reopen_lane, reopen_group, flush_lanes, wake_limit, look_again
 -- NOTE    a script touches lanes through lane_of() before it changes them, and calls flush_lanes() once at the end
 local ID = 12 -- length of an id
 
@@ -136,4 +136,18 @@ local function wake_limit(limit)
     call('ZADD', P .. 'lp', num(now), '\0' .. limit)
     note_event(now)
   end
+end
+
+-- What may be open by other rules than those it was closed by is looked at again by the next pop; of very many the
+-- longest parked.
+local LOOK_AGAIN = 1000
+local function look_again()
+  for _, zset in ipairs({'lp', 'gp'}) do
+    local parked = call('ZREVRANGE', P .. zset, 0, LOOK_AGAIN - 1)
+    local args = {}
+    for i = 1, #parked do args[i * 2 - 1], args[i * 2] = num(now), parked[i] end
+    if #args > 0 then call('ZADD', P .. zset, unpack(args)) end
+  end
+  note_event(now)
+  arm()
 end

@@ -1,9 +1,9 @@
 -- limits: the state of each limit instance, what it grants now, what a grant and an answer change.
 --   ld   hash  limit name -> {version, max_concurrency (0 = none), learn (0|1), {limit, interval us, burst (0 = none)}...}
 --   l    hash  instance ("name" or "name|partition") -> msgpack array, fields below
---   s    hash  instance#rate -> slots: '>dd' base us, total; then '>II' ticks after base, count: answered requests
---              of the last window. A slot is freed one window after the answer whatever the shape of the server's window
--- GIVES   limit_of, prefetch_limits, check, spend, settle, park_limit, save_limits, lane_limits
+--   s    hash  instance#rate -> slots: '>ddd' base us, total, window us; then '>II' ticks after base, count: answered
+--              requests of the last window. A slot is freed one window after the answer, whatever the server's shape
+-- GIVES   limit_of, prefetch_limits, check, spend, settle, park_limit, forget_limit, save_limits, lane_limits
 local PARK, PAUSE, FLY, NEED, PID, PAFTER = 1, 2, 3, 4, 5, 6
 local REM, RESET, TOLD, CAP, REFUSED, STREAK, WAITED, TAT = 7, 8, 9, 10, 11, 12, 13, 14
 local UNKNOWN_CAP = 8           -- requests in flight while nothing is known of a limit
@@ -11,7 +11,10 @@ local PROBE_GAP = 1000000       -- us between two probes of one limit, at least
 local PACE_TOLERANCE = 20000    -- us that a paced grant may be early; else lateness is lost quota
 local EXACT_SLOTS = 256         -- up to here each answer has its own stamp, beyond it sub-windows are counted
 local TICKS = 1048576           -- ticks a window
-local SLOT_HEAD, SLOT = 16, 8   -- bytes
+local SLOT_HEAD, SLOT = 24, 8   -- bytes
+local TICKS_FAR = 2147483648    -- ticks after the base from which on the base is moved: 32 bits hold twice that
+-- WAITED says what may open the limit sooner than those think who wait for it
+local BY_REFUND, BY_PERSON, BY_ANSWER = 1, 2, 3
 
 local defs, limits = {}, {}
 local OPEN_DEF = {0, 0, 0}
@@ -37,6 +40,11 @@ local function limit_from(inst, raw)
   end
   for i = 1, #d - 3 do s[TAT + i - 1] = s[TAT + i - 1] or 0 end
   s.def, s.name = d, inst
+  if s[REM] >= 0 and s[RESET] <= now then -- the told window is over: nothing is known until the next answer
+    s[REM] = -1
+    if d[4] == nil then s[NEED] = 1 end
+    s.dirty = true
+  end
   limits[inst] = s
   return s
 end
@@ -65,20 +73,37 @@ local function lane_limits(lane)
   return list
 end
 
+-- Write slots anew for another base or window: each stamp stays at its time, rounded up to the new ticks.
+local function rebase(sl, base, from, to)
+  local body, pos = {}, 1
+  while pos < #sl.body do
+    local ticks, count = sunpack('>II', sl.body, pos)
+    local new = math.ceil((sl.base + ticks * (from / TICKS) - base) / (to / TICKS))
+    body[#body + 1] = spack('>II', max(0, min(new, TICKS_FAR)), count)
+    pos = pos + SLOT
+  end
+  sl.base, sl.body, sl.dirty = base, table.concat(body), true
+end
+
 -- The slots of rate i, those of the past window only.
 local function slots_of(s, i)
   s.slots = s.slots or {}
   local sl = s.slots[i]
   if not sl then
     local raw = call('HGET', P .. 's', s.name .. '#' .. i)
-    sl = {base = now, total = 0, body = ''}
+    local window = s.def[3 + i][2]
+    sl = {base = now, total = 0, body = '', window = window}
     if raw then
-      sl.base, sl.total = sunpack('>dd', raw)
+      local old
+      sl.base, sl.total, old = sunpack('>ddd', raw)
       sl.body = sub(raw, SLOT_HEAD + 1)
+      if old ~= window and sl.body ~= '' then -- defined anew
+        rebase(sl, sl.base + sunpack('>I', sl.body) * (old / TICKS), old, window)
+      end
     end
     s.slots[i] = sl
   end
-  local window = s.def[3 + i][2]
+  local window = sl.window
   local tick = window / TICKS
   local pos = 1
   while pos < #sl.body do
@@ -101,7 +126,12 @@ local function stamp(s, i, t, w)
   local sl = slots_of(s, i)
   local rate = s.def[3 + i]
   local tick = rate[2] / TICKS
-  if sl.body == '' then sl.base = min(t, now) end
+  if sl.body == '' then
+    sl.base = min(t, now)
+  elseif (t - sl.base) / tick > TICKS_FAR then
+    rebase(sl, sl.base + sunpack('>I', sl.body) * tick, sl.window, sl.window)
+  end
+  w = math.ceil(w)
   local unit = rate[1] > EXACT_SLOTS and TICKS / EXACT_SLOTS or 1
   local ticks = max(0, math.ceil((t - sl.base) / tick / unit) * unit)
   if #sl.body > 0 then
@@ -119,37 +149,32 @@ local function stamp(s, i, t, w)
 end
 
 -- Does the limit grant weight w now?
--- -> nil: yes. Else the time (us) it may open, NEVER when only an event can; and whether an event (answer) may open it.
+-- -> nil: yes. Else the time (us) it opens, NEVER when only an event can open it; and what may open it sooner.
 local function check(s, w)
   local d = s.def
-  if s[PAUSE] == 1 then return NEVER, true end
-  if s[PARK] > now then return s[PARK], false end
-  if s[REM] >= 0 and s[RESET] <= now then -- the told window is over: nothing is known until the next answer
-    s[REM] = -1
-    if d[4] == nil then s[NEED] = 1 end
-    s.dirty = true
-  end
+  if s[PAUSE] == 1 then return NEVER, BY_PERSON end
+  if s[PARK] > now then return s[PARK], BY_PERSON end
   if s[NEED] == 1 then
-    if s[PID] ~= '' then return NEVER, true end
-    if s[PAFTER] > now then return s[PAFTER], false end
+    if s[PID] ~= '' then return NEVER, BY_ANSWER end
+    if s[PAFTER] > now then return s[PAFTER], BY_PERSON end
   end
-  if d[2] > 0 and s[FLY] + w > d[2] and s[FLY] > 0 then return NEVER, true end
+  if d[2] > 0 and s[FLY] + w > d[2] and s[FLY] > 0 then return NEVER, BY_ANSWER end
   if s[REM] >= 0 then
-    if s[REM] - s[FLY] < w then return s[RESET], s[FLY] > 0 end
+    if s[REM] - s[FLY] < w then return s[RESET], BY_ANSWER end
   elseif d[3] == 1 and d[4] == nil and s[FLY] + w > s[CAP] and s[FLY] > 0 then
-    return NEVER, true
+    return NEVER, BY_ANSWER
   end
   for i = 1, #d - 3 do
     local rate = d[3 + i]
     local period = rate[2] / rate[1]
     local early = rate[3] > 0 and (rate[3] - 1) * period or min(period, PACE_TOLERANCE)
     local t = s[TAT + i - 1] - early
-    if t > now then return t, false end
+    if t > now then return t, BY_REFUND end
     if rate[3] == 0 then
       local sl = slots_of(s, i)
       if s[FLY] + sl.total + w > rate[1] and s[FLY] + sl.total > 0 then
-        if sl.oldest then return max(sl.oldest, now + 1), false end
-        return NEVER, true
+        if sl.oldest then return max(sl.oldest, now + 1), BY_REFUND end
+        return NEVER, BY_ANSWER
       end
     end
   end
@@ -171,9 +196,9 @@ local function spend(s, who, w)
   end
 end
 
--- Who waits for an event of this limit looks again.
-local function wake_waiters(s)
-  if s[WAITED] == 1 then
+-- Who waits for an event of this kind, or one that happens oftener, looks again.
+local function wake_waiters(s, by)
+  if s[WAITED] >= by then
     s[WAITED], s.dirty = 0, true
     wake_limit(s.name)
   end
@@ -190,6 +215,7 @@ local function settle(s, who, how, t, w, refused)
       stamp(s, i, t, w)
     end
   end
+  if how == 'expired' and s[REM] >= 0 then s[REM] = max(0, s[REM] - w) end -- it may have been spent
   if s[PID] == who then
     s[PID] = ''
     if how == 'answered' and not refused then
@@ -213,15 +239,34 @@ local function tell(s, rem, reset, granted)
   s.dirty = true
 end
 
--- Close a limit until t. Parks never shorten; after one a probe goes first.
+-- Close a limit until t. Parks never shorten; after one a probe goes first, and none that went before is it.
+local function park_until(s, t)
+  if s[PID] ~= '' then wake_waiters(s, BY_ANSWER) end -- its answer opens nothing any more, the time does
+  s[PARK], s[NEED], s[PID], s.dirty = max(s[PARK], t), 1, '', true
+end
+
+-- Refused: close it until t. granted: when the refused request was.
 local function park_limit(s, t, granted)
-  s[PARK] = max(s[PARK], t)
-  s[NEED] = 1
+  park_until(s, t)
   if granted > s[REFUSED] then -- one event, however many answers of that moment say it
     s[CAP] = max(1, floor(s[CAP] / 2))
     s[REFUSED], s[STREAK] = now, s[STREAK] + 1
   end
-  s.dirty = true
+end
+
+-- Forget what is known of a limit but for what is in flight; who waits for it looks again at the next event.
+local function forget_limit(s)
+  call('HDEL', P .. 'l', s.name)
+  for r = 1, #s.def - 3 do call('HDEL', P .. 's', s.name .. '#' .. r) end
+  limits[s.name] = nil
+  if s[FLY] > 0 then
+    local fresh = limit_from(s.name, false)
+    fresh[FLY], fresh.dirty = s[FLY], true
+  end
+  if s[WAITED] > 0 then
+    call('ZADD', P .. 'lp', num(now), '\0' .. s.name)
+    note_event(now)
+  end
 end
 
 local function save_limits()
@@ -238,7 +283,7 @@ local function save_limits()
       if sl.dirty then
         sl.dirty = nil
         slots[#slots + 1] = inst .. '#' .. i
-        slots[#slots + 1] = spack('>dd', sl.base, sl.total) .. sl.body
+        slots[#slots + 1] = spack('>ddd', sl.base, sl.total, sl.window) .. sl.body
       end
     end
   end

@@ -1,26 +1,31 @@
 -- park: close a lane or a group until a time, or until an event of a limit.
 -- NEEDS   base, groups, limits
--- GIVES   park_lane(name, t, s), park_group(group, t, s): s = the limit state whose event may open it, or nil
+-- GIVES   park_lane(name, t, closed), park_group(group, t, closed): closed = {limit state, what may open it, ...}
 local function until_text(t) return t >= NEVER and 'inf' or num(t) end
 
-local function await_event(s, who)
-  if s then
-    call('SADD', P .. 'w:' .. s.name, who)
-    s[WAITED], s.dirty = 1, true
+-- A closed limit that an event may open knows who waits for it: each that is closed, for any may open first.
+local function await_events(closed, least, who)
+  for i = 1, #closed, 2 do
+    local s, by = closed[i], closed[i + 1]
+    if by >= least then
+      call('SADD', P .. 'w:' .. s.name, who)
+      if s[WAITED] < by then s[WAITED], s.dirty = by, true end
+    end
   end
 end
 
-local function park_lane(name, t, s)
+local function park_lane(name, t, closed)
   local L = lane_of(name)
   if L.entry then call('ZREM', P .. 'lanes', L.entry) end
   L.parked, L.entry, L.dirty = true, nil, true
   call('ZADD', P .. 'lp', until_text(t), name)
-  await_event(s, 'L' .. name)
+  await_events(closed, BY_REFUND, 'L' .. name)
   note_event(t, true)
 end
 
-local function park_group(group, t, s)
+-- A refund to a private limit reopens its group without being told who waits.
+local function park_group(group, t, closed)
   call('ZADD', P .. 'gp', until_text(t), group)
-  await_event(s, 'G' .. group)
+  await_events(closed, BY_PERSON, 'G' .. group)
   note_event(t, true)
 end

@@ -1,11 +1,26 @@
 -- pushing: new tasks, with deduplication.
 -- NEEDS   base, records, groups, limits, finish
--- GIVES   register(spec), push(header, payloads, allowed) -> results
+-- GIVES   read_heads(header, count, groups) -> heads; register(spec, used) -> names; push(names, heads, from, results, at)
 -- SPEC    JSON [{lane: [limit, ...]}, [[group, lane, private], ...]]
 -- HEADER  per task '>ddHHBB': priority, delay (us), group index (1-based), owner (0, or the entry whose success
 --         it needs), mode (0 only new, 1 raise priority), key length; then the key (a 9-byte digest)
 -- RESULT  per task: its id when pushed; 'd' duplicate, 'r' raised, 'x' duplicate of a dead letter, '-' owner failed
 local TASK_HEAD = 22 -- bytes
+local GROUP_OF, OWNER = 3, 4 -- in a head
+local OWN = '@' -- a limit that a group was given, not one that its tasks name
+
+-- All of the header, before anything is written; raises when it is not what it says.
+local function read_heads(header, count, groups)
+  local heads, pos = {}, 1
+  for i = 1, count do
+    local priority, delay, g, owner, mode, klen = sunpack('>ddHHBB', header, pos)
+    local key = sub(header, pos + TASK_HEAD, pos + TASK_HEAD + klen - 1)
+    if g < 1 or g > groups or #key < klen then error('a task without its group or key') end
+    heads[i] = {priority, delay, g, owner, mode, key}
+    pos = pos + TASK_HEAD + klen
+  end
+  return heads
+end
 
 local function respec(name, lane, private)
   local old = spec_of(name)
@@ -24,33 +39,33 @@ local function respec(name, lane, private)
   end
 end
 
--- Make known the groups of this call; -> array of names.
-local function register(spec)
-  local names, fields = {}, {}
-  local groups = spec[2]
-  for i = 1, #groups do
-    names[i] = groups[i][1]
-    fields[i] = names[i]
-  end
+-- Make known the groups of this call that are used (index -> true; nil: all); -> array of names.
+local function register(spec, used)
+  local groups, names, stored, news = spec[2], {}, {}, {}
+  for i = 1, #groups do names[i] = groups[i][1] end
   if #names == 0 then return names end
-  local raw = call('HMGET', P .. 'g', unpack(fields))
-  local news = {}
-  for i = 1, #groups do
-    local g = groups[i]
-    local lane, private = g[2], g[3]
-    local packed = mpack({lane, private})
-    if raw[i] ~= packed then
-      if raw[i] then respec(g[1], lane, private) end
-      if lane ~= '' and not lane_lists[lane] then
-        call('HSETNX', P .. 'lane', lane, mpack(spec[1][lane]))
-        lane_lists[lane] = spec[1][lane]
-      end
-      news[#news + 1] = g[1]
-      news[#news + 1] = packed
+  local raw = call('HMGET', P .. 'g', unpack(names))
+  for i = 1, #names do
+    if raw[i] then
+      stored[names[i]] = true
+      specs[names[i]] = specs[names[i]] or munpack(raw[i])
     end
-    specs[g[1]] = {lane, private}
   end
-  if #news > 0 then call('HSET', P .. 'g', unpack(news)) end
+  for i = 1, #groups do
+    local name, lane, private = groups[i][1], groups[i][2], groups[i][3]
+    local old = spec_of(name)
+    if private == '' and sub(old[2], 1, 1) == OWN then private = old[2] end -- a park on it stays
+    if (not used or used[i]) and (not stored[name] or old[1] ~= lane or old[2] ~= private) then
+      if lane ~= '' then
+        call('HSETNX', P .. 'lane', lane, mpack(spec[1][lane]))
+        lane_lists[lane] = nil
+      end
+      respec(name, lane, private)
+      stored[name], specs[name] = true, {lane, private}
+      news[#news + 1], news[#news + 2] = name, mpack(specs[name])
+    end
+  end
+  each_piece(news, 2, function(...) call('HSET', P .. 'g', ...) end)
   return names
 end
 
@@ -81,51 +96,47 @@ local function duplicate(key, mode, priority, id)
   return 'd'
 end
 
--- allowed(owner) says whether the entry it follows from succeeded.
-local function push(names, header, payloads, allowed)
-  local results, records, adds, delayed = {}, {}, {}, {}
-  local pos = 1
-  for i = 1, #payloads do
-    local priority, delay, g, owner, mode, klen = sunpack('>ddHHBB', header, pos)
-    local key = sub(header, pos + TASK_HEAD, pos + TASK_HEAD + klen - 1)
-    pos = pos + TASK_HEAD + klen
-    if owner > 0 and not allowed(owner) then
-      results[i] = '-'
-    else
-      local id = uid(C[SEQ] + 1)
-      local known = klen > 0 and duplicate(key, mode, priority, id)
-      if known then
-        results[i] = known
+-- Push what heads say, payloads from ARGV[from] on. What has an owner is pushed if results[owner] is not 0.
+-- Task i's result becomes results[at + i].
+local function push(names, heads, from, results, at)
+  local records, adds, delayed = {}, {}, {}
+  for i = 1, #heads do
+    local priority, delay, g, owner, mode, key = unpack(heads[i])
+    local id = uid(C[SEQ] + 1)
+    local known
+    if owner > 0 and results[owner] == 0 then
+      known = '-'
+    elseif key ~= '' then
+      known = duplicate(key, mode, priority, id)
+    end
+    results[at + i] = known or id
+    if not known then
+      C[SEQ] = C[SEQ] + 1
+      local group = names[g]
+      local rec = make_record(priority, group, key, ARGV[from + i - 1])
+      if #rec > C[MAXREC] then C[MAXREC] = #rec end
+      if mode == 1 then -- a later raise in this very call must find it
+        call('HSET', P .. 'task', id, rec)
       else
-        C[SEQ] = C[SEQ] + 1
-        results[i] = id
-        local group = names[g]
-        local rec = make_record(priority, group, key, payloads[i])
-        if #rec > C[MAXREC] then C[MAXREC] = #rec end
-        if mode == 1 then -- a later raise in this very call must find it
-          call('HSET', P .. 'task', id, rec)
-        else
-          records[#records + 1], records[#records + 2] = id, rec
-        end
-        if delay > 0 then
-          delayed[#delayed + 1], delayed[#delayed + 2] = num(now + delay), id
-          note_event(now + delay)
-        elseif mode == 1 then
-          ready_add({[group] = {num(-priority), id}})
-        else
-          local a = adds[group]
-          if not a then
-            a = {}
-            adds[group] = a
-          end
-          a[#a + 1], a[#a + 2] = num(-priority), id
-        end
-        C[N_PUSHED] = C[N_PUSHED] + 1
+        records[#records + 1], records[#records + 2] = id, rec
       end
+      if delay > 0 then
+        delayed[#delayed + 1], delayed[#delayed + 2] = num(now + delay), id
+        note_event(now + delay)
+      elseif mode == 1 then
+        ready_add({[group] = {num(-priority), id}})
+      else
+        local a = adds[group]
+        if not a then
+          a = {}
+          adds[group] = a
+        end
+        a[#a + 1], a[#a + 2] = num(-priority), id
+      end
+      C[N_PUSHED] = C[N_PUSHED] + 1
     end
   end
   each_piece(records, 2, function(...) call('HSET', P .. 'task', ...) end)
   each_piece(delayed, 2, function(...) call('ZADD', P .. 'delayed', ...) end)
   ready_add(adds)
-  return results
 end

@@ -102,18 +102,19 @@ local function push_task(g)
   end
 end
 
--- The first limit of the lane that is closed, and until when all that are closed open.
-local function lane_closed(list)
-  local t, waits
+-- Which limits are closed, {state, what may open it, ...}, and when all of them are open again; nil when none is.
+local function closed_of(list)
+  local t
+  local closed = {}
   for i = 1, #list do
     local s = limit_of(list[i])
-    local opens, event = check(s, 1)
+    local opens, by = check(s, 1)
     if opens then
       t = max(t or 0, opens)
-      if event then waits = waits or s end
+      closed[#closed + 1], closed[#closed + 2] = s, by
     end
   end
-  return t, waits
+  return t, closed
 end
 
 local closed_lanes = {}
@@ -133,11 +134,11 @@ local function select_tasks(n, held)
       push_head(lane)
     elseif not item.lane.closed then
       local lane, g = item.lane, item.g
-      local t, waits = lane_closed(lane.list)
+      local t, closed = closed_of(lane.list)
       if t then
         lane.closed = true
         closures = closures + 1
-        lane.opens, lane.waits = t, waits
+        lane.opens, lane.waits = t, closed
         closed_lanes[#closed_lanes + 1] = lane -- applied at the end: the streams read by rank
       else
         if not g then
@@ -147,17 +148,17 @@ local function select_tasks(n, held)
           next_of(g.stream) -- the head itself
           touched[#touched + 1] = g
         end
-        local private = specs[g.name] or spec_of(g.name)
-        private = private[2]
+        local private = spec_of(g.name)[2]
         local p = private ~= '' and limit_of(private)
-        local opens, event
-        if p then opens, event = check(p, 1) end
+        local opens
+        opens, closed = closed_of(p and {private} or {})
         if opens then
           closures = closures + 1
-          g.closed, g.opens, g.waits = true, opens, event and p or nil
+          g.closed, g.opens, g.waits = true, opens, closed
           g.next_id, g.next_score = item.id, num(item.score)
         elseif C[SUSPECTS] > 0 and held > 0 and call('SISMEMBER', P .. 'suspects', item.id) == 1 then
           g.count = g.count + 1
+          closures = closures + 1 -- as bounded as these
           call('ZADD', P .. 'delayed', num(now + SUSPECT_DELAY), item.id)
           note_event(now + SUSPECT_DELAY, true)
           push_task(g)
