@@ -1,0 +1,176 @@
+"""One limit instance of the reference model: what it grants now, and what grants, answers and people change of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from scrapeq.queue.limit import Limit, LimitState
+
+US = 1_000_000
+UNKNOWN_CAP = 8  # requests in flight while nothing is known
+PROBE_GAP_US = 1_000_000
+PACE_TOLERANCE_US = 20_000
+
+How = Literal["answered", "unsent", "expired"]
+NO_LIMIT = Limit()
+
+
+@dataclass
+class LimitModel:
+    """Microseconds throughout; `definitions` is the queue's, by the name before the "|"."""
+
+    name: str
+    definitions: Mapping[str, Limit]
+    parked_until: float = 0
+    paused: bool = False
+    in_flight: float = 0
+    probation: bool = False  # one request at a time, until one is answered well
+    probe: str = ""  # the lease that is it
+    probe_after: float = 0
+    remaining: float | None = None
+    reset_at: float = 0
+    told_at: float = 0
+    cap: int = UNKNOWN_CAP
+    refused_at: float = 0
+    streak: int = 0
+    paced_to: dict[int, float] = field(default_factory=dict)  # by the rate's place
+    answered: dict[int, list[tuple[float, float]]] = field(default_factory=dict)  # (when, weight), in order
+
+    def __post_init__(self) -> None:
+        self.probation = self.rules.learn
+
+    @property
+    def rules(self) -> Limit:
+        """Its definition now."""
+        return self.definitions.get(self.name.partition("|")[0], NO_LIMIT)
+
+    def known(self, now: float) -> tuple[float | None, bool]:
+        """
+        What is left of a told budget and whether it is on probation.
+
+        A told window that is over says nothing any more; where nothing else is known a probe goes first.
+        """
+        over = self.remaining is not None and self.reset_at <= now
+        return (None, self.probation or not self.rules.rates) if over else (self.remaining, self.probation)
+
+    def look(self, now: float) -> None:
+        """Keep what is known now."""
+        self.remaining, self.probation = self.known(now)
+
+    def used(self, i: int, now: float) -> float:
+        """Answered requests in the window of rate i that ends now."""
+        window = self.rules.rates[i].interval_s * US
+        return sum(weight for at, weight in self.answered.get(i, ()) if at + window > now)
+
+    def grants(self, now: float, weight: float = 1) -> bool:
+        """May a request of this weight go now? What is heavier than the whole limit goes alone."""
+        rules = self.rules
+        remaining, probation = self.known(now)
+        if self.paused or self.parked_until > now:
+            return False
+        if probation and (self.probe or self.probe_after > now):
+            return False
+        most = rules.max_concurrency
+        if most and self.in_flight and self.in_flight + weight > most:
+            return False
+        if remaining is not None:
+            if remaining - self.in_flight < weight:
+                return False
+        elif rules.learn and not rules.rates and self.in_flight and self.in_flight + weight > self.cap:
+            return False
+        for i, rate in enumerate(rules.rates):
+            period = rate.interval_s * US / rate.limit
+            early = (rate.burst - 1) * period if rate.burst else min(period, PACE_TOLERANCE_US)
+            if self.paced_to.get(i, 0.0) - early > now:
+                return False
+            if not rate.burst:
+                taken = self.in_flight + self.used(i, now)
+                if taken and taken + weight > rate.limit:
+                    return False
+        return True
+
+    def spend(self, now: float, who: str, weight: float) -> None:
+        """A request goes; while on probation it is the probe."""
+        self.look(now)
+        rates = self.rules.rates
+        self.in_flight += weight
+        for i, rate in enumerate(rates):
+            self.paced_to[i] = (
+                max(self.paced_to.get(i, 0.0), now) + rate.interval_s * US / rate.limit * weight
+            )
+        if self.probation:
+            period = rates[0].interval_s * US / rates[0].limit if rates else 0
+            self.probe, self.probe_after = who, now + max(period, PROBE_GAP_US)
+
+    def settle(self, now: float, who: str, how: How, at: float, weight: float, refused: bool) -> None:
+        """The request is answered (at a time), was never sent, or its lease has ended and nobody knows."""
+        self.look(now)
+        self.in_flight = max(0, self.in_flight - weight)
+        for i, rate in enumerate(self.rules.rates):
+            if how == "unsent":
+                self.paced_to[i] = self.paced_to.get(i, 0.0) - rate.interval_s * US / rate.limit * weight
+            elif not rate.burst:
+                self._stamp(i, now, at, weight, rate.interval_s * US)
+        if self.probe == who:
+            self.probe = ""
+            if how == "answered" and not refused:
+                self.probation, self.streak = False, 0
+            elif how == "unsent":
+                self.probe_after = 0
+
+    def _stamp(self, i: int, now: float, at: float, weight: float, window: float) -> None:
+        """Stamps stand in the order in which they were reported: none is freed before an earlier one."""
+        inside = [(when, w) for when, w in self.answered.get(i, ()) if when + window > now]
+        self.answered[i] = [*inside, (max(at, inside[-1][0]) if inside else at, weight)]
+
+    def cost(self, now: float, weight: float) -> None:
+        """An answer that told nothing of a told budget has cost its weight."""
+        self.look(now)
+        if self.remaining is not None:
+            self.remaining = max(0, self.remaining - weight)
+
+    def tell(self, now: float, remaining: float, reset_at: float, granted: float) -> None:
+        """The server said what is left; only an answer to a request granted after the last word may raise it."""
+        self.look(now)
+        if self.remaining is None or granted > self.told_at:
+            self.remaining, self.told_at, self.reset_at = remaining, now, reset_at
+        else:
+            self.remaining = min(self.remaining, remaining)
+            self.reset_at = max(self.reset_at, reset_at)
+
+    def refuse(self, now: float, until: float, granted: float) -> None:
+        """The server refused: closed until then; refusals of requests granted before the last one are one event."""
+        self.park(until)
+        if granted > self.refused_at:
+            self.cap = max(1, self.cap // 2)
+            self.refused_at, self.streak = now, self.streak + 1
+
+    def park(self, until: float) -> None:
+        """Closed until then, never shorter; then a probe goes first, and none that went before is it."""
+        self.parked_until = max(self.parked_until, until)
+        self.probation, self.probe = True, ""
+
+    def unpark(self) -> None:
+        """A person says that nothing told counts any more."""
+        self.parked_until, self.probation, self.probe, self.probe_after = 0, False, "", 0
+        self.remaining, self.streak, self.cap = None, 0, UNKNOWN_CAP
+
+    def state(self, now: float) -> LimitState:
+        """As the queue shows it; `opens_s` is 0 or, when closed, None."""
+        remaining, probation = self.known(now)
+        slots = [self.used(i, now) for i, rate in enumerate(self.rules.rates) if not rate.burst]
+        return LimitState(
+            self.name,
+            max(0, self.parked_until - now) / US,
+            self.paused,
+            self.in_flight,
+            probation,
+            remaining,
+            max(0.0, (self.reset_at - now) / US) if remaining is not None else 0.0,
+            self.cap,
+            self.streak,
+            0.0 if self.grants(now) else None,
+            max(slots, default=0),
+        )

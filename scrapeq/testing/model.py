@@ -1,0 +1,409 @@
+"""
+The queue in memory, in the plainest code: what the property tests hold the scripts against.
+
+It has the verbs of `scrapeq.queue.commands` with the same values in and out, and none of the scripts' indexes: to pop
+is to sort everything that is ready and to ask every limit of every task. `Popped.wait_s` is not modelled (None).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import orjson
+
+from scrapeq.queue import commands as c
+from scrapeq.queue.limit import Limit, LimitState
+from scrapeq.task import Dedup, Group, Lease, NewTask, State, Task
+from scrapeq.testing.limit_model import How, LimitModel
+
+US = 1_000_000
+POISON = 3  # leases that run out under a task before it is dead
+EXPIRY_JITTER_US = 1_000_000
+JITTER_FACTOR = 7919
+SUSPECT_DELAY_US = 100_000
+CRASHED = f"crashed: its lease ran out {POISON} times"
+COUNTED = (
+    *("pushed", "done", "granted", "refused", "expired", "died"),
+    *("retried", "released", "duplicates", "inexact", "cancelled", "answered"),
+)
+
+
+@dataclass
+class _Task:
+    id: str
+    payload: Any
+    priority: float
+    group: str
+    key: str
+    state: State = "ready"
+    due: int = 0
+    attempts: int = 0
+    expiries: int = 0
+    releases: int = 0
+    error: str = ""
+    suspect: bool = False
+
+
+@dataclass
+class _Lease:
+    id: str
+    token: str
+    granted: int
+    ends: int
+    limits: tuple[str, ...]
+    weight: float = 1
+    task: _Task | None = None  # None: a grant without a task, or its task was cancelled
+    answered: bool = False
+    quiet: bool = False  # its holder set its end: that is no expiry
+    void: bool = False  # its task was cancelled: only its answer counts
+
+
+@dataclass
+class Model:
+    """The queue; `server_us` is the server's clock, set by the test."""
+
+    server_us: int = 0
+    offset: int = 0
+    last: int = 0
+    sequence: int = 0
+    nonce: int = 0
+    paused: bool = False
+    tasks: dict[str, _Task] = field(default_factory=dict)
+    leases: dict[str, _Lease] = field(default_factory=dict)
+    seen: dict[str, str] = field(default_factory=dict)  # key -> id, "" when done
+    groups: dict[str, Group] = field(default_factory=dict)
+    definitions: dict[str, Limit] = field(default_factory=dict)
+    limits: dict[str, LimitModel] = field(default_factory=dict)
+    counted: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTED, 0))
+
+    def _tick(self) -> int:
+        """The queue's clock: the server's, which never steps back here."""
+        now = self.server_us + self.offset
+        if now < self.last:
+            self.offset += self.last - now
+            now = self.last
+        self.last = now
+        return now
+
+    @property
+    def now(self) -> int:
+        """The queue's clock, only looked at."""
+        return max(self.last, self.server_us + self.offset)
+
+    def limit(self, name: str) -> LimitModel:
+        """The state of a limit instance."""
+        return self.limits.setdefault(name, LimitModel(name, self.definitions))
+
+    def _limits_of(self, group: str) -> tuple[str, ...]:
+        spec = self.groups.get(group, Group())
+        return (*spec.limits, spec.private) if spec.private else tuple(spec.limits)
+
+    # ---- push
+
+    def push(
+        self, tasks: Sequence[NewTask], *, max_tasks: int = 0, dedup: Dedup = "only_new"
+    ) -> list[c.Pushed] | None:
+        """New tasks; None: the queue is full and nothing was pushed."""
+        now = self._tick()
+        if max_tasks and len(self.tasks) + len(tasks) > max_tasks:
+            return None
+        self._register(task.group for task in tasks)
+        return [self._push(task, dedup, now) for task in tasks]
+
+    def _register(self, groups: Iterable[Group]) -> None:
+        """What limits a group has: of two opinions in one call the one that is named first later."""
+        for group in dict.fromkeys(groups):
+            old = self.groups.get(group.name)
+            own = old.private if old and old.private.startswith("@") and not group.private else group.private
+            self.groups[group.name] = Group(group.name, tuple(sorted(group.limits)), own)
+
+    def _push(self, new: NewTask, dedup: Dedup, now: int) -> c.Pushed:
+        if new.key and new.key in self.seen:
+            self.counted["duplicates"] += 1
+            twin = self.tasks.get(self.seen[new.key])
+            if twin is None:
+                return c.Pushed("duplicate")
+            if twin.state == "dead":
+                return c.Pushed("dead")
+            if dedup == "raise_priority" and new.priority > twin.priority:
+                twin.priority = float(new.priority)
+                return c.Pushed("raised")
+            return c.Pushed("duplicate")
+        self.sequence += 1
+        id_ = f"{self.sequence:012d}"
+        payload = orjson.loads(orjson.dumps(new.payload))
+        task = _Task(id_, payload, float(new.priority), new.group.name, new.key)
+        self.tasks[id_] = task
+        if new.key:
+            self.seen[new.key] = id_
+        self._back(task, now + round(new.delay_s * US), now)
+        self.counted["pushed"] += 1
+        return c.Pushed("pushed", id_)
+
+    def _back(self, task: _Task, due: int, now: int) -> None:
+        task.state, task.due = ("delayed", due) if due > now else ("ready", 0)
+
+    # ---- time
+
+    def events(self, now: int) -> None:
+        """What time brings: leases end, delays end."""
+        for lease in sorted(self.leases.values(), key=lambda lease: (lease.ends, lease.id)):
+            if lease.ends <= now:
+                self._expire(lease, now)
+        for task in self.tasks.values():
+            if task.state == "delayed" and task.due <= now:
+                self._back(task, now, now)
+
+    def _expire(self, lease: _Lease, now: int) -> None:
+        self._give_back(lease, "expired", lease.ends, (), now)
+        del self.leases[lease.id]
+        task = lease.task
+        if task is None:
+            return
+        if lease.quiet:
+            task.releases += 1
+            self.counted["released"] += 1
+            self._back(task, now, now)
+            return
+        task.expiries += 1
+        self.counted["expired"] += 1
+        if task.expiries >= POISON:
+            self._bury(task, CRASHED)
+            return
+        task.suspect = True
+        self._back(task, now + (now + int(task.id) * JITTER_FACTOR) % EXPIRY_JITTER_US, now)
+
+    def sweep(self) -> None:
+        """Time passes without a pop; an empty queue forgets its groups."""
+        self.events(self._tick())
+        if not self.tasks and not self.leases:
+            self.groups.clear()
+
+    # ---- pop
+
+    def pop(self, n: int, *, lease_s: float, suspects: int = 0) -> c.Popped:
+        """Lease the best n tasks whose limits all grant now."""
+        now = self._tick()
+        self.events(now)
+        taken: list[Task] = []
+        ready = [] if self.paused else [task for task in self.tasks.values() if task.state == "ready"]
+        for task in sorted(ready, key=lambda task: (-task.priority, task.id)):
+            if len(taken) >= n:
+                break
+            if not self._grants(task.group, now):
+                continue
+            if task.suspect and suspects:
+                self._back(task, now + SUSPECT_DELAY_US, now)
+                continue
+            suspects += task.suspect
+            lease = self._lease(task.id, task.group, now, now + round(lease_s * US))
+            lease.task = task
+            task.state = "leased"
+            taken.append(self._show(task, Lease(task.id, lease.token, now), now))
+            self.counted["granted"] += 1
+        live = sum(task.state != "dead" for task in self.tasks.values())
+        return c.Popped(taken, None, live)
+
+    def _grants(self, group: str, now: int, weight: float = 1) -> bool:
+        return all(self.limit(name).grants(now, weight) for name in self._limits_of(group))
+
+    def grantable(self, now: int) -> bool:
+        """Is there a task that a pop would give now?"""
+        return not self.paused and any(
+            task.state == "ready" and self._grants(task.group, now) for task in self.tasks.values()
+        )
+
+    def _lease(self, id_: str, group: str, now: int, ends: int, weight: float = 1) -> _Lease:
+        self.nonce += 1
+        lease = _Lease(id_, f"{now}.{self.nonce}", now, ends, self._limits_of(group), weight)
+        for name in lease.limits:
+            self.limit(name).spend(now, id_ + lease.token, weight)
+        self.leases[id_] = lease
+        return lease
+
+    def acquire(self, group: Group, *, weight: float, lease_s: float) -> Lease | None:
+        """A grant without a task; None when a limit is closed."""
+        now = self._tick()
+        self.events(now)
+        self._register([group])
+        if self.paused or not self._grants(group.name, now, weight):
+            return None
+        self.sequence += 1
+        lease = self._lease(f"{self.sequence:012d}", group.name, now, now + round(lease_s * US), weight)
+        return Lease(lease.id, lease.token, now)
+
+    # ---- settle
+
+    def settle(self, entries: Sequence[c.Entry], dedup: Dedup = "only_new") -> list[c.Settled]:
+        """What became of leases, in order; then the tasks that follow."""
+        now = self._tick()
+        settled = [c.Settled(self._settle(entry, now)) for entry in entries]
+        for entry, result in zip(entries, settled, strict=True):
+            if result.outcome == "lost":
+                result.pushed.extend(c.Pushed("orphaned") for _ in entry.push)
+        follow = [(result, entry.push) for entry, result in zip(entries, settled, strict=True)]
+        live = [(result, task) for result, push in follow if result.outcome != "lost" for task in push]
+        used = {task.group for _, task in live}
+        self._register(group for entry in entries for task in entry.push if (group := task.group) in used)
+        for result, task in live:
+            result.pushed.append(self._push(task, dedup, now))
+        return settled
+
+    def _settle(self, entry: c.Entry, now: int) -> Literal["done", "lost", "dead"]:
+        lease = self.leases.get(entry.lease.id)
+        if lease is None or lease.token != entry.lease.token:
+            return "lost"
+        if entry.verb in (c.EXTEND, c.VISIBILITY):
+            if lease.void:
+                return "lost"
+            lease.ends, lease.quiet = now + round(entry.delay_s * US), entry.verb == c.VISIBILITY
+            return "done"
+        self._observe(lease, entry, now)
+        if entry.verb == c.ANSWER:
+            return "lost" if lease.void else "done"
+        del self.leases[lease.id]
+        task = lease.task
+        if task is None:
+            return "lost" if lease.void else "done"
+        if entry.verb == c.ACK:
+            self._forget(task, done=True)
+            self.counted["done"] += 1
+            return "done"
+        if entry.verb == c.BURY:
+            self._bury(task, entry.error)
+            return "done"
+        task.error = entry.error or task.error
+        if entry.verb == c.RETRY:
+            task.attempts += 1
+            self.counted["retried"] += 1
+            if task.attempts >= entry.max_attempts:
+                self._bury(task, task.error)
+                return "dead"
+        else:
+            task.releases += 1
+            self.counted["released"] += 1
+        self._back(task, now + round(entry.delay_s * US), now)
+        return "done"
+
+    def _observe(self, lease: _Lease, entry: c.Entry, now: int) -> None:
+        sent = entry.sent or entry.verb == c.ANSWER
+        at = max(now - round(entry.age_s * US), lease.granted)
+        told, refused = {name for name, *_ in entry.told}, {name for name, _ in entry.refused}
+        if not lease.answered and sent:
+            for name in lease.limits:
+                if name not in told:
+                    self.limit(name).cost(now, lease.weight)
+            self.counted["answered"] += 1
+        for name, remaining, reset_s in entry.told:
+            self.limit(name).tell(now, remaining, at + round(reset_s * US), lease.granted)
+        for name, wait_s in entry.refused:
+            self.limit(name).refuse(now, at + round(wait_s * US), lease.granted)
+        if entry.refused:
+            self.counted["refused"] += 1
+        self._give_back(lease, "answered" if sent else "unsent", at, refused, now)
+
+    def _give_back(self, lease: _Lease, how: How, at: int, refused: Iterable[str], now: int) -> None:
+        if lease.answered:
+            return
+        lease.answered = True
+        for name in lease.limits:
+            limit = self.limit(name)
+            if how == "expired":
+                limit.cost(now, lease.weight)
+            limit.settle(now, lease.id + lease.token, how, at, lease.weight, name in refused)
+
+    def _bury(self, task: _Task, error: str) -> None:
+        task.state, task.due, task.error, task.suspect = "dead", 0, error, False
+        self.counted["died"] += 1
+
+    def _forget(self, task: _Task, *, done: bool) -> None:
+        del self.tasks[task.id]
+        if task.key and done:
+            self.seen[task.key] = ""
+        else:
+            self.seen.pop(task.key, None)
+
+    # ---- people
+
+    def define(self, limits: dict[str, Limit]) -> None:
+        """Of two definitions under one name the higher version counts, of two equal ones the later."""
+        self._tick()
+        for name, limit in limits.items():
+            old = self.definitions.get(name)
+            if old is None or old.version <= limit.version:
+                self.definitions[name] = limit
+
+    def steer(self, verb: str, *args: Any) -> None:
+        """As `commands.steer`: park (us first), unpark, pause, resume, forget, pause_queue, resume_queue."""
+        now = self._tick()
+        names = args[1:] if verb == "park" else args
+        if verb in ("pause_queue", "resume_queue"):
+            self.paused = verb == "pause_queue"
+            return
+        for limit in map(self.limit, names):
+            if verb == "park":
+                limit.park(now + args[0])
+            elif verb == "unpark":
+                limit.unpark()
+            elif verb == "forget":  # but for what is in flight
+                self.limits[limit.name] = LimitModel(limit.name, self.definitions, in_flight=limit.in_flight)
+            else:
+                limit.paused = verb == "pause"
+
+    def private_limit(self, group: str) -> str:
+        """The limit that only this group has; made when there is none."""
+        self._tick()
+        spec = self.groups.get(group, Group())
+        if not spec.private:
+            self.groups[group] = Group(group, spec.limits, "@" + group)
+        return self.groups[group].private
+
+    def edit(self, verb: str, ids: Sequence[str], value: float = 0) -> list[bool]:
+        """cancel, prioritize, redrive, drop."""
+        now = self._tick()
+        return [self._edit(verb, id_, value, now) for id_ in ids]
+
+    def _edit(self, verb: str, id_: str, value: float, now: int) -> bool:
+        task = self.tasks.get(id_)
+        if task is None or (verb in ("redrive", "drop") and task.state != "dead"):
+            return False
+        if verb == "prioritize":
+            task.priority = float(value)
+        elif verb == "redrive":
+            task.attempts = task.expiries = 0
+            self._back(task, now, now)
+        else:
+            lease = self.leases.get(id_)
+            if lease:  # its request may be on its way: its limits hear of it, its holder has lost
+                lease.task, lease.void = None, True
+            self._forget(task, done=False)
+            self.counted["cancelled"] += verb == "cancel"
+        return True
+
+    # ---- look
+
+    def _show(self, task: _Task, lease: Lease | None, now: int) -> Task:
+        due = self.leases[task.id].ends if task.state == "leased" else task.due
+        due_s = (due - now) / US if task.state in ("delayed", "leased") and lease is None else 0.0
+        counts = (task.attempts, task.expiries, task.releases)
+        error = "" if lease else task.error
+        return Task(
+            task.id, task.payload, task.priority, task.group, *counts, lease, task.state, error, due_s
+        )
+
+    def get(self, ids: Iterable[str]) -> list[Task | None]:
+        """Tasks as they are."""
+        found = map(self.tasks.get, ids)
+        return [self._show(task, None, self.now) if task else None for task in found]
+
+    def limit_states(self, names: Iterable[str]) -> list[LimitState]:
+        """What is known of these limits."""
+        return [self.limit(name).state(self.now) for name in names]
+
+    def counts(self) -> c.Counts:
+        """How many tasks are where; `next_event_s` is not modelled (None)."""
+        states = [task.state for task in self.tasks.values()]
+        ready, delayed, leased, dead = (states.count(s) for s in ("ready", "delayed", "leased", "dead"))
+        return c.Counts(self.now, ready, delayed, leased, dead, self.paused, None, **self.counted)

@@ -1,0 +1,266 @@
+"""A queue on a real store and its model, driven alike and compared; and what must hold of the store's keys."""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import redis
+
+from scrapeq.queue import commands as c
+from scrapeq.queue.limit import Limit
+from scrapeq.queue.packed import unpack
+from scrapeq.queue.scripts import scripts
+from scrapeq.task import Dedup, Group, Lease, NewTask, Task
+from scrapeq.testing.model import Model
+
+US = 1_000_000
+START_US = 1_600_000_000_000_000
+CONTROL = ">25d"
+NEVER = 9e15
+ID = 12
+HASHES = ("task", "meta", "g", "lane", "l")
+ZSETS = ("delayed", "leased", "dead", "lanes", "lp", "gp")
+
+
+def fields(raw: bytes | None) -> list[Any]:
+    """A msgpack array of the scripts."""
+    return unpack(raw) if raw else ["", ""]
+
+
+class Keys(NamedTuple):
+    """One reading of a queue's keys."""
+
+    hashes: dict[str, dict[bytes, bytes]]
+    zsets: dict[str, dict[bytes, float]]
+    ready: dict[str, list[tuple[bytes, float]]]
+    heads: dict[str, list[tuple[bytes, float]]]
+    next_event: float
+    armed: bool
+
+
+class Pair:
+    """The same operations on both; `singly`: a pop of n is n pops of one on the store's side."""
+
+    def __init__(self, store: redis.Redis, name: str = "q", *, singly: bool = False) -> None:
+        self.store = store
+        self.prefix = f"scrapeq:{{{name}}}:"
+        self.model = Model(START_US)
+        self.singly = singly
+        self.groups: set[str] = set()
+        self.lanes: set[str] = {""}
+        self.instances: set[str] = set()
+        self.scripts = scripts(test_clock=True)
+        self.shas = {script.name: store.script_load(script.text) for script in self.scripts.values()}
+        self.parks: dict[str, float] = {}
+        self.set_time(START_US)
+
+    # ---- both sides
+
+    def set_time(self, us: int) -> None:
+        """The server's clock from now on."""
+        self.model.server_us = us
+        self.store.set(self.prefix + "testclock", us)
+
+    def run(self, command: c.Command[Any]) -> Any:
+        """A command on the store."""
+        return command.parse(
+            self.store.evalsha(self.shas[command.script], 1, self.prefix + "c", *command.args)
+        )
+
+    def _know(self, *groups: Group) -> None:
+        for group in groups:
+            self.groups.add(group.name)
+            self.lanes.add(c.lane_name(group.limits))
+            self.instances.update(group.limits, [group.private] if group.private else [])
+
+    def push(
+        self, tasks: Sequence[NewTask], *, max_tasks: int = 0, dedup: Dedup = "only_new"
+    ) -> list[c.Pushed] | None:
+        """Push on both."""
+        self._know(*(task.group for task in tasks))
+        got = [self.run(command) for command in c.push(tasks, max_tasks=max_tasks, dedup=dedup)]
+        expected = self.model.push(tasks, max_tasks=max_tasks, dedup=dedup)
+        assert got == [expected]
+        return expected
+
+    def pop(self, n: int, *, lease_s: float, suspects: int = 0) -> list[Task]:
+        """A worker that was woken pops on both; what is left for another keeps the marker armed."""
+        self.store.delete(self.prefix + "wake")
+        got: list[Task] = []
+        held = suspects
+        while True:
+            popped = self.run(c.pop(1 if self.singly else n, lease_s=lease_s, suspects=held))
+            assert not popped.again
+            got += popped.tasks
+            held += sum(task.expiries > 0 for task in popped.tasks)
+            if not self.singly or not popped.tasks or len(got) == n:
+                break
+        expected = self.model.pop(n, lease_s=lease_s, suspects=suspects)
+        assert got == expected.tasks
+        assert [task.lease for task in got] == [task.lease for task in expected.tasks]
+        assert popped.live == expected.live
+        if len(got) < n and not self.model.paused:
+            self._check_wait(popped.wait_s)
+        return got
+
+    def settle(self, entries: Sequence[c.Entry], dedup: Dedup = "only_new") -> list[c.Settled]:
+        """Settle on both; a call in which every lease is stale must change nothing but the clock."""
+        for entry in entries:
+            self._know(*(task.group for task in entry.push))
+            self.instances.update(name for name, *_ in entry.told)
+            self.instances.update(name for name, _ in entry.refused)
+        stale = all(
+            (lease := self.model.leases.get(entry.lease.id)) is None or lease.token != entry.lease.token
+            for entry in entries
+        )
+        before = self.content() if stale else None
+        got, expected = self.run(c.settle(entries, dedup)), self.model.settle(entries, dedup)
+        assert got == expected
+        assert before is None or self.content() == before
+        return got
+
+    def acquire(self, group: Group, *, weight: float, lease_s: float) -> Lease | None:
+        """A grant without a task on both."""
+        self._know(group)
+        got = self.run(c.acquire(group, weight=weight, lease_s=lease_s))
+        expected = self.model.acquire(group, weight=weight, lease_s=lease_s)
+        assert (got if isinstance(got, Lease) else None) == expected
+        return expected
+
+    def define(self, limits: dict[str, Limit]) -> None:
+        """Define on both."""
+        self.run(c.define(limits))
+        self.model.define(limits)
+
+    def steer(self, verb: str, *args: Any) -> None:
+        """Steer both."""
+        self.instances.update(name for name in args if isinstance(name, str))
+        self.run(c.steer(verb, *args))
+        self.model.steer(verb, *args)
+        if verb in ("unpark", "forget"):  # a person may shorten a park
+            for name in args:
+                self.parks.pop(name, None)
+
+    def private_limit(self, group: str) -> str:
+        """A limit of its own for the group, on both."""
+        self.groups.add(group)
+        got = self.run(c.private_limit(group))
+        assert got == self.model.private_limit(group)
+        self.instances.add(got)
+        return str(got)
+
+    def edit(self, verb: str, ids: Sequence[str], value: float = 0.0) -> None:
+        """Edit both."""
+        assert self.run(c.edit(verb, ids, value)) == self.model.edit(verb, ids, value)
+
+    def sweep(self) -> None:
+        """Sweep both."""
+        more, _ = self.run(c.sweep())
+        assert not more
+        self.model.sweep()
+
+    # ---- what must hold
+
+    def content(self) -> dict[bytes, bytes]:
+        """Every key of the queue as dumped, but for those that only tell the time."""
+        keys = sorted(self.store.keys(self.prefix + "*"))
+        quiet = [key for key in keys if key.decode() not in (self.prefix + "c", self.prefix + "testclock")]
+        return {key: self.store.dump(key) or b"" for key in quiet}
+
+    def _check_wait(self, wait_s: float | None) -> None:
+        """Nothing may become grantable before the time that the pop said to come back at."""
+        assert wait_s is None or wait_s > 0, "nothing to take, and told to come back at once"
+        model = self.model
+        events = [lease.ends for lease in model.leases.values()]
+        events += [task.due for task in model.tasks.values() if task.state == "delayed"]
+        until = model.now + (wait_s * US if wait_s is not None else 10 * 366 * 86_400 * US)
+        assert all(event >= until - 1 for event in events)
+        assert not model.grantable(int(until) - 1), f"grantable before {wait_s}"
+
+    def check(self) -> None:
+        """Compare all that can be seen, then the invariants of the keys."""
+        model, ids = self.model, [f"{i:012d}" for i in range(1, self.model.sequence + 1)]
+        names = sorted(self.instances)
+        counts = self.run(c.counts())
+        expected = model.counts()
+        for name in c.Counts.__dataclass_fields__:
+            if name != "next_event_s":
+                assert getattr(counts, name) == getattr(expected, name), name
+        assert self.run(c.get(ids)) == model.get(ids)
+        states = self.run(c.limit_states(names))
+        for got, want in zip(states, model.limit_states(names), strict=True):
+            opens = (got.opens_s == 0.0, want.opens_s == 0.0)
+            assert opens[0] == opens[1], (got, want)
+            assert got == type(got)(*(getattr(want, f) for f in got.__slots__[:-2]), got.opens_s, want.used)
+            before = self.parks.get(got.name, 0.0)
+            parked_until = model.limit(got.name).parked_until
+            assert parked_until >= before, "a park was shortened"
+            self.parks[got.name] = parked_until
+        self._check_keys(counts.now_us)
+
+    def _read(self) -> Keys:
+        """All keys, in one go."""
+        groups, lanes = sorted(self.groups), sorted(self.lanes)
+        pipe = self.store.pipeline(transaction=False)
+        for key in HASHES:
+            pipe.hgetall(self.prefix + key)
+        zsets = [*ZSETS, *(f"r:{group}" for group in groups), *(f"heads:{lane}" for lane in lanes)]
+        for key in zsets:
+            pipe.zrange(self.prefix + key, 0, -1, withscores=True)
+        pipe.get(self.prefix + "c")
+        pipe.exists(self.prefix + "wake")
+        got = pipe.execute()
+        hashes = dict(zip(HASHES, got, strict=False))
+        found = dict(zip(zsets, got[len(HASHES) :], strict=False))
+        ready = {group: found[f"r:{group}"] for group in groups}
+        heads = {lane: found[f"heads:{lane}"] for lane in lanes}
+        next_event = struct.unpack(CONTROL, got[-2])[0] if got[-2] else NEVER
+        return Keys(hashes, {key: dict(found[key]) for key in ZSETS}, ready, heads, next_event, got[-1] == 1)
+
+    def _check_keys(self, now: int) -> None:
+        k = self._read()
+        tasks, zsets = k.hashes["task"], k.zsets
+
+        places = Counter([*zsets["delayed"], *zsets["dead"], *(i for i in zsets["leased"] if i in tasks)])
+        for members in k.ready.values():
+            places.update(id_ for id_, _ in members)
+        assert places == Counter(dict.fromkeys(tasks, 1)), "an id is not in exactly one place"
+
+        for group, members in k.ready.items():
+            spec, parked = fields(k.hashes["g"].get(group.encode())), group.encode() in zsets["gp"]
+            entry = (members[0][0] + group.encode(), members[0][1]) if members else None
+            found = [
+                (lane, head)
+                for lane, heads in k.heads.items()
+                for head in heads
+                if head[0][ID:] == group.encode()
+            ]
+            assert not parked or entry, f"{group!r} is empty and parked"
+            assert found == ([(spec[0], entry)] if entry and not parked else []), f"{group!r}: wrong heads"
+
+        entries = {member[ID:].decode(): (member[:ID], score) for member, score in zsets["lanes"].items()}
+        parked_lanes = {lane.decode() for lane in zsets["lp"] if not lane.startswith(b"\0")}
+        assert len(entries) == len(zsets["lanes"]), "a lane with two entries"
+        assert not parked_lanes & set(entries), "a lane open and parked"
+        assert parked_lanes | set(entries) == {lane for lane, heads in k.heads.items() if heads}
+        for lane, entry in entries.items():
+            head, score = k.heads[lane][0]
+            assert entry == (head[:ID], score), f"lane {lane!r}: its entry is not its head"
+
+        charged: Counter[str] = Counter()
+        for id_ in zsets["leased"]:
+            lane, private, answered, *_, weight = fields(k.hashes["meta"][id_])[5:]
+            if not answered:
+                limits = fields(k.hashes["lane"][lane.encode()]) if lane else []
+                charged.update(dict.fromkeys([*limits, *([private] if private else [])], weight))
+        in_flight = {name.decode(): fields(state)[2] for name, state in k.hashes["l"].items()}
+        for name in {*charged, *in_flight}:
+            assert charged[name] == in_flight.get(name, 0), f"{name} in flight"
+
+        due = [time for key in ("delayed", "leased", "lp", "gp") for time in zsets[key].values()]
+        assert all(k.next_event <= time for time in due), "an event earlier than next_event"
+        if not k.armed and k.next_event > now:
+            assert not self.model.grantable(now), "something grantable, no marker, no event"
