@@ -113,3 +113,6 @@ class Progress(Protocol):
 
     def finish(self, snapshots: Sequence[Snapshot]) -> None:
         """The end: the summary."""
+
+    def close(self) -> None:
+        """Leave the terminal as it was; called before the process ends in a hurry, too. May be repeated."""

@@ -204,7 +204,8 @@ def _change(settings: Settings, verb: str, given: list[str], all_: bool, wanted:
         settings.print_json({verb: changed, "not_dead": missed})
     else:
         said = "made ready again" if verb == "redrive" else "deleted"
-        print(f"{counted(changed, 'dead letter')} {said}")
+        if changed or not missed:
+            print(f"{counted(changed, 'dead letter')} {said}")
         if verb == "redrive" and changed:
             settings.note("next: scrapeq run   (if no run goes on)")
     for id_ in missed:

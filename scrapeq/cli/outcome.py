@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
@@ -14,6 +15,7 @@ from scrapeq.errors import ConfigError, ExpressionError, Problem
 
 FOLDER = Path(".scrapeq")  # where a run keeps its data, relative to where the command was started
 CRASH_LOG = "crash.log"
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
 class Exit(IntEnum):
@@ -68,8 +70,9 @@ def exit_of(error: BaseException) -> Exit:
     if type(error).__name__ == "Abort":  # Ctrl-C or end of input at a question
         say("error: nothing was done")
         return Exit.USAGE
-    if isinstance(error, OSError) and error.filename is None and _stdout_is_broken():
+    if isinstance(error, OSError) and error.filename is None and error.errno in NO_ROOM:
         say(f"error: standard output cannot be written: {error.strerror}")
+        _reader_gone()
         return Exit.OUTPUT
     return _crash(error)
 
@@ -78,15 +81,6 @@ def _reader_gone() -> Exit:
     """`scrapeq peek | head`: the reader has all it wanted, and that is no error."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at its own end
     return Exit.DONE
-
-
-def _stdout_is_broken() -> bool:
-    try:
-        sys.stdout.flush()
-    except OSError:
-        _reader_gone()
-        return True
-    return False
 
 
 def _say_error(error: BaseException) -> None:

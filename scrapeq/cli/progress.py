@@ -13,7 +13,7 @@ from typing import Any, TextIO
 from scrapeq.cli.outcome import say
 from scrapeq.cli.settings import Settings
 from scrapeq.cli.summary import summary
-from scrapeq.cli.wording import clock, count, ends, rate, safe, span
+from scrapeq.cli.wording import clock, count, ends, limit_name, rate, safe, span
 from scrapeq.protocols import LimitView, Snapshot
 
 LINE_EVERY_S = 60.0
@@ -146,14 +146,14 @@ def holding(snapshot: Snapshot) -> LimitView | None:
 
 
 def waiting_for(snapshot: Snapshot, now_s: float) -> str:
-    """`core until 14:36:00 (in 4m34s)`; empty when no limit is closed."""
+    """`for core until 14:36:00 (in 4m34s)`: the limit, or what else it is."""
     limit = holding(snapshot)
     if limit is None:
-        return ""
-    name = safe(limit.name)
+        return "for a fetcher" if snapshot.ready else "until a task is due"
+    name = limit_name(limit.name)
     if limit.opens_s is None:
-        return f"{name}, paused until resumed" if limit.state == "paused" else f"an answer that opens {name}"
-    return f"{name} until {clock(now_s + limit.opens_s)} (in {span(limit.opens_s)})"
+        return f"for {name}, paused" if limit.state == "paused" else f"for an answer that opens {name}"
+    return f"for {name} until {clock(now_s + limit.opens_s)} (in {span(limit.opens_s)})"
 
 
 def line(snapshot: Snapshot, now_s: float) -> str:
@@ -168,7 +168,7 @@ def line(snapshot: Snapshot, now_s: float) -> str:
     parts.append(f"dead {count(snapshot.dead)}")
     if snapshot.state == "waiting":
         what = waiting_for(snapshot, now_s)
-        parts.append(f"waiting for {what}" if what else "waiting until a task is due")
+        parts.append(f"waiting {what}")
     elif snapshot.state != "running":
         parts.append(snapshot.state.replace("_", " "))
     if snapshot.left and snapshot.state in ("running", "waiting"):

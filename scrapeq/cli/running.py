@@ -66,7 +66,7 @@ def run(
     overrides: dict[str, Any] = dict(read_settings(set_ or []))
     overrides |= {"run.workers": workers} if workers is not None else {}
     overrides |= {"run.concurrency": concurrency} if concurrency is not None else {}
-    bounds = {"for_s": read_bound(for_, "--for"), "max_wait_s": read_bound(max_wait, "--max-wait")}
+    for_s, max_wait_s = read_bound(for_, "--for"), read_bound(max_wait, "--max-wait")
     plans = _plans(settings, settings.files(files or ()), overrides)
     chosen = tuple(name.strip() for name in only.split(",") if name.strip())
 
@@ -76,10 +76,11 @@ def run(
     options = RunOptions(
         role=role,
         keep_running=keep_running,
+        for_s=for_s,
         max_requests=max_requests,
         max_items=max_items,
+        max_wait_s=max_wait_s,
         only=chosen,
-        **bounds,
     )
     view = shown(progress, settings, [(plan.name, plan.file) for plan in plans])
     code = _supervised(plans, options, view)

@@ -86,7 +86,7 @@ def _object(text: str) -> Wanted:
     try:
         found = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise UsageError(f"no JSON: {error}") from None
+        raise UsageError(f"no JSON: {error.msg.partition(': line ')[0]} (column {error.colno})") from None
     if "url" not in found and "seed" not in found:
         return Wanted(found)
     if "url" in found and "seed" in found:

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
@@ -18,11 +18,12 @@ from scrapeq.cli.seed_lines import Wanted, address, read_lines
 from scrapeq.cli.settings import Settings
 from scrapeq.cli.visit import with_store
 from scrapeq.cli.wording import count, counted, safe
-from scrapeq.errors import ScrapeqError, StoreError, UsageError
+from scrapeq.errors import ScrapeqError, UsageError
 
 if TYPE_CHECKING:
     from scrapeq.plan import Plan
     from scrapeq.queue import Queue
+    from scrapeq.resource import GroupOf
     from scrapeq.task import NewTask
 
 PIECE = 1000  # tasks pushed in one call
@@ -75,6 +76,8 @@ def seed(
     settings: Settings = ctx.obj
     if bool(urls) == bool(file):
         raise UsageError("seed what? addresses, or -f FILE (- is standard input)")
+    for url in urls or ():
+        address(url)  # a wrong one is refused before anything is added
     plan = settings.plan()
     rules = Wanted(
         "",
@@ -84,17 +87,19 @@ def seed(
     )
     if rules.resource:
         _check_resource(plan, rules.resource)
+    source = "standard input" if file == STDIN else file or "the command line"
     with _lines(urls or [], file) as lines:
-        outcomes, junk = with_store(plan, lambda queue, client: _push(plan, queue, client, rules, lines))
-    _report(settings, plan, outcomes, junk)
-    return Exit.USAGE if junk else Exit.DONE
+        seeding = Seeding(plan, rules, source)
+        with_store(plan, lambda queue, client: seeding.push_all(queue, client, lines))
+    _report(settings, plan, seeding)
+    return Exit.USAGE if seeding.junk else Exit.DONE
 
 
 @contextmanager
 def _lines(urls: list[str], file: str) -> Iterator[Iterable[Numbered]]:
-    """What to seed, numbered; an address on the command line is refused at once, before anything is added."""
+    """What to seed, numbered."""
     if urls:
-        yield [(i, Wanted(address(url))) for i, url in enumerate(urls, 1)]
+        yield [(i, Wanted(url)) for i, url in enumerate(urls, 1)]
     elif file == STDIN:
         yield read_lines(sys.stdin.buffer)
     else:
@@ -125,44 +130,88 @@ def _check_resource(plan: Plan, name: str) -> None:
         raise UsageError(f"--resource: no resource is called {name!r}; {hint}")
 
 
-async def _push(
-    plan: Plan, queue: Queue, client: Any, rules: Wanted, lines: Iterable[Numbered]
-) -> tuple[Counter[str], int]:
-    """Push in pieces; the outcomes, and how many lines were junk."""
-    from scrapeq.resource import seed_task
-    from scrapeq.supervise.assemble import group_function
+@dataclass
+class Seeding:
+    """
+    Lines on their way into the queue.
 
-    plan = await _with_address(plan, queue, client)
-    group_of = group_function(plan)
-    outcomes: Counter[str] = Counter()
-    piece: list[NewTask] = []
-    junk, number = 0, 0
-    for number, wanted in lines:
+    Args:
+        plan: Whose queue it is.
+        rules: What holds for lines that do not say otherwise.
+        source: Where the lines come from, for messages.
+    """
+
+    plan: Plan
+    rules: Wanted
+    source: str
+    outcomes: Counter[str] = field(default_factory=Counter)
+    junk: int = 0
+
+    async def push_all(self, queue: Queue, client: Any, lines: Iterable[Numbered]) -> None:
+        """Push in pieces. Raises StoreError, QueueFull; what was pushed before stays."""
+        from scrapeq.supervise.assemble import group_function
+
+        self.plan = await _with_address(self.plan, queue, client)
+        group_of = group_function(self.plan)
+        piece: list[tuple[int, NewTask]] = []
         try:
-            if isinstance(wanted, str):
-                raise UsageError(wanted)
-            name = wanted.resource or rules.resource
-            if not name:
-                raise UsageError("which resource reads the answer? --resource NAME, or a member resource")
-            if not isinstance(wanted.seed, str) and plan.client.base_url.startswith("demo:"):
-                raise UsageError(
-                    "the sample API (demo://) has an address only once a run has begun; run first"
-                )
-            rank = rules.priority if wanted.priority is None else wanted.priority
-            delay_s = rules.delay_s if wanted.delay_s is None else wanted.delay_s
-            piece.append(seed_task(plan, name, wanted.seed, rank, delay_s or 0.0, group_of, time.time()))
+            for number, wanted in lines:
+                try:
+                    piece.append((number, self._task(wanted, group_of)))
+                except ScrapeqError as error:
+                    self._refuse(number, error)
+                if len(piece) >= PIECE:
+                    await self._push(queue, piece)
+                    piece = []
+            await self._push(queue, piece)
         except ScrapeqError as error:
-            junk += 1
-            if junk <= JUNK_SHOWN:
-                say(f"line {number}: {safe(str(error))}")
-        if len(piece) >= PIECE:
-            await _push_piece(queue, piece, outcomes, number)
-            piece = []
-    if piece:
-        await _push_piece(queue, piece, outcomes, number)
-    if junk > JUNK_SHOWN:
-        say(f"{count(junk - JUNK_SHOWN)} more lines make no sense")
-    return outcomes, junk
+            added = counted(self.outcomes["pushed"], "task")
+            error.add_note(f"{added} had been added; seeding all again adds none of them twice")
+            raise
+        if self.junk > JUNK_SHOWN:
+            say(f"error: {self.source}: {count(self.junk - JUNK_SHOWN)} more lines make no sense")
+
+    def _task(self, wanted: Wanted | str, group_of: GroupOf) -> NewTask:
+        from scrapeq.resource import seed_task
+
+        rules = self.rules
+        if isinstance(wanted, str):
+            raise UsageError(wanted)
+        name = wanted.resource or rules.resource
+        if not name:
+            raise UsageError("which resource reads the answer? --resource NAME, or a member resource")
+        if not isinstance(wanted.seed, str) and self.plan.client.base_url.startswith("demo:"):
+            raise UsageError("the sample API (demo://) has an address only once a run has begun; run first")
+        rank = rules.priority if wanted.priority is None else wanted.priority
+        delay_s = rules.delay_s if wanted.delay_s is None else wanted.delay_s
+        return seed_task(self.plan, name, wanted.seed, rank, delay_s or 0.0, group_of, time.time())
+
+    def _refuse(self, number: int, error: ScrapeqError) -> None:
+        self.junk += 1
+        if self.junk <= JUNK_SHOWN:
+            say(f"error: {self.source}, line {number}: {safe(str(error))}")
+
+    async def _push(self, queue: Queue, piece: list[tuple[int, NewTask]]) -> None:
+        try:
+            self.outcomes.update(await _pushed(queue, [task for _, task in piece]))
+        except UsageError as error:  # a payload that the queue refuses must not take its neighbours with it
+            if len(piece) == 1:
+                self._refuse(piece[0][0], error)
+                return
+            for one in piece:
+                await self._push(queue, [one])
+
+
+async def _pushed(queue: Queue, tasks: list[NewTask]) -> list[str]:
+    """The outcomes of a push; one that has to wait for room says so."""
+    import asyncio
+
+    pushing = asyncio.ensure_future(queue.push_many(tasks))
+    with suppress(TimeoutError):
+        await asyncio.wait_for(asyncio.shield(pushing), FULL_NOTE_S)
+    if not pushing.done():
+        say("the queue is full or the store slow: waiting (a run makes room; Ctrl-C gives up)")
+    return [one.outcome for one in await pushing]
 
 
 async def _with_address(plan: Plan, queue: Queue, client: Any) -> Plan:
@@ -177,27 +226,8 @@ async def _with_address(plan: Plan, queue: Queue, client: Any) -> Plan:
     return replace(plan, client=replace(plan.client, base_url=f"http://127.0.0.1:{record.demo_port}/"))
 
 
-async def _push_piece(queue: Queue, piece: list[NewTask], outcomes: Counter[str], number: int) -> None:
-    import asyncio
-
-    pushing = asyncio.ensure_future(queue.push_many(piece))
-    try:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(pushing), FULL_NOTE_S)
-        if not pushing.done():
-            say("the queue is full or slow: waiting for room (a run makes it; seeding again is safe, too)")
-        outcomes.update(one.outcome for one in await pushing)
-    except (StoreError, ScrapeqError) as error:
-        added = outcomes["pushed"]
-        error.add_note(
-            f"{counted(added, 'task')} of the lines before were added; seeding all again adds none twice"
-        )
-        raise
-    except UnicodeEncodeError as error:
-        raise UsageError(f"up to line {number}: {error}") from None
-
-
-def _report(settings: Settings, plan: Plan, outcomes: Counter[str], junk: int) -> None:
+def _report(settings: Settings, plan: Plan, seeding: Seeding) -> None:
+    outcomes, junk = seeding.outcomes, seeding.junk
     new, twice, dead = outcomes["pushed"], outcomes["duplicate"], outcomes["dead"]
     if settings.json:
         settings.print_json({"queue": plan.name, "new": new, "duplicates": twice, "dead": dead, "junk": junk})

@@ -59,7 +59,7 @@ def selection(resource: str = "", host: str = "", group: str = "", where: str = 
         try:
             compiled = compile_expression(where, NAMES)
         except ExpressionError as error:
-            hint = error.hint or f'for example --where "status == 503"; names: {", ".join(NAMES)}'
+            hint = error.hint or 'for example --where "status == 503 and attempts > 1"'
             raise UsageError(
                 f"--where: {error.message}\n  {where}\n  {' ' * error.position}^ {hint}"
             ) from None

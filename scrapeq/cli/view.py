@@ -13,13 +13,14 @@ from rich.live import Live
 from rich.text import Text
 
 from scrapeq.cli.progress import Shown, percent, waiting_for
-from scrapeq.cli.wording import clock, count, counted, ends, rate, safe, span
+from scrapeq.cli.wording import clock, count, counted, ends, limit_name, rate, safe, span
 from scrapeq.protocols import LimitView, Snapshot
 
 REDRAW_S = 0.5
 EVENTS_KEPT = 50
 ESTIMATE_S = 10.0  # the time left moves no more often
 WIDE = 100  # columns from which on the cause of a closed limit is shown
+CLEAR_LINE = "\r\x1b[K"  # the terminal itself wrote "^C" there
 BAR_FEWEST, BAR_MOST = 8, 60
 CLOSED_RANK, OPEN_RANK, EVENT_RANK = 10_000, 20_000, 30_000  # the higher, the sooner left out
 NAME_MOST = 32
@@ -84,6 +85,8 @@ class LiveView(Shown):
             self._closed = True
             try:
                 self._live.stop()
+                self.out.write(CLEAR_LINE)
+                self.out.flush()
             except OSError:
                 self._gone = True
 
@@ -103,7 +106,8 @@ class LiveView(Shown):
         said_s, text = self._estimates.get(snapshot.name, (0.0, ""))
         if now_s - said_s >= ESTIMATE_S:
             text = ends(snapshot.left_s, now_s)
-            self._estimates[snapshot.name] = (now_s, text)
+            if snapshot.left_s is not None:
+                self._estimates[snapshot.name] = (now_s, text)
         return text
 
 
@@ -142,17 +146,17 @@ def screen(
 
 def _run(snapshot: Snapshot, width: int, now_s: float, left: str) -> list[Line]:
     verdict, style = VERDICTS.get(snapshot.state, (snapshot.state.upper(), "bold"))
-    waits = waiting_for(snapshot, now_s) if snapshot.state == "waiting" else ""
     if snapshot.state == "waiting":
-        verdict += f" for {waits}" if waits else " until a task is due"
+        verdict += f" {waiting_for(snapshot, now_s)}"
     head = Text(f"scrapeq {safe(snapshot.name)}  ").append(verdict, style)
-    lines = [Line(_apart(head, f"{clock(now_s)} UTC, up {span(snapshot.elapsed_s)}", width))]
+    up = f"up {span(snapshot.elapsed_s)}"
+    lines = [Line(_apart(head, width, f"{clock(now_s)} UTC, {up}", f"{clock(now_s)}, {up}", up))]
     lines.append(Line(_bar_line(snapshot, width), 1))
     numbers = Text(f"{rate(snapshot.per_s)}/s, ")
     states = (("ready", snapshot.ready), ("delayed", snapshot.delayed), ("leased", snapshot.leased))
     numbers.append(", ".join(f"{count(number)} {word}" for word, number in states))
     numbers.append(", ").append(f"{count(snapshot.dead)} dead", "red" if snapshot.dead else "")
-    lines.append(Line(_apart(numbers, left if snapshot.left else "", width), 1))
+    lines.append(Line(_apart(numbers, width, left if snapshot.left else ""), 1))
     asked = f"{counted(snapshot.items, 'item')}, {counted(snapshot.requests, 'request')}"
     asked += f", {count(snapshot.refused)} refused"
     waited = (
@@ -160,7 +164,7 @@ def _run(snapshot: Snapshot, width: int, now_s: float, left: str) -> list[Line]:
         if snapshot.closings
         else ""
     )
-    lines.append(Line(_apart(Text(asked), waited, width), 3))
+    lines.append(Line(_apart(Text(asked), width, waited), 3))
     lines.append(Line(Text(""), 4))
     if snapshot.limits:
         lines += _limits(snapshot.limits, width, now_s)
@@ -168,10 +172,13 @@ def _run(snapshot: Snapshot, width: int, now_s: float, left: str) -> list[Line]:
     return lines
 
 
-def _apart(left: Text, right: str, width: int) -> Text:
-    """Left and right on one line; the right side gives way."""
-    room = width - left.cell_len - len(right)
-    return left.append(" " * room).append(right) if right and room > 1 else left
+def _apart(left: Text, width: int, *rights: str) -> Text:
+    """Left and right on one line: the first of the right sides that has room, or none."""
+    for right in rights:
+        room = width - left.cell_len - len(right)
+        if right and room > 1:
+            return left.append(" " * room).append(right)
+    return left
 
 
 def _bar_line(snapshot: Snapshot, width: int) -> Text:
@@ -188,12 +195,12 @@ def _bar_line(snapshot: Snapshot, width: int) -> Text:
 def _limits(limits: Sequence[LimitView], width: int, now_s: float) -> list[Line]:
     wide = width >= WIDE
     name_width = min(
-        NAME_MOST if wide else 26, max(len("LIMIT"), *(len(safe(limit.name)) for limit in limits))
+        NAME_MOST if wide else 26, max(len("LIMIT"), *(len(limit_name(limit.name)) for limit in limits))
     )
     head = f"{'LIMIT':{name_width}} STATE  {'USED':>11} {'UNTIL':20} {'SENT':>5}"
     lines = [Line(Text(head + ("  WHY" if wide else ""), "bold"), 2)]
     for i, limit in enumerate(limits):
-        name = safe(limit.name)
+        name = limit_name(limit.name)
         if len(name) > name_width:
             name = name[: name_width - 1] + "…"
         text = Text(f"{name:{name_width}} ").append(f"{limit.state:6}", STATE_STYLES.get(limit.state, ""))
@@ -221,7 +228,7 @@ def _until(limit: LimitView, now_s: float) -> str:
 def _footer(snapshots: Sequence[Snapshot], width: int) -> list[Text]:
     dead = sum(snapshot.dead for snapshot in snapshots)
     keys = Text("Ctrl-C drains and stops; once more stops at once", "dim")
-    return [_apart(keys, f"DEAD {count(dead)}: scrapeq dead" if dead else "", width)]
+    return [_apart(keys, width, f"DEAD {count(dead)}: scrapeq dead" if dead else "")]
 
 
 def _in_ascii(text: Text) -> Text:

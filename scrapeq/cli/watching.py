@@ -14,7 +14,7 @@ from scrapeq.cli.outcome import FOLDER, Exit
 from scrapeq.cli.selection import facts_of, json_of, selected, selection, short_id
 from scrapeq.cli.settings import Settings
 from scrapeq.cli.visit import width, with_queue, with_store
-from scrapeq.cli.wording import clock, count, counted, rate, safe, span, table
+from scrapeq.cli.wording import clock, count, counted, limit_name, rate, safe, span, table
 from scrapeq.errors import UsageError
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def _verdict(standing: Standing) -> str:
             return "nothing left to do"
         return "finished" if standing.run.state == "finished" else "empty: scrapeq run FILE fills it"
     closed = [limit for limit in standing.limits if limit_state(limit) != "open"]
-    held = f", {safe(closed[0].name)} is {limit_state(closed[0])}" if closed else ""
+    held = f", {limit_name(closed[0].name)} is {limit_state(closed[0])}" if closed else ""
     return f"{counted(counts.live, 'task')} left{held}"
 
 
@@ -197,7 +197,7 @@ def _limit_lines(limits: list[LimitState], now_s: float) -> list[str]:
         told = ""
         if limit.remaining is not None:
             told = f"{rate(limit.remaining)} left, resets in {span(limit.reset_s)}"
-        rows.append((safe(limit.name), limit_state(limit), opens, count(limit.in_flight), told))
+        rows.append((limit_name(limit.name), limit_state(limit), opens, count(limit.in_flight), told))
     lines = table(rows, width())
     if len(limits) > LIMITS_SHOWN:
         lines.append(f"{count(len(limits) - LIMITS_SHOWN)} more: scrapeq status --json")

@@ -19,6 +19,12 @@ def safe(text: str) -> str:
     return _UNSAFE.sub("?", text)
 
 
+def limit_name(instance: str) -> str:
+    """A limit instance for people: `core a91f` of `core|a91f,`."""
+    name, _, parts = safe(instance).partition("|")
+    return " ".join([name, *(part for part in parts.split(",") if part)])
+
+
 def count(number: float) -> str:
     """`12,345`."""
     return f"{number:,.0f}"
