@@ -1,5 +1,5 @@
 """
-The public fetcher: pages of an API or a site, within its limits, in one process and without a store.
+The public fetcher: pages of an API or a site, within its limits, with or without a store.
 
     async with Fetcher(base_url="https://api.example.com") as fetcher:
         page = await fetcher.get("items")
@@ -24,14 +24,17 @@ import orjson
 from scrapeq.clock import Clock, SystemClock
 from scrapeq.errors import FetchError, RateLimited, ScrapeqError, TooManyRedirects, UsageError
 from scrapeq.fetch import Egress, HopClosed
+from scrapeq.grants import QueueLimits
 from scrapeq.limits.local import Limiter, LocalLimits, Permit
 from scrapeq.limits.outcome import Outcome, decide
 from scrapeq.limits.readings import NOTHING, observe
 from scrapeq.page import Page
 from scrapeq.plan import Auth, Client, LimitRule
+from scrapeq.queue import Queue
 
 if TYPE_CHECKING:
     import httpx
+    from redis.asyncio import Redis
 
 MAX_ATTEMPTS = 5
 RETRY_BASE_S = 1.0
@@ -64,7 +67,9 @@ class Fetcher:
         transport: An httpx transport instead of the default wire. It must guard the names it resolves.
         allow_hosts: More hosts that may be private, as `host` or `host:port`.
         clock: Wall and monotonic time, and sleeping.
-        grants: Where permits come from; None = this process alone.
+        redis: An asyncio Redis client: the limits live there, shared by all who name the same `queue_name`.
+        queue_name: The queue whose limits they are.
+        grants: Where permits come from; None = the store if there is one, else this process alone.
     """
 
     def __init__(
@@ -81,6 +86,8 @@ class Fetcher:
         transport: httpx.AsyncBaseTransport | None = None,
         allow_hosts: Sequence[str] = (),
         clock: Clock | None = None,
+        redis: Redis | None = None,
+        queue_name: str = "fetcher",
         grants: Limiter | None = None,
     ) -> None:
         if concurrency < 1:
@@ -108,6 +115,11 @@ class Fetcher:
             auth=None if auth is None or isinstance(auth, Auth) else auth,
         )
         token = own_auth.token or own_auth.password
+        self._queue: Queue | None = None
+        self._shared: QueueLimits | None = None
+        if grants is None and redis is not None:
+            self._queue = Queue(redis, queue_name)
+            self._shared = grants = QueueLimits(self._queue, rate_limits, token=token)
         self._grants: Limiter = grants or LocalLimits(rate_limits, token=token, clock=self._clock)
 
     async def __aenter__(self) -> Self:
@@ -121,6 +133,9 @@ class Fetcher:
         traceback: TracebackType | None,
     ) -> None:
         await self._egress.__aexit__(exc_type, exc, traceback)
+        if self._shared is not None and self._queue is not None:
+            await self._shared.close()
+            await self._queue.close()
 
     async def get(
         self, url: str, *, params: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None

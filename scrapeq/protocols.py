@@ -21,7 +21,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """What a page gave: items to write and tasks that follow; `skipped` counts follow-ups left out by a null in a path."""
+    """What a page gave: items, tasks that follow, and how many of those were left out (`skipped`: a null in a path)."""
 
     items: list[Item] = field(default_factory=list)
     follow_ups: list[NewTask] = field(default_factory=list)

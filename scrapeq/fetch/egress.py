@@ -14,7 +14,6 @@ from typing import Self
 
 import httpx
 
-from scrapeq import __version__
 from scrapeq.clock import Clock, SystemClock
 from scrapeq.errors import (
     BadAnswer,
@@ -35,6 +34,7 @@ from scrapeq.fetch.redirects import Hop, origin, shown
 from scrapeq.fetch.wire import MAX_HEADER_FIELDS, AiohttpWire, Answer, HttpxWire, Wire
 from scrapeq.page import Page
 from scrapeq.plan import Client
+from scrapeq.version import __version__
 
 HopGate = Callable[[str, str], Awaitable[bool]]
 

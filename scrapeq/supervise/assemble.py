@@ -11,9 +11,9 @@ from typing import Any
 from scrapeq import config
 from scrapeq.extract import PageExtractor
 from scrapeq.fetch import Egress
-from scrapeq.limits.partition import IMPLICIT, group_of
+from scrapeq.limits.partition import group_of
 from scrapeq.plan import Plan
-from scrapeq.queue import Limit, Queue, Rate
+from scrapeq.queue import Queue
 from scrapeq.queue.connect import async_client
 from scrapeq.resource import GroupOf
 from scrapeq.supervise.worker import FetchWorker
@@ -44,20 +44,6 @@ def errand_plan(errand: Errand) -> Plan:
 def with_base_url(plan: Plan, base_url: str) -> Plan:
     """The plan with the address that `demo://` stands for."""
     return replace(plan, client=replace(plan.client, base_url=base_url)) if base_url else plan
-
-
-def limits_of(plan: Plan) -> dict[str, Limit]:
-    """
-    The plan's rate limits as the queue knows them.
-
-    One without rates is learned from what answers tell; one that the file does not name at all is the implicit one.
-    """
-    limits = {IMPLICIT.name: Limit(learn=True)}
-    for rule in plan.rate_limits:
-        rates = tuple(Rate(rate.limit, rate.interval_s, rate.burst or 0) for rate in rule.rates)
-        learn = not rates and rule.observe != "none"
-        limits[rule.name] = Limit(rates, rule.max_concurrency, learn=learn)
-    return limits
 
 
 def group_function(plan: Plan) -> GroupOf:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from scrapeq.errors import ScrapeqError, StoreError, UsageError
+from scrapeq.grants import limits_of
 from scrapeq.plan import Plan
 from scrapeq.protocols import Progress, Snapshot
 from scrapeq.queue import Counts, Queue
@@ -21,7 +22,6 @@ from scrapeq.resource import first_tasks
 from scrapeq.supervise.assemble import (
     Errand,
     group_function,
-    limits_of,
     open_queue_of,
     output_base,
     with_base_url,
@@ -41,6 +41,7 @@ log = structlog.get_logger("scrapeq.run")
 RESTART_FIRST_S, RESTART_MAX_S = 0.25, 30.0
 WRITER_RESTART_FIRST_S = 0.1  # every fetcher waits for it
 READY_S = 20.0
+KEEPERS_S = 1.0
 RATE_WINDOW_S = 10.0
 WRITER_GRACE_S = 30.0
 MONITOR_PATIENCE_S = 1.0
@@ -100,7 +101,7 @@ class PlanRun:
         fresh = await self._state.begin()
         base_url = await self._start_demo() if self.plan.client.base_url.startswith("demo:") else ""
         plan = with_base_url(self.plan, base_url)
-        await self._queue.define(limits_of(plan))
+        await self._queue.define(limits_of(plan.rate_limits))
         if self.options.role != "scheduler":
             await self._start_fetchers(plan)
         if self.options.role != "fetcher":
@@ -182,20 +183,23 @@ class PlanRun:
             if self.draining:  # it was being started while the others were told to stop
                 child.send_signal(signal.SIGTERM)
             try:
-                await self._listen(child)
+                worked = await self._listen(child)
                 code = await child.wait()
             finally:
                 self._children.remove(child)
             if self.draining or self.over:
                 return
-            pause.lived(time.monotonic() - started_s)
+            pause.lived(time.monotonic() - started_s, worked=worked)
             pause_s = pause.next_s()
             log.warning("child ended", child=name, code=code)
             self.progress.event(f"{name} ended (code {code}) and starts again in {pause_s:g} s")
             await asyncio.sleep(pause_s)
 
-    async def _listen(self, child: Child) -> None:
+    async def _listen(self, child: Child) -> bool:
+        """Until it ends; whether it finished any task."""
+        worked = False
         while isinstance(said := await child.line(), dict):
+            worked = worked or "done" in said.get("tally", {})
             for name, count in said.get("tally", {}).items():
                 self._tally[name] = self._tally.get(name, 0) + count
             for event in said.get("events", ()):
@@ -204,6 +208,7 @@ class PlanRun:
                 self.fail(FATAL[said["fatal"]], said["message"])
             if "error" in said:
                 log.error("child", error=said["error"])
+        return worked
 
     async def _keep_writer(self, writer: WriterProcess) -> None:
         pause = RestartPause(WRITER_RESTART_FIRST_S, RESTART_MAX_S)
@@ -331,9 +336,8 @@ class PlanRun:
         self.draining = True
         grace_s = self.plan.run.grace_s + 2.0
         await asyncio.gather(*(child.stop(grace_s) for child in list(self._children)))
-        for keeper in self._keepers:
-            with contextlib.suppress(Exception):
-                await asyncio.wait_for(asyncio.shield(keeper), 1.0) if not keeper.done() else None
+        if self._keepers:  # they have seen their children end, or sleep before they start one again
+            await asyncio.wait(self._keepers, timeout=KEEPERS_S)
         if self._writer is not None and await self._writer.stop(WRITER_GRACE_S) == FATAL["output"]:
             self.fail(FATAL["output"], "the output could not be written")
 

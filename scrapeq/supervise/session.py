@@ -7,9 +7,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from scrapeq.grants import limits_of
 from scrapeq.plan import Plan
 from scrapeq.queue import Queue
-from scrapeq.supervise.assemble import limits_of, open_queue_of
+from scrapeq.supervise.assemble import open_queue_of
 from scrapeq.supervise.store import open_store
 from scrapeq.supervise.store_check import check_server
 
@@ -21,7 +22,7 @@ async def open_store_queue(plan: Plan, folder: Path) -> AsyncIterator[tuple[Queu
         queue, client = open_queue_of(plan, url)
         try:
             await check_server(client, url)
-            await queue.define(limits_of(plan))
+            await queue.define(limits_of(plan.rate_limits))
             yield queue, client
         finally:
             await queue.close()

@@ -1,11 +1,11 @@
-"""What a fetch worker keeps of its slots and tells of them, and which limits a refusal closes."""
+"""What a fetch worker keeps of its slots and tells of them."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
 
-from scrapeq.task import Group, Lease, Task
+from scrapeq.task import Lease, Task
 
 
 @dataclass(slots=True)
@@ -45,14 +45,3 @@ class Fatal:
 
     kind: str
     message: str
-
-
-def scoped(group: Group, scope: str) -> list[str]:
-    """The limit instances of a group that a refusal of this scope closes; none: the task alone waits."""
-    every = [*group.limits, *([group.private] if group.private else [])]
-    if scope == "task":
-        return []
-    if scope == "limit":
-        return [group.private] if group.private else every
-    named = [name for name in every if name.partition("|")[0] == scope]
-    return named or every

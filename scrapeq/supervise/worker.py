@@ -17,6 +17,7 @@ import structlog
 from scrapeq.clock import Clock, SystemClock
 from scrapeq.errors import FetchError, LeaseLost, OutputError, ScrapeqError, StoreError
 from scrapeq.fetch import Egress, HopClosed
+from scrapeq.grants import closed_by, told_to
 from scrapeq.limits.outcome import Outcome, actions_for, decide
 from scrapeq.limits.readings import Observation, observe
 from scrapeq.page import Page
@@ -26,7 +27,7 @@ from scrapeq.queue import Entry, Queue
 from scrapeq.queue.backoff import backoff_s
 from scrapeq.queue.commands import ACK, ANSWER, BURY, EXTEND, PUSH_COUNT, RELEASE, RETRY
 from scrapeq.resource import GroupOf, check_payload, task_key
-from scrapeq.supervise.slots import Fatal, Held, Tally, scoped
+from scrapeq.supervise.slots import Fatal, Held, Tally
 from scrapeq.task import Group, NewTask, Task
 
 log = structlog.get_logger("scrapeq.worker")
@@ -192,7 +193,7 @@ class FetchWorker:
         answered_s: float,
         streak: int,
     ) -> None:
-        told = self._told(group, outcome)
+        told = told_to(group, outcome)
         action = outcome.action
         if action == "rate_limited":
             await self._refused(held, payload, group, outcome, told, streak)
@@ -262,7 +263,7 @@ class FetchWorker:
         self.tally.refused += 1
         self._streaks[group.name] = streak
         wait_s = outcome.wait_s or 0.0
-        closed = scoped(group, outcome.scope)
+        closed = closed_by(group, outcome.scope)
         if outcome.max_wait_s is not None and wait_s > outcome.max_wait_s and outcome.on_exceed != "park":
             message = f"{outcome.message}: a wait of {wait_s:.0f} s is more than max_wait ({outcome.max_wait_s:.0f} s)"
             if outcome.on_exceed == "dead_letter":
@@ -281,13 +282,6 @@ class FetchWorker:
         await self._settle(held, entry)
         where = ", ".join(closed) or f"task {held.task.id}"
         self.events.append(f"parked {where} for {wait_s:.0f} s: {outcome.message}")
-
-    def _told(self, group: Group, outcome: Outcome) -> list[tuple[str, float, float]]:
-        """A told budget belongs to the narrowest limit of the request."""
-        if outcome.told is None:
-            return []
-        name = group.private or (group.limits[0] if group.limits else "")
-        return [(name, float(outcome.told.remaining), outcome.told.reset_s)] if name else []
 
     def _group(self, payload: dict[str, Any], method: str, url: str) -> Group:
         return self.group_of(

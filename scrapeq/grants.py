@@ -1,0 +1,152 @@
+"""
+The limits of a plan in a store: how the queue knows them, and permits for requests that are no tasks.
+
+With these a `Fetcher` shares its limits with every other process that names the same queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+
+from scrapeq.errors import RateLimited, ScrapeqError
+from scrapeq.limits.outcome import Outcome
+from scrapeq.limits.partition import IMPLICIT, group_of
+from scrapeq.plan import LimitRule
+from scrapeq.queue import Entry, Limit, Queue, Rate
+from scrapeq.queue.commands import ACK, RELEASE, acquire
+from scrapeq.task import Group, Lease
+
+WEIGHT = 1
+LOOK_FIRST_S, LOOK_MAX_S = 0.02, 0.5  # between looks while only somebody else's answer can open a limit
+
+
+def limits_of(rules: Sequence[LimitRule]) -> dict[str, Limit]:
+    """
+    Rate limits as the queue knows them.
+
+    One without rates is learned from what answers tell; what no rule names is the implicit one, learned too.
+    """
+    limits = {IMPLICIT.name: Limit(learn=True)}
+    for rule in rules:
+        rates = tuple(Rate(rate.limit, rate.interval_s, rate.burst or 0) for rate in rule.rates)
+        learn = not rates and rule.observe != "none"
+        limits[rule.name] = Limit(rates, rule.max_concurrency, learn=learn)
+    return limits
+
+
+def closed_by(group: Group, scope: str) -> list[str]:
+    """The limit instances of a group that a refusal of this scope closes; none: only the task waits."""
+    every = [*group.limits, *([group.private] if group.private else [])]
+    if scope == "task":
+        return []
+    if scope == "limit":
+        return [group.private] if group.private else every
+    named = [name for name in every if name.partition("|")[0] == scope]
+    return named or every
+
+
+def told_to(group: Group, outcome: Outcome) -> list[tuple[str, float, float]]:
+    """A told budget belongs to the narrowest limit of the request: (instance, remaining, reset seconds)."""
+    name = group.private or (group.limits[0] if group.limits else "")
+    if outcome.told is None or not name:
+        return []
+    return [(name, float(outcome.told.remaining), outcome.told.reset_s)]
+
+
+class QueuePermit:
+    """One granted request; settle it with what its answer meant."""
+
+    def __init__(self, limits: QueueLimits, group: Group, lease: Lease) -> None:
+        self._limits = limits
+        self._group = group
+        self._lease: Lease | None = lease
+
+    @property
+    def refusals_in_a_row(self) -> int:
+        """How many there will have been in a row, should this one be refused."""
+        return self._limits.streaks.get(self._group.name, 0) + 1
+
+    def settle(self, outcome: Outcome | None) -> None:
+        """Report its answer; None: nothing came of it. Only the first call counts."""
+        lease, self._lease = self._lease, None
+        if lease is None:
+            return
+        if outcome is None:
+            entry = Entry(RELEASE, lease, sent=False)
+        elif outcome.action == "rate_limited":
+            self._limits.streaks[self._group.name] = self.refusals_in_a_row
+            refused = [(name, outcome.wait_s or 0.0) for name in closed_by(self._group, outcome.scope)]
+            entry = Entry(ACK, lease, told=told_to(self._group, outcome), refused=refused)
+        else:
+            self._limits.streaks.pop(self._group.name, None)
+            entry = Entry(ACK, lease, told=told_to(self._group, outcome))
+        self._limits.report(entry)
+
+
+class QueueLimits:
+    """
+    Permits from the limits in a store.
+
+    Args:
+        queue: The queue whose limits they are.
+        rules: The limits that are known; others are told by the answers.
+        token: The credential that requests carry, in clear; only its digest is stored.
+    """
+
+    def __init__(self, queue: Queue, rules: Sequence[LimitRule] = (), *, token: str = "") -> None:
+        self._queue = queue
+        self._rules = rules
+        self._token = token
+        self._defined = False
+        self._reported = asyncio.Event()
+        self._reports: set[asyncio.Future[None]] = set()
+        self.streaks: dict[str, int] = {}
+
+    async def acquire(self, url: str, method: str = "GET", *, max_wait_s: float | None = None) -> QueuePermit:
+        """Wait for the limits. Raises RateLimited when one is closed for longer than `max_wait_s`, StoreError."""
+        group = self._group(url, method)
+        look_s = LOOK_FIRST_S
+        while True:
+            got = await self._ask(group)
+            if isinstance(got, Lease):
+                return QueuePermit(self, group, got)
+            if got is not None and max_wait_s is not None and got > max_wait_s:
+                raise RateLimited(f"{method} {url}: its limit is closed for another {got:.1f} s", got)
+            self._reported.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._reported.wait(), look_s if got is None else got)
+            look_s = min(look_s * 2, LOOK_MAX_S)
+
+    async def try_acquire(self, url: str, method: str = "GET") -> QueuePermit | None:
+        """A permit now, or None."""
+        group = self._group(url, method)
+        got = await self._ask(group)
+        return QueuePermit(self, group, got) if isinstance(got, Lease) else None
+
+    def report(self, entry: Entry) -> None:
+        """Send what became of a grant; who waits in this process looks again."""
+
+        async def send() -> None:
+            with contextlib.suppress(ScrapeqError):  # a grant that is not reported comes back by its lease
+                await self._queue.settle(entry)
+            self._reported.set()
+
+        task = asyncio.ensure_future(send())
+        self._reports.add(task)
+        task.add_done_callback(self._reports.discard)
+
+    async def close(self) -> None:
+        """Wait until everything is reported."""
+        if self._reports:
+            await asyncio.wait(self._reports)
+
+    def _group(self, url: str, method: str) -> Group:
+        return group_of(self._rules, url=url, method=method, token=self._token)
+
+    async def _ask(self, group: Group) -> Lease | float | None:
+        if not self._defined:
+            await self._queue.define(limits_of(self._rules))
+            self._defined = True
+        return await self._queue.run(acquire(group, weight=WEIGHT, lease_s=self._queue.lease_s))

@@ -1,0 +1,96 @@
+"""Fetchers that share their limits through a store."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp import web
+
+from scrapeq import Fetcher, RateLimited
+from scrapeq.plan import LimitRule, Rate
+from scrapeq.queue.connect import async_client
+
+WINDOW_S = 0.5
+LIMIT = 10
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[tuple[str, list[tuple[float, int]]]]:
+    """A fixed-window server that says Retry-After; its log of (time, status)."""
+    log: list[tuple[float, int]] = []
+
+    async def page(_request: web.Request) -> web.Response:
+        now = time.monotonic()
+        window = int(now / WINDOW_S)
+        used = sum(1 for at, status in log if status == 200 and int(at / WINDOW_S) == window)
+        status = 200 if used < LIMIT else 429
+        log.append((now, status))
+        left = (window + 1) * WINDOW_S - now
+        headers = {} if status == 200 else {"Retry-After": f"{left + 0.005:.3f}"}
+        return web.json_response({"ok": status == 200}, status=status, headers=headers)
+
+    app = web.Application()
+    app.router.add_get("/{name}", page)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = runner.addresses[0][1]
+    yield f"http://127.0.0.1:{port}", log
+    await runner.cleanup()
+
+
+async def test_two_fetchers_keep_one_configured_limit_together(
+    server: tuple[str, list[tuple[float, int]]], store_url: str
+) -> None:
+    """Neither is ever refused, and all pages come."""
+    url, log = server
+    client = async_client(store_url)
+    rules = [LimitRule("api", rates=(Rate(LIMIT, WINDOW_S),))]
+
+    async def fetch(part: int) -> int:
+        async with Fetcher(base_url=url, redis=client, rate_limits=rules, queue_name="shared") as fetcher:
+            pages = [page async for page in fetcher.stream(f"{part}-{n}" for n in range(15))]
+        return sum(page.status == 200 for page in pages)
+
+    assert await asyncio.gather(fetch(1), fetch(2)) == [15, 15]
+    assert [status for _, status in log].count(429) == 0
+    await client.aclose()
+
+
+async def test_a_refusal_of_one_closes_the_limit_for_the_other(
+    server: tuple[str, list[tuple[float, int]]], store_url: str
+) -> None:
+    """Unknown limits: after a refusal nobody asks before the told time, and then one asks first."""
+    url, log = server
+    client = async_client(store_url)
+
+    async def fetch(part: int) -> int:
+        async with Fetcher(base_url=url, redis=client, queue_name="unknown") as fetcher:
+            pages = [page async for page in fetcher.stream(f"{part}-{n}" for n in range(12))]
+        return sum(page.status == 200 for page in pages)
+
+    assert await asyncio.gather(fetch(1), fetch(2)) == [12, 12]
+    refused = [at for at, status in log if status == 429]
+    assert refused, "the limit was never met: the test shows nothing"
+    await client.aclose()
+
+
+async def test_a_wait_beyond_max_wait_is_told(
+    store_url: str, server: tuple[str, list[tuple[float, int]]]
+) -> None:
+    """A limit closed for longer raises RateLimited with the seconds."""
+    url, _ = server
+    client = async_client(store_url)
+    rules = [LimitRule("slow", rates=(Rate(1, 3600),))]
+    async with Fetcher(
+        base_url=url, redis=client, rate_limits=rules, max_wait_s=1, queue_name="slow"
+    ) as fetcher:
+        assert (await fetcher.get("one")).status == 200
+        with pytest.raises(RateLimited) as raised:
+            await fetcher.get("two")
+    assert 3000 < raised.value.retry_after_s <= 3600
+    await client.aclose()
