@@ -1,5 +1,5 @@
 """
-The lines of a seed file, read one at a time. One line is one task:
+The lines of a seed file. One line is one task:
 
     https://api.example.com/issues?page=1             an address, asked for as it is
     {"owner": "octo", "repo": "tools"}                a seed's values, as under `seeds:` in the YAML
@@ -13,15 +13,17 @@ seconds), and nothing else. Blank lines and lines that begin with `#` are passed
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any
 from urllib.parse import urlsplit
 
 from scrapeq.cli.options import read_duration, read_priority
 from scrapeq.errors import UsageError
 
 LINE_MAX = 1 << 20  # bytes, as a payload
+READ_BYTES = 1 << 16
 MEMBERS = ("url", "seed", "resource", "priority", "delay")
 SCHEMES = ("http", "https")
 
@@ -36,26 +38,80 @@ class Wanted:
     delay_s: float | None = None
 
 
-def read_lines(file: BinaryIO) -> Iterator[tuple[int, Wanted | str]]:
-    """Each line that asks for something: its number (1-based), and what it asks for or what is wrong with it."""
-    number = 0
-    while raw := file.readline(LINE_MAX + 1):
-        number += 1
-        if len(raw) > LINE_MAX:
-            while not raw.endswith(b"\n") and raw:
-                raw = file.readline(LINE_MAX)
-            yield number, f"longer than {LINE_MAX} bytes"
-            continue
+Numbered = tuple[int, Wanted | str]
+
+
+class LineReader:
+    """Lines out of bytes that come in pieces; each with its number (1-based) and what it asks for, or what is wrong."""
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._rest = b""
+        self._too_long = False
+
+    def feed(self, data: bytes) -> Iterator[Numbered]:
+        """The lines that end in these bytes; those that ask for nothing are passed over."""
+        *whole, self._rest = (self._rest + data).split(b"\n")
+        for raw in whole:
+            yield from self._line(raw)
+        if len(self._rest) > LINE_MAX:
+            self._rest, self._too_long = b"", True
+
+    def end(self) -> Iterator[Numbered]:
+        """The last line, if nothing ended it."""
+        if self._rest or self._too_long:
+            yield from self._line(self._rest)
+            self._rest = b""
+
+    def _line(self, raw: bytes) -> Iterator[Numbered]:
+        self._number += 1
+        too_long, self._too_long = self._too_long or len(raw) > LINE_MAX, False
+        if too_long:
+            yield self._number, f"longer than {LINE_MAX} bytes"
+            return
         try:
-            text = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+            text = raw.decode("utf-8-sig" if self._number == 1 else "utf-8").strip()
         except UnicodeDecodeError:
-            yield number, "no UTF-8 text"
-            continue
+            yield self._number, "no UTF-8 text"
+            return
         if text and not text.startswith("#"):
             try:
-                yield number, read_line(text)
+                yield self._number, read_line(text)
             except UsageError as error:
-                yield number, str(error)
+                yield self._number, str(error)
+
+
+async def read_batches(fd: int) -> AsyncIterator[list[Numbered]]:
+    """
+    The lines of an open file or pipe, as they come: a slow pipe's are handed over before the next is there.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    reader = LineReader()
+    try:
+        while data := await _read(fd):
+            yield list(reader.feed(data))
+    except OSError as error:
+        raise UsageError(f"the seeds cannot be read: {error.strerror}") from None
+    yield list(reader.end())
+
+
+async def _read(fd: int) -> bytes:
+    """The next bytes; waits without blocking where the system can tell (a pipe, a terminal), so that Ctrl-C works."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    readable = asyncio.Event()
+    try:
+        loop.add_reader(fd, readable.set)
+    except OSError:  # a regular file: always readable
+        return os.read(fd, READ_BYTES)
+    try:
+        await readable.wait()
+    finally:
+        loop.remove_reader(fd)
+    return os.read(fd, READ_BYTES)
 
 
 def read_line(text: str) -> Wanted:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import sys
+import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from scrapeq.cli.options import read_duration, read_priority
 from scrapeq.cli.outcome import Exit, say
-from scrapeq.cli.seed_lines import Wanted, address, read_lines
+from scrapeq.cli.seed_lines import Numbered, Wanted, address, read_batches
 from scrapeq.cli.settings import Settings
 from scrapeq.cli.visit import with_store
 from scrapeq.cli.wording import count, counted, safe
@@ -23,15 +23,13 @@ from scrapeq.errors import ScrapeqError, UsageError
 if TYPE_CHECKING:
     from scrapeq.plan import Plan
     from scrapeq.queue import Queue
-    from scrapeq.resource import GroupOf
+    from scrapeq.resource import TaskBuilder
     from scrapeq.task import NewTask
 
 PIECE = 1000  # tasks pushed in one call
 FULL_NOTE_S = 3.0  # a push that takes longer waits for room
 JUNK_SHOWN = 100  # of more junk lines only the number is said
 STDIN = "-"
-
-Numbered = tuple[int, Wanted | str]
 
 
 def register(app: typer.Typer) -> None:
@@ -88,27 +86,35 @@ def seed(
     if rules.resource:
         _check_resource(plan, rules.resource)
     source = "standard input" if file == STDIN else file or "the command line"
-    with _lines(urls or [], file) as lines:
-        seeding = Seeding(plan, rules, source)
-        with_store(plan, lambda queue, client: seeding.push_all(queue, client, lines))
+    seeding = Seeding(plan, rules, source)
+    if urls:
+        batches = _of(urls)
+        with_store(plan, lambda queue, client: seeding.push_all(queue, client, batches))
+    else:
+        with _opened(file) as fd:
+            with_store(plan, lambda queue, client: seeding.push_all(queue, client, read_batches(fd)))
     _report(settings, plan, seeding)
     return Exit.USAGE if seeding.junk else Exit.DONE
 
 
 @contextmanager
-def _lines(urls: list[str], file: str) -> Iterator[Iterable[Numbered]]:
-    """What to seed, numbered."""
-    if urls:
-        yield [(i, Wanted(url)) for i, url in enumerate(urls, 1)]
-    elif file == STDIN:
-        yield read_lines(sys.stdin.buffer)
-    else:
-        try:
-            opened: BinaryIO = open(file, "rb")  # noqa: SIM115 (closed below)
-        except OSError as error:
-            raise UsageError(f"{file}: cannot be read: {error.strerror}") from None
-        with opened:
-            yield read_lines(opened)
+def _opened(file: str) -> Iterator[int]:
+    """The file's descriptor."""
+    if file == STDIN:
+        yield 0
+        return
+    try:
+        fd = os.open(file, os.O_RDONLY)
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be read: {error.strerror}") from None
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+async def _of(urls: list[str]) -> AsyncIterator[list[Numbered]]:
+    yield [(i, Wanted(url)) for i, url in enumerate(urls, 1)]
 
 
 def _only_resource(plan: Plan, each_may_say: bool) -> str:
@@ -147,44 +153,49 @@ class Seeding:
     outcomes: Counter[str] = field(default_factory=Counter)
     junk: int = 0
 
-    async def push_all(self, queue: Queue, client: Any, lines: Iterable[Numbered]) -> None:
-        """Push in pieces. Raises StoreError, QueueFull; what was pushed before stays."""
+    async def push_all(self, queue: Queue, client: Any, batches: AsyncIterator[list[Numbered]]) -> None:
+        """Push each batch, in pieces. Raises StoreError, QueueFull; what was pushed before stays."""
+        from scrapeq.resource import TaskBuilder
         from scrapeq.supervise.assemble import group_function
 
         self.plan = await _with_address(self.plan, queue, client)
-        group_of = group_function(self.plan)
-        piece: list[tuple[int, NewTask]] = []
+        builder = TaskBuilder(self.plan, group_function(self.plan))
         try:
-            for number, wanted in lines:
-                try:
-                    piece.append((number, self._task(wanted, group_of)))
-                except ScrapeqError as error:
-                    self._refuse(number, error)
-                if len(piece) >= PIECE:
-                    await self._push(queue, piece)
-                    piece = []
-            await self._push(queue, piece)
+            async for batch in batches:
+                tasks: list[tuple[int, NewTask]] = []
+                for number, wanted in batch:
+                    try:
+                        tasks.append((number, self._task(builder, wanted)))
+                    except ScrapeqError as error:
+                        self._refuse(number, error)
+                for start in range(0, len(tasks), PIECE):
+                    await self._push(queue, tasks[start : start + PIECE])
         except ScrapeqError as error:
-            added = counted(self.outcomes["pushed"], "task")
-            error.add_note(f"{added} had been added; seeding all again adds none of them twice")
+            if self.outcomes["pushed"]:
+                added = counted(self.outcomes["pushed"], "task")
+                error.add_note(f"{added} had been added; seeding all again adds none of them twice")
             raise
         if self.junk > JUNK_SHOWN:
             say(f"error: {self.source}: {count(self.junk - JUNK_SHOWN)} more lines make no sense")
 
-    def _task(self, wanted: Wanted | str, group_of: GroupOf) -> NewTask:
-        from scrapeq.resource import seed_task
-
-        rules = self.rules
+    def _task(self, builder: TaskBuilder, wanted: Wanted | str) -> NewTask:
         if isinstance(wanted, str):
             raise UsageError(wanted)
-        name = wanted.resource or rules.resource
+        name = wanted.resource or self.rules.resource
         if not name:
             raise UsageError("which resource reads the answer? --resource NAME, or a member resource")
-        if not isinstance(wanted.seed, str) and self.plan.client.base_url.startswith("demo:"):
+        kind, now_s = builder.resource(name), time.time()
+        rank = self.rules.priority if wanted.priority is None else wanted.priority
+        rank = now_s if rank is None else rank
+        delay_s = (self.rules.delay_s if wanted.delay_s is None else wanted.delay_s) or 0.0
+        if isinstance(wanted.seed, str):
+            return builder.at_url(kind, wanted.seed, rank, delay_s)
+        if self.plan.client.base_url.startswith("demo:"):
             raise UsageError("the sample API (demo://) has an address only once a run has begun; run first")
-        rank = rules.priority if wanted.priority is None else wanted.priority
-        delay_s = rules.delay_s if wanted.delay_s is None else wanted.delay_s
-        return seed_task(self.plan, name, wanted.seed, rank, delay_s or 0.0, group_of, time.time())
+        task = builder.seeded(kind, wanted.seed, rank, delay_s, now_s)
+        if task is None:
+            raise UsageError(f"this seed leaves a null in the path of {name}")
+        return task
 
     def _refuse(self, number: int, error: ScrapeqError) -> None:
         self.junk += 1
