@@ -124,8 +124,8 @@ class RestartPause:
     """
     How long to wait before something that died is started again: doubling while it crashes in a loop.
 
-    What lived for ten of its pauses, or half a minute, was killed rather than broken: it starts over with the
-    shortest one, so that a kill now and then never adds up to a long outage.
+    What did its work, lived for ten of its pauses, or half a minute, was killed rather than broken: it starts over
+    with the shortest one, so that a kill now and then never adds up to a long outage.
 
     Args:
         first_s, max_s: The shortest and the longest pause, seconds.
@@ -136,9 +136,9 @@ class RestartPause:
         self._max_s = max_s
         self._pause_s = first_s
 
-    def lived(self, seconds: float) -> None:
-        """It has died, after so long a life."""
-        if seconds > min(STEADY_S, self._pause_s * STEADY_LIVES):
+    def lived(self, seconds: float, *, worked: bool = False) -> None:
+        """It has died, after so long a life, with work done or not."""
+        if worked or seconds > min(STEADY_S, self._pause_s * STEADY_LIVES):
             self._pause_s = self._first_s
 
     def next_s(self) -> float:
