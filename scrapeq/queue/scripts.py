@@ -17,6 +17,7 @@ NAMES = {
     "edit": True,
     "look": True,
     "sweep": True,
+    "fsck": True,
     "purge": True,
 }
 

@@ -11,10 +11,10 @@ import redis
 
 from scrapeq.queue import commands as c
 from scrapeq.queue.limit import Limit
-from scrapeq.queue.packed import unpack
 from scrapeq.queue.scripts import scripts
 from scrapeq.task import Dedup, Group, Lease, NewTask, Task
 from scrapeq.testing.model import Model
+from scrapeq.testing.packed import unpack
 
 US = 1_000_000
 START_US = 1_600_000_000_000_000

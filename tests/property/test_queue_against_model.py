@@ -16,6 +16,7 @@ import redis
 from queue_pair import Pair
 
 from scrapeq.queue import commands as c
+from scrapeq.queue.fsck import fsck_blocking
 from scrapeq.queue.limit import Limit, Rate
 from scrapeq.task import Group, Lease, NewTask
 
@@ -243,6 +244,9 @@ def play(
             run.step(step)
         except (AssertionError, redis.RedisError) as error:
             return i + 1, run.log, error
+    report = fsck_blocking(store, "q", page=10, test_clock=True)
+    if not report.ok:
+        return len(steps), run.log, AssertionError(f"fsck: {'; '.join(map(str, report.findings))}")
     return len(steps), run.log, None
 
 

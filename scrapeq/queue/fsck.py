@@ -1,0 +1,127 @@
+"""
+Does a queue agree with itself? Reads only, a bounded page at a time, so it may be asked of a queue at work.
+
+Each page is looked at in one script, in one moment of the queue: what is on its way elsewhere raises no alarm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, field
+
+import redis
+import redis.asyncio
+
+from scrapeq.queue.scripts import scripts
+
+AREAS = (
+    *("tasks", "meta", "delayed", "leased", "dead", "suspects", "groups", "lanes"),
+    *("index", "parked_lanes", "parked_groups", "seen", "totals"),
+)
+_NAME = "fsck"
+_SCAN = "scan "
+_UNCHECKED = "unchecked"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """
+    One thing that does not agree.
+
+    Args:
+        kind: places, priority, group, token, identity, no record, lost, stray head, stray entry, open and parked,
+            empty and parked, waits for nothing, lane, bucket, late, count, in flight.
+        what: The task's id, the group, lane or limit.
+        detail: What is wrong with it.
+    """
+
+    kind: str
+    what: str
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.what}" + (f" ({self.detail})" if self.detail else "")
+
+
+@dataclass(slots=True)
+class Report:
+    """What was looked at (counts), what does not agree, and what could not be looked at."""
+
+    tasks: int = 0
+    groups: int = 0
+    lanes: int = 0
+    findings: list[Finding] = field(default_factory=list)
+    unchecked: list[Finding] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Does everything that was looked at agree?"""
+        return not self.findings
+
+
+_Ask = tuple[str | int, ...]  # the script's arguments
+_Reply = list[bytes | int]
+
+
+def _walk(page: int) -> Generator[_Ask, _Reply, Report]:
+    """Which pages to ask for, and what their answers come to: the one core of both drivers."""
+    report = Report()
+    found: dict[Finding, None] = {}
+    todo = [(area, "") for area in AREAS]
+    while todo:
+        area, which = todo.pop(0)
+        cursor = "0"
+        while True:
+            reply = yield (area, cursor, page, which)
+            texts = [
+                value.decode("utf-8", "replace") if isinstance(value, bytes) else value for value in reply
+            ]
+            cursor = str(texts[0])
+            if area in ("tasks", "groups", "lanes"):
+                setattr(report, area, getattr(report, area) + int(texts[1]))
+            for i in range(2, len(texts), 3):
+                finding = Finding(*map(str, texts[i : i + 3]))
+                if finding.kind.startswith(_SCAN):
+                    todo.append((finding.kind.removeprefix(_SCAN), finding.what))
+                elif finding.kind == _UNCHECKED:
+                    report.unchecked.append(finding)
+                else:
+                    found[finding] = None  # a scan may show a thing twice
+            if cursor == "0":
+                break
+    report.findings = list(found)
+    return report
+
+
+async def fsck(redis: redis.asyncio.Redis, name: str, *, page: int = 500, test_clock: bool = False) -> Report:
+    """
+    Look at the whole queue.
+
+    Args:
+        redis: A client of its store, with `decode_responses=False`.
+        name: The queue's name.
+        page: How much one script looks at, about.
+        test_clock: As `scripts`.
+    """
+    walk = _walk(page)
+    sha = await redis.script_load(scripts(test_clock)[_NAME].text)
+    ask = next(walk)
+    while True:
+        try:
+            ask = walk.send(await redis.evalsha(sha, 1, f"scrapeq:{{{name}}}:c", *ask))
+        except StopIteration as end:
+            report: Report = end.value
+            return report
+
+
+def fsck_blocking(redis: redis.Redis, name: str, *, page: int = 500, test_clock: bool = False) -> Report:
+    """As `fsck`, with a blocking client."""
+    walk = _walk(page)
+    sha = redis.script_load(scripts(test_clock)[_NAME].text)
+    ask = next(walk)
+    while True:
+        try:
+            ask = walk.send(redis.evalsha(sha, 1, f"scrapeq:{{{name}}}:c", *ask))
+        except StopIteration as end:
+            report: Report = end.value
+            return report

@@ -1,0 +1,159 @@
+"""A queue broken by hand in every way that fsck knows is seen; a healthy one, also at work, raises no alarm."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+import redis
+import redis.asyncio
+from queue_pair import US, Pair
+
+from scrapeq.queue import commands as c
+from scrapeq.queue.fsck import Finding, fsck, fsck_blocking
+from scrapeq.queue.limit import Limit
+from scrapeq.task import Group, NewTask
+
+P = "scrapeq:{q}:"
+SHARED = Group("shared", ("one",))
+OWN = Group("own", (), "one|own")
+
+
+def queue(store: redis.Redis) -> Pair:
+    """Something everywhere: tasks 1-3 leased, delayed, dead; 4-6 ready, in a parked lane and in a parked group."""
+    pair = Pair(store)
+    pair.define({"one": Limit(max_concurrency=1)})
+    for i, group in enumerate([SHARED, OWN, OWN, SHARED, SHARED, OWN], 1):
+        pair.push([NewTask(i, -i, group=group, key=f"k{i}")])
+    leases = {task.id[-1]: task.lease for task in pair.pop(10, lease_s=60)}
+    assert leases["1"] and leases["2"]
+    pair.settle([c.Entry(c.RETRY, leases["2"], delay_s=30)])
+    (third,) = pair.pop(10, lease_s=60)
+    assert third.lease
+    pair.settle([c.Entry(c.BURY, third.lease)])
+    pair.push([NewTask("a plain one", group=Group("plain"))])
+    pair.acquire(OWN, weight=1, lease_s=60)
+    pair.pop(10, lease_s=60)
+    pair.check()
+    return pair
+
+
+def test_a_healthy_queue_has_no_findings(store: redis.Redis) -> None:
+    """Tasks in every state, parked lanes and groups: nothing to report, all counted."""
+    queue(store)
+    report = fsck_blocking(store, "q", page=2, test_clock=True)
+    assert report.findings == [] and report.unchecked == []
+    assert (report.tasks, report.groups, report.lanes) == (7, 3, 1)
+
+
+ID1, ID2, ID3, ID4 = (f"{i:012d}" for i in (1, 2, 3, 4))
+BREAKS: dict[str, tuple[Callable[[redis.Redis], object], Finding]] = {
+    "in two places": (lambda r: r.zadd(P + "dead", {ID2: 1}), Finding("places", ID2, "delayed dead")),
+    "in no place": (lambda r: r.zrem(P + "delayed", ID2), Finding("places", ID2, "none")),
+    "a ready one lost": (
+        lambda r: r.zrem(P + "r:shared", "000000000005"),
+        Finding("places", "000000000005", "none"),
+    ),
+    "wrong order": (
+        lambda r: r.zadd(P + "r:shared", {ID4: 9}),
+        Finding("priority", ID4, "its place is not its priority's"),
+    ),
+    "no record": (lambda r: r.hdel(P + "task", ID3), Finding("no record", ID3, "dead")),
+    "meta of nothing": (
+        lambda r: r.hset(P + "meta", "000000000099", b"\x90"),
+        Finding("no record", "000000000099", "meta"),
+    ),
+    "suspect of nothing": (lambda r: r.sadd(P + "suspects", "99"), Finding("no record", "99", "suspects")),
+    "lease without token": (lambda r: r.hdel(P + "meta", ID1), Finding("token", ID1, "leased without one")),
+    "digest forgotten": (lambda r: r.delete(P + "seen:0"), Finding("identity", ID1, "not remembered")),
+    "digest of nothing": (
+        lambda r: r.hset(P + "seen:0", b"123456789", "77"),
+        Finding("identity", "000000000077", "remembered, not there"),
+    ),
+    "lane without entry or park": (
+        lambda r: r.zrem(P + "lp", "one"),
+        Finding("lost", "one", "its head has no entry"),
+    ),
+    "lane open and parked": (
+        lambda r: r.zadd(P + "lanes", {ID4 + "one": 4}),
+        Finding("open and parked", "one", "lane"),
+    ),
+    "stray entry": (lambda r: r.zadd(P + "lanes", {ID2 + "one": 4}), Finding("stray entry", "one", ID2)),
+    "group without head or park": (
+        lambda r: r.zrem(P + "gp", "own"),
+        Finding("lost", "own", "its first is no head"),
+    ),
+    "group parked and open": (
+        lambda r: r.zadd(P + "heads:", {"000000000006own": 6}),
+        Finding("open and parked", "own", "group"),
+    ),
+    "stray head": (
+        lambda r: r.zadd(P + "heads:one", {ID1 + "shared": 1}),
+        Finding("stray head", "shared", ID1),
+    ),
+    "empty and parked": (
+        lambda r: r.zadd(P + "gp", {"plain": 1}),
+        Finding("empty and parked", "plain", "group"),
+    ),
+    "unknown group": (lambda r: r.hdel(P + "g", "own"), Finding("group", ID2, "its group is not known")),
+    "unknown lane": (lambda r: r.hdel(P + "lane", "one"), Finding("lane", "one", "parked, not known")),
+    "waiter forgotten": (lambda r: r.delete(P + "w:one"), Finding("waits for nothing", "one", "lane")),
+    "state of a limit lost": (
+        lambda r: r.hdel(P + "l", "one"),
+        Finding("in flight", "one", "0, its leases 1"),
+    ),
+    "event after its time": (
+        lambda r: r.zadd(P + "delayed", {ID2: 5}),
+        Finding("late", "delayed", "due before the next event"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_what_is_broken_by_hand_is_seen(store: redis.Redis, name: str) -> None:
+    """Each way to break the keys gives its finding."""
+    queue(store)
+    break_it, finding = BREAKS[name]
+    break_it(store)
+    assert finding in fsck_blocking(store, "q", page=2, test_clock=True).findings
+
+
+def test_large_groups_and_lanes_are_looked_at_in_pages(store: redis.Redis) -> None:
+    """A stray member of a group, and of a lane, of more than one page is found."""
+    pair = Pair(store)
+    pair.push([NewTask(i, group=Group("large")) for i in range(300)])
+    pair.push([NewTask(i, group=Group(f"g{i}", ("wide",))) for i in range(300)])
+    assert fsck_blocking(store, "q", page=50, test_clock=True).ok
+    store.zadd(P + "r:large", {"000000009999": 9})
+    store.zadd(P + "heads:wide", {"000000000001g7": 9})
+    findings = fsck_blocking(store, "q", page=50, test_clock=True).findings
+    assert Finding("no record", "000000009999", "ready") in findings
+    assert Finding("stray head", "g7", "000000000001") in findings
+
+
+async def test_a_queue_at_work_raises_no_alarm(store: redis.Redis, astore: redis.asyncio.Redis) -> None:
+    """While tasks are pushed, popped, retried and acked, fsck finds nothing."""
+    pair = Pair(store)
+    pair.define({"one": Limit(max_concurrency=3)})
+    pair.push([NewTask(i, i % 7, group=(SHARED, OWN)[i % 2], key=f"{i}") for i in range(200)])
+    over = asyncio.Event()
+
+    async def work() -> int:
+        done = 0
+        while not over.is_set():
+            await asyncio.sleep(0)
+            pair.set_time(pair.model.server_us + US)
+            for task in pair.pop(4, lease_s=3):
+                assert task.lease
+                verb = (c.ACK, c.RETRY, c.RELEASE)[done % 3]
+                push = [NewTask(done, group=OWN)] if verb == c.ACK else []
+                pair.settle([c.Entry(verb, task.lease, delay_s=done % 2, push=push)])
+                done += 1
+        return done
+
+    working = asyncio.create_task(work())
+    reports = [await fsck(astore, "q", page=20, test_clock=True) for _ in range(3)]
+    over.set()
+    assert await working > 20
+    assert [report.findings for report in reports] == [[]] * 3
