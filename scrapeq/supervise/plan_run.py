@@ -9,7 +9,6 @@ import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
-from urllib.parse import urlsplit
 
 import structlog
 
@@ -30,6 +29,7 @@ from scrapeq.supervise.children import Child, RestartPause
 from scrapeq.supervise.limit_views import LimitWatch
 from scrapeq.supervise.run_state import RunState
 from scrapeq.supervise.runtime import runtime_folder
+from scrapeq.supervise.sample_api import SampleApi
 from scrapeq.supervise.store_check import check_server, named_errors
 from scrapeq.supervise.writer_client import WriterProcess
 
@@ -40,7 +40,6 @@ log = structlog.get_logger("scrapeq.run")
 
 RESTART_FIRST_S, RESTART_MAX_S = 0.25, 30.0
 WRITER_RESTART_FIRST_S = 0.1  # every fetcher waits for it
-READY_S = 20.0
 KEEPERS_S = 1.0
 RATE_WINDOW_S = 10.0
 WRITER_GRACE_S = 30.0
@@ -76,7 +75,8 @@ class PlanRun:
     _keepers: list[asyncio.Task[None]] = field(default_factory=list)
     _tally: dict[str, float] = field(default_factory=dict)
     _writer: WriterProcess | None = None
-    _demo: Child | None = None
+    _demo: SampleApi | None = None
+    _demo_keeper: asyncio.Task[None] | None = None
     _client: Any = None
 
     def __post_init__(self) -> None:
@@ -125,25 +125,10 @@ class PlanRun:
 
     async def _start_demo(self) -> str:
         """The sample API of this run, on the port that its tasks hold."""
-        port = self._state.record.demo_port
-        child = Child(
-            "scrapeq.demo", args=("--exit-with-stdin", "--port", str(port)), listen=True, stderr=self.log_file
-        )
-        await child.start()
-        self._demo = child
-        try:
-            said = await asyncio.wait_for(child.line(), READY_S)
-        except TimeoutError:
-            said = None
-        if not isinstance(said, dict) or "url" not in said:
-            raise StoreError(
-                f"the sample API of this unfinished run cannot listen on port {port} again; free the port, or begin "
-                "anew: scrapeq purge --all --yes"
-                if port
-                else "the sample API does not start; see .scrapeq/run.log"
-            )
-        url = str(said["url"])
-        await self._state.remember_demo(urlsplit(url).port or 0)
+        self._demo = SampleApi(self.log_file, self.progress.event)
+        url = await self._demo.start(self._state.record.demo_port)
+        await self._state.remember_demo(self._demo.port)
+        self._demo_keeper = asyncio.create_task(self._demo.keep())
         return url
 
     async def _start_fetchers(self, plan: Plan) -> None:
@@ -370,16 +355,18 @@ class PlanRun:
         for child in self._children:
             child.send_signal(9)
         if self._demo is not None:
-            self._demo.send_signal(9)
+            self._demo.kill()
 
     async def close(self) -> None:
         """Whatever still runs ends."""
         self.draining = self.over = True
-        for keeper in self._keepers:
-            keeper.cancel()
-        for child in [*self._children, *([self._demo] if self._demo else [])]:
+        for keeper in (*self._keepers, self._demo_keeper):
+            if keeper is not None:
+                keeper.cancel()
+        for child in (*self._children, self._demo):
             with contextlib.suppress(Exception):
-                await child.stop(1.0)
+                if child is not None:
+                    await child.stop(1.0)
         if self._writer is not None:
             with contextlib.suppress(Exception):
                 await self._writer.stop(WRITER_GRACE_S)
