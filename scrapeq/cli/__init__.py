@@ -33,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = globals_first(sys.argv[1:] if argv is None else argv)
         code = app(args, prog_name="scrapeq", standalone_mode=False)
         sys.stdout.flush()
+        if code == Exit.SECOND_SIGNAL:  # the option parser's own answer to Ctrl-C
+            raise KeyboardInterrupt
         return int(code or Exit.DONE)
     except BaseException as error:
         return int(exit_of(error))

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from scrapeq.cli import checking, dead, purging, running, seeding, watching
+from scrapeq.cli.outcome import say
 from scrapeq.cli.settings import Settings, Verbosity
 
 VALUED = {"-c": "-c", "--config": "-c", "--redis": "--redis"}
@@ -84,7 +85,7 @@ def scrapeq(
         raise typer.BadParameter("-q and -v contradict each other")
     verbosity: Verbosity = "quiet" if quiet else "verbose" if verbose else "normal"
     ctx.obj = Settings(config=config, redis=redis, json=json, verbosity=verbosity)
-    ctx.obj.log_to_stderr()
+    ctx.obj.log_to(say, store_warnings=False)
 
 
 for module in (running, watching, seeding, dead, purging, checking):

@@ -57,6 +57,16 @@ def read_priority(text: str, option: str) -> float:
     return number
 
 
+def check_resource(known: list[str], name: str, option: str) -> None:
+    """Raises UsageError that names the nearest one, if no resource has this name."""
+    if name not in known:
+        from scrapeq.expression import did_you_mean
+
+        near = did_you_mean(name, known)
+        hint = f"did you mean {near}?" if near else f"there are: {', '.join(known)}"
+        raise UsageError(f"{option}: no resource is called {name!r}; {hint}")
+
+
 def read_settings(given: list[str]) -> dict[str, str]:
     """`--set run.workers=4` as overrides; the value is read as YAML. Raises UsageError."""
     found: dict[str, str] = {}

@@ -67,7 +67,9 @@ def exit_of(error: BaseException) -> Exit:
     if usage is not None and hasattr(error, "exit_code"):
         _say_usage(error, usage())
         return Exit.USAGE
-    if type(error).__name__ == "Abort":  # Ctrl-C or end of input at a question
+    if type(error).__name__ == "Abort":  # end of input at a question, or Ctrl-C
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            return exit_of(error.__cause__)
         say("error: nothing was done")
         return Exit.USAGE
     if isinstance(error, OSError) and error.filename is None and error.errno in NO_ROOM:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scrapeq.cli.options import read_bound, read_settings
+from scrapeq.cli.options import check_resource, read_bound, read_settings
 from scrapeq.cli.outcome import FOLDER, Exit
 from scrapeq.cli.settings import Settings
 from scrapeq.errors import UsageError
@@ -69,6 +69,8 @@ def run(
     for_s, max_wait_s = read_bound(for_, "--for"), read_bound(max_wait, "--max-wait")
     plans = _plans(settings, settings.files(files or ()), overrides)
     chosen = tuple(name.strip() for name in only.split(",") if name.strip())
+    for name in chosen:
+        check_resource([one.name for plan in plans for one in plan.resources], name, "--only")
 
     from scrapeq.cli.progress import shown
     from scrapeq.supervise.supervisor import RunOptions
@@ -83,6 +85,7 @@ def run(
         only=chosen,
     )
     view = shown(progress, settings, [(plan.name, plan.file) for plan in plans])
+    settings.log_to(view.event)
     code = _supervised(plans, options, view)
     if settings.json:
         settings.print_json({"exit": code, "runs": view.final()})

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scrapeq.cli.options import read_duration, read_priority
+from scrapeq.cli.options import check_resource, read_duration, read_priority
 from scrapeq.cli.outcome import Exit, say
 from scrapeq.cli.seed_lines import Numbered, Wanted, address, read_batches
 from scrapeq.cli.settings import Settings
@@ -84,7 +84,7 @@ def seed(
         read_duration(delay, "--delay") if delay else None,
     )
     if rules.resource:
-        _check_resource(plan, rules.resource)
+        check_resource([one.name for one in plan.resources], rules.resource, "--resource")
     source = "standard input" if file == STDIN else file or "the command line"
     seeding = Seeding(plan, rules, source)
     if urls:
@@ -124,16 +124,6 @@ def _only_resource(plan: Plan, each_may_say: bool) -> str:
     if each_may_say:
         return ""
     raise UsageError(f"which resource reads the answer? --resource, one of {', '.join(able)}")
-
-
-def _check_resource(plan: Plan, name: str) -> None:
-    known = [one.name for one in plan.resources]
-    if name not in known:
-        from scrapeq.expression import did_you_mean
-
-        near = did_you_mean(name, known)
-        hint = f"did you mean {near}?" if near else f"there are: {', '.join(known)}"
-        raise UsageError(f"--resource: no resource is called {name!r}; {hint}")
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,20 +80,27 @@ class Settings:
         """One JSON object on a line of standard output, with the version of its shape."""
         write_json({"v": JSON_VERSION, **answer})
 
-    def log_to_stderr(self) -> None:
-        """What the rooms log is said on standard error: warnings, with -v everything; a run logs to its own file."""
+    def log_to(self, tell: Callable[[str], None], *, store_warnings: bool = True) -> None:
+        """
+        What the rooms log is told to a person: warnings, with -q errors only, with -v everything.
+
+        `store_warnings`: what is said of the store each time it is opened; once a run is enough.
+        """
         level = {"quiet": logging.ERROR, "normal": logging.WARNING, "verbose": logging.DEBUG}[self.verbosity]
-        handler = logging.StreamHandler()
-        handler.setFormatter(_Plain())
         root = logging.getLogger("scrapeq")
-        root.handlers[:] = [handler]
+        root.handlers[:] = [_Teller(tell)]
         root.setLevel(level)
-        root.propagate = False
+        quiet = self.verbosity != "verbose" and not store_warnings
+        logging.getLogger("scrapeq.store").setLevel(logging.ERROR if quiet else logging.NOTSET)
 
 
-class _Plain(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return f"{record.levelname.lower()}: {record.getMessage()}"
+class _Teller(logging.Handler):
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._tell(f"{record.levelname.lower()}: {record.getMessage()}")
 
 
 def write_json(value: Any, *, indent: bool = False) -> None:

@@ -94,7 +94,7 @@ class LiveView(Shown):
         width, height = self._console.size
         lines = screen(self.snapshots, list(self._events), width, height, time.time(), self._estimate)
         if self._plain:
-            lines = [_in_ascii(line) for line in lines]
+            lines = [in_ascii(line) for line in lines]
         try:
             if not self._live.is_started:
                 self._live.start()
@@ -231,6 +231,7 @@ def _footer(snapshots: Sequence[Snapshot], width: int) -> list[Text]:
     return [_apart(keys, width, f"DEAD {count(dead)}: scrapeq dead" if dead else "")]
 
 
-def _in_ascii(text: Text) -> Text:
+def in_ascii(text: Text) -> Text:
+    """The text for a terminal that shows ASCII only."""
     text.plain = text.plain.translate(ASCII).encode("ascii", "replace").decode()
     return text

@@ -1,0 +1,155 @@
+"""`scrapeq run` as a user sees it: on a terminal, in a pipe, with bad surroundings."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import select
+import struct
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+import orjson
+import pytest
+
+from scrapeq.cli.outcome import Exit
+
+CONFIG = """\
+version: 1
+name: t
+client: {base_url: "demo://"}
+seeds: [{owner: octo, repo: tools}]
+resources:
+  - name: issues
+    primary_key: id
+    endpoint:
+      path: repos/${seed.owner}/${seed.repo}/issues
+      params: {per_page: 50}
+      paginator: header_link
+outputs: [{type: jsonl, path: "out/${resource}.jsonl"}]
+"""
+ALTERNATE_ON, ALTERNATE_OFF = b"\x1b[?1049h", b"\x1b[?1049l"
+LIMIT_S = 60
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder of its own with a configuration that scrapes the sample API."""
+    (tmp_path / "t.yaml").write_text(CONFIG)
+    return tmp_path
+
+
+def run(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    """One command in a process of its own, without a terminal."""
+    command = [sys.executable, "-m", "scrapeq", *args]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=LIMIT_S)
+
+
+class Terminal:
+    """A command on a pseudo-terminal of a given size."""
+
+    def __init__(self, folder: Path, *args: str, columns: int = 80, rows: int = 24) -> None:
+        self._end, terminal = pty.openpty()
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        env = {**os.environ, "TERM": "xterm-256color", "PYTHONUTF8": "1"}
+        for name in ("COLUMNS", "LINES"):
+            env.pop(name, None)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "scrapeq", *args],
+            cwd=folder,
+            env=env,
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+        os.close(terminal)
+        self.seen = b""
+
+    def until(self, words: bytes) -> None:
+        """Read until these words were shown, or the process has ended."""
+        deadline = time.monotonic() + LIMIT_S
+        while words not in self.seen:
+            assert time.monotonic() < deadline, self.seen[-2000:]
+            if select.select([self._end], [], [], 0.5)[0]:
+                try:
+                    self.seen += os.read(self._end, 65536)
+                except OSError:  # the other end is closed
+                    return
+
+    def press(self, keys: bytes) -> None:
+        """What a person types."""
+        os.write(self._end, keys)
+
+    def close(self) -> int:
+        """Read all there is; the exit code."""
+        self.until(b"\0no such thing\0")
+        os.close(self._end)
+        return self.process.wait(LIMIT_S)
+
+
+def test_the_live_view_gives_the_terminal_back(folder: Path) -> None:
+    """The view has a screen of its own; Ctrl-C drains and stops; the summary is on the screen before it."""
+    terminal = Terminal(folder, "run", "t.yaml", "--keep-running")
+    try:
+        terminal.until(b"LIMIT")
+        terminal.press(b"\x03")
+        code = terminal.close()
+    finally:
+        terminal.process.kill()
+    seen = terminal.seen
+    assert code in (Exit.DONE, Exit.STOPPED)
+    assert seen.count(ALTERNATE_ON) == seen.count(ALTERNATE_OFF) == 1
+    view, after = seen.split(ALTERNATE_OFF)
+    for words in ("scrapeq t", "Ctrl-C drains and stops", "LIMIT"):
+        assert words.encode() in view
+    assert re.search(rb"\x1b\[K(\x1b\[\?25h)?t (finished|stopped)", after)
+    assert b"Traceback" not in seen
+
+
+def test_a_run_without_a_terminal_says_lines_and_a_summary(folder: Path) -> None:
+    """Plain lines, no escape sequence, then the summary; the verbs after it find the file themselves."""
+    done = run(folder, "run", "t.yaml")
+    assert (done.returncode, done.stderr) == (Exit.DONE, "")
+    assert "\x1b" not in done.stdout
+    lines = done.stdout.splitlines()
+    assert re.fullmatch(r"\d\d:\d\d:\d\d t begins: 1 tasks? to do, 0 dead letters", lines[0])
+    assert any(re.match(r"\d\d:\d\d:\d\d t \d+ %, [\d,]+ done, ", line) for line in lines)
+    assert re.search(r"^t finished: \d+ pages, \d+ items in ", done.stdout, re.MULTILINE)
+    assert "written   out/issues.jsonl" in done.stdout
+    status = run(folder, "status", "--json")
+    told = orjson.loads(status.stdout)
+    assert (told["run"]["state"], told["left"], told["dead"]) == ("finished", 0, 0)
+    assert str(told["stats"]["items"]).startswith(
+        str(len((folder / "out/issues.jsonl").read_text().splitlines()))
+    )
+
+
+def test_json_leaves_standard_output_to_one_object(folder: Path) -> None:
+    """With --json: one object on standard output, the code in it; what is said to people is on standard error."""
+    done = run(folder, "run", "t.yaml", "--json", "--for", "1ms")
+    (told,) = [orjson.loads(line) for line in done.stdout.splitlines()]
+    assert told["exit"] == done.returncode == Exit.STOPPED
+    assert told["runs"][0]["name"] == "t"
+    assert told["runs"][0]["left"] > 0
+    assert "t stopped, work left" in done.stderr
+
+
+def test_surroundings_that_do_not_work_are_one_error(folder: Path) -> None:
+    """An output that cannot be written is code 7; a data folder that cannot be used is code 6."""
+    (folder / "o.yaml").write_text(CONFIG.replace("out/", "/proc/out/"))
+    done = run(folder, "run", "o.yaml", "--progress", "none")
+    assert done.returncode == Exit.OUTPUT
+    assert re.fullmatch(r"error: /proc/out: .*\n", done.stderr)
+    (folder / "blocked").mkdir()
+    (folder / "blocked" / ".scrapeq").write_text("no folder")
+    (folder / "blocked" / "t.yaml").write_text(CONFIG)
+    done = run(folder / "blocked", "run", "t.yaml")
+    assert (done.returncode, done.stdout) == (Exit.STORE, "")
+    assert re.fullmatch(r"error: .*\.scrapeq: .*\n", done.stderr)
