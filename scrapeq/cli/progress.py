@@ -74,8 +74,8 @@ class Shown:
         self.close()
         if self.summed:
             files = dict(self.runs) if len(self.runs) > 1 else {}
-            for snapshot in snapshots:
-                self.write("\n".join(summary(snapshot, time.time(), file=files.get(snapshot.name, ""))))
+            texts = [summary(one, time.time(), file=files.get(one.name, "")) for one in snapshots]
+            self.write("\n\n".join("\n".join(lines) for lines in texts))
 
     def close(self) -> None:
         """Leave the terminal as it was; may be repeated."""

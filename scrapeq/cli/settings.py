@@ -111,6 +111,12 @@ def write_json(value: Any, *, indent: bool = False) -> None:
     sys.stdout.write(orjson.dumps(value, option=options).decode())
 
 
+def _near(file: str) -> str:
+    """A file below this folder by its shortest name."""
+    path, here = Path(file), Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else file
+
+
 def read_remembered() -> list[str]:
     """The files of the run of this folder; empty when none is known."""
     import orjson
@@ -118,5 +124,5 @@ def read_remembered() -> list[str]:
     with suppress(OSError, ValueError, KeyError, TypeError):
         files = orjson.loads(REMEMBERED.read_bytes())["files"]
         if all(isinstance(file, str) for file in files):
-            return [file for file in files if Path(file).is_file()]
+            return [_near(file) for file in files if Path(file).is_file()]
     return []

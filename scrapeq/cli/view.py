@@ -227,8 +227,9 @@ def _until(limit: LimitView, now_s: float) -> str:
 
 def _footer(snapshots: Sequence[Snapshot], width: int) -> list[Text]:
     dead = sum(snapshot.dead for snapshot in snapshots)
+    command = "scrapeq dead" if len(snapshots) == 1 else "scrapeq -c FILE dead"
     keys = Text("Ctrl-C drains and stops; once more stops at once", "dim")
-    return [_apart(keys, width, f"DEAD {count(dead)}: scrapeq dead" if dead else "")]
+    return [_apart(keys, width, f"DEAD {count(dead)}: {command}" if dead else "")]
 
 
 def in_ascii(text: Text) -> Text:

@@ -428,3 +428,26 @@ def test_the_configuration_is_found(
     assert call("peek", "-c", "u.yaml") == 0
     remembered.write_bytes(b"junk")
     assert call("peek") == Exit.USAGE
+
+
+@pytest.mark.parametrize("by", [["scheduler"], ["scheduler", "--queue", "t"]])
+def test_the_scheduler_ends_on_a_signal(folder: Path, store_url: str, by: list[str]) -> None:
+    """With a file or with a queue's name alone: it says so, schedules, and ends with code 0 on SIGTERM."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "scrapeq", "--redis", store_url, *by], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "scheduling t until Ctrl-C\n"
+
+        async def is_elected(queue: Queue) -> None:
+            while not await queue._redis.exists("scrapeq:{t}:scheduler"):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)  # another process does it: there is no event to wait for
+
+        with_queue(store_url, lambda queue: asyncio.wait_for(is_elected(queue), 20))
+        process.terminate()
+        assert process.wait(10) == Exit.DONE
+        assert process.stderr.read() == ""
+    finally:
+        process.kill()
+        process.communicate()
