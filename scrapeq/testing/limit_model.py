@@ -32,10 +32,15 @@ class LimitModel:
     remaining: float | None = None
     reset_at: float = 0
     told_at: float = 0
-    cap: int = UNKNOWN_CAP
+    heard: float = 0  # weight answered since told_at
+    since: float = 0  # the end of the last told window
+    least_cap: int = 0  # after refusals; 0 = there was none
     refused_at: float = 0
     streak: int = 0
     paced_to: dict[int, float] = field(default_factory=dict)  # by the rate's place
+    began: dict[int, float] = field(
+        default_factory=dict
+    )  # when a full bucket was asked, until an answer comes
     answered: dict[int, list[tuple[float, float]]] = field(default_factory=dict)  # (when, weight), in order
 
     def __post_init__(self) -> None:
@@ -57,7 +62,14 @@ class LimitModel:
 
     def look(self, now: float) -> None:
         """Keep what is known now."""
+        if self.remaining is not None and self.reset_at <= now:
+            self.since = self.reset_at
         self.remaining, self.probation = self.known(now)
+
+    @property
+    def cap(self) -> int:
+        """Requests in flight at most while nothing is told."""
+        return self.least_cap or self.rules.max_concurrency or UNKNOWN_CAP
 
     def used(self, i: int, now: float) -> float:
         """Answered requests in the window of rate i that ends now."""
@@ -97,14 +109,16 @@ class LimitModel:
         rates = self.rules.rates
         self.in_flight += weight
         for i, rate in enumerate(rates):
-            self.paced_to[i] = (
-                max(self.paced_to.get(i, 0.0), now) + rate.interval_s * US / rate.limit * weight
-            )
+            if self.paced_to.get(i, 0.0) <= now:
+                self.paced_to[i] = self.began[i] = now
+            self.paced_to[i] += rate.interval_s * US / rate.limit * weight
         if self.probation:
             period = rates[0].interval_s * US / rates[0].limit if rates else 0
             self.probe, self.probe_after = who, now + max(period, PROBE_GAP_US)
 
-    def settle(self, now: float, who: str, how: How, at: float, weight: float, refused: bool) -> None:
+    def settle(
+        self, now: float, who: str, how: How, at: float, weight: float, granted: float, refused: bool
+    ) -> None:
         """The request is answered (at a time), was never sent, or its lease has ended and nobody knows."""
         self.look(now)
         self.in_flight = max(0, self.in_flight - weight)
@@ -113,6 +127,9 @@ class LimitModel:
                 self.paced_to[i] = self.paced_to.get(i, 0.0) - rate.interval_s * US / rate.limit * weight
             elif not rate.burst:
                 self._stamp(i, now, at, weight, rate.interval_s * US)
+            elif self.began.get(i) and granted >= self.began[i]:  # full until then, at the latest
+                self.paced_to[i] += max(0, at - self.began[i])
+                self.began[i] = 0
         if self.probe == who:
             self.probe = ""
             if how == "answered" and not refused:
@@ -130,21 +147,32 @@ class LimitModel:
         self.look(now)
         if self.remaining is not None:
             self.remaining = max(0, self.remaining - weight)
+            self.heard += weight
 
-    def tell(self, now: float, remaining: float, reset_at: float, granted: float) -> None:
-        """The server said what is left; only an answer to a request granted after the last word may raise it."""
+    def tell(self, now: float, remaining: float, reset_at: float, granted: float, weight: float) -> None:
+        """
+        The server said what is left: the least that it said counts, for answers overtake each other.
+
+        Only a request granted after the last word may raise it, by what cannot have been counted after it; one
+        granted before the last told window ended says nothing of this one.
+        """
         self.look(now)
-        if self.remaining is None or granted > self.told_at:
-            self.remaining, self.told_at, self.reset_at = remaining, now, reset_at
+        if granted < self.since:
+            self.cost(now, weight)
+        elif self.remaining is None or granted > self.told_at:
+            if self.remaining is not None:
+                remaining = max(min(self.remaining, remaining), remaining - self.heard)
+            self.remaining, self.told_at, self.reset_at, self.heard = remaining, now, reset_at, 0
         else:
             self.remaining = min(self.remaining, remaining)
             self.reset_at = max(self.reset_at, reset_at)
+            self.heard += weight
 
     def refuse(self, now: float, until: float, granted: float) -> None:
         """The server refused: closed until then; refusals of requests granted before the last one are one event."""
         self.park(until)
         if granted > self.refused_at:
-            self.cap = max(1, self.cap // 2)
+            self.least_cap = max(1, self.cap // 2)
             self.refused_at, self.streak = now, self.streak + 1
 
     def park(self, until: float) -> None:
@@ -155,7 +183,7 @@ class LimitModel:
     def unpark(self) -> None:
         """A person says that nothing told counts any more."""
         self.parked_until, self.probation, self.probe, self.probe_after = 0, False, "", 0
-        self.remaining, self.streak, self.cap = None, 0, UNKNOWN_CAP
+        self.remaining, self.streak, self.least_cap = None, 0, 0
 
     def state(self, now: float) -> LimitState:
         """As the queue shows it; `opens_s` is 0 or, when closed, None."""

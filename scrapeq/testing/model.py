@@ -297,7 +297,7 @@ class Model:
                     self.limit(name).cost(now, lease.weight)
             self.counted["answered"] += 1
         for name, remaining, reset_s in entry.told:
-            self.limit(name).tell(now, remaining, at + round(reset_s * US), lease.granted)
+            self.limit(name).tell(now, remaining, at + round(reset_s * US), lease.granted, lease.weight)
         for name, wait_s in entry.refused:
             self.limit(name).refuse(now, at + round(wait_s * US), lease.granted)
         if entry.refused:
@@ -312,7 +312,7 @@ class Model:
             limit = self.limit(name)
             if how == "expired":
                 limit.cost(now, lease.weight)
-            limit.settle(now, lease.id + lease.token, how, at, lease.weight, name in refused)
+            limit.settle(now, lease.id + lease.token, how, at, lease.weight, lease.granted, name in refused)
 
     def _bury(self, task: _Task, error: str) -> None:
         task.state, task.due, task.error, task.suspect = "dead", 0, error, False

@@ -55,16 +55,13 @@ local function observe(id, m, sent, e, rec)
     local list = {unpack(lane_limits(m[LANE]))}
     if m[PRIVATE] ~= '' then list[#list + 1] = m[PRIVATE] end
     for i = 1, #list do
-      local s = limit_of(list[i])
-      if s[REM] >= 0 and not told[list[i]] then
-        s[REM], s.dirty = max(0, s[REM] - m[WEIGHT]), true
-      end
+      if not told[list[i]] then cost(limit_of(list[i]), m[WEIGHT]) end
     end
     C[N_ANSWERED] = C[N_ANSWERED] + 1
   end
   for _, r in ipairs(e.extra.told or {}) do
     local s = limit_of(r[1])
-    tell(s, r[2], t + r[3], m[GRANTED])
+    tell(s, r[2], t + r[3], m[GRANTED], m[WEIGHT])
     wake_waiters(s, BY_ANSWER)
   end
   for _, r in ipairs(e.extra.refused or {}) do park_limit(limit_of(r[1]), t + r[2], m[GRANTED]) end

@@ -12,12 +12,12 @@ local function settle_lease(id, m, how, t, group, refused)
   local list = lane_limits(m[LANE])
   for i = 1, #list do
     local s = limit_of(list[i])
-    settle(s, who, how, t, m[WEIGHT], refused and refused[list[i]])
+    settle(s, who, how, t, m[WEIGHT], m[GRANTED], refused and refused[list[i]])
     wake_waiters(s, by)
   end
   if m[PRIVATE] ~= '' then
     local s = limit_of(m[PRIVATE])
-    settle(s, who, how, t, m[WEIGHT], refused and refused[m[PRIVATE]])
+    settle(s, who, how, t, m[WEIGHT], m[GRANTED], refused and refused[m[PRIVATE]])
     wake_waiters(s, by)
     if how == 'unsent' then reopen_group(group or m[GROUP]) end
   end

@@ -3,10 +3,13 @@
 --   l    hash  instance ("name" or "name|partition") -> msgpack array, fields below
 --   s    hash  instance#rate -> slots: '>ddd' base us, total, window us; then '>II' ticks after base, count: answered
 --              requests of the last window. A slot is freed one window after the answer, whatever the server's shape
--- GIVES   limit_of, prefetch_limits, check, spend, settle, park_limit, forget_limit, save_limits, lane_limits
+-- GIVES   limit_of, prefetch_limits, check, spend, cost, settle, tell, park_limit, forget_limit, save_limits, lane_limits
 local PARK, PAUSE, FLY, NEED, PID, PAFTER = 1, 2, 3, 4, 5, 6
-local REM, RESET, TOLD, CAP, REFUSED, STREAK, WAITED, TAT = 7, 8, 9, 10, 11, 12, 13, 14
-local UNKNOWN_CAP = 8           -- requests in flight while nothing is known of a limit
+local REM, RESET, TOLD, CAP, REFUSED, STREAK, WAITED = 7, 8, 9, 10, 11, 12, 13
+local HEARD = 14 -- weight answered since TOLD
+local SINCE = 15 -- the end of the last told window; what was granted before it tells of one that is over
+local TAT, BEGAN = 16, 17 -- per rate two fields: paced up to then; when its full bucket was asked, until an answer comes
+local UNKNOWN_CAP = 8           -- requests in flight while nothing is known of a limit, not even a max_concurrency
 local PROBE_GAP = 1000000       -- us between two probes of one limit, at least
 local PACE_TOLERANCE = 20000    -- us that a paced grant may be early; else lateness is lost quota
 local EXACT_SLOTS = 256         -- up to here each answer has its own stamp, beyond it sub-windows are counted
@@ -36,12 +39,12 @@ local function limit_from(inst, raw)
   if raw then
     s = munpack(raw)
   else
-    s = {0, 0, 0, d[3], '', 0, -1, 0, 0, UNKNOWN_CAP, 0, 0, 0}
+    s = {0, 0, 0, d[3], '', 0, -1, 0, 0, 0, 0, 0, 0, 0, 0}
   end
-  for i = 1, #d - 3 do s[TAT + i - 1] = s[TAT + i - 1] or 0 end
+  for i = TAT, TAT + 2 * (#d - 3) - 1 do s[i] = s[i] or 0 end
   s.def, s.name = d, inst
   if s[REM] >= 0 and s[RESET] <= now then -- the told window is over: nothing is known until the next answer
-    s[REM] = -1
+    s[REM], s[SINCE] = -1, s[RESET]
     if d[4] == nil then s[NEED] = 1 end
     s.dirty = true
   end
@@ -148,6 +151,12 @@ local function stamp(s, i, t, w)
   sl.dirty = true
 end
 
+-- Requests in flight at most while nothing is told; 0 in the state: it was never refused.
+local function cap_of(s)
+  if s[CAP] > 0 then return s[CAP] end
+  return s.def[2] > 0 and s.def[2] or UNKNOWN_CAP
+end
+
 -- Does the limit grant weight w now?
 -- -> nil: yes. Else the time (us) it opens, NEVER when only an event can open it; and what may open it sooner.
 local function check(s, w)
@@ -161,14 +170,14 @@ local function check(s, w)
   if d[2] > 0 and s[FLY] + w > d[2] and s[FLY] > 0 then return NEVER, BY_ANSWER end
   if s[REM] >= 0 then
     if s[REM] - s[FLY] < w then return s[RESET], BY_ANSWER end
-  elseif d[3] == 1 and d[4] == nil and s[FLY] + w > s[CAP] and s[FLY] > 0 then
+  elseif d[3] == 1 and d[4] == nil and s[FLY] + w > cap_of(s) and s[FLY] > 0 then
     return NEVER, BY_ANSWER
   end
   for i = 1, #d - 3 do
     local rate = d[3 + i]
     local period = rate[2] / rate[1]
     local early = rate[3] > 0 and (rate[3] - 1) * period or min(period, PACE_TOLERANCE)
-    local t = s[TAT + i - 1] - early
+    local t = s[TAT + 2 * (i - 1)] - early
     if t > now then return t, BY_REFUND end
     if rate[3] == 0 then
       local sl = slots_of(s, i)
@@ -186,8 +195,9 @@ local function spend(s, who, w)
   local d = s.def
   s[FLY] = s[FLY] + w
   for i = 1, #d - 3 do
-    local rate = d[3 + i]
-    s[TAT + i - 1] = max(s[TAT + i - 1], now) + rate[2] / rate[1] * w
+    local rate, tat, began = d[3 + i], TAT + 2 * (i - 1), BEGAN + 2 * (i - 1)
+    if s[tat] <= now then s[tat], s[began] = now, now end
+    s[tat] = s[tat] + rate[2] / rate[1] * w
   end
   s.dirty = true
   if s[NEED] == 1 then
@@ -204,18 +214,30 @@ local function wake_waiters(s, by)
   end
 end
 
--- A grant has come to its end. how: 'answered' at time t, 'unsent' (refunded), 'expired' (nobody knows).
-local function settle(s, who, how, t, w, refused)
+-- A request has cost its weight, and no answer tells what is left now.
+local function cost(s, w)
+  if s[REM] >= 0 then
+    s[REM], s[HEARD], s.dirty = max(0, s[REM] - w), s[HEARD] + w, true
+  end
+end
+
+-- A grant, given at `granted`, has come to its end. how: 'answered' at time t, 'unsent' (refunded), 'expired' (nobody
+-- knows).
+local function settle(s, who, how, t, w, granted, refused)
   local d = s.def
   s[FLY] = max(0, s[FLY] - w)
   for i = 1, #d - 3 do
+    local rate, tat, began = d[3 + i], TAT + 2 * (i - 1), BEGAN + 2 * (i - 1)
     if how == 'unsent' then
-      s[TAT + i - 1] = s[TAT + i - 1] - d[3 + i][2] / d[3 + i][1] * w
-    elseif d[3 + i][3] == 0 then
+      s[tat] = s[tat] - rate[2] / rate[1] * w
+    elseif rate[3] == 0 then
       stamp(s, i, t, w)
+    elseif s[began] > 0 and granted >= s[began] then
+      -- the server's bucket was full until a request reached it, at t at the latest: only from then on it refills
+      s[tat], s[began] = s[tat] + max(0, t - s[began]), 0
     end
   end
-  if how == 'expired' and s[REM] >= 0 then s[REM] = max(0, s[REM] - w) end -- it may have been spent
+  if how == 'expired' then cost(s, w) end -- it may have been spent
   if s[PID] == who then
     s[PID] = ''
     if how == 'answered' and not refused then
@@ -227,14 +249,17 @@ local function settle(s, who, how, t, w, refused)
   s.dirty = true
 end
 
--- What an answer told: `rem` requests left until `reset` (us). `granted`: when its request was granted.
-local function tell(s, rem, reset, granted)
-  if s[REM] < 0 or granted > s[TOLD] then
-    s[REM], s[TOLD] = rem, now
-    s[RESET] = reset
+-- What the answer to a request of weight w told: `rem` requests left until `reset` (us). `granted`: when its request
+-- was granted. Answers overtake each other, so the least that was told counts. Only a request granted after TOLD may
+-- raise it, and what was answered since then may all have been counted by the server after this one.
+local function tell(s, rem, reset, granted, w)
+  if granted < s[SINCE] then
+    cost(s, w)
+  elseif s[REM] < 0 or granted > s[TOLD] then
+    s[REM] = s[REM] < 0 and rem or max(min(s[REM], rem), rem - s[HEARD])
+    s[RESET], s[TOLD], s[HEARD] = reset, now, 0
   else
-    s[REM] = min(s[REM], rem)
-    s[RESET] = max(s[RESET], reset)
+    s[REM], s[RESET], s[HEARD] = min(s[REM], rem), max(s[RESET], reset), s[HEARD] + w
   end
   s.dirty = true
 end
@@ -249,7 +274,7 @@ end
 local function park_limit(s, t, granted)
   park_until(s, t)
   if granted > s[REFUSED] then -- one event, however many answers of that moment say it
-    s[CAP] = max(1, floor(s[CAP] / 2))
+    s[CAP] = max(1, floor(cap_of(s) / 2))
     s[REFUSED], s[STREAK] = now, s[STREAK] + 1
   end
 end
