@@ -1,0 +1,221 @@
+"""
+No limit is exceeded where it counts: at the server, whatever the network does between grant, arrival and answer.
+
+A simulated server notes each arrival; delays are drawn to bunch arrivals (none, or the longest). Times are no multiples
+of anything. Some requests are never sent, some are cancelled, some never answered, the store's clock steps back.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from dataclasses import dataclass, field
+
+import pytest
+import redis
+
+from scrapeq.queue import commands as c
+from scrapeq.queue.limit import Limit, Rate
+from scrapeq.queue.scripts import scripts
+from scrapeq.task import Group, Lease, NewTask
+
+US = 1_000_000
+START_US = 1_600_000_000_123_457
+LEASE_S = 7.0
+GRANTS = 800
+ALIGNMENTS = 16  # offsets at which fixed windows are counted
+EARLY_SHARE = 0.95  # of the quota must be used when nothing delays
+KEY = "scrapeq:{q}:c"
+GROUP = Group("g", ("a",), "b")
+SLACK_US = 1  # the simulation's own rounding
+
+
+@dataclass
+class Simulation:
+    """A queue with limits, its workers, the network, and the server that counts."""
+
+    store: redis.Redis
+    seed: int
+    most_delay_s: float
+    trouble: bool = True
+    now_us: int = START_US
+    skew_us: int = 0
+    arrivals: list[int] = field(default_factory=list)
+    served: list[tuple[int, int]] = field(default_factory=list)  # arrival, answer
+    reports: list[tuple[int, int, c.Entry, int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.r = random.Random(self.seed)
+        self.shas = {name: self.store.script_load(s.text) for name, s in scripts(test_clock=True).items()}
+
+    def run(self, command: c.Command) -> object:  # type: ignore[type-arg]
+        """One script at the store's own time, which may have been set back."""
+        self.store.set("scrapeq:{q}:testclock", self.now_us - self.skew_us)
+        return command.parse(self.store.evalsha(self.shas[command.script], 1, KEY, *command.args))
+
+    def _delay(self) -> int:
+        most = round(self.most_delay_s * US)
+        return self.r.choice([0, most, self.r.randint(0, most)])
+
+    def _send(self, lease: Lease) -> None:
+        chance = self.r.random() if self.trouble else 1.0
+        if chance < 0.05:  # never sent
+            self._report(self.now_us + self._delay(), c.Entry(c.RELEASE, lease, sent=False), 0)
+            return
+        arrival = self.now_us + self._delay()
+        if chance < 0.10:  # its worker dies: arrives some time within the lease, nobody tells
+            arrival = self.now_us + self.r.randint(0, round(LEASE_S * US))
+            self.arrivals.append(arrival)
+            self.served.append((arrival, arrival))
+            return
+        answer = arrival + self._delay()
+        self.arrivals.append(arrival)
+        self.served.append((arrival, answer))
+        if chance < 0.15:  # cancelled on its way
+            self.run(c.edit("cancel", [lease.id]))
+        told = answer + (self.r.randint(0, US // 2) if self.trouble else 0)
+        self._report(told, c.Entry(c.ACK, lease), told - answer)
+
+    def _report(self, at: int, entry: c.Entry, age_us: int) -> None:
+        heapq.heappush(self.reports, (at, len(self.arrivals), entry, age_us))
+
+    def go(self, grants: int) -> None:
+        """Pop whatever is granted until so many were."""
+        granted = 0
+        while granted < grants:
+            while self.reports and self.reports[0][0] <= self.now_us:
+                _, _, entry, age_us = heapq.heappop(self.reports)
+                entry = c.Entry(entry.verb, entry.lease, entry.sent, age_us / US)
+                self.run(c.settle([entry]))
+            popped = self.run(c.pop(self.r.choice([1, 3, 20]), lease_s=LEASE_S))
+            assert isinstance(popped, c.Popped)
+            for task in popped.tasks:
+                assert task.lease
+                self._send(task.lease)
+            granted += len(popped.tasks)
+            if self.trouble and self.r.random() < 0.01:
+                self.skew_us += self.r.randint(0, 20 * US)
+            if not popped.tasks:
+                wait_us = 3600 * US if popped.wait_s is None else max(1, int(popped.wait_s * US))
+                at = self.now_us + wait_us
+                self.now_us = min(at, self.reports[0][0]) if self.reports else at
+            self.now_us += self.r.choice([0, 1, 777])
+
+    def most_in_window(self, window_us: int) -> int:
+        """The most arrivals in any sliding window of this length."""
+        times, first, most = sorted(self.arrivals), 0, 0
+        for i, time in enumerate(times):
+            while times[first] <= time - window_us + SLACK_US:
+                first += 1
+            most = max(most, i - first + 1)
+        return most
+
+    def most_in_fixed_window(self, window_us: int, offset_us: int) -> int:
+        """The most arrivals in windows that begin at multiples of their length, plus an offset."""
+        counts: dict[int, int] = {}
+        for time in self.arrivals:
+            slot = (time - offset_us) // window_us
+            counts[slot] = counts.get(slot, 0) + 1
+        return max(counts.values())
+
+    def most_at_once(self) -> int:
+        """The most requests between arrival and answer at one moment."""
+        edges = sorted([(end, 0, -1) for _, end in self.served] + [(begin, 1, 1) for begin, _ in self.served])
+        most = at_once = 0
+        for _, _, change in edges:
+            at_once += change
+            most = max(most, at_once)
+        return most
+
+
+def fill(simulation: Simulation, limits: dict[str, Limit], tasks: int = 2 * GRANTS) -> None:
+    """Define the limits and push enough."""
+    simulation.run(c.define(limits))
+    for i in range(0, tasks, 1000):
+        for command in c.push(
+            [NewTask(i, group=GROUP)] * min(1000, tasks - i), max_tasks=0, dedup="only_new"
+        ):
+            simulation.run(command)
+
+
+CASES = {
+    "a few a second": (Limit((Rate(5, 1.0),)), Limit()),
+    "many a second": (Limit((Rate(97, 1.0),)), Limit()),
+    "a fraction": (Limit((Rate(0.7, 1.3),)), Limit()),
+    "two buckets": (Limit((Rate(10, 1.0), Rate(100, 60.0))), Limit()),
+    "shared and private": (Limit((Rate(50, 10.0),)), Limit((Rate(7, 3.0),), max_concurrency=4)),
+    "counted in sub-windows": (Limit((Rate(400, 20.0),)), Limit()),
+    "concurrency": (Limit(max_concurrency=3), Limit(max_concurrency=7)),
+}
+
+
+@pytest.mark.parametrize("most_delay_s", [0.0, 0.9, 3.0])
+@pytest.mark.parametrize("name", CASES)
+def test_the_server_never_counts_more_than_its_limit(
+    store: redis.Redis, name: str, most_delay_s: float
+) -> None:
+    """No sliding and no fixed window of any rate has more arrivals than its limit, nor more at once than allowed."""
+    simulation = Simulation(store, seed=len(name), most_delay_s=most_delay_s)
+    shared, private = CASES[name]
+    fill(simulation, {"a": shared, "b": private})
+    simulation.go(GRANTS // 4)
+    for limit in (shared, private):
+        for rate in limit.rates:
+            window, most = round(rate.interval_s * US), max(1, rate.limit)
+            assert simulation.most_in_window(window) <= most
+            for i in range(ALIGNMENTS):
+                assert simulation.most_in_fixed_window(window, i * window // ALIGNMENTS) <= most
+        if limit.max_concurrency:
+            assert simulation.most_at_once() <= limit.max_concurrency
+
+
+def test_the_server_that_counts_can_find_too_many(store: redis.Redis) -> None:
+    """With a looser limit in the queue than on the server the same simulation does exceed it."""
+    simulation = Simulation(store, seed=3, most_delay_s=0.9)
+    fill(simulation, {"a": Limit((Rate(6, 1.0),))})
+    simulation.go(GRANTS // 4)
+    assert simulation.most_in_window(US) > 5
+
+
+def test_the_quota_is_used(store: redis.Redis) -> None:
+    """Where nothing delays, a paced limit grants nearly all that it may."""
+    simulation = Simulation(store, seed=4, most_delay_s=0.0, trouble=False)
+    fill(simulation, {"a": Limit((Rate(20, 1.0),))})
+    simulation.go(GRANTS)
+    spent_s = (max(simulation.arrivals) - min(simulation.arrivals)) / US
+    assert GRANTS / spent_s > 20 * EARLY_SHARE
+
+
+def test_stamps_outlast_many_windows(store: redis.Redis) -> None:
+    """A limit that is never idle still counts after more windows than 32 bits of ticks hold: 2^32 / 2^20."""
+    simulation = Simulation(store, seed=5, most_delay_s=0.0, trouble=False)
+    grants, step_us = 2 * 4096 + 100, US // 4
+    fill(simulation, {"a": Limit((Rate(2, 0.5),))}, tasks=grants)
+    used: list[float] = []
+    for first in range(1, grants, 100):
+        pipe = store.pipeline(transaction=False)
+        for i in range(first, first + 100):
+            now = START_US + i * step_us
+            lease = Lease(f"{i:012d}", f"{now}.{i}", now)
+            pipe.set("scrapeq:{q}:testclock", now)
+            for command in (
+                c.pop(1, lease_s=LEASE_S),
+                c.settle([c.Entry(c.ACK, lease)]),
+                c.limit_states(["a"]),
+            ):
+                pipe.evalsha(simulation.shas[command.script], 1, KEY, *command.args)
+        used += [c.limit_states(["a"]).parse(reply)[0].used for reply in pipe.execute()[3::4]]
+    assert used[0] == 1 and set(used[1:grants]) == {2}
+
+
+def test_a_longer_interval_closes_no_longer_than_itself(store: redis.Redis) -> None:
+    """Defined anew with another interval, what was answered counts where it was: for one new window at most."""
+    simulation = Simulation(store, seed=6, most_delay_s=0.0, trouble=False)
+    fill(simulation, {"a": Limit((Rate(2, 0.5),))})
+    simulation.go(500)
+    simulation.run(c.define({"a": Limit((Rate(2, 60.0),), version=1)}))
+    popped = simulation.run(c.pop(1, lease_s=LEASE_S))
+    assert isinstance(popped, c.Popped) and not popped.tasks  # two have been answered in the last minute
+    simulation.now_us += round(60 + LEASE_S + 1) * US
+    popped = simulation.run(c.pop(1, lease_s=LEASE_S))
+    assert isinstance(popped, c.Popped) and popped.tasks
