@@ -109,6 +109,11 @@ class Target:
         """How many requests there were."""
         return sum(map(len, self.asked().values()))
 
+    def answer_within(self, latency_ms: float) -> None:
+        """From now on answers take so long."""
+        with urlopen(f"{self.url}/_latency/{latency_ms:g}", timeout=10):
+            pass
+
     def _seen(self) -> Any:
         with urlopen(f"{self.url}/_seen", timeout=10) as answer:
             return json.load(answer)

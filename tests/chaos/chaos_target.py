@@ -2,8 +2,8 @@
 `python chaos_target.py LATENCY_MS [PORT]`: a fast server without limits that remembers each request.
 
 `/list/K` tells a hundred ids, `/things/ID` one record after LATENCY_MS, `/_seen` when each path was asked for
-(seconds since the epoch) and when it was answered. The first line on standard output is its URL. It ends with its
-standard input.
+(seconds since the epoch) and when it was answered, `/_latency/MS` changes it. The first
+line on standard output is its URL. It ends with its standard input.
 """
 
 from __future__ import annotations
@@ -42,6 +42,10 @@ class Target:
         self.answered.setdefault(request.path, []).append(time.time())
         return web.Response(body=orjson.dumps(body), content_type="application/json")
 
+    async def slow(self, request: web.Request) -> web.Response:
+        self.latency_s = float(request.match_info["ms"]) / 1000
+        return web.Response()
+
     async def seen(self, _: web.Request) -> web.Response:
         body = orjson.dumps({"asked": self.asked, "answered": self.answered})
         return web.Response(body=body, content_type="application/json")
@@ -52,6 +56,7 @@ async def main(latency_ms: float, port: int) -> None:
     app = web.Application()
     app.router.add_get("/list/{k}", target.list)
     app.router.add_get("/things/{id}", target.thing)
+    app.router.add_get("/_latency/{ms}", target.slow)
     app.router.add_get("/_seen", target.seen)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()

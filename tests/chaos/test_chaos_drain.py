@@ -41,6 +41,7 @@ def test_drain_beyond_the_grace_time(target: Callable[..., Target], job: Callabl
     work.kill(signal.SIGTERM)
     assert work.ends(20.0) == 5, work.last_words()
     assert time.monotonic() - signalled_s < 5.0
+    server.answer_within(10)
     began_s = time.monotonic()
     assert work.run(60.0) == 0, work.last_words()
     assert time.monotonic() - began_s < work.lease_s / 2, (
@@ -51,9 +52,10 @@ def test_drain_beyond_the_grace_time(target: Callable[..., Target], job: Callabl
 
 def test_the_second_signal(target: Callable[..., Target], job: Callable[..., Job]) -> None:
     """130 at once, whatever is in flight; nothing is left behind, and a rerun completes."""
-    server = target(1500)
+    server = target(10_000)
     work = job(server.url, 1, concurrency=32, grace="30s", lease_s=3.0)
-    work.start_up()
+    work.start()
+    until("requests in flight", lambda: server.count() > 32, 30.0)
     work.children()
     work.kill(signal.SIGINT)
     time.sleep(0.3)
@@ -64,7 +66,9 @@ def test_the_second_signal(target: Callable[..., Target], job: Callable[..., Job
     assert work.ends(5.0) == 130, work.last_words()
     assert time.monotonic() - signalled_s < 1.0
     until("no orphans", lambda: not any(map(alive, work.pids)), 3.0)
+    server.answer_within(10)
     assert work.run(60.0) == 0, work.last_words()
+    assert 32 <= server.count() - work.tasks <= 2 * work.concurrency
     work.verdict()
 
 

@@ -1,0 +1,114 @@
+"""
+`python chaos_worker.py poison|hold SOCKET QUEUE …`: workers that use the queue directly.
+
+poison SLOTS LEASE_S LOG: works off a queue with its slots, each task taking 20 ms; a task "poison" kills it. Each line
+in LOG is one event: the process id and what happened. hold N LEASE_S WRITER: takes N tasks, says them, waits for a
+line on its standard input, then does to each what the line says (JSON: [verb, …]) and says what came of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from scrapeq.errors import LeaseLost
+from scrapeq.protocols import Item
+from scrapeq.queue import Queue
+from scrapeq.queue.connect import async_client
+from scrapeq.supervise.writer_client import WriterClient
+from scrapeq.task import NewTask, Task
+
+WORK_S = 0.02
+
+
+async def poison(queue: Queue, slots: int, log: Path) -> None:
+    """Work until killed, by a task or by whoever started it."""
+    events = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    held: dict[str, Task] = {}
+
+    async def work(task: Task) -> None:
+        assert task.lease is not None
+        if task.payload == "poison":
+            os.write(events, f"{os.getpid()} poisoned\n".encode())
+            os._exit(1)
+        await asyncio.sleep(WORK_S)
+        await queue.ack(task.lease)
+        os.write(events, f"{os.getpid()} done\n".encode())
+        del held[task.id]
+
+    os.write(events, f"{os.getpid()} ready\n".encode())
+    async with asyncio.TaskGroup() as group:
+        while True:
+            if len(held) == slots:
+                await asyncio.sleep(WORK_S / 4)
+                continue
+            suspects = sum(1 for task in held.values() if task.expiries)
+            for task in await queue.pop_many(slots - len(held), 0.1 if not held else 0.0, suspects=suspects):
+                held[task.id] = task
+                group.create_task(work(task))
+            await asyncio.sleep(WORK_S / 4)
+
+
+async def hold(queue: Queue, n: int, sink: WriterClient) -> None:
+    """One round of stale leases."""
+    loop = asyncio.get_running_loop()
+    while True:
+        tasks: list[Task] = []
+        while len(tasks) < n:
+            tasks += await queue.pop_many(n - len(tasks), 5.0)
+        print(json.dumps([[task.id, task.payload] for task in tasks]), flush=True)
+        line = await loop.run_in_executor(None, sys.stdin.readline)
+        if not line:
+            return
+        outcomes = [
+            await attempt(OPERATIONS[verb], queue, sink, task)
+            for verb, task in zip(json.loads(line), tasks, strict=True)
+        ]
+        print(json.dumps(outcomes), flush=True)
+
+
+async def attempt(operation: Any, queue: Queue, sink: WriterClient, task: Task) -> str:
+    """What came of it."""
+    try:
+        await operation(queue, sink, task)
+    except LeaseLost:
+        return "refused"
+    return "done"
+
+
+async def commit(_: Queue, sink: WriterClient, task: Task) -> None:
+    """Write what a stale worker has."""
+    assert task.lease is not None
+    await sink.commit(task.id, task.lease.token, [Item("rows", task.id, {"task": task.id, "by": "stale"})])
+
+
+OPERATIONS: dict[str, Callable[[Queue, WriterClient, Any], Awaitable[Any]]] = {
+    "ack": lambda queue, _, task: queue.ack(task.lease, push=[NewTask("never")]),
+    "retry": lambda queue, _, task: queue.retry(task, delay_s=0.0),
+    "release": lambda queue, _, task: queue.release(task.lease),
+    "bury": lambda queue, _, task: queue.bury(task.lease, "stale"),
+    "extend": lambda queue, _, task: queue.extend(task.lease),
+    "answer": lambda queue, _, task: queue.answer(task.lease),
+    "visibility": lambda queue, _, task: queue.set_visibility(task.lease, 1.0),
+    "commit": commit,
+}
+
+
+async def main(role: str, url: str, name: str, n: int, lease_s: float, place: Path) -> None:
+    """One worker."""
+    client = async_client(url)
+    queue = Queue(client, name, lease_s=lease_s)
+    if role == "poison":
+        await poison(queue, n, place)
+    else:
+        await hold(queue, n, WriterClient(place))
+
+
+if __name__ == "__main__":
+    role, url, name, n, lease_s, place = sys.argv[1:]
+    asyncio.run(main(role, url, name, int(n), float(lease_s), Path(place)))

@@ -1,0 +1,196 @@
+"""Leases that ran out: a task that kills its workers is found alone, and a worker that slept changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import orjson
+import pytest
+import redis.asyncio
+from chaos_job import HERE, ROOT, Job, Target, rng, scaled, until
+
+from scrapeq import plan
+from scrapeq.expression import compile_template
+from scrapeq.protocols import Item
+from scrapeq.queue import Queue
+from scrapeq.supervise.runtime import runtime_folder
+from scrapeq.supervise.writer_client import WriterClient, WriterProcess
+from scrapeq.task import NewTask
+
+DELIVERIES = 3  # of a poison task, then it is a dead letter
+KEPT = 0.9  # of the throughput, by the workers that the poison did not meet
+WORKERS, SLOTS, POISON_LEASE_S, POISON_RUN_S = DELIVERIES + 1, 4, 0.8, 6.0
+STALE_LEASE_S = 0.4
+VERBS = ("ack", "retry", "release", "bury", "extend", "answer", "visibility", "commit")
+
+
+class Workers:
+    """Processes of one queue, started again when they die."""
+
+    def __init__(self, url: str, queue: str, log: Path) -> None:
+        self.log = log
+        self._command = [sys.executable, str(HERE / "chaos_worker.py"), "poison", url, queue]
+        self._command += [str(SLOTS), str(POISON_LEASE_S), str(log)]
+        self._running = [self._start() for _ in range(WORKERS)]
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(self._command, env={**os.environ, "PYTHONPATH": str(ROOT)})
+
+    def revive(self) -> None:
+        """Start again what has died."""
+        self._running = [one if one.poll() is None else self._start() for one in self._running]
+
+    def events(self) -> list[tuple[int, str]]:
+        """What they wrote."""
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        return [(int(pid), what) for pid, _, what in (line.partition(" ") for line in lines)]
+
+    def ready(self) -> int:
+        """How many have come so far."""
+        return sum(1 for _, what in self.events() if what == "ready")
+
+    def close(self) -> None:
+        """End them."""
+        for one in self._running:
+            one.kill()
+            one.wait()
+
+
+@contextmanager
+def working(url: str, queue: str, log: Path) -> Iterator[Workers]:
+    workers = Workers(url, queue, log)
+    try:
+        yield workers
+    finally:
+        workers.close()
+
+
+async def test_poison(astore: redis.asyncio.Redis, store_url: str, tmp_path: Path) -> None:
+    """Dead at exactly three deliveries; nothing else dies, and the workers that it spares lose no time over it."""
+    clean, poisoned = Queue(astore, "clean"), Queue(astore, "poisoned")
+    enough = 20_000
+    for queue in (clean, poisoned):
+        await queue.push_many(NewTask(n) for n in range(enough))
+    with (
+        working(store_url, "clean", tmp_path / "clean") as others,
+        working(store_url, "poisoned", tmp_path / "poisoned") as workers,
+    ):
+        both = (workers, others)
+        until("all workers", lambda: all(some.ready() == WORKERS for some in both), 30.0)
+        (pushed,) = await poisoned.push_many([NewTask("poison", priority=1.0)])
+        before = {some: Counter(pid for pid, what in some.events() if what == "done") for some in both}
+        deadline = time.monotonic() + POISON_RUN_S * scaled(1)
+        while time.monotonic() < deadline:
+            workers.revive()
+            await asyncio.sleep(0.02)
+        after = {some: Counter(pid for pid, what in some.events() if what == "done") for some in both}
+        deaths = [pid for pid, what in workers.events() if what == "poisoned"]
+        spared = before[workers].keys() - set(deaths)
+        (found,) = await poisoned.get(pushed.id)
+    assert len(deaths) == DELIVERIES
+    assert found is not None
+    assert (found.state, found.expiries) == ("dead", DELIVERIES)
+    assert "lease" in found.last_error
+    assert (await poisoned.counts()).dead == 1, "an innocent died with it"
+
+    def rate(some: Workers, pids: set[int]) -> float:
+        return sum(after[some][pid] - before[some][pid] for pid in pids) / len(pids)
+
+    ratio = rate(workers, spared) / rate(others, set(before[others]))
+    print(f"workers that the poison spared: {ratio:.1%} of the throughput beside it")
+    assert ratio >= KEPT
+    total = sum((after[workers] - before[workers]).values()) / sum((after[others] - before[others]).values())
+    print(f"all of them, with {DELIVERIES} restarts in {POISON_RUN_S:g} s: {total:.1%}")
+
+
+@pytest.fixture
+async def writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
+    """A writer process."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    outputs = (plan.Output("jsonl", compile_template("out/${resource}.jsonl")),)
+    process = WriterProcess(outputs, base=tmp_path, path=runtime_folder(tmp_path) / "writer.sock")
+    await process.start()
+    yield process
+    await process.stop(5.0)
+
+
+async def test_fencing(
+    astore: redis.asyncio.Redis, store_url: str, writer: WriterProcess, tmp_path: Path
+) -> None:
+    """SIGSTOP a worker for three leases: whatever it does when it wakes is refused, and each task has one row."""
+    chance = rng("fencing")
+    queue = Queue(astore, "fenced", lease_s=30.0)
+    sink = WriterClient(writer.path)
+    command = [sys.executable, str(HERE / "chaos_worker.py"), "hold", store_url, "fenced"]
+    command += [str(len(VERBS)), str(STALE_LEASE_S), str(writer.path)]
+    stale = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert stale.stdin is not None
+    assert stale.stdout is not None
+    rounds = scaled(4)
+    try:
+        for number in range(rounds):
+            verbs = list(VERBS)
+            chance.shuffle(verbs)
+            await queue.push_many(NewTask(f"{number}:{n}") for n in range(len(verbs)))
+            held = json.loads(await asyncio.wait_for(stale.stdout.readline(), 30.0))
+            stale.send_signal(signal.SIGSTOP)
+            await asyncio.sleep(3 * STALE_LEASE_S)
+            tasks = []
+            while len(tasks) < len(held):
+                found = await queue.pop_many(len(held) - len(tasks), 3.0)
+                assert found, "what a stopped worker held did not come back"
+                tasks += found
+            assert {task.id for task in tasks} == {id_ for id_, _ in held}
+            for task in tasks:  # the new holder has committed, and not acked yet
+                assert task.lease is not None
+                row = {"task": task.id, "by": "new"}
+                assert await sink.commit(task.id, task.lease.token, [Item("rows", task.id, row)]) == 1
+            stale.stdin.write(json.dumps(verbs).encode() + b"\n")
+            stale.send_signal(signal.SIGCONT)
+            outcomes = json.loads(await asyncio.wait_for(stale.stdout.readline(), 10.0))
+            assert dict(zip(verbs, outcomes, strict=True)) == dict.fromkeys(VERBS, "refused")
+            for task in tasks:
+                assert task.lease is not None
+                await queue.ack(task.lease)
+            counts = await queue.counts()
+            assert (counts.live, counts.dead) == (0, 0), "a stale worker changed something"
+    finally:
+        stale.kill()
+        await stale.wait()
+        await sink.close()
+    rows = [orjson.loads(line) for line in (tmp_path / "out/rows.jsonl").read_bytes().splitlines()]
+    assert Counter(row["task"] for row in rows) == Counter(
+        {f"{n + 1:012}": 1 for n in range(rounds * len(VERBS))}
+    )
+    assert {row["by"] for row in rows} == {"new"}
+
+
+def test_a_stopped_fetcher(target: Callable[..., Target], job: Callable[..., Job]) -> None:
+    """SIGSTOP a fetcher of a run for three leases, and let it go on: each item once all the same."""
+    chance = rng("stopped")
+    server = target(40)
+    work = job(server.url, scaled(8), lease_s=1.0)
+    work.start_up()
+    for _ in range(scaled(1)):
+        fetcher = chance.choice(until("fetchers", lambda: work.children("fetcher"), 10.0))
+        os.kill(fetcher, signal.SIGSTOP)
+        time.sleep(3 * work.lease_s)
+        os.kill(fetcher, signal.SIGCONT)
+    assert work.ends(60.0) == 0, work.last_words()
+    assert server.count() - work.tasks <= work.concurrency * scaled(1)
+    work.verdict()
