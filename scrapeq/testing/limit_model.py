@@ -95,7 +95,10 @@ class LimitModel:
         for i, rate in enumerate(rules.rates):
             period = rate.interval_s * US / rate.limit
             early = (rate.burst - 1) * period if rate.burst else min(period, PACE_TOLERANCE_US)
-            if self.paced_to.get(i, 0.0) - early > now:
+            paced_to, began = self.paced_to.get(i, 0.0), self.began.get(i, 0.0)
+            if paced_to - early > now:
+                return False
+            if began and paced_to > now and paced_to - early > began:
                 return False
             if not rate.burst:
                 taken = self.in_flight + self.used(i, now)
@@ -110,7 +113,7 @@ class LimitModel:
         self.in_flight += weight
         for i, rate in enumerate(rates):
             if self.paced_to.get(i, 0.0) <= now:
-                self.paced_to[i] = self.began[i] = now
+                self.paced_to[i], self.began[i] = now, now if rate.burst > 1 else 0
             self.paced_to[i] += rate.interval_s * US / rate.limit * weight
         if self.probation:
             period = rates[0].interval_s * US / rates[0].limit if rates else 0

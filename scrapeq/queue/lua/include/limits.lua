@@ -177,8 +177,10 @@ local function check(s, w)
     local rate = d[3 + i]
     local period = rate[2] / rate[1]
     local early = rate[3] > 0 and (rate[3] - 1) * period or min(period, PACE_TOLERANCE)
-    local t = s[TAT + 2 * (i - 1)] - early
+    local tat, began = s[TAT + 2 * (i - 1)], s[BEGAN + 2 * (i - 1)]
+    local t = tat - early
     if t > now then return t, BY_REFUND end
+    if began > 0 and tat > now and t > began then return tat, BY_ANSWER end -- not known to refill yet
     if rate[3] == 0 then
       local sl = slots_of(s, i)
       if s[FLY] + sl.total + w > rate[1] and s[FLY] + sl.total > 0 then
@@ -196,7 +198,7 @@ local function spend(s, who, w)
   s[FLY] = s[FLY] + w
   for i = 1, #d - 3 do
     local rate, tat, began = d[3 + i], TAT + 2 * (i - 1), BEGAN + 2 * (i - 1)
-    if s[tat] <= now then s[tat], s[began] = now, now end
+    if s[tat] <= now then s[tat], s[began] = now, rate[3] > 1 and now or 0 end
     s[tat] = s[tat] + rate[2] / rate[1] * w
   end
   s.dirty = true
