@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import Callable
 
 import pytest
@@ -102,6 +103,10 @@ BREAKS: dict[str, tuple[Callable[[redis.Redis], object], Finding]] = {
     "state of a limit lost": (
         lambda r: r.hdel(P + "l", "one"),
         Finding("in flight", "one", "0, its leases 1"),
+    ),
+    "ids to be given twice": (
+        lambda r: r.setrange(P + "c", 3 * 8, struct.pack(">d", 5)),
+        Finding("sequence", "000000000006", "the next push will take its id"),
     ),
     "event after its time": (
         lambda r: r.zadd(P + "delayed", {ID2: 5}),

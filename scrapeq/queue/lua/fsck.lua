@@ -37,6 +37,7 @@ local function look_at_task(id, rec)
   end
   if #places ~= 1 then report('places', id, #places == 0 and 'none' or table.concat(places, ' ')) end
   if ready and tonumber(ready) ~= -priority then report('priority', id, 'its place is not its priority\'s') end
+  if tonumber(id) > C[SEQ] then report('sequence', id, 'the next push will take its id') end
   if not has('g', group) then report('group', id, 'its group is not known') end
   local token = read_meta(call('HGET', P .. 'meta', id))[TOKEN]
   if (places[1] == 'leased') ~= (token ~= '') then report('token', id, token == '' and 'leased without one' or 'not leased') end
