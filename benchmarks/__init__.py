@@ -1,0 +1,1 @@
+"""What is measured of scrapeq; see README.md."""

@@ -1,0 +1,166 @@
+"""What comes first, how late, and what idling costs."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import statistics
+import struct
+import time
+from collections.abc import Iterator
+
+import uvloop
+
+from benchmarks.queue_figures import workload as w
+from benchmarks.queue_figures.engine import Server
+from benchmarks.queue_figures.report import Figure, expect
+from benchmarks.queue_figures.speed import open_queue
+from scrapeq.queue import DPQ
+from scrapeq.queue import commands as c
+from scrapeq.queue.async_queue import lease_of
+from scrapeq.task import Group, Lease, NewTask
+
+KINDS = 4  # fresh, delayed, retried, expired
+LEASE_S = 0.3
+POPS_PER_S = 10_000  # slower than any machine that this runs on
+TIE_SHARE = 0.1  # of the tasks, whose priority is one of a few
+TIES = (0.0, -1.5, 1e300)
+LATE_MS = 10
+IDLE_PER_S = 10
+SETTLE_S = 0.2
+
+
+def order(server: Server, sizes: w.Sizes) -> Iterator[Figure]:
+    """Inversions over random float64 priorities: fresh, delayed, retried and expired tasks, with and without groups."""
+    for what, into in (
+        ("one group", [Group()]),
+        (f"{w.GROUPS:,} groups, two limits each", w.groups(w.GROUPS)),
+    ):
+        inversions, count = _inversions(server, sizes.order, into)
+        name = f"inversions in {count:,} tasks, {what}"
+        note = "fresh, delayed, retried, expired; ties first in, first out"
+        yield Figure("order", name, inversions, "tasks", 0, exact=True, note=note)
+
+
+def _priorities(count: int) -> list[float]:
+    """Any finite float64: random bits, and some that are equal."""
+    chance = random.Random(w.SEED)
+    found: list[float] = []
+    while len(found) < count:
+        value: float = struct.unpack(">d", chance.randbytes(8))[0]
+        if chance.random() < TIE_SHARE:
+            value = chance.choice(TIES)
+        if math.isfinite(value):
+            found.append(value)
+    return found
+
+
+def _inversions(server: Server, count: int, into: list[Group]) -> tuple[int, int]:
+    server.empty()
+    lease_s = (
+        LEASE_S + count / POPS_PER_S
+    )  # nothing that is held comes back while others are still being taken
+    holder = DPQ(server.client, w.NAME)
+    loser = DPQ(server.client, w.NAME, visibility=lease_s)
+    holder.define({"shared": w.SHARED, "host": w.HOST})
+    chance = random.Random(w.SEED)
+    made = [
+        NewTask(w.payload(i), priority, group=chance.choice(into))
+        for i, priority in enumerate(_priorities(count))
+    ]
+    part = count // KINDS
+    retried, expired, delayed, fresh = (made[i * part : (i + 1) * part] for i in range(KINDS))
+    for piece in w.batches(retried):
+        holder.push_many(piece)
+        leases = [lease_of(task) for task in holder.pop_many(w.BATCH)]
+        holder.run(c.settle([c.Entry(c.RETRY, lease, delay_s=lease_s) for lease in leases]))
+    for piece in w.batches(expired):
+        loser.push_many(piece)
+        loser.pop_many(w.BATCH)
+    for piece in w.batches(delayed):
+        holder.push_many([NewTask(task.payload, task.priority, lease_s, task.group) for task in piece])
+    for piece in w.batches(fresh):
+        holder.push_many(piece)
+    while (wait_s := holder.sweep()) is not None:
+        time.sleep(wait_s)
+    told = holder.counts()
+    total = part * KINDS
+    expect(told.ready == total and told.expired > 0 and told.retried > 0, f"not {total} ready tasks: {told}")
+    return _out_of_order(holder, total), total
+
+
+def _out_of_order(queue: DPQ, count: int) -> int:
+    """One at a time: of several tasks whose lease ran out, a worker is given one, so that poison is found alone."""
+    last = (-math.inf, "")
+    wrong = 0
+    leases: list[Lease] = []
+    for _ in range(count):
+        taken = queue.pop_many(1)
+        expect(len(taken) == 1, "a ready task was not given")
+        rank = (-taken[0].priority, taken[0].id)
+        wrong += rank < last
+        last = rank
+        leases.append(lease_of(taken[0]))
+        if len(leases) >= w.BATCH:
+            queue.ack_many(leases)
+            leases.clear()
+    queue.ack_many(leases)
+    expect(queue.counts().done == count, "tasks were lost")
+    return wrong
+
+
+def due(server: Server, sizes: w.Sizes) -> Iterator[Figure]:
+    """From a task's time to its start in a worker that was asleep; and what a worker asleep costs."""
+    late = sorted(uvloop.run(_lateness_ms(server, sizes)))
+    p99 = late[min(len(late) - 1, math.ceil(len(late) * 0.99) - 1)]
+    note = f"of {len(late)}; longest {late[-1]:.2f}"
+    yield Figure("due", "due to running, p50", statistics.median(late), "ms", note=note)
+    yield Figure("due", "due to running, p99", p99, "ms", LATE_MS, note=note)
+    blocking, every = uvloop.run(_idle(server, sizes.idle_s))
+    per = f"a process in {IDLE_PER_S} s"
+    note = f"watched for {sizes.idle_s:g} s"
+    yield Figure("due", f"idle: blocking waits {per}", blocking, "commands", 1, note=note)
+    yield Figure("due", f"idle: all commands {per}", every, "commands", note=note)
+
+
+async def _lateness_ms(server: Server, sizes: w.Sizes) -> list[float]:
+    """By the wall clock, which is the server's too: both run on one machine."""
+    server.empty()
+    late: list[float] = []
+    chance = random.Random(w.SEED)
+    async with open_queue(server) as queue:
+        await queue.push({"due": 0.0}, delay_s=60.0)  # the scripts are loaded now
+
+        async def work() -> None:
+            while len(late) < sizes.timers:
+                task = await queue.pop(sizes.timers_s)
+                now = time.time()
+                expect(task is not None, "a task that was due did not come")
+                assert task is not None
+                late.append((now - task["due"]) * 1000)
+                await queue.ack(lease_of(task))
+
+        working = asyncio.create_task(work())
+        for _ in range(sizes.timers):
+            delay_s = SETTLE_S + chance.random() * sizes.timers_s
+            await queue.push({"due": time.time() + delay_s}, delay_s=delay_s)
+        await working
+    return late
+
+
+async def _idle(server: Server, seconds: float) -> tuple[float, float]:
+    """Commands in ten seconds of a worker that waits for tasks."""
+    server.empty()
+    async with open_queue(server) as queue:
+        waiting = asyncio.create_task(queue.pop(seconds * 2))
+        await asyncio.sleep(SETTLE_S)
+        before = server.calls()
+        await asyncio.sleep(seconds)
+        after = server.calls()
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+    spent = {name: after[name] - before.get(name, 0) for name in after}
+    ours = {name: count for name, count in spent.items() if name in ("evalsha", "bzpopmin")}
+    scale = IDLE_PER_S / seconds
+    return ours.get("bzpopmin", 0) * scale, sum(ours.values()) * scale

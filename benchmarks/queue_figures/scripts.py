@@ -1,0 +1,262 @@
+"""What the server spends in the scripts: per task, per park, at its longest, and as the queue grows."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+
+import uvloop
+
+from benchmarks.queue_figures import workload as w
+from benchmarks.queue_figures.engine import Server
+from benchmarks.queue_figures.report import Figure, expect
+from benchmarks.queue_figures.speed import open_queue
+from scrapeq.queue import DPQ, Limit
+from scrapeq.queue import commands as c
+from scrapeq.queue.async_queue import lease_of
+from scrapeq.task import Group, Lease, NewTask
+
+AT_ONCE = (1, 10, 100)
+ONE_US, MANY_US, PARKING_US, PARK_US, LONGEST_MS, GROWTH = 30, 20, 45, 50, 5, 2
+PARK_ROUNDS = 50
+PARK_S = 600.0
+BRIEF_LEASE_S = 0.05
+LANES_SHARE = 10  # of the closed groups, one in so many has a lane of its own
+NAMES_A_CALL = 500
+BIG_PUSH = 1_000
+
+
+def per_task(server: Server, sizes: w.Sizes) -> Iterator[Figure]:
+    """Script microseconds per task by how many a call takes; none closed, and every grant closing its host."""
+    into = w.groups(w.GROUPS)
+    for n in AT_ONCE:
+        count = max(n * 10, min(sizes.tasks, sizes.single * n))
+        runs = [_per_task(server, n, w.HOST, w.tasks(count, into)) for _ in range(sizes.repeats)]
+        yield _script_figure(f"script time per task, {n} a call", n, min(runs), ONE_US if n == 1 else MANY_US)
+    for n in AT_ONCE:
+        count = max(n * 10, min(sizes.tasks, sizes.single * n) // 2)
+        runs = [_per_task(server, n, w.SLOW_HOST, _twice(count)) for _ in range(sizes.repeats)]
+        name = f"script time per task, {n} a call, every grant parks its host"
+        yield _script_figure(name, n, min(runs), PARKING_US)
+
+
+def _script_figure(name: str, n: int, run: tuple[float, float, float, float], target: float) -> Figure:
+    total, pop, ack, median = run
+    note = f"pop {pop:.1f} + ack {ack:.1f}; by medians {median:.1f}"
+    return Figure("script", name, total, "us", target, note=note)
+
+
+def _twice(hosts: int) -> Iterator[NewTask]:
+    """Two tasks a host, next to each other in the order: the second finds it closed by the first."""
+    for i, group in enumerate(w.groups(hosts)):
+        for twin in range(2):
+            yield NewTask(w.payload(i * 2 + twin), float(-i), group=group)
+
+
+def _per_task(
+    server: Server, n: int, host: Limit, tasks: Iterator[NewTask]
+) -> tuple[float, float, float, float]:
+    """Microseconds a task: pop and ack, pop, ack, and the sum of both by the median call."""
+    queue = _queue(server, {"shared": w.SHARED, "host": host})
+    for piece in w.batches(tasks):
+        queue.push_many(piece)
+    held: list[list[Lease]] = []
+    with server.timed_scripts() as pops:
+        while taken := queue.pop_many(n):
+            held.append([lease_of(task) for task in taken])
+    with server.timed_scripts() as acks:
+        for leases in held:
+            expect(all(queue.ack_many(leases)), "a lease was lost")
+    count = sum(map(len, held))
+    pop, ack = sum(pops) / count, sum(acks) / count
+    median = (statistics.median(pops) + statistics.median(acks)) / n
+    return pop + ack, pop, ack, median
+
+
+def park(server: Server, sizes: w.Sizes) -> Iterator[Figure]:
+    """A refusal that parks a group of many tasks, and a person who does."""
+    refused, by_hand, found = uvloop.run(_park(server, sizes.parked))
+    for name, times in (
+        ("park by a refusal: release and close, one script", refused),
+        ("park by hand", by_hand),
+        ("the pop that finds it closed", found),
+    ):
+        note = f"median of {len(times)}; longest {max(times):.0f}"
+        value = statistics.median(times)
+        yield Figure("park", f"{name}, {sizes.parked:,} tasks", value, "us", PARK_US, note=note)
+
+
+async def _park(server: Server, count: int) -> tuple[list[float], list[float], list[float]]:
+    server.empty()
+    group = w.groups(1)[0]
+    refused: list[float] = []
+    by_hand: list[float] = []
+    found: list[float] = []
+    async with open_queue(server) as queue:
+        await queue.define({"shared": w.SHARED, "host": w.HOST})
+        for piece in w.batches(w.tasks(count, [group])):
+            await queue.push_many(piece)
+        for _ in range(PARK_ROUNDS):
+            task = await queue.pop()
+            expect(task is not None, "an open group gave no task")
+            assert task is not None
+            with server.timed_scripts() as times:
+                await queue.release(lease_of(task), sent=True, park=[(group.private, PARK_S)])
+            refused += times
+            with server.timed_scripts() as times:
+                expect(await queue.pop() is None, "a parked group gave a task")
+            found += times
+            await queue.unpark([group.private])
+            with server.timed_scripts() as times:
+                await queue.park([group.private], for_s=PARK_S)
+            by_hand += times
+            await queue.unpark([group.private])
+            probe = await queue.pop()  # after a park one goes first, and its answer opens the limit
+            expect(probe is not None, "a group that was opened gave no task")
+            assert probe is not None
+            await queue.ack(lease_of(probe))
+    return refused, by_hand, found
+
+
+def longest(server: Server, sizes: w.Sizes) -> Iterator[Figure]:
+    """The longest single call, whatever is closed or due."""
+    for name, scenario, target in (
+        ("every host closed but one", _hosts_closed, LONGEST_MS),
+        ("one shared limit closed over all hosts", _shared_closed, LONGEST_MS),
+        ("a freed slot that many lanes wait for", _lanes_wait, LONGEST_MS),
+        ("many tasks due at once", _all_due, LONGEST_MS),
+        ("many leases run out at once", _all_expired, LONGEST_MS),
+        (f"push of {BIG_PUSH:,} tasks into {w.GROUPS:,} groups in a call", _big_push, None),
+    ):
+        # What disturbs the machine lengthens some call of one run or another; what a script does itself, each run.
+        worst = min(max(scenario(server, sizes)) for _ in range(sizes.repeats))
+        yield Figure("longest", f"longest call: {name}", worst / 1000, "ms", target)
+
+
+def _queue(server: Server, limits: dict[str, Limit], visibility: float = 600.0) -> DPQ:
+    server.empty()
+    queue = DPQ(server.client, w.NAME, visibility=visibility)
+    queue.define(limits)
+    return queue
+
+
+def _push_each(queue: DPQ, into: Sequence[Group]) -> None:
+    for piece in w.batches(NewTask(w.payload(i), float(-i), group=group) for i, group in enumerate(into)):
+        queue.push_many(piece)
+
+
+def _hosts_closed(server: Server, sizes: w.Sizes) -> list[float]:
+    queue = _queue(server, {"shared": w.SHARED, "host": w.SLOW_HOST})
+    into = w.groups(sizes.closed)
+    _push_each(queue, into)
+    names = [group.private for group in into[:-1]]  # the last is the lowest in rank
+    for start in range(0, len(names), NAMES_A_CALL):
+        queue.run(c.steer("park", round(PARK_S * c.US), *names[start : start + NAMES_A_CALL]))
+    with server.timed_scripts() as times:
+        until_popped(queue, 1)
+    return times
+
+
+def until_popped(queue: DPQ, count: int) -> None:
+    """Pop, as long as there is something to take at once, until so many are taken."""
+    taken = 0
+    while taken < count:
+        popped = queue.run(c.pop(w.BATCH, lease_s=queue.visibility))
+        taken += len(popped.tasks)
+        stuck = not popped.tasks and not popped.again and (popped.wait_s is None or popped.wait_s > 1)
+        expect(not stuck, f"{taken} of {count} tasks were given, and no more")
+
+
+def _shared_closed(server: Server, sizes: w.Sizes) -> list[float]:
+    queue = _queue(server, {"shared": w.SHARED, "host": w.HOST})
+    _push_each(queue, w.groups(sizes.closed))
+    with server.timed_scripts() as times:
+        queue.run(c.steer("park", round(PARK_S * c.US), "shared"))
+        expect(not queue.pop_many(w.BATCH), "a parked limit gave a task")
+        queue.run(c.steer("unpark", "shared"))
+        expect(bool(queue.pop_many(w.BATCH)), "an opened limit gave no task")
+    return times
+
+
+def _lanes_wait(server: Server, sizes: w.Sizes) -> list[float]:
+    """Many lanes under one limit of one at a time: each slot freed wakes those that wait for it."""
+    queue = _queue(server, {"one": Limit(max_concurrency=1), "own": w.HOST})
+    lanes = sizes.closed // LANES_SHARE
+    _push_each(queue, [Group(f"g{i}", ("one", f"own|{i}")) for i in range(lanes)])
+    with server.timed_scripts() as times:
+        for _ in range(PARK_ROUNDS):
+            until_popped_one(queue)
+    return times
+
+
+def until_popped_one(queue: DPQ) -> None:
+    """Pop one task, which many closed lanes may stand before, and ack it."""
+    for _ in range(w.GROUPS):
+        if taken := queue.pop_many(w.BATCH):
+            queue.ack_many([lease_of(task) for task in taken])
+            return
+    expect(False, "a free slot was given to none")
+
+
+def _all_due(server: Server, sizes: w.Sizes) -> list[float]:
+    queue = _queue(server, {"shared": w.SHARED, "host": w.HOST})
+    began = time.monotonic()
+    delay_s = sizes.due / 20_000 + 0.1
+    for piece in w.batches(w.tasks(sizes.due, w.groups(w.GROUPS))):
+        left = max(0.0, began + delay_s - time.monotonic())
+        queue.push_many([NewTask(task.payload, task.priority, left, task.group) for task in piece])
+    time.sleep(max(0.0, began + delay_s - time.monotonic()))
+    with server.timed_scripts() as times:
+        until_popped(queue, sizes.due)
+    return times
+
+
+def _all_expired(server: Server, sizes: w.Sizes) -> list[float]:
+    queue = _queue(server, {"shared": w.SHARED, "host": w.HOST}, BRIEF_LEASE_S)
+    for piece in w.batches(w.tasks(sizes.due // 10, w.groups(w.GROUPS))):
+        queue.push_many(piece)
+    while queue.pop_many(w.BATCH):
+        pass
+    time.sleep(BRIEF_LEASE_S)
+    with server.timed_scripts() as times:
+        queue.sweep()
+    expect(queue.counts().expired > 0, "no lease ran out")
+    return times
+
+
+def _big_push(server: Server, sizes: w.Sizes) -> list[float]:
+    queue = _queue(server, {"shared": w.SHARED, "host": w.HOST})
+    with server.timed_scripts() as times:
+        queue.push_many(list(w.tasks(BIG_PUSH, w.groups(w.GROUPS))))
+    return times
+
+
+def growth(server: Server, sizes: w.Sizes) -> Iterator[Figure]:
+    """Pop and ack in a small and in a large queue."""
+    queue = _queue(server, {"shared": w.SHARED, "host": w.HOST})
+    into = w.groups(w.GROUPS)
+    measured: list[dict[int, float]] = []
+    have = 0
+    for size in sizes.growth:
+        for piece in w.batches(w.tasks(size - have, into, seed=size)):
+            queue.push_many(piece)
+        measured.append({n: _pop_at(server, queue, n, min(sizes.single, size // 4)) for n in (1, 100)})
+        have = queue.get_size()
+    small, large = sizes.growth
+    for n in (1, 100):
+        before, after = measured[0][n], measured[1][n]
+        note = f"{before:.1f} us, then {after:.1f} us a task"
+        name = f"pop, {n} a call, at {large:,} tasks to at {small:,}"
+        yield Figure("growth", name, after / before, "x", GROWTH, note=note)
+
+
+def _pop_at(server: Server, queue: DPQ, n: int, count: int) -> float:
+    """Microseconds a task by the median call."""
+    held: list[Lease] = []
+    with server.timed_scripts() as times:
+        while len(held) < count:
+            held += [lease_of(task) for task in queue.pop_many(n)]
+    for start in range(0, len(held), w.BATCH):
+        queue.ack_many(held[start : start + w.BATCH])
+    return statistics.median(times) / n

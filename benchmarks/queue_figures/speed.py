@@ -1,0 +1,287 @@
+"""Tasks per second of one client process: push, pop and ack, one at a time, and the loops that workers run."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import uvloop
+
+from benchmarks.queue_figures import workload as w
+from benchmarks.queue_figures.engine import Server
+from benchmarks.queue_figures.report import Figure, expect
+from scrapeq.page import Page
+from scrapeq.plan import Endpoint, Plan, Resource
+from scrapeq.protocols import Extraction
+from scrapeq.queue import DPQ, Limit, Queue
+from scrapeq.queue.async_queue import lease_of
+from scrapeq.queue.commands import ACK, Entry
+from scrapeq.queue.connect import async_client
+from scrapeq.supervise.worker import FetchWorker
+from scrapeq.task import Group, NewTask, Task
+
+T = TypeVar("T")
+
+IN_FLIGHT = 4  # calls that one process has under way: while the server works on one, the next is made ready
+SLOTS = 100  # of a worker loop
+SLICES = 10  # what is compared one at a time takes turns this often, so that a busy moment hits both
+EMPTY_SCRIPT = "return 1"
+URL = "https://example.org/items/"
+
+
+def push(server: Server, sizes: w.Sizes) -> Iterator[Figure]:
+    """push_many, 100 a call, into one group and over 1,000."""
+    for count, target in ((1, 150_000), (w.GROUPS, 100_000)):
+        into = w.groups(count) if count > 1 else []
+        where = f"{count:,} groups" if into else "one group"
+        rates = [uvloop.run(push_rate(server, sizes.tasks, into)) for _ in range(sizes.repeats)]
+        best = max(rates)
+        yield Figure("push", f"push_many, {w.BATCH} a call, into {where}", best, "tasks/s", target, "least")
+    rate = max(_push_sync(server, sizes.tasks) for _ in range(sizes.repeats))
+    yield Figure("push", f"the same with the blocking DPQ, one group, {w.BATCH} a call", rate, "tasks/s")
+
+
+async def push_rate(server: Server, count: int, into: Sequence[Group] = ()) -> float:
+    """Tasks per second."""
+    server.empty()
+    async with open_queue(server) as queue:
+        await queue.define({"shared": w.SHARED, "host": w.HOST})
+        source = w.batches(w.tasks(count, into))
+
+        async def pushing() -> None:
+            for piece in source:
+                await queue.push_many(piece)
+
+        elapsed = await _elapsed(lambda: asyncio.gather(*(pushing() for _ in range(IN_FLIGHT))))
+        expect((await queue.counts()).ready == count, "pushed tasks are missing")
+    return count / elapsed
+
+
+def _push_sync(server: Server, count: int) -> float:
+    server.empty()
+    queue = DPQ(server.client, w.NAME)
+    began = time.perf_counter()
+    for piece in w.batches(w.tasks(count)):
+        queue.push_many(piece)
+    elapsed = time.perf_counter() - began
+    expect(queue.get_size() == count, "pushed tasks are missing")
+    return count / elapsed
+
+
+def pop_ack(server: Server, sizes: w.Sizes) -> Iterator[Figure]:
+    """pop_many(100) and ack under limits."""
+    target = 50_000 if server.binary.engine == "valkey" else 60_000
+    cases: tuple[tuple[str, list[Group], Limit, float | None], ...] = (
+        ("1,000 groups, a shared and a private limit each", w.groups(w.GROUPS), w.HOST, target),
+        ("the same, the private one a rate too", w.groups(w.GROUPS), w.HOST_RATE, None),
+        ("one group, no limits", [], w.HOST, None),
+    )
+    for what, into, host, wanted in cases:
+        best = max(uvloop.run(pop_ack_rate(server, sizes.tasks, into, host)) for _ in range(sizes.repeats))
+        yield Figure("pop_ack", f"pop_many({w.BATCH}) + ack, {what}", best, "tasks/s", wanted, "least")
+
+
+async def pop_ack_rate(server: Server, count: int, into: Sequence[Group], host: Limit = w.HOST) -> float:
+    """Tasks per second."""
+    async with filled(server, count, into, host) as queue:
+
+        async def popping() -> None:
+            while taken := await queue.pop_many(w.BATCH):
+                await asyncio.gather(*[queue.settle_soon(Entry(ACK, lease_of(task))) for task in taken])
+
+        elapsed = await _elapsed(lambda: asyncio.gather(*(popping() for _ in range(IN_FLIGHT))))
+        await expect_done(queue, count)
+    return count / elapsed
+
+
+def one_at_a_time(server: Server, sizes: w.Sizes) -> Iterator[Figure]:
+    """pop and ack singly with DPQ, in turns with two empty scripts over the same client."""
+    for what, into in (
+        ("one group, no limits", []),
+        ("1,000 groups, two limits each", w.groups(w.GROUPS)),
+    ):
+        ours, empty = max(_single_rates(server, sizes.single, into) for _ in range(sizes.repeats))
+        name = f"pop + ack one at a time, {what}"
+        note = f"two empty calls: {empty:,.0f}/s"
+        yield Figure("single", name, ours, "tasks/s", None, "least", note=note)
+        yield Figure("single", f"{name}, to two empty EVALSHA", ours / empty, "x", 0.45, "least")
+
+
+def single_rate(server: Server, count: int) -> float:
+    """Tasks per second, popped and acked one at a time."""
+    return _single_rates(server, count, ())[0]
+
+
+def _single_rates(server: Server, count: int, into: Sequence[Group]) -> tuple[float, float]:
+    """Tasks per second, and pairs of empty scripts per second."""
+    server.empty()
+    queue = DPQ(server.client, w.NAME)
+    queue.define({"shared": w.SHARED, "host": w.HOST})
+    for piece in w.batches(w.tasks(count, into)):
+        queue.push_many(piece)
+    sha = server.raw.script_load(EMPTY_SCRIPT)
+    ours = empty = 0.0
+    piece_size = count // SLICES
+    for _ in range(SLICES):
+        began = time.perf_counter()
+        for _ in range(piece_size):
+            _, on_success, _ = queue.pop()
+            on_success()
+        between = time.perf_counter()
+        for _ in range(piece_size * 2):
+            server.raw.execute_command("EVALSHA", sha, 1, "scrapeq:{empty}:c")
+        ours += between - began
+        empty += time.perf_counter() - between
+    done = piece_size * SLICES
+    expect(queue.counts().done == done, "acked tasks are missing")
+    return done / ours, done / empty
+
+
+def loops(server: Server, sizes: w.Sizes) -> Iterator[Figure]:
+    """What a worker process does around a request, with no request."""
+    best = max(uvloop.run(fetch_loop_rate(server, sizes.tasks)) for _ in range(sizes.repeats))
+    yield Figure(
+        "loop", f"fetch worker's own loop, {SLOTS} slots, empty answers", best, "tasks/s", 20_000, "least"
+    )
+    best = max(uvloop.run(slot_loop_rate(server, sizes.tasks)) for _ in range(sizes.repeats))
+    yield Figure(
+        "loop", f"loop over Queue: pop, a coroutine that does nothing, ack; {SLOTS} slots", best, "tasks/s"
+    )
+
+
+async def slot_loop_rate(server: Server, count: int) -> float:
+    """Tasks per second of the shortest loop around a queue that keeps so many slots busy."""
+    async with filled(server, count, (), w.HOST) as queue:
+        done = 0
+        held: dict[str, asyncio.Task[None]] = {}
+        room = asyncio.Event()
+
+        async def work(task: Task) -> None:
+            nonlocal done
+            await _nothing()
+            await queue.settle(Entry(ACK, lease_of(task)))
+            done += 1
+            del held[task.id]
+            room.set()
+
+        async def run() -> None:
+            while done < count:
+                room.clear()
+                free = SLOTS - len(held)
+                taken = await queue.pop_many(free) if free else []
+                for task in taken:
+                    held[task.id] = asyncio.create_task(work(task))
+                if not taken and held:
+                    await room.wait()
+
+        elapsed = await _elapsed(run)
+        await expect_done(queue, count)
+    return count / elapsed
+
+
+async def _nothing() -> None:
+    pass
+
+
+class _NoEgress:
+    """Answers at once, with nothing."""
+
+    async def __aenter__(self) -> _NoEgress:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    async def send(self, method: str, url: str, **_: Any) -> Page:
+        return Page(url, 200, (("content-type", "application/json"),), b"{}", 0.0, url, method)
+
+
+class _NoExtractor:
+    """Finds nothing, and tells when it was asked for the last time."""
+
+    def __init__(self, count: int) -> None:
+        self.left = count
+        self.last = asyncio.Event()
+
+    def extract(self, payload: dict[str, Any], priority: float, page: Page) -> Extraction:
+        self.left -= 1
+        if self.left == 0:
+            self.last.set()
+        return Extraction()
+
+
+async def fetch_loop_rate(server: Server, count: int) -> float:
+    """Tasks per second of the worker that fetches, with a wire that answers at once."""
+    plan = Plan(w.NAME, "", resources=(Resource("items", Endpoint()),))
+    extractor = _NoExtractor(count)
+    parts: Any = {"egress": _NoEgress(), "extractor": extractor, "sink": None}
+    server.empty()
+    async with open_queue(server) as queue:
+        await queue.define({"shared": w.SHARED})
+        group = Group("example.org", ("shared",))
+
+        def group_of(
+            resource: str, method: str, url: str, seed: Mapping[str, Any] | None = None, parent: Any = None
+        ) -> Group:
+            return group
+
+        for piece in w.batches(_fetch_task(i, group) for i in range(count)):
+            await queue.push_many(piece)
+        worker = FetchWorker(plan=plan, queue=queue, group_of=group_of, concurrency=SLOTS, **parts)
+
+        async def run() -> None:
+            running = asyncio.create_task(worker.run())
+            last = asyncio.create_task(extractor.last.wait())
+            await asyncio.wait((running, last), return_when=asyncio.FIRST_COMPLETED)
+            last.cancel()
+            worker.stop()
+            await running
+
+        elapsed = await _elapsed(run)
+        await expect_done(queue, count)
+    return count / elapsed
+
+
+def _fetch_task(i: int, group: Group) -> NewTask:
+    return NewTask({"v": 1, "resource": "items", "method": "GET", "url": f"{URL}{i}"}, i, group=group)
+
+
+# --- what they have in common
+
+
+@asynccontextmanager
+async def open_queue(server: Server) -> AsyncIterator[Queue]:
+    """A queue over a client of its own."""
+    client = async_client(server.url)
+    try:
+        async with Queue(client, w.NAME) as queue:
+            yield queue
+    finally:
+        await client.aclose()
+
+
+@asynccontextmanager
+async def filled(server: Server, count: int, into: Sequence[Group], host: Limit) -> AsyncIterator[Queue]:
+    """A queue with so many tasks in these groups."""
+    server.empty()
+    async with open_queue(server) as queue:
+        await queue.define({"shared": w.SHARED, "host": host})
+        for piece in w.batches(w.tasks(count, into)):
+            await queue.push_many(piece)
+        yield queue
+
+
+async def expect_done(queue: Queue, count: int) -> None:
+    """All were done, none twice, nothing is left."""
+    counts = await queue.counts()
+    expect(counts.done == count, f"{counts.done} of {count} tasks are done")
+    expect(counts.live == counts.dead == 0, "tasks are left over")
+
+
+async def _elapsed(work: Callable[[], Awaitable[T]]) -> float:
+    began = time.perf_counter()
+    await work()
+    return time.perf_counter() - began
