@@ -1,0 +1,95 @@
+"""What one call may be asked to do at most, and what happens beyond it: goes on in the next call, loses nothing."""
+
+from __future__ import annotations
+
+import redis
+from queue_pair import US, Pair
+
+from scrapeq.queue import commands as c
+from scrapeq.queue.limit import Limit
+from scrapeq.task import Group, NewTask
+
+EVENTS = 500  # time events that one pop works off
+AGAIN_MAX = 20
+
+
+def test_more_time_events_than_a_call_may_take(store: redis.Redis) -> None:
+    """1,200 delays end at once: two pops say `again`, the third leases the best."""
+    pair = Pair(store)
+    pair.push([NewTask(i, i, delay_s=1) for i in range(1000)])
+    pair.push([NewTask(i, i, delay_s=1) for i in range(1000, 1200)])
+    pair.set_time(pair.model.server_us + 2 * US)
+    pops = [pair.run(c.pop(1, lease_s=60)) for _ in range(3)]
+    assert [popped.again for popped in pops] == [True, True, False]
+    assert pops[2].tasks[0].payload == 1199
+
+
+def test_after_many_agains_the_best_known_is_leased_and_counted(store: redis.Redis) -> None:
+    """Events that never end starve no worker: the 21st pop leases, and it is counted as inexact."""
+    pair = Pair(store)
+    for i in range(13):
+        pair.push([NewTask([i, j], delay_s=1) for j in range(1000)])
+    pair.set_time(pair.model.server_us + 2 * US)
+    pops = [pair.run(c.pop(1, lease_s=60)) for _ in range(AGAIN_MAX + 1)]
+    assert [popped.again for popped in pops] == [True] * AGAIN_MAX + [False]
+    assert len(pops[-1].tasks) == 1
+    assert pair.run(c.counts()).inexact == 1
+
+
+def test_an_ack_with_ten_thousand_follow_ups(store: redis.Redis) -> None:
+    """A page with very many links: all pushed with the ack, in one script."""
+    pair = Pair(store)
+    pair.push([NewTask("page")])
+    (page,) = pair.pop(1, lease_s=60)
+    assert page.lease
+    (settled,) = pair.run(c.settle([c.Entry(c.ACK, page.lease, push=[NewTask(i) for i in range(10_000)])]))
+    assert settled.outcome == "done" and len(settled.pushed) == 10_000
+    counts = pair.run(c.counts())
+    assert (counts.ready, counts.leased, counts.done) == (10_000, 0, 1)
+
+
+def test_a_pop_of_more_than_a_call_gives(store: redis.Redis) -> None:
+    """Asked for 9,000 tasks a pop gives the best 1,000 and wakes another worker."""
+    pair = Pair(store)
+    for i in range(5):
+        pair.push([NewTask(1000 * i + j, 1000 * i + j) for j in range(1000)])
+    store.delete(pair.prefix + "wake")
+    popped = pair.run(c.pop(9000, lease_s=60))
+    assert [task.payload for task in popped.tasks] == list(range(4999, 3999, -1))
+    assert store.exists(pair.prefix + "wake")
+
+
+def test_a_freed_slot_wakes_all_lanes_that_wait_for_it(store: redis.Redis) -> None:
+    """1,000 lanes share a limit of one at a time: each ack opens them, whatever one call can wake, and none is left."""
+    pair = Pair(store)
+    pair.define({"one": Limit(max_concurrency=1)})
+    lanes = 1000
+    pair.push([NewTask(i, i, group=Group(f"g{i}", ("one", f"own{i}"))) for i in range(lanes)])
+    done = []
+    for _ in range(60):
+        while True:
+            popped = pair.run(c.pop(1, lease_s=60))
+            if popped.tasks or (popped.wait_s is not None and popped.wait_s > 0 and not popped.again):
+                break
+        done += [task.payload for task in popped.tasks]
+        for _ in range(8):  # others look too: they close what they find
+            pair.run(c.pop(1, lease_s=60))
+        pair.run(c.settle([c.Entry(c.ACK, task.lease) for task in popped.tasks if task.lease]))
+    assert done == list(range(lanes - 1, lanes - 61, -1))
+
+
+def test_suspects_that_a_worker_may_not_take_cost_no_unbounded_pop(store: redis.Redis) -> None:
+    """600 suspects before one innocent: a worker that holds one gets the innocent, put off a bounded number a call."""
+    pair = Pair(store)
+    pair.push([NewTask(i, 1) for i in range(600)])
+    pair.run(c.pop(600, lease_s=1))
+    pair.set_time(pair.model.server_us + 2 * US)
+    while pair.run(c.sweep())[0]:
+        pass
+    pair.set_time(pair.model.server_us + 2 * US)
+    while pair.run(c.sweep())[0]:
+        pass
+    pair.push([NewTask("innocent", 0)])
+    pops = [pair.run(c.pop(1, lease_s=60, suspects=1)) for _ in range(3)]
+    assert [len(popped.tasks) for popped in pops] == [0, 0, 1]
+    assert pops[2].tasks[0].payload == "innocent"
