@@ -184,13 +184,13 @@ class Pair:
         """Compare all that can be seen, then the invariants of the keys."""
         model, ids = self.model, [f"{i:012d}" for i in range(1, self.model.sequence + 1)]
         names = sorted(self.instances)
-        counts = self.run(c.counts())
+        looks = (c.counts(), c.get(ids), c.limit_states(names))
+        keys, (counts, tasks, states) = self._read(looks)
         expected = model.counts()
         for name in c.Counts.__dataclass_fields__:
             if name != "next_event_s":
                 assert getattr(counts, name) == getattr(expected, name), name
-        assert self.run(c.get(ids)) == model.get(ids)
-        states = self.run(c.limit_states(names))
+        assert tasks == model.get(ids)
         for got, want in zip(states, model.limit_states(names), strict=True):
             opens = (got.opens_s == 0.0, want.opens_s == 0.0)
             assert opens[0] == opens[1], (got, want)
@@ -199,10 +199,10 @@ class Pair:
             parked_until = model.limit(got.name).parked_until
             assert parked_until >= before, "a park was shortened"
             self.parks[got.name] = parked_until
-        self._check_keys(counts.now_us)
+        self._check_keys(keys, counts.now_us)
 
-    def _read(self) -> Keys:
-        """All keys, in one go."""
+    def _read(self, looks: Sequence[c.Command[Any]]) -> tuple[Keys, list[Any]]:
+        """All keys and the answers to some commands, in one go."""
         groups, lanes = sorted(self.groups), sorted(self.lanes)
         pipe = self.store.pipeline(transaction=False)
         for key in HASHES:
@@ -212,16 +212,20 @@ class Pair:
             pipe.zrange(self.prefix + key, 0, -1, withscores=True)
         pipe.get(self.prefix + "c")
         pipe.exists(self.prefix + "wake")
-        got = pipe.execute()
+        for look in looks:
+            pipe.evalsha(self.shas[look.script], 1, self.prefix + "c", *look.args)
+        *got, control, armed = (everything := pipe.execute())[: -len(looks)]
         hashes = dict(zip(HASHES, got, strict=False))
         found = dict(zip(zsets, got[len(HASHES) :], strict=False))
         ready = {group: found[f"r:{group}"] for group in groups}
         heads = {lane: found[f"heads:{lane}"] for lane in lanes}
-        next_event = struct.unpack(CONTROL, got[-2])[0] if got[-2] else NEVER
-        return Keys(hashes, {key: dict(found[key]) for key in ZSETS}, ready, heads, next_event, got[-1] == 1)
+        next_event = struct.unpack(CONTROL, control)[0] if control else NEVER
+        keys = Keys(hashes, {key: dict(found[key]) for key in ZSETS}, ready, heads, next_event, armed == 1)
+        answers = everything[-len(looks) :]
+        return keys, [look.parse(answer) for look, answer in zip(looks, answers, strict=True)]
 
-    def _check_keys(self, now: int) -> None:
-        k = self._read()
+    def _check_keys(self, k: Keys, now: int) -> None:
+        """Invariants 1, 2, 3, 5 and 7."""
         tasks, zsets = k.hashes["task"], k.zsets
 
         places = Counter([*zsets["delayed"], *zsets["dead"], *(i for i in zsets["leased"] if i in tasks)])
