@@ -1,0 +1,41 @@
+"""`python run_plan.py FILE`: run one configuration to its end in this folder, as `scrapeq run` does."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from scrapeq import config
+from scrapeq.errors import ScrapeqError
+from scrapeq.protocols import Snapshot
+from scrapeq.supervise import supervisor
+
+
+class Events:
+    """Progress that keeps to itself; what happened goes to stderr."""
+
+    def update(self, snapshots: Sequence[Snapshot]) -> None:
+        pass
+
+    def event(self, text: str) -> None:
+        print(text, file=sys.stderr)
+
+    def finish(self, snapshots: Sequence[Snapshot]) -> None:
+        pass
+
+
+def main() -> int:
+    """The exit code of the run."""
+    try:
+        plan = config.load(sys.argv[1])
+        options = supervisor.RunOptions()
+        return asyncio.run(supervisor.run([plan], options, Events(), folder=Path(".scrapeq")))
+    except ScrapeqError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
