@@ -34,6 +34,13 @@ def view_of(state: LimitState) -> LimitView:
     )
 
 
+def title_of(instance: str) -> str:
+    """A limit instance for a sentence: `core (api.example)`."""
+    name, _, parts = instance.partition("|")
+    parts = ", ".join(part for part in parts.split(",") if part)
+    return f"{name} ({parts})" if parts else name
+
+
 class LimitWatch:
     """Looks at the limits of a queue and counts how often each closed."""
 
@@ -41,6 +48,7 @@ class LimitWatch:
         self._queue = queue
         self._closed: dict[str, bool] = {}
         self.closings = 0
+        self.soonest: LimitView | None = None  # of the closed ones whose time is known
 
     async def look(self) -> list[LimitView]:
         """The limits, closed ones first."""
@@ -52,5 +60,7 @@ class LimitWatch:
             if closed and not self._closed.get(view.name):
                 self.closings += 1
             self._closed[view.name] = closed
+        timed = [view for view in views if view.opens_s]
+        self.soonest = min(timed, key=lambda view: view.opens_s or 0.0, default=None)
         views.sort(key=lambda view: (view.state == "open", -(view.opens_s or 0.0), view.name))
         return views[:SHOWN]

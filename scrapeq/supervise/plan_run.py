@@ -26,7 +26,7 @@ from scrapeq.supervise.assemble import (
     with_base_url,
 )
 from scrapeq.supervise.children import Child, RestartPause
-from scrapeq.supervise.limit_views import LimitWatch
+from scrapeq.supervise.limit_views import LimitWatch, title_of
 from scrapeq.supervise.run_state import RunState
 from scrapeq.supervise.runtime import runtime_folder
 from scrapeq.supervise.sample_api import SampleApi
@@ -77,6 +77,7 @@ class PlanRun:
     _writer: WriterProcess | None = None
     _demo: SampleApi | None = None
     _demo_keeper: asyncio.Task[None] | None = None
+    _writer_keeper: asyncio.Task[None] | None = None
     _client: Any = None
 
     def __post_init__(self) -> None:
@@ -150,7 +151,7 @@ class PlanRun:
             self._keep(f"fetcher {number + 1}", "scrapeq.supervise.fetcher_process", settings)
         await asyncio.sleep(0)
         await writer.start()
-        self._keepers.append(asyncio.create_task(self._keep_writer(writer)))
+        self._writer_keeper = asyncio.create_task(self._keep_writer(writer))
 
     # --- children
 
@@ -228,7 +229,8 @@ class PlanRun:
             counts = await self._queue.counts()
             self._stats = await self._state.stats()
             views = await self._limits.look()
-        self._measure(counts)
+            self._measure(counts)
+            await self._judge_wait(counts)
         state = "running" if counts.leased or not counts.live else "waiting"
         self._show(state, counts, views)
         self._judge(counts)
@@ -293,20 +295,18 @@ class PlanRun:
         ):
             if bound is not None and reached >= bound and not self.over:
                 self.fail(5, f"stopped at {what}")
-        wait_s = counts.next_event_s
-        if (
-            options.max_wait_s is not None
-            and self._idle_since_s is not None
-            and wait_s is not None
-            and wait_s > options.max_wait_s
-            and counts.leased == 0
-        ):
-            closed = next((view for view in self.snapshot.limits if view.state != "open"), None)
-            name = closed.name if closed else "a delay"
-            self.fail(
-                4,
-                f"{name} is closed for another {wait_s:.0f} s, more than --max-wait {options.max_wait_s:g} s",
-            )
+
+    async def _judge_wait(self, counts: Counts) -> None:
+        """`--max-wait`: is what comes next, at a limit or after a delay, farther away?"""
+        most_s, since_s = self.options.max_wait_s, self._idle_since_s
+        if most_s is None or since_s is None or time.monotonic() - since_s < GIVE_UP_S:
+            return
+        waits = [(task.due_in_s, "the next task is delayed") for task in await self._queue.peek(1, "delayed")]
+        if counts.ready and (limit := self._limits.soonest) and limit.opens_s:
+            waits.append((limit.opens_s, f"{title_of(limit.name)} is closed"))
+        if waits and min(waits)[0] > most_s:
+            wait_s, what = min(waits)
+            self.fail(4, f"{what} for another {wait_s:.0f} s, more than --max-wait {most_s:g} s")
 
     def fail(self, code: int, message: str) -> None:
         """It is over, for this reason; the first one counts."""
@@ -360,7 +360,7 @@ class PlanRun:
     async def close(self) -> None:
         """Whatever still runs ends."""
         self.draining = self.over = True
-        for keeper in (*self._keepers, self._demo_keeper):
+        for keeper in (*self._keepers, self._demo_keeper, self._writer_keeper):
             if keeper is not None:
                 keeper.cancel()
         for child in (*self._children, self._demo):

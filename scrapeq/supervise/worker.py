@@ -36,6 +36,7 @@ POP_MAX = 100  # tasks taken in one call
 IDLE_S = 10.0
 FULL_S = 1.0  # how long a full worker sleeps at most before it looks again
 STORE_PAUSE_S = 0.5
+FAIL_PAUSE_S = 1.0  # for the other fetchers to hear that the run is over, before they take what ended it
 TRUNCATE_ERROR = 500
 
 
@@ -225,10 +226,16 @@ class FetchWorker:
                 self.tally.dead += 1
                 self.events.append(f"dead   {payload['resource']}: {outcome.message} ({held.task.id})")
         elif action == "fail":
-            await self._settle(
-                held, Entry(RELEASE, held.lease, age_s=age_s, told=told, error=outcome.message)
-            )
             self._end(Fatal("answer", outcome.message))
+            entry = Entry(
+                RELEASE,
+                held.lease,
+                age_s=age_s,
+                delay_s=FAIL_PAUSE_S,
+                told=told,
+                error=outcome.message,
+            )
+            await self._settle(held, entry)
         else:
             await self._bury(held, outcome.message, told=told, age_s=age_s)
 

@@ -41,7 +41,6 @@ async def poison(queue: Queue, slots: int, log: Path) -> None:
         os.write(events, f"{os.getpid()} done\n".encode())
         del held[task.id]
 
-    os.write(events, f"{os.getpid()} ready\n".encode())
     async with asyncio.TaskGroup() as group:
         while True:
             if len(held) == slots:

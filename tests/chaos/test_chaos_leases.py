@@ -55,9 +55,9 @@ class Workers:
         lines = self.log.read_text().splitlines() if self.log.exists() else []
         return [(int(pid), what) for pid, _, what in (line.partition(" ") for line in lines)]
 
-    def ready(self) -> int:
-        """How many have come so far."""
-        return sum(1 for _, what in self.events() if what == "ready")
+    def at_work(self) -> int:
+        """How many have done something."""
+        return len({pid for pid, what in self.events() if what == "done"})
 
     def close(self) -> None:
         """End them."""
@@ -86,7 +86,7 @@ async def test_poison(astore: redis.asyncio.Redis, store_url: str, tmp_path: Pat
         working(store_url, "poisoned", tmp_path / "poisoned") as workers,
     ):
         both = (workers, others)
-        until("all workers", lambda: all(some.ready() == WORKERS for some in both), 30.0)
+        until("all workers", lambda: all(some.at_work() == WORKERS for some in both), 30.0)
         (pushed,) = await poisoned.push_many([NewTask("poison", priority=1.0)])
         before = {some: Counter(pid for pid, what in some.events() if what == "done") for some in both}
         deadline = time.monotonic() + POISON_RUN_S * scaled(1)
