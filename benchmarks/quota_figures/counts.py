@@ -28,7 +28,7 @@ def refused(log: Log) -> int:
 
 
 def busy(log: Log, limit: int) -> float:
-    """Which share of `limit` places was taken, from the first answer (until then one goes alone) to the last arrival."""
+    """Which share of `limit` places was taken from the first answer on, before which one goes alone."""
     first, last = log[0]["left_s"], max(seen["decided_s"] for seen in log)
     inside = sum(
         min(seen["left_s"], last) - max(seen["decided_s"], first)
