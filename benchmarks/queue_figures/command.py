@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -36,12 +37,13 @@ ROWS: dict[str, Row] = {
     RIVALS: rivals.rivals,
 }
 QUIET = 0.05  # share of the cores that others may take; above it absolutes are not to be trusted
-OK, WRONG, USAGE = 0, 1, 2
+OK, WRONG, USAGE, TERMINATED = 0, 1, 2, 143
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0: measured (targets met or not); 1: the queue did something wrong; 2: bad usage, or no server."""
     options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # servers end with us
     sizes = w.SMALL if options.small else w.FULL
     if options.big:
         sizes = replace(sizes, growth=(sizes.growth[0], options.big))

@@ -185,7 +185,7 @@ def _lanes_wait(server: Server, sizes: w.Sizes) -> list[float]:
     lanes = sizes.closed // LANES_SHARE
     _push_each(queue, [Group(f"g{i}", ("one", f"own|{i}")) for i in range(lanes)])
     with server.timed_scripts() as times:
-        for _ in range(PARK_ROUNDS):
+        for _ in range(min(PARK_ROUNDS, lanes)):
             until_popped_one(queue)
     return times
 

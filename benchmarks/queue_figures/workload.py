@@ -67,17 +67,17 @@ FULL = Sizes(
     repeats=3,
 )
 SMALL = Sizes(
-    tasks=2_000,
-    single=200,
-    order=1_000,
+    tasks=1_000,
+    single=100,
+    order=400,
     timers=20,
-    timers_s=0.5,
-    idle_s=1.0,
-    parked=2_000,
-    memory=2_000,
-    growth=(500, 3_000),
-    closed=600,
-    due=2_000,
+    timers_s=0.3,
+    idle_s=0.5,
+    parked=1_000,
+    memory=1_000,
+    growth=(400, 1_200),
+    closed=400,
+    due=1_000,
     repeats=1,
 )
 
