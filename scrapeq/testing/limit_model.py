@@ -11,7 +11,8 @@ from scrapeq.queue.limit import Limit, LimitState
 US = 1_000_000
 UNKNOWN_CAP = 8  # requests in flight while nothing is known
 PROBE_GAP_US = 1_000_000
-PACE_TOLERANCE_US = 20_000
+GROWTH_MAX_US = 300_000_000
+LATE_US, LATE_SHARE = 20_000, 100
 
 How = Literal["answered", "unsent", "expired"]
 NO_LIMIT = Limit()
@@ -94,7 +95,7 @@ class LimitModel:
             return False
         for i, rate in enumerate(rules.rates):
             period = rate.interval_s * US / rate.limit
-            early = (rate.burst - 1) * period if rate.burst else min(period, PACE_TOLERANCE_US)
+            early = max(rate.burst - 1, 0) * period
             paced_to, began = self.paced_to.get(i, 0.0), self.began.get(i, 0.0)
             if paced_to - early > now:
                 return False
@@ -112,9 +113,10 @@ class LimitModel:
         rates = self.rules.rates
         self.in_flight += weight
         for i, rate in enumerate(rates):
-            if self.paced_to.get(i, 0.0) <= now:
+            late = 0 if rate.burst else max(LATE_US, rate.interval_s * US / LATE_SHARE)
+            if self.paced_to.get(i, 0.0) + late <= now:
                 self.paced_to[i], self.began[i] = now, now if rate.burst > 1 else 0
-            self.paced_to[i] += rate.interval_s * US / rate.limit * weight
+            self.paced_to[i] = self.paced_to.get(i, 0.0) + rate.interval_s * US / rate.limit * weight
         if self.probation:
             period = rates[0].interval_s * US / rates[0].limit if rates else 0
             self.probe, self.probe_after = who, now + max(period, PROBE_GAP_US)
@@ -173,10 +175,12 @@ class LimitModel:
 
     def refuse(self, now: float, until: float, granted: float) -> None:
         """The server refused: closed until then; refusals of requests granted before the last one are one event."""
-        self.park(until)
         if granted > self.refused_at:
+            if self.streak:  # probes were refused: the park grows
+                until = max(until, now + min(GROWTH_MAX_US, PROBE_GAP_US * 2.0 ** (self.streak - 1)))
             self.least_cap = max(1, self.cap // 2)
             self.refused_at, self.streak = now, self.streak + 1
+        self.park(until)
 
     def park(self, until: float) -> None:
         """Closed until then, never shorter; then a probe goes first, and none that went before is it."""

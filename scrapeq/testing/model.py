@@ -15,8 +15,9 @@ import orjson
 
 from scrapeq.queue import commands as c
 from scrapeq.queue.limit import Limit, LimitState
-from scrapeq.task import Dedup, Group, Lease, NewTask, State, Task
+from scrapeq.task import Dedup, Group, Lease, NewTask, Task
 from scrapeq.testing.limit_model import How, LimitModel
+from scrapeq.testing.records import LeaseRecord, TaskRecord
 
 US = 1_000_000
 POISON = 3  # leases that run out under a task before it is dead
@@ -31,36 +32,6 @@ COUNTED = (
 
 
 @dataclass
-class _Task:
-    id: str
-    payload: Any
-    priority: float
-    group: str
-    key: str
-    state: State = "ready"
-    due: int = 0
-    attempts: int = 0
-    expiries: int = 0
-    releases: int = 0
-    error: str = ""
-    suspect: bool = False
-
-
-@dataclass
-class _Lease:
-    id: str
-    token: str
-    granted: int
-    ends: int
-    limits: tuple[str, ...]
-    weight: float = 1
-    task: _Task | None = None  # None: a grant without a task, or its task was cancelled
-    answered: bool = False
-    quiet: bool = False  # its holder set its end: that is no expiry
-    void: bool = False  # its task was cancelled: only its answer counts
-
-
-@dataclass
 class Model:
     """The queue; `server_us` is the server's clock, set by the test."""
 
@@ -70,8 +41,8 @@ class Model:
     sequence: int = 0
     nonce: int = 0
     paused: bool = False
-    tasks: dict[str, _Task] = field(default_factory=dict)
-    leases: dict[str, _Lease] = field(default_factory=dict)
+    tasks: dict[str, TaskRecord] = field(default_factory=dict)
+    leases: dict[str, LeaseRecord] = field(default_factory=dict)
     seen: dict[str, str] = field(default_factory=dict)  # key -> id, "" when done
     groups: dict[str, Group] = field(default_factory=dict)
     definitions: dict[str, Limit] = field(default_factory=dict)
@@ -134,7 +105,7 @@ class Model:
         self.sequence += 1
         id_ = f"{self.sequence:012d}"
         payload = orjson.loads(orjson.dumps(new.payload))
-        task = _Task(id_, payload, float(new.priority), new.group.name, new.key)
+        task = TaskRecord(id_, payload, float(new.priority), new.group.name, new.key)
         self.tasks[id_] = task
         if new.key:
             self.seen[new.key] = id_
@@ -142,7 +113,7 @@ class Model:
         self.counted["pushed"] += 1
         return c.Pushed("pushed", id_)
 
-    def _back(self, task: _Task, due: int, now: int) -> None:
+    def _back(self, task: TaskRecord, due: int, now: int) -> None:
         task.state, task.due = ("delayed", due) if due > now else ("ready", 0)
 
     # ---- time
@@ -156,7 +127,7 @@ class Model:
             if task.state == "delayed" and task.due <= now:
                 self._back(task, now, now)
 
-    def _expire(self, lease: _Lease, now: int) -> None:
+    def _expire(self, lease: LeaseRecord, now: int) -> None:
         self._give_back(lease, "expired", lease.ends, (), now)
         del self.leases[lease.id]
         task = lease.task
@@ -215,9 +186,9 @@ class Model:
             task.state == "ready" and self._grants(task.group, now) for task in self.tasks.values()
         )
 
-    def _lease(self, id_: str, group: str, now: int, ends: int, weight: float = 1) -> _Lease:
+    def _lease(self, id_: str, group: str, now: int, ends: int, weight: float = 1) -> LeaseRecord:
         self.nonce += 1
-        lease = _Lease(id_, f"{now}.{self.nonce}", now, ends, self._limits_of(group), weight)
+        lease = LeaseRecord(id_, f"{now}.{self.nonce}", now, ends, self._limits_of(group), weight)
         for name in lease.limits:
             self.limit(name).spend(now, id_ + lease.token, weight)
         self.leases[id_] = lease
@@ -287,7 +258,7 @@ class Model:
         self._back(task, now + round(entry.delay_s * US), now)
         return "done"
 
-    def _observe(self, lease: _Lease, entry: c.Entry, now: int) -> None:
+    def _observe(self, lease: LeaseRecord, entry: c.Entry, now: int) -> None:
         sent = entry.sent or entry.verb == c.ANSWER
         at = max(now - round(entry.age_s * US), lease.granted)
         told, refused = {name for name, *_ in entry.told}, {name for name, _ in entry.refused}
@@ -304,7 +275,7 @@ class Model:
             self.counted["refused"] += 1
         self._give_back(lease, "answered" if sent else "unsent", at, refused, now)
 
-    def _give_back(self, lease: _Lease, how: How, at: int, refused: Iterable[str], now: int) -> None:
+    def _give_back(self, lease: LeaseRecord, how: How, at: int, refused: Iterable[str], now: int) -> None:
         if lease.answered:
             return
         lease.answered = True
@@ -314,11 +285,11 @@ class Model:
                 limit.cost(now, lease.weight)
             limit.settle(now, lease.id + lease.token, how, at, lease.weight, lease.granted, name in refused)
 
-    def _bury(self, task: _Task, error: str) -> None:
+    def _bury(self, task: TaskRecord, error: str) -> None:
         task.state, task.due, task.error, task.suspect = "dead", 0, error, False
         self.counted["died"] += 1
 
-    def _forget(self, task: _Task, *, done: bool) -> None:
+    def _forget(self, task: TaskRecord, *, done: bool) -> None:
         del self.tasks[task.id]
         if task.key and done:
             self.seen[task.key] = ""
@@ -384,7 +355,7 @@ class Model:
 
     # ---- look
 
-    def _show(self, task: _Task, lease: Lease | None, now: int) -> Task:
+    def _show(self, task: TaskRecord, lease: Lease | None, now: int) -> Task:
         due = self.leases[task.id].ends if task.state == "leased" else task.due
         due_s = (due - now) / US if task.state in ("delayed", "leased") and lease is None else 0.0
         counts = (task.attempts, task.expiries, task.releases)

@@ -1,0 +1,42 @@
+"""What the reference model keeps of tasks and leases."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from scrapeq.task import State
+
+
+@dataclass
+class TaskRecord:
+    """A task, wherever it is."""
+
+    id: str
+    payload: Any
+    priority: float
+    group: str
+    key: str
+    state: State = "ready"
+    due: int = 0
+    attempts: int = 0
+    expiries: int = 0
+    releases: int = 0
+    error: str = ""
+    suspect: bool = False
+
+
+@dataclass
+class LeaseRecord:
+    """A lease that is not settled; times in microseconds."""
+
+    id: str
+    token: str
+    granted: int
+    ends: int
+    limits: tuple[str, ...]
+    weight: float = 1
+    task: TaskRecord | None = None  # None: a grant without a task, or its task was cancelled
+    answered: bool = False
+    quiet: bool = False  # its holder set its end: that is no expiry
+    void: bool = False  # its task was cancelled: only its answer counts
