@@ -17,13 +17,23 @@ from scrapeq.schedule import Election, Scheduler
 from scrapeq.supervise.children import enter_child
 from scrapeq.supervise.logs import configure_child_log
 from scrapeq.supervise.session import open_store_queue
+from scrapeq.supervise.store_check import named_errors
 
 PATIENCE_S = 5.0
 
 
+class _Office(Election):
+    """An election that says what ails the store as the queue does: the scheduler waits for it, then."""
+
+    async def stand(self) -> bool:
+        """As Election. Raises StoreError."""
+        with named_errors():
+            return await super().stand()
+
+
 def scheduler_of(queue: Queue, client: Any) -> Scheduler:
     """The scheduler of a queue."""
-    return Scheduler(Election(client, key_of(queue.name)[:-1] + "scheduler"), queue.sweep)
+    return Scheduler(_Office(client, key_of(queue.name)[:-1] + "scheduler"), queue.sweep)
 
 
 async def run_scheduler(plan: Plan, folder: Path, stop: asyncio.Event) -> int:

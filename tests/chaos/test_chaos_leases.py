@@ -17,7 +17,7 @@ from pathlib import Path
 import orjson
 import pytest
 import redis.asyncio
-from chaos_job import HERE, ROOT, Job, Target, rng, scaled, until
+from chaos_job import HERE, ROOT, SCALE, Job, Target, rng, scaled, until
 
 from scrapeq import plan
 from scrapeq.expression import compile_template
@@ -28,8 +28,10 @@ from scrapeq.supervise.writer_client import WriterClient, WriterProcess
 from scrapeq.task import NewTask
 
 DELIVERIES = 3  # of a poison task, then it is a dead letter
-KEPT = 0.9  # of the throughput, by the workers that the poison did not meet
-WORKERS, SLOTS, POISON_LEASE_S, POISON_RUN_S = DELIVERIES + 1, 4, 0.8, 6.0
+# Of the throughput, by the workers that the poison did not meet: the promise in a soak, on a machine of our own; less
+# where other things run beside the test.
+KEPT = 0.9 if SCALE > 1 else 0.6
+WORKERS, SLOTS, POISON_LEASE_S, POISON_RUN_S = DELIVERIES + 1, 4, 1.0, 6.0
 STALE_LEASE_S = 0.4
 VERBS = ("ack", "retry", "release", "bury", "extend", "answer", "visibility", "commit")
 
@@ -89,14 +91,17 @@ async def test_poison(astore: redis.asyncio.Redis, store_url: str, tmp_path: Pat
         until("all workers", lambda: all(some.at_work() == WORKERS for some in both), 30.0)
         (pushed,) = await poisoned.push_many([NewTask("poison", priority=1.0)])
         before = {some: Counter(pid for pid, what in some.events() if what == "done") for some in both}
-        deadline = time.monotonic() + POISON_RUN_S * scaled(1)
-        while time.monotonic() < deadline:
+        began_s = time.monotonic()
+        state = ""
+        while state != "dead" or time.monotonic() - began_s < POISON_RUN_S * SCALE:
+            assert time.monotonic() - began_s < 10 * POISON_RUN_S * SCALE, f"the poison is still {state}"
             workers.revive()
-            await asyncio.sleep(0.02)
+            (found,) = await poisoned.get(pushed.id)
+            state = found.state if found is not None else "gone"
+            await asyncio.sleep(0.05)
         after = {some: Counter(pid for pid, what in some.events() if what == "done") for some in both}
         deaths = [pid for pid, what in workers.events() if what == "poisoned"]
         spared = before[workers].keys() - set(deaths)
-        (found,) = await poisoned.get(pushed.id)
     assert len(deaths) == DELIVERIES
     assert found is not None
     assert (found.state, found.expiries) == ("dead", DELIVERIES)

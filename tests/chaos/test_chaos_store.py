@@ -27,7 +27,8 @@ from scrapeq.supervise.store import EmbeddedStore
 from scrapeq.supervise.store_server import find_server
 from scrapeq.task import Group, NewTask, Task
 
-PATIENCE_S = 0.1
+PATIENCE_S = 5.0  # for what passes
+SHORT_S = 0.1  # for what lasts
 GROUP = Group("g", ("shared",), "own")
 ERRORS = {
     "NOSCRIPT": "NOSCRIPT No matching script. Please use EVAL.",
@@ -109,6 +110,7 @@ async def test_an_error_at_every_command(error: str, proxy: ErrorProxy, astore: 
     """Once: it is tried again where that can help, else one named error. For good: one named error. Nothing is lost."""
     client = async_client(proxy.url)
     queue = Queue(client, "q", patience_s=PATIENCE_S)
+    hasty = Queue(client, "q", patience_s=SHORT_S)
     other = Queue(astore, "q")
     try:
         await other.define({"shared": Limit(), "own": Limit()})
@@ -129,13 +131,12 @@ async def test_an_error_at_every_command(error: str, proxy: ErrorProxy, astore: 
                 assert error not in LASTING, f"{name} went on over {error}"
             assert proxy.answered == 1, name
             proxy.fail(ERRORS[error], 10_000)
-            began_s = time.monotonic()
             with pytest.raises(StoreError):
-                await operation(queue, task)
-            assert time.monotonic() - began_s < PATIENCE_S + 1.0, name
+                await asyncio.wait_for(operation(hasty, task), PATIENCE_S)
             proxy.fail("", 0)
     finally:
         await queue.close()
+        await hasty.close()
         await client.aclose()
 
 
@@ -250,7 +251,7 @@ def test_a_read_only_replica_and_a_busy_store() -> None:
     """A real READONLY is waited for, then named; a real BUSY is waited for, and the call goes through."""
     with server("--save", "", "--busy-reply-threshold", "20") as socket:
         client = sync_client(f"unix://{socket}")
-        queue = DPQ(client, "shaky", patience_s=PATIENCE_S)
+        queue = DPQ(client, "shaky", patience_s=SHORT_S)
         queue.push({"n": 0}, key="a")
         client.replicaof("127.0.0.1", "1")
         with pytest.raises(StoreError, match="replica"):
@@ -282,7 +283,7 @@ def test_a_disk_that_cannot_be_written() -> None:
     with server("--save", "3600 1", "--dbfilename", "dump.rdb") as socket:
         Path(socket).with_name("dump.rdb").mkdir()
         client = sync_client(f"unix://{socket}")
-        queue = DPQ(client, "disk", patience_s=PATIENCE_S)
+        queue = DPQ(client, "disk", patience_s=SHORT_S)
         queue.push({"n": 0})
         client.bgsave()
         until(
@@ -371,6 +372,6 @@ def test_a_second_machine(target: Callable[..., Target], job: Callable[..., Job]
         assert_each_once(one.items() + two.items(), one.lists)
         assert server_.count() == one.tasks
         for work in (one, two):
-            assert "Traceback" not in work.errors()
+            work.assert_calm()
         assert one.run(60.0) == 0  # a finished run: the next one starts anew and writes only what it has not
         assert server_.count() == 2 * one.tasks
