@@ -42,7 +42,10 @@ def world(store: redis.Redis) -> tuple[Pair, list[Lease]]:
     pair = Pair(store)
     pair.define(LIMITS)
     pair.push([NewTask(i, i % 3, delay_s=i % 2, group=(SHARED, OTHER)[i % 2], key=f"k{i}") for i in range(8)])
-    leases = [task.lease for task in pair.pop(2, lease_s=5) if task.lease]
+    leases = []
+    for _ in range(2):
+        leases += [task.lease for task in pair.pop(1, lease_s=5) if task.lease]
+        pair.set_time(pair.model.server_us + 20_000)
     pair.set_time(pair.model.server_us + 2_000_000)
     assert len(leases) == 2
     return pair, leases
