@@ -124,8 +124,8 @@ class RestartPause:
     """
     How long to wait before something that died is started again: doubling while it crashes in a loop.
 
-    What did its work, lived for ten of its pauses, or half a minute, was killed rather than broken: it starts over
-    with the shortest one, so that a kill now and then never adds up to a long outage.
+    What did its work, or lived for ten of the pauses due, or half a minute, was killed rather than broken: it starts
+    over with the shortest one, so that a kill now and then never adds up to a long outage.
 
     Args:
         first_s, max_s: The shortest and the longest pause, seconds.

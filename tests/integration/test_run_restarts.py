@@ -19,7 +19,7 @@ def test_pauses_double_to_a_cap_while_it_crashes() -> None:
 def test_a_kill_now_and_then_costs_the_shortest_pause() -> None:
     """Work done, ten pauses lived, or half a minute: it was no crash loop."""
     pause = RestartPause(0.25, 30.0)
-    for worked, life_s in ((True, 0.1), (False, 5.1), (False, 31.0)):
+    for worked, life_s in ((True, 0.1), (False, 10.1), (False, 31.0)):
         pause.next_s()
         assert pause.next_s() == 0.5
         pause.lived(life_s, worked=worked)
