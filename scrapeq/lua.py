@@ -35,8 +35,9 @@ def _read(package: str, name: str) -> str:
 def _expand(package: str, text: str, swap: Mapping[str, str], seen: tuple[str, ...]) -> list[str]:
     lines: list[str] = []
     for line in text.splitlines():
-        if line.startswith(INCLUDE):
-            name = swap.get(line[len(INCLUDE) :].strip(), line[len(INCLUDE) :].strip())
+        if line.lstrip().startswith(INCLUDE):
+            wanted = line.lstrip()[len(INCLUDE) :].strip()
+            name = swap.get(wanted, wanted)
             if name in seen:
                 raise ValueError(f"{name}.lua includes itself: {' -> '.join((*seen, name))}")
             lines += _expand(package, _read(package, f"include/{name}"), swap, (*seen, name))
@@ -57,7 +58,9 @@ def _fold(lines: list[str]) -> list[str]:
     for line in lines:
         found = _CONSTANTS.fullmatch(line)
         if found:
-            constants.update(zip(found[1].split(", "), found[2].split(", "), strict=True))
+            for name, value in zip(found[1].split(", "), found[2].split(", "), strict=True):
+                if constants.setdefault(name, value) != value:
+                    raise ValueError(f"{name} is {constants[name]} in one include and {value} in another")
         else:
             kept.append(line)
     return [_PARTS.sub(lambda m: m[1] or constants.get(m[2], m[2]), line) for line in kept]
@@ -74,7 +77,7 @@ def load(package: str, name: str, *, allow_oom: bool, swap: Mapping[str, str] | 
         swap: Includes to put in the place of others; tests swap the clock.
 
     Raises:
-        ValueError: an include that includes itself.
+        ValueError: an include that includes itself, or a constant with two values.
     """
     body = "\n".join(_fold(_expand(package, _read(package, name), swap or {}, (name,))))
     text = (ALLOW_OOM if allow_oom else DENY_OOM) + body

@@ -109,6 +109,8 @@ class _Block:
         if index is None:
             if len(group.name.encode()) > GROUP_MAX:
                 raise UsageError(f"group: {group.name[:40]!r}… is longer than {GROUP_MAX} bytes")
+            if len(group.private.encode()) > GROUP_MAX:
+                raise UsageError(f"limit: {group.private[:40]!r}… is longer than {GROUP_MAX} bytes")
             index = self.groups[group] = len(self.groups) + 1
         return index
 

@@ -14,7 +14,7 @@ from scrapeq.queue.limit import Limit
 from scrapeq.queue.scripts import scripts
 from scrapeq.task import Dedup, Group, Lease, NewTask, Task
 from scrapeq.testing.model import Model
-from scrapeq.testing.packed import unpack
+from scrapeq.testing.packed import IN_FLIGHT, read_group, read_lane, read_limit, read_meta
 
 US = 1_000_000
 START_US = 1_600_000_000_000_000
@@ -23,11 +23,6 @@ NEVER = 9e15
 ID = 12
 HASHES = ("task", "meta", "g", "lane", "l")
 ZSETS = ("delayed", "leased", "dead", "lanes", "lp", "gp")
-
-
-def fields(raw: bytes | None) -> list[Any]:
-    """A msgpack array of the scripts."""
-    return unpack(raw) if raw else ["", ""]
 
 
 class Keys(NamedTuple):
@@ -234,7 +229,7 @@ class Pair:
         assert places == Counter(dict.fromkeys(tasks, 1)), "an id is not in exactly one place"
 
         for group, members in k.ready.items():
-            spec, parked = fields(k.hashes["g"].get(group.encode())), group.encode() in zsets["gp"]
+            spec, parked = read_group(k.hashes["g"].get(group.encode())), group.encode() in zsets["gp"]
             entry = (members[0][0] + group.encode(), members[0][1]) if members else None
             found = [
                 (lane, head)
@@ -256,11 +251,13 @@ class Pair:
 
         charged: Counter[str] = Counter()
         for id_ in zsets["leased"]:
-            lane, private, answered, *_, weight = fields(k.hashes["meta"][id_])[5:]
-            if not answered:
-                limits = fields(k.hashes["lane"][lane.encode()]) if lane else []
-                charged.update(dict.fromkeys([*limits, *([private] if private else [])], weight))
-        in_flight = {name.decode(): fields(state)[2] for name, state in k.hashes["l"].items()}
+            meta = read_meta(k.hashes["meta"][id_])
+            if not meta.answered:
+                limits = read_lane(k.hashes["lane"][meta.lane.encode()]) if meta.lane else []
+                charged.update(
+                    dict.fromkeys([*limits, *([meta.private] if meta.private else [])], meta.weight)
+                )
+        in_flight = {name.decode(): read_limit(state)[IN_FLIGHT] for name, state in k.hashes["l"].items()}
         for name in {*charged, *in_flight}:
             assert charged[name] == in_flight.get(name, 0), f"{name} in flight"
 

@@ -29,10 +29,11 @@ if opens then
 else
   C[SEQ], C[NONCE] = C[SEQ] + 1, C[NONCE] + 1
   local id, token = uid(C[SEQ]), fmt('%.0f.%.0f', now, C[NONCE])
-  for i = 1, #list do spend(limit_of(list[i]), id .. token, weight) end
+  for i = 1, #list do spend(limit_of(list[i]), C[NONCE], weight) end
   local m = read_meta(nil)
+  m[NONCE_OF], m[TASKLESS] = C[NONCE], 1
   m[TOKEN], m[GRANTED], m[LANE], m[PRIVATE], m[WEIGHT], m[GROUP] = token, now, spec[1], spec[2], weight, name
-  call('HSET', P .. 'meta', id, mpack(m))
+  call('HSET', P .. 'meta', id, make_meta(m))
   call('ZADD', P .. 'leased', num(now + lease), id)
   note_event(now + lease)
   C[GRANTS] = C[GRANTS] + 1

@@ -20,7 +20,7 @@ local function take_out(id, rec)
   if call('ZREM', P .. 'delayed', id) == 1 or call('ZREM', P .. 'dead', id) == 1 then return end
   if call('ZSCORE', P .. 'leased', id) then
     local m = read_meta(call('HGET', P .. 'meta', id))
-    m[QUIET], m[GROUP] = VOID, group
+    m[QUIET], m[TASKLESS], m[GROUP] = VOID, 1, group
     C[GRANTS] = C[GRANTS] + 1
     return m
   end
@@ -36,7 +36,7 @@ for i = 3, #ARGV do
     if verb == 'cancel' then
       local void = take_out(id, rec)
       forget_task(id, rec, false)
-      if void then call('HSET', P .. 'meta', id, mpack(void)) end
+      if void then call('HSET', P .. 'meta', id, make_meta(void)) end
       C[N_CANCELLED] = C[N_CANCELLED] + 1
       results[i - 2] = 1
     elseif verb == 'prioritize' then
@@ -50,7 +50,7 @@ for i = 3, #ARGV do
       if verb == 'redrive' then
         local m = read_meta(call('HGET', P .. 'meta', id))
         m[ATTEMPTS], m[EXPIRIES], m[TOKEN] = 0, 0, ''
-        call('HSET', P .. 'meta', id, mpack(m))
+        call('HSET', P .. 'meta', id, make_meta(m))
         to_ready_or_delayed(id, rec, now, adds)
       else
         forget_task(id, rec, false)

@@ -23,7 +23,12 @@ end
 local function scan(command, key)
   local got = call(command, P .. key, cursor, 'COUNT', page)
   out[1] = got[1]
-  return got[2]
+  if command ~= 'HSCAN' then return got[2] end
+  local fields = {}
+  for i = 1, #got[2], 2 do
+    if got[2][i] ~= PAD then fields[#fields + 1], fields[#fields + 2] = got[2][i], got[2][i + 1] end
+  end
+  return fields
 end
 
 local function has(key, field) return call('HEXISTS', P .. key, field) == 1 end

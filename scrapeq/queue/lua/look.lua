@@ -42,7 +42,7 @@ else
     local s = limit_of(ARGV[i])
     local t = check(s, 1)
     local used = 0
-    for r = 1, #s.def - 3 do if s.def[3 + r][3] == 0 then used = max(used, slots_of(s, r).total) end end
+    for r = 1, #s[DEF] - 3 do if s[DEF][3 + r][3] == 0 then used = max(used, slots_of(s, r).total) end end
     for _, v in ipairs({max(0, s[PARK] - now), s[PAUSE], s[FLY], s[NEED], s[REM], s[REM] >= 0 and s[RESET] - now or 0,
                         cap_of(s), s[STREAK], t and (t < NEVER and t - now or -1) or 0, used}) do
       out[#out + 1] = num(v)

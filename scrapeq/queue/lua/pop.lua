@@ -8,10 +8,7 @@
 -- @include records
 -- @include groups
 -- @include limits
--- @include park
--- @include finish
--- @include events
--- @include select
+-- @include take
 local EVENTS = 500              -- time events a call
 local AGAIN_MAX = 20            -- after so many in a row the best known is leased, and counted inexact
 local REPLY_MAX = 8388608       -- bytes of records in one reply, about
@@ -20,7 +17,57 @@ local TASKS_MAX = 1000          -- tasks in one reply
 local n, lease, held = min(tonumber(ARGV[1]), TASKS_MAX), tonumber(ARGV[2]), tonumber(ARGV[3])
 if C[MAXREC] > 0 then n = max(1, min(n, floor(REPLY_MAX / C[MAXREC]))) end
 
-if events(EVENTS) then
+-- What only some calls need is made only by them.
+local function due_events()
+  -- @include finish
+  -- @include events
+  return events(EVENTS)
+end
+
+-- Any number of tasks, over closed lanes and groups.
+local function take_many()
+  -- @include park
+  -- @include select
+  local touched, more = select_tasks(n, held)
+  apply_groups(touched)
+  flush_lanes()
+  return more
+end
+
+-- The straight path for one task whose limits are all open. -> nil when it is not that simple, and nothing is changed;
+-- else whether there may be more.
+local function take_one()
+  local first = call('ZRANGE', P .. 'lanes', 0, 0)[1]
+  if not first then return false end
+  local lane = sub(first, ID + 1)
+  local key = P .. 'heads:' .. lane
+  local heads = call('ZRANGE', key, 0, 1, 'WITHSCORES')
+  local id, group = sub(heads[1], 1, ID), sub(heads[1], ID + 1)
+  local private = spec_of(group)[2]
+  local limit = private ~= '' and limit_of(private)
+  if limit and check(limit, 1) then return nil end
+  local states, list = {}, lane_limits(lane)
+  for i = 1, #list do
+    states[i] = limit_of(list[i])
+    if check(states[i], 1) then return nil end
+  end
+  take(id, lane, private, states, limit)
+  call('ZREM', P .. 'r:' .. group, id)
+  local after = call('ZRANGE', P .. 'r:' .. group, 0, 0, 'WITHSCORES')
+  call('ZREM', key, heads[1])
+  local best, score = heads[3], heads[4]
+  if after[1] then
+    local member = after[1] .. group
+    call('ZADD', key, after[2], member)
+    local a, b = tonumber(after[2]), score and tonumber(score)
+    if not best or a < b or (a == b and member < best) then best, score = member, after[2] end
+  end
+  call('ZREM', P .. 'lanes', first)
+  if best then call('ZADD', P .. 'lanes', score, sub(best, 1, ID) .. lane) end
+  return best ~= nil or call('EXISTS', P .. 'lanes') == 1
+end
+
+if now >= C[NEXT] and due_events() then
   C[AGAIN] = C[AGAIN] + 1
   if C[AGAIN] <= AGAIN_MAX then
     save_limits()
@@ -35,31 +82,10 @@ local reply = {'ok', '-1', '0', num(now)}
 if C[PAUSED] == 0 then
   local known = C[NEXT]
   armed = false -- this caller is here to take what woke it
-  local taken, touched, more = select_tasks(n, held)
-  apply_groups(touched)
-  if #taken > 0 then
-    local ids, leases = {}, {}
-    for i = 1, #taken do
-      ids[i] = taken[i].id
-      leases[i * 2 - 1], leases[i * 2] = num(now + lease), taken[i].id
-    end
-    local recs, raws = call('HMGET', P .. 'task', unpack(ids)), call('HMGET', P .. 'meta', unpack(ids))
-    local metas = {}
-    for i = 1, #taken do
-      local t, m = taken[i], read_meta(raws[i])
-      m[TOKEN], m[GRANTED], m[LANE], m[PRIVATE] = t.token, now, t.lane, t.private
-      m[ANSWERED], m[QUIET], m[WEIGHT] = 0, 0, 1
-      metas[i * 2 - 1], metas[i * 2] = t.id, mpack(m)
-      local at = 4 + (i - 1) * 6
-      reply[at + 1], reply[at + 2], reply[at + 3] = t.id, t.token, recs[i]
-      reply[at + 4], reply[at + 5], reply[at + 6] = m[ATTEMPTS], m[EXPIRIES], m[RELEASES]
-    end
-    call('HSET', P .. 'meta', unpack(metas))
-    call('ZADD', P .. 'leased', unpack(leases))
-    note_event(now + lease, true)
-    C[N_GRANTED] = C[N_GRANTED] + #taken
-  end
-  flush_lanes()
+  local more
+  if n == 1 and C[SUSPECTS] == 0 then more = take_one() end
+  if more == nil then more = take_many() end
+  if #taken > 0 then lease_taken(reply, now + lease) end
   if #taken == n then
     -- this caller may be full now: another takes what is left, or learns of the earlier event
     if more or C[NEXT] < known then arm() end

@@ -12,10 +12,12 @@
 -- @include groups
 -- @include limits
 -- @include finish
--- @include pushing
 local ACK, RETRY, RELEASE, BURY, ANSWER, EXTEND, VISIBILITY = 1, 2, 3, 4, 5, 6, 7
 local count = tonumber(ARGV[1])
 local FIRST, WIDTH = 4, 4
+local E_VERB, E_SENT, E_AGE, E_DELAY, E_MOST, E_TOKEN, E_EXTRA = 1, 2, 3, 4, 5, 6, 7
+local NOTHING = {}
+local ERROR_MAX = 2000 -- bytes of a last error that are kept
 
 -- Everything is read before anything is written.
 local ids, entries = {}, {}
@@ -23,19 +25,41 @@ for i = 1, count do
   local at = FIRST + (i - 1) * WIDTH
   local extra = ARGV[at + 3]
   ids[i] = ARGV[at + 1]
-  entries[i] = {extra = extra ~= '' and cjson.decode(extra) or {}, token = ARGV[at + 2]}
-  local e = entries[i]
-  e.verb, e.sent, e.age, e.delay, e.most = sunpack('>BBddH', ARGV[at])
-  for _, r in ipairs(e.extra.told or {}) do r[2], r[3] = r[2] + 0, r[3] + 0 end -- numbers, or an error now
-  for _, r in ipairs(e.extra.refused or {}) do r[2] = r[2] + 0 end
+  local e = {sunpack('>BBddH', ARGV[at])}
+  entries[i] = e
+  e[E_TOKEN], e[E_EXTRA] = ARGV[at + 2], extra ~= '' and cjson.decode(extra) or NOTHING
+  if extra ~= '' then
+    if e[E_EXTRA].error then e[E_EXTRA].error = sub(e[E_EXTRA].error, 1, ERROR_MAX) end
+    for _, r in ipairs(e[E_EXTRA].told or NOTHING) do r[2], r[3] = r[2] + 0, r[3] + 0 end -- numbers, or an error now
+    for _, r in ipairs(e[E_EXTRA].refused or NOTHING) do r[2] = r[2] + 0 end
+  end
 end
 local PUSHED = FIRST + count * WIDTH
-local spec = #ARGV >= PUSHED and cjson.decode(ARGV[2])
-local heads = spec and read_heads(ARGV[3], #ARGV - PUSHED + 1, #spec[2]) or {}
+local spec, heads, register_used, push_all
+if #ARGV >= PUSHED then
+  -- @include pushing
+  spec = cjson.decode(ARGV[2])
+  heads = read_heads(ARGV[3], #ARGV - PUSHED + 1, #spec[2])
+  register_used, push_all = register, push
+end
 
 local raws = count > 0 and call('HMGET', P .. 'meta', unpack(ids)) or {}
-local recs = count > 0 and call('HMGET', P .. 'task', unpack(ids)) or {}
 local metas = {}
+do -- the limits that only one group has, in one go
+  local private, asked = {}, {}
+  for i = 1, count do
+    local m = metas[ids[i]]
+    if m == nil then
+      m = raws[i] and read_meta(raws[i]) or false
+      metas[ids[i]] = m
+      if m and m[PRIVATE] ~= '' and m[TOKEN] == entries[i][E_TOKEN] and not asked[m[PRIVATE]] then
+        asked[m[PRIVATE]] = true
+        private[#private + 1] = m[PRIVATE]
+      end
+    end
+  end
+  prefetch_limits(private)
+end
 local results, adds, unlease = {}, {}, {}
 local done, doomed = {}, {}
 
@@ -47,39 +71,35 @@ local function names_of(list)
 end
 
 -- What the answer says, if there is one, and what the limits get back.
-local function observe(id, m, sent, e, rec)
-  local t = max(now - e.age, m[GRANTED])
-  local told, refused = names_of(e.extra.told) or {}, names_of(e.extra.refused)
+local function observe(m, sent, e, rec)
+  local t = max(now - e[E_AGE], m[GRANTED])
+  -- an answer that says nothing of a told limit has cost its weight there
+  local extra = e[E_EXTRA]
+  local told, refused = names_of(extra.told) or NOTHING, names_of(extra.refused)
   if m[ANSWERED] == 0 and sent then
-    -- an answer that says nothing of a told limit has cost its weight there
-    local list = {unpack(lane_limits(m[LANE]))}
-    if m[PRIVATE] ~= '' then list[#list + 1] = m[PRIVATE] end
+    local list = lane_limits(m[LANE])
     for i = 1, #list do
       if not told[list[i]] then cost(limit_of(list[i]), m[WEIGHT]) end
     end
+    if m[PRIVATE] ~= '' and not told[m[PRIVATE]] then cost(limit_of(m[PRIVATE]), m[WEIGHT]) end
     C[N_ANSWERED] = C[N_ANSWERED] + 1
   end
-  for _, r in ipairs(e.extra.told or {}) do
-    local s = limit_of(r[1])
-    tell(s, r[2], t + r[3], m[GRANTED], m[WEIGHT])
-    wake_waiters(s, BY_ANSWER)
+  if extra ~= NOTHING then
+    for _, r in ipairs(extra.told or NOTHING) do
+      local s = limit_of(r[1])
+      tell(s, r[2], t + r[3], m[GRANTED], m[WEIGHT])
+      wake_waiters(s, BY_ANSWER)
+    end
+    for _, r in ipairs(extra.refused or NOTHING) do park_limit(limit_of(r[1]), t + r[2], m[GRANTED]) end
+    if refused then C[N_REFUSED] = C[N_REFUSED] + 1 end
   end
-  for _, r in ipairs(e.extra.refused or {}) do park_limit(limit_of(r[1]), t + r[2], m[GRANTED]) end
-  if refused then C[N_REFUSED] = C[N_REFUSED] + 1 end
-  local _, group
-  if rec then _, group = read_record(rec) end
-  settle_lease(id, m, sent and 'answered' or 'unsent', t, group, refused)
+  settle_lease(m, sent and 'answered' or 'unsent', t, rec, refused)
 end
 
 for i = 1, count do
   local e, id = entries[i], ids[i]
-  local verb, rec = e.verb, recs[i]
-  local m = metas[id]
-  if m == nil then
-    m = raws[i] and munpack(raws[i]) or false
-    metas[id] = m
-  end
-  if not m or m[TOKEN] == '' or m[TOKEN] ~= e.token then
+  local verb, m = e[E_VERB], metas[id]
+  if not m or m[TOKEN] == '' or m[TOKEN] ~= e[E_TOKEN] then
     results[i] = 0
   else
     local void = m[QUIET] == VOID
@@ -87,29 +107,31 @@ for i = 1, count do
     if verb == EXTEND or verb == VISIBILITY then
       if not void then
         m[QUIET] = verb == VISIBILITY and 1 or 0
-        call('ZADD', P .. 'leased', num(now + e.delay), id)
-        call('HSET', P .. 'meta', id, mpack(m))
-        note_event(now + e.delay)
+        call('ZADD', P .. 'leased', num(now + e[E_DELAY]), id)
+        call('HSET', P .. 'meta', id, make_meta(m))
+        note_event(now + e[E_DELAY])
       end
     elseif verb == ANSWER then
-      observe(id, m, true, e, rec)
-      call('HSET', P .. 'meta', id, mpack(m))
+      observe(m, true, e)
+      call('HSET', P .. 'meta', id, make_meta(m))
     else
-      observe(id, m, e.sent == 1, e, rec)
+      local taskless = m[TASKLESS] == 1
+      local rec -- read where it is needed: an ack is the commonest, and needs none
+      if not taskless and (verb ~= ACK or e[E_SENT] == 0) then rec = call('HGET', P .. 'task', id) end
+      observe(m, e[E_SENT] == 1, e, rec)
       m[TOKEN] = ''
       unlease[#unlease + 1] = id
-      if not rec then -- a grant without a task
+      if taskless then
         doomed[#doomed + 1] = id
         C[GRANTS] = C[GRANTS] - 1
       elseif verb == ACK then
         done[#done + 1] = id
-        local _, _, key = read_record(rec)
-        if key ~= '' then seen_mark(key, '') end
+        if m[KEY] ~= '' then seen_mark(m[KEY], '') end
         C[N_DONE] = C[N_DONE] + 1
       elseif verb == BURY then
-        to_dead(id, m, e.extra.error or '')
+        to_dead(id, m, e[E_EXTRA].error or '')
       else
-        if e.extra.error then m[ERROR] = e.extra.error end
+        if e[E_EXTRA].error then m[ERROR] = e[E_EXTRA].error end
         if verb == RETRY then
           m[ATTEMPTS] = m[ATTEMPTS] + 1
           C[N_RETRIED] = C[N_RETRIED] + 1
@@ -117,12 +139,12 @@ for i = 1, count do
           m[RELEASES] = m[RELEASES] + 1
           C[N_RELEASED] = C[N_RELEASED] + 1
         end
-        if verb == RETRY and m[ATTEMPTS] >= e.most then
+        if verb == RETRY and m[ATTEMPTS] >= e[E_MOST] then
           to_dead(id, m, m[ERROR])
           results[i] = 2
         else
-          call('HSET', P .. 'meta', id, mpack(m))
-          to_ready_or_delayed(id, rec, now + e.delay, adds)
+          call('HSET', P .. 'meta', id, make_meta(m))
+          to_ready_or_delayed(id, rec, now + e[E_DELAY], adds)
         end
       end
     end
@@ -146,7 +168,7 @@ if spec then
     local owner = heads[i][OWNER]
     if owner == 0 or results[owner] ~= 0 then used[heads[i][GROUP_OF]] = true end
   end
-  push(register(spec, used), heads, PUSHED, results, count)
+  push_all(register_used(spec, used), heads, PUSHED, results, count)
 end
 flush_lanes()
 save_limits()

@@ -17,7 +17,7 @@ local function each_limit(from, fn)
   for i = from, #ARGV do
     local s = limit_of(ARGV[i])
     fn(s)
-    s.dirty = true
+    s[DIRTY] = true
   end
 end
 
@@ -40,7 +40,7 @@ elseif verb == 'park' then
   each_limit(3, function(s) park_until(s, t) end)
 elseif verb == 'unpark' then
   each_limit(2, function(s)
-    s[PARK], s[NEED], s[PID], s[PAFTER], s[REM], s[STREAK], s[CAP] = 0, 0, '', 0, -1, 0, 0
+    s[PARK], s[NEED], s[PID], s[PAFTER], s[REM], s[STREAK], s[CAP] = 0, 0, 0, 0, -1, 0, 0
     wake_waiters(s, BY_REFUND)
   end)
 elseif verb == 'pause' then
@@ -62,7 +62,7 @@ elseif verb == 'group' then
   local spec = spec_of(ARGV[2])
   if spec[2] == '' then
     spec = {spec[1], '@' .. ARGV[2]}
-    call('HSET', P .. 'g', ARGV[2], mpack(spec))
+    call('HSET', P .. 'g', ARGV[2], spec[1] .. '\0' .. spec[2])
   end
   reply[2] = spec[2]
 end

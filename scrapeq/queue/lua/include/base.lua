@@ -11,8 +11,17 @@ local floor, min, max = math.floor, math.min, math.max
 local NEVER = 9e15        -- us; later than any time, still exact in a double
 local MAX_UNPACK = 4000   -- values handed to one variadic command
 
-local function num(x) return fmt('%.17g', x) end
-local function uid(n) return fmt('%012.0f', n) end
+local EXACT = 9007199254740992 -- 2^53; whole numbers below it are written as such, which is faster
+local function num(x)
+  if x % 1 == 0 and x < EXACT and x > -EXACT then return fmt('%d', x) end
+  return fmt('%.17g', x)
+end
+local function uid(n) return fmt('%012d', n) end
+
+-- A small hash is a listpack, which is searched from its front: 100 look-ups among 500 fields cost 4 us each. A field
+-- that is no name of ours, with a value too long for a listpack, makes a hash table of it at once.
+local PAD = '\0'
+local NO_LISTPACK = '-----------------------------------------------------------------'
 
 -- control fields; all doubles, so that one struct format reads them
 local NEXT, OFFSET, LAST, SEQ, NONCE, PAUSED, ROOM, AGAIN = 1, 2, 3, 4, 5, 6, 7, 8
@@ -21,7 +30,7 @@ local N_PUSHED, N_DONE, N_GRANTED, N_REFUSED, N_EXPIRED, N_DEAD = 13, 14, 15, 16
 local N_RETRIED, N_RELEASED, N_DUPLICATE, N_INEXACT, N_CANCELLED, N_ANSWERED = 19, 20, 21, 22, 23, 24
 local GRANTS = 25 -- leases without a task
 local FIELDS = 25
-local CONTROL = '>' .. string.rep('d', FIELDS)
+local CONTROL = '>ddddddddddddddddddddddddd'
 
 local C
 do
@@ -62,8 +71,8 @@ local function save()
   call('SET', KEYS[1], spack(CONTROL, unpack(C)))
 end
 
--- Variadic calls in pieces that Lua's stack can hold; `width` values belong together.
-local function each_piece(args, width, fn)
+-- A variadic command in pieces that Lua's stack can hold; `width` values belong together.
+local function in_pieces(command, key, args, width)
   local step = MAX_UNPACK - MAX_UNPACK % width
-  for i = 1, #args, step do fn(unpack(args, i, min(i + step - 1, #args))) end
+  for i = 1, #args, step do call(command, key, unpack(args, i, min(i + step - 1, #args))) end
 end

@@ -15,9 +15,7 @@ end
 
 -- ended: when the lease did, which may be long ago where nobody pops.
 local function expire(id, ended, m, rec, adds)
-  local _, group
-  if rec then _, group = read_record(rec) end
-  settle_lease(id, m, 'expired', ended, group)
+  settle_lease(m, 'expired', ended, rec)
   call('ZREM', P .. 'leased', id)
   if not rec then -- a grant without a task
     C[GRANTS] = C[GRANTS] - 1
@@ -28,7 +26,7 @@ local function expire(id, ended, m, rec, adds)
   if m[QUIET] == 1 then -- given back by its holder, at this time
     m[QUIET], m[RELEASES] = 0, m[RELEASES] + 1
     C[N_RELEASED] = C[N_RELEASED] + 1
-    call('HSET', P .. 'meta', id, mpack(m))
+    call('HSET', P .. 'meta', id, make_meta(m))
     to_ready_or_delayed(id, rec, now, adds)
     return
   end
@@ -38,7 +36,7 @@ local function expire(id, ended, m, rec, adds)
     to_dead(id, m, 'crashed: its lease ran out ' .. POISON .. ' times')
     return
   end
-  call('HSET', P .. 'meta', id, mpack(m))
+  call('HSET', P .. 'meta', id, make_meta(m))
   if call('SADD', P .. 'suspects', id) == 1 then C[SUSPECTS] = C[SUSPECTS] + 1 end
   to_ready_or_delayed(id, rec, now + jitter(id, EXPIRY_JITTER), adds)
 end

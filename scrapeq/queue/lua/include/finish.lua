@@ -1,13 +1,13 @@
 -- finish: what ends a lease, and where a task goes then.
 -- NEEDS   base, records, groups, limits
--- GIVES   settle_lease(id, m, how, t, group, refused), to_dead, to_ready_or_delayed, forget_task, seen_mark
+-- GIVES   settle_lease(m, how, t, rec, refused), to_dead, to_ready_or_delayed, forget_task, seen_mark
 local SEEN_FILL = 40 -- digests a bucket on the average; the fullest stay under the listpack bound
 
--- Give back what the lease was charged to. how, t: as limits' settle(). group: its task's; nil: it has none.
-local function settle_lease(id, m, how, t, group, refused)
+-- Give back what the lease was charged to. how, t: as limits' settle(). rec: its task's; nil: it has none.
+local function settle_lease(m, how, t, rec, refused)
   if m[ANSWERED] == 1 then return end
   m[ANSWERED] = 1
-  local who = id .. m[TOKEN]
+  local who = m[NONCE_OF]
   local by = how == 'unsent' and BY_REFUND or BY_ANSWER
   local list = lane_limits(m[LANE])
   for i = 1, #list do
@@ -19,7 +19,11 @@ local function settle_lease(id, m, how, t, group, refused)
     local s = limit_of(m[PRIVATE])
     settle(s, who, how, t, m[WEIGHT], m[GRANTED], refused and refused[m[PRIVATE]])
     wake_waiters(s, by)
-    if how == 'unsent' then reopen_group(group or m[GROUP]) end
+    if how == 'unsent' then
+      local _, group
+      if rec then _, group = read_record(rec) end
+      reopen_group(group or m[GROUP])
+    end
   end
 end
 
@@ -84,7 +88,7 @@ end
 
 local function to_dead(id, m, error)
   m[TOKEN], m[ERROR], m[QUIET] = '', error, 0
-  call('HSET', P .. 'meta', id, mpack(m))
+  call('HSET', P .. 'meta', id, make_meta(m))
   call('ZADD', P .. 'dead', num(now), id)
   drop_suspect(id)
   C[N_DEAD] = C[N_DEAD] + 1

@@ -3,17 +3,24 @@
 --   heads:<lane>   zset  one entry per open, non-empty group: its head's score, member head id .. group
 --   lanes          zset  one entry per open lane with heads: its head's score, member head id .. lane
 --   lp, gp         zset  parked lanes and groups by opening time (us; inf = an event opens them)
---   g, lane        hash  group -> {lane, private limit}; lane -> {limit, ...}
+--   g, lane        hash  group -> lane NUL private limit; lane -> its limits, with NULs between
 -- GIVES   spec_of, ready_add, ready_remove, reopen_lane, reopen_group, flush_lanes, wake_limit, look_again
 -- NOTE    a script touches lanes through lane_of() before it changes them, and calls flush_lanes() once at the end
 local ID = 12 -- length of an id
+
+-- lane and private limit as they are kept: with a NUL between
+local function read_spec(raw)
+  if not raw then return {'', ''} end
+  local at = string.find(raw, '\0', 1, true)
+  return {sub(raw, 1, at - 1), sub(raw, at + 1)}
+end
 
 local specs = {}
 local function spec_of(group)
   local s = specs[group]
   if not s then
     local raw = call('HGET', P .. 'g', group)
-    s = raw and munpack(raw) or {'', ''}
+    s = read_spec(raw)
     specs[group] = s
   end
   return s
@@ -51,6 +58,7 @@ end
 
 -- adds: group -> {score, id, score, id, ...} (scores as text, exact)
 local function ready_add(adds)
+  local heads = {} -- heads' key -> {score, member, ...}
   for group, a in pairs(adds) do
     local L = lane_of(spec_of(group)[1])
     local key = P .. 'r:' .. group
@@ -63,7 +71,7 @@ local function ready_add(adds)
         best_score, best_id, best_text = s, a[i + 1], a[i]
       end
     end
-    each_piece(a, 2, function(...) call('ZADD', key, ...) end)
+    in_pieces('ZADD', key, a, 2)
     local first = false
     if not old[1] then
       first = true
@@ -78,11 +86,17 @@ local function ready_add(adds)
       end
     end
     if first then
-      call('ZADD', L.heads, best_text, best_id .. group)
+      local h = heads[L.heads]
+      if not h then
+        h = {}
+        heads[L.heads] = h
+      end
+      h[#h + 1], h[#h + 2] = best_text, best_id .. group
       L.dirty = true
       if not L.parked then armed = true end
     end
   end
+  for key, h in pairs(heads) do in_pieces('ZADD', key, h, 2) end
 end
 
 -- Take ids (all of one group) out of what is ready, wherever they stand.
@@ -90,7 +104,7 @@ local function ready_remove(group, ids)
   local L = lane_of(spec_of(group)[1])
   local key = P .. 'r:' .. group
   local old = call('ZRANGE', key, 0, 0)[1]
-  each_piece(ids, 1, function(...) call('ZREM', key, ...) end)
+  in_pieces('ZREM', key, ids, 1)
   local head = call('ZRANGE', key, 0, 0, 'WITHSCORES')
   if old and head[1] ~= old then
     local open = call('ZREM', L.heads, old .. group) == 1

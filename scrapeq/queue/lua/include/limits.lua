@@ -1,17 +1,21 @@
 -- limits: the state of each limit instance, what it grants now, what a grant and an answer change.
 --   ld   hash  limit name -> {version, max_concurrency (0 = none), learn (0|1), {limit, interval us, burst (0 = none)}...}
---   l    hash  instance ("name" or "name|partition") -> msgpack array, fields below
+--   l    hash  instance ("name" or "name|partition") -> big-endian doubles, fields below
 --   s    hash  instance#rate -> slots: '>ddd' base us, total, window us; then '>II' ticks after base, count: answered
 --              requests of the last window. A slot is freed one window after the answer, whatever the server's shape
 -- GIVES   limit_of, prefetch_limits, check, spend, cost, settle, tell, park_limit, forget_limit, save_limits, lane_limits
-local PARK, PAUSE, FLY, NEED, PID, PAFTER = 1, 2, 3, 4, 5, 6
-local REM, RESET, TOLD, CAP, REFUSED, STREAK, WAITED = 7, 8, 9, 10, 11, 12, 13
-local HEARD = 14 -- weight answered since TOLD
-local SINCE = 15 -- the end of the last told window; what was granted before it tells of one that is over
-local TAT, BEGAN = 16, 17 -- per rate two fields: paced up to then; when its full bucket was asked, until an answer comes
+-- A state here is an array: four fields of ours, then those that are kept
+local DEF, NAME, DIRTY, SLOTS = 1, 2, 3, 4
+local PARK, PAUSE, FLY, NEED, PID, PAFTER = 5, 6, 7, 8, 9, 10
+local REM, RESET, TOLD, CAP, REFUSED, STREAK, WAITED = 11, 12, 13, 14, 15, 16, 17
+local HEARD = 18 -- weight answered since TOLD
+local SINCE = 19 -- the end of the last told window; what was granted before it tells of one that is over
+local TAT, BEGAN = 20, 21 -- per rate two fields: paced up to then; when its full bucket was asked, until an answer comes
 local UNKNOWN_CAP = 8           -- requests in flight while nothing is known of a limit, not even a max_concurrency
 local PROBE_GAP = 1000000       -- us between two probes of one limit, at least
-local PACE_TOLERANCE = 20000    -- us that a paced grant may be early; else lateness is lost quota
+local GROWTH_MAX = 300000000    -- us; a park after refused probes grows by itself up to this
+local LATE, LATE_SHARE = 20000, 100 -- us, and part of the interval: so late a paced grant may be and the pace is kept,
+                                    -- what was missed goes at once; later, and the pace begins anew: no burst after a rest
 local EXACT_SLOTS = 256         -- up to here each answer has its own stamp, beyond it sub-windows are counted
 local TICKS = 1048576           -- ticks a window
 local SLOT_HEAD, SLOT = 24, 8   -- bytes
@@ -19,11 +23,15 @@ local TICKS_FAR = 2147483648    -- ticks after the base from which on the base i
 -- WAITED says what may open the limit sooner than those think who wait for it
 local BY_REFUND, BY_PERSON, BY_ANSWER = 1, 2, 3
 
+-- PID: the nonce of the probe's lease; 0 = none is on its way
+local KEPT, PER_RATE = 5, 2 -- the first field that is kept; fields a rate
+
 local defs, limits = {}, {}
 local OPEN_DEF = {0, 0, 0}
 
 local function def_of(inst)
-  local name = string.match(inst, '^[^|]*')
+  local bar = string.find(inst, '|', 1, true)
+  local name = bar and sub(inst, 1, bar - 1) or inst
   local d = defs[name]
   if not d then
     local raw = call('HGET', P .. 'ld', name)
@@ -33,20 +41,23 @@ local function def_of(inst)
   return d
 end
 
+local DOUBLES = 'dddddddddddddddddddddddddddddddd'
+local function doubles(n) return '>' .. sub(DOUBLES, 1, n) end
+
 local function limit_from(inst, raw)
   local d = def_of(inst)
   local s
   if raw then
-    s = munpack(raw)
+    s = {d, inst, false, false, sunpack(doubles(#raw / 8), raw)}
+    s[#raw / 8 + KEPT] = nil -- where reading ended
   else
-    s = {0, 0, 0, d[3], '', 0, -1, 0, 0, 0, 0, 0, 0, 0, 0}
+    s = {d, inst, false, false, 0, 0, 0, d[3], 0, 0, -1, 0, 0, 0, 0, 0, 0, 0, 0}
   end
-  for i = TAT, TAT + 2 * (#d - 3) - 1 do s[i] = s[i] or 0 end
-  s.def, s.name = d, inst
+  for i = TAT, TAT + PER_RATE * (#d - 3) - 1 do s[i] = s[i] or 0 end
   if s[REM] >= 0 and s[RESET] <= now then -- the told window is over: nothing is known until the next answer
     s[REM], s[SINCE] = -1, s[RESET]
     if d[4] == nil then s[NEED] = 1 end
-    s.dirty = true
+    s[DIRTY] = true
   end
   limits[inst] = s
   return s
@@ -70,7 +81,8 @@ local function lane_limits(lane)
   local list = lane_lists[lane]
   if not list then
     local raw = call('HGET', P .. 'lane', lane)
-    list = raw and munpack(raw) or {}
+    list = {}
+    for name in string.gmatch(raw or '', '[^%z]+') do list[#list + 1] = name end
     lane_lists[lane] = list
   end
   return list
@@ -88,27 +100,23 @@ local function rebase(sl, base, from, to)
   sl.base, sl.body, sl.dirty = base, table.concat(body), true
 end
 
--- The slots of rate i, those of the past window only.
+-- The slots of rate i, those of the past window only. The newest stamp is kept apart until it is written.
 local function slots_of(s, i)
-  s.slots = s.slots or {}
-  local sl = s.slots[i]
-  if not sl then
-    local raw = call('HGET', P .. 's', s.name .. '#' .. i)
-    local window = s.def[3 + i][2]
-    sl = {base = now, total = 0, body = '', window = window}
-    if raw then
-      local old
-      sl.base, sl.total, old = sunpack('>ddd', raw)
-      sl.body = sub(raw, SLOT_HEAD + 1)
-      if old ~= window and sl.body ~= '' then -- defined anew
-        rebase(sl, sl.base + sunpack('>I', sl.body) * (old / TICKS), old, window)
-      end
-    end
-    s.slots[i] = sl
+  if not s[SLOTS] then s[SLOTS] = {} end
+  local sl = s[SLOTS][i]
+  if sl then return sl end
+  local window = s[DEF][3 + i][2]
+  sl = {base = now, total = 0, body = '', window = window, count = 0}
+  s[SLOTS][i] = sl
+  local raw = call('HGET', P .. 's', s[NAME] .. '#' .. i)
+  if not raw then return sl end
+  local old
+  sl.base, sl.total, old = sunpack('>ddd', raw)
+  sl.body = sub(raw, SLOT_HEAD + 1)
+  if old ~= window and sl.body ~= '' then -- defined anew
+    rebase(sl, sl.base + sunpack('>I', sl.body) * (old / TICKS), old, window)
   end
-  local window = sl.window
-  local tick = window / TICKS
-  local pos = 1
+  local tick, pos = window / TICKS, 1
   while pos < #sl.body do
     local ticks, count = sunpack('>II', sl.body, pos)
     sl.oldest = sl.base + ticks * tick + window
@@ -116,55 +124,61 @@ local function slots_of(s, i)
     sl.total = sl.total - count
     pos = pos + SLOT
   end
-  if pos > 1 then
-    sl.body = sub(sl.body, pos)
-    sl.dirty = true
+  if pos > #sl.body then sl.total, sl.oldest = 0, nil end
+  if pos > 1 then sl.dirty = true end
+  -- the last one is the newest stamp
+  if pos < #sl.body then
+    sl.ticks, sl.count = sunpack('>II', sl.body, #sl.body - SLOT + 1)
+    sl.body = sub(sl.body, pos, -SLOT - 1)
+  else
+    sl.body = ''
   end
-  if sl.body == '' then sl.total, sl.oldest = 0, nil end
   return sl
+end
+
+local function write_newest(sl)
+  if sl.count > 0 then sl.body = sl.body .. spack('>II', sl.ticks, sl.count) end
+  sl.count = 0
 end
 
 -- An answered request of weight w stands in the window from time t on.
 local function stamp(s, i, t, w)
   local sl = slots_of(s, i)
-  local rate = s.def[3 + i]
-  local tick = rate[2] / TICKS
-  if sl.body == '' then
-    sl.base = min(t, now)
+  local rate = s[DEF][3 + i]
+  local tick = sl.window / TICKS
+  w = math.ceil(w)
+  if sl.total == 0 then
+    sl.base, sl.body, sl.count = min(t, now), '', 0
   elseif (t - sl.base) / tick > TICKS_FAR then
+    write_newest(sl)
     rebase(sl, sl.base + sunpack('>I', sl.body) * tick, sl.window, sl.window)
   end
-  w = math.ceil(w)
   local unit = rate[1] > EXACT_SLOTS and TICKS / EXACT_SLOTS or 1
   local ticks = max(0, math.ceil((t - sl.base) / tick / unit) * unit)
-  if #sl.body > 0 then
-    local last, count = sunpack('>II', sl.body, #sl.body - SLOT + 1)
-    if ticks <= last then ticks = last end -- in order, so that the front is always the oldest
-    if ticks == last then
-      sl.body = sub(sl.body, 1, -SLOT - 1)
-      w = w + count
-      sl.total = sl.total - count
-    end
-  end
-  sl.body = sl.body .. spack('>II', ticks, w)
+  if (sl.count == 0 or ticks > sl.ticks) and sl.base + ticks * tick + sl.window <= now then return end -- long over
+  if sl.count > 0 and ticks > sl.ticks then write_newest(sl) end
+  -- in order, so that the front is always the oldest
+  if sl.count == 0 then sl.ticks = ticks end
+  sl.count = sl.count + w
   sl.total = sl.total + w
+  sl.oldest = sl.oldest or sl.base + ticks * tick + sl.window
   sl.dirty = true
 end
 
 -- Requests in flight at most while nothing is told; 0 in the state: it was never refused.
 local function cap_of(s)
   if s[CAP] > 0 then return s[CAP] end
-  return s.def[2] > 0 and s.def[2] or UNKNOWN_CAP
+  return s[DEF][2] > 0 and s[DEF][2] or UNKNOWN_CAP
 end
 
 -- Does the limit grant weight w now?
 -- -> nil: yes. Else the time (us) it opens, NEVER when only an event can open it; and what may open it sooner.
 local function check(s, w)
-  local d = s.def
+  local d = s[DEF]
   if s[PAUSE] == 1 then return NEVER, BY_PERSON end
   if s[PARK] > now then return s[PARK], BY_PERSON end
   if s[NEED] == 1 then
-    if s[PID] ~= '' then return NEVER, BY_ANSWER end
+    if s[PID] ~= 0 then return NEVER, BY_ANSWER end
     if s[PAFTER] > now then return s[PAFTER], BY_PERSON end
   end
   if d[2] > 0 and s[FLY] + w > d[2] and s[FLY] > 0 then return NEVER, BY_ANSWER end
@@ -176,7 +190,7 @@ local function check(s, w)
   for i = 1, #d - 3 do
     local rate = d[3 + i]
     local period = rate[2] / rate[1]
-    local early = rate[3] > 0 and (rate[3] - 1) * period or min(period, PACE_TOLERANCE)
+    local early = max(rate[3] - 1, 0) * period
     local tat, began = s[TAT + 2 * (i - 1)], s[BEGAN + 2 * (i - 1)]
     local t = tat - early
     if t > now then return t, BY_REFUND end
@@ -192,16 +206,17 @@ local function check(s, w)
   return nil
 end
 
--- Grant weight w to lease `who`; after a park it is the probe.
+-- Grant weight w to the lease of nonce `who`; after a park it is the probe.
 local function spend(s, who, w)
-  local d = s.def
+  local d = s[DEF]
   s[FLY] = s[FLY] + w
   for i = 1, #d - 3 do
     local rate, tat, began = d[3 + i], TAT + 2 * (i - 1), BEGAN + 2 * (i - 1)
-    if s[tat] <= now then s[tat], s[began] = now, rate[3] > 1 and now or 0 end
+    local late = rate[3] > 0 and 0 or max(LATE, rate[2] / LATE_SHARE)
+    if s[tat] + late <= now then s[tat], s[began] = now, rate[3] > 1 and now or 0 end
     s[tat] = s[tat] + rate[2] / rate[1] * w
   end
-  s.dirty = true
+  s[DIRTY] = true
   if s[NEED] == 1 then
     local period = d[4] and d[4][2] / d[4][1] or 0
     s[PID], s[PAFTER] = who, now + max(period, PROBE_GAP)
@@ -211,22 +226,22 @@ end
 -- Who waits for an event of this kind, or one that happens oftener, looks again.
 local function wake_waiters(s, by)
   if s[WAITED] >= by then
-    s[WAITED], s.dirty = 0, true
-    wake_limit(s.name)
+    s[WAITED], s[DIRTY] = 0, true
+    wake_limit(s[NAME])
   end
 end
 
 -- A request has cost its weight, and no answer tells what is left now.
 local function cost(s, w)
   if s[REM] >= 0 then
-    s[REM], s[HEARD], s.dirty = max(0, s[REM] - w), s[HEARD] + w, true
+    s[REM], s[HEARD], s[DIRTY] = max(0, s[REM] - w), s[HEARD] + w, true
   end
 end
 
 -- A grant, given at `granted`, has come to its end. how: 'answered' at time t, 'unsent' (refunded), 'expired' (nobody
 -- knows).
 local function settle(s, who, how, t, w, granted, refused)
-  local d = s.def
+  local d = s[DEF]
   s[FLY] = max(0, s[FLY] - w)
   for i = 1, #d - 3 do
     local rate, tat, began = d[3 + i], TAT + 2 * (i - 1), BEGAN + 2 * (i - 1)
@@ -241,14 +256,14 @@ local function settle(s, who, how, t, w, granted, refused)
   end
   if how == 'expired' then cost(s, w) end -- it may have been spent
   if s[PID] == who then
-    s[PID] = ''
+    s[PID] = 0
     if how == 'answered' and not refused then
       s[NEED], s[STREAK] = 0, 0
     elseif how == 'unsent' then
       s[PAFTER] = 0
     end
   end
-  s.dirty = true
+  s[DIRTY] = true
 end
 
 -- What the answer to a request of weight w told: `rem` requests left until `reset` (us). `granted`: when its request
@@ -263,35 +278,37 @@ local function tell(s, rem, reset, granted, w)
   else
     s[REM], s[RESET], s[HEARD] = min(s[REM], rem), max(s[RESET], reset), s[HEARD] + w
   end
-  s.dirty = true
+  s[DIRTY] = true
 end
 
 -- Close a limit until t. Parks never shorten; after one a probe goes first, and none that went before is it.
 local function park_until(s, t)
-  if s[PID] ~= '' then wake_waiters(s, BY_ANSWER) end -- its answer opens nothing any more, the time does
-  s[PARK], s[NEED], s[PID], s.dirty = max(s[PARK], t), 1, '', true
+  if s[PID] ~= 0 then wake_waiters(s, BY_ANSWER) end -- its answer opens nothing any more, the time does
+  s[PARK], s[NEED], s[PID], s[DIRTY] = max(s[PARK], t), 1, 0, true
 end
 
 -- Refused: close it until t. granted: when the refused request was.
 local function park_limit(s, t, granted)
-  park_until(s, t)
   if granted > s[REFUSED] then -- one event, however many answers of that moment say it
+    -- a probe refused: what was told was too short; whoever sends the next one, the park grows
+    if s[STREAK] > 0 then t = max(t, now + min(GROWTH_MAX, PROBE_GAP * 2 ^ (s[STREAK] - 1))) end
     s[CAP] = max(1, floor(cap_of(s) / 2))
     s[REFUSED], s[STREAK] = now, s[STREAK] + 1
   end
+  park_until(s, t)
 end
 
 -- Forget what is known of a limit but for what is in flight; who waits for it looks again at the next event.
 local function forget_limit(s)
-  call('HDEL', P .. 'l', s.name)
-  for r = 1, #s.def - 3 do call('HDEL', P .. 's', s.name .. '#' .. r) end
-  limits[s.name] = nil
+  call('HDEL', P .. 'l', s[NAME])
+  for r = 1, #s[DEF] - 3 do call('HDEL', P .. 's', s[NAME] .. '#' .. r) end
+  limits[s[NAME]] = nil
   if s[FLY] > 0 then
-    local fresh = limit_from(s.name, false)
-    fresh[FLY], fresh.dirty = s[FLY], true
+    local fresh = limit_from(s[NAME], false)
+    fresh[FLY], fresh[DIRTY] = s[FLY], true
   end
   if s[WAITED] > 0 then
-    call('ZADD', P .. 'lp', num(now), '\0' .. s.name)
+    call('ZADD', P .. 'lp', num(now), '\0' .. s[NAME])
     note_event(now)
   end
 end
@@ -299,21 +316,23 @@ end
 local function save_limits()
   local states, slots = {}, {}
   for inst, s in pairs(limits) do
-    if s.dirty then
-      s.dirty = nil
-      local plain = {}
-      for i = 1, #s do plain[i] = s[i] end
+    if s[DIRTY] then
+      s[DIRTY] = false
+      local last = TAT + PER_RATE * (#s[DEF] - 3) - 1
       states[#states + 1] = inst
-      states[#states + 1] = mpack(plain)
+      states[#states + 1] = spack(doubles(last - KEPT + 1), unpack(s, KEPT, last))
     end
-    for i, sl in pairs(s.slots or {}) do
-      if sl.dirty then
-        sl.dirty = nil
-        slots[#slots + 1] = inst .. '#' .. i
-        slots[#slots + 1] = spack('>ddd', sl.base, sl.total, sl.window) .. sl.body
+    if s[SLOTS] then
+      for i, sl in pairs(s[SLOTS]) do
+        if sl.dirty then
+          sl.dirty = nil
+          write_newest(sl)
+          slots[#slots + 1] = inst .. '#' .. i
+          slots[#slots + 1] = spack('>ddd', sl.base, sl.total, sl.window) .. sl.body
+        end
       end
     end
   end
-  each_piece(states, 2, function(...) call('HSET', P .. 'l', ...) end)
-  each_piece(slots, 2, function(...) call('HSET', P .. 's', ...) end)
+  in_pieces('HSET', P .. 'l', states, 2)
+  in_pieces('HSET', P .. 's', slots, 2)
 end

@@ -8,8 +8,8 @@ local function await_events(closed, least, who)
   for i = 1, #closed, 2 do
     local s, by = closed[i], closed[i + 1]
     if by >= least then
-      call('SADD', P .. 'w:' .. s.name, who)
-      if s[WAITED] < by then s[WAITED], s.dirty = by, true end
+      call('SADD', P .. 'w:' .. s[NAME], who)
+      if s[WAITED] < by then s[WAITED], s[DIRTY] = by, true end
     end
   end
 end

@@ -48,7 +48,7 @@ local function register(spec, used)
   for i = 1, #names do
     if raw[i] then
       stored[names[i]] = true
-      specs[names[i]] = specs[names[i]] or munpack(raw[i])
+      specs[names[i]] = specs[names[i]] or read_spec(raw[i])
     end
   end
   for i = 1, #groups do
@@ -57,15 +57,18 @@ local function register(spec, used)
     if private == '' and sub(old[2], 1, 1) == OWN then private = old[2] end -- a park on it stays
     if (not used or used[i]) and (not stored[name] or old[1] ~= lane or old[2] ~= private) then
       if lane ~= '' then
-        call('HSETNX', P .. 'lane', lane, mpack(spec[1][lane]))
+        call('HSETNX', P .. 'lane', lane, table.concat(spec[1][lane], '\0'))
         lane_lists[lane] = nil
       end
       respec(name, lane, private)
       stored[name], specs[name] = true, {lane, private}
-      news[#news + 1], news[#news + 2] = name, mpack(specs[name])
+      news[#news + 1], news[#news + 2] = name, lane .. '\0' .. private
     end
   end
-  each_piece(news, 2, function(...) call('HSET', P .. 'g', ...) end)
+  if #news > 0 then
+    news[#news + 1], news[#news + 2] = PAD, NO_LISTPACK
+    in_pieces('HSET', P .. 'g', news, 2)
+  end
   return names
 end
 
@@ -136,7 +139,7 @@ local function push(names, heads, from, results, at)
       C[N_PUSHED] = C[N_PUSHED] + 1
     end
   end
-  each_piece(records, 2, function(...) call('HSET', P .. 'task', ...) end)
-  each_piece(delayed, 2, function(...) call('ZADD', P .. 'delayed', ...) end)
+  in_pieces('HSET', P .. 'task', records, 2)
+  in_pieces('ZADD', P .. 'delayed', delayed, 2)
   ready_add(adds)
 end

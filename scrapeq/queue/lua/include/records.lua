@@ -1,17 +1,26 @@
 -- records: a task's record (immutable but for its priority) and its meta (only once popped).
--- GIVES   make_record, read_record, new_meta, read_meta
+-- GIVES   make_record, read_record, read_meta, make_meta
 -- RECORD  byte 1 version; then '>dBB' priority, group length, key length; group; key (9-byte digest or none); payload
--- META    msgpack array, fields below; token '' = not leased; group: of a lease without a task
+-- META    packed as META says, fields below; token '' = not leased; group: of a lease without a task
+-- NONCE_OF  the token's second half, which is what limits know of a lease
+-- TASKLESS  1: a grant, or its task was cancelled; GROUP is such a lease's. KEY: its task's digest, so that an ack
+--           need not read the record
 -- QUIET   1: its holder set when the lease ends, that is no expiry; 2: its task was cancelled, only its answer counts
 local RECORD_VERSION = 1
 local HEAD = 12 -- first byte after version, priority and the two lengths
 
-local ATTEMPTS, EXPIRIES, RELEASES, TOKEN, GRANTED, LANE, PRIVATE = 1, 2, 3, 4, 5, 6, 7
-local ANSWERED, GROUP, ERROR, QUIET, WEIGHT = 8, 9, 10, 11, 12
+local ATTEMPTS, EXPIRIES, RELEASES, GRANTED, ANSWERED, QUIET, WEIGHT, NONCE_OF, TASKLESS = 1, 2, 3, 4, 5, 6, 7, 8, 9
+local TOKEN, LANE, PRIVATE, GROUP, KEY, ERROR = 10, 11, 12, 13, 14, 15
 local VOID = 2
 
 local function make_record(priority, group, key, payload)
   return spack('>BdBB', RECORD_VERSION, priority, #group, #key) .. group .. key .. payload
+end
+
+-- -> its digest, or ''
+local function key_of(rec)
+  local glen, klen = string.byte(rec, HEAD - 2, HEAD - 1)
+  return klen == 0 and '' or sub(rec, HEAD + glen, HEAD + glen + klen - 1)
 end
 
 -- -> priority, group, key
@@ -24,7 +33,14 @@ local function with_priority(rec, priority)
   return sub(rec, 1, 1) .. spack('>d', priority) .. sub(rec, 10)
 end
 
+local META = '>IIIdBBddBBc0Bc0Bc0Bc0Bc0Hc0' -- numbers first, then each text after its length
+local function make_meta(m)
+  return spack(META, m[ATTEMPTS], m[EXPIRIES], m[RELEASES], m[GRANTED], m[ANSWERED], m[QUIET], m[WEIGHT], m[NONCE_OF], m[TASKLESS],
+               #m[TOKEN], m[TOKEN], #m[LANE], m[LANE], #m[PRIVATE], m[PRIVATE], #m[GROUP], m[GROUP],
+               #m[KEY], m[KEY], #m[ERROR], m[ERROR])
+end
+
 local function read_meta(raw)
-  if raw then return munpack(raw) end
-  return {0, 0, 0, '', 0, '', '', 0, '', '', 0, 1}
+  if raw then return {sunpack(META, raw)} end
+  return {0, 0, 0, 0, 0, 0, 1, 0, 0, '', '', '', '', '', ''}
 end

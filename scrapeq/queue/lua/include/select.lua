@@ -1,6 +1,7 @@
 -- select: the best tasks over all open lanes and groups, by (score, id), that every limit grants now.
--- NEEDS   base, records, groups, limits, park
--- GIVES   select_tasks(n, held) -> taken {id, token, lane, private}, touched groups; spends their grants
+-- NEEDS   base, records, groups, limits, take, park
+-- GIVES   select_tasks(n, held) -> touched groups, whether there may be more; fills `taken`, spends the grants
+--         apply_groups(touched): what was selected leaves the indexes
 -- HOW     three streams merged lazily in one heap: lanes -> heads of a lane -> tasks of a group. A closed shared limit
 --         drops its lane's stream, a closed private one its group.
 local CLOSURES = 256                      -- lanes and groups closed in one call, at most
@@ -8,57 +9,68 @@ local PAGE, PAGE_GROWTH, PAGE_MAX = 4, 4, 128
 local TASK_PAGE = 2                       -- the head and its successor
 local SUSPECT_DELAY = 100000              -- us until a suspect that this worker may not take is offered again
 
-local heap = {}
-local function before(a, b)
-  return a.score < b.score or (a.score == b.score and a.id < b.id)
-end
+-- An item of the heap is {score, id, lane, group}: a lane not yet read (lane: its name), the next head of a lane
+-- (group: its name) or the next task of a group (group: a table). Arrays, for they are made by the thousand.
+local SCORE, ITEM_ID, ITEM_LANE, ITEM_GROUP = 1, 2, 3, 4
+local heap, size = {}, 0
 
-local function heap_push(x)
-  local i = #heap + 1
-  heap[i] = x
+local function heap_push(score, id, lane, group)
+  size = size + 1
+  local i = size
   while i > 1 do
-    local p = floor(i / 2)
-    if not before(heap[i], heap[p]) then break end
-    heap[i], heap[p] = heap[p], heap[i]
+    local p = (i - i % 2) / 2
+    local up = heap[p]
+    if up[SCORE] < score or (up[SCORE] == score and up[ITEM_ID] < id) then break end
+    heap[i] = up
     i = p
   end
+  heap[i] = {score, id, lane, group}
 end
 
 local function heap_pop()
-  local top, last = heap[1], #heap
-  heap[1] = heap[last]
-  heap[last] = nil
-  local i, n = 1, last - 1
+  local top, last = heap[1], heap[size]
+  heap[size] = nil
+  size = size - 1
+  if size == 0 then return top end
+  local score, id = last[SCORE], last[ITEM_ID]
+  local i = 1
   while true do
     local l = i * 2
-    if l > n then break end
-    if l < n and before(heap[l + 1], heap[l]) then l = l + 1 end
-    if not before(heap[l], heap[i]) then break end
-    heap[i], heap[l] = heap[l], heap[i]
+    if l > size then break end
+    local a, b = heap[l], heap[l + 1]
+    if b and (b[SCORE] < a[SCORE] or (b[SCORE] == a[SCORE] and b[ITEM_ID] < a[ITEM_ID])) then
+      l, a = l + 1, b
+    end
+    if score < a[SCORE] or (score == a[SCORE] and id < a[ITEM_ID]) then break end
+    heap[i] = a
     i = l
   end
+  heap[i] = last
   return top
 end
 
--- A stream over a zset, read in growing pages. next(stream) -> member, score text; nil at the end.
-local function stream(key, page)
-  return {key = key, at = 0, page = page, i = 1, buffer = {}}
-end
+-- A stream over a zset, read in growing pages: {key, from, page size, next in buffer, buffer, whether all is read}
+local S_KEY, S_FROM, S_SIZE, S_AT, S_BUFFER, S_ENDED = 1, 2, 3, 4, 5, 6
+local EMPTY = {}
+local function stream(key, page) return {key, 0, page, 1, EMPTY, false} end
 
+-- -> member, score text; nil at the end. Reads no more than may be needed.
+local wanted = 1
 local function next_of(s, on_page)
-  if s.i > #s.buffer then
-    if s.finished then return nil end
-    s.buffer = call('ZRANGE', s.key, s.at, s.at + s.page - 1, 'WITHSCORES')
-    s.finished = #s.buffer < s.page * 2
-    s.at = s.at + s.page
-    s.page = min(s.page * PAGE_GROWTH, PAGE_MAX)
-    s.i = 1
-    if #s.buffer == 0 then return nil end
-    if on_page then on_page(s.buffer) end
+  local at, buffer = s[S_AT], s[S_BUFFER]
+  local member = buffer[at]
+  if not member then
+    if s[S_ENDED] then return nil end
+    local page = min(s[S_SIZE], wanted)
+    buffer = call('ZRANGE', s[S_KEY], s[S_FROM], s[S_FROM] + page - 1, 'WITHSCORES')
+    s[S_BUFFER], s[S_ENDED] = buffer, #buffer < page * 2
+    s[S_FROM], s[S_SIZE] = s[S_FROM] + page, min(s[S_SIZE] * PAGE_GROWTH, PAGE_MAX)
+    at, member = 1, buffer[1]
+    if not member then return nil end
+    if on_page then on_page(buffer) end
   end
-  local member, score = s.buffer[s.i], s.buffer[s.i + 1]
-  s.i = s.i + 2
-  return member, score
+  s[S_AT] = at + 2
+  return member, buffer[at + 1]
 end
 
 -- Read the specs and the private limits of a page of heads in one go each.
@@ -72,138 +84,135 @@ local function prefetch_page(page)
   local raw = call('HMGET', P .. 'g', unpack(ask))
   local private = {}
   for i = 1, #ask do
-    local spec = raw[i] and munpack(raw[i]) or {'', ''}
+    local spec = read_spec(raw[i])
     specs[ask[i]] = spec
     if spec[2] ~= '' and not limits[spec[2]] then private[#private + 1] = spec[2] end
   end
   prefetch_limits(private)
 end
 
-local function push_lane(lane_stream)
-  local member, score = next_of(lane_stream)
-  if member then
-    heap_push({score = tonumber(score), id = sub(member, 1, ID), lane = sub(member, ID + 1), kind = 'lane'})
-  end
+local function push_lane(lanes_stream)
+  local member, score = next_of(lanes_stream)
+  if member then heap_push(tonumber(score), sub(member, 1, ID), sub(member, ID + 1), nil) end
 end
 
 local function push_head(lane)
   local member, score = next_of(lane.stream, prefetch_page)
-  if member then
-    heap_push({score = tonumber(score), id = sub(member, 1, ID), lane = lane, kind = 'head',
-               group = sub(member, ID + 1), text = score})
-  end
+  if member then heap_push(tonumber(score), sub(member, 1, ID), lane, sub(member, ID + 1)) end
 end
+
+-- A group on its way is an array, too.
+local G_NAME, G_LANE, G_HEAD, G_COUNT, G_PRIVATE, G_LIMIT, G_STREAM = 1, 2, 3, 4, 5, 6, 7
+local G_NEXT, G_NEXT_SCORE, G_CLOSED, G_OPENS, G_WAITS = 8, 9, 10, 11, 12
 
 local function push_task(g)
-  local id, score = next_of(g.stream)
-  g.next_id, g.next_score = id, score
-  if id then
-    heap_push({score = tonumber(score), id = id, lane = g.lane, kind = 'task', group = g.name, g = g})
-  end
+  local id, score = next_of(g[G_STREAM])
+  g[G_NEXT], g[G_NEXT_SCORE] = id or false, score
+  if id then heap_push(tonumber(score), id, g[G_LANE], g) end
 end
 
--- Which limits are closed, {state, what may open it, ...}, and when all of them are open again; nil when none is.
-local function closed_of(list)
-  local t
-  local closed = {}
-  for i = 1, #list do
-    local s = limit_of(list[i])
-    local opens, by = check(s, 1)
+-- Which limits of a lane are closed, {state, what may open it, ...}, and when all of them are open again.
+local function lane_closed(states)
+  local t, closed
+  for i = 1, #states do
+    local opens, by = check(states[i], 1)
     if opens then
+      closed = closed or {}
       t = max(t or 0, opens)
-      closed[#closed + 1], closed[#closed + 2] = s, by
+      closed[#closed + 1], closed[#closed + 2] = states[i], by
     end
   end
   return t, closed
 end
 
+local function open_lane(name, page)
+  local list = lane_limits(name)
+  prefetch_limits(list)
+  local states = {}
+  for i = 1, #list do states[i] = limit_of(list[i]) end
+  return {name = name, states = states, stream = stream(P .. 'heads:' .. name, page)}
+end
+
 local closed_lanes = {}
 
 local function select_tasks(n, held)
-  local taken, touched, closures = {}, {}, 0
+  local touched, closures = {}, 0
   local page = n > 1 and PAGE or 1
   local all = stream(P .. 'lanes', page)
+  wanted = n
   push_lane(all)
-  while #taken < n and #heap > 0 and closures < CLOSURES do
+  while #taken < n and size > 0 and closures < CLOSURES do
     local item = heap_pop()
-    if item.kind == 'lane' then
+    local id, lane, g = item[ITEM_ID], item[ITEM_LANE], item[ITEM_GROUP]
+    if not g then
       push_lane(all)
-      local lane = {name = item.lane, list = lane_limits(item.lane),
-                    stream = stream(P .. 'heads:' .. item.lane, page)}
-      prefetch_limits(lane.list)
-      push_head(lane)
-    elseif not item.lane.closed then
-      local lane, g = item.lane, item.g
-      local t, closed = closed_of(lane.list)
+      push_head(open_lane(lane, page))
+    elseif not lane.closed then
+      local t, closed = lane_closed(lane.states)
       if t then
-        lane.closed = true
+        lane.closed, lane.opens, lane.waits = true, t, closed
         closures = closures + 1
-        lane.opens, lane.waits = t, closed
         closed_lanes[#closed_lanes + 1] = lane -- applied at the end: the streams read by rank
       else
-        if not g then
+        if type(g) == 'string' then
           push_head(lane)
-          g = {name = item.group, lane = lane, head = item.id, count = 0,
-               stream = stream(P .. 'r:' .. item.group, TASK_PAGE)}
-          next_of(g.stream) -- the head itself
+          local private = spec_of(g)[2]
+          g = {g, lane, id, 0, private, private ~= '' and limit_of(private), stream(P .. 'r:' .. g, TASK_PAGE),
+               false, false, false, false, false}
+          next_of(g[G_STREAM]) -- the head itself
           touched[#touched + 1] = g
         end
-        local private = spec_of(g.name)[2]
-        local p = private ~= '' and limit_of(private)
-        local opens
-        opens, closed = closed_of(p and {private} or {})
+        local opens, by
+        if g[G_LIMIT] then opens, by = check(g[G_LIMIT], 1) end
         if opens then
           closures = closures + 1
-          g.closed, g.opens, g.waits = true, opens, closed
-          g.next_id, g.next_score = item.id, num(item.score)
-        elseif C[SUSPECTS] > 0 and held > 0 and call('SISMEMBER', P .. 'suspects', item.id) == 1 then
-          g.count = g.count + 1
-          closures = closures + 1 -- as bounded as these
-          call('ZADD', P .. 'delayed', num(now + SUSPECT_DELAY), item.id)
-          note_event(now + SUSPECT_DELAY, true)
-          push_task(g)
+          g[G_CLOSED], g[G_OPENS], g[G_WAITS] = true, opens, {g[G_LIMIT], by}
         else
-          if C[SUSPECTS] > 0 and call('SISMEMBER', P .. 'suspects', item.id) == 1 then held = held + 1 end
-          C[NONCE] = C[NONCE] + 1
-          local token = fmt('%.0f.%.0f', now, C[NONCE])
-          local who = item.id .. token
-          for i = 1, #lane.list do spend(limit_of(lane.list[i]), who, 1) end
-          if p then spend(p, who, 1) end
-          taken[#taken + 1] = {id = item.id, token = token, lane = lane.name, private = private}
-          g.count = g.count + 1
+          local suspect = C[SUSPECTS] > 0 and call('SISMEMBER', P .. 'suspects', id) == 1
+          g[G_COUNT] = g[G_COUNT] + 1
+          if suspect and held > 0 then
+            closures = closures + 1 -- as bounded as these
+            call('ZADD', P .. 'delayed', num(now + SUSPECT_DELAY), id)
+            note_event(now + SUSPECT_DELAY, true)
+          else
+            if suspect then held = held + 1 end
+            take(id, lane.name, g[G_PRIVATE], lane.states, g[G_LIMIT])
+            wanted = max(1, n - #taken)
+          end
           push_task(g)
         end
       end
     end
   end
-  local more = #heap > 0
-  return taken, touched, more
+  return touched, size > 0
 end
 
--- Take what was selected out of the indexes, and put each group's next head, or its closing, in place.
 local function apply_groups(touched)
   local gone, heads = {}, {}
   for i = 1, #touched do
     local g = touched[i]
-    local L = lane_of(g.lane.name)
-    local moved = g.count > 0
-    if moved then call('ZREMRANGEBYRANK', P .. 'r:' .. g.name, 0, g.count - 1) end
-    if moved or g.closed then
+    local name, count = g[G_NAME], g[G_COUNT]
+    local L = lane_of(g[G_LANE].name)
+    if count > 0 then call('ZREMRANGEBYRANK', P .. 'r:' .. name, 0, count - 1) end
+    if count > 0 or g[G_CLOSED] then
       local key = L.heads
-      gone[key] = gone[key] or {}
-      gone[key][#gone[key] + 1] = g.head .. g.name
-      if g.closed then
-        park_group(g.name, g.opens, g.waits)
-      elseif g.next_id then
-        heads[key] = heads[key] or {}
+      local out = gone[key]
+      if not out then
+        out = {}
+        gone[key], heads[key] = out, {}
+      end
+      out[#out + 1] = g[G_HEAD] .. name
+      if g[G_CLOSED] then
+        park_group(name, g[G_OPENS], g[G_WAITS])
+      elseif g[G_NEXT] then
         local h = heads[key]
-        h[#h + 1], h[#h + 2] = g.next_score, g.next_id .. g.name
+        h[#h + 1], h[#h + 2] = g[G_NEXT_SCORE], g[G_NEXT] .. name
       end
       L.dirty = true
     end
   end
-  for key, members in pairs(gone) do each_piece(members, 1, function(...) call('ZREM', key, ...) end) end
-  for key, members in pairs(heads) do each_piece(members, 2, function(...) call('ZADD', key, ...) end) end
+  for key, members in pairs(gone) do in_pieces('ZREM', key, members, 1) end
+  for key, members in pairs(heads) do in_pieces('ZADD', key, members, 2) end
   for i = 1, #closed_lanes do
     local lane = closed_lanes[i]
     park_lane(lane.name, lane.opens, lane.waits)
