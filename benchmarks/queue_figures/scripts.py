@@ -10,6 +10,7 @@ import uvloop
 
 from benchmarks.queue_figures import workload as w
 from benchmarks.queue_figures.engine import Server
+from benchmarks.queue_figures.order import LEASE_S, POPS_PER_S
 from benchmarks.queue_figures.report import Figure, expect
 from benchmarks.queue_figures.speed import open_queue
 from scrapeq.queue import DPQ, Limit
@@ -21,7 +22,7 @@ AT_ONCE = (1, 10, 100)
 ONE_US, MANY_US, PARKING_US, PARK_US, LONGEST_MS, GROWTH = 30, 20, 45, 50, 5, 2
 PARK_ROUNDS = 50
 PARK_S = 600.0
-BRIEF_LEASE_S = 0.05
+EXPIRED_SHARE = 10  # of the tasks that are due at once, so many times fewer
 LANES_SHARE = 10  # of the closed groups, one in so many has a lane of its own
 NAMES_A_CALL = 500
 BIG_PUSH = 1_000
@@ -213,12 +214,14 @@ def _all_due(server: Server, sizes: w.Sizes) -> list[float]:
 
 
 def _all_expired(server: Server, sizes: w.Sizes) -> list[float]:
-    queue = _queue(server, {"shared": w.SHARED, "host": w.HOST}, BRIEF_LEASE_S)
-    for piece in w.batches(w.tasks(sizes.due // 10, w.groups(w.GROUPS))):
+    count = sizes.due // EXPIRED_SHARE
+    lease_s = LEASE_S + count / POPS_PER_S  # none runs out while others are still being taken
+    queue = _queue(server, {"shared": w.SHARED, "host": w.HOST}, lease_s)
+    for piece in w.batches(w.tasks(count, w.groups(w.GROUPS))):
         queue.push_many(piece)
-    while queue.pop_many(w.BATCH):
-        pass
-    time.sleep(BRIEF_LEASE_S)
+    for _ in range(0, count, w.BATCH):
+        queue.pop_many(w.BATCH)
+    time.sleep(lease_s)
     with server.timed_scripts() as times:
         queue.sweep()
     expect(queue.counts().expired > 0, "no lease ran out")
