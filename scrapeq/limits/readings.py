@@ -70,6 +70,8 @@ def observe(status: int, headers: Sequence[tuple[str, str]], now_s: float) -> Ob
         headers: Names and values as sent, repeated fields kept.
         now_s: The client's clock, Unix seconds; only used where the answer has no valid Date.
     """
+    if not any("limit" in name or "retry" in name for name in [name.lower() for name, _ in headers]):
+        return NOTHING  # most answers of most servers
     fields = Fields(headers)
     server_s = now_s
     for value in fields.values.get("date", ()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import deque
 from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any, Literal, TypeVar
@@ -14,7 +15,7 @@ import redis.asyncio
 from scrapeq.errors import LeaseLost, QueueFull, StoreError, UsageError
 from scrapeq.queue import commands as c
 from scrapeq.queue.backoff import MAX_ATTEMPTS, backoff_s
-from scrapeq.queue.connect import NoScriptError, explain_error, is_transient
+from scrapeq.queue.connect import NoScriptError, explain_error, is_transient, ran_nothing
 from scrapeq.queue.scripts import scripts
 from scrapeq.queue.steering import Steering
 from scrapeq.queue.wait import WATCHDOG_S, Listener
@@ -74,7 +75,7 @@ class Queue(Steering):
         self._scripts = scripts(test_clock)
         self._listener = Listener(redis, self._prefix + "wake")
         self._room = Listener(redis, self._prefix + "room")
-        self._pending: list[tuple[c.Entry, asyncio.Future[c.Settled]]] = []
+        self._pending: deque[tuple[c.Entry, asyncio.Future[c.Settled]]] = deque()
         self._flusher: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Queue:
@@ -103,21 +104,22 @@ class Queue(Steering):
         script = self._scripts[command.script]
         deadline = time.monotonic() + self.patience_s
         pause = RETRY_FIRST_S
+        loaded = False
         while True:
             try:
                 return command.parse(
                     await self._redis.execute_command("EVALSHA", script.sha, 1, self._key, *command.args)
                 )
             except NoScriptError:
+                if loaded and time.monotonic() >= deadline:
+                    raise StoreError("the store keeps forgetting its scripts (NOSCRIPT)") from None
+                loaded = True
                 with contextlib.suppress(Exception):
                     await self._redis.script_load(script.text)
-                if time.monotonic() >= deadline:
-                    raise StoreError("the store keeps forgetting its scripts (NOSCRIPT)") from None
             except StoreError:
                 raise
             except Exception as error:
-                refused = "refused" in str(error) or "No such file" in str(error)
-                safe = command.again_is_safe or refused or "LOADING" in str(error)
+                safe = command.again_is_safe or ran_nothing(error)
                 if not is_transient(error) or not safe or time.monotonic() + pause > deadline:
                     raise explain_error(error) from error
                 await asyncio.sleep(pause)
@@ -231,7 +233,7 @@ class Queue(Steering):
             batch: list[tuple[c.Entry, asyncio.Future[c.Settled]]] = []
             follow = 0
             while self._pending and len(batch) < COALESCE_MAX and follow < c.PUSH_COUNT:
-                batch.append(self._pending.pop(0))
+                batch.append(self._pending.popleft())
                 follow += len(batch[-1][0].push)
             try:
                 settled = await self.run(c.settle([entry for entry, _ in batch]))

@@ -79,6 +79,8 @@ def digest(key: str) -> bytes:
 
 
 def _duration_us(value_s: float, what: str) -> float:
+    if value_s == 0:
+        return 0.0
     if not math.isfinite(value_s) or value_s < 0:
         raise UsageError(f"{what}: {value_s!r} is no duration; it must be 0 or more seconds")
     return float(round(min(value_s, DELAY_MAX_S) * US))
@@ -212,6 +214,10 @@ def pop(n: int, *, lease_s: float, suspects: int = 0) -> Command[Popped]:
     return Command("pop", (n, _duration_us(lease_s, "lease"), suspects), _parse_pop)
 
 
+_OUTCOMES: tuple[Literal["lost", "done", "dead"], ...] = ("lost", "done", "dead")
+_SETTLED = tuple(Settled(outcome) for outcome in _OUTCOMES)
+
+
 def settle(entries: Sequence[Entry], dedup: Dedup = "only_new") -> Command[list[Settled]]:
     """What became of these leases, and the tasks that follow, in one call."""
     block = _Block()
@@ -237,10 +243,12 @@ def settle(entries: Sequence[Entry], dedup: Dedup = "only_new") -> Command[list[
     if owners:
         args[1], args[2] = block.spec(), bytes(block.header)
         args.extend(block.payloads)
-    outcomes: tuple[Literal["lost", "done", "dead"], ...] = ("lost", "done", "dead")
+    outcomes = _OUTCOMES
 
     def parse(reply: Any) -> list[Settled]:
-        settled = [Settled(outcomes[value]) for value in reply[: len(entries)]]
+        if not owners:
+            return [_SETTLED[value] for value in reply]
+        settled = [Settled(outcomes[value], []) for value in reply[: len(entries)]]
         for owner, value in zip(owners, reply[len(entries) :], strict=True):
             settled[owner - 1].pushed.append(_pushed(value))
         return settled

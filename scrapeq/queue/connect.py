@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
+import hiredis
 import redis
 import redis.asyncio
 from redis.backoff import NoBackoff
@@ -12,12 +13,14 @@ from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
     ConnectionError,
+    MasterDownError,
     NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
     ResponseError,
     TimeoutError,
+    TryAgainError,
 )
 from redis.retry import Retry
 
@@ -29,12 +32,15 @@ SCHEMES = ("redis", "rediss", "unix")
 
 # Worth another try: the server is starting, failing over, or busy with a script; or the connection broke.
 TRANSIENT = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, OSError)
+# Answers of a server that ran nothing.
+REFUSED = (BusyLoadingError, ReadOnlyError, TryAgainError, MasterDownError)
 __all__ = [
     "TRANSIENT",
     "NoScriptError",
     "async_client",
     "explain_error",
     "is_transient",
+    "ran_nothing",
     "redact",
     "sync_client",
 ]
@@ -73,12 +79,37 @@ def _options(url: str) -> dict[str, Any]:
     return options
 
 
+def _packed(args: tuple[Any, ...]) -> list[bytes]:
+    """A command in one piece, by hiredis' C code: the asyncio client of its own accord packs in Python."""
+    return [hiredis.pack_command((*str(args[0]).encode().split(), *args[1:]))]
+
+
+class _Connection(redis.asyncio.Connection):
+    def pack_command(self, *args: Any) -> list[bytes]:
+        return _packed(args)
+
+
+class _SSLConnection(redis.asyncio.SSLConnection):
+    def pack_command(self, *args: Any) -> list[bytes]:
+        return _packed(args)
+
+
+class _UnixConnection(redis.asyncio.UnixDomainSocketConnection):
+    def pack_command(self, *args: Any) -> list[bytes]:
+        return _packed(args)
+
+
+_CONNECTIONS = {"redis": _Connection, "rediss": _SSLConnection, "unix": _UnixConnection}
+
+
 def async_client(url: str) -> redis.asyncio.Redis:
     """An asyncio client for a store URL. Raises UsageError for a URL that names no store."""
     _check(url)
     options = _options(url)
     options["retry"] = redis.asyncio.retry.Retry(NoBackoff(), 0)
-    client: redis.asyncio.Redis = redis.asyncio.Redis.from_url(url, **options)
+    pool: Any = redis.asyncio.ConnectionPool.from_url(url, **options)
+    pool.connection_class = _CONNECTIONS[url.partition("://")[0]]
+    client: redis.asyncio.Redis = redis.asyncio.Redis.from_pool(pool)
     return client
 
 
@@ -93,12 +124,19 @@ def is_transient(error: BaseException) -> bool:
     """May the same call go through a moment later?"""
     if isinstance(error, AuthenticationError):
         return False
-    if isinstance(error, TRANSIENT):
+    return isinstance(error, TRANSIENT) or ran_nothing(error)
+
+
+def ran_nothing(error: BaseException) -> bool:
+    """Is it certain that the call was not carried out, so that any call may be sent again?"""
+    if isinstance(error, REFUSED):
         return True
     text = str(error)
-    return isinstance(error, ResponseError) and text.startswith(
-        ("BUSY", "LOADING", "READONLY", "TRYAGAIN", "MASTERDOWN")
-    )
+    if "max number of clients" in text:
+        return True
+    if isinstance(error, ResponseError):
+        return text.startswith(("BUSY", "LOADING", "TRYAGAIN", "MASTERDOWN"))
+    return isinstance(error, (ConnectionError, OSError)) and ("refused" in text or "No such file" in text)
 
 
 def explain_error(error: BaseException) -> StoreError:
@@ -114,6 +152,8 @@ def explain_error(error: BaseException) -> StoreError:
         return StoreError(f"the store refuses these credentials: {text}")
     if isinstance(error, ReadOnlyError):
         return StoreError("the store is a read-only replica; point redis.url at the primary")
+    if isinstance(error, BusyLoadingError):
+        return StoreError("the store is still loading its data; try again when it has")
     if isinstance(error, (ConnectionError, TimeoutError, OSError)):
         return StoreError(f"the store cannot be reached: {text}")
     if isinstance(error, RedisError):

@@ -13,7 +13,7 @@ from scrapeq.errors import LeaseLost, QueueFull, StoreError
 from scrapeq.queue import commands as c
 from scrapeq.queue.async_queue import LEASE_S, RETRY_FIRST_S, RETRY_MAX_S, key_of, lease_of
 from scrapeq.queue.backoff import MAX_ATTEMPTS, backoff_s
-from scrapeq.queue.connect import NoScriptError, explain_error, is_transient
+from scrapeq.queue.connect import NoScriptError, explain_error, is_transient, ran_nothing
 from scrapeq.queue.limit import Limit
 from scrapeq.queue.scripts import scripts
 from scrapeq.queue.wait import WATCHDOG_S
@@ -85,20 +85,22 @@ class DPQ:
         script = self._scripts[command.script]
         deadline = time.monotonic() + self.patience_s
         pause = RETRY_FIRST_S
+        loaded = False
         while True:
             try:
                 return command.parse(
                     self._redis.execute_command("EVALSHA", script.sha, 1, self._key, *command.args)
                 )
             except NoScriptError:
+                if loaded and time.monotonic() >= deadline:
+                    raise StoreError("the store keeps forgetting its scripts (NOSCRIPT)") from None
+                loaded = True
                 with contextlib.suppress(Exception):
                     self._redis.script_load(script.text)
-                if time.monotonic() >= deadline:
-                    raise StoreError("the store keeps forgetting its scripts (NOSCRIPT)") from None
             except StoreError:
                 raise
             except Exception as error:
-                safe = command.again_is_safe or "refused" in str(error) or "LOADING" in str(error)
+                safe = command.again_is_safe or ran_nothing(error)
                 if not is_transient(error) or not safe or time.monotonic() + pause > deadline:
                     raise explain_error(error) from error
                 time.sleep(pause)

@@ -33,6 +33,7 @@ class Errand:
     writer_socket: str = ""
     concurrency: int = 32
     lease_s: float = 60.0
+    max_requests: int | None = None
 
 
 def errand_plan(errand: Errand) -> Plan:
@@ -90,6 +91,7 @@ def fetch_worker(errand: Errand, plan: Plan, queue: Queue, sink: WriterClient) -
         group_of=group,
         concurrency=errand.concurrency,
         name=f"{os.uname().nodename}:{os.getpid()}",
+        max_requests=errand.max_requests,
     )
 
 

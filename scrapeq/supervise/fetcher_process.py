@@ -19,7 +19,7 @@ from scrapeq.supervise.worker import FetchWorker
 from scrapeq.supervise.writer_client import WriterClient
 
 TELL_S = 0.25  # how often a fetcher tells the supervisor what it did
-FATAL_CODES = {"output": 7, "limit": 4, "answer": 8}
+FATAL_CODES = {"output": 7, "limit": 4, "answer": 8, "bound": 5}
 STORE_CODE = 6
 
 

@@ -45,7 +45,7 @@ RATE_WINDOW_S = 10.0
 WRITER_GRACE_S = 30.0
 MONITOR_PATIENCE_S = 1.0
 GIVE_UP_S = 3.0  # of nothing in flight before --max-wait is judged: a probe may be on its way
-FATAL = {"output": 7, "limit": 4, "answer": 8}
+FATAL = {"output": 7, "limit": 4, "answer": 8, "bound": 5}
 
 
 @dataclass
@@ -89,6 +89,8 @@ class PlanRun:
         self._last_tick_s = self._started_s
         self._stats: dict[str, float] = {}
         self._base_done = 0
+        self._base_items = 0.0
+        self._ready = False
 
     async def start(self) -> None:
         """Everything, in the order that has the first request on its way soonest. Raises ScrapeqError."""
@@ -112,6 +114,7 @@ class PlanRun:
         self._limits = LimitWatch(self._queue)
         counts = await self._queue.counts()
         self._base_done = counts.done
+        self._base_items = (await self._state.stats()).get("items", 0.0)
         what = "begins" if fresh else "resumes"
         self.progress.event(f"{plan.name} {what}: {counts.live} tasks to do, {counts.dead} dead letters")
 
@@ -145,9 +148,11 @@ class PlanRun:
             str(socket),
             plan.run.concurrency,
             self.options.lease_s,
+            self.options.max_requests,
         )
         settings = {**asdict(errand), "grace_s": plan.run.grace_s}
-        for number in range(plan.run.workers):
+        # a bound on requests is exact in one process
+        for number in range(plan.run.workers if self.options.max_requests is None else 1):
             self._keep(f"fetcher {number + 1}", "scrapeq.supervise.fetcher_process", settings)
         await asyncio.sleep(0)
         await writer.start()
@@ -186,6 +191,7 @@ class PlanRun:
         worked = False
         while isinstance(said := await child.line(), dict):
             worked = worked or "done" in said.get("tally", {})
+            self._ready = self._ready or "ready" in said
             for name, count in said.get("tally", {}).items():
                 self._tally[name] = self._tally.get(name, 0) + count
             for event in said.get("events", ()):
@@ -231,25 +237,27 @@ class PlanRun:
             views = await self._limits.look()
             self._measure(counts)
             await self._judge_wait(counts)
-        state = "running" if counts.leased or not counts.live else "waiting"
+        state = "running" if counts.leased or not counts.live else "waiting" if self._ready else "starting"
         self._show(state, counts, views)
         self._judge(counts)
 
     def _measure(self, counts: Counts) -> None:
         now_s = time.monotonic()
-        if counts.live and not counts.leased:
+        if counts.live and not counts.leased and self._ready:
             self._waited_s += now_s - self._last_tick_s
             self._idle_since_s = self._idle_since_s or now_s
         else:
             self._idle_since_s = None
         self._last_tick_s = now_s
-        self._done_at.append((now_s, counts.done))
+        self._done_at.append((now_s, counts.done + counts.died))
         while self._done_at[0][0] < now_s - RATE_WINDOW_S:
             self._done_at.pop(0)
 
     def _show(self, state: str, counts: Counts, views: Any = None, message: str = "") -> None:
         (first_s, first), (last_s, last) = self._done_at[0], self._done_at[-1]
-        per_s = (last - first) / (last_s - first_s) if last_s > first_s else 0.0
+        per_s = (
+            (last - first) / (last_s - first_s) if last_s > first_s else 0.0
+        )  # dead ones are worked off, too
         self.snapshot = Snapshot(
             self.plan.name,
             state,
@@ -290,8 +298,11 @@ class PlanRun:
         elapsed_s = time.monotonic() - self._started_s
         for bound, reached, what in (
             (options.for_s, elapsed_s, f"--for {options.for_s:g} s" if options.for_s else ""),
-            (options.max_requests, self._stats.get("requests", 0), f"--max-requests {options.max_requests}"),
-            (options.max_items, self._stats.get("items", 0), f"--max-items {options.max_items}"),
+            (
+                options.max_items,
+                self._stats.get("items", 0) - self._base_items,
+                f"--max-items {options.max_items}",
+            ),
         ):
             if bound is not None and reached >= bound and not self.over:
                 self.fail(5, f"stopped at {what}")
@@ -346,7 +357,7 @@ class PlanRun:
         if not code or code == 5:
             code = 5 if counts.live else 3 if counts.dead else 0
         states = {0: "finished", 3: "finished", 4: "gave_up", 5: "stopped"}
-        self._done_at.append((time.monotonic(), counts.done))
+        self._done_at.append((time.monotonic(), counts.done + counts.died))
         self._show(states.get(code, "failed"), counts, message=self.message)
         return code
 

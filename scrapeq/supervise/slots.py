@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import Any
 
 from scrapeq.task import Lease, Task
 
@@ -45,3 +46,10 @@ class Fatal:
 
     kind: str
     message: str
+
+
+def named_by_hand(payload: dict[str, Any]) -> list[str]:
+    """A URL that somebody seeded by hand is named by them, so its host may be a private one."""
+    seeded = (payload.get("seed") or {}).get("url")
+    by_hand = seeded == payload["url"] and not payload.get("depth") and payload.get("parent") is None
+    return [str(seeded)] if by_hand else []

@@ -109,7 +109,10 @@ async def _info(client: Any, name: str) -> dict[str, Any]:
                 raise StoreError(
                     f"{name}: refuses us: {error}; check user and password in redis.url"
                 ) from None
-            raise StoreError(f"{name}: cannot be reached: {error}; start it, or correct redis.url") from None
+            reason = str(error).rstrip(".")
+            raise StoreError(
+                f"{name}: cannot be reached ({reason}): start it, or correct redis.url"
+            ) from None
         nodes = [node for node in found.values() if isinstance(node, dict) and "redis_version" in node]
         if nodes:
             return min(nodes, key=lambda node: as_numbers(str(node["redis_version"])))

@@ -27,7 +27,7 @@ from scrapeq.queue import Entry, Queue
 from scrapeq.queue.backoff import backoff_s
 from scrapeq.queue.commands import ACK, ANSWER, BURY, EXTEND, PUSH_COUNT, RELEASE, RETRY
 from scrapeq.resource import GroupOf, check_payload, task_key
-from scrapeq.supervise.slots import Fatal, Held, Tally
+from scrapeq.supervise.slots import Fatal, Held, Tally, named_by_hand
 from scrapeq.task import Group, NewTask, Task
 
 log = structlog.get_logger("scrapeq.worker")
@@ -52,6 +52,7 @@ class FetchWorker:
         group_of: Which limits a request belongs to.
         concurrency: Slots.
         name: For the log.
+        max_requests: Tasks to take, at most; then the run ends.
     """
 
     plan: Plan
@@ -62,10 +63,12 @@ class FetchWorker:
     group_of: GroupOf
     concurrency: int
     name: str = ""
+    max_requests: int | None = None
     clock: Clock = field(default_factory=SystemClock)
     tally: Tally = field(default_factory=Tally)
     fatal: Fatal | None = None
     events: list[str] = field(default_factory=list)
+    _taken: int = 0
     _held: dict[str, Held] = field(default_factory=dict)
     _streaks: dict[str, int] = field(default_factory=dict)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -107,7 +110,13 @@ class FetchWorker:
                 await asyncio.wait_for(self._free.wait(), FULL_S)
             return
         suspects = sum(1 for held in self._held.values() if held.task.expiries)
+        if self.max_requests is not None:
+            free = min(free, self.max_requests - self._taken)
+            if free <= 0:
+                self._end(Fatal("bound", f"stopped at --max-requests {self.max_requests}"))
+                return
         popped = await self.queue.poll(min(free, POP_MAX), suspects=suspects)
+        self._taken += len(popped.tasks)
         for task in popped.tasks:
             self._start(task)
         if not popped.tasks and not self._stop.is_set():
@@ -162,6 +171,7 @@ class FetchWorker:
                 headers=list((payload.get("headers") or {}).items()),
                 body=body.encode() if isinstance(body, str) else None,
                 hop=lambda to, verb: self._hop(payload, to, verb),
+                named_hosts=named_by_hand(payload),
             )
         except HopClosed as hop:
             await self._push_hop(held, payload, hop)
