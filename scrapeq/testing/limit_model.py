@@ -12,7 +12,7 @@ US = 1_000_000
 UNKNOWN_CAP = 8  # requests in flight while nothing is known
 PROBE_GAP_US = 1_000_000
 GROWTH_MAX_US = 300_000_000
-LATE_US, LATE_SHARE = 20_000, 100
+PACE_TOLERANCE_US = 20_000
 
 How = Literal["answered", "unsent", "expired"]
 NO_LIMIT = Limit()
@@ -95,7 +95,7 @@ class LimitModel:
             return False
         for i, rate in enumerate(rules.rates):
             period = rate.interval_s * US / rate.limit
-            early = max(rate.burst - 1, 0) * period
+            early = (rate.burst - 1) * period if rate.burst else min(period, PACE_TOLERANCE_US)
             paced_to, began = self.paced_to.get(i, 0.0), self.began.get(i, 0.0)
             if paced_to - early > now:
                 return False
@@ -113,8 +113,7 @@ class LimitModel:
         rates = self.rules.rates
         self.in_flight += weight
         for i, rate in enumerate(rates):
-            late = 0 if rate.burst else max(LATE_US, rate.interval_s * US / LATE_SHARE)
-            if self.paced_to.get(i, 0.0) + late <= now:
+            if self.paced_to.get(i, 0.0) <= now:
                 self.paced_to[i], self.began[i] = now, now if rate.burst > 1 else 0
             self.paced_to[i] = self.paced_to.get(i, 0.0) + rate.interval_s * US / rate.limit * weight
         if self.probation:

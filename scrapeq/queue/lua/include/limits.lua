@@ -14,8 +14,7 @@ local TAT, BEGAN = 20, 21 -- per rate two fields: paced up to then; when its ful
 local UNKNOWN_CAP = 8           -- requests in flight while nothing is known of a limit, not even a max_concurrency
 local PROBE_GAP = 1000000       -- us between two probes of one limit, at least
 local GROWTH_MAX = 300000000    -- us; a park after refused probes grows by itself up to this
-local LATE, LATE_SHARE = 20000, 100 -- us, and part of the interval: so late a paced grant may be and the pace is kept,
-                                    -- what was missed goes at once; later, and the pace begins anew: no burst after a rest
+local PACE_TOLERANCE = 20000    -- us that a paced grant may be early; else lateness is lost quota
 local EXACT_SLOTS = 256         -- up to here each answer has its own stamp, beyond it sub-windows are counted
 local TICKS = 1048576           -- ticks a window
 local SLOT_HEAD, SLOT = 24, 8   -- bytes
@@ -190,7 +189,7 @@ local function check(s, w)
   for i = 1, #d - 3 do
     local rate = d[3 + i]
     local period = rate[2] / rate[1]
-    local early = max(rate[3] - 1, 0) * period
+    local early = rate[3] > 0 and (rate[3] - 1) * period or min(period, PACE_TOLERANCE)
     local tat, began = s[TAT + 2 * (i - 1)], s[BEGAN + 2 * (i - 1)]
     local t = tat - early
     if t > now then return t, BY_REFUND end
@@ -212,8 +211,7 @@ local function spend(s, who, w)
   s[FLY] = s[FLY] + w
   for i = 1, #d - 3 do
     local rate, tat, began = d[3 + i], TAT + 2 * (i - 1), BEGAN + 2 * (i - 1)
-    local late = rate[3] > 0 and 0 or max(LATE, rate[2] / LATE_SHARE)
-    if s[tat] + late <= now then s[tat], s[began] = now, rate[3] > 1 and now or 0 end
+    if s[tat] <= now then s[tat], s[began] = now, rate[3] > 1 and now or 0 end
     s[tat] = s[tat] + rate[2] / rate[1] * w
   end
   s[DIRTY] = true
