@@ -106,12 +106,11 @@ def run_once(case: Case, hosts: dict[str, int], folder: Path) -> Result:
     written = folder / "out" / "items.jsonl"
     lines = written.read_text().splitlines() if written.exists() else []
     items = len(set(lines))
-    return Result(
-        stats["log"], items, granted(folder, case) if case.listed else [], done.returncode, took_s, ranks
-    )
+    order = granted(folder) if case.listed else []
+    return Result(stats["log"], items, order, done.returncode, took_s, stats["stalled_s"], ranks)
 
 
-def granted(folder: Path, case: Case) -> list[int]:
+def granted(folder: Path) -> list[int]:
     """The items in the order of their grants: lease tokens count up, and tasks have ids in the order of the list."""
     order = []
     for ledger in folder.rglob("*"):
@@ -140,7 +139,9 @@ def show(name: str, figures: list[Figure], result: Result) -> None:
         verdict = "" if figure.promised is None else "ok" if figure.reached else "MISSED"
         print(f"{name:<20} {figure.name:<28} {value:>16}   {promised:<10} {verdict}", flush=True)
         name = ""
-    print(f"{'':<20} {'requests, seconds':<28} {len(result.log):>9} {result.took_s:6.1f}", flush=True)
+    print(
+        f"{'':<20} {'requests, s, s stalled':<28} {len(result.log):>9} {result.took_s:6.1f} {result.stalled_s:5.1f}"
+    )
 
 
 def main() -> int:

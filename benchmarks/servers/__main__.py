@@ -24,6 +24,8 @@ from aiohttp import web
 from benchmarks.servers import shapes, tell
 
 FOREVER_S = 1e9
+TICK_S = 0.01
+STALL_S = 0.02  # a timer that is later than this was not run
 
 
 @dataclass(slots=True)
@@ -46,6 +48,7 @@ class Server:
 
     options: argparse.Namespace
     log: list[Seen] = field(default_factory=list)
+    stalled_s: float = 0.0
     _limits: dict[str, shapes.Shape] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -106,6 +109,15 @@ class Server:
         if self.options.way_ms:
             await asyncio.sleep(self._random.uniform(0, self.options.way_ms / 1000))
 
+    async def watch(self) -> None:
+        """How long this machine ran nothing of ours: a timer is late by that."""
+        while True:
+            before_s = time.monotonic()
+            await asyncio.sleep(TICK_S)
+            late_s = time.monotonic() - before_s - TICK_S
+            if self.log and late_s > STALL_S:
+                self.stalled_s += late_s
+
     async def list(self, request: web.Request) -> web.Response:
         return web.json_response(self.records)
 
@@ -120,6 +132,7 @@ class Server:
                 "windows": [
                     {"window": n, "accepted": a, "refused": r} for n, (a, r) in sorted(windows.items())
                 ],
+                "stalled_s": self.stalled_s,
                 "log": [asdict(seen) for seen in self.log],
             }
         )
@@ -156,6 +169,7 @@ async def serve(options: argparse.Namespace) -> None:
             web.get("/stats", server.stats),
         ]
     )
+    watching = asyncio.create_task(server.watch())
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -165,6 +179,7 @@ async def serve(options: argparse.Namespace) -> None:
         await web.TCPSite(runner, f"127.0.0.{number}", port).start()
     print(json.dumps({"port": port}), flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.buffer.read)
+    watching.cancel()
     await runner.cleanup()
 
 
