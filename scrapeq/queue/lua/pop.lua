@@ -6,16 +6,67 @@
 --         attempts, expiries, releases}; {'again'} when more time events are due than a call may take
 -- @include base
 -- @include records
--- @include groups
--- @include limits
--- @include take
-local EVENTS = 500              -- time events a call
+local EVENTS = 300              -- time events a call
 local AGAIN_MAX = 20            -- after so many in a row the best known is leased, and counted inexact
 local REPLY_MAX = 8388608       -- bytes of records in one reply, about
 local TASKS_MAX = 1000          -- tasks in one reply
 
 local n, lease, held = min(tonumber(ARGV[1]), TASKS_MAX), tonumber(ARGV[2]), tonumber(ARGV[3])
 if C[MAXREC] > 0 then n = max(1, min(n, floor(REPLY_MAX / C[MAXREC]))) end
+
+
+-- The first task of the first group of the first lane is taken: put what comes next in its places.
+-- heads: that lane's first two, with scores. -> whether any lane is open still
+local function advance(entry, lane, key, heads, id, group)
+  call('ZREM', P .. 'r:' .. group, id)
+  local after = call('ZRANGE', P .. 'r:' .. group, 0, 0, 'WITHSCORES')
+  call('ZREM', key, heads[1])
+  local best, score = heads[3], heads[4]
+  if after[1] then
+    local member = after[1] .. group
+    call('ZADD', key, after[2], member)
+    local a, b = tonumber(after[2]), score and tonumber(score)
+    if not best or a < b or (a == b and member < best) then best, score = member, after[2] end
+  end
+  call('ZREM', P .. 'lanes', entry)
+  if best then call('ZADD', P .. 'lanes', score, sub(best, 1, ID) .. lane) end
+  return best ~= nil or call('EXISTS', P .. 'lanes') == 1
+end
+
+-- The straight path: one task of a group without limits, where no time event is due. -> the reply; nil when it is not
+-- that simple, and then nothing is changed. It makes none of the functions that the general way needs.
+local function take_one()
+  local lane = call('ZRANGE', P .. 'lanes', 0, 0)[1]
+  if not lane or #lane ~= ID then return nil end -- a lane with limits
+  local heads = call('ZRANGE', P .. 'heads:', 0, 1, 'WITHSCORES')
+  local id, group = sub(heads[1], 1, ID), sub(heads[1], ID + 1)
+  if call('HGET', P .. 'g', group) ~= PLAIN then return nil end
+  C[NONCE] = C[NONCE] + 1
+  local token = fmt('%d.%d', now, C[NONCE])
+  local rec, m = call('HGET', P .. 'task', id), read_meta(call('HGET', P .. 'meta', id))
+  m[TOKEN], m[GRANTED], m[LANE], m[PRIVATE] = token, now, '', ''
+  m[ANSWERED], m[QUIET], m[WEIGHT], m[NONCE_OF], m[KEY] = 0, 0, 1, C[NONCE], key_of(rec)
+  call('HSET', P .. 'meta', PAD, NO_LISTPACK, id, make_meta(m))
+  call('ZADD', P .. 'leased', num(now + lease), id)
+  if advance(lane, '', P .. 'heads:', heads, id, group) then arm() end -- this caller may be full now
+  note_event(now + lease, true)
+  C[N_GRANTED], C[AGAIN] = C[N_GRANTED] + 1, 0
+  local live = call('HLEN', P .. 'task') - call('ZCARD', P .. 'dead')
+  save()
+  return {'ok', num(max(0, C[NEXT] - now)), num(live), num(now),
+          id, token, rec, m[ATTEMPTS], m[EXPIRIES], m[RELEASES]}
+end
+
+if n == 1 and now < C[NEXT] and C[PAUSED] == 0 and C[SUSPECTS] == 0 then
+  local reply = take_one()
+  if reply then return reply end
+end
+
+-- Any number of tasks, over closed lanes and groups.
+local function general()
+-- @include groups
+-- @include limits
+-- @include take
 
 -- What only some calls need is made only by them.
 local function due_events()
@@ -24,19 +75,9 @@ local function due_events()
   return events(EVENTS)
 end
 
--- Any number of tasks, over closed lanes and groups.
-local function take_many()
-  -- @include park
-  -- @include select
-  local touched, more = select_tasks(n, held)
-  apply_groups(touched)
-  flush_lanes()
-  return more
-end
-
--- The straight path for one task whose limits are all open. -> nil when it is not that simple, and nothing is changed;
--- else whether there may be more.
-local function take_one()
+-- One task whose limits all grant, which is the commonest case of a busy fetcher. -> whether there may be more; nil
+-- when something is closed, and then nothing is changed.
+local function take_first()
   local first = call('ZRANGE', P .. 'lanes', 0, 0)[1]
   if not first then return false end
   local lane = sub(first, ID + 1)
@@ -52,19 +93,17 @@ local function take_one()
     if check(states[i], 1) then return nil end
   end
   take(id, lane, private, states, limit)
-  call('ZREM', P .. 'r:' .. group, id)
-  local after = call('ZRANGE', P .. 'r:' .. group, 0, 0, 'WITHSCORES')
-  call('ZREM', key, heads[1])
-  local best, score = heads[3], heads[4]
-  if after[1] then
-    local member = after[1] .. group
-    call('ZADD', key, after[2], member)
-    local a, b = tonumber(after[2]), score and tonumber(score)
-    if not best or a < b or (a == b and member < best) then best, score = member, after[2] end
-  end
-  call('ZREM', P .. 'lanes', first)
-  if best then call('ZADD', P .. 'lanes', score, sub(best, 1, ID) .. lane) end
-  return best ~= nil or call('EXISTS', P .. 'lanes') == 1
+  return advance(first, lane, key, heads, id, group)
+end
+
+-- Any number of tasks, over closed lanes and groups.
+local function take_many()
+  -- @include park
+  -- @include select
+  local touched, more = select_tasks(n, held)
+  apply_groups(touched)
+  flush_lanes()
+  return more
 end
 
 if now >= C[NEXT] and due_events() then
@@ -83,7 +122,7 @@ if C[PAUSED] == 0 then
   local known = C[NEXT]
   armed = false -- this caller is here to take what woke it
   local more
-  if n == 1 and C[SUSPECTS] == 0 then more = take_one() end
+  if n == 1 and C[SUSPECTS] == 0 then more = take_first() end
   if more == nil then more = take_many() end
   if #taken > 0 then lease_taken(reply, now + lease) end
   if #taken == n then
@@ -98,3 +137,5 @@ reply[3] = num(call('HLEN', P .. 'task') - call('ZCARD', P .. 'dead'))
 save_limits()
 save()
 return reply
+end
+return general()

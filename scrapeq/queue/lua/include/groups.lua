@@ -138,7 +138,7 @@ local function reopen_group(group)
 end
 
 -- Reopen what waits for an event of this limit. What is more than a call may do goes on at the next event.
-local WAKE_AT_ONCE = 400
+local WAKE_AT_ONCE = 200
 local function wake_limit(limit)
   local key = P .. 'w:' .. limit
   local members = call('SPOP', key, WAKE_AT_ONCE)

@@ -6,6 +6,8 @@
 -- TASKLESS  1: a grant, or its task was cancelled; GROUP is such a lease's. KEY: its task's digest, so that an ack
 --           need not read the record
 -- QUIET   1: its holder set when the lease ends, that is no expiry; 2: its task was cancelled, only its answer counts
+local ID = 12 -- bytes of an id
+local PLAIN = '\0' -- a group's place when it has no limits: no lane, no private limit
 local RECORD_VERSION = 1
 local HEAD = 12 -- first byte after version, priority and the two lengths
 

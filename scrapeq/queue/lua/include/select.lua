@@ -4,7 +4,7 @@
 --         apply_groups(touched): what was selected leaves the indexes
 -- HOW     three streams merged lazily in one heap: lanes -> heads of a lane -> tasks of a group. A closed shared limit
 --         drops its lane's stream, a closed private one its group.
-local CLOSURES = 256                      -- lanes and groups closed in one call, at most
+local CLOSURES = 128                      -- lanes and groups closed in one call, at most
 local PAGE, PAGE_GROWTH, PAGE_MAX = 4, 4, 128
 local TASK_PAGE = 2                       -- the head and its successor
 local SUSPECT_DELAY = 100000              -- us until a suspect that this worker may not take is offered again
