@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import tempfile
@@ -44,6 +45,15 @@ def _wait_until_up(socket: str, process: subprocess.Popen[bytes], log: Path) -> 
                 if process.poll() is not None or time.monotonic() > deadline:
                     pytest.fail(f"the store did not start: {log.read_text('utf-8', 'replace')[-2000:]}")
                 time.sleep(0.01)
+
+
+@pytest.fixture(autouse=True)
+def logs_as_they_were() -> Iterator[None]:
+    """What a command of one test did to the logs is not for the next one."""
+    yield
+    for name in ("scrapeq", "scrapeq.store"):
+        logging.getLogger(name).setLevel(logging.NOTSET)
+    logging.getLogger("scrapeq").handlers[:] = []
 
 
 @pytest.fixture(scope="session")

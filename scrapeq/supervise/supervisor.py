@@ -112,7 +112,8 @@ class Supervisor:
             return
         for run in self._runs:  # at once: what was in flight comes back by its lease
             run.kill()
-        self.progress.close()
+        with contextlib.suppress(Exception):  # nothing may keep us from ending now
+            self.progress.close()
         if self._store is not None and self._store.pid is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._store.pid, signal.SIGTERM)

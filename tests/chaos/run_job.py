@@ -28,6 +28,9 @@ class Lines:
         """One line."""
         print(text, flush=True)
 
+    def close(self) -> None:
+        """There is nothing to leave clean."""
+
     def finish(self, snapshots: Sequence[Snapshot]) -> None:
         """The summary."""
         for last in snapshots:

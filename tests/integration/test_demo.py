@@ -139,4 +139,4 @@ def test_it_imports_nothing_else_of_the_package() -> None:
     script = "import sys, scrapeq.demo; print(sorted(n for n in sys.modules if n.startswith('scrapeq.')))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.translate(str.maketrans("", "", "[]', \n")).split("scrapeq.")) - {""}
-    assert loaded == {"demo", "demo.dataset", "demo.server", "demo.window"}
+    assert loaded == {"demo", "demo.dataset", "demo.server", "demo.window", "version"}
