@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Sequence
 
 from scrapeq.errors import RateLimited, ScrapeqError
 from scrapeq.limits.outcome import Outcome
 from scrapeq.limits.partition import IMPLICIT, group_of
+from scrapeq.limits.streaks import Streaks
 from scrapeq.plan import LimitRule
 from scrapeq.queue import Entry, Limit, Queue, Rate
 from scrapeq.queue.commands import ACK, RELEASE, acquire
@@ -62,11 +64,12 @@ class QueuePermit:
         self._limits = limits
         self._group = group
         self._lease: Lease | None = lease
+        self._sent_s = time.monotonic()
 
     @property
     def refusals_in_a_row(self) -> int:
         """How many there will have been in a row, should this one be refused."""
-        return self._limits.streaks.get(self._group.name, 0) + 1
+        return self._limits.streaks.with_this(self._group.name, self._sent_s)
 
     def settle(self, outcome: Outcome | None) -> None:
         """Report its answer; None: nothing came of it. Only the first call counts."""
@@ -76,11 +79,11 @@ class QueuePermit:
         if outcome is None:
             entry = Entry(RELEASE, lease, sent=False)
         elif outcome.action == "rate_limited":
-            self._limits.streaks[self._group.name] = self.refusals_in_a_row
+            self._limits.streaks.refused(self._group.name, self.refusals_in_a_row, time.monotonic())
             refused = [(name, outcome.wait_s or 0.0) for name in closed_by(self._group, outcome.scope)]
             entry = Entry(ACK, lease, told=told_to(self._group, outcome), refused=refused)
         else:
-            self._limits.streaks.pop(self._group.name, None)
+            self._limits.streaks.answered(self._group.name)
             entry = Entry(ACK, lease, told=told_to(self._group, outcome))
         self._limits.report(entry)
 
@@ -102,7 +105,7 @@ class QueueLimits:
         self._defined = False
         self._reported = asyncio.Event()
         self._reports: set[asyncio.Future[None]] = set()
-        self.streaks: dict[str, int] = {}
+        self.streaks = Streaks()
 
     async def acquire(self, url: str, method: str = "GET", *, max_wait_s: float | None = None) -> QueuePermit:
         """Wait for the limits. Raises RateLimited when one is closed for longer than `max_wait_s`, StoreError."""

@@ -20,6 +20,7 @@ from scrapeq.fetch import Egress, HopClosed
 from scrapeq.grants import closed_by, told_to
 from scrapeq.limits.outcome import Outcome, actions_for, decide
 from scrapeq.limits.readings import Observation, observe
+from scrapeq.limits.streaks import Streaks
 from scrapeq.page import Page
 from scrapeq.plan import Plan
 from scrapeq.protocols import Extractor, Sink
@@ -70,7 +71,7 @@ class FetchWorker:
     events: list[str] = field(default_factory=list)
     _taken: int = 0
     _held: dict[str, Held] = field(default_factory=dict)
-    _streaks: dict[str, int] = field(default_factory=dict)
+    _streaks: Streaks = field(default_factory=Streaks)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _free: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -164,6 +165,7 @@ class FetchWorker:
         page: Page | None = None
         failure: FetchError | None = None
         self.tally.requests += 1
+        sent_s = self.clock.monotonic_s()
         try:
             page = await self.egress.send(
                 method,
@@ -180,7 +182,7 @@ class FetchWorker:
             failure = error
         answered_s = self.clock.monotonic_s()
         observed = observe(page.status, page.headers, self.clock.now_s()) if page else Observation()
-        streak = self._streaks.get(group.name, 0) + 1
+        streak = self._streaks.with_this(group.name, sent_s)
         outcome = decide(
             actions_for(self.plan, payload["resource"]),
             resource=payload["resource"],
@@ -209,7 +211,7 @@ class FetchWorker:
         if action == "rate_limited":
             await self._refused(held, payload, group, outcome, told, streak)
             return
-        self._streaks.pop(group.name, None)
+        self._streaks.answered(group.name)
         age_s = self.clock.monotonic_s() - answered_s
         if action in ("success", "ignore"):
             if action == "success" and page is not None:
@@ -278,7 +280,7 @@ class FetchWorker:
     ) -> None:
         """A refusal becomes a visibility delay and a closed limit; no attempt is charged, nobody waits here."""
         self.tally.refused += 1
-        self._streaks[group.name] = streak
+        self._streaks.refused(group.name, streak, self.clock.monotonic_s())
         wait_s = outcome.wait_s or 0.0
         closed = closed_by(group, outcome.scope)
         if outcome.max_wait_s is not None and wait_s > outcome.max_wait_s and outcome.on_exceed != "park":
