@@ -43,10 +43,18 @@ local function take_one()
   if call('HGET', P .. 'g', group) ~= PLAIN then return nil end
   C[NONCE] = C[NONCE] + 1
   local token = fmt('%d.%d', now, C[NONCE])
-  local rec, m = call('HGET', P .. 'task', id), read_meta(call('HGET', P .. 'meta', id))
-  m[TOKEN], m[GRANTED], m[LANE], m[PRIVATE] = token, now, '', ''
-  m[ANSWERED], m[QUIET], m[WEIGHT], m[NONCE_OF], m[KEY] = 0, 0, 1, C[NONCE], key_of(rec)
-  call('HSET', P .. 'meta', PAD, NO_LISTPACK, id, make_meta(m))
+  local rec, raw = call('HGET', P .. 'task', id), call('HGET', P .. 'meta', id)
+  local attempts, expiries, releases, meta = 0, 0, 0, nil
+  if raw then
+    local m = read_meta(raw)
+    attempts, expiries, releases = m[ATTEMPTS], m[EXPIRIES], m[RELEASES]
+    m[TOKEN], m[GRANTED], m[LANE], m[PRIVATE] = token, now, '', ''
+    m[ANSWERED], m[QUIET], m[WEIGHT], m[NONCE_OF], m[KEY] = 0, 0, 1, C[NONCE], key_of(rec)
+    meta = make_meta(m)
+  else
+    meta = first_meta(token, now, C[NONCE], '', '', key_of(rec))
+  end
+  call('HSET', P .. 'meta', PAD, NO_LISTPACK, id, meta)
   call('ZADD', P .. 'leased', num(now + lease), id)
   if advance(lane, '', P .. 'heads:', heads, id, group) then arm() end -- this caller may be full now
   note_event(now + lease, true)
@@ -54,7 +62,7 @@ local function take_one()
   local live = call('HLEN', P .. 'task') - call('ZCARD', P .. 'dead')
   save()
   return {'ok', num(max(0, C[NEXT] - now)), num(live), num(now),
-          id, token, rec, m[ATTEMPTS], m[EXPIRIES], m[RELEASES]}
+          id, token, rec, attempts, expiries, releases}
 end
 
 if n == 1 and now < C[NEXT] and C[PAUSED] == 0 and C[SUSPECTS] == 0 then
@@ -124,8 +132,8 @@ if C[PAUSED] == 0 then
   local more
   if n == 1 and C[SUSPECTS] == 0 then more = take_first() end
   if more == nil then more = take_many() end
-  if #taken > 0 then lease_taken(reply, now + lease) end
-  if #taken == n then
+  if taken > 0 then lease_taken(reply, now + lease) end
+  if taken == n then
     -- this caller may be full now: another takes what is left, or learns of the earlier event
     if more or C[NEXT] < known then arm() end
   elseif more then

@@ -1,5 +1,5 @@
 -- records: a task's record (immutable but for its priority) and its meta (only once popped).
--- GIVES   make_record, read_record, read_meta, make_meta
+-- GIVES   make_record, read_record, key_of, read_meta, make_meta, first_meta
 -- RECORD  byte 1 version; then '>dBB' priority, group length, key length; group; key (9-byte digest or none); payload
 -- META    packed as META says, fields below; token '' = not leased; group: of a lease without a task
 -- NONCE_OF  the token's second half, which is what limits know of a lease
@@ -40,6 +40,12 @@ local function make_meta(m)
   return spack(META, m[ATTEMPTS], m[EXPIRIES], m[RELEASES], m[GRANTED], m[ANSWERED], m[QUIET], m[WEIGHT], m[NONCE_OF], m[TASKLESS],
                #m[TOKEN], m[TOKEN], #m[LANE], m[LANE], #m[PRIVATE], m[PRIVATE], #m[GROUP], m[GROUP],
                #m[KEY], m[KEY], #m[ERROR], m[ERROR])
+end
+
+-- The meta of a task that was never popped before: as make_meta would make it.
+local function first_meta(token, granted, nonce, lane, private, key)
+  return spack(META, 0, 0, 0, granted, 0, 0, 1, nonce, 0, #token, token, #lane, lane, #private, private, 0, '',
+               #key, key, 0, '')
 end
 
 local function read_meta(raw)

@@ -1,6 +1,6 @@
 -- select: the best tasks over all open lanes and groups, by (score, id), that every limit grants now.
 -- NEEDS   base, records, groups, limits, take, park
--- GIVES   select_tasks(n, held) -> touched groups, whether there may be more; fills `taken`, spends the grants
+-- GIVES   select_tasks(n, held) -> touched groups, whether there may be more; takes them
 --         apply_groups(touched): what was selected leaves the indexes
 -- HOW     three streams merged lazily in one heap: lanes -> heads of a lane -> tasks of a group. A closed shared limit
 --         drops its lane's stream, a closed private one its group.
@@ -54,9 +54,24 @@ local S_KEY, S_FROM, S_SIZE, S_AT, S_BUFFER, S_ENDED = 1, 2, 3, 4, 5, 6
 local EMPTY = {}
 local function stream(key, page) return {key, 0, page, 1, EMPTY, false} end
 
+-- Read which private limits a page of a lane's heads has, and their states, in one go each.
+local private_of = {}
+local function prefetch_page(page, lane)
+  local ask, after = {}, #lane + 2 -- a group's place is kept as lane NUL private limit
+  for i = 1, #page, 2 do ask[#ask + 1] = sub(page[i], ID + 1) end
+  local raw = call('HMGET', P .. 'g', unpack(ask))
+  local names = {}
+  for i = 1, #ask do
+    local name = raw[i] and sub(raw[i], after) or ''
+    private_of[ask[i]] = name
+    if name ~= '' and not limits[name] then names[#names + 1] = name end
+  end
+  prefetch_limits(names)
+end
+
 -- -> member, score text; nil at the end. Reads no more than may be needed.
 local wanted = 1
-local function next_of(s, on_page)
+local function next_of(s, lane)
   local at, buffer = s[S_AT], s[S_BUFFER]
   local member = buffer[at]
   if not member then
@@ -67,28 +82,10 @@ local function next_of(s, on_page)
     s[S_FROM], s[S_SIZE] = s[S_FROM] + page, min(s[S_SIZE] * PAGE_GROWTH, PAGE_MAX)
     at, member = 1, buffer[1]
     if not member then return nil end
-    if on_page then on_page(buffer) end
+    if lane then prefetch_page(buffer, lane) end
   end
   s[S_AT] = at + 2
   return member, buffer[at + 1]
-end
-
--- Read the specs and the private limits of a page of heads in one go each.
-local function prefetch_page(page)
-  local ask = {}
-  for i = 1, #page, 2 do
-    local group = sub(page[i], ID + 1)
-    if not specs[group] then ask[#ask + 1] = group end
-  end
-  if #ask == 0 then return end
-  local raw = call('HMGET', P .. 'g', unpack(ask))
-  local private = {}
-  for i = 1, #ask do
-    local spec = read_spec(raw[i])
-    specs[ask[i]] = spec
-    if spec[2] ~= '' and not limits[spec[2]] then private[#private + 1] = spec[2] end
-  end
-  prefetch_limits(private)
 end
 
 local function push_lane(lanes_stream)
@@ -97,16 +94,16 @@ local function push_lane(lanes_stream)
 end
 
 local function push_head(lane)
-  local member, score = next_of(lane.stream, prefetch_page)
+  local member, score = next_of(lane.stream, lane.name)
   if member then heap_push(tonumber(score), sub(member, 1, ID), lane, sub(member, ID + 1)) end
 end
 
--- A group on its way is an array, too.
-local G_NAME, G_LANE, G_HEAD, G_COUNT, G_PRIVATE, G_LIMIT, G_STREAM = 1, 2, 3, 4, 5, 6, 7
-local G_NEXT, G_NEXT_SCORE, G_CLOSED, G_OPENS, G_WAITS = 8, 9, 10, 11, 12
+-- A group on its way is a stream of its tasks, with more fields.
+local G_NAME, G_LANE, G_HEAD, G_COUNT, G_PRIVATE, G_LIMIT = 7, 8, 9, 10, 11, 12
+local G_NEXT, G_NEXT_SCORE, G_CLOSED, G_OPENS, G_WAITS = 13, 14, 15, 16, 17
 
 local function push_task(g)
-  local id, score = next_of(g[G_STREAM])
+  local id, score = next_of(g)
   g[G_NEXT], g[G_NEXT_SCORE] = id or false, score
   if id then heap_push(tonumber(score), id, g[G_LANE], g) end
 end
@@ -141,7 +138,7 @@ local function select_tasks(n, held)
   local all = stream(P .. 'lanes', page)
   wanted = n
   push_lane(all)
-  while #taken < n and size > 0 and closures < CLOSURES do
+  while taken < n and size > 0 and closures < CLOSURES do
     local item = heap_pop()
     local id, lane, g = item[ITEM_ID], item[ITEM_LANE], item[ITEM_GROUP]
     if not g then
@@ -156,10 +153,10 @@ local function select_tasks(n, held)
       else
         if type(g) == 'string' then
           push_head(lane)
-          local private = spec_of(g)[2]
-          g = {g, lane, id, 0, private, private ~= '' and limit_of(private), stream(P .. 'r:' .. g, TASK_PAGE),
-               false, false, false, false, false}
-          next_of(g[G_STREAM]) -- the head itself
+          local private = private_of[g]
+          g = {P .. 'r:' .. g, 0, TASK_PAGE, 1, EMPTY, false, g, lane, id, 0,
+               private, private ~= '' and limit_of(private), false, false, false, false, false}
+          next_of(g) -- the head itself
           touched[#touched + 1] = g
         end
         local opens, by
@@ -177,7 +174,7 @@ local function select_tasks(n, held)
           else
             if suspect then held = held + 1 end
             take(id, lane.name, g[G_PRIVATE], lane.states, g[G_LIMIT])
-            wanted = max(1, n - #taken)
+            wanted = max(1, n - taken)
           end
           push_task(g)
         end
@@ -193,7 +190,7 @@ local function apply_groups(touched)
     local g = touched[i]
     local name, count = g[G_NAME], g[G_COUNT]
     local L = lane_of(g[G_LANE].name)
-    if count > 0 then call('ZREMRANGEBYRANK', P .. 'r:' .. name, 0, count - 1) end
+    if count > 0 then call('ZREMRANGEBYRANK', g[S_KEY], 0, count - 1) end
     if count > 0 or g[G_CLOSED] then
       local key = L.heads
       local out = gone[key]
