@@ -122,10 +122,12 @@ def _closed(log: counts.Log, least_wait_s: float | None = None) -> list[Figure]:
 
 def _told(size: Size, tells: str, shape: str = "fixed") -> Case:
     def judge(case: Case, result: Result) -> list[Figure]:
-        since_s, windows = 0.0, WINDOWS
         if shape == "aligned":  # whole windows of the server's clock
-            since_s, windows = size.window_s - result.log[0]["decided_s"] % size.window_s, WINDOWS - 1
-        share = counts.used(result.log, size.window_s * windows, size.limit * windows, since_s) * 100
+            since_s = size.window_s - result.log[0]["decided_s"] % size.window_s
+            whole = WINDOWS - 1
+            share = counts.used(result.log, size.window_s * whole, size.limit * whole, since_s) * 100
+        else:
+            share = counts.kept_up(result.log, size.limit * WINDOWS, size.counted_s) * 100
         ideal_s = (math.ceil(case.items / size.limit) - 1) * size.window_s
         return [
             Figure("used", share, "%", ">=", size.used(95)),

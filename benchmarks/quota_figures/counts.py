@@ -22,6 +22,17 @@ def used(log: Log, over_s: float, quota: float, since_s: float = 0.0) -> float:
     return sum(1 for seen in log if seen["accepted"] and first <= seen["decided_s"] < first + over_s) / quota
 
 
+def kept_up(log: Log, quota: int, ideal_s: float) -> float:
+    """
+    The ideal time over the time until `quota` was spent and one more request accepted.
+
+    For a client that spends each window at once: what it loses is the time between windows, which a count over a
+    fixed time does not see.
+    """
+    accepted = [seen["decided_s"] for seen in log if seen["accepted"]]
+    return ideal_s / (accepted[quota] - accepted[0]) if len(accepted) > quota else 0.0
+
+
 def refused(log: Log) -> int:
     """How many were refused."""
     return sum(1 for seen in log if not seen["accepted"])
