@@ -22,6 +22,7 @@ from scrapeq.queue.wait import WATCHDOG_S, Listener
 from scrapeq.task import DEFAULT_GROUP, Dedup, Group, Lease, NewTask, Task
 
 T = TypeVar("T")
+_Pending = tuple[c.Entry, "asyncio.Future[c.Settled]"]
 
 LEASE_S = 60.0
 RETRY_FIRST_S, RETRY_MAX_S = 0.02, 0.5  # between tries while the store is away
@@ -75,7 +76,7 @@ class Queue(Steering):
         self._scripts = scripts(test_clock)
         self._listener = Listener(redis, self._prefix + "wake")
         self._room = Listener(redis, self._prefix + "room")
-        self._pending: deque[tuple[c.Entry, asyncio.Future[c.Settled]]] = deque()
+        self._pending: deque[_Pending] = deque()
         self._flusher: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Queue:
@@ -230,13 +231,16 @@ class Queue(Steering):
     async def _flush(self) -> None:
         await asyncio.sleep(0)  # whoever is ready in this turn of the loop joins
         while self._pending:
-            batch: list[tuple[c.Entry, asyncio.Future[c.Settled]]] = []
+            batch: list[_Pending] = []
             follow = 0
             while self._pending and len(batch) < COALESCE_MAX and follow < c.PUSH_COUNT:
                 batch.append(self._pending.popleft())
                 follow += len(batch[-1][0].push)
+            command, batch = _encoded(batch)
+            if command is None:
+                continue
             try:
-                settled = await self.run(c.settle([entry for entry, _ in batch]))
+                settled = await self.run(command)
             except Exception as error:
                 for _, future in batch:
                     if not future.done():
@@ -285,11 +289,11 @@ class Queue(Steering):
         """
         Give back uncharged, seen again after `delay_s`; `park`: (limit instance, seconds) closed in the same script.
 
-        `sent`: the request went out (and was refused); an unsent one is refunded. Raises LeaseLost.
+        `sent`: ANSWERED where the request went out and was refused; an UNSENT one is refunded. Raises LeaseLost.
         """
         await self._settled(c.Entry(c.RELEASE, lease, sent=sent, delay_s=delay_s, refused=park))
 
-    async def bury(self, lease: Lease, error: str, *, sent: bool = True) -> None:
+    async def bury(self, lease: Lease, error: str, *, sent: int = c.ANSWERED) -> None:
         """Dead letter at once, with its last error. Raises LeaseLost."""
         await self._settled(c.Entry(c.BURY, lease, sent=sent, error=error))
 
@@ -330,3 +334,19 @@ def lease_of(task: Task) -> Lease:
     if task.lease is None:
         raise UsageError(f"task {task.id}: it was looked at, not popped; it has no lease")
     return task.lease
+
+
+def _encoded(batch: list[_Pending]) -> tuple[c.Command[list[c.Settled]] | None, list[_Pending]]:
+    """The call, and what it holds: an entry that cannot be sent (a payload too large) fails alone."""
+    try:
+        return c.settle([entry for entry, _ in batch]), batch
+    except Exception:
+        good = []
+        for entry, future in batch:
+            try:
+                c.settle([entry])
+                good.append((entry, future))
+            except Exception as error:
+                if not future.done():
+                    future.set_exception(error)
+        return (c.settle([entry for entry, _ in good]) if good else None), good

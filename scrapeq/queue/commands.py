@@ -6,7 +6,6 @@ Seconds become microseconds here and nowhere else; keys become digests; payloads
 
 from __future__ import annotations
 
-import hashlib
 import math
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,14 +14,18 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 import orjson
 
 from scrapeq.errors import UsageError
+from scrapeq.queue.block import PAYLOAD_MAX, US, Block, duration_us, lane_name
 from scrapeq.queue.limit import Limit, LimitState
 from scrapeq.queue.replies import (
     ACK,
     ANSWER,
+    ANSWERED,
     BURY,
     EXTEND,
     RELEASE,
     RETRY,
+    UNANSWERED,
+    UNSENT,
     VISIBILITY,
     Counts,
     Entry,
@@ -38,10 +41,14 @@ Arg = bytes | str | int | float
 __all__ = [
     "ACK",
     "ANSWER",
+    "ANSWERED",
     "BURY",
     "EXTEND",
     "RELEASE",
     "RETRY",
+    "UNANSWERED",
+    "UNSENT",
+    "US",
     "VISIBILITY",
     "Command",
     "Counts",
@@ -49,17 +56,12 @@ __all__ = [
     "Popped",
     "Pushed",
     "Settled",
+    "lane_name",
 ]
 
-US = 1_000_000
-PAYLOAD_MAX = 1 << 20  # bytes
 PUSH_MAX = 4 << 20  # bytes of payloads in one call
 PUSH_COUNT = 1000  # tasks in one call
-GROUP_MAX = 255  # bytes
-DIGEST_SIZE = 9  # bytes: 2^36 identities before the first likely collision
-DELAY_MAX_S = 100 * 366 * 86_400.0  # a century; beyond it microseconds would leave a double's exact range
 
-_PUSH_HEAD = struct.Struct(">ddHHBB")
 _ENTRY = struct.Struct(">BBddH")
 _RECORD = struct.Struct(">BdBB")
 
@@ -71,84 +73,6 @@ class Command(NamedTuple, Generic[T]):
     args: Sequence[Arg]
     parse: Callable[[Any], T]
     again_is_safe: bool = True  # may it be sent again when the connection broke and nobody knows?
-
-
-def digest(key: str) -> bytes:
-    """The identity that is remembered: nine bytes."""
-    return hashlib.blake2b(key.encode(), digest_size=DIGEST_SIZE).digest()
-
-
-def _duration_us(value_s: float, what: str) -> float:
-    if value_s == 0:
-        return 0.0
-    if not math.isfinite(value_s) or value_s < 0:
-        raise UsageError(f"{what}: {value_s!r} is no duration; it must be 0 or more seconds")
-    return float(round(min(value_s, DELAY_MAX_S) * US))
-
-
-def _payload(value: Any) -> bytes:
-    try:
-        data = orjson.dumps(value)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise UsageError(f"payload: not JSON: {error}") from None
-    if len(data) > PAYLOAD_MAX:
-        raise UsageError(f"payload: {len(data)} bytes; at most {PAYLOAD_MAX} (1 MiB)")
-    return data
-
-
-class _Block:
-    """New tasks as the scripts read them: groups once, a packed header, the payloads."""
-
-    def __init__(self) -> None:
-        self.groups: dict[Group, int] = {}
-        self.lanes: dict[str, tuple[str, ...]] = {}
-        self.header = bytearray()
-        self.payloads: list[bytes] = []
-        self.size = 0
-
-    def group(self, group: Group) -> int:
-        index = self.groups.get(group)
-        if index is None:
-            if len(group.name.encode()) > GROUP_MAX:
-                raise UsageError(f"group: {group.name[:40]!r}… is longer than {GROUP_MAX} bytes")
-            if len(group.private.encode()) > GROUP_MAX:
-                raise UsageError(f"limit: {group.private[:40]!r}… is longer than {GROUP_MAX} bytes")
-            index = self.groups[group] = len(self.groups) + 1
-        return index
-
-    def add(self, task: NewTask, dedup: Dedup, owner: int = 0) -> None:
-        payload = _payload(task.payload)
-        key = digest(task.key) if task.key else b""
-        mode = 1 if dedup == "raise_priority" and key else 0
-        delay = _duration_us(task.delay_s, "delay")
-        self.header += _PUSH_HEAD.pack(task.priority, delay, self.group(task.group), owner, mode, len(key))
-        self.header += key
-        self.payloads.append(payload)
-        self.size += len(payload)
-
-    def spec(self) -> bytes:
-        if not self.groups:
-            return b""
-        if len(self.groups) == 1 and self.groups.keys() == _PLAIN:
-            return _PLAIN_SPEC
-        groups = []
-        lanes = {}
-        for group in self.groups:
-            lane = lane_name(group.limits)
-            if lane:
-                lanes[lane] = group.limits
-            groups.append([group.name, lane, group.private])
-        return orjson.dumps([lanes, groups])
-
-
-_PLAIN = {Group(): 1}.keys()
-_PLAIN_SPEC = b'[{},[["","",""]]]'
-
-
-def lane_name(limits: Sequence[str]) -> str:
-    """The lane of a set of limits: the sorted names when short, else their digest."""
-    text = "&".join(sorted(limits))
-    return text if len(text) <= GROUP_MAX else hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 _LETTERS: dict[bytes, Pushed] = {
@@ -170,18 +94,18 @@ def _parse_push(reply: Any) -> list[Pushed] | None:
 def push(tasks: Iterable[NewTask], *, max_tasks: int, dedup: Dedup) -> Iterable[Command[list[Pushed] | None]]:
     """Push, in as many calls as the bounds of one call ask for; None = the queue is full and nothing was pushed."""
     bound = min(PUSH_COUNT, max_tasks) if max_tasks else PUSH_COUNT
-    block, safe = _Block(), True
+    block, safe = Block(), True
     for task in tasks:
         block.add(task, dedup)
         safe = safe and bool(task.key)
         if len(block.payloads) >= bound or block.size > PUSH_MAX - PAYLOAD_MAX:
             yield _push_command(block, max_tasks, safe)
-            block, safe = _Block(), True
+            block, safe = Block(), True
     if block.payloads:
         yield _push_command(block, max_tasks, safe)
 
 
-def _push_command(block: _Block, max_tasks: int, safe: bool) -> Command[list[Pushed] | None]:
+def _push_command(block: Block, max_tasks: int, safe: bool) -> Command[list[Pushed] | None]:
     args: list[Arg] = [max_tasks, block.spec(), bytes(block.header), *block.payloads]
     return Command("push", args, _parse_push, safe)
 
@@ -211,7 +135,7 @@ def _parse_pop(reply: Any) -> Popped:
 
 def pop(n: int, *, lease_s: float, suspects: int = 0) -> Command[Popped]:
     """Lease the best n tasks; `suspects`: how many tasks under suspicion of killing workers the caller holds."""
-    return Command("pop", (n, _duration_us(lease_s, "lease"), suspects), _parse_pop)
+    return Command("pop", (n, duration_us(lease_s, "lease"), suspects), _parse_pop)
 
 
 _OUTCOMES: tuple[Literal["lost", "done", "dead"], ...] = ("lost", "done", "dead")
@@ -220,20 +144,20 @@ _SETTLED = tuple(Settled(outcome) for outcome in _OUTCOMES)
 
 def settle(entries: Sequence[Entry], dedup: Dedup = "only_new") -> Command[list[Settled]]:
     """What became of these leases, and the tasks that follow, in one call."""
-    block = _Block()
+    block = Block()
     args: list[Arg] = [len(entries), b"", b""]
     owners: list[int] = []
     for i, entry in enumerate(entries, 1):
-        delay = _duration_us(entry.delay_s, "delay")
-        age = _duration_us(max(0.0, entry.age_s), "age")
+        delay = duration_us(entry.delay_s, "delay")
+        age = duration_us(max(0.0, entry.age_s), "age")
         args.append(_ENTRY.pack(entry.verb, entry.sent, age, delay, entry.max_attempts))
         args.append(entry.lease.id)
         args.append(entry.lease.token)
         extra: dict[str, Any] = {}
         if entry.told:
-            extra["told"] = [(name, left, _duration_us(reset, "reset")) for name, left, reset in entry.told]
+            extra["told"] = [(name, left, duration_us(reset, "reset")) for name, left, reset in entry.told]
         if entry.refused:
-            extra["refused"] = [(name, _duration_us(wait, "wait")) for name, wait in entry.refused]
+            extra["refused"] = [(name, duration_us(wait, "wait")) for name, wait in entry.refused]
         if entry.error:
             extra["error"] = entry.error
         args.append(orjson.dumps(extra) if extra else b"")
@@ -258,7 +182,7 @@ def settle(entries: Sequence[Entry], dedup: Dedup = "only_new") -> Command[list[
 
 def acquire(group: Group, *, weight: float, lease_s: float) -> Command[Lease | float | None]:
     """A grant without a task: the lease, or seconds until it is worth asking again (None: an event says)."""
-    block = _Block()
+    block = Block()
     block.group(group)
 
     def parse(reply: Any) -> Lease | float | None:
@@ -267,7 +191,7 @@ def acquire(group: Group, *, weight: float, lease_s: float) -> Command[Lease | f
         wait = float(reply[1])
         return None if wait < 0 else wait / US
 
-    return Command("acquire", (block.spec(), weight, _duration_us(lease_s, "lease")), parse, False)
+    return Command("acquire", (block.spec(), weight, duration_us(lease_s, "lease")), parse, False)
 
 
 def define(limits: Mapping[str, Limit]) -> Command[None]:

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 from scrapeq.task import Lease, NewTask, Task
 
 ACK, RETRY, RELEASE, BURY, ANSWER, EXTEND, VISIBILITY = 1, 2, 3, 4, 5, 6, 7
+UNSENT, ANSWERED, UNANSWERED = 0, 1, 2  # what became of the request under a lease
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,8 @@ class Entry(NamedTuple):
     Args:
         verb: ACK … VISIBILITY.
         lease: The lease.
-        sent: Was the request sent? An unsent one is refunded to its limits.
+        sent: UNSENT is refunded to its limits; UNANSWERED (time-out, broken connection) has cost what an answered one
+            costs, and opens nothing.
         age_s: Seconds since the answer came.
         delay_s: For retry, release (not before), extend and visibility (the lease ends then).
         max_attempts: Retry: dead at that many.
@@ -48,7 +50,7 @@ class Entry(NamedTuple):
 
     verb: int
     lease: Lease
-    sent: bool = True
+    sent: int = ANSWERED
     age_s: float = 0.0
     delay_s: float = 0.0
     max_attempts: int = 5

@@ -198,7 +198,7 @@ class DPQ:
 
     def release(self, lease: Lease, *, delay_s: float = 0.0) -> None:
         """Give back uncharged, seen again after `delay_s` seconds. Raises LeaseLost."""
-        self._settle(c.Entry(c.RELEASE, lease, sent=False, delay_s=delay_s))
+        self._settle(c.Entry(c.RELEASE, lease, sent=c.UNSENT, delay_s=delay_s))
 
     def bury(self, lease: Lease, error: str) -> None:
         """Dead letter at once, with its last error. Raises LeaseLost."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -90,7 +89,6 @@ def fetch_worker(errand: Errand, plan: Plan, queue: Queue, sink: WriterClient) -
         sink=sink,
         group_of=group,
         concurrency=errand.concurrency,
-        name=f"{os.uname().nodename}:{os.getpid()}",
         max_requests=errand.max_requests,
     )
 

@@ -78,7 +78,7 @@ class Model:
     ) -> list[c.Pushed] | None:
         """New tasks; None: the queue is full and nothing was pushed."""
         now = self._tick()
-        if max_tasks and len(self.tasks) + len(tasks) > max_tasks:
+        if max_tasks and sum(t.state != "dead" for t in self.tasks.values()) + len(tasks) > max_tasks:
             return None
         self._register(task.group for task in tasks)
         return [self._push(task, dedup, now) for task in tasks]
@@ -259,10 +259,11 @@ class Model:
         return "done"
 
     def _observe(self, lease: LeaseRecord, entry: c.Entry, now: int) -> None:
-        sent = entry.sent or entry.verb == c.ANSWER
+        hows: tuple[How, ...] = ("unsent", "answered", "expired")
+        how = "answered" if entry.verb == c.ANSWER else hows[entry.sent]
         at = max(now - round(entry.age_s * US), lease.granted)
         told, refused = {name for name, *_ in entry.told}, {name for name, _ in entry.refused}
-        if not lease.answered and sent:
+        if not lease.answered and how == "answered":
             for name in lease.limits:
                 if name not in told:
                     self.limit(name).cost(now, lease.weight)
@@ -273,7 +274,7 @@ class Model:
             self.limit(name).refuse(now, at + round(wait_s * US), lease.granted)
         if entry.refused:
             self.counted["refused"] += 1
-        self._give_back(lease, "answered" if sent else "unsent", at, refused, now)
+        self._give_back(lease, how, at, refused, now)
 
     def _give_back(self, lease: LeaseRecord, how: How, at: int, refused: Iterable[str], now: int) -> None:
         if lease.answered:

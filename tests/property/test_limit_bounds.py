@@ -60,7 +60,7 @@ class Simulation:
     def _send(self, lease: Lease) -> None:
         chance = self.r.random() if self.trouble else 1.0
         if chance < 0.05:  # never sent
-            self._report(self.now_us + self._delay(), c.Entry(c.RELEASE, lease, sent=False), 0)
+            self._report(self.now_us + self._delay(), c.Entry(c.RELEASE, lease, sent=c.UNSENT), 0)
             return
         arrival = self.now_us + self._delay()
         if chance < 0.10:  # its worker dies: arrives some time within the lease, nobody tells

@@ -119,7 +119,7 @@ class Run:
         push = [self._task(r) for _ in range(r.choice([0, 0, 1, 2]))]
         error = r.choice(["", "a 500"])
         most = r.choice([1, 2, 5])
-        sent = r.random() < 0.8
+        sent = r.choices((c.ANSWERED, c.UNANSWERED, c.UNSENT), (6, 2, 2))[0]
         return c.Entry(verb, lease, sent, age, delay, most, told, refused, error, push)
 
     # ---- operations

@@ -51,7 +51,7 @@ def test_another_lease_tells_of_the_limit(store: redis.Redis, group: Group) -> N
 def test_a_refund_of_a_paced_limit(store: redis.Redis, group: Group) -> None:
     """A request that was never sent gives its turn back at once."""
     pair, lease, _ = one_in_flight(store, Limit((Rate(1, 1000.0),)), group)
-    pair.settle([c.Entry(c.RELEASE, lease, sent=False, delay_s=50)])
+    pair.settle([c.Entry(c.RELEASE, lease, sent=c.UNSENT, delay_s=50)])
     pair.check()
     assert len(pair.pop(1, lease_s=600)) == 1
 
@@ -76,7 +76,7 @@ def test_a_probe_that_ends_without_an_answer(store: redis.Redis, end: str, group
     if end == "cancelled":
         pair.edit("cancel", [lease.id])
     elif end == "unsent":
-        pair.settle([c.Entry(c.RELEASE, lease, sent=False, delay_s=5000)])
+        pair.settle([c.Entry(c.RELEASE, lease, sent=c.UNSENT, delay_s=5000)])
     elif end == "buried":
         pair.settle([c.Entry(c.BURY, lease, error="no answer")])
     pair.check()

@@ -56,8 +56,10 @@ local function take_one()
   end
   call('HSET', P .. 'meta', PAD, NO_LISTPACK, id, meta)
   call('ZADD', P .. 'leased', num(now + lease), id)
-  if advance(lane, '', P .. 'heads:', heads, id, group) then arm() end -- this caller may be full now
+  local known = C[NEXT]
   note_event(now + lease, true)
+  -- this caller may be full now: another takes what is left, or learns of the earlier event
+  if advance(lane, '', P .. 'heads:', heads, id, group) or C[NEXT] < known then arm() end
   C[N_GRANTED], C[AGAIN] = C[N_GRANTED] + 1, 0
   local live = call('HLEN', P .. 'task') - call('ZCARD', P .. 'dead')
   save()
@@ -70,7 +72,7 @@ if n == 1 and now < C[NEXT] and C[PAUSED] == 0 and C[SUSPECTS] == 0 then
   if reply then return reply end
 end
 
--- Any number of tasks, over closed lanes and groups.
+-- What is not that simple.
 local function general()
 -- @include groups
 -- @include limits

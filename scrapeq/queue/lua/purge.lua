@@ -16,7 +16,7 @@ if what == 'seen' then
     if C[SEEN_B] == 1 then break end
     C[SEEN_B] = C[SEEN_B] - 1
   end
-  more = C[SEEN_B] > 1
+  more = call('EXISTS', P .. 'seen:0') == 1 -- the first bucket goes last
   C[SEEN_N] = more and max(0, C[SEEN_N] - forgotten) or 0
 else
   local scan = call('HSCAN', P .. 'l', '0', 'COUNT', PIECE)

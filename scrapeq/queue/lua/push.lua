@@ -13,7 +13,7 @@ local FIRST = 4
 local spec = cjson.decode(ARGV[2])
 local heads = read_heads(ARGV[3], #ARGV - FIRST + 1, #spec[2])
 if bound > 0 then
-  local have = call('HLEN', P .. 'task')
+  local have = call('HLEN', P .. 'task') - call('ZCARD', P .. 'dead') -- dead letters hold up nobody
   if have + #heads > bound then
     C[ROOM] = 1
     save()

@@ -2,7 +2,7 @@
 --         that follow. Never blocked by a full queue or memory: it is what empties them.
 -- KEYS    1 the queue's control key
 -- ARGV    1 entries (count)   2 groups and lanes of the follow-ups (JSON)   3 header of the follow-ups
---         then per entry 4 values: '>BBddH' verb, sent (0|1), age of the answer (us), delay (us), max attempts;
+--         then per entry 4 values: '>BBddH' verb, sent (0 no, 1 and answered, 2 and not answered), age of the answer (us), delay (us), max attempts;
 --         id; token; extra (JSON or ''): {told: [[limit, remaining, reset us from the answer], ...],
 --         refused: [[limit, wait us from the answer], ...], error: text}; then the payloads that follow
 -- VERBS   1 ack  2 retry (charged)  3 release (uncharged)  4 bury  5 answer (the lease goes on)  6 extend  7 visibility
@@ -13,6 +13,7 @@ local ACK, RETRY, RELEASE, BURY, ANSWER, EXTEND, VISIBILITY = 1, 2, 3, 4, 5, 6, 
 local count = tonumber(ARGV[1])
 local FIRST, WIDTH = 4, 4
 local E_VERB, E_SENT, E_AGE, E_DELAY, E_MOST, E_TOKEN, E_EXTRA = 1, 2, 3, 4, 5, 6, 7
+local HOW = {[0] = 'unsent', 'answered', 'expired'} -- no answer: as if the lease had ended
 local NOTHING = {}
 local ERROR_MAX = 2000 -- bytes of a last error that are kept
 
@@ -93,12 +94,12 @@ local function names_of(list)
 end
 
 -- What the answer says, if there is one, and what the limits get back.
-local function observe(m, sent, e, rec)
+local function observe(m, how, e, rec)
   local t = max(now - e[E_AGE], m[GRANTED])
   -- an answer that says nothing of a told limit has cost its weight there
   local extra = e[E_EXTRA]
   local told, refused = names_of(extra.told) or NOTHING, names_of(extra.refused)
-  if m[ANSWERED] == 0 and sent then
+  if m[ANSWERED] == 0 and how == 'answered' then
     local list = lane_limits(m[LANE])
     for i = 1, #list do
       if not told[list[i]] then cost(limit_of(list[i]), m[WEIGHT]) end
@@ -115,7 +116,7 @@ local function observe(m, sent, e, rec)
     for _, r in ipairs(extra.refused or NOTHING) do park_limit(limit_of(r[1]), t + r[2], m[GRANTED]) end
     if refused then C[N_REFUSED] = C[N_REFUSED] + 1 end
   end
-  settle_lease(m, sent and 'answered' or 'unsent', t, rec, refused)
+  settle_lease(m, how, t, rec, refused)
 end
 
 for i = 1, count do
@@ -134,13 +135,13 @@ for i = 1, count do
         note_event(now + e[E_DELAY])
       end
     elseif verb == ANSWER then
-      observe(m, true, e)
+      observe(m, 'answered', e)
       call('HSET', P .. 'meta', id, make_meta(m))
     else
       local taskless = m[TASKLESS] == 1
       local rec -- read where it is needed: an ack is the commonest, and needs none
       if not taskless and (verb ~= ACK or e[E_SENT] == 0) then rec = call('HGET', P .. 'task', id) end
-      observe(m, e[E_SENT] == 1, e, rec)
+      observe(m, HOW[e[E_SENT]], e, rec)
       m[TOKEN] = ''
       unlease[#unlease + 1] = id
       if taskless then

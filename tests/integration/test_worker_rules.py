@@ -1,0 +1,232 @@
+"""What a fetch worker does with redirects, refusals and answers that never come, over a real store and real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from scrapeq import config
+from scrapeq.errors import UsageError
+from scrapeq.extract import PageExtractor
+from scrapeq.fetch import Egress
+from scrapeq.grants import limits_of
+from scrapeq.protocols import Item
+from scrapeq.queue import Queue
+from scrapeq.queue.commands import ACK, Entry
+from scrapeq.queue.connect import async_client
+from scrapeq.resource import first_tasks
+from scrapeq.supervise.assemble import group_function
+from scrapeq.supervise.worker import FetchWorker
+from scrapeq.task import NewTask
+
+Handler = Callable[[web.Request], Any]
+GIVE_UP_S = 20.0
+
+
+@dataclass
+class Kept:
+    """A sink in memory."""
+
+    items: list[Item] = field(default_factory=list)
+
+    async def commit(self, _task: str, _token: str, items: Any) -> int:
+        """Keep them."""
+        self.items += items
+        return len(items)
+
+
+@asynccontextmanager
+async def serving(handler: Handler) -> AsyncIterator[str]:
+    """A server on a free port of 127.0.0.1."""
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", handler)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await runner.cleanup()
+
+
+async def work(
+    url: str, store_url: str, text: str, until: Callable[[Queue], Any]
+) -> tuple[FetchWorker, Kept, Queue]:
+    """Run one worker on a plan until a condition holds."""
+    plan = config.load("test.yaml", text=text.replace("URL", url), env={})
+    client = async_client(store_url)
+    queue = Queue(client, plan.name)
+    group = group_function(plan)
+    await queue.define(limits_of(plan.rate_limits))
+    await queue.push_many(first_tasks(plan, group, time.time()))
+    sink = Kept()
+    worker = FetchWorker(
+        plan=plan,
+        queue=queue,
+        egress=Egress(plan.client),
+        extractor=PageExtractor(plan, group),
+        sink=sink,
+        group_of=group,
+        concurrency=8,
+    )
+    running = asyncio.create_task(worker.run(grace_s=2.0))
+    try:
+        async with asyncio.timeout(GIVE_UP_S):
+            while not await until(queue):  # noqa: ASYNC110 - what is waited for lies in another process
+                await asyncio.sleep(0.02)
+    finally:
+        worker.stop()
+        await running
+    return worker, sink, queue
+
+
+async def nothing_left(queue: Queue) -> bool:
+    """All is done or dead."""
+    return (await queue.counts()).live == 0
+
+
+PLAN = """
+version: 1
+name: rules
+client: {base_url: URL, allow_hosts: [127.0.0.1]}
+RULES
+seeds: [{n: 1}, {n: 2}, {n: 3}, {n: 4}, {n: 5}, {n: 6}]
+resources: [{name: page, endpoint: "p/${seed.n}", primary_key: n}]
+"""
+
+
+async def test_tasks_that_are_redirected_to_one_address_are_all_done(store_url: str) -> None:
+    """A hop that waits for its limit is a task without an identity: none of six is dropped as a duplicate."""
+
+    async def handler(request: web.Request) -> web.Response:
+        if request.path == "/common":
+            return web.json_response([{"n": request.query["n"]}])
+        raise web.HTTPFound("/common?n=x")
+
+    rules = "rate_limits: [{name: common, match: {path: /common*}, max_concurrency: 1}]"
+    async with serving(handler) as url:
+        worker, sink, queue = await work(url, store_url, PLAN.replace("RULES", rules), nothing_left)
+    assert len(sink.items) == 6
+    assert (await queue.counts()).dead == 0
+    assert worker.tally.redirects >= 6
+
+
+async def test_a_refusal_after_a_redirect_closes_the_limit_that_refused(store_url: str) -> None:
+    """The address that redirects is not the one that refuses."""
+
+    async def handler(request: web.Request) -> web.Response:
+        if request.path == "/there":
+            return web.json_response({}, status=429, headers={"Retry-After": "300"})
+        raise web.HTTPFound("/there")
+
+    rules = (
+        "rate_limits: [{name: here, match: {path: /p/*}, max_concurrency: 2, partition_by: []},"
+        " {name: there, match: {path: /there}, max_concurrency: 1, partition_by: []}]"
+    )
+
+    async def parked(queue: Queue) -> bool:
+        states = {state.name: state for state in await queue.limit_states()}
+        return "there" in states and states["there"].parked_s > 0
+
+    async with serving(handler) as url:
+        _, _, queue = await work(url, store_url, PLAN.replace("RULES", rules), parked)
+    states = {state.name: state for state in await queue.limit_states()}
+    assert states["there"].parked_s > 250
+    assert states["here"].parked_s == 0
+    assert states["there"].in_flight == states["here"].in_flight == 0
+
+
+async def test_an_endless_redirect_over_closed_limits_ends_as_a_dead_letter(store_url: str) -> None:
+    """Hops are counted over all the tasks that they become."""
+    asked = 0
+
+    async def handler(request: web.Request) -> web.Response:
+        nonlocal asked
+        asked += 1
+        raise web.HTTPFound(f"/q/{asked}")
+
+    rules = "rate_limits: [{name: one, max_concurrency: 1}]"
+    plan = PLAN.replace("RULES", rules).replace(", {n: 2}, {n: 3}, {n: 4}, {n: 5}, {n: 6}", "")
+    async with serving(handler) as url:
+        _, _, queue = await work(url, store_url, plan, nothing_left)
+    assert (await queue.counts()).dead == 1
+    (dead,) = await queue.peek(5, "dead")
+    assert "redirects" in dead.last_error
+    assert asked <= 12
+
+
+async def test_a_refusal_that_is_a_dead_letter_closes_its_limit_all_the_same(store_url: str) -> None:
+    """`on_exceed: dead_letter` gives up the task, not the manners: the others are not sent into the refusal."""
+    asked = 0
+
+    async def handler(_request: web.Request) -> web.Response:
+        nonlocal asked
+        asked += 1
+        return web.json_response({}, status=429, headers={"Retry-After": "3600"})
+
+    rules = (
+        "response_actions: [{match: {status: 429}, action: rate_limited, max_wait: 1m, on_exceed: dead_letter,"
+        " wait: [retry_after]}]"
+    )
+
+    async def one_dead(queue: Queue) -> bool:
+        return (await queue.counts()).dead >= 1
+
+    async with serving(handler) as url:
+        _, _, queue = await work(url, store_url, PLAN.replace("RULES", rules), one_dead)
+    assert asked == 1
+    assert (await queue.counts()).dead == 1
+
+
+async def test_a_broken_connection_opens_no_closed_limit(store_url: str) -> None:
+    """A probe without an answer stays a probe: one request at a time, not a herd."""
+    times: list[float] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        times.append(time.monotonic())
+        if len(times) == 1:
+            return web.json_response({}, status=429, headers={"Retry-After": "1"})
+        assert request.transport is not None
+        request.transport.close()
+        return web.Response()
+
+    async def some_probes(_queue: Queue) -> bool:
+        return len(times) >= 3
+
+    async with serving(handler) as url:
+        await work(url, store_url, PLAN.replace("RULES", ""), some_probes)
+    assert all(later - earlier > 0.9 for earlier, later in itertools.pairwise(times))
+
+
+async def test_a_settle_that_cannot_be_sent_fails_alone(store_url: str) -> None:
+    """A follow-up that is too large is its own task's error, not that of those settled beside it."""
+    client = async_client(store_url)
+    async with Queue(client, "alone") as queue:
+        await queue.push_many(NewTask(n) for n in range(2))
+        good, bad = await queue.pop_many(2)
+        assert good.lease and bad.lease
+        fine = queue.settle_soon(Entry(ACK, good.lease))
+        wrong = queue.settle_soon(Entry(ACK, bad.lease, push=[NewTask("x" * 2_000_000)]))
+        assert (await fine).outcome == "done"
+        with pytest.raises(UsageError, match="payload"):
+            await wrong
+        assert (await queue.counts()).leased == 1
+    await client.aclose()
+
+
+async def test_dead_letters_do_not_fill_a_bounded_queue(store_url: str) -> None:
+    """The bound is on what lives."""
+    client = async_client(store_url)
+    async with Queue(client, "bounded", max_tasks=2, on_full="reject") as queue:
+        await queue.push("bad")
+        task = await queue.pop()
+        assert task and task.lease
+        await queue.bury(task.lease, "no use")
+        assert len(await queue.push_many([NewTask(1), NewTask(2)])) == 2
+    await client.aclose()
