@@ -73,7 +73,7 @@ def _client() -> Record:
         {
             "base_url": Key(BaseUrl()),
             "user_agent": Key(_TEXT),
-            "headers": Key(PlainMap(secret_names=True)),
+            "headers": Key(PlainMap(secret_names=True, stored=False)),
             "params": Key(PlainMap()),
             "timeout": Key(Duration()),
             "max_body_size": Key(Size()),

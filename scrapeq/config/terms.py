@@ -31,6 +31,11 @@ MAX_PATTERN = 500
 REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+cluster", "redis+sentinel")
 PRESETS = ("github", "gitlab", "reddit", "shopify", "discord", "zendesk", "openai", "ietf")
 
+# "author" and "keyword" are no secrets
+_SECRET_NAME = re.compile(
+    r"key(?!word)|token|secret|passw|cookie|credential|auth(?!or(?!i[sz]))", re.ASCII | re.IGNORECASE
+)
+_FROM_OUTSIDE = re.compile(r"\$\{(?:env|file):")
 _SECRET_HEADERS = frozenset({"authorization", "proxy-authorization"})
 _REGEX_MARKS = re.compile(r"^\^|\$$|\.[*+]|\\[dwsbDWSB.]|\(|\|")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
@@ -196,10 +201,17 @@ class Tokens(Shape):
 
 
 class PlainMap(Shape):
-    """Headers or params that every request gets: plain values; only the environment is filled in."""
+    """
+    Headers or params that every request gets: plain values; only the environment is filled in.
 
-    def __init__(self, *, secret_names: bool = False, place: places.Place | None = None) -> None:
+    What is `stored` stands in each task in the store, so that no credential may be among it.
+    """
+
+    def __init__(
+        self, *, secret_names: bool = False, stored: bool = True, place: places.Place | None = None
+    ) -> None:
         self._headers = secret_names
+        self._stored = stored
         self._place = place
 
     def read(self, node: Node, field: str, reading: Reading) -> dict[str, Any]:
@@ -208,6 +220,11 @@ class PlainMap(Shape):
         if self._headers:
             for name, entry in node.entries.items():
                 self._check_header(name, entry.node, f"{field}.{name}", reading)
+        if self._stored:
+            for name, entry in node.entries.items():
+                if _SECRET_NAME.search(name) and any(_FROM_OUTSIDE.search(n.text) for n in entry.node.walk()):
+                    message = "a secret that would be stored with every task"
+                    reading.note(entry.node, f"{field}.{name}", message, "put it under client.auth")
         return values
 
     def _check_header(self, name: str, node: Node, field: str, reading: Reading) -> None:
