@@ -8,7 +8,7 @@ from typing import Any
 
 from scrapeq.errors import UsageError
 from scrapeq.plan import Plan, Resource
-from scrapeq.resource.address import clean, task_key
+from scrapeq.resource.address import clean, get_param, set_params, task_key
 from scrapeq.resource.carried import carried_fields, pruned
 from scrapeq.resource.request import Request, build_request
 from scrapeq.task import Group, NewTask
@@ -49,6 +49,8 @@ class TaskBuilder:
         self.plan = plan
         self._group_of = group_of
         self._carried = carried_fields(plan)
+        auth = plan.client.auth
+        self._secret_name = auth.name if auth.type == "api_key" and auth.location == "query" else ""
 
     def first_tasks(self, now_s: float, resources: Collection[str] | None = None) -> Iterator[NewTask]:
         """
@@ -227,6 +229,10 @@ class TaskBuilder:
 
     def _task(self, payload: Payload, priority: float, parent: Any, delay_s: float = 0.0) -> NewTask:
         method, url, body = payload.get("method", "GET"), payload["url"], payload.get("body")
+        if self._secret_name and get_param(url, self._secret_name) is not None:
+            # Servers echo the credential in the links they give; a stored task holds none, and it is added when sent.
+            url = set_params(url, {self._secret_name: None})
+            payload = {**payload, "url": url}
         group = self._group_of(payload["resource"], method, url, payload.get("seed") or {}, parent)
         return NewTask(payload, priority, delay_s, group, task_key(method, url, body))
 

@@ -11,7 +11,7 @@ import pytest
 from scrapeq.errors import UsageError
 from scrapeq.expression import compile_expression as expression
 from scrapeq.expression import compile_template as template
-from scrapeq.plan import Client, Endpoint, LimitRule, Paginator, Parent, Plan, Resource
+from scrapeq.plan import Auth, Client, Endpoint, LimitRule, Paginator, Parent, Plan, Resource
 from scrapeq.resource import TaskBuilder, check_payload, first_tasks, seed_task
 from scrapeq.task import Group, NewTask
 
@@ -273,3 +273,17 @@ def test_a_task_by_hand_is_a_seed_or_an_address() -> None:
     for resource, seed, priority, delay_s, message in wrong:
         with pytest.raises(UsageError, match=message):
             seed_task(made, resource, seed, priority, delay_s, group_of, NOW_S)
+
+
+def test_a_key_of_the_query_is_in_no_task() -> None:
+    """Servers echo it in their links; a stored task is without it, however its name is spelled."""
+    client = Client(base_url="https://a.test", auth=Auth("api_key", "s3cret", "api_key", "query"))
+    made = plan(Resource("r", Endpoint(path=template("x"))), client=client)
+    builder = TaskBuilder(made, group_of)
+    [begun] = builder.first_tasks(NOW_S)
+    echoed = "https://a.test/x?a=b%20c&api%5Fkey=s3cret&cursor=2&api_key=s3cret"
+    following = builder.next_page(begun.payload, echoed, 0.0)
+    by_hand = builder.at_url(made.resource("r"), echoed, 0.0, 0.0, seed={})
+    for task in (following, by_hand):
+        assert task.payload["url"] == "https://a.test/x?a=b%20c&cursor=2"
+        assert "s3cret" not in f"{orjson.dumps(task.payload)!r} {task.key} {task.group}"
