@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from scrapeq.page import Page
-from scrapeq.task import Lease, NewTask
+from scrapeq.task import NewTask
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +49,6 @@ class Sink(Protocol):
             LeaseLost: a newer lease of this task has committed already.
             OutputError: the output cannot be written.
         """
-
-
-class Grants(Protocol):
-    """What the egress sees of the limits: a grant before each request that is no task (robots.txt, a hop)."""
-
-    async def acquire(self, url: str, method: str = "GET", *, wait_s: float = 0.0) -> Lease | None:
-        """A grant for one request, or None when its limits are closed for longer than `wait_s`."""
 
 
 @dataclass(frozen=True, slots=True)
