@@ -110,7 +110,13 @@ class FetchError(ScrapeqError):
 
 
 class Blocked(FetchError):
-    """The egress guard refused the address; nothing was sent."""
+    """
+    The egress guard refused the address; nothing was sent there.
+
+    `was_sent`: another request was, under the same grant, and its redirect led there.
+    """
+
+    was_sent = False
 
 
 class BodyTooLarge(FetchError):

@@ -22,7 +22,7 @@ from urllib.parse import urlencode, urlsplit
 import orjson
 
 from scrapeq.clock import Clock, SystemClock
-from scrapeq.errors import FetchError, RateLimited, ScrapeqError, TooManyRedirects, UsageError
+from scrapeq.errors import Blocked, FetchError, RateLimited, ScrapeqError, TooManyRedirects, UsageError
 from scrapeq.fetch import Egress, HopClosed
 from scrapeq.grants import QueueLimits
 from scrapeq.limits.local import Limiter, LocalLimits, Permit
@@ -245,9 +245,11 @@ class Fetcher:
             page: Page | None = None
             error: FetchError | None = None
             held = [permit]
+            began = False
             try:
                 async with self._sending:
-                    page = await self._send(method, url, fields, body, held, is_first=hops == 0)
+                    began = True
+                    page = await self._send(method, url, fields, body, held, asked_for)
             except FetchError as caught:
                 error = caught
             except HopClosed as hop:
@@ -258,7 +260,7 @@ class Fetcher:
                 continue
             finally:
                 if page is None and error is None:
-                    held[-1].settle(None)
+                    held[-1].settle(None, was_sent=began)
             outcome = self._settle(held[-1], method, url, page, error)
             if outcome.action == "rate_limited":
                 continue
@@ -278,8 +280,7 @@ class Fetcher:
         fields: tuple[tuple[str, str], ...],
         body: bytes | None,
         held: list[Permit],
-        *,
-        is_first: bool,
+        asked_for: str,
     ) -> Page:
         async def gate(hop_url: str, hop_method: str) -> bool:
             held[-1].settle(_REDIRECTED)
@@ -294,8 +295,8 @@ class Fetcher:
             headers=fields,
             body=body,
             hop=gate,
-            named_hosts=(url,) if is_first else (),
-            trusted=is_first,
+            named_hosts=(asked_for,),  # a hop that is sent later belongs to the same chain
+            home=asked_for,
         )
 
     def _settle(
@@ -311,7 +312,12 @@ class Fetcher:
             observation=seen,
             refusals_in_a_row=permit.refusals_in_a_row,
         )
-        permit.settle(None if page is None else outcome)
+        if page is not None:
+            permit.settle(outcome)
+        elif isinstance(error, TooManyRedirects) or (isinstance(error, Blocked) and error.was_sent):
+            permit.settle(_REDIRECTED)
+        else:
+            permit.settle(None, was_sent=not isinstance(error, Blocked))
         return outcome
 
     async def _pause(self, url: str, attempts: int, told_s: float) -> None:

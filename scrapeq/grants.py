@@ -17,7 +17,7 @@ from scrapeq.limits.partition import IMPLICIT, group_of
 from scrapeq.limits.streaks import Streaks
 from scrapeq.plan import LimitRule
 from scrapeq.queue import Entry, Limit, Queue, Rate
-from scrapeq.queue.commands import ACK, RELEASE, acquire
+from scrapeq.queue.commands import ACK, RELEASE, UNANSWERED, UNSENT, acquire
 from scrapeq.task import Group, Lease
 
 WEIGHT = 1
@@ -49,12 +49,25 @@ def closed_by(group: Group, scope: str) -> list[str]:
     return named or every
 
 
-def told_to(group: Group, outcome: Outcome) -> list[tuple[str, float, float]]:
-    """A told budget belongs to the narrowest limit of the request: (instance, remaining, reset seconds)."""
-    name = group.private or (group.limits[0] if group.limits else "")
-    if outcome.told is None or not name:
+def told_to(
+    group: Group, outcome: Outcome, rules: Sequence[LimitRule] = ()
+) -> list[tuple[str, float, float]]:
+    """
+    A told budget belongs to the narrowest limit of the request that listens: (instance, remaining, reset seconds).
+
+    The narrowest has the most keys in its `partition_by`, of equal ones the last written; with `observe: none` a
+    limit never listens.
+    """
+    if outcome.told is None:
         return []
-    return [(name, float(outcome.told.remaining), outcome.told.reset_s)]
+    by_name = {rule.name: (len(rule.partition_by), at) for at, rule in enumerate(rules)}
+    deaf = {rule.name for rule in rules if rule.observe == "none"}
+    names = [*([group.private] if group.private else []), *group.limits]
+    listening = [name for name in names if name.partition("|")[0] not in deaf]
+    if not listening:
+        return []
+    narrowest = max(listening, key=lambda name: by_name.get(name.partition("|")[0], (0, 0)))
+    return [(narrowest, float(outcome.told.remaining), outcome.told.reset_s)]
 
 
 class QueuePermit:
@@ -71,21 +84,24 @@ class QueuePermit:
         """How many there will have been in a row, should this one be refused."""
         return self._limits.streaks.with_this(self._group.name, self._sent_s)
 
-    def settle(self, outcome: Outcome | None) -> None:
-        """Report its answer; None: nothing came of it. Only the first call counts."""
+    def settle(self, outcome: Outcome | None, *, was_sent: bool = True) -> None:
+        """Report its answer; None: no answer came, or it never was sent. Only the first call counts."""
         lease, self._lease = self._lease, None
         if lease is None:
             return
         if outcome is None:
-            entry = Entry(RELEASE, lease, sent=False)
+            entry = Entry(RELEASE, lease, sent=UNANSWERED if was_sent else UNSENT)
         elif outcome.action == "rate_limited":
             self._limits.streaks.refused(self._group.name, self.refusals_in_a_row, time.monotonic())
             refused = [(name, outcome.wait_s or 0.0) for name in closed_by(self._group, outcome.scope)]
-            entry = Entry(ACK, lease, told=told_to(self._group, outcome), refused=refused)
+            entry = Entry(ACK, lease, told=self._told(outcome), refused=refused)
         else:
             self._limits.streaks.answered(self._group.name)
-            entry = Entry(ACK, lease, told=told_to(self._group, outcome))
+            entry = Entry(ACK, lease, told=self._told(outcome))
         self._limits.report(entry)
+
+    def _told(self, outcome: Outcome) -> list[tuple[str, float, float]]:
+        return told_to(self._group, outcome, self._limits.rules)
 
 
 class QueueLimits:
@@ -100,7 +116,7 @@ class QueueLimits:
 
     def __init__(self, queue: Queue, rules: Sequence[LimitRule] = (), *, token: str = "") -> None:
         self._queue = queue
-        self._rules = rules
+        self.rules = rules
         self._token = token
         self._defined = False
         self._reported = asyncio.Event()
@@ -146,10 +162,10 @@ class QueueLimits:
             await asyncio.wait(self._reports)
 
     def _group(self, url: str, method: str) -> Group:
-        return group_of(self._rules, url=url, method=method, token=self._token)
+        return group_of(self.rules, url=url, method=method, token=self._token)
 
     async def _ask(self, group: Group) -> Lease | float | None:
         if not self._defined:
-            await self._queue.define(limits_of(self._rules))
+            await self._queue.define(limits_of(self.rules))
             self._defined = True
         return await self._queue.run(acquire(group, weight=WEIGHT, lease_s=self._queue.lease_s))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable
 from urllib.parse import quote
 
@@ -12,6 +13,8 @@ from scrapeq.plan import Auth
 
 Fields = list[tuple[str, str]]
 Credential = Callable[[httpx.URL, Fields], tuple[httpx.URL, Fields]]
+
+_LEAST_SECRET_CHARS = 4  # what is shorter is no secret, and hiding it would spoil the text
 
 
 def credential(auth: Auth) -> Credential | None:
@@ -66,8 +69,24 @@ def _cookie(name: str, value: str) -> Credential:
     return put
 
 
+def query_name(auth: Auth) -> str:
+    """The query parameter that the credential is sent as; empty if it is none."""
+    return auth.name if auth.type == "api_key" and auth.location == "query" else ""
+
+
 def without_secret(url: httpx.URL, auth: Auth) -> httpx.URL:
     """A URL without the credential's query parameter: servers echo it in Location, and pages keep their URL."""
-    if auth.type != "api_key" or auth.location != "query" or auth.name not in url.params:
-        return url
-    return url.copy_remove_param(auth.name)
+    name = query_name(auth)
+    return url.copy_remove_param(name) if name and name in url.params else url
+
+
+def hidden(text: str, auth: Auth) -> str:
+    """A text of an error, in which neither the credential nor what stands in its query parameter is shown."""
+    for secret in (auth.token, auth.password):
+        for spelled in (secret, quote(secret, safe="")):
+            if len(spelled) >= _LEAST_SECRET_CHARS:
+                text = text.replace(spelled, "***")
+    if name := query_name(auth):
+        spellings = "|".join(re.escape(spelled) for spelled in {name, quote(name, safe="")})
+        text = re.sub(rf"([?&](?:{spellings})=)[^&#\s]+", r"\1***", text)
+    return text

@@ -133,7 +133,7 @@ class Egress:
         deadline_s: float | None = None,
         hop: HopGate | None = None,
         named_hosts: Iterable[str] = (),
-        trusted: bool = False,
+        home: str = "",
     ) -> Page:
         """
         Send one request, follow its redirects, and read the whole answer.
@@ -143,22 +143,39 @@ class Egress:
             deadline_s: Seconds for everything; None = the client's timeout.
             hop: Asked with (url, method) before each redirect hop; False ends in HopClosed.
             named_hosts: Hosts that the user named for this request, as `host`, `host:port` or a URL.
-            trusted: The user gave this URL for the client's credentials, though there is no base_url.
+            home: Where there is no base_url: a URL to whose origin the client's credentials go.
 
         Raises:
             FetchError: Blocked, DeadlineExceeded, ConnectionFailed, BadAnswer, Truncated, BodyTooLarge or
-                TooManyRedirects, each with one line that says what and where.
+                TooManyRedirects, each with one line that says what and where, and no credential.
             HopClosed: `hop` said no.
         """
+        try:
+            named = NamedHosts(named_hosts) if named_hosts else _NOBODY
+            return await self._send(method, url, headers, body, deadline_s, hop, named, home)
+        except FetchError as error:
+            error.args = (self._hidden(str(error)),)
+            raise
+
+    async def _send(
+        self,
+        method: str,
+        url: str,
+        headers: Sequence[tuple[str, str]],
+        body: bytes | None,
+        deadline_s: float | None,
+        gate: HopGate | None,
+        named: NamedHosts,
+        home_url: str,
+    ) -> Page:
         limit_s = self._client.timeout_s if deadline_s is None else deadline_s
         _check_fields(headers)
         first = Hop(method.upper(), self._without_secret(redirects.parse(url)), tuple(headers), body)
-        home = self._home or (origin(first.url) if trusted else None)
-        named = NamedHosts(named_hosts) if named_hosts else _NOBODY
+        home = self._home or (origin(redirects.parse(home_url)) if home_url else None)
         started_s = self._clock.monotonic_s()
         try:
             async with asyncio.timeout(limit_s):
-                last, answer = await self._follow(first, home, named, hop)
+                last, answer = await self._follow(first, home, named, gate)
                 try:
                     content = await self._read(last, answer)
                 finally:
@@ -180,23 +197,33 @@ class Egress:
     ) -> tuple[Hop, Answer]:
         """The last hop of a chain and its answer, unread."""
         seen: set[tuple[str, str]] = set()
-        while True:
-            answer = await self._send_one(current, home, named)
-            location = answer.header("location")
-            if answer.status not in redirects.STATUSES or not location or _says_wait(answer):
-                return current, answer
-            await _drop(answer)
-            seen.add((current.method, str(current.url)))
-            if len(seen) > self._max_redirects:
-                raise TooManyRedirects(f"{_names(current)}: more than {self._max_redirects} redirects")
-            target = redirects.next_hop(current, answer.status, location)
-            current = Hop(target.method, self._without_secret(target.url), target.headers, target.body)
-            if (current.method, str(current.url)) in seen:
-                raise TooManyRedirects(f"{_names(current)}: the redirects lead in a circle")
-            if gate is not None:
-                self._check(current, named)
-                if not await gate(str(current.url), current.method):
-                    raise HopClosed(current.method, str(current.url), current.headers, current.body)
+        was_sent = False  # a request, under the grant in use
+        try:
+            while True:
+                answer = await self._send_one(current, home, named)
+                location = answer.header("location")
+                if answer.status not in redirects.STATUSES or not location or _says_wait(answer):
+                    return current, answer
+                was_sent = True
+                await _drop(answer)
+                seen.add((current.method, str(current.url)))
+                if len(seen) > self._max_redirects:
+                    raise TooManyRedirects(f"{_names(current)}: more than {self._max_redirects} redirects")
+                target = redirects.next_hop(current, answer.status, location)
+                current = Hop(target.method, self._without_secret(target.url), target.headers, target.body)
+                if (current.method, str(current.url)) in seen:
+                    raise TooManyRedirects(f"{_names(current)}: the redirects lead in a circle")
+                if gate is not None:
+                    self._check(current, named)
+                    if not await gate(str(current.url), current.method):
+                        raise HopClosed(current.method, str(current.url), current.headers, current.body)
+                    was_sent = False
+        except Blocked as error:
+            error.was_sent = was_sent
+            raise
+
+    def _hidden(self, text: str) -> str:
+        return credentials.hidden(text, self._client.auth)
 
     def _without_secret(self, url: httpx.URL) -> httpx.URL:
         return credentials.without_secret(url, self._client.auth)
@@ -228,7 +255,7 @@ class Egress:
         try:
             answer = await self._wire.send(hop.method, url, fields, hop.body, named=is_named)
         except httpx.TransportError as error:
-            raise _failed(hop, error) from None
+            raise _failed(hop, error, self._hidden(str(error))) from None
         try:
             self._check_head(hop, answer)
         except FetchError:
@@ -257,7 +284,7 @@ class Egress:
                 collected.feed(piece)
             return collected.finish()
         except httpx.TransportError as error:
-            raise _broke_off(hop, error) from None
+            raise _broke_off(hop, error, self._hidden(str(error))) from None
         except (BadAnswer, BodyTooLarge) as error:
             raise type(error)(f"{_names(hop)}: {error}") from None
 
@@ -295,9 +322,9 @@ async def _drop(answer: Answer) -> None:
         await answer.aclose()
 
 
-def _failed(hop: Hop, error: httpx.TransportError) -> FetchError:
+def _failed(hop: Hop, error: httpx.TransportError, told: str) -> FetchError:
     """The error of a request that got no answer."""
-    text = f"{_names(hop)}: {shown(str(error)) or type(error).__name__}"
+    text = f"{_names(hop)}: {shown(told) or type(error).__name__}"
     if isinstance(error, httpx.TimeoutException):
         return DeadlineExceeded(text)
     if isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
@@ -307,9 +334,9 @@ def _failed(hop: Hop, error: httpx.TransportError) -> FetchError:
     return ConnectionFailed(text)
 
 
-def _broke_off(hop: Hop, error: httpx.TransportError) -> FetchError:
+def _broke_off(hop: Hop, error: httpx.TransportError, told: str) -> FetchError:
     """The error of an answer that began."""
-    text = f"{_names(hop)}: the body broke off: {shown(str(error)) or type(error).__name__}"
+    text = f"{_names(hop)}: the body broke off: {shown(told) or type(error).__name__}"
     if isinstance(error, httpx.TimeoutException):
         return DeadlineExceeded(text)
     if (

@@ -19,7 +19,6 @@ import yarl
 from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict
 
-from scrapeq.errors import Blocked
 from scrapeq.fetch.guard import GuardedResolver, NamedResolver, check_literal
 
 Fields = Sequence[tuple[str, str]]
@@ -100,7 +99,7 @@ class AiohttpWire:
     def _session(self, named: bool) -> aiohttp.ClientSession:
         session = self._sessions.get(named)
         if session is None:
-            session = self._sessions[named] = aiohttp.ClientSession(
+            session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
                     limit=self._connections,
                     resolver=NamedResolver() if named else GuardedResolver(),
@@ -117,6 +116,10 @@ class AiohttpWire:
                 max_headers=MAX_HEADER_FIELDS,
                 skip_auto_headers=_NO_DEFAULTS,
             )
+            # One grant is one request: aiohttp would repeat one on a new connection by itself when a kept one broke,
+            # and has no public way to say no.
+            session._retry_connection = False
+            self._sessions[named] = session
         return session
 
     async def send(
@@ -128,10 +131,15 @@ class AiohttpWire:
             check_literal(host)
         # Built from the parts that were checked: a second parser could read another host.
         path, _, query = url.raw_path.decode("ascii").partition("?")
-        target = yarl.URL.build(
-            scheme=url.scheme, host=host, port=url.port, path=path or "/", query_string=query, encoded=True
-        )
         try:
+            target = yarl.URL.build(
+                scheme=url.scheme,
+                host=host,
+                port=url.port,
+                path=path or "/",
+                query_string=query,
+                encoded=True,
+            )
             answer = await self._session(named).request(
                 method,
                 target,
@@ -165,13 +173,17 @@ async def _pieces(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
 
 
 def _translated(error: Exception) -> Exception:
-    """aiohttp's error as httpx says it."""
-    text = str(error) or type(error).__name__
+    """aiohttp's error as httpx says it, without the URL that some of them print: a credential may stand in it."""
     if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
-        return Blocked(f"{text}: no address that can be requested")
+        return httpx.UnsupportedProtocol("no address that can be requested")
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return httpx.ConnectTimeout("no connection in time")
+    if isinstance(error, aiohttp.ClientResponseError):
+        return httpx.RemoteProtocolError(f"{error.status}, {error.message}")
+    text = str(error) or type(error).__name__
     if isinstance(error, aiohttp.ClientConnectorError | asyncio.TimeoutError):
         return httpx.ConnectError(text)
-    if isinstance(error, aiohttp.ClientResponseError | HttpProcessingError):
+    if isinstance(error, HttpProcessingError):
         return httpx.RemoteProtocolError(text)
     if isinstance(error, ValueError):
         return httpx.LocalProtocolError(text)

@@ -46,8 +46,8 @@ class Permit(Protocol):
     def refusals_in_a_row(self) -> int:
         """How many there will have been in a row, should this one be refused."""
 
-    def settle(self, outcome: Outcome | None) -> None:
-        """Report its answer; None: nothing came of it. Only the first call counts."""
+    def settle(self, outcome: Outcome | None, *, was_sent: bool = True) -> None:
+        """Report its answer; None: no answer came, or it never was sent. Only the first call counts."""
 
 
 class Limiter(Protocol):
@@ -183,9 +183,13 @@ class Instance:
         if self._remaining is not None:
             self._remaining = max(0, self._remaining - 1)
 
-    def _landed(self, grant: Grant, now_s: float) -> None:
+    def unsent(self, grant: Grant) -> None:
+        """It was never sent, and cost nothing."""
         self.in_flight -= 1
         self._probes -= grant.is_probe
+
+    def _landed(self, grant: Grant, now_s: float) -> None:
+        self.unsent(grant)
         for slots in self._slots:
             slots.answered(now_s)
 
@@ -221,20 +225,23 @@ class LocalPermit:
         """How many there will have been in a row, should this one be refused."""
         return self._held[0].state.refusals_with(self._grants[0])
 
-    def settle(self, outcome: Outcome | None) -> None:
-        """Report its answer; None: nothing came of it. Only the first call counts."""
+    def settle(self, outcome: Outcome | None, *, was_sent: bool = True) -> None:
+        """Report its answer; None: no answer came, or it never was sent. Only the first call counts."""
         if not self._open:
             return
         self._open = False
         now_s = self._clock.monotonic_s()
+        told = next((one for one in self._held if one.state.rule.observe != "none"), None)
         for one, grant in zip(self._held, self._grants, strict=True):
             is_target = one is self._held[0]
-            if outcome is None:
+            if not was_sent:
+                one.state.unsent(grant)
+            elif outcome is None:
                 one.state.lost(grant, now_s)
             elif outcome.action == "rate_limited" and is_target and outcome.scope != "task":
                 one.state.refused(grant, now_s, outcome.wait_s or 0.0)
             else:
-                one.state.answered(grant, now_s, outcome.told if is_target else None)
+                one.state.answered(grant, now_s, outcome.told if one is told else None)
             one.changed.set()
 
 

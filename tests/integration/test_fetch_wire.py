@@ -158,3 +158,20 @@ async def test_answers_without_a_body(method: str) -> None:
     async with serving(answer) as server, Egress(_named(server)) as egress:
         page = await egress.send(method, server.url)
     assert page.body == b""
+
+
+async def test_one_send_is_one_request_when_a_kept_connection_breaks() -> None:
+    """The grant was for one: whether to ask again is the caller's to say."""
+
+    async def hangs_up(request: Received, writer: asyncio.StreamWriter) -> None:
+        if request.path == "/first":
+            writer.write(response(200, b"hello"))
+        else:
+            writer.close()
+
+    async with serving(hangs_up) as server, Egress(_named(server)) as egress:
+        assert (await egress.send("GET", f"{server.url}/first")).body == b"hello"
+        with pytest.raises(errors.ConnectionFailed):
+            await egress.send("GET", f"{server.url}/second")
+    assert [request.path for request in server.received] == ["/first", "/second"]
+    assert server.connections == 1

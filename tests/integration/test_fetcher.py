@@ -267,3 +267,22 @@ async def test_parameters_and_addresses_are_joined() -> None:
         await fetcher.get("items")
     assert [request.path for request in server.received] == ["/v1/items?a=1&b=x+y&d=1&d=2", "/v1/items"]
     assert server.received[0].header("x-a") == "1"
+
+
+async def test_a_hop_that_is_sent_later_belongs_to_the_url_that_was_passed_in() -> None:
+    """Its private host is still named, and its origin still gets the credentials."""
+
+    async def answer(request: Received, writer: asyncio.StreamWriter) -> None:
+        moved = response(302, b"", ("Location", "/moved"))
+        writer.write(response(200, b"there") if request.path == "/moved" else moved)
+
+    rules = [LimitRule("one", rates=(Rate(1, 0.2),))]  # closed when the hop asks
+    async with (
+        serving(answer) as server,
+        Fetcher(auth=Auth("bearer", token="t0k3n"), rate_limits=rules) as fetcher,
+    ):
+        began_s = time.monotonic()
+        page = await fetcher.get(f"{server.url}/here")
+    assert page.body == b"there"
+    assert time.monotonic() - began_s >= 0.2
+    assert [request.header("authorization") for request in server.received] == ["Bearer t0k3n"] * 2

@@ -88,7 +88,7 @@ async def test_no_credential_without_a_home() -> None:
 
     async with Egress(Client(auth=AUTHS["X-Api-Key"]), transport=httpx.MockTransport(answer)) as egress:
         await egress.send("GET", "https://found.example/")
-        await egress.send("GET", "https://given.example/", trusted=True)
+        await egress.send("GET", "https://given.example/", home="https://given.example/")
     assert [shows_secret(one) for one in sent] == [False, True]
 
 

@@ -205,3 +205,26 @@ async def test_a_closure_beyond_max_wait_is_told_to_the_caller() -> None:
     assert caught.value.retry_after_s == 60.0
     assert clock.time_s == 1000.0
     await limits.acquire(URL, max_wait_s=60.0)
+
+
+async def test_what_was_never_sent_costs_nothing() -> None:
+    """The slot of a request that was blocked is free at once; one without an answer has cost it."""
+    limits = LocalLimits(
+        (LimitRule("x", rates=(Rate(1, 60.0, burst=9),), max_concurrency=1),), clock=FakeClock()
+    )
+    for was_sent in (False, True):
+        permit = await limits.try_acquire(URL)
+        assert permit is not None
+        permit.settle(None, was_sent=was_sent)
+    slots = LocalLimits((LimitRule("x", rates=(Rate(2, 60.0),)),), clock=FakeClock())
+    (await slots.acquire(URL)).settle(None, was_sent=False)
+    [held] = slots._held(URL, "GET")
+    assert held.state.is_idle(0.0)
+
+
+async def test_a_told_budget_is_heard_by_the_narrowest_that_listens() -> None:
+    """`observe: none` leaves it to the next."""
+    rules = (LimitRule("all", Match(), ()), LimitRule("host", Match(), ("host",), observe="none"))
+    limits = LocalLimits(rules, clock=FakeClock())
+    (await limits.acquire(URL)).settle(Outcome("success", told=Told(0, 60.0)))
+    assert await limits.try_acquire("https://other.example/") is None
