@@ -1,0 +1,42 @@
+"""Which of a request's limits a told budget belongs to."""
+
+from __future__ import annotations
+
+import pytest
+
+from scrapeq.grants import told_to
+from scrapeq.limits.outcome import Outcome
+from scrapeq.limits.partition import group_of
+from scrapeq.limits.readings import Told
+from scrapeq.plan import LimitRule
+
+URL = "https://a.test/items"
+TOLD = Outcome("success", told=Told(remaining=7, reset_s=60.0))
+
+ALL = LimitRule("all", partition_by=())
+HOST = LimitRule("host", partition_by=("host",))
+SECOND_HOST = LimitRule("second", partition_by=("host",))
+DEAF_HOST = LimitRule("host", partition_by=("host",), observe="none")
+DEAF_ALL = LimitRule("all", partition_by=(), observe="none")
+
+CASES = [
+    ((), ["default|a.test,"]),
+    ((ALL, HOST), ["host|a.test"]),
+    ((HOST, ALL), ["host|a.test"]),
+    ((HOST, SECOND_HOST), ["second|a.test"]),
+    ((ALL, DEAF_HOST), ["all"]),
+    ((DEAF_ALL, DEAF_HOST), []),
+]
+
+
+@pytest.mark.parametrize(("rules", "expected"), CASES)
+def test_a_told_budget_belongs_to_the_narrowest_limit_that_listens(
+    rules: tuple[LimitRule, ...], expected: list[str]
+) -> None:
+    """The most keys win, of equal ones the last written; `observe: none` never listens."""
+    assert told_to(group_of(rules, url=URL), TOLD, rules) == [(name, 7.0, 60.0) for name in expected]
+
+
+def test_an_answer_that_tells_nothing_is_told_to_nobody() -> None:
+    """No reading, no entry."""
+    assert told_to(group_of((HOST,), url=URL), Outcome("success"), (HOST,)) == []
