@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from scrapeq.lua import load
 from scrapeq.queue import Queue
 from scrapeq.queue.async_queue import key_of
 from scrapeq.task import NewTask
 
 STATS_KEEP_S = 30 * 86_400  # counts of finished runs are kept for a month
-SEED_PIECE = 1000
+ENDING_S = 5.0  # for another machine to forget what an ended run has seen; then it is done here
+ENDING_POLL_S = 0.02
+PACKAGE = "scrapeq.supervise"
+# to resume and to end a run must go on when memory is full; the few bytes of a new one do no harm
+BEGIN = load(PACKAGE, "run_begin", allow_oom=True)
+FINISH = load(PACKAGE, "run_finish", allow_oom=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,31 +66,32 @@ class RunState:
 
     async def begin(self) -> bool:
         """Resume the unfinished run, or begin a new one. True when it is new."""
-        record = await self.read()
-        if record.state == "running":
-            return False
-        # two machines that begin at once agree on one id: whoever sets it first
-        fresh = secrets.token_hex(6)
-        if record.id:
-            await self._redis.delete(self._key)
-        await self._redis.hsetnx(self._key, "id", fresh)
-        await self._redis.hset(self._key, mapping={"state": "running", "started_s": repr(time.time())})
-        await self._redis.delete(self._stats)
-        return (await self.read()).id == fresh
+        until_s = time.monotonic() + ENDING_S
+        force = ""
+        while True:
+            said = await self._run(BEGIN.text, secrets.token_hex(6), repr(time.time()), force)
+            if said != b"ending":
+                await self.read()
+                return bool(said == b"new")
+            if time.monotonic() < until_s:
+                await asyncio.sleep(ENDING_POLL_S)
+            else:  # who ended it was killed before all was forgotten
+                await self._queue.purge("seen")
+                force = "1"
+
+    async def _run(self, script: str, *args: str | float) -> Any:
+        return await self._redis.execute_command("EVAL", script, 1, self._key, *args)
 
     async def remember_demo(self, port: int) -> None:
         """The port of the sample API: the tasks of this run hold it."""
         await self._redis.hset(self._key, "demo_port", port)
 
-    async def seed(self, tasks: Iterable[NewTask]) -> int:
-        """Push what the run begins with, once; a repeat changes nothing. How many were new."""
-        new = 0
+    async def seed(self, tasks: Iterable[NewTask], queue: Queue | None = None) -> None:
+        """Push what the run begins with, once; a repeat changes nothing. `queue`: a more patient one."""
         if not self.record.seeded:
-            pushed = await self._queue.push_many(tasks)
-            new = sum(1 for one in pushed if one.outcome == "pushed")
+            await (queue or self._queue).push_many(tasks)
             await self._redis.hset(self._key, "seeded", 1)
             await self.read()
-        return new
 
     async def add(self, counts: Mapping[str, float]) -> None:
         """Add to what the run counted, over all machines and restarts."""
@@ -98,8 +106,14 @@ class RunState:
         raw: Mapping[bytes, bytes] = await self._redis.hgetall(self._stats)
         return {name.decode(): float(value) for name, value in raw.items()}
 
-    async def finish(self) -> None:
-        """All is done: the next run asks for everything anew."""
-        await self._queue.purge("seen")
-        await self._redis.hset(self._key, "state", "finished")
-        await self._redis.expire(self._stats, STATS_KEEP_S)
+    async def finish(self) -> bool:
+        """
+        All is done: the next run asks for everything anew. True for the one machine that has ended it.
+
+        Nothing changes when a task lives, or when the run is no more the one that this machine began.
+        """
+        if await self._run(FINISH.text, self.record.id, STATS_KEEP_S) != b"1":
+            return False
+        await self._queue.purge("seen")  # a new run waits for it
+        await self._redis.hdel(self._key, "ending")
+        return True
