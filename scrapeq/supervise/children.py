@@ -91,14 +91,20 @@ class Child:
             self._process.stdin.write(self._settings)
             await self._process.stdin.drain()
 
-    async def line(self) -> Any:
-        """The next JSON line that it says (`listen`), or None when it has ended or says no JSON."""
+    async def line(self) -> dict[str, Any] | None:
+        """The next JSON object that it says (`listen`), None at its end; a line of anything else is passed over."""
         if self._process is None or self._process.stdout is None:
             return None
-        try:
-            return orjson.loads(await self._process.stdout.readline())
-        except ValueError:
-            return None
+        while True:
+            try:
+                line = await self._process.stdout.readline()
+                if not line:
+                    return None
+                said = orjson.loads(line)
+            except ValueError:  # no JSON, or longer than a line may be
+                continue
+            if isinstance(said, dict):
+                return said
 
     async def wait(self) -> int:
         """Until it ends; its return code."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import structlog
 
-from scrapeq.errors import ScrapeqError, StoreError, UsageError
+from scrapeq.errors import QueueFull, ScrapeqError, StoreError, UsageError
 from scrapeq.grants import limits_of
 from scrapeq.plan import Plan
 from scrapeq.protocols import Progress, Snapshot
@@ -25,12 +24,12 @@ from scrapeq.supervise.assemble import (
     output_base,
     with_base_url,
 )
-from scrapeq.supervise.children import Child, RestartPause
+from scrapeq.supervise.keeping import Keeping
 from scrapeq.supervise.limit_views import LimitWatch, title_of
 from scrapeq.supervise.run_state import RunState
-from scrapeq.supervise.runtime import runtime_folder
+from scrapeq.supervise.runtime import writer_socket
 from scrapeq.supervise.sample_api import SampleApi
-from scrapeq.supervise.store_check import check_server, named_errors
+from scrapeq.supervise.store_check import LOAD_TIMEOUT_S, check_server, named_errors
 from scrapeq.supervise.writer_client import WriterProcess
 
 if TYPE_CHECKING:
@@ -38,14 +37,13 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("scrapeq.run")
 
-RESTART_FIRST_S, RESTART_MAX_S = 0.25, 30.0
-WRITER_RESTART_FIRST_S = 0.1  # every fetcher waits for it
-KEEPERS_S = 1.0
 RATE_WINDOW_S = 10.0
-WRITER_GRACE_S = 30.0
 MONITOR_PATIENCE_S = 1.0
+DRAIN_EXTRA_S = 2.0  # after the grace time, in which a fetcher ends by itself
 GIVE_UP_S = 3.0  # of nothing in flight before --max-wait is judged: a probe may be on its way
-FATAL = {"output": 7, "limit": 4, "answer": 8, "bound": 5}
+STORE_CODE, USAGE_CODE = 6, 2
+# a store that is away for long, or that loads, is judged by who watches it: it ends the run, and the seeding with it
+SEED_PATIENCE_S = LOAD_TIMEOUT_S
 
 
 @dataclass
@@ -66,18 +64,14 @@ class PlanRun:
     store_url: str
     progress: Progress
     log_file: TextIO | None
-    draining: bool = False
     over: bool = False
     code: int = 0
     message: str = ""
     snapshot: Snapshot = field(init=False)
-    _children: list[Child] = field(default_factory=list)
-    _keepers: list[asyncio.Task[None]] = field(default_factory=list)
-    _tally: dict[str, float] = field(default_factory=dict)
-    _writer: WriterProcess | None = None
     _demo: SampleApi | None = None
     _demo_keeper: asyncio.Task[None] | None = None
-    _writer_keeper: asyncio.Task[None] | None = None
+    _seeding: asyncio.Task[None] | None = None
+    _ending: asyncio.Task[int] | None = None
     _client: Any = None
 
     def __post_init__(self) -> None:
@@ -90,7 +84,7 @@ class PlanRun:
         self._stats: dict[str, float] = {}
         self._base_done = 0
         self._base_items = 0.0
-        self._ready = False
+        self._children = Keeping(self.log_file, self.progress.event, self.fail, lambda: self.over)
 
     async def start(self) -> None:
         """Everything, in the order that has the first request on its way soonest. Raises ScrapeqError."""
@@ -98,34 +92,66 @@ class PlanRun:
             await self._start()
 
     async def _start(self) -> None:
+        self._check_only()
         self._queue, self._client = open_queue_of(self.plan, self.store_url, patience_s=MONITOR_PATIENCE_S)
         await check_server(self._client, self.store_url)
         self._state = RunState(self._client, self._queue)
         fresh = await self._state.begin()
+        counts = await self._queue.counts()  # before anything is done or pushed
+        self._base_done = counts.done
+        self._base_items = (await self._state.stats()).get("items", 0.0)
+        self._limits = LimitWatch(self._queue)
         base_url = await self._start_demo() if self.plan.client.base_url.startswith("demo:") else ""
         plan = with_base_url(self.plan, base_url)
         await self._queue.define(limits_of(plan.rate_limits))
-        if self.options.role != "scheduler":
-            await self._start_fetchers(plan)
+        what = f"{plan.name} {'begins' if fresh else 'resumes'}"
+        writer = self._start_fetchers(plan) if self.options.role != "scheduler" else None
+        await asyncio.sleep(0)
         if self.options.role != "fetcher":
-            await self._seed(plan)
+            # beside all else: a bounded queue that blocks waits for the fetchers, and may wait for long
+            self._seeding = asyncio.create_task(self._seed(plan, what))
+        else:
+            self._tell_counts(what, counts)
+        if writer is not None:
+            await self._children.keep_writer(writer)
+        if self.options.role != "fetcher":
             settings = {"name": plan.name, "store_url": self.store_url}
-            self._keep("scheduler", "scrapeq.supervise.scheduling", settings)
-        self._limits = LimitWatch(self._queue)
-        counts = await self._queue.counts()
-        self._base_done = counts.done
-        self._base_items = (await self._state.stats()).get("items", 0.0)
-        what = "begins" if fresh else "resumes"
-        self.progress.event(f"{plan.name} {what}: {counts.live} tasks to do, {counts.dead} dead letters")
+            self._children.keep("scheduler", "scrapeq.supervise.scheduling", settings)
 
-    async def _seed(self, plan: Plan) -> None:
-        only = self.options.only or None
-        unknown = set(self.options.only) - {resource.name for resource in plan.resources}
+    def _check_only(self) -> None:
+        unknown = set(self.options.only) - {resource.name for resource in self.plan.resources}
         if unknown:
-            known = ", ".join(resource.name for resource in plan.resources)
+            known = ", ".join(resource.name for resource in self.plan.resources)
             raise UsageError(f"--only: no resource is called {sorted(unknown)[0]!r}; there are: {known}")
-        # a bounded queue that blocks must not keep the fetchers from making room: they run already
-        await self._state.seed(first_tasks(plan, group_function(plan), time.time(), only))
+
+    async def _seed(self, plan: Plan, what: str) -> None:
+        """Push the seeds and say so; what keeps them from being pushed ends the run."""
+        bound, on_full = plan.queue.max_tasks, plan.queue.on_full
+        patient = Queue(self._client, plan.name, max_tasks=bound, on_full=on_full, patience_s=SEED_PATIENCE_S)
+        try:
+            with named_errors():
+                tasks = first_tasks(plan, group_function(plan), time.time(), self.options.only or None)
+                await self._state.seed(tasks, patient)
+                self._tell_counts(what, await patient.counts())
+        except (StoreError, QueueFull) as error:
+            self.fail(STORE_CODE, f"the seeds cannot be pushed: {error}")
+        except ScrapeqError as error:
+            self.fail(USAGE_CODE, f"the seeds cannot be pushed: {error}")
+        finally:
+            await patient.close()
+
+    def _tell_counts(self, what: str, counts: Counts) -> None:
+        self.progress.event(f"{what}: {counts.live} tasks to do, {counts.dead} dead letters")
+
+    async def _all_seeded(self) -> bool:
+        """Has all been pushed that the run begins with, by this machine or another?"""
+        if self._seeding is not None:
+            if not self._seeding.done():
+                return False
+            self._seeding.result()  # an error that nobody foresaw is not kept silent
+        if not self._state.record.seeded:
+            await self._state.read()
+        return self._state.record.seeded
 
     async def _start_demo(self) -> str:
         """The sample API of this run, on the port that its tasks hold."""
@@ -135,10 +161,9 @@ class PlanRun:
         self._demo_keeper = asyncio.create_task(self._demo.keep())
         return url
 
-    async def _start_fetchers(self, plan: Plan) -> None:
-        socket = runtime_folder(self.folder) / f"w-{plan.name[:32]}.sock"
-        writer = WriterProcess(plan.outputs, base=output_base(), path=socket)
-        self._writer = writer
+    def _start_fetchers(self, plan: Plan) -> WriterProcess:
+        """Fetchers are on their way; the writer that they need, not yet."""
+        socket = writer_socket(self.folder, plan.file, plan.name)
         errand = Errand(
             plan.file,
             plan.source,
@@ -153,71 +178,8 @@ class PlanRun:
         settings = {**asdict(errand), "grace_s": plan.run.grace_s}
         # a bound on requests is exact in one process
         for number in range(plan.run.workers if self.options.max_requests is None else 1):
-            self._keep(f"fetcher {number + 1}", "scrapeq.supervise.fetcher_process", settings)
-        await asyncio.sleep(0)
-        await writer.start()
-        self._writer_keeper = asyncio.create_task(self._keep_writer(writer))
-
-    # --- children
-
-    def _keep(self, name: str, module: str, settings: dict[str, Any]) -> None:
-        self._keepers.append(asyncio.create_task(self._keep_child(name, module, settings)))
-
-    async def _keep_child(self, name: str, module: str, settings: dict[str, Any]) -> None:
-        """Start a child, listen to it, start it again when it dies, after a pause that doubles."""
-        pause = RestartPause(RESTART_FIRST_S, RESTART_MAX_S)
-        while not self.draining and not self.over:
-            child = Child(module, settings, listen=True, stderr=self.log_file)
-            started_s = time.monotonic()
-            await child.start()
-            self._children.append(child)
-            if self.draining:  # it was being started while the others were told to stop
-                child.send_signal(signal.SIGTERM)
-            try:
-                worked = await self._listen(child)
-                code = await child.wait()
-            finally:
-                self._children.remove(child)
-            if self.draining or self.over:
-                return
-            pause.lived(time.monotonic() - started_s, worked=worked)
-            pause_s = pause.next_s()
-            log.warning("child ended", child=name, code=code)
-            self.progress.event(f"{name} ended (code {code}) and starts again in {pause_s:g} s")
-            await asyncio.sleep(pause_s)
-
-    async def _listen(self, child: Child) -> bool:
-        """Until it ends; whether it finished any task."""
-        worked = False
-        while isinstance(said := await child.line(), dict):
-            worked = worked or "done" in said.get("tally", {})
-            self._ready = self._ready or "ready" in said
-            for name, count in said.get("tally", {}).items():
-                self._tally[name] = self._tally.get(name, 0) + count
-            for event in said.get("events", ()):
-                self.progress.event(event)
-            if "fatal" in said:
-                self.fail(FATAL[said["fatal"]], said["message"])
-            if "error" in said:
-                log.error("child", error=said["error"])
-        return worked
-
-    async def _keep_writer(self, writer: WriterProcess) -> None:
-        pause = RestartPause(WRITER_RESTART_FIRST_S, RESTART_MAX_S)
-        while not self.draining:
-            started_s = time.monotonic()
-            code = await writer.wait()
-            if self.draining:
-                return
-            pause.lived(time.monotonic() - started_s)
-            log.error("writer ended", code=code)
-            self.progress.event(f"the writer ended (code {code}) and starts again")
-            await asyncio.sleep(pause.next_s())
-            try:
-                await writer.start()
-            except ScrapeqError as error:
-                self.fail(FATAL["output"], str(error))
-                return
+            self._children.keep(f"fetcher {number + 1}", "scrapeq.supervise.fetcher_process", settings)
+        return WriterProcess(plan.outputs, base=output_base(), path=socket, stderr=self.log_file)
 
     # --- how it stands
 
@@ -225,25 +187,31 @@ class PlanRun:
         """Look, and judge whether it is over. Raises StoreError while the store is away."""
         if self.over:
             return
-        tally, self._tally = self._tally, {}
+        tally = self._children.take_tally()
         try:
             await self._state.add(tally)
         except Exception:
-            for name, count in tally.items():
-                self._tally[name] = self._tally.get(name, 0) + count
+            self._children.add_tally(tally)
         with named_errors():
+            seeded = await self._all_seeded()  # before the counts, else its last tasks may be missing in them
             counts = await self._queue.counts()
             self._stats = await self._state.stats()
             views = await self._limits.look()
             self._measure(counts)
             await self._judge_wait(counts)
-        state = "running" if counts.leased or not counts.live else "waiting" if self._ready else "starting"
+        state = (
+            "running"
+            if counts.leased or not counts.live
+            else "waiting"
+            if self._children.ready
+            else "starting"
+        )
         self._show(state, counts, views)
-        self._judge(counts)
+        self._judge(counts, seeded)
 
     def _measure(self, counts: Counts) -> None:
         now_s = time.monotonic()
-        if counts.live and not counts.leased and self._ready:
+        if counts.live and not counts.leased and self._children.ready:
             self._waited_s += now_s - self._last_tick_s
             self._idle_since_s = self._idle_since_s or now_s
         else:
@@ -277,7 +245,7 @@ class PlanRun:
             left_s=counts.live / per_s if per_s > 0 else None,
             limits=tuple(views) if views is not None else self.snapshot.limits,
             outputs=self._outputs(),
-            workers=sum(1 for child in self._children if child.running),
+            workers=self._children.running,
             message=message,
         )
 
@@ -291,9 +259,9 @@ class PlanRun:
                         paths.append(path)
         return tuple(paths)
 
-    def _judge(self, counts: Counts) -> None:
+    def _judge(self, counts: Counts, seeded: bool) -> None:
         options = self.options
-        if counts.live == 0 and self._state.record.seeded and not options.keep_running:
+        if counts.live == 0 and seeded and not options.keep_running:
             self.over = True
         elapsed_s = time.monotonic() - self._started_s
         for bound, reached, what in (
@@ -327,35 +295,46 @@ class PlanRun:
 
     # --- the end
 
-    async def drain(self) -> None:
-        """Stop taking tasks, finish what is in flight within the grace time, commit what was written."""
-        self.draining = True
-        grace_s = self.plan.run.grace_s + 2.0
-        await asyncio.gather(*(child.stop(grace_s) for child in list(self._children)))
-        if self._keepers:  # they have seen their children end, or sleep before they start one again
-            await asyncio.wait(self._keepers, timeout=KEEPERS_S)
-        if self._writer is not None and await self._writer.stop(WRITER_GRACE_S) == FATAL["output"]:
-            self.fail(FATAL["output"], "the output could not be written")
+    def end(self) -> asyncio.Task[int]:
+        """Drain it and say how it ended: its exit code. Asked again, the same ending."""
+        if self._ending is None:
+            self._ending = asyncio.create_task(self._end())
+        return self._ending
 
-    async def conclude(self) -> int:
+    async def _end(self) -> int:
+        self.over = True
+        await self._stop_seeding()
+        await self._children.drain(self.plan.run.grace_s + DRAIN_EXTRA_S)
+        return await self._conclude()
+
+    async def _stop_seeding(self) -> None:
+        """What is not pushed yet is pushed when the same command resumes the run."""
+        if self._seeding is not None and not self._seeding.done():
+            self._seeding.cancel()
+            await asyncio.wait([self._seeding])
+
+    @property
+    def _unseeded(self) -> bool:
+        return self._seeding is not None and (self._seeding.cancelled() or not self._seeding.done())
+
+    async def _conclude(self) -> int:
         """How it ended: the exit code, and the last snapshot."""
         try:
             with named_errors():
-                await self._state.add(self._tally)
-                self._tally = {}
+                await self._state.add(self._children.take_tally())
                 counts = await self._queue.counts()
                 self._stats = await self._state.stats()
-                if counts.live == 0 and self._state.record.seeded:
+                if counts.live == 0 and self._state.record.seeded and not self._unseeded:
                     await self._state.finish()
         except StoreError as error:
-            self.fail(6, str(error))
+            self.fail(STORE_CODE, str(error))
             self.snapshot = Snapshot(
                 self.plan.name, "failed", time.monotonic() - self._started_s, message=self.message
             )
             return self.code
         code = self.code
         if not code or code == 5:
-            code = 5 if counts.live else 3 if counts.dead else 0
+            code = 5 if counts.live or self._unseeded else 3 if counts.dead else 0
         states = {0: "finished", 3: "finished", 4: "gave_up", 5: "stopped"}
         self._done_at.append((time.monotonic(), counts.done + counts.died))
         self._show(states.get(code, "failed"), counts, message=self.message)
@@ -363,24 +342,21 @@ class PlanRun:
 
     def kill(self) -> None:
         """At once."""
-        for child in self._children:
-            child.send_signal(9)
+        self._children.kill()
         if self._demo is not None:
             self._demo.kill()
 
     async def close(self) -> None:
         """Whatever still runs ends."""
-        self.draining = self.over = True
-        for keeper in (*self._keepers, self._demo_keeper, self._writer_keeper):
-            if keeper is not None:
-                keeper.cancel()
-        for child in (*self._children, self._demo):
+        self.over = True
+        for task in (self._demo_keeper, self._ending):
+            if task is not None:
+                task.cancel()
+        await self._stop_seeding()
+        await self._children.close()
+        if self._demo is not None:
             with contextlib.suppress(Exception):
-                if child is not None:
-                    await child.stop(1.0)
-        if self._writer is not None:
-            with contextlib.suppress(Exception):
-                await self._writer.stop(WRITER_GRACE_S)
+                await self._demo.stop(1.0)
         if self._client is not None:
             queue: Queue = self._queue
             with contextlib.suppress(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import stat
@@ -30,6 +31,14 @@ def runtime_folder(folder: Path) -> Path:
         if len(os.fsencode(place / digest)) + len(LONGEST_NAME) <= SOCKET_PATH_BYTES:
             return _private(_private(place) / digest)
     return _private(_private(Path(f"/tmp/scrapeq-{os.getuid()}")) / digest)
+
+
+def writer_socket(folder: Path, file: str, name: str) -> Path:
+    """The socket of the writer of one file's run, for the data folder: two files never share one."""
+    whose = f"{Path(file).absolute()}\0{name}".encode(errors="surrogateescape")
+    digest = base64.b32encode(hashlib.blake2b(whose, digest_size=5).digest()).decode().lower()
+    room = len(LONGEST_NAME) - len("/w.sock")
+    return runtime_folder(folder) / f"w{digest[:room]}.sock"
 
 
 def _private(path: Path) -> Path:

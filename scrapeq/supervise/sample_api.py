@@ -39,12 +39,15 @@ class SampleApi:
         """
         arguments = ("--exit-with-stdin", "--port", str(port))
         child = self._child = Child("scrapeq.demo", args=arguments, listen=True, stderr=self._stderr)
-        await child.start()
+        try:
+            await child.start()
+        except OSError as error:
+            raise StoreError(f"the sample API cannot be started: {error.strerror}") from None
         try:
             said = await asyncio.wait_for(child.line(), READY_S)
         except TimeoutError:
             said = None
-        if not isinstance(said, dict) or "url" not in said:
+        if said is None or "url" not in said:
             raise StoreError(
                 f"the sample API of this unfinished run cannot listen on port {port} again; free the port, or begin "
                 "anew: scrapeq purge --all --yes"

@@ -27,10 +27,3 @@ async def open_store_queue(plan: Plan, folder: Path) -> AsyncIterator[tuple[Queu
         finally:
             await queue.close()
             await client.aclose()
-
-
-@asynccontextmanager
-async def open_queue(plan: Plan, folder: Path) -> AsyncIterator[Queue]:
-    """The queue of a plan. Raises StoreError with its remedy."""
-    async with open_store_queue(plan, folder) as (queue, _):
-        yield queue

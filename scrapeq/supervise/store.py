@@ -74,6 +74,7 @@ class EmbeddedStore:
         self._binary: ServerBinary | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._socket = Path()
+        self.loading = False  # the server runs and reads its data: worth waiting for
 
     @property
     def pid(self) -> int | None:
@@ -171,7 +172,10 @@ class EmbeddedStore:
                 os.close(held)  # the server has its own copy: the lock is free when it is dead
         except OSError as error:
             raise _unwritable(self.folder, error) from None
-        await self._answer(log_start)
+        try:
+            await self._answer(log_start)
+        finally:
+            self.loading = False
         write_stamp(self._data, self._binary)
 
     async def _spawn(self, held: int) -> asyncio.subprocess.Process:
@@ -238,7 +242,8 @@ class EmbeddedStore:
             waited_s = time.monotonic() - started
             if said.startswith(b"+PONG"):
                 return
-            if said.startswith(b"-LOADING"):
+            self.loading = said.startswith(b"-LOADING")
+            if self.loading:
                 if not told and waited_s > 1.0:
                     told = True
                     self._log.info("%s: the store loads its data", self.folder)

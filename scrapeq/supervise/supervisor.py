@@ -18,13 +18,13 @@ from typing import TextIO
 import orjson
 import structlog
 
-from scrapeq.errors import ScrapeqError, StoreError
+from scrapeq.errors import ScrapeqError, StoreError, UsageError
 from scrapeq.plan import Plan
 from scrapeq.protocols import Progress
 from scrapeq.queue.async_queue import LEASE_S
 from scrapeq.supervise.children import RestartPause
 from scrapeq.supervise.logs import open_log
-from scrapeq.supervise.plan_run import PlanRun
+from scrapeq.supervise.plan_run import USAGE_CODE, PlanRun
 from scrapeq.supervise.store import EmbeddedStore
 
 log = structlog.get_logger("scrapeq.supervisor")
@@ -34,7 +34,7 @@ STORE_GONE_S = 30.0  # without a store before the run gives up
 RESTART_FIRST_S, RESTART_MAX_S = 0.1, 10.0
 
 DONE, DEAD_LETTERS, GAVE_UP, STOPPED, STORE, OUTPUT, ANSWER, TWICE = 0, 3, 4, 5, 6, 7, 8, 130
-PRECEDENCE = (STORE, OUTPUT, ANSWER, GAVE_UP, STOPPED, DEAD_LETTERS)
+PRECEDENCE = (STORE, OUTPUT, ANSWER, USAGE_CODE, GAVE_UP, STOPPED, DEAD_LETTERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +82,7 @@ class Supervisor:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._on_signal)
         try:
+            self._check_names()
             self._prepare_folder()
             url = await self._start_store()
             for plan in self.plans:
@@ -96,6 +97,16 @@ class Supervisor:
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.remove_signal_handler(number)
             await self._close()
+
+    def _check_names(self) -> None:
+        seen: dict[str, str] = {}
+        for plan in self.plans:
+            if plan.name in seen:
+                raise UsageError(
+                    f"{seen[plan.name]} and {plan.file} have the same name, {plan.name!r}, so they would be one run "
+                    "of one queue: give each file its own `name`; that files share a queue is not built yet"
+                )
+            seen[plan.name] = plan.file
 
     def _prepare_folder(self) -> None:
         try:
@@ -153,9 +164,13 @@ class Supervisor:
             try:
                 for run in self._runs:
                     await run.tick()
+                    if run.over and len(self._runs) > 1:  # its fetchers do not work on while others run
+                        run.end()
                 away_since_s = None
             except StoreError as error:
                 away_since_s = away_since_s or time.monotonic()
+                if self._store is not None and self._store.loading:  # its data are large: it comes back
+                    away_since_s = time.monotonic()
                 if time.monotonic() - away_since_s > STORE_GONE_S:
                     for run in self._runs:
                         run.fail(STORE, str(error))
@@ -166,13 +181,8 @@ class Supervisor:
 
     async def _end(self) -> int:
         """Drain, and say how it ended."""
-        for run in self._runs:
-            run.draining = True
         self.progress.update([run.snapshot for run in self._runs])
-        await asyncio.gather(*(run.drain() for run in self._runs))
-        codes = []
-        for run in self._runs:
-            codes.append(await run.conclude())
+        codes = await asyncio.gather(*(run.end() for run in self._runs))
         self.progress.finish([run.snapshot for run in self._runs])
         return next((code for code in PRECEDENCE if code in codes), DONE)
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import cast
+from typing import IO, cast
 
 from scrapeq import plan
 from scrapeq.errors import LeaseLost, OutputError, ScrapeqError, UsageError
@@ -200,6 +199,7 @@ class WriterProcess:
         outputs: The outputs of the plan.
         base: What relative output paths are relative to.
         path: Where it listens; in a runtime folder, since a socket's path is short.
+        stderr: Where its standard error goes (an open file); None = the parent's.
     """
 
     def __init__(
@@ -208,11 +208,11 @@ class WriterProcess:
         *,
         base: Path,
         path: Path,
-        log: logging.Logger | None = None,
+        stderr: IO[str] | None = None,
     ) -> None:
         self.path = path
         self._settings = settings_of(tuple(outputs), base, path)
-        self._log = log or logging.getLogger("scrapeq.writer")
+        self._stderr = stderr
         self._child: Child | None = None
 
     @property
@@ -226,20 +226,21 @@ class WriterProcess:
 
         Raises:
             OutputError: an output cannot be written, or another writer holds its folder.
+            OSError: the system has no process left to give.
         """
-        child = Child("scrapeq.supervise.writer", self._settings, listen=True)
+        child = Child("scrapeq.supervise.writer", self._settings, listen=True, stderr=self._stderr)
         self._child = child
         await child.start()
         try:
             said = await asyncio.wait_for(child.line(), READY_TIMEOUT_S)
         except TimeoutError:
             said = None
-        if isinstance(said, dict) and said.get("ready"):
+        if said is not None and said.get("ready"):
             return
         with suppress(TimeoutError):  # what has said why it ends does so by itself
             await asyncio.wait_for(child.wait(), END_TIMEOUT_S)
         code = await child.stop(0.0)
-        reason = said.get("error") if isinstance(said, dict) else None
+        reason = said.get("error") if said is not None else None
         raise OutputError(str(reason or f"the writer of the output files ended at its start (code {code})"))
 
     async def wait(self) -> int:

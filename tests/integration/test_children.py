@@ -81,6 +81,17 @@ async def test_a_childs_return_code_is_known() -> None:
     assert await child.line() is None
 
 
+async def test_lines_that_are_no_json_are_passed_over(tmp_path: Path) -> None:
+    """What a library prints neither ends the listening nor blocks the child on a full pipe."""
+    noise = "print('a warning' * 1000 + chr(10) + '[1]', flush=True)"
+    (tmp_path / "noisy.py").write_text(f"for n in range(200): {noise}\nprint('{{\"done\": 1}}')\n")
+    child = Child("noisy", listen=True)
+    await child.start()
+    assert await asyncio.wait_for(child.line(), 20.0) == {"done": 1}
+    assert await child.line() is None
+    assert await child.wait() == 0
+
+
 async def test_a_module_that_does_not_exist_ends_with_a_code(capfd: pytest.CaptureFixture[str]) -> None:
     """A child that cannot even begin is no exception in the parent."""
     child = Child("no_such_module")
