@@ -144,7 +144,7 @@ class Queue(Steering):
 
     async def push_many(self, tasks: Iterable[NewTask], *, dedup: Dedup = "only_new") -> list[c.Pushed]:
         """
-        Push tasks in order, up to 1000 or 4 MiB a call.
+        Push tasks in order, up to 400 or 4 MiB a call.
 
         Raises QueueFull when the bound is met and the policy is `reject`: the call that met it pushed nothing,
         earlier ones of a long list stay.

@@ -124,7 +124,7 @@ class DPQ:
         return self.push_many([NewTask(payload, priority, delay, group, key)], dedup=dedup)[0]
 
     def push_many(self, tasks: Iterable[NewTask], *, dedup: Dedup = "only_new") -> list[c.Pushed]:
-        """Push tasks in order, up to 1000 or 4 MiB a call; raises as `push`."""
+        """Push tasks in order, up to 400 or 4 MiB a call; raises as `push`."""
         results: list[c.Pushed] = []
         for command in c.push(tasks, max_tasks=self.max_tasks, dedup=dedup):
             pushed = self.run(command)

@@ -76,10 +76,16 @@ class Pair:
     ) -> list[c.Pushed] | None:
         """Push on both."""
         self._know(*(task.group for task in tasks))
-        got = [self.run(command) for command in c.push(tasks, max_tasks=max_tasks, dedup=dedup)]
-        expected = self.model.push(tasks, max_tasks=max_tasks, dedup=dedup)
-        assert got == [expected]
-        return expected
+        done: list[c.Pushed] = []
+        for start in range(0, len(tasks), c.PUSH_COUNT):
+            piece = tasks[start : start + c.PUSH_COUNT]
+            (command,) = c.push(piece, max_tasks=max_tasks, dedup=dedup)
+            got = self.run(command)
+            assert got == self.model.push(piece, max_tasks=max_tasks, dedup=dedup)
+            if got is None:
+                return None
+            done += got
+        return done
 
     def pop(self, n: int, *, lease_s: float, suspects: int = 0) -> list[Task]:
         """A worker that was woken pops on both; what is left for another keeps the marker armed."""

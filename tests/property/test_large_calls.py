@@ -9,19 +9,19 @@ from scrapeq.queue import commands as c
 from scrapeq.queue.limit import Limit
 from scrapeq.task import Group, NewTask
 
-EVENTS = 300  # time events that one pop works off
+EVENTS = 150  # time events that one pop works off
 AGAIN_MAX = 20
 CLOSURES = 128  # groups closed, or suspects put off, by one pop
 
 
 def test_more_time_events_than_a_call_may_take(store: redis.Redis) -> None:
-    """800 delays end at once: two pops say `again`, the third leases the best."""
+    """400 delays end at once: two pops say `again`, the third leases the best."""
     pair = Pair(store)
-    pair.push([NewTask(i, i, delay_s=1) for i in range(2 * EVENTS + 200)])
+    pair.push([NewTask(i, i, delay_s=1) for i in range(2 * EVENTS + 100)])
     pair.set_time(pair.model.server_us + 2 * US)
     pops = [pair.run(c.pop(1, lease_s=60)) for _ in range(3)]
     assert [popped.again for popped in pops] == [True, True, False]
-    assert pops[2].tasks[0].payload == 2 * EVENTS + 199
+    assert pops[2].tasks[0].payload == 2 * EVENTS + 99
 
 
 def test_after_many_agains_the_best_known_is_leased_and_counted(store: redis.Redis) -> None:

@@ -6,7 +6,7 @@
 --         attempts, expiries, releases}; {'again'} when more time events are due than a call may take
 -- @include base
 -- @include records
-local EVENTS = 300              -- time events a call
+local EVENTS = 150              -- time events a call
 local AGAIN_MAX = 20            -- after so many in a row the best known is leased, and counted inexact
 local REPLY_MAX = 8388608       -- bytes of records in one reply, about
 local TASKS_MAX = 1000          -- tasks in one reply
