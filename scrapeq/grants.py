@@ -127,11 +127,16 @@ class QueueLimits:
         """Wait for the limits. Raises RateLimited when one is closed for longer than `max_wait_s`, StoreError."""
         group = self._group(url, method)
         look_s = LOOK_FIRST_S
+        reports = set(self._reports)
         while True:
             got = await self._ask(group)
             if isinstance(got, Lease):
                 return QueuePermit(self, group, got)
             if got is not None and max_wait_s is not None and got > max_wait_s:
+                if reports:
+                    await asyncio.wait(reports)  # what this process gives back may be just on its way
+                    reports.clear()
+                    continue
                 raise RateLimited(f"{method} {url}: its limit is closed for another {got:.1f} s", got)
             self._reported.clear()
             with contextlib.suppress(TimeoutError):

@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
+from fetch_server import Received, serving
 
 from scrapeq import Fetcher, RateLimited
+from scrapeq.errors import Blocked, ConnectionFailed
 from scrapeq.plan import LimitRule, Rate
 from scrapeq.queue.connect import async_client
 
@@ -93,4 +95,29 @@ async def test_a_wait_beyond_max_wait_is_told(
         with pytest.raises(RateLimited) as raised:
             await fetcher.get("two")
     assert 3000 < raised.value.retry_after_s <= 3600
+    await client.aclose()
+
+
+async def test_only_what_was_never_sent_is_given_back(store_url: str) -> None:
+    """A request that was blocked costs nothing; one whose connection broke has cost its slot."""
+
+    async def hangs_up(request: Received, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    client = async_client(store_url)
+    rules = [LimitRule("slow", rates=(Rate(1, 3600),))]
+    async with (
+        serving(hangs_up) as server,
+        Fetcher(
+            base_url=server.url, redis=client, rate_limits=rules, max_wait_s=1, queue_name="unanswered"
+        ) as fetcher,
+    ):
+        for _ in range(3):
+            with pytest.raises(Blocked):
+                await fetcher.get("never", headers={"X-A": "one\ntwo"})
+        with pytest.raises(ConnectionFailed):
+            await fetcher.request("POST", "broken")
+        with pytest.raises(RateLimited):
+            await fetcher.get("next")
+    assert [request.path for request in server.received] == ["/broken"]
     await client.aclose()
