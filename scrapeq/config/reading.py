@@ -13,7 +13,6 @@ from scrapeq.expression import Expression, Placeholder, Template, did_you_mean, 
 
 MAX_SECRET_FILE = 64_000
 NOT_BUILT = "not built yet in this version"
-OLD_BRACES_HINT = "placeholders are written"
 
 
 class Refused(Exception):
