@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scrapeq.clock import Clock
-from scrapeq.errors import Blocked, FetchError, LeaseLost, ScrapeqError
+from scrapeq.errors import Blocked, FetchError, LeaseLost, ScrapeqError, TooManyRedirects
 from scrapeq.fetch import Egress, HopClosed
 from scrapeq.grants import closed_by, told_to
 from scrapeq.limits.outcome import Outcome, actions_for, decide
@@ -103,7 +103,7 @@ class Visit:
             return
         except FetchError as error:
             failure = error
-            self._sent = UNSENT if isinstance(error, Blocked) else UNANSWERED
+            self._sent = _sent(error)
         self._answered_s = means.clock.monotonic_s()
         # the answer is that of the last hop, and speaks of its limits
         group = self._group(page.method, page.url) if page and self._hops else self._group(method, url)
@@ -124,7 +124,7 @@ class Visit:
 
     async def _conclude(self, group: Group, page: Page | None, outcome: Outcome, streak: int) -> None:
         means = self._means
-        told: Told = told_to(group, outcome)
+        told: Told = told_to(group, outcome, means.plan.rate_limits)
         action = outcome.action
         refused: Refused = ()
         if action == "rate_limited":
@@ -299,3 +299,10 @@ class Visit:
         if settled.outcome == "lost":
             raise LeaseLost(f"task {self._held.task.id}: its lease ran out")
         return settled
+
+
+def _sent(error: FetchError) -> int:
+    """What became of a request that ended in an error: redirects are answers, too."""
+    if isinstance(error, Blocked):
+        return ANSWERED if error.was_sent else UNSENT
+    return ANSWERED if isinstance(error, TooManyRedirects) else UNANSWERED
