@@ -72,6 +72,8 @@ def seed(
     sense is named by its number; the others are added, and the exit code is 2.
     """
     settings: Settings = ctx.obj
+    if urls and list(urls) == [STDIN]:
+        urls, file = None, file or STDIN
     if bool(urls) == bool(file):
         raise UsageError("seed what? addresses, or -f FILE (- is standard input)")
     for url in urls or ():

@@ -156,7 +156,8 @@ def _as_text(standing: Standing) -> list[str]:
         lines.append(f"  the next task is due in {span(counts.next_event_s)}")
     if run.id:
         asked = standing.stats.get("requests")
-        parts = [f"run {run.id} {run.state}", f"begun {clock(run.started_s)} UTC" if run.started_s else ""]
+        word = "unfinished" if run.state == "running" else run.state
+        parts = [f"run {run.id} {word}", f"begun {clock(run.started_s)} UTC" if run.started_s else ""]
         parts.append(
             f"{count(asked)} requests, {count(standing.stats.get('refused', 0))} refused" if asked else ""
         )

@@ -76,9 +76,9 @@ def ends(left_s: float | None, now_s: float) -> str:
     if left_s is None:
         return "time left unknown"
     if left_s < SOON_S:
-        return f"done in about {max(1, round(left_s))}s"
+        return f"done in {max(1, round(left_s))}s or more"
     step = MINUTE_S if left_s < HOUR_S else 5 * MINUTE_S
-    return f"done about {clock((now_s + left_s) // step * step + step, seconds=False)}"
+    return f"done at {clock((now_s + left_s) // step * step + step, seconds=False)} or later"
 
 
 def cut(text: str, width: int, more: str = "…") -> str:

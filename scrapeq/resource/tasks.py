@@ -85,7 +85,9 @@ class TaskBuilder:
         request = build_request(self.plan.client, _endpoint(resource), scope)
         if request is None:
             return None
-        payload = self._payload(resource, request, seed=seed, parent=None, edge=None, parents={}, depth=0)
+        # without a parent's record, but its fields keep their names
+        edge = resource.parents[0].resource if resource.parents else None
+        payload = self._payload(resource, request, seed=seed, parent=None, edge=edge, parents={}, depth=0)
         return self._task(payload, priority, None, delay_s)
 
     def at_url(

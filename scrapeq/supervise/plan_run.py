@@ -82,7 +82,6 @@ class PlanRun:
         self._waited_s = 0.0
         self._last_tick_s = self._started_s
         self._stats: dict[str, float] = {}
-        self._base_done = 0
         self._base_items = 0.0
         self._children = Keeping(self.log_file, self.progress.event, self.fail, lambda: self.over)
 
@@ -97,8 +96,6 @@ class PlanRun:
         await check_server(self._client, self.store_url)
         self._state = RunState(self._client, self._queue)
         fresh = await self._state.begin()
-        counts = await self._queue.counts()  # before anything is done or pushed
-        self._base_done = counts.done
         self._base_items = (await self._state.stats()).get("items", 0.0)
         self._limits = LimitWatch(self._queue)
         base_url = await self._start_demo() if self.plan.client.base_url.startswith("demo:") else ""
@@ -111,7 +108,7 @@ class PlanRun:
             # beside all else: a bounded queue that blocks waits for the fetchers, and may wait for long
             self._seeding = asyncio.create_task(self._seed(plan, what))
         else:
-            self._tell_counts(what, counts)
+            self._tell_counts(what, await self._queue.counts())
         if writer is not None:
             await self._children.keep_writer(writer)
         if self.options.role != "fetcher":
@@ -234,7 +231,7 @@ class PlanRun:
             delayed=counts.delayed,
             leased=counts.leased,
             dead=counts.dead,
-            done=counts.done - self._base_done,
+            done=int(self._stats.get("done", 0)),
             per_s=per_s,
             requests=int(self._stats.get("requests", 0)),
             refused=int(self._stats.get("refused", 0)),

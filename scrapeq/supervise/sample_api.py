@@ -49,8 +49,8 @@ class SampleApi:
             said = None
         if said is None or "url" not in said:
             raise StoreError(
-                f"the sample API of this unfinished run cannot listen on port {port} again; free the port, or begin "
-                "anew: scrapeq purge --all --yes"
+                f"the sample API of this unfinished run cannot listen on port {port} again: if another run goes on "
+                f"here, join that with API_URL=http://127.0.0.1:{port}, else free the port"
                 if port
                 else "the sample API does not start; see .scrapeq/run.log"
             )

@@ -70,10 +70,11 @@ def test_a_payload_too_large_takes_no_neighbour_with_it(
     assert "error: seeds, line 2: " in said.err
 
 
-def test_a_slow_pipe_is_added_as_it_comes(folder: Path, store_url: str) -> None:
+@pytest.mark.parametrize("source", [["-f", "-"], ["-"]])
+def test_a_slow_pipe_is_added_as_it_comes(folder: Path, store_url: str, source: list[str]) -> None:
     """Lines on standard input are in the queue before the pipe ends; Ctrl-C ends it at once, nothing lost."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "scrapeq", "seed", "-f", "-", "--resource", "pages"],
+        [sys.executable, "-m", "scrapeq", "seed", *source, "--resource", "pages"],
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
