@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,7 +11,7 @@ from scrapeq.cli.options import CountOption, HostOption, ResourceOption, WhereOp
 from scrapeq.cli.outcome import Exit, say
 from scrapeq.cli.selection import PIECE, Selection, facts_of, json_of, selected, selection, short_id, task_ids
 from scrapeq.cli.settings import Settings, write_json
-from scrapeq.cli.visit import width, with_queue
+from scrapeq.cli.visit import width, with_queue, with_store
 from scrapeq.cli.wording import count, counted, cut, safe, table
 from scrapeq.errors import UsageError
 
@@ -187,7 +187,15 @@ def _change(settings: Settings, verb: str, given: list[str], all_: bool, wanted:
         raise UsageError(f"{verb} which? name IDs, or conditions (--where, --resource, --host), or --all")
     ids = task_ids(given)
 
-    async def change(queue: Queue) -> tuple[int, list[str]]:
+    async def change(queue: Queue, client: Any) -> tuple[int, list[str]]:
+        done = await changed_of(queue)
+        if verb == "redrive" and done[0]:  # the next run does these, and does not begin anew
+            from scrapeq.supervise.run_state import RunState
+
+            await RunState(client, queue).reopen()
+        return done
+
+    async def changed_of(queue: Queue) -> tuple[int, list[str]]:
         act = queue.redrive if verb == "redrive" else queue.drop
         if ids:
             done = await act(*ids)
@@ -199,7 +207,7 @@ def _change(settings: Settings, verb: str, given: list[str], all_: bool, wanted:
             changed += sum(await act(*matched[start : start + PIECE]))
         return changed, []
 
-    changed, missed = with_queue(settings.plan(), change)
+    changed, missed = with_store(settings.plan(), change)
     if settings.json:
         settings.print_json({verb: changed, "not_dead": missed})
     else:

@@ -106,6 +106,18 @@ class RunState:
         raw: Mapping[bytes, bytes] = await self._redis.hgetall(self._stats)
         return {name.decode(): float(value) for name, value in raw.items()}
 
+    async def reopen(self) -> bool:
+        """
+        A finished run has work again (redriven dead letters): the next one resumes it instead of seeding anew.
+
+        False when there is no finished run.
+        """
+        if (await self.read()).state != "finished":
+            return False
+        await self._redis.hset(self._key, "state", "running")
+        await self._redis.persist(self._stats)
+        return True
+
     async def finish(self) -> bool:
         """
         All is done: the next run asks for everything anew. True for the one machine that has ended it.

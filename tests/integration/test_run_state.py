@@ -8,6 +8,7 @@ import pytest
 import redis.asyncio
 
 from scrapeq.queue import Queue
+from scrapeq.queue.connect import async_client
 from scrapeq.supervise import run_state
 from scrapeq.supervise.run_state import RunState
 from scrapeq.task import NewTask
@@ -72,3 +73,23 @@ async def test_a_new_run_waits_until_the_last_one_is_forgotten(
     assert await state.begin()
     await state.seed([SEED])
     assert (await queue.counts()).live == 1
+
+
+async def test_a_redriven_dead_letter_is_the_next_runs_only_work(store_url: str) -> None:
+    """A finished run that has work again is resumed; it does not ask for everything anew."""
+    client = async_client(store_url)
+    queue = Queue(client, "redriven")
+    state = RunState(client, queue)
+    assert await state.reopen() is False
+    await state.begin()
+    await state.seed([NewTask({"n": 1}, key="n1")])
+    task = await queue.pop()
+    assert task is not None and task.lease is not None
+    await queue.bury(task.lease, "404 Not Found")
+    assert await state.finish() is True
+    await queue.redrive(task.id)
+    assert await state.reopen() is True
+    assert await RunState(client, queue).begin() is False
+    assert (await state.read()).seeded
+    assert (await queue.counts()).live == 1
+    await client.aclose()
