@@ -99,24 +99,20 @@ class Queue(Steering):
         """
         Send one command of the core and read its reply.
 
-        NOSCRIPT is answered by loading that script; a store that is away, loading or failing over is tried again for
+        NOSCRIPT is answered by sending the script itself; a store that is away, loading or failing over is tried again for
         `patience_s` seconds where doing it twice is safe. Raises StoreError.
         """
         script = self._scripts[command.script]
         deadline = time.monotonic() + self.patience_s
         pause = RETRY_FIRST_S
-        loaded = False
+        call, body = "EVALSHA", script.sha
         while True:
             try:
                 return command.parse(
-                    await self._redis.execute_command("EVALSHA", script.sha, 1, self._key, *command.args)
+                    await self._redis.execute_command(call, body, 1, self._key, *command.args)
                 )
-            except NoScriptError:
-                if loaded and time.monotonic() >= deadline:
-                    raise StoreError("the store keeps forgetting its scripts (NOSCRIPT)") from None
-                loaded = True
-                with contextlib.suppress(Exception):
-                    await self._redis.script_load(script.text)
+            except NoScriptError:  # with its text it is known again, and nothing can come between
+                call, body = "EVAL", script.text
             except StoreError:
                 raise
             except Exception as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -85,18 +84,12 @@ class DPQ:
         script = self._scripts[command.script]
         deadline = time.monotonic() + self.patience_s
         pause = RETRY_FIRST_S
-        loaded = False
+        call, body = "EVALSHA", script.sha
         while True:
             try:
-                return command.parse(
-                    self._redis.execute_command("EVALSHA", script.sha, 1, self._key, *command.args)
-                )
-            except NoScriptError:
-                if loaded and time.monotonic() >= deadline:
-                    raise StoreError("the store keeps forgetting its scripts (NOSCRIPT)") from None
-                loaded = True
-                with contextlib.suppress(Exception):
-                    self._redis.script_load(script.text)
+                return command.parse(self._redis.execute_command(call, body, 1, self._key, *command.args))
+            except NoScriptError:  # with its text it is known again, and nothing can come between
+                call, body = "EVAL", script.text
             except StoreError:
                 raise
             except Exception as error:

@@ -34,6 +34,7 @@ response_actions: [{{match: {{status: 404}}, action: fail, message: "gone"}}]
 {more}
 """
 SLOW = "rate_limits: [{name: slow, rates: [{limit: 1, interval: 1h}]}]"
+PACED = "rate_limits: [{name: paced, rates: [{limit: 1, interval: 4s}]}]"
 BOUNDED = "{max_tasks: 1, on_full: %s}"
 WATCHING = """
 import asyncio, json, sys
@@ -131,7 +132,7 @@ def commands(tmp_path: Path) -> Iterator[Commands]:
 
 def test_seeds_that_find_no_room_keep_no_bound_from_ending_the_run(commands: Commands) -> None:
     """A full queue that blocks: --for counts, a signal ends it, and the same command goes on."""
-    file = commands.file("small", "a", "b", "c", "d", queue=BOUNDED % "block", more=SLOW)
+    file = commands.file("small", "a", "b", "c", "d", queue=BOUNDED % "block", more=PACED)
     began_s = time.monotonic()
     code, said = commands.run("run", file, "--for", "1s")
     assert code == 5, said
@@ -142,7 +143,6 @@ def test_seeds_that_find_no_room_keep_no_bound_from_ending_the_run(commands: Com
     began_s = time.monotonic()
     assert commands.ended(process)[0] == 5
     assert time.monotonic() - began_s < 10.0
-    commands.file("small", "a", "b", "c", "d", queue=BOUNDED % "block")
     code, said = commands.run("run", file)
     assert code == 0, said
 
