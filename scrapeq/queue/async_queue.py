@@ -99,8 +99,8 @@ class Queue(Steering):
         """
         Send one command of the core and read its reply.
 
-        NOSCRIPT is answered by sending the script itself; a store that is away, loading or failing over is tried again for
-        `patience_s` seconds where doing it twice is safe. Raises StoreError.
+        NOSCRIPT is answered by sending the script itself; a store that is away, loading or failing over is tried again
+        for `patience_s` seconds where doing it twice is safe. Raises StoreError.
         """
         script = self._scripts[command.script]
         deadline = time.monotonic() + self.patience_s
@@ -112,6 +112,8 @@ class Queue(Steering):
                     await self._redis.execute_command(call, body, 1, self._key, *command.args)
                 )
             except NoScriptError:  # with its text it is known again, and nothing can come between
+                if call == "EVAL":
+                    raise StoreError("the store keeps forgetting its scripts (NOSCRIPT)") from None
                 call, body = "EVAL", script.text
             except StoreError:
                 raise

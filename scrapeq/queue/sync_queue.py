@@ -89,6 +89,8 @@ class DPQ:
             try:
                 return command.parse(self._redis.execute_command(call, body, 1, self._key, *command.args))
             except NoScriptError:  # with its text it is known again, and nothing can come between
+                if call == "EVAL":
+                    raise StoreError("the store keeps forgetting its scripts (NOSCRIPT)") from None
                 call, body = "EVAL", script.text
             except StoreError:
                 raise

@@ -49,7 +49,7 @@ class ErrorProxy:
         try:
             while True:
                 request, words = await _read_request(reader)
-                if self.left > 0 and words[0].upper() == b"EVALSHA":
+                if self.left > 0 and words[0].upper() in (b"EVALSHA", b"EVAL"):
                     self.left -= 1
                     self.answered += 1
                     writer.write(b"-" + self.error + b"\r\n")
