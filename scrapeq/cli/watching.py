@@ -82,8 +82,8 @@ def status(
 
 
 async def _standing(plan: Plan, queue: Queue, client: Any) -> Standing:
+    from scrapeq.queue.connect import redact_url
     from scrapeq.supervise.run_state import RunState
-    from scrapeq.supervise.store_check import redact_url
 
     state = RunState(client, queue)
     run, stats = await state.read(), await state.stats()

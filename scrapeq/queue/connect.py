@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
-from urllib.parse import parse_qs, urlsplit, urlunsplit
+from urllib.parse import parse_qs, urlsplit
 
 import hiredis
 import redis
@@ -34,6 +35,7 @@ SCHEMES = ("redis", "rediss", "unix")
 TRANSIENT = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, OSError)
 # Answers of a server that ran nothing.
 REFUSED = (BusyLoadingError, ReadOnlyError, TryAgainError, MasterDownError)
+_SECRET_PARAMETER = re.compile(r"([?&][^=&]*password=)[^&]*", re.IGNORECASE)
 __all__ = [
     "TRANSIENT",
     "NoScriptError",
@@ -41,18 +43,21 @@ __all__ = [
     "explain_error",
     "is_transient",
     "ran_nothing",
-    "redact",
+    "redact_url",
     "sync_client",
 ]
 
 
-def redact(url: str) -> str:
-    """The URL without its password."""
-    parts = urlsplit(url)
-    if parts.password is None:
+def redact_url(url: str) -> str:
+    """The URL without its password, to show. Whatever stands before the last "@" is taken for credentials."""
+    scheme, mark, rest = url.partition("://")
+    if not mark:
         return url
-    host = parts.netloc.rsplit("@", 1)[-1]
-    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
+    if "@" in rest and not rest.startswith("/"):  # unix:///a@b is a path
+        userinfo, _, rest = rest.rpartition("@")
+        user, colon, _ = userinfo.partition(":")
+        rest = f"{user}:***@{rest}" if colon else f"***@{rest}"
+    return _SECRET_PARAMETER.sub(r"\1***", f"{scheme}://{rest}")
 
 
 def _check(url: str) -> None:
@@ -63,7 +68,7 @@ def _check(url: str) -> None:
         )
     if scheme not in SCHEMES or "://" not in url:
         raise UsageError(
-            f"redis.url: {redact(url)!r} is no URL of a store; one of redis:// rediss:// unix://"
+            f"redis.url: {redact_url(url)!r} is no URL of a store; one of redis:// rediss:// unix://"
         )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,13 +19,11 @@ from redis.exceptions import (
 )
 
 from scrapeq.errors import StoreError
-from scrapeq.queue.connect import explain_error
+from scrapeq.queue.connect import explain_error, redact_url
 from scrapeq.supervise.store_server import MINIMUM, as_numbers
 
 LOAD_TIMEOUT_S = 600.0
 LOAD_POLL_S = 0.1
-
-_SECRET_PARAMETER = re.compile(r"([?&][^=&]*password=)[^&]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +34,6 @@ class ServerInfo:
     version: str
     policy: str = ""
     append_only: str = ""
-
-
-def redact_url(url: str) -> str:
-    """The URL without its password, to show. Whatever stands before the last "@" is taken for credentials."""
-    scheme, mark, rest = url.partition("://")
-    if not mark:
-        return url
-    if "@" in rest and not rest.startswith("/"):  # unix:///a@b is a path
-        userinfo, _, rest = rest.rpartition("@")
-        user, colon, _ = userinfo.partition(":")
-        rest = f"{user}:***@{rest}" if colon else f"***@{rest}"
-    return _SECRET_PARAMETER.sub(r"\1***", f"{scheme}://{rest}")
 
 
 @contextmanager

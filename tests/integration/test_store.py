@@ -23,10 +23,11 @@ import redis.asyncio
 import scrapeq
 from scrapeq import plan
 from scrapeq.errors import StoreBusy, StoreError
+from scrapeq.queue.connect import redact_url
 from scrapeq.supervise import store as store_module
 from scrapeq.supervise.runtime import runtime_folder
 from scrapeq.supervise.store import EmbeddedStore, open_store, read_lock
-from scrapeq.supervise.store_check import check_server, redact_url
+from scrapeq.supervise.store_check import check_server
 from scrapeq.supervise.store_server import find_server
 
 ORPHANS_GONE_S = 3.0
