@@ -94,7 +94,7 @@ class QueuePermit:
         elif outcome.action == "rate_limited":
             self._limits.streaks.refused(self._group.name, self.refusals_in_a_row, time.monotonic())
             refused = [(name, outcome.wait_s or 0.0) for name in closed_by(self._group, outcome.scope)]
-            entry = Entry(ACK, lease, told=self._told(outcome), refused=refused)
+            entry = Entry(ACK, lease, told=self._told(outcome), refused=refused, guessed=outcome.guessed)
         else:
             self._limits.streaks.answered(self._group.name)
             entry = Entry(ACK, lease, told=self._told(outcome))

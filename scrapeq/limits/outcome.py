@@ -46,6 +46,7 @@ class Outcome:
         max_wait_s: A longer wait meets `on_exceed`; None = none is too long.
         on_exceed: park, dead_letter or stop.
         told: The budget that the answer told, if it did.
+        guessed: rate_limited: the answer did not say how long; `wait_s` is our own backoff.
     """
 
     action: Action
@@ -55,6 +56,7 @@ class Outcome:
     max_wait_s: float | None = None
     on_exceed: OnExceed = "park"
     told: Told | None = None
+    guessed: bool = False
 
 
 def actions_for(plan: Plan, resource: str) -> tuple[ResponseAction, ...]:
@@ -113,7 +115,7 @@ def _told_by(
     observation: Observation,
     refusals: int,
 ) -> Outcome:
-    wait = _first(action.wait, scope, refusals)
+    wait, was_read = _first(action.wait, scope, refusals)
     if action.action == "rate_limited":
         if wait is None:
             wait = _refused_for(observation, refusals)
@@ -133,24 +135,29 @@ def _told_by(
         max_wait_s=action.max_wait_s,
         on_exceed=action.on_exceed,
         told=observation.told,
+        guessed=action.action == "rate_limited" and not (was_read or _says_when(observation)),
     )
+
+
+def _says_when(observation: Observation) -> bool:
+    return observation.wait_s is not None or observation.retry_after_s is not None
 
 
 def _first(
     terms: Sequence[Expression | float | Exponential], scope: Mapping[str, Any], refusals: int
-) -> float | None:
-    """The first term that is a number of seconds."""
+) -> tuple[float | None, bool]:
+    """The first term that is a number of seconds, and whether the answer says it."""
     for term in terms:
         if isinstance(term, Exponential):
-            return backoff_s(refusals, term.base_s, term.max_s)
+            return backoff_s(refusals, term.base_s, term.max_s), False
         if isinstance(term, Expression):
             value = term.evaluate(scope)
             seconds = None if isinstance(value, bool) else as_number(value)
         else:
             seconds = float(term)
         if seconds is not None and math.isfinite(seconds) and seconds >= 0:
-            return float(seconds)
-    return None
+            return float(seconds), isinstance(term, Expression)
+    return None, False
 
 
 def _refused_for(observation: Observation, refusals: int) -> float:
@@ -186,7 +193,13 @@ def _built_in(
         or (status == HTTPStatus.FORBIDDEN and nothing_left)
     ):
         wait = _refused_for(observation, refusals)
-        return Outcome("rate_limited", wait_s=wait, message=_says(page, error), told=told)
+        return Outcome(
+            "rate_limited",
+            wait_s=wait,
+            message=_says(page, error),
+            told=told,
+            guessed=not _says_when(observation),
+        )
     if status >= 500 or status in _RETRIED:
         return Outcome("retry", wait_s=observation.wait_s, message=_says(page, error), told=told)
     return Outcome("dead_letter", message=_says(page, error), told=told)

@@ -14,8 +14,8 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 import orjson
 
 from scrapeq.errors import UsageError
+from scrapeq.limit import Limit, LimitState
 from scrapeq.queue.block import PAYLOAD_MAX, US, Block, duration_us, lane_name
-from scrapeq.queue.limit import Limit, LimitState
 from scrapeq.queue.replies import (
     ACK,
     ANSWER,
@@ -158,6 +158,11 @@ def settle(entries: Sequence[Entry], dedup: Dedup = "only_new") -> Command[list[
             extra["told"] = [(name, left, duration_us(reset, "reset")) for name, left, reset in entry.told]
         if entry.refused:
             extra["refused"] = [(name, duration_us(wait, "wait")) for name, wait in entry.refused]
+            extra["guessed"] = int(entry.guessed)
+        if entry.rates:
+            extra["rates"] = [
+                (name, limit, duration_us(window, "window")) for name, limit, window in entry.rates
+            ]
         if entry.error:
             extra["error"] = entry.error
         args.append(orjson.dumps(extra) if extra else b"")

@@ -44,6 +44,8 @@ class Entry(NamedTuple):
         max_attempts: Retry: dead at that many.
         told: (limit instance, remaining, reset seconds from the answer).
         refused: (limit instance, seconds from the answer to stay closed).
+        guessed: The server did not say how long to stay closed: those seconds are a guess.
+        rates: (limit instance, requests, seconds): the size and window that the answer named, with no `remaining`.
         error: Why it failed.
         push: Tasks that follow; pushed only if the lease still stands.
     """
@@ -56,6 +58,8 @@ class Entry(NamedTuple):
     max_attempts: int = 5
     told: Sequence[tuple[str, float, float]] = ()
     refused: Sequence[tuple[str, float]] = ()
+    guessed: bool = False
+    rates: Sequence[tuple[str, float, float]] = ()
     error: str = ""
     push: Sequence[NewTask] = ()
 

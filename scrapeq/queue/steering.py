@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
+from scrapeq.limit import Limit, LimitState
 from scrapeq.queue import commands as c
-from scrapeq.queue.limit import Limit, LimitState
 from scrapeq.task import State, Task
 
 T = TypeVar("T")

@@ -9,11 +9,11 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import redis
 
 from scrapeq.errors import LeaseLost, QueueFull, StoreError
+from scrapeq.limit import Limit
 from scrapeq.queue import commands as c
 from scrapeq.queue.async_queue import LEASE_S, RETRY_FIRST_S, RETRY_MAX_S, key_of, lease_of
 from scrapeq.queue.backoff import MAX_ATTEMPTS, backoff_s
 from scrapeq.queue.connect import NoScriptError, explain_error, is_transient, ran_nothing
-from scrapeq.queue.limit import Limit
 from scrapeq.queue.scripts import scripts
 from scrapeq.queue.wait import WATCHDOG_S
 from scrapeq.task import DEFAULT_GROUP, Dedup, Group, Lease, NewTask, Task

@@ -69,6 +69,7 @@ class Visit:
         self._hops: list[Lease] = []  # grants of the redirect hops that were sent
         self._sent = ANSWERED
         self._answered_s = 0.0
+        self._guessed = False  # a refusal that did not say for how long
 
     async def run(self) -> None:
         """
@@ -125,6 +126,7 @@ class Visit:
     async def _conclude(self, group: Group, page: Page | None, outcome: Outcome, streak: int) -> None:
         means = self._means
         told: Told = told_to(group, outcome, means.plan.rate_limits)
+        self._guessed = outcome.guessed
         action = outcome.action
         refused: Refused = ()
         if action == "rate_limited":
@@ -226,7 +228,7 @@ class Visit:
         if not self._hops:
             return told, refused
         last = Entry(ACK, self._hops[-1], sent=self._sent, age_s=self._age_s(), told=told, refused=refused)
-        self._means.queue.settle_soon(last)
+        self._means.queue.settle_soon(last._replace(guessed=self._guessed))
         self._sent = ANSWERED  # the first request was: by a redirect
         return (), ()
 
@@ -279,10 +281,11 @@ class Visit:
             self._age_s(),
             delay_s,
             self._means.queue.max_attempts,
-            told,
-            refused,
-            error[:ERROR_LENGTH],
-            push,
+            told=told,
+            refused=refused,
+            guessed=self._guessed,
+            error=error[:ERROR_LENGTH],
+            push=push,
         )
 
     async def _bury(self, error: str, *, told: Told = (), refused: Refused = ()) -> None:

@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 import orjson
 
+from scrapeq.limit import Limit, LimitState
+from scrapeq.limits.engine import How, LimitModel
 from scrapeq.queue import commands as c
-from scrapeq.queue.limit import Limit, LimitState
 from scrapeq.task import Dedup, Group, Lease, NewTask, Task
-from scrapeq.testing.limit_model import How, LimitModel
 from scrapeq.testing.records import LeaseRecord, TaskRecord
 
 US = 1_000_000

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import redis
 
+from scrapeq.limit import Limit
 from scrapeq.queue import commands as c
-from scrapeq.queue.limit import Limit
 from scrapeq.queue.scripts import scripts
 from scrapeq.task import Dedup, Group, Lease, NewTask, Task
 from scrapeq.testing.model import Model

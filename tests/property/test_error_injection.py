@@ -15,9 +15,9 @@ import pytest
 import redis
 from queue_pair import Pair
 
+from scrapeq.limit import Limit, Rate
 from scrapeq.queue import commands as c
 from scrapeq.queue.fsck import fsck_blocking
-from scrapeq.queue.limit import Limit, Rate
 from scrapeq.task import Group, Lease, NewTask
 
 AT = "scrapeq:{q}:failat"

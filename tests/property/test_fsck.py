@@ -11,9 +11,9 @@ import redis
 import redis.asyncio
 from queue_pair import US, Pair
 
+from scrapeq.limit import Limit
 from scrapeq.queue import commands as c
 from scrapeq.queue.fsck import Finding, fsck, fsck_blocking
-from scrapeq.queue.limit import Limit
 from scrapeq.task import Group, NewTask
 
 P = "scrapeq:{q}:"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import redis
 from queue_pair import US, Pair
 
+from scrapeq.limit import Limit
 from scrapeq.queue import commands as c
-from scrapeq.queue.limit import Limit
 from scrapeq.task import Group, NewTask
 
 EVENTS = 150  # time events that one pop works off

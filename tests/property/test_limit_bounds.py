@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 import pytest
 import redis
 
+from scrapeq.limit import Limit, Rate
 from scrapeq.queue import commands as c
-from scrapeq.queue.limit import Limit, Rate
 from scrapeq.queue.scripts import scripts
 from scrapeq.task import Group, Lease, NewTask
 

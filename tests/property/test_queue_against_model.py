@@ -15,9 +15,9 @@ import pytest
 import redis
 from queue_pair import Pair
 
+from scrapeq.limit import Limit, Rate
 from scrapeq.queue import commands as c
 from scrapeq.queue.fsck import fsck_blocking
-from scrapeq.queue.limit import Limit, Rate
 from scrapeq.task import Group, Lease, NewTask
 
 RUNS = int(os.environ.get("SCRAPEQ_PROPERTY_RUNS", "200"))
@@ -120,7 +120,8 @@ class Run:
         error = r.choice(["", "a 500"])
         most = r.choice([1, 2, 5])
         sent = r.choices((c.ANSWERED, c.UNANSWERED, c.UNSENT), (6, 2, 2))[0]
-        return c.Entry(verb, lease, sent, age, delay, most, told, refused, error, push)
+        guessed = r.random() < 0.3
+        return c.Entry(verb, lease, sent, age, delay, most, told, refused, guessed, (), error, push)
 
     # ---- operations
 

@@ -6,8 +6,8 @@ import pytest
 import redis
 from queue_pair import US, Pair
 
+from scrapeq.limit import Limit, Rate
 from scrapeq.queue import commands as c
-from scrapeq.queue.limit import Limit, Rate
 from scrapeq.task import Group, Lease, NewTask
 
 GROUPS = [Group("g", ("a",)), Group("g", (), "a|g")]

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
+from scrapeq.limit import Limit, Rate
 from scrapeq.queue import commands as c
-from scrapeq.queue.limit import Limit, Rate
 from scrapeq.task import Group, Lease, NewTask, Task
 from scrapeq.testing import FakeClock
 from scrapeq.testing.model import CRASHED, Model

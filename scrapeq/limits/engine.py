@@ -1,4 +1,8 @@
-"""One limit instance of the reference model: what it grants now, and what grants, answers and people change of it."""
+"""
+One limit instance: what it grants now, and what grants, answers and people change of it. Pure: time is handed in.
+
+The scripts of the queue do the same to the state that they keep; the property tests hold one against the other.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from scrapeq.queue.limit import Limit, LimitState
+from scrapeq.limit import Limit, LimitState
 
 US = 1_000_000
 UNKNOWN_CAP = 8  # requests in flight while nothing is known
