@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from scrapeq.errors import UsageError
 
@@ -47,6 +49,13 @@ class Limit:
         """The definition as the scripts read it (microseconds)."""
         rates = [[rate.limit, rate.interval_s * _US, rate.burst] for rate in self.rates]
         return [self.version, self.max_concurrency or 0, int(self.learn), *rates]
+
+    @classmethod
+    def from_wire(cls, wire: Sequence[Any]) -> Limit:
+        """The inverse of `wire`."""
+        version, most, learn, *rates = wire
+        read = tuple(Rate(limit, interval_us / _US, int(burst)) for limit, interval_us, burst in rates)
+        return cls(read, int(most) or None, bool(learn), version)
 
 
 @dataclass(frozen=True, slots=True)

@@ -199,13 +199,22 @@ def acquire(group: Group, *, weight: float, lease_s: float) -> Command[Lease | f
     return Command("acquire", (block.spec(), weight, duration_us(lease_s, "lease")), parse, False)
 
 
-def define(limits: Mapping[str, Limit]) -> Command[None]:
-    """Make limits known by name."""
+def define(limits: Mapping[str, Limit], *, force: bool = False) -> Command[None]:
+    """Make limits known by name; `force`: also where a definition of a higher version stands."""
     wire = {name: limit.wire() for name, limit in limits.items()}
     for name in wire:
         if "|" in name or name.startswith("@"):
             raise UsageError(f"limit {name!r}: a name may not hold '|' nor begin with '@'")
-    return Command("steer", ("define", orjson.dumps(wire)), _none)
+    return Command("steer", ("define", orjson.dumps(wire), int(force)), _none)
+
+
+def definitions() -> Command[dict[str, Limit]]:
+    """The definitions by limit name."""
+    return Command(
+        "look",
+        ("defined",),
+        lambda reply: {name: Limit.from_wire(wire) for name, wire in orjson.loads(reply).items()},
+    )
 
 
 def steer(verb: str, *args: Arg) -> Command[None]:

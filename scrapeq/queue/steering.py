@@ -26,9 +26,17 @@ class Steering:
 
     # --- limits and pauses
 
-    async def define(self, limits: Mapping[str, Limit]) -> None:
-        """Make limits known by name; instances are `name` or `name|partition`."""
-        await self.run(c.define(limits))
+    async def define(self, limits: Mapping[str, Limit], *, force: bool = False) -> None:
+        """
+        Make limits known by name; instances are `name` or `name|partition`.
+
+        Of two definitions the higher version stands, unless `force` says that this one does.
+        """
+        await self.run(c.define(limits, force=force))
+
+    async def definitions(self) -> dict[str, Limit]:
+        """The definitions that stand, by limit name."""
+        return await self.run(c.definitions())
 
     async def park(self, limits: Sequence[str] = (), *, group: str | None = None, for_s: float) -> None:
         """Close limits (or a group) for at least `for_s` seconds; a longer park stays. A probe reopens."""
@@ -61,6 +69,12 @@ class Steering:
             _, found = await self._redis.hscan(self._prefix + "l", 0, count=256)
             instances = sorted(name.decode() for name in found)[:256]
         return await self.run(c.limit_states(instances)) if instances else []
+
+    async def limit_instances(self) -> list[str]:
+        """The names of all limit instances that have a state, sorted; O(their number)."""
+        return sorted(
+            {name.decode() async for name, _ in self._redis.hscan_iter(self._prefix + "l", count=500)}
+        )
 
     async def forget_limits(self, instances: Sequence[str]) -> None:
         """Forget the state of limit instances; what is in flight still counts."""

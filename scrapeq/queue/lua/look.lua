@@ -4,10 +4,12 @@
 --         get     2... ids
 --         counts
 --         limits  2... instances
+--         defined
 -- RETURNS get:    per id 8 values: record or '', state, attempts, expiries, releases, last error, token, us until due
 --         counts: now, ready, delayed, leased, dead, paused, next event (us from now; -1 none), then the counters
 --         limits: per instance 10 values: parked for (us; 0), paused, in flight, probing (0|1), told remaining (-1),
 --                 told reset in (us), cap, streak, opens in (us; 0 open, -1 by an event), answered in the window
+--         defined: the definitions by limit name, JSON as steer reads it
 -- @include base
 -- @include records
 -- @include groups
@@ -37,6 +39,10 @@ elseif verb == 'counts' then
   out = {num(now), num(all - delayed - (leased - C[GRANTS]) - dead), num(delayed), num(leased - C[GRANTS]), num(dead),
          num(C[PAUSED]), C[NEXT] < NEVER and num(max(0, C[NEXT] - now)) or '-1'}
   for i = N_PUSHED, N_ANSWERED do out[#out + 1] = num(C[i]) end
+elseif verb == 'defined' then
+  local found, all = call('HGETALL', P .. 'ld'), {}
+  for i = 1, #found, 2 do all[found[i]] = munpack(found[i + 1]) end
+  return cjson.encode(all)
 else
   for i = 2, #ARGV do
     local s = limit_of(ARGV[i])

@@ -2,6 +2,7 @@
 -- KEYS    1 the queue's control key
 -- ARGV    1 verb   then by verb:
 --         define  2 JSON {name: [version, max_concurrency, learn, [limit, interval us, burst], ...], ...}
+--                 3 '1': also where a higher version stands
 --         park    2 us   3... instances      unpark  2... instances
 --         pause   2... instances             resume  2... instances       (a pause is a person's; no told wait is lifted)
 --         pause_queue   resume_queue
@@ -27,7 +28,7 @@ if verb == 'define' then
   for name, d in pairs(cjson.decode(ARGV[2])) do
     local raw = call('HGET', P .. 'ld', name)
     local old = raw and munpack(raw)
-    if not old or old[1] <= d[1] then
+    if not old or old[1] <= d[1] or ARGV[3] == '1' then
       if raw ~= mpack(d) then
         call('HSET', P .. 'ld', name, mpack(d))
         changed = changed or old
