@@ -16,6 +16,8 @@ from scrapeq.expression import Expression, Template
 PaginatorType = Literal["header_link", "page_number", "cursor", "single_page"]
 Action = Literal["success", "ignore", "retry", "rate_limited", "dead_letter", "fail"]
 OnExceed = Literal["park", "dead_letter", "stop"]
+OBSERVED_PARTS = ("limit", "remaining", "used", "reset", "interval", "wait", "cost", "bucket")
+ResetFormat = Literal["auto", "delta", "delta_ms", "epoch", "epoch_ms", "http_date", "iso"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +101,48 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
+class Observe:
+    """
+    How answers are read for one limit: a preset by name, and expressions over the answer in place of its parts.
+
+    `limit`, `remaining`, `used` and `cost` are numbers; `reset` is a time in `reset_format`; `interval` (the window)
+    and `wait` are seconds or durations; `bucket` is a name. A null leaves that part to the preset.
+    """
+
+    preset: str = "auto"  # a name of limits.presets; none: nothing is read but the expressions
+    limit: Expression | None = None
+    remaining: Expression | None = None
+    used: Expression | None = None
+    reset: Expression | None = None
+    interval: Expression | None = None
+    wait: Expression | None = None
+    cost: Expression | None = None
+    bucket: Expression | None = None
+    reset_format: ResetFormat | None = None  # None: the preset's
+
+    def written(self) -> dict[str, str]:
+        """As a file says it."""
+        parts = {part: getattr(self, part) for part in OBSERVED_PARTS}
+        said = {part: one.source for part, one in parts.items() if one is not None}
+        if self.preset != "auto" or not (said or self.reset_format):
+            said = {"preset": self.preset, **said}
+        return {**said, "reset_format": self.reset_format} if self.reset_format else said
+
+
+@dataclass(frozen=True, slots=True)
 class LimitRule:
-    """A limit of the file; `partition_by` says which requests share one instance of it."""
+    """
+    A limit of the file; `partition_by` says which requests share one instance of it.
+
+    `observe` says how answers tell of it; with "none" it never listens.
+    """
 
     name: str
     match: Match = Match()
     partition_by: tuple[str, ...] = ("host", "token")  # host token resource seed.x parent.x; () = one for all
     rates: tuple[Rate, ...] = ()
     max_concurrency: int | None = None
-    observe: Literal["auto", "none"] = "auto"
+    observe: Observe | Literal["none"] = Observe()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,26 +1,47 @@
 """
-The budgets that header fields tell: limit, remaining, reset and window, one `Budget` per limit named.
+The budgets that header fields tell: limit, remaining, used, reset and window, one `Budget` per limit named.
 
-The IETF's RateLimit fields (draft-ietf-httpapi-ratelimit-headers 01 to 10), X-RateLimit-* and its kin with a
-vendor's prefix or a dimension, and the ways a reset is written.
+X-RateLimit-* and its kin with a vendor's prefix or a dimension, and the ways a reset is written. The IETF's
+structured fields are read in `structured`, fields that follow no common form in `vendors`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-
-import http_sf
 
 from scrapeq.limits import times
 
 RATE_FIELD = "x-amzn-ratelimit-limit"  # requests per second, not a count
 _SHORT_TEXT = 1024  # characters of a field value that are looked at; real ones are below 200
-_REQUEST_UNITS = frozenset({"", "requests", "request"})
-_KINDS = ("remaining", "reset-after", "resettime", "reset", "limit", "interval")
+# `rest` of a name -> what it says; longer words first, for `reset` begins `reset-after`
+_KINDS = {
+    "remaining": "remaining",
+    "reset-after": "reset-after",
+    "reset-time": "reset-time",
+    "resettime": "reset-time",
+    "reset": "reset",
+    "limit": "limit",
+    "max": "limit",
+    "interval": "interval",
+    "window": "interval",
+    "used": "used",
+    "observed": "used",
+}
+_OF_THE_ANSWER = frozenset({"cost", "name", "bucket", "resource", "scope", "global"})  # have no dimension
+_MS_ENDINGS = ("-ms", "-milliseconds", "-millis")
+_WINDOWS_S = {
+    "second": 1.0, "secondly": 1.0, "per-second": 1.0,
+    "minute": 60.0, "minutely": 60.0, "per-minute": 60.0,
+    "hour": 3600.0, "hourly": 3600.0, "per-hour": 3600.0,
+    "day": 86400.0, "daily": 86400.0, "per-day": 86400.0,
+}  # fmt: skip
+_OTHER_UNITS = ("token", "byte", "point", "cost", "concurrent")
 _NAMED = re.compile(r"(?P<family>.*?)rate-?limit-(?P<rest>.+)", re.ASCII)
 _SEMICOLONS = re.compile(r"(?:^|[;,\s])remaining\s*=\s*([0-9.]+).*?[;,\s]resets?\s*=\s*([0-9.]+)", re.ASCII)
+_TOTAL = re.compile(r"(?:^|[;,\s])(?:total|limit)\s*=\s*([0-9.]+)", re.ASCII)
+_BURST_AND_RATE = re.compile(r"burst:([0-9.]+);\s*rate:([0-9.]+)", re.ASCII)
 _DAY_NAME = re.compile(
     r"(?:mon|tues?|wed(?:nes)?|thu(?:rs)?|fri|sat(?:ur)?|sun)(?:day)?", re.ASCII | re.IGNORECASE
 )
@@ -28,29 +49,53 @@ _DAY_NAME = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """One quota that the server declares: `limit` requests (or `unit`) per `window_s` seconds."""
+    """A quota that the server declares: `limit` requests (or `unit`) per `window_s` seconds, for a partition `key`."""
 
     limit: float
     window_s: float | None = None
     name: str = ""
     unit: str = ""  # "" = requests
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """One limit as told: what is left of it and when it is full again."""
+    """
+    One limit as told.
+
+    Args:
+        remaining: What is left of it, in `unit`.
+        reset_s: Seconds from now until it is full again; of a leaky bucket, until the next request fits in.
+        limit: Its size.
+        window_s: Seconds of its window.
+        used: What of it is spent.
+        name: The server's name for it: a policy, a bucket, a resource.
+        key: The partition key that it is counted for (`pk`).
+        unit: "" = requests; else tokens, content-bytes, concurrent-requests, …
+        scope: Whose it is, in the server's word: global, user, shared.
+        reset_at: The Unix second of the reset, where that is how it was written: rounded up, or down.
+    """
 
     remaining: float | None = None
     reset_s: float | None = None
     limit: float | None = None
     window_s: float | None = None
+    used: float | None = None
     name: str = ""
-    counts_requests: bool = True
+    key: str = ""
+    unit: str = ""
+    scope: str = ""
+    reset_at: int | None = None
 
     @property
     def exhausted(self) -> bool:
         """Nothing is left of it."""
         return self.remaining is not None and self.remaining <= 0
+
+    @property
+    def is_told(self) -> bool:
+        """It says how much is left, and until when."""
+        return self.remaining is not None and self.reset_s is not None
 
 
 class Fields:
@@ -83,171 +128,126 @@ def split(value: str) -> list[str]:
     return parts
 
 
-def reset_s(text: str, server_s: float) -> float | None:
-    """A reset field, in any form: seconds to go, Unix seconds or milliseconds, a date, a duration."""
-    value = times.number(text)
-    if value is None:
-        moment = times.iso_date(text)
-        if moment is None:
-            moment = times.http_date(text, server_s)
-        if moment is not None:
-            return times.capped(moment - server_s)
-        value = times.duration_s(text)
-        return None if value is None else times.capped(value)
-    if value >= times.EPOCH_MS_FROM:
-        return times.capped(value / 1000 - server_s)
-    if value >= times.EPOCH_S_FROM:
-        return times.capped(value - server_s)
-    return times.capped(value)
-
-
-# --- the IETF's drafts
-
-
-def _structured(text: str, kind: str) -> object:
-    if not text:
-        return None
-    try:
-        return http_sf.parse(text.encode("latin-1", "replace"), tltype=kind)
-    except (ValueError, RecursionError):  # malformed MUST be ignored
-        return None
-
-
-def _members(text: str) -> list[tuple[object, dict[str, object]]]:
-    found = _structured(text, "list")
-    if not isinstance(found, list):
-        return []
-    return [(item[0], item[1]) for item in found if isinstance(item, tuple) and not isinstance(item[0], list)]
-
-
-def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
-
-
-def policies(fields: Fields) -> tuple[Policy, ...]:
-    """RateLimit-Policy in both its forms, and RateLimit-Limit's quota policies."""
-    found: list[Policy] = []
-    for name in ("ratelimit-policy", "ratelimit-limit"):
-        for value, parameters in _members(fields.joined(name)):
-            window = _count(parameters.get("w"))
-            unit = parameters.get("qu", "")
-            if isinstance(value, int):
-                limit, label = _count(value), ""
-            else:
-                limit, label = _count(parameters.get("q")), str(value)
-            if limit is None or (name == "ratelimit-limit" and window is None):
-                continue
-            found.append(Policy(float(limit), None if window is None else float(window), label, _unit(unit)))
-    return tuple(found)
-
-
-def _unit(unit: object) -> str:
-    text = str(unit)
-    return "" if text in _REQUEST_UNITS else text
-
-
-def ietf(fields: Fields, declared: Sequence[Policy]) -> list[Budget]:
-    """RateLimit, drafts 07 (a Dictionary) and 08 to 10 (a List)."""
-    text = fields.joined("ratelimit")
-    table = _structured(text, "dictionary")
-    if isinstance(table, dict) and "remaining" in table:
-        read = {key: _count(value[0]) for key, value in table.items() if isinstance(value, tuple)}
-        remaining, reset, limit = read.get("remaining"), read.get("reset"), read.get("limit")
-        if remaining is None or reset is None:
-            return []
-        window = next((policy.window_s for policy in declared), None)
-        return [Budget(remaining, times.capped(reset), limit, window)]
-    budgets: list[Budget] = []
-    by_name = {policy.name: policy for policy in declared if policy.name}
-    for value, parameters in _members(text):
-        remaining, reset = _count(parameters.get("r")), _count(parameters.get("t"))
-        if (
-            not isinstance(value, str | http_sf.Token)
-            or remaining is None
-            or ("t" in parameters and reset is None)
-        ):
-            continue
-        policy = by_name.get(str(value), Policy(0.0))
-        budgets.append(
-            Budget(
-                remaining,
-                None if reset is None else times.capped(reset),
-                policy.limit or None,
-                policy.window_s,
-                str(value),
-                not policy.unit,
-            )
-        )
-    return budgets
+def unit_of(dimension: str) -> str:
+    """The unit that a name counts in: "" for requests."""
+    return dimension if any(word in dimension for word in _OTHER_UNITS) else ""
 
 
 # --- fields by name: RateLimit-*, X-Rate-Limit-*, a vendor's own prefix, a dimension behind or before
 
 
-def named(fields: Fields, server_s: float) -> list[list[Budget]]:
-    """Budgets of families of fields, as levels: RateLimit-*, those that give seconds to go, the rest."""
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Budgets as levels (RateLimit-*, those with seconds to go, the rest), and what is said of the whole answer."""
+
+    levels: list[list[Budget]]
+    cost: float | None = None
+    bucket: str = ""
+    scope: str = ""
+
+
+def named(fields: Fields, server_s: float, form: str = "auto") -> Named:
+    """All families of fields whose names say "rate limit"; `form` is how their resets are written."""
     families: dict[tuple[str, str], dict[str, str]] = {}
     pairs: list[Budget] = []
+    said: dict[str, str] = {}
     for name in fields.values:
-        if "limit" not in name or name == RATE_FIELD:
-            continue
-        found = _NAMED.fullmatch(name)
+        found = _NAMED.fullmatch(name) if "limit" in name and name != RATE_FIELD else None
         if found is None:
             continue
-        kind, dimension = _kind(found["rest"])
-        text = fields.joined(name)
+        rest, text = found["rest"], fields.joined(name)
+        kind, dimension = _kind(rest)
         if kind:
             families.setdefault((found["family"], dimension), {})[kind] = text
+        elif rest in _OF_THE_ANSWER:
+            said.setdefault(rest, text)
         elif (both := _SEMICOLONS.search(text)) is not None:  # "total=100; remaining=0; resets=33"
             remaining, reset = times.number(both[1]), times.number(both[2])
+            total = _TOTAL.search(text)
             if remaining is not None and reset is not None:
-                pairs.append(Budget(remaining, times.capped(reset), name=name))
+                limit = times.number(total[1]) if total else None
+                pairs.append(Budget(remaining, times.capped(reset), limit, name=rest))
+    bucket = said.get("bucket") or said.get("resource") or said.get("name") or ""
+    scope = "global" if said.get("global", "").lower() == "true" else said.get("scope", "").lower()
     ietf: list[Budget] = []
     deltas: list[Budget] = []
-    rest: list[Budget] = []
+    rest_of_them: list[Budget] = []
     for (family, dimension), texts in families.items():
-        budget = _family(texts, dimension, server_s)
-        after = _longest_of(texts.get("reset-after", ""), times.number)
+        budget = _family(texts, dimension, server_s, form)
+        if not dimension:
+            budget = replace(budget, name=bucket, scope=scope)
+        after = _longest_of(texts.get("reset-after", ""), times.in_window_units)
+        if after is None:
+            after = _milliseconds(texts.get("reset-after-ms", ""))
         if not family and not dimension:
             ietf.append(budget)
         elif after is not None:  # needs no clock, so it beats an absolute reset
-            deltas.append(replace(budget, reset_s=times.capped(after)))
+            deltas.append(replace(budget, reset_s=times.capped(after), reset_at=None))
         else:
-            rest.append(budget)
-    return [ietf + pairs, deltas, rest]
+            rest_of_them.append(budget)
+    cost = _longest_of(said.get("cost", ""), times.number)
+    return Named([ietf + pairs, deltas, rest_of_them], cost, bucket, scope)
 
 
 def _kind(rest: str) -> tuple[str, str]:
-    """`requests-reset`, `reset-requests` -> (`reset`, `requests`); an unknown word is no kind."""
-    for kind in _KINDS:
-        if rest == kind:
-            return kind, ""
-        if rest.startswith(f"{kind}-"):
-            return kind, rest[len(kind) + 1 :]
-        if rest.endswith(f"-{kind}"):
-            return kind, rest[: -len(kind) - 1]
-    return "", ""
+    """
+    `requests-reset`, `reset-requests` -> (`reset`, `requests`); an unknown word is no kind.
+
+    `daily` alone is the limit of that window; `interval-milliseconds` is in milliseconds.
+    """
+    finer = next((ending for ending in _MS_ENDINGS if rest.endswith(ending)), "")
+    rest = rest.removesuffix(finer)
+    ms = "-ms" if finer else ""
+    for word, kind in _KINDS.items():
+        if rest == word:
+            return kind + ms, ""
+        if rest.startswith(f"{word}-"):
+            return kind + ms, rest[len(word) + 1 :]
+        if rest.endswith(f"-{word}"):
+            return kind + ms, rest[: -len(word) - 1]
+    return ("limit", rest) if rest in _WINDOWS_S else ("", "")
 
 
 def _longest_of(text: str, read: Callable[[str], float | None]) -> float | None:
     return max((value for value in map(read, split(text)) if value is not None), default=None)
 
 
-def _family(texts: dict[str, str], dimension: str, server_s: float) -> Budget:
+def _milliseconds(text: str) -> float | None:
+    value = _longest_of(text, times.number)
+    return None if value is None else value / 1000
+
+
+def _family(texts: dict[str, str], dimension: str, server_s: float, form: str) -> Budget:
     parts = [part.partition(";")[0] for part in split(texts.get("remaining", ""))]  # "57;w=21600"
     left = [value for value in map(times.signed, parts) if value is not None]
-    reset = _longest_of(texts.get("reset", ""), lambda text: reset_s(text, server_s))
+    resets = split(texts.get("reset", ""))
+    reset = _longest_of(texts.get("reset", ""), lambda text: times.until_s(text, server_s, form))
     if reset is None:
-        reset = _longest_of(texts.get("resettime", ""), lambda text: reset_s(text, server_s))
+        finer = texts.get("reset-ms", "")
+        form_ms = "epoch_ms" if len(finer) > times.MAX_EPOCH_DIGITS else "delta_ms"
+        reset = _longest_of(finer, lambda text: times.until_s(text, server_s, form_ms))
+    if reset is None:
+        reset = _longest_of(texts.get("reset-time", ""), lambda text: times.until_s(text, server_s))
+    limit = times.number(texts.get("limit", "").split(",")[0].split(";")[0].strip())
+    window = _longest_of(texts.get("interval", ""), times.in_window_units)
+    if window is None:
+        window = _milliseconds(texts.get("interval-ms", ""))
+    if window is None:
+        window = _WINDOWS_S.get(dimension)
+    if (bucket := _BURST_AND_RATE.fullmatch(texts.get("limit", ""))) is not None:  # "burst:100;rate:10"
+        size, per_s = times.number(bucket[1]), times.number(bucket[2])
+        limit, window = size, size / per_s if size and per_s else window
+    used = _longest_of(texts.get("used", ""), times.number)
+    remaining = min(left) if left else None
+    if remaining is None and used is not None and limit is not None:
+        remaining = max(0.0, limit - used)
     return Budget(
-        remaining=min(left) if left else None,
+        remaining=remaining,
         reset_s=reset,
-        limit=times.number(texts.get("limit", "").split(",")[0].split(";")[0].strip()),
-        window_s=_longest_of(
-            texts.get("interval", ""), lambda text: times.duration_s(text) or times.number(text)
-        ),
+        limit=limit,
+        window_s=window,
+        used=used,
         name=dimension,
-        counts_requests=not any(
-            word in dimension for word in ("token", "byte", "point", "cost", "concurrent")
-        ),
+        unit=unit_of(dimension),
+        reset_at=times.whole_epoch_s(resets[0]) if len(resets) == 1 and form in ("auto", "epoch") else None,
     )

@@ -14,7 +14,13 @@ OVERFLOW_S = 2147483648.0  # RFC 9111, 1.2.2: what a delta that is too large is 
 
 EPOCH_S_FROM = 1e9  # a reset field at least this large is Unix seconds: no window is 31 years long
 EPOCH_MS_FROM = 1e11  # ... and from here on Unix milliseconds
+_FINER_EPOCHS = (
+    (1e17, 1e9),
+    (1e14, 1e6),
+    (EPOCH_MS_FROM, 1e3),
+)  # nano-, micro-, milliseconds: from there, per second
 
+MAX_EPOCH_DIGITS = 11
 _CENTURY = 100
 _PIVOT_YEARS = 50  # RFC 9110, 5.6.7
 
@@ -101,6 +107,46 @@ def duration_s(text: str) -> float | None:
         total += float(part[1]) * _UNIT_S[part[2]]
         end = part.end()
     return total if end and end == len(text) else None
+
+
+def in_window_units(text: str) -> float | None:
+    """A window's length: a duration (`1s`, `1h30m`), or a number of seconds."""
+    value = duration_s(text)
+    return number(text) if value is None else value
+
+
+def until_s(text: str, server_s: float, form: str = "auto") -> float | None:
+    """
+    Seconds to a reset, however it is written; None where it cannot be read as `form`.
+
+    Args:
+        text: The value.
+        server_s: The server's time, Unix seconds.
+        form: delta or delta_ms (to go), epoch or epoch_ms (Unix time), http_date, iso; auto tells them apart: by
+            their form, numbers by their size. Milliseconds to go it takes for seconds: nothing in them says so.
+    """
+    value = number(text)
+    if value is not None:
+        if form in ("http_date", "iso"):
+            return None
+        if form == "auto":
+            per_s = next((unit for least, unit in _FINER_EPOCHS if value >= least), 1.0)
+            return capped(value / per_s - server_s if value >= EPOCH_S_FROM else value)
+        value = value / 1000 if form.endswith("_ms") else value
+        return capped(value - server_s if form.startswith("epoch") else value)
+    moment = iso_date(text) if form in ("auto", "iso") else None
+    if moment is None and form in ("auto", "http_date"):
+        moment = http_date(text, server_s)
+    if moment is not None:
+        return capped(moment - server_s)
+    value = duration_s(text) if form in ("auto", "delta", "delta_ms") else None
+    return None if value is None else capped(value)
+
+
+def whole_epoch_s(text: str) -> int | None:
+    """The Unix time that is written in whole seconds, or None: a finer one needs no care for what was rounded off."""
+    whole = text.isascii() and text.isdigit() and len(text) <= MAX_EPOCH_DIGITS
+    return int(text) if whole and EPOCH_S_FROM <= int(text) < EPOCH_MS_FROM else None
 
 
 def _offset(zone: str | None) -> timezone | None:
