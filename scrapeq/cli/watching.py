@@ -103,16 +103,9 @@ def _holder() -> str:
     return f"held by the run of process {lock['pid']}"
 
 
-def limit_state(limit: LimitState) -> str:
-    """open, closed (spent for now), parked (a refusal), paused (a person)."""
-    if limit.paused:
-        return "paused"
-    if limit.parked_s > 0:
-        return "parked"
-    return "open" if limit.opens_s == 0 else "closed"
-
-
 def _as_json(standing: Standing) -> dict[str, Any]:
+    from scrapeq.supervise.limit_facts import state_word
+
     counts = asdict(standing.counts)
     return {
         "queue": standing.plan.name,
@@ -140,7 +133,7 @@ def _as_json(standing: Standing) -> dict[str, Any]:
                 "answered",
             )
         },
-        "limits": [{**asdict(limit), "state": limit_state(limit)} for limit in standing.limits],
+        "limits": [{**asdict(limit), "state": state_word(limit)} for limit in standing.limits],
     }
 
 
@@ -173,6 +166,8 @@ def _as_text(standing: Standing) -> list[str]:
 
 
 def _verdict(standing: Standing) -> str:
+    from scrapeq.supervise.limit_facts import state_word
+
     counts = standing.counts
     if counts.paused:
         return "PAUSED"
@@ -180,14 +175,16 @@ def _verdict(standing: Standing) -> str:
         if standing.run.state == "running":
             return "nothing left to do"
         return "finished" if standing.run.state == "finished" else "empty: scrapeq run FILE fills it"
-    closed = [limit for limit in standing.limits if limit_state(limit) != "open"]
-    held = f", {limit_name(closed[0].name)} is {limit_state(closed[0])}" if closed else ""
+    closed = [limit for limit in standing.limits if state_word(limit) != "open"]
+    held = f", {limit_name(closed[0].name)} is {state_word(closed[0])}" if closed else ""
     return f"{counted(counts.live, 'task')} left{held}"
 
 
 def _limit_lines(limits: list[LimitState], now_s: float) -> list[str]:
+    from scrapeq.supervise.limit_facts import state_word
+
     rows = [("LIMIT", "STATE", "OPENS", "IN FLIGHT", "TOLD")]
-    ordered = sorted(limits, key=lambda limit: (limit_state(limit) == "open", limit.name))
+    ordered = sorted(limits, key=lambda limit: (state_word(limit) == "open", limit.name))
     for limit in ordered[:LIMITS_SHOWN]:
         if limit.opens_s == 0:
             opens = "now"
@@ -198,10 +195,10 @@ def _limit_lines(limits: list[LimitState], now_s: float) -> list[str]:
         told = ""
         if limit.remaining is not None:
             told = f"{rate(limit.remaining)} left, resets in {span(limit.reset_s)}"
-        rows.append((limit_name(limit.name), limit_state(limit), opens, count(limit.in_flight), told))
+        rows.append((limit_name(limit.name), state_word(limit), opens, count(limit.in_flight), told))
     lines = table(rows, width())
     if len(limits) > LIMITS_SHOWN:
-        lines.append(f"{count(len(limits) - LIMITS_SHOWN)} more: scrapeq status --json")
+        lines.append(f"{count(len(limits) - LIMITS_SHOWN)} more: scrapeq limits")
     return lines
 
 
