@@ -33,7 +33,7 @@ class Redis:
 class QueueSettings:
     """Order and bound of the queue."""
 
-    order: Literal["strict"] = "strict"
+    order: Literal["strict", "fair"] = "strict"
     max_tasks: int = 1_000_000
     on_full: Literal["block", "reject"] = "block"
 

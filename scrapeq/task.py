@@ -10,6 +10,7 @@ from scrapeq.errors import UsageError
 
 State = Literal["ready", "delayed", "leased", "dead"]
 Dedup = Literal["only_new", "raise_priority"]
+Order = Literal["strict", "fair"]  # by priority over all groups; round-robin over groups, by priority inside
 
 
 @dataclass(frozen=True, slots=True)

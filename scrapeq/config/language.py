@@ -280,7 +280,7 @@ def language() -> Record:
     )
     queue = Record(
         {
-            "order": Key(Choice(("strict",), ("fair",))),
+            "order": Key(Choice(("strict", "fair"))),
             "max_tasks": Key(Number()),
             "on_full": Key(Choice(("block", "reject"), ("drop_lowest",))),
         }

@@ -19,7 +19,7 @@ from scrapeq.queue.connect import NoScriptError, explain_error, is_transient, ra
 from scrapeq.queue.scripts import scripts
 from scrapeq.queue.steering import Steering
 from scrapeq.queue.wait import WATCHDOG_S, Listener
-from scrapeq.task import DEFAULT_GROUP, Dedup, Group, Lease, NewTask, Task
+from scrapeq.task import DEFAULT_GROUP, Dedup, Group, Lease, NewTask, Order, Task
 
 T = TypeVar("T")
 _Pending = tuple[c.Entry, "asyncio.Future[c.Settled]"]
@@ -48,6 +48,7 @@ class Queue(Steering):
         on_full: `block` waits for room, `reject` raises QueueFull.
         max_attempts: Charged tries before a task is dead.
         patience_s: Seconds to go on trying while the store is away, before StoreError.
+        order: `strict` or `fair`, set at the first call for all who use the queue (`set_order`); None = as it is.
 
     Concurrent settles (ack, retry, …) of one Queue are sent together, so use one Queue for many slots.
     """
@@ -62,6 +63,7 @@ class Queue(Steering):
         on_full: Literal["block", "reject"] = "block",
         max_attempts: int = MAX_ATTEMPTS,
         patience_s: float = 10.0,
+        order: Order | None = None,
         test_clock: bool = False,
     ) -> None:
         self.name = name
@@ -70,6 +72,7 @@ class Queue(Steering):
         self.on_full = on_full
         self.max_attempts = max_attempts
         self.patience_s = patience_s
+        self._order = order  # still to be set
         self._redis: Any = redis  # its own types cannot tell what a script answers
         self._key = key_of(name)
         self._prefix = self._key[:-1]
@@ -102,6 +105,13 @@ class Queue(Steering):
         NOSCRIPT is answered by sending the script itself; a store that is away, loading or failing over is tried again
         for `patience_s` seconds where doing it twice is safe. Raises StoreError.
         """
+        if self._order is not None:
+            order, self._order = self._order, None
+            try:
+                await self.run(c.set_order(order))
+            except Exception:
+                self._order = order
+                raise
         script = self._scripts[command.script]
         deadline = time.monotonic() + self.patience_s
         pause = RETRY_FIRST_S
@@ -115,7 +125,7 @@ class Queue(Steering):
                 if call == "EVAL":
                     raise StoreError("the store keeps forgetting its scripts (NOSCRIPT)") from None
                 call, body = "EVAL", script.text
-            except StoreError:
+            except (StoreError, UsageError):
                 raise
             except Exception as error:
                 safe = command.again_is_safe or ran_nothing(error)

@@ -33,7 +33,7 @@ from scrapeq.queue.replies import (
     Pushed,
     Settled,
 )
-from scrapeq.task import Dedup, Group, Lease, NewTask, State, Task
+from scrapeq.task import Dedup, Group, Lease, NewTask, Order, State, Task
 
 T = TypeVar("T")
 Arg = bytes | str | int | float
@@ -220,6 +220,27 @@ def definitions() -> Command[dict[str, Limit]]:
 def steer(verb: str, *args: Arg) -> Command[None]:
     """park, unpark, pause, resume, forget (instances), pause_queue, resume_queue."""
     return Command("steer", (verb, *args), _none)
+
+
+def set_order(order: Order | None) -> Command[Order]:
+    """
+    The order of the queue from now on; None only asks. -> the order now.
+
+    Raises UsageError when more than 1,000 groups are known and some have tasks: one call changes no more.
+    """
+    if order not in ("strict", "fair", None):
+        raise UsageError(f"order: {order!r} is none; it must be strict or fair")
+
+    def parse(reply: Any) -> Order:
+        now: Order = "fair" if reply[1] == b"fair" else "strict"
+        if reply[0] == b"queued":
+            raise UsageError(
+                f"order: the queue is in {now} order, and {int(reply[2]):,} groups are too many to change it while "
+                f"tasks are queued; let it run dry or purge its tasks first, or stay with order: {now}"
+            )
+        return now
+
+    return Command("steer", ("order", order or ""), parse)
 
 
 def private_limit(group: str) -> Command[str]:

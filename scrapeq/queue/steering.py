@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeVar
 
 from scrapeq.limit import Limit, LimitState
 from scrapeq.queue import commands as c
-from scrapeq.task import State, Task
+from scrapeq.task import Order, State, Task
 
 T = TypeVar("T")
 
@@ -37,6 +37,14 @@ class Steering:
     async def definitions(self) -> dict[str, Limit]:
         """The definitions that stand, by limit name."""
         return await self.run(c.definitions())
+
+    async def set_order(self, order: Order | None) -> Order:
+        """
+        `strict`: priority over all open groups; `fair`: the group served longest ago, priority inside. None only asks.
+
+        It holds for all who use the queue. Raises UsageError when too many groups wait for it to be changed.
+        """
+        return await self.run(c.set_order(order))
 
     async def park(self, limits: Sequence[str] = (), *, group: str | None = None, for_s: float) -> None:
         """Close limits (or a group) for at least `for_s` seconds; a longer park stays. A probe reopens."""

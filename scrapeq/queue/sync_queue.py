@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 import redis
 
-from scrapeq.errors import LeaseLost, QueueFull, StoreError
+from scrapeq.errors import LeaseLost, QueueFull, StoreError, UsageError
 from scrapeq.limit import Limit
 from scrapeq.queue import commands as c
 from scrapeq.queue.async_queue import LEASE_S, RETRY_FIRST_S, RETRY_MAX_S, key_of, lease_of
@@ -16,7 +16,7 @@ from scrapeq.queue.backoff import MAX_ATTEMPTS, backoff_s
 from scrapeq.queue.connect import NoScriptError, explain_error, is_transient, ran_nothing
 from scrapeq.queue.scripts import scripts
 from scrapeq.queue.wait import WATCHDOG_S
-from scrapeq.task import DEFAULT_GROUP, Dedup, Group, Lease, NewTask, Task
+from scrapeq.task import DEFAULT_GROUP, Dedup, Group, Lease, NewTask, Order, Task
 
 T = TypeVar("T")
 
@@ -55,6 +55,7 @@ class DPQ:
         on_full: `block` waits for room, `reject` raises QueueFull.
         max_attempts: Charged tries before a task is dead.
         patience_s: Seconds to go on trying while the store is away, before StoreError.
+        order: `strict` or `fair`, set at the first call for all who use the queue (`set_order`); None = as it is.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class DPQ:
         on_full: Literal["block", "reject"] = "reject",
         max_attempts: int = MAX_ATTEMPTS,
         patience_s: float = 10.0,
+        order: Order | None = None,
     ) -> None:
         self.name = queue_name
         self.visibility = visibility
@@ -74,6 +76,7 @@ class DPQ:
         self.on_full = on_full
         self.max_attempts = max_attempts
         self.patience_s = patience_s
+        self._order = order  # still to be set
         self._redis: Any = redis  # its own types cannot tell what a script answers
         self._key = key_of(queue_name)
         self._prefix = self._key[:-1]
@@ -81,6 +84,13 @@ class DPQ:
 
     def run(self, command: c.Command[T]) -> T:
         """Send one command of the core and read its reply; as `Queue.run`. Raises StoreError."""
+        if self._order is not None:
+            order, self._order = self._order, None
+            try:
+                self.set_order(order)
+            except Exception:
+                self._order = order
+                raise
         script = self._scripts[command.script]
         deadline = time.monotonic() + self.patience_s
         pause = RETRY_FIRST_S
@@ -92,7 +102,7 @@ class DPQ:
                 if call == "EVAL":
                     raise StoreError("the store keeps forgetting its scripts (NOSCRIPT)") from None
                 call, body = "EVAL", script.text
-            except StoreError:
+            except (StoreError, UsageError):
                 raise
             except Exception as error:
                 safe = command.again_is_safe or ran_nothing(error)
@@ -210,6 +220,10 @@ class DPQ:
     def define(self, limits: Mapping[str, Limit]) -> None:
         """Make limits known by name."""
         self.run(c.define(limits))
+
+    def set_order(self, order: Order | None) -> Order:
+        """As `Queue.set_order`: strict or fair for all who use the queue; None only asks."""
+        return self.run(c.set_order(order))
 
     def get(self, *ids: str) -> list[Task | None]:
         """Tasks by id, in any state; None where there is none."""

@@ -101,6 +101,7 @@ class PlanRun:
         base_url = await self._start_demo() if self.plan.client.base_url.startswith("demo:") else ""
         plan = with_base_url(self.plan, base_url)
         await self._queue.define(limits_of(plan.rate_limits))
+        await self._queue.set_order(plan.queue.order)
         what = f"{plan.name} {'begins' if fresh else 'resumes'}"
         writer = self._start_fetchers(plan) if self.options.role != "scheduler" else None
         await asyncio.sleep(0)

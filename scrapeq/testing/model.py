@@ -16,7 +16,8 @@ import orjson
 from scrapeq.limit import Limit, LimitState
 from scrapeq.limits.engine import How, LimitModel
 from scrapeq.queue import commands as c
-from scrapeq.task import Dedup, Group, Lease, NewTask, Task
+from scrapeq.task import Dedup, Group, Lease, NewTask, Order, Task
+from scrapeq.testing.order import Turns
 from scrapeq.testing.records import LeaseRecord, TaskRecord
 
 US = 1_000_000
@@ -41,6 +42,7 @@ class Model:
     sequence: int = 0
     nonce: int = 0
     paused: bool = False
+    turns: Turns = field(default_factory=Turns)
     tasks: dict[str, TaskRecord] = field(default_factory=dict)
     leases: dict[str, LeaseRecord] = field(default_factory=dict)
     seen: dict[str, str] = field(default_factory=dict)  # key -> id, "" when done
@@ -115,6 +117,12 @@ class Model:
 
     def _back(self, task: TaskRecord, due: int, now: int) -> None:
         task.state, task.due = ("delayed", due) if due > now else ("ready", 0)
+        self.turns.enter(task)
+
+    def set_order(self, order: Order) -> None:
+        """By priority over all groups, or round-robin over groups and by priority inside."""
+        self._tick()
+        self.turns.change(order, self.tasks.values())
 
     # ---- time
 
@@ -159,8 +167,7 @@ class Model:
         now = self._tick()
         self.events(now)
         taken: list[Task] = []
-        ready = [] if self.paused else [task for task in self.tasks.values() if task.state == "ready"]
-        for task in sorted(ready, key=lambda task: (-task.priority, task.id)):
+        for task in () if self.paused else self.turns.best_first(self.tasks.values()):
             if len(taken) >= n:
                 break
             if not self._grants(task.group, now):
@@ -172,8 +179,10 @@ class Model:
             lease = self._lease(task.id, task.group, now, now + round(lease_s * US))
             lease.task = task
             task.state = "leased"
+            self.turns.serve(task.group)
             taken.append(self._show(task, Lease(task.id, lease.token, now), now))
             self.counted["granted"] += 1
+        self.turns.forget(self.tasks.values())
         live = sum(task.state != "dead" for task in self.tasks.values())
         return c.Popped(taken, None, live)
 
@@ -335,7 +344,11 @@ class Model:
     def edit(self, verb: str, ids: Sequence[str], value: float = 0) -> list[bool]:
         """cancel, prioritize, redrive, drop."""
         now = self._tick()
-        return [self._edit(verb, id_, value, now) for id_ in ids]
+        changed = []
+        for id_ in ids:
+            changed.append(self._edit(verb, id_, value, now))
+            self.turns.forget(self.tasks.values())
+        return changed
 
     def _edit(self, verb: str, id_: str, value: float, now: int) -> bool:
         task = self.tasks.get(id_)

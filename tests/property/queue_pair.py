@@ -12,16 +12,16 @@ import redis
 from scrapeq.limit import Limit
 from scrapeq.queue import commands as c
 from scrapeq.queue.scripts import scripts
-from scrapeq.task import Dedup, Group, Lease, NewTask, Task
+from scrapeq.task import Dedup, Group, Lease, NewTask, Order, Task
 from scrapeq.testing.model import Model
 from scrapeq.testing.packed import IN_FLIGHT, read_group, read_lane, read_limit, read_meta
 
 US = 1_000_000
 START_US = 1_600_000_000_000_000
-CONTROL = ">25d"
+CONTROL = ">27d"
 NEVER = 9e15
 ID = 12
-HASHES = ("task", "meta", "g", "lane", "l")
+HASHES = ("task", "meta", "g", "lane", "l", "turn")
 ZSETS = ("delayed", "leased", "dead", "lanes", "lp", "gp")
 
 
@@ -145,6 +145,11 @@ class Pair:
             for name in args:
                 self.parks.pop(name, None)
 
+    def set_order(self, order: Order) -> None:
+        """The same order on both."""
+        assert self.run(c.set_order(order)) == order
+        self.model.set_order(order)
+
     def private_limit(self, group: str) -> str:
         """A limit of its own for the group, on both."""
         self.groups.add(group)
@@ -236,7 +241,13 @@ class Pair:
 
         for group, members in k.ready.items():
             spec, parked = read_group(k.hashes["g"].get(group.encode())), group.encode() in zsets["gp"]
-            entry = (members[0][0] + group.encode(), members[0][1]) if members else None
+            turn = k.hashes["turn"].get(group.encode())
+            assert (turn is not None) == (bool(members) and self.model.turns.order == "fair"), (
+                f"{group!r}: turn {turn!r}"
+            )
+            assert turn is None or int(turn) == self.model.turns.of[group]
+            score = members[0][1] if members and turn is None else float(turn or 0)
+            entry = (members[0][0] + group.encode(), score) if members else None
             found = [
                 (lane, head)
                 for lane, heads in k.heads.items()

@@ -69,6 +69,8 @@ class Run:
         world = random.Random(seed)
         self.groups = [self._group(world, f"g{i}") for i in range(world.choice([1, 3, 6]))]
         self.pair.define(LIMITS)
+        if world.random() < 0.4:
+            self.pair.set_order("fair")
 
     def _group(self, r: random.Random, name: str) -> Group:
         shared = tuple(r.sample(NAMES, r.choice([0, 1, 1, 2, 3])))
@@ -201,6 +203,10 @@ class Run:
         most = old.max_concurrency and max(1, old.max_concurrency + r.choice([-1, 1]))
         self.pair.define({name: Limit(rates, most, old.learn, old.version + r.choice([-1, 0, 1]))})
 
+    def set_order(self, r: random.Random) -> None:
+        """A person changes the order."""
+        self.pair.set_order(r.choice(["strict", "fair"]))
+
     def private_limit(self, r: random.Random) -> None:
         """A group gets a limit of its own, and may be parked by it."""
         name = self.pair.private_limit(r.choice(self.groups).name)
@@ -228,6 +234,7 @@ CHOICES: list[tuple[Callable[[Run, random.Random], None], int]] = [
         (Run.resume_all, 2),
         (Run.define, 2),
         (Run.private_limit, 1),
+        (Run.set_order, 1),
         (Run.edit, 5),
         (Run.sweep, 2),
     ),

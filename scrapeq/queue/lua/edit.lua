@@ -42,8 +42,7 @@ for i = 3, #ARGV do
     elseif verb == 'prioritize' then
       call('HSET', P .. 'task', id, with_priority(rec, tonumber(value)))
       if call('ZSCORE', P .. 'r:' .. group, id) then
-        ready_remove(group, {id})
-        ready_add({[group] = {num(-tonumber(value)), id}})
+        ready_move(group, id, num(-tonumber(value)))
       end
       results[i - 2] = 1
     elseif call('ZREM', P .. 'dead', id) == 1 then

@@ -69,7 +69,7 @@ local function look_at_heads(lane, heads)
   for i = 1, #heads, 2 do
     local id, group = sub(heads[i], 1, ID), sub(heads[i], ID + 1)
     local first = call('ZRANGE', P .. 'r:' .. group, 0, 0, 'WITHSCORES')
-    if first[1] ~= id or tonumber(first[2]) ~= tonumber(heads[i + 1]) or spec_of(group)[1] ~= lane then
+    if first[1] ~= id or tonumber(head_score(group, first[2])) ~= tonumber(heads[i + 1]) or spec_of(group)[1] ~= lane then
       report('stray head', group, id)
     end
   end
@@ -102,9 +102,12 @@ local function look_at_group(group)
   if first[1] then
     if parked and head then report('open and parked', group, 'group') end
     if not parked and not head then report('lost', group, 'its first is no head') end
-    if head and tonumber(head) ~= tonumber(first[2]) then report('stray head', group, first[1]) end
+    if head and tonumber(head) ~= tonumber(head_score(group, first[2])) then report('stray head', group, first[1]) end
   elseif parked then
     report('empty and parked', group, 'group')
+  end
+  if C[FAIR] == 1 and has('turn', group) ~= (first[1] ~= nil) then
+    report('turn', group, first[1] and 'it has none' or 'empty, and it has one')
   end
   if spec[1] ~= '' and not has('lane', spec[1]) then report('lane', group, 'its lane is not known') end
   if parked == 'inf' then look_at_waiting('G', group, {spec[2]}) end

@@ -22,11 +22,17 @@ local function advance(entry, lane, key, heads, id, group)
   local after = call('ZRANGE', P .. 'r:' .. group, 0, 0, 'WITHSCORES')
   call('ZREM', key, heads[1])
   local best, score = heads[3], heads[4]
+  local served = after[2]
+  if C[FAIR] == 1 then
+    C[TURN] = C[TURN] + 1
+    served = num(C[TURN])
+    if after[1] then call('HSET', P .. 'turn', group, served) else call('HDEL', P .. 'turn', group) end
+  end
   if after[1] then
     local member = after[1] .. group
-    call('ZADD', key, after[2], member)
-    local a, b = tonumber(after[2]), score and tonumber(score)
-    if not best or a < b or (a == b and member < best) then best, score = member, after[2] end
+    call('ZADD', key, served, member)
+    local a, b = tonumber(served), score and tonumber(score)
+    if not best or a < b or (a == b and member < best) then best, score = member, served end
   end
   call('ZREM', P .. 'lanes', entry)
   if best then call('ZADD', P .. 'lanes', score, sub(best, 1, ID) .. lane) end

@@ -6,13 +6,33 @@
 --         park    2 us   3... instances      unpark  2... instances
 --         pause   2... instances             resume  2... instances       (a pause is a person's; no told wait is lifted)
 --         pause_queue   resume_queue
+--         order   2 strict or fair, or '' to ask
 --         forget  2... instances (their state; a definition stays)
 --         group   2 group name: makes sure it has a limit of its own that can be parked
--- RETURNS {'ok'}; group: {'ok', private instance}
+-- RETURNS {'ok'}; group: {'ok', private instance}; order: {'ok', the order now}, or {'queued', the order now, groups
+--         (count)} when too many groups have tasks for it to be changed
 -- @include base
 -- @include groups
 -- @include limits
 local verb = ARGV[1]
+local SWITCH_MAX = 1000 -- groups whose order one call changes
+
+-- Every head gets the score of the other order.
+local function change_order(fair)
+  local groups = call('HLEN', P .. 'g') <= SWITCH_MAX and call('HKEYS', P .. 'g') or {}
+  C[FAIR] = fair
+  call('UNLINK', P .. 'turn')
+  for i = 1, #groups do
+    local name = groups[i]
+    local head = call('ZRANGE', P .. 'r:' .. name, 0, 0, 'WITHSCORES')
+    if head[1] then
+      local L = lane_of(spec_of(name)[1])
+      if fair == 1 then call('HSET', P .. 'turn', name, num(C[TURN])) end
+      call('ZADD', L.heads, 'XX', head_score(name, head[2]), head[1] .. name)
+      L.dirty = true
+    end
+  end
+end
 
 local function each_limit(from, fn)
   for i = from, #ARGV do
@@ -56,6 +76,14 @@ elseif verb == 'pause_queue' then
 elseif verb == 'resume_queue' then
   C[PAUSED] = 0
   arm()
+elseif verb == 'order' then
+  local fair = ARGV[2] == 'fair' and 1 or 0
+  local known = call('HLEN', P .. 'g')
+  if ARGV[2] ~= '' and fair ~= C[FAIR] then
+    local waiting = call('EXISTS', P .. 'lanes', P .. 'lp', P .. 'gp') > 0
+    if waiting and known > SWITCH_MAX then reply = {'queued', '', num(known)} else change_order(fair) end
+  end
+  reply[2] = C[FAIR] == 1 and 'fair' or 'strict'
 elseif verb == 'forget' then
   for i = 2, #ARGV do forget_limit(limit_of(ARGV[i])) end
   look_again()

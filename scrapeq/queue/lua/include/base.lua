@@ -29,13 +29,15 @@ local SEEN_N, SEEN_B, SUSPECTS, MAXREC = 9, 10, 11, 12
 local N_PUSHED, N_DONE, N_GRANTED, N_REFUSED, N_EXPIRED, N_DEAD = 13, 14, 15, 16, 17, 18
 local N_RETRIED, N_RELEASED, N_DUPLICATE, N_INEXACT, N_CANCELLED, N_ANSWERED = 19, 20, 21, 22, 23, 24
 local GRANTS = 25 -- leases without a task
-local FIELDS = 25
-local CONTROL = '>ddddddddddddddddddddddddd'
+local FAIR, TURN = 26, 27 -- 1: order `fair`; tasks given out in it: a group's turn is what this was when it was served
+local FIELDS = 27
+local CONTROL = '>ddddddddddddddddddddddddddd'
 
 local C
 do
   local raw = call('GET', KEYS[1])
   if raw then
+    if #raw < FIELDS * 8 then raw = raw .. string.rep('\0', FIELDS * 8 - #raw) end -- of an earlier version
     C = {sunpack(CONTROL, raw)}
   else
     C = {}

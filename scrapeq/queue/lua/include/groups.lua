@@ -1,10 +1,13 @@
 -- groups: the two levels above the tasks. lanes -> heads:<lane> -> r:<group>.
 --   r:<group>      zset  score -priority, member id: the truth of what is ready
---   heads:<lane>   zset  one entry per open, non-empty group: its head's score, member head id .. group
---   lanes          zset  one entry per open lane with heads: its head's score, member head id .. lane
+--   heads:<lane>   zset  one entry per open, non-empty group, member head id .. group. Its score is that of its head,
+--                        in order `fair` the group's turn
+--   lanes          zset  one entry per open lane with heads: its first head's score, member head id .. lane
+--   turn           hash  order `fair`: non-empty group -> its turn. One that was empty begins at the turn of now, so
+--                        that groups that come and go do not starve those that stay
 --   lp, gp         zset  parked lanes and groups by opening time (us; inf = an event opens them)
 --   g, lane        hash  group -> lane NUL private limit; lane -> its limits, with NULs between
--- GIVES   spec_of, ready_add, ready_remove, reopen_lane, reopen_group, flush_lanes, wake_limit, look_again
+-- GIVES   spec_of, head_score, ready_add, ready_remove, ready_move, reopen_lane, reopen_group, flush_lanes, wake_limit, look_again
 -- NOTE    a script touches lanes through lane_of() before it changes them, and calls flush_lanes() once at the end
 local ID = 12 -- length of an id
 
@@ -56,6 +59,12 @@ local function flush_lanes()
   end
 end
 
+-- The score (text) of a non-empty group among the heads, whose first task has this one.
+local function head_score(group, score)
+  if C[FAIR] == 0 then return score end
+  return call('HGET', P .. 'turn', group) or num(C[TURN])
+end
+
 -- adds: group -> {score, id, score, id, ...} (scores as text, exact)
 local function ready_add(adds)
   local heads = {} -- heads' key -> {score, member, ...}
@@ -75,6 +84,7 @@ local function ready_add(adds)
     local first = false
     if not old[1] then
       first = true
+      if C[FAIR] == 1 then call('HSETNX', P .. 'turn', group, num(C[TURN])) end
     else
       local old_score = tonumber(old[2])
       if best_score < old_score or (best_score == old_score and best_id < old[1]) then
@@ -91,7 +101,7 @@ local function ready_add(adds)
         h = {}
         heads[L.heads] = h
       end
-      h[#h + 1], h[#h + 2] = best_text, best_id .. group
+      h[#h + 1], h[#h + 2] = head_score(group, best_text), best_id .. group
       L.dirty = true
       if not L.parked then armed = true end
     end
@@ -109,12 +119,21 @@ local function ready_remove(group, ids)
   if old and head[1] ~= old then
     local open = call('ZREM', L.heads, old .. group) == 1
     if head[1] then
-      if open then call('ZADD', L.heads, head[2], head[1] .. group) end
+      if open then call('ZADD', L.heads, head_score(group, head[2]), head[1] .. group) end
     else
       call('ZREM', P .. 'gp', group)
+      if C[FAIR] == 1 then call('HDEL', P .. 'turn', group) end
     end
     L.dirty = true
   end
+end
+
+-- A ready task gets another score; its group keeps its turn.
+local function ready_move(group, id, score)
+  local turn = C[FAIR] == 1 and call('HGET', P .. 'turn', group)
+  ready_remove(group, {id})
+  if turn then call('HSET', P .. 'turn', group, turn) end
+  ready_add({[group] = {score, id}})
 end
 
 local function reopen_lane(name)
@@ -130,7 +149,7 @@ local function reopen_group(group)
     local head = call('ZRANGE', P .. 'r:' .. group, 0, 0, 'WITHSCORES')
     if head[1] then
       local L = lane_of(spec_of(group)[1])
-      call('ZADD', L.heads, head[2], head[1] .. group)
+      call('ZADD', L.heads, head_score(group, head[2]), head[1] .. group)
       L.dirty = true
       if not L.parked then armed = true end
     end

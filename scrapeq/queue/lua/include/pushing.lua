@@ -33,7 +33,7 @@ local function respec(name, lane, private)
   specs[name] = {lane, private}
   if head[1] then
     local N = lane_of(lane)
-    call('ZADD', N.heads, head[2], head[1] .. name)
+    call('ZADD', N.heads, head_score(name, head[2]), head[1] .. name)
     N.dirty = true
     arm()
   end
@@ -78,8 +78,7 @@ local function raise_priority(id, priority)
   if priority <= old then return false end
   call('HSET', P .. 'task', id, with_priority(rec, priority))
   if call('ZSCORE', P .. 'r:' .. group, id) then
-    ready_remove(group, {id})
-    ready_add({[group] = {num(-priority), id}})
+    ready_move(group, id, num(-priority))
   end
   return true
 end

@@ -1,4 +1,5 @@
--- select: the best tasks over all open lanes and groups, by (score, id), that every limit grants now.
+-- select: the best tasks over all open lanes and groups, by (score, id), that every limit grants now. The score is the
+--         task's, in order `fair` its group's turn: who is served goes behind all others.
 -- NEEDS   base, records, groups, limits, take, park
 -- GIVES   select_tasks(n, held) -> touched groups, whether there may be more; takes them
 --         apply_groups(touched): what was selected leaves the indexes
@@ -100,12 +101,12 @@ end
 
 -- A group on its way is a stream of its tasks, with more fields.
 local G_NAME, G_LANE, G_HEAD, G_COUNT, G_PRIVATE, G_LIMIT = 7, 8, 9, 10, 11, 12
-local G_NEXT, G_NEXT_SCORE, G_CLOSED, G_OPENS, G_WAITS = 13, 14, 15, 16, 17
+local G_NEXT, G_NEXT_SCORE, G_CLOSED, G_OPENS, G_WAITS, G_TURN = 13, 14, 15, 16, 17, 18
 
 local function push_task(g)
   local id, score = next_of(g)
   g[G_NEXT], g[G_NEXT_SCORE] = id or false, score
-  if id then heap_push(tonumber(score), id, g[G_LANE], g) end
+  if id then heap_push(g[G_TURN] or tonumber(score), id, g[G_LANE], g) end
 end
 
 -- Which limits of a lane are closed, {state, what may open it, ...}, and when all of them are open again.
@@ -155,7 +156,8 @@ local function select_tasks(n, held)
           push_head(lane)
           local private = private_of[g]
           g = {P .. 'r:' .. g, 0, TASK_PAGE, 1, EMPTY, false, g, lane, id, 0,
-               private, private ~= '' and limit_of(private), false, false, false, false, false}
+               private, private ~= '' and limit_of(private), false, false, false, false, false,
+               C[FAIR] == 1 and item[SCORE]}
           next_of(g) -- the head itself
           touched[#touched + 1] = g
         end
@@ -174,6 +176,10 @@ local function select_tasks(n, held)
           else
             if suspect then held = held + 1 end
             take(id, lane.name, g[G_PRIVATE], lane.states, g[G_LIMIT])
+            if g[G_TURN] then
+              C[TURN] = C[TURN] + 1
+              g[G_TURN] = C[TURN]
+            end
             wanted = max(1, n - taken)
           end
           push_task(g)
@@ -186,11 +192,17 @@ end
 
 local function apply_groups(touched)
   local gone, heads = {}, {}
+  local turns, ended = {}, {}
   for i = 1, #touched do
     local g = touched[i]
     local name, count = g[G_NAME], g[G_COUNT]
     local L = lane_of(g[G_LANE].name)
     if count > 0 then call('ZREMRANGEBYRANK', g[S_KEY], 0, count - 1) end
+    local score = g[G_NEXT_SCORE]
+    if g[G_TURN] and count > 0 then
+      score = num(g[G_TURN])
+      if g[G_NEXT] then turns[#turns + 1], turns[#turns + 2] = name, score else ended[#ended + 1] = name end
+    end
     if count > 0 or g[G_CLOSED] then
       local key = L.heads
       local out = gone[key]
@@ -203,13 +215,15 @@ local function apply_groups(touched)
         park_group(name, g[G_OPENS], g[G_WAITS])
       elseif g[G_NEXT] then
         local h = heads[key]
-        h[#h + 1], h[#h + 2] = g[G_NEXT_SCORE], g[G_NEXT] .. name
+        h[#h + 1], h[#h + 2] = score, g[G_NEXT] .. name
       end
       L.dirty = true
     end
   end
   for key, members in pairs(gone) do in_pieces('ZREM', key, members, 1) end
   for key, members in pairs(heads) do in_pieces('ZADD', key, members, 2) end
+  in_pieces('HSET', P .. 'turn', turns, 2)
+  in_pieces('HDEL', P .. 'turn', ended, 1)
   for i = 1, #closed_lanes do
     local lane = closed_lanes[i]
     park_lane(lane.name, lane.opens, lane.waits)
