@@ -10,7 +10,13 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from benchmarks.quota_figures.command import main
+SIMULATED = "--simulated"
 
 if __name__ == "__main__":
+    if SIMULATED in sys.argv:
+        from benchmarks.quota_sim.command import main as simulate
+
+        sys.exit(simulate([one for one in sys.argv[1:] if one != SIMULATED]))
+    from benchmarks.quota_figures.command import main
+
     sys.exit(main())

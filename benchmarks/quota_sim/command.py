@@ -1,0 +1,109 @@
+"""
+Spending the quota, simulated: the real engine against servers that are none, at many times real time.
+
+    python benchmarks/quota.py --simulated [--engine python|scripts] [--seeds N] [--size 100/10] [CASE...]
+
+Each case runs once for each seed; of several runs the worst is judged, beside the mean. A CASE is a name or the
+beginning of one, as `unknown/fixed`. Ends with 1 when a figure is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.quota_figures.cases import Figure
+from benchmarks.quota_sim.cases import Case, Size, cases
+from benchmarks.quota_sim.engines import Engine, PythonEngine
+from benchmarks.quota_sim.world import World
+
+
+def engine_of(name: str) -> Engine:
+    """A fresh engine."""
+    return PythonEngine()
+
+
+def run_case(case: Case, engine: str, seed: int) -> tuple[list[Figure], float, int]:
+    """One run: its figures, the time it simulated, its requests."""
+    before, simulated_s = None, 0.0
+    if case.before is not None:
+        with_engine = engine_of(engine)
+        before = World(with_engine, case.before(seed)).run()
+        with_engine.close()
+        simulated_s += before.ended_s
+    with_engine, setting = engine_of(engine), case.setting(seed)
+    log = World(with_engine, setting).run()
+    with_engine.close()
+    return case.judge(setting, log, before), simulated_s + log.ended_s, len(log.seen)
+
+
+def joined(runs: Sequence[Sequence[Figure]]) -> list[tuple[Figure, float]]:
+    """Of each figure the worst of all runs, and their mean."""
+    found = []
+    for same in zip(*runs, strict=True):
+        values = [figure.value for figure in same]
+        worst = min(values) if same[0].reach == ">=" else max(values)
+        mean = sum(values) / len(values)
+        found.append((replace(same[0], value=worst if same[0].promised is not None else mean), mean))
+    return found
+
+
+def show(name: str, figures: Sequence[tuple[Figure, float]]) -> None:
+    """The rows of one case."""
+    for figure, mean in figures:
+        verdict = "" if figure.promised is None else "ok" if figure.reached else "MISSED"
+        promised = "" if figure.promised is None else f"{figure.reach} {figure.promised:g}"
+        both = f"{figure.value:9.2f} {mean:9.2f} {figure.unit:<9}"
+        print(f"{name:<36} {figure.name:<26} {both} {promised:<9} {verdict}", flush=True)
+        name = ""
+
+
+def parsed_size(text: str) -> tuple[int, float]:
+    """`100/10`: requests per seconds."""
+    limit, _, window = text.partition("/")
+    return int(limit), float(window)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the cases that were asked for."""
+    parser = argparse.ArgumentParser(
+        prog="quota.py --simulated", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--engine", choices=("python",), default="python")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each case")
+    parser.add_argument("--size", type=parsed_size, default=(100, 10.0), help="requests/seconds of the limit")
+    parser.add_argument("--windows", type=int, default=30, help="of that limit, for each run")
+    parser.add_argument("--json", type=Path, help="write the figures here, too")
+    parser.add_argument("--list", action="store_true", help="only name the cases")
+    parser.add_argument("cases", nargs="*", metavar="CASE")
+    o = parser.parse_args(arguments)
+    known = cases(Size(*o.size, o.windows))
+    chosen = [name for name in known if not o.cases or any(name.startswith(asked) for asked in o.cases)]
+    lost = [asked for asked in o.cases if not any(name.startswith(asked) for name in known)]
+    if lost:
+        parser.error(f"no case begins with {lost[0]!r}; --list names them")
+    if o.list:
+        print("\n".join(chosen))
+        return 0
+    table: dict[str, Any] = {}
+    missed, simulated_s, began_s = 0, 0.0, time.monotonic()
+    print(f"{'case':<36} {'figure':<26} {'worst':>9} {'mean':>9}")
+    for name in chosen:
+        runs = [run_case(known[name], o.engine, seed) for seed in range(1, o.seeds + 1)]
+        figures = joined([figures for figures, *_ in runs])
+        simulated_s += sum(run[1] for run in runs)
+        show(name, figures)
+        missed += sum(not figure.reached for figure, _ in figures)
+        table[name] = [{**asdict(f), "mean": mean, "reached": f.reached} for f, mean in figures]
+    took_s = time.monotonic() - began_s
+    times = simulated_s / took_s
+    print(f"{missed} missed; {simulated_s:.0f} s simulated in {took_s:.1f} s: {times:.0f} times real time")
+    if o.json:
+        about = {"engine": o.engine, "size": o.size, "seeds": o.seeds, "windows": o.windows, "times": times}
+        o.json.write_text(json.dumps({**about, "cases": table}, indent=1))
+    return 1 if missed else 0

@@ -1,0 +1,316 @@
+"""The simulation: fetchers with their slots, ways of random length, servers. A clock that jumps to the next event."""
+
+from __future__ import annotations
+
+import heapq
+import math
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmarks.quota_sim.engines import START_S, Engine
+from benchmarks.quota_sim.telling import Answering, headers
+from benchmarks.servers.shapes import Shape
+from scrapeq.grants import closed_by, limits_of, told_to
+from scrapeq.limits.outcome import decide
+from scrapeq.limits.partition import group_of
+from scrapeq.limits.readings import observe
+from scrapeq.limits.streaks import Streaks
+from scrapeq.page import Page
+from scrapeq.plan import LimitRule
+from scrapeq.queue.commands import ACK, BURY, RELEASE, RETRY
+from scrapeq.queue.replies import Entry, Popped
+from scrapeq.queue.wait import WATCHDOG_S
+from scrapeq.task import Group, NewTask, Task
+
+PHASE_S = 3.7  # of the server's own clock: its whole windows are not ours
+MIN_WAIT_S = 0.001
+FULL_S = 1.0
+POP_MAX = 100
+
+
+@dataclass
+class Host:
+    """
+    A server.
+
+    Args:
+        shape: Its limit.
+        limit, window_s: As it tells them.
+        telling: What its answers say.
+        skew_s: How far its clock is ahead.
+        service_s: How long an accepted request takes.
+        dated: Its answers have a Date.
+    """
+
+    shape: Shape
+    limit: int
+    window_s: float
+    telling: str = "nothing"
+    skew_s: float = 0.0
+    service_s: float = 0.0
+    dated: bool = True
+    status: int = 429
+
+
+@dataclass
+class Setting:
+    """All else of a run; seconds. `backlog`: tasks kept ready, for a group, while there is work."""
+
+    hosts: dict[str, Host]
+    rules: Sequence[LimitRule] = ()
+    until_s: float = math.inf
+    items: int | None = None  # of each host; None: there is always more
+    processes: int = 4
+    slots: int = 16
+    way_s: float = 0.020
+    jitter_s: float = 0.060
+    client_skew_s: float = 0.0
+    kill_s: float | None = None  # when the first process dies
+    seed: int = 1
+    backlog: int = 128
+    ranked: bool = False
+
+
+@dataclass
+class Seen:
+    """One request, at the server and at the client; seconds of the simulation's clock."""
+
+    host: str
+    n: int
+    process: int
+    sent_s: float
+    arrived_s: float = 0.0
+    accepted: bool = False
+    wait_s: float = 0.0  # refused: when one is accepted again, in truth
+    told_s: float | None = None  # what the client read of it
+    left_s: float = 0.0
+    answered_s: float = math.inf
+
+    @property
+    def decided_s(self) -> float:
+        """When the server said yes or no."""
+        return self.arrived_s
+
+
+@dataclass
+class Grant:
+    """A pop's task, for the order; `better`: the best rank that stood ready in another open group."""
+
+    at_s: float
+    host: str
+    rank: float
+
+
+@dataclass
+class Log:
+    """What came out."""
+
+    seen: list[Seen] = field(default_factory=list)
+    grants: list[Grant] = field(default_factory=list)
+    pops: int = 0
+    empty: int = 0
+    woken: int = 0
+    woken_empty: int = 0
+    lost: int = 0
+    ended_s: float = 0.0
+    lease_ends: int = 0
+
+
+class World:
+    """One run."""
+
+    def __init__(self, engine: Engine, setting: Setting) -> None:
+        self.engine, self.setting = engine, setting
+        self.now_s = 0.0
+        self.log = Log()
+        self.random = random.Random(setting.seed)
+        self.groups: dict[str, Group] = {}
+        self.by_group: dict[str, str] = {}
+        self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._order = 0
+        self._pushed = dict.fromkeys(setting.hosts, 0)
+        self._unpopped = dict.fromkeys(setting.hosts, 0)
+        self.done = 0
+        engine.define(limits_of(setting.rules))
+        for host in setting.hosts:
+            group = group_of(setting.rules, url=self.url(host))
+            self.groups[host], self.by_group[group.name] = group, host
+            self._feed(host)
+        self.fetchers = [Fetcher(self, number) for number in range(setting.processes)]
+        for fetcher in self.fetchers:
+            self.at(self.random.uniform(0, 0.05), fetcher.turn)
+        if setting.kill_s is not None:
+            self.at(setting.kill_s, self.fetchers[0].die)
+
+    def url(self, host: str) -> str:
+        """A request to a host."""
+        return f"http://{host}/item/1"
+
+    def at(self, time_s: float, call: Callable[..., None], *values: Any) -> int:
+        """Do something then."""
+        self._order += 1
+        heapq.heappush(self._events, (time_s, self._order, call, values))
+        return self._order
+
+    def run(self) -> Log:
+        """Until all items are there, or the time is over."""
+        wanted = None if self.setting.items is None else self.setting.items * len(self.setting.hosts)
+        while self._events and (wanted is None or self.done < wanted):
+            self.now_s, _, call, values = heapq.heappop(self._events)
+            if self.now_s > self.setting.until_s:
+                break
+            call(*values)
+        self.log.ended_s = min(self.now_s, self.setting.until_s)
+        self.log.seen = [seen for seen in self.log.seen if seen.arrived_s]
+        return self.log
+
+    def popped(self, task: Task) -> str:
+        """A task of this host was handed out."""
+        host = self.by_group[task.group]
+        self.log.grants.append(Grant(self.now_s, host, task.priority))
+        if not task.releases and not task.expiries and not task.attempts:
+            self._unpopped[host] -= 1
+            if self._unpopped[host] * 2 < self.setting.backlog:
+                self._feed(host)
+        return host
+
+    def _feed(self, host: str) -> None:
+        count = self.setting.backlog - self._unpopped[host]
+        if self.setting.items is not None:
+            count = min(count, self.setting.items - self._pushed[host])
+        if count <= 0:
+            return
+        ranks = [self.random.random() if self.setting.ranked else 0.0 for _ in range(count)]
+        first = self._pushed[host]
+        tasks = [NewTask(first + n, rank, group=self.groups[host]) for n, rank in enumerate(ranks)]
+        self._pushed[host] += count
+        self._unpopped[host] += count
+        self.engine.push(self.now_s, tasks)
+        self.wake()
+
+    def settle(self, entry: Entry) -> None:
+        """Tell the engine what became of a lease."""
+        self.engine.settle(self.now_s, [entry])
+        self.wake()
+
+    def wake(self) -> None:
+        """The marker, if it lies there, wakes one fetcher that waits: the one that has waited longest."""
+        waiting = [fetcher for fetcher in getattr(self, "fetchers", ()) if fetcher.waits]
+        if waiting and self.engine.take_marker():
+            first = min(waiting, key=lambda fetcher: fetcher.waits_since)
+            first.waits = 0
+            self.at(self.now_s, first.turn, True)
+
+
+class Fetcher:
+    """One process: as `FetchWorker` and `Visit` go about it."""
+
+    def __init__(self, world: World, number: int) -> None:
+        self.world, self.number = world, number
+        self.dead = False
+        self.waits = 0  # the timer's number, while it waits for tasks
+        self.waits_since = 0.0
+        self._full = False
+        self._held = 0
+        self._streaks = Streaks()
+
+    def die(self) -> None:
+        """Killed: what it holds is never answered."""
+        self.dead = True
+        self.waits = 0
+
+    def turn(self, woken: bool = False) -> None:
+        """Pop for the free slots, again and again, until nothing is there; then wait."""
+        world = self.world
+        while not self.dead:
+            free = world.setting.slots - self._held
+            if free <= 0:
+                self._full = True
+                return
+            popped = world.engine.pop(world.now_s, min(free, POP_MAX))
+            world.log.pops += 1
+            world.log.woken += woken
+            for task in popped.tasks:
+                self._send(task)
+            world.wake()
+            if not popped.tasks:
+                world.log.empty += 1
+                world.log.woken_empty += woken
+                self._wait(popped)
+                return
+            woken = False
+
+    def _wait(self, popped: Popped) -> None:
+        world = self.world
+        wait_s = WATCHDOG_S if popped.wait_s is None else min(WATCHDOG_S, popped.wait_s)
+        self.waits = world.at(world.now_s + max(wait_s, MIN_WAIT_S), lambda: self._due(number))
+        number = self.waits
+        self.waits_since = world.now_s
+        world.wake()
+
+    def _due(self, number: int) -> None:
+        if self.waits == number:
+            self.waits = 0
+            self.turn(True)
+
+    # --- one task on its way
+
+    def _way_s(self) -> float:
+        setting = self.world.setting
+        return setting.way_s + self.world.random.uniform(0, setting.jitter_s)
+
+    def _send(self, task: Task) -> None:
+        world = self.world
+        host = world.popped(task)
+        self._held += 1
+        seen = Seen(host, int(task.id), self.number, world.now_s)
+        world.log.seen.append(seen)
+        world.at(world.now_s + self._way_s(), self._arrive, task, seen)
+
+    def _arrive(self, task: Task, seen: Seen) -> None:
+        world = self.world
+        server = world.setting.hosts[seen.host]
+        seen.arrived_s = world.now_s
+        clock_s = START_S + world.now_s + PHASE_S + server.skew_s
+        verdict = server.shape.admit(world.now_s + PHASE_S)
+        seen.accepted = verdict.accepted
+        seen.wait_s = 0.0 if verdict.accepted else verdict.reset_s
+        seen.left_s = world.now_s + (server.service_s if verdict.accepted else 0.0)
+        if verdict.accepted:
+            world.at(seen.left_s, server.shape.leave, seen.left_s + PHASE_S)
+        fields = headers(
+            server.telling, Answering(verdict, server.limit, server.window_s, clock_s), dated=server.dated
+        )
+        status = 200 if verdict.accepted else server.status
+        world.at(seen.left_s + self._way_s(), self._answer, task, seen, status, fields)
+
+    def _answer(self, task: Task, seen: Seen, status: int, fields: list[tuple[str, str]]) -> None:
+        if self.dead:
+            return
+        world = self.world
+        now_s, url = world.now_s, world.url(seen.host)
+        group = world.groups[seen.host]
+        seen.answered_s = now_s
+        page = Page(url, status, tuple(fields), b"{}")
+        observed = observe(status, fields, START_S + now_s + world.setting.client_skew_s)
+        streak = self._streaks.with_this(group.name, seen.sent_s)
+        outcome = decide((), url=url, page=page, observation=observed, refusals_in_a_row=streak)
+        told = told_to(group, outcome, world.setting.rules)
+        assert task.lease is not None
+        if outcome.action == "rate_limited":
+            seen.told_s = None if outcome.guessed else outcome.wait_s
+            self._streaks.refused(group.name, streak, now_s)
+            refused = [(name, outcome.wait_s or 0.0) for name in closed_by(group, outcome.scope)]
+            entry = Entry(RELEASE, task.lease, told=told, refused=refused, guessed=outcome.guessed)
+        else:
+            self._streaks.answered(group.name)
+            verb = {"success": ACK, "ignore": ACK, "retry": RETRY}.get(outcome.action, BURY)
+            entry = Entry(verb, task.lease, told=told)
+            world.done += verb == ACK
+        self._held -= 1
+        world.settle(entry)
+        if self._full:
+            self._full = False
+            world.at(now_s, self.turn)
