@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from scrapeq.errors import RateLimited, ScrapeqError
 from scrapeq.limits.outcome import Outcome
 from scrapeq.limits.partition import IMPLICIT, group_of
+from scrapeq.limits.readings import Told
 from scrapeq.limits.streaks import Streaks
 from scrapeq.plan import LimitRule
 from scrapeq.queue import Entry, Limit, Queue, Rate
@@ -49,25 +50,56 @@ def closed_by(group: Group, scope: str) -> list[str]:
     return named or every
 
 
+def rules_of(group: Group, rules: Sequence[LimitRule]) -> list[LimitRule]:
+    """The rules that the limits of a group are of."""
+    if not rules:
+        return []
+    names = {name.partition("|")[0] for name in (*group.limits, group.private)}
+    return [rule for rule in rules if rule.name in names]
+
+
+def _instances(
+    group: Group, outcome: Outcome, rules: Sequence[LimitRule]
+) -> list[tuple[str, Told | None, tuple[tuple[float, float], ...]]]:
+    """The limit instances of a group that an answer told something, with what it told."""
+    names = {
+        name.partition("|")[0]: name for name in (*group.limits, *([group.private] if group.private else []))
+    }
+    if outcome.heard is not None:
+        every = [(names.get(one.rule), one) for one in outcome.heard]
+        return [(name, one.told, one.rates) for name, one in every if name is not None]
+    by_name = {rule.name: (len(rule.partition_by), at) for at, rule in enumerate(rules)}
+    deaf = {rule.name for rule in rules if rule.observe == "none"}
+    listening = [name for name in names if name not in deaf]
+    if not listening or not (outcome.told or outcome.rates):
+        return []
+    narrowest = max(listening, key=lambda name: by_name.get(name, (0, 0)))
+    return [(names[narrowest], outcome.told, outcome.rates)]
+
+
 def told_to(
     group: Group, outcome: Outcome, rules: Sequence[LimitRule] = ()
 ) -> list[tuple[str, float, float]]:
     """
-    A told budget belongs to the narrowest limit of the request that listens: (instance, remaining, reset seconds).
+    The budgets that an answer told, each for the limit that it is of: (instance, remaining, reset seconds).
 
-    The narrowest has the most keys in its `partition_by`, of equal ones the last written; with `observe: none` a
+    Where the answer was not read for each limit (`limits.listening`), its budget belongs to the narrowest one that
+    listens: the one with the most keys in its `partition_by`, of equal ones the last written; with `observe: none` a
     limit never listens.
     """
-    if outcome.told is None:
-        return []
-    by_name = {rule.name: (len(rule.partition_by), at) for at, rule in enumerate(rules)}
-    deaf = {rule.name for rule in rules if rule.observe == "none"}
-    names = [*([group.private] if group.private else []), *group.limits]
-    listening = [name for name in names if name.partition("|")[0] not in deaf]
-    if not listening:
-        return []
-    narrowest = max(listening, key=lambda name: by_name.get(name.partition("|")[0], (0, 0)))
-    return [(narrowest, float(outcome.told.remaining), outcome.told.reset_s)]
+    found = _instances(group, outcome, rules)
+    return [(name, float(told.remaining), told.reset_s) for name, told, _ in found if told is not None]
+
+
+def rates_told_to(
+    group: Group, outcome: Outcome, rules: Sequence[LimitRule] = ()
+) -> list[tuple[str, float, float]]:
+    """The sizes and windows that an answer named, without what is left, as in `told_to`: (instance, limit, seconds)."""
+    return [
+        (name, limit, window_s)
+        for name, _, rates in _instances(group, outcome, rules)
+        for limit, window_s in rates
+    ]
 
 
 class QueuePermit:
@@ -98,6 +130,8 @@ class QueuePermit:
         else:
             self._limits.streaks.answered(self._group.name)
             entry = Entry(ACK, lease, told=self._told(outcome))
+        if outcome is not None:
+            entry = entry._replace(rates=rates_told_to(self._group, outcome, self._limits.rules))
         self._limits.report(entry)
 
     def _told(self, outcome: Outcome) -> list[tuple[str, float, float]]:

@@ -1,22 +1,24 @@
 """
 What an answer means for its task: the first response action that matches, the built-in ones last. Pure.
 
-Built in: 429, 418 and 529 are refusals; 403, 413, 503 and 3xx only with a Retry-After, 403 also when nothing
-remains. Other 5xx, 408, 425, time-outs, broken connections, truncated answers: retry. Other 4xx, and answers
-that would be the same again: dead letter. A wait is never shorter than what Retry-After said.
+Built in: 429, 418 and 529 are refusals, and what a preset knows as one; 403, 413, 503 and 3xx only with a
+Retry-After, 403 also when nothing remains. Other 5xx, 408, 425, time-outs, broken connections, truncated answers:
+retry. Other 4xx, and answers that would be the same again: dead letter. A wait is never shorter than what
+Retry-After said.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any
 
 from scrapeq import errors
 from scrapeq.expression import Expression, as_number, as_text
 from scrapeq.expression.scope import answer_scope
+from scrapeq.limits.listening import Heard
 from scrapeq.limits.match import answer_matches, exception_kind
 from scrapeq.limits.readings import REFUSALS, Observation, Told
 from scrapeq.page import Page
@@ -47,6 +49,9 @@ class Outcome:
         on_exceed: park, dead_letter or stop.
         told: The budget that the answer told, if it did.
         guessed: rate_limited: the answer did not say how long; `wait_s` is our own backoff.
+        rates: (requests, seconds): size and window of limits that the answer named without saying what is left.
+        cost: What the request has cost, where the answer says so.
+        heard: What the answer told each limit, where that was read for several; else it is `told` and `rates`.
     """
 
     action: Action
@@ -57,6 +62,9 @@ class Outcome:
     on_exceed: OnExceed = "park"
     told: Told | None = None
     guessed: bool = False
+    rates: tuple[tuple[float, float], ...] = ()
+    cost: float | None = None
+    heard: tuple[Heard, ...] | None = None
 
 
 def actions_for(plan: Plan, resource: str) -> tuple[ResponseAction, ...]:
@@ -81,6 +89,7 @@ def decide(
     observation: Observation,
     refusals_in_a_row: int = 1,
     names: Mapping[str, Any] | None = None,
+    heard: tuple[Heard, ...] | None = None,
 ) -> Outcome:
     """
     What an answer, or the error instead of one, means.
@@ -92,9 +101,28 @@ def decide(
         observation: What the answer said about waiting.
         refusals_in_a_row: Should this be a refusal: how many there were in a row with it (1 = the first).
         names: More names for expressions: seed, parent, now, host, token.
+        heard: What the answer told each limit (`listen`).
     """
+    outcome = _decided(
+        actions, resource, method, url, page, error, observation, refusals_in_a_row, dict(names or {})
+    )
+    if heard is None and not observation.rates and observation.cost is None:
+        return outcome  # most of them
+    return replace(outcome, rates=observation.rates, cost=observation.cost, heard=heard)
+
+
+def _decided(
+    actions: Sequence[ResponseAction],
+    resource: str,
+    method: str,
+    url: str,
+    page: Page | None,
+    error: errors.FetchError | None,
+    observation: Observation,
+    refusals_in_a_row: int,
+    extra: dict[str, Any],
+) -> Outcome:
     if actions:
-        extra: dict[str, Any] = dict(names or {})
         extra["retry_after"] = observation.retry_after_s
         extra["rate_limit_reset"] = observation.reset_s
         extra["exception"] = exception_kind(error)
@@ -181,7 +209,7 @@ def _built_in(
         same_again = isinstance(error, _SAME_AGAIN) and not isinstance(error, errors.Truncated)
         return Outcome("dead_letter" if same_again else "retry", message=_says(page, error))
     status = page.status
-    if 200 <= status < 300:
+    if 200 <= status < 300 and not observation.refused:
         return Outcome("success", told=told)
     if status == _NOT_MODIFIED:
         return Outcome("ignore", told=told)
@@ -189,6 +217,7 @@ def _built_in(
     nothing_left = observation.remaining is not None and observation.remaining <= 0
     if (
         status in REFUSALS
+        or observation.refused
         or (says_when and (status in _REFUSALS_IF_TOLD or 300 <= status < 400))
         or (status == HTTPStatus.FORBIDDEN and nothing_left)
     ):
@@ -196,6 +225,7 @@ def _built_in(
         return Outcome(
             "rate_limited",
             wait_s=wait,
+            scope=observation.scope or "limit",
             message=_says(page, error),
             told=told,
             guessed=not _says_when(observation),

@@ -183,7 +183,7 @@ class _Reader:
                 wait = refusal.wait_s
         elif closing is not None and wait < closing <= wait + _FLOORED_BY_S:
             wait = closing  # a server that floors Retry-After says its true reset elsewhere
-        told = self._told(levels)
+        told = next((one for level in levels if (one := told_of(level, self._date_s))), None)
         if (
             own_wait is not None
             and not refused
@@ -313,29 +313,28 @@ class _Reader:
             budget = replace(budget, reset_s=budget.window_s - self._server_s % budget.window_s)
         return budget
 
-    def _told(self, levels: Sequence[Sequence[Budget]]) -> Told | None:
-        for level in levels:  # a second dialect repeats the first, so the first that tells is enough
-            told = [
-                self._as_told(budget)
-                for budget in level
-                if budget.is_told and (not budget.unit or budget.exhausted)
-            ]
-            if told:
-                return min(told, key=lambda one: (one.remaining, -one.reset_s))
-        return None
-
-    def _as_told(self, budget: Budget) -> Told:
-        remaining = int(min(max(budget.remaining or 0.0, 0), _MOST_REMAINING))
-        dated = budget.reset_at is not None and self._date_s is not None
-        return Told(
-            remaining,
-            budget.reset_s or 0.0,
-            budget.reset_at if dated else None,
-            self._date_s if dated else None,
-        )
-
 
 # --- what follows from them
+
+
+def told_of(budgets: Sequence[Budget], date_s: float | None = None) -> Told | None:
+    """
+    The budget that binds of those that say when they reset: the one with the least left.
+
+    Args:
+        budgets: Those of one dialect; a second one repeats the first.
+        date_s: The answer's own Date.
+    """
+    told = [_as_told(one, date_s) for one in budgets if one.is_told and (not one.unit or one.exhausted)]
+    return min(told, key=lambda one: (one.remaining, -one.reset_s), default=None)
+
+
+def _as_told(budget: Budget, date_s: float | None) -> Told:
+    remaining = int(min(max(budget.remaining or 0.0, 0), _MOST_REMAINING))
+    dated = budget.reset_at is not None and date_s is not None
+    return Told(
+        remaining, budget.reset_s or 0.0, budget.reset_at if dated else None, date_s if dated else None
+    )
 
 
 def _closing(levels: Sequence[Sequence[Budget]], refused: bool) -> float | None:

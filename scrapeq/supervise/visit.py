@@ -10,9 +10,10 @@ from typing import Any
 from scrapeq.clock import Clock
 from scrapeq.errors import Blocked, FetchError, LeaseLost, ScrapeqError, TooManyRedirects
 from scrapeq.fetch import Egress, HopClosed
-from scrapeq.grants import closed_by, told_to
+from scrapeq.grants import closed_by, rates_told_to, rules_of, told_to
+from scrapeq.limits.listening import listen
 from scrapeq.limits.outcome import Outcome, actions_for, decide
-from scrapeq.limits.readings import Observation, observe
+from scrapeq.limits.readings import NOTHING
 from scrapeq.limits.streaks import Streaks
 from scrapeq.page import Page
 from scrapeq.plan import Plan
@@ -70,6 +71,7 @@ class Visit:
         self._sent = ANSWERED
         self._answered_s = 0.0
         self._guessed = False  # a refusal that did not say for how long
+        self._rates: Told = ()  # sizes and windows that the answer named
 
     async def run(self) -> None:
         """
@@ -108,7 +110,10 @@ class Visit:
         self._answered_s = means.clock.monotonic_s()
         # the answer is that of the last hop, and speaks of its limits
         group = self._group(page.method, page.url) if page and self._hops else self._group(method, url)
-        observed = observe(page.status, page.headers, means.clock.now_s()) if page else Observation()
+        now_s = means.clock.now_s()
+        names = {"seed": payload.get("seed"), "parent": payload.get("parent"), "now": now_s}
+        rules = rules_of(group, means.plan.rate_limits)
+        observed, heard = listen(page, now_s, rules, names) if page else (NOTHING, None)
         streak = means.streaks.with_this(group.name, sent_s)
         outcome = decide(
             actions_for(means.plan, payload["resource"]),
@@ -119,14 +124,15 @@ class Visit:
             error=failure,
             observation=observed,
             refusals_in_a_row=streak,
-            names={"seed": payload.get("seed"), "parent": payload.get("parent"), "now": means.clock.now_s()},
+            names=names,
+            heard=heard,
         )
         await self._conclude(group, page, outcome, streak)
 
     async def _conclude(self, group: Group, page: Page | None, outcome: Outcome, streak: int) -> None:
         means = self._means
         told: Told = told_to(group, outcome, means.plan.rate_limits)
-        self._guessed = outcome.guessed
+        self._guessed, self._rates = outcome.guessed, rates_told_to(group, outcome, means.plan.rate_limits)
         action = outcome.action
         refused: Refused = ()
         if action == "rate_limited":
@@ -228,7 +234,8 @@ class Visit:
         if not self._hops:
             return told, refused
         last = Entry(ACK, self._hops[-1], sent=self._sent, age_s=self._age_s(), told=told, refused=refused)
-        self._means.queue.settle_soon(last._replace(guessed=self._guessed))
+        self._means.queue.settle_soon(last._replace(guessed=self._guessed, rates=self._rates))
+        self._rates = ()
         self._sent = ANSWERED  # the first request was: by a redirect
         return (), ()
 
@@ -274,6 +281,7 @@ class Visit:
         error: str = "",
         push: Sequence[NewTask] = (),
     ) -> Entry:
+        rates, self._rates = self._rates, ()  # told once
         return Entry(
             verb,
             self._held.lease,
@@ -284,6 +292,7 @@ class Visit:
             told=told,
             refused=refused,
             guessed=self._guessed,
+            rates=rates,
             error=error[:ERROR_LENGTH],
             push=push,
         )
