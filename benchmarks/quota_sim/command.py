@@ -1,7 +1,7 @@
 """
 Spending the quota, simulated: the real engine against servers that are none, at many times real time.
 
-    python benchmarks/quota.py --simulated [--engine python|scripts] [--seeds N] [--size 100/10] [CASE...]
+    python benchmarks/quota.py --simulated [--engine python|valkey|redis] [--seeds N] [--size 100/10] [CASE...]
 
 Each case runs once for each seed; of several runs the worst is judged, beside the mean. A CASE is a name or the
 beginning of one, as `unknown/fixed`. Ends with 1 when a figure is missed.
@@ -10,9 +10,10 @@ beginning of one, as `unknown/fixed`. Ends with 1 when a figure is missed.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -20,25 +21,21 @@ from typing import Any
 from benchmarks.quota_figures.cases import Figure
 from benchmarks.quota_sim.cases import Case, Size, cases
 from benchmarks.quota_sim.engines import Engine, PythonEngine
+from benchmarks.quota_sim.store import ScriptEngine, Store
 from benchmarks.quota_sim.world import World
 
 
-def engine_of(name: str) -> Engine:
-    """A fresh engine."""
-    return PythonEngine()
-
-
-def run_case(case: Case, engine: str, seed: int) -> tuple[list[Figure], float, int]:
+def run_case(case: Case, fresh: Callable[[], Engine], seed: int) -> tuple[list[Figure], float, int]:
     """One run: its figures, the time it simulated, its requests."""
     before, simulated_s = None, 0.0
     if case.before is not None:
-        with_engine = engine_of(engine)
-        before = World(with_engine, case.before(seed)).run()
-        with_engine.close()
+        engine = fresh()
+        before = World(engine, case.before(seed)).run()
+        engine.close()
         simulated_s += before.ended_s
-    with_engine, setting = engine_of(engine), case.setting(seed)
-    log = World(with_engine, setting).run()
-    with_engine.close()
+    engine, setting = fresh(), case.setting(seed)
+    log = World(engine, setting).run()
+    engine.close()
     return case.judge(setting, log, before), simulated_s + log.ended_s, len(log.seen)
 
 
@@ -74,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="quota.py --simulated", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--engine", choices=("python",), default="python")
+    parser.add_argument("--engine", choices=("python", "valkey", "redis"), default="python")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each case")
     parser.add_argument("--size", type=parsed_size, default=(100, 10.0), help="requests/seconds of the limit")
     parser.add_argument("--windows", type=int, default=30, help="of that limit, for each run")
@@ -82,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--list", action="store_true", help="only name the cases")
     parser.add_argument("cases", nargs="*", metavar="CASE")
     o = parser.parse_args(arguments)
-    known = cases(Size(*o.size, o.windows))
+    known = cases(Size(o.size[0], o.size[1], o.windows))
     chosen = [name for name in known if not o.cases or any(name.startswith(asked) for asked in o.cases)]
     lost = [asked for asked in o.cases if not any(name.startswith(asked) for name in known)]
     if lost:
@@ -90,11 +87,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if o.list:
         print("\n".join(chosen))
         return 0
+    with contextlib.ExitStack() as stack:
+        if o.engine == "python":
+            return measure(o, {name: known[name] for name in chosen}, PythonEngine)
+        store = stack.enter_context(Store(o.engine))
+        return measure(o, {name: known[name] for name in chosen}, lambda: ScriptEngine(store))
+
+
+def measure(o: argparse.Namespace, chosen: Mapping[str, Case], fresh: Callable[[], Engine]) -> int:
+    """Run them and print the table."""
     table: dict[str, Any] = {}
     missed, simulated_s, began_s = 0, 0.0, time.monotonic()
     print(f"{'case':<36} {'figure':<26} {'worst':>9} {'mean':>9}")
-    for name in chosen:
-        runs = [run_case(known[name], o.engine, seed) for seed in range(1, o.seeds + 1)]
+    for name, case in chosen.items():
+        runs = [run_case(case, fresh, seed) for seed in range(1, o.seeds + 1)]
         figures = joined([figures for figures, *_ in runs])
         simulated_s += sum(run[1] for run in runs)
         show(name, figures)

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from scrapeq.limit import Limit, LimitState
+from scrapeq.limits.engine import LimitModel
 from scrapeq.queue import commands as c
 from scrapeq.task import Lease, NewTask, Task
-from scrapeq.testing.model import Model
+from scrapeq.testing.model import SUSPECT_DELAY_US, Model
 from scrapeq.testing.records import LeaseRecord, TaskRecord
 
 US = 1_000_000
@@ -30,7 +31,7 @@ class Engine(Protocol):
     def push(self, now_s: float, tasks: Sequence[NewTask]) -> None:
         """New tasks."""
 
-    def pop(self, now_s: float, n: int) -> c.Popped:
+    def pop(self, now_s: float, n: int, suspects: int) -> c.Popped:
         """Lease the best n."""
 
     def settle(self, now_s: float, entries: Sequence[c.Entry]) -> None:
@@ -53,6 +54,13 @@ class _Indexed(Model):
     ready: dict[str, list[tuple[float, str]]] = field(default_factory=dict)
     delayed: list[tuple[int, str]] = field(default_factory=list)
     ends: list[tuple[int, str, str]] = field(default_factory=list)
+    closing: dict[str, list[LimitModel]] = field(default_factory=dict)
+
+    def _grants(self, group: str, now: int, weight: float = 1) -> bool:
+        limits = self.closing.get(group)
+        if limits is None:
+            limits = self.closing[group] = [self.limit(name) for name in self._limits_of(group)]
+        return all(limit.grants(now, weight) for limit in limits)
 
     def _back(self, task: TaskRecord, due: int, now: int) -> None:
         super()._back(task, due, now)
@@ -87,7 +95,7 @@ class _Indexed(Model):
         times = [heap[0][0] for heap in (self.ends, self.delayed) if heap]
         return min(times, default=None)
 
-    def take(self, n: int, lease_s: float) -> list[Task]:
+    def take(self, n: int, lease_s: float, suspects: int) -> list[Task]:
         """As `pop`, by the index: the best head of the groups whose limits grant, again and again."""
         now = self._tick()
         self.events(now)
@@ -101,12 +109,22 @@ class _Indexed(Model):
             heap = self.ready[group]
             heapq.heappop(heap)
             task = self.tasks[id_]
+            if task.suspect and suspects:
+                self._back(task, now + SUSPECT_DELAY_US, now)
+                if heap:
+                    heapq.heappush(heads, (heap[0], group))
+                continue
+            suspects += task.suspect
             lease = self._lease(id_, group, now, now + round(lease_s * US))
             lease.task, task.state = task, "leased"
             taken.append(self._show(task, Lease(id_, lease.token, now), now))
             if heap:
                 heapq.heappush(heads, (heap[0], group))
         return taken
+
+    def grants_any(self, at: float) -> bool:
+        """Would a pop give something then?"""
+        return any(heap and self._grants(group, int(at)) for group, heap in self.ready.items())
 
     def opens(self) -> int | None:
         """The first moment from now on at which a pop gives something, if nothing happens before."""
@@ -151,13 +169,13 @@ class PythonEngine:
         self._model.push(tasks)
         self._look_again()
 
-    def pop(self, now_s: float, n: int) -> c.Popped:
+    def pop(self, now_s: float, n: int, suspects: int) -> c.Popped:
         self._set(now_s)
         self._marked = False
         model = self._model
-        taken = model.take(n, self._lease_s)
+        taken = model.take(n, self._lease_s, suspects)
         if len(taken) == n:
-            self._look_again()
+            self._marked = model.grants_any(model.now)
             return c.Popped(taken, 0.0, len(model.tasks))
         times = [at for at in (model.opens(), model.next_event()) if at is not None]
         self._announced = min(times, default=math.inf)
@@ -171,8 +189,8 @@ class PythonEngine:
 
     def _look_again(self) -> None:
         """Who waits is woken when there is something sooner than was said."""
-        opens = self._model.opens()
-        if opens is not None and opens < self._announced:
+        soon = min(self._announced, self._model.now + LOOK_MAX_S * US) - LOOK_US
+        if soon < self._model.now or self._model.grants_any(soon):
             self._marked = True
 
     def take_marker(self) -> bool:

@@ -12,10 +12,10 @@ from typing import Any
 from benchmarks.quota_sim.engines import START_S, Engine
 from benchmarks.quota_sim.telling import Answering, headers
 from benchmarks.servers.shapes import Shape
-from scrapeq.grants import closed_by, limits_of, told_to
+from scrapeq.grants import closed_by, limits_of, rates_told_to, rules_of, told_to
+from scrapeq.limits.listening import listen
 from scrapeq.limits.outcome import decide
 from scrapeq.limits.partition import group_of
-from scrapeq.limits.readings import observe
 from scrapeq.limits.streaks import Streaks
 from scrapeq.page import Page
 from scrapeq.plan import LimitRule
@@ -213,7 +213,7 @@ class Fetcher:
         self.waits = 0  # the timer's number, while it waits for tasks
         self.waits_since = 0.0
         self._full = False
-        self._held = 0
+        self._held: dict[str, Task] = {}  # by lease token
         self._streaks = Streaks()
 
     def die(self) -> None:
@@ -225,11 +225,12 @@ class Fetcher:
         """Pop for the free slots, again and again, until nothing is there; then wait."""
         world = self.world
         while not self.dead:
-            free = world.setting.slots - self._held
+            free = world.setting.slots - len(self._held)
             if free <= 0:
                 self._full = True
                 return
-            popped = world.engine.pop(world.now_s, min(free, POP_MAX))
+            suspects = sum(1 for task in self._held.values() if task.expiries)
+            popped = world.engine.pop(world.now_s, min(free, POP_MAX), suspects)
             world.log.pops += 1
             world.log.woken += woken
             for task in popped.tasks:
@@ -264,7 +265,8 @@ class Fetcher:
     def _send(self, task: Task) -> None:
         world = self.world
         host = world.popped(task)
-        self._held += 1
+        assert task.lease is not None
+        self._held[task.lease.token] = task
         seen = Seen(host, int(task.id), self.number, world.now_s)
         world.log.seen.append(seen)
         world.at(world.now_s + self._way_s(), self._arrive, task, seen)
@@ -294,22 +296,26 @@ class Fetcher:
         group = world.groups[seen.host]
         seen.answered_s = now_s
         page = Page(url, status, tuple(fields), b"{}")
-        observed = observe(status, fields, START_S + now_s + world.setting.client_skew_s)
+        rules = rules_of(group, world.setting.rules)
+        observed, heard = listen(page, START_S + now_s + world.setting.client_skew_s, rules)
         streak = self._streaks.with_this(group.name, seen.sent_s)
-        outcome = decide((), url=url, page=page, observation=observed, refusals_in_a_row=streak)
+        outcome = decide((), url=url, page=page, observation=observed, refusals_in_a_row=streak, heard=heard)
         told = told_to(group, outcome, world.setting.rules)
+        rates = rates_told_to(group, outcome, world.setting.rules)
         assert task.lease is not None
         if outcome.action == "rate_limited":
             seen.told_s = None if outcome.guessed else outcome.wait_s
             self._streaks.refused(group.name, streak, now_s)
             refused = [(name, outcome.wait_s or 0.0) for name in closed_by(group, outcome.scope)]
-            entry = Entry(RELEASE, task.lease, told=told, refused=refused, guessed=outcome.guessed)
+            entry = Entry(
+                RELEASE, task.lease, told=told, refused=refused, guessed=outcome.guessed, rates=rates
+            )
         else:
             self._streaks.answered(group.name)
             verb = {"success": ACK, "ignore": ACK, "retry": RETRY}.get(outcome.action, BURY)
-            entry = Entry(verb, task.lease, told=told)
+            entry = Entry(verb, task.lease, told=told, rates=rates)
             world.done += verb == ACK
-        self._held -= 1
+        self._held.pop(task.lease.token)
         world.settle(entry)
         if self._full:
             self._full = False

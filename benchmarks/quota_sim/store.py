@@ -1,0 +1,98 @@
+"""The queue's scripts on a store of their own, its clock held by the simulation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from benchmarks.queue_figures.engine import Server, find_engines
+from benchmarks.quota_sim.engines import LEASE_S, START_S, US
+from scrapeq.limit import Limit, LimitState
+from scrapeq.queue import commands as c
+from scrapeq.queue.scripts import scripts
+from scrapeq.task import NewTask
+
+T = TypeVar("T")
+
+
+class Store:
+    """A server with the scripts, for many runs."""
+
+    def __init__(self, which: str) -> None:
+        self._server = Server(find_engines(which)[0])
+
+    def __enter__(self) -> Self:
+        self._server.__enter__()
+        self.connection: Any = self._server.raw.connection_pool.get_connection()
+        self.shas = {}
+        for name, script in scripts(test_clock=True).items():
+            self.shas[name] = self._server.raw.script_load(script.text)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.connection.disconnect()
+        self._server.__exit__(kind, error, trace)
+
+    def call(self, *commands: Sequence[Any]) -> list[Any]:
+        """Commands in one round trip, and their replies."""
+        connection = self.connection
+        connection.send_packed_command(connection.pack_commands(commands))
+        return [connection.read_response() for _ in commands]
+
+    def empty(self) -> None:
+        """Forget everything."""
+        self.call(["FLUSHALL"])
+
+
+class ScriptEngine:
+    """
+    One queue on it.
+
+    The marker is read with each call, for then it costs no round trip of its own; it is put back for whoever asks.
+    """
+
+    def __init__(self, store: Store, lease_s: float = LEASE_S) -> None:
+        self._store, self._lease_s = store, lease_s
+        self._key = "scrapeq:{sim}:c"
+        self._wake, self._clock = "scrapeq:{sim}:wake", "scrapeq:{sim}:testclock"
+        self._marked = False
+        store.empty()
+
+    def _run(self, now_s: float, command: c.Command[T]) -> T:
+        us = START_S * US + round(now_s * US)
+        _, reply, marker = self._store.call(
+            ("SET", self._clock, us),
+            ("EVALSHA", self._store.shas[command.script], 1, self._key, *command.args),
+            ("ZPOPMIN", self._wake),
+        )
+        self._marked = self._marked or bool(marker)
+        return command.parse(reply)
+
+    def define(self, limits: dict[str, Limit]) -> None:
+        self._run(0.0, c.define(limits))
+
+    def push(self, now_s: float, tasks: Sequence[NewTask]) -> None:
+        for command in c.push(tasks, max_tasks=0, dedup="only_new"):
+            self._run(now_s, command)
+
+    def pop(self, now_s: float, n: int, suspects: int) -> c.Popped:
+        while True:
+            popped = self._run(now_s, c.pop(n, lease_s=self._lease_s, suspects=suspects))
+            if not popped.again:
+                return popped
+
+    def settle(self, now_s: float, entries: Sequence[c.Entry]) -> None:
+        self._run(now_s, c.settle(entries))
+
+    def take_marker(self) -> bool:
+        marked, self._marked = self._marked, False
+        return marked
+
+    def states(self, now_s: float, names: Sequence[str]) -> list[LimitState]:
+        return self._run(now_s, c.limit_states(names))
+
+    def close(self) -> None:
+        self._store.empty()
