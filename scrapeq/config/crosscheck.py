@@ -72,7 +72,8 @@ class CrossCheck:
             match = limit.get("match")
             if isinstance(match, Found):
                 self._known_all(match, "resource", "can never match: ")
-            if not limit.has("rates") and not limit.has("max_concurrency"):
+            told = limit.has("observe") and limit.get("observe") != "none"  # its answers say what it is
+            if not told and not limit.has("rates") and not limit.has("max_concurrency"):
                 message = "limits nothing: it has neither rates nor max_concurrency"
                 self._reading.note(limit.node, limit.field, message, "rates: [{limit: 30, interval: 1m}]")
 

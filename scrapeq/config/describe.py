@@ -10,7 +10,7 @@ from typing import Any
 from scrapeq.config.reading import Filled
 from scrapeq.config.units import write_duration
 from scrapeq.expression import Expression, Template
-from scrapeq.plan import Auth, Plan
+from scrapeq.plan import Auth, Observe, Plan
 
 MASK = "***"
 _SECRETS = ("token", "username", "password")
@@ -37,6 +37,8 @@ def _shown(value: Any) -> Any:
         return value.source
     if isinstance(value, Expression | Template):
         return value.source
+    if isinstance(value, Observe):
+        return value.written()
     if isinstance(value, Auth):
         return _auth(value)
     if is_dataclass(value) and not isinstance(value, type):

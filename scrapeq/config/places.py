@@ -32,5 +32,10 @@ ANSWER = Place(
     ANSWER_NAMES | {"seed", "parent", "now", "retry_after", "rate_limit_reset", "exception"},
     _LATER | {"host", "token", "task", "resource", "resources", "depth", "page", "records"},
 )
+# What an answer tells of a limit: `observe`.
+OBSERVED = Place(
+    ANSWER_NAMES | {"seed", "parent", "now"},
+    _LATER | {"host", "token", "task", "resource", "resources", "depth", "page", "records"},
+)
 # The name of an output file.
 OUTPUT = Place(frozenset({"resource"}), _LATER | {"seed", "parent", "record", "now"})

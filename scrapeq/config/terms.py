@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import urlsplit
 
+from scrapeq import plan
 from scrapeq.config import places
 from scrapeq.config.nodes import Node
 from scrapeq.config.paths import Path
@@ -24,12 +25,12 @@ from scrapeq.config.shapes import (
     last_key,
     scalar,
 )
+from scrapeq.limits.presets import NAMES
 from scrapeq.plan import Exponential
 
 VERSION = 1
 MAX_PATTERN = 500
 REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+cluster", "redis+sentinel")
-PRESETS = ("github", "gitlab", "reddit", "shopify", "discord", "zendesk", "openai", "ietf")
 
 # "author" and "keyword" are no secrets
 _SECRET_NAME = re.compile(
@@ -39,7 +40,6 @@ _FROM_OUTSIDE = re.compile(r"\$\{(?:env|file):")
 _SECRET_HEADERS = frozenset({"authorization", "proxy-authorization"})
 _REGEX_MARKS = re.compile(r"^\^|\$$|\.[*+]|\\[dwsbDWSB.]|\(|\|")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
-_OBSERVE_KEYS = ("limit", "remaining", "used", "reset", "interval", "wait", "cost", "bucket", "reset_format")
 
 
 class Version(Shape):
@@ -158,28 +158,25 @@ class WaitTerm(Shape):
 
 
 class Observe(Shape):
-    """Whether the answers are read for what they tell of the limit."""
+    """How answers tell of a limit: the name of a preset, or a map of one, expressions, and the form of a reset."""
 
-    def read(self, node: Node, field: str, reading: Reading) -> str:
-        if node.kind == "map":
-            keys = {
-                "preset": Key(Choice(("auto", "none"), PRESETS)),
-                **dict.fromkeys(_OBSERVE_KEYS, unbuilt(_AUTO)),
-            }
-            return str(Record(keys).read(node, field, reading).get("preset", "auto"))
-        return Choice(("auto", "none"), PRESETS).read(node, field, reading)
+    def __init__(self) -> None:
+        self._names = Choice(NAMES)
+        parts = {part: Key(Expr(places.OBSERVED)) for part in plan.OBSERVED_PARTS}
+        formats = Choice(get_args(plan.ResetFormat))
+        self._map = Record({"preset": Key(self._names), **parts, "reset_format": Key(formats)})
+
+    def read(self, node: Node, field: str, reading: Reading) -> plan.Observe | str:
+        if node.kind != "map":
+            word = self._names.read(node, field, reading)
+            return "none" if word == "none" else plan.Observe(word)
+        found = self._map.read(node, field, reading)
+        if found.get("preset") == "none" and len(found.values) == 1:
+            return "none"
+        return plan.Observe(**found.values)
 
     def schema(self) -> Schema:
-        words = Choice(("auto", "none")).schema()
-        return {
-            "anyOf": [
-                words,
-                {"type": "object", "properties": {"preset": words}, "additionalProperties": False},
-            ]
-        }
-
-
-_AUTO = "observe: auto reads the usual headers"
+        return {"anyOf": [self._names.schema(), self._map.schema()]}
 
 
 class Tokens(Shape):

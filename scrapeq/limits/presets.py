@@ -16,6 +16,9 @@ from scrapeq.expression import Expression, compile_expression
 from scrapeq.plan import Observe, ResetFormat
 
 
+NAMES = ("auto", "none", "ietf", "github", "gitlab", "discord", "reddit", "shopify", "zendesk", "openai", "anthropic", "hubspot", "okta", "twitter", "jira", "crossref", "amazon", "docker", "coinglass", "qomon", "prisjakt", "binance", "sentry", "google", "mediawiki", "etherscan", "stackexchange", "slack")
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """An answer that is a refusal when `when` holds, whatever its status; `wait_s` where it does not say how long."""
@@ -45,6 +48,9 @@ class Preset:
     aligned: bool = False
 
 
+_PLAIN = Preset()
+
+
 def _refused(when: str, wait_s: float | None = None, scope: str = "limit") -> Refusal:
     return Refusal(compile_expression(when), wait_s, scope)
 
@@ -62,7 +68,7 @@ _THROTTLED = "if(contains(text, 'throttleStatus'), body.extensions.cost.{}, null
 def presets() -> Mapping[str, Preset]:
     """All of them, by name."""
     return {
-        "auto": Preset(),
+        "auto": _PLAIN,
         "none": Preset(only=("\0",)),  # no field is called so
         "ietf": Preset("delta", only=("ratelimit", "retry-after", "age", "date")),
         "github": Preset(
@@ -139,5 +145,4 @@ def presets() -> Mapping[str, Preset]:
 
 def preset_of(how: Observe) -> Preset:
     """The preset of an `observe`; one that does not exist reads like auto."""
-    found = presets()
-    return found.get(how.preset, found["auto"])
+    return _PLAIN if how.preset == "auto" else presets().get(how.preset, _PLAIN)

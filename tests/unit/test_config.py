@@ -11,7 +11,7 @@ import pytest
 from scrapeq.config import describe, load, schema
 from scrapeq.errors import ConfigError
 from scrapeq.expression import Expression, Template
-from scrapeq.plan import Auth, Exponential, Match, Plan, Rate
+from scrapeq.plan import Auth, Exponential, Match, Observe, Plan, Rate
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "data" / "config").glob("*.yaml"))
 LOADABLE = {"payments.yaml", "chat.yaml"}
@@ -257,6 +257,32 @@ def test_a_flag_reaches_into_lists_and_replaces_shorthands() -> None:
     assert made.resources[1].endpoint is not None and made.resources[1].endpoint.path is not None
     assert made.resources[1].endpoint.path.source == "c/d"
     assert made.client.timeout_s == 60.0
+
+
+def observed(text: str) -> Observe | str:
+    """The `observe` of the one limit of a file."""
+    limits = f"rate_limits: [{{name: a, rates: [{{limit: 1, interval: 1s}}], observe: {text}}}]\n"
+    (rule,) = plan(HEAD + limits + "resources: [a]\n").rate_limits
+    return rule.observe
+
+
+def test_observe_is_a_preset_or_expressions_or_both() -> None:
+    """A name alone is a preset; a map may hold a preset, expressions and the form of a reset."""
+    assert observed("github") == observed("{preset: github}") == Observe("github")
+    assert observed("none") == observed("{preset: none}") == "none"
+    assert observed("auto") == Observe()
+    made = observed("{reset: \"header('x-left')\", reset_format: delta_ms}")
+    assert isinstance(made, Observe) and made.reset is not None
+    assert (made.preset, made.reset.source, made.reset_format) == ("auto", "header('x-left')", "delta_ms")
+    assert made.written() == {"reset": "header('x-left')", "reset_format": "delta_ms"}
+    own = observed("{preset: none, remaining: body.left}")
+    assert isinstance(own, Observe) and own.written() == {"preset": "none", "remaining": "body.left"}
+
+
+def test_a_limit_that_answers_tell_of_needs_no_rates() -> None:
+    """A limit with an `observe` is known by its answers."""
+    (rule,) = plan(HEAD + "rate_limits: [{name: a, observe: github}]\nresources: [a]\n").rate_limits
+    assert (rule.rates, rule.max_concurrency, rule.observe) == ((), None, Observe("github"))
 
 
 def test_describe_shows_what_was_written() -> None:

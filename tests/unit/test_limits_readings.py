@@ -11,7 +11,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scrapeq.expression import compile_expression
+from scrapeq.limits.budgets import Budget
+from scrapeq.limits.presets import NAMES, presets
 from scrapeq.limits.readings import Policy, Told, observe
+from scrapeq.plan import OBSERVED_PARTS, Observe, Rate
 
 NOW_S = 1795500000.0
 VECTORS: list[dict[str, Any]] = yaml.safe_load(
@@ -19,29 +23,45 @@ VECTORS: list[dict[str, Any]] = yaml.safe_load(
 )["vectors"]
 
 
+def reads(said: dict[str, Any]) -> Observe:
+    """The `observe` of a vector."""
+    return Observe(**{k: compile_expression(v) if k in OBSERVED_PARTS else v for k, v in said.items()})
+
+
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
 def test_waits_are_read_as_the_vectors_say(vector: dict[str, Any]) -> None:
     """Each row's wait comes out to the millisecond."""
     headers = [(name, value) for name, value in vector["headers"]]
-    wait_s = observe(vector["status"], headers, vector["now"]).wait_s
+    seen = observe(
+        vector["status"],
+        headers,
+        vector["now"],
+        vector.get("body", "").encode(),
+        reads(vector.get("observe", {})),
+    )
+    assert seen.refused == vector.get("refused", False)
+    wait_s = seen.wait_s
     if vector["expect"] is None:
         assert wait_s is None
     else:
         assert wait_s == pytest.approx(vector["expect"], abs=1e-3)
 
 
-NAMES = st.sampled_from(
+NAMES_OF_FIELDS = st.sampled_from(
     ["Retry-After", "retry-after-ms", "Date", "Age", "RateLimit", "RateLimit-Policy", "RateLimit-Limit",
      "RateLimit-Remaining", "RateLimit-Reset", "X-RateLimit-Remaining", "X-RateLimit-Reset",
      "X-RateLimit-Limit", "X-RateLimit-Reset-After",
      "X-Retry-In", "x-amzn-RateLimit-Limit", "X-Sentry-Rate-Limits",
-     "anthropic-ratelimit-requests-reset", "zendesk-ratelimit-x"]
+     "anthropic-ratelimit-requests-reset", "zendesk-ratelimit-x", "X-Shopify-Shop-Api-Call-Limit",
+     "api-key-max-limit", "api-key-use-limit", "x-mbx-used-weight-1m", "x-hubspot-ratelimit-daily",
+     "x-ratelimit-limit-minute", "x-ratelimit-interval-milliseconds", "x-ratelimit-reset-ms", "x-ratelimit-cost",
+     "x-ratelimit-scope", "x-ratelimit-used"]
 ) | st.text(max_size=20)  # fmt: skip
 PIECES = st.sampled_from(
     ["0", "1", "99999999999999999999", "9" * 400, "0." + "0" * 400 + "1", "-1", "²", "nan", ",", ";", "=",
      '"a"', ";r=0", ";t=5", ";w=60", "Tue, ", "24 Nov 2026 06:02:00 GMT", "Sunday, 06-Nov-94 08:49:37 GMT",
      "2026-11-24T06:05Z", "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:60-23:59", "ms", "1h", "(",
-     "remaining=0", "reset=1", " "]
+     "remaining=0", "reset=1", " ", "40/40", "0/0", "burst:100;rate:0", "1795500060", "global", ";pk=:YQ==:"]
 )  # fmt: skip
 VALUES = (
     st.lists(PIECES, max_size=6).map("".join)
@@ -50,16 +70,45 @@ VALUES = (
 )
 
 
+BODIES = st.binary(max_size=60) | st.sampled_from(
+    [
+        b'{"retry_after": %b}' % number
+        for number in (b"1e999", b"-1", b"1e308", b'"x"', b"null", b"[]", b"9" * 40)
+    ]
+    + [
+        b'{"error":{"details":[{"retryDelay":"9e9s"}, 3, {"retryDelay": 3}]}}',
+        b"[" * 5000 + b"retry_after",
+        b"[]",
+    ]
+    + [
+        b'{"errors":[{"type":"RATE_LIMITED"}]}',
+        b'{"backoff":-1}',
+        b'{"error":[1],"parameters":{"retry_after_ms":7}}',
+    ]
+)
+HOW = [Observe(), *[Observe(name) for name in NAMES]] + [
+    reads({part: text, "reset_format": form})
+    for part in OBSERVED_PARTS
+    for text, form in (("text", "auto"), ("body", "epoch_ms"), ("header('retry-after')", "http_date"))
+]
+
+
 @given(
     st.integers(0, 999),
-    st.lists(st.tuples(NAMES, VALUES), max_size=8),
+    st.lists(st.tuples(NAMES_OF_FIELDS, VALUES), max_size=8),
     st.sampled_from([NOW_S, 0.0, -1e12, 1e18]),
+    BODIES,
+    st.sampled_from(HOW),
 )
-def test_no_bytes_make_it_fail(status: int, headers: list[tuple[str, str]], now_s: float) -> None:
-    """Whatever is sent, every number that comes out is finite and not negative."""
-    seen = observe(status, headers, now_s)
+def test_no_bytes_make_it_fail(
+    status: int, headers: list[tuple[str, str]], now_s: float, body: bytes, how: Observe
+) -> None:
+    """Whatever is sent and however it is read, every number that comes out is finite and not negative."""
+    seen = observe(status, headers, now_s, body, how, (Rate(5, 60.0),))
     for seconds in (seen.wait_s, seen.retry_after_s, seen.reset_s, seen.told and seen.told.reset_s):
         assert seconds is None or (math.isfinite(seconds) and 0 <= seconds <= 2**31)
+    for limit, window_s in seen.rates:
+        assert 1 <= limit < math.inf and 0 < window_s <= 2**31
 
 
 @pytest.mark.parametrize(
@@ -110,3 +159,109 @@ def test_policies_keep_name_and_unit() -> None:
         200, [("RateLimit-Policy", '"a";q=5;qu="requests";w=1, "b";q=9;qu="content-bytes"')], NOW_S
     )
     assert seen.policies == (Policy(5.0, 1.0, "a", ""), Policy(9.0, None, "b", "content-bytes"))
+
+
+def test_each_budget_says_all_that_is_known_of_it() -> None:
+    """Name, size, window, key and unit come from the policy; all budgets of one answer are kept."""
+    headers = [
+        ("RateLimit-Policy", '"burst";q=10;w=1;pk=:YWJj:, "bytes";q=9000;w=60;qu="content-bytes"'),
+        ("RateLimit", '"burst";r=4;t=1, "bytes";r=80;t=30'),
+    ]
+    seen = observe(200, headers, NOW_S)
+    assert seen.budgets == (
+        Budget(4, 1.0, 10.0, 1.0, name="burst", key="YWJj"),
+        Budget(80, 30.0, 9000.0, 60.0, name="bytes", unit="content-bytes"),
+    )
+    assert (seen.told, seen.rates) == (Told(4, 1.0), ())
+
+
+@pytest.mark.parametrize(
+    ("headers", "rates"),
+    [
+        ([("RateLimit-Policy", '"p";q=100;w=60')], ((100, 60),)),
+        ([("RateLimit-Policy", "100;w=10, 1000;w=3600")], ((100, 10), (1000, 3600))),
+        ([("RateLimit-Policy", '"a";q=5;w=1, "b";q=90;w=60'), ("RateLimit", '"b";r=9;t=3')], ((5, 1),)),
+        ([("RateLimit-Limit", "10, 10;w=1, 50;w=60"), ("RateLimit-Remaining", "3"), ("RateLimit-Reset", "1")],
+         ((50, 60),)),
+        ([("RateLimit-Policy", '"p";q=9;w=60;qu="content-bytes"')], ()),
+        ([("RateLimit-Policy", '"p";q=9')], ()),
+        ([("X-Rate-Limit-Limit", "50"), ("X-Rate-Limit-Interval", "1s")], ((50, 1),)),
+        ([("x-amzn-RateLimit-Limit", "0.5")], ((1, 2),)),
+        ([("X-HubSpot-RateLimit-Max", "100"), ("X-HubSpot-RateLimit-Remaining", "9"),
+          ("X-HubSpot-RateLimit-Interval-Milliseconds", "10000"), ("X-HubSpot-RateLimit-Secondly", "10"),
+          ("X-HubSpot-RateLimit-Daily", "250000"), ("X-HubSpot-RateLimit-Daily-Remaining", "99")],
+         ((100, 10), (10, 1), (250000, 86400))),
+        ([("API-KEY-MAX-LIMIT", "80"), ("API-KEY-USE-LIMIT", "3")], ((80, 60),)),
+    ],
+)  # fmt: skip
+def test_size_and_window_without_what_is_left_are_rates(
+    headers: list[tuple[str, str]], rates: tuple[tuple[float, float], ...]
+) -> None:
+    """A quota of which an answer names no more than size and window is a rate; one that it tells all of is none."""
+    assert observe(200, headers, NOW_S).rates == rates
+
+
+def test_a_rate_can_be_told_by_expressions() -> None:
+    """Field names of one's own, for size and window."""
+    how = reads({"limit": "header('x-size')", "interval": "header('x-per')"})
+    assert observe(200, [("X-Size", "50"), ("X-Per", "2s")], NOW_S, how=how).rates == ((50, 2.0),)
+
+
+@pytest.mark.parametrize(
+    ("headers", "told"),
+    [
+        ([("X-Shopify-Shop-Api-Call-Limit", "32/40")], Told(8, 0.5)),
+        (
+            [("X-RateLimit-Limit", "60"), ("X-RateLimit-Used", "50"), ("X-RateLimit-Reset", "9")],
+            Told(10, 9.0),
+        ),
+        ([("x-ratelimit-remaining-tokens", "0"), ("x-ratelimit-reset-tokens", "6m0s")], Told(0, 360.0)),
+    ],
+)
+def test_what_is_left_follows_from_what_is_used(headers: list[tuple[str, str]], told: Told) -> None:
+    """Used and size make what remains; an empty budget of tokens holds requests up, too."""
+    assert observe(200, headers, NOW_S).told == told
+
+
+def test_a_used_weight_is_held_against_the_rate_of_the_file() -> None:
+    """Where an answer says only how much was used, the limit with the same window says of how much."""
+    headers = [("X-MBX-USED-WEIGHT-1M", "5990"), ("Date", "Tue, 24 Nov 2026 06:00:20 GMT")]
+    seen = observe(200, headers, NOW_S, how=Observe("binance"), rates=(Rate(6000, 60.0),))
+    assert seen.told == Told(10, 40.0)
+    assert observe(200, headers, NOW_S, how=Observe("binance"), rates=(Rate(6000, 10.0),)).told is None
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "how", "cost"),
+    [
+        ([("X-RateLimit-Cost", "3")], b"", Observe(), 3.0),
+        ([], b'{"data":{"rateLimit":{"cost":7}}}', Observe("github"), 7.0),
+        ([], b'{"extensions":{"cost":{"actualQueryCost":12,"throttleStatus":{"maximumAvailable":1000,'
+         b'"currentlyAvailable":900,"restoreRate":50}}}}', Observe("shopify"), 12.0),
+        ([], b'{"spent": "2.5"}', reads({"cost": "body.spent"}), 2.5),
+        ([], b'{"spent": "much"}', reads({"cost": "body.spent"}), None),
+    ],
+)  # fmt: skip
+def test_an_answer_may_say_what_it_cost(
+    headers: list[tuple[str, str]], body: bytes, how: Observe, cost: float | None
+) -> None:
+    """From a field, from a preset's place in the body, from an expression."""
+    assert observe(200, headers, NOW_S, body, how).cost == cost
+
+
+def test_the_server_names_bucket_and_scope() -> None:
+    """A bucket's name and a global scope are kept; a global refusal closes the credential's limits."""
+    shared = [
+        ("X-RateLimit-Bucket", "abcd"),
+        ("X-RateLimit-Remaining", "1"),
+        ("X-RateLimit-Reset-After", "0.5"),
+    ]
+    seen = observe(200, shared, NOW_S)
+    assert (seen.bucket, seen.scope, seen.budgets[0].name) == ("abcd", "", "abcd")
+    for told in ([("X-RateLimit-Global", "true")], [("X-RateLimit-Scope", "global")]):
+        assert observe(429, [*told, ("Retry-After", "65")], NOW_S).scope == "token"
+
+
+def test_each_preset_has_its_name() -> None:
+    """The names that a file may use are those that there are."""
+    assert tuple(presets()) == NAMES

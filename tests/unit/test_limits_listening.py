@@ -1,0 +1,135 @@
+"""What one answer tells each of the limits that its request has."""
+
+from __future__ import annotations
+
+import pytest
+
+from scrapeq.errors import FetchError
+from scrapeq.expression import compile_expression
+from scrapeq.grants import rates_told_to, rules_of, told_to
+from scrapeq.limits.listening import listen
+from scrapeq.limits.outcome import Outcome, decide
+from scrapeq.limits.partition import group_of
+from scrapeq.page import Page
+from scrapeq.plan import LimitRule, Observe, Rate
+
+NOW_S = 1795500000.0
+URL = "https://a.test/items"
+GITHUB = (("X-RateLimit-Remaining", "7"), ("X-RateLimit-Reset", "1795500060"))
+
+
+def answered(
+    rules: tuple[LimitRule, ...],
+    headers: tuple[tuple[str, str], ...] = (),
+    body: bytes = b"",
+    status: int = 200,
+) -> tuple[Outcome, list[tuple[str, float, float]], list[tuple[str, float, float]]]:
+    """The outcome of an answer, the budgets it told and the rates."""
+    group = group_of(rules, url=URL, token="t")
+    page = Page(URL, status, headers, body)
+    observed, heard = listen(page, NOW_S, rules_of(group, rules))
+    error: FetchError | None = None
+    outcome = decide((), url=URL, page=page, error=error, observation=observed, heard=heard)
+    return outcome, told_to(group, outcome, rules), rates_told_to(group, outcome, rules)
+
+
+def names(told: list[tuple[str, float, float]]) -> list[tuple[str, float, float]]:
+    """The same by the names of the rules."""
+    return [(instance.partition("|")[0], *rest) for instance, *rest in told]  # type: ignore[misc]
+
+
+CORE = LimitRule("core", partition_by=("token",), observe=Observe("github"))
+SECONDARY = LimitRule("secondary", partition_by=("token",))
+OWN = LimitRule(
+    "own",
+    partition_by=(),
+    observe=Observe(remaining=compile_expression("body.left"), reset=compile_expression("body.again")),
+)
+
+
+@pytest.mark.parametrize(
+    ("rules", "headers", "body", "told"),
+    [
+        # who says `observe` hears, not the other, though it is as narrow and written later
+        ((CORE, SECONDARY), GITHUB, b"", [("core", 7, 60)]),
+        # a budget that nobody else has heard is for who says nothing
+        ((OWN, SECONDARY), GITHUB, b'{"left": 3, "again": 9}', [("own", 3, 9), ("secondary", 7, 60)]),
+        # of two that read alike the narrowest
+        (
+            (LimitRule("wide", partition_by=(), observe=Observe("github")), CORE),
+            GITHUB,
+            b"",
+            [("core", 7, 60)],
+        ),
+        # budgets by name
+        (
+            (LimitRule("burst"), LimitRule("daily"), LimitRule("rest")),
+            (("RateLimit", '"burst";r=4;t=1, "daily";r=900;t=3600'),),
+            b"",
+            [("daily", 900, 3600), ("burst", 4, 1)],
+        ),
+        # no rule at all: the implicit one
+        ((), GITHUB, b"", [("default", 7, 60)]),
+        ((LimitRule("deaf", observe="none"),), GITHUB, b"", []),
+    ],
+)
+def test_each_limit_hears_what_is_its_own(
+    rules: tuple[LimitRule, ...],
+    headers: tuple[tuple[str, str], ...],
+    body: bytes,
+    told: list[tuple[str, float, float]],
+) -> None:
+    """Its own reading, else the budget with its name, else what nobody heard if it is the narrowest."""
+    assert names(answered(rules, headers, body)[1]) == told
+
+
+def test_rates_are_told_to_the_limit_that_hears_them() -> None:
+    """Size and window without what is left go the same way."""
+    crossref = (("X-Rate-Limit-Limit", "50"), ("X-Rate-Limit-Interval", "1s"))
+    how = Observe(
+        limit=compile_expression("header('x-rate-limit-limit')"),
+        interval=compile_expression("header('x-rate-limit-interval')"),
+    )
+    pool = LimitRule("pool", rates=(Rate(10, 1.0),), observe=how)
+    assert names(answered((pool, SECONDARY), crossref)[2]) == [("pool", 50, 1)]
+    assert names(answered((), crossref)[2]) == [("default", 50, 1)]
+    assert answered((LimitRule("deaf", observe="none"),), crossref)[2] == []
+
+
+def test_a_preset_knows_a_refusal_by_its_body() -> None:
+    """A 200 that says so is a refusal; for as long as it says, else as the preset knows."""
+    limited = b'{"errors":[{"type":"RATE_LIMITED"}]}'
+    outcome, *_ = answered(
+        (CORE,), (("X-RateLimit-Remaining", "0"), ("X-RateLimit-Reset", "1795500600")), limited
+    )
+    assert (outcome.action, outcome.wait_s, outcome.scope, outcome.guessed) == (
+        "rate_limited",
+        600,
+        "limit",
+        False,
+    )
+    assert answered((SECONDARY,), (), limited)[0].action == "success"
+    secondary = b'{"message": "You have exceeded a secondary rate limit."}'
+    outcome, *_ = answered((CORE,), (), secondary, 403)
+    assert (outcome.action, outcome.wait_s, outcome.scope) == ("rate_limited", 60, "token")
+
+
+def test_a_global_refusal_closes_the_credential() -> None:
+    """The server's word for it becomes the scope."""
+    outcome, *_ = answered((), (("Retry-After", "65"), ("X-RateLimit-Global", "true")), b"", 429)
+    assert (outcome.action, outcome.wait_s, outcome.scope) == ("rate_limited", 65, "token")
+
+
+def test_a_wait_told_in_a_body_closes_the_limit_without_a_refusal() -> None:
+    """`observe: {wait: body.backoff}`: nothing more until then, and the page counts."""
+    rule = LimitRule("a", observe=Observe(wait=compile_expression("body.backoff")))
+    outcome, told, _ = answered((rule,), (), b'{"backoff": 10}')
+    assert (outcome.action, names(told)) == ("success", [("a", 0, 10)])
+
+
+def test_what_a_request_cost_is_in_its_outcome() -> None:
+    """From any of the readings."""
+    assert answered((SECONDARY,), (("X-RateLimit-Cost", "3"),))[0].cost == 3
+    rule = LimitRule("a", observe=Observe(cost=compile_expression("body.cost")))
+    assert answered((rule,), (), b'{"cost": 4}')[0].cost == 4
+    assert answered((SECONDARY,))[0].cost is None
