@@ -15,6 +15,7 @@ from scrapeq.errors import RateLimited, ScrapeqError
 from scrapeq.limits.outcome import Outcome
 from scrapeq.limits.partition import IMPLICIT, group_of
 from scrapeq.limits.readings import Told
+from scrapeq.limits.server_clock import ServerClocks
 from scrapeq.limits.streaks import Streaks
 from scrapeq.plan import LimitRule
 from scrapeq.queue import Entry, Limit, Queue, Rate
@@ -78,7 +79,13 @@ def _instances(
 
 
 def told_to(
-    group: Group, outcome: Outcome, rules: Sequence[LimitRule] = ()
+    group: Group,
+    outcome: Outcome,
+    rules: Sequence[LimitRule] = (),
+    *,
+    clocks: ServerClocks | None = None,
+    sent_s: float = 0.0,
+    answered_s: float = 0.0,
 ) -> list[tuple[str, float, float]]:
     """
     The budgets that an answer told, each for the limit that it is of: (instance, remaining, reset seconds).
@@ -86,9 +93,23 @@ def told_to(
     Where the answer was not read for each limit (`limits.listening`), its budget belongs to the narrowest one that
     listens: the one with the most keys in its `partition_by`, of equal ones the last written; with `observe: none` a
     limit never listens.
+
+    Args:
+        group: Of the request.
+        outcome: Of its answer.
+        rules: Of the plan.
+        clocks: Makes resets in whole seconds exact, of limits that have no rates: there, a probe goes first.
+        sent_s: When the request was sent, monotonic seconds.
+        answered_s: When its answer was here.
     """
-    found = _instances(group, outcome, rules)
-    return [(name, float(told.remaining), told.reset_s) for name, told, _ in found if told is not None]
+    found = [(name, told) for name, told, _ in _instances(group, outcome, rules) if told is not None]
+    if clocks is not None:
+        rated = {rule.name for rule in rules if rule.rates}
+        found = [
+            (name, told if name.partition("|")[0] in rated else clocks.read(name, told, sent_s, answered_s))
+            for name, told in found
+        ]
+    return [(name, float(told.remaining), told.reset_s) for name, told in found]
 
 
 def rates_told_to(
@@ -135,7 +156,10 @@ class QueuePermit:
         self._limits.report(entry)
 
     def _told(self, outcome: Outcome) -> list[tuple[str, float, float]]:
-        return told_to(self._group, outcome, self._limits.rules)
+        limits, now_s = self._limits, time.monotonic()
+        return told_to(
+            self._group, outcome, limits.rules, clocks=limits.clocks, sent_s=self._sent_s, answered_s=now_s
+        )
 
 
 class QueueLimits:
@@ -156,6 +180,7 @@ class QueueLimits:
         self._reported = asyncio.Event()
         self._reports: set[asyncio.Future[None]] = set()
         self.streaks = Streaks()
+        self.clocks = ServerClocks()
 
     async def acquire(self, url: str, method: str = "GET", *, max_wait_s: float | None = None) -> QueuePermit:
         """Wait for the limits. Raises RateLimited when one is closed for longer than `max_wait_s`, StoreError."""

@@ -15,8 +15,36 @@ from functools import cache
 from scrapeq.expression import Expression, compile_expression
 from scrapeq.plan import Observe, ResetFormat
 
-
-NAMES = ("auto", "none", "ietf", "github", "gitlab", "discord", "reddit", "shopify", "zendesk", "openai", "anthropic", "hubspot", "okta", "twitter", "jira", "crossref", "amazon", "docker", "coinglass", "qomon", "prisjakt", "binance", "sentry", "google", "mediawiki", "etherscan", "stackexchange", "slack")
+NAMES = (
+    "auto",
+    "none",
+    "ietf",
+    "github",
+    "gitlab",
+    "discord",
+    "reddit",
+    "shopify",
+    "zendesk",
+    "openai",
+    "anthropic",
+    "hubspot",
+    "okta",
+    "twitter",
+    "jira",
+    "crossref",
+    "amazon",
+    "docker",
+    "coinglass",
+    "qomon",
+    "prisjakt",
+    "binance",
+    "sentry",
+    "google",
+    "mediawiki",
+    "etherscan",
+    "stackexchange",
+    "slack",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,13 +43,14 @@ AUTO = Observe()
 @dataclass(frozen=True, slots=True)
 class Told:
     """
-    A budget: `remaining` requests until the reset, `reset_s` seconds from now.
+    A budget: `remaining` requests of `limit` until the reset, `reset_s` seconds from now.
 
     `reset_at`: the reset's Unix second on the server's clock `server_s`, where it was written so.
     """
 
     remaining: int
     reset_s: float
+    limit: float | None = field(default=None, compare=False)
     reset_at: int | None = field(default=None, compare=False)
     server_s: float | None = field(default=None, compare=False)
 
@@ -333,7 +334,11 @@ def _as_told(budget: Budget, date_s: float | None) -> Told:
     remaining = int(min(max(budget.remaining or 0.0, 0), _MOST_REMAINING))
     dated = budget.reset_at is not None and date_s is not None
     return Told(
-        remaining, budget.reset_s or 0.0, budget.reset_at if dated else None, date_s if dated else None
+        remaining,
+        budget.reset_s or 0.0,
+        budget.limit,
+        budget.reset_at if dated else None,
+        date_s if dated else None,
     )
 
 

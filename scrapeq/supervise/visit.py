@@ -14,6 +14,7 @@ from scrapeq.grants import closed_by, rates_told_to, rules_of, told_to
 from scrapeq.limits.listening import listen
 from scrapeq.limits.outcome import Outcome, actions_for, decide
 from scrapeq.limits.readings import NOTHING
+from scrapeq.limits.server_clock import ServerClocks
 from scrapeq.limits.streaks import Streaks
 from scrapeq.page import Page
 from scrapeq.plan import Plan
@@ -46,6 +47,7 @@ class Means:
     clock: Clock
     tally: Tally = field(default_factory=Tally)
     streaks: Streaks = field(default_factory=Streaks)
+    clocks: ServerClocks = field(default_factory=ServerClocks)
     events: list[str] = field(default_factory=list)
     fatal: Fatal | None = None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -69,7 +71,7 @@ class Visit:
         self._payload: dict[str, Any] = {}
         self._hops: list[Lease] = []  # grants of the redirect hops that were sent
         self._sent = ANSWERED
-        self._answered_s = 0.0
+        self._sent_s = self._answered_s = 0.0
         self._guessed = False  # a refusal that did not say for how long
         self._rates: Told = ()  # sizes and windows that the answer named
 
@@ -91,7 +93,7 @@ class Visit:
         page: Page | None = None
         failure: FetchError | None = None
         means.tally.requests += 1
-        sent_s = means.clock.monotonic_s()
+        self._sent_s = means.clock.monotonic_s()
         try:
             page = await means.egress.send(
                 method,
@@ -114,7 +116,7 @@ class Visit:
         names = {"seed": payload.get("seed"), "parent": payload.get("parent"), "now": now_s}
         rules = rules_of(group, means.plan.rate_limits)
         observed, heard = listen(page, now_s, rules, names) if page else (NOTHING, None)
-        streak = means.streaks.with_this(group.name, sent_s)
+        streak = means.streaks.with_this(group.name, self._sent_s)
         outcome = decide(
             actions_for(means.plan, payload["resource"]),
             resource=payload["resource"],
@@ -131,8 +133,11 @@ class Visit:
 
     async def _conclude(self, group: Group, page: Page | None, outcome: Outcome, streak: int) -> None:
         means = self._means
-        told: Told = told_to(group, outcome, means.plan.rate_limits)
-        self._guessed, self._rates = outcome.guessed, rates_told_to(group, outcome, means.plan.rate_limits)
+        rules = means.plan.rate_limits
+        told: Told = told_to(
+            group, outcome, rules, clocks=means.clocks, sent_s=self._sent_s, answered_s=self._answered_s
+        )
+        self._guessed, self._rates = outcome.guessed, rates_told_to(group, outcome, rules)
         action = outcome.action
         refused: Refused = ()
         if action == "rate_limited":

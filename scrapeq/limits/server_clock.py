@@ -1,0 +1,77 @@
+"""
+When a window ends whose reset is told as a whole Unix second, on a clock that is told in whole seconds. Pure.
+
+Read as they stand (reset minus Date), both roundings add up to two seconds; a window of ten is then used to 91 %. Two
+things narrow that down, and neither costs a refusal:
+
+- Each answer bounds the server's clock: a Date of D that is here at t says that it was D or later at t. The highest
+  of these bounds is exact to the shortest way of an answer.
+- A window begins with a request and lasts whole seconds, so it ends whole seconds after its first answer, at the
+  latest. Of such moments one lies in the second before the told one (servers that round up end there) and one in
+  the second after it (servers that round down, or not at all, end there or before). The last request of a budget is
+  kept for the first of them: if the server has begun a new window it opens that, if not it is the old window's
+  last, and the rest wait for the second.
+
+Keeping one request may waste it, so this is done only where a second of the window is worth more than that.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from scrapeq.limits.readings import Told
+
+WORTH_S = 120.0  # a longer window is not worth the care: a second is less than a hundredth of it
+WORTH_REQUESTS = 2.0  # a window's requests a second from which on the last one may be kept
+MAX_CLOCKS = 10_000
+_TICK_S = 1.0  # what the times are rounded to
+_UNBOUND = -math.inf
+
+
+@dataclass(slots=True)
+class _Clock:
+    ahead_s: float = _UNBOUND  # the server's clock minus ours, at least
+    reset_at: int = 0
+    first_s: float = 0.0  # the first answer that told this reset
+    window_s: float = 0.0
+    rounds_up: bool = False  # seen: a new window had begun before the told second
+
+
+class ServerClocks:
+    """What one process knows of the clocks behind its limits; forgotten with it, for a few answers tell it anew."""
+
+    def __init__(self) -> None:
+        self._clocks: dict[str, _Clock] = {}
+
+    def read(self, limit: str, told: Told, sent_s: float, answered_s: float) -> Told:
+        """
+        A budget with its reset as exact as can be told.
+
+        Args:
+            limit: The limit instance that it is of.
+            told: As the answer said it.
+            sent_s: When its request was sent, monotonic seconds.
+            answered_s: When it was here; `reset_s` counts from then.
+        """
+        if told.reset_at is None or told.server_s is None or told.reset_s > WORTH_S:
+            return told
+        clock = self._clocks.get(limit)
+        # it was D to D + 1 at some time since the request left: less than was known before is another clock
+        if clock is None or told.server_s + _TICK_S - sent_s < clock.ahead_s:
+            if len(self._clocks) >= MAX_CLOCKS:
+                self._clocks.pop(next(iter(self._clocks)))
+            clock = self._clocks[limit] = _Clock()
+        clock.ahead_s = max(clock.ahead_s, told.server_s - answered_s)
+        told_s = told.reset_at - clock.ahead_s  # by our clock
+        if told.reset_at > clock.reset_at:
+            clock.rounds_up = clock.rounds_up or told.server_s < clock.reset_at
+            clock.reset_at, clock.first_s = told.reset_at, answered_s
+            clock.window_s = max(told_s - answered_s, _TICK_S)
+        early_s = clock.first_s + math.floor(told_s - clock.first_s)
+        late_s = early_s + _TICK_S
+        size = told.limit or told.remaining
+        if told.remaining and answered_s < early_s and size >= WORTH_REQUESTS * clock.window_s:
+            return replace(told, remaining=told.remaining - 1, reset_s=early_s - answered_s)
+        ends_s = min(late_s, told_s) if clock.rounds_up else late_s
+        return replace(told, reset_s=max(0.0, ends_s - answered_s))
