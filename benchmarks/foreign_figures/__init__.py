@@ -1,0 +1,1 @@
+"""How `benchmarks/foreign.py` measures: servers that others wrote, the cases, what their logs say of a run."""

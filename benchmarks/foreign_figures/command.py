@@ -1,0 +1,146 @@
+"""
+Spending the quota of servers that others wrote, counted at the server.
+
+    python benchmarks/foreign.py [--small] [--json FILE] [--keep FOLDER] [--list] [CASE...]
+
+Each case starts a server, runs `scrapeq run` with four fetcher processes of 16 slots each against it for ten windows
+or more, and prints what the server counted beside what is promised. A CASE may be a pattern: `express/*`.
+Ends with 1 when a figure is missed, 2 when a server could not be installed or started: always, where CI is set in the
+environment; else it is skipped with a word.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import json
+import os
+import sys
+import tempfile
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.foreign_figures import environment, figures, launch
+from benchmarks.foreign_figures.cases import FULL, ITEMS, SMALL, WINDOWS, Case, cases
+from benchmarks.quota_figures.cases import Figure
+
+WORKERS, SLOTS = 4, 16
+FIRST_S = 30.0  # until the first request
+AHEAD_WINDOWS = 3  # more work than can be done
+COLUMN, NAME = 17, 27
+
+
+def configuration(case: Case, port: int) -> dict[str, Any]:
+    """What is run, as the values that YAML would hold."""
+    most = max(case.limit, case.becomes or 0)
+    count = ITEMS if case.mode == "items" else round(most * (case.windows + AHEAD_WINDOWS)) + case.burst
+    if case.mode.startswith("places"):
+        count = round(case.limit / case.options["service"] * case.window_s * (case.windows + AHEAD_WINDOWS))
+    items = {
+        "name": "items",
+        "primary_key": ["id"],
+        "seeds": [{"n": n} for n in range(count)],
+        "endpoint": "item/${seed.n}",
+    }
+    return {
+        "version": 1,
+        "name": "quota",
+        "client": {"base_url": f"http://127.0.0.1:{port}"},
+        "run": {"workers": WORKERS, "concurrency": SLOTS},
+        "rate_limits": case.rate_limits,
+        "resources": [items],
+        "outputs": [{"type": "jsonl", "path": "out/items.jsonl", "resources": ["items"]}],
+    }
+
+
+def run_case(case: Case, folder: Path) -> list[Figure]:
+    """One run against a server of its own; its log, the events and what was written stay in the folder."""
+    folder.mkdir(parents=True)
+    changed_s = None
+    with launch.server(case.kind, case.app, case.options, folder / "log") as server:
+        (folder / "quota.yaml").write_text(json.dumps(configuration(case, server.port)))  # JSON is YAML
+        run = launch.Run(folder)
+        try:
+            first_s = launch.first_request(server, run, FIRST_S)
+            if first_s is not None:
+                if case.becomes is not None and not run.wait(first_s + WINDOWS * case.window_s):
+                    server.change(case.becomes)
+                    changed_s = time.monotonic()
+                run.wait(first_s + case.windows * case.window_s)
+        finally:
+            code = run.stop()
+    log = server.log() if server.seen() else []
+    if not log:
+        return [Figure("requests", 0, "", ">=", 1), Figure("exit code", code, "", "<=", 0)]
+    written = folder / "out" / "items.jsonl"
+    lines = len(set(written.read_text().splitlines())) if written.exists() else 0
+    return figures.judge(case, log, lines, changed_s)
+
+
+def show(name: str, found: list[Figure]) -> None:
+    """The rows of one case: figures with what is promised, four in a line."""
+    cells = []
+    for figure in found:
+        value = f"{figure.value:.2f}".rstrip("0").rstrip(".")
+        promised = "" if figure.promised is None else f" ({figure.reach}{figure.promised:g})"
+        cells.append(f"{figure.name} {value}{promised}{'' if figure.reached else ' MISSED'}")
+    verdict = "ok" if all(figure.reached for figure in found) else "MISSED"
+    print(f"{name:<{NAME}} {verdict:<7} {'; '.join(cells)}", flush=True)
+
+
+def chosen(patterns: list[str], known: dict[str, Case]) -> list[str]:
+    """The names of the cases that were asked for, in the order of the table."""
+    for pattern in patterns:
+        if not fnmatch.filter(known, pattern):
+            raise LookupError(f"no case is called {pattern}; there are: {', '.join(known)}")
+    return [name for name in known if not patterns or any(fnmatch.fnmatch(name, p) for p in patterns)]
+
+
+def main() -> int:
+    """Run the cases that were asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--small", action="store_true", help="windows of 2 s: about half a minute a case")
+    parser.add_argument("--way-ms", type=float, help="longest way to a server, and back from it")
+    parser.add_argument("--json", type=Path, help="write the figures here, too")
+    parser.add_argument("--keep", type=Path, help="keep the runs' folders here")
+    parser.add_argument("--list", action="store_true", help="only say which cases there are")
+    parser.add_argument("cases", nargs="*", metavar="CASE")
+    arguments = parser.parse_args()
+    size = SMALL if arguments.small else FULL
+    if arguments.way_ms is not None:
+        size = replace(size, way_ms=arguments.way_ms)
+    known = cases(size)
+    try:
+        names = chosen(arguments.cases, known)
+    except LookupError as error:
+        parser.error(error.args[0])
+    if arguments.list:
+        print("\n".join(names))
+        return 0
+    table: dict[str, Any] = {}
+    missed, missing = 0, []
+    with tempfile.TemporaryDirectory(prefix="sq-") as temporary:
+        for name in names:
+            try:
+                found = run_case(known[name], (arguments.keep or Path(temporary)) / name.replace("/", "-"))
+            except environment.MissingError as error:
+                print(f"{name:<{NAME}} SKIPPED {error}", flush=True)
+                missing.append(name)
+                continue
+            show(name, found)
+            missed += sum(not figure.reached for figure in found)
+            table[name] = [{**asdict(figure), "reached": figure.reached} for figure in found]
+            if arguments.json:  # after each, for all of them take an hour
+                report = {"small": arguments.small, "cases": table, "skipped": missing}
+                arguments.json.write_text(json.dumps(report, indent=1))
+    if missing and (os.environ.get("CI") or not table):
+        return 2
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
