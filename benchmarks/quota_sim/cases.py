@@ -1,19 +1,20 @@
-"""The cases: which server, what the client knows of it, what must come out."""
+"""The cases by name, and what they are made of."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 from benchmarks.quota_figures.cases import Figure
 from benchmarks.quota_sim import judging
 from benchmarks.quota_sim.shapes import SHAPES
-from benchmarks.quota_sim.telling import TELLINGS
 from benchmarks.quota_sim.world import Host, Log, Setting
 from benchmarks.servers.shapes import Shape
 
 HOST = "a.test"
-TOLD = ("draft-6", "draft-8", "x-delta", "x-epoch", "x-epoch-ms", "x-float")
+REOPENED_MS = 50
+LEAKY = "leaky b=1"
 
 
 @dataclass(frozen=True)
@@ -26,87 +27,97 @@ class Size:
 
     @property
     def until_s(self) -> float:
-        """The end of a run: requests on their way at first, and the windows."""
+        """The end of a run."""
         return self.window_s * self.windows
+
+    def shape(self, name: str, times: float = 1.0) -> Shape:
+        """A server's limit of this size, or of so many times it."""
+        return SHAPES[name](max(1, round(self.limit * times)), self.window_s)
+
+
+Judge = Callable[[Setting, Log, Log | None], list[Figure]]
+Setup = Callable[[int], Setting]
 
 
 @dataclass(frozen=True)
 class Case:
-    """`setting` makes a run from a seed; `judge` says what came out of it. `before`: run first, to compare with."""
+    """`setting` makes a run from a seed, `judge` says what came out; `before` is run first, to compare with."""
 
-    setting: Callable[[int], Setting]
-    judge: Callable[[Setting, Log, Log | None], list[Figure]]
-    before: Callable[[int], Setting] | None = None
-    tags: frozenset[str] = field(default=frozenset())
+    setting: Setup
+    judge: Judge
+    before: Setup | None = None
 
 
 def one_host(
-    size: Size, shape: Callable[[], Shape], telling: str, **more: object
-) -> Callable[[int], Setting]:
-    """A setting with one server."""
+    size: Size,
+    shape: Callable[[int], Shape],
+    telling: str,
+    *,
+    server: dict[str, Any] | None = None,
+    **more: Any,
+) -> Setup:
+    """A setting with one server; `shape` makes its limit from a seed."""
 
     def made(seed: int) -> Setting:
-        host = Host(shape(), size.limit, size.window_s, telling)
-        return Setting({HOST: host}, until_s=size.until_s, seed=seed, **more)  # type: ignore[arg-type]
+        host = Host(shape(seed), size.limit, size.window_s, telling, **(server or {}))
+        return Setting({HOST: host}, seed=seed, **{"until_s": size.until_s, **more})
 
     return made
 
 
-def share(value: float) -> float:
-    """As per cent."""
-    return value * 100
+def ceiling(size: Size, name: str) -> float:
+    """Which share of a leaky bucket can be had without a refusal, where ways differ by J: T/(T+J)."""
+    period_s = size.window_s / size.limit
+    return period_s / (period_s + Setting({}).jitter_s) if name == LEAKY else 1.0
 
 
-def unknown(size: Size, name: str, telling: str) -> Case:
-    """Nothing is configured; a refusal says when to come back, or not even that."""
-    says = telling != "nothing"
-
-    def judge(setting: Setting, log: Log, _: Log | None) -> list[Figure]:
-        seen = log.seen
-        shares = judging.by_window(seen, size.window_s, size.limit, size.windows)
-        learned_s = size.window_s * judging.LEARNED
-        late = share(judging.mean(shares[judging.LEARNED :]))
-        found = judging.openings(seen)
-        figures = [
-            Figure("used", share(judging.mean(shares)), "%"),
-            Figure("windows to 90 %", judging.to_well_used(shares), "", "<=", 5 if says else 10),
-            Figure("used after window 10", late, "%", ">=", 97 if says else 90),
-            Figure("refused", share(judging.refused_share(seen)), "%", "<=", 1.5 if says else 3),
-            Figure(
-                "refused after window 10",
-                share(judging.refused_share(seen, learned_s)),
-                "%",
-                "<=",
-                0.3 if says else None,
-            ),
-        ]
-        if says:
-            figures += [
-                Figure("early requests", found["early"], "", "<=", 0),
-                Figure("requests at an opening", found["most"], "", "<=", 1),
-                Figure(
-                    "reopening p99",
-                    judging.percentile(judging.reopening_s(seen), 0.99) * 1000,
-                    "ms",
-                    "<=",
-                    50,
-                ),
-            ]
-        return [*figures, Figure("wake-ups for nothing", share(judging.empty_share(log)), "%", "<=", 5)]
-
-    return Case(one_host(size, lambda: SHAPES[name](size.limit, size.window_s), telling), judge)
+def percent(name: str, share: float, reach: str = "", promised: float | None = None) -> Figure:
+    """A share as a figure."""
+    return Figure(name, share * 100, "%", reach, promised)
 
 
-def cases(size: Size) -> dict[str, Case]:
-    """All cases by name."""
-    found: dict[str, Case] = {}
-    for name in SHAPES:
-        if name == "concurrency":
-            continue
-        for telling in ("nothing", "seconds"):
-            found[f"unknown/{name}/{telling}"] = unknown(size, name, telling)
-    for telling in TELLINGS:
-        if telling not in TOLD and telling not in ("nothing", "seconds"):
-            found[f"unknown/fixed/{telling}"] = unknown(size, "fixed", telling)
-            found[f"unknown/sliding log/{telling}"] = unknown(size, "sliding log", telling)
-    return found
+def closed_well(log: Log) -> list[Figure]:
+    """What came at a closed limit that had told when it opens."""
+    found = judging.openings(log.seen)
+    late_s = judging.percentile(judging.reopening_s(log.seen), 0.99)
+    return [
+        Figure("early requests", found["early"], "", "<=", 0),
+        Figure("requests at an opening", found["most"], "", "<=", 1),
+        Figure("reopening p99", late_s * 1000, "ms", "<=", REOPENED_MS),
+    ]
+
+
+def woken_well(log: Log) -> list[Figure]:
+    """How often a fetcher woke for nothing."""
+    return [
+        percent("wake-ups for nothing", judging.empty_share(log), "<=", 5),
+        percent("empty pops", log.empty / log.pops if log.pops else 0.0),
+    ]
+
+
+def spent(size: Size, log: Log, *, says: bool, best: float = 1.0) -> list[Figure]:
+    """How an unknown limit was found and used; `best`: the share of it that can be had."""
+    seen = log.seen
+    shares = judging.by_window(seen, size.window_s, size.limit, size.windows)
+    late = seen_after(size, log)
+    return [
+        percent("used", judging.mean(shares)),
+        Figure(
+            "windows to 90 %",
+            judging.to_well_used([share / best for share in shares]),
+            "",
+            "<=",
+            5 if says else 10,
+        ),
+        percent(
+            "used after window 10", judging.mean(shares[judging.LEARNED :]), ">=", (97 if says else 90) * best
+        ),
+        percent("refused", judging.refused_share(seen), "<=", 1.5 if says else 3),
+        percent("refused after window 10", late, "<=", 0.3 if says else None),
+    ]
+
+
+def seen_after(size: Size, log: Log) -> float:
+    """The refused share after the windows that learning may take."""
+    first_s = log.seen[0].arrived_s if log.seen else 0.0
+    return judging.refused_share(log.seen, first_s + size.window_s * judging.LEARNED)

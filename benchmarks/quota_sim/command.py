@@ -19,8 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.quota_figures.cases import Figure
-from benchmarks.quota_sim.cases import Case, Size, cases
+from benchmarks.quota_sim.cases import Case, Size
 from benchmarks.quota_sim.engines import Engine, PythonEngine
+from benchmarks.quota_sim.hardships import hardships
+from benchmarks.quota_sim.queueing import queueing
+from benchmarks.quota_sim.spending import spending
 from benchmarks.quota_sim.store import ScriptEngine, Store
 from benchmarks.quota_sim.world import World
 
@@ -50,9 +53,11 @@ def joined(runs: Sequence[Sequence[Figure]]) -> list[tuple[Figure, float]]:
     return found
 
 
-def show(name: str, figures: Sequence[tuple[Figure, float]]) -> None:
+def show(name: str, figures: Sequence[tuple[Figure, float]], *, only_missed: bool) -> None:
     """The rows of one case."""
     for figure, mean in figures:
+        if only_missed and figure.reached:
+            continue
         verdict = "" if figure.promised is None else "ok" if figure.reached else "MISSED"
         promised = "" if figure.promised is None else f"{figure.reach} {figure.promised:g}"
         both = f"{figure.value:9.2f} {mean:9.2f} {figure.unit:<9}"
@@ -76,10 +81,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--size", type=parsed_size, default=(100, 10.0), help="requests/seconds of the limit")
     parser.add_argument("--windows", type=int, default=30, help="of that limit, for each run")
     parser.add_argument("--json", type=Path, help="write the figures here, too")
+    parser.add_argument("--missed", action="store_true", help="show only the figures that are missed")
     parser.add_argument("--list", action="store_true", help="only name the cases")
     parser.add_argument("cases", nargs="*", metavar="CASE")
     o = parser.parse_args(arguments)
-    known = cases(Size(o.size[0], o.size[1], o.windows))
+    size = Size(o.size[0], o.size[1], o.windows)
+    known = {**spending(size), **hardships(size), **queueing(size)}
     chosen = [name for name in known if not o.cases or any(name.startswith(asked) for asked in o.cases)]
     lost = [asked for asked in o.cases if not any(name.startswith(asked) for name in known)]
     if lost:
@@ -103,7 +110,7 @@ def measure(o: argparse.Namespace, chosen: Mapping[str, Case], fresh: Callable[[
         runs = [run_case(case, fresh, seed) for seed in range(1, o.seeds + 1)]
         figures = joined([figures for figures, *_ in runs])
         simulated_s += sum(run[1] for run in runs)
-        show(name, figures)
+        show(name, figures, only_missed=o.missed)
         missed += sum(not figure.reached for figure, _ in figures)
         table[name] = [{**asdict(f), "mean": mean, "reached": f.reached} for f, mean in figures]
     took_s = time.monotonic() - began_s

@@ -40,6 +40,9 @@ class Engine(Protocol):
     def take_marker(self) -> bool:
         """Take the marker that wakes one who waits, if it lies there."""
 
+    def has_better(self, now_s: float, rank: float) -> bool:
+        """Does a task of a higher rank stand ready that could go now?"""
+
     def states(self, now_s: float, names: Sequence[str]) -> list[LimitState]:
         """What is known of limits."""
 
@@ -122,9 +125,12 @@ class _Indexed(Model):
                 heapq.heappush(heads, (heap[0], group))
         return taken
 
-    def grants_any(self, at: float) -> bool:
-        """Would a pop give something then?"""
-        return any(heap and self._grants(group, int(at)) for group, heap in self.ready.items())
+    def grants_any(self, at: float, only: str | None = None) -> bool:
+        """Would a pop give something then (of this group)?"""
+        return any(
+            heap and (only is None or group == only) and self._grants(group, int(at))
+            for group, heap in self.ready.items()
+        )
 
     def opens(self) -> int | None:
         """The first moment from now on at which a pop gives something, if nothing happens before."""
@@ -196,6 +202,14 @@ class PythonEngine:
     def take_marker(self) -> bool:
         marked, self._marked = self._marked, False
         return marked
+
+    def has_better(self, now_s: float, rank: float) -> bool:
+        self._set(now_s)
+        model = self._model
+        return any(
+            heap and -heap[0][0] > rank and model.grants_any(model.now, group)
+            for group, heap in model.ready.items()
+        )
 
     def states(self, now_s: float, names: Sequence[str]) -> list[LimitState]:
         self._set(now_s)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from benchmarks.quota_figures import counts
@@ -88,3 +89,28 @@ def percentile(values: Sequence[float], share: float) -> float:
 def empty_share(log: Log) -> float:
     """Which share of the wake-ups found nothing."""
     return log.woken_empty / log.woken if log.woken else 0.0
+
+
+def busy(seen: Sequence[Seen], places: int) -> float:
+    """Which share of the places was taken from the first answer on, as far as the way to them and back allows."""
+    first_s = min(one.left_s for one in seen)
+    last_s = max(one.arrived_s for one in seen)
+    inside = sum(
+        max(0.0, min(one.left_s, last_s) - max(one.arrived_s, first_s)) for one in seen if one.accepted
+    )
+    return inside / (places * (last_s - first_s))
+
+
+def silence_s(seen: Sequence[Seen]) -> float:
+    """The longest time without a request."""
+    sent = sorted(one.sent_s for one in seen)
+    return max((after - before for before, after in pairwise(sent)), default=0.0)
+
+
+def by_host(seen: Sequence[Seen], names: Sequence[str]) -> dict[str, int]:
+    """How many each host accepted."""
+    found = dict.fromkeys(names, 0)
+    for one in seen:
+        if one.accepted and one.host in found:
+            found[one.host] += 1
+    return found

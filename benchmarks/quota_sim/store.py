@@ -91,6 +91,10 @@ class ScriptEngine:
         marked, self._marked = self._marked, False
         return marked
 
+    def has_better(self, now_s: float, rank: float) -> bool:
+        """A pop says it, in a transaction of its own that is undone: too dear here, so the other engine is asked."""
+        return False
+
     def states(self, now_s: float, names: Sequence[str]) -> list[LimitState]:
         return self._run(now_s, c.limit_states(names))
 

@@ -71,6 +71,7 @@ class Setting:
     seed: int = 1
     backlog: int = 128
     ranked: bool = False
+    ask_better: bool = False  # after each pop: was anything better there?
 
 
 @dataclass
@@ -96,7 +97,7 @@ class Seen:
 
 @dataclass
 class Grant:
-    """A pop's task, for the order; `better`: the best rank that stood ready in another open group."""
+    """A pop's task, for the order."""
 
     at_s: float
     host: str
@@ -113,9 +114,8 @@ class Log:
     empty: int = 0
     woken: int = 0
     woken_empty: int = 0
-    lost: int = 0
+    worse: int = 0  # grants while something better stood ready and open
     ended_s: float = 0.0
-    lease_ends: int = 0
 
 
 class World:
@@ -233,6 +233,9 @@ class Fetcher:
             popped = world.engine.pop(world.now_s, min(free, POP_MAX), suspects)
             world.log.pops += 1
             world.log.woken += woken
+            if world.setting.ask_better and popped.tasks:
+                worst = min(task.priority for task in popped.tasks)
+                world.log.worse += world.engine.has_better(world.now_s, worst)
             for task in popped.tasks:
                 self._send(task)
             world.wake()
