@@ -25,9 +25,11 @@ from scrapeq.clock import Clock, SystemClock
 from scrapeq.errors import Blocked, FetchError, RateLimited, ScrapeqError, TooManyRedirects, UsageError
 from scrapeq.fetch import Egress, HopClosed
 from scrapeq.grants import QueueLimits
+from scrapeq.limits.listening import listen
 from scrapeq.limits.local import Limiter, LocalLimits, Permit
 from scrapeq.limits.outcome import Outcome, decide
-from scrapeq.limits.readings import NOTHING, observe
+from scrapeq.limits.partition import instances_of
+from scrapeq.limits.readings import NOTHING
 from scrapeq.page import Page
 from scrapeq.plan import Auth, Client, LimitRule
 from scrapeq.queue import Queue
@@ -114,6 +116,7 @@ class Fetcher:
             connections=concurrency,
             auth=None if auth is None or isinstance(auth, Auth) else auth,
         )
+        self._rules = tuple(rate_limits)
         token = own_auth.token or own_auth.password
         self._queue: Queue | None = None
         self._shared: QueueLimits | None = None
@@ -302,7 +305,11 @@ class Fetcher:
     def _settle(
         self, permit: Permit, method: str, url: str, page: Page | None, error: FetchError | None
     ) -> Outcome:
-        seen = NOTHING if page is None else observe(page.status, page.headers, self._clock.now_s())
+        if page is None:
+            seen, heard = NOTHING, None
+        else:
+            rules = [rule for rule, _ in instances_of(self._rules, method=method, url=url)]
+            seen, heard = listen(page, self._clock.now_s(), rules)
         outcome = decide(
             (),
             method=method,
@@ -311,6 +318,7 @@ class Fetcher:
             error=error,
             observation=seen,
             refusals_in_a_row=permit.refusals_in_a_row,
+            heard=heard,
         )
         if page is not None:
             permit.settle(outcome)

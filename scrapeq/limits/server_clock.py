@@ -26,6 +26,7 @@ WORTH_S = 120.0  # a longer window is not worth the care: a second is less than 
 WORTH_REQUESTS = 2.0  # a window's requests a second from which on the last one may be kept
 MAX_CLOCKS = 10_000
 _TICK_S = 1.0  # what the times are rounded to
+_EXACT_TO_S = 1e-3  # doubles hold Unix times to less than a microsecond
 _UNBOUND = -math.inf
 
 
@@ -35,6 +36,7 @@ class _Clock:
     reset_at: int = 0
     first_s: float = 0.0  # the first answer that told this reset
     window_s: float = 0.0
+    size: float = 0.0
     rounds_up: bool = False  # seen: a new window had begun before the told second
 
 
@@ -68,10 +70,12 @@ class ServerClocks:
             clock.rounds_up = clock.rounds_up or told.server_s < clock.reset_at
             clock.reset_at, clock.first_s = told.reset_at, answered_s
             clock.window_s = max(told_s - answered_s, _TICK_S)
-        early_s = clock.first_s + math.floor(told_s - clock.first_s)
+        clock.size = max(clock.size, told.limit or 0.0, told.remaining)
+        if clock.size < WORTH_REQUESTS * clock.window_s:
+            return told
+        early_s = clock.first_s + math.floor(told_s - clock.first_s + _EXACT_TO_S)
         late_s = early_s + _TICK_S
-        size = told.limit or told.remaining
-        if told.remaining and answered_s < early_s and size >= WORTH_REQUESTS * clock.window_s:
+        if told.remaining and answered_s < early_s:
             return replace(told, remaining=told.remaining - 1, reset_s=early_s - answered_s)
         ends_s = min(late_s, told_s) if clock.rounds_up else late_s
         return replace(told, reset_s=max(0.0, ends_s - answered_s))

@@ -1,0 +1,103 @@
+"""A reset that is told in whole seconds is read as exactly as answers allow, and costs no refusal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+
+from scrapeq.limits.readings import Told
+from scrapeq.limits.server_clock import WORTH_S, ServerClocks
+
+WAY_S = 0.02  # one way of a request or an answer
+AHEAD_S = 1795500000.3  # the server's clock, against the client's
+SERVER_STARTED_S = 1795500000
+
+
+class Server:
+    """A window of whole seconds that begins with a request, or on the clock; told like the old X-RateLimit fields."""
+
+    def __init__(self, limit: int, window_s: float, rounds: Callable[[float], int], *, aligned: bool) -> None:
+        self._limit, self._window_s, self._rounds, self._aligned = limit, window_s, rounds, aligned
+        self._ends_s = 0.0
+        self._count = 0
+        self.accepted = self.refused = 0
+
+    def ask(self, at_s: float) -> Told:
+        """A request that arrives then, by the client's clock."""
+        now_s = at_s + AHEAD_S
+        if now_s >= self._ends_s:
+            began_s = now_s - now_s % self._window_s if self._aligned else now_s
+            self._ends_s, self._count = began_s + self._window_s, 0
+        if self._count < self._limit:
+            self._count += 1
+            self.accepted += 1
+        else:
+            self.refused += 1
+        resets, date = self._rounds(self._ends_s), math.floor(now_s)
+        return Told(self._limit - self._count, float(max(0, resets - date)), self._limit, resets, float(date))
+
+
+def spend(server: Server, now_s: float, until_s: float, clocks: ServerClocks | None) -> float:
+    """One request after the other, as many as are told to remain, then nothing until the reset. -> when it ends."""
+    while now_s < until_s:
+        told = server.ask(now_s + WAY_S)
+        sent_s, now_s = now_s, now_s + 2 * WAY_S
+        if clocks is not None:
+            told = clocks.read("limit", told, sent_s, now_s)
+        if not told.remaining:
+            now_s += told.reset_s
+    return now_s
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+@pytest.mark.parametrize("rounds", [math.ceil, math.floor, round])
+def test_a_window_told_in_whole_seconds_is_used_up(rounds: Callable[[float], int], aligned: bool) -> None:
+    """However the server rounds: >= 95 % of ten windows, and no refusal after the first one."""
+    limit, window_s, windows = 60, 10.0, 10
+    server = Server(limit, window_s, rounds, aligned=aligned)
+    clocks = ServerClocks()
+    began_s = spend(server, 0.0, window_s, clocks)
+    server.accepted = server.refused = 0
+    spend(server, began_s, began_s + window_s * windows, clocks)
+    assert server.accepted >= 0.95 * limit * windows
+    assert server.refused == 0
+
+
+def test_without_care_a_tenth_of_it_is_lost() -> None:
+    """The same server, its reset read as it stands: this is what the care is for."""
+    server = Server(60, 3.0, math.ceil, aligned=False)
+    spend(server, 0.0, 30.0, None)
+    assert server.accepted < 0.9 * 60 * 10
+
+
+def test_only_short_windows_and_many_requests_are_worth_a_kept_one() -> None:
+    """A long window, a few requests, or a reset that is no whole second: told as it was."""
+    clocks = ServerClocks()
+    for told in (
+        Told(5, 10.0, 100, None, None),
+        Told(5, WORTH_S + 1, 1000, SERVER_STARTED_S + 200, SERVER_STARTED_S),
+        Told(5, 10.0, 6, SERVER_STARTED_S + 10, SERVER_STARTED_S),
+    ):
+        assert clocks.read("limit", told, 0.0, 0.1) is told
+
+
+def test_the_last_request_is_kept_for_the_first_moment_that_may_be_the_end() -> None:
+    """The rest goes at once; the kept one is granted when the told time is over."""
+    clocks = ServerClocks()
+    first = clocks.read("limit", Told(99, 10.0, 100, SERVER_STARTED_S + 10, SERVER_STARTED_S), 0.0, 0.04)
+    assert (first.remaining, first.reset_s) == (98, 10.0)
+    later = clocks.read("limit", Told(1, 10.0, 100, SERVER_STARTED_S + 10, SERVER_STARTED_S), 0.5, 0.54)
+    assert (later.remaining, round(later.reset_s, 6)) == (0, 9.5)
+    spent = clocks.read("limit", Told(0, 1.0, 100, SERVER_STARTED_S + 10, SERVER_STARTED_S + 9), 10.04, 10.08)
+    assert (spent.remaining, round(spent.reset_s, 6)) == (0, 0.96)
+
+
+def test_answers_of_two_clocks_are_not_put_together() -> None:
+    """An answer that was never that early by the clock known so far begins a new one."""
+    clocks = ServerClocks()
+    clocks.read("limit", Told(99, 10.0, 100, SERVER_STARTED_S + 10, SERVER_STARTED_S), 0.0, 0.04)
+    behind = SERVER_STARTED_S - 60
+    told = clocks.read("limit", Told(98, 10.0, 100, behind + 10, behind), 0.1, 0.14)
+    assert told.reset_s == pytest.approx(10.0)
