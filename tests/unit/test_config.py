@@ -279,6 +279,25 @@ def test_observe_is_a_preset_or_expressions_or_both() -> None:
     assert isinstance(own, Observe) and own.written() == {"preset": "none", "remaining": "body.left"}
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{preset: githb}", "observe.preset: unknown preset 'githb'\n.*did you mean github?"),
+        ("gitlb", "observe: unknown observe 'gitlb'\n.*did you mean gitlab?"),
+        ("{remainig: body.left}", "observe.remainig: unknown key 'remainig'\n.*did you mean remaining?"),
+        ("{wait: bdy.left}", r"observe.wait: unknown name 'bdy' \(did you mean 'body'\?\)"),
+        (
+            "{reset: body.at, reset_format: delta-ms}",
+            "unknown reset_format 'delta-ms'\n.*did you mean delta_ms?",
+        ),
+    ],
+)
+def test_mistakes_in_observe_are_told_with_what_is_near(text: str, told: str) -> None:
+    """An unknown preset, part, name or form names the nearest one, at its place."""
+    with pytest.raises(ConfigError, match=rf"(?s)a.yaml:4:\d+: rate_limits\[0\].*{told}"):
+        observed(text)
+
+
 def test_a_limit_that_answers_tell_of_needs_no_rates() -> None:
     """A limit with an `observe` is known by its answers."""
     (rule,) = plan(HEAD + "rate_limits: [{name: a, observe: github}]\nresources: [a]\n").rate_limits

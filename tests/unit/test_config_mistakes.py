@@ -131,22 +131,6 @@ ROWS = {
         limit("rates: [{limit: -5, interval: 1m}]"),
         (6, 21, "rate_limits[0].rates[0].limit", "-5 is too small; it must be more than 0", ""),
     ),
-    "preset": (
-        limit("observe: {preset: githb}"),
-        (6, 23, "rate_limits[0].observe.preset", "unknown preset 'githb'", None),
-    ),
-    "part of observe": (
-        limit("observe: {remainig: body.left}"),
-        (6, 15, "rate_limits[0].observe.remainig", "unknown key 'remainig'", "did you mean remaining?"),
-    ),
-    "name in observe": (
-        limit("observe: {wait: bdy.left}"),
-        (6, 21, "rate_limits[0].observe.wait", "unknown name 'bdy' (did you mean 'body'?)", None),
-    ),
-    "form of a reset": (
-        limit("observe: {reset: body.at, reset_format: delta-ms}"),
-        (6, 45, "rate_limits[0].observe.reset_format", "unknown reset_format 'delta-ms'", None),
-    ),
     "dead match": (
         limit("rates: [{limit: 5, interval: 1m}]\nmatch: {resource: issue}"),
         (
