@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install check test demo bench soak
+.PHONY: help install check test demo bench quota soak
 
 help:     ## list these
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
@@ -30,6 +30,9 @@ demo: install  ## the main job on the sample API
 bench: install  ## the figures, beside those of others
 	$(BIN)/python benchmarks/queue.py --peers
 	$(BIN)/python benchmarks/quota.py
+
+quota: install  ## servers that others wrote, counted at the server: an hour and a half
+	$(BIN)/python benchmarks/foreign.py
 
 soak: install  ## long runs of the property and chaos tests
 	SCRAPEQ_PROPERTY_RUNS=20000 SCRAPEQ_CHAOS_SCALE=10 $(BIN)/pytest tests/property tests/chaos --timeout 7200

@@ -10,7 +10,8 @@ from benchmarks.quota_figures.cases import Size
 
 WINDOWS = 10  # counted, and after them a limit that must be found is found
 LATE = 5  # windows after them
-HALF, HALF_WINDOWS, DOUBLE_WINDOWS = 0.5, 3, 10
+HALF_WINDOWS, DOUBLE_WINDOWS = 3, 10
+EXTRA = {"untold": LATE, "bare": LATE, "told": 2.0, "configured": 0.5}  # windows after the counted ones
 FULL, SMALL = Size(10.0, 300, 10.0), Size(2.0, 60, 2.0, small=True)
 PLACES, SERVICE_S = 16, 0.5  # of the limits of how many at once
 ITEMS, ITEMS_LIMIT, ITEMS_WINDOW_S = 300, 30, 3.0
@@ -100,7 +101,6 @@ def _case(size: Size, kind: str, app: str, mode: str, *, burst: int = 0, **optio
     if mode == "configured":
         rate: dict[str, Any] = {"limit": size.limit, "interval": f"{size.window_s:g}s"}
         rules = [{"name": "core", "rates": [rate | ({"burst": burst} if burst else {})]}]
-    learned = mode in ("untold", "bare")
     return Case(
         kind,
         app,
@@ -108,7 +108,7 @@ def _case(size: Size, kind: str, app: str, mode: str, *, burst: int = 0, **optio
         server,
         size.limit,
         size.window_s,
-        WINDOWS + LATE if learned else WINDOWS + HALF,
+        WINDOWS + EXTRA[mode],
         promises,
         rules,
         burst,

@@ -15,6 +15,7 @@ import argparse
 import fnmatch
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -121,6 +122,7 @@ def main() -> int:
     if arguments.list:
         print("\n".join(names))
         return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is ended, too
     table: dict[str, Any] = {}
     missed, missing = 0, []
     with tempfile.TemporaryDirectory(prefix="sq-") as temporary:

@@ -79,10 +79,7 @@ def judge(case: Case, log: counts.Log, written: int, changed_s: float | None) ->
 
 def _used(case: Case, log: counts.Log) -> float:
     """The share of the counted windows: by time where it is spent all along, by windows where it is spent at once."""
-    quota = case.limit * WINDOWS + case.burst
-    counted_s = case.window_s * WINDOWS
-    if case.mode == "told":
-        kept_up = counts.kept_up(log, case.limit * WINDOWS, counted_s) * 100
-        if kept_up:
-            return kept_up
-    return share(log, quota, 0, counted_s)
+    if case.mode != "told" or case.becomes is not None:
+        return share(log, case.limit * WINDOWS + case.burst, 0, case.window_s * WINDOWS)
+    kept_up = counts.kept_up(log, case.limit * WINDOWS, case.window_s * WINDOWS) * 100
+    return kept_up or share(log, case.limit * case.windows, 0, case.window_s * case.windows)

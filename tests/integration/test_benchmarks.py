@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import math
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+
+from benchmarks.foreign_figures import figures, launch
 
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "benchmarks"
@@ -67,3 +72,59 @@ def test_beanstalkd_is_measured() -> None:
     figures = orjson.loads(done.stdout)
     assert figures.keys() == {"push", "single", "pop_ack"}
     assert all(value > 0 for value in figures.values())
+
+
+def foreign(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The benchmark of servers that others wrote."""
+    return run(BENCHMARKS / "foreign.py", *arguments)
+
+
+def test_the_cases_of_foreign_servers_are_chosen_by_pattern() -> None:
+    """A pattern names several cases, and one that names none is told with those that there are."""
+    named = foreign("--list", "express/told-*").stdout.split()
+    assert {
+        "express/told-legacy",
+        "express/told-draft-6",
+        "express/told-draft-7",
+        "express/told-draft-8",
+    } <= set(named)
+    assert all(name.startswith("express/told-") for name in named)
+    wrong = foreign("--list", "apache/*")
+    assert wrong.returncode == 2
+    assert "express/told-legacy" in wrong.stderr
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
+def test_a_foreign_server_counts_what_it_saw_and_takes_another_limit(tmp_path: Path) -> None:
+    """nginx refuses what is beyond its burst, its log says so, and a wider limit holds from then on."""
+    options = {"limit": 2, "window": 1, "burst": 2}
+    with launch.server("nginx", "burst", options, tmp_path / "log") as server:
+        before = [status(server.port, n) for n in range(6)]
+        server.change(1000)
+        deadline_s = time.monotonic() + 20
+        after: list[int] = []
+        while after != [200] * 6 and time.monotonic() < deadline_s:  # it takes over a new limit when it likes
+            after = [status(server.port, 6) for _ in range(6)]
+    assert before == [200, 200, 200, 429, 429, 429]
+    assert after == [200] * 6
+    log = server.log()
+    assert [seen["status"] for seen in log[:6]] == before
+    assert [seen["accepted"] for seen in log[:6]] == [True] * 3 + [False] * 3
+    assert log[0]["answered_s"] <= log[-1]["arrived_s"]
+
+
+def status(port: int, n: int) -> int:
+    """What a server answers."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    with contextlib.closing(connection):
+        connection.request("GET", f"/item/{n}")
+        return connection.getresponse().status
+
+
+def test_the_windows_until_a_changed_limit_is_used_again_are_counted() -> None:
+    """90 % of the new limit within a window counts; a limit that is not used again counts as one window too many."""
+    log = [{"decided_s": 0.1 * n, "accepted": True} for n in range(100)]  # 10 a second for 10 s
+    log += [{"decided_s": 10 + 0.2 * n, "accepted": True} for n in range(10)]  # then 5
+    log += [{"decided_s": 12 + 0.05 * n, "accepted": True} for n in range(40)]  # then 20
+    assert figures.windows_to(log, limit=20, window_s=1.0, changed_s=10.0, most=4) == 3
+    assert figures.windows_to(log, limit=40, window_s=1.0, changed_s=10.0, most=4) == 5
