@@ -10,10 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from scrapeq.limits import times
 
 RATE_FIELD = "x-amzn-ratelimit-limit"  # requests per second, not a count
+_NAMES_KEPT = 1024
 _SHORT_TEXT = 1024  # characters of a field value that are looked at; real ones are below 200
 # `rest` of a name -> what it says; longer words first, for `reset` begins `reset-after`
 _KINDS = {
@@ -109,16 +111,23 @@ class Fields:
 
     def longest(self, name: str, read: Callable[[str], float | None]) -> float | None:
         """The longest valid one of a field's values, also where a library joined them with commas."""
+        if name not in self.values:
+            return None
         found = [read(part) for value in self.values.get(name, ()) for part in split(value)]
         return max((seconds for seconds in found if seconds is not None), default=None)
 
     def joined(self, name: str) -> str:
         """All values of a field, as one (RFC 9110, 5.2)."""
-        return ", ".join(self.values.get(name, ()))
+        texts = self.values.get(name)
+        if texts is None:
+            return ""
+        return texts[0] if len(texts) == 1 else ", ".join(texts)
 
 
 def split(value: str) -> list[str]:
     """A field value at its commas, dates kept whole."""
+    if "," not in value:
+        return [value]
     parts: list[str] = []
     for part in (part.strip(" \t") for part in value.split(",")):
         if parts and _DAY_NAME.fullmatch(parts[-1]):
@@ -152,16 +161,15 @@ def named(fields: Fields, server_s: float, form: str = "auto") -> Named:
     pairs: list[Budget] = []
     said: dict[str, str] = {}
     for name in fields.values:
-        found = _NAMED.fullmatch(name) if "limit" in name and name != RATE_FIELD else None
-        if found is None:
+        if "limit-" not in name:
             continue
-        rest, text = found["rest"], fields.joined(name)
-        kind, dimension = _kind(rest)
+        family, rest, kind, dimension = _parts(name)
+        text = fields.joined(name)
         if kind:
-            families.setdefault((found["family"], dimension), {})[kind] = text
+            families.setdefault((family, dimension), {})[kind] = text
         elif rest in _OF_THE_ANSWER:
             said.setdefault(rest, text)
-        elif (both := _SEMICOLONS.search(text)) is not None:  # "total=100; remaining=0; resets=33"
+        elif rest and (both := _SEMICOLONS.search(text)) is not None:  # "total=100; remaining=0; resets=33"
             remaining, reset = times.number(both[1]), times.number(both[2])
             total = _TOTAL.search(text)
             if remaining is not None and reset is not None:
@@ -189,6 +197,13 @@ def named(fields: Fields, server_s: float, form: str = "auto") -> Named:
     return Named([ietf + pairs, deltas, rest_of_them], cost, bucket, scope)
 
 
+@lru_cache(maxsize=_NAMES_KEPT)
+def _parts(name: str) -> tuple[str, str, str, str]:
+    """`x-ratelimit-reset-requests` -> (`x-`, `reset-requests`, `reset`, `requests`)."""
+    found = _NAMED.fullmatch(name) if name != RATE_FIELD else None
+    return ("", "", "", "") if found is None else (found["family"], found["rest"], *_kind(found["rest"]))
+
+
 def _kind(rest: str) -> tuple[str, str]:
     """
     `requests-reset`, `reset-requests` -> (`reset`, `requests`); an unknown word is no kind.
@@ -209,6 +224,8 @@ def _kind(rest: str) -> tuple[str, str]:
 
 
 def _longest_of(text: str, read: Callable[[str], float | None]) -> float | None:
+    if not text:
+        return None
     return max((value for value in map(read, split(text)) if value is not None), default=None)
 
 

@@ -185,13 +185,9 @@ class _Reader:
         elif closing is not None and wait < closing <= wait + _FLOORED_BY_S:
             wait = closing  # a server that floors Retry-After says its true reset elsewhere
         told = next((one for level in levels if (one := told_of(level, self._date_s))), None)
-        if (
-            own_wait is not None
-            and not refused
-            and page.status < 400
-            and own_wait >= (told.reset_s if told else 0)
-        ):
-            told = Told(0, own_wait)
+        closed = told is not None and not told.remaining and told.reset_s >= (own_wait or 0.0)
+        if own_wait and not closed and not refused and page.status < 400:
+            told = Told(0, own_wait)  # what remains is told anew after that
         if said.scope in _TOKEN_WIDE:
             scope = "token"
         else:
@@ -289,7 +285,7 @@ class _Reader:
         if not given:
             return levels
         flat = [budget for level in levels for budget in level]
-        base = _most_telling(flat)
+        base = _most_telling([budget for budget in flat if not budget.unit] or flat)
         own = replace(base, **given)  # type: ignore[arg-type]
         if "reset_s" in given:
             own = replace(own, reset_at=times.whole_epoch_s(reset) if form in ("auto", "epoch") else None)

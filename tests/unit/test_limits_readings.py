@@ -223,6 +223,21 @@ def test_what_is_left_follows_from_what_is_used(headers: list[tuple[str, str]], 
     assert observe(200, headers, NOW_S).told == told
 
 
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b'{"backoff": 10, "left": 250, "again": 3600}', Told(0, 10.0)),
+        (b'{"backoff": 10, "left": 0, "again": 3600}', Told(0, 3600.0)),
+        (b'{"backoff": 0, "left": 250, "again": 3600}', Told(250, 3600.0)),
+        (b'{"left": 250, "again": 3600}', Told(250, 3600.0)),
+    ],
+)
+def test_a_told_wait_binds_before_what_remains(body: bytes, told: Told) -> None:
+    """Until it is over nothing goes, however much is left; what is closed for longer stays so."""
+    how = reads({"wait": "body.backoff", "remaining": "body.left", "reset": "body.again"})
+    assert observe(200, [], NOW_S, body, how).told == told
+
+
 def test_a_used_weight_is_held_against_the_rate_of_the_file() -> None:
     """Where an answer says only how much was used, the limit with the same window says of how much."""
     headers = [("X-MBX-USED-WEIGHT-1M", "5990"), ("Date", "Tue, 24 Nov 2026 06:00:20 GMT")]
