@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 from typing import Any
 
 from scrapeq.errors import UsageError
@@ -58,6 +59,20 @@ class Limit:
         return cls(read, int(most) or None, bool(learn), version)
 
 
+Source = Literal["", "learned", "named"]
+SOURCES: tuple[Source, ...] = ("", "learned", "named")
+
+
+class Change(NamedTuple):
+    """One step of what was learned of a limit: `at_us` on the queue's clock; `trial`: the limit tried out, 0 = none."""
+
+    at_us: int
+    limit: float
+    interval_s: float
+    source: Source
+    trial: float
+
+
 @dataclass(frozen=True, slots=True)
 class LimitState:
     """
@@ -72,6 +87,9 @@ class LimitState:
         reset_s: Seconds until that window ends.
         cap: Requests in flight allowed while unknown.
         streak: Refusals in a row.
+        learned: Size and window learned of it, or named by answers, as in force now; None = nothing is known.
+        in_trial: That is a little more than is known to be granted: is it, too?
+        source: Whether refusals showed it or an answer named it.
         opens_s: 0 = grants now; None = when an answer comes or a person resumes it; else seconds.
         used: Answered requests in the current window, where it has rates.
     """
@@ -85,5 +103,8 @@ class LimitState:
     reset_s: float
     cap: int
     streak: int
+    learned: Rate | None
+    in_trial: bool
+    source: Source
     opens_s: float | None
     used: float

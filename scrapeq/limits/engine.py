@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from scrapeq.limit import Limit, LimitState
+from scrapeq.limit import SOURCES, Limit, LimitState, Rate
+from scrapeq.limits.learning import Learned, rounding_us
 
 US = 1_000_000
-UNKNOWN_CAP = 8  # requests in flight while nothing is known
 PROBE_GAP_US = 1_000_000
 GROWTH_MAX_US = 300_000_000
 PACE_TOLERANCE_US = 20_000
@@ -39,7 +39,6 @@ class LimitModel:
     told_at: float = 0
     heard: float = 0  # weight answered since told_at
     since: float = 0  # the end of the last told window
-    least_cap: int = 0  # after refusals; 0 = there was none
     refused_at: float = 0
     streak: int = 0
     paced_to: dict[int, float] = field(default_factory=dict)  # by the rate's place
@@ -47,6 +46,7 @@ class LimitModel:
         default_factory=dict
     )  # when a full bucket was asked, until an answer comes
     answered: dict[int, list[tuple[float, float]]] = field(default_factory=dict)  # (when, weight), in order
+    learned: Learned = field(default_factory=Learned)
 
     def __post_init__(self) -> None:
         self.probation = self.rules.learn
@@ -56,6 +56,17 @@ class LimitModel:
         """Its definition now."""
         return self.definitions.get(self.name.partition("|")[0], NO_LIMIT)
 
+    @property
+    def learns(self) -> bool:
+        """Whether its rate is unknown but for what is learned."""
+        return self.rules.learn and not self.rules.rates
+
+    @property
+    def rates(self) -> tuple[Rate, ...]:
+        """The rates in force."""
+        rate = self.learned.rate if self.learns else None
+        return (rate,) if rate else self.rules.rates
+
     def known(self, now: float) -> tuple[float | None, bool]:
         """
         What is left of a told budget and whether it is on probation.
@@ -63,7 +74,7 @@ class LimitModel:
         A told window that is over says nothing any more; where nothing else is known a probe goes first.
         """
         over = self.remaining is not None and self.reset_at <= now
-        return (None, self.probation or not self.rules.rates) if over else (self.remaining, self.probation)
+        return (None, self.probation or not self.rates) if over else (self.remaining, self.probation)
 
     def look(self, now: float) -> None:
         """Keep what is known now."""
@@ -73,12 +84,12 @@ class LimitModel:
 
     @property
     def cap(self) -> int:
-        """Requests in flight at most while nothing is told."""
-        return self.least_cap or self.rules.max_concurrency or UNKNOWN_CAP
+        """Requests in flight at most while nothing is known."""
+        return self.rules.max_concurrency or self.learned.in_flight_max
 
     def used(self, i: int, now: float) -> float:
         """Answered requests in the window of rate i that ends now."""
-        window = self.rules.rates[i].interval_s * US
+        window = self.rates[i].interval_s * US
         return sum(weight for at, weight in self.answered.get(i, ()) if at + window > now)
 
     def grants(self, now: float, weight: float = 1) -> bool:
@@ -95,9 +106,10 @@ class LimitModel:
         if remaining is not None:
             if remaining - self.in_flight < weight:
                 return False
-        elif rules.learn and not rules.rates and self.in_flight and self.in_flight + weight > self.cap:
-            return False
-        for i, rate in enumerate(rules.rates):
+        elif rules.learn and not self.rates and not probation:  # a probe is alone anyway
+            if self.in_flight and self.in_flight + weight > self.cap:
+                return False
+        for i, rate in enumerate(self.rates):
             period = rate.interval_s * US / rate.limit
             early = (rate.burst - 1) * period if rate.burst else min(period, PACE_TOLERANCE_US)
             paced_to, began = self.paced_to.get(i, 0.0), self.began.get(i, 0.0)
@@ -114,7 +126,11 @@ class LimitModel:
     def spend(self, now: float, who: str, weight: float) -> None:
         """A request goes; while on probation it is the probe."""
         self.look(now)
-        rates = self.rules.rates
+        rates = self.rates
+        if self.learns:
+            self.learned.granted(now, self.paced_to.get(0, 0.0), self.in_flight == 0)
+            if not rates:
+                self.paced_to[0] = now
         self.in_flight += weight
         for i, rate in enumerate(rates):
             if self.paced_to.get(i, 0.0) <= now:
@@ -130,7 +146,13 @@ class LimitModel:
         """The request is answered (at a time), was never sent, or its lease has ended and nobody knows."""
         self.look(now)
         self.in_flight = max(0, self.in_flight - weight)
-        for i, rate in enumerate(self.rules.rates):
+        if self.learns and how == "answered" and not refused:
+            if self.probe != who:
+                is_open = not self.probation and self.parked_until <= now
+                self.learned.accepted(now, granted, weight, is_open)
+            elif self.learned.reopen(now, granted, weight):
+                self._new_window()
+        for i, rate in enumerate(self.rates):
             if how == "unsent":
                 self.paced_to[i] = self.paced_to.get(i, 0.0) - rate.interval_s * US / rate.limit * weight
             elif not rate.burst:
@@ -144,6 +166,16 @@ class LimitModel:
                 self.probation, self.streak = False, 0
             elif how == "unsent":
                 self.probe_after = 0
+
+    def _new_window(self) -> None:
+        """Stamps of another window say nothing."""
+        self.answered.pop(0, None)
+
+    def name_rate(self, now: float, limit: float, window: float) -> None:
+        """An answer named size and window (us) of the limit, without what is left."""
+        self.look(now)
+        if self.learns and self.learned.declare(limit, window):
+            self._new_window()
 
     def _stamp(self, i: int, now: float, at: float, weight: float, window: float) -> None:
         """Stamps stand in the order in which they were reported: none is freed before an earlier one."""
@@ -176,12 +208,23 @@ class LimitModel:
             self.reset_at = max(self.reset_at, reset_at)
             self.heard += weight
 
-    def refuse(self, now: float, until: float, granted: float) -> None:
-        """The server refused: closed until then; refusals of requests granted before the last one are one event."""
+    def refuse(
+        self, now: float, at: float, until: float, granted: float, weight: float = 1, guessed: bool = False
+    ) -> None:
+        """
+        The server refused at `at`: closed until then; `guessed`: it did not say until when.
+
+        Refusals of requests granted before the last one are one event.
+        """
+        self.look(now)
         if granted > self.refused_at:
+            if self.learns and self.remaining is None:
+                cut = until - self.learned.window - rounding_us(until - at)
+                inside = sum(w for when, w in self.answered.get(0, ()) if when > cut)
+                inside += max(0, self.in_flight - weight)
+                self.learned.refused(at, until, guessed, inside)
             if self.streak:  # probes were refused: the park grows
                 until = max(until, now + min(GROWTH_MAX_US, PROBE_GAP_US * 2.0 ** (self.streak - 1)))
-            self.least_cap = max(1, self.cap // 2)
             self.refused_at, self.streak = now, self.streak + 1
         self.park(until)
 
@@ -193,12 +236,12 @@ class LimitModel:
     def unpark(self) -> None:
         """A person says that nothing told counts any more."""
         self.parked_until, self.probation, self.probe, self.probe_after = 0, False, "", 0
-        self.remaining, self.streak, self.least_cap = None, 0, 0
+        self.remaining, self.streak = None, 0
 
     def state(self, now: float) -> LimitState:
         """As the queue shows it; `opens_s` is 0 or, when closed, None."""
         remaining, probation = self.known(now)
-        slots = [self.used(i, now) for i, rate in enumerate(self.rules.rates) if not rate.burst]
+        slots = [self.used(i, now) for i, rate in enumerate(self.rates) if not rate.burst]
         return LimitState(
             self.name,
             max(0, self.parked_until - now) / US,
@@ -209,6 +252,9 @@ class LimitModel:
             max(0.0, (self.reset_at - now) / US) if remaining is not None else 0.0,
             self.cap,
             self.streak,
+            self.rates[0] if self.learns and self.rates else None,
+            self.learned.trial > 0,
+            SOURCES[self.learned.source] if self.learns else "",
             0.0 if self.grants(now) else None,
             max(slots, default=0),
         )

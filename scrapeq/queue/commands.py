@@ -14,7 +14,7 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 import orjson
 
 from scrapeq.errors import UsageError
-from scrapeq.limit import Limit, LimitState
+from scrapeq.limit import SOURCES, Change, Limit, LimitState, Rate
 from scrapeq.queue.block import PAYLOAD_MAX, US, Block, duration_us, lane_name
 from scrapeq.queue.replies import (
     ACK,
@@ -316,8 +316,9 @@ def limit_states(instances: Sequence[str]) -> Command[list[LimitState]]:
 
     def parse(reply: Any) -> list[LimitState]:
         states = []
-        for name, i in zip(instances, range(0, len(reply), 10), strict=True):
-            park, paused, fly, probing, left, reset, cap, streak, opens, used = map(float, reply[i : i + 10])
+        for name, i in zip(instances, range(0, len(reply), 14), strict=True):
+            park, paused, fly, probing, left, reset, cap, streak, *rest = map(float, reply[i : i + 14])
+            learned, window, in_trial, source, opens, used = rest
             states.append(
                 LimitState(
                     name,
@@ -329,6 +330,9 @@ def limit_states(instances: Sequence[str]) -> Command[list[LimitState]]:
                     max(0.0, reset / US) if left >= 0 else 0.0,
                     int(cap),
                     int(streak),
+                    Rate(learned, window / US) if learned else None,
+                    in_trial == 1,
+                    SOURCES[int(source)],
                     None if opens < 0 else opens / US,
                     used,
                 )
@@ -336,6 +340,19 @@ def limit_states(instances: Sequence[str]) -> Command[list[LimitState]]:
         return states
 
     return Command("look", ("limits", *instances), parse)
+
+
+def limit_history(instance: str) -> Command[list[Change]]:
+    """What was learned of a limit instance, newest first."""
+
+    def parse(reply: Any) -> list[Change]:
+        changes = []
+        for line in reply:
+            at, limit, window, source, trial = map(float, line.split())
+            changes.append(Change(int(at), limit, window / US, SOURCES[int(source)], trial))
+        return changes
+
+    return Command("look", ("history", instance), parse)
 
 
 def purge(what: str) -> Command[tuple[int, bool]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
-from scrapeq.limit import Limit, LimitState
+from scrapeq.limit import Change, Limit, LimitState
 from scrapeq.queue import commands as c
 from scrapeq.task import Order, State, Task
 
@@ -77,6 +77,10 @@ class Steering:
             _, found = await self._redis.hscan(self._prefix + "l", 0, count=256)
             instances = sorted(name.decode() for name in found)[:256]
         return await self.run(c.limit_states(instances)) if instances else []
+
+    async def limit_history(self, instance: str) -> list[Change]:
+        """What was learned of a limit instance, newest first: its last 64 changes."""
+        return await self.run(c.limit_history(instance))
 
     async def limit_instances(self) -> list[str]:
         """The names of all limit instances that have a state, sorted; O(their number)."""

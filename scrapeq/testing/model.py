@@ -280,7 +280,11 @@ class Model:
         for name, remaining, reset_s in entry.told:
             self.limit(name).tell(now, remaining, at + round(reset_s * US), lease.granted, lease.weight)
         for name, wait_s in entry.refused:
-            self.limit(name).refuse(now, at + round(wait_s * US), lease.granted)
+            self.limit(name).refuse(
+                now, at, at + round(wait_s * US), lease.granted, lease.weight, entry.guessed
+            )
+        for name, size, window_s in entry.rates:
+            self.limit(name).name_rate(now, size, round(window_s * US))
         if entry.refused:
             self.counted["refused"] += 1
         self._give_back(lease, how, at, refused, now)
@@ -308,12 +312,12 @@ class Model:
 
     # ---- people
 
-    def define(self, limits: dict[str, Limit]) -> None:
-        """Of two definitions under one name the higher version counts, of two equal ones the later."""
+    def define(self, limits: dict[str, Limit], *, force: bool = False) -> None:
+        """Of two definitions under one name the higher version counts, of two equal ones the later, or a forced one."""
         self._tick()
         for name, limit in limits.items():
             old = self.definitions.get(name)
-            if old is None or old.version <= limit.version:
+            if old is None or old.version <= limit.version or force:
                 self.definitions[name] = limit
 
     def steer(self, verb: str, *args: Any) -> None:

@@ -113,6 +113,7 @@ class Pair:
             self._know(*(task.group for task in entry.push))
             self.instances.update(name for name, *_ in entry.told)
             self.instances.update(name for name, _ in entry.refused)
+            self.instances.update(name for name, *_ in entry.rates)
         stale = all(
             (lease := self.model.leases.get(entry.lease.id)) is None or lease.token != entry.lease.token
             for entry in entries

@@ -123,7 +123,12 @@ class Run:
         most = r.choice([1, 2, 5])
         sent = r.choices((c.ANSWERED, c.UNANSWERED, c.UNSENT), (6, 2, 2))[0]
         guessed = r.random() < 0.3
-        return c.Entry(verb, lease, sent, age, delay, most, told, refused, guessed, (), error, push)
+        rates = (
+            [(r.choice(names), r.choice([2, 5, 40]), self._duration(r, 3) or 1.0)]
+            if r.random() < 0.03
+            else []
+        )
+        return c.Entry(verb, lease, sent, age, delay, most, told, refused, guessed, rates, error, push)
 
     # ---- operations
 

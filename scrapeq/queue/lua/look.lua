@@ -4,11 +4,14 @@
 --         get     2... ids
 --         counts
 --         limits  2... instances
+--         history 2 instance
 --         defined
 -- RETURNS get:    per id 8 values: record or '', state, attempts, expiries, releases, last error, token, us until due
 --         counts: now, ready, delayed, leased, dead, paused, next event (us from now; -1 none), then the counters
---         limits: per instance 10 values: parked for (us; 0), paused, in flight, probing (0|1), told remaining (-1),
---                 told reset in (us), cap, streak, opens in (us; 0 open, -1 by an event), answered in the window
+--         limits: per instance 14 values: parked for (us; 0), paused, in flight, probing (0|1), told remaining (-1),
+--                 told reset in (us), cap, streak, learned limit (0 none), its window (us), in trial (0|1), source (1 learned,
+--                 2 named), opens in (us; 0 open, -1 by an event), answered in the window
+--         history: what was learned of it, newest first, as `learn` writes it
 --         defined: the definitions by limit name, JSON as steer reads it
 -- @include base
 -- @include records
@@ -43,6 +46,8 @@ elseif verb == 'defined' then
   local found, all = call('HGETALL', P .. 'ld'), {}
   for i = 1, #found, 2 do all[found[i]] = munpack(found[i + 1]) end
   return cjson.encode(all)
+elseif verb == 'history' then
+  out = call('LRANGE', P .. 'lh:' .. ARGV[2], 0, -1)
 else
   for i = 2, #ARGV do
     local s = limit_of(ARGV[i])
@@ -50,7 +55,9 @@ else
     local used = 0
     for r = 1, #s[DEF] - 3 do if s[DEF][3 + r][3] == 0 then used = max(used, slots_of(s, r).total) end end
     for _, v in ipairs({max(0, s[PARK] - now), s[PAUSE], s[FLY], s[NEED], s[REM], s[REM] >= 0 and s[RESET] - now or 0,
-                        cap_of(s), s[STREAK], t and (t < NEVER and t - now or -1) or 0, used}) do
+                        cap_of(s), s[STREAK], s.learns and s[L_LIMIT] > 0 and s[DEF][4][1] or 0,
+                        s.learns and s[L_WINDOW] or 0, s.learns and s[L_TRIAL] > 0 and 1 or 0,
+                        s.learns and s[L_SOURCE] or 0, t and (t < NEVER and t - now or -1) or 0, used}) do
       out[#out + 1] = num(v)
     end
   end

@@ -4,7 +4,8 @@
 -- ARGV    1 entries (count)   2 groups and lanes of the follow-ups (JSON)   3 header of the follow-ups
 --         then per entry 4 values: '>BBddH' verb, sent (0 no, 1 and answered, 2 and not answered), age of the answer (us), delay (us), max attempts;
 --         id; token; extra (JSON or ''): {told: [[limit, remaining, reset us from the answer], ...],
---         refused: [[limit, wait us from the answer], ...], error: text}; then the payloads that follow
+--         refused: [[limit, wait us from the answer], ...], guessed: 0|1 (those waits are a guess),
+--         rates: [[limit, requests, window us], ...], error: text}; then the payloads that follow
 -- VERBS   1 ack  2 retry (charged)  3 release (uncharged)  4 bury  5 answer (the lease goes on)  6 extend  7 visibility
 -- RETURNS {per entry: 1 done, 0 lease lost, 2 dead now; then per follow-up as `pushing` says}
 -- @include base
@@ -55,6 +56,7 @@ for i = 1, count do
     if e[E_EXTRA].error then e[E_EXTRA].error = sub(e[E_EXTRA].error, 1, ERROR_MAX) end
     for _, r in ipairs(e[E_EXTRA].told or NOTHING) do r[2], r[3] = r[2] + 0, r[3] + 0 end -- numbers, or an error now
     for _, r in ipairs(e[E_EXTRA].refused or NOTHING) do r[2] = r[2] + 0 end
+    for _, r in ipairs(e[E_EXTRA].rates or NOTHING) do r[2], r[3] = r[2] + 0, r[3] + 0 end
   end
 end
 local PUSHED = FIRST + count * WIDTH
@@ -113,7 +115,16 @@ local function observe(m, how, e, rec)
       tell(s, r[2], t + r[3], m[GRANTED], m[WEIGHT])
       wake_waiters(s, BY_ANSWER)
     end
-    for _, r in ipairs(extra.refused or NOTHING) do park_limit(limit_of(r[1]), t + r[2], m[GRANTED]) end
+    for _, r in ipairs(extra.refused or NOTHING) do 
+      park_limit(limit_of(r[1]), t, t + r[2], m[GRANTED], m[WEIGHT], extra.guessed)
+    end
+    for _, r in ipairs(extra.rates or NOTHING) do
+      local s = limit_of(r[1])
+      if s.learns then
+        learn_declared(s, r[2], r[3])
+        s[DIRTY] = true
+      end
+    end
     if refused then C[N_REFUSED] = C[N_REFUSED] + 1 end
   end
   settle_lease(m, how, t, rec, refused)

@@ -61,7 +61,7 @@ elseif verb == 'park' then
   each_limit(3, function(s) park_until(s, t) end)
 elseif verb == 'unpark' then
   each_limit(2, function(s)
-    s[PARK], s[NEED], s[PID], s[PAFTER], s[REM], s[STREAK], s[CAP] = 0, 0, 0, 0, -1, 0, 0
+    s[PARK], s[NEED], s[PID], s[PAFTER], s[REM], s[STREAK] = 0, 0, 0, 0, -1, 0
     wake_waiters(s, BY_REFUND)
   end)
 elseif verb == 'pause' then

@@ -3,15 +3,19 @@
 --   l    hash  instance ("name" or "name|partition") -> big-endian doubles, fields below
 --   s    hash  instance#rate -> slots: '>ddd' base us, total, window us; then '>II' ticks after base, count: answered
 --              requests of the last window. A slot is freed one window after the answer, whatever the server's shape
--- GIVES   limit_of, prefetch_limits, check, spend, cost, settle, tell, park_limit, forget_limit, save_limits, lane_limits
+-- GIVES   limit_of, prefetch_limits, check, spend, cost, settle, tell, park_limit, forget_limit, save_limits, lane_limits,
+--         and those of `learn`
 -- A state here is an array: four fields of ours, then those that are kept
 local DEF, NAME, DIRTY, SLOTS = 1, 2, 3, 4
 local PARK, PAUSE, FLY, NEED, PID, PAFTER = 5, 6, 7, 8, 9, 10
-local REM, RESET, TOLD, CAP, REFUSED, STREAK, WAITED = 11, 12, 13, 14, 15, 16, 17
-local HEARD = 18 -- weight answered since TOLD
-local SINCE = 19 -- the end of the last told window; what was granted before it tells of one that is over
-local TAT, BEGAN = 20, 21 -- per rate two fields: paced up to then; when its full bucket was asked, until an answer comes
-local UNKNOWN_CAP = 8           -- requests in flight while nothing is known of a limit, not even a max_concurrency
+local REM, RESET, TOLD, REFUSED, STREAK, WAITED = 11, 12, 13, 14, 15, 16
+local HEARD = 17 -- weight answered since TOLD
+local SINCE = 18 -- the end of the last told window; what was granted before it tells of one that is over
+local TAT, BEGAN = 19, 20 -- per rate two fields: paced up to then; when its full bucket was asked, until an answer comes
+-- of a limit without declared rates, what is learned: see `learn`
+local L_LIMIT, L_WINDOW, L_TRIAL, L_REFUSED, L_SINCE, L_ANSWERED, L_STEP = 21, 22, 23, 24, 25, 26, 27
+local L_REOPENED, L_PENDING, L_SHORTEST, L_ENDS, L_ROUNDING, L_SOURCE = 28, 29, 30, 31, 32, 33
+local L_STATE = 29              -- fields that are kept of such a limit; with declared rates their number is even
 local PROBE_GAP = 1000000       -- us between two probes of one limit, at least
 local GROWTH_MAX = 300000000    -- us; a park after refused probes grows by itself up to this
 local PACE_TOLERANCE = 20000    -- us that a paced grant may be early; else lateness is lost quota
@@ -43,6 +47,19 @@ end
 local DOUBLES = 'dddddddddddddddddddddddddddddddd'
 local function doubles(n) return '>' .. sub(DOUBLES, 1, n) end
 
+-- Who waits for an event of this kind, or one that happens oftener, looks again.
+local function wake_waiters(s, by)
+  if s[WAITED] >= by then
+    s[WAITED], s[DIRTY] = 0, true
+    wake_limit(s[NAME])
+  end
+end
+
+local function learns(d) return d[3] == 1 and d[4] == nil end
+local slots_of -- given below
+
+-- @include learn
+
 local function limit_from(inst, raw)
   local d = def_of(inst)
   local s
@@ -50,9 +67,22 @@ local function limit_from(inst, raw)
     s = {d, inst, false, false, sunpack(doubles(#raw / 8), raw)}
     s[#raw / 8 + KEPT] = nil -- where reading ended
   else
-    s = {d, inst, false, false, 0, 0, 0, d[3], 0, 0, -1, 0, 0, 0, 0, 0, 0, 0, 0}
+    s = {d, inst, false, false, 0, 0, 0, d[3], 0, 0, -1, 0, 0, 0, 0, 0, 0, 0}
   end
-  for i = TAT, TAT + PER_RATE * (#d - 3) - 1 do s[i] = s[i] or 0 end
+  if learns(d) then
+    s.learns = true
+    if not raw or #raw / 8 ~= L_STATE then
+      s[TAT] = s[TAT] or 0
+      for i = BEGAN, L_SOURCE do s[i] = 0 end
+      s[L_REOPENED] = 1
+    elseif s[L_LIMIT] > 0 then
+      in_force(s)
+      d = s[DEF]
+    end
+  else
+    if raw and #raw / 8 == L_STATE then for i = L_LIMIT, L_SOURCE do s[i] = nil end end
+    for i = TAT, TAT + PER_RATE * (#d - 3) - 1 do s[i] = s[i] or 0 end
+  end
   if s[REM] >= 0 and s[RESET] <= now then -- the told window is over: nothing is known until the next answer
     s[REM], s[SINCE] = -1, s[RESET]
     if d[4] == nil then s[NEED] = 1 end
@@ -100,7 +130,7 @@ local function rebase(sl, base, from, to)
 end
 
 -- The slots of rate i, those of the past window only. The newest stamp is kept apart until it is written.
-local function slots_of(s, i)
+function slots_of(s, i)
   if not s[SLOTS] then s[SLOTS] = {} end
   local sl = s[SLOTS][i]
   if sl then return sl end
@@ -164,10 +194,10 @@ local function stamp(s, i, t, w)
   sl.dirty = true
 end
 
--- Requests in flight at most while nothing is told; 0 in the state: it was never refused.
+-- Requests in flight at most while nothing is known.
 local function cap_of(s)
-  if s[CAP] > 0 then return s[CAP] end
-  return s[DEF][2] > 0 and s[DEF][2] or UNKNOWN_CAP
+  if s[DEF][2] > 0 then return s[DEF][2] end
+  return s.learns and START_IN_FLIGHT + floor(s[L_ANSWERED] / GROWTH) or START_IN_FLIGHT
 end
 
 -- Does the limit grant weight w now?
@@ -183,7 +213,7 @@ local function check(s, w)
   if d[2] > 0 and s[FLY] + w > d[2] and s[FLY] > 0 then return NEVER, BY_ANSWER end
   if s[REM] >= 0 then
     if s[REM] - s[FLY] < w then return s[RESET], BY_ANSWER end
-  elseif d[3] == 1 and d[4] == nil and s[FLY] + w > cap_of(s) and s[FLY] > 0 then
+  elseif d[3] == 1 and d[4] == nil and s[NEED] == 0 and s[FLY] + w > cap_of(s) and s[FLY] > 0 then
     return NEVER, BY_ANSWER
   end
   for i = 1, #d - 3 do
@@ -208,6 +238,7 @@ end
 -- Grant weight w to the lease of nonce `who`; after a park it is the probe.
 local function spend(s, who, w)
   local d = s[DEF]
+  if s.learns then learn_granted(s) end
   s[FLY] = s[FLY] + w
   for i = 1, #d - 3 do
     local rate, tat, began = d[3 + i], TAT + 2 * (i - 1), BEGAN + 2 * (i - 1)
@@ -221,14 +252,6 @@ local function spend(s, who, w)
   end
 end
 
--- Who waits for an event of this kind, or one that happens oftener, looks again.
-local function wake_waiters(s, by)
-  if s[WAITED] >= by then
-    s[WAITED], s[DIRTY] = 0, true
-    wake_limit(s[NAME])
-  end
-end
-
 -- A request has cost its weight, and no answer tells what is left now.
 local function cost(s, w)
   if s[REM] >= 0 then
@@ -239,8 +262,11 @@ end
 -- A grant, given at `granted`, has come to its end. how: 'answered' at time t, 'unsent' (refunded), 'expired' (nobody
 -- knows).
 local function settle(s, who, how, t, w, granted, refused)
-  local d = s[DEF]
   s[FLY] = max(0, s[FLY] - w)
+  if s.learns and how == 'answered' and not refused then
+    if s[PID] == who then learn_reopened(s, granted, w) else learn_answered(s, granted, w) end
+  end
+  local d = s[DEF]
   for i = 1, #d - 3 do
     local rate, tat, began = d[3 + i], TAT + 2 * (i - 1), BEGAN + 2 * (i - 1)
     if how == 'unsent' then
@@ -285,12 +311,13 @@ local function park_until(s, t)
   s[PARK], s[NEED], s[PID], s[DIRTY] = max(s[PARK], t), 1, 0, true
 end
 
--- Refused: close it until t. granted: when the refused request was.
-local function park_limit(s, t, granted)
+-- Refused at `at`: close it until t. granted: when the refused request of weight w was; guessed (0|1): the server did
+-- not say until when.
+local function park_limit(s, at, t, granted, w, guessed)
   if granted > s[REFUSED] then -- one event, however many answers of that moment say it
+    if s.learns and s[REM] < 0 then learn_refused(s, at, t, w, guessed) end
     -- a probe refused: what was told was too short; whoever sends the next one, the park grows
     if s[STREAK] > 0 then t = max(t, now + min(GROWTH_MAX, PROBE_GAP * 2 ^ (s[STREAK] - 1))) end
-    s[CAP] = max(1, floor(cap_of(s) / 2))
     s[REFUSED], s[STREAK] = now, s[STREAK] + 1
   end
   park_until(s, t)
@@ -299,6 +326,7 @@ end
 -- Forget what is known of a limit but for what is in flight; who waits for it looks again at the next event.
 local function forget_limit(s)
   call('HDEL', P .. 'l', s[NAME])
+  call('UNLINK', P .. 'lh:' .. s[NAME])
   for r = 1, #s[DEF] - 3 do call('HDEL', P .. 's', s[NAME] .. '#' .. r) end
   limits[s[NAME]] = nil
   if s[FLY] > 0 then
@@ -316,7 +344,7 @@ local function save_limits()
   for inst, s in pairs(limits) do
     if s[DIRTY] then
       s[DIRTY] = false
-      local last = TAT + PER_RATE * (#s[DEF] - 3) - 1
+      local last = s.learns and L_SOURCE or TAT + PER_RATE * (#s[DEF] - 3) - 1
       states[#states + 1] = inst
       states[#states + 1] = spack(doubles(last - KEPT + 1), unpack(s, KEPT, last))
     end

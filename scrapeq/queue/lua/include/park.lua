@@ -23,9 +23,9 @@ local function park_lane(name, t, closed)
   note_event(t, true)
 end
 
--- A refund to a private limit reopens its group without being told who waits.
+-- A refund to a private limit reopens its group without being told who waits; what is learned of it may, too.
 local function park_group(group, t, closed)
   call('ZADD', P .. 'gp', until_text(t), group)
-  await_events(closed, BY_PERSON, 'G' .. group)
+  await_events(closed, closed[1].learns and BY_REFUND or BY_PERSON, 'G' .. group)
   note_event(t, true)
 end

@@ -1,0 +1,209 @@
+-- learn: what is learned of a limit without declared rates: how many requests in which window (docs/limits.md). The same
+--        as scrapeq/limits/learning.py, on fields of the limit's state.
+--   lh:<instance>  list  its history, newest first: "us limit window-us source trial"
+-- NEEDS   base, and of limits: the fields, slots_of, wake_waiters (given later)
+-- GIVES   in_force(s), learn_granted, learn_answered, learn_refused, learn_reopened, learn_declared
+local START_IN_FLIGHT = 2       -- while nothing is known, after the first answer
+local GROWTH = 128              -- answers that allow one more
+local IDLE_US = 10000000        -- a longer pause is no part of the time in which requests were sent
+local NEAR, WIDE = 1.01, 1.04   -- bounds so near are one; so far apart they are worth a trial after one calm window
+local CALM_WINDOWS, CALM_US = 7, 40000000 -- before a trial that is likely refused
+local TRIAL_US = 5000000        -- a trial lasts a window, and so long at least
+local COARSE = 20               -- a window with less requests is made longer, where it is no real one
+local LOWER, LOWER_MAX, LOWER_DOUBLINGS = 0.02, 0.25, 4 -- taken off after a refusal that shows nothing
+local OTHER_WINDOW = 1.25       -- a refusal's window this much longer than the known one is another one
+local FRESH = 1.5               -- windows since a reopening in which all that was sent counts against one window
+local LATE_US = 250000          -- a window seems longer, or shorter, by the time of travel
+local SECOND = 1000000
+local LEAST, LEAST_WINDOW_US = 0.1, 10000
+local TOLD_END, GUESSED_END = 1, 2 -- how the end of a pending estimate's window is known
+local LEARNED, DECLARED = 1, 2
+local HISTORY = 64              -- changes that are kept
+
+local STEPS = {1.05, 1.2, 1.5, 2}
+-- seconds, the commonest first
+local WINDOWS = {60, 1, 10, 3600, 86400, 30, 5, 300, 900, 15, 20, 2, 3, 600, 1800, 120, 6, 12, 4, 43200, 21600, 7200}
+
+-- Put in force what is known now; whoever waits by other rules looks again.
+local function in_force(s, changed)
+  local base = def_of(s[NAME])
+  if s[L_LIMIT] > 0 then
+    s[DEF] = {base[1], base[2], 1, {s[L_TRIAL] > 0 and s[L_TRIAL] or s[L_LIMIT], s[L_WINDOW], 0}}
+  else
+    s[DEF] = base
+  end
+  if changed then
+    local key = P .. 'lh:' .. s[NAME]
+    call('LPUSH', key, fmt('%.0f %.17g %.0f %d %.17g', now, s[L_LIMIT], s[L_WINDOW], s[L_SOURCE], s[L_TRIAL]))
+    call('LTRIM', key, 0, HISTORY - 1)
+    wake_waiters(s, BY_REFUND)
+  end
+end
+
+-- Stamps of another window say nothing.
+local function new_window(s)
+  call('HDEL', P .. 's', s[NAME] .. '#1')
+  s[SLOTS] = false
+end
+
+local function learn_granted(s)
+  if s[L_LIMIT] > 0 then return end
+  if s[L_PENDING] == 0 then
+    if s[L_SINCE] == 0 then
+      s[L_SINCE] = now
+    elseif s[FLY] == 0 and now - s[TAT] > IDLE_US then
+      s[L_SINCE] = s[L_SINCE] + (now - s[TAT])
+    end
+  end
+  s[TAT] = now -- nothing is paced yet: the last grant
+end
+
+local function begin(s, t, reopened)
+  s[L_SINCE], s[L_ANSWERED], s[L_REOPENED] = t, 0, reopened
+end
+
+local function go_on(s)
+  if s[L_TRIAL] > 0 then
+    if s[L_ANSWERED] < s[L_TRIAL] * max(1, TRIAL_US / s[L_WINDOW]) then return end
+    s[L_LIMIT], s[L_TRIAL], s[L_STEP], s[L_SOURCE] = s[L_TRIAL], 0, s[L_STEP] + 1, LEARNED
+    if s[L_REFUSED] > s[L_LIMIT] * WIDE then
+      begin(s, now, 0)
+      in_force(s, true)
+      return
+    end
+    s[L_REFUSED] = 0
+  else
+    if s[L_SOURCE] == DECLARED then return end
+    local calm = s[L_LIMIT]
+    if s[L_REFUSED] > 0 and s[L_REFUSED] <= s[L_LIMIT] * WIDE then
+      calm = s[L_LIMIT] * max(CALM_WINDOWS, CALM_US / s[L_WINDOW])
+    end
+    if s[L_ANSWERED] < calm then return end
+  end
+  if s[L_REFUSED] > s[L_LIMIT] * WIDE then
+    s[L_TRIAL] = (s[L_LIMIT] + s[L_REFUSED]) / 2
+  elseif s[L_REFUSED] > s[L_LIMIT] * NEAR then
+    s[L_TRIAL] = s[L_REFUSED]
+  else
+    s[L_TRIAL] = s[L_LIMIT] * STEPS[min(max(s[L_STEP], 0), #STEPS - 1) + 1]
+  end
+  begin(s, now, 0)
+  in_force(s, true)
+end
+
+-- An answer that is no refusal, and not that of a probe.
+local function learn_answered(s, granted, w)
+  if granted < s[L_SINCE] then return end
+  s[L_ANSWERED] = s[L_ANSWERED] + w
+  if s[L_LIMIT] > 0 and s[NEED] == 0 and s[PARK] <= now and s[L_PENDING] == 0 then go_on(s) end
+end
+
+local function rounding_of(wait) return wait % SECOND == 0 and SECOND or 0 end
+
+-- What was answered in the window that ends at `until_t`.
+local function answered_in_window(s, until_t, rounding)
+  if s[L_LIMIT] == 0 then return 0 end
+  local cut = until_t - s[L_WINDOW] - rounding
+  local sl = slots_of(s, 1)
+  local tick, sum, pos = sl.window / TICKS, 0, 1
+  while pos < #sl.body do
+    local ticks, count = sunpack('>II', sl.body, pos)
+    if sl.base + ticks * tick > cut then sum = sum + count end
+    pos = pos + SLOT
+  end
+  if sl.count > 0 and sl.base + sl.ticks * tick > cut then sum = sum + sl.count end
+  return sum
+end
+
+-- `limit` was refused; shown: the refusal showed what would not have been.
+local function lower(s, to, limit, shown)
+  s[L_STEP] = min(s[L_STEP], 0) - 1
+  local less = min(LOWER * 2 ^ min(-s[L_STEP] - 1, LOWER_DOUBLINGS), LOWER_MAX)
+  s[L_LIMIT] = max(LEAST, min(to, limit * (1 - less)))
+  s[L_REFUSED] = shown and s[L_LIMIT] * NEAR or limit
+  s[L_SOURCE] = LEARNED
+end
+
+-- Refused at t, closed until `until_t`; guessed (0|1): the server did not say so.
+local function learn_refused(s, t, until_t, w, guessed)
+  local finish = guessed == 1 and GUESSED_END or TOLD_END
+  local rounding = rounding_of(until_t - t)
+  local longer = guessed == 0 and until_t - t > s[L_WINDOW] * OTHER_WINDOW + SECOND
+  local fresh = s[L_REOPENED] == 1 and t - s[L_SINCE] <= s[L_WINDOW] * FRESH
+  if s[L_PENDING] > 0 then -- the probe was refused
+    s[L_SHORTEST], s[L_ENDS], s[L_PENDING] = max(s[L_SHORTEST], t - s[L_SINCE]), until_t, finish
+  elseif s[L_LIMIT] == 0 or ((fresh or longer) and s[L_TRIAL] == 0) then
+    s[L_PENDING], s[L_SHORTEST], s[L_ENDS] = finish, t - s[L_SINCE], until_t
+  else
+    local inside = answered_in_window(s, until_t, rounding) + max(0, s[FLY] - w)
+    if s[L_TRIAL] > 0 then
+      local shown = guessed == 1 and (s[L_LIMIT] + s[L_TRIAL]) / 2 or inside
+      s[L_LIMIT] = min(s[L_LIMIT], max(shown, s[L_LIMIT] * (1 - LOWER_MAX)))
+      s[L_REFUSED] = min(max(shown, s[L_LIMIT] * NEAR), s[L_TRIAL])
+      s[L_TRIAL], s[L_STEP] = 0, 0
+      in_force(s, true)
+      return
+    end
+    lower(s, guessed == 1 and s[L_LIMIT] or inside, s[L_LIMIT], guessed == 0)
+    in_force(s, true)
+  end
+  s[L_ROUNDING] = guessed == 1 and 0 or rounding
+end
+
+-- The window between two bounds: the known one, or one of those that APIs have, else the longer bound.
+local function likely_window(known, least, most, finish, rounding)
+  least = least - LATE_US
+  if finish == TOLD_END then least, most = max(least, most - rounding - LATE_US), most + LATE_US end
+  if known > 0 and least < known and known <= most then return known end
+  for i = 1, #WINDOWS do
+    local w = WINDOWS[i] * SECOND
+    if least < w and w <= most then return w end
+  end
+  return most
+end
+
+local function is_common(window)
+  for i = 1, #WINDOWS do if window / SECOND == WINDOWS[i] then return true end end
+  return false
+end
+
+-- The probe, granted at `granted`, was answered well.
+local function learn_reopened(s, granted, w)
+  local changed = s[L_TRIAL] > 0
+  if s[L_PENDING] > 0 then
+    local told = s[L_PENDING] == TOLD_END
+    local most = (told and s[L_ENDS] or now) - s[L_SINCE]
+    local window = likely_window(s[L_WINDOW], s[L_SHORTEST], most, s[L_PENDING], s[L_ROUNDING])
+    local counted = max(s[L_ANSWERED], 1)
+    changed = true
+    if s[L_LIMIT] == 0 then
+      if counted < COARSE and not is_common(window) then counted, window = COARSE, window * COARSE / counted end
+      s[L_LIMIT], s[L_WINDOW] = counted, max(window, LEAST_WINDOW_US)
+      s[L_REFUSED], s[L_SOURCE] = told and counted * NEAR or 0, LEARNED
+      new_window(s)
+    elseif window > s[L_WINDOW] * OTHER_WINDOW then
+      local old = s[L_LIMIT] * window / s[L_WINDOW]
+      s[L_WINDOW] = window
+      lower(s, counted, old, told)
+      new_window(s)
+    elseif window * NEAR >= s[L_WINDOW] then
+      lower(s, counted, s[L_LIMIT], told)
+    else -- it refills bit by bit; rather too much than too little
+      local span = max(s[L_SHORTEST], most - s[L_ROUNDING])
+      lower(s, counted * s[L_WINDOW] / span, s[L_LIMIT], told)
+    end
+    s[L_PENDING] = 0
+  end
+  s[L_TRIAL] = 0
+  begin(s, granted, 1)
+  s[L_ANSWERED] = w
+  if changed then in_force(s, true) end
+end
+
+-- An answer named size and window.
+local function learn_declared(s, limit, window)
+  if s[L_SOURCE] == LEARNED or (limit == s[L_LIMIT] and window == s[L_WINDOW]) then return end
+  if window ~= s[L_WINDOW] then new_window(s) end
+  s[L_LIMIT], s[L_WINDOW], s[L_TRIAL], s[L_REFUSED], s[L_SOURCE] = limit, window, 0, 0, DECLARED
+  in_force(s, true)
+end
