@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from scrapeq.errors import UsageError
 

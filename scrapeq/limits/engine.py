@@ -106,9 +106,8 @@ class LimitModel:
         if remaining is not None:
             if remaining - self.in_flight < weight:
                 return False
-        elif rules.learn and not self.rates and not probation:  # a probe is alone anyway
-            if self.in_flight and self.in_flight + weight > self.cap:
-                return False
+        elif rules.learn and not self.rates and not probation and 0 < self.in_flight > self.cap - weight:
+            return False
         for i, rate in enumerate(self.rates):
             period = rate.interval_s * US / rate.limit
             early = (rate.burst - 1) * period if rate.burst else min(period, PACE_TOLERANCE_US)
