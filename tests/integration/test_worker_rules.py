@@ -230,3 +230,47 @@ async def test_dead_letters_do_not_fill_a_bounded_queue(store_url: str) -> None:
         await queue.bury(task.lease, "no use")
         assert len(await queue.push_many([NewTask(1), NewTask(2)])) == 2
     await client.aclose()
+
+
+async def test_a_refusal_in_a_200_is_one_where_a_preset_says_so(store_url: str) -> None:
+    """Its page is not kept, its task comes back, no attempt is charged."""
+    asked = 0
+
+    async def handler(request: web.Request) -> web.Response:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            return web.json_response({"status": "0", "result": "Max rate limit reached"})
+        return web.json_response([{"n": request.path}])
+
+    rules = "rate_limits: [{name: calls, observe: etherscan}]"
+    async with serving(handler) as url:
+        worker, sink, queue = await work(url, store_url, PLAN.replace("RULES", rules), nothing_left)
+    assert sorted(item.record["n"] for item in sink.items) == [f"/p/{n}" for n in range(1, 7)]
+    assert (worker.tally.refused, (await queue.counts()).retried) == (1, 0)
+
+
+async def test_what_only_the_file_knows_of_an_answer_reaches_the_limit(store_url: str) -> None:
+    """Milliseconds to go, in a field of the server's own; a wait in a body. Each is told to the limit that reads it."""
+
+    async def handler(request: web.Request) -> web.Response:
+        headers = {"X-Left": "0", "X-Back-In": "300000"}
+        return web.json_response({"n": 1, "backoff": 90}, headers=headers)
+
+    rules = """
+rate_limits:
+  - name: fields
+    partition_by: []
+    observe: {remaining: header('x-left'), reset: header('x-back-in'), reset_format: delta_ms}
+  - {name: body, partition_by: [host], observe: {wait: body.backoff}}
+"""
+
+    async def told(queue: Queue) -> bool:
+        return all(state.remaining == 0 for state in await queue.limit_states())
+
+    async with serving(handler) as url:
+        _, sink, queue = await work(url, store_url, PLAN.replace("RULES", rules), told)
+    states = {state.name.partition("|")[0]: state for state in await queue.limit_states()}
+    assert len(sink.items) == 1
+    assert 280 < states["fields"].reset_s <= 300
+    assert 70 < states["body"].reset_s <= 90
