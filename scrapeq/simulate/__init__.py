@@ -1,0 +1,15 @@
+"""
+How long work will take under its limits, without sending a request: a simulation under a clock that jumps.
+
+    from scrapeq import Group, Limit, Rate
+    from scrapeq.simulate import Work, simulate
+
+    work = [Work(Group("api", ("core",)), count=12_000, label="issues")]
+    print(simulate(work, {"core": Limit((Rate(5000, 3600),))}).done_s)
+"""
+
+from scrapeq.simulate.forecast import BandForecast, Forecast, LimitForecast, WorkForecast
+from scrapeq.simulate.simulation import simulate
+from scrapeq.simulate.work import Work
+
+__all__ = ["BandForecast", "Forecast", "LimitForecast", "Work", "WorkForecast", "simulate"]

@@ -1,0 +1,82 @@
+"""What a simulation keeps of each limit and of each piece of work. Microseconds."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field, replace
+
+from scrapeq.limit import LimitState
+from scrapeq.limits.engine import US
+from scrapeq.simulate.instance import NEVER, SimulatedLimit
+from scrapeq.simulate.work import Work
+
+NOTICEABLE_US = 150_000  # a shorter wait is no closed limit
+
+
+@dataclass(eq=False)
+class LimitRun:
+    """A limit instance, and who waits for it."""
+
+    model: SimulatedLimit
+    waiting: list[tuple[tuple[float, int], Stream]] = field(default_factory=list)
+    asked: bool = False  # the first of them is being looked at again
+    timer: float = NEVER
+    requests: int = 0
+    first: float = NEVER
+    last: float = 0
+    closed: float = NEVER
+    held: float = 0
+    held_since: float = NEVER
+
+    def hold(self, now: float) -> None:
+        """Keep the books of how long requests wait for it."""
+        if self.waiting and self.held_since == NEVER:
+            self.held_since = now
+        elif not self.waiting and self.held_since < NEVER:
+            self.held += now - self.held_since
+            if now - self.held_since > NOTICEABLE_US:
+                self.closed = min(self.closed, self.held_since)
+            self.held_since = NEVER
+
+
+@dataclass(eq=False)
+class Stream:
+    """One piece of work: `ready` requests could be sent now, if the limits let them."""
+
+    work: Work
+    key: tuple[float, int]
+    limits: list[LimitRun]
+    lot: int
+    begun: int = 0  # walks
+    ready: int = 0
+    granted: int = 0
+    answered: int = 0
+    came_from: LimitRun | None = None  # waited there until now
+    is_queued: bool = False
+    first: float = NEVER
+    last: float = 0
+
+    def begin(self, walks: int) -> None:
+        """More walks may send their first page."""
+        walks = min(walks, self.work.count - self.begun)
+        self.begun += walks
+        self.ready += walks
+
+    def go_on(self, requests: int) -> None:
+        """So many pages are answered: the next ones of their walks may be sent."""
+        open_pages = self.begun * self.work.pages - self.granted - self.ready
+        self.ready += min(requests, open_pages)
+
+
+def resume(model: SimulatedLimit, state: LimitState) -> None:
+    """Begin with what is known of a limit now; the clock begins at 0."""
+    model.paused, model.parked_until = state.paused, state.parked_s * US
+    model.probation, model.streak = state.probing, state.streak
+    if state.remaining is not None:
+        model.remaining, model.reset_at = state.remaining, state.reset_s * US
+    if state.learned is not None and model.learns:  # what it may be raised to is not known
+        model.own = replace(model.rules, rates=(state.learned,), learn=False)
+    for i, rate in enumerate(model.rates):
+        if state.used and not rate.burst:  # when each was answered is not known: as if just now
+            model.totals[i] = min(state.used, rate.limit)
+            model.stamps[i] = deque([(0.0, model.totals[i])])

@@ -1,0 +1,185 @@
+"""The simulation of work under limits: known answers, priority, what follows, and that it never grants too much."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from scrapeq.errors import UsageError
+from scrapeq.limit import Limit, LimitState, Rate
+from scrapeq.simulate import Work, simulate
+from scrapeq.simulate.lots import LOTS
+from scrapeq.task import Group
+
+ONE = Group("g", ("core",))
+HOUR = {"core": Limit((Rate(5000, 3600.0),))}
+
+
+def state(name: str, **known: object) -> LimitState:
+    """A limit of which nothing is known but this."""
+    plain = {
+        "parked_s": 0.0, "paused": False, "in_flight": 0.0, "probing": False, "remaining": None, "reset_s": 0.0,
+        "cap": 8, "streak": 0, "learned": None, "in_trial": False, "source": "", "opens_s": 0.0, "used": 0.0,
+    }  # fmt: skip
+    return LimitState(name, **{**plain, **known})  # type: ignore[arg-type]
+
+
+def test_a_paced_limit_takes_the_time_of_its_requests() -> None:
+    """300 requests at 30 a minute: one every two seconds, its whole quota used, told by the limit."""
+    forecast = simulate([Work(ONE, 300)], {"core": Limit((Rate(30, 60.0),))}, latency_s=0.1)
+    assert 299 * 2 <= forecast.done_s <= 300 * 2 + 1
+    (limit,) = forecast.limits
+    assert (limit.name, limit.requests, limit.first_s) == ("core", 300, 0.0)
+    assert limit.share is not None and limit.share > 0.99
+    assert forecast.left == 0 and forecast.exact_to_s == 0
+    assert [round(moment / 60) for moment in forecast.tenths_s] == list(range(1, 11))
+
+
+def test_without_limits_only_the_slots_count() -> None:
+    """1,000 requests in 10 slots at half a second each: 50 seconds; no limit is named."""
+    forecast = simulate([Work(Group("free"), 1000)], {}, slots=10, latency_s=0.5)
+    assert forecast.done_s == pytest.approx(50)
+    assert forecast.limits == ()
+
+
+def test_concurrency_bounds_what_is_in_flight() -> None:
+    """Four at once, 100 requests of one second: 25 seconds, however many slots there are."""
+    forecast = simulate([Work(ONE, 100)], {"core": Limit(max_concurrency=4)}, latency_s=1)
+    assert forecast.done_s == pytest.approx(25)
+    assert forecast.limits[0].share is None and forecast.limits[0].held_s == pytest.approx(24, abs=1)
+
+
+def test_a_walk_sends_one_page_after_the_other() -> None:
+    """Two walks of ten pages under no limit take ten answers' time, not one."""
+    forecast = simulate([Work(Group("free"), 2, pages=10)], {}, latency_s=1)
+    assert forecast.requests == 20
+    assert forecast.done_s == pytest.approx(10)
+
+
+def test_the_highest_priority_is_done_first() -> None:
+    """Of three priorities behind one limit the highest is done after its own time; bands come in that order."""
+    work = [Work(ONE, 10, priority=priority) for priority in (1, 3, 2)]
+    forecast = simulate(work, {"core": Limit((Rate(1, 1.0),))}, latency_s=0)
+    assert [band.highest for band in forecast.bands] == [3, 2, 1]
+    assert [round(band.done_s or 0) for band in forecast.bands] == [9, 19, 29]
+
+
+def test_a_closed_limit_holds_up_nobody_else() -> None:
+    """A parked limit with the highest priority: work of another limit is done meanwhile."""
+    work = [Work(ONE, 5, priority=9), Work(Group("h", ("other",)), 5, label="other")]
+    forecast = simulate(work, {}, latency_s=0.1, states=[state("core", parked_s=600, probing=True)])
+    done = {one.label: one.done_s for one in forecast.work}
+    assert (done["other"] or 0) < 1
+    assert 600 < (done[""] or 0) < 610
+
+
+def test_all_limits_of_a_request_must_grant() -> None:
+    """The slower of two limits counts, and is named first."""
+    limits = {"core": Limit((Rate(100, 1.0),)), "search": Limit((Rate(1, 2.0),))}
+    forecast = simulate([Work(Group("g", ("core",), "search|a"), 10)], limits, latency_s=0.1)
+    assert forecast.done_s == pytest.approx(9 * 2.1 + 0.1, abs=0.3)
+    assert forecast.limits[0].name == "search|a"
+
+
+def test_a_burst_goes_at_once() -> None:
+    """A bucket of 10 with one a second: ten at once, then one a second."""
+    forecast = simulate([Work(ONE, 20)], {"core": Limit((Rate(1, 1.0, 10),))}, latency_s=0)
+    assert forecast.done_s == pytest.approx(10, abs=0.1)
+
+
+def test_what_follows_begins_as_answers_come() -> None:
+    """Comments begin with the first answers of issues, with the same priority, and both are done."""
+    work = [Work(ONE, 100, label="issues"), Work(ONE, 1000, label="comments", follows="issues")]
+    forecast = simulate(work, {"core": Limit((Rate(10, 1.0),))}, latency_s=0.1)
+    issues, comments = forecast.work
+    assert (comments.requests, forecast.left) == (1000, 0)
+    assert (
+        comments.first_s is not None and issues.done_s is not None and comments.first_s <= issues.done_s + 1
+    )
+    assert forecast.done_s == pytest.approx(
+        1100 / 10 * 1.1, rel=0.02
+    )  # slots of one second, freed 0.1 s later
+
+
+def test_delayed_work_waits() -> None:
+    """Nothing is sent before the delay is over, and the clock jumps there."""
+    forecast = simulate([Work(Group("free"), 3, delay_s=86_400)], {}, latency_s=1)
+    assert forecast.done_s == pytest.approx(86_401)
+
+
+def test_what_is_known_counts() -> None:
+    """A told remainder, a learned rate and a used window are gone on with."""
+    told = simulate([Work(ONE, 5)], HOUR, states=[state("core", remaining=2.0, reset_s=900.0)])
+    assert told.done_s > 900
+    unknown = {"core": Limit(learn=True)}
+    learned = simulate([Work(ONE, 100)], unknown, states=[state("core", learned=Rate(1, 2.0))], latency_s=0)
+    assert learned.done_s == pytest.approx(198, abs=1)
+    full = simulate([Work(ONE, 1)], {"core": Limit((Rate(3, 60.0),))}, states=[state("core", used=3.0)])
+    assert full.done_s > 60
+
+
+def test_a_paused_limit_is_never_done() -> None:
+    """What waits for a person is left over and said so; no time is made up."""
+    forecast = simulate([Work(ONE, 7, label="a")], HOUR, states=[state("core", paused=True)])
+    assert forecast.left == 7
+    assert forecast.limits[0].waiting == 7
+    assert forecast.work[0].done_s is None and forecast.bands[0].done_s is None
+
+
+def test_the_horizon_ends_it() -> None:
+    """What is not done by then is left."""
+    forecast = simulate([Work(ONE, 100)], {"core": Limit((Rate(1, 1.0),))}, horizon_s=10)
+    assert 90 <= forecast.left <= 93
+
+
+@pytest.mark.parametrize("rate", [Rate(7, 10.0), Rate(100, 60.0), Rate(0.5, 1.0), Rate(60, 1.0, 20)])
+def test_lots_say_the_same_as_single_requests(rate: Rate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted in lots the end is where it is with single requests, within what the forecast admits."""
+    work, limits = [Work(ONE, 2000)], {"core": Limit((rate,))}
+    single = simulate(work, limits)
+    monkeypatch.setattr("scrapeq.simulate.lots.LOTS", 100)
+    lots = simulate(work, limits)
+    assert lots.done_s == pytest.approx(single.done_s, rel=0.01, abs=lots.exact_to_s + 1)
+    assert lots.requests == single.requests and lots.left == 0
+
+
+def test_days_are_simulated_in_a_moment() -> None:
+    """A week at 5,000 an hour: a thousand times faster than real time by far, and right within a percent."""
+    requests = 5000 * 24 * 7
+    assert requests > LOTS
+    began = time.perf_counter()
+    forecast = simulate([Work(ONE, requests)], HOUR)
+    took_s = time.perf_counter() - began
+    assert forecast.done_s == pytest.approx(7 * 86_400, rel=0.01)
+    assert forecast.done_s / took_s > 1000
+    assert forecast.exact_to_s < 120
+
+
+@pytest.mark.parametrize(
+    ("work", "settings", "words"),
+    [
+        ([], {"slots": 0}, "at least 1"),
+        ([], {"latency_s": -1.0}, "latency"),
+        ([], {"latency_s": float("nan")}, "latency"),
+        ([Work(ONE, 1, label="a", follows="b")], {}, "follows 'b', of which there is none"),
+        (
+            [Work(ONE, 1, label="a", follows="b"), Work(ONE, 1, label="b", follows="a")],
+            {},
+            "nothing ever starts",
+        ),
+    ],
+)
+def test_wrong_settings_are_named(work: list[Work], settings: dict[str, float], words: str) -> None:
+    """Each mistake is one clear error."""
+    with pytest.raises(UsageError, match=words):
+        simulate(work, {}, **settings)  # type: ignore[arg-type]
+
+
+def test_work_that_is_none_is_named() -> None:
+    """Counts below zero and priorities that are no number make no work; no work is done at once."""
+    with pytest.raises(UsageError, match="none"):
+        Work(ONE, -1)
+    with pytest.raises(UsageError, match="finite"):
+        Work(ONE, 1, priority=float("nan"))
+    assert simulate([], {}).done_s == 0
