@@ -76,14 +76,14 @@ def percent(name: str, share: float, reach: str = "", promised: float | None = N
     return Figure(name, share * 100, "%", reach, promised)
 
 
-def closed_well(log: Log) -> list[Figure]:
-    """What came at a closed limit that had told when it opens."""
+def closed_well(log: Log, *, honest: bool = True) -> list[Figure]:
+    """What came at a closed limit that had told when it opens, `honest`: truly."""
     found = judging.openings(log.seen)
     late_s = judging.percentile(judging.reopening_s(log.seen), 0.99)
     return [
         Figure("early requests", found["early"], "", "<=", 0),
         Figure("requests at an opening", found["most"], "", "<=", 1),
-        Figure("reopening p99", late_s * 1000, "ms", "<=", REOPENED_MS),
+        Figure("reopening p99", late_s * 1000, "ms", "<=", REOPENED_MS if honest else None),
     ]
 
 

@@ -6,7 +6,7 @@ import heapq
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from scrapeq.limit import Limit, LimitState
 from scrapeq.limits.engine import LimitModel
@@ -19,7 +19,7 @@ US = 1_000_000
 START_S = 1_700_000_000
 LEASE_S = 60.0
 LOOK_MAX_S = 86_400.0  # an opening further away is not looked for
-LOOK_US = 100  # how exactly it is
+LOOK_US = 1000  # how exactly it is
 
 
 class Engine(Protocol):
@@ -58,6 +58,7 @@ class _Indexed(Model):
     delayed: list[tuple[int, str]] = field(default_factory=list)
     ends: list[tuple[int, str, str]] = field(default_factory=list)
     closing: dict[str, list[LimitModel]] = field(default_factory=dict)
+    opening: dict[str, int | None] = field(default_factory=dict)  # of groups since anything last changed
 
     def _grants(self, group: str, now: int, weight: float = 1) -> bool:
         limits = self.closing.get(group)
@@ -85,9 +86,14 @@ class _Indexed(Model):
                 self._expire(lease, now)
 
     def _lease(self, id_: str, group: str, now: int, ends: int, weight: float = 1) -> LeaseRecord:
+        self.opening.clear()
         lease = super()._lease(id_, group, now, ends, weight)
         heapq.heappush(self.ends, (ends, id_, lease.token))
         return lease
+
+    def _give_back(self, *values: Any) -> None:
+        self.opening.clear()
+        super()._give_back(*values)
 
     def next_event(self) -> int | None:
         """When time changes something."""
@@ -138,7 +144,14 @@ class _Indexed(Model):
         return min((at for at in openings if at is not None), default=None)
 
     def _opens(self, group: str) -> int | None:
-        now = self.now
+        if group in self.opening:
+            known = self.opening[group]
+            if known is None or known > self.now:
+                return known
+        found = self.opening[group] = self._look_for_opening(group, self.now)
+        return found
+
+    def _look_for_opening(self, group: str, now: int) -> int | None:
         if self._grants(group, now):
             return now
         closed, far = 0, LOOK_US

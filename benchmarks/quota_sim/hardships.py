@@ -31,7 +31,7 @@ def punishing(size: Size, punish: Callable[[Shape], Any], telling: str) -> Case:
         return [
             Figure("punished", shape.bans, "", "<=", 0 if isinstance(shape, Banning) else None),
             *figures,
-            *(closed_well(log) if telling != "nothing" else []),
+            *(closed_well(log, honest=telling == "seconds") if telling != "nothing" else []),
         ]
 
     return Case(one_host(size, lambda _: punish(size.shape("fixed")), telling), judge)

@@ -6,9 +6,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
-from benchmarks.quota_figures import counts
 from benchmarks.quota_sim.world import Log, Seen
 
 WELL_USED = 0.9
@@ -48,19 +46,35 @@ def mean(shares: Sequence[float]) -> float:
 
 
 def openings(seen: Sequence[Seen]) -> dict[str, int]:
-    """Closings that told when to come back, requests before that, and the most at one opening."""
-    log: list[dict[str, Any]] = [
-        {
-            "arrived_s": one.arrived_s,
-            "decided_s": one.decided_s,
-            "answered_s": one.answered_s,
-            "accepted": one.accepted,
-            "wait_s": one.told_s or 0.0,
-        }
-        for one in seen
-        if one.answered_s < math.inf
-    ]
-    return counts.openings(log)
+    """
+    What was sent to a closed limit, by a client that knew it.
+
+    `closings`: how often it closed. `early`: requests sent after a refusal was heard that reached the server before
+    the time that it had told. `most`: the most requests at one opening until the first of them was answered.
+    """
+    found = {"closings": 0, "early": 0, "most": 0}
+    refusals = [one for one in seen if not one.accepted and one.answered_s < math.inf]
+    heard = sorted(refusals, key=lambda one: one.answered_s)
+    at, opens_s, is_closed = 0, 0.0, False
+    probe: Seen | None = None
+    together = 0
+    for one in sorted(seen, key=lambda one: one.sent_s):
+        while at < len(heard) and heard[at].answered_s < one.sent_s:
+            found["closings"] += not is_closed
+            is_closed, opens_s = True, max(opens_s, heard[at].decided_s + (heard[at].told_s or 0.0))
+            at += 1
+        if probe is not None and one.sent_s >= probe.answered_s:
+            is_closed, probe = is_closed and not probe.accepted, None
+        if not is_closed:
+            continue
+        if one.arrived_s < opens_s:
+            found["early"] += 1
+        elif probe is None:
+            probe, together = one, 1
+        else:
+            together += 1
+        found["most"] = max(found["most"], together)
+    return found
 
 
 def reopening_s(seen: Sequence[Seen]) -> list[float]:

@@ -21,6 +21,7 @@ from benchmarks.quota_sim.world import Log, Setting
 from scrapeq.plan import LimitRule, Rate
 
 TOLD = ("draft-6", "draft-8", "x-delta", "x-epoch", "x-epoch-ms", "x-float")
+LIES = ("seconds floored", "a second short", "zero")
 BARE = ("nothing", "seconds")
 TOLD_SHAPES = ("fixed", "aligned", "sliding log", "token b=q")
 CONFIGURED_WINDOWS = 10
@@ -33,7 +34,7 @@ def unknown(size: Size, name: str, telling: str) -> Case:
 
     def judge(_: Setting, log: Log, __: Log | None) -> list[Figure]:
         figures = spent(size, log, says=says, best=ceiling(size, name))
-        return [*figures, *(closed_well(log) if says else []), *woken_well(log)]
+        return [*figures, *(closed_well(log, honest=telling not in LIES) if says else []), *woken_well(log)]
 
     return Case(one_host(size, lambda _: size.shape(name), telling), judge)
 
