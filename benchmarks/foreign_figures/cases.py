@@ -13,6 +13,7 @@ LATE = 5  # windows after them
 HALF_WINDOWS, DOUBLE_WINDOWS = 3, 10
 EXTRA = {"untold": LATE, "bare": LATE, "told": 2.0, "configured": 0.5}  # windows after the counted ones
 FULL, SMALL = Size(10.0, 300, 10.0), Size(2.0, 60, 2.0, small=True)
+BURST_S = 2.0  # of its rate a token bucket holds: throttled-py fills one once a second
 PLACES, SERVICE_S = 16, 0.5  # of the limits of how many at once
 ITEMS, ITEMS_LIMIT, ITEMS_WINDOW_S = 300, 30, 3.0
 
@@ -75,27 +76,20 @@ def _promises(mode: str, size: Size, tight: float = 0.1) -> dict[str, tuple[str,
 
 
 def _case(size: Size, kind: str, app: str, mode: str, *, burst: int = 0, **options: Any) -> Case:
-    tight = 0.2 if options.get("shape") == "sliding-window-counter" else 0.1
-    promises = _promises(mode, size, tight)
-    leaky = kind == "nginx" and app == "rate"
+    promises = _promises(mode, size, 0.2 if options.get("shape") == "sliding-window-counter" else 0.1)
     if (
-        leaky
-    ):  # one request each 1/30 s and not a moment earlier: what such a limit costs is a law, not a promise
-        promises = {
-            name: told for name, told in promises.items() if "used" not in name and "window" not in name
-        }
+        app == "rate"
+    ):  # one request each 1/30 s and not a moment earlier: what that costs is a law, not a promise
+        promises = {name: promise for name, promise in promises.items() if name in ("refused %", "lost")}
     if burst and mode == "told":
         promises.pop("used %")  # how much a bucket held is not known before it was empty
     server: dict[str, Any] = {"limit": size.limit, "window": f"{size.window_s:g}", **options}
-    if kind != "nginx":
-        server["way-ms"] = size.way_ms
     if burst:
         server["burst"] = burst
-    if (
-        mode in ("configured", "told", "untold")
-        and not leaky
-        and not (kind == "nginx" and mode == "configured")
-    ):
+    if kind != "nginx":
+        server["way-ms"] = size.way_ms
+        server["retry-after"] = mode != "bare"
+    elif mode == "untold":
         server["retry-after"] = True
     rules: list[dict[str, Any]] = []
     if mode == "configured":
@@ -187,7 +181,7 @@ def cases(size: Size) -> dict[str, Case]:
         found[f"flask-{word}/told"] = _case(size, "python", app, "told", shape=shape, tells="x")
         found[f"flask-{word}/untold"] = _case(size, "python", app, "untold", shape=shape)
     found["flask-moving/bare"] = _case(size, "python", "flask_limiter_app", "bare", shape="moving-window")
-    burst = size.limit // 5
+    burst = round(BURST_S * size.limit / size.window_s)
     for word, shape in (("gcra", "gcra"), ("token", "token_bucket")):
         app = "throttled_app"
         for mode in ("configured", "untold", "told"):

@@ -77,7 +77,7 @@ def run_case(case: Case, folder: Path) -> list[Figure]:
         return [Figure("requests", 0, "", ">=", 1), Figure("exit code", code, "", "<=", 0)]
     written = folder / "out" / "items.jsonl"
     lines = len(set(written.read_text().splitlines())) if written.exists() else 0
-    return figures.judge(case, log, lines, changed_s)
+    return figures.judge(case, log, lines, changed_s, time.time() - time.monotonic())
 
 
 def show(name: str, found: list[Figure]) -> None:

@@ -10,6 +10,7 @@ from benchmarks.quota_figures import counts
 from benchmarks.quota_figures.cases import Figure
 
 BAN_STATUS = 403
+ALIGNED = ("fixed-window", "fixed_window")
 AGAIN = 0.9  # of a limit that was changed is used again
 
 
@@ -37,8 +38,14 @@ def windows_to(log: counts.Log, limit: int, window_s: float, changed_s: float, m
     return most + 1
 
 
-def judge(case: Case, log: counts.Log, written: int, changed_s: float | None) -> list[Figure]:
-    """All figures of a run, in the order of the table; those that a case has not are left out."""
+def judge(
+    case: Case, log: counts.Log, written: int, changed_s: float | None, wall_s: float = 0.0
+) -> list[Figure]:
+    """
+    All figures of a run, in the order of the table; those that a case has not are left out.
+
+    `changed_s`: when the limit became another one. `wall_s`: the wall clock less the log's.
+    """
     found: dict[str, float] = {}
     window_s, limit = case.window_s, case.limit
     accepted = len(log) - counts.refused(log)
@@ -52,7 +59,7 @@ def judge(case: Case, log: counts.Log, written: int, changed_s: float | None) ->
     elif case.mode.startswith("places"):
         found["used %"] = counts.busy(log, PLACES) * 100
     else:
-        found["used %"] = _used(case, log)
+        found["used %"] = _used(case, log, wall_s)
         found["1st window %"] = share(log, limit + case.burst, 0, window_s)
         found["5th window %"] = share(log, limit * 2, 4 * window_s, 2 * window_s)
     found["refused %"] = refused(log)
@@ -77,9 +84,12 @@ def judge(case: Case, log: counts.Log, written: int, changed_s: float | None) ->
     ]
 
 
-def _used(case: Case, log: counts.Log) -> float:
+def _used(case: Case, log: counts.Log, wall_s: float) -> float:
     """The share of the counted windows: by time where it is spent all along, by windows where it is spent at once."""
     if case.mode != "told" or case.becomes is not None:
         return share(log, case.limit * WINDOWS + case.burst, 0, case.window_s * WINDOWS)
+    if case.options.get("shape") in ALIGNED:  # whole windows of the server's clock
+        since_s = case.window_s - (log[0]["decided_s"] + wall_s) % case.window_s
+        return share(log, case.limit * WINDOWS, since_s, case.window_s * WINDOWS)
     kept_up = counts.kept_up(log, case.limit * WINDOWS, case.window_s * WINDOWS) * 100
     return kept_up or share(log, case.limit * case.windows, 0, case.window_s * case.windows)
