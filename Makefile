@@ -31,7 +31,7 @@ bench: install  ## the figures, beside those of others
 	$(BIN)/python benchmarks/queue.py --peers
 	$(BIN)/python benchmarks/quota.py
 
-quota: install  ## servers that others wrote, counted at the server: an hour and a half
+quota: install  ## servers that others wrote, counted at the server: two hours and a half
 	$(BIN)/python benchmarks/foreign.py
 
 soak: install  ## long runs of the property and chaos tests

@@ -14,7 +14,7 @@ HALF_WINDOWS, DOUBLE_WINDOWS = 3, 10
 EXTRA = {"untold": LATE, "bare": LATE, "told": 2.0, "configured": 0.5}  # windows after the counted ones
 FULL, SMALL = Size(10.0, 300, 10.0), Size(2.0, 60, 2.0, small=True)
 BURST_S = 2.0  # of its rate a token bucket holds: throttled-py fills one once a second
-PLACES, SERVICE_S = 16, 0.5  # of the limits of how many at once
+PLACES, SERVICE = 16, 0.1  # of limits of how many at once; what an answer takes, in windows
 ITEMS, ITEMS_LIMIT, ITEMS_WINDOW_S = 300, 30, 3.0
 
 
@@ -129,7 +129,7 @@ def _changed(size: Size, kind: str, app: str, mode: str, times: float, **options
 
 
 def _places(size: Size, mode: str) -> Case:
-    options = {"limit": PLACES, "window": f"{size.window_s:g}", "service": SERVICE_S}
+    options = {"limit": PLACES, "window": f"{size.window_s:g}", "service": size.window_s * SERVICE}
     rules = [{"name": "core", "max_concurrency": PLACES}] if mode == "places" else []
     return Case(
         "nginx", "places", mode, options, PLACES, size.window_s, WINDOWS, _promises(mode, size), rules
