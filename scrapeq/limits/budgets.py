@@ -75,7 +75,7 @@ class Budget:
         key: The partition key that it is counted for (`pk`).
         unit: "" = requests; else tokens, content-bytes, concurrent-requests, …
         scope: Whose it is, in the server's word: global, user, shared.
-        reset_at: The Unix second of the reset, where that is how it was written: rounded up, or down.
+        reset_at: The Unix time of the reset, where that is how it was written: in whole seconds, it is rounded.
     """
 
     remaining: float | None = None
@@ -87,7 +87,7 @@ class Budget:
     key: str = ""
     unit: str = ""
     scope: str = ""
-    reset_at: int | None = None
+    reset_at: float | None = None
 
     @property
     def exhausted(self) -> bool:
@@ -241,7 +241,7 @@ def _family(texts: dict[str, str], dimension: str, server_s: float, form: str) -
     reset = _longest_of(texts.get("reset", ""), lambda text: times.until_s(text, server_s, form))
     if reset is None:
         finer = texts.get("reset-ms", "")
-        form_ms = "epoch_ms" if len(finer) > times.MAX_EPOCH_DIGITS else "delta_ms"
+        form_ms = "epoch_ms" if (times.number(finer) or 0.0) >= times.EPOCH_MS_FROM else "delta_ms"
         reset = _longest_of(finer, lambda text: times.until_s(text, server_s, form_ms))
     if reset is None:
         reset = _longest_of(texts.get("reset-time", ""), lambda text: times.until_s(text, server_s))
@@ -266,5 +266,5 @@ def _family(texts: dict[str, str], dimension: str, server_s: float, form: str) -
         used=used,
         name=dimension,
         unit=unit_of(dimension),
-        reset_at=times.whole_epoch_s(resets[0]) if len(resets) == 1 and form in ("auto", "epoch") else None,
+        reset_at=times.moment_s(resets[0], server_s, form) if len(resets) == 1 else None,
     )

@@ -45,13 +45,13 @@ class Told:
     """
     A budget: `remaining` requests of `limit` until the reset, `reset_s` seconds from now.
 
-    `reset_at`: the reset's Unix second on the server's clock `server_s`, where it was written so.
+    `reset_at`: the reset's Unix time by the server's clock, which said `server_s`; where it was written so.
     """
 
     remaining: int
     reset_s: float
     limit: float | None = field(default=None, compare=False)
-    reset_at: int | None = field(default=None, compare=False)
+    reset_at: float | None = field(default=None, compare=False)
     server_s: float | None = field(default=None, compare=False)
 
 
@@ -288,7 +288,7 @@ class _Reader:
         base = _most_telling([budget for budget in flat if not budget.unit] or flat)
         own = replace(base, **given)  # type: ignore[arg-type]
         if "reset_s" in given:
-            own = replace(own, reset_at=times.whole_epoch_s(reset) if form in ("auto", "epoch") else None)
+            own = replace(own, reset_at=times.moment_s(reset, self._server_s, form))
         if "remaining" not in given and ("used" in given or "limit" in given):
             own = replace(own, remaining=base.remaining if "used" not in given else None)
         own = self._completed(

@@ -33,7 +33,7 @@ _UNBOUND = -math.inf
 @dataclass(slots=True)
 class _Clock:
     ahead_s: float = _UNBOUND  # the server's clock minus ours, at least
-    reset_at: int = 0
+    reset_at: float = 0.0
     first_s: float = 0.0  # the first answer that told this reset
     window_s: float = 0.0
     size: float = 0.0
@@ -65,7 +65,9 @@ class ServerClocks:
                 self._clocks.pop(next(iter(self._clocks)))
             clock = self._clocks[limit] = _Clock()
         clock.ahead_s = max(clock.ahead_s, told.server_s - answered_s)
-        told_s = told.reset_at - clock.ahead_s  # by our clock
+        told_s = told.reset_at - clock.ahead_s  # by our clock, at the latest
+        if told.reset_at % _TICK_S:  # nothing was rounded off but of the Date
+            return replace(told, reset_s=max(0.0, told_s - answered_s))
         if told.reset_at > clock.reset_at:
             clock.rounds_up = clock.rounds_up or told.server_s < clock.reset_at
             clock.reset_at, clock.first_s = told.reset_at, answered_s

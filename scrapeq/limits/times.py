@@ -20,7 +20,6 @@ _FINER_EPOCHS = (
     (EPOCH_MS_FROM, 1e3),
 )  # nano-, micro-, milliseconds: from there, per second
 
-MAX_EPOCH_DIGITS = 11
 _CENTURY = 100
 _PIVOT_YEARS = 50  # RFC 9110, 5.6.7
 
@@ -115,6 +114,20 @@ def in_window_units(text: str) -> float | None:
     return number(text) if value is None else value
 
 
+def moment_s(text: str, server_s: float, form: str = "auto") -> float | None:
+    """The Unix time, by the server's clock, that a reset is written as; None if it is none, or seconds to go."""
+    value = number(text)
+    if value is None:
+        moment = iso_date(text) if form in ("auto", "iso") else None
+        return http_date(text, server_s) if moment is None and form in ("auto", "http_date") else moment
+    if form == "auto":
+        per_s = next((unit for least, unit in _FINER_EPOCHS if value >= least), 1.0)
+        return value / per_s if value >= EPOCH_S_FROM else None
+    if form.startswith("epoch"):
+        return value / 1000 if form.endswith("_ms") else value
+    return None
+
+
 def until_s(text: str, server_s: float, form: str = "auto") -> float | None:
     """
     Seconds to a reset, however it is written; None where it cannot be read as `form`.
@@ -125,28 +138,17 @@ def until_s(text: str, server_s: float, form: str = "auto") -> float | None:
         form: delta or delta_ms (to go), epoch or epoch_ms (Unix time), http_date, iso; auto tells them apart: by
             their form, numbers by their size. Milliseconds to go it takes for seconds: nothing in them says so.
     """
-    value = number(text)
-    if value is not None:
-        if form in ("http_date", "iso"):
-            return None
-        if form == "auto":
-            per_s = next((unit for least, unit in _FINER_EPOCHS if value >= least), 1.0)
-            return capped(value / per_s - server_s if value >= EPOCH_S_FROM else value)
-        value = value / 1000 if form.endswith("_ms") else value
-        return capped(value - server_s if form.startswith("epoch") else value)
-    moment = iso_date(text) if form in ("auto", "iso") else None
-    if moment is None and form in ("auto", "http_date"):
-        moment = http_date(text, server_s)
+    moment = moment_s(text, server_s, form)
     if moment is not None:
         return capped(moment - server_s)
-    value = duration_s(text) if form in ("auto", "delta", "delta_ms") else None
+    if form not in ("auto", "delta", "delta_ms"):
+        return None
+    value = number(text)
+    if value is None:
+        value = duration_s(text)
+    elif form == "delta_ms":
+        value /= 1000
     return None if value is None else capped(value)
-
-
-def whole_epoch_s(text: str) -> int | None:
-    """The Unix time that is written in whole seconds, or None: a finer one needs no care for what was rounded off."""
-    whole = text.isascii() and text.isdigit() and len(text) <= MAX_EPOCH_DIGITS
-    return int(text) if whole and EPOCH_S_FROM <= int(text) < EPOCH_MS_FROM else None
 
 
 def _offset(zone: str | None) -> timezone | None:

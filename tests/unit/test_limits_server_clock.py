@@ -94,6 +94,19 @@ def test_the_last_request_is_kept_for_the_first_moment_that_may_be_the_end() -> 
     assert (spent.remaining, round(spent.reset_s, 6)) == (0, 0.96)
 
 
+def test_a_reset_with_a_fraction_needs_the_clock_alone() -> None:
+    """Nothing is kept back; what the Date cut off is found again by the answers after it."""
+    clocks = ServerClocks()
+    resets = SERVER_STARTED_S + 10.25
+    first = clocks.read("limit", Told(9, 10.25, 10, resets, SERVER_STARTED_S), 0.0, 0.5)
+    assert (first.remaining, first.reset_s) == (9, 10.25)
+    later = clocks.read("limit", Told(8, 9.25, 10, resets, SERVER_STARTED_S + 1), 0.9, 0.94)
+    assert (later.remaining, later.reset_s) == (8, pytest.approx(9.25))
+    assert clocks.read(
+        "limit", Told(7, 9.25, 10, resets, SERVER_STARTED_S + 1), 1.3, 1.4
+    ).reset_s == pytest.approx(8.79)
+
+
 def test_answers_of_two_clocks_are_not_put_together() -> None:
     """An answer that was never that early by the clock known so far begins a new one."""
     clocks = ServerClocks()
