@@ -134,14 +134,14 @@ def _row(fact: LimitFact) -> tuple[str, ...]:
         limit_name(fact.name),
         fact.how,
         fact.word,
-        _granted(fact.granting) or "-",
+        granted(fact.granting) or "-",
         _used(fact),
         _opens(fact, time.time()),
         count(state.in_flight) if state else "",
     )
 
 
-def _granted(limit: Limit) -> str:
+def granted(limit: Limit) -> str:
     """`5,000/1h, 8 at once`."""
     from scrapeq.supervise.limit_facts import rate_text
 
@@ -175,7 +175,7 @@ def _opens(fact: LimitFact, now_s: float) -> str:
 def _block(fact: LimitFact) -> list[str]:
     """All about one limit."""
     state, now_s = fact.state, time.time()
-    rows = [("known", ", ".join(part for part in (fact.how, _granted(fact.granting)) if part))]
+    rows = [("known", ", ".join(part for part in (fact.how, granted(fact.granting)) if part))]
     if fact.definition.version:
         rows.append(
             ("set", f"by hand {clock(fact.definition.version)} UTC; scrapeq limits clear {fact.limit}")
@@ -267,7 +267,7 @@ def set_(
     """
     settings: Settings = ctx.obj
     plan = settings.plan()
-    read = [_read_rate(text, burst) for text in rates or ()]
+    read = [read_rate(text, burst) for text in rates or ()]
     if burst and not read:
         raise UsageError("--burst needs a rate: 30/1m --burst 5")
     if not read and at_once is None:
@@ -282,11 +282,12 @@ def set_(
     if settings.json:
         settings.print_json({"queue": plan.name, "limits": [_as_json(fact) for fact in facts]})
     elif settings.verbosity != "quiet":
-        print(f"{name}: {_granted(definition)}, by hand, until: scrapeq limits clear {name}")
+        print(f"{name}: {granted(definition)}, by hand, until: scrapeq limits clear {name}")
     return Exit.DONE
 
 
-def _read_rate(text: str, burst: int) -> Rate:
+def read_rate(text: str, burst: int) -> Rate:
+    """`30/1m`. Raises UsageError."""
     from scrapeq.limit import Rate
 
     found = _RATE.fullmatch(text)

@@ -22,14 +22,14 @@ def with_queue(plan: Plan, work: Callable[[Queue], Awaitable[T]]) -> T:
     return with_store(plan, lambda queue, _: work(queue))
 
 
-def with_store(plan: Plan, work: Callable[[Queue, Any], Awaitable[T]]) -> T:
-    """As `with_queue`, with the store's client too."""
+def with_store(plan: Plan, work: Callable[[Queue, Any], Awaitable[T]], *, define: bool = True) -> T:
+    """As `with_queue`, with the store's client too; without `define` the limits stay as they are known there."""
     import asyncio
 
     from scrapeq.supervise.session import open_store_queue
 
     async def visit() -> T:
-        async with open_store_queue(plan, FOLDER) as (queue, client):
+        async with open_store_queue(plan, FOLDER, define=define) as (queue, client):
             return await work(queue, client)
 
     return asyncio.run(visit())

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from scrapeq.limit import Change, Limit, LimitState
 from scrapeq.queue import commands as c
-from scrapeq.task import Order, State, Task
+from scrapeq.task import DEFAULT_GROUP, Group, Order, State, Task
 
 T = TypeVar("T")
 
 PURGE_PIECE = 500  # tasks deleted in one call
+READY_PIECE, GROUPS_PIECE = 10_000, 500  # read in one call
 
 
 class Steering:
@@ -93,6 +94,24 @@ class Steering:
         await self.run(c.steer("forget", *instances))
 
     # --- looking and editing
+
+    async def ready_by_group(self) -> AsyncIterator[tuple[Group, list[tuple[str, float]]]]:
+        """Every group that is known, with its ready tasks as (id, priority), best first; O(tasks), in pieces."""
+        lanes = {DEFAULT_GROUP.name: DEFAULT_GROUP}
+        async for name, spec in self._redis.hscan_iter(self._prefix + "g", count=GROUPS_PIECE):
+            lane, _, private = spec.partition(b"\0")
+            limits = await self._redis.hget(self._prefix + "lane", lane) if lane else None
+            shared = tuple(limit.decode() for limit in (limits or b"").split(b"\0") if limit)
+            lanes[name.decode()] = Group(name.decode(), shared, private.decode())
+        for name, group in lanes.items():
+            ready: list[tuple[str, float]] = []
+            while True:
+                end = len(ready) + READY_PIECE - 1
+                found = await self._redis.zrange(self._prefix + "r:" + name, len(ready), end, withscores=True)
+                ready += [(id_.decode(), -score) for id_, score in found]
+                if len(found) < READY_PIECE:
+                    break
+            yield group, ready
 
     async def get(self, *ids: str) -> list[Task | None]:
         """Tasks by id, in any state; None where there is none."""

@@ -16,13 +16,16 @@ from scrapeq.supervise.store_check import check_server
 
 
 @asynccontextmanager
-async def open_store_queue(plan: Plan, folder: Path) -> AsyncIterator[tuple[Queue, Any]]:
-    """The queue and its client. Raises StoreError with its remedy."""
+async def open_store_queue(
+    plan: Plan, folder: Path, *, define: bool = True
+) -> AsyncIterator[tuple[Queue, Any]]:
+    """The queue and its client; `define`: the file's limits are made known. Raises StoreError with its remedy."""
     async with open_store(plan.redis, folder) as url:
         queue, client = open_queue_of(plan, url)
         try:
             await check_server(client, url)
-            await queue.define(limits_of(plan.rate_limits))
+            if define:
+                await queue.define(limits_of(plan.rate_limits))
             yield queue, client
         finally:
             await queue.close()

@@ -1,0 +1,205 @@
+"""The verb `plan` over a real store: from seeds, from what waits, with what is assumed; nothing is changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_calls import CONFIG, call, json_out, with_queue
+
+from scrapeq.cli.outcome import Exit
+from scrapeq.queue import Entry, Limit, Queue, Rate
+from scrapeq.queue.commands import ACK
+from scrapeq.task import Group, NewTask
+
+FILE = """\
+version: 1
+name: t
+client: {base_url: "http://api.example/"}
+rate_limits:
+  - {name: core, rates: [{limit: 60, interval: 1m}]}
+  - {name: search, match: {path: "/search/*"}, partition_by: [seed.n], rates: [{limit: 30, interval: 1m}]}
+seeds: [{n: 1}, {n: 2}]
+resources:
+  - {name: pages, endpoint: {path: "p/${seed.n}", paginator: header_link}}
+  - {name: notes, parent: pages, endpoint: "p/${seed.n}/notes/${parent.id}"}
+  - {name: hits, parent: notes, endpoint: "search/${parent.word}"}
+outputs: [{type: jsonl, path: "out/${resource}.jsonl"}]
+"""
+CORE = "core|api.example,"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store_url: str) -> Path:
+    """A folder with a configuration that the environment names; its store is the tests'."""
+    (tmp_path / "t.yaml").write_text(FILE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SCRAPEQ_CONFIG", "t.yaml")
+    monkeypatch.setenv("SCRAPEQ_REDIS_URL", store_url)
+    return tmp_path
+
+
+def planned(capsys: pytest.CaptureFixture[str], *args: str) -> dict[str, Any]:
+    """The answer in JSON."""
+    capsys.readouterr()
+    assert call("plan", *args, "--json") == 0
+    (told,) = json_out(capsys)
+    return dict(told)
+
+
+def by_label(told: dict[str, Any]) -> dict[str, int]:
+    """Requests by resource."""
+    return {one["label"]: one["requests"] for one in told["work"]}
+
+
+def test_the_seeds_are_planned_where_nothing_waits(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """First pages alone, unless pages are assumed; what nobody knows is named, with the option that says it."""
+    told = planned(capsys)
+    assert (by_label(told), told["left"]) == ({"pages": 2}, 0)
+    assert any("notes is left out" in text and "--assume notes=N" in text for text in told["assumed"])
+    assert any("one page is counted of each list: --pages N" in text for text in told["assumed"])
+    told = planned(capsys, "--pages", "60")
+    assert by_label(told) == {"pages": 120}
+    assert 110 <= told["done_s"] <= 130  # one a second, however many walks
+    (limit,) = told["limits"]
+    assert (limit["name"], limit["requests"], round(limit["share"])) == (CORE, 120, 1)
+
+
+def test_what_follows_is_assumed_by_page_by_record_or_in_all(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Children count by their parent's pages or records, grandchildren by theirs, under the limits of their address."""
+    told = planned(
+        capsys, "--pages", "5", "--records", "20", "--assume", "notes=0.5/record", "--assume", "hits=2/page"
+    )
+    assert by_label(told) == {"pages": 10, "notes": 100, "hits": 200}
+    limits = {one["name"]: one["requests"] for one in told["limits"]}
+    assert limits[CORE] == 310
+    assert sorted(limits[name] for name in limits if name.startswith("search|")) == [100, 100]
+    done = {one["label"]: one["done_s"] for one in told["work"]}
+    assert done["pages"] < done["notes"] < done["hits"] == told["done_s"]
+    told = planned(capsys, "--assume", "pages=7", "--assume", "notes=9")
+    assert by_label(told) == {"pages": 7, "notes": 9}
+
+
+def test_what_waits_in_the_queue_is_planned_by_priority(
+    folder: Path, store_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ready, delayed and leased tasks count; the highest priority is done first; --fresh looks at the seeds."""
+    payload = {"v": 1, "resource": "notes", "method": "GET", "url": "http://api.example/p/1"}
+    group = Group(CORE, (), CORE)
+
+    async def fill(queue: Queue) -> None:
+        await queue.push_many(NewTask(payload, float(priority), group=group) for priority in range(100))
+        await queue.push(payload, delay_s=600, group=group)
+        assert await queue.pop() is not None
+
+    with_queue(store_url, fill)
+    before = with_queue(store_url, lambda queue: queue.counts())
+    told = planned(capsys)
+    assert (told["known"], by_label(told)) == ("101 tasks in the queue", {"notes": 101})
+    assert 590 <= told["done_s"] <= 610
+    assert any("1 tasks under way" in text for text in told["assumed"])
+    highest = [band["highest"] for band in told["bands"]]
+    assert highest == sorted(highest, reverse=True) and len(highest) == 10
+    done = [band["done_s"] for band in told["bands"][:-1]]
+    assert done == sorted(done)
+    after = with_queue(store_url, lambda queue: queue.counts())
+    assert (after.ready, after.delayed, after.leased) == (before.ready, before.delayed, before.leased)
+    assert by_label(planned(capsys, "--fresh")) == {"pages": 2}
+
+
+def test_what_is_known_of_the_limits_counts(
+    folder: Path, store_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A park is waited for, a limit set by hand stands above the file, --limit above both; nothing is defined."""
+
+    async def fill(queue: Queue) -> None:
+        group = Group(CORE, (), CORE)
+        lease = await queue.acquire(group)
+        assert lease is not None
+        await queue.settle(Entry(ACK, lease))
+        await queue.push_many(NewTask({"n": n}, group=group) for n in range(10))
+        await queue.park([CORE], for_s=300)
+        await queue.define({"core": Limit((Rate(1, 10.0),), version=5)})
+
+    with_queue(store_url, fill)
+    told = planned(capsys)
+    assert 390 <= told["done_s"] <= 420
+    assert with_queue(store_url, lambda queue: queue.definitions()).keys() == {"core"}
+    assert planned(capsys, "--limit", "core=10/1s")["done_s"] < 10
+
+
+def test_what_never_ends_is_said(folder: Path, store_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A paused limit: no time is made up, and the limit is named."""
+
+    async def fill(queue: Queue) -> None:
+        await queue.push({"n": 1}, group=Group(CORE, (), CORE))
+        await queue.pause([CORE])
+
+    with_queue(store_url, fill)
+    assert planned(capsys)["left"] == 1
+    assert call("plan") == 0
+    said = capsys.readouterr().out
+    assert said.startswith("t  never done: 1 of 1 request wait for good: core api.example does not open")
+
+
+def test_the_text_says_how_long_and_why(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The verdict first, then what was assumed, the limits, the resources, and how far when."""
+    assert call("plan", "--pages", "300", "--assume", "notes=30", "--latency", "50ms") == 0
+    said = capsys.readouterr().out
+    lines = said.splitlines()
+    assert lines[0].startswith("t  done after 1") and "630 requests" in lines[0]
+    for words in (
+        "2 first pages, from the seeds",
+        "notes: 30 requests in all (--assume)",
+        "an answer takes 50ms, 64 requests at once, and none is refused",
+        "LIMIT",
+        "core api.example",
+        "60/1m",
+        "RESOURCE",
+        "50 % after 5m",
+    ):
+        assert words in said
+
+
+def test_without_any_limit_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An unknown limit is named; without a data folder no store is started for it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t.yaml").write_text(CONFIG)
+    assert call("plan", "t.yaml") == 0
+    said = capsys.readouterr().out
+    assert (
+        "of default 127.0.0.1:9 no rate is known, it is learned on the way: --limit default=5000/1h" in said
+    )
+    assert not (tmp_path / ".scrapeq").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["nowhere.yaml"], "nowhere.yaml: cannot be read"),
+        (["--pages", "0"], "--pages"),
+        (["--assume", "notes"], "'notes' is no RESOURCE=N"),
+        (["--assume", "notes=-4"], "is no RESOURCE=N"),
+        (["--assume", "nots=4"], "did you mean notes?"),
+        (["--assume", "notes=4/record"], "say how many a page has: --records N"),
+        (["--assume", "hits=4/page"], "its parent's pages are not known; say hits=N, in all"),
+        (["--limit", "core"], "'core' is no NAME=RATE"),
+        (["--limit", "cor=1/1m"], "there are: default, core, search"),
+        (["--limit", "core=1/m"], "write 1/1m"),
+        (["--latency", "3"], "--latency: 3 has no unit"),
+    ],
+)
+def test_bad_usage_is_one_error_and_code_2(
+    folder: Path, capsys: pytest.CaptureFixture[str], args: list[str], words: str
+) -> None:
+    """Each mistake: one clear error, code 2, nothing on standard output."""
+    assert call("plan", *args) == Exit.USAGE
+    said = capsys.readouterr()
+    assert words in said.err
+    assert said.err.startswith("error: ") and said.err.count("error: ") == 1
+    assert said.out == "" and "Traceback" not in said.err
