@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.quota_figures.cases import Figure
 from benchmarks.quota_sim import judging
 from benchmarks.quota_sim.cases import HOST, Case, Size, closed_well, one_host, percent, spent, woken_well
-from benchmarks.quota_sim.shapes import Banning, Changing, Doubling, Extending, Shared
+from benchmarks.quota_sim.shapes import Banning, Changing, Doubling, Extending, Outage, Shared
 from benchmarks.quota_sim.world import PHASE_S, Log, Setting
 from benchmarks.servers.shapes import Open, Shape
 from scrapeq.plan import LimitRule, Rate
@@ -76,6 +76,27 @@ def removed(size: Size, telling: str) -> Case:
     return Case(
         one_host(size, lambda _: Changing(size.shape("fixed"), at_s + PHASE_S, Open()), telling), judge
     )
+
+
+def outage(size: Size, telling: str, *, at_first: bool) -> Case:
+    """It refuses everything for some windows, and nothing else has changed."""
+    at_s = 0.0 if at_first else size.window_s * CHANGED
+    for_s, again_s = size.window_s * 2.3, size.window_s / 2
+
+    def judge(_: Setting, log: Log, __: Log | None) -> list[Figure]:
+        after = [one for one in log.seen if one.arrived_s >= at_s + for_s]
+        windows = size.windows - CHANGED - 3
+        shares = judging.by_window(after, size.window_s, size.limit, windows)
+        return [
+            Figure("windows to 90 %", judging.to_well_used(shares), "", "<=", 5 if at_first else 3),
+            percent("used from then on", judging.mean(shares)),
+            percent("refused later", judging.refused_share(after), "<=", 1.5 if telling != "nothing" else 3),
+        ]
+
+    def shape(_: int) -> Shape:
+        return Outage(size.shape("fixed"), at_s + PHASE_S, for_s, again_s)
+
+    return Case(one_host(size, shape, telling), judge)
 
 
 def skewed(size: Size, telling: str, *, client_s: float = 0.0, server_s: float = 0.0) -> Case:
@@ -153,6 +174,8 @@ def hardships(size: Size) -> dict[str, Case]:
     for telling in BARE:
         found[f"removed/{telling}"] = removed(size, telling)
         found[f"others/{telling}"] = shared(size, telling)
+        found[f"outage/{telling}"] = outage(size, telling, at_first=False)
+        found[f"outage at first/{telling}"] = outage(size, telling, at_first=True)
     found["others/draft-8"] = shared(size, "draft-8")
     for telling in ("date", "seconds", "x-epoch", "draft-8"):
         for sign, word in ((1, "ahead"), (-1, "behind")):

@@ -10,6 +10,7 @@ from itertools import pairwise
 from benchmarks.quota_sim.world import Log, Seen
 
 WELL_USED = 0.9
+ROUNDED_S = 0.001  # a queue counts microseconds
 LEARNED = 10  # windows after which a limit must be known
 
 
@@ -87,10 +88,10 @@ def reopening_s(seen: Sequence[Seen]) -> list[float]:
     )
     late = []
     for number, (opens, _) in enumerate(told):
-        at = bisect_left(sent, opens)
+        at = bisect_left(sent, opens - ROUNDED_S)
         moved = any(after > opens and heard <= opens for after, heard in told[number + 1 :])
         if at < len(sent) and not moved:
-            late.append(sent[at] - opens)
+            late.append(max(0.0, sent[at] - opens))
     return late
 
 

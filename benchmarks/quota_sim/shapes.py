@@ -36,6 +36,20 @@ class CountingLog(Open):
         return Verdict(accepted, max(0, -over), reset_s)
 
 
+class Bucket(TokenBucket):
+    """A token bucket that tells an accepted request when it is full again, as most servers do."""
+
+    def __init__(self, limit: int, window_s: float, burst: int) -> None:
+        super().__init__(limit, window_s, burst)
+        self._size, self._rate = burst, limit / window_s
+
+    def admit(self, now_s: float) -> Verdict:
+        verdict = super().admit(now_s)
+        if not verdict.accepted:
+            return verdict
+        return verdict._replace(reset_s=(self._size - verdict.remaining) / self._rate)
+
+
 class Banning:
     """Refuses everything for `ban_s` seconds after `most` refusals within `window_s` seconds."""
 
@@ -125,6 +139,21 @@ class Changing:
         self._now.leave(now_s)
 
 
+class Outage:
+    """Refuses everything for a while, whoever asks, and says to come back in `again_s`; then it is as before."""
+
+    def __init__(self, inner: Shape, at_s: float, for_s: float, again_s: float) -> None:
+        self._inner, self._at_s, self._end_s, self._again_s = inner, at_s, at_s + for_s, again_s
+
+    def admit(self, now_s: float) -> Verdict:
+        if self._at_s <= now_s < self._end_s:
+            return Verdict(False, 0, self._again_s)
+        return self._inner.admit(now_s)
+
+    def leave(self, now_s: float) -> None:
+        self._inner.leave(now_s)
+
+
 class Shared:
     """Others send requests of their own, `per_s` a second on average, at random moments."""
 
@@ -154,8 +183,9 @@ SHAPES: dict[str, Callable[[int, float], Shape]] = {
     "sliding log": SlidingLog,
     "log counting refused": CountingLog,
     "two-bucket": TwoBucket,
-    "token b=q": lambda limit, window_s: TokenBucket(limit, window_s, limit),
-    "token b=q/10": lambda limit, window_s: TokenBucket(limit, window_s, max(1, limit // 10)),
-    "leaky b=1": lambda limit, window_s: TokenBucket(limit, window_s, 1),
+    "token b=q": lambda limit, window_s: Bucket(limit, window_s, limit),
+    "token b=q/10": lambda limit, window_s: Bucket(limit, window_s, max(1, limit // 10)),
+    "leaky b=1": lambda limit, window_s: Bucket(limit, window_s, 1),
+    "token, reset of one": lambda limit, window_s: TokenBucket(limit, window_s, limit),
     "concurrency": lambda limit, window_s: Concurrency(limit),
 }

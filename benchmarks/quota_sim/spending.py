@@ -23,7 +23,8 @@ from scrapeq.plan import LimitRule, Rate
 TOLD = ("draft-6", "draft-8", "x-delta", "x-epoch", "x-epoch-ms", "x-float")
 LIES = ("seconds floored", "a second short", "zero")
 BARE = ("nothing", "seconds")
-TOLD_SHAPES = ("fixed", "aligned", "sliding log", "token b=q")
+TOLD_SHAPES = ("fixed", "aligned", "sliding log", "token b=q", "token, reset of one")
+NOT_UNKNOWN = ("concurrency", "token, reset of one")
 CONFIGURED_WINDOWS = 10
 NEAR_WAY_S, NEAR_JITTER_S = 0.005, 0.015  # a round trip of at most 50 ms: a two-hundredth of ten seconds
 
@@ -128,7 +129,7 @@ def spending(size: Size) -> dict[str, Case]:
     """All of them by name."""
     found: dict[str, Case] = {}
     for name in SHAPES:
-        for telling in BARE if name != "concurrency" else ():
+        for telling in BARE if name not in NOT_UNKNOWN else ():
             found[f"unknown/{name}/{telling}"] = unknown(size, name, telling)
     for telling in TELLINGS:
         if telling in TOLD:
@@ -137,10 +138,10 @@ def spending(size: Size) -> dict[str, Case]:
         elif telling not in BARE:
             found[f"unknown/fixed/{telling}"] = unknown(size, "fixed", telling)
             found[f"unknown/sliding log/{telling}"] = unknown(size, "sliding log", telling)
-    for name in SHAPES:
+    for name in [name for name in SHAPES if name != "token, reset of one"]:
         found[f"configured/{name}"] = configured(size, name, near=False)
         found[f"configured near/{name}"] = configured(size, name, near=True)
     for name in SHAPES:
-        for telling in BARE if name != "concurrency" else ():
+        for telling in BARE if name not in NOT_UNKNOWN else ():
             found[f"300 items/{name}/{telling}"] = job(size, name, telling)
     return found
