@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,13 +17,15 @@ from scrapeq.cli.wording import clock, count, counted, limit_name, safe, span, t
 from scrapeq.errors import UsageError
 
 if TYPE_CHECKING:
-    from scrapeq.limit import Limit, Rate
+    from scrapeq.limit import Change, Limit, Rate
     from scrapeq.plan import Plan
     from scrapeq.queue import Queue
     from scrapeq.supervise.limit_facts import LimitFact
 
 PIECE = 200  # limit instances looked at in one call
 SHOWN = 200
+CHANGES_SHOWN = 10
+US = 1_000_000
 MAX_AT_ONCE = 10_000
 
 _RATE = re.compile(r"(\d+(?:\.\d+)?)/(\S+)", re.ASCII)
@@ -74,7 +76,16 @@ def show(
 
 def _show(settings: Settings, names: list[str], *, as_yaml: bool) -> int:
     plan = settings.plan()
-    facts = _chosen(with_queue(plan, lambda queue: _facts(plan, queue)), plan, names)
+
+    async def read(queue: Queue) -> list[LimitFact]:
+        found = _chosen(await _facts(plan, queue), plan, names)
+        asked = found if names or as_yaml else []
+        for at, fact in enumerate(asked):
+            if fact.state is not None and fact.state.learned is not None:
+                found[at] = replace(fact, history=tuple(await queue.limit_history(fact.name)))
+        return found
+
+    facts = with_queue(plan, read)
     if as_yaml:
         _print_yaml(settings, plan, facts)
     elif settings.json:
@@ -187,9 +198,29 @@ def _block(fact: LimitFact) -> list[str]:
     rows.append(("now", ", ".join(part for part in now if part)))
     if state.probing:
         rows.append(("next", "one request first: its answer opens it"))
+    if state.in_trial:
+        rows.append(("trial", "a little more than is known is tried out"))
     if state.streak:
         rows.append(("refused", f"{counted(state.streak, 'time')} in a row"))
+    rows += [
+        ("history" if at == 0 else "", _change(one)) for at, one in enumerate(fact.history[:CHANGES_SHOWN])
+    ]
+    if len(fact.history) > CHANGES_SHOWN:
+        rows.append(("", f"{len(fact.history) - CHANGES_SHOWN} more: --json"))
     return [limit_name(fact.name), *_aligned(rows)]
+
+
+def _change(change: Change) -> str:
+    """One step of what was learned."""
+    from scrapeq.limit import Rate
+    from scrapeq.supervise.limit_facts import rate_text
+
+    when = clock(change.at_us / US)
+    if not change.limit:
+        return f"{when} nothing is known"
+    how = "named by an answer" if change.source == "named" else "learned"
+    said = f"{when} {rate_text(Rate(change.limit, change.interval_s))} {how}"
+    return said + (f", {rate_text(Rate(change.trial, change.interval_s))} tried out" if change.trial else "")
 
 
 def _aligned(rows: list[tuple[str, str]]) -> list[str]:
@@ -209,6 +240,7 @@ def _as_json(fact: LimitFact) -> dict[str, Any]:
         "rates": [asdict(rate) for rate in fact.rates],
         "max_concurrency": definition.max_concurrency,
         "set_by_hand_s": definition.version or None,
+        "history": [change._asdict() for change in fact.history],
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from urllib.parse import unquote
 from scrapeq.config import reader
 from scrapeq.config.nodes import Node
 from scrapeq.config.units import write_duration
-from scrapeq.limit import Limit, LimitState, Rate
+from scrapeq.limit import Change, Limit, LimitState, Rate
 from scrapeq.limits.partition import IMPLICIT
 from scrapeq.plan import LimitRule, Plan
 
@@ -20,6 +21,7 @@ How = Literal["by hand", "configured", "told", "learned", "concurrency", "unknow
 NO_DEFINITION = Limit()
 _NO_NAME = re.compile(r"[^A-Za-z0-9_-]+")
 _NAME_LENGTH = 64
+WHOLE_FROM = 10
 _DIGEST_MARK = "~"  # begins a part of an instance's name that was too long
 
 
@@ -32,11 +34,13 @@ class LimitFact:
         name: The instance: `core|api.example,a91f`, or the limit's name.
         definition: What grants it where nothing is told.
         state: What is known now.
+        history: What was learned of it, newest first, where that was asked for.
     """
 
     name: str
     definition: Limit
     state: LimitState | None = None
+    history: tuple[Change, ...] = ()
 
     @property
     def limit(self) -> str:
@@ -53,8 +57,10 @@ class LimitFact:
         """
         if self.definition.rates:
             return "by hand" if self.definition.version else "configured"
-        if self.state is not None and self.state.remaining is not None:
+        if self.state is not None and (self.state.remaining is not None or self.state.source == "named"):
             return "told"
+        if self.state is not None and self.state.learned is not None:
+            return "learned"
         if self.definition.version:
             return "by hand"
         return "concurrency" if self.definition.max_concurrency else "unknown"
@@ -62,7 +68,16 @@ class LimitFact:
     @property
     def rates(self) -> tuple[Rate, ...]:
         """The rates in force; empty = none is known."""
-        return self.definition.rates
+        if self.definition.rates or self.state is None or self.state.learned is None:
+            return self.definition.rates
+        return (self.state.learned,)
+
+    @property
+    def sure_rates(self) -> tuple[Rate, ...]:
+        """The rates that are known to be granted: without what a trial adds."""
+        if self.rates and self.state is not None and self.state.in_trial and self.history:
+            return (Rate(self.history[0].limit, self.history[0].interval_s),)
+        return self.rates
 
     @property
     def granting(self) -> Limit:
@@ -105,7 +120,8 @@ def facts_of(
 
 def rate_text(rate: Rate) -> str:
     """`30/1m`, as `limits set` takes it."""
-    return f"{rate.limit:,.10g}/{write_duration(rate.interval_s)}"
+    digits = 0 if rate.limit == int(rate.limit) or rate.limit >= WHOLE_FROM**2 else 2
+    return f"{rate.limit:,.{digits}f}/{write_duration(rate.interval_s)}"
 
 
 # --- as YAML
@@ -154,7 +170,7 @@ def _fill(entry: dict[str, Any], facts: Sequence[LimitFact]) -> dict[str, Any]:
     """The entry with what is known beside the file."""
     known = [fact for fact in facts if fact.how != "configured" and fact.rates]
     if known:
-        lowest = min((fact.rates for fact in known), key=_per_s)
+        lowest = min((fact.sure_rates for fact in known), key=_per_s)
         entry["rates"] = [_rate_yaml(rate) for rate in lowest]
     most = next((fact.definition.max_concurrency for fact in facts if fact.how == "by hand"), None)
     if most:
@@ -167,7 +183,11 @@ def _per_s(rates: Iterable[Rate]) -> float:
 
 
 def _rate_yaml(rate: Rate) -> dict[str, Any]:
-    limit: float = int(rate.limit) if rate.limit == int(rate.limit) else round(rate.limit, 3)
+    # what was learned is an estimate: its fraction is nothing to write down, unless it is all there is
+    limit: float = (
+        math.floor(rate.limit) if rate.limit >= WHOLE_FROM else math.floor(rate.limit * 1000) / 1000
+    )
+    limit = int(limit) if limit == int(limit) else limit
     written: dict[str, Any] = {"limit": limit, "interval": write_duration(rate.interval_s)}
     return {**written, "burst": rate.burst} if rate.burst else written
 

@@ -118,6 +118,45 @@ def test_the_yaml_validates_and_means_the_same(
     assert [rate.limit for rate in config.load("again.yaml").rate_limits[0].rates] == [7.5]
 
 
+async def learn(queue: Queue, instance: str, *, wait_s: float = 0.2) -> None:
+    """Some answers, a refusal, and the probe that ends its park: size and window are estimated."""
+    group = Group("g" + instance, (), instance)
+    for refused in (False, False, True, False):
+        lease = await queue.acquire(group, wait_s=5)
+        assert lease is not None
+        await queue.settle(Entry(ACK, lease, refused=[(instance, wait_s)] if refused else []))
+
+
+def test_what_was_learned_is_shown_with_its_history(
+    folder: Path, store_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Learned from refusals and named by an answer are told apart; both become rules per host that validate."""
+
+    async def work(queue: Queue) -> None:
+        await learn(queue, "default|shy.example:8080,")
+        lease = await queue.acquire(Group("n", (), "default|names.example,"))
+        assert lease is not None
+        await queue.settle(Entry(ACK, lease, rates=[("default|names.example,", 40, 60.0)]))
+
+    assert call("status") == 0  # the limits are known to the store
+    with_queue(store_url, work)
+    found = known(capsys)
+    assert (found["default|shy.example:8080,"], found["default|names.example,"]) == ("learned", "told")
+    assert call("limits", "show", "default") == 0
+    said = capsys.readouterr().out
+    assert "told, 40/1m" in said and "40/1m named by an answer" in said
+    assert re.search(r"history +\d\d:\d\d:\d\d .* learned", said)
+    assert call("limits", "show", "default", "--json") == 0
+    (told,) = json_out(capsys)
+    assert [limit["history"][-1]["source"] for limit in told["limits"]] == ["named", "learned"]
+    assert call("limits", "show", "--yaml") == 0
+    (folder / "again.yaml").write_text(CONFIG + capsys.readouterr().out)
+    rules = {rule.name: rule for rule in config.load("again.yaml").rate_limits}
+    assert rules["names-example"].match.host == ("names.example",)
+    assert (rules["names-example"].rates[0].limit, rules["names-example"].rates[0].interval_s) == (40, 60)
+    assert rules["shy-example-8080"].match.host == ("shy.example:8080",)
+
+
 def test_nothing_known_is_an_empty_block(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Where no limit is known, that is said, as YAML and as text."""
     (folder / "t.yaml").write_text(CONFIG)
