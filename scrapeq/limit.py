@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -9,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 from scrapeq.errors import UsageError
 
 _US = 1_000_000
+_POOL = re.compile(r"\*[\w-]*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,20 @@ class Change(NamedTuple):
     interval_s: float
     source: Source
     trial: float
+
+
+def is_pooled(instance: str) -> bool:
+    """
+    Whether it stands for the instances of a pool's members, of which one grants: `core|host,*pool`.
+
+    Names of limits hold no `*`, and partitions have theirs encoded.
+    """
+    return "*" in instance
+
+
+def of_member(instance: str, member: str) -> str:
+    """The instance of one member: `core|host,*pool` of `9f1c` is `core|host,9f1c`; any other instance is itself."""
+    return _POOL.sub(member, instance, count=1) if member else instance
 
 
 @dataclass(frozen=True, slots=True)

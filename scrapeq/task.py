@@ -22,6 +22,8 @@ class Group:
         name: The group's key, at most 255 bytes; a digest or a host.
         limits: Limit instances (`"core"`, or `"core|a91f"` for a partition) shared with other groups: the lane.
         private: The one instance that only this group uses, if there is one.
+
+    An instance may be a pool's (`"core|*keys"`): one of its members grants, the same one at all of them.
     """
 
     name: str = ""
@@ -59,11 +61,16 @@ class NewTask:
 
 
 class Lease(NamedTuple):
-    """The right to work on one task: void once `token` is stale. `age_us`: when it was granted, queue clock."""
+    """
+    The right to work on one task: void once `token` is stale.
+
+    `granted_us`: when it was granted, queue clock. `member`: the one of a pool that granted it (a credential's digest).
+    """
 
     id: str
     token: str
     granted_us: int
+    member: str = ""
 
 
 @dataclass(slots=True)

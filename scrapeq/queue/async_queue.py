@@ -14,6 +14,7 @@ import redis.asyncio
 
 from scrapeq.errors import LeaseLost, QueueFull, StoreError, UsageError
 from scrapeq.queue import commands as c
+from scrapeq.queue import settings
 from scrapeq.queue.backoff import MAX_ATTEMPTS, backoff_s
 from scrapeq.queue.connect import NoScriptError, explain_error, is_transient, ran_nothing
 from scrapeq.queue.scripts import scripts
@@ -108,7 +109,7 @@ class Queue(Steering):
         if self._order is not None:
             order, self._order = self._order, None
             try:
-                await self.run(c.set_order(order))
+                await self.run(settings.set_order(order))
             except Exception:
                 self._order = order
                 raise
@@ -324,11 +325,17 @@ class Queue(Steering):
         """The lease ends in `delay_s` seconds and the task comes back uncharged; until then an ack counts."""
         await self._settled(c.Entry(c.VISIBILITY, lease, delay_s=delay_s))
 
-    async def acquire(self, group: Group, *, weight: float = 1, wait_s: float = 0.0) -> Lease | None:
-        """A grant for a request that is no task; settle it by `ack`. None when closed for longer than `wait_s`."""
+    async def acquire(
+        self, group: Group, *, weight: float = 1, wait_s: float = 0.0, member: str = ""
+    ) -> Lease | None:
+        """
+        A grant for a request that is no task; settle it by `ack`. None when closed for longer than `wait_s`.
+
+        `member`: where a pool grants, this one only.
+        """
         deadline = time.monotonic() + wait_s
         while True:
-            got = await self.run(c.acquire(group, weight=weight, lease_s=self.lease_s))
+            got = await self.run(c.acquire(group, weight=weight, lease_s=self.lease_s, member=member))
             if isinstance(got, Lease):
                 return got
             left = deadline - time.monotonic()

@@ -11,11 +11,13 @@ from typing import Any
 import orjson
 
 from scrapeq.errors import UsageError
+from scrapeq.limit import is_pooled
 from scrapeq.task import Dedup, Group, NewTask
 
 US = 1_000_000
 PAYLOAD_MAX = 1 << 20  # bytes
 GROUP_MAX = 255  # bytes
+MEMBER_MAX = 32  # bytes of the name of a pool's member, which a lease keeps behind its lane's
 DIGEST_SIZE = 9  # bytes: 2^36 identities before the first likely collision
 DELAY_MAX_S = 100 * 366 * 86_400.0  # a century; beyond it microseconds would leave a double's exact range
 _PUSH_HEAD = struct.Struct(">ddHHBB")
@@ -87,10 +89,11 @@ class Block:
         groups = []
         lanes = {}
         for group in self.groups:
-            lane = lane_name(group.limits)
+            limits, private = placed(group)
+            lane = lane_name(limits)
             if lane:
-                lanes[lane] = group.limits
-            groups.append([group.name, lane, group.private])
+                lanes[lane] = limits
+            groups.append([group.name, lane, private])
         return orjson.dumps([lanes, groups])
 
 
@@ -98,7 +101,19 @@ _PLAIN = {Group(): 1}.keys()
 _PLAIN_SPEC = b'[{},[["","",""]]]'
 
 
+def placed(group: Group) -> tuple[tuple[str, ...], str]:
+    """A group's limits where the scripts want them: the lane's, and the private one, which is never a pool's."""
+    if is_pooled(group.private):
+        return (*group.limits, group.private), ""
+    return group.limits, group.private
+
+
 def lane_name(limits: Sequence[str]) -> str:
-    """The lane of a set of limits: the sorted names when short, else their digest."""
+    """The lane of a set of limits: the sorted names if short, else their digest; behind a `*` if one is a pool's."""
     text = "&".join(sorted(limits))
-    return text if len(text) <= GROUP_MAX else hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    pooled = any(is_pooled(limit) for limit in limits)
+    if pooled:
+        text = "*" + text
+    if len(text) <= (GROUP_MAX - MEMBER_MAX - 1 if pooled else GROUP_MAX):
+        return text
+    return ("*" if pooled else "") + hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

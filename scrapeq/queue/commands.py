@@ -14,7 +14,7 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 import orjson
 
 from scrapeq.errors import UsageError
-from scrapeq.limit import SOURCES, Change, Limit, LimitState, Rate
+from scrapeq.limit import SOURCES, Change, Limit, LimitState, Rate, of_member
 from scrapeq.queue.block import PAYLOAD_MAX, US, Block, duration_us, lane_name
 from scrapeq.queue.replies import (
     ACK,
@@ -33,7 +33,7 @@ from scrapeq.queue.replies import (
     Pushed,
     Settled,
 )
-from scrapeq.task import Dedup, Group, Lease, NewTask, Order, State, Task
+from scrapeq.task import Dedup, Group, Lease, NewTask, State, Task
 
 T = TypeVar("T")
 Arg = bytes | str | int | float
@@ -117,11 +117,17 @@ def read_record(record: bytes) -> tuple[float, str, bytes]:
     return priority, record[start : start + group_len].decode(), record[start + group_len + key_len :]
 
 
+_WITH_MEMBERS = (
+    5  # of a reply's length modulo 6: four values, six a task, and the members of pools that granted
+)
+
+
 def _parse_pop(reply: Any) -> Popped:
     if reply[0] == b"again":
         return Popped([], 0.0, 1, again=True)
     wait, granted = float(reply[1]), int(reply[3])
     tasks = []
+    members = reply.pop() if len(reply) % 6 == _WITH_MEMBERS else ()
     for i in range(4, len(reply), 6):
         id_, token, record, attempts, expiries, releases = reply[i : i + 6]
         priority, group, payload = read_record(record)
@@ -130,6 +136,9 @@ def _parse_pop(reply: Any) -> Popped:
         tasks.append(
             Task(name, orjson.loads(payload), priority, group, attempts, expiries, releases, lease, "leased")
         )
+    for task, member in zip(tasks, members, strict=bool(members)):
+        if member and task.lease is not None:
+            task.lease = task.lease._replace(member=member.decode())
     return Popped(tasks, None if wait < 0 else wait / US, int(reply[2]))
 
 
@@ -154,14 +163,21 @@ def settle(entries: Sequence[Entry], dedup: Dedup = "only_new") -> Command[list[
         args.append(entry.lease.id)
         args.append(entry.lease.token)
         extra: dict[str, Any] = {}
+        member = entry.lease.member
         if entry.told:
-            extra["told"] = [(name, left, duration_us(reset, "reset")) for name, left, reset in entry.told]
+            extra["told"] = [
+                (of_member(name, member), left, duration_us(reset, "reset"))
+                for name, left, reset in entry.told
+            ]
         if entry.refused:
-            extra["refused"] = [(name, duration_us(wait, "wait")) for name, wait in entry.refused]
+            extra["refused"] = [
+                (of_member(name, member), duration_us(wait, "wait")) for name, wait in entry.refused
+            ]
             extra["guessed"] = int(entry.guessed)
         if entry.rates:
             extra["rates"] = [
-                (name, limit, duration_us(window, "window")) for name, limit, window in entry.rates
+                (of_member(name, member), limit, duration_us(window, "window"))
+                for name, limit, window in entry.rates
             ]
         if entry.error:
             extra["error"] = entry.error
@@ -185,26 +201,32 @@ def settle(entries: Sequence[Entry], dedup: Dedup = "only_new") -> Command[list[
     return Command("settle", args, parse)
 
 
-def acquire(group: Group, *, weight: float, lease_s: float) -> Command[Lease | float | None]:
-    """A grant without a task: the lease, or seconds until it is worth asking again (None: an event says)."""
+def acquire(
+    group: Group, *, weight: float, lease_s: float, member: str = ""
+) -> Command[Lease | float | None]:
+    """
+    A grant without a task: the lease, or seconds until it is worth asking again (None: an event says).
+
+    `member`: where a pool grants, this one only.
+    """
     block = Block()
     block.group(group)
 
     def parse(reply: Any) -> Lease | float | None:
         if reply[0] == b"ok":
-            return Lease(reply[1].decode(), reply[2].decode(), int(reply[3]))
+            return Lease(reply[1].decode(), reply[2].decode(), int(reply[3]), reply[4].decode())
         wait = float(reply[1])
         return None if wait < 0 else wait / US
 
-    return Command("acquire", (block.spec(), weight, duration_us(lease_s, "lease")), parse, False)
+    return Command("acquire", (block.spec(), weight, duration_us(lease_s, "lease"), member), parse, False)
 
 
 def define(limits: Mapping[str, Limit], *, force: bool = False) -> Command[None]:
     """Make limits known by name; `force`: also where a definition of a higher version stands."""
     wire = {name: limit.wire() for name, limit in limits.items()}
     for name in wire:
-        if "|" in name or name.startswith("@"):
-            raise UsageError(f"limit {name!r}: a name may not hold '|' nor begin with '@'")
+        if "|" in name or "*" in name or name.startswith("@"):
+            raise UsageError(f"limit {name!r}: a name may not hold '|' or '*' nor begin with '@'")
     return Command("steer", ("define", orjson.dumps(wire), int(force)), _none)
 
 
@@ -220,27 +242,6 @@ def definitions() -> Command[dict[str, Limit]]:
 def steer(verb: str, *args: Arg) -> Command[None]:
     """park, unpark, pause, resume, forget (instances), pause_queue, resume_queue."""
     return Command("steer", (verb, *args), _none)
-
-
-def set_order(order: Order | None) -> Command[Order]:
-    """
-    The order of the queue from now on; None only asks. -> the order now.
-
-    Raises UsageError when more than 1,000 groups are known and some have tasks: one call changes no more.
-    """
-    if order not in ("strict", "fair", None):
-        raise UsageError(f"order: {order!r} is none; it must be strict or fair")
-
-    def parse(reply: Any) -> Order:
-        now: Order = "fair" if reply[1] == b"fair" else "strict"
-        if reply[0] == b"queued":
-            raise UsageError(
-                f"order: the queue is in {now} order, and {int(reply[2]):,} groups are too many to change it while "
-                f"tasks are queued; let it run dry or purge its tasks first, or stay with order: {now}"
-            )
-        return now
-
-    return Command("steer", ("order", order or ""), parse)
 
 
 def private_limit(group: str) -> Command[str]:

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeVar
 
 from scrapeq.limit import Change, Limit, LimitState
 from scrapeq.queue import commands as c
+from scrapeq.queue import settings
 from scrapeq.task import DEFAULT_GROUP, Group, Order, State, Task
 
 T = TypeVar("T")
@@ -45,7 +46,19 @@ class Steering:
 
         It holds for all who use the queue. Raises UsageError when too many groups wait for it to be changed.
         """
-        return await self.run(c.set_order(order))
+        return await self.run(settings.set_order(order))
+
+    async def define_pools(self, pools: Mapping[str, Sequence[str]]) -> None:
+        """
+        The members of pools, at most 64 each: `core|*keys` is granted by the first member of `keys` that has room.
+
+        The lease says which. Members are asked from the one used last on. Raises UsageError.
+        """
+        await self.run(settings.define_pools(pools))
+
+    async def retire_member(self, pool: str, member: str) -> int:
+        """A member is used no more until its pool is defined anew; the last one stays. How many are left."""
+        return await self.run(settings.retire_member(pool, member))
 
     async def park(self, limits: Sequence[str] = (), *, group: str | None = None, for_s: float) -> None:
         """Close limits (or a group) for at least `for_s` seconds; a longer park stays. A probe reopens."""

@@ -11,6 +11,7 @@ import redis
 from scrapeq.errors import LeaseLost, QueueFull, StoreError, UsageError
 from scrapeq.limit import Limit
 from scrapeq.queue import commands as c
+from scrapeq.queue import settings
 from scrapeq.queue.async_queue import LEASE_S, RETRY_FIRST_S, RETRY_MAX_S, key_of, lease_of
 from scrapeq.queue.backoff import MAX_ATTEMPTS, backoff_s
 from scrapeq.queue.connect import NoScriptError, explain_error, is_transient, ran_nothing
@@ -223,7 +224,11 @@ class DPQ:
 
     def set_order(self, order: Order | None) -> Order:
         """As `Queue.set_order`: strict or fair for all who use the queue; None only asks."""
-        return self.run(c.set_order(order))
+        return self.run(settings.set_order(order))
+
+    def define_pools(self, pools: Mapping[str, Sequence[str]]) -> None:
+        """As `Queue.define_pools`: the members of pools, of which one grants."""
+        self.run(settings.define_pools(pools))
 
     def get(self, *ids: str) -> list[Task | None]:
         """Tasks by id, in any state; None where there is none."""

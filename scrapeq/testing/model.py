@@ -13,23 +13,17 @@ from typing import Any, Literal
 
 import orjson
 
-from scrapeq.limit import Limit, LimitState
+from scrapeq.limit import Limit, LimitState, of_member
 from scrapeq.limits.engine import How, LimitModel
 from scrapeq.queue import commands as c
+from scrapeq.queue.block import placed
 from scrapeq.task import Dedup, Group, Lease, NewTask, Order, Task
+from scrapeq.testing import records
 from scrapeq.testing.order import Turns
+from scrapeq.testing.pools import Choice, Pools
 from scrapeq.testing.records import LeaseRecord, TaskRecord
 
 US = 1_000_000
-POISON = 3  # leases that run out under a task before it is dead
-EXPIRY_JITTER_US = 1_000_000
-JITTER_FACTOR = 7919
-SUSPECT_DELAY_US = 100_000
-CRASHED = f"crashed: its lease ran out {POISON} times"
-COUNTED = (
-    *("pushed", "done", "granted", "refused", "expired", "died"),
-    *("retried", "released", "duplicates", "inexact", "cancelled", "answered"),
-)
 
 
 @dataclass
@@ -42,6 +36,7 @@ class Model:
     sequence: int = 0
     nonce: int = 0
     paused: bool = False
+    pools: Pools = field(default_factory=Pools)
     turns: Turns = field(default_factory=Turns)
     tasks: dict[str, TaskRecord] = field(default_factory=dict)
     leases: dict[str, LeaseRecord] = field(default_factory=dict)
@@ -49,7 +44,7 @@ class Model:
     groups: dict[str, Group] = field(default_factory=dict)
     definitions: dict[str, Limit] = field(default_factory=dict)
     limits: dict[str, LimitModel] = field(default_factory=dict)
-    counted: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTED, 0))
+    counted: dict[str, int] = field(default_factory=lambda: dict.fromkeys(records.COUNTED, 0))
 
     def _tick(self) -> int:
         """The queue's clock: the server's, which never steps back here."""
@@ -69,10 +64,6 @@ class Model:
         """The state of a limit instance."""
         return self.limits.setdefault(name, LimitModel(name, self.definitions))
 
-    def _limits_of(self, group: str) -> tuple[str, ...]:
-        spec = self.groups.get(group, Group())
-        return (*spec.limits, spec.private) if spec.private else tuple(spec.limits)
-
     # ---- push
 
     def push(
@@ -89,8 +80,9 @@ class Model:
         """What limits a group has: of two opinions in one call the one that is named first later."""
         for group in dict.fromkeys(groups):
             old = self.groups.get(group.name)
-            own = old.private if old and old.private.startswith("@") and not group.private else group.private
-            self.groups[group.name] = Group(group.name, tuple(sorted(group.limits)), own)
+            limits, private = placed(group)
+            own = old.private if old and old.private.startswith("@") and not private else private
+            self.groups[group.name] = Group(group.name, tuple(sorted(limits)), own)
 
     def _push(self, new: NewTask, dedup: Dedup, now: int) -> c.Pushed:
         if new.key and new.key in self.seen:
@@ -148,17 +140,18 @@ class Model:
             return
         task.expiries += 1
         self.counted["expired"] += 1
-        if task.expiries >= POISON:
-            self._bury(task, CRASHED)
+        if task.expiries >= records.POISON:
+            self._bury(task, records.CRASHED)
             return
         task.suspect = True
-        self._back(task, now + (now + int(task.id) * JITTER_FACTOR) % EXPIRY_JITTER_US, now)
+        self._back(task, now + (now + int(task.id) * records.JITTER_FACTOR) % records.EXPIRY_JITTER_US, now)
 
     def sweep(self) -> None:
         """Time passes without a pop; an empty queue forgets its groups."""
         self.events(self._tick())
         if not self.tasks and not self.leases:
             self.groups.clear()
+            self.pools.places.clear()
 
     # ---- pop
 
@@ -170,49 +163,59 @@ class Model:
         for task in () if self.paused else self.turns.best_first(self.tasks.values()):
             if len(taken) >= n:
                 break
-            if not self._grants(task.group, now):
+            choice = self._choose(task.group, now)
+            if choice is None:
                 continue
             if task.suspect and suspects:
-                self._back(task, now + SUSPECT_DELAY_US, now)
+                self._back(task, now + records.SUSPECT_DELAY_US, now)
                 continue
             suspects += task.suspect
-            lease = self._lease(task.id, task.group, now, now + round(lease_s * US))
+            lease = self._lease(task.id, task.group, choice, now, now + round(lease_s * US))
             lease.task = task
             task.state = "leased"
             self.turns.serve(task.group)
-            taken.append(self._show(task, Lease(task.id, lease.token, now), now))
+            taken.append(self._show(task, Lease(task.id, lease.token, now, choice.member), now))
             self.counted["granted"] += 1
         self.turns.forget(self.tasks.values())
         live = sum(task.state != "dead" for task in self.tasks.values())
         return c.Popped(taken, None, live)
 
-    def _grants(self, group: str, now: int, weight: float = 1) -> bool:
-        return all(self.limit(name).grants(now, weight) for name in self._limits_of(group))
+    def _choose(self, group: str, now: int, weight: float = 1, member: str = "") -> Choice | None:
+        """The first choice of which all limits grant."""
+        for choice in self.pools.choices(self.groups.get(group, Group()), member):
+            if all(self.limit(name).grants(now, weight) for name in choice.limits):
+                return choice
+        return None
 
     def grantable(self, now: int) -> bool:
         """Is there a task that a pop would give now?"""
         return not self.paused and any(
-            task.state == "ready" and self._grants(task.group, now) for task in self.tasks.values()
+            task.state == "ready" and self._choose(task.group, now) for task in self.tasks.values()
         )
 
-    def _lease(self, id_: str, group: str, now: int, ends: int, weight: float = 1) -> LeaseRecord:
+    def _lease(
+        self, id_: str, group: str, choice: Choice, now: int, ends: int, weight: float = 1
+    ) -> LeaseRecord:
         self.nonce += 1
-        lease = LeaseRecord(id_, f"{now}.{self.nonce}", now, ends, self._limits_of(group), weight)
+        self.pools.took(self.groups.get(group, Group()), choice)
+        lease = LeaseRecord(id_, f"{now}.{self.nonce}", now, ends, choice.limits, weight)
         for name in lease.limits:
             self.limit(name).spend(now, id_ + lease.token, weight)
         self.leases[id_] = lease
         return lease
 
-    def acquire(self, group: Group, *, weight: float, lease_s: float) -> Lease | None:
+    def acquire(self, group: Group, *, weight: float, lease_s: float, member: str = "") -> Lease | None:
         """A grant without a task; None when a limit is closed."""
         now = self._tick()
         self.events(now)
         self._register([group])
-        if self.paused or not self._grants(group.name, now, weight):
+        choice = None if self.paused else self._choose(group.name, now, weight, member)
+        if choice is None:
             return None
         self.sequence += 1
-        lease = self._lease(f"{self.sequence:012d}", group.name, now, now + round(lease_s * US), weight)
-        return Lease(lease.id, lease.token, now)
+        ends = now + round(lease_s * US)
+        lease = self._lease(f"{self.sequence:012d}", group.name, choice, now, ends, weight)
+        return Lease(lease.id, lease.token, now, choice.member)
 
     # ---- settle
 
@@ -271,20 +274,22 @@ class Model:
         hows: tuple[How, ...] = ("unsent", "answered", "expired")
         how = "answered" if entry.verb == c.ANSWER else hows[entry.sent]
         at = max(now - round(entry.age_s * US), lease.granted)
-        told, refused = {name for name, *_ in entry.told}, {name for name, _ in entry.refused}
+        member = entry.lease.member
+        told = {of_member(name, member): said for name, *said in entry.told}
+        refused = {of_member(name, member): wait_s for name, wait_s in entry.refused}
         if not lease.answered and how == "answered":
             for name in lease.limits:
                 if name not in told:
                     self.limit(name).cost(now, lease.weight)
             self.counted["answered"] += 1
-        for name, remaining, reset_s in entry.told:
+        for name, (remaining, reset_s) in told.items():
             self.limit(name).tell(now, remaining, at + round(reset_s * US), lease.granted, lease.weight)
-        for name, wait_s in entry.refused:
+        for name, wait_s in refused.items():
             self.limit(name).refuse(
                 now, at, at + round(wait_s * US), lease.granted, lease.weight, entry.guessed
             )
         for name, size, window_s in entry.rates:
-            self.limit(name).name_rate(now, size, round(window_s * US))
+            self.limit(of_member(name, member)).name_rate(now, size, round(window_s * US))
         if entry.refused:
             self.counted["refused"] += 1
         self._give_back(lease, how, at, refused, now)
@@ -327,7 +332,7 @@ class Model:
         if verb in ("pause_queue", "resume_queue"):
             self.paused = verb == "pause_queue"
             return
-        for limit in map(self.limit, names):
+        for limit in [self.limit(one) for name in names for one in self.pools.instances(name)]:
             if verb == "park":
                 limit.park(now + args[0])
             elif verb == "unpark":

@@ -1,4 +1,4 @@
-"""What the reference model keeps of tasks and leases."""
+"""What the reference model keeps of tasks and leases, and its numbers, which are the scripts'."""
 
 from __future__ import annotations
 
@@ -6,6 +6,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from scrapeq.task import State
+
+POISON = 3  # leases that run out under a task before it is dead
+EXPIRY_JITTER_US = 1_000_000
+JITTER_FACTOR = 7919
+SUSPECT_DELAY_US = 100_000
+CRASHED = f"crashed: its lease ran out {POISON} times"
+COUNTED = (
+    *("pushed", "done", "granted", "refused", "expired", "died"),
+    *("retried", "released", "duplicates", "inexact", "cancelled", "answered"),
+)
 
 
 @dataclass

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 
 import redis
 
-from scrapeq.limit import Limit
+from scrapeq.limit import Limit, of_member
 from scrapeq.queue import commands as c
+from scrapeq.queue import settings
+from scrapeq.queue.block import placed
 from scrapeq.queue.scripts import scripts
 from scrapeq.task import Dedup, Group, Lease, NewTask, Order, Task
 from scrapeq.testing.model import Model
@@ -68,8 +70,10 @@ class Pair:
     def _know(self, *groups: Group) -> None:
         for group in groups:
             self.groups.add(group.name)
-            self.lanes.add(c.lane_name(group.limits))
-            self.instances.update(group.limits, [group.private] if group.private else [])
+            limits, private = placed(group)
+            self.lanes.add(c.lane_name(limits))
+            for name in [*limits, *([private] if private else [])]:
+                self.instances.update(self.model.pools.instances(name))
 
     def push(
         self, tasks: Sequence[NewTask], *, max_tasks: int = 0, dedup: Dedup = "only_new"
@@ -111,9 +115,10 @@ class Pair:
         """Settle on both; a call in which every lease is stale must change nothing but the clock."""
         for entry in entries:
             self._know(*(task.group for task in entry.push))
-            self.instances.update(name for name, *_ in entry.told)
-            self.instances.update(name for name, _ in entry.refused)
-            self.instances.update(name for name, *_ in entry.rates)
+            member = entry.lease.member
+            self.instances.update(of_member(name, member) for name, *_ in entry.told)
+            self.instances.update(of_member(name, member) for name, _ in entry.refused)
+            self.instances.update(of_member(name, member) for name, *_ in entry.rates)
         stale = all(
             (lease := self.model.leases.get(entry.lease.id)) is None or lease.token != entry.lease.token
             for entry in entries
@@ -124,11 +129,11 @@ class Pair:
         assert before is None or self.content() == before
         return got
 
-    def acquire(self, group: Group, *, weight: float, lease_s: float) -> Lease | None:
+    def acquire(self, group: Group, *, weight: float, lease_s: float, member: str = "") -> Lease | None:
         """A grant without a task on both."""
         self._know(group)
-        got = self.run(c.acquire(group, weight=weight, lease_s=lease_s))
-        expected = self.model.acquire(group, weight=weight, lease_s=lease_s)
+        got = self.run(c.acquire(group, weight=weight, lease_s=lease_s, member=member))
+        expected = self.model.acquire(group, weight=weight, lease_s=lease_s, member=member)
         assert (got if isinstance(got, Lease) else None) == expected
         return expected
 
@@ -139,17 +144,31 @@ class Pair:
 
     def steer(self, verb: str, *args: Any) -> None:
         """Steer both."""
-        self.instances.update(name for name in args if isinstance(name, str))
+        names = [one for name in args if isinstance(name, str) for one in self.model.pools.instances(name)]
+        self.instances.update(names)
         self.run(c.steer(verb, *args))
         self.model.steer(verb, *args)
         if verb in ("unpark", "forget"):  # a person may shorten a park
-            for name in args:
+            for name in names:
                 self.parks.pop(name, None)
 
     def set_order(self, order: Order) -> None:
         """The same order on both."""
-        assert self.run(c.set_order(order)) == order
+        assert self.run(settings.set_order(order)) == order
         self.model.set_order(order)
+
+    def define_pools(self, pools: dict[str, list[str]]) -> None:
+        """The same pools on both."""
+        self.run(settings.define_pools(pools))
+        self.model.define({})  # its clock goes on
+        self.model.pools.members.update({name: list(members) for name, members in pools.items()})
+        for group in self.model.groups.values():
+            self._know(group)
+
+    def retire(self, pool: str, member: str) -> None:
+        """A member less on both."""
+        self.model.define({})
+        assert self.run(settings.retire_member(pool, member)) == self.model.pools.retire(pool, member)
 
     def private_limit(self, group: str) -> str:
         """A limit of its own for the group, on both."""
@@ -271,7 +290,11 @@ class Pair:
         for id_ in zsets["leased"]:
             meta = read_meta(k.hashes["meta"][id_])
             if not meta.answered:
-                limits = read_lane(k.hashes["lane"][meta.lane.encode()]) if meta.lane else []
+                lane, _, member = meta.lane.partition("\1")
+                limits = [
+                    of_member(name, member)
+                    for name in (read_lane(k.hashes["lane"][lane.encode()]) if lane else [])
+                ]
                 charged.update(
                     dict.fromkeys([*limits, *([meta.private] if meta.private else [])], meta.weight)
                 )

@@ -55,6 +55,7 @@ LIMITS = {
     "learn_rate": Limit((Rate(20, SHORT),), learn=True),
 }
 NAMES = [*LIMITS, "undefined"]
+MEMBERS = ["a1", "b2", "c3", "d4", "e5"]
 
 
 class Run:
@@ -67,6 +68,9 @@ class Run:
         self.versions = dict.fromkeys(LIMITS, 0)
         self.log: list[str] = []
         world = random.Random(seed)
+        self.pooled = world.choice([0, 0, 0.7])  # how many groups have limits that are a pool
+        if world.random() < 0.8:
+            self.pair.define_pools({"keys": MEMBERS[: world.choice([1, 2, 3, 5])]})
         self.groups = [self._group(world, f"g{i}") for i in range(world.choice([1, 3, 6]))]
         self.pair.define(LIMITS)
         if world.random() < 0.4:
@@ -75,6 +79,11 @@ class Run:
     def _group(self, r: random.Random, name: str) -> Group:
         shared = tuple(r.sample(NAMES, r.choice([0, 1, 1, 2, 3])))
         private = r.choice(["", "", *(f"{limit}|{name}" for limit in r.sample(NAMES, 3))])
+        if r.random() < self.pooled:
+            shared += tuple(
+                f"{limit}|{r.choice('xy')},*keys" for limit in r.sample(NAMES, r.choice([1, 1, 2]))
+            )
+            private = r.choice([private, f"{r.choice(NAMES)}|{name},*keys"])
         return Group(name, tuple(limit + r.choice(["", "|a"]) for limit in shared), private)
 
     def step(self, seed: int) -> None:
@@ -111,6 +120,8 @@ class Run:
         lease = self._lease(r)
         held = self.pair.model.leases.get(lease.id)
         names = list(held.limits) if held and held.limits and r.random() < 0.9 else NAMES
+        if lease.member and r.random() < 0.5:  # by the pool's name
+            names = [name.replace(lease.member, "*keys") for name in names]
         verb = r.choice(
             [c.ACK] * 3 + [c.RETRY] * 2 + [c.RELEASE, c.BURY, c.ANSWER, c.ANSWER, c.EXTEND, c.VISIBILITY]
         )
@@ -156,7 +167,10 @@ class Run:
     def acquire(self, r: random.Random) -> None:
         """A grant without a task."""
         lease = self.pair.acquire(
-            r.choice(self.groups), weight=r.choice([1, 1, 2, 5]), lease_s=r.choice([1.024, 30.72])
+            r.choice(self.groups),
+            weight=r.choice([1, 1, 2, 5]),
+            lease_s=r.choice([1.024, 30.72]),
+            member=r.choice(["", *MEMBERS]) if self.pooled and r.random() < 0.5 else "",
         )
         if lease:
             self.leases.append(lease)
@@ -181,7 +195,8 @@ class Run:
 
     def steer(self, r: random.Random) -> None:
         """A person parks, pauses, lifts."""
-        names = [r.choice(sorted(self.pair.instances) or NAMES) for _ in range(r.choice([1, 1, 2]))]
+        known = sorted(self.pair.instances | {name for group in self.groups for name in group.limits})
+        names = [r.choice(known or NAMES) for _ in range(r.choice([1, 1, 2]))]
         verb = r.choice(
             ["park", "unpark", "unpark", "pause", "resume", "resume", "resume", "forget", "queue"]
         )
@@ -212,6 +227,13 @@ class Run:
         """A person changes the order."""
         self.pair.set_order(r.choice(["strict", "fair"]))
 
+    def change_pool(self, r: random.Random) -> None:
+        """Other credentials, or one less."""
+        if r.random() < 0.5:
+            self.pair.retire("keys", r.choice(MEMBERS))
+        else:
+            self.pair.define_pools({"keys": r.sample(MEMBERS, r.choice([1, 2, 4, 5]))})
+
     def private_limit(self, r: random.Random) -> None:
         """A group gets a limit of its own, and may be parked by it."""
         name = self.pair.private_limit(r.choice(self.groups).name)
@@ -240,6 +262,7 @@ CHOICES: list[tuple[Callable[[Run, random.Random], None], int]] = [
         (Run.define, 2),
         (Run.private_limit, 1),
         (Run.set_order, 1),
+        (Run.change_pool, 1),
         (Run.edit, 5),
         (Run.sweep, 2),
     ),

@@ -1,11 +1,12 @@
 -- acquire: a grant without a task (robots.txt, a redirect hop, a token refresh), by the same limits as a pop.
 -- KEYS    1 the queue's control key
--- ARGV    1 groups and lanes (JSON; one group)   2 weight   3 lease (us)
--- RETURNS {'ok', id, token, granted (us)}: settle it as a lease; {'wait', us; -1 = only an event}
+-- ARGV    1 groups and lanes (JSON; one group)   2 weight   3 lease (us)   4 the pool's member that it must be, or ''
+-- RETURNS {'ok', id, token, granted (us), the pool's member or ''}: settle it as a lease; {'wait', us; -1 = only an event}
 -- @include base
 -- @include records
 -- @include groups
 -- @include limits
+-- @include pools
 -- @include park
 -- @include finish
 -- @include events
@@ -15,13 +16,13 @@ local groups = cjson.decode(ARGV[1])
 events(500)
 local name = register(groups)[1]
 local spec = spec_of(name)
-local list = {unpack(lane_limits(spec[1]))}
-if spec[2] ~= '' then list[#list + 1] = spec[2] end
-local opens
-for i = 1, #list do
-  local t = check(limit_of(list[i]), weight)
-  if t then opens = max(opens or 0, t) end
-end
+local list, pool, place = lane_limits(spec[1]), nil, nil
+if string.byte(spec[1]) == POOLED then pool, list = pool_of(spec[1], list) end
+local states = {}
+for i = 1, #list do states[i] = limit_of(list[i]) end
+if spec[2] ~= '' then states[#states + 1] = limit_of(spec[2]) end
+local opens = lane_closed(states, weight)
+if pool and not opens then place, opens = choose(pool, weight, ARGV[4]) end
 local reply
 if C[PAUSED] == 1 then opens = NEVER end
 if opens then
@@ -29,15 +30,20 @@ if opens then
 else
   C[SEQ], C[NONCE] = C[SEQ] + 1, C[NONCE] + 1
   local id, token = uid(C[SEQ]), fmt('%.0f.%.0f', now, C[NONCE])
-  for i = 1, #list do spend(limit_of(list[i]), C[NONCE], weight) end
+  local lane, member = spec[1], ''
+  for i = 1, #states do spend(states[i], C[NONCE], weight) end
+  if pool then
+    lane, member = take_member(pool, place), pool.members[place]
+    for _, s in ipairs(states_of(pool, place)) do spend(s, C[NONCE], weight) end
+  end
   local m = read_meta(nil)
   m[NONCE_OF], m[TASKLESS] = C[NONCE], 1
-  m[TOKEN], m[GRANTED], m[LANE], m[PRIVATE], m[WEIGHT], m[GROUP] = token, now, spec[1], spec[2], weight, name
+  m[TOKEN], m[GRANTED], m[LANE], m[PRIVATE], m[WEIGHT], m[GROUP] = token, now, lane, spec[2], weight, name
   call('HSET', P .. 'meta', id, make_meta(m))
   call('ZADD', P .. 'leased', num(now + lease), id)
   note_event(now + lease)
   C[GRANTS] = C[GRANTS] + 1
-  reply = {'ok', id, token, num(now)}
+  reply = {'ok', id, token, num(now), member}
 end
 flush_lanes()
 save_limits()

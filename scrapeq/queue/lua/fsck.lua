@@ -8,6 +8,7 @@
 -- @include records
 -- @include groups
 -- @include limits
+-- @include pools
 -- @include finish
 local SMALL = 100          -- a group or lane of at most this many is looked at with its page
 local TOTALS_MAX = 5000    -- leases that are summed up in one call, at most
@@ -124,7 +125,13 @@ local function look_at_lane(lane)
   elseif parked then
     report('empty and parked', lane, 'lane')
   end
-  if parked == 'inf' then look_at_waiting('L', lane, lane_limits(lane)) end
+  if parked == 'inf' then
+    local all = {}
+    for _, inst in ipairs(lane_limits(lane)) do
+      for _, each in ipairs(instances(inst)) do all[#all + 1] = each end
+    end
+    look_at_waiting('L', lane, all)
+  end
   small('heads:' .. lane, 'heads', lane, look_at_heads)
 end
 

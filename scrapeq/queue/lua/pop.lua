@@ -3,7 +3,8 @@
 -- KEYS    1 the queue's control key
 -- ARGV    1 n (count)   2 lease (us)   3 suspects the caller holds (count)
 -- RETURNS {'ok', wait (us; -1 = only an event), live tasks, granted (us), then per task: id, token, record,
---         attempts, expiries, releases}; {'again'} when more time events are due than a call may take
+--         attempts, expiries, releases; where a pool granted, last an array of its member, or '', per task};
+--         {'again'} when more time events are due than a call may take
 -- @include base
 -- @include records
 local EVENTS = 150              -- time events a call
@@ -97,6 +98,7 @@ local function take_first()
   local first = call('ZRANGE', P .. 'lanes', 0, 0)[1]
   if not first then return false end
   local lane = sub(first, ID + 1)
+  if string.byte(lane) == POOLED then return nil end
   local key = P .. 'heads:' .. lane
   local heads = call('ZRANGE', key, 0, 1, 'WITHSCORES')
   local id, group = sub(heads[1], 1, ID), sub(heads[1], ID + 1)
@@ -115,6 +117,7 @@ end
 -- Any number of tasks, over closed lanes and groups.
 local function take_many()
   -- @include park
+  -- @include pools
   -- @include select
   local touched, more = select_tasks(n, held)
   apply_groups(touched)

@@ -6,14 +6,17 @@
 --         park    2 us   3... instances      unpark  2... instances
 --         pause   2... instances             resume  2... instances       (a pause is a person's; no told wait is lifted)
 --         pause_queue   resume_queue
+--         pools   2 JSON {pool: [member, ...], ...}      retire  2 pool  3 member: it is used no more
 --         order   2 strict or fair, or '' to ask
 --         forget  2... instances (their state; a definition stays)
 --         group   2 group name: makes sure it has a limit of its own that can be parked
--- RETURNS {'ok'}; group: {'ok', private instance}; order: {'ok', the order now}, or {'queued', the order now, groups
+--         An instance of a pool stands for those of all its members.
+-- RETURNS {'ok'}; retire: {'ok', members that are left (the last one stays)}; group: {'ok', private instance}; order: {'ok', the order now}, or {'queued', the order now, groups
 --         (count)} when too many groups have tasks for it to be changed
 -- @include base
 -- @include groups
 -- @include limits
+-- @include pools
 local verb = ARGV[1]
 local SWITCH_MAX = 1000 -- groups whose order one call changes
 
@@ -36,9 +39,19 @@ end
 
 local function each_limit(from, fn)
   for i = from, #ARGV do
-    local s = limit_of(ARGV[i])
-    fn(s)
-    s[DIRTY] = true
+    for _, inst in ipairs(instances(ARGV[i])) do
+      local s = limit_of(inst)
+      fn(s)
+      s[DIRTY] = true
+    end
+  end
+end
+
+local function set_pool(name, members)
+  local text = table.concat(members, '\0')
+  if call('HGET', P .. 'pool', name) ~= text then
+    call('HSET', P .. 'pool', name, text)
+    look_again()
   end
 end
 
@@ -76,6 +89,13 @@ elseif verb == 'pause_queue' then
 elseif verb == 'resume_queue' then
   C[PAUSED] = 0
   arm()
+elseif verb == 'pools' then
+  for name, members in pairs(cjson.decode(ARGV[2])) do set_pool(name, members) end
+elseif verb == 'retire' then
+  local members, left = members_of(ARGV[2]), {}
+  for i = 1, #members do if members[i] ~= ARGV[3] then left[#left + 1] = members[i] end end
+  if #left > 0 then set_pool(ARGV[2], left) end
+  reply[2] = num(#left > 0 and #left or #members)
 elseif verb == 'order' then
   local fair = ARGV[2] == 'fair' and 1 or 0
   local known = call('HLEN', P .. 'g')
@@ -85,7 +105,9 @@ elseif verb == 'order' then
   end
   reply[2] = C[FAIR] == 1 and 'fair' or 'strict'
 elseif verb == 'forget' then
-  for i = 2, #ARGV do forget_limit(limit_of(ARGV[i])) end
+  for i = 2, #ARGV do
+    for _, inst in ipairs(instances(ARGV[i])) do forget_limit(limit_of(inst)) end
+  end
   look_again()
 elseif verb == 'group' then
   local spec = spec_of(ARGV[2])

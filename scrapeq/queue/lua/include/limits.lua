@@ -104,14 +104,22 @@ local function prefetch_limits(names)
   end
 end
 
+-- A lane that begins with '*' has limits that are pools (see `pools`); a lease names the member that it is charged to.
+local POOLED = 42 -- '*'
+local MEMBER_MARK = '\1'
+local LANE_AND_MEMBER = '^([^\1]*)\1?(.*)$'
+local function of_member(inst, member) return member == '' and inst or (string.gsub(inst, '%*[%w_-]*', member)) end
+
 local lane_lists = {}
 local function lane_limits(lane)
   if lane == '' then return {} end
   local list = lane_lists[lane]
   if not list then
-    local raw = call('HGET', P .. 'lane', lane)
+    local base, member = lane, nil
+    if string.byte(lane) == POOLED then base, member = string.match(lane, LANE_AND_MEMBER) end
+    local raw = call('HGET', P .. 'lane', base)
     list = {}
-    for name in string.gmatch(raw or '', '[^%z]+') do list[#list + 1] = name end
+    for name in string.gmatch(raw or '', '[^%z]+') do list[#list + 1] = member and of_member(name, member) or name end
     lane_lists[lane] = list
   end
   return list

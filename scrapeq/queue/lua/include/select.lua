@@ -1,6 +1,6 @@
 -- select: the best tasks over all open lanes and groups, by (score, id), that every limit grants now. The score is the
 --         task's, in order `fair` its group's turn: who is served goes behind all others.
--- NEEDS   base, records, groups, limits, take, park
+-- NEEDS   base, records, groups, limits, pools, take, park
 -- GIVES   select_tasks(n, held) -> touched groups, whether there may be more; takes them
 --         apply_groups(touched): what was selected leaves the indexes
 -- HOW     three streams merged lazily in one heap: lanes -> heads of a lane -> tasks of a group. A closed shared limit
@@ -109,26 +109,13 @@ local function push_task(g)
   if id then heap_push(g[G_TURN] or tonumber(score), id, g[G_LANE], g) end
 end
 
--- Which limits of a lane are closed, {state, what may open it, ...}, and when all of them are open again.
-local function lane_closed(states)
-  local t, closed
-  for i = 1, #states do
-    local opens, by = check(states[i], 1)
-    if opens then
-      closed = closed or {}
-      t = max(t or 0, opens)
-      closed[#closed + 1], closed[#closed + 2] = states[i], by
-    end
-  end
-  return t, closed
-end
-
 local function open_lane(name, page)
-  local list = lane_limits(name)
+  local list, pool = lane_limits(name), nil
+  if string.byte(name) == POOLED then pool, list = pool_of(name, list) end
   prefetch_limits(list)
   local states = {}
   for i = 1, #list do states[i] = limit_of(list[i]) end
-  return {name = name, states = states, stream = stream(P .. 'heads:' .. name, page)}
+  return {name = name, states = states, stream = stream(P .. 'heads:' .. name, page), pool = pool}
 end
 
 local closed_lanes = {}
@@ -146,7 +133,9 @@ local function select_tasks(n, held)
       push_lane(all)
       push_head(open_lane(lane, page))
     elseif not lane.closed then
-      local t, closed = lane_closed(lane.states)
+      local t, closed = lane_closed(lane.states, 1)
+      local pool, place = lane.pool, nil
+      if pool and not t then place, t, closed = choose(pool, 1, '') end
       if t then
         lane.closed, lane.opens, lane.waits = true, t, closed
         closures = closures + 1
@@ -175,7 +164,12 @@ local function select_tasks(n, held)
             note_event(now + SUSPECT_DELAY, true)
           else
             if suspect then held = held + 1 end
-            take(id, lane.name, g[G_PRIVATE], lane.states, g[G_LIMIT])
+            if pool then
+              take(id, take_member(pool, place), g[G_PRIVATE], lane.states, g[G_LIMIT], states_of(pool, place))
+              name_member(pool.members[place])
+            else
+              take(id, lane.name, g[G_PRIVATE], lane.states, g[G_LIMIT])
+            end
             if g[G_TURN] then
               C[TURN] = C[TURN] + 1
               g[G_TURN] = C[TURN]

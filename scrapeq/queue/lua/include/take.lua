@@ -1,17 +1,24 @@
 -- take: lease what was chosen: spend its grants, write its meta, put it into the reply.
 -- NEEDS   base, records, limits
--- GIVES   taken (count); take(id, lane, private, lane's limit states, private's state or nil/false);
---         lease_taken(reply, ends)
+-- GIVES   taken (count); take(id, lane, private, lane's limit states, private's state or nil/false, those of a pool's
+--         member or nil); name_member(name): of the last taken; lease_taken(reply, ends)
 local PER_TASK, REPLY_HEAD = 6, 4
 local taken = 0
 local ids, tokens, nonces, lane_names, privates = {}, {}, {}, {}, {}
 local token_clock = fmt('%d.', now)
 
-local function take(id, lane, private, states, limit)
+local members
+local function name_member(name)
+  members = members or {}
+  members[taken] = name
+end
+
+local function take(id, lane, private, states, limit, pooled)
   local nonce = C[NONCE] + 1
   C[NONCE] = nonce
   for i = 1, #states do spend(states[i], nonce, 1) end
   if limit then spend(limit, nonce, 1) end
+  if pooled then for i = 1, #pooled do spend(pooled[i], nonce, 1) end end
   taken = taken + 1
   ids[taken], tokens[taken], nonces[taken] = id, token_clock .. fmt('%d', nonce), nonce
   lane_names[taken], privates[taken] = lane, private
@@ -37,6 +44,10 @@ local function lease_taken(reply, ends)
     local at = REPLY_HEAD + (i - 1) * PER_TASK
     reply[at + 1], reply[at + 2], reply[at + 3] = id, token, rec
     reply[at + 4], reply[at + 5], reply[at + 6] = attempts, expiries, releases
+  end
+  if members then
+    for i = 1, taken do members[i] = members[i] or '' end
+    reply[#reply + 1] = members
   end
   call('HSET', P .. 'meta', unpack(metas))
   call('ZADD', P .. 'leased', unpack(leases))

@@ -1,0 +1,65 @@
+"""Pools, for the reference model: which member of one a request is charged to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from scrapeq.limit import is_pooled, of_member
+from scrapeq.queue.commands import lane_name
+from scrapeq.task import Group
+
+_POOL = re.compile(r"\*([\w-]*)", re.ASCII)
+
+
+class Choice(NamedTuple):
+    """What a grant would be charged to: the limit instances, and the member of the pool among them, if there is one."""
+
+    limits: tuple[str, ...]
+    member: str = ""
+    place: int = 0
+
+
+@dataclass
+class Pools:
+    """The members by the pools' names; and for each lane the place of the member that it used last."""
+
+    members: dict[str, list[str]] = field(default_factory=dict)
+    places: dict[str, int] = field(default_factory=dict)
+
+    def _of(self, instances: Sequence[str]) -> list[str]:
+        found = (_POOL.search(name) for name in instances)
+        return next((self.members.get(match[1], []) for match in found if match), [])
+
+    def choices(self, group: Group, only: str = "") -> Iterator[Choice]:
+        """In the order in which they are asked; `only`: this member or none."""
+        every = (*group.limits, group.private) if group.private else group.limits
+        members = self._of(group.limits)
+        if not members:
+            yield Choice(every)
+        at = self.places.get(lane_name(group.limits), 0)
+        for step in range(len(members)):
+            place = (at + step) % len(members)
+            member = members[place]
+            if only in ("", member):
+                yield Choice(tuple(of_member(name, member) for name in every), member, place)
+
+    def took(self, group: Group, choice: Choice) -> None:
+        """A grant was charged to it: the next one is asked of the same member first."""
+        if choice.member:
+            self.places[lane_name(group.limits)] = choice.place
+
+    def instances(self, name: str) -> list[str]:
+        """Those that a name stands for: a pool's are its members'."""
+        members = self._of([name]) if is_pooled(name) else []
+        return [of_member(name, member) for member in members] or [name]
+
+    def retire(self, pool: str, member: str) -> int:
+        """Out with a member, unless it is the last; how many are left."""
+        members = self.members.get(pool, [])
+        left = [one for one in members if one != member] or members
+        if pool in self.members:
+            self.members[pool] = left
+        return len(left)
