@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 
 from scrapeq.errors import RateLimited, ScrapeqError
+from scrapeq.limit import of_member
 from scrapeq.limits.outcome import Outcome
 from scrapeq.limits.partition import IMPLICIT, group_of
 from scrapeq.limits.readings import Told
@@ -23,6 +24,7 @@ from scrapeq.queue.commands import ACK, RELEASE, UNANSWERED, UNSENT, acquire
 from scrapeq.task import Group, Lease
 
 WEIGHT = 1
+_WIDER = ("host", "all")  # scopes that mean more than the token that was refused
 LOOK_FIRST_S, LOOK_MAX_S = 0.02, 0.5  # between looks while only somebody else's answer can open a limit
 
 
@@ -40,8 +42,20 @@ def limits_of(rules: Sequence[LimitRule]) -> dict[str, Limit]:
     return limits
 
 
-def closed_by(group: Group, scope: str) -> list[str]:
-    """The limit instances of a group that a refusal of this scope closes; none: only the task waits."""
+def closed_by(group: Group, scope: str, member: str = "", members: Sequence[str] = ()) -> list[str]:
+    """
+    The limit instances of a group that a refusal of this scope closes; none: only the task waits.
+
+    Where a pool granted: those of the member whose request was refused; in a wider scope those of all members.
+    """
+    names = _closed_by(group, scope)
+    if not member:
+        return names
+    whose = members if scope in _WIDER else [member]
+    return list(dict.fromkeys(of_member(name, one) for name in names for one in whose or [member]))
+
+
+def _closed_by(group: Group, scope: str) -> list[str]:
     every = [*group.limits, *([group.private] if group.private else [])]
     if scope == "task":
         return []

@@ -52,11 +52,12 @@ class Auth:
     """Credentials. Values are secrets: never shown (`repr` leaves them out)."""
 
     type: Literal["none", "bearer", "api_key", "http_basic"] = "none"
-    token: str = field(default="", repr=False)  # bearer; api_key's value
+    token: str = field(default="", repr=False)  # bearer; api_key's value; the first of a pool's
     name: str = ""  # api_key: the header, query parameter or cookie
     location: Literal["header", "query", "cookie"] = "header"
     username: str = field(default="", repr=False)
     password: str = field(default="", repr=False)
+    tokens: tuple[str, ...] = field(default=(), repr=False)  # a pool; the one that has room is sent
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,9 +49,12 @@ def _client(found: Found | None) -> plan.Client:
 
 def _auth(found: Found) -> plan.Auth:
     values = dict(found.values)
-    for several in ("token", "tokens", "api_key", "api_keys"):
+    if "api_key" in values:
+        values["token"] = values.pop("api_key")
+    for several in ("tokens", "api_keys"):
         if several in values:
-            values["token"] = values.pop(several)
+            tokens = values.pop(several)
+            values["token"], values["tokens"] = tokens[0], tokens if len(tokens) > 1 else ()
     return plan.Auth(**values)
 
 

@@ -27,6 +27,7 @@ class CrossCheck:
 
     def run(self) -> None:
         """All of them."""
+        self._auth()
         self._unique(self._resources, "resource")
         limits = [limit for limit in self._root.get("rate_limits", ()) if isinstance(limit, Found)]
         self._unique(limits, "limit")
@@ -39,6 +40,16 @@ class CrossCheck:
         self._outputs()
         for use in self._reading.uses:
             self._use(use)
+
+    def _auth(self) -> None:
+        client = self._root.get("client")
+        auth = client.get("auth") if isinstance(client, Found) else None
+        for one in ("token", "api_key"):
+            if isinstance(auth, Found) and auth.has(one) and auth.has(one + "s"):
+                message = f"{one} and {one}s exclude each other"
+                self._reading.note(
+                    auth.at(one), f"{auth.field}.{one}", message, "put all of them into one list"
+                )
 
     def _unique(self, found: Iterable[Found], what: str) -> None:
         seen: dict[str, int] = {}

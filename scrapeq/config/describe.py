@@ -64,4 +64,6 @@ def _auth(auth: Auth) -> dict[str, Any]:
     shown: dict[str, Any] = {"type": auth.type}
     if auth.type == "api_key":
         shown |= {"name": _shown(auth.name), "location": auth.location}
+    if auth.tokens:
+        return shown | {"tokens": [MASK] * len(auth.tokens)}
     return shown | {name: MASK for name in _SECRETS if getattr(auth, name)}

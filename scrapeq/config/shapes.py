@@ -76,8 +76,9 @@ class Text(Shape):
 class Secret(Shape):
     """A credential: only from the environment or a file; an empty text is no secret."""
 
-    def __init__(self, allow_empty: bool = False) -> None:
+    def __init__(self, allow_empty: bool = False, *, lines: bool = False) -> None:
         self._allow_empty = allow_empty
+        self._allowed = "\r\n" if lines else ""
 
     def read(self, node: Node, field: str, reading: Reading) -> str:
         if node.kind == "scalar" and not node.text and not node.plain and self._allow_empty:
@@ -91,7 +92,7 @@ class Secret(Shape):
             reading.refuse(node, field, "a secret in clear text", hint)
         filled = reading.filled(node, field, secret=True)
         text = filled.text.strip()
-        if any(ord(letter) < ord(" ") for letter in text):
+        if any(ord(letter) < ord(" ") and letter not in self._allowed for letter in text):
             reading.refuse(node, field, "the secret has a line break or a control character in it")
         return Filled(text, node.text)
 

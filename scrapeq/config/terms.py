@@ -30,6 +30,7 @@ from scrapeq.plan import Exponential
 
 VERSION = 1
 MAX_PATTERN = 500
+MAX_TOKENS = 64  # of one pool
 REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+cluster", "redis+sentinel")
 
 # "author" and "keyword" are no secrets
@@ -180,21 +181,28 @@ class Observe(Shape):
 
 
 class Tokens(Shape):
-    """One token or several, separated by commas; a pool of several is refused, since it is not built."""
+    """Tokens, in a list or separated by commas or line breaks; of several the one that has room is sent."""
 
-    def read(self, node: Node, field: str, reading: Reading) -> str:
-        node = node.items[0] if node.kind == "list" and len(node.items) == 1 else node
-        many = node.kind == "list"
-        text = "" if many else Secret().read(node, field, reading)
-        tokens = [part.strip() for part in text.split(",") if part.strip()]
-        if many or len(tokens) > 1:
-            reading.refuse(node, field, f"a pool of several tokens is {NOT_BUILT}", "give one token")
+    def read(self, node: Node, field: str, reading: Reading) -> tuple[str, ...]:
+        nodes = node.items if node.kind == "list" else [node]
+        tokens: list[str] = []
+        for one in nodes:
+            text = Secret(lines=True).read(one, field, reading)
+            found = [part.strip() for part in re.split(r"[,\r\n]", text) if part.strip()]
+            if not found:
+                reading.refuse(one, field, "there is no token in it")
+            tokens += [Filled(token, one.text) for token in found]
         if not tokens:
             reading.refuse(node, field, "there is no token in it")
-        return Filled(tokens[0], node.text)
+        if len(set(tokens)) < len(tokens):
+            reading.refuse(node, field, "one of the tokens stands there twice", "give each token once")
+        if len(tokens) > MAX_TOKENS:
+            reading.refuse(node, field, f"{len(tokens)} tokens are too many; at most {MAX_TOKENS}")
+        return tuple(tokens)
 
     def schema(self) -> Schema:
-        return {"anyOf": [ENV_SCHEMA, {"type": "array", "items": ENV_SCHEMA, "minItems": 1, "maxItems": 1}]}
+        several = {"type": "array", "items": ENV_SCHEMA, "minItems": 1, "maxItems": MAX_TOKENS}
+        return {"anyOf": [ENV_SCHEMA, several]}
 
 
 class PlainMap(Shape):

@@ -82,7 +82,7 @@ def without_secret(url: httpx.URL, auth: Auth) -> httpx.URL:
 
 def hidden(text: str, auth: Auth) -> str:
     """A text of an error, in which neither the credential nor what stands in its query parameter is shown."""
-    for secret in (auth.token, auth.password):
+    for secret in (auth.token, *auth.tokens, auth.password):
         for spelled in (secret, quote(secret, safe="")):
             if len(spelled) >= _LEAST_SECRET_CHARS:
                 text = text.replace(spelled, "***")

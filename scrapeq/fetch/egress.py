@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -28,6 +29,7 @@ from scrapeq.errors import (
 )
 from scrapeq.fetch import auth as credentials
 from scrapeq.fetch import redirects
+from scrapeq.fetch.auth import Credential
 from scrapeq.fetch.decoding import ACCEPT_ENCODING, Body
 from scrapeq.fetch.guard import NamedHosts, check_literal
 from scrapeq.fetch.redirects import Hop, origin, shown
@@ -78,6 +80,7 @@ class Egress:
         connections: The most open at once.
         named_hosts: More hosts that the user named, beside base_url's and allow_hosts.
         auth: A credential of your own instead of `client.auth`.
+        members: The tokens of a pool by their names; `send` says which one.
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class Egress:
         connections: int = 100,
         named_hosts: Iterable[str] = (),
         auth: httpx.Auth | None = None,
+        members: Mapping[str, str] | None = None,
     ) -> None:
         self._client = client
         self._wire: Wire = HttpxWire(transport) if transport else AiohttpWire(connections=connections)
@@ -97,6 +101,10 @@ class Egress:
         self._max_redirects = max_redirects
         self._named = NamedHosts((client.base_url, *client.allow_hosts, *named_hosts))
         self._auth = credentials.from_httpx(auth) if auth else credentials.credential(client.auth)
+        self._members = {
+            name: credentials.credential(replace(client.auth, token=token))
+            for name, token in (members or {}).items()
+        }
         self._home = (
             origin(redirects.parse(client.base_url))
             if client.base_url.startswith(("http://", "https://"))
@@ -134,6 +142,7 @@ class Egress:
         hop: HopGate | None = None,
         named_hosts: Iterable[str] = (),
         home: str = "",
+        member: str = "",
     ) -> Page:
         """
         Send one request, follow its redirects, and read the whole answer.
@@ -144,6 +153,7 @@ class Egress:
             hop: Asked with (url, method) before each redirect hop; False ends in HopClosed.
             named_hosts: Hosts that the user named for this request, as `host`, `host:port` or a URL.
             home: Where there is no base_url: a URL to whose origin the client's credentials go.
+            member: Which token of a pool is sent; it must be known (`knows`).
 
         Raises:
             FetchError: Blocked, DeadlineExceeded, ConnectionFailed, BadAnswer, Truncated, BodyTooLarge or
@@ -152,7 +162,8 @@ class Egress:
         """
         try:
             named = NamedHosts(named_hosts) if named_hosts else _NOBODY
-            return await self._send(method, url, headers, body, deadline_s, hop, named, home)
+            auth = self._members[member] if member else self._auth
+            return await self._send(method, url, headers, body, deadline_s, hop, named, home, auth)
         except FetchError as error:
             error.args = (self._hidden(str(error)),)
             raise
@@ -167,6 +178,7 @@ class Egress:
         gate: HopGate | None,
         named: NamedHosts,
         home_url: str,
+        auth: Credential | None,
     ) -> Page:
         limit_s = self._client.timeout_s if deadline_s is None else deadline_s
         _check_fields(headers)
@@ -175,7 +187,7 @@ class Egress:
         started_s = self._clock.monotonic_s()
         try:
             async with asyncio.timeout(limit_s):
-                last, answer = await self._follow(first, home, named, gate)
+                last, answer = await self._follow(first, home, named, gate, auth)
                 try:
                     content = await self._read(last, answer)
                 finally:
@@ -193,14 +205,19 @@ class Egress:
         )
 
     async def _follow(
-        self, current: Hop, home: tuple[str, str, int | None] | None, named: NamedHosts, gate: HopGate | None
+        self,
+        current: Hop,
+        home: tuple[str, str, int | None] | None,
+        named: NamedHosts,
+        gate: HopGate | None,
+        auth: Credential | None,
     ) -> tuple[Hop, Answer]:
         """The last hop of a chain and its answer, unread."""
         seen: set[tuple[str, str]] = set()
         was_sent = False  # a request, under the grant in use
         try:
             while True:
-                answer = await self._send_one(current, home, named)
+                answer = await self._send_one(current, home, named, auth)
                 location = answer.header("location")
                 if answer.status not in redirects.STATUSES or not location or _says_wait(answer):
                     return current, answer
@@ -222,6 +239,15 @@ class Egress:
             error.was_sent = was_sent
             raise
 
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The names of the pool's tokens."""
+        return tuple(self._members)
+
+    def knows(self, member: str) -> bool:
+        """Whether this token of a pool is known here; "" is."""
+        return not member or member in self._members
+
     def _hidden(self, text: str) -> str:
         return credentials.hidden(text, self._client.auth)
 
@@ -238,7 +264,11 @@ class Egress:
         return False
 
     async def _send_one(
-        self, hop: Hop, home: tuple[str, str, int | None] | None, named: NamedHosts
+        self,
+        hop: Hop,
+        home: tuple[str, str, int | None] | None,
+        named: NamedHosts,
+        auth: Credential | None,
     ) -> Answer:
         is_named = self._check(hop, named)
         at_home = home is not None and origin(hop.url) == home
@@ -250,8 +280,8 @@ class Egress:
         else:
             fields = list(client_fields.values())
         url = hop.url
-        if at_home and self._auth is not None:
-            url, fields = self._auth(url, fields)
+        if at_home and auth is not None:
+            url, fields = auth(url, fields)
         try:
             answer = await self._wire.send(hop.method, url, fields, hop.body, named=is_named)
         except httpx.TransportError as error:

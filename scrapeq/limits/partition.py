@@ -27,8 +27,18 @@ def _digest(text: str, digits: int = _DIGEST_HEX) -> str:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=digits // 2).hexdigest()
 
 
+class Pooled(str):
+    """In the place of a credential: any one of a pool, `*name`; which one is known when the request is granted."""
+
+
+POOL = "tokens"  # the name of the one that a file may have
+ANY_TOKEN = Pooled(f"*{POOL}")
+
+
 def token_digest(token: str) -> str:
-    """A credential as it may be shown and stored: eight hex digits; empty stays empty."""
+    """A credential as it may be shown and stored: eight hex digits; empty stays empty, and a pool its name."""
+    if isinstance(token, Pooled):
+        return str(token)
     return _digest(token, _TOKEN_HEX) if token else ""
 
 
@@ -57,7 +67,8 @@ def _instance(rule: LimitRule, host: str, token: str, resource: str, roots: Mapp
         name = f"{rule.name}|{','.join(values)}"
     if len(name.encode()) <= _INSTANCE_BYTES:
         return name
-    return f"{rule.name[:_PART_BYTES]}|~{_digest(name)}"
+    pool = f",{token}" if isinstance(token, Pooled) and "token" in rule.partition_by else ""
+    return f"{rule.name[:_PART_BYTES]}|~{_digest(name)}{pool}"
 
 
 def _settled(private: LimitRule, other: LimitRule) -> bool:

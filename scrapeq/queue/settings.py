@@ -62,6 +62,6 @@ def define_pools(pools: Mapping[str, Sequence[str]]) -> Command[None]:
     return Command("steer", ("pools", orjson.dumps(wire)), lambda _: None)
 
 
-def retire_member(pool: str, member: str) -> Command[int]:
-    """A member is used no more until its pool is defined anew; the last one stays. -> how many are left."""
-    return Command("steer", ("retire", pool, member), lambda reply: int(reply[1]))
+def retire_member(pool: str, member: str) -> Command[list[str]]:
+    """A member is used no more until its pool is defined anew; the last one stays. -> who is left."""
+    return Command("steer", ("retire", pool, member), lambda reply: [name.decode() for name in reply[1:]])

@@ -56,8 +56,8 @@ class Steering:
         """
         await self.run(settings.define_pools(pools))
 
-    async def retire_member(self, pool: str, member: str) -> int:
-        """A member is used no more until its pool is defined anew; the last one stays. How many are left."""
+    async def retire_member(self, pool: str, member: str) -> list[str]:
+        """A member is used no more until its pool is defined anew; the last one stays. Who is left."""
         return await self.run(settings.retire_member(pool, member))
 
     async def park(self, limits: Sequence[str] = (), *, group: str | None = None, for_s: float) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from scrapeq import config
 from scrapeq.extract import PageExtractor
 from scrapeq.fetch import Egress
-from scrapeq.limits.partition import group_of
+from scrapeq.limits.partition import ANY_TOKEN, POOL, group_of, token_digest
 from scrapeq.plan import Plan
 from scrapeq.queue import Queue
 from scrapeq.queue.connect import async_client
@@ -48,7 +48,8 @@ def with_base_url(plan: Plan, base_url: str) -> Plan:
 
 def group_function(plan: Plan) -> GroupOf:
     """Which limits a request belongs to, by the plan."""
-    token = plan.client.auth.token or plan.client.auth.username
+    auth = plan.client.auth
+    token = ANY_TOKEN if auth.tokens else auth.token or auth.username
 
     def group(
         resource: str, method: str, url: str, seed: Mapping[str, Any] | None = None, parent: Any = None
@@ -66,6 +67,23 @@ def group_function(plan: Plan) -> GroupOf:
     return group
 
 
+def pool_members(plan: Plan) -> dict[str, str]:
+    """
+    The credentials of the plan by what the store knows of them: their digests.
+
+    One alone is a pool, too: tasks may be left from a time when there were more.
+    """
+    auth = plan.client.auth
+    tokens = auth.tokens or (auth.token or auth.username,)
+    return {token_digest(token): token for token in tokens if token}
+
+
+def pools_of(plan: Plan) -> dict[str, list[str]]:
+    """The pool of the plan's tokens, if it has any."""
+    members = list(pool_members(plan))
+    return {POOL: members} if members else {}
+
+
 def open_queue_of(plan: Plan, store_url: str, **settings: Any) -> tuple[Queue, Any]:
     """The plan's queue over a store; and its client, which the caller closes."""
     client = async_client(store_url)
@@ -79,7 +97,10 @@ def fetch_worker(errand: Errand, plan: Plan, queue: Queue, sink: WriterClient) -
     seeds = [seed["url"] for resource in plan.resources for seed in resource.seeds if "url" in seed]
     seeds += [seed["url"] for seed in plan.seeds if "url" in seed]
     egress = Egress(
-        plan.client, connections=max(errand.concurrency, 1), named_hosts=[str(url) for url in seeds]
+        plan.client,
+        connections=max(errand.concurrency, 1),
+        named_hosts=[str(url) for url in seeds],
+        members=pool_members(plan),
     )
     return FetchWorker(
         plan=plan,

@@ -22,6 +22,7 @@ from scrapeq.supervise.assemble import (
     group_function,
     open_queue_of,
     output_base,
+    pools_of,
     with_base_url,
 )
 from scrapeq.supervise.keeping import Keeping
@@ -102,6 +103,7 @@ class PlanRun:
         plan = with_base_url(self.plan, base_url)
         await self._queue.define(limits_of(plan.rate_limits))
         await self._queue.set_order(plan.queue.order)
+        await self._queue.define_pools(pools_of(plan))
         what = f"{plan.name} {'begins' if fresh else 'resumes'}"
         writer = self._start_fetchers(plan) if self.options.role != "scheduler" else None
         await asyncio.sleep(0)

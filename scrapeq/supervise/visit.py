@@ -88,6 +88,9 @@ class Visit:
             self._sent = UNSENT
             await self._bury(str(error))
             return
+        if not means.egress.knows(self._held.lease.member):
+            await self._unknown_member()
+            return
         method, url = payload.get("method", "GET"), payload["url"]
         body = payload.get("body")
         page: Page | None = None
@@ -102,6 +105,7 @@ class Visit:
                 body=body.encode() if isinstance(body, str) else None,
                 hop=self._hop,
                 named_hosts=named_by_hand(payload),
+                member=self._held.lease.member,
             )
         except HopClosed as hop:
             await self._push_hop(hop)
@@ -116,7 +120,7 @@ class Visit:
         names = {"seed": payload.get("seed"), "parent": payload.get("parent"), "now": now_s}
         rules = rules_of(group, means.plan.rate_limits)
         observed, heard = listen(page, now_s, rules, names) if page else (NOTHING, None)
-        streak = means.streaks.with_this(group.name, self._sent_s)
+        streak = means.streaks.with_this(self._counted_as(group), self._sent_s)
         outcome = decide(
             actions_for(means.plan, payload["resource"]),
             resource=payload["resource"],
@@ -141,11 +145,12 @@ class Visit:
         action = outcome.action
         refused: Refused = ()
         if action == "rate_limited":
-            refused = [(name, outcome.wait_s or 0.0) for name in closed_by(group, outcome.scope)]
+            names = closed_by(group, outcome.scope, self._held.lease.member, means.egress.members)
+            refused = [(name, outcome.wait_s or 0.0) for name in names]
             means.tally.refused += 1
-            means.streaks.refused(group.name, streak, means.clock.monotonic_s())
+            means.streaks.refused(self._counted_as(group), streak, means.clock.monotonic_s())
         elif page is not None:
-            means.streaks.answered(group.name)
+            means.streaks.answered(self._counted_as(group))
         told, refused = self._settle_hops(told, refused)
         if action == "rate_limited":
             await self._refused(outcome, told, refused)
@@ -220,12 +225,24 @@ class Visit:
         )
         means.events.append(f"parked {where} for {wait_s:.0f} s: {outcome.message}")
 
+    def _counted_as(self, group: Group) -> str:
+        """Refusals in a row are those of one group, and of one token of a pool."""
+        return group.name + self._held.lease.member
+
+    async def _unknown_member(self) -> None:
+        """Another machine of this run has other tokens: sent with one of ours it would be charged to the wrong one."""
+        name = self._held.lease.member
+        message = f"client.auth: this machine has no token {name}; all machines of a run need the same"
+        self._sent = UNSENT
+        self._means.end(Fatal("answer", message))
+        await self._settle(self._entry(RELEASE, delay_s=FAIL_PAUSE_S, error=message))
+
     # --- redirects
 
     async def _hop(self, url: str, method: str) -> bool:
         """May this redirect hop be sent now? Its own limits say; their grant is held until its answer."""
         self._means.tally.redirects += 1
-        grant = await self._means.queue.acquire(self._group(method, url))
+        grant = await self._means.queue.acquire(self._group(method, url), member=self._held.lease.member)
         if grant is None:
             return False
         self._hops.append(grant)

@@ -56,10 +56,10 @@ class Pools:
         members = self._of([name]) if is_pooled(name) else []
         return [of_member(name, member) for member in members] or [name]
 
-    def retire(self, pool: str, member: str) -> int:
-        """Out with a member, unless it is the last; how many are left."""
+    def retire(self, pool: str, member: str) -> list[str]:
+        """Out with a member, unless it is the last; who is left."""
         members = self.members.get(pool, [])
         left = [one for one in members if one != member] or members
         if pool in self.members:
             self.members[pool] = left
-        return len(left)
+        return left

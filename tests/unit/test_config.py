@@ -187,6 +187,11 @@ AUTHS: list[tuple[str, Auth]] = [
     ("{type: bearer, token: '${env:T}'}", Auth("bearer", token="s3cret")),
     ("{type: bearer, tokens: ' ${env:T}, '}", Auth("bearer", token="s3cret")),
     ("{type: bearer, tokens: ['${env:T}']}", Auth("bearer", token="s3cret")),
+    ("{type: bearer, tokens: '${env:T},${env:T}2'}", Auth("bearer", "s3cret", tokens=("s3cret", "s3cret2"))),
+    (
+        "{type: bearer, tokens: ['${env:T}', '${env:T}2']}",
+        Auth("bearer", "s3cret", tokens=("s3cret", "s3cret2")),
+    ),
     (
         "{type: api_key, name: key, location: query, api_key: '${env:T}'}",
         Auth("api_key", "s3cret", "key", "query"),

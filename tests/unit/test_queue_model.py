@@ -10,7 +10,8 @@ from scrapeq.limit import Limit, Rate
 from scrapeq.queue import commands as c
 from scrapeq.task import Group, Lease, NewTask, Task
 from scrapeq.testing import FakeClock
-from scrapeq.testing.model import CRASHED, Model
+from scrapeq.testing.model import Model
+from scrapeq.testing.records import CRASHED
 
 US = 1_000_000
 GROUP = Group("g", ("a",))

@@ -11,7 +11,7 @@
 --         forget  2... instances (their state; a definition stays)
 --         group   2 group name: makes sure it has a limit of its own that can be parked
 --         An instance of a pool stands for those of all its members.
--- RETURNS {'ok'}; retire: {'ok', members that are left (the last one stays)}; group: {'ok', private instance}; order: {'ok', the order now}, or {'queued', the order now, groups
+-- RETURNS {'ok'}; retire: {'ok', the members that are left, of which the last one stays}; group: {'ok', private instance}; order: {'ok', the order now}, or {'queued', the order now, groups
 --         (count)} when too many groups have tasks for it to be changed
 -- @include base
 -- @include groups
@@ -94,8 +94,8 @@ elseif verb == 'pools' then
 elseif verb == 'retire' then
   local members, left = members_of(ARGV[2]), {}
   for i = 1, #members do if members[i] ~= ARGV[3] then left[#left + 1] = members[i] end end
-  if #left > 0 then set_pool(ARGV[2], left) end
-  reply[2] = num(#left > 0 and #left or #members)
+  if #left > 0 then set_pool(ARGV[2], left) else left = members end
+  for i = 1, #left do reply[i + 1] = left[i] end
 elseif verb == 'order' then
   local fair = ARGV[2] == 'fair' and 1 or 0
   local known = call('HLEN', P .. 'g')

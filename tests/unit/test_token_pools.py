@@ -1,0 +1,123 @@
+"""Several tokens: how they are written, what the store knows of them, and whose limit a refusal closes."""
+
+from __future__ import annotations
+
+import pytest
+
+from scrapeq.config import load
+from scrapeq.errors import ConfigError, UsageError
+from scrapeq.fetch.auth import hidden
+from scrapeq.grants import closed_by
+from scrapeq.limit import of_member
+from scrapeq.limits.partition import ANY_TOKEN, group_of, token_digest
+from scrapeq.plan import Auth, LimitRule
+from scrapeq.queue.block import GROUP_MAX, MEMBER_MAX, lane_name, placed
+from scrapeq.queue.settings import define_pools
+from scrapeq.task import Group
+
+URL = "https://api.example/issues"
+CORE = LimitRule("core")
+HOST = LimitRule("host", partition_by=("host",))
+FILE = "version: 1\nname: a\nclient: {{base_url: https://a.test, auth: {auth}}}\nresources: [a]\n"
+ENV = {"ONE": "a", "TWO": "a,b", "LINES": "a\n b \r\n\nc\n", "MANY": ",".join(map(str, range(65)))}
+
+
+def auth_of(written: str) -> Auth:
+    """What a file says under `client.auth`."""
+    return load("a.yaml", text=FILE.format(auth=written), env=ENV).client.auth
+
+
+@pytest.mark.parametrize(
+    ("written", "tokens"),
+    [
+        ("'${env:TWO}'", ("a", "b")),
+        ("'${env:LINES}'", ("a", "b", "c")),
+        ("['${env:TWO}', 'x-${env:ONE}']", ("a", "b", "x-a")),
+        ("'${env:ONE}, '", ()),  # one alone is no pool
+    ],
+)
+def test_tokens_are_separated_by_commas_lines_or_places(written: str, tokens: tuple[str, ...]) -> None:
+    """Of a pool all are known, and the first stands where one is asked for."""
+    assert auth_of(f"{{type: bearer, tokens: {written}}}") == Auth("bearer", "a", tokens=tokens)
+    keys = auth_of(f"{{type: api_key, name: k, api_keys: {written}}}")
+    assert (keys.token, keys.tokens) == ("a", tokens)
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("tokens: ['${env:TWO}', '${env:ONE}']", "one of the tokens stands there twice"),
+        ("tokens: '${env:MANY}'", "65 tokens are too many; at most 64"),
+        ("tokens: [a, b]", "a secret in clear text"),
+        ("token: '${env:LINES}'", "the secret has a line break"),
+        ("token: '${env:ONE}', tokens: '${env:TWO}'", "token and tokens exclude each other"),
+    ],
+)
+def test_a_pool_that_is_none_is_one_clear_error(written: str, message: str) -> None:
+    """One problem each, at client.auth."""
+    with pytest.raises(ConfigError) as caught:
+        auth_of(f"{{type: bearer, {written}}}")
+    (problem,) = caught.value.problems
+    assert message in problem.message
+    assert problem.field.startswith("client.auth")
+
+
+def test_the_store_knows_no_token() -> None:
+    """A group names the pool, a lease its member's digest; a limit without tokens is all members' own."""
+    group = group_of((CORE, HOST), url=URL, token=ANY_TOKEN)
+    assert group == Group(
+        "core|api.example,*tokens&host|api.example", ("host|api.example",), "core|api.example,*tokens"
+    )
+    alone = group_of((CORE, HOST), url=URL, token="alpha")
+    assert of_member(group.private, token_digest("alpha")) == alone.private
+    long = LimitRule("core", partition_by=("seed.a", "seed.b", "seed.c", "seed.d", "token"))
+    seed = dict.fromkeys("abcd", "x" * 60)
+    assert group_of((long,), url=URL, token=ANY_TOKEN, seed=seed).private.endswith(",*tokens")
+
+
+def test_the_lane_of_a_pool_leaves_room_for_its_member() -> None:
+    """A lease keeps lane and member in one text of at most 255 bytes; the mark is first, whatever the length."""
+    group = Group("g", tuple(f"limit{i}|{'x' * 20}" for i in range(9)), "core|*tokens")
+    limits, private = placed(group)
+    assert private == ""
+    assert lane_name(limits).startswith("*")
+    assert len(lane_name(limits)) + 1 + MEMBER_MAX <= GROUP_MAX
+    assert lane_name(group.limits)[0] != "*"
+
+
+@pytest.mark.parametrize(
+    ("scope", "closed"),
+    [
+        ("task", []),
+        ("limit", ["core|h,m1"]),
+        ("token", ["host|h", "core|h,m1"]),
+        ("all", ["host|h", "core|h,m1", "core|h,m2"]),
+        ("core", ["core|h,m1"]),
+    ],
+)
+def test_a_refusal_closes_what_is_the_token_s(scope: str, closed: list[str]) -> None:
+    """Only a scope wider than the token closes what others have."""
+    group = Group("g", ("host|h",), "core|h,*tokens")
+    assert closed_by(group, scope, "m1", ["m1", "m2"]) == closed
+
+
+def test_no_error_shows_a_token_of_a_pool() -> None:
+    """Each of them is hidden, not the first alone."""
+    auth = Auth("bearer", "alpha-1", tokens=("alpha-1", "beta-2"))
+    assert hidden("sent alpha-1, then beta-2", auth) == "sent ***, then ***"
+
+
+@pytest.mark.parametrize(
+    ("name", "members", "message"),
+    [
+        ("p", [], "0 members"),
+        ("p", [str(i) for i in range(65)], "65 members"),
+        ("p", ["a", "a"], "two of its members have one name"),
+        ("p", ["a|b"], "'a|b' is no name"),
+        ("p*", ["a"], "a name has up to 64"),
+    ],
+)
+def test_a_pool_is_checked_before_it_is_sent(name: str, members: list[str], message: str) -> None:
+    """Its size and its names."""
+    with pytest.raises(UsageError, match=message.replace("|", r"\|")):
+        define_pools({name: members})
