@@ -95,6 +95,8 @@ class Fetcher:
         if concurrency < 1:
             raise UsageError(f"concurrency: {concurrency} is too small; it must be at least 1")
         own_auth = auth if isinstance(auth, Auth) else Auth()
+        if own_auth.tokens:
+            raise UsageError("auth: a pool of tokens is for `scrapeq run`; a Fetcher sends one token")
         self._base_url = base_url
         self._client = Client(
             base_url=base_url,

@@ -13,14 +13,14 @@ from typing import Any, Literal
 
 import orjson
 
-from scrapeq.limit import Limit, LimitState, of_member
+from scrapeq.limit import Limit, LimitState
 from scrapeq.limits.engine import How, LimitModel
 from scrapeq.queue import commands as c
 from scrapeq.queue.block import placed
 from scrapeq.task import Dedup, Group, Lease, NewTask, Order, Task
 from scrapeq.testing import records
 from scrapeq.testing.order import Turns
-from scrapeq.testing.pools import Choice, Pools
+from scrapeq.testing.pools import Choice, Pools, named
 from scrapeq.testing.records import LeaseRecord, TaskRecord
 
 US = 1_000_000
@@ -243,7 +243,7 @@ class Model:
                 return "lost"
             lease.ends, lease.quiet = now + round(entry.delay_s * US), entry.verb == c.VISIBILITY
             return "done"
-        self._observe(lease, entry, now)
+        self._observe(lease, named(entry), now)
         if entry.verb == c.ANSWER:
             return "lost" if lease.void else "done"
         del self.leases[lease.id]
@@ -274,22 +274,20 @@ class Model:
         hows: tuple[How, ...] = ("unsent", "answered", "expired")
         how = "answered" if entry.verb == c.ANSWER else hows[entry.sent]
         at = max(now - round(entry.age_s * US), lease.granted)
-        member = entry.lease.member
-        told = {of_member(name, member): said for name, *said in entry.told}
-        refused = {of_member(name, member): wait_s for name, wait_s in entry.refused}
+        told, refused = {name for name, *_ in entry.told}, {name for name, _ in entry.refused}
         if not lease.answered and how == "answered":
             for name in lease.limits:
                 if name not in told:
                     self.limit(name).cost(now, lease.weight)
             self.counted["answered"] += 1
-        for name, (remaining, reset_s) in told.items():
+        for name, remaining, reset_s in entry.told:
             self.limit(name).tell(now, remaining, at + round(reset_s * US), lease.granted, lease.weight)
-        for name, wait_s in refused.items():
+        for name, wait_s in entry.refused:
             self.limit(name).refuse(
                 now, at, at + round(wait_s * US), lease.granted, lease.weight, entry.guessed
             )
         for name, size, window_s in entry.rates:
-            self.limit(of_member(name, member)).name_rate(now, size, round(window_s * US))
+            self.limit(name).name_rate(now, size, round(window_s * US))
         if entry.refused:
             self.counted["refused"] += 1
         self._give_back(lease, how, at, refused, now)
@@ -380,12 +378,7 @@ class Model:
 
     def _show(self, task: TaskRecord, lease: Lease | None, now: int) -> Task:
         due = self.leases[task.id].ends if task.state == "leased" else task.due
-        due_s = (due - now) / US if task.state in ("delayed", "leased") and lease is None else 0.0
-        counts = (task.attempts, task.expiries, task.releases)
-        error = "" if lease else task.error
-        return Task(
-            task.id, task.payload, task.priority, task.group, *counts, lease, task.state, error, due_s
-        )
+        return task.show(lease, (due - now) / US)
 
     def get(self, ids: Iterable[str]) -> list[Task | None]:
         """Tasks as they are."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from scrapeq.limit import is_pooled, of_member
-from scrapeq.queue.commands import lane_name
+from scrapeq.queue.commands import Entry, lane_name
 from scrapeq.task import Group
 
 _POOL = re.compile(r"\*([\w-]*)", re.ASCII)
@@ -20,6 +20,16 @@ class Choice(NamedTuple):
     limits: tuple[str, ...]
     member: str = ""
     place: int = 0
+
+
+def named(entry: Entry) -> Entry:
+    """What a lease's holder says of a pool's limits is said of those of the member that granted it."""
+    member = entry.lease.member
+    return entry._replace(
+        told=[(of_member(name, member), left, reset_s) for name, left, reset_s in entry.told],
+        refused=[(of_member(name, member), wait_s) for name, wait_s in entry.refused],
+        rates=[(of_member(name, member), limit, window_s) for name, limit, window_s in entry.rates],
+    )
 
 
 @dataclass

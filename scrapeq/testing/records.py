@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from scrapeq.task import State
+from scrapeq.task import Lease, State, Task
 
 POISON = 3  # leases that run out under a task before it is dead
 EXPIRY_JITTER_US = 1_000_000
@@ -34,6 +34,16 @@ class TaskRecord:
     releases: int = 0
     error: str = ""
     suspect: bool = False
+
+    def show(self, lease: Lease | None, due_s: float) -> Task:
+        """As the queue hands it out under a lease, or shows it."""
+        counts = (self.attempts, self.expiries, self.releases)
+        if lease is not None or self.state not in ("delayed", "leased"):
+            due_s = 0.0
+        error = "" if lease else self.error
+        return Task(
+            self.id, self.payload, self.priority, self.group, *counts, lease, self.state, error, due_s
+        )
 
 
 @dataclass
