@@ -12,8 +12,9 @@ from scrapeq.limit import Limit, LimitState
 from scrapeq.limits.engine import LimitModel
 from scrapeq.queue import commands as c
 from scrapeq.task import Lease, NewTask, Task
-from scrapeq.testing.model import SUSPECT_DELAY_US, Model
-from scrapeq.testing.records import LeaseRecord, TaskRecord
+from scrapeq.testing.model import Model
+from scrapeq.testing.pools import Choice
+from scrapeq.testing.records import SUSPECT_DELAY_US, LeaseRecord, TaskRecord
 
 US = 1_000_000
 START_S = 1_700_000_000
@@ -63,8 +64,11 @@ class _Indexed(Model):
     def _grants(self, group: str, now: int, weight: float = 1) -> bool:
         limits = self.closing.get(group)
         if limits is None:
-            limits = self.closing[group] = [self.limit(name) for name in self._limits_of(group)]
+            limits = self.closing[group] = [self.limit(name) for name in self._alone(group).limits]
         return all(limit.grants(now, weight) for limit in limits)
+
+    def _alone(self, group: str) -> Choice:
+        return next(self.pools.choices(self.groups[group]))  # there are no pools here
 
     def _back(self, task: TaskRecord, due: int, now: int) -> None:
         super()._back(task, due, now)
@@ -85,9 +89,11 @@ class _Indexed(Model):
             if lease is not None and lease.token == token:
                 self._expire(lease, now)
 
-    def _lease(self, id_: str, group: str, now: int, ends: int, weight: float = 1) -> LeaseRecord:
+    def _lease(
+        self, id_: str, group: str, choice: Choice, now: int, ends: int, weight: float = 1
+    ) -> LeaseRecord:
         self.opening.clear()
-        lease = super()._lease(id_, group, now, ends, weight)
+        lease = super()._lease(id_, group, choice, now, ends, weight)
         heapq.heappush(self.ends, (ends, id_, lease.token))
         return lease
 
@@ -124,7 +130,7 @@ class _Indexed(Model):
                     heapq.heappush(heads, (heap[0], group))
                 continue
             suspects += task.suspect
-            lease = self._lease(id_, group, now, now + round(lease_s * US))
+            lease = self._lease(id_, group, self._alone(group), now, now + round(lease_s * US))
             lease.task, task.state = task, "leased"
             taken.append(self._show(task, Lease(id_, lease.token, now), now))
             if heap:
