@@ -94,12 +94,15 @@ def plan(
     limits |= _as_though(limits, limit or [])
 
     from scrapeq.simulate import simulate
+    from scrapeq.supervise.assemble import pools_of
     from scrapeq.supervise.planning import assume
 
     assume(loaded, undertaking, pages=pages, records=records, given=given)
     slots = loaded.run.workers * loaded.run.concurrency
     states = [state for state in undertaking.states if not _is_though(state.name, limit or [])]
-    forecast = simulate(undertaking.work, limits, slots=slots, latency_s=latency_s, states=states)
+    forecast = simulate(
+        undertaking.work, limits, slots=slots, latency_s=latency_s, states=states, pools=pools_of(loaded)
+    )
     undertaking.assumed.append(
         f"an answer takes {latency}, {counted(slots, 'request')} at once, and none is refused"
     )

@@ -49,9 +49,16 @@ class SimulatedLimit(LimitModel):
         self.totals[i] = self.totals.get(i, 0.0) + weight
 
 
+def grants(model: SimulatedLimit, now: float, weight: float) -> bool:
+    """Does it grant this lot now? Each request of it counts as one in flight."""
+    most = model.rules.max_concurrency
+    room = not most or not model.in_flight or model.in_flight + weight <= most
+    return room and model.grants(now, weight)
+
+
 def opens_at(model: SimulatedLimit, now: float, weight: float) -> float:
     """The time from which it grants this weight; `now` = it does, NEVER = only an answer or a person opens it."""
-    if model.grants(now, weight):
+    if grants(model, now, weight):
         return now
     remaining, probation = model.known(now)
     most = model.rules.max_concurrency

@@ -13,12 +13,16 @@ from scrapeq.simulate.work import Work
 NOTICEABLE_US = 150_000  # a shorter wait is no closed limit
 
 
+Key = tuple[float, int, int]
+"""Who goes first: the priority turned round, the place of the work, that of the pool's member."""
+
+
 @dataclass(eq=False)
 class LimitRun:
     """A limit instance, and who waits for it."""
 
     model: SimulatedLimit
-    waiting: list[tuple[tuple[float, int], Stream]] = field(default_factory=list)
+    waiting: list[tuple[Key, Lane]] = field(default_factory=list)
     asked: bool = False  # the first of them is being looked at again
     timer: float = NEVER
     requests: int = 0
@@ -44,15 +48,12 @@ class Stream:
     """One piece of work: `ready` requests could be sent now, if the limits let them."""
 
     work: Work
-    key: tuple[float, int]
-    limits: list[LimitRun]
-    lot: int
+    lanes: list[Lane] = field(default_factory=list)
+    lot: int = 1
     begun: int = 0  # walks
     ready: int = 0
     granted: int = 0
     answered: int = 0
-    came_from: LimitRun | None = None  # waited there until now
-    is_queued: bool = False
     first: float = NEVER
     last: float = 0
 
@@ -66,6 +67,21 @@ class Stream:
         """So many pages are answered: the next ones of their walks may be sent."""
         open_pages = self.begun * self.work.pages - self.granted - self.ready
         self.ready += min(requests, open_pages)
+
+
+@dataclass(eq=False)
+class Lane:
+    """A way for requests of one stream: the limits that one member of a pool, or no pool, has for them."""
+
+    stream: Stream
+    key: Key
+    limits: list[LimitRun]
+    came_from: LimitRun | None = None  # waited there until now
+    is_queued: bool = False
+
+    def name(self, granted: float) -> str:
+        """Whose grant it is; only one at a time is a probe."""
+        return f"{self.key[1]}.{self.key[2]}@{granted}"
 
 
 def resume(model: SimulatedLimit, state: LimitState) -> None:

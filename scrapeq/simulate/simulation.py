@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import heapq
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from scrapeq.errors import UsageError
-from scrapeq.limit import Limit, LimitState
+from scrapeq.limit import Limit, LimitState, of_member
 from scrapeq.limits.engine import US
 from scrapeq.simulate.forecast import Forecast
-from scrapeq.simulate.instance import NEVER, SimulatedLimit, opens_at
+from scrapeq.simulate.instance import NEVER, SimulatedLimit, grants, opens_at
 from scrapeq.simulate.lots import lot_of
-from scrapeq.simulate.running import LimitRun, Stream, resume
+from scrapeq.simulate.running import Key, Lane, LimitRun, Stream, resume
 from scrapeq.simulate.summary import forecast_of
 from scrapeq.simulate.work import Work
 
 SLOTS = 64
 LATENCY_S = 0.3
+POOL = re.compile(r"\*([\w-]*)", re.ASCII)
 
 
 class _Simulation:
@@ -28,10 +30,12 @@ class _Simulation:
         slots: int,
         latency_us: float,
         states: Iterable[LimitState],
+        pools: Mapping[str, Sequence[str]],
     ) -> None:
         self.limits: dict[str, LimitRun] = {}
         self._definitions = limits
         self._states = {state.name: state for state in states}
+        self._pools = pools
         self._free = slots
         self._latency = latency_us
         total = sum(one.requests for one in work)
@@ -44,17 +48,21 @@ class _Simulation:
             self._of_label[label] = self._of_label.get(label, 0) + stream.work.requests
             if stream.work.follows:
                 self._followers.setdefault(stream.work.follows, []).append(stream)
-        self._ready: list[tuple[tuple[float, int], Stream]] = []
-        self._events: list[tuple[float, int, LimitRun | Stream, int, float]] = []
+        self._ready: list[tuple[Key, Lane]] = []
+        self._events: list[tuple[float, int, LimitRun | Lane | Stream, int, float]] = []
         self._sequence = 0
         self.now = 0.0
         self.curve: list[tuple[int, float]] = [(0, 0.0)]  # answered so far, when
 
     def _stream(self, work: Work, at: int, total: int) -> Stream:
         names = [*work.group.limits, *([work.group.private] if work.group.private else [])]
-        limits = [self._limit(name) for name in names]
-        lot = lot_of(total, work.requests, [limit.model.rules for limit in limits])
-        return Stream(work, (-work.priority, at), limits, lot)
+        stream = Stream(work)
+        for place, member in enumerate(_members(names, self._pools)):
+            limits = [self._limit(of_member(name, member)) for name in names]
+            stream.lanes.append(Lane(stream, (-work.priority, at, place), limits))
+        rules = [limit.model.rules for lane in stream.lanes for limit in lane.limits]
+        stream.lot = lot_of(total, work.requests, rules)
+        return stream
 
     def _limit(self, name: str) -> LimitRun:
         found = self.limits.get(name)
@@ -69,24 +77,25 @@ class _Simulation:
         """Until all is answered, nothing can happen any more, or the horizon."""
         for stream in self.streams:
             if stream.work.delay_s:
-                self._at(stream.work.delay_s * US, stream, 0, NEVER)
+                self._at(stream.work.delay_s * US, stream)
             elif not stream.work.follows:
                 self._begin(stream, stream.work.count)
         self._send()
-        while self._events and self._events[0][0] <= horizon_us:
+        total = sum(stream.work.requests for stream in self.streams)
+        while self._events and self._events[0][0] <= horizon_us and self.curve[-1][0] < total:
             self.now = self._events[0][0]
             while self._events and self._events[0][0] <= self.now:
                 _, _, what, lot, granted = heapq.heappop(self._events)
                 if isinstance(what, LimitRun):
                     what.timer = NEVER
                     self._ask(what)
-                elif lot:
+                elif isinstance(what, Lane):
                     self._answer(what, lot, granted)
                 else:
                     self._begin(what, what.work.count)
             self._send()
 
-    def _at(self, moment: float, what: LimitRun | Stream, lot: int, granted: float) -> None:
+    def _at(self, moment: float, what: LimitRun | Lane | Stream, lot: int = 0, granted: float = 0) -> None:
         self._sequence += 1
         heapq.heappush(self._events, (moment, self._sequence, what, lot, granted))
 
@@ -95,9 +104,10 @@ class _Simulation:
         self._queue(stream)
 
     def _queue(self, stream: Stream) -> None:
-        if stream.ready and not stream.is_queued:
-            stream.is_queued = True
-            heapq.heappush(self._ready, (stream.key, stream))
+        for lane in stream.lanes if stream.ready else ():
+            if not lane.is_queued:
+                lane.is_queued = True
+                heapq.heappush(self._ready, (lane.key, lane))
 
     def _ask(self, limit: LimitRun) -> None:
         """The first that waits for this limit is looked at again; the others follow it one by one."""
@@ -110,29 +120,31 @@ class _Simulation:
     def _send(self) -> None:
         touched: set[LimitRun] = set()
         while self._free and self._ready:
-            _, stream = heapq.heappop(self._ready)
-            stream.is_queued = False
-            before, stream.came_from = stream.came_from, None
+            _, lane = heapq.heappop(self._ready)
+            lane.is_queued = False
+            before, lane.came_from = lane.came_from, None
             if before is not None:
                 before.asked = False
                 touched.add(before)
-            lot = self._lot(stream)
-            closed = next((one for one in stream.limits if not one.model.grants(self.now, lot)), None)
-            if closed is not None:
-                touched.add(closed)
-                self._wait(stream, closed, lot)
-            else:
-                self._grant(stream, lot)
-                self._queue(stream)
+            closed = None
+            if lane.stream.ready:
+                lot = self._lot(lane)
+                closed = next((one for one in lane.limits if not grants(one.model, self.now, lot)), None)
+                if closed is not None:
+                    touched.add(closed)
+                    self._wait(lane, closed, lot)
+                else:
+                    self._grant(lane, lot)
+                    self._queue(lane.stream)
             if before is not None and before is not closed:
                 self._ask(before)
         for limit in touched:
             limit.hold(self.now)
 
-    def _lot(self, stream: Stream) -> int:
+    def _lot(self, lane: Lane) -> int:
         """As many as may go together: what is bounded by what is in flight is used to the last."""
-        lot: float = min(stream.lot, stream.ready, self._free)
-        for limit in stream.limits:
+        lot: float = min(lane.stream.lot, lane.stream.ready, self._free)
+        for limit in lane.limits:
             model = limit.model
             remaining, probation = model.known(self.now)
             if probation:
@@ -145,30 +157,32 @@ class _Simulation:
                     lot = min(lot, max(1, room - model.in_flight))
         return int(lot)
 
-    def _wait(self, stream: Stream, limit: LimitRun, lot: int) -> None:
-        stream.is_queued = True
-        heapq.heappush(limit.waiting, (stream.key, stream))
+    def _wait(self, lane: Lane, limit: LimitRun, lot: int) -> None:
+        lane.is_queued = True
+        heapq.heappush(limit.waiting, (lane.key, lane))
         moment = opens_at(limit.model, self.now, lot)
         if moment < limit.timer:
             limit.timer = moment
-            self._at(moment, limit, 0, NEVER)
+            self._at(moment, limit)
 
-    def _grant(self, stream: Stream, lot: int) -> None:
+    def _grant(self, lane: Lane, lot: int) -> None:
+        stream = lane.stream
         self._free -= lot
         stream.ready -= lot
         stream.granted += lot
         stream.first = min(stream.first, self.now)
-        self._at(self.now + self._latency, stream, lot, self.now)
-        for limit in stream.limits:
-            limit.model.spend(self.now, _name(stream, self.now), lot)
+        self._at(self.now + self._latency, lane, lot, self.now)
+        for limit in lane.limits:
+            limit.model.spend(self.now, lane.name(self.now), lot)
             limit.requests += lot
             limit.first, limit.last = min(limit.first, self.now), self.now
 
-    def _answer(self, stream: Stream, lot: int, granted: float) -> None:
+    def _answer(self, lane: Lane, lot: int, granted: float) -> None:
+        stream = lane.stream
         self._free += lot
-        for limit in stream.limits:
+        for limit in lane.limits:
             limit.model.cost(self.now, lot)
-            limit.model.settle(self.now, _name(stream, granted), "answered", self.now, lot, granted, False)
+            limit.model.settle(self.now, lane.name(granted), "answered", self.now, lot, granted, False)
             self._ask(limit)
         stream.answered += lot
         stream.last = self.now
@@ -183,9 +197,10 @@ class _Simulation:
                 self._begin(follower, wanted - follower.begun)
 
 
-def _name(stream: Stream, granted: float) -> str:
-    """Whose grant it is; only one at a time is a probe."""
-    return f"{stream.key[1]}@{granted}"
+def _members(instances: Sequence[str], pools: Mapping[str, Sequence[str]]) -> Sequence[str]:
+    """The members that may grant; one without a name where there is no pool."""
+    found = (POOL.search(name) for name in instances)
+    return next((pools.get(match[1]) for match in found if match), None) or [""]
 
 
 def simulate(
@@ -195,6 +210,7 @@ def simulate(
     slots: int = SLOTS,
     latency_s: float = LATENCY_S,
     states: Iterable[LimitState] = (),
+    pools: Mapping[str, Sequence[str]] | None = None,
     horizon_s: float = math.inf,
 ) -> Forecast:
     """
@@ -209,6 +225,7 @@ def simulate(
         slots: Requests in flight at once, over all processes.
         latency_s: Seconds from a grant to its answer.
         states: What is known of limit instances now (`Queue.limit_states`).
+        pools: The members of pools: `core|*keys` is granted by any one of `keys`.
         horizon_s: Seconds after which it stops.
 
     Raises:
@@ -220,7 +237,7 @@ def simulate(
         raise UsageError(f"latency: {latency_s!r} is no duration; it must be 0 or more seconds")
     work = [one for one in work if one.requests]
     _check_order(work)
-    simulation = _Simulation(work, limits, slots, latency_s * US, states)
+    simulation = _Simulation(work, limits, slots, latency_s * US, states, pools or {})
     simulation.run(horizon_s * US)
     return forecast_of(simulation.streams, simulation.limits.values(), simulation.curve, simulation.now)
 

@@ -32,7 +32,8 @@ def forecast_of(
         stream.lot * rate.interval_s / rate.limit
         for stream in streams
         if stream.lot > 1
-        for limit in stream.limits
+        for lane in stream.lanes
+        for limit in lane.limits
         for rate in limit.model.rates
     ]
     return Forecast(
@@ -48,7 +49,7 @@ def forecast_of(
 
 
 def _limit_forecast(limit: LimitRun, now: float) -> LimitForecast:
-    waiting = sum(stream.ready for _, stream in limit.waiting)
+    waiting = sum(lane.stream.ready for _, lane in limit.waiting)
     held = limit.held + (now - limit.held_since if limit.held_since < NEVER else 0)
     closed = min(limit.closed, limit.held_since)
     shares = [
@@ -78,7 +79,7 @@ def _tenths(curve: Sequence[tuple[int, float]], total: int) -> tuple[float, ...]
 def _bands(streams: Sequence[Stream], total: int) -> Iterable[BandForecast]:
     band: list[Stream] = []
     counted = made = 0
-    ordered = sorted(streams, key=lambda stream: stream.key)
+    ordered = sorted(streams, key=lambda stream: stream.lanes[0].key)
     for at, stream in enumerate(ordered):
         band.append(stream)
         counted += stream.work.requests

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import fields
 
 import pytest
 
@@ -18,11 +19,9 @@ HOUR = {"core": Limit((Rate(5000, 3600.0),))}
 
 def state(name: str, **known: object) -> LimitState:
     """A limit of which nothing is known but this."""
-    plain = {
-        "parked_s": 0.0, "paused": False, "in_flight": 0.0, "probing": False, "remaining": None, "reset_s": 0.0,
-        "cap": 8, "streak": 0, "learned": None, "in_trial": False, "source": "", "opens_s": 0.0, "used": 0.0,
-    }  # fmt: skip
-    return LimitState(name, **{**plain, **known})  # type: ignore[arg-type]
+    plain = dict.fromkeys([field.name for field in fields(LimitState)[1:]], 0.0)
+    empty = {"paused": False, "probing": False, "remaining": None, "learned": None, "source": ""}
+    return LimitState(name, **{**plain, **empty, **known})  # type: ignore[arg-type]
 
 
 def test_a_paced_limit_takes_the_time_of_its_requests() -> None:
@@ -80,6 +79,20 @@ def test_all_limits_of_a_request_must_grant() -> None:
     forecast = simulate([Work(Group("g", ("core",), "search|a"), 10)], limits, latency_s=0.1)
     assert forecast.done_s == pytest.approx(9 * 2.1 + 0.1, abs=0.3)
     assert forecast.limits[0].name == "search|a"
+
+
+def test_a_pool_has_the_quotas_of_all_its_members() -> None:
+    """Three tokens do three times as much as one; each has its own limit in the forecast."""
+    limits = {"core": Limit((Rate(10, 10.0),))}
+    work = [Work(Group("g", ("core|host,*tokens",)), 90)]
+    forecast = simulate(work, limits, latency_s=0.1, pools={"tokens": ["a", "b", "c"]})
+    assert forecast.done_s == pytest.approx(30, abs=2)
+    assert [one.name for one in sorted(forecast.limits, key=lambda one: one.name)] == [
+        "core|host,a",
+        "core|host,b",
+        "core|host,c",
+    ]
+    assert [one.requests for one in forecast.limits] == [30, 30, 30]
 
 
 def test_a_burst_goes_at_once() -> None:
