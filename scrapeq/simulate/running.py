@@ -84,15 +84,15 @@ class Lane:
         return f"{self.key[1]}.{self.key[2]}@{granted}"
 
 
-def resume(model: SimulatedLimit, state: LimitState) -> None:
-    """Begin with what is known of a limit now; the clock begins at 0."""
-    model.paused, model.parked_until = state.paused, state.parked_s * US
+def resume(model: SimulatedLimit, state: LimitState, now: float) -> None:
+    """Begin with what is known of a limit now."""
+    model.paused, model.parked_until = state.paused, now + state.parked_s * US
     model.probation, model.streak = state.probing, state.streak
     if state.remaining is not None:
-        model.remaining, model.reset_at = state.remaining, state.reset_s * US
+        model.remaining, model.reset_at = state.remaining, now + state.reset_s * US
     if state.learned is not None and model.learns:  # what it may be raised to is not known
         model.own = replace(model.rules, rates=(state.learned,), learn=False)
     for i, rate in enumerate(model.rates):
         if state.used and not rate.burst:  # when each was answered is not known: as if just now
             model.totals[i] = min(state.used, rate.limit)
-            model.stamps[i] = deque([(0.0, model.totals[i])])
+            model.stamps[i] = deque([(now, model.totals[i])])

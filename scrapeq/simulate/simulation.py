@@ -14,7 +14,7 @@ from scrapeq.simulate.forecast import Forecast
 from scrapeq.simulate.instance import NEVER, SimulatedLimit, grants, opens_at
 from scrapeq.simulate.lots import lot_of
 from scrapeq.simulate.running import Key, Lane, LimitRun, Stream, resume
-from scrapeq.simulate.summary import forecast_of
+from scrapeq.simulate.summary import Summary
 from scrapeq.simulate.work import Work
 
 SLOTS = 64
@@ -31,7 +31,9 @@ class _Simulation:
         latency_us: float,
         states: Iterable[LimitState],
         pools: Mapping[str, Sequence[str]],
+        begin_us: float,
     ) -> None:
+        self.begin = self.now = begin_us
         self.limits: dict[str, LimitRun] = {}
         self._definitions = limits
         self._states = {state.name: state for state in states}
@@ -51,8 +53,7 @@ class _Simulation:
         self._ready: list[tuple[Key, Lane]] = []
         self._events: list[tuple[float, int, LimitRun | Lane | Stream, int, float]] = []
         self._sequence = 0
-        self.now = 0.0
-        self.curve: list[tuple[int, float]] = [(0, 0.0)]  # answered so far, when
+        self.curve: list[tuple[int, float]] = [(0, begin_us)]  # answered so far, when
 
     def _stream(self, work: Work, at: int, total: int) -> Stream:
         names = [*work.group.limits, *([work.group.private] if work.group.private else [])]
@@ -69,7 +70,7 @@ class _Simulation:
         if found is None:
             model = SimulatedLimit(name, self._definitions)
             if name in self._states:
-                resume(model, self._states[name])
+                resume(model, self._states[name], self.now)
             found = self.limits[name] = LimitRun(model)
         return found
 
@@ -77,12 +78,12 @@ class _Simulation:
         """Until all is answered, nothing can happen any more, or the horizon."""
         for stream in self.streams:
             if stream.work.delay_s:
-                self._at(stream.work.delay_s * US, stream)
+                self._at(self.begin + stream.work.delay_s * US, stream)
             elif not stream.work.follows:
                 self._begin(stream, stream.work.count)
         self._send()
         total = sum(stream.work.requests for stream in self.streams)
-        while self._events and self._events[0][0] <= horizon_us and self.curve[-1][0] < total:
+        while self._events and self._events[0][0] <= self.begin + horizon_us and self.curve[-1][0] < total:
             self.now = self._events[0][0]
             while self._events and self._events[0][0] <= self.now:
                 _, _, what, lot, granted = heapq.heappop(self._events)
@@ -211,6 +212,7 @@ def simulate(
     latency_s: float = LATENCY_S,
     states: Iterable[LimitState] = (),
     pools: Mapping[str, Sequence[str]] | None = None,
+    begin_s: float = 0.0,
     horizon_s: float = math.inf,
 ) -> Forecast:
     """
@@ -226,6 +228,7 @@ def simulate(
         latency_s: Seconds from a grant to its answer.
         states: What is known of limit instances now (`Queue.limit_states`).
         pools: The members of pools: `core|*keys` is granted by any one of `keys`.
+        begin_s: When it begins, Unix seconds, for what goes by the calendar.
         horizon_s: Seconds after which it stops.
 
     Raises:
@@ -237,9 +240,11 @@ def simulate(
         raise UsageError(f"latency: {latency_s!r} is no duration; it must be 0 or more seconds")
     work = [one for one in work if one.requests]
     _check_order(work)
-    simulation = _Simulation(work, limits, slots, latency_s * US, states, pools or {})
+    simulation = _Simulation(work, limits, slots, latency_s * US, states, pools or {}, begin_s * US)
     simulation.run(horizon_s * US)
-    return forecast_of(simulation.streams, simulation.limits.values(), simulation.curve, simulation.now)
+    return Summary(simulation.begin, simulation.now).forecast(
+        simulation.streams, simulation.limits.values(), simulation.curve
+    )
 
 
 def _check_order(work: Sequence[Work]) -> None:
