@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from scrapeq.errors import UsageError
@@ -15,11 +15,53 @@ _POOL = re.compile(r"\*[\w-]*", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """`limit` grants in `interval_s` seconds; `burst` > 0: a token bucket of that size, refilled at that rate."""
+    """
+    `limit` grants in `interval_s` seconds; `burst` > 0: a token bucket of that size, refilled at that rate.
+
+    `aligned_s`: not paced, but counted in windows that begin so many seconds after 1970-01-01T00:00Z, and every
+    `interval_s` from there.
+    """
 
     limit: float
     interval_s: float
     burst: int = 0
+    aligned_s: float | None = None
+
+    @property
+    def most_ahead_us(self) -> float:
+        """How far ahead it is paced at most, whatever was charged."""
+        return max(self.interval_s * _US, self.burst * (self.interval_s * _US) / self.limit)
+
+    def window_end(self, now_us: float) -> float:
+        """Of an aligned rate: the end of the window that holds this time (microseconds)."""
+        offset, interval = (self.aligned_s or 0.0) * _US, self.interval_s * _US
+        return offset + ((now_us - offset) // interval + 1) * interval
+
+    def wire(self) -> list[float]:
+        """As the scripts read it (microseconds)."""
+        aligned = [] if self.aligned_s is None else [self.aligned_s * _US]
+        return [self.limit, self.interval_s * _US, self.burst, *aligned]
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """
+    The last `fraction` of each quota is for tasks whose priority is at least `line`.
+
+    With `of_now` the line is `line` plus the time (Unix seconds).
+    """
+
+    fraction: float
+    line: float = 0.0
+    of_now: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.fraction < 1:
+            raise UsageError(f"reserve: a fraction of {self.fraction!r} is not between 0 and 1")
+
+    def kept(self, priority: float, now_us: float) -> float:
+        """The fraction that a task of this priority has to leave."""
+        return self.fraction if priority < self.line + self.of_now * now_us / _US else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +75,16 @@ class Limit:
         learn: Nothing is known until an answer tells: one request first, then at most 8 in flight, halved at each
             refusal. What answers tell (`remaining`, `reset`) is obeyed either way.
         version: Of two definitions under one name the higher wins.
+        reserve: A share of each quota that is kept for what matters most.
+        since_us: When it was last changed in the queue; 0 = never.
     """
 
     rates: tuple[Rate, ...] = ()
     max_concurrency: int | None = None
     learn: bool = False
     version: float = 0
+    reserve: Reserve | None = None
+    since_us: float = field(default=0, compare=False)
 
     def __post_init__(self) -> None:
         for rate in self.rates:
@@ -49,15 +95,25 @@ class Limit:
 
     def wire(self) -> list[object]:
         """The definition as the scripts read it (microseconds)."""
-        rates = [[rate.limit, rate.interval_s * _US, rate.burst] for rate in self.rates]
-        return [self.version, self.max_concurrency or 0, int(self.learn), *rates]
+        wire: list[object] = [self.version, self.max_concurrency or 0, int(self.learn)]
+        wire += [rate.wire() for rate in self.rates]
+        if self.reserve is not None:
+            kept = self.reserve
+            wire.append({"reserve": [kept.fraction, kept.line, int(kept.of_now)]})
+        return wire
 
     @classmethod
     def from_wire(cls, wire: Sequence[Any]) -> Limit:
         """The inverse of `wire`."""
         version, most, learn, *rates = wire
-        read = tuple(Rate(limit, interval_us / _US, int(burst)) for limit, interval_us, burst in rates)
-        return cls(read, int(most) or None, bool(learn), version)
+        options: dict[str, Any] = rates.pop() if rates and isinstance(rates[-1], dict) else {}
+        read = tuple(
+            Rate(limit, interval_us / _US, int(burst), *(offset / _US for offset in aligned))
+            for limit, interval_us, burst, *aligned in rates
+        )
+        kept = options.get("reserve")
+        reserve = Reserve(kept[0], kept[1], kept[2] == 1) if kept else None
+        return cls(read, int(most) or None, bool(learn), version, reserve, options.get("since", 0))
 
 
 Source = Literal["", "learned", "named"]
@@ -102,6 +158,7 @@ class LimitState:
         reset_s: Seconds until that window ends.
         cap: Requests in flight allowed while unknown.
         streak: Refusals in a row.
+        heaviest: The weight of the heaviest request that was more than the whole limit; 0 = none was.
         learned: Size and window learned of it, or named by answers, as in force now; None = nothing is known.
         in_trial: That is a little more than is known to be granted: is it, too?
         source: Whether refusals showed it or an answer named it.
@@ -118,6 +175,7 @@ class LimitState:
     reset_s: float
     cap: int
     streak: int
+    heaviest: float
     learned: Rate | None
     in_trial: bool
     source: Source

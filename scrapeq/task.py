@@ -13,6 +13,17 @@ Dedup = Literal["only_new", "raise_priority"]
 Order = Literal["strict", "fair"]  # by priority over all groups; round-robin over groups, by priority inside
 
 
+WEIGHT_UNIT = 1024  # weights are whole parts of this, so that their sums are exact
+WEIGHT_MAX = 1e9
+
+
+def weight_of(value: float, what: str) -> float:
+    """A weight, rounded up to what limits count in. Raises UsageError naming `what`."""
+    if not math.isfinite(value) or not 0 <= value <= WEIGHT_MAX:
+        raise UsageError(f"{what}: {value!r} is no weight; it must be from 0 to {WEIGHT_MAX:.0f}")
+    return math.ceil(value * WEIGHT_UNIT) / WEIGHT_UNIT
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
     """
@@ -22,6 +33,8 @@ class Group:
         name: The group's key, at most 255 bytes; a digest or a host.
         limits: Limit instances (`"core"`, or `"core|a91f"` for a partition) shared with other groups: the lane.
         private: The one instance that only this group uses, if there is one.
+        weights: (instance, what a task weighs there) of `limits`, where that is not 1; 0 or more, rounded up to
+            1/1024. The same limit weighs otherwise in another group.
 
     An instance may be a pool's (`"core|*keys"`): one of its members grants, the same one at all of them.
     """
@@ -29,6 +42,18 @@ class Group:
     name: str = ""
     limits: tuple[str, ...] = ()
     private: str = ""
+    weights: tuple[tuple[str, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.weights:
+            exact = tuple((name, weight_of(weight, name)) for name, weight in self.weights)
+            object.__setattr__(self, "weights", exact)
+            if unknown := {name for name, _ in exact} - set(self.limits):
+                raise UsageError(f"group {self.name!r}: a weight for {min(unknown)!r}, which is not among its limits")
+
+    def weight(self, instance: str) -> float:
+        """What a task of this group weighs in one of its limits."""
+        return dict(self.weights).get(instance, 1) if self.weights else 1
 
 
 DEFAULT_GROUP = Group()

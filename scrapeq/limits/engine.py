@@ -6,6 +6,7 @@ The scripts of the queue do the same to the state that they keep; the property t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -30,18 +31,23 @@ class LimitModel:
     definitions: Mapping[str, Limit]
     parked_until: float = 0
     paused: bool = False
-    in_flight: float = 0
+    in_flight: float = 0  # their weight
+    busy: int = 0  # their number
     probation: bool = False  # one request at a time, until one is answered well
     probe: str = ""  # the lease that is it
     probe_after: float = 0
     remaining: float | None = None
     reset_at: float = 0
+    most_told: float = 0  # in this told window
     told_at: float = 0
     heard: float = 0  # weight answered since told_at
     since: float = 0  # the end of the last told window
     refused_at: float = 0
     streak: int = 0
+    heaviest: float = 0  # request that was more than the whole limit
+    defined_at: float = 0  # the definition's, which `paced_to` fits
     paced_to: dict[int, float] = field(default_factory=dict)  # by the rate's place
+    counted: dict[int, tuple[float, float]] = field(default_factory=dict)  # aligned: window's end, weight
     began: dict[int, float] = field(
         default_factory=dict
     )  # when a full bucket was asked, until an answer comes
@@ -50,6 +56,7 @@ class LimitModel:
 
     def __post_init__(self) -> None:
         self.probation = self.rules.learn
+        self.defined_at = self.rules.since_us
 
     @property
     def rules(self) -> Limit:
@@ -79,8 +86,23 @@ class LimitModel:
     def look(self, now: float) -> None:
         """Keep what is known now."""
         if self.remaining is not None and self.reset_at <= now:
-            self.since = self.reset_at
+            self.since, self.most_told = self.reset_at, 0
         self.remaining, self.probation = self.known(now)
+        for i, rate in enumerate(self.rates):
+            self.paced_to[i] = self._paced(i, rate)
+            if i in self.counted:
+                end, weight = self.counted[i]
+                self.counted[i] = self._not_later(end, rate), weight
+        self.defined_at = self.rules.since_us
+
+    def _paced(self, i: int, rate: Rate) -> float:
+        """Until when rate i is paced."""
+        return self._not_later(self.paced_to.get(i, 0.0), rate)
+
+    def _not_later(self, at: float, rate: Rate) -> float:
+        """What an older definition closes, it closes no longer than this one ever does."""
+        since = self.rules.since_us
+        return at if self.defined_at == since else min(at, since + rate.most_ahead_us)
 
     @property
     def cap(self) -> int:
@@ -92,8 +114,8 @@ class LimitModel:
         window = self.rates[i].interval_s * US
         return sum(weight for at, weight in self.answered.get(i, ()) if at + window > now)
 
-    def grants(self, now: float, weight: float = 1) -> bool:
-        """May a request of this weight go now? What is heavier than the whole limit goes alone."""
+    def grants(self, now: float, weight: float = 1, priority: float = math.inf) -> bool:
+        """May a request of this weight and priority go now? What is heavier than the whole limit goes alone."""
         rules = self.rules
         remaining, probation = self.known(now)
         if self.paused or self.parked_until > now:
@@ -101,24 +123,33 @@ class LimitModel:
         if probation and (self.probe or self.probe_after > now):
             return False
         most = rules.max_concurrency
-        if most and self.in_flight and self.in_flight + weight > most:
+        if most and self.busy >= most:
             return False
+        if weight == 0:
+            return True
+        keep = rules.reserve.kept(priority, now) if rules.reserve else 0
         if remaining is not None:
-            if remaining - self.in_flight < weight:
+            if remaining - self.in_flight - keep * self.most_told < weight:
                 return False
         elif rules.learn and not self.rates and not probation and 0 < self.in_flight > self.cap - weight:
             return False
         for i, rate in enumerate(self.rates):
+            if rate.aligned_s is not None:
+                taken = self.in_flight + self.in_window(i, now)
+                if taken and taken + weight > rate.limit * (1 - keep):
+                    return False
+                continue
             period = rate.interval_s * US / rate.limit
-            early = (rate.burst - 1) * period if rate.burst else min(period, PACE_TOLERANCE_US)
-            paced_to, began = self.paced_to.get(i, 0.0), self.began.get(i, 0.0)
+            spare = rate.burst - min(weight, rate.burst) - keep * rate.burst
+            early = spare * period if rate.burst else min(period, PACE_TOLERANCE_US)
+            paced_to, began = self._paced(i, rate), self.began.get(i, 0.0)
             if paced_to - early > now:
                 return False
             if began and paced_to > now and paced_to - early > began:
                 return False
             if not rate.burst:
                 taken = self.in_flight + self.used(i, now)
-                if taken and taken + weight > rate.limit:
+                if taken and taken + weight - rate.limit * (1 - keep) > 0:
                     return False
         return True
 
@@ -131,31 +162,60 @@ class LimitModel:
             if not rates:
                 self.paced_to[0] = now
         self.in_flight += weight
+        self.busy += 1
         for i, rate in enumerate(rates):
+            if weight > max(1, rate.burst or rate.limit):
+                self.heaviest = max(self.heaviest, weight)
+            if rate.aligned_s is not None or weight == 0:
+                continue
             if self.paced_to.get(i, 0.0) <= now:
                 self.paced_to[i], self.began[i] = now, now if rate.burst > 1 else 0
-            self.paced_to[i] = self.paced_to.get(i, 0.0) + rate.interval_s * US / rate.limit * weight
+            ahead = self.paced_to[i] + rate.interval_s * US / rate.limit * weight
+            self.paced_to[i] = min(ahead, now + rate.most_ahead_us)
         if self.probation:
-            period = rates[0].interval_s * US / rates[0].limit if rates else 0
+            paced = rates and rates[0].aligned_s is None
+            period = rates[0].interval_s * US / rates[0].limit if paced else 0
             self.probe, self.probe_after = who, now + max(period, PROBE_GAP_US)
 
     def settle(
-        self, now: float, who: str, how: How, at: float, weight: float, granted: float, refused: bool
+        self,
+        now: float,
+        who: str,
+        how: How,
+        at: float,
+        weight: float,
+        granted: float,
+        refused: bool,
+        paid: float | None = None,
     ) -> None:
-        """The request is answered (at a time), was never sent, or its lease has ended and nobody knows."""
+        """
+        The request is answered (at a time), was never sent, or its lease has ended and nobody knows.
+
+        `weight` is what it was charged, `paid` what it has cost (None: the same).
+        """
         self.look(now)
+        paid = weight if paid is None else paid
         self.in_flight = max(0, self.in_flight - weight)
+        self.busy = max(0, self.busy - 1)
         if self.learns and how == "answered" and not refused:
             if self.probe != who:
                 is_open = not self.probation and self.parked_until <= now
-                self.learned.accepted(now, granted, weight, is_open)
-            elif self.learned.reopen(now, granted, weight):
+                self.learned.accepted(now, granted, paid, is_open)
+            elif self.learned.reopen(now, granted, paid):
                 self._new_window()
         for i, rate in enumerate(self.rates):
+            if rate.aligned_s is not None:
+                self._count(i, rate, now, 0 if how == "unsent" else paid, at)
+                continue
             if how == "unsent":
                 self.paced_to[i] = self.paced_to.get(i, 0.0) - rate.interval_s * US / rate.limit * weight
-            elif not rate.burst:
-                self._stamp(i, now, at, weight, rate.interval_s * US)
+                continue
+            if paid != weight:
+                ahead = self.paced_to[i] + rate.interval_s * US / rate.limit * (paid - weight)
+                self.paced_to[i] = min(ahead, now + rate.most_ahead_us)
+            if not rate.burst:
+                if paid:
+                    self._stamp(i, now, at, paid, rate.interval_s * US)
             elif self.began.get(i) and granted >= self.began[i]:  # full until then, at the latest
                 self.paced_to[i] += max(0, at - self.began[i])
                 self.began[i] = 0
@@ -175,6 +235,19 @@ class LimitModel:
         self.look(now)
         if self.learns and self.learned.declare(limit, window):
             self._new_window()
+
+    def in_window(self, i: int, now: float) -> float:
+        """Weight answered in the calendar window of rate i that holds now."""
+        end, weight = self.counted.get(i, (0.0, 0.0))
+        return weight if self._not_later(end, self.rates[i]) > now else 0
+
+    def _count(self, i: int, rate: Rate, now: float, paid: float, at: float) -> None:
+        """What is answered counts in the window in which it is."""
+        end = max(self.counted.get(i, (0.0, 0.0))[0], 0)
+        if end <= now:
+            end = rate.window_end(now)
+        inside = at >= end - rate.interval_s * US
+        self.counted[i] = (end, self.in_window(i, now) + (paid if inside else 0))
 
     def _stamp(self, i: int, now: float, at: float, weight: float, window: float) -> None:
         """Stamps stand in the order in which they were reported: none is freed before an earlier one."""
@@ -196,6 +269,8 @@ class LimitModel:
         granted before the last told window ended says nothing of this one.
         """
         self.look(now)
+        if granted >= self.since:
+            self.most_told = max(self.most_told, remaining)
         if granted < self.since:
             self.cost(now, weight)
         elif self.remaining is None or granted > self.told_at:
@@ -232,15 +307,19 @@ class LimitModel:
         self.parked_until = max(self.parked_until, until)
         self.probation, self.probe = True, ""
 
+    def forgotten(self) -> LimitModel:
+        """The same limit, nothing known of it but what is in flight."""
+        return LimitModel(self.name, self.definitions, in_flight=self.in_flight, busy=self.busy)
+
     def unpark(self) -> None:
         """A person says that nothing told counts any more."""
         self.parked_until, self.probation, self.probe, self.probe_after = 0, False, "", 0
-        self.remaining, self.streak = None, 0
+        self.remaining, self.streak, self.most_told = None, 0, 0
 
     def state(self, now: float) -> LimitState:
         """As the queue shows it; `opens_s` is 0 or, when closed, None."""
         remaining, probation = self.known(now)
-        slots = [self.used(i, now) for i, rate in enumerate(self.rates) if not rate.burst]
+        slots = [self.used(i, now) for i, rate in enumerate(self.rates) if not rate.burst and rate.aligned_s is None]
         return LimitState(
             self.name,
             max(0, self.parked_until - now) / US,
@@ -251,6 +330,7 @@ class LimitModel:
             max(0.0, (self.reset_at - now) / US) if remaining is not None else 0.0,
             self.cap,
             self.streak,
+            self.heaviest,
             self.rates[0] if self.learns and self.rates else None,
             self.learned.trial > 0,
             SOURCES[self.learned.source] if self.learns else "",

@@ -90,13 +90,15 @@ class Block:
         lanes = {}
         for group in self.groups:
             limits, private = placed(group)
-            lane = lane_name(limits)
+            entries = lane_entries(limits, group)
+            lane = lane_name(entries)
             if lane:
-                lanes[lane] = limits
+                lanes[lane] = entries
             groups.append([group.name, lane, private])
         return orjson.dumps([lanes, groups])
 
 
+_WEIGHS = "\2"
 _PLAIN = {Group(): 1}.keys()
 _PLAIN_SPEC = b'[{},[["","",""]]]'
 
@@ -108,8 +110,14 @@ def placed(group: Group) -> tuple[tuple[str, ...], str]:
     return group.limits, group.private
 
 
+def lane_entries(limits: Sequence[str], group: Group) -> tuple[str, ...]:
+    """A lane's limits as the scripts keep them: with what a task of the group weighs there, if it is not 1."""
+    weights = {name: weight for name, weight in group.weights if weight != 1}
+    return tuple(f"{name}{_WEIGHS}{weights[name]!r}" if name in weights else name for name in limits)
+
+
 def lane_name(limits: Sequence[str]) -> str:
-    """The lane of a set of limits: the sorted names if short, else their digest; behind a `*` if one is a pool's."""
+    """The lane of a set of entries: sorted if short, else their digest; behind a `*` if one is a pool's."""
     text = "&".join(sorted(limits))
     pooled = any(is_pooled(limit) for limit in limits)
     if pooled:

@@ -33,7 +33,7 @@ from scrapeq.queue.replies import (
     Pushed,
     Settled,
 )
-from scrapeq.task import Dedup, Group, Lease, NewTask, State, Task
+from scrapeq.task import Dedup, Group, Lease, NewTask, State, Task, weight_of
 
 T = TypeVar("T")
 Arg = bytes | str | int | float
@@ -179,6 +179,10 @@ def settle(entries: Sequence[Entry], dedup: Dedup = "only_new") -> Command[list[
                 (of_member(name, member), limit, duration_us(window, "window"))
                 for name, limit, window in entry.rates
             ]
+        if entry.costs:
+            extra["costs"] = [
+                (of_member(name, member), weight_of(cost, name)) for name, cost in entry.costs
+            ]
         if entry.error:
             extra["error"] = entry.error
         args.append(orjson.dumps(extra) if extra else b"")
@@ -207,6 +211,7 @@ def acquire(
     """
     A grant without a task: the lease, or seconds until it is worth asking again (None: an event says).
 
+    Each limit is charged `weight` times what the group weighs there. It may use what a reserve keeps.
     `member`: where a pool grants, this one only.
     """
     block = Block()
@@ -218,6 +223,7 @@ def acquire(
         wait = float(reply[1])
         return None if wait < 0 else wait / US
 
+    weight = weight_of(weight, "acquire")
     return Command("acquire", (block.spec(), weight, duration_us(lease_s, "lease"), member), parse, False)
 
 
@@ -317,9 +323,9 @@ def limit_states(instances: Sequence[str]) -> Command[list[LimitState]]:
 
     def parse(reply: Any) -> list[LimitState]:
         states = []
-        for name, i in zip(instances, range(0, len(reply), 14), strict=True):
-            park, paused, fly, probing, left, reset, cap, streak, *rest = map(float, reply[i : i + 14])
-            learned, window, in_trial, source, opens, used = rest
+        for name, i in zip(instances, range(0, len(reply), 15), strict=True):
+            park, paused, fly, probing, left, reset, cap, streak, *rest = map(float, reply[i : i + 15])
+            heaviest, learned, window, in_trial, source, opens, used = rest
             states.append(
                 LimitState(
                     name,
@@ -331,6 +337,7 @@ def limit_states(instances: Sequence[str]) -> Command[list[LimitState]]:
                     max(0.0, reset / US) if left >= 0 else 0.0,
                     int(cap),
                     int(streak),
+                    heaviest,
                     Rate(learned, window / US) if learned else None,
                     in_trial == 1,
                     SOURCES[int(source)],

@@ -46,6 +46,7 @@ class Entry(NamedTuple):
         refused: (limit instance, seconds from the answer to stay closed).
         guessed: The server did not say how long to stay closed: those seconds are a guess.
         rates: (limit instance, requests, seconds): the size and window that the answer named, with no `remaining`.
+        costs: (limit instance, weight): what the request has cost there, where that is not what it was charged.
         error: Why it failed.
         push: Tasks that follow; pushed only if the lease still stands.
     """
@@ -62,6 +63,7 @@ class Entry(NamedTuple):
     rates: Sequence[tuple[str, float, float]] = ()
     error: str = ""
     push: Sequence[NewTask] = ()
+    costs: Sequence[tuple[str, float]] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,9 @@ is to sort everything that is ready and to ask every limit of every task. `Poppe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+import math
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import orjson
@@ -82,7 +83,7 @@ class Model:
             old = self.groups.get(group.name)
             limits, private = placed(group)
             own = old.private if old and old.private.startswith("@") and not private else private
-            self.groups[group.name] = Group(group.name, tuple(sorted(limits)), own)
+            self.groups[group.name] = Group(group.name, tuple(sorted(limits)), own, group.weights)
 
     def _push(self, new: NewTask, dedup: Dedup, now: int) -> c.Pushed:
         if new.key and new.key in self.seen:
@@ -128,7 +129,7 @@ class Model:
                 self._back(task, now, now)
 
     def _expire(self, lease: LeaseRecord, now: int) -> None:
-        self._give_back(lease, "expired", lease.ends, (), now)
+        self._give_back(lease, "expired", lease.ends, (), now, lease.limits)
         del self.leases[lease.id]
         task = lease.task
         if task is None:
@@ -163,7 +164,7 @@ class Model:
         for task in () if self.paused else self.turns.best_first(self.tasks.values()):
             if len(taken) >= n:
                 break
-            choice = self._choose(task.group, now)
+            choice = self._choose(task.group, now, task.priority)
             if choice is None:
                 continue
             if task.suspect and suspects:
@@ -180,17 +181,20 @@ class Model:
         live = sum(task.state != "dead" for task in self.tasks.values())
         return c.Popped(taken, None, live)
 
-    def _choose(self, group: str, now: int, weight: float = 1, member: str = "") -> Choice | None:
+    def _choose(
+        self, group: str, now: int, priority: float, weight: float = 1, member: str = ""
+    ) -> Choice | None:
         """The first choice of which all limits grant."""
         for choice in self.pools.choices(self.groups.get(group, Group()), member):
-            if all(self.limit(name).grants(now, weight) for name in choice.limits):
+            if all(self.limit(name).grants(now, weight * own, priority) for name, own in choice.limits.items()):
                 return choice
         return None
 
     def grantable(self, now: int) -> bool:
         """Is there a task that a pop would give now?"""
         return not self.paused and any(
-            task.state == "ready" and self._choose(task.group, now) for task in self.tasks.values()
+            task.state == "ready" and self._choose(task.group, now, task.priority)
+            for task in self.tasks.values()
         )
 
     def _lease(
@@ -198,9 +202,10 @@ class Model:
     ) -> LeaseRecord:
         self.nonce += 1
         self.pools.took(self.groups.get(group, Group()), choice)
-        lease = LeaseRecord(id_, f"{now}.{self.nonce}", now, ends, choice.limits, weight)
-        for name in lease.limits:
-            self.limit(name).spend(now, id_ + lease.token, weight)
+        charged = {name: weight * own for name, own in choice.limits.items()}
+        lease = LeaseRecord(id_, f"{now}.{self.nonce}", now, ends, charged, weight)
+        for name, charge in charged.items():
+            self.limit(name).spend(now, id_ + lease.token, charge)
         self.leases[id_] = lease
         return lease
 
@@ -209,7 +214,7 @@ class Model:
         now = self._tick()
         self.events(now)
         self._register([group])
-        choice = None if self.paused else self._choose(group.name, now, weight, member)
+        choice = None if self.paused else self._choose(group.name, now, math.inf, weight, member)
         if choice is None:
             return None
         self.sequence += 1
@@ -275,32 +280,36 @@ class Model:
         how = "answered" if entry.verb == c.ANSWER else hows[entry.sent]
         at = max(now - round(entry.age_s * US), lease.granted)
         told, refused = {name for name, *_ in entry.told}, {name for name, _ in entry.refused}
+        paid = {**lease.limits, **dict(entry.costs)}
         if not lease.answered and how == "answered":
             for name in lease.limits:
                 if name not in told:
-                    self.limit(name).cost(now, lease.weight)
+                    self.limit(name).cost(now, paid[name])
             self.counted["answered"] += 1
         for name, remaining, reset_s in entry.told:
-            self.limit(name).tell(now, remaining, at + round(reset_s * US), lease.granted, lease.weight)
+            reset_at = at + round(reset_s * US)
+            self.limit(name).tell(now, remaining, reset_at, lease.granted, paid.get(name, lease.weight))
         for name, wait_s in entry.refused:
             self.limit(name).refuse(
-                now, at, at + round(wait_s * US), lease.granted, lease.weight, entry.guessed
+                now, at, at + round(wait_s * US), lease.granted, lease.limits.get(name, lease.weight), entry.guessed
             )
         for name, size, window_s in entry.rates:
             self.limit(name).name_rate(now, size, round(window_s * US))
         if entry.refused:
             self.counted["refused"] += 1
-        self._give_back(lease, how, at, refused, now)
+        self._give_back(lease, how, at, refused, now, paid)
 
-    def _give_back(self, lease: LeaseRecord, how: How, at: int, refused: Iterable[str], now: int) -> None:
+    def _give_back(
+        self, lease: LeaseRecord, how: How, at: int, refused: Collection[str], now: int, paid: dict[str, float]
+    ) -> None:
         if lease.answered:
             return
         lease.answered = True
-        for name in lease.limits:
-            limit = self.limit(name)
+        for name, charged in lease.limits.items():
+            limit, who = self.limit(name), lease.id + lease.token
             if how == "expired":
-                limit.cost(now, lease.weight)
-            limit.settle(now, lease.id + lease.token, how, at, lease.weight, lease.granted, name in refused)
+                limit.cost(now, paid[name])
+            limit.settle(now, who, how, at, charged, lease.granted, name in refused, paid[name])
 
     def _bury(self, task: TaskRecord, error: str) -> None:
         task.state, task.due, task.error, task.suspect = "dead", 0, error, False
@@ -317,11 +326,12 @@ class Model:
 
     def define(self, limits: dict[str, Limit], *, force: bool = False) -> None:
         """Of two definitions under one name the higher version counts, of two equal ones the later, or a forced one."""
-        self._tick()
+        now = self._tick()
         for name, limit in limits.items():
             old = self.definitions.get(name)
             if old is None or old.version <= limit.version or force:
-                self.definitions[name] = limit
+                since = 0 if old is None else old.since_us if old == limit else now
+                self.definitions[name] = replace(limit, since_us=since)
 
     def steer(self, verb: str, *args: Any) -> None:
         """As `commands.steer`: park (us first), unpark, pause, resume, forget, pause_queue, resume_queue."""
@@ -336,7 +346,7 @@ class Model:
             elif verb == "unpark":
                 limit.unpark()
             elif verb == "forget":  # but for what is in flight
-                self.limits[limit.name] = LimitModel(limit.name, self.definitions, in_flight=limit.in_flight)
+                self.limits[limit.name] = limit.forgotten()
             else:
                 limit.paused = verb == "pause"
 
@@ -345,7 +355,7 @@ class Model:
         self._tick()
         spec = self.groups.get(group, Group())
         if not spec.private:
-            self.groups[group] = Group(group, spec.limits, "@" + group)
+            self.groups[group] = Group(group, spec.limits, "@" + group, spec.weights)
         return self.groups[group].private
 
     def edit(self, verb: str, ids: Sequence[str], value: float = 0) -> list[bool]:

@@ -31,9 +31,10 @@ def read_group(raw: bytes | None) -> tuple[str, str]:
     return lane.decode(), private.decode()
 
 
-def read_lane(raw: bytes | None) -> list[str]:
-    """A lane's limits."""
-    return [name.decode() for name in (raw or b"").split(b"\0") if name]
+def read_lane(raw: bytes | None) -> dict[str, float]:
+    """A lane's limits, with what a task weighs there."""
+    entries = [entry.decode().partition("\2") for entry in (raw or b"").split(b"\0") if entry]
+    return {name: float(weight or 1) for name, _, weight in entries}
 
 
 def read_limit(raw: bytes) -> list[float]:

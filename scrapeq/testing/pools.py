@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from scrapeq.limit import is_pooled, of_member
-from scrapeq.queue.commands import Entry, lane_name
+from scrapeq.queue.block import lane_entries, lane_name
+from scrapeq.queue.replies import Entry
 from scrapeq.task import Group
 
 _POOL = re.compile(r"\*([\w-]*)", re.ASCII)
@@ -17,7 +18,7 @@ _POOL = re.compile(r"\*([\w-]*)", re.ASCII)
 class Choice(NamedTuple):
     """What a grant would be charged to: the limit instances, and the member of the pool among them, if there is one."""
 
-    limits: tuple[str, ...]
+    limits: dict[str, float]  # with what a task weighs there
     member: str = ""
     place: int = 0
 
@@ -29,7 +30,12 @@ def named(entry: Entry) -> Entry:
         told=[(of_member(name, member), left, reset_s) for name, left, reset_s in entry.told],
         refused=[(of_member(name, member), wait_s) for name, wait_s in entry.refused],
         rates=[(of_member(name, member), limit, window_s) for name, limit, window_s in entry.rates],
+        costs=[(of_member(name, member), cost) for name, cost in entry.costs],
     )
+
+
+def _lane(group: Group) -> str:
+    return lane_name(lane_entries(group.limits, group))
 
 
 @dataclass
@@ -48,18 +54,19 @@ class Pools:
         every = (*group.limits, group.private) if group.private else group.limits
         members = self._of(group.limits)
         if not members:
-            yield Choice(every)
-        at = self.places.get(lane_name(group.limits), 0)
+            yield Choice({name: group.weight(name) for name in every})
+        at = self.places.get(_lane(group), 0)
         for step in range(len(members)):
             place = (at + step) % len(members)
             member = members[place]
             if only in ("", member):
-                yield Choice(tuple(of_member(name, member) for name in every), member, place)
+                limits = {of_member(name, member): group.weight(name) for name in every}
+                yield Choice(limits, member, place)
 
     def took(self, group: Group, choice: Choice) -> None:
         """A grant was charged to it: the next one is asked of the same member first."""
         if choice.member:
-            self.places[lane_name(group.limits)] = choice.place
+            self.places[_lane(group)] = choice.place
 
     def instances(self, name: str) -> list[str]:
         """Those that a name stands for: a pool's are its members'."""

@@ -54,7 +54,7 @@ class LeaseRecord:
     token: str
     granted: int
     ends: int
-    limits: tuple[str, ...]
+    limits: dict[str, float]  # what each was charged
     weight: float = 1
     task: TaskRecord | None = None  # None: a grant without a task, or its task was cancelled
     answered: bool = False

@@ -12,7 +12,7 @@ import redis
 from scrapeq.limit import Limit, of_member
 from scrapeq.queue import commands as c
 from scrapeq.queue import settings
-from scrapeq.queue.block import placed
+from scrapeq.queue.block import lane_entries, placed
 from scrapeq.queue.scripts import scripts
 from scrapeq.task import Dedup, Group, Lease, NewTask, Order, Task
 from scrapeq.testing.model import Model
@@ -71,7 +71,7 @@ class Pair:
         for group in groups:
             self.groups.add(group.name)
             limits, private = placed(group)
-            self.lanes.add(c.lane_name(limits))
+            self.lanes.add(c.lane_name(lane_entries(limits, group)))
             for name in [*limits, *([private] if private else [])]:
                 self.instances.update(self.model.pools.instances(name))
 
@@ -286,18 +286,15 @@ class Pair:
             head, score = k.heads[lane][0]
             assert entry == (head[:ID], score), f"lane {lane!r}: its entry is not its head"
 
-        charged: Counter[str] = Counter()
+        charged: Counter[str] = Counter()  # weights: an exact sum of fractions
         for id_ in zsets["leased"]:
             meta = read_meta(k.hashes["meta"][id_])
             if not meta.answered:
                 lane, _, member = meta.lane.partition("\1")
-                limits = [
-                    of_member(name, member)
-                    for name in (read_lane(k.hashes["lane"][lane.encode()]) if lane else [])
-                ]
-                charged.update(
-                    dict.fromkeys([*limits, *([meta.private] if meta.private else [])], meta.weight)
-                )
+                limits = read_lane(k.hashes["lane"][lane.encode()]) if lane else {}
+                limits = {of_member(name, member): weight for name, weight in limits.items()}
+                limits |= {meta.private: 1} if meta.private else {}
+                charged.update({name: weight * meta.weight for name, weight in limits.items()})
         in_flight = {name.decode(): read_limit(state)[IN_FLIGHT] for name, state in k.hashes["l"].items()}
         for name in {*charged, *in_flight}:
             assert charged[name] == in_flight.get(name, 0), f"{name} in flight"

@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 import redis
 from queue_pair import Pair
 
-from scrapeq.limit import Limit, Rate
+from scrapeq.limit import Limit, Rate, Reserve
 from scrapeq.queue import commands as c
 from scrapeq.queue.fsck import fsck_blocking
 from scrapeq.task import Group, Lease, NewTask
@@ -53,9 +54,16 @@ LIMITS = {
     "wide": Limit(max_concurrency=3),
     "learn": Limit(learn=True),
     "learn_rate": Limit((Rate(20, SHORT),), learn=True),
+    "aligned": Limit((Rate(4, LONG, aligned_s=SHORT),)),
+    "both": Limit((Rate(7, LONG, aligned_s=0.0), Rate(3, SHORT))),
+    "kept": Limit((Rate(4, LONG),), reserve=Reserve(0.5, 1.0)),
+    "kept_burst": Limit((Rate(4, SHORT * 2, burst=4),), reserve=Reserve(0.5, 0.0)),
+    "kept_aligned": Limit((Rate(4, LONG, aligned_s=0.0),), reserve=Reserve(0.25, 1e8 - LONG, of_now=True)),
+    "kept_told": Limit(learn=True, reserve=Reserve(0.25, 0.5)),
 }
 NAMES = [*LIMITS, "undefined"]
 MEMBERS = ["a1", "b2", "c3", "d4", "e5"]
+SIZES = [0, 0.25, 0.5, 2, 3, 7]
 
 
 class Run:
@@ -68,6 +76,8 @@ class Run:
         self.versions = dict.fromkeys(LIMITS, 0)
         self.log: list[str] = []
         world = random.Random(seed)
+        # a world of few limits meets each of them often, one of many meets them together
+        self.names = world.sample(NAMES, 2) if seed % 2 else NAMES
         self.pooled = world.choice([0, 0, 0.7])  # how many groups have limits that are a pool
         if world.random() < 0.8:
             self.pair.define_pools({"keys": MEMBERS[: world.choice([1, 2, 3, 5])]})
@@ -77,14 +87,17 @@ class Run:
             self.pair.set_order("fair")
 
     def _group(self, r: random.Random, name: str) -> Group:
-        shared = tuple(r.sample(NAMES, r.choice([0, 1, 1, 2, 3])))
-        private = r.choice(["", "", *(f"{limit}|{name}" for limit in r.sample(NAMES, 3))])
+        names = self.names
+        shared = tuple(r.sample(names, min(r.choice([0, 1, 1, 2, 3]), len(names))))
+        private = r.choice(["", "", *(f"{limit}|{name}" for limit in r.sample(names, min(3, len(names))))])
         if r.random() < self.pooled:
             shared += tuple(
-                f"{limit}|{r.choice('xy')},*keys" for limit in r.sample(NAMES, r.choice([1, 1, 2]))
+                f"{limit}|{r.choice('xy')},*keys" for limit in r.sample(names, r.choice([1, 1, 2]))
             )
-            private = r.choice([private, f"{r.choice(NAMES)}|{name},*keys"])
-        return Group(name, tuple(limit + r.choice(["", "|a"]) for limit in shared), private)
+            private = r.choice([private, f"{r.choice(names)}|{name},*keys"])
+        limits = tuple(limit + r.choice(["", "|a"]) for limit in shared)
+        heavy = [limit for limit in limits if r.random() < 0.3]
+        return Group(name, limits, private, tuple((limit, r.choice(SIZES)) for limit in heavy))
 
     def step(self, seed: int) -> None:
         """One operation on both sides, and all comparisons."""
@@ -119,7 +132,7 @@ class Run:
     def _entry(self, r: random.Random) -> c.Entry:
         lease = self._lease(r)
         held = self.pair.model.leases.get(lease.id)
-        names = list(held.limits) if held and held.limits and r.random() < 0.9 else NAMES
+        names = list(held.limits) if held and held.limits and r.random() < 0.9 else self.names
         if lease.member and r.random() < 0.5:  # by the pool's name
             names = [name.replace(lease.member, "*keys") for name in names]
         verb = r.choice(
@@ -139,7 +152,8 @@ class Run:
             if r.random() < 0.03
             else []
         )
-        return c.Entry(verb, lease, sent, age, delay, most, told, refused, guessed, rates, error, push)
+        costs = [(r.choice(names), r.choice([1, *SIZES]))] if r.random() < 0.2 else []
+        return c.Entry(verb, lease, sent, age, delay, most, told, refused, guessed, rates, error, push, costs)
 
     # ---- operations
 
@@ -168,7 +182,7 @@ class Run:
         """A grant without a task."""
         lease = self.pair.acquire(
             r.choice(self.groups),
-            weight=r.choice([1, 1, 2, 5]),
+            weight=r.choice([1, 1, 0.5, 2, 5]),
             lease_s=r.choice([1.024, 30.72]),
             member=r.choice(["", *MEMBERS]) if self.pooled and r.random() < 0.5 else "",
         )
@@ -196,7 +210,7 @@ class Run:
     def steer(self, r: random.Random) -> None:
         """A person parks, pauses, lifts."""
         known = sorted(self.pair.instances | {name for group in self.groups for name in group.limits})
-        names = [r.choice(known or NAMES) for _ in range(r.choice([1, 1, 2]))]
+        names = [r.choice(known or self.names) for _ in range(r.choice([1, 1, 2]))]
         verb = r.choice(
             ["park", "unpark", "unpark", "pause", "resume", "resume", "resume", "forget", "queue"]
         )
@@ -214,14 +228,20 @@ class Run:
 
     def define(self, r: random.Random) -> None:
         """A new version of a limit, or an old one that comes late."""
-        name = r.choice([name for name in LIMITS if name != "learn"])
+        name = r.choice([name for name in self.names if name in LIMITS and name != "learn"] or ["paced"])
         old = self.pair.model.definitions[name]
+        stretch = r.random() < 0.3
         rates = tuple(
-            Rate(max(1, rate.limit + r.choice([-1, 0, 1, 2])), rate.interval_s, rate.burst)
-            for rate in old.rates
+            replace(
+                rate,
+                limit=max(1, rate.limit + r.choice([-1, 0, 1, 2])),
+                interval_s=first.interval_s * r.choice([0.25, 0.5, 1]) if stretch else rate.interval_s,
+            )
+            for rate, first in zip(old.rates, LIMITS[name].rates, strict=True)
         )
         most = old.max_concurrency and max(1, old.max_concurrency + r.choice([-1, 1]))
-        self.pair.define({name: Limit(rates, most, old.learn, old.version + r.choice([-1, 0, 1]))})
+        version = old.version + r.choice([-1, 0, 1])
+        self.pair.define({name: replace(old, rates=rates, max_concurrency=most, version=version)})
 
     def set_order(self, r: random.Random) -> None:
         """A person changes the order."""

@@ -1,6 +1,6 @@
 -- acquire: a grant without a task (robots.txt, a redirect hop, a token refresh), by the same limits as a pop.
 -- KEYS    1 the queue's control key
--- ARGV    1 groups and lanes (JSON; one group)   2 weight   3 lease (us)   4 the pool's member that it must be, or ''
+-- ARGV    1 groups and lanes (JSON; one group)   2 weight (times what the group weighs)   3 lease (us)   4 the pool's member that it must be, or ''
 -- RETURNS {'ok', id, token, granted (us), the pool's member or ''}: settle it as a lease; {'wait', us; -1 = only an event}
 -- @include base
 -- @include records
@@ -21,8 +21,8 @@ if string.byte(spec[1]) == POOLED then pool, list = pool_of(spec[1], list) end
 local states = {}
 for i = 1, #list do states[i] = limit_of(list[i]) end
 if spec[2] ~= '' then states[#states + 1] = limit_of(spec[2]) end
-local opens = lane_closed(states, weight)
-if pool and not opens then place, opens = choose(pool, weight, ARGV[4]) end
+local opens = lane_closed(states, weight, ANY, list.at)
+if pool and not opens then place, opens = choose(pool, weight, ARGV[4], ANY) end
 local reply
 if C[PAUSED] == 1 then opens = NEVER end
 if opens then
@@ -31,10 +31,10 @@ else
   C[SEQ], C[NONCE] = C[SEQ] + 1, C[NONCE] + 1
   local id, token = uid(C[SEQ]), fmt('%.0f.%.0f', now, C[NONCE])
   local lane, member = spec[1], ''
-  for i = 1, #states do spend(states[i], C[NONCE], weight) end
+  for i = 1, #states do spend(states[i], C[NONCE], weight * (list.at and list.at[i] or 1)) end
   if pool then
     lane, member = take_member(pool, place), pool.members[place]
-    for _, s in ipairs(states_of(pool, place)) do spend(s, C[NONCE], weight) end
+    for i, s in ipairs(states_of(pool, place)) do spend(s, C[NONCE], weight * (pool.weights[i] or 1)) end
   end
   local m = read_meta(nil)
   m[NONCE_OF], m[TASKLESS] = C[NONCE], 1

@@ -95,6 +95,15 @@ local function small(key, kind, name, look)
   end
 end
 
+-- The limit instances of a lane, those of a pool's members too.
+local function every(lane)
+  local all = {}
+  for _, inst in ipairs(lane_limits(lane)) do
+    for _, each in ipairs(instances(inst)) do all[#all + 1] = each end
+  end
+  return all
+end
+
 local function look_at_group(group)
   local spec = spec_of(group)
   local first = call('ZRANGE', P .. 'r:' .. group, 0, 0, 'WITHSCORES')
@@ -111,7 +120,7 @@ local function look_at_group(group)
     report('turn', group, first[1] and 'it has none' or 'empty, and it has one')
   end
   if spec[1] ~= '' and not has('lane', spec[1]) then report('lane', group, 'its lane is not known') end
-  if parked == 'inf' then look_at_waiting('G', group, {spec[2]}) end
+  if parked == 'inf' then look_at_waiting('G', group, {spec[2], unpack(every(spec[1]))}) end
   small('r:' .. group, 'ready', group, function(_, members) look_at_members('ready', members) end)
 end
 
@@ -126,11 +135,7 @@ local function look_at_lane(lane)
     report('empty and parked', lane, 'lane')
   end
   if parked == 'inf' then
-    local all = {}
-    for _, inst in ipairs(lane_limits(lane)) do
-      for _, each in ipairs(instances(inst)) do all[#all + 1] = each end
-    end
-    look_at_waiting('L', lane, all)
+    look_at_waiting('L', lane, every(lane))
   end
   small('heads:' .. lane, 'heads', lane, look_at_heads)
 end
@@ -151,9 +156,10 @@ local function look_at_totals()
     local m = read_meta(call('HGET', P .. 'meta', id))
     if not has('task', id) then grants = grants + 1 end
     if m[ANSWERED] == 0 then
-      local list = {unpack(lane_limits(m[LANE]))}
+      local lane = lane_limits(m[LANE])
+      local list, of = {unpack(lane)}, lane.of or {}
       if m[PRIVATE] ~= '' then list[#list + 1] = m[PRIVATE] end
-      for i = 1, #list do charged[list[i]] = (charged[list[i]] or 0) + m[WEIGHT] end
+      for i = 1, #list do charged[list[i]] = (charged[list[i]] or 0) + m[WEIGHT] * (of[list[i]] or 1) end
     end
   end
   if grants ~= C[GRANTS] then report('count', 'grants without a task', num(C[GRANTS]) .. ', not ' .. num(grants)) end

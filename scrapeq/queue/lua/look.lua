@@ -8,8 +8,8 @@
 --         defined
 -- RETURNS get:    per id 8 values: record or '', state, attempts, expiries, releases, last error, token, us until due
 --         counts: now, ready, delayed, leased, dead, paused, next event (us from now; -1 none), then the counters
---         limits: per instance 14 values: parked for (us; 0), paused, in flight, probing (0|1), told remaining (-1),
---                 told reset in (us), cap, streak, learned limit (0 none), its window (us), in trial (0|1), source (1 learned,
+--         limits: per instance 15 values: parked for (us; 0), paused, in flight, probing (0|1), told remaining (-1),
+--                 told reset in (us), cap, streak, heaviest above the whole limit (0 none), learned limit (0 none), its window (us), in trial (0|1), source (1 learned,
 --                 2 named), opens in (us; 0 open, -1 by an event), answered in the window
 --         history: what was learned of it, newest first, as `learn` writes it
 --         defined: the definitions by limit name, JSON as steer reads it
@@ -51,11 +51,11 @@ elseif verb == 'history' then
 else
   for i = 2, #ARGV do
     local s = limit_of(ARGV[i])
-    local t = check(s, 1)
+    local t = check(s, 1, ANY)
     local used = 0
-    for r = 1, #s[DEF] - 3 do if s[DEF][3 + r][3] == 0 then used = max(used, slots_of(s, r).total) end end
+    for r = 1, #s[DEF] - 3 do if s[DEF][3 + r][3] == 0 and not s[DEF][3 + r][4] then used = max(used, slots_of(s, r).total) end end
     for _, v in ipairs({max(0, s[PARK] - now), s[PAUSE], s[FLY], s[NEED], s[REM], s[REM] >= 0 and s[RESET] - now or 0,
-                        cap_of(s), s[STREAK], s.learns and s[L_LIMIT] > 0 and s[DEF][4][1] or 0,
+                        cap_of(s), s[STREAK], s[OVER], s.learns and s[L_LIMIT] > 0 and s[DEF][4][1] or 0,
                         s.learns and s[L_WINDOW] or 0, s.learns and s[L_TRIAL] > 0 and 1 or 0,
                         s.learns and s[L_SOURCE] or 0, t and (t < NEVER and t - now or -1) or 0, used}) do
       out[#out + 1] = num(v)

@@ -104,13 +104,14 @@ local function take_first()
   local id, group = sub(heads[1], 1, ID), sub(heads[1], ID + 1)
   local private = spec_of(group)[2]
   local limit = private ~= '' and limit_of(private)
-  if limit and check(limit, 1) then return nil end
+  local score = tonumber(C[FAIR] == 0 and heads[2] or call('ZSCORE', P .. 'r:' .. group, id))
+  if limit and check(limit, 1, score) then return nil end
   local states, list = {}, lane_limits(lane)
   for i = 1, #list do
     states[i] = limit_of(list[i])
-    if check(states[i], 1) then return nil end
+    if check(states[i], list.at and list.at[i] or 1, score) then return nil end
   end
-  take(id, lane, private, states, limit)
+  take(id, lane, private, states, limit, list.at)
   return advance(first, lane, key, heads, id, group)
 end
 

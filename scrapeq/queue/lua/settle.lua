@@ -5,7 +5,8 @@
 --         then per entry 4 values: '>BBddH' verb, sent (0 no, 1 and answered, 2 and not answered), age of the answer (us), delay (us), max attempts;
 --         id; token; extra (JSON or ''): {told: [[limit, remaining, reset us from the answer], ...],
 --         refused: [[limit, wait us from the answer], ...], guessed: 0|1 (those waits are a guess),
---         rates: [[limit, requests, window us], ...], error: text}; then the payloads that follow
+--         rates: [[limit, requests, window us], ...], error: text, costs: [[limit, what the
+--         request has cost it], ...]}; then the payloads that follow
 -- VERBS   1 ack  2 retry (charged)  3 release (uncharged)  4 bury  5 answer (the lease goes on)  6 extend  7 visibility
 -- RETURNS {per entry: 1 done, 0 lease lost, 2 dead now; then per follow-up as `pushing` says}
 -- @include base
@@ -57,6 +58,11 @@ for i = 1, count do
     for _, r in ipairs(e[E_EXTRA].told or NOTHING) do r[2], r[3] = r[2] + 0, r[3] + 0 end -- numbers, or an error now
     for _, r in ipairs(e[E_EXTRA].refused or NOTHING) do r[2] = r[2] + 0 end
     for _, r in ipairs(e[E_EXTRA].rates or NOTHING) do r[2], r[3] = r[2] + 0, r[3] + 0 end
+    if e[E_EXTRA].costs then
+      local costs = {}
+      for _, r in ipairs(e[E_EXTRA].costs) do costs[r[1]] = r[2] + 0 end
+      e[E_EXTRA].costs = costs
+    end
   end
 end
 local PUSHED = FIRST + count * WIDTH
@@ -96,27 +102,29 @@ local function names_of(list)
 end
 
 -- What the answer says, if there is one, and what the limits get back.
-local function observe(m, how, e, rec)
+local function observe(id, m, how, e, rec)
   local t = max(now - e[E_AGE], m[GRANTED])
   -- an answer that says nothing of a told limit has cost its weight there
   local extra = e[E_EXTRA]
-  local told, refused = names_of(extra.told) or NOTHING, names_of(extra.refused)
+  local told, refused, costs = names_of(extra.told) or NOTHING, names_of(extra.refused), extra.costs
+  local list = lane_limits(m[LANE])
+  local function charged(name) return m[WEIGHT] * (list.of and list.of[name] or 1) end
+  local function paid(name) return costs and costs[name] or charged(name) end
   if m[ANSWERED] == 0 and how == 'answered' then
-    local list = lane_limits(m[LANE])
     for i = 1, #list do
-      if not told[list[i]] then cost(limit_of(list[i]), m[WEIGHT]) end
+      if not told[list[i]] then cost(limit_of(list[i]), paid(list[i])) end
     end
-    if m[PRIVATE] ~= '' and not told[m[PRIVATE]] then cost(limit_of(m[PRIVATE]), m[WEIGHT]) end
+    if m[PRIVATE] ~= '' and not told[m[PRIVATE]] then cost(limit_of(m[PRIVATE]), paid(m[PRIVATE])) end
     C[N_ANSWERED] = C[N_ANSWERED] + 1
   end
   if extra ~= NOTHING then
     for _, r in ipairs(extra.told or NOTHING) do
       local s = limit_of(r[1])
-      tell(s, r[2], t + r[3], m[GRANTED], m[WEIGHT])
+      tell(s, r[2], t + r[3], m[GRANTED], paid(r[1]))
       wake_waiters(s, BY_ANSWER)
     end
-    for _, r in ipairs(extra.refused or NOTHING) do 
-      park_limit(limit_of(r[1]), t, t + r[2], m[GRANTED], m[WEIGHT], extra.guessed)
+    for _, r in ipairs(extra.refused or NOTHING) do
+      park_limit(limit_of(r[1]), t, t + r[2], m[GRANTED], charged(r[1]), extra.guessed)
     end
     for _, r in ipairs(extra.rates or NOTHING) do
       local s = limit_of(r[1])
@@ -127,7 +135,8 @@ local function observe(m, how, e, rec)
     end
     if refused then C[N_REFUSED] = C[N_REFUSED] + 1 end
   end
-  settle_lease(m, how, t, rec, refused)
+  if costs and not rec and m[TASKLESS] == 0 and m[PRIVATE] ~= '' then rec = call('HGET', P .. 'task', id) end
+  settle_lease(m, how, t, rec, refused, costs)
 end
 
 for i = 1, count do
@@ -146,13 +155,13 @@ for i = 1, count do
         note_event(now + e[E_DELAY])
       end
     elseif verb == ANSWER then
-      observe(m, 'answered', e)
+      observe(id, m, 'answered', e)
       call('HSET', P .. 'meta', id, make_meta(m))
     else
       local taskless = m[TASKLESS] == 1
       local rec -- read where it is needed: an ack is the commonest, and needs none
       if not taskless and (verb ~= ACK or e[E_SENT] == 0) then rec = call('HGET', P .. 'task', id) end
-      observe(m, HOW[e[E_SENT]], e, rec)
+      observe(id, m, HOW[e[E_SENT]], e, rec)
       m[TOKEN] = ''
       unlease[#unlease + 1] = id
       if taskless then

@@ -1,7 +1,7 @@
 -- steer: what a person or a plan says of limits, groups and the queue.
 -- KEYS    1 the queue's control key
 -- ARGV    1 verb   then by verb:
---         define  2 JSON {name: [version, max_concurrency, learn, [limit, interval us, burst], ...], ...}
+--         define  2 JSON {name: [version, max_concurrency, learn, rate..., options], ...}, as `limits` says
 --                 3 '1': also where a higher version stands
 --         park    2 us   3... instances      unpark  2... instances
 --         pause   2... instances             resume  2... instances       (a pause is a person's; no told wait is lifted)
@@ -55,14 +55,28 @@ local function set_pool(name, members)
   end
 end
 
+-- What a definition says, whenever it was given.
+local function without_since(d)
+  local last = d[#d]
+  if type(last) == 'table' and not last[1] then
+    last.since = nil
+    if not next(last) then d[#d] = nil end
+  end
+  return d
+end
+
 local reply = {'ok'}
 if verb == 'define' then
   local changed = false
   for name, d in pairs(cjson.decode(ARGV[2])) do
     local raw = call('HGET', P .. 'ld', name)
-    local old = raw and munpack(raw)
+    local old = raw and without_since(munpack(raw))
     if not old or old[1] <= d[1] or ARGV[3] == '1' then
-      if raw ~= mpack(d) then
+      if not old or mpack(old) ~= mpack(d) then
+        if old then
+          local last = d[#d]
+          if type(last) == 'table' and not last[1] then last.since = now else d[#d + 1] = {since = now} end
+        end
         call('HSET', P .. 'ld', name, mpack(d))
         changed = changed or old
       end
@@ -75,6 +89,7 @@ elseif verb == 'park' then
 elseif verb == 'unpark' then
   each_limit(2, function(s)
     s[PARK], s[NEED], s[PID], s[PAFTER], s[REM], s[STREAK] = 0, 0, 0, 0, -1, 0
+    s[MOST_TOLD] = 0
     wake_waiters(s, BY_REFUND)
   end)
 elseif verb == 'pause' then

@@ -11,7 +11,7 @@
 -- @include events
 local more = events(tonumber(ARGV[1]))
 if call('HLEN', P .. 'task') == 0 and call('ZCARD', P .. 'leased') == 0 then -- nothing refers to groups and lanes any more
-  call('UNLINK', P .. 'g', P .. 'lane', P .. 'pa')
+  call('UNLINK', P .. 'g', P .. 'lane', P .. 'pa', P .. 'below')
   C[MAXREC] = 0
 end
 save_limits()

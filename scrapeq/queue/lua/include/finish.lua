@@ -1,25 +1,29 @@
 -- finish: what ends a lease, and where a task goes then.
 -- NEEDS   base, records, groups, limits
--- GIVES   settle_lease(m, how, t, rec, refused), to_dead, to_ready_or_delayed, forget_task, seen_mark
+-- GIVES   settle_lease(m, how, t, rec, refused, costs), to_dead, to_ready_or_delayed, forget_task, seen_mark
 local SEEN_FILL = 40 -- digests a bucket on the average; the fullest stay under the listpack bound
 
 -- Give back what the lease was charged to. how, t: as limits' settle(). rec: its task's; nil: it has none.
-local function settle_lease(m, how, t, rec, refused)
+-- costs: name -> what it has cost there, where that is not what it was charged; nil: nowhere.
+local function settle_lease(m, how, t, rec, refused, costs)
   if m[ANSWERED] == 1 then return end
   m[ANSWERED] = 1
   local who = m[NONCE_OF]
-  local by = how == 'unsent' and BY_REFUND or BY_ANSWER
   local list = lane_limits(m[LANE])
   for i = 1, #list do
-    local s = limit_of(list[i])
-    settle(s, who, how, t, m[WEIGHT], m[GRANTED], refused and refused[list[i]])
-    wake_waiters(s, by)
+    local name = list[i]
+    local s, w = limit_of(name), m[WEIGHT]
+    if list.of then w = w * (list.of[name] or 1) end
+    local freed = settle(s, who, how, t, w, m[GRANTED], refused and refused[name], costs and costs[name] or w)
+    wake_waiters(s, (freed or how == 'unsent') and BY_REFUND or BY_ANSWER)
   end
   if m[PRIVATE] ~= '' then
     local s = limit_of(m[PRIVATE])
-    settle(s, who, how, t, m[WEIGHT], m[GRANTED], refused and refused[m[PRIVATE]])
-    wake_waiters(s, by)
-    if how == 'unsent' then
+    local w = m[WEIGHT]
+    local paid = costs and costs[m[PRIVATE]] or w
+    local freed = settle(s, who, how, t, w, m[GRANTED], refused and refused[m[PRIVATE]], paid) or how == 'unsent'
+    wake_waiters(s, freed and BY_REFUND or BY_ANSWER)
+    if how == 'unsent' or paid < w then
       local _, group
       if rec then _, group = read_record(rec) end
       reopen_group(group or m[GROUP])

@@ -6,7 +6,9 @@
 --   turn           hash  order `fair`: non-empty group -> its turn. One that was empty begins at the turn of now, so
 --                        that groups that come and go do not starve those that stay
 --   lp, gp         zset  parked lanes and groups by opening time (us; inf = an event opens them)
---   g, lane        hash  group -> lane NUL private limit; lane -> its limits, with NULs between
+--   g, lane        hash  group -> lane NUL private limit; lane -> its limits, with NULs between, each with its weight
+--   below          hash  'L' lane or 'G' group -> '>ddd': closed until then (us) to priorities below a line, which is
+--                        a number and a part that is now (0|1). Stale where the time is not that of its park
 -- GIVES   spec_of, head_score, ready_add, ready_remove, ready_move, reopen_lane, reopen_group, flush_lanes, wake_limit, look_again
 -- NOTE    a script touches lanes through lane_of() before it changes them, and calls flush_lanes() once at the end
 local ID = 12 -- length of an id
@@ -65,6 +67,41 @@ local function head_score(group, score)
   return call('HGET', P .. 'turn', group) or num(C[TURN])
 end
 
+-- Is it a reserve that keeps `who` closed, and may a task of this score use it? parked: its place in lp or gp.
+local function above_line(who, parked, score)
+  local raw = call('HGET', P .. 'below', who)
+  if not raw then return false end
+  local t, line, of_now = sunpack('>ddd', raw)
+  return t == tonumber(parked) and -score >= line + of_now * now / 1000000
+end
+
+local function reopen_lane(name)
+  local L = lane_of(name)
+  if call('ZREM', P .. 'lp', name) == 1 then
+    L.parked, L.entry, L.dirty = nil, nil, true
+    armed = true
+  end
+end
+
+-- A group has a new head in this lane: whoever waits hears of it if the lane is open, or if it opens the lane.
+local function head_came(L, lane, score)
+  if L.parked and above_line('L' .. lane, L.parked, tonumber(score)) then reopen_lane(lane) end
+  if not L.parked then armed = true end
+end
+
+local function reopen_group(group)
+  if call('ZREM', P .. 'gp', group) == 1 then
+    local head = call('ZRANGE', P .. 'r:' .. group, 0, 0, 'WITHSCORES')
+    if head[1] then
+      local lane = spec_of(group)[1]
+      local L = lane_of(lane)
+      call('ZADD', L.heads, head_score(group, head[2]), head[1] .. group)
+      L.dirty = true
+      head_came(L, lane, head[2])
+    end
+  end
+end
+
 -- adds: group -> {score, id, score, id, ...} (scores as text, exact)
 local function ready_add(adds)
   local heads = {} -- heads' key -> {score, member, ...}
@@ -90,6 +127,8 @@ local function ready_add(adds)
       if best_score < old_score or (best_score == old_score and best_id < old[1]) then
         -- not among the heads: the group is parked, and stays so
         first = call('ZREM', L.heads, old[1] .. group) == 1
+        local parked = not first and call('ZSCORE', P .. 'gp', group)
+        if parked and above_line('G' .. group, parked, best_score) then reopen_group(group) end
       elseif not L.parked and not armed then
         -- the head did not change, yet another worker may take this one, unless the group is parked
         armed = call('ZSCORE', P .. 'gp', group) == false
@@ -103,7 +142,7 @@ local function ready_add(adds)
       end
       h[#h + 1], h[#h + 2] = head_score(group, best_text), best_id .. group
       L.dirty = true
-      if not L.parked then armed = true end
+      head_came(L, spec_of(group)[1], best_score)
     end
   end
   for key, h in pairs(heads) do in_pieces('ZADD', key, h, 2) end
@@ -134,26 +173,6 @@ local function ready_move(group, id, score)
   ready_remove(group, {id})
   if turn then call('HSET', P .. 'turn', group, turn) end
   ready_add({[group] = {score, id}})
-end
-
-local function reopen_lane(name)
-  local L = lane_of(name)
-  if call('ZREM', P .. 'lp', name) == 1 then
-    L.parked, L.entry, L.dirty = nil, nil, true
-    armed = true
-  end
-end
-
-local function reopen_group(group)
-  if call('ZREM', P .. 'gp', group) == 1 then
-    local head = call('ZRANGE', P .. 'r:' .. group, 0, 0, 'WITHSCORES')
-    if head[1] then
-      local L = lane_of(spec_of(group)[1])
-      call('ZADD', L.heads, head_score(group, head[2]), head[1] .. group)
-      L.dirty = true
-      if not L.parked then armed = true end
-    end
-  end
 end
 
 -- Reopen what waits for an event of this limit. What is more than a call may do goes on at the next event.

@@ -29,6 +29,7 @@ local function in_force(s, changed)
   local base = def_of(s[NAME])
   if s[L_LIMIT] > 0 then
     s[DEF] = {base[1], base[2], 1, {s[L_TRIAL] > 0 and s[L_TRIAL] or s[L_LIMIT], s[L_WINDOW], 0}}
+    s[DEF].reserve, s[DEF].since = base.reserve, base.since
   else
     s[DEF] = base
   end
@@ -107,7 +108,7 @@ local function answered_in_window(s, until_t, rounding)
   local sl = slots_of(s, 1)
   local tick, sum, pos = sl.window / TICKS, 0, 1
   while pos < #sl.body do
-    local ticks, count = sunpack('>II', sl.body, pos)
+    local ticks, count = sunpack('>If', sl.body, pos)
     if sl.base + ticks * tick > cut then sum = sum + count end
     pos = pos + SLOT
   end

@@ -1,8 +1,11 @@
 -- limits: the state of each limit instance, what it grants now, what a grant and an answer change.
---   ld   hash  limit name -> {version, max_concurrency (0 = none), learn (0|1), {limit, interval us, burst (0 = none)}...}
+--   ld   hash  limit name -> {version, max_concurrency (0 = none), learn (0|1), rate..., options}
+--              rate: {limit, interval us, burst (0 = none), offset us of its calendar windows (none = no such)}
+--              options, if there are any: {reserve = {fraction, line, its part that is now (0|1)}, since = us of the
+--              last change}. What is below the line (a priority) leaves the fraction of each quota alone
 --   l    hash  instance ("name" or "name|partition") -> big-endian doubles, fields below
---   s    hash  instance#rate -> slots: '>ddd' base us, total, window us; then '>II' ticks after base, count: answered
---              requests of the last window. A slot is freed one window after the answer, whatever the server's shape
+--   s    hash  instance#rate -> slots: '>ddd' base us, total, window us; then '>If' ticks after base, weight: answered
+--              in the last window. A slot is freed one window after the answer, whatever the server's shape
 -- GIVES   limit_of, prefetch_limits, check, spend, cost, settle, tell, park_limit, forget_limit, save_limits, lane_limits,
 --         and those of `learn`
 -- A state here is an array: four fields of ours, then those that are kept
@@ -11,11 +14,14 @@ local PARK, PAUSE, FLY, NEED, PID, PAFTER = 5, 6, 7, 8, 9, 10
 local REM, RESET, TOLD, REFUSED, STREAK, WAITED = 11, 12, 13, 14, 15, 16
 local HEARD = 17 -- weight answered since TOLD
 local SINCE = 18 -- the end of the last told window; what was granted before it tells of one that is over
-local TAT, BEGAN = 19, 20 -- per rate two fields: paced up to then; when its full bucket was asked, until an answer comes
+local BUSY, MOST_TOLD, OVER, DEFINED = 19, 20, 21, 22 -- requests in flight (FLY is their weight); the most that was told
+-- in this told window; the heaviest request that was more than the whole limit; the definition's `since` that TAT fits
+local TAT, BEGAN = 23, 24 -- per rate two fields: paced up to then; when its full bucket was asked, until an answer comes
+-- of a rate with calendar windows: the end of the one it was last answered in; the weight answered in it
 -- of a limit without declared rates, what is learned: see `learn`
-local L_LIMIT, L_WINDOW, L_TRIAL, L_REFUSED, L_SINCE, L_ANSWERED, L_STEP = 21, 22, 23, 24, 25, 26, 27
-local L_REOPENED, L_PENDING, L_SHORTEST, L_ENDS, L_ROUNDING, L_SOURCE = 28, 29, 30, 31, 32, 33
-local L_STATE = 29              -- fields that are kept of such a limit; with declared rates their number is even
+local L_LIMIT, L_WINDOW, L_TRIAL, L_REFUSED, L_SINCE, L_ANSWERED, L_STEP = 25, 26, 27, 28, 29, 30, 31
+local L_REOPENED, L_PENDING, L_SHORTEST, L_ENDS, L_ROUNDING, L_SOURCE = 32, 33, 34, 35, 36, 37
+local L_STATE = 33              -- fields that are kept of such a limit; with declared rates their number is even
 local PROBE_GAP = 1000000       -- us between two probes of one limit, at least
 local GROWTH_MAX = 300000000    -- us; a park after refused probes grows by itself up to this
 local PACE_TOLERANCE = 20000    -- us that a paced grant may be early; else lateness is lost quota
@@ -31,6 +37,7 @@ local KEPT, PER_RATE = 5, 2 -- the first field that is kept; fields a rate
 
 local defs, limits = {}, {}
 local OPEN_DEF = {0, 0, 0}
+local WEIGHS = '\2' -- between a limit's name in a lane and what a request of the lane weighs there
 
 local function def_of(inst)
   local bar = string.find(inst, '|', 1, true)
@@ -39,12 +46,16 @@ local function def_of(inst)
   if not d then
     local raw = call('HGET', P .. 'ld', name)
     d = raw and munpack(raw) or OPEN_DEF
+    local last = d[#d]
+    if type(last) == 'table' and not last[1] then
+      d[#d], d.reserve, d.since = nil, last.reserve, last.since
+    end
     defs[name] = d
   end
   return d
 end
 
-local DOUBLES = 'dddddddddddddddddddddddddddddddd'
+local DOUBLES = 'dddddddddddddddddddddddddddddddddddddddddddddddd'
 local function doubles(n) return '>' .. sub(DOUBLES, 1, n) end
 
 -- Who waits for an event of this kind, or one that happens oftener, looks again.
@@ -60,6 +71,12 @@ local slots_of -- given below
 
 -- @include learn
 
+-- How far ahead (us) a rate is paced at most, whatever was charged.
+local function farthest(rate) return max(rate[2], rate[3] * rate[2] / rate[1]) end
+
+-- The end of the calendar window that holds now.
+local function window_end(rate) return rate[4] + (floor((now - rate[4]) / rate[2]) + 1) * rate[2] end
+
 local function limit_from(inst, raw)
   local d = def_of(inst)
   local s
@@ -67,7 +84,7 @@ local function limit_from(inst, raw)
     s = {d, inst, false, false, sunpack(doubles(#raw / 8), raw)}
     s[#raw / 8 + KEPT] = nil -- where reading ended
   else
-    s = {d, inst, false, false, 0, 0, 0, d[3], 0, 0, -1, 0, 0, 0, 0, 0, 0, 0}
+    s = {d, inst, false, false, 0, 0, 0, d[3], 0, 0, -1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, d.since or 0}
   end
   if learns(d) then
     s.learns = true
@@ -84,9 +101,16 @@ local function limit_from(inst, raw)
     for i = TAT, TAT + PER_RATE * (#d - 3) - 1 do s[i] = s[i] or 0 end
   end
   if s[REM] >= 0 and s[RESET] <= now then -- the told window is over: nothing is known until the next answer
-    s[REM], s[SINCE] = -1, s[RESET]
+    s[REM], s[SINCE], s[MOST_TOLD] = -1, s[RESET], 0
     if d[4] == nil then s[NEED] = 1 end
     s[DIRTY] = true
+  end
+  if d.since and s[DEFINED] ~= d.since then -- what was paced by other rates closes no longer than these ever do
+    for i = 1, #d - 3 do
+      local tat = TAT + 2 * (i - 1)
+      s[tat] = min(s[tat], d.since + farthest(d[3 + i]))
+    end
+    s[DEFINED], s[DIRTY] = d.since, true
   end
   limits[inst] = s
   return s
@@ -110,6 +134,7 @@ local MEMBER_MARK = '\1'
 local LANE_AND_MEMBER = '^([^\1]*)\1?(.*)$'
 local function of_member(inst, member) return member == '' and inst or (string.gsub(inst, '%*[%w_-]*', member)) end
 
+-- The limits of a lane by name; where one is charged other than 1: `of` (name -> weight) and `at` (place -> weight).
 local lane_lists = {}
 local function lane_limits(lane)
   if lane == '' then return {} end
@@ -119,7 +144,19 @@ local function lane_limits(lane)
     if string.byte(lane) == POOLED then base, member = string.match(lane, LANE_AND_MEMBER) end
     local raw = call('HGET', P .. 'lane', base)
     list = {}
-    for name in string.gmatch(raw or '', '[^%z]+') do list[#list + 1] = member and of_member(name, member) or name end
+    for name in string.gmatch(raw or '', '[^%z]+') do
+      local at = string.find(name, WEIGHS, 1, true)
+      if at then
+        local weight = tonumber(sub(name, at + 1))
+        name = sub(name, 1, at - 1)
+        if member then name = of_member(name, member) end
+        if not list.of then list.of, list.at = {}, {} end
+        list.of[name], list.at[#list + 1] = weight, weight
+      elseif member then
+        name = of_member(name, member)
+      end
+      list[#list + 1] = name
+    end
     lane_lists[lane] = list
   end
   return list
@@ -129,9 +166,9 @@ end
 local function rebase(sl, base, from, to)
   local body, pos = {}, 1
   while pos < #sl.body do
-    local ticks, count = sunpack('>II', sl.body, pos)
+    local ticks, count = sunpack('>If', sl.body, pos)
     local new = math.ceil((sl.base + ticks * (from / TICKS) - base) / (to / TICKS))
-    body[#body + 1] = spack('>II', max(0, min(new, TICKS_FAR)), count)
+    body[#body + 1] = spack('>If', max(0, min(new, TICKS_FAR)), count)
     pos = pos + SLOT
   end
   sl.base, sl.body, sl.dirty = base, table.concat(body), true
@@ -155,7 +192,7 @@ function slots_of(s, i)
   end
   local tick, pos = window / TICKS, 1
   while pos < #sl.body do
-    local ticks, count = sunpack('>II', sl.body, pos)
+    local ticks, count = sunpack('>If', sl.body, pos)
     sl.oldest = sl.base + ticks * tick + window
     if sl.oldest > now then break end
     sl.total = sl.total - count
@@ -165,7 +202,7 @@ function slots_of(s, i)
   if pos > 1 then sl.dirty = true end
   -- the last one is the newest stamp
   if pos < #sl.body then
-    sl.ticks, sl.count = sunpack('>II', sl.body, #sl.body - SLOT + 1)
+    sl.ticks, sl.count = sunpack('>If', sl.body, #sl.body - SLOT + 1)
     sl.body = sub(sl.body, pos, -SLOT - 1)
   else
     sl.body = ''
@@ -174,7 +211,7 @@ function slots_of(s, i)
 end
 
 local function write_newest(sl)
-  if sl.count > 0 then sl.body = sl.body .. spack('>II', sl.ticks, sl.count) end
+  if sl.count > 0 then sl.body = sl.body .. spack('>If', sl.ticks, sl.count) end
   sl.count = 0
 end
 
@@ -183,14 +220,13 @@ local function stamp(s, i, t, w)
   local sl = slots_of(s, i)
   local rate = s[DEF][3 + i]
   local tick = sl.window / TICKS
-  w = math.ceil(w)
   if sl.total == 0 then
     sl.base, sl.body, sl.count = min(t, now), '', 0
   elseif (t - sl.base) / tick > TICKS_FAR then
     write_newest(sl)
     rebase(sl, sl.base + sunpack('>I', sl.body) * tick, sl.window, sl.window)
   end
-  local unit = rate[1] > EXACT_SLOTS and TICKS / EXACT_SLOTS or 1
+  local unit = (rate[1] > EXACT_SLOTS or #sl.body >= SLOT * EXACT_SLOTS) and TICKS / EXACT_SLOTS or 1
   local ticks = max(0, math.ceil((t - sl.base) / tick / unit) * unit)
   if (sl.count == 0 or ticks > sl.ticks) and sl.base + ticks * tick + sl.window <= now then return end -- long over
   if sl.count > 0 and ticks > sl.ticks then write_newest(sl) end
@@ -202,41 +238,72 @@ local function stamp(s, i, t, w)
   sl.dirty = true
 end
 
+-- When so much of the weight in the slots is freed; of more than there is, when all is.
+local function freed_at(sl, weight)
+  local tick, pos = sl.window / TICKS, 1
+  while pos < #sl.body do
+    local ticks, count = sunpack('>If', sl.body, pos)
+    weight = weight - count
+    if weight <= 0 then return sl.base + ticks * tick + sl.window end
+    pos = pos + SLOT
+  end
+  return sl.base + sl.ticks * tick + sl.window
+end
+
 -- Requests in flight at most while nothing is known.
 local function cap_of(s)
   if s[DEF][2] > 0 then return s[DEF][2] end
   return s.learns and START_IN_FLIGHT + floor(s[L_ANSWERED] / GROWTH) or START_IN_FLIGHT
 end
 
--- Does the limit grant weight w now?
--- -> nil: yes. Else the time (us) it opens, NEVER when only an event can open it; and what may open it sooner.
-local function check(s, w)
+-- The priority from which on a reserve may be used.
+local function line_of(reserve) return reserve[2] + reserve[3] * now / 1000000 end
+
+-- Does the limit grant weight w to a task of this score (-priority) now?
+-- -> nil: yes. Else the time (us) it opens, NEVER when only an event can open it; what may open it sooner; and its
+-- reserve where that may be the reason.
+local ANY = -math.huge -- the score of what is above every line: a grant without a task
+local function check(s, w, score)
   local d = s[DEF]
+  local reserve, keep = d.reserve, 0
+  if reserve then
+    if -score < line_of(reserve) then keep = reserve[1] else reserve = nil end
+  end
   if s[PAUSE] == 1 then return NEVER, BY_PERSON end
   if s[PARK] > now then return s[PARK], BY_PERSON end
   if s[NEED] == 1 then
     if s[PID] ~= 0 then return NEVER, BY_ANSWER end
     if s[PAFTER] > now then return s[PAFTER], BY_PERSON end
   end
-  if d[2] > 0 and s[FLY] + w > d[2] and s[FLY] > 0 then return NEVER, BY_ANSWER end
+  if d[2] > 0 and s[BUSY] >= d[2] then return NEVER, BY_ANSWER end
+  if w == 0 then return nil end
   if s[REM] >= 0 then
-    if s[REM] - s[FLY] < w then return s[RESET], BY_ANSWER end
+    if s[REM] - s[FLY] - keep * s[MOST_TOLD] < w then return s[RESET], BY_ANSWER, reserve end
   elseif d[3] == 1 and d[4] == nil and s[NEED] == 0 and s[FLY] + w > cap_of(s) and s[FLY] > 0 then
     return NEVER, BY_ANSWER
   end
   for i = 1, #d - 3 do
     local rate = d[3 + i]
-    local period = rate[2] / rate[1]
-    local early = rate[3] > 0 and (rate[3] - 1) * period or min(period, PACE_TOLERANCE)
     local tat, began = s[TAT + 2 * (i - 1)], s[BEGAN + 2 * (i - 1)]
-    local t = tat - early
-    if t > now then return t, BY_REFUND end
-    if began > 0 and tat > now and t > began then return tat, BY_ANSWER end -- not known to refill yet
-    if rate[3] == 0 then
-      local sl = slots_of(s, i)
-      if s[FLY] + sl.total + w > rate[1] and s[FLY] + sl.total > 0 then
-        if sl.oldest then return max(sl.oldest, now + 1), BY_REFUND end
-        return NEVER, BY_ANSWER
+    if rate[4] then
+      local used = s[FLY] + (tat > now and began or 0)
+      if used > 0 and used + w > rate[1] * (1 - keep) then
+        return tat > now and tat or window_end(rate), BY_PERSON, reserve -- or when what was not spent comes back
+      end
+    else
+      local period = rate[2] / rate[1]
+      local early = rate[3] > 0 and (rate[3] - min(w, rate[3]) - keep * rate[3]) * period or min(period, PACE_TOLERANCE)
+      local t = tat - early
+      if t > now then return t, BY_REFUND, reserve end
+      if began > 0 and tat > now and t > began then return tat, BY_ANSWER, reserve end -- not known to refill yet
+      if rate[3] == 0 then
+        local sl = slots_of(s, i)
+        local used = s[FLY] + sl.total
+        local over = used + w - rate[1] * (1 - keep)
+        if over > 0 and used > 0 then
+          if sl.oldest then return max(freed_at(sl, min(over, used)), now + 1), BY_REFUND, reserve end
+          return NEVER, BY_ANSWER, reserve
+        end
       end
     end
   end
@@ -247,15 +314,18 @@ end
 local function spend(s, who, w)
   local d = s[DEF]
   if s.learns then learn_granted(s) end
-  s[FLY] = s[FLY] + w
+  s[FLY], s[BUSY] = s[FLY] + w, s[BUSY] + 1
   for i = 1, #d - 3 do
     local rate, tat, began = d[3 + i], TAT + 2 * (i - 1), BEGAN + 2 * (i - 1)
-    if s[tat] <= now then s[tat], s[began] = now, rate[3] > 1 and now or 0 end
-    s[tat] = s[tat] + rate[2] / rate[1] * w
+    if w > 1 and w > (rate[3] > 0 and rate[3] or rate[1]) then s[OVER] = max(s[OVER], w) end
+    if not rate[4] and w > 0 then
+      if s[tat] <= now then s[tat], s[began] = now, rate[3] > 1 and now or 0 end
+      s[tat] = min(s[tat] + rate[2] / rate[1] * w, now + farthest(rate))
+    end
   end
   s[DIRTY] = true
   if s[NEED] == 1 then
-    local period = d[4] and d[4][2] / d[4][1] or 0
+    local period = d[4] and not d[4][4] and d[4][2] / d[4][1] or 0
     s[PID], s[PAFTER] = who, now + max(period, PROBE_GAP)
   end
 end
@@ -268,25 +338,32 @@ local function cost(s, w)
 end
 
 -- A grant, given at `granted`, has come to its end. how: 'answered' at time t, 'unsent' (refunded), 'expired' (nobody
--- knows).
-local function settle(s, who, how, t, w, granted, refused)
-  s[FLY] = max(0, s[FLY] - w)
+-- knows). w: what it was charged; paid: what it has cost. -> whether more is free than an answer frees
+local function settle(s, who, how, t, w, granted, refused, paid)
+  local freed = paid < w
+  s[FLY], s[BUSY] = max(0, s[FLY] - w), max(0, s[BUSY] - 1)
   if s.learns and how == 'answered' and not refused then
-    if s[PID] == who then learn_reopened(s, granted, w) else learn_answered(s, granted, w) end
+    if s[PID] == who then learn_reopened(s, granted, paid) else learn_answered(s, granted, paid) end
   end
   local d = s[DEF]
   for i = 1, #d - 3 do
     local rate, tat, began = d[3 + i], TAT + 2 * (i - 1), BEGAN + 2 * (i - 1)
-    if how == 'unsent' then
+    if rate[4] then
+      if s[tat] <= now then s[tat], s[began] = window_end(rate), 0 end
+      if how == 'unsent' or t < s[tat] - rate[2] then freed = true else s[began] = s[began] + paid end
+    elseif how == 'unsent' then
       s[tat] = s[tat] - rate[2] / rate[1] * w
-    elseif rate[3] == 0 then
-      stamp(s, i, t, w)
-    elseif s[began] > 0 and granted >= s[began] then
-      -- the server's bucket was full until a request reached it, at t at the latest: only from then on it refills
-      s[tat], s[began] = s[tat] + max(0, t - s[began]), 0
+    else
+      if paid ~= w then s[tat] = min(s[tat] + rate[2] / rate[1] * (paid - w), now + farthest(rate)) end
+      if rate[3] == 0 then
+        if paid > 0 then stamp(s, i, t, paid) end
+      elseif s[began] > 0 and granted >= s[began] then
+        -- the server's bucket was full until a request reached it, at t at the latest: only from then on it refills
+        s[tat], s[began] = s[tat] + max(0, t - s[began]), 0
+      end
     end
   end
-  if how == 'expired' then cost(s, w) end -- it may have been spent
+  if how == 'expired' then cost(s, paid) end -- it may have been spent
   if s[PID] == who then
     s[PID] = 0
     if how == 'answered' and not refused then
@@ -296,12 +373,14 @@ local function settle(s, who, how, t, w, granted, refused)
     end
   end
   s[DIRTY] = true
+  return freed
 end
 
 -- What the answer to a request of weight w told: `rem` requests left until `reset` (us). `granted`: when its request
 -- was granted. Answers overtake each other, so the least that was told counts. Only a request granted after TOLD may
 -- raise it, and what was answered since then may all have been counted by the server after this one.
 local function tell(s, rem, reset, granted, w)
+  if granted >= s[SINCE] then s[MOST_TOLD] = max(s[MOST_TOLD], rem) end
   if granted < s[SINCE] then
     cost(s, w)
   elseif s[REM] < 0 or granted > s[TOLD] then
@@ -337,9 +416,9 @@ local function forget_limit(s)
   call('UNLINK', P .. 'lh:' .. s[NAME])
   for r = 1, #s[DEF] - 3 do call('HDEL', P .. 's', s[NAME] .. '#' .. r) end
   limits[s[NAME]] = nil
-  if s[FLY] > 0 then
+  if s[BUSY] > 0 then
     local fresh = limit_from(s[NAME], false)
-    fresh[FLY], fresh[DIRTY] = s[FLY], true
+    fresh[FLY], fresh[BUSY], fresh[DIRTY] = s[FLY], s[BUSY], true
   end
   if s[WAITED] > 0 then
     call('ZADD', P .. 'lp', num(now), '\0' .. s[NAME])

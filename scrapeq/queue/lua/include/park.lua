@@ -1,6 +1,7 @@
 -- park: close a lane or a group until a time, or until an event of a limit.
 -- NEEDS   base, groups, limits
--- GIVES   park_lane(name, t, closed), park_group(group, t, closed): closed = {limit state, what may open it, ...}
+-- GIVES   park_lane(name, t, closed), park_group(group, t, closed): closed = {limit state, what may open it, ...;
+--         reserve: the one that may be the reason, or nil; shared: true if not all are the group's own}
 local function until_text(t) return t >= NEVER and 'inf' or num(t) end
 
 -- A closed limit that an event may open knows who waits for it: each that is closed, for any may open first.
@@ -14,11 +15,18 @@ local function await_events(closed, least, who)
   end
 end
 
+-- What is closed only to priorities below a line is noted, for a task above it opens it (`above_line` in groups).
+local function note_line(who, t, reserve)
+  local score = t >= NEVER and math.huge or t
+  if reserve then call('HSET', P .. 'below', who, spack('>ddd', score, reserve[2], reserve[3])) end
+end
+
 local function park_lane(name, t, closed)
   local L = lane_of(name)
   if L.entry then call('ZREM', P .. 'lanes', L.entry) end
   L.parked, L.entry, L.dirty = true, nil, true
   call('ZADD', P .. 'lp', until_text(t), name)
+  note_line('L' .. name, t, closed.reserve)
   await_events(closed, BY_REFUND, 'L' .. name)
   note_event(t, true)
 end
@@ -26,6 +34,8 @@ end
 -- A refund to a private limit reopens its group without being told who waits; what is learned of it may, too.
 local function park_group(group, t, closed)
   call('ZADD', P .. 'gp', until_text(t), group)
-  await_events(closed, closed[1].learns and BY_REFUND or BY_PERSON, 'G' .. group)
+  note_line('G' .. group, t, closed.reserve)
+  local least = (closed.shared or closed[1].learns) and BY_REFUND or BY_PERSON
+  await_events(closed, least, 'G' .. group)
   note_event(t, true)
 end

@@ -1,7 +1,7 @@
 -- pushing: new tasks, with deduplication.
 -- NEEDS   base, records, groups, limits, finish
 -- GIVES   read_heads(header, count, groups) -> heads; register(spec, used) -> names; push(names, heads, from, results, at)
--- SPEC    JSON [{lane: [limit, ...]}, [[group, lane, private], ...]]
+-- SPEC    JSON [{lane: [limit (and \1 and its weight there, if not 1), ...]}, [[group, lane, private], ...]]
 -- HEADER  per task '>ddHHBB': priority, delay (us), group index (1-based), owner (0, or the entry whose success
 --         it needs), mode (0 only new, 1 raise priority), key length; then the key (a 9-byte digest)
 -- RESULT  per task: its id when pushed; 'd' duplicate, 'r' raised, 'x' duplicate of a dead letter, '-' owner failed
@@ -35,6 +35,7 @@ local function respec(name, lane, private)
     local N = lane_of(lane)
     call('ZADD', N.heads, head_score(name, head[2]), head[1] .. name)
     N.dirty = true
+    head_came(N, lane, head[2])
     arm()
   end
 end

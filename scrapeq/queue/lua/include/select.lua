@@ -109,13 +109,39 @@ local function push_task(g)
   if id then heap_push(g[G_TURN] or tonumber(score), id, g[G_LANE], g) end
 end
 
+-- The same of the group's own limit; and, in order `fair`, of what reserves of the lane's keep from its best task, for
+-- which another member of the pool may grant. -> when it opens, what is closed; the member's place
+local function group_closed(g, lane, fair, score, place)
+  if fair then
+    score = tonumber(g[G_NEXT_SCORE])
+    if lane.reserves then
+      local states = {unpack(lane.states)}
+      if g[G_LIMIT] then states[#states + 1] = g[G_LIMIT] end
+      local t, closed = lane_closed(states, 1, score, lane.weights)
+      if lane.pool and not t then place, t, closed = choose(lane.pool, 1, '', score) end
+      if t then closed.shared = true end
+      return t, closed, place
+    end
+  end
+  if not g[G_LIMIT] then return nil, nil, place end
+  local opens, by, reserve = check(g[G_LIMIT], 1, score)
+  if opens then return opens, {g[G_LIMIT], by, reserve = reserve} end
+  return nil, nil, place
+end
+
 local function open_lane(name, page)
   local list, pool = lane_limits(name), nil
   if string.byte(name) == POOLED then pool, list = pool_of(name, list) end
   prefetch_limits(list)
   local states = {}
-  for i = 1, #list do states[i] = limit_of(list[i]) end
-  return {name = name, states = states, stream = stream(P .. 'heads:' .. name, page), pool = pool}
+  local reserves = false
+  for i = 1, #list do
+    states[i] = limit_of(list[i])
+    reserves = reserves or states[i][DEF].reserve
+  end
+  for i = 1, pool and #pool.names or 0 do reserves = reserves or def_of(pool.names[i]).reserve end
+  return {name = name, states = states, weights = list.at, reserves = reserves, pool = pool,
+          stream = stream(P .. 'heads:' .. name, page)}
 end
 
 local closed_lanes = {}
@@ -133,9 +159,12 @@ local function select_tasks(n, held)
       push_lane(all)
       push_head(open_lane(lane, page))
     elseif not lane.closed then
-      local t, closed = lane_closed(lane.states, 1)
+      -- in order `fair` the first in turn need not be the best of the lane: a reserve closes its group alone
+      local fair = C[FAIR] == 1
+      local score = fair and ANY or item[SCORE]
+      local t, closed = lane_closed(lane.states, 1, score, lane.weights)
       local pool, place = lane.pool, nil
-      if pool and not t then place, t, closed = choose(pool, 1, '') end
+      if pool and not t then place, t, closed = choose(pool, 1, '', score) end
       if t then
         lane.closed, lane.opens, lane.waits = true, t, closed
         closures = closures + 1
@@ -147,14 +176,15 @@ local function select_tasks(n, held)
           g = {P .. 'r:' .. g, 0, TASK_PAGE, 1, EMPTY, false, g, lane, id, 0,
                private, private ~= '' and limit_of(private), false, false, false, false, false,
                C[FAIR] == 1 and item[SCORE]}
-          next_of(g) -- the head itself
+          local _, first = next_of(g) -- the head itself
+          g[G_NEXT_SCORE] = first
           touched[#touched + 1] = g
         end
-        local opens, by
-        if g[G_LIMIT] then opens, by = check(g[G_LIMIT], 1) end
+        local opens, waits
+        opens, waits, place = group_closed(g, lane, fair, item[SCORE], place)
         if opens then
           closures = closures + 1
-          g[G_CLOSED], g[G_OPENS], g[G_WAITS] = true, opens, {g[G_LIMIT], by}
+          g[G_CLOSED], g[G_OPENS], g[G_WAITS] = true, opens, waits
         else
           local suspect = C[SUSPECTS] > 0 and call('SISMEMBER', P .. 'suspects', id) == 1
           g[G_COUNT] = g[G_COUNT] + 1
@@ -165,10 +195,11 @@ local function select_tasks(n, held)
           else
             if suspect then held = held + 1 end
             if pool then
-              take(id, take_member(pool, place), g[G_PRIVATE], lane.states, g[G_LIMIT], states_of(pool, place))
+              take(id, take_member(pool, place), g[G_PRIVATE], lane.states, g[G_LIMIT], lane.weights,
+                   states_of(pool, place), pool.weights)
               name_member(pool.members[place])
             else
-              take(id, lane.name, g[G_PRIVATE], lane.states, g[G_LIMIT])
+              take(id, lane.name, g[G_PRIVATE], lane.states, g[G_LIMIT], lane.weights)
             end
             if g[G_TURN] then
               C[TURN] = C[TURN] + 1

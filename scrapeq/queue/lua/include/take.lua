@@ -1,7 +1,8 @@
 -- take: lease what was chosen: spend its grants, write its meta, put it into the reply.
 -- NEEDS   base, records, limits
--- GIVES   taken (count); take(id, lane, private, lane's limit states, private's state or nil/false, those of a pool's
---         member or nil); name_member(name): of the last taken; lease_taken(reply, ends)
+-- GIVES   taken (count); take(id, lane, private, lane's limit states, private's state or nil/false, place -> weight
+--         where it is not 1, or nil; those of a pool's member or nil, and their weights); name_member(name): of the last
+--         taken; lease_taken(reply, ends)
 local PER_TASK, REPLY_HEAD = 6, 4
 local taken = 0
 local ids, tokens, nonces, lane_names, privates = {}, {}, {}, {}, {}
@@ -13,12 +14,12 @@ local function name_member(name)
   members[taken] = name
 end
 
-local function take(id, lane, private, states, limit, pooled)
+local function take(id, lane, private, states, limit, weights, pooled, pool_weights)
   local nonce = C[NONCE] + 1
   C[NONCE] = nonce
-  for i = 1, #states do spend(states[i], nonce, 1) end
+  for i = 1, #states do spend(states[i], nonce, weights and weights[i] or 1) end
   if limit then spend(limit, nonce, 1) end
-  if pooled then for i = 1, #pooled do spend(pooled[i], nonce, 1) end end
+  if pooled then for i = 1, #pooled do spend(pooled[i], nonce, pool_weights[i] or 1) end end
   taken = taken + 1
   ids[taken], tokens[taken], nonces[taken] = id, token_clock .. fmt('%d', nonce), nonce
   lane_names[taken], privates[taken] = lane, private
