@@ -49,7 +49,9 @@ class Group:
             exact = tuple((name, weight_of(weight, name)) for name, weight in self.weights)
             object.__setattr__(self, "weights", exact)
             if unknown := {name for name, _ in exact} - set(self.limits):
-                raise UsageError(f"group {self.name!r}: a weight for {min(unknown)!r}, which is not among its limits")
+                raise UsageError(
+                    f"group {self.name!r}: a weight for {min(unknown)!r}, which is not among its limits"
+                )
 
     def weight(self, instance: str) -> float:
         """What a task of this group weighs in one of its limits."""

@@ -319,7 +319,11 @@ class LimitModel:
     def state(self, now: float) -> LimitState:
         """As the queue shows it; `opens_s` is 0 or, when closed, None."""
         remaining, probation = self.known(now)
-        slots = [self.used(i, now) for i, rate in enumerate(self.rates) if not rate.burst and rate.aligned_s is None]
+        slots = [
+            self.used(i, now)
+            for i, rate in enumerate(self.rates)
+            if not rate.burst and rate.aligned_s is None
+        ]
         return LimitState(
             self.name,
             max(0, self.parked_until - now) / US,

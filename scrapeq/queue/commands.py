@@ -180,9 +180,7 @@ def settle(entries: Sequence[Entry], dedup: Dedup = "only_new") -> Command[list[
                 for name, limit, window in entry.rates
             ]
         if entry.costs:
-            extra["costs"] = [
-                (of_member(name, member), weight_of(cost, name)) for name, cost in entry.costs
-            ]
+            extra["costs"] = [(of_member(name, member), weight_of(cost, name)) for name, cost in entry.costs]
         if entry.error:
             extra["error"] = entry.error
         args.append(orjson.dumps(extra) if extra else b"")

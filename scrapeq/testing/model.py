@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import orjson
 
 from scrapeq.limit import Limit, LimitState
-from scrapeq.limits.engine import How, LimitModel
+from scrapeq.limits.engine import How
 from scrapeq.queue import commands as c
 from scrapeq.queue.block import placed
 from scrapeq.task import Dedup, Group, Lease, NewTask, Order, Task
 from scrapeq.testing import records
+from scrapeq.testing.limit_book import LimitBook
 from scrapeq.testing.order import Turns
 from scrapeq.testing.pools import Choice, Pools, named
 from scrapeq.testing.records import LeaseRecord, TaskRecord
@@ -28,7 +29,7 @@ US = 1_000_000
 
 
 @dataclass
-class Model:
+class Model(LimitBook):
     """The queue; `server_us` is the server's clock, set by the test."""
 
     server_us: int = 0
@@ -43,8 +44,6 @@ class Model:
     leases: dict[str, LeaseRecord] = field(default_factory=dict)
     seen: dict[str, str] = field(default_factory=dict)  # key -> id, "" when done
     groups: dict[str, Group] = field(default_factory=dict)
-    definitions: dict[str, Limit] = field(default_factory=dict)
-    limits: dict[str, LimitModel] = field(default_factory=dict)
     counted: dict[str, int] = field(default_factory=lambda: dict.fromkeys(records.COUNTED, 0))
 
     def _tick(self) -> int:
@@ -60,10 +59,6 @@ class Model:
     def now(self) -> int:
         """The queue's clock, only looked at."""
         return max(self.last, self.server_us + self.offset)
-
-    def limit(self, name: str) -> LimitModel:
-        """The state of a limit instance."""
-        return self.limits.setdefault(name, LimitModel(name, self.definitions))
 
     # ---- push
 
@@ -186,7 +181,9 @@ class Model:
     ) -> Choice | None:
         """The first choice of which all limits grant."""
         for choice in self.pools.choices(self.groups.get(group, Group()), member):
-            if all(self.limit(name).grants(now, weight * own, priority) for name, own in choice.limits.items()):
+            if all(
+                self.limit(name).grants(now, weight * own, priority) for name, own in choice.limits.items()
+            ):
                 return choice
         return None
 
@@ -290,9 +287,8 @@ class Model:
             reset_at = at + round(reset_s * US)
             self.limit(name).tell(now, remaining, reset_at, lease.granted, paid.get(name, lease.weight))
         for name, wait_s in entry.refused:
-            self.limit(name).refuse(
-                now, at, at + round(wait_s * US), lease.granted, lease.limits.get(name, lease.weight), entry.guessed
-            )
+            until, charged = at + round(wait_s * US), lease.limits.get(name, lease.weight)
+            self.limit(name).refuse(now, at, until, lease.granted, charged, entry.guessed)
         for name, size, window_s in entry.rates:
             self.limit(name).name_rate(now, size, round(window_s * US))
         if entry.refused:
@@ -300,7 +296,13 @@ class Model:
         self._give_back(lease, how, at, refused, now, paid)
 
     def _give_back(
-        self, lease: LeaseRecord, how: How, at: int, refused: Collection[str], now: int, paid: dict[str, float]
+        self,
+        lease: LeaseRecord,
+        how: How,
+        at: int,
+        refused: Collection[str],
+        now: int,
+        paid: dict[str, float],
     ) -> None:
         if lease.answered:
             return
@@ -326,12 +328,7 @@ class Model:
 
     def define(self, limits: dict[str, Limit], *, force: bool = False) -> None:
         """Of two definitions under one name the higher version counts, of two equal ones the later, or a forced one."""
-        now = self._tick()
-        for name, limit in limits.items():
-            old = self.definitions.get(name)
-            if old is None or old.version <= limit.version or force:
-                since = 0 if old is None else old.since_us if old == limit else now
-                self.definitions[name] = replace(limit, since_us=since)
+        self.learn_definitions(limits, self._tick(), force=force)
 
     def steer(self, verb: str, *args: Any) -> None:
         """As `commands.steer`: park (us first), unpark, pause, resume, forget, pause_queue, resume_queue."""
@@ -340,15 +337,8 @@ class Model:
         if verb in ("pause_queue", "resume_queue"):
             self.paused = verb == "pause_queue"
             return
-        for limit in [self.limit(one) for name in names for one in self.pools.instances(name)]:
-            if verb == "park":
-                limit.park(now + args[0])
-            elif verb == "unpark":
-                limit.unpark()
-            elif verb == "forget":  # but for what is in flight
-                self.limits[limit.name] = limit.forgotten()
-            else:
-                limit.paused = verb == "pause"
+        every = [one for name in names for one in self.pools.instances(name)]
+        self.steer_limits(verb, every, now + args[0] if verb == "park" else 0)
 
     def private_limit(self, group: str) -> str:
         """The limit that only this group has; made when there is none."""

@@ -4,8 +4,6 @@
 --              options, if there are any: {reserve = {fraction, line, its part that is now (0|1)}, since = us of the
 --              last change}. What is below the line (a priority) leaves the fraction of each quota alone
 --   l    hash  instance ("name" or "name|partition") -> big-endian doubles, fields below
---   s    hash  instance#rate -> slots: '>ddd' base us, total, window us; then '>If' ticks after base, weight: answered
---              in the last window. A slot is freed one window after the answer, whatever the server's shape
 -- GIVES   limit_of, prefetch_limits, check, spend, cost, settle, tell, park_limit, forget_limit, save_limits, lane_limits,
 --         and those of `learn`
 -- A state here is an array: four fields of ours, then those that are kept
@@ -25,10 +23,6 @@ local L_STATE = 33              -- fields that are kept of such a limit; with de
 local PROBE_GAP = 1000000       -- us between two probes of one limit, at least
 local GROWTH_MAX = 300000000    -- us; a park after refused probes grows by itself up to this
 local PACE_TOLERANCE = 20000    -- us that a paced grant may be early; else lateness is lost quota
-local EXACT_SLOTS = 256         -- up to here each answer has its own stamp, beyond it sub-windows are counted
-local TICKS = 1048576           -- ticks a window
-local SLOT_HEAD, SLOT = 24, 8   -- bytes
-local TICKS_FAR = 2147483648    -- ticks after the base from which on the base is moved: 32 bits hold twice that
 -- WAITED says what may open the limit sooner than those think who wait for it
 local BY_REFUND, BY_PERSON, BY_ANSWER = 1, 2, 3
 
@@ -67,8 +61,8 @@ local function wake_waiters(s, by)
 end
 
 local function learns(d) return d[3] == 1 and d[4] == nil end
-local slots_of -- given below
 
+-- @include slots
 -- @include learn
 
 -- How far ahead (us) a rate is paced at most, whatever was charged.
@@ -160,94 +154,6 @@ local function lane_limits(lane)
     lane_lists[lane] = list
   end
   return list
-end
-
--- Write slots anew for another base or window: each stamp stays at its time, rounded up to the new ticks.
-local function rebase(sl, base, from, to)
-  local body, pos = {}, 1
-  while pos < #sl.body do
-    local ticks, count = sunpack('>If', sl.body, pos)
-    local new = math.ceil((sl.base + ticks * (from / TICKS) - base) / (to / TICKS))
-    body[#body + 1] = spack('>If', max(0, min(new, TICKS_FAR)), count)
-    pos = pos + SLOT
-  end
-  sl.base, sl.body, sl.dirty = base, table.concat(body), true
-end
-
--- The slots of rate i, those of the past window only. The newest stamp is kept apart until it is written.
-function slots_of(s, i)
-  if not s[SLOTS] then s[SLOTS] = {} end
-  local sl = s[SLOTS][i]
-  if sl then return sl end
-  local window = s[DEF][3 + i][2]
-  sl = {base = now, total = 0, body = '', window = window, count = 0}
-  s[SLOTS][i] = sl
-  local raw = call('HGET', P .. 's', s[NAME] .. '#' .. i)
-  if not raw then return sl end
-  local old
-  sl.base, sl.total, old = sunpack('>ddd', raw)
-  sl.body = sub(raw, SLOT_HEAD + 1)
-  if old ~= window and sl.body ~= '' then -- defined anew
-    rebase(sl, sl.base + sunpack('>I', sl.body) * (old / TICKS), old, window)
-  end
-  local tick, pos = window / TICKS, 1
-  while pos < #sl.body do
-    local ticks, count = sunpack('>If', sl.body, pos)
-    sl.oldest = sl.base + ticks * tick + window
-    if sl.oldest > now then break end
-    sl.total = sl.total - count
-    pos = pos + SLOT
-  end
-  if pos > #sl.body then sl.total, sl.oldest = 0, nil end
-  if pos > 1 then sl.dirty = true end
-  -- the last one is the newest stamp
-  if pos < #sl.body then
-    sl.ticks, sl.count = sunpack('>If', sl.body, #sl.body - SLOT + 1)
-    sl.body = sub(sl.body, pos, -SLOT - 1)
-  else
-    sl.body = ''
-  end
-  return sl
-end
-
-local function write_newest(sl)
-  if sl.count > 0 then sl.body = sl.body .. spack('>If', sl.ticks, sl.count) end
-  sl.count = 0
-end
-
--- An answered request of weight w stands in the window from time t on.
-local function stamp(s, i, t, w)
-  local sl = slots_of(s, i)
-  local rate = s[DEF][3 + i]
-  local tick = sl.window / TICKS
-  if sl.total == 0 then
-    sl.base, sl.body, sl.count = min(t, now), '', 0
-  elseif (t - sl.base) / tick > TICKS_FAR then
-    write_newest(sl)
-    rebase(sl, sl.base + sunpack('>I', sl.body) * tick, sl.window, sl.window)
-  end
-  local unit = (rate[1] > EXACT_SLOTS or #sl.body >= SLOT * EXACT_SLOTS) and TICKS / EXACT_SLOTS or 1
-  local ticks = max(0, math.ceil((t - sl.base) / tick / unit) * unit)
-  if (sl.count == 0 or ticks > sl.ticks) and sl.base + ticks * tick + sl.window <= now then return end -- long over
-  if sl.count > 0 and ticks > sl.ticks then write_newest(sl) end
-  -- in order, so that the front is always the oldest
-  if sl.count == 0 then sl.ticks = ticks end
-  sl.count = sl.count + w
-  sl.total = sl.total + w
-  sl.oldest = sl.oldest or sl.base + ticks * tick + sl.window
-  sl.dirty = true
-end
-
--- When so much of the weight in the slots is freed; of more than there is, when all is.
-local function freed_at(sl, weight)
-  local tick, pos = sl.window / TICKS, 1
-  while pos < #sl.body do
-    local ticks, count = sunpack('>If', sl.body, pos)
-    weight = weight - count
-    if weight <= 0 then return sl.base + ticks * tick + sl.window end
-    pos = pos + SLOT
-  end
-  return sl.base + sl.ticks * tick + sl.window
 end
 
 -- Requests in flight at most while nothing is known.
