@@ -158,12 +158,12 @@ class LimitState:
         reset_s: Seconds until that window ends.
         cap: Requests in flight allowed while unknown.
         streak: Refusals in a row.
-        heaviest: The weight of the heaviest request that was more than the whole limit; 0 = none was.
         learned: Size and window learned of it, or named by answers, as in force now; None = nothing is known.
         in_trial: That is a little more than is known to be granted: is it, too?
         source: Whether refusals showed it or an answer named it.
         opens_s: 0 = grants now; None = when an answer comes or a person resumes it; else seconds.
         used: Answered requests in the current window, where it has rates.
+        heaviest: The weight of the heaviest request that was more than the whole limit; 0 = none was.
     """
 
     name: str
@@ -175,9 +175,9 @@ class LimitState:
     reset_s: float
     cap: int
     streak: int
-    heaviest: float
     learned: Rate | None
     in_trial: bool
     source: Source
     opens_s: float | None
     used: float
+    heaviest: float = 0

@@ -334,10 +334,10 @@ class LimitModel:
             max(0.0, (self.reset_at - now) / US) if remaining is not None else 0.0,
             self.cap,
             self.streak,
-            self.heaviest,
             self.rates[0] if self.learns and self.rates else None,
             self.learned.trial > 0,
             SOURCES[self.learned.source] if self.learns else "",
             0.0 if self.grants(now) else None,
             max(slots, default=0),
+            self.heaviest,
         )

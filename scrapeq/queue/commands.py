@@ -335,12 +335,12 @@ def limit_states(instances: Sequence[str]) -> Command[list[LimitState]]:
                     max(0.0, reset / US) if left >= 0 else 0.0,
                     int(cap),
                     int(streak),
-                    heaviest,
                     Rate(learned, window / US) if learned else None,
                     in_trial == 1,
                     SOURCES[int(source)],
                     None if opens < 0 else opens / US,
                     used,
+                    heaviest,
                 )
             )
         return states

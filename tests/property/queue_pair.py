@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import redis
@@ -220,7 +221,7 @@ class Pair:
         for got, want in zip(states, model.limit_states(names), strict=True):
             opens = (got.opens_s == 0.0, want.opens_s == 0.0)
             assert opens[0] == opens[1], (got, want)
-            assert got == type(got)(*(getattr(want, f) for f in got.__slots__[:-2]), got.opens_s, want.used)
+            assert got == replace(want, opens_s=got.opens_s)
             before = self.parks.get(got.name, 0.0)
             parked_until = model.limit(got.name).parked_until
             assert parked_until >= before, "a park was shortened"
