@@ -156,7 +156,12 @@ def granted(limit: Limit) -> str:
     """`5,000/1h, 8 at once`."""
     from scrapeq.supervise.limit_facts import rate_text
 
-    parts = [rate_text(rate) + (f" burst {rate.burst}" if rate.burst else "") for rate in limit.rates]
+    parts = [
+        rate_text(rate)
+        + (f" burst {rate.burst}" if rate.burst else "")
+        + (" aligned" if rate.aligned_s is not None else "")
+        for rate in limit.rates
+    ]
     if limit.max_concurrency:
         parts.append(f"{limit.max_concurrency} at once")
     return ", ".join(parts)
@@ -332,7 +337,6 @@ def read_rate(text: str, burst: int) -> Rate:
 
 def _definition(plan: Plan, name: str, rates: list[Rate], at_once: int | None) -> Limit:
     from scrapeq.grants import limits_of
-    from scrapeq.limit import Limit
 
     of_file = limits_of(plan.rate_limits)
     if name not in of_file:
@@ -343,7 +347,8 @@ def _definition(plan: Plan, name: str, rates: list[Rate], at_once: int | None) -
     most = of_file[name].max_concurrency if at_once is None else at_once
     granted = tuple(rates) or of_file[name].rates
     # above any version of a file, and of two by hand the later
-    return Limit(granted, most, learn=not granted and of_file[name].learn, version=int(time.time()))
+    learn = not granted and of_file[name].learn
+    return replace(of_file[name], rates=granted, max_concurrency=most, learn=learn, version=int(time.time()))
 
 
 @app.command()

@@ -49,72 +49,68 @@ class SimulatedLimit(LimitModel):
         self.totals[i] = self.totals.get(i, 0.0) + weight
 
 
-def grants(model: SimulatedLimit, now: float, weight: float) -> bool:
-    """Does it grant this lot now? Each request of it counts as one in flight."""
-    most = model.rules.max_concurrency
-    room = not most or not model.in_flight or model.in_flight + weight <= most
-    return room and model.grants(now, weight)
-
-
-def opens_at(model: SimulatedLimit, now: float, weight: float) -> float:
+def opens_at(model: SimulatedLimit, now: float, weight: float, priority: float = math.inf) -> float:
     """The time from which it grants this weight; `now` = it does, NEVER = only an answer or a person opens it."""
-    if grants(model, now, weight):
+    if model.grants(now, weight, priority):
         return now
     remaining, probation = model.known(now)
-    most = model.rules.max_concurrency
     if model.paused or (probation and model.probe):
         return NEVER
-    if most and model.in_flight and model.in_flight + weight > most:
-        return NEVER
+    keep = model.rules.reserve.kept(priority, now) if model.rules.reserve else 0.0
     at = max(now, model.parked_until, model.probe_after if probation else 0)
-    if remaining is not None and remaining - model.in_flight < weight:
+    if remaining is not None and remaining - model.in_flight - keep * model.most_told < weight:
         at = max(at, model.reset_at)
-    for i, _ in enumerate(model.rates):
-        at = max(at, _paced(model, i, now), _freed(model, i, now, weight))
+    for i, rate in enumerate(model.rates):
+        if rate.aligned_s is not None:
+            if model.in_flight + model.in_window(i, now) + weight > rate.limit * (1 - keep):
+                at = max(at, rate.window_end(now))
+        else:
+            at = max(at, _paced(model, i, now, weight, keep), _freed(model, i, now, weight, keep))
     if at < NEVER:
         at = math.ceil(at)
         for moment in (at, at + 1):
-            if model.grants(moment, weight):
+            if model.grants(moment, weight, priority):
                 return moment
-    return NEVER if model.in_flight else _searched(model, now, weight)
+    return NEVER if model.in_flight else _searched(model, now, weight, priority)
 
 
-def _paced(model: SimulatedLimit, i: int, now: float) -> float:
+def _paced(model: SimulatedLimit, i: int, now: float, weight: float, keep: float) -> float:
     rate = model.rates[i]
     period = rate.interval_s * US / rate.limit
-    early = (rate.burst - 1) * period if rate.burst else min(period, PACE_TOLERANCE_US)
+    spare = rate.burst - min(weight, rate.burst) - keep * rate.burst
+    early = spare * period if rate.burst else min(period, PACE_TOLERANCE_US)
     paced_to, began = model.paced_to.get(i, 0.0), model.began.get(i, 0.0)
     if began and paced_to > now and paced_to - early > began:
         return paced_to
     return paced_to - early
 
 
-def _freed(model: SimulatedLimit, i: int, now: float, weight: float) -> float:
+def _freed(model: SimulatedLimit, i: int, now: float, weight: float, keep: float) -> float:
     """When enough answers have left the window."""
     rate = model.rates[i]
     if rate.burst:
         return now
-    window = rate.interval_s * US
+    window, most = rate.interval_s * US, rate.limit * (1 - keep)
     taken = model.in_flight + model.used(i, now)
     for at, w in model.stamps.get(i, ()):
-        if not taken or taken + weight <= rate.limit:
+        if not taken or taken + weight <= most:
             break
         if at + window > now:
             taken, now = taken - w, at + window
-    return now if not taken or taken + weight <= rate.limit else NEVER
+    return now if not taken or taken + weight <= most else NEVER
 
 
-def _searched(model: SimulatedLimit, now: float, weight: float) -> float:
+def _searched(model: SimulatedLimit, now: float, weight: float, priority: float) -> float:
     """By asking the limit itself, where nothing is in flight that could change its mind."""
     closed, step = now, float(SEARCH_STEP_US)
-    while not model.grants(closed + step, weight):
+    while not model.grants(closed + step, weight, priority):
         closed, step = closed + step, step * 2
         if step > FARTHEST_US:
             return NEVER
     opened = closed + step
     while opened - closed > SEARCH_TO_US:
         middle = (closed + opened) / 2
-        if model.grants(middle, weight):
+        if model.grants(middle, weight, priority):
             opened = middle
         else:
             closed = middle

@@ -25,6 +25,7 @@ class LimitRun:
     waiting: list[tuple[Key, Lane]] = field(default_factory=list)
     asked: bool = False  # the first of them is being looked at again
     timer: float = NEVER
+    flying: int = 0  # requests
     requests: int = 0
     first: float = NEVER
     last: float = 0
@@ -75,7 +76,7 @@ class Lane:
 
     stream: Stream
     key: Key
-    limits: list[LimitRun]
+    limits: list[tuple[LimitRun, float]]  # and what a request weighs there
     came_from: LimitRun | None = None  # waited there until now
     is_queued: bool = False
 

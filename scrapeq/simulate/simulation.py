@@ -11,7 +11,7 @@ from scrapeq.errors import UsageError
 from scrapeq.limit import Limit, LimitState, of_member
 from scrapeq.limits.engine import US
 from scrapeq.simulate.forecast import Forecast
-from scrapeq.simulate.instance import NEVER, SimulatedLimit, grants, opens_at
+from scrapeq.simulate.instance import NEVER, SimulatedLimit, opens_at
 from scrapeq.simulate.lots import lot_of
 from scrapeq.simulate.running import Key, Lane, LimitRun, Stream, resume
 from scrapeq.simulate.summary import Summary
@@ -59,9 +59,9 @@ class _Simulation:
         names = [*work.group.limits, *([work.group.private] if work.group.private else [])]
         stream = Stream(work)
         for place, member in enumerate(_members(names, self._pools)):
-            limits = [self._limit(of_member(name, member)) for name in names]
+            limits = [(self._limit(of_member(name, member)), work.group.weight(name)) for name in names]
             stream.lanes.append(Lane(stream, (-work.priority, at, place), limits))
-        rules = [limit.model.rules for lane in stream.lanes for limit in lane.limits]
+        rules = [(limit.model.rules, weight) for lane in stream.lanes for limit, weight in lane.limits]
         stream.lot = lot_of(total, work.requests, rules)
         return stream
 
@@ -130,10 +130,12 @@ class _Simulation:
             closed = None
             if lane.stream.ready:
                 lot = self._lot(lane)
-                closed = next((one for one in lane.limits if not grants(one.model, self.now, lot)), None)
-                if closed is not None:
-                    touched.add(closed)
-                    self._wait(lane, closed, lot)
+                for limit, weight in lane.limits:
+                    if not self._grants(limit, lane, lot, weight):
+                        closed = limit
+                        touched.add(closed)
+                        self._wait(lane, closed, lot * weight)
+                        break
                 else:
                     self._grant(lane, lot)
                     self._queue(lane.stream)
@@ -142,26 +144,37 @@ class _Simulation:
         for limit in touched:
             limit.hold(self.now)
 
+    def _grants(self, limit: LimitRun, lane: Lane, lot: int, weight: float) -> bool:
+        most = limit.model.rules.max_concurrency
+        if most and limit.flying and limit.flying + lot > most:  # the limit itself counts a lot as one
+            return False
+        return limit.model.grants(self.now, lot * weight, lane.stream.work.priority)
+
     def _lot(self, lane: Lane) -> int:
         """As many as may go together: what is bounded by what is in flight is used to the last."""
         lot: float = min(lane.stream.lot, lane.stream.ready, self._free)
-        for limit in lane.limits:
+        for limit, weight in lane.limits:
             model = limit.model
             remaining, probation = model.known(self.now)
             if probation:
                 return 1
-            rooms = [model.rules.max_concurrency, remaining]
-            if model.learns and not model.rates and remaining is None:
-                rooms.append(model.cap)
-            for room in rooms:
-                if room is not None:
-                    lot = min(lot, max(1, room - model.in_flight))
+            rooms: list[tuple[float | None, float]] = [(model.rules.max_concurrency, limit.flying)]
+            if weight:
+                rooms.append((remaining, model.in_flight))
+            if weight and model.learns and not model.rates and remaining is None:
+                rooms.append((model.cap, model.in_flight))
+            for most, taken in rooms:
+                if most is not None:
+                    lot = min(lot, max(1, (most - taken) // max(weight, 1)))
         return int(lot)
 
-    def _wait(self, lane: Lane, limit: LimitRun, lot: int) -> None:
+    def _wait(self, lane: Lane, limit: LimitRun, weight: float) -> None:
         lane.is_queued = True
         heapq.heappush(limit.waiting, (lane.key, lane))
-        moment = opens_at(limit.model, self.now, lot)
+        most = limit.model.rules.max_concurrency
+        if most and limit.flying >= most:
+            return  # an answer opens it
+        moment = opens_at(limit.model, self.now, weight, lane.stream.work.priority)
         if moment < limit.timer:
             limit.timer = moment
             self._at(moment, limit)
@@ -173,17 +186,20 @@ class _Simulation:
         stream.granted += lot
         stream.first = min(stream.first, self.now)
         self._at(self.now + self._latency, lane, lot, self.now)
-        for limit in lane.limits:
-            limit.model.spend(self.now, lane.name(self.now), lot)
+        for limit, weight in lane.limits:
+            limit.model.spend(self.now, lane.name(self.now), lot * weight)
+            limit.flying += lot
             limit.requests += lot
             limit.first, limit.last = min(limit.first, self.now), self.now
 
     def _answer(self, lane: Lane, lot: int, granted: float) -> None:
         stream = lane.stream
         self._free += lot
-        for limit in lane.limits:
-            limit.model.cost(self.now, lot)
-            limit.model.settle(self.now, lane.name(granted), "answered", self.now, lot, granted, False)
+        for limit, weight in lane.limits:
+            who, charged = lane.name(granted), lot * weight
+            limit.model.cost(self.now, charged)
+            limit.model.settle(self.now, who, "answered", self.now, charged, granted, False)
+            limit.flying -= lot
             self._ask(limit)
         stream.answered += lot
         stream.last = self.now

@@ -33,7 +33,7 @@ class Summary:
             for stream in streams
             if stream.lot > 1
             for lane in stream.lanes
-            for limit in lane.limits
+            for limit, _ in lane.limits
             for rate in limit.model.rates
         ]
         return Forecast(

@@ -8,7 +8,7 @@ from dataclasses import fields
 import pytest
 
 from scrapeq.errors import UsageError
-from scrapeq.limit import Limit, LimitState, Rate
+from scrapeq.limit import Limit, LimitState, Rate, Reserve
 from scrapeq.simulate import Work, simulate
 from scrapeq.simulate.lots import LOTS
 from scrapeq.task import Group
@@ -93,6 +93,33 @@ def test_a_pool_has_the_quotas_of_all_its_members() -> None:
         "core|host,c",
     ]
     assert [one.requests for one in forecast.limits] == [30, 30, 30]
+
+
+def test_weights_cost_more_and_nothing() -> None:
+    """Requests of weight 3 take three times as long, those of weight 0 wait for nothing."""
+    limits = {"core": Limit((Rate(60, 60.0),))}
+    heavy = simulate([Work(Group("g", ("core",), weights=(("core", 3),)), 40)], limits)
+    assert heavy.done_s == pytest.approx(120, abs=5)
+    free = simulate([Work(Group("g", ("core",), weights=(("core", 0),)), 40)], limits, latency_s=1)
+    assert free.done_s == pytest.approx(1)
+
+
+def test_calendar_windows_reset_by_the_calendar() -> None:
+    """Half past the hour: a quota goes at once, the next one at the full hour."""
+    limits = {"core": Limit((Rate(100, 3600.0, aligned_s=0.0),))}
+    forecast = simulate([Work(ONE, 250)], limits, slots=10, latency_s=0.1, begin_s=1800.0)
+    assert forecast.done_s == pytest.approx(1800 + 3600, abs=10)
+    assert forecast.tenths_s[3] < 10 and forecast.tenths_s[4] > 1790
+
+
+def test_a_reserve_waits_for_what_matters_most() -> None:
+    """Half of a window is kept: work below the line has the other half of it, work above the line goes on."""
+    limits = {"core": Limit((Rate(100, 100.0),), reserve=Reserve(0.5, 5.0))}
+    low = Work(ONE, 100, priority=1, label="low")
+    high = Work(ONE, 20, priority=9, delay_s=60, label="high")
+    forecast = simulate([low, high], limits, latency_s=0.1)
+    done = {one.label: one.done_s for one in forecast.work}
+    assert (done["high"] or 0) < 100 < (done["low"] or 0)
 
 
 def test_a_burst_goes_at_once() -> None:
