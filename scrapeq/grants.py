@@ -9,37 +9,70 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
 
-from scrapeq.errors import RateLimited, ScrapeqError
+from scrapeq.errors import FetchError, RateLimited, ScrapeqError
 from scrapeq.limit import of_member
 from scrapeq.limits.outcome import Outcome
 from scrapeq.limits.partition import IMPLICIT, group_of
 from scrapeq.limits.readings import Told
 from scrapeq.limits.server_clock import ServerClocks
 from scrapeq.limits.streaks import Streaks
-from scrapeq.plan import LimitRule
+from scrapeq.limits.weights import settled
+from scrapeq.page import Page
+from scrapeq.plan import LimitRule, ResponseAction
 from scrapeq.queue import Entry, Limit, Queue, Rate
 from scrapeq.queue.commands import ACK, RELEASE, UNANSWERED, UNSENT, acquire
 from scrapeq.task import Group, Lease
 
 WEIGHT = 1
+WIDE_SCOPES = frozenset({"host", "token", "all"})
+WEEK_S, FIRST_MONDAY_S = 7 * 86_400, 4 * 86_400
 _WIDER = ("host", "all")  # scopes that mean more than the token that was refused
 LOOK_FIRST_S, LOOK_MAX_S = 0.02, 0.5  # between looks while only somebody else's answer can open a limit
 
 
-def limits_of(rules: Sequence[LimitRule]) -> dict[str, Limit]:
+def limits_of(rules: Sequence[LimitRule], now_s: float | None = None) -> dict[str, Limit]:
     """
     Rate limits as the queue knows them.
 
     One without rates is learned from what answers tell; what no rule names is the implicit one, learned too.
     """
+    now_s = time.time() if now_s is None else now_s
     limits = {IMPLICIT.name: Limit(learn=True)}
     for rule in rules:
-        rates = tuple(Rate(rate.limit, rate.interval_s, rate.burst or 0) for rate in rule.rates)
+        rates = tuple(
+            Rate(
+                rate.limit, rate.interval_s, rate.burst or 0, aligned_s(rate.aligned, rate.interval_s, now_s)
+            )
+            for rate in rule.rates
+        )
         learn = not rates and rule.observe != "none"
-        limits[rule.name] = Limit(rates, rule.max_concurrency, learn=learn)
+        limits[rule.name] = Limit(rates, rule.max_concurrency, learn=learn, reserve=rule.reserve)
     return limits
+
+
+def aligned_s(zone: str, interval_s: float, now_s: float) -> float | None:
+    """
+    Seconds after 1970-01-01T00:00Z at which a calendar window of this time zone began; None without one.
+
+    Whole weeks begin on Mondays. The zone's offset is that of now: after a change of its clocks the windows are off by
+    an hour until the limits are defined again, which each run does when it begins.
+    """
+    if not zone:
+        return None
+    offset = None if zone == "UTC" else datetime.fromtimestamp(now_s, ZoneInfo(zone)).utcoffset()
+    monday_s = FIRST_MONDAY_S if interval_s % WEEK_S == 0 else 0.0
+    return (monday_s - (offset.total_seconds() if offset else 0.0)) % interval_s
+
+
+def scopes_of(actions: Iterable[ResponseAction]) -> frozenset[str]:
+    """The scopes wider than a limit that refusals of a plan may close."""
+    return frozenset(one.scope for one in actions if one.action == "rate_limited") & WIDE_SCOPES
 
 
 def closed_by(group: Group, scope: str, member: str = "", members: Sequence[str] = ()) -> list[str]:
@@ -60,8 +93,11 @@ def _closed_by(group: Group, scope: str) -> list[str]:
     if scope == "task":
         return []
     if scope == "limit":
-        return [group.private] if group.private else every
-    named = [name for name in every if name.partition("|")[0] == scope]
+        if group.private:
+            return [group.private]
+        return [name for name in every if not name.startswith("=")]
+    # a scope wider than a limit has a limit of its own, where the plan knows of it (`partition.group_of`)
+    named = [name for name in every if name.partition("|")[0] in (scope, f"={scope}")]
     return named or every
 
 
@@ -137,6 +173,39 @@ def rates_told_to(
     ]
 
 
+def costs_of(
+    group: Group,
+    outcome: Outcome,
+    rules: Sequence[LimitRule],
+    *,
+    resource: str = "",
+    method: str = "GET",
+    url: str = "",
+    page: Page | None = None,
+    error: FetchError | None = None,
+    names: Mapping[str, Any] | None = None,
+) -> list[tuple[str, float]]:
+    """
+    What a request has cost the limits that charged it otherwise: (instance, weight).
+
+    By the rules' weights that look at answers; a cost that the answer tells is the narrowest listening limit's.
+    """
+    instances = {name.partition("|")[0]: name for name in (*group.limits, group.private) if name}
+    costs: dict[str, float] = {}
+    for rule in rules_of(group, rules):
+        paid = settled(rule, resource=resource, method=method, url=url, page=page, error=error, names=names)
+        if paid is not None and paid != group.weight(instances[rule.name]):
+            costs[instances[rule.name]] = paid
+    if outcome.cost is not None and outcome.cost >= 0:
+        listening = [one for one in enumerate(rules) if one[1].name in instances and one[1].observe != "none"]
+        if listening:
+            _, narrowest = max(listening, key=lambda one: (len(one[1].partition_by), one[0]))
+            costs[instances[narrowest.name]] = outcome.cost
+        elif not rules and IMPLICIT.name in instances:
+            costs[instances[IMPLICIT.name]] = outcome.cost
+    return list(costs.items())
+
+
 class QueuePermit:
     """One granted request; settle it with what its answer meant."""
 
@@ -166,7 +235,9 @@ class QueuePermit:
             self._limits.streaks.answered(self._group.name)
             entry = Entry(ACK, lease, told=self._told(outcome))
         if outcome is not None:
-            entry = entry._replace(rates=rates_told_to(self._group, outcome, self._limits.rules))
+            rules = self._limits.rules
+            costs = costs_of(self._group, outcome, [replace(rule, weights=()) for rule in rules])
+            entry = entry._replace(rates=rates_told_to(self._group, outcome, rules), costs=costs)
         self._limits.report(entry)
 
     def _told(self, outcome: Outcome) -> list[tuple[str, float, float]]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from scrapeq.expression import Expression, Template
+from scrapeq.limit import Reserve
 
 PaginatorType = Literal["header_link", "page_number", "cursor", "single_page"]
 Action = Literal["success", "ignore", "retry", "rate_limited", "dead_letter", "fail"]
@@ -94,11 +95,24 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """`limit` requests in `interval_s` seconds; `burst`: a token bucket of that size."""
+    """
+    `limit` requests in `interval_s` seconds; `burst`: a token bucket of that size.
+
+    `aligned`: counted in calendar windows of this time zone (`UTC`, or an IANA name); empty = in any window.
+    """
 
     limit: float
     interval_s: float
     burst: int | None = None
+    aligned: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """What a request costs that `match` holds for: a number, or an expression over it and its answer."""
+
+    match: Match
+    weight: Expression | float
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +149,7 @@ class LimitRule:
     """
     A limit of the file; `partition_by` says which requests share one instance of it.
 
-    `observe` says how answers tell of it; with "none" it never listens.
+    `observe` says how answers tell of it; with "none" it never listens. `weights`: the first that matches, else 1.
     """
 
     name: str
@@ -144,6 +158,8 @@ class LimitRule:
     rates: tuple[Rate, ...] = ()
     max_concurrency: int | None = None
     observe: Observe | Literal["none"] = Observe()
+    weights: tuple[Weight, ...] = ()
+    reserve: Reserve | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import Any
 from scrapeq import plan
 from scrapeq.config.normalise import resources_of
 from scrapeq.config.records import Found
+from scrapeq.limit import Reserve
 
 
 def build(root: Found, file: str) -> plan.Plan:
@@ -65,6 +66,12 @@ def _match(found: Found | None) -> plan.Match:
 def _limit(found: Found) -> plan.LimitRule:
     values = dict(found.values)
     values["match"] = _match(values.get("match"))
+    values["weights"] = tuple(
+        plan.Weight(_match(one.get("match")), one.get("weight")) for one in values.get("weights", ())
+    )
+    if "reserve" in values:
+        line, of_now = values["reserve"].get("min_priority")
+        values["reserve"] = Reserve(values["reserve"].get("fraction"), line, of_now)
     values["rates"] = tuple(
         plan.Rate(**_renamed(rate.values, interval="interval_s")) for rate in values.get("rates", ())
     )

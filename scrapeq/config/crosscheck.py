@@ -10,6 +10,7 @@ from scrapeq.config.reading import NOT_BUILT, Reading, Use
 from scrapeq.config.records import Found
 from scrapeq.expression import did_you_mean
 
+DAY_S = 86_400
 SCOPES = ("task", "limit", "host", "token", "all")
 
 
@@ -83,10 +84,29 @@ class CrossCheck:
             match = limit.get("match")
             if isinstance(match, Found):
                 self._known_all(match, "resource", "can never match: ")
+            for weight in limit.get("weights", ()):
+                if isinstance(weight, Found) and isinstance(weight.get("match"), Found):
+                    self._known_all(weight.get("match"), "resource", "can never match: ")
+            for rate in limit.get("rates", ()):
+                if isinstance(rate, Found):
+                    self._aligned(rate)
             told = limit.has("observe") and limit.get("observe") != "none"  # its answers say what it is
             if not told and not limit.has("rates") and not limit.has("max_concurrency"):
                 message = "limits nothing: it has neither rates nor max_concurrency"
                 self._reading.note(limit.node, limit.field, message, "rates: [{limit: 30, interval: 1m}]")
+
+    def _aligned(self, rate: Found) -> None:
+        interval_s = rate.get("interval")
+        if not rate.has("aligned"):
+            return
+        if isinstance(interval_s, int | float) and DAY_S % interval_s and interval_s % DAY_S:
+            message = "calendar windows divide a day, or are whole days"
+            self._reading.note(rate.at("interval"), f"{rate.field}.interval", message, "1m, 1h, 6h, 1d, 7d")
+        if rate.has("burst"):
+            message = "a calendar window is no token bucket"
+            self._reading.note(
+                rate.at("burst"), f"{rate.field}.burst", message, "keep one of burst and aligned"
+            )
 
     def _actions(self, owner: Found, limits: list[str]) -> None:
         for action in owner.get("response_actions", ()):

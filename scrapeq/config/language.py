@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 from scrapeq.config import places
+from scrapeq.config.limit_terms import PriorityLine, WeightTerm, Zone
 from scrapeq.config.paths import Path
 from scrapeq.config.records import Key, ListOf, MapOf, Record, TypedRecord, learn_places, unbuilt
 from scrapeq.config.shapes import (
@@ -109,10 +110,26 @@ def _rate_limits() -> ListOf:
             ),
             "interval": Key(Duration(), required=True, hint="{limit: 30, interval: 1m}"),
             "burst": Key(Number()),
-            "aligned": unbuilt("without it a window of any phase stays within the limit"),
+            "aligned": Key(Zone()),
         }
     )
     partition = r"host|token|resource|(seed|parent)\.[A-Za-z_]\w*"
+    weight = Record(
+        {
+            "match": Key(_match(answer=True), required=True, hint="{match: {status: 304}, weight: 0}"),
+            "weight": Key(WeightTerm(), required=True, hint="{match: {status: 304}, weight: 0}"),
+        }
+    )
+    reserve = Record(
+        {
+            "fraction": Key(
+                Number(0, 0.999, more=True, fractions=True),
+                required=True,
+                hint="{fraction: 0.1, min_priority: now - 1d}",
+            ),
+            "min_priority": Key(PriorityLine(), required=True, hint="min_priority: now - 1d"),
+        }
+    )
     limit = Record(
         {
             "name": Key(
@@ -125,8 +142,8 @@ def _rate_limits() -> ListOf:
             "rates": Key(ListOf(rate)),
             "max_concurrency": Key(Number(1, MAX_CONCURRENCY)),
             "observe": Key(Observe()),
-            "weights": unbuilt("every request counts 1"),
-            "reserve": unbuilt("priority decides who goes first"),
+            "weights": Key(ListOf(weight)),
+            "reserve": Key(reserve),
         }
     )
     return ListOf(limit, wanted="- {name: core, rates: [{limit: 30, interval: 1m}]}")

@@ -37,5 +37,7 @@ OBSERVED = Place(
     ANSWER_NAMES | {"seed", "parent", "now"},
     _LATER | {"host", "token", "task", "resource", "resources", "depth", "page", "records"},
 )
+# From which priority on a reserve may be used.
+LINE = Place(frozenset({"now"}), frozenset())
 # The name of an output file.
 OUTPUT = Place(frozenset({"resource"}), _LATER | {"seed", "parent", "record", "now"})

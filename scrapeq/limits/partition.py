@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
 from scrapeq.expression import as_text
 from scrapeq.limits.match import host_of, request_matches
+from scrapeq.limits.weights import estimate, varies
 from scrapeq.plan import LimitRule
 from scrapeq.task import Group
 
+# limits that nothing limits but refusals of their scope
+_SCOPES = {
+    "host": LimitRule("=host", partition_by=("host",)),
+    "token": LimitRule("=token", partition_by=("token",)),
+    "all": LimitRule("=all", partition_by=()),
+}
 IMPLICIT = LimitRule("default")  # what holds where no rule matches: one limit a host and credential
 
 _INSTANCE_BYTES = 200
@@ -118,6 +125,7 @@ def group_of(
     token: str = "",
     seed: Mapping[str, Any] | None = None,
     parent: Mapping[str, Any] | None = None,
+    scopes: Collection[str] = (),
 ) -> Group:
     """
     The group of a request: the instances of every rule that matches it.
@@ -130,24 +138,44 @@ def group_of(
         rules: The file's rate limits; where none matches, the implicit one (by host and credential) holds.
         resource, method, url: The request.
         token: The credential it will carry, in clear; empty = none.
-        seed, parent: Records that `partition_by` may name.
+        seed, parent: Records that `partition_by` and `weights` may name.
+        scopes: Of those that a refusal may close (host, token, all): each is a limit of its own, shared by all groups
+            of that host or credential, and grants unless it is closed.
     """
     found = instances_of(
         rules, resource=resource, method=method, url=url, token=token, seed=seed, parent=parent
     )
     names = [name for _, name in found]
+    records = {"seed": seed, "parent": parent}
+    weights = [
+        (
+            name,
+            estimate(rule, resource=resource, method=method, url=url, names=records) if rule.weights else 1,
+        )
+        for rule, name in found
+    ]
     private = -1
     for index, (rule, _) in enumerate(found):
         if rule is IMPLICIT:  # it holds where nothing else does
             private = index
+            continue
+        if varies(rule):
             continue
         keys = set(rule.partition_by)
         if all(keys >= set(other.partition_by) for other, _ in found) and all(
             _settled(rule, other) for other in rules if other is not rule
         ):
             private = index
-    shared = tuple(name for index, name in enumerate(names) if index != private)
-    return Group(_name(names), shared, names[private] if private >= 0 else "")
+    wide = [rule for scope, rule in _SCOPES.items() if scope in scopes and (token or scope != "token")]
+    if private >= 0 and found[private][0] is not IMPLICIT:
+        keys = set(found[private][0].partition_by)
+        if any(not set(rule.partition_by) <= keys for rule in wide):
+            private = -1  # its requests may go to other hosts, or carry other credentials
+    scoped = [_instance(rule, host_of(url), token, resource, {}) for rule in wide]
+    shared = [*(name for index, name in enumerate(names) if index != private), *scoped]
+    heavy = tuple((name, weight) for name, weight in weights if weight != 1)
+    weighed = [f"{name}^{weight:g}" if weight != 1 else name for name, weight in weights]
+    return Group(_name([*weighed, *scoped]), tuple(shared), names[private] if private >= 0 else "", heavy)
 
 
 def _name(instances: Sequence[str]) -> str:

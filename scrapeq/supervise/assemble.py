@@ -10,6 +10,7 @@ from typing import Any
 from scrapeq import config
 from scrapeq.extract import PageExtractor
 from scrapeq.fetch import Egress
+from scrapeq.grants import scopes_of
 from scrapeq.limits.partition import ANY_TOKEN, POOL, group_of, token_digest
 from scrapeq.plan import Plan
 from scrapeq.queue import Queue
@@ -50,6 +51,8 @@ def group_function(plan: Plan) -> GroupOf:
     """Which limits a request belongs to, by the plan."""
     auth = plan.client.auth
     token = ANY_TOKEN if auth.tokens else auth.token or auth.username
+    own = [action for actions in plan.resource_actions.values() for action in actions]
+    scopes = scopes_of([*plan.response_actions, *own])
 
     def group(
         resource: str, method: str, url: str, seed: Mapping[str, Any] | None = None, parent: Any = None
@@ -62,6 +65,7 @@ def group_function(plan: Plan) -> GroupOf:
             token=token,
             seed=seed,
             parent=parent if isinstance(parent, Mapping) else None,
+            scopes=scopes,
         )
 
     return group

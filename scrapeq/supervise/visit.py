@@ -10,7 +10,7 @@ from typing import Any
 from scrapeq.clock import Clock
 from scrapeq.errors import Blocked, FetchError, LeaseLost, ScrapeqError, TooManyRedirects
 from scrapeq.fetch import Egress, HopClosed
-from scrapeq.grants import closed_by, rates_told_to, rules_of, told_to
+from scrapeq.grants import closed_by, costs_of, rates_told_to, rules_of, told_to
 from scrapeq.limits.listening import listen
 from scrapeq.limits.outcome import Outcome, actions_for, decide
 from scrapeq.limits.readings import NOTHING
@@ -74,6 +74,7 @@ class Visit:
         self._sent_s = self._answered_s = 0.0
         self._guessed = False  # a refusal that did not say for how long
         self._rates: Told = ()  # sizes and windows that the answer named
+        self._costs: Refused = ()  # what the request has cost limits that charged it otherwise
 
     async def run(self) -> None:
         """
@@ -132,6 +133,17 @@ class Visit:
             refusals_in_a_row=streak,
             names=names,
             heard=heard,
+        )
+        self._costs = costs_of(
+            group,
+            outcome,
+            means.plan.rate_limits,
+            resource=payload["resource"],
+            method=method,
+            url=url,
+            page=page,
+            error=failure,
+            names=names,
         )
         await self._conclude(group, page, outcome, streak)
 
@@ -256,8 +268,10 @@ class Visit:
         if not self._hops:
             return told, refused
         last = Entry(ACK, self._hops[-1], sent=self._sent, age_s=self._age_s(), told=told, refused=refused)
-        self._means.queue.settle_soon(last._replace(guessed=self._guessed, rates=self._rates))
-        self._rates = ()
+        self._means.queue.settle_soon(
+            last._replace(guessed=self._guessed, rates=self._rates, costs=self._costs)
+        )
+        self._rates = self._costs = ()
         self._sent = ANSWERED  # the first request was: by a redirect
         return (), ()
 
@@ -304,6 +318,7 @@ class Visit:
         push: Sequence[NewTask] = (),
     ) -> Entry:
         rates, self._rates = self._rates, ()  # told once
+        costs, self._costs = self._costs, ()
         return Entry(
             verb,
             self._held.lease,
@@ -317,6 +332,7 @@ class Visit:
             rates=rates,
             error=error[:ERROR_LENGTH],
             push=push,
+            costs=costs,
         )
 
     async def _bury(self, error: str, *, told: Told = (), refused: Refused = ()) -> None:

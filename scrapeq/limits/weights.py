@@ -1,0 +1,68 @@
+"""What a request weighs in a limit: estimated before it is sent, settled by its answer. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from scrapeq.errors import FetchError
+from scrapeq.expression import Expression, as_number
+from scrapeq.expression.scope import ANSWER_NAMES, answer_scope
+from scrapeq.limits.match import answer_matches, request_matches
+from scrapeq.page import Page
+from scrapeq.plan import LimitRule, Weight
+
+DEFAULT = 1.0
+_OF_ANSWERS = ANSWER_NAMES | {"retry_after", "rate_limit_reset", "exception"}
+
+
+def needs_answer(one: Weight) -> bool:
+    """Whether only the answer tells if it holds, or how much it is."""
+    match = one.match
+    if match.status or match.exception or match.when is not None:
+        return True
+    return isinstance(one.weight, Expression) and bool(one.weight.names & _OF_ANSWERS)
+
+
+def varies(rule: LimitRule) -> bool:
+    """Whether two requests of one instance may be charged different weights when they are sent."""
+    return any(not needs_answer(one) for one in rule.weights)
+
+
+def estimate(
+    rule: LimitRule, *, resource: str, method: str, url: str, names: Mapping[str, Any] | None = None
+) -> float:
+    """What a request is charged when it is sent: the first weight that its answer has no part in, else 1."""
+    for one in rule.weights:
+        if not needs_answer(one) and request_matches(one.match, resource=resource, method=method, url=url):
+            return _number(one.weight, {"resource": resource, **(names or {})})
+    return DEFAULT
+
+
+def settled(
+    rule: LimitRule,
+    *,
+    resource: str,
+    method: str,
+    url: str,
+    page: Page | None,
+    error: FetchError | None = None,
+    names: Mapping[str, Any] | None = None,
+) -> float | None:
+    """What it has cost, now that the answer is here; None: no weight of the rule looks at answers."""
+    if not any(needs_answer(one) for one in rule.weights):
+        return None
+    scope = answer_scope(page, **{"resource": resource, **(names or {})})
+    for one in rule.weights:
+        if answer_matches(
+            one.match, resource=resource, method=method, url=url, page=page, error=error, scope=scope
+        ):
+            return _number(one.weight, scope)
+    return DEFAULT
+
+
+def _number(weight: Expression | float, scope: Mapping[str, Any]) -> float:
+    value = weight.evaluate(scope) if isinstance(weight, Expression) else weight
+    number = None if isinstance(value, bool) else as_number(value)
+    return max(0.0, float(number)) if number is not None and math.isfinite(number) else DEFAULT
