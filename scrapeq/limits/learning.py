@@ -165,10 +165,12 @@ class Learned:
     def reopen(self, now: float, granted: float, weight: float) -> bool:
         """The probe, granted at `granted`, was answered well. -> whether the window changed."""
         changed = False
+        if self.pending and self.answered == 0 and not self.limit:
+            self.pending = 0  # nothing was let through: it was closed, and how wide it opens is not known
         if self.pending:
             most = (self.ends if self.pending == TOLD else now) - self.since
             window = likely_window(self.window, self.shortest, most, self.pending, self.rounding)
-            counted, told = max(self.answered, 1), self.pending == TOLD
+            counted, told = max(self.answered, LEAST), self.pending == TOLD
             if not self.limit:
                 if counted < COARSE and window / S not in WINDOWS_S:
                     counted, window = COARSE, window * COARSE / counted

@@ -19,7 +19,7 @@ from scrapeq.queue.backoff import MAX_ATTEMPTS, backoff_s
 from scrapeq.queue.connect import NoScriptError, explain_error, is_transient, ran_nothing
 from scrapeq.queue.scripts import scripts
 from scrapeq.queue.steering import Steering
-from scrapeq.queue.wait import WATCHDOG_S, Listener
+from scrapeq.queue.wait import WATCHDOG_S, Listener, Watch
 from scrapeq.task import DEFAULT_GROUP, Dedup, Group, Lease, NewTask, Order, Task
 
 T = TypeVar("T")
@@ -80,6 +80,8 @@ class Queue(Steering):
         self._scripts = scripts(test_clock)
         self._listener = Listener(redis, self._prefix + "wake")
         self._room = Listener(redis, self._prefix + "room")
+        self._watch = Watch()
+        self._leaving = set()
         self._pending: deque[_Pending] = deque()
         self._flusher: asyncio.Task[None] | None = None
 
@@ -95,6 +97,7 @@ class Queue(Steering):
         """Stop listening; the client stays open, it is the caller's."""
         await self._listener.close()
         await self._room.close()
+        await self.leave()
         if self._flusher is not None:
             with contextlib.suppress(Exception):
                 await self._flusher
@@ -199,25 +202,42 @@ class Queue(Steering):
         """
         return (await self.poll(n, wait_s, suspects=suspects)).tasks
 
-    async def poll(self, n: int, wait_s: float = 0.0, *, suspects: int = 0) -> c.Popped:
-        """As `pop_many`, with what else the pop knows: how long to wait, and how many tasks live."""
+    async def poll(self, n: int, wait_s: float = 0.0, *, suspects: int = 0, stay_s: float = 0.0) -> c.Popped:
+        """
+        As `pop_many`, with what else the pop knows: how long to wait, and how many tasks live.
+
+        `stay_s`: the caller goes on with `wait` for so long, should there be less than n tasks; `leave` when it stops.
+        """
         deadline = time.monotonic() + wait_s
-        while True:
-            popped = await self.run(c.pop(n, lease_s=self.lease_s, suspects=suspects))
-            if popped.again:
-                continue
-            left = deadline - time.monotonic()
-            if popped.tasks or left <= 0:
-                return popped
-            await self._listener.wait(
-                min(left, WATCHDOG_S, WATCHDOG_S if popped.wait_s is None else popped.wait_s)
-            )
+        watch = self._watch if stay_s else Watch()
+        try:
+            while True:
+                left = max(0.0, deadline - time.monotonic())
+                stay = max(stay_s, min(left, WATCHDOG_S))
+                command = c.pop(
+                    n,
+                    lease_s=self.lease_s,
+                    suspects=suspects,
+                    stay_s=stay,
+                    stays_with_some=stay_s > 0,
+                    watched=watch.is_on,
+                )
+                watch.is_on = stay > 0  # it may be, until its answer says that it is not
+                popped = await self.run(command)
+                if popped.again:
+                    continue
+                wait_now = watch.until(popped)
+                if popped.tasks or left <= 0:
+                    return popped
+                await self._listener.wait(min(left, wait_now))
+        except asyncio.CancelledError:
+            if watch.is_on:
+                self._leave()
+            raise
 
     async def wait(self, popped: c.Popped, wait_s: float = WATCHDOG_S) -> None:
-        """Sleep until an event, a push or `interrupt`, at most `wait_s` seconds, after a pop that had nothing."""
-        await self._listener.wait(
-            min(wait_s, WATCHDOG_S, WATCHDOG_S if popped.wait_s is None else popped.wait_s)
-        )
+        """Sleep until an event, a push or `interrupt`, at most `wait_s` seconds, after a pop that had not all."""
+        await self._listener.wait(min(wait_s, self._watch.until(popped)))
 
     def interrupt(self) -> None:
         """Wake whoever waits here for tasks, now."""

@@ -139,12 +139,33 @@ def _parse_pop(reply: Any) -> Popped:
     for task, member in zip(tasks, members, strict=bool(members)):
         if member and task.lease is not None:
             task.lease = task.lease._replace(member=member.decode())
-    return Popped(tasks, None if wait < 0 else wait / US, int(reply[2]))
+    return Popped(tasks, None if wait < 0 else wait / US, int(reply[2]), watches=reply[0] == b"watch")
 
 
-def pop(n: int, *, lease_s: float, suspects: int = 0) -> Command[Popped]:
-    """Lease the best n tasks; `suspects`: how many tasks under suspicion of killing workers the caller holds."""
-    return Command("pop", (n, duration_us(lease_s, "lease"), suspects), _parse_pop)
+def pop(
+    n: int,
+    *,
+    lease_s: float,
+    suspects: int = 0,
+    stay_s: float = 0.0,
+    stays_with_some: bool = False,
+    watched: bool = False,
+) -> Command[Popped]:
+    """
+    Lease the best n tasks.
+
+    Args:
+        n: At most so many.
+        lease_s: Seconds that they stay invisible.
+        suspects: How many tasks under suspicion of killing workers the caller holds.
+        stay_s: Seconds that it will wait, as `Popped.wait_s` says, should it get nothing: of those who wait one
+            watches the next event.
+        stays_with_some: Also should it get less than n.
+        watched: It was the one.
+    """
+    stay = duration_us(stay_s, "wait") if stay_s > 0 else 0
+    lease = duration_us(lease_s, "lease")
+    return Command("pop", (n, lease, suspects, stay, int(stays_with_some), int(watched)), _parse_pop)
 
 
 _OUTCOMES: tuple[Literal["lost", "done", "dead"], ...] = ("lost", "done", "dead")

@@ -22,12 +22,17 @@ class Pushed:
 
 @dataclass(frozen=True, slots=True)
 class Popped:
-    """A pop's answer: tasks; `wait_s` until it is worth asking again (None: an event says); `live` tasks not dead."""
+    """
+    A pop's answer: tasks; `wait_s` until it is worth asking again (None: an event says); `live` tasks not dead.
+
+    `watches`: of all who wait it is the caller who is woken then.
+    """
 
     tasks: list[Task]
     wait_s: float | None
     live: int
     again: bool = False
+    watches: bool = False
 
 
 class Entry(NamedTuple):

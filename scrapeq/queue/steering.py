@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
+from scrapeq.errors import ScrapeqError
 from scrapeq.limit import Change, Limit, LimitState
 from scrapeq.queue import commands as c
 from scrapeq.queue import settings
+from scrapeq.queue.wait import Watch
 from scrapeq.task import DEFAULT_GROUP, Group, Order, State, Task
 
 T = TypeVar("T")
@@ -21,6 +25,8 @@ class Steering:
 
     _redis: Any
     _prefix: str
+    _watch: Watch
+    _leaving: set[asyncio.Future[None]]
 
     async def run(self, command: c.Command[T]) -> T:
         """Send one command and read its reply."""
@@ -81,6 +87,25 @@ class Steering:
             await self.run(c.steer("resume_queue"))
         else:
             await self.run(c.steer("resume", *await self._instances(limits, group)))
+
+    def _leave(self) -> None:
+        """Somebody else may have to watch the next event."""
+
+        async def leave() -> None:
+            with contextlib.suppress(ScrapeqError):
+                await self.run(c.steer("unwatch"))
+
+        task = asyncio.ensure_future(leave())
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+    async def leave(self) -> None:
+        """Nobody waits here any more, until the next `poll`."""
+        if self._watch.is_on:
+            self._watch.is_on = False
+            self._leave()
+        if self._leaving:
+            await asyncio.wait(self._leaving)
 
     async def _instances(self, limits: Sequence[str], group: str | None) -> list[str]:
         return [*limits] if group is None else [*limits, await self.run(c.private_limit(group))]

@@ -16,7 +16,7 @@ from scrapeq.queue.async_queue import LEASE_S, RETRY_FIRST_S, RETRY_MAX_S, key_o
 from scrapeq.queue.backoff import MAX_ATTEMPTS, backoff_s
 from scrapeq.queue.connect import NoScriptError, explain_error, is_transient, ran_nothing
 from scrapeq.queue.scripts import scripts
-from scrapeq.queue.wait import WATCHDOG_S
+from scrapeq.queue.wait import WATCHDOG_S, Watch
 from scrapeq.task import DEFAULT_GROUP, Dedup, Group, Lease, NewTask, Order, Task
 
 T = TypeVar("T")
@@ -161,14 +161,17 @@ class DPQ:
     def pop_many(self, n: int, wait_s: float = 0.0) -> list[Task]:
         """Lease the best n tasks, in order; waits up to `wait_s` seconds for the first, without polling."""
         deadline = time.monotonic() + wait_s
+        watch = Watch()
         while True:
-            popped = self.run(c.pop(n, lease_s=self.visibility))
+            left = max(0.0, deadline - time.monotonic())
+            stay_s = min(left, WATCHDOG_S)
+            popped = self.run(c.pop(n, lease_s=self.visibility, stay_s=stay_s, watched=watch.is_on))
             if popped.again:
                 continue
-            left = deadline - time.monotonic()
+            wait_now = watch.until(popped)
             if popped.tasks or left <= 0:
                 return popped.tasks
-            self._block("wake", min(left, WATCHDOG_S if popped.wait_s is None else popped.wait_s))
+            self._block("wake", min(left, wait_now))
 
     def _block(self, marker: str, timeout_s: float) -> None:
         until = time.monotonic() + timeout_s

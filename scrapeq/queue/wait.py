@@ -9,6 +9,8 @@ from typing import Any
 
 import redis.asyncio
 
+from scrapeq.queue.replies import Popped
+
 WATCHDOG_S = 10.0  # the longest blocking wait; a lost wake-up costs this much, never more
 RECONNECT_S = 0.2
 _MIN_WAIT_S = 0.001
@@ -81,6 +83,18 @@ class Listener:
                 await self._task
             await self._put_back()
         self.interrupt()
+
+
+class Watch:
+    """Whether one who waits is to watch the next event, for nobody else may look then."""
+
+    def __init__(self) -> None:
+        self.is_on = False
+
+    def until(self, popped: Popped) -> float:
+        """Seconds to wait after a pop, at most `WATCHDOG_S`."""
+        self.is_on = popped.watches
+        return WATCHDOG_S if popped.wait_s is None else min(popped.wait_s, WATCHDOG_S)
 
 
 def _answer(future: asyncio.Future[bool], woken: bool) -> None:

@@ -105,6 +105,7 @@ class FetchWorker:
             async with self.egress:
                 while not self.means.stopping.is_set():
                     await self._turn()
+                await self.queue.leave()
                 await self._drain(grace_s)
         finally:
             renewing.cancel()
@@ -124,11 +125,12 @@ class FetchWorker:
             if free <= 0:
                 self.means.end(Fatal("bound", f"stopped at --max-requests {self.max_requests}"))
                 return
-        popped = await self.queue.poll(min(free, POP_MAX), suspects=suspects)
+        most = min(free, POP_MAX)
+        popped = await self.queue.poll(most, suspects=suspects, stay_s=IDLE_S)
         self._taken += len(popped.tasks)
         for task in popped.tasks:
             self._start(task)
-        if not popped.tasks and not self.means.stopping.is_set():
+        if len(popped.tasks) < most and not self.means.stopping.is_set():
             await self.queue.wait(popped, IDLE_S)
 
     def _start(self, task: Task) -> None:

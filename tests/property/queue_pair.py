@@ -21,7 +21,7 @@ from scrapeq.testing.packed import IN_FLIGHT, read_group, read_lane, read_limit,
 
 US = 1_000_000
 START_US = 1_600_000_000_000_000
-CONTROL = ">27d"
+CONTROL = ">28d"
 NEVER = 9e15
 ID = 12
 HASHES = ("task", "meta", "g", "lane", "l", "turn")

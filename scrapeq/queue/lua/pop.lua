@@ -1,20 +1,32 @@
 -- pop: the one atomic pop: expire leases, make due tasks ready, open due groups, then lease the best n tasks whose
 --      every limit grants now. Nothing to take: says when to ask again.
 -- KEYS    1 the queue's control key
--- ARGV    1 n (count)   2 lease (us)   3 suspects the caller holds (count)
--- RETURNS {'ok', wait (us; -1 = only an event), live tasks, granted (us), then per task: id, token, record,
+-- ARGV    1 n (count)   2 lease (us)   3 suspects the caller holds (count)   4 how long it will wait if it gets
+--         nothing (us; 0 = it does not)   5 whether it waits too if it gets less than n (0|1)   6 whether it watched
+--         until now (0|1): of those who wait one watches the next event, the others come later
+-- RETURNS {'ok' or, when the caller is to watch, 'watch', wait (us; -1 = only an event), live tasks, granted (us), then per task: id, token, record,
 --         attempts, expiries, releases; where a pool granted, last an array of its member, or '', per task};
 --         {'again'} when more time events are due than a call may take
 -- @include base
 -- @include records
 local EVENTS = 150              -- time events a call
+local OTHERS_WAIT = 5000000     -- us; who waits beside the one who watches comes then, should that one be lost
+local WATCHED_SOON = 10000000   -- us; a later event finds somebody anyway
 local AGAIN_MAX = 20            -- after so many in a row the best known is leased, and counted inexact
 local REPLY_MAX = 8388608       -- bytes of records in one reply, about
 local TASKS_MAX = 1000          -- tasks in one reply
 
 local n, lease, held = min(tonumber(ARGV[1]), TASKS_MAX), tonumber(ARGV[2]), tonumber(ARGV[3])
+local stay, stays_with_some = tonumber(ARGV[4]), ARGV[5] == '1'
+if ARGV[6] == '1' then C[WATCH] = 0 end
 if C[MAXREC] > 0 then n = max(1, min(n, floor(REPLY_MAX / C[MAXREC]))) end
 
+
+-- Will somebody look at the next event? Who takes all that it asked for may be full, and will not.
+local function is_watched() return now < C[WATCH] and C[WATCH] <= C[NEXT] end
+local function hand_over(more)
+  if more or (C[NEXT] < now + WATCHED_SOON and not is_watched()) then arm() end
+end
 
 -- The first task of the first group of the first lane is taken: put what comes next in its places.
 -- heads: that lane's first two, with scores. -> whether any lane is open still
@@ -63,10 +75,8 @@ local function take_one()
   end
   call('HSET', P .. 'meta', PAD, NO_LISTPACK, id, meta)
   call('ZADD', P .. 'leased', num(now + lease), id)
-  local known = C[NEXT]
   note_event(now + lease, true)
-  -- this caller may be full now: another takes what is left, or learns of the earlier event
-  if advance(lane, '', P .. 'heads:', heads, id, group) or C[NEXT] < known then arm() end
+  hand_over(advance(lane, '', P .. 'heads:', heads, id, group))
   C[N_GRANTED], C[AGAIN] = C[N_GRANTED] + 1, 0
   local live = call('HLEN', P .. 'task') - call('ZCARD', P .. 'dead')
   save()
@@ -139,19 +149,22 @@ C[AGAIN] = 0
 
 local reply = {'ok', '-1', '0', num(now)}
 if C[PAUSED] == 0 then
-  local known = C[NEXT]
   armed = false -- this caller is here to take what woke it
   local more
   if n == 1 and C[SUSPECTS] == 0 then more = take_first() end
   if more == nil then more = take_many() end
   if taken > 0 then lease_taken(reply, now + lease) end
-  if taken == n then
-    -- this caller may be full now: another takes what is left, or learns of the earlier event
-    if more or C[NEXT] < known then arm() end
-  elseif more then
-    note_event(now, true)
+  if more and taken < n then note_event(now, true) end
+  local stays = stay > 0 and C[NEXT] > now and (taken == 0 or stays_with_some and taken < n)
+  if not stays then
+    if taken > 0 then hand_over(taken == n and more) end
+    if C[NEXT] < NEVER then reply[2] = num(max(0, C[NEXT] - now)) end
+  elseif is_watched() then
+    reply[2] = num(max(OTHERS_WAIT, C[WATCH] - now))
+  else
+    C[WATCH] = min(C[NEXT], now + stay)
+    reply[1], reply[2] = 'watch', num(C[WATCH] - now)
   end
-  reply[2] = C[NEXT] < NEVER and num(max(0, C[NEXT] - now)) or '-1'
 end
 reply[3] = num(call('HLEN', P .. 'task') - call('ZCARD', P .. 'dead'))
 save_limits()

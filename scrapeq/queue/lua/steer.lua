@@ -119,6 +119,9 @@ elseif verb == 'order' then
     if waiting and known > SWITCH_MAX then reply = {'queued', '', num(known)} else change_order(fair) end
   end
   reply[2] = C[FAIR] == 1 and 'fair' or 'strict'
+elseif verb == 'unwatch' then
+  C[WATCH] = 0
+  arm()
 elseif verb == 'forget' then
   for i = 2, #ARGV do
     for _, inst in ipairs(instances(ARGV[i])) do forget_limit(limit_of(inst)) end

@@ -30,8 +30,9 @@ local N_PUSHED, N_DONE, N_GRANTED, N_REFUSED, N_EXPIRED, N_DEAD = 13, 14, 15, 16
 local N_RETRIED, N_RELEASED, N_DUPLICATE, N_INEXACT, N_CANCELLED, N_ANSWERED = 19, 20, 21, 22, 23, 24
 local GRANTS = 25 -- leases without a task
 local FAIR, TURN = 26, 27 -- 1: order `fair`; tasks given out in it: a group's turn is what this was when it was served
-local FIELDS = 27
-local CONTROL = '>ddddddddddddddddddddddddddd'
+local WATCH = 28 -- until then somebody waits who will look at the next event when it comes
+local FIELDS = 28
+local CONTROL = '>dddddddddddddddddddddddddddd'
 
 local C
 do

@@ -171,11 +171,14 @@ end
 -- The probe, granted at `granted`, was answered well.
 local function learn_reopened(s, granted, w)
   local changed = s[L_TRIAL] > 0
+  if s[L_PENDING] > 0 and s[L_ANSWERED] == 0 and s[L_LIMIT] == 0 then
+    s[L_PENDING] = 0 -- nothing was let through: it was closed, and how wide it opens is not known
+  end
   if s[L_PENDING] > 0 then
     local told = s[L_PENDING] == TOLD_END
     local most = (told and s[L_ENDS] or now) - s[L_SINCE]
     local window = likely_window(s[L_WINDOW], s[L_SHORTEST], most, s[L_PENDING], s[L_ROUNDING])
-    local counted = max(s[L_ANSWERED], 1)
+    local counted = max(s[L_ANSWERED], LEAST)
     changed = true
     if s[L_LIMIT] == 0 then
       if counted < COARSE and not is_common(window) then counted, window = COARSE, window * COARSE / counted end
