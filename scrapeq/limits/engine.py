@@ -116,42 +116,58 @@ class LimitModel:
 
     def grants(self, now: float, weight: float = 1, priority: float = math.inf) -> bool:
         """May a request of this weight and priority go now? What is heavier than the whole limit goes alone."""
+        return self.closed_until(now, weight, priority) is None
+
+    def closed_until(self, now: float, weight: float = 1, priority: float = math.inf) -> float | None:
+        """When it is worth looking again; infinity: only an answer or a person opens it. None: it grants now."""
         rules = self.rules
         remaining, probation = self.known(now)
-        if self.paused or self.parked_until > now:
-            return False
-        if probation and (self.probe or self.probe_after > now):
-            return False
+        if self.paused:
+            return math.inf
+        if self.parked_until > now:
+            return self.parked_until
+        if probation:
+            if self.probe:
+                return math.inf
+            if self.probe_after > now:
+                return self.probe_after
         most = rules.max_concurrency
         if most and self.busy >= most:
-            return False
+            return math.inf
         if weight == 0:
-            return True
+            return None
         keep = rules.reserve.kept(priority, now) if rules.reserve else 0
         if remaining is not None:
             if remaining - self.in_flight - keep * self.most_told < weight:
-                return False
+                return self.reset_at
         elif rules.learn and not self.rates and not probation and 0 < self.in_flight > self.cap - weight:
-            return False
+            return math.inf
         for i, rate in enumerate(self.rates):
-            if rate.aligned_s is not None:
-                taken = self.in_flight + self.in_window(i, now)
-                if taken and taken + weight > rate.limit * (1 - keep):
-                    return False
-                continue
-            period = rate.interval_s * US / rate.limit
-            spare = rate.burst - min(weight, rate.burst) - keep * rate.burst
-            early = spare * period if rate.burst else min(period, PACE_TOLERANCE_US)
-            paced_to, began = self._paced(i, rate), self.began.get(i, 0.0)
-            if paced_to - early > now:
-                return False
-            if began and paced_to > now and paced_to - early > began:
-                return False
-            if not rate.burst:
-                taken = self.in_flight + self.used(i, now)
-                if taken and taken + weight - rate.limit * (1 - keep) > 0:
-                    return False
-        return True
+            until = self._rate_closed_until(i, rate, now, weight, keep)
+            if until is not None:
+                return until
+        return None
+
+    def _rate_closed_until(self, i: int, rate: Rate, now: float, weight: float, keep: float) -> float | None:
+        if rate.aligned_s is not None:
+            taken = self.in_flight + self.in_window(i, now)
+            return rate.window_end(now) if taken and taken + weight > rate.limit * (1 - keep) else None
+        period = rate.interval_s * US / rate.limit
+        spare = rate.burst - min(weight, rate.burst) - keep * rate.burst
+        early = spare * period if rate.burst else min(period, PACE_TOLERANCE_US)
+        paced_to, began = self._paced(i, rate), self.began.get(i, 0.0)
+        if paced_to - early > now:
+            return paced_to - early
+        if began and paced_to > now and paced_to - early > began:
+            return paced_to
+        if not rate.burst:
+            taken = self.in_flight + self.used(i, now)
+            if taken and taken + weight - rate.limit * (1 - keep) > 0:
+                window = rate.interval_s * US
+                return min(
+                    (at + window for at, _ in self.answered.get(i, ()) if at + window > now), default=math.inf
+                )
+        return None
 
     def spend(self, now: float, who: str, weight: float) -> None:
         """A request goes; while on probation it is the probe."""
