@@ -158,8 +158,7 @@ def pop(
         n: At most so many.
         lease_s: Seconds that they stay invisible.
         suspects: How many tasks under suspicion of killing workers the caller holds.
-        stay_s: Seconds that it will wait, as `Popped.wait_s` says, should it get nothing: of those who wait one
-            watches the next event.
+        stay_s: Seconds that it will wait should it get nothing: of those who wait one watches the next event.
         stays_with_some: Also should it get less than n.
         watched: It was the one.
     """
