@@ -292,7 +292,8 @@ class LimitModel:
         """
         self.look(now)
         if granted > self.refused_at:
-            if self.learns and self.remaining is None:
+            # a refused probe says that it is closed still, and nothing of its size
+            if self.learns and self.remaining is None and (not self.streak or self.learned.pending):
                 cut = until - self.learned.window - rounding_us(until - at)
                 inside = sum(w for when, w in self.answered.get(0, ()) if when > cut)
                 inside += max(0, self.in_flight - weight)

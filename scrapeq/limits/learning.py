@@ -151,7 +151,8 @@ class Learned:
             self.trial, self.step = 0, 0
             return
         else:
-            self._lower(self.limit if guessed else in_window, self.limit, shown=not guessed)
+            shown = self.limit if guessed else max(in_window, self.limit * (1 - LOWER_MAX))
+            self._lower(shown, self.limit, shown=not guessed)
         self.rounding = 0 if guessed else rounding_us(until - at)
 
     def _lower(self, to: float, limit: float, *, shown: bool) -> None:
@@ -169,7 +170,9 @@ class Learned:
             most = (self.ends if self.pending == TOLD else now) - self.since
             window = likely_window(self.window, self.shortest, most, self.pending, self.rounding)
             counted, told = max(self.answered, 1), self.pending == TOLD
-            if not self.limit:
+            if not self.answered:
+                pass  # nothing was let through since: that says nothing of the size
+            elif not self.limit:
                 if counted < COARSE and window / S not in WINDOWS_S:
                     counted, window = COARSE, window * COARSE / counted
                 self.limit, self.window = counted, max(window, LEAST_WINDOW_US)

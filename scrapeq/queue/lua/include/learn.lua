@@ -145,7 +145,7 @@ local function learn_refused(s, t, until_t, w, guessed)
       in_force(s, true)
       return
     end
-    lower(s, guessed == 1 and s[L_LIMIT] or inside, s[L_LIMIT], guessed == 0)
+    lower(s, guessed == 1 and s[L_LIMIT] or max(inside, s[L_LIMIT] * (1 - LOWER_MAX)), s[L_LIMIT], guessed == 0)
     in_force(s, true)
   end
   s[L_ROUNDING] = guessed == 1 and 0 or rounding
@@ -177,7 +177,9 @@ local function learn_reopened(s, granted, w)
     local window = likely_window(s[L_WINDOW], s[L_SHORTEST], most, s[L_PENDING], s[L_ROUNDING])
     local counted = max(s[L_ANSWERED], 1)
     changed = true
-    if s[L_LIMIT] == 0 then
+    if s[L_ANSWERED] == 0 then
+      changed = s[L_TRIAL] > 0 -- nothing was let through since: that says nothing of the size
+    elseif s[L_LIMIT] == 0 then
       if counted < COARSE and not is_common(window) then counted, window = COARSE, window * COARSE / counted end
       s[L_LIMIT], s[L_WINDOW] = counted, max(window, LEAST_WINDOW_US)
       s[L_REFUSED], s[L_SOURCE] = told and counted * NEAR or 0, LEARNED

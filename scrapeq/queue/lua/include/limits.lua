@@ -308,7 +308,8 @@ end
 -- not say until when.
 local function park_limit(s, at, t, granted, w, guessed)
   if granted > s[REFUSED] then -- one event, however many answers of that moment say it
-    if s.learns and s[REM] < 0 then learn_refused(s, at, t, w, guessed) end
+    -- a refused probe says that it is closed still, and nothing of its size
+    if s.learns and s[REM] < 0 and (s[STREAK] == 0 or s[L_PENDING] > 0) then learn_refused(s, at, t, w, guessed) end
     -- a probe refused: what was told was too short; whoever sends the next one, the park grows
     if s[STREAK] > 0 then t = max(t, now + min(GROWTH_MAX, PROBE_GAP * 2 ^ (s[STREAK] - 1))) end
     s[REFUSED], s[STREAK] = now, s[STREAK] + 1
