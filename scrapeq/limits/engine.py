@@ -17,6 +17,8 @@ from scrapeq.limits.learning import Learned, rounding_us
 US = 1_000_000
 PROBE_GAP_US = 1_000_000
 GROWTH_MAX_US = 300_000_000
+TOO_SHORT = 0.1  # of a told wait that a refused probe adds at most, or a second
+TOLD_LEAST_US = 1_000_000  # what is told to be left stays so for this time at least
 PACE_TOLERANCE_US = 20_000
 
 How = Literal["answered", "unsent", "expired"]
@@ -238,7 +240,7 @@ class LimitModel:
         if self.probe == who:
             self.probe = ""
             if how == "answered" and not refused:
-                self.probation, self.streak = False, 0
+                self.probation, self.streak, self.probe_after = False, 0, 0
             elif how == "unsent":
                 self.probe_after = 0
 
@@ -285,6 +287,8 @@ class LimitModel:
         granted before the last told window ended says nothing of this one.
         """
         self.look(now)
+        if remaining > 0:
+            reset_at = max(reset_at, now + TOLD_LEAST_US)
         if granted >= self.since:
             self.most_told = max(self.most_told, remaining)
         if granted < self.since:
@@ -312,9 +316,13 @@ class LimitModel:
                 cut = until - self.learned.window - rounding_us(until - at)
                 inside = sum(w for when, w in self.answered.get(0, ()) if when > cut)
                 inside += max(0, self.in_flight - weight)
-                self.learned.refused(at, until, guessed, inside)
-            if self.streak:  # probes were refused: the park grows
-                until = max(until, now + min(GROWTH_MAX_US, PROBE_GAP_US * 2.0 ** (self.streak - 1)))
+                self.learned.refused(at, until, guessed, inside, self.streak)
+            if self.streak:  # the probe was refused: what was told was too short
+                growth = min(
+                    GROWTH_MAX_US, PROBE_GAP_US * (4.0**self.streak if guessed else 2.0 ** (self.streak - 1))
+                )
+                more = 0 if guessed else min(growth, max(PROBE_GAP_US, (until - at) * TOO_SHORT))
+                until = max(until + more, now + growth)
             self.refused_at, self.streak = now, self.streak + 1
         self.park(until)
 

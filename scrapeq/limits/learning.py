@@ -31,6 +31,8 @@ TRIAL_US = 5 * S  # a trial lasts a window, and so long at least: a bucket's tok
 COARSE = 20  # a window with less requests is made longer, where it is no real one
 LOWER, LOWER_MAX = 0.02, 0.25  # taken off after a refusal that shows nothing; twice that after the next one
 OTHER_WINDOW = 1.25  # a refusal's window this much longer than the known one is another one
+COST_TIMES = 12  # a trial's refusal closed the limit for a time: after so many of it the next one
+OUTAGE = 2  # probes refused in a row: it is closed as a whole, and that says nothing of its size
 FRESH = 1.5  # windows since a reopening in which all that was sent since then counts against one window
 LATE_US = 250_000  # a window seems longer, or shorter, by the time of travel
 LEAST, LEAST_WINDOW_US = 0.1, 10_000  # requests in a window
@@ -75,6 +77,8 @@ class Learned:
     ends: float = 0  # its window's end, as told
     rounding: float = 0
     source: int = 0
+    before: float = 0  # the limit before refusals lowered it; 0 once they are over
+    cost: float = 0  # the wait after the last trial that was refused
 
     @property
     def rate(self) -> Rate | None:
@@ -110,7 +114,7 @@ class Learned:
         """Requests without a refusal before the next trial."""
         if not self.refused_at or self.refused_at > self.limit * WIDE:
             return self.limit
-        return self.limit * max(CALM_WINDOWS, CALM_US / self.window)
+        return self.limit * max(CALM_WINDOWS, CALM_US / self.window, COST_TIMES * self.cost / self.window)
 
     def _go_on(self, now: float) -> None:
         if self.trial:
@@ -131,32 +135,43 @@ class Learned:
             self.trial = self.limit * STEPS[min(max(self.step, 0), len(STEPS) - 1)]
         self._begin(now, reopened=False)
 
-    def refused(self, at: float, until: float, guessed: bool, in_window: float) -> None:
+    def refused(self, at: float, until: float, guessed: bool, in_window: float, in_a_row: int) -> None:
         """
         A refusal at `at` that closes the limit until `until`.
 
-        Refusals of one moment are one. `in_window`: weight answered in the window that ends with the wait.
+        Refusals of one moment are one. `in_window`: weight answered in the window that ends with the wait; `in_a_row`:
+        how many there were before it, since any request was answered well.
         """
         end = GUESSED if guessed else TOLD
+        if in_a_row:  # the probe was refused
+            if in_a_row >= OUTAGE and self.limit and not guessed:
+                self.pending = 0
+                if self.before:
+                    self.limit, self.before = self.before, 0
+                    self.refused_at = self.limit * NEAR
+            elif self.pending:
+                self.shortest, self.ends, self.pending = max(self.shortest, at - self.since), until, end
+            return
         longer = not guessed and until - at > self.window * OTHER_WINDOW + S
         fresh = self.reopened and at - self.since <= self.window * FRESH
-        if self.pending:  # the probe was refused
-            self.shortest, self.ends, self.pending = max(self.shortest, at - self.since), until, end
-        elif not self.limit or ((fresh or longer) and not self.trial):
+        if not self.limit or ((fresh or longer) and not self.trial):
             self.pending, self.shortest, self.ends = end, at - self.since, until
         elif self.trial:
             shown = (self.limit + self.trial) / 2 if guessed else in_window
+            self.cost, self.before = until - at, self.limit
             self.limit = min(self.limit, max(shown, self.limit * (1 - LOWER_MAX)))
             self.refused_at = min(max(shown, self.limit * NEAR), self.trial)
             self.trial, self.step = 0, 0
             return
         else:
-            self._lower(self.limit if guessed else in_window, self.limit, shown=not guessed)
+            shown = self.limit if guessed else max(in_window, self.limit * (1 - LOWER_MAX))
+            self._lower(shown, self.limit, shown=not guessed)
         self.rounding = 0 if guessed else rounding_us(until - at)
 
     def _lower(self, to: float, limit: float, *, shown: bool) -> None:
         """`limit` was refused; `shown`: the refusal showed what would not have been."""
         self.step = min(self.step, 0) - 1
+        self.before = self.before or limit
         less = min(LOWER * 2.0 ** min(-self.step - 1, 4), LOWER_MAX)
         self.limit = max(LEAST, min(to, limit * (1 - less)))
         self.refused_at = self.limit * NEAR if shown else limit
@@ -165,13 +180,13 @@ class Learned:
     def reopen(self, now: float, granted: float, weight: float) -> bool:
         """The probe, granted at `granted`, was answered well. -> whether the window changed."""
         changed = False
-        if self.pending and self.answered == 0 and not self.limit:
-            self.pending = 0  # nothing was let through: it was closed, and how wide it opens is not known
         if self.pending:
             most = (self.ends if self.pending == TOLD else now) - self.since
             window = likely_window(self.window, self.shortest, most, self.pending, self.rounding)
             counted, told = max(self.answered, LEAST), self.pending == TOLD
-            if not self.limit:
+            if not self.answered:
+                pass  # nothing was let through since: that says nothing of the size
+            elif not self.limit:
                 if counted < COARSE and window / S not in WINDOWS_S:
                     counted, window = COARSE, window * COARSE / counted
                 self.limit, self.window = counted, max(window, LEAST_WINDOW_US)
@@ -187,7 +202,7 @@ class Learned:
                 span = max(self.shortest, most - self.rounding)
                 self._lower(counted * self.window / span, self.limit, shown=told)
             self.pending = 0
-        self.trial = 0
+        self.trial, self.before = 0, 0
         self._begin(granted, reopened=True)
         self.answered = weight
         return changed

@@ -12,6 +12,8 @@ local TRIAL_US = 5000000        -- a trial lasts a window, and so long at least
 local COARSE = 20               -- a window with less requests is made longer, where it is no real one
 local LOWER, LOWER_MAX, LOWER_DOUBLINGS = 0.02, 0.25, 4 -- taken off after a refusal that shows nothing
 local OTHER_WINDOW = 1.25       -- a refusal's window this much longer than the known one is another one
+local COST_TIMES = 12           -- a trial's refusal closed the limit for a time: after so many of it the next one
+local OUTAGE = 2                -- probes refused in a row: it is closed as a whole, which says nothing of its size
 local FRESH = 1.5               -- windows since a reopening in which all that was sent counts against one window
 local LATE_US = 250000          -- a window seems longer, or shorter, by the time of travel
 local SECOND = 1000000
@@ -77,7 +79,7 @@ local function go_on(s)
     if s[L_SOURCE] == DECLARED then return end
     local calm = s[L_LIMIT]
     if s[L_REFUSED] > 0 and s[L_REFUSED] <= s[L_LIMIT] * WIDE then
-      calm = s[L_LIMIT] * max(CALM_WINDOWS, CALM_US / s[L_WINDOW])
+      calm = s[L_LIMIT] * max(CALM_WINDOWS, CALM_US / s[L_WINDOW], COST_TIMES * s[L_COST] / s[L_WINDOW])
     end
     if s[L_ANSWERED] < calm then return end
   end
@@ -119,6 +121,7 @@ end
 -- `limit` was refused; shown: the refusal showed what would not have been.
 local function lower(s, to, limit, shown)
   s[L_STEP] = min(s[L_STEP], 0) - 1
+  if s[L_BEFORE] == 0 then s[L_BEFORE] = limit end
   local less = min(LOWER * 2 ^ min(-s[L_STEP] - 1, LOWER_DOUBLINGS), LOWER_MAX)
   s[L_LIMIT] = max(LEAST, min(to, limit * (1 - less)))
   s[L_REFUSED] = shown and s[L_LIMIT] * NEAR or limit
@@ -128,24 +131,36 @@ end
 -- Refused at t, closed until `until_t`; guessed (0|1): the server did not say so.
 local function learn_refused(s, t, until_t, w, guessed)
   local finish = guessed == 1 and GUESSED_END or TOLD_END
+  if s[STREAK] > 0 then -- the probe was refused
+    if s[STREAK] >= OUTAGE and s[L_LIMIT] > 0 and guessed == 0 then
+      s[L_PENDING] = 0
+      if s[L_BEFORE] > 0 then
+        s[L_LIMIT], s[L_BEFORE] = s[L_BEFORE], 0
+        s[L_REFUSED] = s[L_LIMIT] * NEAR
+        in_force(s, true)
+      end
+    elseif s[L_PENDING] > 0 then
+      s[L_SHORTEST], s[L_ENDS], s[L_PENDING] = max(s[L_SHORTEST], t - s[L_SINCE]), until_t, finish
+    end
+    return
+  end
   local rounding = rounding_of(until_t - t)
   local longer = guessed == 0 and until_t - t > s[L_WINDOW] * OTHER_WINDOW + SECOND
   local fresh = s[L_REOPENED] == 1 and t - s[L_SINCE] <= s[L_WINDOW] * FRESH
-  if s[L_PENDING] > 0 then -- the probe was refused
-    s[L_SHORTEST], s[L_ENDS], s[L_PENDING] = max(s[L_SHORTEST], t - s[L_SINCE]), until_t, finish
-  elseif s[L_LIMIT] == 0 or ((fresh or longer) and s[L_TRIAL] == 0) then
+  if s[L_LIMIT] == 0 or ((fresh or longer) and s[L_TRIAL] == 0) then
     s[L_PENDING], s[L_SHORTEST], s[L_ENDS] = finish, t - s[L_SINCE], until_t
   else
     local inside = answered_in_window(s, until_t, rounding) + max(0, s[FLY] - w)
     if s[L_TRIAL] > 0 then
       local shown = guessed == 1 and (s[L_LIMIT] + s[L_TRIAL]) / 2 or inside
+      s[L_COST], s[L_BEFORE] = until_t - t, s[L_LIMIT]
       s[L_LIMIT] = min(s[L_LIMIT], max(shown, s[L_LIMIT] * (1 - LOWER_MAX)))
       s[L_REFUSED] = min(max(shown, s[L_LIMIT] * NEAR), s[L_TRIAL])
       s[L_TRIAL], s[L_STEP] = 0, 0
       in_force(s, true)
       return
     end
-    lower(s, guessed == 1 and s[L_LIMIT] or inside, s[L_LIMIT], guessed == 0)
+    lower(s, guessed == 1 and s[L_LIMIT] or max(inside, s[L_LIMIT] * (1 - LOWER_MAX)), s[L_LIMIT], guessed == 0)
     in_force(s, true)
   end
   s[L_ROUNDING] = guessed == 1 and 0 or rounding
@@ -171,16 +186,15 @@ end
 -- The probe, granted at `granted`, was answered well.
 local function learn_reopened(s, granted, w)
   local changed = s[L_TRIAL] > 0
-  if s[L_PENDING] > 0 and s[L_ANSWERED] == 0 and s[L_LIMIT] == 0 then
-    s[L_PENDING] = 0 -- nothing was let through: it was closed, and how wide it opens is not known
-  end
   if s[L_PENDING] > 0 then
     local told = s[L_PENDING] == TOLD_END
     local most = (told and s[L_ENDS] or now) - s[L_SINCE]
     local window = likely_window(s[L_WINDOW], s[L_SHORTEST], most, s[L_PENDING], s[L_ROUNDING])
     local counted = max(s[L_ANSWERED], LEAST)
     changed = true
-    if s[L_LIMIT] == 0 then
+    if s[L_ANSWERED] == 0 then
+      changed = s[L_TRIAL] > 0 -- nothing was let through since: that says nothing of the size
+    elseif s[L_LIMIT] == 0 then
       if counted < COARSE and not is_common(window) then counted, window = COARSE, window * COARSE / counted end
       s[L_LIMIT], s[L_WINDOW] = counted, max(window, LEAST_WINDOW_US)
       s[L_REFUSED], s[L_SOURCE] = told and counted * NEAR or 0, LEARNED
@@ -198,7 +212,7 @@ local function learn_reopened(s, granted, w)
     end
     s[L_PENDING] = 0
   end
-  s[L_TRIAL] = 0
+  s[L_TRIAL], s[L_BEFORE] = 0, 0
   begin(s, granted, 1)
   s[L_ANSWERED] = w
   if changed then in_force(s, true) end

@@ -19,9 +19,13 @@ local TAT, BEGAN = 23, 24 -- per rate two fields: paced up to then; when its ful
 -- of a limit without declared rates, what is learned: see `learn`
 local L_LIMIT, L_WINDOW, L_TRIAL, L_REFUSED, L_SINCE, L_ANSWERED, L_STEP = 25, 26, 27, 28, 29, 30, 31
 local L_REOPENED, L_PENDING, L_SHORTEST, L_ENDS, L_ROUNDING, L_SOURCE = 32, 33, 34, 35, 36, 37
-local L_STATE = 33              -- fields that are kept of such a limit; with declared rates their number is even
+local L_BEFORE, L_COST = 38, 39
+local L_LAST = 39
+local L_STATE = 35              -- fields that are kept of such a limit; with declared rates their number is even
 local PROBE_GAP = 1000000       -- us between two probes of one limit, at least
 local GROWTH_MAX = 300000000    -- us; a park after refused probes grows by itself up to this
+local TOO_SHORT = 0.1           -- of a told wait that a refused probe adds at most, or a second
+local TOLD_LEAST = 1000000      -- us; what is told to be left stays so for this time at least
 local PACE_TOLERANCE = 20000    -- us that a paced grant may be early; else lateness is lost quota
 -- WAITED says what may open the limit sooner than those think who wait for it
 local BY_REFUND, BY_PERSON, BY_ANSWER = 1, 2, 3
@@ -84,14 +88,14 @@ local function limit_from(inst, raw)
     s.learns = true
     if not raw or #raw / 8 ~= L_STATE then
       s[TAT] = s[TAT] or 0
-      for i = BEGAN, L_SOURCE do s[i] = 0 end
+      for i = BEGAN, L_LAST do s[i] = 0 end
       s[L_REOPENED] = 1
     elseif s[L_LIMIT] > 0 then
       in_force(s)
       d = s[DEF]
     end
   else
-    if raw and #raw / 8 == L_STATE then for i = L_LIMIT, L_SOURCE do s[i] = nil end end
+    if raw and #raw / 8 == L_STATE then for i = L_LIMIT, L_LAST do s[i] = nil end end
     for i = TAT, TAT + PER_RATE * (#d - 3) - 1 do s[i] = s[i] or 0 end
   end
   if s[REM] >= 0 and s[RESET] <= now then -- the told window is over: nothing is known until the next answer
@@ -273,7 +277,7 @@ local function settle(s, who, how, t, w, granted, refused, paid)
   if s[PID] == who then
     s[PID] = 0
     if how == 'answered' and not refused then
-      s[NEED], s[STREAK] = 0, 0
+      s[NEED], s[STREAK], s[PAFTER] = 0, 0, 0
     elseif how == 'unsent' then
       s[PAFTER] = 0
     end
@@ -286,6 +290,7 @@ end
 -- was granted. Answers overtake each other, so the least that was told counts. Only a request granted after TOLD may
 -- raise it, and what was answered since then may all have been counted by the server after this one.
 local function tell(s, rem, reset, granted, w)
+  if rem > 0 then reset = max(reset, now + TOLD_LEAST) end
   if granted >= s[SINCE] then s[MOST_TOLD] = max(s[MOST_TOLD], rem) end
   if granted < s[SINCE] then
     cost(s, w)
@@ -309,8 +314,11 @@ end
 local function park_limit(s, at, t, granted, w, guessed)
   if granted > s[REFUSED] then -- one event, however many answers of that moment say it
     if s.learns and s[REM] < 0 then learn_refused(s, at, t, w, guessed) end
-    -- a probe refused: what was told was too short; whoever sends the next one, the park grows
-    if s[STREAK] > 0 then t = max(t, now + min(GROWTH_MAX, PROBE_GAP * 2 ^ (s[STREAK] - 1))) end
+    if s[STREAK] > 0 then -- the probe was refused: what was told was too short
+      local growth = min(GROWTH_MAX, PROBE_GAP * (guessed == 1 and 4 ^ s[STREAK] or 2 ^ (s[STREAK] - 1)))
+      local more = guessed == 1 and 0 or min(growth, max(PROBE_GAP, (t - at) * TOO_SHORT))
+      t = max(t + more, now + growth)
+    end
     s[REFUSED], s[STREAK] = now, s[STREAK] + 1
   end
   park_until(s, t)
@@ -337,7 +345,7 @@ local function save_limits()
   for inst, s in pairs(limits) do
     if s[DIRTY] then
       s[DIRTY] = false
-      local last = s.learns and L_SOURCE or TAT + PER_RATE * (#s[DEF] - 3) - 1
+      local last = s.learns and L_LAST or TAT + PER_RATE * (#s[DEF] - 3) - 1
       states[#states + 1] = inst
       states[#states + 1] = spack(doubles(last - KEPT + 1), unpack(s, KEPT, last))
     end
