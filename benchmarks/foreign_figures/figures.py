@@ -76,6 +76,7 @@ def judge(
         found |= {"closings": closed["closings"], "early": closed["early"], "at opening": closed["most"]}
     if case.options.get("punish") == "ban":
         found["banned"] = sum(1 for seen in log if seen["status"] == BAN_STATUS)
+    found["held up s"] = max(seen["decided_s"] - seen["arrived_s"] for seen in log)
     found["lost"] = accepted - written  # items that the server gave and no file holds
     promises = dict(case.promises) | ({"banned": ("<=", 0.0)} if "banned" in found else {})
     return [

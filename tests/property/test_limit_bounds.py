@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import heapq
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
 import redis
 
-from scrapeq.limit import Limit, Rate
+from scrapeq.limit import Limit, Rate, Reserve
 from scrapeq.queue import commands as c
 from scrapeq.queue.scripts import scripts
 from scrapeq.task import Group, Lease, NewTask
@@ -27,6 +28,7 @@ ALIGNMENTS = 16  # offsets at which fixed windows are counted
 EARLY_SHARE = 0.95  # of the quota must be used when nothing delays
 KEY = "scrapeq:{q}:c"
 GROUP = Group("g", ("a",), "b")
+HEAVY = {"h": 3, "x": 5}  # what a request of these groups weighs at limit a
 SLACK_US = 1  # the simulation's own rounding
 
 
@@ -57,7 +59,7 @@ class Simulation:
         most = round(self.most_delay_s * US)
         return self.r.choice([0, most, self.r.randint(0, most)])
 
-    def _send(self, lease: Lease) -> None:
+    def _send(self, lease: Lease, weight: int) -> None:
         chance = self.r.random() if self.trouble else 1.0
         if chance < 0.05:  # never sent
             self._report(self.now_us + self._delay(), c.Entry(c.RELEASE, lease, sent=c.UNSENT), 0)
@@ -65,11 +67,11 @@ class Simulation:
         arrival = self.now_us + self._delay()
         if chance < 0.10:  # its worker dies: arrives some time within the lease, nobody tells
             arrival = self.now_us + self.r.randint(0, round(LEASE_S * US))
-            self.arrivals.append(arrival)
+            self.arrivals += [arrival] * weight
             self.served.append((arrival, arrival))
             return
         answer = arrival + self._delay()
-        self.arrivals.append(arrival)
+        self.arrivals += [arrival] * weight
         self.served.append((arrival, answer))
         if chance < 0.15:  # cancelled on its way
             self.run(c.edit("cancel", [lease.id]))
@@ -91,7 +93,7 @@ class Simulation:
             assert isinstance(popped, c.Popped)
             for task in popped.tasks:
                 assert task.lease
-                self._send(task.lease)
+                self._send(task.lease, HEAVY.get(task.group, 1))
             granted += len(popped.tasks)
             if self.trouble and self.r.random() < 0.01:
                 self.skew_us += self.r.randint(0, 20 * US)
@@ -128,13 +130,20 @@ class Simulation:
         return most
 
 
-def fill(simulation: Simulation, limits: dict[str, Limit], tasks: int = 2 * GRANTS) -> None:
-    """Define the limits and push enough."""
+def fill(
+    simulation: Simulation,
+    limits: dict[str, Limit],
+    tasks: int = 2 * GRANTS,
+    groups: Sequence[Group] = (GROUP,),
+) -> None:
+    """Define the limits and push enough, to each group in turn, of random priorities where there are several."""
     simulation.run(c.define(limits))
     for i in range(0, tasks, 1000):
-        for command in c.push(
-            [NewTask(i, group=GROUP)] * min(1000, tasks - i), max_tasks=0, dedup="only_new"
-        ):
+        new = [
+            NewTask(n, simulation.r.randrange(9) if len(groups) > 1 else 0, group=groups[n % len(groups)])
+            for n in range(i, min(tasks, i + 1000))
+        ]
+        for command in c.push(new, max_tasks=0, dedup="only_new"):
             simulation.run(command)
 
 
@@ -167,6 +176,106 @@ def test_the_server_never_counts_more_than_its_limit(
                 assert simulation.most_in_fixed_window(window, i * window // ALIGNMENTS) <= most
         if limit.max_concurrency:
             assert simulation.most_at_once() <= limit.max_concurrency
+
+
+WEIGHED = {
+    "a few a second": Limit((Rate(5, 1.0),)),
+    "many a second": Limit((Rate(97, 1.0),)),
+    "two rates": Limit((Rate(10, 1.0), Rate(100, 60.0))),
+    "counted in sub-windows": Limit((Rate(400, 20.0),)),
+    "a reserve": Limit((Rate(20, 3.0),), reserve=Reserve(0.4, 4)),
+}
+
+
+@pytest.mark.parametrize("most_delay_s", [0.0, 3.0])
+@pytest.mark.parametrize("name", WEIGHED)
+def test_weights_are_counted_as_the_server_counts_them(
+    store: redis.Redis, name: str, most_delay_s: float
+) -> None:
+    """Requests of several weights share one limit, and their sum stays within it in every window."""
+    simulation = Simulation(store, seed=len(name), most_delay_s=most_delay_s)
+    groups = [GROUP, *(Group(one, ("a",), weights=(("a", weight),)) for one, weight in HEAVY.items())]
+    fill(simulation, {"a": WEIGHED[name]}, groups=groups)
+    simulation.go(GRANTS // 4)
+    assert len(set(simulation.arrivals)) > GRANTS // 10
+    for rate in WEIGHED[name].rates:
+        assert simulation.most_in_window(round(rate.interval_s * US)) <= rate.limit
+
+
+@pytest.mark.parametrize("most_delay_s", [0.0, 0.9, 5.0])
+def test_a_calendar_window_is_never_exceeded_and_used_at_once(
+    store: redis.Redis, most_delay_s: float
+) -> None:
+    """What is in flight at its boundary counts in both windows; nothing is paced inside one."""
+    simulation = Simulation(store, seed=9, most_delay_s=most_delay_s)
+    fill(simulation, {"a": Limit((Rate(30, 10.0, aligned_s=2.5),))})
+    simulation.go(GRANTS // 4)
+    assert simulation.most_in_fixed_window(10 * US, 5 * US // 2) <= 30
+    if not most_delay_s:
+        assert simulation.most_in_window(US) >= 20
+        assert simulation.most_in_window(10 * US) > 30  # across a boundary
+
+
+def test_what_is_below_the_line_leaves_its_share(store: redis.Redis) -> None:
+    """Of a window's quota the last share stays, until a task above the line takes it at once."""
+    simulation = Simulation(store, seed=10, most_delay_s=0.0, trouble=False)
+    limits = {"a": Limit((Rate(20, 3600.0, aligned_s=0.0),), reserve=Reserve(0.25, 5))}
+    fill(simulation, limits, tasks=40)
+    popped = simulation.run(c.pop(40, lease_s=LEASE_S))
+    assert isinstance(popped, c.Popped) and len(popped.tasks) == 15
+    (push,) = c.push([NewTask("urgent", 7, group=GROUP)] * 9, max_tasks=0, dedup="only_new")
+    simulation.run(push)
+    popped = simulation.run(c.pop(40, lease_s=LEASE_S))
+    assert isinstance(popped, c.Popped) and [task.priority for task in popped.tasks] == [7] * 5
+
+
+def test_a_request_that_cost_nothing_frees_its_grant_at_once(store: redis.Redis) -> None:
+    """A limit of one group alone opens for its next task when the answer says that the last one was free."""
+    simulation = Simulation(store, seed=11, most_delay_s=0.0, trouble=False)
+    fill(simulation, {"b": Limit((Rate(1, 3600.0),))}, tasks=3)
+    for _ in range(3):
+        popped = simulation.run(c.pop(2, lease_s=LEASE_S))
+        assert isinstance(popped, c.Popped) and len(popped.tasks) == 1
+        assert popped.tasks[0].lease
+        simulation.run(c.settle([c.Entry(c.ACK, popped.tasks[0].lease, costs=[("b", 0.0)])]))
+
+
+def test_a_request_that_cost_more_holds_the_next_one_back(store: redis.Redis) -> None:
+    """A debt is paid by waiting: four of five slots are taken by one answer that cost four."""
+    simulation = Simulation(store, seed=12, most_delay_s=0.0, trouble=False)
+    fill(simulation, {"a": Limit((Rate(5, 100.0),))})
+    popped = simulation.run(c.pop(1, lease_s=LEASE_S))
+    assert isinstance(popped, c.Popped) and popped.tasks[0].lease
+    simulation.run(c.settle([c.Entry(c.ACK, popped.tasks[0].lease, costs=[("a", 4.0)])]))
+    (state,) = simulation.run(c.limit_states(["a"]))  # type: ignore[misc]
+    assert state.used == 4 and state.opens_s == pytest.approx(80.0, abs=0.1)
+
+
+def test_a_request_heavier_than_the_whole_limit_goes_alone_and_is_told(store: redis.Redis) -> None:
+    """It waits for an empty window, fills it, and its weight is shown with the limit's state."""
+    simulation = Simulation(store, seed=13, most_delay_s=0.0, trouble=False)
+    giant = Group("giant", ("a",), weights=(("a", 50.0),))
+    fill(simulation, {"a": Limit((Rate(10, 5.0),))}, groups=[giant])
+    popped = simulation.run(c.pop(3, lease_s=LEASE_S))
+    assert isinstance(popped, c.Popped) and len(popped.tasks) == 1
+    assert popped.tasks[0].lease
+    simulation.run(c.settle([c.Entry(c.ACK, popped.tasks[0].lease)]))
+    (state,) = simulation.run(c.limit_states(["a"]))  # type: ignore[misc]
+    assert state.heaviest == 50 and state.used == 50
+    popped = simulation.run(c.pop(1, lease_s=LEASE_S))
+    assert isinstance(popped, c.Popped) and popped.wait_s == pytest.approx(5.0, abs=0.1)
+
+
+def test_what_an_older_definition_paced_closes_no_longer_than_the_new_one(store: redis.Redis) -> None:
+    """One in ten hours becomes one in ten seconds: it is not closed for hours."""
+    simulation = Simulation(store, seed=14, most_delay_s=0.0, trouble=False)
+    fill(simulation, {"a": Limit((Rate(1, 36_000.0),))})
+    popped = simulation.run(c.pop(1, lease_s=LEASE_S))
+    assert isinstance(popped, c.Popped) and popped.tasks[0].lease
+    simulation.run(c.settle([c.Entry(c.ACK, popped.tasks[0].lease)]))
+    simulation.run(c.define({"a": Limit((Rate(1, 10.0),), version=1)}))
+    popped = simulation.run(c.pop(1, lease_s=LEASE_S))
+    assert isinstance(popped, c.Popped) and popped.wait_s is not None and popped.wait_s <= 10.0
 
 
 def test_the_server_that_counts_can_find_too_many(store: redis.Redis) -> None:

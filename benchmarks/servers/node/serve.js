@@ -52,13 +52,18 @@ async function main () {
 
   const server = http.createServer((request, response) => {
     const seen = { n: Number(request.url.split('/').pop()), arrived_s: nowS(), limit }
-    const end = response.end
+    let told = {} // fields that are given with the status are not among those of the response
+    const { writeHead, end } = response
+    response.writeHead = (status, ...rest) => {
+      told = rest.find(one => one && typeof one === 'object' && !Array.isArray(one)) ?? told
+      return writeHead.call(response, status, ...rest)
+    }
     response.end = (...rest) => {
       const refused = REFUSALS.includes(response.statusCode)
       seen.decided_s = seen.left_s = nowS()
       seen.status = response.statusCode
       seen.accepted = !refused
-      seen.wait_s = refused ? Number(response.getHeader('retry-after') ?? 0) : 0
+      seen.wait_s = refused ? Number(response.getHeader('retry-after') ?? told['retry-after'] ?? 0) : 0
       travel(() => end.apply(response, rest))
       return response
     }
