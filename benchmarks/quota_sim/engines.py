@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from scrapeq.limit import Limit, LimitState
 from scrapeq.limits.engine import LimitModel
 from scrapeq.queue import commands as c
+from scrapeq.queue.wait import WATCHDOG_S
 from scrapeq.task import Lease, NewTask, Task
 from scrapeq.testing.model import Model
 from scrapeq.testing.pools import Choice
@@ -21,6 +22,7 @@ START_S = 1_700_000_000
 LEASE_S = 60.0
 LOOK_MAX_S = 86_400.0  # an opening further away is not looked for
 LOOK_US = 1000  # how exactly it is
+OTHERS_WAIT_S = 5.0  # of those who do not watch
 
 
 class Engine(Protocol):
@@ -32,7 +34,7 @@ class Engine(Protocol):
     def push(self, now_s: float, tasks: Sequence[NewTask]) -> None:
         """New tasks."""
 
-    def pop(self, now_s: float, n: int, suspects: int) -> c.Popped:
+    def pop(self, now_s: float, n: int, suspects: int, watched: bool) -> c.Popped:
         """Lease the best n."""
 
     def settle(self, now_s: float, entries: Sequence[c.Entry]) -> None:
@@ -181,6 +183,7 @@ class PythonEngine:
         self._model = _Indexed(START_S * US)
         self._lease_s = lease_s
         self._marked = False
+        self._watch: float = 0  # until then somebody waits who will look
         self._announced: float = 0  # when the last that found nothing was told to come back
 
     def _set(self, now_s: float) -> None:
@@ -194,18 +197,25 @@ class PythonEngine:
         self._model.push(tasks)
         self._look_again()
 
-    def pop(self, now_s: float, n: int, suspects: int) -> c.Popped:
+    def pop(self, now_s: float, n: int, suspects: int, watched: bool) -> c.Popped:
         self._set(now_s)
         self._marked = False
         model = self._model
+        if watched:
+            self._watch = 0
         taken = model.take(n, self._lease_s, suspects)
-        if len(taken) == n:
-            self._marked = model.grants_any(model.now)
-            return c.Popped(taken, 0.0, len(model.tasks))
         times = [at for at in (model.opens(), model.next_event()) if at is not None]
         self._announced = min(times, default=math.inf)
-        wait_s = (self._announced - model.now) / US if times else None
-        return c.Popped(taken, wait_s, len(model.tasks))
+        is_watched = model.now < self._watch <= self._announced
+        if len(taken) == n:
+            soon = self._announced < model.now + WATCHDOG_S * US
+            self._marked = model.grants_any(model.now) or (soon and not is_watched)
+            return c.Popped(taken, 0.0, len(model.tasks))
+        if is_watched:
+            wait_s = max(OTHERS_WAIT_S, (self._watch - model.now) / US)
+            return c.Popped(taken, wait_s, len(model.tasks))
+        self._watch = min(self._announced, model.now + WATCHDOG_S * US)
+        return c.Popped(taken, (self._watch - model.now) / US, len(model.tasks), watches=True)
 
     def settle(self, now_s: float, entries: Sequence[c.Entry]) -> None:
         self._set(now_s)

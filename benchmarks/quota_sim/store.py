@@ -11,6 +11,7 @@ from benchmarks.quota_sim.engines import LEASE_S, START_S, US
 from scrapeq.limit import Limit, LimitState
 from scrapeq.queue import commands as c
 from scrapeq.queue.scripts import scripts
+from scrapeq.queue.wait import WATCHDOG_S
 from scrapeq.task import NewTask
 
 T = TypeVar("T")
@@ -78,9 +79,17 @@ class ScriptEngine:
         for command in c.push(tasks, max_tasks=0, dedup="only_new"):
             self._run(now_s, command)
 
-    def pop(self, now_s: float, n: int, suspects: int) -> c.Popped:
+    def pop(self, now_s: float, n: int, suspects: int, watched: bool) -> c.Popped:
+        command = c.pop(
+            n,
+            lease_s=self._lease_s,
+            suspects=suspects,
+            stay_s=WATCHDOG_S,
+            stays_with_some=True,
+            watched=watched,
+        )
         while True:
-            popped = self._run(now_s, c.pop(n, lease_s=self._lease_s, suspects=suspects))
+            popped = self._run(now_s, command)
             if not popped.again:
                 return popped
 

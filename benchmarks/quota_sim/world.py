@@ -16,6 +16,7 @@ from scrapeq.grants import closed_by, limits_of, rates_told_to, rules_of, told_t
 from scrapeq.limits.listening import listen
 from scrapeq.limits.outcome import decide
 from scrapeq.limits.partition import group_of
+from scrapeq.limits.server_clock import ServerClocks
 from scrapeq.limits.streaks import Streaks
 from scrapeq.page import Page
 from scrapeq.plan import LimitRule
@@ -212,9 +213,11 @@ class Fetcher:
         self.dead = False
         self.waits = 0  # the timer's number, while it waits for tasks
         self.waits_since = 0.0
+        self.watches = False  # it is the one who looks at the next event
         self._full = False
         self._held: dict[str, Task] = {}  # by lease token
         self._streaks = Streaks()
+        self._clocks = ServerClocks()
 
     def die(self) -> None:
         """Killed: what it holds is never answered."""
@@ -230,7 +233,9 @@ class Fetcher:
                 self._full = True
                 return
             suspects = sum(1 for task in self._held.values() if task.expiries)
-            popped = world.engine.pop(world.now_s, min(free, POP_MAX), suspects)
+            most = min(free, POP_MAX)
+            popped = world.engine.pop(world.now_s, most, suspects, self.watches)
+            self.watches = popped.watches
             world.log.pops += 1
             world.log.woken += woken
             if world.setting.ask_better and popped.tasks:
@@ -242,6 +247,7 @@ class Fetcher:
             if not popped.tasks:
                 world.log.empty += 1
                 world.log.woken_empty += woken
+            if len(popped.tasks) < most:
                 self._wait(popped)
                 return
             woken = False
@@ -303,7 +309,14 @@ class Fetcher:
         observed, heard = listen(page, START_S + now_s + world.setting.client_skew_s, rules)
         streak = self._streaks.with_this(group.name, seen.sent_s)
         outcome = decide((), url=url, page=page, observation=observed, refusals_in_a_row=streak, heard=heard)
-        told = told_to(group, outcome, world.setting.rules)
+        told = told_to(
+            group,
+            outcome,
+            world.setting.rules,
+            clocks=self._clocks,
+            sent_s=seen.sent_s,
+            answered_s=now_s,
+        )
         rates = rates_told_to(group, outcome, world.setting.rules)
         assert task.lease is not None
         if outcome.action == "rate_limited":

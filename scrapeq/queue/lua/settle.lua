@@ -121,7 +121,7 @@ local function observe(id, m, how, e, rec)
     for _, r in ipairs(extra.told or NOTHING) do
       local s = limit_of(r[1])
       tell(s, r[2], t + r[3], m[GRANTED], paid(r[1]))
-      wake_waiters(s, BY_ANSWER)
+      wake_if_sooner(s, BY_ANSWER)
     end
     for _, r in ipairs(extra.refused or NOTHING) do
       park_limit(limit_of(r[1]), t, t + r[2], m[GRANTED], charged(r[1]), extra.guessed)

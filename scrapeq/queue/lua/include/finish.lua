@@ -15,14 +15,14 @@ local function settle_lease(m, how, t, rec, refused, costs)
     local s, w = limit_of(name), m[WEIGHT]
     if list.of then w = w * (list.of[name] or 1) end
     local freed = settle(s, who, how, t, w, m[GRANTED], refused and refused[name], costs and costs[name] or w)
-    wake_waiters(s, (freed or how == 'unsent') and BY_REFUND or BY_ANSWER)
+    wake_if_sooner(s, (freed or how == 'unsent') and BY_REFUND or BY_ANSWER)
   end
   if m[PRIVATE] ~= '' then
     local s = limit_of(m[PRIVATE])
     local w = m[WEIGHT]
     local paid = costs and costs[m[PRIVATE]] or w
     local freed = settle(s, who, how, t, w, m[GRANTED], refused and refused[m[PRIVATE]], paid) or how == 'unsent'
-    wake_waiters(s, freed and BY_REFUND or BY_ANSWER)
+    wake_if_sooner(s, freed and BY_REFUND or BY_ANSWER)
     if how == 'unsent' or paid < w then
       local _, group
       if rec then _, group = read_record(rec) end

@@ -4,7 +4,7 @@
 --              options, if there are any: {reserve = {fraction, line, its part that is now (0|1)}, since = us of the
 --              last change}. What is below the line (a priority) leaves the fraction of each quota alone
 --   l    hash  instance ("name" or "name|partition") -> big-endian doubles, fields below
--- GIVES   limit_of, prefetch_limits, check, spend, cost, settle, tell, park_limit, forget_limit, save_limits, lane_limits,
+-- GIVES   limit_of, prefetch_limits, check, wake_if_sooner, spend, cost, settle, tell, park_limit, forget_limit, save_limits, lane_limits,
 --         and those of `learn`
 -- A state here is an array: four fields of ours, then those that are kept
 local DEF, NAME, DIRTY, SLOTS = 1, 2, 3, 4
@@ -12,16 +12,17 @@ local PARK, PAUSE, FLY, NEED, PID, PAFTER = 5, 6, 7, 8, 9, 10
 local REM, RESET, TOLD, REFUSED, STREAK, WAITED = 11, 12, 13, 14, 15, 16
 local HEARD = 17 -- weight answered since TOLD
 local SINCE = 18 -- the end of the last told window; what was granted before it tells of one that is over
-local BUSY, MOST_TOLD, OVER, DEFINED = 19, 20, 21, 22 -- requests in flight (FLY is their weight); the most that was told
+local AWAITED = 19 -- the latest time at which who waits looks anyway
+local BUSY, MOST_TOLD, OVER, DEFINED = 20, 21, 22, 23 -- requests in flight (FLY is their weight); the most that was told
 -- in this told window; the heaviest request that was more than the whole limit; the definition's `since` that TAT fits
-local TAT, BEGAN = 23, 24 -- per rate two fields: paced up to then; when its full bucket was asked, until an answer comes
+local TAT, BEGAN = 24, 25 -- per rate two fields: paced up to then; when its full bucket was asked, until an answer comes
 -- of a rate with calendar windows: the end of the one it was last answered in; the weight answered in it
 -- of a limit without declared rates, what is learned: see `learn`
-local L_LIMIT, L_WINDOW, L_TRIAL, L_REFUSED, L_SINCE, L_ANSWERED, L_STEP = 25, 26, 27, 28, 29, 30, 31
-local L_REOPENED, L_PENDING, L_SHORTEST, L_ENDS, L_ROUNDING, L_SOURCE = 32, 33, 34, 35, 36, 37
-local L_BEFORE, L_COST = 38, 39
-local L_LAST = 39
-local L_STATE = 35              -- fields that are kept of such a limit; with declared rates their number is even
+local L_LIMIT, L_WINDOW, L_TRIAL, L_REFUSED, L_SINCE, L_ANSWERED, L_STEP = 26, 27, 28, 29, 30, 31, 32
+local L_REOPENED, L_PENDING, L_SHORTEST, L_ENDS, L_ROUNDING, L_SOURCE = 33, 34, 35, 36, 37, 38
+local L_BEFORE, L_COST = 39, 40
+local L_LAST = 40
+local L_STATE = 36              -- fields that are kept of such a limit; with declared rates their number is odd
 local PROBE_GAP = 1000000       -- us between two probes of one limit, at least
 local GROWTH_MAX = 300000000    -- us; a park after refused probes grows by itself up to this
 local TOO_SHORT = 0.1           -- of a told wait that a refused probe adds at most, or a second
@@ -59,7 +60,7 @@ local function doubles(n) return '>' .. sub(DOUBLES, 1, n) end
 -- Who waits for an event of this kind, or one that happens oftener, looks again.
 local function wake_waiters(s, by)
   if s[WAITED] >= by then
-    s[WAITED], s[DIRTY] = 0, true
+    s[WAITED], s[AWAITED], s[DIRTY] = 0, 0, true
     wake_limit(s[NAME])
   end
 end
@@ -82,7 +83,7 @@ local function limit_from(inst, raw)
     s = {d, inst, false, false, sunpack(doubles(#raw / 8), raw)}
     s[#raw / 8 + KEPT] = nil -- where reading ended
   else
-    s = {d, inst, false, false, 0, 0, 0, d[3], 0, 0, -1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, d.since or 0}
+    s = {d, inst, false, false, 0, 0, 0, d[3], 0, 0, -1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, d.since or 0}
   end
   if learns(d) then
     s.learns = true
@@ -192,33 +193,47 @@ local function check(s, w, score)
   elseif d[3] == 1 and d[4] == nil and s[NEED] == 0 and s[FLY] + w > cap_of(s) and s[FLY] > 0 then
     return NEVER, BY_ANSWER
   end
+  local opens, why -- of the rates that are closed the latest, for who looks earlier looks in vain
   for i = 1, #d - 3 do
     local rate = d[3 + i]
     local tat, began = s[TAT + 2 * (i - 1)], s[BEGAN + 2 * (i - 1)]
     if rate[4] then
       local used = s[FLY] + (tat > now and began or 0)
       if used > 0 and used + w > rate[1] * (1 - keep) then
-        return tat > now and tat or window_end(rate), BY_PERSON, reserve -- or when what was not spent comes back
+        -- ... or when what was not spent comes back
+        opens, why = max(opens or 0, tat > now and tat or window_end(rate)), max(why or 0, BY_PERSON)
       end
     else
       local period = rate[2] / rate[1]
       local early = rate[3] > 0 and (rate[3] - min(w, rate[3]) - keep * rate[3]) * period or min(period, PACE_TOLERANCE)
       local t = tat - early
-      if t > now then return t, BY_REFUND, reserve end
-      if began > 0 and tat > now and t > began then return tat, BY_ANSWER, reserve end -- not known to refill yet
+      if t > now then
+        opens, why = max(opens or 0, t), max(why or 0, BY_REFUND)
+      elseif began > 0 and tat > now and t > began then -- not known to refill yet
+        opens, why = max(opens or 0, tat), BY_ANSWER
+      end
       if rate[3] == 0 then
         local sl = slots_of(s, i)
         local used = s[FLY] + sl.total
         local over = used + w - rate[1] * (1 - keep)
         if over > 0 and used > 0 then
-          if sl.oldest then return max(freed_at(sl, min(over, used)), now + 1), BY_REFUND, reserve end
-          return NEVER, BY_ANSWER, reserve
+          if not sl.oldest then return NEVER, BY_ANSWER, reserve end
+          opens, why = max(opens or 0, math.ceil(freed_at(sl, min(over, used))), now + 1), max(why or 0, BY_REFUND)
         end
       end
     end
   end
+  if opens then return opens, why, reserve end
   return nil
 end
+
+-- As wake_waiters, but only if it grants now, or at a time before which nobody would look.
+local function wake_if_sooner(s, by)
+  if s[WAITED] < by then return end
+  local t = check(s, 1, ANY)
+  if not t or t < s[AWAITED] then wake_waiters(s, by) end
+end
+
 
 -- Grant weight w to the lease of nonce `who`; after a park it is the probe.
 local function spend(s, who, w)

@@ -5,12 +5,13 @@
 local function until_text(t) return t >= NEVER and 'inf' or num(t) end
 
 -- A closed limit that an event may open knows who waits for it: each that is closed, for any may open first.
-local function await_events(closed, least, who)
+local function await_events(closed, least, who, t)
   for i = 1, #closed, 2 do
     local s, by = closed[i], closed[i + 1]
     if by >= least then
       call('SADD', P .. 'w:' .. s[NAME], who)
       if s[WAITED] < by then s[WAITED], s[DIRTY] = by, true end
+      if s[AWAITED] < t then s[AWAITED], s[DIRTY] = t, true end
     end
   end
 end
@@ -27,7 +28,7 @@ local function park_lane(name, t, closed)
   L.parked, L.entry, L.dirty = true, nil, true
   call('ZADD', P .. 'lp', until_text(t), name)
   note_line('L' .. name, t, closed.reserve)
-  await_events(closed, BY_REFUND, 'L' .. name)
+  await_events(closed, BY_REFUND, 'L' .. name, t)
   note_event(t, true)
 end
 
@@ -36,6 +37,6 @@ local function park_group(group, t, closed)
   call('ZADD', P .. 'gp', until_text(t), group)
   note_line('G' .. group, t, closed.reserve)
   local least = (closed.shared or closed[1].learns) and BY_REFUND or BY_PERSON
-  await_events(closed, least, 'G' .. group)
+  await_events(closed, least, 'G' .. group, t)
   note_event(t, true)
 end
