@@ -195,6 +195,9 @@ class _NoEgress:
     async def __aexit__(self, *_: object) -> None:
         pass
 
+    def knows(self, member: str) -> bool:
+        return True
+
     async def send(self, method: str, url: str, **_: Any) -> Page:
         return Page(url, 200, (("content-type", "application/json"),), b"{}", 0.0, url, method)
 

@@ -34,7 +34,7 @@ class Engine(Protocol):
     def push(self, now_s: float, tasks: Sequence[NewTask]) -> None:
         """New tasks."""
 
-    def pop(self, now_s: float, n: int, suspects: int, watched: bool) -> c.Popped:
+    def pop(self, now_s: float, n: int, suspects: int, watched_us: int) -> c.Popped:
         """Lease the best n."""
 
     def settle(self, now_s: float, entries: Sequence[c.Entry]) -> None:
@@ -197,11 +197,11 @@ class PythonEngine:
         self._model.push(tasks)
         self._look_again()
 
-    def pop(self, now_s: float, n: int, suspects: int, watched: bool) -> c.Popped:
+    def pop(self, now_s: float, n: int, suspects: int, watched_us: int) -> c.Popped:
         self._set(now_s)
         self._marked = False
         model = self._model
-        if watched:
+        if watched_us == self._watch:
             self._watch = 0
         taken = model.take(n, self._lease_s, suspects)
         times = [at for at in (model.opens(), model.next_event()) if at is not None]
@@ -215,7 +215,7 @@ class PythonEngine:
             wait_s = max(OTHERS_WAIT_S, (self._watch - model.now) / US)
             return c.Popped(taken, wait_s, len(model.tasks))
         self._watch = min(self._announced, model.now + WATCHDOG_S * US)
-        return c.Popped(taken, (self._watch - model.now) / US, len(model.tasks), watches=True)
+        return c.Popped(taken, (self._watch - model.now) / US, len(model.tasks), watch_us=int(self._watch))
 
     def settle(self, now_s: float, entries: Sequence[c.Entry]) -> None:
         self._set(now_s)

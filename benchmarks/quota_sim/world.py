@@ -213,7 +213,7 @@ class Fetcher:
         self.dead = False
         self.waits = 0  # the timer's number, while it waits for tasks
         self.waits_since = 0.0
-        self.watches = False  # it is the one who looks at the next event
+        self.watch_us = 0  # until then it is the one who looks at the next event
         self._full = False
         self._held: dict[str, Task] = {}  # by lease token
         self._streaks = Streaks()
@@ -234,8 +234,8 @@ class Fetcher:
                 return
             suspects = sum(1 for task in self._held.values() if task.expiries)
             most = min(free, POP_MAX)
-            popped = world.engine.pop(world.now_s, most, suspects, self.watches)
-            self.watches = popped.watches
+            popped = world.engine.pop(world.now_s, most, suspects, self.watch_us)
+            self.watch_us = popped.watch_us
             world.log.pops += 1
             world.log.woken += woken
             if world.setting.ask_better and popped.tasks:

@@ -209,7 +209,7 @@ class Queue(Steering):
         `stay_s`: the caller goes on with `wait` for so long, should there be less than n tasks; `leave` when it stops.
         """
         deadline = time.monotonic() + wait_s
-        watch = self._watch if stay_s else Watch()
+        watch, asked = self._watch if stay_s else Watch(), False
         try:
             while True:
                 left = max(0.0, deadline - time.monotonic())
@@ -220,10 +220,11 @@ class Queue(Steering):
                     suspects=suspects,
                     stay_s=stay,
                     stays_with_some=stay_s > 0,
-                    watched=watch.is_on,
+                    watched_us=watch.until_us,
                 )
-                watch.is_on = stay > 0  # it may be, until its answer says that it is not
+                asked = stay > 0
                 popped = await self.run(command)
+                asked = False
                 if popped.again:
                     continue
                 wait_now = watch.until(popped)
@@ -231,7 +232,7 @@ class Queue(Steering):
                     return popped
                 await self._listener.wait(min(left, wait_now))
         except asyncio.CancelledError:
-            if watch.is_on:
+            if asked or watch.until_us:  # perhaps it is told just now
                 self._leave()
             raise
 

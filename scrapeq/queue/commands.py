@@ -14,7 +14,7 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 import orjson
 
 from scrapeq.errors import UsageError
-from scrapeq.limit import SOURCES, Change, Limit, LimitState, Rate, of_member
+from scrapeq.limit import SOURCES, Limit, LimitState, Rate, of_member
 from scrapeq.queue.block import PAYLOAD_MAX, US, Block, duration_us, lane_name
 from scrapeq.queue.replies import (
     ACK,
@@ -139,7 +139,8 @@ def _parse_pop(reply: Any) -> Popped:
     for task, member in zip(tasks, members, strict=bool(members)):
         if member and task.lease is not None:
             task.lease = task.lease._replace(member=member.decode())
-    return Popped(tasks, None if wait < 0 else wait / US, int(reply[2]), watches=reply[0] == b"watch")
+    watch_us = granted + int(wait) if reply[0] == b"watch" else 0
+    return Popped(tasks, None if wait < 0 else wait / US, int(reply[2]), watch_us=watch_us)
 
 
 def pop(
@@ -149,7 +150,7 @@ def pop(
     suspects: int = 0,
     stay_s: float = 0.0,
     stays_with_some: bool = False,
-    watched: bool = False,
+    watched_us: int = 0,
 ) -> Command[Popped]:
     """
     Lease the best n tasks.
@@ -160,11 +161,11 @@ def pop(
         suspects: How many tasks under suspicion of killing workers the caller holds.
         stay_s: Seconds that it will wait should it get nothing: of those who wait one watches the next event.
         stays_with_some: Also should it get less than n.
-        watched: It was the one.
+        watched_us: `Popped.watch_us` of the pop before.
     """
     stay = duration_us(stay_s, "wait") if stay_s > 0 else 0
     lease = duration_us(lease_s, "lease")
-    return Command("pop", (n, lease, suspects, stay, int(stays_with_some), int(watched)), _parse_pop)
+    return Command("pop", (n, lease, suspects, stay, int(stays_with_some), watched_us), _parse_pop)
 
 
 _OUTCOMES: tuple[Literal["lost", "done", "dead"], ...] = ("lost", "done", "dead")
@@ -366,19 +367,6 @@ def limit_states(instances: Sequence[str]) -> Command[list[LimitState]]:
         return states
 
     return Command("look", ("limits", *instances), parse)
-
-
-def limit_history(instance: str) -> Command[list[Change]]:
-    """What was learned of a limit instance, newest first."""
-
-    def parse(reply: Any) -> list[Change]:
-        changes = []
-        for line in reply:
-            at, limit, window, source, trial = map(float, line.split())
-            changes.append(Change(int(at), limit, window / US, SOURCES[int(source)], trial))
-        return changes
-
-    return Command("look", ("history", instance), parse)
 
 
 def purge(what: str) -> Command[tuple[int, bool]]:

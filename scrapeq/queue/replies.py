@@ -25,14 +25,14 @@ class Popped:
     """
     A pop's answer: tasks; `wait_s` until it is worth asking again (None: an event says); `live` tasks not dead.
 
-    `watches`: of all who wait it is the caller who is woken then.
+    `watch_us`: of all who wait it is the caller who looks again then, on the queue's clock; 0: it is another one.
     """
 
     tasks: list[Task]
     wait_s: float | None
     live: int
     again: bool = False
-    watches: bool = False
+    watch_us: int = 0
 
 
 class Entry(NamedTuple):

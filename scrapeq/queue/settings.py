@@ -1,4 +1,4 @@
-"""What all who use a queue agree on: its order, and which members its pools have."""
+"""What all who use a queue share beside the tasks: its order, the members of its pools, what was learned of a limit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 import orjson
 
 from scrapeq.errors import UsageError
-from scrapeq.queue.block import MEMBER_MAX
+from scrapeq.limit import SOURCES, Change
+from scrapeq.queue.block import MEMBER_MAX, US
 from scrapeq.queue.commands import Command
 from scrapeq.task import Order
 
@@ -65,3 +66,16 @@ def define_pools(pools: Mapping[str, Sequence[str]]) -> Command[None]:
 def retire_member(pool: str, member: str) -> Command[list[str]]:
     """A member is used no more until its pool is defined anew; the last one stays. -> who is left."""
     return Command("steer", ("retire", pool, member), lambda reply: [name.decode() for name in reply[1:]])
+
+
+def limit_history(instance: str) -> Command[list[Change]]:
+    """What was learned of a limit instance, newest first."""
+
+    def parse(reply: Any) -> list[Change]:
+        changes = []
+        for line in reply:
+            at, limit, window, source, trial = map(float, line.split())
+            changes.append(Change(int(at), limit, window / US, SOURCES[int(source)], trial))
+        return changes
+
+    return Command("look", ("history", instance), parse)

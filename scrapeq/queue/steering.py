@@ -101,8 +101,8 @@ class Steering:
 
     async def leave(self) -> None:
         """Nobody waits here any more, until the next `poll`."""
-        if self._watch.is_on:
-            self._watch.is_on = False
+        if self._watch.until_us:
+            self._watch.until_us = 0
             self._leave()
         if self._leaving:
             await asyncio.wait(self._leaving)
@@ -119,7 +119,7 @@ class Steering:
 
     async def limit_history(self, instance: str) -> list[Change]:
         """What was learned of a limit instance, newest first: its last 64 changes."""
-        return await self.run(c.limit_history(instance))
+        return await self.run(settings.limit_history(instance))
 
     async def limit_instances(self) -> list[str]:
         """The names of all limit instances that have a state, sorted; O(their number)."""

@@ -165,7 +165,7 @@ class DPQ:
         while True:
             left = max(0.0, deadline - time.monotonic())
             stay_s = min(left, WATCHDOG_S)
-            popped = self.run(c.pop(n, lease_s=self.visibility, stay_s=stay_s, watched=watch.is_on))
+            popped = self.run(c.pop(n, lease_s=self.visibility, stay_s=stay_s, watched_us=watch.until_us))
             if popped.again:
                 continue
             wait_now = watch.until(popped)

@@ -89,11 +89,11 @@ class Watch:
     """Whether one who waits is to watch the next event, for nobody else may look then."""
 
     def __init__(self) -> None:
-        self.is_on = False
+        self.until_us = 0
 
     def until(self, popped: Popped) -> float:
         """Seconds to wait after a pop, at most `WATCHDOG_S`."""
-        self.is_on = popped.watches
+        self.until_us = popped.watch_us
         return WATCHDOG_S if popped.wait_s is None else min(popped.wait_s, WATCHDOG_S)
 
 

@@ -2,8 +2,9 @@
 --      every limit grants now. Nothing to take: says when to ask again.
 -- KEYS    1 the queue's control key
 -- ARGV    1 n (count)   2 lease (us)   3 suspects the caller holds (count)   4 how long it will wait if it gets
---         nothing (us; 0 = it does not)   5 whether it waits too if it gets less than n (0|1)   6 whether it watched
---         until now (0|1): of those who wait one watches the next event, the others come later
+--         nothing (us; 0 = it does not)   5 whether it waits too if it gets less than n (0|1)   6 until when it was to
+--         watch (us on the queue clock; 0 = it was not): of those who wait one watches the next event, the others
+--         come later
 -- RETURNS {'ok' or, when the caller is to watch, 'watch', wait (us; -1 = only an event), live tasks, granted (us), then per task: id, token, record,
 --         attempts, expiries, releases; where a pool granted, last an array of its member, or '', per task};
 --         {'again'} when more time events are due than a call may take
@@ -18,7 +19,7 @@ local TASKS_MAX = 1000          -- tasks in one reply
 
 local n, lease, held = min(tonumber(ARGV[1]), TASKS_MAX), tonumber(ARGV[2]), tonumber(ARGV[3])
 local stay, stays_with_some = tonumber(ARGV[4]), ARGV[5] == '1'
-if ARGV[6] == '1' then C[WATCH] = 0 end
+if tonumber(ARGV[6]) == C[WATCH] then C[WATCH] = 0 end
 if C[MAXREC] > 0 then n = max(1, min(n, floor(REPLY_MAX / C[MAXREC]))) end
 
 
@@ -162,7 +163,7 @@ if C[PAUSED] == 0 then
   elseif is_watched() then
     reply[2] = num(max(OTHERS_WAIT, C[WATCH] - now))
   else
-    C[WATCH] = min(C[NEXT], now + stay)
+    C[WATCH] = floor(min(C[NEXT], now + stay))
     reply[1], reply[2] = 'watch', num(C[WATCH] - now)
   end
 end
