@@ -10,13 +10,16 @@ from typing import Any, Literal, NamedTuple
 from scrapeq.errors import UsageError
 
 _US = 1_000_000
+UNPACED = -1  # as a burst: only learned limits have it
+RATES_MAX = 8
 _POOL = re.compile(r"\*[\w-]*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
     """
-    `limit` grants in `interval_s` seconds; `burst` > 0: a token bucket of that size, refilled at that rate.
+    `limit` grants in `interval_s` seconds; `burst` > 0: a token bucket of that size, refilled at that rate. Else paced
+    one by one, each slot freed one interval after its answer; `UNPACED`: the same, but not paced.
 
     `aligned_s`: not paced, but counted in windows that begin so many seconds after 1970-01-01T00:00Z, and every
     `interval_s` from there.
@@ -28,9 +31,19 @@ class Rate:
     aligned_s: float | None = None
 
     @property
+    def has_slots(self) -> bool:
+        """Whether each answer takes a slot for one interval."""
+        return self.burst <= 0 and self.aligned_s is None
+
+    @property
+    def is_single(self) -> bool:
+        """Whether each grant keeps its distance from the last."""
+        return self.burst in (0, 1) and self.aligned_s is None
+
+    @property
     def most_ahead_us(self) -> float:
         """How far ahead it is paced at most, whatever was charged."""
-        return max(self.interval_s * _US, self.burst * (self.interval_s * _US) / self.limit)
+        return max(self.interval_s * _US, max(self.burst, 0) * (self.interval_s * _US) / self.limit)
 
     def window_end(self, now_us: float) -> float:
         """Of an aligned rate: the end of the window that holds this time (microseconds)."""
@@ -87,6 +100,8 @@ class Limit:
     since_us: float = field(default=0, compare=False)
 
     def __post_init__(self) -> None:
+        if len(self.rates) > RATES_MAX:
+            raise UsageError(f"rates: {len(self.rates)} are too many; a limit has at most {RATES_MAX}")
         for rate in self.rates:
             if rate.limit <= 0 or rate.interval_s <= 0 or rate.burst < 0:
                 raise UsageError(f"{rate}: limit and interval must be more than 0, burst 0 or more")

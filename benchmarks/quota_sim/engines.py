@@ -22,7 +22,7 @@ START_S = 1_700_000_000
 LEASE_S = 60.0
 LOOK_MAX_S = 86_400.0  # an opening further away is not looked for
 LOOK_US = 1000  # how exactly it is
-OTHERS_WAIT_S = 5.0  # of those who do not watch
+OTHERS_WAIT_S = 8.0  # of those who do not watch
 
 
 class Engine(Protocol):

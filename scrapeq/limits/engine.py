@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from scrapeq.limit import SOURCES, Limit, LimitState, Rate
-from scrapeq.limits.learning import Learned, rounding_us
+from scrapeq.limit import SOURCES, UNPACED, Limit, LimitState, Rate
+from scrapeq.limits.learning import TRYING, Learned, rounding_us
 
 US = 1_000_000
 PROBE_GAP_US = 1_000_000
@@ -20,6 +20,8 @@ GROWTH_MAX_US = 300_000_000
 TOO_SHORT = 0.1  # of a told wait that a refused probe adds at most, or a second
 TOLD_LEAST_US = 1_000_000  # what is told to be left stays so for this time at least
 PACE_TOLERANCE_US = 20_000
+SLOWER, SLOW_MAX = 0.05, 3  # what a refusal within the declared rate adds to `slow`, and the most
+FASTER = 0.01  # ... and what a window takes off again
 
 How = Literal["answered", "unsent", "expired"]
 NO_LIMIT = Limit()
@@ -46,6 +48,8 @@ class LimitModel:
     since: float = 0  # the end of the last told window
     refused_at: float = 0
     streak: int = 0
+    slow: float = 0  # declared rates are paced so much slower (1 = half)
+    slowed_at: float = 0
     heaviest: float = 0  # request that was more than the whole limit
     defined_at: float = 0  # the definition's, which `paced_to` fits
     paced_to: dict[int, float] = field(default_factory=dict)  # by the rate's place
@@ -154,15 +158,19 @@ class LimitModel:
         if rate.aligned_s is not None:
             taken = self.in_flight + self.in_window(i, now)
             return rate.window_end(now) if taken and taken + weight > rate.limit * (1 - keep) else None
-        period = rate.interval_s * US / rate.limit
-        spare = rate.burst - min(weight, rate.burst) - keep * rate.burst
-        early = spare * period if rate.burst else min(period, PACE_TOLERANCE_US)
+        period, burst = self._pace(rate, now), max(rate.burst, 0)
+        spare = burst - min(weight, burst) - keep * burst
+        early = spare * period if burst else min(period, PACE_TOLERANCE_US)
+        if rate.burst == UNPACED:
+            early = math.inf
+            if self.learned.shape == TRYING and not self.probation and 0 < self.in_flight > self.cap - weight:
+                return math.inf
         paced_to, began = self._paced(i, rate), self.began.get(i, 0.0)
         if paced_to - early > now:
             return paced_to - early
         if began and paced_to > now and paced_to - early > began:
             return paced_to
-        if not rate.burst:
+        if rate.has_slots:
             taken = self.in_flight + self.used(i, now)
             if taken and taken + weight - rate.limit * (1 - keep) > 0:
                 window = rate.interval_s * US
@@ -182,13 +190,13 @@ class LimitModel:
         self.in_flight += weight
         self.busy += 1
         for i, rate in enumerate(rates):
-            if weight > max(1, rate.burst or rate.limit):
+            if weight > max(1, rate.burst if rate.burst > 0 else rate.limit):
                 self.heaviest = max(self.heaviest, weight)
-            if rate.aligned_s is not None or weight == 0:
+            if rate.aligned_s is not None or weight == 0 or rate.burst == UNPACED:
                 continue
             if self.paced_to.get(i, 0.0) <= now:
                 self.paced_to[i], self.began[i] = now, now if rate.burst > 1 else 0
-            ahead = self.paced_to[i] + rate.interval_s * US / rate.limit * weight
+            ahead = self.paced_to[i] + self._pace(rate, now) * weight
             self.paced_to[i] = min(ahead, now + rate.most_ahead_us)
         if self.probation:
             paced = rates and rates[0].aligned_s is None
@@ -215,8 +223,9 @@ class LimitModel:
         paid = weight if paid is None else paid
         self.in_flight = max(0, self.in_flight - weight)
         self.busy = max(0, self.busy - 1)
+        opened = self.probe == who and how == "answered" and not refused
         if self.learns and how == "answered" and not refused:
-            if self.probe != who:
+            if not opened:
                 is_open = not self.probation and self.parked_until <= now
                 self.learned.accepted(now, granted, paid, is_open)
             elif self.learned.reopen(now, granted, paid):
@@ -226,20 +235,24 @@ class LimitModel:
                 self._count(i, rate, now, 0 if how == "unsent" else paid, at)
                 continue
             if how == "unsent":
-                self.paced_to[i] = self.paced_to.get(i, 0.0) - rate.interval_s * US / rate.limit * weight
+                if rate.burst != UNPACED:
+                    self.paced_to[i] = self.paced_to.get(i, 0.0) - self._pace(rate, now) * weight
                 continue
-            if paid != weight:
-                ahead = self.paced_to[i] + rate.interval_s * US / rate.limit * (paid - weight)
+            if paid != weight and rate.burst != UNPACED:
+                ahead = self.paced_to[i] + self._pace(rate, now) * (paid - weight)
                 self.paced_to[i] = min(ahead, now + rate.most_ahead_us)
-            if not rate.burst:
+            if rate.has_slots:
                 if paid:
                     self._stamp(i, now, at, paid, rate.interval_s * US)
             elif self.began.get(i) and granted >= self.began[i]:  # full until then, at the latest
                 self.paced_to[i] += max(0, at - self.began[i])
                 self.began[i] = 0
+            if opened and rate.is_single:
+                # a request after a pause reaches the server later than the next one would after it
+                self.paced_to[i] = max(self.paced_to.get(i, 0.0), at + self._pace(rate, now))
         if self.probe == who:
             self.probe = ""
-            if how == "answered" and not refused:
+            if opened:
                 self.probation, self.streak, self.probe_after = False, 0, 0
             elif how == "unsent":
                 self.probe_after = 0
@@ -312,7 +325,9 @@ class LimitModel:
         """
         self.look(now)
         if granted > self.refused_at:
-            if self.learns and self.remaining is None:
+            if not self.learns:
+                until = self._slow_down(now, at, until, guessed)
+            elif self.remaining is None:
                 cut = until - self.learned.window - rounding_us(until - at)
                 inside = sum(w for when, w in self.answered.get(0, ()) if when > cut)
                 inside += max(0, self.in_flight - weight)
@@ -325,6 +340,26 @@ class LimitModel:
                 until = max(until + more, now + growth)
             self.refused_at, self.streak = now, self.streak + 1
         self.park(until)
+
+    def _slow_down(self, now: float, at: float, until: float, guessed: bool) -> float:
+        """
+        Refused within its declared rate: requests come closer together at the server than they were sent.
+
+        -> until when to close it: a guess is no longer than the pace, at first.
+        """
+        rate = self.rates[0] if self.rates else None
+        if rate is None or rate.aligned_s is not None or self.streak:
+            return until
+        self.slow, self.slowed_at = min(SLOW_MAX, self._slow_of(rate, now) + SLOWER), now
+        return min(until, at + max(PACE_TOLERANCE_US, self._pace(rate, now))) if guessed else until
+
+    def _slow_of(self, rate: Rate, now: float) -> float:
+        return max(0, self.slow - (now - self.slowed_at) / (rate.interval_s * US) * FASTER)
+
+    def _pace(self, rate: Rate, now: float) -> float:
+        """Microseconds from one request to the next."""
+        period = rate.interval_s * US / rate.limit
+        return period * (1 + self._slow_of(rate, now)) if self.slow and rate.burst != UNPACED else period
 
     def park(self, until: float) -> None:
         """Closed until then, never shorter; then a probe goes first, and none that went before is it."""
@@ -343,11 +378,7 @@ class LimitModel:
     def state(self, now: float) -> LimitState:
         """As the queue shows it; `opens_s` is 0 or, when closed, None."""
         remaining, probation = self.known(now)
-        slots = [
-            self.used(i, now)
-            for i, rate in enumerate(self.rates)
-            if not rate.burst and rate.aligned_s is None
-        ]
+        slots = [self.used(i, now) for i, rate in enumerate(self.rates) if rate.has_slots]
         return LimitState(
             self.name,
             max(0, self.parked_until - now) / US,
@@ -358,7 +389,7 @@ class LimitModel:
             max(0.0, (self.reset_at - now) / US) if remaining is not None else 0.0,
             self.cap,
             self.streak,
-            self.rates[0] if self.learns and self.rates else None,
+            replace(self.rates[0], burst=0) if self.learns and self.rates else None,
             self.learned.trial > 0,
             SOURCES[self.learned.source] if self.learns else "",
             0.0 if self.grants(now) else None,

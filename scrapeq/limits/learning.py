@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scrapeq.limit import Rate
+from scrapeq.limit import UNPACED, Rate
 
 S = 1_000_000
 START_IN_FLIGHT = 2  # while nothing is known, after the first answer
 GROWTH = (
-    128  # answers that allow one more: a wall that is met refuses about one percent of what it let through
+    256  # answers that allow one more: a wall that is met refuses about one percent of what it let through
 )
 IDLE_US = 10 * S  # a longer pause is no part of the time in which requests were sent
 STEPS = (
@@ -35,12 +35,16 @@ COST_TIMES = 12  # a trial's refusal closed the limit for a time: after so many 
 OUTAGE = 2  # probes refused in a row: it is closed as a whole, and that says nothing of its size
 FRESH = 1.5  # windows since a reopening in which all that was sent since then counts against one window
 LATE_US = 250_000  # a window seems longer, or shorter, by the time of travel
+FAST = 0.7  # of a window in which it is spent at once
+SHOWN_BURST = 0.5  # of a window in which the first refusal came: all was let through at once
+FULL = 0.9  # of the limit that a refused burst has shown
 LEAST, LEAST_WINDOW_US = 0.1, 10_000  # requests in a window
 WINDOWS_S = (
     *(60, 1, 10, 3600, 86400, 30, 5, 300, 900, 15, 20, 2, 3, 600, 1800, 120),
     *(6, 12, 4, 43200, 21600, 7200),
 )  # that APIs have, the commonest first
 
+PACED, TRYING, AT_ONCE = -1, 1, 2  # whether all slots may be spent at once; 0: not tried
 TOLD, GUESSED = 1, 2  # how the end of a pending estimate's window is known
 LEARNED, DECLARED = 1, 2  # where the limit is from: refusals, or an answer that named it
 
@@ -51,13 +55,18 @@ def rounding_us(wait: float) -> float:
 
 
 def likely_window(known: float, least: float, most: float, end: int, rounding: float) -> float:
-    """The window (us) between two bounds: the known one, or one of those that APIs have, else the longer bound."""
-    least -= LATE_US
-    if end == TOLD:
-        least, most = max(least, most - rounding - LATE_US), most + LATE_US
-    if known and least < known <= most:
+    """
+    The window (us) between two bounds: the known one, or one of those that APIs have, else the longer bound.
+
+    A told end is late by the time of travel, and by its rounding: of several the longest. A guess: the commonest.
+    """
+    least = max(least, most - rounding - LATE_US) if end == TOLD else least
+    if known and least - LATE_US < known <= most + LATE_US:
         return known
-    return next((w * S for w in WINDOWS_S if least < w * S <= most), most)
+    found = [w * S for w in WINDOWS_S if least - LATE_US < w * S <= most]
+    if not found:
+        return most
+    return max(found) if end == TOLD else found[0]
 
 
 @dataclass
@@ -78,12 +87,15 @@ class Learned:
     rounding: float = 0
     source: int = 0
     before: float = 0  # the limit before refusals lowered it; 0 once they are over
+    shape: int = 0
     cost: float = 0  # the wait after the last trial that was refused
 
     @property
     def rate(self) -> Rate | None:
         """What is in force; None: nothing is known."""
-        return Rate(self.trial or self.limit, self.window / S) if self.limit else None
+        if not self.limit:
+            return None
+        return Rate(self.trial or self.limit, self.window / S, UNPACED if self.shape > 0 else 0)
 
     @property
     def in_flight_max(self) -> int:
@@ -104,6 +116,8 @@ class Learned:
         if granted < self.since:
             return
         self.answered += weight
+        if self.shape == TRYING and self.answered >= self.limit * FULL:
+            self.shape = AT_ONCE if now - self.since <= self.window * FAST else PACED
         if self.limit and is_open and not self.pending:
             self._go_on(now)
 
@@ -152,6 +166,10 @@ class Learned:
             elif self.pending:
                 self.shortest, self.ends, self.pending = max(self.shortest, at - self.since), until, end
             return
+        if self.shape > 0 and not self.trial:
+            tried, self.shape = self.shape == TRYING, PACED
+            if tried and self.answered < self.limit * FULL:
+                return  # that says nothing of its size
         longer = not guessed and until - at > self.window * OTHER_WINDOW + S
         fresh = self.reopened and at - self.since <= self.window * FRESH
         if not self.limit or ((fresh or longer) and not self.trial):
@@ -183,6 +201,7 @@ class Learned:
         if self.pending:
             most = (self.ends if self.pending == TOLD else now) - self.since
             window = likely_window(self.window, self.shortest, most, self.pending, self.rounding)
+            window = max(window, self.rounding)
             counted, told = max(self.answered, LEAST), self.pending == TOLD
             if not self.answered:
                 pass  # nothing was let through since: that says nothing of the size
@@ -191,6 +210,7 @@ class Learned:
                     counted, window = COARSE, window * COARSE / counted
                 self.limit, self.window = counted, max(window, LEAST_WINDOW_US)
                 self.refused_at = counted * NEAR if told else 0
+                self.shape = TRYING if told and self.shortest <= self.window * SHOWN_BURST else PACED
                 changed, self.source = True, LEARNED
             elif window > self.window * OTHER_WINDOW:
                 old = self.limit * window / self.window
@@ -213,4 +233,5 @@ class Learned:
             return False
         changed = window != self.window
         self.limit, self.window, self.trial, self.refused_at, self.source = limit, window, 0, 0, DECLARED
+        self.shape = PACED
         return changed

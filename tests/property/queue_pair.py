@@ -221,7 +221,7 @@ class Pair:
         for got, want in zip(states, model.limit_states(names), strict=True):
             opens = (got.opens_s == 0.0, want.opens_s == 0.0)
             assert opens[0] == opens[1], (got, want)
-            assert got == replace(want, opens_s=got.opens_s)
+            assert got == replace(want, opens_s=got.opens_s), f"{got} is not {want}"
             before = self.parks.get(got.name, 0.0)
             parked_until = model.limit(got.name).parked_until
             assert parked_until >= before, "a park was shortened"

@@ -53,7 +53,7 @@ else
     local s = limit_of(ARGV[i])
     local t = check(s, 1, ANY)
     local used = 0
-    for r = 1, #s[DEF] - 3 do if s[DEF][3 + r][3] == 0 and not s[DEF][3 + r][4] then used = max(used, slots_of(s, r).total) end end
+    for r = 1, #s[DEF] - 3 do if s[DEF][3 + r][3] <= 0 and not s[DEF][3 + r][4] then used = max(used, slots_of(s, r).total) end end
     for _, v in ipairs({max(0, s[PARK] - now), s[PAUSE], s[FLY], s[NEED], s[REM], s[REM] >= 0 and s[RESET] - now or 0,
                         cap_of(s), s[STREAK], s[OVER], s.learns and s[L_LIMIT] > 0 and s[DEF][4][1] or 0,
                         s.learns and s[L_WINDOW] or 0, s.learns and s[L_TRIAL] > 0 and 1 or 0,

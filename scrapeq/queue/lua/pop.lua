@@ -11,7 +11,7 @@
 -- @include base
 -- @include records
 local EVENTS = 150              -- time events a call
-local OTHERS_WAIT = 5000000     -- us; who waits beside the one who watches comes then, should that one be lost
+local OTHERS_WAIT = 8000000     -- us; who waits beside the one who watches comes then, should that one be lost
 local WATCHED_SOON = 10000000   -- us; a later event finds somebody anyway
 local AGAIN_MAX = 20            -- after so many in a row the best known is leased, and counted inexact
 local REPLY_MAX = 8388608       -- bytes of records in one reply, about

@@ -4,7 +4,7 @@
 -- NEEDS   base, and of limits: the fields, slots_of, wake_waiters (given later)
 -- GIVES   in_force(s), learn_granted, learn_answered, learn_refused, learn_reopened, learn_declared
 local START_IN_FLIGHT = 2       -- while nothing is known, after the first answer
-local GROWTH = 128              -- answers that allow one more
+local GROWTH = 256              -- answers that allow one more
 local IDLE_US = 10000000        -- a longer pause is no part of the time in which requests were sent
 local NEAR, WIDE = 1.01, 1.04   -- bounds so near are one; so far apart they are worth a trial after one calm window
 local CALM_WINDOWS, CALM_US = 7, 40000000 -- before a trial that is likely refused
@@ -20,6 +20,10 @@ local SECOND = 1000000
 local LEAST, LEAST_WINDOW_US = 0.1, 10000
 local TOLD_END, GUESSED_END = 1, 2 -- how the end of a pending estimate's window is known
 local LEARNED, DECLARED = 1, 2
+local PACED, TRYING, UNPACED = -1, 1, 2 -- whether all slots may be spent at once: no; it is tried; yes. 0: not tried
+local FAST = 0.7                -- of a window in which it is spent at once
+local SHOWN_BURST = 0.5         -- of a window in which the first refusal came: all was let through at once
+local FULL = 0.9                -- of the limit that a refused burst has shown
 local HISTORY = 64              -- changes that are kept
 
 local STEPS = {1.05, 1.2, 1.5, 2}
@@ -30,7 +34,7 @@ local WINDOWS = {60, 1, 10, 3600, 86400, 30, 5, 300, 900, 15, 20, 2, 3, 600, 180
 local function in_force(s, changed)
   local base = def_of(s[NAME])
   if s[L_LIMIT] > 0 then
-    s[DEF] = {base[1], base[2], 1, {s[L_TRIAL] > 0 and s[L_TRIAL] or s[L_LIMIT], s[L_WINDOW], 0}}
+    s[DEF] = {base[1], base[2], 1, {s[L_TRIAL] > 0 and s[L_TRIAL] or s[L_LIMIT], s[L_WINDOW], s[L_SHAPE] > 0 and -1 or 0}}
     s[DEF].reserve, s[DEF].since = base.reserve, base.since
   else
     s[DEF] = base
@@ -98,6 +102,10 @@ end
 local function learn_answered(s, granted, w)
   if granted < s[L_SINCE] then return end
   s[L_ANSWERED] = s[L_ANSWERED] + w
+  if s[L_SHAPE] == TRYING and s[L_ANSWERED] >= s[L_LIMIT] * FULL then
+    s[L_SHAPE] = now - s[L_SINCE] <= s[L_WINDOW] * FAST and UNPACED or PACED
+    in_force(s, true)
+  end
   if s[L_LIMIT] > 0 and s[NEED] == 0 and s[PARK] <= now and s[L_PENDING] == 0 then go_on(s) end
 end
 
@@ -144,6 +152,12 @@ local function learn_refused(s, t, until_t, w, guessed)
     end
     return
   end
+  if s[L_SHAPE] > 0 and s[L_TRIAL] == 0 then
+    local tried = s[L_SHAPE] == TRYING
+    s[L_SHAPE] = PACED
+    in_force(s, true)
+    if tried and s[L_ANSWERED] < s[L_LIMIT] * FULL then return end -- that says nothing of its size
+  end
   local rounding = rounding_of(until_t - t)
   local longer = guessed == 0 and until_t - t > s[L_WINDOW] * OTHER_WINDOW + SECOND
   local fresh = s[L_REOPENED] == 1 and t - s[L_SINCE] <= s[L_WINDOW] * FRESH
@@ -166,16 +180,20 @@ local function learn_refused(s, t, until_t, w, guessed)
   s[L_ROUNDING] = guessed == 1 and 0 or rounding
 end
 
--- The window between two bounds: the known one, or one of those that APIs have, else the longer bound.
+-- The window between two bounds: the known one, or one of those that APIs have, else the longer bound. A told end is
+-- late by the time of travel, and by its rounding: of several the longest. A guess: the commonest.
 local function likely_window(known, least, most, finish, rounding)
-  least = least - LATE_US
-  if finish == TOLD_END then least, most = max(least, most - rounding - LATE_US), most + LATE_US end
-  if known > 0 and least < known and known <= most then return known end
+  if finish == TOLD_END then least = max(least, most - rounding - LATE_US) end
+  if known > 0 and least - LATE_US < known and known <= most + LATE_US then return known end
+  local longest = 0
   for i = 1, #WINDOWS do
     local w = WINDOWS[i] * SECOND
-    if least < w and w <= most then return w end
+    if least - LATE_US < w and w <= most then
+      if finish == GUESSED_END then return w end
+      longest = max(longest, w)
+    end
   end
-  return most
+  return longest > 0 and longest or most
 end
 
 local function is_common(window)
@@ -190,6 +208,7 @@ local function learn_reopened(s, granted, w)
     local told = s[L_PENDING] == TOLD_END
     local most = (told and s[L_ENDS] or now) - s[L_SINCE]
     local window = likely_window(s[L_WINDOW], s[L_SHORTEST], most, s[L_PENDING], s[L_ROUNDING])
+    window = max(window, s[L_ROUNDING])
     local counted = max(s[L_ANSWERED], LEAST)
     changed = true
     if s[L_ANSWERED] == 0 then
@@ -198,6 +217,7 @@ local function learn_reopened(s, granted, w)
       if counted < COARSE and not is_common(window) then counted, window = COARSE, window * COARSE / counted end
       s[L_LIMIT], s[L_WINDOW] = counted, max(window, LEAST_WINDOW_US)
       s[L_REFUSED], s[L_SOURCE] = told and counted * NEAR or 0, LEARNED
+      s[L_SHAPE] = told and s[L_SHORTEST] <= s[L_WINDOW] * SHOWN_BURST and TRYING or PACED
       new_window(s)
     elseif window > s[L_WINDOW] * OTHER_WINDOW then
       local old = s[L_LIMIT] * window / s[L_WINDOW]
@@ -223,5 +243,6 @@ local function learn_declared(s, limit, window)
   if s[L_SOURCE] == LEARNED or (limit == s[L_LIMIT] and window == s[L_WINDOW]) then return end
   if window ~= s[L_WINDOW] then new_window(s) end
   s[L_LIMIT], s[L_WINDOW], s[L_TRIAL], s[L_REFUSED], s[L_SOURCE] = limit, window, 0, 0, DECLARED
+  s[L_SHAPE] = PACED
   in_force(s, true)
 end

@@ -15,19 +15,19 @@ local SINCE = 18 -- the end of the last told window; what was granted before it 
 local AWAITED = 19 -- the latest time at which who waits looks anyway
 local BUSY, MOST_TOLD, OVER, DEFINED = 20, 21, 22, 23 -- requests in flight (FLY is their weight); the most that was told
 -- in this told window; the heaviest request that was more than the whole limit; the definition's `since` that TAT fits
-local TAT, BEGAN = 24, 25 -- per rate two fields: paced up to then; when its full bucket was asked, until an answer comes
+local SLOW, SLOWED = 24, 25 -- declared rates are paced so much slower (1 = half), as of when
+local TAT, BEGAN = 26, 27 -- per rate two fields: paced up to then; when its full bucket was asked, until an answer comes
 -- of a rate with calendar windows: the end of the one it was last answered in; the weight answered in it
 -- of a limit without declared rates, what is learned: see `learn`
-local L_LIMIT, L_WINDOW, L_TRIAL, L_REFUSED, L_SINCE, L_ANSWERED, L_STEP = 26, 27, 28, 29, 30, 31, 32
-local L_REOPENED, L_PENDING, L_SHORTEST, L_ENDS, L_ROUNDING, L_SOURCE = 33, 34, 35, 36, 37, 38
-local L_BEFORE, L_COST = 39, 40
-local L_LAST = 40
-local L_STATE = 36              -- fields that are kept of such a limit; with declared rates their number is odd
+local L_LIMIT, L_WINDOW, L_TRIAL, L_REFUSED, L_SINCE, L_ANSWERED, L_STEP = 28, 29, 30, 31, 32, 33, 34
+local L_REOPENED, L_PENDING, L_SHORTEST, L_ENDS, L_ROUNDING, L_SOURCE = 35, 36, 37, 38, 39, 40
+local L_BEFORE, L_COST, L_SHAPE = 41, 42, 43
+local L_LAST = 43
+local L_STATE = 39              -- fields that are kept of such a limit; with declared rates, of which there are 8 at most, they are fewer
 local PROBE_GAP = 1000000       -- us between two probes of one limit, at least
 local GROWTH_MAX = 300000000    -- us; a park after refused probes grows by itself up to this
 local TOO_SHORT = 0.1           -- of a told wait that a refused probe adds at most, or a second
 local TOLD_LEAST = 1000000      -- us; what is told to be left stays so for this time at least
-local PACE_TOLERANCE = 20000    -- us that a paced grant may be early; else lateness is lost quota
 -- WAITED says what may open the limit sooner than those think who wait for it
 local BY_REFUND, BY_PERSON, BY_ANSWER = 1, 2, 3
 
@@ -71,6 +71,7 @@ local function learns(d) return d[3] == 1 and d[4] == nil end
 -- @include learn
 
 -- How far ahead (us) a rate is paced at most, whatever was charged.
+-- @include pace
 local function farthest(rate) return max(rate[2], rate[3] * rate[2] / rate[1]) end
 
 -- The end of the calendar window that holds now.
@@ -83,7 +84,7 @@ local function limit_from(inst, raw)
     s = {d, inst, false, false, sunpack(doubles(#raw / 8), raw)}
     s[#raw / 8 + KEPT] = nil -- where reading ended
   else
-    s = {d, inst, false, false, 0, 0, 0, d[3], 0, 0, -1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, d.since or 0}
+    s = {d, inst, false, false, 0, 0, 0, d[3], 0, 0, -1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, d.since or 0, 0, 0}
   end
   if learns(d) then
     s.learns = true
@@ -204,18 +205,21 @@ local function check(s, w, score)
         opens, why = max(opens or 0, tat > now and tat or window_end(rate)), max(why or 0, BY_PERSON)
       end
     else
-      local period = rate[2] / rate[1]
-      local early = rate[3] > 0 and (rate[3] - min(w, rate[3]) - keep * rate[3]) * period or min(period, PACE_TOLERANCE)
+      local period = pace(s, rate)
+      local early = rate[3] < 0 and NEVER or rate[3] > 0 and (rate[3] - min(w, rate[3]) - keep * rate[3]) * period or min(period, PACE_TOLERANCE)
       local t = tat - early
       if t > now then
         opens, why = max(opens or 0, t), max(why or 0, BY_REFUND)
       elseif began > 0 and tat > now and t > began then -- not known to refill yet
         opens, why = max(opens or 0, tat), BY_ANSWER
       end
-      if rate[3] == 0 then
+      if rate[3] <= 0 then
         local sl = slots_of(s, i)
         local used = s[FLY] + sl.total
         local over = used + w - rate[1] * (1 - keep)
+        if rate[3] < 0 and s[L_SHAPE] == TRYING and s[NEED] == 0 and s[FLY] > 0 and s[FLY] + w > cap_of(s) then
+          return NEVER, BY_ANSWER, reserve
+        end
         if over > 0 and used > 0 then
           if not sl.oldest then return NEVER, BY_ANSWER, reserve end
           opens, why = max(opens or 0, math.ceil(freed_at(sl, min(over, used))), now + 1), max(why or 0, BY_REFUND)
@@ -243,9 +247,9 @@ local function spend(s, who, w)
   for i = 1, #d - 3 do
     local rate, tat, began = d[3 + i], TAT + 2 * (i - 1), BEGAN + 2 * (i - 1)
     if w > 1 and w > (rate[3] > 0 and rate[3] or rate[1]) then s[OVER] = max(s[OVER], w) end
-    if not rate[4] and w > 0 then
+    if not rate[4] and w > 0 and rate[3] >= 0 then
       if s[tat] <= now then s[tat], s[began] = now, rate[3] > 1 and now or 0 end
-      s[tat] = min(s[tat] + rate[2] / rate[1] * w, now + farthest(rate))
+      s[tat] = min(s[tat] + pace(s, rate) * w, now + farthest(rate))
     end
   end
   s[DIRTY] = true
@@ -267,8 +271,9 @@ end
 local function settle(s, who, how, t, w, granted, refused, paid)
   local freed = paid < w
   s[FLY], s[BUSY] = max(0, s[FLY] - w), max(0, s[BUSY] - 1)
+  local opened = s[PID] == who and how == 'answered' and not refused
   if s.learns and how == 'answered' and not refused then
-    if s[PID] == who then learn_reopened(s, granted, paid) else learn_answered(s, granted, paid) end
+    if opened then learn_reopened(s, granted, paid) else learn_answered(s, granted, paid) end
   end
   local d = s[DEF]
   for i = 1, #d - 3 do
@@ -277,21 +282,23 @@ local function settle(s, who, how, t, w, granted, refused, paid)
       if s[tat] <= now then s[tat], s[began] = window_end(rate), 0 end
       if how == 'unsent' or t < s[tat] - rate[2] then freed = true else s[began] = s[began] + paid end
     elseif how == 'unsent' then
-      s[tat] = s[tat] - rate[2] / rate[1] * w
+      if rate[3] >= 0 then s[tat] = s[tat] - pace(s, rate) * w end
     else
-      if paid ~= w then s[tat] = min(s[tat] + rate[2] / rate[1] * (paid - w), now + farthest(rate)) end
-      if rate[3] == 0 then
+      if paid ~= w and rate[3] >= 0 then s[tat] = min(s[tat] + pace(s, rate) * (paid - w), now + farthest(rate)) end
+      if rate[3] <= 0 then
         if paid > 0 then stamp(s, i, t, paid) end
       elseif s[began] > 0 and granted >= s[began] then
         -- the server's bucket was full until a request reached it, at t at the latest: only from then on it refills
         s[tat], s[began] = s[tat] + max(0, t - s[began]), 0
       end
+      -- a request after a pause reaches the server later than the next one would after it
+      if opened and (rate[3] == 0 or rate[3] == 1) then s[tat] = max(s[tat], t + pace(s, rate)) end
     end
   end
   if how == 'expired' then cost(s, paid) end -- it may have been spent
   if s[PID] == who then
     s[PID] = 0
-    if how == 'answered' and not refused then
+    if opened then
       s[NEED], s[STREAK], s[PAFTER] = 0, 0, 0
     elseif how == 'unsent' then
       s[PAFTER] = 0
@@ -328,7 +335,11 @@ end
 -- not say until when.
 local function park_limit(s, at, t, granted, w, guessed)
   if granted > s[REFUSED] then -- one event, however many answers of that moment say it
-    if s.learns and s[REM] < 0 then learn_refused(s, at, t, w, guessed) end
+    if s.learns then
+      if s[REM] < 0 then learn_refused(s, at, t, w, guessed) end
+    else
+      t = slow_down(s, at, t, guessed)
+    end
     if s[STREAK] > 0 then -- the probe was refused: what was told was too short
       local growth = min(GROWTH_MAX, PROBE_GAP * (guessed == 1 and 4 ^ s[STREAK] or 2 ^ (s[STREAK] - 1)))
       local more = guessed == 1 and 0 or min(growth, max(PROBE_GAP, (t - at) * TOO_SHORT))
