@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install check test demo bench quota soak
+.PHONY: help install check test demo bench picture quota soak
 
 help:     ## list these
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
@@ -30,6 +30,9 @@ demo: install  ## the main job on the sample API
 bench: install  ## the figures, beside those of others
 	$(BIN)/python benchmarks/queue.py --peers
 	$(BIN)/python benchmarks/quota.py
+
+picture: install  ## a learned limit over time, as docs/limits.md shows it
+	$(BIN)/python benchmarks/quota.py --picture docs/limits.svg
 
 quota: install  ## servers that others wrote, counted at the server: two hours and a half
 	$(BIN)/python benchmarks/foreign.py

@@ -10,13 +10,17 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-SIMULATED = "--simulated"
+SIMULATED, PICTURE = "--simulated", "--picture"
 
 if __name__ == "__main__":
     if SIMULATED in sys.argv:
         from benchmarks.quota_sim.command import main as simulate
 
         sys.exit(simulate([one for one in sys.argv[1:] if one != SIMULATED]))
+    if PICTURE in sys.argv:
+        from benchmarks.quota_sim.picture import main as draw
+
+        sys.exit(draw([one for one in sys.argv[1:] if one != PICTURE]))
     from benchmarks.quota_figures.command import main
 
     sys.exit(main())

@@ -12,7 +12,8 @@ from typing import Any
 from benchmarks.quota_sim.engines import START_S, Engine
 from benchmarks.quota_sim.telling import Answering, headers
 from benchmarks.servers.shapes import Shape
-from scrapeq.grants import closed_by, limits_of, rates_told_to, rules_of, told_to
+from scrapeq.limits.attribution import closed_by, rates_told_to, rules_of, told_to
+from scrapeq.limits.definitions import limits_of
 from scrapeq.limits.listening import listen
 from scrapeq.limits.outcome import decide
 from scrapeq.limits.partition import group_of

@@ -128,7 +128,7 @@ def _load(settings: Settings, file: str | None, changes: dict[str, Any]) -> Plan
 
 def _known(plan: Plan, fresh: bool) -> tuple[Undertaking, dict[str, Limit]]:
     """The work, and the limits by name: what was set by hand stands above the file."""
-    from scrapeq.grants import limits_of
+    from scrapeq.limits.definitions import limits_of
     from scrapeq.supervise.planning import seeded, waiting
 
     limits = limits_of(plan.rate_limits)

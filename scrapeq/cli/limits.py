@@ -336,7 +336,7 @@ def read_rate(text: str, burst: int) -> Rate:
 
 
 def _definition(plan: Plan, name: str, rates: list[Rate], at_once: int | None) -> Limit:
-    from scrapeq.grants import limits_of
+    from scrapeq.limits.definitions import limits_of
 
     of_file = limits_of(plan.rate_limits)
     if name not in of_file:
@@ -375,8 +375,8 @@ def clear(ctx: typer.Context, name: NameArgument) -> int:
 
 
 async def _clear(plan: Plan, queue: Queue, name: str) -> Cleared:
-    from scrapeq.grants import limits_of
     from scrapeq.limit import Limit
+    from scrapeq.limits.definitions import limits_of
 
     facts = _chosen(await _facts(plan, queue), plan, [name])
     was_set = any(fact.definition.version and fact.limit == name for fact in facts)

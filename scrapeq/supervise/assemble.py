@@ -10,7 +10,7 @@ from typing import Any
 from scrapeq import config
 from scrapeq.extract import PageExtractor
 from scrapeq.fetch import Egress
-from scrapeq.grants import scopes_of
+from scrapeq.limits.attribution import scopes_of
 from scrapeq.limits.partition import ANY_TOKEN, POOL, group_of, token_digest
 from scrapeq.plan import Plan
 from scrapeq.queue import Queue

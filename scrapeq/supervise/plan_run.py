@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import structlog
 
 from scrapeq.errors import QueueFull, ScrapeqError, StoreError, UsageError
-from scrapeq.grants import limits_of
+from scrapeq.limits.definitions import limits_of
 from scrapeq.plan import Plan
 from scrapeq.protocols import Progress, Snapshot
 from scrapeq.queue import Counts, Queue

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from scrapeq.grants import limits_of
+from scrapeq.limits.definitions import limits_of
 from scrapeq.plan import Plan
 from scrapeq.queue import Queue
 from scrapeq.supervise.assemble import open_queue_of

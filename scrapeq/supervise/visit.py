@@ -10,7 +10,7 @@ from typing import Any
 from scrapeq.clock import Clock
 from scrapeq.errors import Blocked, FetchError, LeaseLost, ScrapeqError, TooManyRedirects
 from scrapeq.fetch import Egress, HopClosed
-from scrapeq.grants import closed_by, costs_of, rates_told_to, rules_of, told_to
+from scrapeq.limits.attribution import closed_by, costs_of, rates_told_to, rules_of, told_to
 from scrapeq.limits.listening import listen
 from scrapeq.limits.outcome import Outcome, actions_for, decide
 from scrapeq.limits.readings import NOTHING

@@ -17,7 +17,7 @@ from scrapeq import config
 from scrapeq.errors import UsageError
 from scrapeq.extract import PageExtractor
 from scrapeq.fetch import Egress
-from scrapeq.grants import limits_of
+from scrapeq.limits.definitions import limits_of
 from scrapeq.protocols import Item
 from scrapeq.queue import Queue
 from scrapeq.queue.commands import ACK, Entry

@@ -6,7 +6,7 @@ import pytest
 
 from scrapeq.errors import FetchError
 from scrapeq.expression import compile_expression
-from scrapeq.grants import rates_told_to, rules_of, told_to
+from scrapeq.limits.attribution import rates_told_to, rules_of, told_to
 from scrapeq.limits.listening import listen
 from scrapeq.limits.outcome import Outcome, decide
 from scrapeq.limits.partition import group_of

@@ -8,7 +8,8 @@ import pytest
 
 from scrapeq import config
 from scrapeq.errors import UsageError
-from scrapeq.grants import aligned_s, closed_by, costs_of, limits_of, scopes_of
+from scrapeq.limits.attribution import closed_by, costs_of, scopes_of
+from scrapeq.limits.definitions import aligned_s, limits_of
 from scrapeq.limits.outcome import Outcome
 from scrapeq.limits.partition import group_of
 from scrapeq.page import Page

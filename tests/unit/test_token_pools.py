@@ -7,8 +7,8 @@ import pytest
 from scrapeq.config import load
 from scrapeq.errors import ConfigError, UsageError
 from scrapeq.fetch.auth import hidden
-from scrapeq.grants import closed_by
 from scrapeq.limit import of_member
+from scrapeq.limits.attribution import closed_by
 from scrapeq.limits.partition import ANY_TOKEN, group_of, token_digest
 from scrapeq.plan import Auth, LimitRule
 from scrapeq.queue.block import GROUP_MAX, MEMBER_MAX, lane_name, placed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scrapeq.grants import told_to
+from scrapeq.limits.attribution import told_to
 from scrapeq.limits.outcome import Outcome
 from scrapeq.limits.partition import group_of
 from scrapeq.limits.readings import Told
