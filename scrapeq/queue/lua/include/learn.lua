@@ -118,8 +118,8 @@ local function answered_in_window(s, until_t, rounding)
   local sl = slots_of(s, 1)
   local tick, sum, pos = sl.window / TICKS, 0, 1
   while pos < #sl.body do
-    local ticks, count = sunpack('>If', sl.body, pos)
-    if sl.base + ticks * tick > cut then sum = sum + count end
+    local ticks, units = sunpack('>I3I3', sl.body, pos)
+    if sl.base + ticks * tick > cut then sum = sum + units / UNIT end
     pos = pos + SLOT
   end
   if sl.count > 0 and sl.base + sl.ticks * tick > cut then sum = sum + sl.count end

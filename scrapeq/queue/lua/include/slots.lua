@@ -1,21 +1,22 @@
 -- slots: what was answered in the last window of a limit's rate. A slot is freed one window after the answer, whatever
 --        the server's shape.
---   s    hash  instance#rate -> slots: '>ddd' base us, total, window us; then '>If' ticks after base, weight: answered
---              in the last window
+--   s    hash  instance#rate -> slots: '>ddd' base us, total, window us; then '>I3I3' ticks after base, weight in
+--              units: answered in the last window
 -- NEEDS   base, and of limits: the fields
 -- GIVES   slots_of, stamp, freed_at, write_newest
 local EXACT_SLOTS = 256         -- up to here each answer has its own stamp, beyond it sub-windows are counted
 local TICKS = 1048576           -- ticks a window
-local SLOT_HEAD, SLOT = 24, 8   -- bytes
-local TICKS_FAR = 2147483648    -- ticks after the base from which on the base is moved: 32 bits hold twice that
+local SLOT_HEAD, SLOT = 24, 6   -- bytes
+local TICKS_FAR = 8388608       -- ticks after the base from which on the base is moved: 24 bits hold twice that
+local UNIT, UNITS_MAX = 1024, 16777215 -- weights are counted in parts of one; the most in a slot
 
 -- Write slots anew for another base or window: each stamp stays at its time, rounded up to the new ticks.
 local function rebase(sl, base, from, to)
   local body, pos = {}, 1
   while pos < #sl.body do
-    local ticks, count = sunpack('>If', sl.body, pos)
+    local ticks, units = sunpack('>I3I3', sl.body, pos)
     local new = math.ceil((sl.base + ticks * (from / TICKS) - base) / (to / TICKS))
-    body[#body + 1] = spack('>If', max(0, min(new, TICKS_FAR)), count)
+    body[#body + 1] = spack('>I3I3', max(0, min(new, TICKS_FAR)), units)
     pos = pos + SLOT
   end
   sl.base, sl.body, sl.dirty = base, table.concat(body), true
@@ -35,21 +36,22 @@ local function slots_of(s, i)
   sl.base, sl.total, old = sunpack('>ddd', raw)
   sl.body = sub(raw, SLOT_HEAD + 1)
   if old ~= window and sl.body ~= '' then -- defined anew
-    rebase(sl, sl.base + sunpack('>I', sl.body) * (old / TICKS), old, window)
+    rebase(sl, sl.base + sunpack('>I3', sl.body) * (old / TICKS), old, window)
   end
   local tick, pos = window / TICKS, 1
   while pos < #sl.body do
-    local ticks, count = sunpack('>If', sl.body, pos)
+    local ticks, units = sunpack('>I3I3', sl.body, pos)
     sl.oldest = sl.base + ticks * tick + window
     if sl.oldest > now then break end
-    sl.total = sl.total - count
+    sl.total = sl.total - units / UNIT
     pos = pos + SLOT
   end
   if pos > #sl.body then sl.total, sl.oldest = 0, nil end
   if pos > 1 then sl.dirty = true end
   -- the last one is the newest stamp
   if pos < #sl.body then
-    sl.ticks, sl.count = sunpack('>If', sl.body, #sl.body - SLOT + 1)
+    sl.ticks, sl.count = sunpack('>I3I3', sl.body, #sl.body - SLOT + 1)
+    sl.count = sl.count / UNIT
     sl.body = sub(sl.body, pos, -SLOT - 1)
   else
     sl.body = ''
@@ -58,7 +60,11 @@ local function slots_of(s, i)
 end
 
 local function write_newest(sl)
-  if sl.count > 0 then sl.body = sl.body .. spack('>If', sl.ticks, sl.count) end
+  local units = sl.count * UNIT
+  while units > 0 do
+    sl.body = sl.body .. spack('>I3I3', sl.ticks, min(units, UNITS_MAX))
+    units = units - UNITS_MAX
+  end
   sl.count = 0
 end
 
@@ -71,7 +77,7 @@ local function stamp(s, i, t, w)
     sl.base, sl.body, sl.count = min(t, now), '', 0
   elseif (t - sl.base) / tick > TICKS_FAR then
     write_newest(sl)
-    rebase(sl, sl.base + sunpack('>I', sl.body) * tick, sl.window, sl.window)
+    rebase(sl, sl.base + sunpack('>I3', sl.body) * tick, sl.window, sl.window)
   end
   local unit = (rate[1] > EXACT_SLOTS or #sl.body >= SLOT * EXACT_SLOTS) and TICKS / EXACT_SLOTS or 1
   local ticks = max(0, math.ceil((t - sl.base) / tick / unit) * unit)
@@ -89,8 +95,8 @@ end
 local function freed_at(sl, weight)
   local tick, pos = sl.window / TICKS, 1
   while pos < #sl.body do
-    local ticks, count = sunpack('>If', sl.body, pos)
-    weight = weight - count
+    local ticks, units = sunpack('>I3I3', sl.body, pos)
+    weight = weight - units / UNIT
     if weight <= 0 then return sl.base + ticks * tick + sl.window end
     pos = pos + SLOT
   end
