@@ -99,6 +99,10 @@ class Steering:
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
 
+    async def arrive(self) -> None:
+        """Someone new waits here: who watched the next event until now may be gone. Raises StoreError."""
+        await self.run(c.steer("unwatch"))
+
     async def leave(self) -> None:
         """Nobody waits here any more, until the next `poll`."""
         if self._watch.until_us:

@@ -103,6 +103,7 @@ class FetchWorker:
         renewing = asyncio.create_task(self._renew())
         try:
             async with self.egress:
+                await self.queue.arrive()  # in the place of one that was killed, perhaps
                 while not self.means.stopping.is_set():
                     await self._turn()
                 await self.queue.leave()
