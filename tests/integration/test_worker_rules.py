@@ -266,7 +266,8 @@ rate_limits:
 """
 
     async def told(queue: Queue) -> bool:
-        return all(state.remaining == 0 for state in await queue.limit_states())
+        states = await queue.limit_states()
+        return bool(states) and all(state.remaining == 0 for state in states)
 
     async with serving(handler) as url:
         _, sink, queue = await work(url, store_url, PLAN.replace("RULES", rules), told)
