@@ -327,7 +327,9 @@ def told_of(
         date_s: The answer's own Date.
         declared: Every quota that the answer declares.
     """
-    told = [_as_told(one, date_s, declared) for one in budgets if one.is_told and (not one.unit or one.exhausted)]
+    told = [
+        _as_told(one, date_s, declared) for one in budgets if one.is_told and (not one.unit or one.exhausted)
+    ]
     return min(told, key=lambda one: (one.remaining, -one.reset_s), default=None)
 
 

@@ -25,7 +25,11 @@ from scrapeq.limits.readings import Told
 WORTH_S = 120.0  # a longer window is not worth the care: a second is less than a hundredth of it
 WORTH_REQUESTS = 2.0  # a window's requests a second from which on the last one may be kept
 _TICK_S = 1.0  # what the times are rounded to
-_LATE_S = (0.0, 0.5, 1.0)  # the end after the earliest `answered + t`, at most: rounded up, to the nearest, down
+_LATE_S = (
+    0.0,
+    0.5,
+    1.0,
+)  # the end after the earliest `answered + t`, at most: rounded up, to the nearest, down
 _SHORT_S = 2.0  # of shorter times to go, one window's cannot be told from the next one's
 
 
@@ -52,7 +56,7 @@ class Countdown:
         after_s, until_s = sent_s + told.reset_s - _TICK_S, answered_s + told.reset_s
         if after_s >= self.until_s:  # a later end: the former one is over
             self.moves = answered_s < self.after_s  # before it can be over
-            self._rule_out(ends_by_s=answered_s)
+            self._keep([late_s for late_s in self.late_s if self.after_s + late_s < answered_s])
             self.first_s, self.after_s, self.until_s, self.least = answered_s, after_s, until_s, math.inf
         elif until_s <= self.after_s:
             return told  # of a window that is over: overtaken
@@ -63,19 +67,16 @@ class Countdown:
         if told.remaining < self.least:
             self.least, self.least_s = told.remaining, answered_s
         self.after_s, self.until_s = max(self.after_s, after_s), min(self.until_s, until_s)
-        self._rule_out(
-            ends_by_s=math.inf if told.window_s is None else self.first_s + told.window_s, ends_after_s=sent_s
+        ends_by_s = math.inf if told.window_s is None else self.first_s + told.window_s
+        self._keep(
+            [late for late in self.late_s if self.after_s + late < ends_by_s and self.until_s + late > sent_s]
         )
         return told if self.moves else self._with_end(told, answered_s)
 
-    def _rule_out(self, *, ends_by_s: float, ends_after_s: float = -math.inf) -> None:
-        """Ways of rounding by which the end could not be between these."""
-        self.late_s = tuple(
-            late_s
-            for late_s in self.late_s
-            if self.after_s + late_s < ends_by_s and self.until_s + late_s > ends_after_s
-        )
-        if not self.late_s:  # no window of one server does that
+    def _keep(self, late_s: list[float]) -> None:
+        """The ways of rounding that agree with all that was told."""
+        self.late_s = tuple(late_s)
+        if not late_s:  # no window of one server does that
             self.moves = True
 
     def _with_end(self, told: Told, answered_s: float) -> Told:
