@@ -12,7 +12,8 @@ The last answer of a burst that took 1.7 s of a window of ten says 9, and read a
 - Until it is seen, the last request of a budget is kept for the earliest end: it is the first of the new window, or
   the old one's last. Where too few are told to keep one, what is told is taken as it stands.
 
-The end of a bucket moves with each request; what is told of it is taken as it stands.
+The end of a bucket, or of a log of requests, moves; what is told of it is taken as it stands, and a second longer where
+the server has said that nothing is left for 0 s: it cuts off.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class Countdown:
 
     late_s: tuple[float, ...] = _LATE_S
     moves: bool = False  # its end is not that of a window
+    cuts: bool = False  # seen: nothing left, for no second more
     first_s: float = 0.0  # this window's first answer
     after_s: float = -math.inf  # the end is later than this, if rounded up
     until_s: float = -math.inf  # and not later than this
@@ -51,8 +53,9 @@ class Countdown:
         """The budget with the end of its window; arguments as in `ServerClocks.read`."""
         self.size = max(self.size, told.limit or 0.0, told.remaining)
         self.longest_s = max(self.longest_s, told.reset_s)
+        self.cuts = self.cuts or not (told.remaining or told.reset_s)
         if self.longest_s < _SHORT_S or self.moves:
-            return told
+            return self._as_it_stands(told)
         after_s, until_s = sent_s + told.reset_s - _TICK_S, answered_s + told.reset_s
         if after_s >= self.until_s:  # a later end: the former one is over
             self.moves = answered_s < self.after_s  # before it can be over
@@ -60,10 +63,10 @@ class Countdown:
             self.first_s, self.after_s, self.until_s, self.least = answered_s, after_s, until_s, math.inf
         elif until_s <= self.after_s:
             return told  # of a window that is over: overtaken
-        elif sent_s > self.least_s and told.remaining > self.least:
-            self.moves = True  # there is more, in the same window
+        elif sent_s >= self.least_s and told.remaining >= max(self.least, 1):
+            self.moves = True  # it was filled up, in the same window
         if self.moves:
-            return told
+            return self._as_it_stands(told)
         if told.remaining < self.least:
             self.least, self.least_s = told.remaining, answered_s
         self.after_s, self.until_s = max(self.after_s, after_s), min(self.until_s, until_s)
@@ -71,7 +74,10 @@ class Countdown:
         self._keep(
             [late for late in self.late_s if self.after_s + late < ends_by_s and self.until_s + late > sent_s]
         )
-        return told if self.moves else self._with_end(told, answered_s)
+        return self._as_it_stands(told) if self.moves else self._with_end(told, answered_s)
+
+    def _as_it_stands(self, told: Told) -> Told:
+        return told if told.remaining or not self.cuts else replace(told, reset_s=told.reset_s + _TICK_S)
 
     def _keep(self, late_s: list[float]) -> None:
         """The ways of rounding that agree with all that was told."""
