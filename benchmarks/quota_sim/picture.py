@@ -139,7 +139,7 @@ class Drawing:
         for before, step in pairwise(self.story.server):
             x, word = self.x(step.at_s), "lowered" if (step.limit or 0) < (before.limit or 0) else "raised"
             yield f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{self.y(0):.1f}"/>'
-            yield _text(x + 6, TOP + 12, f"{word} to {step.limit:g}", "faint")
+            yield _text(x - 6, TOP + 12, f"{word} to {step.limit:g}", "faint", "end")
 
     def _bars(self) -> Iterator[str]:
         window_s = self.story.size.window_s

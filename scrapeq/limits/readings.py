@@ -46,6 +46,7 @@ class Told:
     A budget: `remaining` requests of `limit` until the reset, `reset_s` seconds from now.
 
     `reset_at`: the reset's Unix time by the server's clock, which said `server_s`; where it was written so.
+    `window_s`: how long its window lasts at most, where that was declared.
     """
 
     remaining: int
@@ -53,6 +54,7 @@ class Told:
     limit: float | None = field(default=None, compare=False)
     reset_at: float | None = field(default=None, compare=False)
     server_s: float | None = field(default=None, compare=False)
+    window_s: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +186,7 @@ class _Reader:
                 wait = refusal.wait_s
         elif closing is not None and wait < closing <= wait + _FLOORED_BY_S:
             wait = closing  # a server that floors Retry-After says its true reset elsewhere
-        told = next((one for level in levels if (one := told_of(level, self._date_s))), None)
+        told = next((one for level in levels if (one := told_of(level, self._date_s, declared))), None)
         closed = told is not None and not told.remaining and told.reset_s >= (own_wait or 0.0)
         if own_wait and not closed and not refused and page.status < 400:
             told = Told(0, own_wait)  # what remains is told anew after that
@@ -314,19 +316,27 @@ class _Reader:
 # --- what follows from them
 
 
-def told_of(budgets: Sequence[Budget], date_s: float | None = None) -> Told | None:
+def told_of(
+    budgets: Sequence[Budget], date_s: float | None = None, declared: Sequence[Policy] = ()
+) -> Told | None:
     """
     The budget that binds of those that say when they reset: the one with the least left.
 
     Args:
         budgets: Those of one dialect; a second one repeats the first.
         date_s: The answer's own Date.
+        declared: Every quota that the answer declares.
     """
-    told = [_as_told(one, date_s) for one in budgets if one.is_told and (not one.unit or one.exhausted)]
+    told = [
+        _as_told(one, date_s, declared) for one in budgets if one.is_told and (not one.unit or one.exhausted)
+    ]
     return min(told, key=lambda one: (one.remaining, -one.reset_s), default=None)
 
 
-def _as_told(budget: Budget, date_s: float | None) -> Told:
+def _as_told(budget: Budget, date_s: float | None, declared: Sequence[Policy]) -> Told:
+    window = budget.window_s
+    if window is None and len(declared) == 1 and declared[0].limit == budget.limit:
+        window = declared[0].window_s
     remaining = int(min(max(budget.remaining or 0.0, 0), _MOST_REMAINING))
     dated = budget.reset_at is not None and date_s is not None
     return Told(
@@ -335,6 +345,7 @@ def _as_told(budget: Budget, date_s: float | None) -> Told:
         budget.limit,
         budget.reset_at if dated else None,
         date_s if dated else None,
+        window,
     )
 
 

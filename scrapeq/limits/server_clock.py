@@ -1,8 +1,8 @@
 """
-When a window ends whose reset is told as a whole Unix second, on a clock that is told in whole seconds. Pure.
+When a window ends whose reset is told in whole seconds. Pure.
 
-Read as they stand (reset minus Date), both roundings add up to two seconds; a window of ten is then used to 91 %. Two
-things narrow that down, and neither costs a refusal:
+As a Unix time, on a clock that is told in whole seconds too: read as they stand (reset minus Date), both roundings add
+up to two seconds; a window of ten is then used to 91 %. Two things narrow that down, and neither costs a refusal:
 
 - Each answer bounds the server's clock: a Date of D that is here at t says that it was D or later at t. The highest
   of these bounds is exact to the shortest way of an answer.
@@ -13,6 +13,8 @@ things narrow that down, and neither costs a refusal:
   last, and the rest wait for the second.
 
 Keeping one request may waste it, so this is done only where a second of the window is worth more than that.
+
+As seconds to go: `to_go`.
 """
 
 from __future__ import annotations
@@ -21,9 +23,9 @@ import math
 from dataclasses import dataclass, replace
 
 from scrapeq.limits.readings import Told
+from scrapeq.limits.to_go import WORTH_REQUESTS, WORTH_S, Countdown
 
-WORTH_S = 120.0  # a longer window is not worth the care: a second is less than a hundredth of it
-WORTH_REQUESTS = 2.0  # a window's requests a second from which on the last one may be kept
+EMPTY_LEAST_S = 0.2  # what is empty stays so: where it fills one by one, several are there at once then
 MAX_CLOCKS = 10_000
 _TICK_S = 1.0  # what the times are rounded to
 _EXACT_TO_S = 1e-3  # doubles hold Unix times to less than a microsecond
@@ -45,6 +47,7 @@ class ServerClocks:
 
     def __init__(self) -> None:
         self._clocks: dict[str, _Clock] = {}
+        self._countdowns: dict[str, Countdown] = {}
 
     def read(self, limit: str, told: Told, sent_s: float, answered_s: float) -> Told:
         """
@@ -56,8 +59,16 @@ class ServerClocks:
             sent_s: When its request was sent, monotonic seconds.
             answered_s: When it was here; `reset_s` counts from then.
         """
-        if told.reset_at is None or told.server_s is None or told.reset_s > WORTH_S:
+        if told.reset_s > WORTH_S:
             return told
+        read = self._read(limit, told, sent_s, answered_s)
+        if read.remaining or read.reset_s >= EMPTY_LEAST_S:
+            return read
+        return replace(read, reset_s=EMPTY_LEAST_S)
+
+    def _read(self, limit: str, told: Told, sent_s: float, answered_s: float) -> Told:
+        if told.reset_at is None or told.server_s is None:
+            return self._to_go(limit, told, sent_s, answered_s)
         clock = self._clocks.get(limit)
         # it was D to D + 1 at some time since the request left: less than was known before is another clock
         if clock is None or told.server_s + _TICK_S - sent_s < clock.ahead_s:
@@ -81,3 +92,13 @@ class ServerClocks:
             return replace(told, remaining=told.remaining - 1, reset_s=early_s - answered_s)
         ends_s = min(late_s, told_s) if clock.rounds_up else late_s
         return replace(told, reset_s=max(0.0, ends_s - answered_s))
+
+    def _to_go(self, limit: str, told: Told, sent_s: float, answered_s: float) -> Told:
+        if told.reset_s % _TICK_S:
+            return told
+        countdown = self._countdowns.get(limit)
+        if countdown is None:
+            if len(self._countdowns) >= MAX_CLOCKS:
+                self._countdowns.pop(next(iter(self._countdowns)))
+            countdown = self._countdowns[limit] = Countdown()
+        return countdown.read(told, sent_s, answered_s)

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from scrapeq.limits.readings import Told
-from scrapeq.limits.server_clock import WORTH_S, ServerClocks
+from scrapeq.limits.server_clock import ServerClocks
+from scrapeq.limits.to_go import WORTH_S
 
 WAY_S = 0.02  # one way of a request or an answer
 AHEAD_S = 1795500000.3  # the server's clock, against the client's
@@ -76,7 +77,7 @@ def test_only_short_windows_and_many_requests_are_worth_a_kept_one() -> None:
     """A long window, a few requests, or a reset that is no whole second: told as it was."""
     clocks = ServerClocks()
     for told in (
-        Told(5, 10.0, 100, None, None),
+        Told(5, 10.5, 100, None, None),
         Told(5, WORTH_S + 1, 1000, SERVER_STARTED_S + 200, SERVER_STARTED_S),
         Told(5, 10.0, 6, SERVER_STARTED_S + 10, SERVER_STARTED_S),
     ):
