@@ -10,10 +10,9 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 
 from scrapeq.errors import RateLimited, ScrapeqError
-from scrapeq.limits.attribution import closed_by, costs_of, rates_told_to, told_to
+from scrapeq.limits.attribution import attributed
 from scrapeq.limits.definitions import limits_of
 from scrapeq.limits.outcome import Outcome
 from scrapeq.limits.partition import group_of
@@ -47,26 +46,18 @@ class QueuePermit:
         lease, self._lease = self._lease, None
         if lease is None:
             return
-        if outcome is None:
-            entry = Entry(RELEASE, lease, sent=UNANSWERED if was_sent else UNSENT)
-        elif outcome.action == "rate_limited":
-            self._limits.streaks.refused(self._group.name, self.refusals_in_a_row, time.monotonic())
-            refused = [(name, outcome.wait_s or 0.0) for name in closed_by(self._group, outcome.scope)]
-            entry = Entry(ACK, lease, told=self._told(outcome), refused=refused, guessed=outcome.guessed)
-        else:
-            self._limits.streaks.answered(self._group.name)
-            entry = Entry(ACK, lease, told=self._told(outcome))
-        if outcome is not None:
-            rules = self._limits.rules
-            costs = costs_of(self._group, outcome, [replace(rule, weights=()) for rule in rules])
-            entry = entry._replace(rates=rates_told_to(self._group, outcome, rules), costs=costs)
-        self._limits.report(entry)
-
-    def _told(self, outcome: Outcome) -> list[tuple[str, float, float]]:
         limits, now_s = self._limits, time.monotonic()
-        return told_to(
+        if outcome is None:
+            limits.report(Entry(RELEASE, lease, sent=UNANSWERED if was_sent else UNSENT))
+            return
+        if outcome.action == "rate_limited":
+            limits.streaks.refused(self._group.name, self.refusals_in_a_row, now_s)
+        else:
+            limits.streaks.answered(self._group.name)
+        found = attributed(
             self._group, outcome, limits.rules, clocks=limits.clocks, sent_s=self._sent_s, answered_s=now_s
         )
+        limits.report(Entry(ACK, lease, **found._asdict()))
 
 
 class QueueLimits:

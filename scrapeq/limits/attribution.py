@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from scrapeq.errors import FetchError
 from scrapeq.limit import of_member
@@ -154,3 +155,34 @@ def costs_of(
         elif not rules and IMPLICIT.name in instances:
             costs[instances[IMPLICIT.name]] = outcome.cost
     return list(costs.items())
+
+
+class Attributed(NamedTuple):
+    """What an answer did to which limit instances; seconds. See `told_to`, `closed_by`, `rates_told_to`, `costs_of`."""
+
+    told: Sequence[tuple[str, float, float]]
+    refused: Sequence[tuple[str, float]]
+    guessed: bool
+    rates: Sequence[tuple[str, float, float]]
+    costs: Sequence[tuple[str, float]]
+
+
+def attributed(
+    group: Group,
+    outcome: Outcome,
+    rules: Sequence[LimitRule],
+    *,
+    clocks: ServerClocks,
+    sent_s: float,
+    answered_s: float,
+) -> Attributed:
+    """All that the answer to a request of a permit did; weights that look at answers are not for permits."""
+    is_refusal = outcome.action == "rate_limited"
+    refused = closed_by(group, outcome.scope) if is_refusal else []
+    return Attributed(
+        told_to(group, outcome, rules, clocks=clocks, sent_s=sent_s, answered_s=answered_s),
+        [(name, outcome.wait_s or 0.0) for name in refused],
+        is_refusal and outcome.guessed,
+        rates_told_to(group, outcome, rules),
+        costs_of(group, outcome, [replace(rule, weights=()) if rule.weights else rule for rule in rules]),
+    )

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from scrapeq.limit import Limit, Rate
 from scrapeq.limits.partition import IMPLICIT
 from scrapeq.plan import LimitRule
+from scrapeq.plan import Rate as PlanRate
 
 WEEK_S, FIRST_MONDAY_S = 7 * 86_400, 4 * 86_400
 
@@ -23,15 +24,17 @@ def limits_of(rules: Sequence[LimitRule], now_s: float | None = None) -> dict[st
     now_s = time.time() if now_s is None else now_s
     limits = {IMPLICIT.name: Limit(learn=True)}
     for rule in rules:
-        rates = tuple(
-            Rate(
-                rate.limit, rate.interval_s, rate.burst or 0, aligned_s(rate.aligned, rate.interval_s, now_s)
-            )
-            for rate in rule.rates
-        )
+        rates = tuple(_rate(rate, now_s) for rate in rule.rates)
         learn = not rates and rule.observe != "none"
         limits[rule.name] = Limit(rates, rule.max_concurrency, learn=learn, reserve=rule.reserve)
     return limits
+
+
+def _rate(rate: PlanRate, now_s: float) -> Rate:
+    limit, interval_s = rate.limit, rate.interval_s
+    if limit < 1 and not rate.aligned:  # a window that holds less than one request is as long as one takes
+        limit, interval_s = 1, interval_s / limit
+    return Rate(limit, interval_s, rate.burst or 0, aligned_s(rate.aligned, rate.interval_s, now_s))
 
 
 def aligned_s(zone: str, interval_s: float, now_s: float) -> float | None:

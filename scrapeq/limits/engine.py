@@ -174,9 +174,8 @@ class LimitModel:
             taken = self.in_flight + self.used(i, now)
             if taken and taken + weight - rate.limit * (1 - keep) > 0:
                 window = rate.interval_s * US
-                return min(
-                    (at + window for at, _ in self.answered.get(i, ()) if at + window > now), default=math.inf
-                )
+                stamps = self.answered.get(i, ())  # in order
+                return next((at + window for at, _ in stamps if at + window > now), math.inf)
         return None
 
     def spend(self, now: float, who: str, weight: float) -> None:

@@ -1,42 +1,33 @@
 """
-The limits in one process, for a script without a store: the same rules, held by the event loop.
+The limits in one process, for a script without a store: the same engine as in one, held by the event loop.
 
-What grants a request, by what is known of its limits (all that match must grant):
-
-- told (`remaining` and a reset): what remains minus what is in flight, then parked to the reset;
-- configured (`rates`): paced one at a time, and a slot per request that is free again one window after its answer, so
-  that fixed, sliding and leaky servers all stay unhit; with a `burst`, a token bucket of that size;
-- `max_concurrency`;
-- unknown: one request until the first answer, then at most `UNKNOWN_IN_FLIGHT`, halved at each refusal.
-
-A refusal parks the limit; after that one probe goes first, and only its answer opens the limit.
+All limits that match must grant. Who waits for a limit stands in its line: first come, first served.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections import deque
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, Protocol
-
-from aiolimiter import AsyncLimiter
 
 from scrapeq.clock import Clock, SystemClock
 from scrapeq.errors import RateLimited
+from scrapeq.limits.attribution import attributed
+from scrapeq.limits.counted import CountedLimit
+from scrapeq.limits.definitions import limits_of
+from scrapeq.limits.engine import US, How, LimitModel
 from scrapeq.limits.outcome import Outcome
-from scrapeq.limits.partition import instances_of
-from scrapeq.limits.readings import Told
-from scrapeq.plan import LimitRule, Rate
+from scrapeq.limits.partition import IMPLICIT, group_of
+from scrapeq.limits.server_clock import ServerClocks
+from scrapeq.limits.settling import Answer, Charge, settle, spend
+from scrapeq.limits.streaks import Streaks
+from scrapeq.plan import LimitRule
+from scrapeq.task import Group
 
-UNKNOWN_IN_FLIGHT = 8
-MAX_INSTANCES = 10_000
-REGAIN_AFTER = 32  # answers in a row without a refusal that give back one request in flight
-
-OPEN = 0.0
-UNTIL_AN_EVENT = math.inf
+MAX_INSTANCES, KEPT_INSTANCES = 10_000, 5_000  # from so many on, idle ones are forgotten down to so many
 
 
 class Permit(Protocol):
@@ -60,189 +51,62 @@ class Limiter(Protocol):
         """A permit now, or None."""
 
 
-class Slots:
-    """One rate as slots: each is taken by a request and free again one window after its answer."""
-
-    def __init__(self, rate: Rate) -> None:
-        self.count = max(1, math.floor(rate.limit))
-        self._window_s = rate.interval_s * self.count / rate.limit if rate.limit < 1 else rate.interval_s
-        self._answered: deque[float] = deque()
-
-    def closed_s(self, now_s: float, in_flight: int) -> float:
-        """Seconds until one is free."""
-        while self._answered and self._answered[0] + self._window_s <= now_s:
-            self._answered.popleft()
-        if in_flight + len(self._answered) < self.count:
-            return OPEN
-        return self._answered[0] + self._window_s - now_s if self._answered else UNTIL_AN_EVENT
-
-    @property
-    def is_free(self) -> bool:
-        """Whether no answered request takes one."""
-        return not self._answered
-
-    def answered(self, now_s: float) -> None:
-        """One more is taken until a window from now."""
-        self._answered.append(now_s)
-
-
 @dataclass(slots=True)
-class Grant:
-    """One request in flight under one limit."""
+class _Instance:
+    """A limit instance with what lets callers pass one at a time, in the order they came."""
 
-    at_s: float
-    is_probe: bool
-
-
-class Instance:
-    """The state of one limit instance. Pure: every method is given the time, monotonic seconds."""
-
-    def __init__(self, rule: LimitRule) -> None:
-        self.rule = rule
-        self.in_flight = 0
-        self.refusals = 0
-        self._parked_until_s = -math.inf
-        self._park_began_s = -math.inf
-        self._probing = False
-        self._probes = 0
-        self._heard = False  # an answer came, so more than one may be in flight
-        self._allowed = rule.max_concurrency or UNKNOWN_IN_FLIGHT
-        self._calm = 0
-        self._remaining: int | None = None
-        self._reset_at_s = math.inf
-        self._told_at_s = -math.inf
-        self._slots = [Slots(rate) for rate in rule.rates if rate.burst is None]
-
-    def closed_s(self, now_s: float) -> float:
-        """Seconds until it grants: 0 = now, infinity = when something is answered."""
-        if now_s < self._parked_until_s:
-            return self._parked_until_s - now_s
-        if self._remaining is not None and now_s >= self._reset_at_s:
-            self._remaining, self._heard = None, False  # a new window: its size is told by its first answer
-        if self._probing:
-            return UNTIL_AN_EVENT if self._probes else OPEN
-        most = self.rule.max_concurrency or math.inf
-        if not self.rule.rates and self._remaining is None:
-            most = min(most, self._allowed if self._heard else 1)
-        if self.in_flight >= most:
-            return UNTIL_AN_EVENT
-        if self._remaining is not None and self._remaining - self.in_flight <= 0:
-            return self._reset_at_s - now_s
-        return max((slots.closed_s(now_s, self.in_flight) for slots in self._slots), default=OPEN)
-
-    def is_idle(self, now_s: float) -> bool:
-        """Whether nothing would be forgotten with it but what it learned."""
-        return self.in_flight == 0 and self.closed_s(now_s) <= 0 and all(s.is_free for s in self._slots)
-
-    def take(self, now_s: float) -> Grant:
-        """Spend one grant."""
-        self.in_flight += 1
-        self._probes += self._probing
-        return Grant(now_s, self._probing)
-
-    def refusals_with(self, grant: Grant) -> int:
-        """Refusals in a row with this one: all that were in flight when a park began count as one."""
-        return max(1, self.refusals + (grant.at_s >= self._park_began_s))
-
-    def refused(self, grant: Grant, now_s: float, wait_s: float) -> None:
-        """Park for at least `wait_s`; parks only grow."""
-        self._landed(grant, now_s)
-        self._calm = 0
-        if grant.at_s >= self._park_began_s:
-            self.refusals += 1
-            self._allowed = max(1, self._allowed // 2)
-            self._park_began_s = now_s
-        self._parked_until_s = max(self._parked_until_s, now_s + wait_s)
-        self._probing = True
-        self._remaining = None
-
-    def answered(self, grant: Grant, now_s: float, told: Told | None) -> None:
-        """An answer that is no refusal."""
-        self._landed(grant, now_s)
-        self._heard = True
-        self._calm += 1
-        if self._calm >= REGAIN_AFTER and self._allowed < (self.rule.max_concurrency or UNKNOWN_IN_FLIGHT):
-            self._calm, self._allowed = 0, self._allowed + 1
-        if grant.is_probe and grant.at_s >= self._park_began_s:
-            self._probing, self.refusals = False, 0
-        if self.rule.observe == "none":
-            return
-        if told is None:
-            if self._remaining is not None:
-                self._remaining = max(0, self._remaining - 1)
-        elif self._remaining is None or grant.at_s >= self._told_at_s:
-            self._remaining, self._told_at_s = told.remaining, now_s
-            self._reset_at_s = now_s + told.reset_s
-        else:  # it left before the last word on it: the smaller counts
-            self._remaining = min(self._remaining, told.remaining)
-            self._reset_at_s = max(self._reset_at_s, now_s + told.reset_s)
-
-    def lost(self, grant: Grant, now_s: float) -> None:
-        """No answer came: it may have been counted, and proves nothing."""
-        self._landed(grant, now_s)
-        if self._remaining is not None:
-            self._remaining = max(0, self._remaining - 1)
-
-    def unsent(self, grant: Grant) -> None:
-        """It was never sent, and cost nothing."""
-        self.in_flight -= 1
-        self._probes -= grant.is_probe
-
-    def _landed(self, grant: Grant, now_s: float) -> None:
-        self.unsent(grant)
-        for slots in self._slots:
-            slots.answered(now_s)
-
-
-@dataclass(slots=True)
-class _Held:
-    """An instance with what lets callers pass one at a time, in the order they came."""
-
-    state: Instance
+    model: LimitModel
     turnstile: asyncio.Lock = field(default_factory=asyncio.Lock)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
-    pacers: list[AsyncLimiter] = field(default_factory=list)
     users: int = 0  # callers on their way through
 
+    def is_idle(self, now: float) -> bool:
+        """Whether nothing would be forgotten with it but what it learned."""
+        model = self.model
+        if self.users or model.busy or model.parked_until > now or model.known(now)[0] is not None:
+            return False
+        rates = range(len(model.rates))
+        return not any(
+            model.paced_to.get(i, 0.0) > now or model.used(i, now) or model.in_window(i, now) for i in rates
+        )
 
-def _pacer(rate: Rate) -> AsyncLimiter:
-    size = rate.burst or 1
-    return AsyncLimiter(size, size * rate.interval_s / rate.limit)
+    @property
+    def has_learned(self) -> bool:
+        """Whether it knows what a new one would have to find out by being refused."""
+        return bool(self.model.learned.limit or self.model.learned.pending or self.model.streak)
 
 
 class LocalPermit:
-    """A grant from every limit of one request; its answer speaks of the first of them."""
+    """A grant from every limit of one request; settle it with what its answer meant."""
 
-    def __init__(self, clock: Clock, held: Sequence[_Held]) -> None:
-        now_s = clock.monotonic_s()
-        self._clock = clock
-        self._held = held
-        self._grants = [one.state.take(now_s) for one in held]
-        self._open = True
+    def __init__(self, limits: LocalLimits, group: Group, charge: Charge) -> None:
+        self._limits = limits
+        self._group = group
+        self._charge = charge
+        self._sent_s = limits.clock.monotonic_s()
 
     @property
     def refusals_in_a_row(self) -> int:
         """How many there will have been in a row, should this one be refused."""
-        return self._held[0].state.refusals_with(self._grants[0])
+        return self._limits.streaks.with_this(self._group.name, self._sent_s)
 
     def settle(self, outcome: Outcome | None, *, was_sent: bool = True) -> None:
         """Report its answer; None: no answer came, or it never was sent. Only the first call counts."""
-        if not self._open:
+        if self._charge.answered:
             return
-        self._open = False
-        now_s = self._clock.monotonic_s()
-        told = next((one for one in self._held if one.state.rule.observe != "none"), None)
-        for one, grant in zip(self._held, self._grants, strict=True):
-            is_target = one is self._held[0]
-            if not was_sent:
-                one.state.unsent(grant)
-            elif outcome is None:
-                one.state.lost(grant, now_s)
-            elif outcome.action == "rate_limited" and is_target and outcome.scope != "task":
-                one.state.refused(grant, now_s, outcome.wait_s or 0.0)
-            else:
-                one.state.answered(grant, now_s, outcome.told if one is told else None)
-            one.changed.set()
+        limits, name, now_s = self._limits, self._group.name, self._limits.clock.monotonic_s()
+        if outcome is None:
+            how: How = "expired" if was_sent else "unsent"
+            limits.settle(self._charge, Answer(how, limits.now_us))
+            return
+        if outcome.action == "rate_limited":
+            limits.streaks.refused(name, self.refusals_in_a_row, now_s)
+        else:
+            limits.streaks.answered(name)
+        found = attributed(
+            self._group, outcome, limits.rules, clocks=limits.clocks, sent_s=self._sent_s, answered_s=now_s
+        )
+        limits.settle(self._charge, Answer("answered", limits.now_us, **found._asdict()))
 
 
 class LocalLimits:
@@ -252,40 +116,30 @@ class LocalLimits:
     Args:
         rules: As in a file; requests that none matches share a limit per host and credential.
         token: The credential in use, for `partition_by: [token]`.
-        clock: Monotonic time, and sleeping.
+        clock: Wall time once, for calendar windows; then monotonic time, and sleeping.
     """
 
     def __init__(
         self, rules: Sequence[LimitRule] = (), *, token: str = "", clock: Clock | None = None
     ) -> None:
-        self._rules = tuple(rules)
-        self._token = token
+        self.rules = tuple(rules)
         self.clock = clock or SystemClock()
-        self._instances: dict[str, _Held] = {}
+        self.streaks = Streaks()
+        self.clocks = ServerClocks()
+        self._token = token
+        self._began_s = self.clock.now_s() - self.clock.monotonic_s()
+        self._definitions = limits_of(self.rules, self.clock.now_s())
+        # one order for all callers, so that none waits for another's; of equally narrow ones the last one written
+        narrowest = sorted(enumerate(self.rules), key=lambda one: (-len(one[1].partition_by), -one[0]))
+        self._place = {rule.name: place for place, (_, rule) in enumerate(narrowest)} | {IMPLICIT.name: 0}
+        self._instances: dict[str, _Instance] = {}  # the least recently used first
+        self._full_at = MAX_INSTANCES
+        self._number = count()
 
-    def _held(self, url: str, method: str) -> list[_Held]:
-        """The instances of a request, the narrowest first: of that one its answer speaks."""
-        found = instances_of(self._rules, method=method, url=url, token=self._token)
-        # One order for all callers, so that none waits for another's. Of equally narrow ones the last one written.
-        place = {id(rule): -index for index, rule in enumerate(self._rules)}
-        found.sort(key=lambda one: (-len(one[0].partition_by), place.get(id(one[0]), 0)))
-        return [self._instance(rule, name) for rule, name in found]
-
-    def _instance(self, rule: LimitRule, name: str) -> _Held:
-        held = self._instances.get(name)
-        if held is None:
-            if len(self._instances) >= MAX_INSTANCES:
-                self._retire()
-            held = _Held(Instance(rule), pacers=[_pacer(rate) for rate in rule.rates])
-            self._instances[name] = held
-        return held
-
-    def _retire(self) -> None:
-        """Forget the instances that hold nothing worth keeping."""
-        now_s = self.clock.monotonic_s()
-        for name, held in list(self._instances.items()):
-            if not held.users and held.state.is_idle(now_s):
-                del self._instances[name]
+    @property
+    def now_us(self) -> int:
+        """The engine's clock: Unix time that never steps, microseconds."""
+        return round((self._began_s + self.clock.monotonic_s()) * US)
 
     async def acquire(self, url: str, method: str = "GET", *, max_wait_s: float | None = None) -> LocalPermit:
         """
@@ -294,50 +148,105 @@ class LocalLimits:
         Raises:
             RateLimited: one is closed for longer than `max_wait_s` seconds.
         """
-        held = self._held(url, method)
-        for one in held:
+        group = group_of(self.rules, url=url, method=method, token=self._token)
+        line = self._line(group)
+        for name, one in line:
+            if max_wait_s is not None:  # not only when it is our turn
+                self._check_wait(name, one, group, url, max_wait_s)
+        for _, one in line:
             one.users += 1
+        passed = 0  # turnstiles that are ours
         try:
             while True:
-                async with AsyncExitStack() as turnstiles:
-                    for one in held:
-                        await turnstiles.enter_async_context(one.turnstile)
-                        await self._until_open(one, url, max_wait_s)
-                        for pacer in one.pacers:
-                            await pacer.acquire()
-                    now_s = self.clock.monotonic_s()
-                    if all(one.state.closed_s(now_s) <= 0 for one in held):
-                        return LocalPermit(self.clock, held)
+                now = self.now_us
+                closed = next((at for at in range(passed) if not self._grants(line[at], group, now)), None)
+                if closed is not None:
+                    while passed > closed + 1:  # the wider ones are for others meanwhile
+                        passed -= 1
+                        line[passed][1].turnstile.release()
+                    name, one = line[closed]
+                    await self._change(one, self._check_wait(name, one, group, url, max_wait_s))
+                elif passed < len(line):
+                    await line[passed][1].turnstile.acquire()
+                    passed += 1
+                else:
+                    return self._permit(group, line)
         finally:
-            for one in held:
+            for _, one in line[:passed]:
+                one.turnstile.release()
+            for _, one in line:
                 one.users -= 1
-
-    async def _until_open(self, one: _Held, url: str, max_wait_s: float | None) -> None:
-        while (closed_s := one.state.closed_s(self.clock.monotonic_s())) > 0:
-            if max_wait_s is not None and max_wait_s < closed_s < UNTIL_AN_EVENT:
-                raise RateLimited(
-                    f"{url}: the limit {one.state.rule.name} is closed for {closed_s:.1f} s", closed_s
-                )
-            one.changed.clear()
-            waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(one.changed.wait())]
-            if closed_s < UNTIL_AN_EVENT:
-                waits.append(asyncio.ensure_future(self.clock.sleep(closed_s)))
-            try:
-                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for wait in waits:
-                    wait.cancel()
 
     async def try_acquire(self, url: str, method: str = "GET") -> LocalPermit | None:
         """A permit now, or None when any limit is closed, or others wait for it."""
-        held = self._held(url, method)
-        now_s = self.clock.monotonic_s()
-        for one in held:
-            if one.turnstile.locked() or one.state.closed_s(now_s) > 0:
-                return None
-            if not all(pacer.has_capacity() for pacer in one.pacers):
-                return None
-        for one in held:
-            for pacer in one.pacers:
-                await pacer.acquire()  # has room, so it does not wait
-        return LocalPermit(self.clock, held)
+        group = group_of(self.rules, url=url, method=method, token=self._token)
+        line, now = self._line(group), self.now_us
+        if any(one[1].turnstile.locked() or not self._grants(one, group, now) for one in line):
+            return None
+        return self._permit(group, line)
+
+    def settle(self, charge: Charge, answer: Answer) -> None:
+        """What became of a grant; who waits looks again."""
+        settle(lambda name: self._instances[name].model, charge, answer, self.now_us)
+        for name in charge.limits:
+            self._instances[name].changed.set()
+
+    def _line(self, group: Group) -> list[tuple[str, _Instance]]:
+        """The instances of a request by name, the narrowest first."""
+        if len(self._instances) >= self._full_at:
+            self._retire()
+        names = [*group.limits, *([group.private] if group.private else [])]
+        names.sort(key=lambda name: self._place[name.partition("|")[0]])
+        return [(name, self._instance(name)) for name in names]
+
+    def _instance(self, name: str) -> _Instance:
+        one = self._instances.pop(name, None)
+        if one is None:
+            one = _Instance(CountedLimit(name, self._definitions))
+        self._instances[name] = one
+        return one
+
+    def _retire(self) -> None:
+        """Forget idle instances: those that have learned something, and were used lately, last of all."""
+        now = self.now_us
+        idle = [(one.has_learned, name) for name, one in self._instances.items() if one.is_idle(now)]
+        idle.sort(key=lambda one: one[0])
+        for _, name in idle[: len(self._instances) - KEPT_INSTANCES]:
+            del self._instances[name]
+        self._full_at = max(
+            MAX_INSTANCES, 2 * len(self._instances)
+        )  # when nothing is idle, looking costs little
+
+    def _grants(self, one: tuple[str, _Instance], group: Group, now: float) -> bool:
+        name, instance = one
+        return instance.model.grants(now, group.weight(name))
+
+    def _permit(self, group: Group, line: Sequence[tuple[str, _Instance]]) -> LocalPermit:
+        weights = {name: group.weight(name) for name, _ in line}
+        charge = Charge(str(next(self._number)), self.now_us, weights)
+        spend(lambda name: self._instances[name].model, charge)
+        return LocalPermit(self, group, charge)
+
+    def _check_wait(
+        self, name: str, one: _Instance, group: Group, url: str, max_wait_s: float | None
+    ) -> float:
+        """Seconds until it is worth looking again; infinity: when something is answered."""
+        now = self.now_us
+        until = one.model.closed_until(now, group.weight(name))
+        closed_s = 0.0 if until is None else (until - now) / US
+        if max_wait_s is not None and max_wait_s < closed_s < math.inf:
+            rule = name.partition("|")[0]
+            raise RateLimited(f"{url}: the limit {rule} is closed for {closed_s:.1f} s", closed_s)
+        return closed_s
+
+    async def _change(self, one: _Instance, closed_s: float) -> None:
+        """Until then, or until something of it was answered."""
+        one.changed.clear()
+        waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(one.changed.wait())]
+        if closed_s < math.inf:
+            waits.append(asyncio.ensure_future(self.clock.sleep(closed_s)))
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()

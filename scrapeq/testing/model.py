@@ -8,7 +8,7 @@ is to sort everything that is ready and to ask every limit of every task. `Poppe
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ import orjson
 
 from scrapeq.limit import Limit, LimitState
 from scrapeq.limits.engine import How
+from scrapeq.limits.settling import Answer, settle, spend
 from scrapeq.queue import commands as c
 from scrapeq.queue.block import placed
 from scrapeq.task import Dedup, Group, Lease, NewTask, Order, Task
@@ -124,7 +125,7 @@ class Model(LimitBook):
                 self._back(task, now, now)
 
     def _expire(self, lease: LeaseRecord, now: int) -> None:
-        self._give_back(lease, "expired", lease.ends, (), now, lease.limits)
+        self._give_back(lease, Answer("expired", lease.ends), now)
         del self.leases[lease.id]
         task = lease.task
         if task is None:
@@ -200,9 +201,9 @@ class Model(LimitBook):
         self.nonce += 1
         self.pools.took(self.groups.get(group, Group()), choice)
         charged = {name: weight * own for name, own in choice.limits.items()}
-        lease = LeaseRecord(id_, f"{now}.{self.nonce}", now, ends, charged, weight)
-        for name, charge in charged.items():
-            self.limit(name).spend(now, id_ + lease.token, charge)
+        token = f"{now}.{self.nonce}"
+        lease = LeaseRecord(id_ + token, now, charged, weight, id=id_, token=token, ends=ends)
+        spend(self.limit, lease)
         self.leases[id_] = lease
         return lease
 
@@ -276,42 +277,15 @@ class Model(LimitBook):
         hows: tuple[How, ...] = ("unsent", "answered", "expired")
         how = "answered" if entry.verb == c.ANSWER else hows[entry.sent]
         at = max(now - round(entry.age_s * US), lease.granted)
-        told, refused = {name for name, *_ in entry.told}, {name for name, _ in entry.refused}
-        paid = {**lease.limits, **dict(entry.costs)}
         if not lease.answered and how == "answered":
-            for name in lease.limits:
-                if name not in told:
-                    self.limit(name).cost(now, paid[name])
             self.counted["answered"] += 1
-        for name, remaining, reset_s in entry.told:
-            reset_at = at + round(reset_s * US)
-            self.limit(name).tell(now, remaining, reset_at, lease.granted, paid.get(name, lease.weight))
-        for name, wait_s in entry.refused:
-            until, charged = at + round(wait_s * US), lease.limits.get(name, lease.weight)
-            self.limit(name).refuse(now, at, until, lease.granted, charged, entry.guessed)
-        for name, size, window_s in entry.rates:
-            self.limit(name).name_rate(now, size, round(window_s * US))
+        answer = Answer(how, at, entry.told, entry.refused, entry.guessed, entry.rates, entry.costs)
+        self._give_back(lease, answer, now)
         if entry.refused:
             self.counted["refused"] += 1
-        self._give_back(lease, how, at, refused, now, paid)
 
-    def _give_back(
-        self,
-        lease: LeaseRecord,
-        how: How,
-        at: int,
-        refused: Collection[str],
-        now: int,
-        paid: dict[str, float],
-    ) -> None:
-        if lease.answered:
-            return
-        lease.answered = True
-        for name, charged in lease.limits.items():
-            limit, who = self.limit(name), lease.id + lease.token
-            if how == "expired":
-                limit.cost(now, paid[name])
-            limit.settle(now, who, how, at, charged, lease.granted, name in refused, paid[name])
+    def _give_back(self, lease: LeaseRecord, answer: Answer, now: int) -> None:
+        settle(self.limit, lease, answer, now)
 
     def _bury(self, task: TaskRecord, error: str) -> None:
         task.state, task.due, task.error, task.suspect = "dead", 0, error, False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from scrapeq.limits.settling import Charge
 from scrapeq.task import Lease, State, Task
 
 POISON = 3  # leases that run out under a task before it is dead
@@ -46,17 +47,13 @@ class TaskRecord:
         )
 
 
-@dataclass
-class LeaseRecord:
+@dataclass(kw_only=True)
+class LeaseRecord(Charge):
     """A lease that is not settled; times in microseconds."""
 
     id: str
     token: str
-    granted: int
     ends: int
-    limits: dict[str, float]  # what each was charged
-    weight: float = 1
     task: TaskRecord | None = None  # None: a grant without a task, or its task was cancelled
-    answered: bool = False
     quiet: bool = False  # its holder set its end: that is no expiry
     void: bool = False  # its task was cancelled: only its answer counts

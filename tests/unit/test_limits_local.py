@@ -1,230 +1,409 @@
-"""The limits of one process, instance by instance, on a clock that the test holds."""
+"""The limits of one process, on a clock that the test holds."""
 
 from __future__ import annotations
 
-import math
+import asyncio
 
 import pytest
 
 from scrapeq.errors import RateLimited
-from scrapeq.limits.local import UNKNOWN_IN_FLIGHT, Grant, Instance, LocalLimits
+from scrapeq.limits import local
+from scrapeq.limits.learning import START_IN_FLIGHT
+from scrapeq.limits.listening import Heard
+from scrapeq.limits.local import LocalLimits, LocalPermit
 from scrapeq.limits.outcome import Outcome
 from scrapeq.limits.readings import Told
-from scrapeq.plan import LimitRule, Match, Rate
+from scrapeq.plan import LimitRule, Match, Rate, Weight
+from scrapeq.testing.clock import FakeClock
 
 URL = "https://api.example/items"
+OTHER = "https://other.example/"
+FINE = Outcome("success")
+ALL, HOST = LimitRule("all", partition_by=()), LimitRule("host", partition_by=("host",))
+ALONE = LimitRule("all", partition_by=(), max_concurrency=1)
+TICK_S = 0.001
+NEXT_WINDOW_S = 1_700_006_400 - 1_700_000_000  # from the clock's start to the next whole hour
 
 
-class FakeClock:
-    """Time that passes only when somebody sleeps."""
+class Limited:
+    """Limits, and the clock that they hold."""
 
-    def __init__(self) -> None:
-        self.time_s = 1000.0
+    def __init__(self, *rules: LimitRule) -> None:
+        self.clock = FakeClock()
+        self.limits = LocalLimits(rules, clock=self.clock)
 
-    def now_s(self) -> float:
-        return self.time_s
+    async def one(self, url: str = URL) -> LocalPermit:
+        """A permit that must be there."""
+        permit = await self.limits.try_acquire(url)
+        assert permit is not None
+        return permit
 
-    def monotonic_s(self) -> float:
-        return self.time_s
+    async def fill(self, url: str = URL) -> list[LocalPermit]:
+        """Every permit that there is now."""
+        permits = []
+        while (permit := await self.limits.try_acquire(url)) is not None:
+            permits.append(permit)
+            assert len(permits) < 1000
+        return permits
 
-    async def sleep(self, delay_s: float) -> None:
-        self.time_s += delay_s
+    async def closed_s(self, url: str = URL) -> float:
+        """For how long, to the millisecond."""
+        with pytest.raises(RateLimited) as caught:
+            await self.limits.acquire(url, max_wait_s=0)
+        assert caught.value.retry_after_s is not None
+        return round(caught.value.retry_after_s, 3)
 
-
-def fill(limit: Instance, now_s: float) -> list[Grant]:
-    """Every grant that it gives now."""
-    grants = []
-    while limit.closed_s(now_s) <= 0:
-        grants.append(limit.take(now_s))
-        assert len(grants) < 1000
-    return grants
-
-
-def known(rule: LimitRule = LimitRule("x"), told: Told | None = None) -> Instance:
-    """An instance that has heard one answer at 0."""
-    limit = Instance(rule)
-    [first] = fill(limit, 0.0)
-    limit.answered(first, 0.0, told)
-    return limit
-
-
-def test_an_unknown_limit_is_asked_carefully() -> None:
-    """One request until the first answer, then eight in flight."""
-    limit = Instance(LimitRule("x"))
-    assert len(fill(limit, 0.0)) == 1
-    assert limit.closed_s(0.0) == math.inf
-    assert len(fill(known(), 0.0)) == UNKNOWN_IN_FLIGHT
+    async def heard(self, outcome: Outcome = FINE, url: str = URL) -> None:
+        """One request, and its answer a moment later."""
+        permit = await self.one(url)
+        await self.clock.advance(TICK_S)
+        permit.settle(outcome)
+        await self.clock.advance(TICK_S)
 
 
-def test_a_lost_request_proves_nothing() -> None:
-    """Without an answer the next one still goes alone."""
-    limit = Instance(LimitRule("x"))
-    [first] = fill(limit, 0.0)
-    limit.lost(first, 1.0)
-    assert len(fill(limit, 1.0)) == 1
+def refusal(wait_s: float) -> Outcome:
+    return Outcome("rate_limited", wait_s)
 
 
-def test_refusals_of_one_flight_are_one_event() -> None:
-    """Eight refusals halve once, count once, and the longest wait holds."""
-    limit = known()
-    flight = fill(limit, 1.0)
-    for index, grant in enumerate(flight):
-        assert limit.refusals_with(grant) == 1
-        limit.refused(grant, 2.0, 10.0 - index)
-    assert limit.refusals == 1
-    assert limit.closed_s(2.0) == 10.0
-    [probe] = fill(limit, 12.0)
-    limit.answered(probe, 12.0, None)
-    assert len(fill(limit, 12.0)) == UNKNOWN_IN_FLIGHT // 2
+async def test_an_unknown_limit_is_asked_carefully() -> None:
+    """One request until the first answer, then few in flight."""
+    here = Limited()
+    [first] = await here.fill()
+    first.settle(FINE)
+    assert len(await here.fill()) == START_IN_FLIGHT
 
 
-def test_one_probe_goes_after_a_park_and_only_its_answer_opens() -> None:
-    """Late answers of the flight before it do not."""
-    limit = known()
-    first, *late = fill(limit, 1.0)
-    limit.refused(first, 2.0, 5.0)
-    for grant in late:
-        limit.answered(grant, 3.0, None)
-    assert fill(limit, 6.9) == []
-    [probe] = fill(limit, 7.0)
-    assert limit.refusals_with(probe) == 2
-    limit.refused(probe, 7.5, 1.0)
-    assert limit.refusals == 2
-    [second] = fill(limit, 8.5)
-    limit.lost(second, 9.0)
-    [third] = fill(limit, 9.0)
-    limit.answered(third, 9.5, None)
-    assert limit.refusals == 0
-    assert len(fill(limit, 9.5)) > 0
+async def test_a_lost_request_proves_nothing() -> None:
+    """Without an answer the next one still goes alone, and not at once."""
+    here = Limited()
+    [first] = await here.fill()
+    first.settle(None)
+    assert await here.closed_s() == 1.0
+    await here.clock.advance(1.0)
+    assert len(await here.fill()) == 1
 
 
-def test_told_budgets_are_spent_to_the_last_and_no_further() -> None:
+async def test_refusals_of_one_flight_are_one_event() -> None:
+    """They count once, and the longest wait holds."""
+    here = Limited(LimitRule("x", max_concurrency=8))
+    await here.heard()
+    flight = await here.fill()
+    assert len(flight) == 8
+    await here.clock.advance(1.0)
+    for index, permit in enumerate(flight):
+        assert permit.refusals_in_a_row == 1
+        permit.settle(refusal(10.0 - index))
+    assert await here.closed_s() == 10.0
+    await here.clock.advance(10.0)
+    [probe] = await here.fill()
+    assert probe.refusals_in_a_row == 2
+
+
+async def test_one_probe_goes_after_a_park_and_only_its_answer_opens() -> None:
+    """Late answers of the flight before it do not; a lost probe is followed by another one."""
+    here = Limited(LimitRule("x", max_concurrency=3, observe="none"))
+    first, *late = await here.fill()
+    await here.clock.advance(1.0)
+    first.settle(refusal(5.0))
+    for permit in late:
+        permit.settle(FINE)
+    await here.clock.advance(4.9)
+    assert await here.fill() == []
+    await here.clock.advance(0.1)
+    [probe] = await here.fill()
+    probe.settle(None)
+    await here.clock.advance(1.0)
+    [second] = await here.fill()
+    second.settle(FINE)
+    assert len(await here.fill()) == 3
+
+
+async def test_a_refused_probe_closes_for_longer_than_it_was_told() -> None:
+    """What was told had been too short; refusals in a row count on, and a good answer ends the row."""
+    here = Limited()
+    await here.heard(refusal(5.0))
+    await here.clock.advance(5.0)
+    [probe] = await here.fill()
+    assert probe.refusals_in_a_row == 2
+    probe.settle(refusal(5.0))
+    assert await here.closed_s() > 5.0
+    await here.clock.advance(7.0)
+    await here.heard()
+    assert (await here.one()).refusals_in_a_row == 1
+
+
+async def test_told_budgets_are_spent_to_the_last_and_no_further() -> None:
     """What remains minus what is in flight; then parked to the reset, and one request asks for the new budget."""
-    limit = known(told=Told(20, 60.0))
-    flight = fill(limit, 0.0)
+    here = Limited()
+    await here.heard(Outcome("success", told=Told(20, 60.0)))
+    flight = await here.fill()
     assert len(flight) == 20
-    for index, grant in enumerate(flight):
-        limit.answered(grant, 1.0, Told(19 - index, 59.0))
-    assert limit.closed_s(1.0) == 59.0
-    assert len(fill(limit, 60.0)) == 1
+    await here.clock.advance(1.0)
+    for index, permit in enumerate(flight):
+        permit.settle(Outcome("success", told=Told(19 - index, 59.0)))
+    assert await here.closed_s() == 59.0
+    await here.clock.advance(59.0)
+    assert len(await here.fill()) == 1
 
 
-def test_an_older_answer_does_not_raise_the_budget() -> None:
-    """Only a request that left after the last accepted word may say that there is more."""
-    limit = known(told=Told(20, 60.0))
-    early, late = limit.take(1.0), limit.take(1.0)
-    limit.answered(late, 2.0, Told(5, 58.0))
-    limit.answered(early, 3.0, Told(18, 57.0))
-    assert len(fill(limit, 3.0)) == 5
-    newer = known(told=Told(0, 60.0))
-    assert fill(newer, 1.0) == []
+async def test_an_older_answer_does_not_raise_the_budget() -> None:
+    """Only a request that left after the last word may say that there is more."""
+    here = Limited()
+    await here.heard(Outcome("success", told=Told(20, 60.0)))
+    early, late = await here.one(), await here.one()
+    await here.clock.advance(1.0)
+    late.settle(Outcome("success", told=Told(5, 58.0)))
+    early.settle(Outcome("success", told=Told(18, 58.0)))
+    assert len(await here.fill()) == 5
 
 
-def test_answers_that_say_nothing_cost_one() -> None:
-    """Silence and lost requests count against what was told."""
-    limit = known(told=Told(3, 60.0))
-    one, two = limit.take(0.0), limit.take(0.0)
-    limit.answered(one, 1.0, None)
-    limit.lost(two, 1.0)
-    assert len(fill(limit, 1.0)) == 1
+async def test_answers_that_say_nothing_cost_one() -> None:
+    """Silence and lost requests count against what was told; what was never sent does not."""
+    here = Limited()
+    await here.heard(Outcome("success", told=Told(3, 60.0)))
+    one, two, three = await here.fill()
+    one.settle(FINE)
+    two.settle(None)
+    assert await here.fill() == []
+    three.settle(None, was_sent=False)
+    assert len(await here.fill()) == 1
 
 
-def test_a_rule_may_not_listen() -> None:
-    """observe: none leaves what answers tell aside."""
-    assert len(fill(known(LimitRule("x", observe="none"), Told(1, 60.0)), 0.0)) == UNKNOWN_IN_FLIGHT
+async def test_an_answer_may_tell_its_cost() -> None:
+    """It counts instead of the weight that was charged."""
+    here = Limited()
+    await here.heard(Outcome("success", told=Told(10, 60.0)))
+    (await here.one()).settle(Outcome("success", cost=7.0))
+    assert len(await here.fill()) == 3
 
 
-def test_concurrency_is_kept() -> None:
+async def test_a_named_rate_is_kept() -> None:
+    """Size and window without what is left: from then on it is paced like a configured one."""
+    here = Limited()
+    await here.heard(Outcome("success", rates=((60.0, 60.0),)))
+    (await here.one()).settle(FINE)
+    assert await here.fill() == []
+    assert 0.9 < await here.closed_s() <= 1.0
+
+
+async def test_a_rule_may_not_listen() -> None:
+    """`observe: none` leaves what answers tell aside, and nothing limits it but refusals."""
+    here = Limited(LimitRule("x", observe="none"))
+    await here.heard(Outcome("success", told=Told(0, 60.0)))
+    permits = [await here.one() for _ in range(50)]
+    await here.clock.advance(TICK_S)
+    permits[0].settle(refusal(9.0))
+    assert await here.closed_s() == 9.0
+
+
+async def test_concurrency_is_kept() -> None:
     """Never more in flight than configured, and up to it after the first answer."""
-    limit = known(LimitRule("x", max_concurrency=20))
-    flight = fill(limit, 0.0)
+    here = Limited(LimitRule("x", max_concurrency=20))
+    await here.heard()
+    flight = await here.fill()
     assert len(flight) == 20
-    limit.answered(flight[0], 1.0, None)
-    assert len(fill(limit, 1.0)) == 1
+    flight[0].settle(FINE)
+    assert len(await here.fill()) == 1
 
 
-def test_slots_are_free_one_window_after_the_answer() -> None:
+async def test_a_rate_is_paced_and_its_slots_are_free_one_window_after_the_answer() -> None:
     """Counted from the answer, so that no server's window ever sees more than the limit."""
-    limit = Instance(LimitRule("x", rates=(Rate(3, 10.0),)))
-    flight = fill(limit, 0.0)
+    here = Limited(LimitRule("x", rates=(Rate(3, 9.0),)))
+    flight = []
+    for _ in range(3):
+        flight += await here.fill()
+        await here.clock.advance(3.0)
     assert len(flight) == 3
-    assert limit.closed_s(0.0) == math.inf
-    for index, grant in enumerate(flight):
-        limit.answered(grant, 1.0 + index, None)
-    assert limit.closed_s(3.0) == 8.0
-    assert len(fill(limit, 11.0)) == 1
-    assert not limit.is_idle(12.0)
+    assert await here.fill() == [], "paced, but all slots are taken until there are answers"
+    for permit in flight:
+        permit.settle(FINE)
+        await here.clock.advance(1.0)
+    assert await here.closed_s() == 9.0 - 3.0
+    await here.clock.advance(6.0)
+    assert len(await here.fill()) == 1
 
 
-def test_rates_below_one_take_longer() -> None:
-    """One in two seconds is one slot of two seconds."""
-    limit = Instance(LimitRule("x", rates=(Rate(0.5, 1.0),)))
-    [grant] = fill(limit, 0.0)
-    limit.answered(grant, 0.0, None)
-    assert limit.closed_s(0.0) == 2.0
+async def test_all_rates_of_a_limit_hold() -> None:
+    """A burst of ten a second, and no more than twelve in a minute."""
+    here = Limited(LimitRule("x", rates=(Rate(10, 1.0, burst=10), Rate(12, 60.0, burst=12))))
+    flight = await here.fill()
+    assert len(flight) == 10
+    for permit in flight:
+        permit.settle(FINE)
+    await here.clock.advance(2.0)
+    assert len(await here.fill()) == 2
+
+
+async def test_rates_below_one_take_longer() -> None:
+    """Half a request a second is one in two seconds."""
+    here = Limited(LimitRule("x", rates=(Rate(0.5, 1.0),)))
+    (await here.one()).settle(FINE)
+    await here.clock.advance(1.9)
+    assert await here.fill() == []
+    await here.clock.advance(0.1)
+    assert len(await here.fill()) == 1
+
+
+async def test_a_calendar_window_is_spent_at_once_and_ends_with_the_hour() -> None:
+    """Counted, not paced, by the wall clock."""
+    here = Limited(LimitRule("x", rates=(Rate(5, 3600.0, aligned="UTC"),)))
+    await here.clock.advance(NEXT_WINDOW_S % 3600 - 10.0)
+    for permit in await here.fill():
+        permit.settle(FINE)
+    assert await here.closed_s() == 10.0
+    await here.clock.advance(10.0)
+    assert len(await here.fill()) == 5
+
+
+async def test_heavy_requests_take_their_weight() -> None:
+    """A search of weight three leaves two of five."""
+    weights = (Weight(Match(path=("/search*",)), 3.0),)
+    here = Limited(LimitRule("x", rates=(Rate(5, 3600.0, aligned="UTC"),), weights=weights))
+    await here.one("https://api.example/search")
+    assert await here.limits.try_acquire("https://api.example/search") is None
+    assert len(await here.fill()) == 2
 
 
 async def test_every_matching_limit_must_grant() -> None:
     """A closed one keeps the request back although the other is open."""
-    rules = (LimitRule("all", Match(), (), max_concurrency=1), LimitRule("host", Match(), ("host",)))
-    limits = LocalLimits(rules, clock=FakeClock())
-    first = await limits.try_acquire(URL)
-    assert first is not None
-    assert await limits.try_acquire("https://other.example/") is None
-    first.settle(Outcome("success"))
-    first.settle(Outcome("rate_limited", 99.0))  # only the first report counts
-    assert await limits.try_acquire("https://other.example/") is not None
+    here = Limited(ALONE, HOST)
+    first = await here.one()
+    assert await here.fill(OTHER) == []
+    first.settle(FINE)
+    first.settle(refusal(99.0))  # only the first report counts
+    assert len(await here.fill(OTHER)) == 1
 
 
 async def test_a_refusal_closes_its_host_alone() -> None:
     """The narrowest limit is parked; other hosts go on."""
-    rules = (LimitRule("all", Match(), ()), LimitRule("host", Match(), ("host",)))
-    limits = LocalLimits(rules, clock=FakeClock())
-    permit = await limits.acquire(URL)
-    permit.settle(Outcome("rate_limited", 60.0))
-    assert await limits.try_acquire(URL) is None
-    assert await limits.try_acquire("https://other.example/") is not None
+    here = Limited(ALL, HOST)
+    await here.heard(refusal(60.0))
+    assert await here.fill() == []
+    assert len(await here.fill(OTHER)) == 1
 
 
-async def test_waiting_ends_with_the_park() -> None:
-    """It sleeps exactly as long as it was told."""
-    clock = FakeClock()
-    limits = LocalLimits(clock=clock)
-    (await limits.acquire(URL)).settle(Outcome("rate_limited", 60.0))
-    await limits.acquire(URL)
-    assert clock.time_s == 1060.0
-
-
-async def test_a_closure_beyond_max_wait_is_told_to_the_caller() -> None:
-    """With the seconds left, and at once."""
-    clock = FakeClock()
-    limits = LocalLimits(clock=clock)
-    (await limits.acquire(URL)).settle(Outcome("rate_limited", 60.0))
-    with pytest.raises(RateLimited, match="default") as caught:
-        await limits.acquire(URL, max_wait_s=59.0)
-    assert caught.value.retry_after_s == 60.0
-    assert clock.time_s == 1000.0
-    await limits.acquire(URL, max_wait_s=60.0)
-
-
-async def test_what_was_never_sent_costs_nothing() -> None:
-    """The slot of a request that was blocked is free at once; one without an answer has cost it."""
-    limits = LocalLimits(
-        (LimitRule("x", rates=(Rate(1, 60.0, burst=9),), max_concurrency=1),), clock=FakeClock()
-    )
-    for was_sent in (False, True):
-        permit = await limits.try_acquire(URL)
-        assert permit is not None
-        permit.settle(None, was_sent=was_sent)
-    slots = LocalLimits((LimitRule("x", rates=(Rate(2, 60.0),)),), clock=FakeClock())
-    (await slots.acquire(URL)).settle(None, was_sent=False)
-    [held] = slots._held(URL, "GET")
-    assert held.state.is_idle(0.0)
+async def test_a_refusal_of_a_wide_scope_closes_what_is_wide() -> None:
+    """`all`: where no limit is, every one of its request."""
+    here = Limited(ALL, HOST)
+    await here.heard(Outcome("rate_limited", 60.0, scope="all"))
+    assert await here.fill(OTHER) == []
 
 
 async def test_a_told_budget_is_heard_by_the_narrowest_that_listens() -> None:
-    """`observe: none` leaves it to the next."""
-    rules = (LimitRule("all", Match(), ()), LimitRule("host", Match(), ("host",), observe="none"))
-    limits = LocalLimits(rules, clock=FakeClock())
-    (await limits.acquire(URL)).settle(Outcome("success", told=Told(0, 60.0)))
-    assert await limits.try_acquire("https://other.example/") is None
+    """`observe: none` leaves it to the next; what was read for each limit goes to each."""
+    here = Limited(ALL, LimitRule("host", Match(), ("host",), observe="none"))
+    await here.heard(Outcome("success", told=Told(0, 60.0)))
+    assert await here.fill(OTHER) == []
+    two = Limited(ALL, HOST)
+    await two.heard(Outcome("success", heard=(Heard("all", Told(5, 60.0)), Heard("host", Told(2, 60.0)))))
+    assert len(await two.fill()) == 2
+    assert await two.closed_s() == 60.0 - TICK_S
+
+
+async def test_waiting_ends_with_the_park() -> None:
+    """Exactly when it was told."""
+    here = Limited()
+    (await here.one()).settle(refusal(60.0))
+    waiting = asyncio.ensure_future(here.limits.acquire(URL))
+    await here.clock.advance(60.0 - TICK_S)
+    assert not waiting.done()
+    await here.clock.advance(TICK_S)
+    assert waiting.done()
+
+
+async def test_a_closure_beyond_max_wait_is_told_to_the_caller() -> None:
+    """With the seconds left, and at once, though another one waits patiently."""
+    here = Limited()
+    permit = await here.one()
+    permit.settle(refusal(60.0))
+    patient = asyncio.ensure_future(here.limits.acquire(URL))
+    await here.clock.advance(0.0)
+    with pytest.raises(RateLimited, match="default") as caught:
+        await here.limits.acquire(URL, max_wait_s=59.0)
+    assert caught.value.retry_after_s == 60.0
+    patient.cancel()
+    allowed = asyncio.ensure_future(here.limits.acquire(URL, max_wait_s=60.0))
+    await here.clock.advance(60.0)
+    assert allowed.done()
+
+
+async def test_who_comes_first_is_served_first() -> None:
+    """A line for each limit; who gives up leaves it."""
+    here = Limited(LimitRule("x", rates=(Rate(1, 1.0, burst=1),)))
+    served: list[int] = []
+
+    async def ask(number: int) -> None:
+        permit = await here.limits.acquire(URL)
+        served.append(number)
+        permit.settle(FINE)
+
+    asking = [asyncio.ensure_future(ask(number)) for number in range(5)]
+    await here.clock.advance(0.0)
+    assert served == [0]
+    assert await here.limits.try_acquire(URL) is None
+    asking[1].cancel()
+    asking[3].cancel()
+    await here.clock.advance(3.0)
+    assert served == [0, 2, 4]
+
+
+async def test_who_waits_for_a_narrow_limit_holds_nobody_up_at_a_wide_one() -> None:
+    """Also when the narrow one closes while it stood in line for the wide one."""
+    here = Limited(
+        LimitRule("all", Match(), (), max_concurrency=1),
+        LimitRule("host", Match(), ("host",), observe="none"),
+    )
+    held = await here.one()
+    here_too = asyncio.ensure_future(here.limits.acquire(URL))
+    there = asyncio.ensure_future(here.limits.acquire(OTHER))
+    await here.clock.advance(1.0)
+    held.settle(refusal(60.0))
+    await here.clock.advance(1.0)
+    assert there.done() and not here_too.done()
+    there.result().settle(FINE)
+    await here.clock.advance(59.0)
+    assert here_too.done()
+
+
+async def test_an_answer_wakes_who_waits() -> None:
+    """Without any time passing."""
+    here = Limited(LimitRule("x", max_concurrency=1))
+    first = await here.one()
+    waiting = asyncio.ensure_future(here.limits.acquire(URL))
+    await here.clock.advance(0.0)
+    assert not waiting.done() and here.clock.sleepers == 0
+    first.settle(FINE)
+    await here.clock.advance(0.0)
+    assert waiting.done()
+
+
+async def test_what_was_never_sent_costs_nothing() -> None:
+    """A request that was blocked gives its turn back; one without an answer has cost it."""
+    here = Limited(LimitRule("x", rates=(Rate(1, 60.0),)))
+    (await here.one()).settle(None, was_sent=False)
+    (await here.one()).settle(None)
+    await here.clock.advance(59.9)
+    assert await here.fill() == []
+    await here.clock.advance(0.1)
+    assert len(await here.fill()) == 1
+
+
+async def test_idle_limits_are_forgotten_and_what_was_learned_last_of_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is closed or in flight is never forgotten; then comes what showed itself by refusals."""
+    monkeypatch.setattr(local, "MAX_INSTANCES", 5)
+    monkeypatch.setattr(local, "KEPT_INSTANCES", 3)
+    here = Limited()
+    hosts = [f"https://h{number}.example/" for number in range(9)]
+    await here.heard(refusal(3600.0), hosts[0])
+    in_flight = await here.one(hosts[1])
+    await here.heard(refusal(1.0), hosts[2])
+    await here.clock.advance(1.0)
+    for host in hosts[3:6]:
+        await here.heard(url=host)
+    names = {name.split("|")[1].split(".")[0] for name in here.limits._instances}
+    assert names == {"h0", "h1", "h2", "h5"}
+    assert await here.fill(hosts[0]) == []
+    in_flight.settle(FINE)
+    assert len(await here.fill(hosts[1])) == START_IN_FLIGHT
