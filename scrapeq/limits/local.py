@@ -73,7 +73,8 @@ class _Instance:
     @property
     def has_learned(self) -> bool:
         """Whether it knows what a new one would have to find out by being refused."""
-        return bool(self.model.learned.limit or self.model.learned.pending or self.model.streak)
+        model = self.model
+        return bool(model.learned.limit or model.learned.pending or model.streak or model.slow)
 
 
 class LocalPermit:

@@ -2,67 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
+from local_limits import ALL, ALONE, FINE, HOST, NEXT_WINDOW_S, OTHER, TICK_S, Limited, refusal
 
-from scrapeq.errors import RateLimited
 from scrapeq.limits import local
 from scrapeq.limits.learning import START_IN_FLIGHT
 from scrapeq.limits.listening import Heard
-from scrapeq.limits.local import LocalLimits, LocalPermit
 from scrapeq.limits.outcome import Outcome
 from scrapeq.limits.readings import Told
 from scrapeq.plan import LimitRule, Match, Rate, Weight
-from scrapeq.testing.clock import FakeClock
-
-URL = "https://api.example/items"
-OTHER = "https://other.example/"
-FINE = Outcome("success")
-ALL, HOST = LimitRule("all", partition_by=()), LimitRule("host", partition_by=("host",))
-ALONE = LimitRule("all", partition_by=(), max_concurrency=1)
-TICK_S = 0.001
-NEXT_WINDOW_S = 1_700_006_400 - 1_700_000_000  # from the clock's start to the next whole hour
-
-
-class Limited:
-    """Limits, and the clock that they hold."""
-
-    def __init__(self, *rules: LimitRule) -> None:
-        self.clock = FakeClock()
-        self.limits = LocalLimits(rules, clock=self.clock)
-
-    async def one(self, url: str = URL) -> LocalPermit:
-        """A permit that must be there."""
-        permit = await self.limits.try_acquire(url)
-        assert permit is not None
-        return permit
-
-    async def fill(self, url: str = URL) -> list[LocalPermit]:
-        """Every permit that there is now."""
-        permits = []
-        while (permit := await self.limits.try_acquire(url)) is not None:
-            permits.append(permit)
-            assert len(permits) < 1000
-        return permits
-
-    async def closed_s(self, url: str = URL) -> float:
-        """For how long, to the millisecond."""
-        with pytest.raises(RateLimited) as caught:
-            await self.limits.acquire(url, max_wait_s=0)
-        assert caught.value.retry_after_s is not None
-        return round(caught.value.retry_after_s, 3)
-
-    async def heard(self, outcome: Outcome = FINE, url: str = URL) -> None:
-        """One request, and its answer a moment later."""
-        permit = await self.one(url)
-        await self.clock.advance(TICK_S)
-        permit.settle(outcome)
-        await self.clock.advance(TICK_S)
-
-
-def refusal(wait_s: float) -> Outcome:
-    return Outcome("rate_limited", wait_s)
 
 
 async def test_an_unknown_limit_is_asked_carefully() -> None:
@@ -181,9 +129,13 @@ async def test_a_named_rate_is_kept() -> None:
     """Size and window without what is left: from then on it is paced like a configured one."""
     here = Limited()
     await here.heard(Outcome("success", rates=((60.0, 60.0),)))
+    await here.clock.advance(1.0)
     (await here.one()).settle(FINE)
     assert await here.fill() == []
-    assert 0.9 < await here.closed_s() <= 1.0
+    await here.clock.advance(0.9)
+    assert await here.fill() == []
+    await here.clock.advance(0.1)
+    assert len(await here.fill()) == 1
 
 
 async def test_a_rule_may_not_listen() -> None:
@@ -298,83 +250,6 @@ async def test_a_told_budget_is_heard_by_the_narrowest_that_listens() -> None:
     await two.heard(Outcome("success", heard=(Heard("all", Told(5, 60.0)), Heard("host", Told(2, 60.0)))))
     assert len(await two.fill()) == 2
     assert await two.closed_s() == 60.0 - TICK_S
-
-
-async def test_waiting_ends_with_the_park() -> None:
-    """Exactly when it was told."""
-    here = Limited()
-    (await here.one()).settle(refusal(60.0))
-    waiting = asyncio.ensure_future(here.limits.acquire(URL))
-    await here.clock.advance(60.0 - TICK_S)
-    assert not waiting.done()
-    await here.clock.advance(TICK_S)
-    assert waiting.done()
-
-
-async def test_a_closure_beyond_max_wait_is_told_to_the_caller() -> None:
-    """With the seconds left, and at once, though another one waits patiently."""
-    here = Limited()
-    permit = await here.one()
-    permit.settle(refusal(60.0))
-    patient = asyncio.ensure_future(here.limits.acquire(URL))
-    await here.clock.advance(0.0)
-    with pytest.raises(RateLimited, match="default") as caught:
-        await here.limits.acquire(URL, max_wait_s=59.0)
-    assert caught.value.retry_after_s == 60.0
-    patient.cancel()
-    allowed = asyncio.ensure_future(here.limits.acquire(URL, max_wait_s=60.0))
-    await here.clock.advance(60.0)
-    assert allowed.done()
-
-
-async def test_who_comes_first_is_served_first() -> None:
-    """A line for each limit; who gives up leaves it."""
-    here = Limited(LimitRule("x", rates=(Rate(1, 1.0, burst=1),)))
-    served: list[int] = []
-
-    async def ask(number: int) -> None:
-        permit = await here.limits.acquire(URL)
-        served.append(number)
-        permit.settle(FINE)
-
-    asking = [asyncio.ensure_future(ask(number)) for number in range(5)]
-    await here.clock.advance(0.0)
-    assert served == [0]
-    assert await here.limits.try_acquire(URL) is None
-    asking[1].cancel()
-    asking[3].cancel()
-    await here.clock.advance(3.0)
-    assert served == [0, 2, 4]
-
-
-async def test_who_waits_for_a_narrow_limit_holds_nobody_up_at_a_wide_one() -> None:
-    """Also when the narrow one closes while it stood in line for the wide one."""
-    here = Limited(
-        LimitRule("all", Match(), (), max_concurrency=1),
-        LimitRule("host", Match(), ("host",), observe="none"),
-    )
-    held = await here.one()
-    here_too = asyncio.ensure_future(here.limits.acquire(URL))
-    there = asyncio.ensure_future(here.limits.acquire(OTHER))
-    await here.clock.advance(1.0)
-    held.settle(refusal(60.0))
-    await here.clock.advance(1.0)
-    assert there.done() and not here_too.done()
-    there.result().settle(FINE)
-    await here.clock.advance(59.0)
-    assert here_too.done()
-
-
-async def test_an_answer_wakes_who_waits() -> None:
-    """Without any time passing."""
-    here = Limited(LimitRule("x", max_concurrency=1))
-    first = await here.one()
-    waiting = asyncio.ensure_future(here.limits.acquire(URL))
-    await here.clock.advance(0.0)
-    assert not waiting.done() and here.clock.sleepers == 0
-    first.settle(FINE)
-    await here.clock.advance(0.0)
-    assert waiting.done()
 
 
 async def test_what_was_never_sent_costs_nothing() -> None:

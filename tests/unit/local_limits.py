@@ -1,0 +1,59 @@
+"""The limits of one process on a clock that the test holds, for tests of what they grant and who waits for it."""
+
+from __future__ import annotations
+
+import pytest
+
+from scrapeq.errors import RateLimited
+from scrapeq.limits.local import LocalLimits, LocalPermit
+from scrapeq.limits.outcome import Outcome
+from scrapeq.plan import LimitRule
+from scrapeq.testing.clock import FakeClock
+
+URL = "https://api.example/items"
+OTHER = "https://other.example/"
+FINE = Outcome("success")
+ALL, HOST = LimitRule("all", partition_by=()), LimitRule("host", partition_by=("host",))
+ALONE = LimitRule("all", partition_by=(), max_concurrency=1)
+TICK_S = 0.001
+NEXT_WINDOW_S = 1_700_006_400 - 1_700_000_000  # from the clock's start to the next whole hour
+
+
+class Limited:
+    """Limits, and the clock that they hold."""
+
+    def __init__(self, *rules: LimitRule) -> None:
+        self.clock = FakeClock()
+        self.limits = LocalLimits(rules, clock=self.clock)
+
+    async def one(self, url: str = URL) -> LocalPermit:
+        """A permit that must be there."""
+        permit = await self.limits.try_acquire(url)
+        assert permit is not None
+        return permit
+
+    async def fill(self, url: str = URL) -> list[LocalPermit]:
+        """Every permit that there is now."""
+        permits = []
+        while (permit := await self.limits.try_acquire(url)) is not None:
+            permits.append(permit)
+            assert len(permits) < 1000
+        return permits
+
+    async def closed_s(self, url: str = URL) -> float:
+        """For how long, to the millisecond."""
+        with pytest.raises(RateLimited) as caught:
+            await self.limits.acquire(url, max_wait_s=0)
+        assert caught.value.retry_after_s is not None
+        return round(caught.value.retry_after_s, 3)
+
+    async def heard(self, outcome: Outcome = FINE, url: str = URL) -> None:
+        """One request, and its answer a moment later."""
+        permit = await self.one(url)
+        await self.clock.advance(TICK_S)
+        permit.settle(outcome)
+        await self.clock.advance(TICK_S)
+
+
+def refusal(wait_s: float) -> Outcome:
+    return Outcome("rate_limited", wait_s)

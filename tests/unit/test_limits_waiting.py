@@ -1,0 +1,88 @@
+"""Who waits for the limits of one process, and for how long."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from local_limits import FINE, OTHER, TICK_S, URL, Limited, refusal
+
+from scrapeq.errors import RateLimited
+from scrapeq.plan import LimitRule, Match, Rate
+
+
+async def test_waiting_ends_with_the_park() -> None:
+    """Exactly when it was told."""
+    here = Limited()
+    (await here.one()).settle(refusal(60.0))
+    waiting = asyncio.ensure_future(here.limits.acquire(URL))
+    await here.clock.advance(60.0 - TICK_S)
+    assert not waiting.done()
+    await here.clock.advance(TICK_S)
+    assert waiting.done()
+
+
+async def test_a_closure_beyond_max_wait_is_told_to_the_caller() -> None:
+    """With the seconds left, and at once, though another one waits patiently."""
+    here = Limited()
+    permit = await here.one()
+    permit.settle(refusal(60.0))
+    patient = asyncio.ensure_future(here.limits.acquire(URL))
+    await here.clock.advance(0.0)
+    with pytest.raises(RateLimited, match="default") as caught:
+        await here.limits.acquire(URL, max_wait_s=59.0)
+    assert caught.value.retry_after_s == 60.0
+    patient.cancel()
+    allowed = asyncio.ensure_future(here.limits.acquire(URL, max_wait_s=60.0))
+    await here.clock.advance(60.0)
+    assert allowed.done()
+
+
+async def test_who_comes_first_is_served_first() -> None:
+    """A line for each limit; who gives up leaves it."""
+    here = Limited(LimitRule("x", rates=(Rate(1, 1.0, burst=1),)))
+    served: list[int] = []
+
+    async def ask(number: int) -> None:
+        permit = await here.limits.acquire(URL)
+        served.append(number)
+        permit.settle(FINE)
+
+    asking = [asyncio.ensure_future(ask(number)) for number in range(5)]
+    await here.clock.advance(0.0)
+    assert served == [0]
+    assert await here.limits.try_acquire(URL) is None
+    asking[1].cancel()
+    asking[3].cancel()
+    await here.clock.advance(3.0)
+    assert served == [0, 2, 4]
+
+
+async def test_who_waits_for_a_narrow_limit_holds_nobody_up_at_a_wide_one() -> None:
+    """Also when the narrow one closes while it stood in line for the wide one."""
+    here = Limited(
+        LimitRule("all", Match(), (), max_concurrency=1),
+        LimitRule("host", Match(), ("host",), observe="none"),
+    )
+    held = await here.one()
+    here_too = asyncio.ensure_future(here.limits.acquire(URL))
+    there = asyncio.ensure_future(here.limits.acquire(OTHER))
+    await here.clock.advance(1.0)
+    held.settle(refusal(60.0))
+    await here.clock.advance(1.0)
+    assert there.done() and not here_too.done()
+    there.result().settle(FINE)
+    await here.clock.advance(59.0)
+    assert here_too.done()
+
+
+async def test_an_answer_wakes_who_waits() -> None:
+    """Without any time passing."""
+    here = Limited(LimitRule("x", max_concurrency=1))
+    first = await here.one()
+    waiting = asyncio.ensure_future(here.limits.acquire(URL))
+    await here.clock.advance(0.0)
+    assert not waiting.done() and here.clock.sleepers == 0
+    first.settle(FINE)
+    await here.clock.advance(0.0)
+    assert waiting.done()
