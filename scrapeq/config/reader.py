@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import yaml
@@ -14,6 +15,7 @@ from scrapeq.errors import ConfigError, Problem
 MAX_BYTES = 4_000_000
 MAX_NODES = 500_000
 MAX_DEPTH = 40
+TOO_DEEP = "maximum nesting depth"  # in the words of PyYAML
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
@@ -52,7 +54,10 @@ def read(text: str, file: str) -> Node:
     except _Stop:
         pass
     except yaml.MarkedYAMLError as error:
-        composer.problems.append(mistakes.explain(text, file, error))
+        problem = mistakes.explain(text, file, error)
+        if TOO_DEEP in problem.message:  # the parser reads ahead, and has a bound of its own
+            problem = replace(problem, message=f"nested deeper than {MAX_DEPTH} levels")
+        composer.problems.append(problem)
     except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
         composer.problems.append(Problem(file, 1, 1, "", f"this is no YAML: {str(error).splitlines()[0]}"))
     if composer.problems:

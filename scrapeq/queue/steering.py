@@ -17,6 +17,7 @@ from scrapeq.task import DEFAULT_GROUP, Group, Order, State, Task
 T = TypeVar("T")
 
 PURGE_PIECE = 500  # tasks deleted in one call
+LEAVE_S = 0.5
 READY_PIECE, GROUPS_PIECE = 10_000, 500  # read in one call
 
 
@@ -104,12 +105,12 @@ class Steering:
         await self.run(c.steer("unwatch"))
 
     async def leave(self) -> None:
-        """Nobody waits here any more, until the next `poll`."""
+        """Nobody waits here any more, until the next `poll`. Waits half a second at most for the store to hear it."""
         if self._watch.until_us:
             self._watch.until_us = 0
             self._leave()
         if self._leaving:
-            await asyncio.wait(self._leaving)
+            await asyncio.wait(self._leaving, timeout=LEAVE_S)
 
     async def _instances(self, limits: Sequence[str], group: str | None) -> list[str]:
         return [*limits] if group is None else [*limits, await self.run(c.private_limit(group))]
