@@ -330,7 +330,7 @@ class LimitModel:
                 cut = until - self.learned.window - rounding_us(until - at)
                 inside = sum(w for when, w in self.answered.get(0, ()) if when > cut)
                 inside += max(0, self.in_flight - weight)
-                self.learned.refused(at, until, guessed, inside, self.streak)
+                self.learned.refused(granted, at, until, guessed, inside, self.streak)
             if self.streak:  # the probe was refused: what was told was too short
                 growth = min(
                     GROWTH_MAX_US, PROBE_GAP_US * (4.0**self.streak if guessed else 2.0 ** (self.streak - 1))

@@ -34,7 +34,9 @@ OTHER_WINDOW = 1.25  # a refusal's window this much longer than the known one is
 COST_TIMES = 12  # a trial's refusal closed the limit for a time: after so many of it the next one
 OUTAGE = 2  # probes refused in a row: it is closed as a whole, and that says nothing of its size
 FRESH = 1.5  # windows since a reopening in which all that was sent since then counts against one window
-LATE_US = 250_000  # a window seems longer, or shorter, by the time of travel
+LATE_US = 250_000  # so much apart from the known one, a window is the same
+TRAVEL, TRAVEL_US = 1.5, 10_000  # of the way to the server and back: so much longer, at most, a window seems
+SOON_US = 500_000  # a refused probe that tells less than this does not know when it opens
 FAST = 0.7  # of a window in which it is spent at once
 SHOWN_BURST = 0.5  # of a window in which the first refusal came: all was let through at once
 FULL = 0.9  # of the limit that a refused burst has shown
@@ -58,15 +60,12 @@ def likely_window(known: float, least: float, most: float, end: int, rounding: f
     """
     The window (us) between two bounds: the known one, or one of those that APIs have, else the longer bound.
 
-    A told end is late by the time of travel, and by its rounding: of several the longest. A guess: the commonest.
+    A told end may be late by `rounding`; of several windows that fit, the commonest.
     """
-    least = max(least, most - rounding - LATE_US) if end == TOLD else least
+    least = max(least, most - rounding) if end == TOLD else least
     if known and least - LATE_US < known <= most + LATE_US:
         return known
-    found = [w * S for w in WINDOWS_S if least - LATE_US < w * S <= most]
-    if not found:
-        return most
-    return max(found) if end == TOLD else found[0]
+    return next((w * S for w in WINDOWS_S if least < w * S <= most), most)
 
 
 @dataclass
@@ -95,7 +94,7 @@ class Learned:
         """What is in force; None: nothing is known."""
         if not self.limit:
             return None
-        return Rate(self.trial or self.limit, self.window / S, UNPACED if self.shape > 0 else 0)
+        return Rate(self.trial or self.limit, self.window / S, UNPACED if self.shape > 0 and not self.trial else 0)
 
     @property
     def in_flight_max(self) -> int:
@@ -149,14 +148,17 @@ class Learned:
             self.trial = self.limit * STEPS[min(max(self.step, 0), len(STEPS) - 1)]
         self._begin(now, reopened=False)
 
-    def refused(self, at: float, until: float, guessed: bool, in_window: float, in_a_row: int) -> None:
+    def refused(
+        self, granted: float, at: float, until: float, guessed: bool, in_window: float, in_a_row: int
+    ) -> None:
         """
-        A refusal at `at` that closes the limit until `until`.
+        A refusal at `at`, of a request granted at `granted`, that closes the limit until `until`.
 
         Refusals of one moment are one. `in_window`: weight answered in the window that ends with the wait; `in_a_row`:
         how many there were before it, since any request was answered well.
         """
         end = GUESSED if guessed else TOLD
+        late = (at - granted) * TRAVEL + TRAVEL_US
         if in_a_row:  # the probe was refused
             if in_a_row >= OUTAGE and self.limit and not guessed:
                 self.pending = 0
@@ -164,7 +166,9 @@ class Learned:
                     self.limit, self.before = self.before, 0
                     self.refused_at = self.limit * NEAR
             elif self.pending:
-                self.shortest, self.ends, self.pending = max(self.shortest, at - self.since), until, end
+                self.shortest = max(self.shortest, at - self.since - late)
+                self.ends, self.pending = until, GUESSED if until - at < SOON_US else end
+                self.rounding = late + rounding_us(until - at)
             return
         if self.shape > 0 and not self.trial:
             tried, self.shape = self.shape == TRYING, PACED
@@ -173,7 +177,7 @@ class Learned:
         longer = not guessed and until - at > self.window * OTHER_WINDOW + S
         fresh = self.reopened and at - self.since <= self.window * FRESH
         if not self.limit or ((fresh or longer) and not self.trial):
-            self.pending, self.shortest, self.ends = end, at - self.since, until
+            self.pending, self.shortest, self.ends = end, at - self.since - late, until
         elif self.trial:
             shown = (self.limit + self.trial) / 2 if guessed else in_window
             self.cost, self.before = until - at, self.limit
@@ -184,7 +188,7 @@ class Learned:
         else:
             shown = self.limit if guessed else max(in_window, self.limit * (1 - LOWER_MAX))
             self._lower(shown, self.limit, shown=not guessed)
-        self.rounding = 0 if guessed else rounding_us(until - at)
+        self.rounding = late + rounding_us(until - at)
 
     def _lower(self, to: float, limit: float, *, shown: bool) -> None:
         """`limit` was refused; `shown`: the refusal showed what would not have been."""
@@ -199,10 +203,11 @@ class Learned:
         """The probe, granted at `granted`, was answered well. -> whether the window changed."""
         changed = False
         if self.pending:
+            counted, told = max(self.answered, LEAST), self.pending == TOLD
             most = (self.ends if self.pending == TOLD else now) - self.since
             window = likely_window(self.window, self.shortest, most, self.pending, self.rounding)
-            window = max(window, self.rounding)
-            counted, told = max(self.answered, LEAST), self.pending == TOLD
+            if told and self.rounding >= S:
+                window = max(window, S)
             if not self.answered:
                 pass  # nothing was let through since: that says nothing of the size
             elif not self.limit:
@@ -210,7 +215,9 @@ class Learned:
                     counted, window = COARSE, window * COARSE / counted
                 self.limit, self.window = counted, max(window, LEAST_WINDOW_US)
                 self.refused_at = counted * NEAR if told else 0
-                self.shape = TRYING if told and self.shortest <= self.window * SHOWN_BURST else PACED
+                is_common = self.window / S in WINDOWS_S
+                fast = self.shortest <= self.window * SHOWN_BURST
+                self.shape = TRYING if told and is_common and fast else PACED
                 changed, self.source = True, LEARNED
             elif window > self.window * OTHER_WINDOW:
                 old = self.limit * window / self.window

@@ -15,7 +15,9 @@ local OTHER_WINDOW = 1.25       -- a refusal's window this much longer than the 
 local COST_TIMES = 12           -- a trial's refusal closed the limit for a time: after so many of it the next one
 local OUTAGE = 2                -- probes refused in a row: it is closed as a whole, which says nothing of its size
 local FRESH = 1.5               -- windows since a reopening in which all that was sent counts against one window
-local LATE_US = 250000          -- a window seems longer, or shorter, by the time of travel
+local LATE_US = 250000          -- so much apart from the known one, a window is the same
+local TRAVEL, TRAVEL_US = 1.5, 10000 -- of the way to the server and back: so much longer, at most, a window seems
+local SOON_US = 500000          -- a refused probe that tells less than this does not know when it opens
 local SECOND = 1000000
 local LEAST, LEAST_WINDOW_US = 0.1, 10000
 local TOLD_END, GUESSED_END = 1, 2 -- how the end of a pending estimate's window is known
@@ -34,22 +36,26 @@ local WINDOWS = {60, 1, 10, 3600, 86400, 30, 5, 300, 900, 15, 20, 2, 3, 600, 180
 local function in_force(s, changed)
   local base = def_of(s[NAME])
   if s[L_LIMIT] > 0 then
-    s[DEF] = {base[1], base[2], 1, {s[L_TRIAL] > 0 and s[L_TRIAL] or s[L_LIMIT], s[L_WINDOW], s[L_SHAPE] > 0 and -1 or 0}}
+    s[DEF] = {base[1], base[2], 1, {s[L_TRIAL] > 0 and s[L_TRIAL] or s[L_LIMIT], s[L_WINDOW], s[L_SHAPE] > 0 and s[L_TRIAL] == 0 and -1 or 0}}
     s[DEF].reserve, s[DEF].since = base.reserve, base.since
   else
     s[DEF] = base
   end
   if changed then
     local key = P .. 'lh:' .. s[NAME]
-    call('LPUSH', key, fmt('%.0f %.17g %.0f %d %.17g', now, s[L_LIMIT], s[L_WINDOW], s[L_SOURCE], s[L_TRIAL]))
-    call('LTRIM', key, 0, HISTORY - 1)
+    local line = fmt(' %.17g %.0f %d %.17g', s[L_LIMIT], s[L_WINDOW], s[L_SOURCE], s[L_TRIAL])
+    local last = call('LINDEX', key, 0)
+    if not last or sub(last, string.find(last, ' ', 1, true), -1) ~= line then
+      call('LPUSH', key, fmt('%.0f', now) .. line)
+      call('LTRIM', key, 0, HISTORY - 1)
+    end
     wake_waiters(s, BY_REFUND)
   end
 end
 
 -- Stamps of another window say nothing.
 local function new_window(s)
-  call('HDEL', P .. 's', s[NAME] .. '#1')
+  call('HDEL', P .. 'slots', s[NAME] .. '#1')
   s[SLOTS] = false
 end
 
@@ -137,8 +143,9 @@ local function lower(s, to, limit, shown)
 end
 
 -- Refused at t, closed until `until_t`; guessed (0|1): the server did not say so.
-local function learn_refused(s, t, until_t, w, guessed)
+local function learn_refused(s, granted, t, until_t, w, guessed)
   local finish = guessed == 1 and GUESSED_END or TOLD_END
+  local late = (t - granted) * TRAVEL + TRAVEL_US
   if s[STREAK] > 0 then -- the probe was refused
     if s[STREAK] >= OUTAGE and s[L_LIMIT] > 0 and guessed == 0 then
       s[L_PENDING] = 0
@@ -148,7 +155,9 @@ local function learn_refused(s, t, until_t, w, guessed)
         in_force(s, true)
       end
     elseif s[L_PENDING] > 0 then
-      s[L_SHORTEST], s[L_ENDS], s[L_PENDING] = max(s[L_SHORTEST], t - s[L_SINCE]), until_t, finish
+      s[L_SHORTEST], s[L_ENDS] = max(s[L_SHORTEST], t - s[L_SINCE] - late), until_t
+      s[L_PENDING] = until_t - t < SOON_US and GUESSED_END or finish
+      s[L_ROUNDING] = late + rounding_of(until_t - t)
     end
     return
   end
@@ -162,7 +171,7 @@ local function learn_refused(s, t, until_t, w, guessed)
   local longer = guessed == 0 and until_t - t > s[L_WINDOW] * OTHER_WINDOW + SECOND
   local fresh = s[L_REOPENED] == 1 and t - s[L_SINCE] <= s[L_WINDOW] * FRESH
   if s[L_LIMIT] == 0 or ((fresh or longer) and s[L_TRIAL] == 0) then
-    s[L_PENDING], s[L_SHORTEST], s[L_ENDS] = finish, t - s[L_SINCE], until_t
+    s[L_PENDING], s[L_SHORTEST], s[L_ENDS] = finish, t - s[L_SINCE] - late, until_t
   else
     local inside = answered_in_window(s, until_t, rounding) + max(0, s[FLY] - w)
     if s[L_TRIAL] > 0 then
@@ -177,23 +186,19 @@ local function learn_refused(s, t, until_t, w, guessed)
     lower(s, guessed == 1 and s[L_LIMIT] or max(inside, s[L_LIMIT] * (1 - LOWER_MAX)), s[L_LIMIT], guessed == 0)
     in_force(s, true)
   end
-  s[L_ROUNDING] = guessed == 1 and 0 or rounding
+  s[L_ROUNDING] = late + rounding
 end
 
--- The window between two bounds: the known one, or one of those that APIs have, else the longer bound. A told end is
--- late by the time of travel, and by its rounding: of several the longest. A guess: the commonest.
+-- The window between two bounds: the known one, or one of those that APIs have, else the longer bound. A told end may
+-- be late by `rounding`; of several windows that fit, the commonest.
 local function likely_window(known, least, most, finish, rounding)
-  if finish == TOLD_END then least = max(least, most - rounding - LATE_US) end
+  if finish == TOLD_END then least = max(least, most - rounding) end
   if known > 0 and least - LATE_US < known and known <= most + LATE_US then return known end
-  local longest = 0
   for i = 1, #WINDOWS do
     local w = WINDOWS[i] * SECOND
-    if least - LATE_US < w and w <= most then
-      if finish == GUESSED_END then return w end
-      longest = max(longest, w)
-    end
+    if least < w and w <= most then return w end
   end
-  return longest > 0 and longest or most
+  return most
 end
 
 local function is_common(window)
@@ -208,7 +213,7 @@ local function learn_reopened(s, granted, w)
     local told = s[L_PENDING] == TOLD_END
     local most = (told and s[L_ENDS] or now) - s[L_SINCE]
     local window = likely_window(s[L_WINDOW], s[L_SHORTEST], most, s[L_PENDING], s[L_ROUNDING])
-    window = max(window, s[L_ROUNDING])
+    if told and s[L_ROUNDING] >= SECOND then window = max(window, SECOND) end
     local counted = max(s[L_ANSWERED], LEAST)
     changed = true
     if s[L_ANSWERED] == 0 then
@@ -217,7 +222,8 @@ local function learn_reopened(s, granted, w)
       if counted < COARSE and not is_common(window) then counted, window = COARSE, window * COARSE / counted end
       s[L_LIMIT], s[L_WINDOW] = counted, max(window, LEAST_WINDOW_US)
       s[L_REFUSED], s[L_SOURCE] = told and counted * NEAR or 0, LEARNED
-      s[L_SHAPE] = told and s[L_SHORTEST] <= s[L_WINDOW] * SHOWN_BURST and TRYING or PACED
+      local fast = s[L_SHORTEST] <= s[L_WINDOW] * SHOWN_BURST
+      s[L_SHAPE] = told and fast and is_common(s[L_WINDOW]) and TRYING or PACED
       new_window(s)
     elseif window > s[L_WINDOW] * OTHER_WINDOW then
       local old = s[L_LIMIT] * window / s[L_WINDOW]

@@ -336,7 +336,7 @@ end
 local function park_limit(s, at, t, granted, w, guessed)
   if granted > s[REFUSED] then -- one event, however many answers of that moment say it
     if s.learns then
-      if s[REM] < 0 then learn_refused(s, at, t, w, guessed) end
+      if s[REM] < 0 then learn_refused(s, granted, at, t, w, guessed) end
     else
       t = slow_down(s, at, t, guessed)
     end
@@ -354,7 +354,7 @@ end
 local function forget_limit(s)
   call('HDEL', P .. 'l', s[NAME])
   call('UNLINK', P .. 'lh:' .. s[NAME])
-  for r = 1, #s[DEF] - 3 do call('HDEL', P .. 's', s[NAME] .. '#' .. r) end
+  for r = 1, #s[DEF] - 3 do call('HDEL', P .. 'slots', s[NAME] .. '#' .. r) end
   limits[s[NAME]] = nil
   if s[BUSY] > 0 then
     local fresh = limit_from(s[NAME], false)
@@ -387,5 +387,5 @@ local function save_limits()
     end
   end
   in_pieces('HSET', P .. 'l', states, 2)
-  in_pieces('HSET', P .. 's', slots, 2)
+  in_pieces('HSET', P .. 'slots', slots, 2)
 end

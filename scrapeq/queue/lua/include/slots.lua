@@ -1,6 +1,6 @@
 -- slots: what was answered in the last window of a limit's rate. A slot is freed one window after the answer, whatever
 --        the server's shape.
---   s    hash  instance#rate -> slots: '>ddd' base us, total, window us; then '>I3I3' ticks after base, weight in
+--   slots  hash  instance#rate -> '>ddd' base us, total, window us; then '>I3I3' ticks after base, weight in
 --              units: answered in the last window
 -- NEEDS   base, and of limits: the fields
 -- GIVES   slots_of, stamp, freed_at, write_newest
@@ -30,7 +30,7 @@ local function slots_of(s, i)
   local window = s[DEF][3 + i][2]
   sl = {base = now, total = 0, body = '', window = window, count = 0}
   s[SLOTS][i] = sl
-  local raw = call('HGET', P .. 's', s[NAME] .. '#' .. i)
+  local raw = call('HGET', P .. 'slots', s[NAME] .. '#' .. i)
   if not raw then return sl end
   local old
   sl.base, sl.total, old = sunpack('>ddd', raw)
