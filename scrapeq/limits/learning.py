@@ -94,7 +94,9 @@ class Learned:
         """What is in force; None: nothing is known."""
         if not self.limit:
             return None
-        return Rate(self.trial or self.limit, self.window / S, UNPACED if self.shape > 0 and not self.trial else 0)
+        return Rate(
+            self.trial or self.limit, self.window / S, UNPACED if self.shape > 0 and not self.trial else 0
+        )
 
     @property
     def in_flight_max(self) -> int:
@@ -226,7 +228,7 @@ class Learned:
             elif window * NEAR >= self.window:
                 self._lower(counted, self.limit, shown=told)
             else:  # it refills bit by bit; rather too much than too little
-                span = max(self.shortest, most - self.rounding)
+                span = max(self.shortest, most - self.rounding, LEAST_WINDOW_US)
                 self._lower(counted * self.window / span, self.limit, shown=told)
             self.pending = 0
         self.trial, self.before = 0, 0
@@ -236,6 +238,7 @@ class Learned:
 
     def declare(self, limit: float, window: float) -> bool:
         """An answer named size and window. -> whether the window changed."""
+        window = max(window, LEAST_WINDOW_US)
         if self.source == LEARNED or (limit, window) == (self.limit, self.window):
             return False
         changed = window != self.window

@@ -6,7 +6,7 @@ import pytest
 from local_limits import ALL, ALONE, FINE, HOST, NEXT_WINDOW_S, OTHER, TICK_S, Limited, refusal
 
 from scrapeq.limits import local
-from scrapeq.limits.learning import START_IN_FLIGHT
+from scrapeq.limits.learning import LEAST_WINDOW_US, START_IN_FLIGHT, Learned, S
 from scrapeq.limits.listening import Heard
 from scrapeq.limits.outcome import Outcome
 from scrapeq.limits.readings import Told
@@ -282,3 +282,25 @@ async def test_idle_limits_are_forgotten_and_what_was_learned_last_of_all(
     assert await here.fill(hosts[0]) == []
     in_flight.settle(FINE)
     assert len(await here.fill(hosts[1])) == START_IN_FLIGHT
+
+
+async def test_a_window_of_no_length_that_an_answer_names_is_one_of_a_hundredth_of_a_second() -> None:
+    """The server says it: what comes of it is a limit that is learned on, never an error."""
+    here = Limited()
+    await here.heard()
+    await here.heard(Outcome("success", rates=((10.0, 1e-7),)))
+    for _ in range(3):
+        await here.heard()
+    await here.heard(refusal(2.0))
+    await here.clock.advance(2.0)
+    await here.heard()
+    assert here.limits._instances["default|api.example,"].model.learned.window >= LEAST_WINDOW_US
+
+
+def test_a_slow_refusal_right_after_a_reopening_lowers_a_limit_by_little() -> None:
+    """Its way may be longer than the time since: what is left of a window is then no length to reckon with."""
+    learned = Learned(limit=1000, window=10 * S, source=1, shape=-1, answered=1, since=1000 * S)
+    granted, at = 1000 * S + 30_000, 1000 * S + 130_000
+    learned.refused(granted, at, at + S, guessed=False, in_window=1, in_a_row=0)
+    learned.reopen(at + S + 20_000, at + S, 1)
+    assert learned.limit == 980

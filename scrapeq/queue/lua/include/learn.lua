@@ -233,7 +233,7 @@ local function learn_reopened(s, granted, w)
     elseif window * NEAR >= s[L_WINDOW] then
       lower(s, counted, s[L_LIMIT], told)
     else -- it refills bit by bit; rather too much than too little
-      local span = max(s[L_SHORTEST], most - s[L_ROUNDING])
+      local span = max(s[L_SHORTEST], most - s[L_ROUNDING], LEAST_WINDOW_US)
       lower(s, counted * s[L_WINDOW] / span, s[L_LIMIT], told)
     end
     s[L_PENDING] = 0
@@ -246,6 +246,7 @@ end
 
 -- An answer named size and window.
 local function learn_declared(s, limit, window)
+  window = max(window, LEAST_WINDOW_US)
   if s[L_SOURCE] == LEARNED or (limit == s[L_LIMIT] and window == s[L_WINDOW]) then return end
   if window ~= s[L_WINDOW] then new_window(s) end
   s[L_LIMIT], s[L_WINDOW], s[L_TRIAL], s[L_REFUSED], s[L_SOURCE] = limit, window, 0, 0, DECLARED
