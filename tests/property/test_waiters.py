@@ -83,3 +83,19 @@ def test_a_probe_that_ends_without_an_answer(store: redis.Redis, end: str, group
     pair.set_time(pair.model.server_us + 601 * US)
     pair.check()
     assert len(pair.pop(1, lease_s=600)) == 1
+
+
+def test_one_who_watched_and_leaves_with_nothing_passes_it_on(store: redis.Redis) -> None:
+    """The next event is watched by another one then, who was told to come much later."""
+    pair = Pair(store)
+    (push,) = c.push([NewTask(0, delay_s=1.0)], max_tasks=0, dedup="only_new")
+    pair.run(push)
+    first = pair.run(c.pop(1, lease_s=60, stay_s=0.25))
+    other = pair.run(c.pop(1, lease_s=60, stay_s=10))
+    assert first.watch_us and not other.watch_us and other.wait_s > 1.0
+    pair.set_time(pair.model.server_us + US // 4)
+    store.delete(pair.prefix + "wake")
+    assert not pair.run(c.pop(1, lease_s=60, watched_us=first.watch_us)).tasks
+    assert store.exists(pair.prefix + "wake"), "nobody looks when the task is due"
+    other = pair.run(c.pop(1, lease_s=60, stay_s=10))
+    assert other.watch_us and other.wait_s == 0.75

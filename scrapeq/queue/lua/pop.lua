@@ -158,7 +158,7 @@ if C[PAUSED] == 0 then
   if more and taken < n then note_event(now, true) end
   local stays = stay > 0 and C[NEXT] > now and (taken == 0 or stays_with_some and taken < n)
   if not stays then
-    if taken > 0 then hand_over(taken == n and more) end
+    if taken > 0 or stay == 0 then hand_over(taken == n and more) end -- also who watched until now, and goes
     if C[NEXT] < NEVER then reply[2] = num(max(0, C[NEXT] - now)) end
   elseif is_watched() then
     reply[2] = num(max(OTHERS_WAIT, C[WATCH] - now))

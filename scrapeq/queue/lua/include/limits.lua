@@ -28,6 +28,7 @@ local PROBE_GAP = 1000000       -- us between two probes of one limit, at least
 local GROWTH_MAX = 300000000    -- us; a park after refused probes grows by itself up to this
 local TOO_SHORT = 0.1           -- of a told wait that a refused probe adds at most, or a second
 local TOLD_LEAST = 1000000      -- us; what is told to be left stays so for this time at least
+local A_TIME = 1e14             -- us; less is no time of ours but a weight: BEGAN holds either
 -- WAITED says what may open the limit sooner than those think who wait for it
 local BY_REFUND, BY_PERSON, BY_ANSWER = 1, 2, 3
 
@@ -109,6 +110,7 @@ local function limit_from(inst, raw)
     for i = 1, #d - 3 do
       local tat = TAT + 2 * (i - 1)
       s[tat] = min(s[tat], d.since + farthest(d[3 + i]))
+      if (s[tat + 1] < A_TIME) == not d[3 + i][4] then s[tat + 1] = 0 end -- it was of another kind
     end
     s[DEFINED], s[DIRTY] = d.since, true
   end
