@@ -332,7 +332,10 @@ def read_rate(text: str, burst: int) -> Rate:
         raise UsageError(f"{safe(text)!r} is no rate: write 30/1m, so many requests in so long")
     if found[2] in _WORDS:
         raise UsageError(f"{text!r} is no rate: write {found[1]}/{_WORDS[found[2]]}")
-    return Rate(float(found[1]), read_duration(found[2], text), burst)
+    limit, interval_s = float(found[1]), read_duration(found[2], text)
+    if 0 < limit < 1:  # as in a file: a window that holds less than one request is as long as one takes
+        limit, interval_s = 1.0, interval_s / limit
+    return Rate(limit, interval_s, burst)
 
 
 def _definition(plan: Plan, name: str, rates: list[Rate], at_once: int | None) -> Limit:

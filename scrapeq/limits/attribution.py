@@ -15,7 +15,7 @@ from scrapeq.limits.server_clock import ServerClocks
 from scrapeq.limits.weights import settled
 from scrapeq.page import Page
 from scrapeq.plan import LimitRule, ResponseAction
-from scrapeq.task import Group
+from scrapeq.task import WEIGHT_MAX, Group
 
 WIDE_SCOPES = frozenset({"host", "token", "all"})
 _WIDER = ("host", "all")  # scopes that mean more than the token that was refused
@@ -116,11 +116,15 @@ def told_to(
 def rates_told_to(
     group: Group, outcome: Outcome, rules: Sequence[LimitRule] = ()
 ) -> list[tuple[str, float, float]]:
-    """The sizes and windows that an answer named, without what is left, as in `told_to`: (instance, limit, seconds)."""
+    """
+    The size and window that an answer named, without what is left, as in `told_to`: (instance, limit, seconds).
+
+    Of several the lowest rate: paced by it, none of them is exceeded.
+    """
     return [
-        (name, limit, window_s)
+        (name, *min(rates, key=lambda rate: rate[0] / rate[1]))
         for name, _, rates in _instances(group, outcome, rules)
-        for limit, window_s in rates
+        if rates
     ]
 
 
@@ -151,9 +155,9 @@ def costs_of(
         listening = [one for one in enumerate(rules) if one[1].name in instances and one[1].observe != "none"]
         if listening:
             _, narrowest = max(listening, key=lambda one: (len(one[1].partition_by), one[0]))
-            costs[instances[narrowest.name]] = outcome.cost
+            costs[instances[narrowest.name]] = min(outcome.cost, WEIGHT_MAX)
         elif not rules and IMPLICIT.name in instances:
-            costs[instances[IMPLICIT.name]] = outcome.cost
+            costs[instances[IMPLICIT.name]] = min(outcome.cost, WEIGHT_MAX)
     return list(costs.items())
 
 

@@ -12,6 +12,7 @@ from scrapeq.expression.scope import ANSWER_NAMES, answer_scope
 from scrapeq.limits.match import answer_matches, request_matches
 from scrapeq.page import Page
 from scrapeq.plan import LimitRule, Weight
+from scrapeq.task import WEIGHT_MAX
 
 DEFAULT = 1.0
 _OF_ANSWERS = ANSWER_NAMES | {"retry_after", "rate_limit_reset", "exception"}
@@ -65,4 +66,6 @@ def settled(
 def _number(weight: Expression | float, scope: Mapping[str, Any]) -> float:
     value = weight.evaluate(scope) if isinstance(weight, Expression) else weight
     number = None if isinstance(value, bool) else as_number(value)
-    return max(0.0, float(number)) if number is not None and math.isfinite(number) else DEFAULT
+    return (
+        min(max(0.0, float(number)), WEIGHT_MAX) if number is not None and math.isfinite(number) else DEFAULT
+    )

@@ -168,7 +168,12 @@ def _plain(node: Node) -> Any:
 
 def _fill(entry: dict[str, Any], facts: Sequence[LimitFact]) -> dict[str, Any]:
     """The entry with what is known beside the file."""
-    known = [fact for fact in facts if fact.how != "configured" and fact.rates]
+    # calendar windows are the file's own: by hand only the rest was said
+    known = [
+        fact
+        for fact in facts
+        if fact.how != "configured" and fact.rates and all(rate.aligned_s is None for rate in fact.rates)
+    ]
     if known:
         lowest = min((fact.sure_rates for fact in known), key=_per_s)
         entry["rates"] = [_rate_yaml(rate) for rate in lowest]

@@ -196,6 +196,24 @@ def test_what_is_not_given_stays_as_the_file_says(
     assert defined["few"].max_concurrency == 2
     assert (len(defined["core"].rates), defined["core"].max_concurrency) == (2, 3)
     assert defined["default"].rates[0].burst == 4 and not defined["default"].learn
+    assert call("limits", "set", "few", "0.5/1m") == 0
+    (rate,) = with_queue(store_url, lambda queue: queue.definitions())["few"].rates
+    assert (rate.limit, rate.interval_s) == (1, 120), "half a request a minute is one in two, as in a file"
+
+
+def test_a_concurrency_by_hand_leaves_the_files_calendar(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As YAML, too: windows of the calendar are written as they stand in the file."""
+    (folder / "t.yaml").write_text(
+        CONFIG + "rate_limits: [{name: day, rates: [{limit: 9, interval: 1d, aligned: UTC}]}]\n"
+    )
+    assert call("limits", "set", "day", "--max-concurrency", "3") == 0
+    capsys.readouterr()
+    assert call("limits", "show", "--yaml") == 0
+    (folder / "again.yaml").write_text(CONFIG + capsys.readouterr().out)
+    (rule,) = config.load("again.yaml").rate_limits
+    assert (rule.rates[0].aligned, rule.max_concurrency) == ("UTC", 3)
 
 
 def test_clear_of_one_instance_leaves_the_others(

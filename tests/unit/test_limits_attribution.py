@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from scrapeq.limits.attribution import told_to
+from scrapeq.limits.attribution import costs_of, rates_told_to, told_to
 from scrapeq.limits.outcome import Outcome
 from scrapeq.limits.partition import group_of
 from scrapeq.limits.readings import Told
 from scrapeq.plan import LimitRule
+from scrapeq.task import weight_of
 
 URL = "https://a.test/items"
 TOLD = Outcome("success", told=Told(remaining=7, reset_s=60.0))
@@ -40,3 +41,17 @@ def test_a_told_budget_belongs_to_the_narrowest_limit_that_listens(
 def test_an_answer_that_tells_nothing_is_told_to_nobody() -> None:
     """No reading, no entry."""
     assert told_to(group_of((HOST,), url=URL), Outcome("success"), (HOST,)) == []
+
+
+def test_of_several_rates_that_an_answer_names_the_lowest_is_learned() -> None:
+    """A learned limit has one; in turns each would put the others out of force at every answer."""
+    named = Outcome("success", rates=((1000.0, 3600.0), (10.0, 1.0)))
+    assert rates_told_to(group_of((), url=URL), named) == [("default|a.test,", 1000.0, 3600.0)]
+
+
+@pytest.mark.parametrize("cost", [2e9, float("inf")])
+@pytest.mark.parametrize("rules", [(), (HOST,)])
+def test_a_cost_beyond_all_measure_is_the_greatest_weight(cost: float, rules: tuple[LimitRule, ...]) -> None:
+    """The server says it: it must not make of an answer one that cannot be reported."""
+    ((_, paid),) = costs_of(group_of(rules, url=URL), Outcome("success", cost=cost), rules)
+    assert weight_of(paid, "cost") == paid
