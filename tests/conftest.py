@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import tempfile
 import time
@@ -15,6 +16,8 @@ import redis
 import redis.asyncio
 
 START_TIMEOUT_S = 10.0
+# Programs that tests start can be interrupted, even where the tests themselves run in the background of a shell.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # Another engine than the wheel's: the path of a redis-server or valkey-server.
 SERVER_VARIABLE = "SCRAPEQ_TEST_SERVER"
 

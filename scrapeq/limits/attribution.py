@@ -166,7 +166,7 @@ class Attributed(NamedTuple):
 
     told: Sequence[tuple[str, float, float]]
     refused: Sequence[tuple[str, float]]
-    guessed: bool
+    guessed: int
     rates: Sequence[tuple[str, float, float]]
     costs: Sequence[tuple[str, float]]
 
@@ -186,7 +186,7 @@ def attributed(
     return Attributed(
         told_to(group, outcome, rules, clocks=clocks, sent_s=sent_s, answered_s=answered_s),
         [(name, outcome.wait_s or 0.0) for name in refused],
-        is_refusal and outcome.guessed,
+        outcome.guessed if is_refusal else 0,
         rates_told_to(group, outcome, rules),
         costs_of(group, outcome, [replace(rule, weights=()) if rule.weights else rule for rule in rules]),
     )

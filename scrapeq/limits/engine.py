@@ -17,6 +17,7 @@ from scrapeq.limits.learning import TRYING, Learned, rounding_us
 US = 1_000_000
 PROBE_GAP_US = 1_000_000
 GROWTH_MAX_US = 300_000_000
+GUESS, BY_FILE = 1, 2  # who says how long a refusal closes a limit, where the answer does not
 TOO_SHORT = 0.1  # of a told wait that a refused probe adds at most, or a second
 TOLD_LEAST_US = 1_000_000  # what is told to be left stays so for this time at least
 PACE_TOLERANCE_US = 20_000
@@ -54,9 +55,7 @@ class LimitModel:
     defined_at: float = 0  # the definition's, which `paced_to` fits
     paced_to: dict[int, float] = field(default_factory=dict)  # by the rate's place
     counted: dict[int, tuple[float, float]] = field(default_factory=dict)  # aligned: window's end, weight
-    began: dict[int, float] = field(
-        default_factory=dict
-    )  # when a full bucket was asked, until an answer comes
+    began: dict[int, float] = field(default_factory=dict)  # when a full bucket was asked, until an answer
     answered: dict[int, list[tuple[float, float]]] = field(default_factory=dict)  # (when, weight), in order
     learned: Learned = field(default_factory=Learned)
 
@@ -248,7 +247,8 @@ class LimitModel:
                 self.began[i] = 0
             if opened and rate.is_single:
                 # a request after a pause reaches the server later than the next one would after it
-                self.paced_to[i] = max(self.paced_to.get(i, 0.0), at + self._pace(rate, now))
+                ahead = min(at + self._pace(rate, now), now + rate.most_ahead_us)
+                self.paced_to[i] = max(self.paced_to.get(i, 0.0), ahead)
         if self.probe == who:
             self.probe = ""
             if opened:
@@ -315,10 +315,11 @@ class LimitModel:
             self.heard += weight
 
     def refuse(
-        self, now: float, at: float, until: float, granted: float, weight: float = 1, guessed: bool = False
+        self, now: float, at: float, until: float, granted: float, weight: float = 1, guessed: int = 0
     ) -> None:
         """
-        The server refused at `at`: closed until then; `guessed`: it did not say until when.
+        The server refused at `at`: closed until then; `guessed`: it did not say until when: a guess of
+        ours (GUESS), or what the file says.
 
         Refusals of requests granted before the last one are one event.
         """
@@ -330,17 +331,18 @@ class LimitModel:
                 cut = until - self.learned.window - rounding_us(until - at)
                 inside = sum(w for when, w in self.answered.get(0, ()) if when > cut)
                 inside += max(0, self.in_flight - weight)
-                self.learned.refused(granted, at, until, guessed, inside, self.streak)
+                self.learned.refused(granted, at, until, guessed > 0, inside, self.streak)
             if self.streak:  # the probe was refused: what was told was too short
                 growth = min(
-                    GROWTH_MAX_US, PROBE_GAP_US * (4.0**self.streak if guessed else 2.0 ** (self.streak - 1))
+                    GROWTH_MAX_US,
+                    PROBE_GAP_US * (4.0**self.streak if guessed == GUESS else 2.0 ** (self.streak - 1)),
                 )
-                more = 0 if guessed else min(growth, max(PROBE_GAP_US, (until - at) * TOO_SHORT))
+                more = 0 if guessed == GUESS else min(growth, max(PROBE_GAP_US, (until - at) * TOO_SHORT))
                 until = max(until + more, now + growth)
             self.refused_at, self.streak = now, self.streak + 1
         self.park(until)
 
-    def _slow_down(self, now: float, at: float, until: float, guessed: bool) -> float:
+    def _slow_down(self, now: float, at: float, until: float, guessed: int) -> float:
         """
         Refused within its declared rate: requests come closer together at the server than they were sent.
 
@@ -350,7 +352,7 @@ class LimitModel:
         if rate is None or rate.aligned_s is not None or self.streak:
             return until
         self.slow, self.slowed_at = min(SLOW_MAX, self._slow_of(rate, now) + SLOWER), now
-        return min(until, at + max(PACE_TOLERANCE_US, self._pace(rate, now))) if guessed else until
+        return min(until, at + max(PACE_TOLERANCE_US, self._pace(rate, now))) if guessed == GUESS else until
 
     def _slow_of(self, rate: Rate, now: float) -> float:
         return max(0, self.slow - (now - self.slowed_at) / (rate.interval_s * US) * FASTER)

@@ -48,7 +48,7 @@ class Outcome:
         max_wait_s: A longer wait meets `on_exceed`; None = none is too long.
         on_exceed: park, dead_letter or stop.
         told: The budget that the answer told, if it did.
-        guessed: rate_limited: the answer did not say how long; `wait_s` is our own backoff.
+        guessed: rate_limited: the answer did not say how long; `wait_s` is our own backoff (1) or the file's word (2).
         rates: (requests, seconds): size and window of limits that the answer named without saying what is left.
         cost: What the request has cost, where the answer says so.
         heard: What the answer told each limit, where that was read for several; else it is `told` and `rates`.
@@ -61,7 +61,7 @@ class Outcome:
     max_wait_s: float | None = None
     on_exceed: OnExceed = "park"
     told: Told | None = None
-    guessed: bool = False
+    guessed: int = 0
     rates: tuple[tuple[float, float], ...] = ()
     cost: float | None = None
     heard: tuple[Heard, ...] | None = None
@@ -144,6 +144,7 @@ def _told_by(
     refusals: int,
 ) -> Outcome:
     wait, was_read = _first(action.wait, scope, refusals)
+    guessed = 0 if was_read or _says_when(observation) else 1 if wait is None else 2
     if action.action == "rate_limited":
         if wait is None:
             wait = _refused_for(observation, refusals)
@@ -163,7 +164,7 @@ def _told_by(
         max_wait_s=action.max_wait_s,
         on_exceed=action.on_exceed,
         told=observation.told,
-        guessed=action.action == "rate_limited" and not (was_read or _says_when(observation)),
+        guessed=guessed if action.action == "rate_limited" else 0,
     )
 
 
@@ -228,7 +229,7 @@ def _built_in(
             scope=observation.scope or "limit",
             message=_says(page, error),
             told=told,
-            guessed=not _says_when(observation),
+            guessed=0 if _says_when(observation) else 1,
         )
     if status >= 500 or status in _RETRIED:
         return Outcome("retry", wait_s=observation.wait_s, message=_says(page, error), told=told)

@@ -42,7 +42,7 @@ class Answer(NamedTuple):
     Args:
         told: Budgets: (instance, remaining, seconds until they are reset).
         refused: (instance, seconds for which it is closed).
-        guessed: The answer did not say how long.
+        guessed: The answer did not say how long: 1 = a guess of ours, 2 = the file says it.
         rates: Sizes and windows named without what is left: (instance, limit, seconds).
         costs: What it has cost those that charged it otherwise: (instance, weight).
     """
@@ -51,7 +51,7 @@ class Answer(NamedTuple):
     at: float
     told: Sequence[tuple[str, float, float]] = ()
     refused: Sequence[tuple[str, float]] = ()
-    guessed: bool = False
+    guessed: int = 0
     rates: Sequence[tuple[str, float, float]] = ()
     costs: Sequence[tuple[str, float]] = ()
 

@@ -26,6 +26,7 @@ T = TypeVar("T")
 _Pending = tuple[c.Entry, "asyncio.Future[c.Settled]"]
 
 LEASE_S = 60.0
+LOOK_S = 0.5  # between looks of one who asks for a grant: markers are for those who wait for tasks
 RETRY_FIRST_S, RETRY_MAX_S = 0.02, 0.5  # between tries while the store is away
 COALESCE_MAX = 200  # leases settled in one call
 
@@ -97,7 +98,8 @@ class Queue(Steering):
         """Stop listening; the client stays open, it is the caller's."""
         await self._listener.close()
         await self._room.close()
-        await self.leave()
+        if self._watch.until_us or self._leaving:
+            await self.leave()
         if self._flusher is not None:
             with contextlib.suppress(Exception):
                 await self._flusher
@@ -362,7 +364,8 @@ class Queue(Steering):
             left = deadline - time.monotonic()
             if left <= 0:
                 return None
-            await self._listener.wait(min(left, WATCHDOG_S if got is None else got))
+            if await self._listener.wait(min(left, LOOK_S if got is None else min(got, LOOK_S))):
+                self._leave()  # the marker was for who waits for tasks
 
 
 def lease_of(task: Task) -> Lease:

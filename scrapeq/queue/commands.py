@@ -194,7 +194,7 @@ def settle(entries: Sequence[Entry], dedup: Dedup = "only_new") -> Command[list[
             extra["refused"] = [
                 (of_member(name, member), duration_us(wait, "wait")) for name, wait in entry.refused
             ]
-            extra["guessed"] = int(entry.guessed)
+            extra["guessed"] = entry.guessed
         if entry.rates:
             extra["rates"] = [
                 (of_member(name, member), limit, duration_us(window, "window"))

@@ -49,7 +49,7 @@ class Entry(NamedTuple):
         max_attempts: Retry: dead at that many.
         told: (limit instance, remaining, reset seconds from the answer).
         refused: (limit instance, seconds from the answer to stay closed).
-        guessed: The server did not say how long to stay closed: those seconds are a guess.
+        guessed: The server did not say how long to stay closed: 1 = those seconds are a guess, 2 = the file says them.
         rates: (limit instance, requests, seconds): the size and window that the answer named, with no `remaining`.
         costs: (limit instance, weight): what the request has cost there, where that is not what it was charged.
         error: Why it failed.
@@ -64,7 +64,7 @@ class Entry(NamedTuple):
     max_attempts: int = 5
     told: Sequence[tuple[str, float, float]] = ()
     refused: Sequence[tuple[str, float]] = ()
-    guessed: bool = False
+    guessed: int = 0
     rates: Sequence[tuple[str, float, float]] = ()
     error: str = ""
     push: Sequence[NewTask] = ()

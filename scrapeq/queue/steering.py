@@ -106,9 +106,8 @@ class Steering:
 
     async def leave(self) -> None:
         """Nobody waits here any more, until the next `poll`. Waits half a second at most for the store to hear it."""
-        if self._watch.until_us:
-            self._watch.until_us = 0
-            self._leave()
+        self._watch.until_us = 0
+        self._leave()  # always: a marker may have been taken in vain just before
         if self._leaving:
             await asyncio.wait(self._leaving, timeout=LEAVE_S)
 

@@ -40,6 +40,10 @@ class Listener:
         handle = loop.call_later(max(timeout_s, _MIN_WAIT_S), _answer, future, False)
         try:
             return await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled() and future.result():
+                await asyncio.shield(self._put_back())  # it is for somebody else, then
+            raise
         finally:
             handle.cancel()
             with contextlib.suppress(ValueError):

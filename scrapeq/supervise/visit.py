@@ -72,7 +72,7 @@ class Visit:
         self._hops: list[Lease] = []  # grants of the redirect hops that were sent
         self._sent = ANSWERED
         self._sent_s = self._answered_s = 0.0
-        self._guessed = False  # a refusal that did not say for how long
+        self._guessed = 0  # a refusal that did not say for how long
         self._rates: Told = ()  # sizes and windows that the answer named
         self._costs: Refused = ()  # what the request has cost limits that charged it otherwise
 

@@ -119,7 +119,7 @@ def test_a_refusal_in_a_200() -> None:
     )
     refused = b'{"error": "ratelimited"}'
     assert answered(200, body=refused, actions=(limited,)) == Outcome(
-        "rate_limited", 60.0, "token", "200: ratelimited", 3600.0, "stop", guessed=True
+        "rate_limited", 60.0, "token", "200: ratelimited", 3600.0, "stop", guessed=2
     )
     assert answered(200, ("Retry-After", "5"), body=refused, actions=(limited,)).wait_s == 5
     slower = b'{"error": "ratelimited", "backoff": 2.5}'

@@ -4,7 +4,8 @@
 -- ARGV    1 entries (count)   2 groups and lanes of the follow-ups (JSON)   3 header of the follow-ups
 --         then per entry 4 values: '>BBddH' verb, sent (0 no, 1 and answered, 2 and not answered), age of the answer (us), delay (us), max attempts;
 --         id; token; extra (JSON or ''): {told: [[limit, remaining, reset us from the answer], ...],
---         refused: [[limit, wait us from the answer], ...], guessed: 0|1 (those waits are a guess),
+--         refused: [[limit, wait us from the answer], ...], guessed: 0|1|2 (those waits are a guess, or
+--         the file's),
 --         rates: [[limit, requests, window us], ...], error: text, costs: [[limit, what the
 --         request has cost it], ...]}; then the payloads that follow
 -- VERBS   1 ack  2 retry (charged)  3 release (uncharged)  4 bury  5 answer (the lease goes on)  6 extend  7 visibility

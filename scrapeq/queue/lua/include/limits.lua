@@ -24,6 +24,7 @@ local L_REOPENED, L_PENDING, L_SHORTEST, L_ENDS, L_ROUNDING, L_SOURCE = 35, 36, 
 local L_BEFORE, L_COST, L_SHAPE = 41, 42, 43
 local L_LAST = 43
 local L_STATE = 39              -- fields that are kept of such a limit; with declared rates, of which there are 8 at most, they are fewer
+local LEAST_WEIGHT = 0.0009765625 -- of a request that weighs anything
 local PROBE_GAP = 1000000       -- us between two probes of one limit, at least
 local GROWTH_MAX = 300000000    -- us; a park after refused probes grows by itself up to this
 local TOO_SHORT = 0.1           -- of a told wait that a refused probe adds at most, or a second
@@ -236,7 +237,7 @@ end
 -- As wake_waiters, but only if it grants now, or at a time before which nobody would look.
 local function wake_if_sooner(s, by)
   if s[WAITED] < by then return end
-  local t = check(s, 1, ANY)
+  local t = check(s, LEAST_WEIGHT, ANY)
   if not t or t < s[AWAITED] then wake_waiters(s, by) end
 end
 
@@ -294,7 +295,9 @@ local function settle(s, who, how, t, w, granted, refused, paid)
         s[tat], s[began] = s[tat] + max(0, t - s[began]), 0
       end
       -- a request after a pause reaches the server later than the next one would after it
-      if opened and (rate[3] == 0 or rate[3] == 1) then s[tat] = max(s[tat], t + pace(s, rate)) end
+      if opened and (rate[3] == 0 or rate[3] == 1) then
+        s[tat] = max(s[tat], min(t + pace(s, rate), now + farthest(rate)))
+      end
     end
   end
   if how == 'expired' then cost(s, paid) end -- it may have been spent
@@ -333,12 +336,12 @@ local function park_until(s, t)
   s[PARK], s[NEED], s[PID], s[DIRTY] = max(s[PARK], t), 1, 0, true
 end
 
--- Refused at `at`: close it until t. granted: when the refused request of weight w was; guessed (0|1): the server did
--- not say until when.
+-- Refused at `at`: close it until t. granted: when the refused request of weight w was; guessed: the server did not say
+-- until when, 1 = a guess of ours, 2 = the file does.
 local function park_limit(s, at, t, granted, w, guessed)
   if granted > s[REFUSED] then -- one event, however many answers of that moment say it
     if s.learns then
-      if s[REM] < 0 then learn_refused(s, granted, at, t, w, guessed) end
+      if s[REM] < 0 then learn_refused(s, granted, at, t, w, guessed > 0 and 1 or 0) end
     else
       t = slow_down(s, at, t, guessed)
     end
