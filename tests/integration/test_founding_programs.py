@@ -47,7 +47,7 @@ def test_the_consumer_takes_the_most_important_first_and_gives_back_what_is_refu
     for number in range(9):
         queue.push({"body": number}, priority=number)
     refusals = iter([1, 1, 0] * 3 + [1] * 9)
-    monkeypatch.setattr(random, "randrange", lambda stop: next(refusals) if stop == 3 else 0.05)
+    monkeypatch.setattr(random, "randrange", lambda stop: next(refusals) if stop == 3 else 0.5)
 
     def sleep(_seconds: float) -> None:
         if queue.get_size() == 0:
@@ -62,7 +62,7 @@ def test_the_consumer_takes_the_most_important_first_and_gives_back_what_is_refu
     assert [f"'body': {number}" in line for number, line in zip(range(8, -1, -1), first, strict=True)] == [
         True
     ] * 9
-    assert said.count("setting delay for 0.05") == 3
+    assert said.count("setting delay for 0.5") == 3
     assert "queue is empty" in said
     assert queue.counts().done == 9
 
