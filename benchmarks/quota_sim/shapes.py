@@ -10,7 +10,6 @@ from collections.abc import Callable
 from benchmarks.servers.shapes import (
     Concurrency,
     FixedWindow,
-    Open,
     Shape,
     SlidingLog,
     TokenBucket,
@@ -19,17 +18,11 @@ from benchmarks.servers.shapes import (
 )
 
 
-class CountingLog(Open):
+class CountingLog(SlidingLog):
     """A sliding log in which refused requests count, too."""
 
-    def __init__(self, limit: int, window_s: float) -> None:
-        self._limit, self._window_s = limit, window_s
-        self._log: deque[float] = deque()
-
     def admit(self, now_s: float) -> Verdict:
-        while self._log and self._log[0] <= now_s - self._window_s:
-            self._log.popleft()
-        accepted = len(self._log) < self._limit
+        accepted = self._has_room(now_s)
         self._log.append(now_s)
         over = len(self._log) - self._limit  # so many must leave before one is accepted
         reset_s = self._log[max(over, 0)] + self._window_s - now_s

@@ -58,10 +58,14 @@ class SlidingLog(Open):
         self._limit, self._window_s = limit, window_s
         self._log: deque[float] = deque()
 
-    def admit(self, now_s: float) -> Verdict:
+    def _has_room(self, now_s: float) -> bool:
+        """Whether one more is accepted, once what has left the window is forgotten."""
         while self._log and self._log[0] <= now_s - self._window_s:
             self._log.popleft()
-        accepted = len(self._log) < self._limit
+        return len(self._log) < self._limit
+
+    def admit(self, now_s: float) -> Verdict:
+        accepted = self._has_room(now_s)
         if accepted:
             self._log.append(now_s)
         return Verdict(accepted, self._limit - len(self._log), self._log[0] + self._window_s - now_s)

@@ -36,7 +36,9 @@ local WINDOWS = {60, 1, 10, 3600, 86400, 30, 5, 300, 900, 15, 20, 2, 3, 600, 180
 local function in_force(s, changed)
   local base = def_of(s[NAME])
   if s[L_LIMIT] > 0 then
-    s[DEF] = {base[1], base[2], 1, {s[L_TRIAL] > 0 and s[L_TRIAL] or s[L_LIMIT], s[L_WINDOW], s[L_SHAPE] > 0 and s[L_TRIAL] == 0 and -1 or 0}}
+    local trial = s[L_TRIAL] > 0
+    local burst = s[L_SHAPE] > 0 and not trial and -1 or 0 -- -1: not paced
+    s[DEF] = {base[1], base[2], 1, {trial and s[L_TRIAL] or s[L_LIMIT], s[L_WINDOW], burst}}
     s[DEF].reserve, s[DEF].since = base.reserve, base.since
   else
     s[DEF] = base
@@ -119,7 +121,6 @@ local function rounding_of(wait) return wait % SECOND == 0 and SECOND or 0 end
 
 -- What was answered in the window that ends at `until_t`.
 local function answered_in_window(s, until_t, rounding)
-  if s[L_LIMIT] == 0 then return 0 end
   local cut = until_t - s[L_WINDOW] - rounding
   local sl = slots_of(s, 1)
   local tick, sum, pos = sl.window / TICKS, 0, 1

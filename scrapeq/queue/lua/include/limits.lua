@@ -72,8 +72,9 @@ local function learns(d) return d[3] == 1 and d[4] == nil end
 -- @include slots
 -- @include learn
 
--- How far ahead (us) a rate is paced at most, whatever was charged.
 -- @include pace
+
+-- How far ahead (us) a rate is paced at most, whatever was charged.
 local function farthest(rate) return max(rate[2], rate[3] * rate[2] / rate[1]) end
 
 -- The end of the calendar window that holds now.
