@@ -2,45 +2,96 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from scrapeq.page import Page
 from scrapeq.task import NewTask
 
+State = Mapping[str, Any]
+"""What an incremental walk keeps: `cursor` and `token`, and whose it is (`resource`, `seed`, `parent`). Plain JSON."""
+
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One record for the sink: its resource, its identity there (empty = its content's digest) and its fields."""
+    """
+    One record for the sink: its resource, its identity there (empty = its content's digest) and its fields.
+
+    `seed`: that of its task, for outputs whose path names it.
+    """
 
     resource: str
     key: str
     record: dict[str, Any]
+    seed: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
+class WalkStart:
+    """
+    The first page of an incremental walk, which depends on what was kept under `state_key`.
+
+    `build(state)` is its task, None when a null in the path leaves nothing to ask for.
+    """
+
+    state_key: str
+    build: Callable[[State | None], NewTask | None]
+
+
+@dataclass(slots=True)
 class Extraction:
-    """What a page gave: items, tasks that follow, and how many of those were left out (`skipped`: a null in a path)."""
+    """
+    What a page, or a part of it, gave.
+
+    Args:
+        items: Records for the sink.
+        follow_ups: Tasks that follow.
+        skipped: Follow-ups that were left out (a null in a path).
+        starts: Follow-ups that need to know what was kept.
+        next_page: The walk's next page; in the last part only.
+        keep: (state key, state) to keep once the page is acked: its walk ends here.
+        events: What is worth a line.
+    """
 
     items: list[Item] = field(default_factory=list)
     follow_ups: list[NewTask] = field(default_factory=list)
     skipped: int = 0
+    starts: list[WalkStart] = field(default_factory=list)
+    next_page: NewTask | None = None
+    keep: tuple[str, State] | None = None
+    events: list[str] = field(default_factory=list)
 
 
 class Extractor(Protocol):
     """Turns a page into items and follow-ups."""
 
-    def extract(self, payload: dict[str, Any], priority: float, page: Page) -> Extraction:
-        """Raises ScrapeqError when the page is not what the resource says."""
+    def chunks(self, payload: dict[str, Any], priority: float, page: Page) -> AsyncIterator[Extraction]:
+        """
+        The page in parts, so that a large one is never whole in memory as items or tasks.
+
+        Raises ScrapeqError when the page is not what the resource says.
+        """
+
+
+class States(Protocol):
+    """What incremental walks keep between runs."""
+
+    async def get_many(self, keys: Sequence[str]) -> list[State | None]:
+        """What is kept under each key."""
+
+    async def keep(self, key: str, state: State) -> None:
+        """Keep it; called once the last page of the walk is acked."""
 
 
 class Sink(Protocol):
     """Takes items; answered means committed."""
 
-    async def commit(self, task_id: str, lease_token: str, items: Sequence[Item]) -> int:
+    async def commit(
+        self, task_id: str, lease_token: str, items: Sequence[Item], page: Page | None = None
+    ) -> int:
         """
-        Write the items of one task.
+        Write the items of one task, and the answer they came from where an output keeps answers.
 
         Returns:
             How many were new or changed (a repeat changes nothing).

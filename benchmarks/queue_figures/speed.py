@@ -209,18 +209,18 @@ class _NoExtractor:
         self.left = count
         self.last = asyncio.Event()
 
-    def extract(self, payload: dict[str, Any], priority: float, page: Page) -> Extraction:
+    async def chunks(self, payload: dict[str, Any], priority: float, page: Page) -> AsyncIterator[Extraction]:
         self.left -= 1
         if self.left == 0:
             self.last.set()
-        return Extraction()
+        yield Extraction()
 
 
 async def fetch_loop_rate(server: Server, count: int) -> float:
     """Tasks per second of the worker that fetches, with a wire that answers at once."""
     plan = Plan(w.NAME, "", resources=(Resource("items", Endpoint()),))
     extractor = _NoExtractor(count)
-    parts: Any = {"egress": _NoEgress(), "extractor": extractor, "sink": None}
+    parts: Any = {"egress": _NoEgress(), "extractor": extractor, "sink": None, "states": None}
     server.empty()
     async with open_queue(server) as queue:
         await queue.define({"shared": w.SHARED})

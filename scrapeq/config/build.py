@@ -98,7 +98,7 @@ def _resource(found: Found) -> plan.Resource:
 def _endpoint(found: Found) -> plan.Endpoint:
     values = dict(found.values)
     if "decoder" in values:
-        values["decoder"] = values["decoder"].get("type")
+        values["decoder"] = plan.Decoder(**values["decoder"].values)
     if "paginator" in values:
         values["paginator"] = plan.Paginator(**values["paginator"].values)
     return plan.Endpoint(**values)

@@ -22,7 +22,7 @@ _JSONL_TYPES = frozenset(
 _TEXT_TYPES = frozenset({"text/plain", "text/markdown"})
 
 
-def decode(page: Page, decoder: Decoder) -> tuple[Any, bool]:
+def decode(page: Page, decoder: str) -> tuple[Any, bool]:
     """
     The body as a value, and whether it is the text itself; JSON Lines are a list, an empty body is null.
 

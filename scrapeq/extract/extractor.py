@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +57,7 @@ class PageExtractor:
 
     def extract(self, payload: dict[str, Any], priority: float, page: Page) -> Extraction:
         """
-        Items in the order of the page, then follow-ups: children in the order of their records, the next page last.
+        Everything of a page: items in its order, follow-ups in the order of their records, the next page last.
 
         Args:
             payload: The task's.
@@ -68,10 +68,26 @@ class PageExtractor:
             ExtractError: the answer is not what the resource says.
             UsageError: the payload is of another version, or of a resource that the plan lacks.
         """
+        whole = Extraction()
+        for part in self._parts(payload, priority, page):
+            whole.items += part.items
+            whole.follow_ups += [*part.follow_ups, *([part.next_page] if part.next_page else [])]
+            whole.skipped += part.skipped
+            whole.starts += part.starts
+            whole.keep = part.keep
+            whole.events += part.events
+        return whole
+
+    async def chunks(self, payload: dict[str, Any], priority: float, page: Page) -> AsyncIterator[Extraction]:
+        """The same in parts; see `protocols.Extractor`."""
+        for part in self._parts(payload, priority, page):
+            yield part
+
+    def _parts(self, payload: dict[str, Any], priority: float, page: Page) -> Iterator[Extraction]:
         kind = self._kind(check_payload(payload))
-        body, is_text = decode(page, kind.endpoint.decoder)
+        body, is_text = decode(page, kind.endpoint.decoder.type)
         records = [{"text": body}] if is_text else kind.records(body)
-        return _PageWalk(self._builder, payload, priority, page, body, self._clock.now_s()).run(kind, records)
+        yield _PageWalk(self._builder, payload, priority, page, body, self._clock.now_s()).run(kind, records)
 
     def _kind(self, payload: Payload) -> Kind:
         kind = self._kinds.get(payload["resource"])
@@ -101,6 +117,7 @@ class _PageWalk:
         self._items: list[Item] = []
         self._follow_ups: list[NewTask] = []
         self._skipped = 0
+        self._next: NewTask | None = None
 
     def run(self, kind: Kind, records: list[Any]) -> Extraction:
         self._records = records
@@ -115,7 +132,7 @@ class _PageWalk:
                 if record is not None:
                     self._record(batch, record, batches)
         self._next_page(kind, parent, parents)
-        return Extraction(self._items, self._follow_ups, self._skipped)
+        return Extraction(self._items, self._follow_ups, self._skipped, next_page=self._next)
 
     def _scope(self, name: str, record: Any, parent: Any, ancestors: Mapping[str, Any], depth: int) -> Any:
         return answer_scope(
@@ -223,6 +240,6 @@ class _PageWalk:
             priority = self._priority if rank is None else rank
             if not math.isfinite(priority):
                 raise ExtractError(f"the task's priority is {priority!r}, no finite number")
-            self._follow_ups.append(self._builder.next_page(self._payload, found.url, priority, found.state))
+            self._next = self._builder.next_page(self._payload, found.url, priority, found.state)
         except UsageError:
             self._skipped += 1  # a link to no http(s) address

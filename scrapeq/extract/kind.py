@@ -12,7 +12,7 @@ from scrapeq.expression import Expression, as_number, as_text
 from scrapeq.extract.decode import writable
 from scrapeq.extract.paginator import Walk
 from scrapeq.extract.selector import Path, Records, compile_path, compile_records
-from scrapeq.plan import Endpoint, Paginator, Parent, Plan, Resource
+from scrapeq.plan import Endpoint, Field, Paginator, Parent, Plan, Resource
 from scrapeq.resource.address import digest
 
 Scope = Mapping[str, Any]
@@ -111,10 +111,10 @@ def _compile(resource: Resource) -> Kind:
     )
 
 
-def _compile_field(name: str, source: str | Expression) -> Callable[[Any, Scope], Any]:
+def _compile_field(name: str, source: str | Expression | Field) -> Callable[[Any, Scope], Any]:
     if isinstance(source, Expression):
         return lambda record, scope: _plain(source.evaluate(scope))
-    path = compile_path(source, f"fields.{name}")
+    path = compile_path(source.path if isinstance(source, Field) else source, f"fields.{name}")
     return lambda record, scope: path(record)
 
 

@@ -89,7 +89,7 @@ class Walk:
 
     def _next_number(self, payload: Payload, body: Any) -> Next | None:
         paginator = self._paginator
-        sent = as_number(get_param(payload["url"], paginator.page_param))
+        sent = as_number(get_param(payload["url"], paginator.page_param or "page"))
         number = int(sent) if sent is not None else paginator.base_page + payload.get("page", 1) - 1
         number += 1
         if paginator.maximum_page is not None and number > paginator.maximum_page:
@@ -97,7 +97,7 @@ class Walk:
         total = None if self._total is None else as_number(self._total(body))
         if total is not None and number >= paginator.base_page + total:
             return None
-        return Next(set_params(payload["url"], {paginator.page_param: str(number)}))
+        return Next(set_params(payload["url"], {paginator.page_param or "page": str(number)}))
 
     def _next_cursor(self, payload: Payload, body: Any) -> Next | None:
         value = None if self._cursor is None else self._cursor(body)
@@ -112,7 +112,7 @@ class Walk:
             raise ExtractError(
                 f"cursor_path: {self._paginator.cursor_path!r} gives {as_text(value)}, no cursor"
             )
-        return Next(set_params(payload["url"], {self._paginator.cursor_param: as_text(value)}))
+        return Next(set_params(payload["url"], {self._paginator.cursor_param or "cursor": as_text(value)}))
 
 
 def _path(path: str, field: str) -> Path | None:

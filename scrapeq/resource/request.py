@@ -50,8 +50,8 @@ def build_request(client: Client, endpoint: Endpoint, scope: Mapping[str, Any]) 
     pairs = _pairs({**client.params, **endpoint.params}, scope)
     paginator = endpoint.paginator
     url = with_params(url, pairs)
-    if paginator.type == "page_number" and get_param(url, paginator.page_param) is None:
-        url = with_params(url, [(paginator.page_param, str(paginator.base_page))])
+    if paginator.type == "page_number" and get_param(url, paginator.page_param or "page") is None:
+        url = with_params(url, [(paginator.page_param or "page", str(paginator.base_page))])
     headers = dict(_headers(endpoint.headers, scope))
     body = _body(endpoint, scope, headers)
     return Request(endpoint.method.upper(), clean(url), headers, body)

@@ -63,6 +63,7 @@ class _Target:
     @classmethod
     def of(cls, output: plan.Output, base: Path) -> _Target:
         """The folder is the part of the path before `${resource}`."""
+        assert output.path is not None
         fixed, _, _ = str(output.path.render({"resource": MARK})).partition(MARK)
         return cls(base, Path(os.path.normpath(base / fixed.rpartition("/")[0])), output)
 
@@ -72,6 +73,7 @@ class _Target:
 
     def path(self, resource: str) -> Path:
         """The file of a resource; OutputError when its name would lead out of the folder."""
+        assert self.output.path is not None
         rendered = str(self.output.path.render({"resource": resource}))
         path = Path(os.path.normpath(self.base / rendered))
         inside = path.is_relative_to(self.place) and path != self.place

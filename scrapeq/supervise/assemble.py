@@ -14,8 +14,10 @@ from scrapeq.limits.attribution import scopes_of
 from scrapeq.limits.partition import ANY_TOKEN, POOL, group_of, token_digest
 from scrapeq.plan import Plan
 from scrapeq.queue import Queue
+from scrapeq.queue.async_queue import key_of
 from scrapeq.queue.connect import async_client
 from scrapeq.resource import GroupOf
+from scrapeq.schedule.states import KeptStates
 from scrapeq.supervise.worker import FetchWorker
 from scrapeq.supervise.writer_client import WriterClient
 from scrapeq.task import Group
@@ -95,7 +97,12 @@ def open_queue_of(plan: Plan, store_url: str, **settings: Any) -> tuple[Queue, A
     return Queue(client, plan.name, max_tasks=bound, on_full=plan.queue.on_full, **settings), client
 
 
-def fetch_worker(errand: Errand, plan: Plan, queue: Queue, sink: WriterClient) -> FetchWorker:
+def kept_states(client: Any, queue: Queue) -> KeptStates:
+    """What the incremental walks of a queue keep."""
+    return KeptStates(client, key_of(queue.name)[:-1] + "state")
+
+
+def fetch_worker(errand: Errand, plan: Plan, queue: Queue, client: Any, sink: WriterClient) -> FetchWorker:
     """A fetcher with all it needs."""
     group = group_function(plan)
     seeds = [seed["url"] for resource in plan.resources for seed in resource.seeds if "url" in seed]
@@ -113,6 +120,7 @@ def fetch_worker(errand: Errand, plan: Plan, queue: Queue, sink: WriterClient) -
         extractor=PageExtractor(plan, group),
         sink=sink,
         group_of=group,
+        states=kept_states(client, queue),
         concurrency=errand.concurrency,
         max_requests=errand.max_requests,
     )

@@ -48,7 +48,7 @@ async def serve(errand: Errand, grace_s: float) -> int:
     plan = errand_plan(errand)
     queue, client = open_queue_of(plan, errand.store_url, lease_s=errand.lease_s)
     sink = WriterClient(Path(errand.writer_socket))
-    worker = fetch_worker(errand, plan, queue, sink)
+    worker = fetch_worker(errand, plan, queue, client, sink)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
     say({"ready": True})
     telling = asyncio.create_task(_tell(worker))

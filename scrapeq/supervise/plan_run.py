@@ -254,8 +254,8 @@ class PlanRun:
         for output in self.plan.outputs:
             for resource in self.plan.resources:
                 if resource.selected and (not output.resources or resource.name in output.resources):
-                    path = str(output.path.render({"resource": resource.name}))
-                    if path not in paths and (output_base() / path).exists():
+                    path = str(output.path.render({"resource": resource.name})) if output.path else ""
+                    if path and path not in paths and (output_base() / path).exists():
                         paths.append(path)
         return tuple(paths)
 

@@ -18,7 +18,7 @@ from scrapeq.limits.server_clock import ServerClocks
 from scrapeq.limits.streaks import Streaks
 from scrapeq.page import Page
 from scrapeq.plan import Plan
-from scrapeq.protocols import Extractor, Sink
+from scrapeq.protocols import Extraction, Extractor, Sink, States, WalkStart
 from scrapeq.queue import Entry, Queue, Settled
 from scrapeq.queue.backoff import backoff_s
 from scrapeq.queue.commands import ACK, ANSWER, ANSWERED, BURY, PUSH_COUNT, RELEASE, RETRY, UNANSWERED, UNSENT
@@ -43,6 +43,7 @@ class Means:
     egress: Egress
     extractor: Extractor
     sink: Sink
+    states: States
     group_of: GroupOf
     clock: Clock
     tally: Tally = field(default_factory=Tally)
@@ -188,28 +189,51 @@ class Visit:
     async def _keep(self, page: Page, told: Told) -> None:
         """Items to the sink, then the ack with what follows: never the other way round."""
         means, held = self._means, self._held
-        try:
-            found = means.extractor.extract(self._payload, held.task.priority, page)
-        except ScrapeqError as error:
-            await self._bury(str(error), told=told)
-            return
-        means.tally.skipped += found.skipped
-        follow: Sequence[NewTask] = found.follow_ups
-        answer = None
-        if found.items:
-            # the limits learn of the answer now; the sink may take its time
-            answer = means.queue.settle_soon(self._entry(ANSWER, told=told))
-            told = ()
+        chunks = means.extractor.chunks(self._payload, held.task.priority, page)
+        follow: list[NewTask] = []
+        last = Extraction()
+        while True:
             try:
-                written = await means.sink.commit(held.task.id, held.lease.token, found.items)
-            finally:
-                await answer
-            means.tally.items += written  # not in one line: others add to it while we wait
-        while len(follow) > PUSH_COUNT:  # under the same lease, and never held up by a full queue
-            await self._settle(self._entry(ANSWER, told=told, push=follow[:PUSH_COUNT]))
-            told, follow = (), follow[PUSH_COUNT:]
-        await self._settle(self._entry(ACK, told=told, push=follow))
+                found = await anext(chunks, None)
+            except ScrapeqError as error:
+                await self._bury(str(error), told=told)
+                return
+            if found is None:
+                break
+            last = found
+            means.tally.skipped += found.skipped
+            means.events += found.events
+            if found.items:
+                # the limits learn of the answer now; the sink may take its time
+                answer = means.queue.settle_soon(self._entry(ANSWER, told=told))
+                told = ()
+                try:
+                    written = await means.sink.commit(held.task.id, held.lease.token, found.items)
+                finally:
+                    await answer
+                means.tally.items += written  # not in one line: others add to it while we wait
+            follow += [*found.follow_ups, *await self._started(found.starts)]
+            while len(follow) > PUSH_COUNT:  # under the same lease, and never held up by a full queue
+                await self._settle(self._entry(ANSWER, told=told, push=follow[:PUSH_COUNT]))
+                told, follow = (), follow[PUSH_COUNT:]
+        if last.next_page is not None:
+            follow.append(last.next_page)
+        settled = await self._settle(self._entry(ACK, told=told, push=follow))
+        if last.next_page is not None and settled.pushed[-1].outcome == "duplicate":
+            name, number = self._payload["resource"], self._payload.get("page", 1)
+            means.events.append(f"loop   {name}: the page after page {number} has been asked for already")
+        if last.keep is not None:
+            await means.states.keep(*last.keep)
         means.tally.done += 1
+
+    async def _started(self, starts: Sequence[WalkStart]) -> list[NewTask]:
+        """The first pages of walks, from where the last ones ended."""
+        if not starts:
+            return []
+        kept = await self._means.states.get_many([start.state_key for start in starts])
+        tasks = [start.build(state) for start, state in zip(starts, kept, strict=True)]
+        self._means.tally.skipped += tasks.count(None)
+        return [task for task in tasks if task is not None]
 
     async def _refused(self, outcome: Outcome, told: Told, refused: Refused) -> None:
         """A refusal becomes a visibility delay and a closed limit; no attempt is charged, nobody waits here."""

@@ -15,7 +15,7 @@ from scrapeq.clock import Clock, SystemClock
 from scrapeq.errors import LeaseLost, OutputError, ScrapeqError, StoreError
 from scrapeq.fetch import Egress
 from scrapeq.plan import Plan
-from scrapeq.protocols import Extractor, Sink
+from scrapeq.protocols import Extractor, Sink, States
 from scrapeq.queue import Entry, Queue
 from scrapeq.queue.commands import BURY, EXTEND, RELEASE
 from scrapeq.resource import GroupOf
@@ -39,6 +39,7 @@ class FetchWorker:
         extractor: Turns pages into items and follow-ups.
         sink: Where items go; answered means committed.
         group_of: Which limits a request belongs to.
+        states: What incremental walks keep.
         concurrency: Slots.
         max_requests: Tasks to take, at most; then the run ends.
         clock: For ages of answers.
@@ -53,6 +54,7 @@ class FetchWorker:
         extractor: Extractor,
         sink: Sink,
         group_of: GroupOf,
+        states: States,
         concurrency: int,
         max_requests: int | None = None,
         clock: Clock | None = None,
@@ -61,7 +63,7 @@ class FetchWorker:
         self.egress = egress
         self.concurrency = concurrency
         self.max_requests = max_requests
-        self.means = Means(plan, queue, egress, extractor, sink, group_of, clock or SystemClock())
+        self.means = Means(plan, queue, egress, extractor, sink, states, group_of, clock or SystemClock())
         self._taken = 0
         self._held: dict[
             str, Held

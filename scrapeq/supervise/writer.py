@@ -203,7 +203,11 @@ def settings_of(outputs: tuple[plan.Output, ...], base: Path, path: Path) -> dic
     """The writer's settings as JSON. Paths go as text with `${resource}` in it, all else filled in."""
     return {
         "outputs": [
-            [output.type, str(output.path.render({"resource": "${resource}"})), list(output.resources)]
+            [
+                output.type,
+                str(output.path.render({"resource": "${resource}"})) if output.path else "",
+                list(output.resources),
+            ]
             for output in outputs
         ],
         "base": str(base.absolute()),

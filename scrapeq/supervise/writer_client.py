@@ -11,6 +11,7 @@ from typing import IO, cast
 
 from scrapeq import plan
 from scrapeq.errors import LeaseLost, OutputError, ScrapeqError, UsageError
+from scrapeq.page import Page
 from scrapeq.protocols import Item
 from scrapeq.sink.ledger import parse_token
 from scrapeq.supervise.children import Child
@@ -50,7 +51,9 @@ class WriterClient:
         self._link: _Link | None = None
         self._connecting: asyncio.Task[None] | None = None
 
-    async def commit(self, task_id: str, lease_token: str, items: Sequence[Item]) -> int:
+    async def commit(
+        self, task_id: str, lease_token: str, items: Sequence[Item], page: Page | None = None
+    ) -> int:
         """
         Write the items of one task; answered means on the disk.
 

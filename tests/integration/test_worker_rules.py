@@ -23,7 +23,7 @@ from scrapeq.queue import Queue
 from scrapeq.queue.commands import ACK, Entry
 from scrapeq.queue.connect import async_client
 from scrapeq.resource import first_tasks
-from scrapeq.supervise.assemble import group_function
+from scrapeq.supervise.assemble import group_function, kept_states
 from scrapeq.supervise.worker import FetchWorker
 from scrapeq.task import NewTask
 
@@ -73,6 +73,7 @@ async def work(
         extractor=PageExtractor(plan, group),
         sink=sink,
         group_of=group,
+        states=kept_states(client, queue),
         concurrency=8,
     )
     running = asyncio.create_task(worker.run(grace_s=2.0))
