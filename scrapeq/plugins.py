@@ -1,0 +1,39 @@
+"""What other packages add by entry point: sinks, paginators, credentials."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from scrapeq.errors import UsageError
+
+SINKS, PAGINATORS, AUTHS = "scrapeq.sinks", "scrapeq.paginators", "scrapeq.auth"
+
+
+@cache
+def _found(group: str) -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=group)}
+
+
+def names(group: str) -> list[str]:
+    """The names that installed packages add to a group, sorted."""
+    return sorted(_found(group))
+
+
+def load(group: str, name: str) -> Any:
+    """
+    What an entry point leads to.
+
+    Raises:
+        UsageError: none has that name, or it cannot be imported.
+    """
+    point = _found(group).get(name)
+    if point is None:
+        raise UsageError(
+            f"no package adds {name!r} to {group}; there are: {', '.join(names(group)) or 'none'}"
+        )
+    try:
+        return point.load()
+    except Exception as error:  # whatever a foreign module raises when it is imported
+        raise UsageError(f"{group}: {name} ({point.value}) cannot be imported: {error}") from None
