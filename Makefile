@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install check test demo bench picture quota soak
+.PHONY: help install check test demo bench picture quota suites soak
 
 help:     ## list these
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
@@ -36,6 +36,9 @@ picture: install  ## a learned limit over time, as docs/limits.md shows it
 
 quota: install  ## servers that others wrote, counted at the server: two hours and a half
 	$(BIN)/python benchmarks/foreign.py
+
+suites: install  ## the whole public suites of JSONPath, structured fields and YAML: needs GitHub
+	$(BIN)/python tests/conformance/suites.py
 
 soak: install  ## long runs of the property and chaos tests
 	SCRAPEQ_PROPERTY_RUNS=20000 SCRAPEQ_CHAOS_SCALE=10 $(BIN)/pytest tests/property tests/chaos --timeout 7200

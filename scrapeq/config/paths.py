@@ -13,6 +13,7 @@ MAX_PATH = 2_000
 _SIMPLE = re.compile(
     r'@|(?:[A-Za-z_]\w*|"[^"\\]+")(?:\.(?:[A-Za-z_]\w*|"[^"\\]+")|\[-?\d{1,9}\]|\[\])*', re.ASCII
 )
+_PLACE = re.compile(r", line \d+, column \d+$", re.ASCII)
 _HYPHENATED = re.compile(r'(?<!["\w-])([A-Za-z_]\w*(?:-\w+)+)(?!["\w-])', re.ASCII)
 
 
@@ -53,12 +54,14 @@ class Path(Shape):
 
     @staticmethod
     def _check_jsonpath(path: str, node: Node, field: str, reading: Reading) -> None:
-        import jsonpath
+        import jsonpath_rfc9535
 
         try:
-            jsonpath.compile(path)
-        except Exception as error:  # the library has several trees of errors, and any of them is a bad path
-            reading.refuse(node, field, f"no JSONPath: {str(error).splitlines()[0]}", "$.data.items")
+            jsonpath_rfc9535.compile(path)
+        except (jsonpath_rfc9535.JSONPathError, ValueError, RecursionError) as error:
+            at = getattr(getattr(error, "token", None), "index", 0)
+            message = _PLACE.sub("", str(error).splitlines()[0])  # the file's place is told instead
+            reading.refuse(node, field, f"no JSONPath: {message}", "$.data.items", offset=min(at, len(path)))
 
     def schema(self) -> Schema:
         return {"type": "string", "minLength": 1}

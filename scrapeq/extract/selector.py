@@ -102,27 +102,23 @@ def _plain(names: tuple[str, ...]) -> Path:
 
 def _json_path(path: str, field: str) -> tuple[Path, bool]:
     """The path, and whether it may match several values."""
-    import jsonpath  # few files need it, and every start would pay for it
+    import jsonpath_rfc9535  # few files need it, and every start would pay for it
 
     try:
-        query = jsonpath.compile(path)
-        single = isinstance(query, jsonpath.JSONPath) and query.singular_query()
-    except (jsonpath.JSONPathError, ValueError, RecursionError) as error:
+        query = jsonpath_rfc9535.compile(path)
+    except (jsonpath_rfc9535.JSONPathError, ValueError, RecursionError) as error:
         raise UsageError(f"{field}: {_first_line(error)}") from None
-    if not single:
-        return _guarded(query.findall, path, field), True
+    if not query.singular_query():
+        return _guarded(lambda value: [node.value for node in query.finditer(value)], path, field), True
 
     def first(value: Any) -> Any:
-        return next(iter(query.findall(value)), None)
+        return next((node.value for node in query.finditer(value)), None)
 
     return _guarded(first, path, field), False
 
 
 def _guarded(search: Path, path: str, field: str) -> Path:
     def guarded(value: Any) -> Any:
-        if value is None or isinstance(value, str):
-            # A JSONPath engine takes text for a document to parse; a path into text leads nowhere.
-            value = {}
         try:
             return search(value)
         except Exception as error:  # two foreign engines over foreign data: whatever they raise gets a name
