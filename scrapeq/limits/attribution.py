@@ -164,11 +164,14 @@ def costs_of(
 class Attributed(NamedTuple):
     """What an answer did to which limit instances; seconds. See `told_to`, `closed_by`, `rates_told_to`, `costs_of`."""
 
-    told: Sequence[tuple[str, float, float]]
-    refused: Sequence[tuple[str, float]]
-    guessed: int
-    rates: Sequence[tuple[str, float, float]]
-    costs: Sequence[tuple[str, float]]
+    told: Sequence[tuple[str, float, float]] = ()
+    refused: Sequence[tuple[str, float]] = ()
+    guessed: int = 0
+    rates: Sequence[tuple[str, float, float]] = ()
+    costs: Sequence[tuple[str, float]] = ()
+
+
+NOTHING_SAID = Attributed()
 
 
 def attributed(
@@ -179,14 +182,28 @@ def attributed(
     clocks: ServerClocks,
     sent_s: float,
     answered_s: float,
+    member: str = "",
+    members: Sequence[str] = (),
+    costs: Sequence[tuple[str, float]] | None = None,
 ) -> Attributed:
-    """All that the answer to a request of a permit did; weights that look at answers are not for permits."""
+    """
+    All that the answer to a request did.
+
+    Args:
+        group, outcome, rules, clocks, sent_s, answered_s: See `told_to`.
+        member, members: See `closed_by`.
+        costs: See `costs_of`; None: those of a permit, for which weights that look at answers are not.
+    """
     is_refusal = outcome.action == "rate_limited"
-    refused = closed_by(group, outcome.scope) if is_refusal else []
+    refused = closed_by(group, outcome.scope, member, members) if is_refusal else []
+    if costs is None:
+        costs = costs_of(
+            group, outcome, [replace(rule, weights=()) if rule.weights else rule for rule in rules]
+        )
     return Attributed(
         told_to(group, outcome, rules, clocks=clocks, sent_s=sent_s, answered_s=answered_s),
         [(name, outcome.wait_s or 0.0) for name in refused],
         outcome.guessed if is_refusal else 0,
         rates_told_to(group, outcome, rules),
-        costs_of(group, outcome, [replace(rule, weights=()) if rule.weights else rule for rule in rules]),
+        costs,
     )

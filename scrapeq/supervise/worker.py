@@ -19,8 +19,10 @@ from scrapeq.protocols import Extractor, Sink, States
 from scrapeq.queue import Entry, Queue
 from scrapeq.queue.commands import BURY, EXTEND, RELEASE
 from scrapeq.resource import GroupOf
+from scrapeq.supervise.means import Means
+from scrapeq.supervise.settlement import ERROR_LENGTH
 from scrapeq.supervise.slots import Fatal, Held, Tally
-from scrapeq.supervise.visit import ERROR_LENGTH, Means, Visit
+from scrapeq.supervise.visit import Visit
 from scrapeq.task import Task
 
 log = structlog.get_logger("scrapeq.worker")

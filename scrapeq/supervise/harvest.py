@@ -1,0 +1,77 @@
+"""A good answer: items to the sink, then the ack with what follows; never the other way round."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from scrapeq.errors import ScrapeqError
+from scrapeq.page import Page
+from scrapeq.protocols import Extraction, Item, WalkStart
+from scrapeq.queue.commands import ANSWER
+from scrapeq.supervise.means import Means
+from scrapeq.supervise.settlement import Settlement
+from scrapeq.supervise.slots import Held
+from scrapeq.task import NewTask
+
+
+class Harvest:
+    """What one page gives."""
+
+    def __init__(self, means: Means, held: Held, settlement: Settlement) -> None:
+        self._means = means
+        self._held = held
+        self._settlement = settlement
+
+    async def keep(self, page: Page) -> None:
+        """
+        Read the page in parts, write its items, push what follows, ack.
+
+        A page that is not what its resource says is a dead letter. Raises LeaseLost, OutputError, StoreError.
+        """
+        means, settlement = self._means, self._settlement
+        payload = settlement.payload
+        chunks = means.extractor.chunks(payload, self._held.task.priority, page)
+        follow: list[NewTask] = []
+        last = Extraction()
+        while True:
+            try:
+                found = await anext(chunks, None)
+            except ScrapeqError as error:
+                await settlement.bury(str(error))
+                return
+            if found is None:
+                break
+            last = found
+            means.tally.skipped += found.skipped
+            means.events += found.events
+            if found.items:
+                await self._write(found.items)
+            follow += [*found.follow_ups, *await self._started(found.starts)]
+            follow = await settlement.push_some(follow)
+        if last.next_page is not None:
+            follow.append(last.next_page)
+        settled = await settlement.done(follow)
+        if last.next_page is not None and settled.pushed[-1].outcome == "duplicate":
+            name, number = payload["resource"], payload.get("page", 1)
+            means.events.append(f"loop   {name}: the page after page {number} has been asked for already")
+        if last.keep is not None:
+            await means.states.keep(*last.keep)
+
+    async def _write(self, items: Sequence[Item]) -> None:
+        """The limits learn of the answer now; the sink may take its time."""
+        means, held = self._means, self._held
+        answer = means.queue.settle_soon(self._settlement.entry(ANSWER))
+        try:
+            written = await means.sink.commit(held.task.id, held.lease.token, items)
+        finally:
+            await answer
+        means.tally.items += written  # not in one line: others add to it while we wait
+
+    async def _started(self, starts: Sequence[WalkStart]) -> list[NewTask]:
+        """The first pages of walks, from where the last ones ended."""
+        if not starts:
+            return []
+        kept = await self._means.states.get_many([start.state_key for start in starts])
+        tasks = [start.build(state) for start, state in zip(starts, kept, strict=True)]
+        self._means.tally.skipped += tasks.count(None)
+        return [task for task in tasks if task is not None]

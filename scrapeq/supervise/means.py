@@ -1,0 +1,41 @@
+"""What a fetch worker hands to each visit."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from scrapeq.clock import Clock
+from scrapeq.fetch import Egress
+from scrapeq.limits.server_clock import ServerClocks
+from scrapeq.limits.streaks import Streaks
+from scrapeq.plan import Plan
+from scrapeq.protocols import Extractor, Sink, States
+from scrapeq.queue import Queue
+from scrapeq.resource import GroupOf
+from scrapeq.supervise.slots import Fatal, Tally
+
+
+@dataclass(slots=True)
+class Means:
+    """All that a visit needs, and where it tells what it did."""
+
+    plan: Plan
+    queue: Queue
+    egress: Egress
+    extractor: Extractor
+    sink: Sink
+    states: States
+    group_of: GroupOf
+    clock: Clock
+    tally: Tally = field(default_factory=Tally)
+    streaks: Streaks = field(default_factory=Streaks)
+    clocks: ServerClocks = field(default_factory=ServerClocks)
+    events: list[str] = field(default_factory=list)
+    fatal: Fatal | None = None
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def end(self, fatal: Fatal) -> None:
+        """The whole run ends, for this reason; the first one counts."""
+        self.fatal = self.fatal or fatal
+        self.stopping.set()

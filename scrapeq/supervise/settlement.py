@@ -1,0 +1,118 @@
+"""The grants of one visit: what was sent under them, what the answers said, and how the task ends in the queue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from scrapeq.errors import LeaseLost
+from scrapeq.limits.attribution import NOTHING_SAID, Attributed
+from scrapeq.queue import Entry, Settled
+from scrapeq.queue.commands import ACK, ANSWER, ANSWERED, BURY, PUSH_COUNT
+from scrapeq.supervise.means import Means
+from scrapeq.supervise.slots import Held
+from scrapeq.task import Group, Lease, NewTask
+
+ERROR_LENGTH = 500
+
+
+class Settlement:
+    """
+    Builds the entries of a visit; what an answer said goes out with the first one after it, once.
+
+    Args:
+        means: What the worker has.
+        held: The task and its lease.
+    """
+
+    def __init__(self, means: Means, held: Held) -> None:
+        self._means = means
+        self._held = held
+        self.payload: dict[str, Any] = {}
+        self.hops: list[Lease] = []  # grants of the redirect hops that were sent
+        self.sent = ANSWERED
+        self.sent_s = self.answered_s = 0.0  # monotonic
+        self.said: Attributed = NOTHING_SAID
+
+    @property
+    def who(self) -> str:
+        """The task, for a person."""
+        return f"task {self._held.task.id}"
+
+    def group(self, method: str, url: str) -> Group:
+        """The limits of a request of this task."""
+        payload = self.payload
+        return self._means.group_of(
+            payload["resource"], method, url, payload.get("seed") or {}, payload.get("parent")
+        )
+
+    def age_s(self) -> float:
+        """How long the answer has been here."""
+        return self._means.clock.monotonic_s() - self.answered_s if self.answered_s else 0.0
+
+    def close_hops(self) -> None:
+        """Give back the hops' grants. The answer is that of the last one: what it said belongs there."""
+        for lease in self.hops[:-1]:
+            self._means.queue.settle_soon(Entry(ACK, lease))
+        if not self.hops:
+            return
+        self._means.queue.settle_soon(self._said_by(Entry(ACK, self.hops[-1], self.sent, self.age_s())))
+        self.sent = ANSWERED  # the first request was: by a redirect
+
+    def entry(
+        self, verb: int, *, delay_s: float = 0.0, error: str = "", push: Sequence[NewTask] = ()
+    ) -> Entry:
+        """What becomes of the task, with what the answer said."""
+        return self._said_by(
+            Entry(
+                verb,
+                self._held.lease,
+                self.sent,
+                self.age_s(),
+                delay_s,
+                self._means.queue.max_attempts,
+                error=error[:ERROR_LENGTH],
+                push=push,
+            )
+        )
+
+    def _said_by(self, entry: Entry) -> Entry:
+        said, self.said = self.said, NOTHING_SAID
+        return entry._replace(**said._asdict())
+
+    async def settle(
+        self, verb: int, *, delay_s: float = 0.0, error: str = "", push: Sequence[NewTask] = ()
+    ) -> Settled:
+        """
+        One call of one script.
+
+        Raises LeaseLost.
+        """
+        settled = await self._means.queue.settle(self.entry(verb, delay_s=delay_s, error=error, push=push))
+        if settled.outcome == "lost":
+            raise LeaseLost(f"{self.who}: its lease ran out")
+        return settled
+
+    async def done(self, follow: Sequence[NewTask] = ()) -> Settled:
+        """The ack, with what follows."""
+        settled = await self.settle(ACK, push=follow)
+        self._means.tally.done += 1
+        return settled
+
+    async def push_some(self, follow: list[NewTask]) -> list[NewTask]:
+        """More follow-ups than one call takes: under the same lease, never held up by a full queue. -> those left."""
+        while len(follow) > PUSH_COUNT:
+            await self.settle(ANSWER, push=follow[:PUSH_COUNT])
+            follow = follow[PUSH_COUNT:]
+        return follow
+
+    async def bury(self, error: str) -> None:
+        """A dead letter that says why."""
+        await self.settle(BURY, error=error)
+        self.died(error)
+
+    def died(self, error: str) -> None:
+        """Tell that the task is a dead letter."""
+        self._means.tally.dead += 1
+        resource = self.payload.get("resource", "?")
+        self._means.events.append(f"dead   {resource}: {error[:ERROR_LENGTH]} ({self._held.task.id})")
