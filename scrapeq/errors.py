@@ -20,7 +20,8 @@ Every error that scrapeq raises on purpose.
     │   │   └── Truncated        it ended before it was whole
     │   ├── TooManyRedirects     a redirect loop, or too long a chain
     │   ├── DeadlineExceeded     the time for the whole request is over
-    │   └── ConnectionFailed     no connection, or it broke
+    │   ├── ConnectionFailed     no connection, or it broke
+    │   └── AuthFailed           no credential could be had, so the request was not sent
     └── RateLimited              a limit is closed for longer than the caller will wait (retry_after_s)
 """
 
@@ -141,6 +142,18 @@ class DeadlineExceeded(FetchError):
 
 class ConnectionFailed(FetchError):
     """No connection could be made, or it broke before the answer was whole."""
+
+
+class AuthFailed(FetchError):
+    """
+    A credential that is asked for (a token, a session) could not be had; the request that needed it was not sent.
+
+    `final`: asking again would be refused again (a wrong secret, a client that is not known).
+    """
+
+    def __init__(self, message: str, *, final: bool = False) -> None:
+        self.final = final
+        super().__init__(message)
 
 
 class RateLimited(ScrapeqError):

@@ -248,6 +248,19 @@ class Egress:
         """Whether this token of a pool is known here; "" is."""
         return not member or member in self._members
 
+    def refresh(self, member: str = "") -> bool:
+        """
+        The credential that this asyncio task's last request carried is bad (a 401): the next one gets another.
+
+        Args:
+            member: Which of a pool it was.
+
+        Returns:
+            Whether it was forgotten: the next request asks for a new one. False where one that is newer is there
+            already, or none can be asked for (a plain token).
+        """
+        return False
+
     def _hidden(self, text: str) -> str:
         return credentials.hidden(text, self._client.auth)
 

@@ -207,6 +207,8 @@ def _built_in(
 ) -> Outcome:
     told = observation.told
     if page is None:
+        if isinstance(error, errors.AuthFailed) and error.final:
+            return Outcome("fail", message=_says(page, error))
         same_again = isinstance(error, _SAME_AGAIN) and not isinstance(error, errors.Truncated)
         return Outcome("dead_letter" if same_again else "retry", message=_says(page, error))
     status = page.status
