@@ -7,7 +7,11 @@ from typing import Any
 from scrapeq import plan
 from scrapeq.config.normalise import resources_of
 from scrapeq.config.records import Found
+from scrapeq.config.resource_terms import SeedSource
+from scrapeq.expression import compile_template
 from scrapeq.limit import Reserve
+
+TABLES, TABLE = ("sqlite", "postgres"), "${resource}"
 
 
 def build(root: Found, file: str) -> plan.Plan:
@@ -23,7 +27,7 @@ def build(root: Found, file: str) -> plan.Plan:
         client=_client(root.get("client")),
         rate_limits=tuple(_limit(limit) for limit in root.get("rate_limits", ())),
         response_actions=_actions(root),
-        seeds=tuple(root.get("seeds", ())),
+        **_seeds(root.get("seeds")),
         resources=tuple(_resource(resource) for resource in resources),
         outputs=tuple(_output(output) for output in root.get("outputs", ())),
         resource_actions=actions,
@@ -39,19 +43,28 @@ def _renamed(values: dict[str, Any], **names: str) -> dict[str, Any]:
     return {names.get(key, key): value for key, value in values.items()}
 
 
+def _seeds(source: SeedSource | None) -> dict[str, Any]:
+    if source is None:
+        return {}
+    return {"seeds": source.rows, "seed_file": source.file, "seed_priority": source.priority}
+
+
 def _client(found: Found | None) -> plan.Client:
     if found is None:
         return plan.Client()
     values = _renamed(found.values, timeout="timeout_s")
+    values.pop("http2", None)
     if "auth" in values:
         values["auth"] = _auth(values["auth"])
+    if "cache" in values:
+        values["cache"] = plan.Cache(**values["cache"].values)
     return plan.Client(**values)
 
 
 def _auth(found: Found) -> plan.Auth:
-    values = dict(found.values)
-    if "api_key" in values:
-        values["token"] = values.pop("api_key")
+    values = _renamed(found.values, expires="expires_s", api_key="token")
+    if "login" in values:
+        values["login"] = plan.Login(**values["login"].values)
     for several in ("tokens", "api_keys"):
         if several in values:
             tokens = values.pop(several)
@@ -89,8 +102,10 @@ def _actions(owner: Found) -> tuple[plan.ResponseAction, ...]:
 
 def _resource(found: Found) -> plan.Resource:
     values = {key: value for key, value in found.values.items() if key != "response_actions"}
-    endpoint = values.get("endpoint")
+    values |= _seeds(values.pop("seeds", None))
+    endpoint, schedule = values.get("endpoint"), values.get("schedule")
     values["endpoint"] = _endpoint(endpoint) if endpoint else None
+    values["schedule"] = plan.Schedule(**_renamed(schedule.values, every="every_s")) if schedule else None
     values["parents"] = tuple(plan.Parent(**parent.values) for parent in values.pop("parent", ()))
     return plan.Resource(**values)
 
@@ -101,8 +116,17 @@ def _endpoint(found: Found) -> plan.Endpoint:
         values["decoder"] = plan.Decoder(**values["decoder"].values)
     if "paginator" in values:
         values["paginator"] = plan.Paginator(**values["paginator"].values)
+    if "incremental" in values:
+        inner = _renamed(values["incremental"].values, lookback="lookback_s", step="step_s")
+        values["incremental"] = plan.Incremental(**inner)
     return plan.Endpoint(**values)
 
 
 def _output(found: Found) -> plan.Output:
-    return plan.Output(**found.values)
+    values = dict(found.values)
+    if "rotate" in values:
+        rotate = values.pop("rotate")
+        values |= _renamed(rotate.values, size="rotate_bytes", every="rotate_s")
+    if values["type"] in TABLES:
+        values.setdefault("table", compile_template(TABLE))
+    return plan.Output(**values)

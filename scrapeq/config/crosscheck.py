@@ -264,10 +264,12 @@ class CrossCheck:
         for owner in [self._by_name[name] for name in names if name in self._by_name]:
             # A child without seeds of its own is started by its parents, whose seeds are looked at too.
             source = owner if owner.has("seeds") else self._root
-            if source.has("seeds") and source.get("seeds") is None:
+            seeds = source.get("seeds")
+            if not source.has("seeds"):
+                continue
+            if seeds is None or seeds.names is None:
                 return None
-            for seed in source.get("seeds", ()):
-                keys |= set(seed)
+            keys |= seeds.names
         return keys
 
     def _seeds(self, use: Use, known: set[str] | None) -> None:

@@ -10,10 +10,21 @@ from typing import Any
 from scrapeq.config.reading import Filled
 from scrapeq.config.units import write_duration
 from scrapeq.expression import Expression, Template
-from scrapeq.plan import Auth, Observe, Plan
+from scrapeq.plan import Auth, Login, Observe, Plan
 
 MASK = "***"
-_SECRETS = ("token", "username", "password")
+_SECRETS = ("token", "username", "password", "client_secret", "refresh_token")
+_PLAIN = (
+    "name",
+    "location",
+    "access_token_url",
+    "client_id",
+    "client_auth",
+    "scopes",
+    "success_when",
+    "session_token_path",
+    "expires_s",
+)
 _ORIGINS = ("source", "overrides")  # of the plan: what it was made of says nothing that its parts do not
 _URL_SECRET = re.compile(r"(://[^/@:]*:)[^/@]*@")
 
@@ -61,9 +72,32 @@ def _member(name: str, value: Any) -> Any:
 
 
 def _auth(auth: Auth) -> dict[str, Any]:
+    bare = Auth(auth.type)
     shown: dict[str, Any] = {"type": auth.type}
+    kept = [name for name in _PLAIN if getattr(auth, name) != getattr(bare, name)]
     if auth.type == "api_key":
-        shown |= {"name": _shown(auth.name), "location": auth.location}
+        kept.append("location")
+    shown |= {_name(name): _member(name, getattr(auth, name)) for name in kept}
+    if auth.login:
+        shown["login"] = _login(auth.login)
+    shown |= {
+        name: _masked(getattr(auth, name)) for name in ("token_params", "options") if getattr(auth, name)
+    }
     if auth.tokens:
         return shown | {"tokens": [MASK] * len(auth.tokens)}
     return shown | {name: MASK for name in _SECRETS if getattr(auth, name)}
+
+
+def _login(login: Login) -> dict[str, Any]:
+    shown = {"path": _shown(login.path), "form": login.form}
+    shown |= {"data": _masked(login.data), "json": _masked(login.json)}
+    return {name: value for name, value in shown.items() if value}
+
+
+def _masked(value: Any) -> Any:
+    """The same shape with every value of it masked."""
+    if isinstance(value, Mapping):
+        return {str(key): _masked(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_masked(inner) for inner in value]
+    return None if value is None else MASK

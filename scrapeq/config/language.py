@@ -3,89 +3,28 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, get_args
 
+from scrapeq import plan
 from scrapeq.config import places
+from scrapeq.config.client_terms import client
 from scrapeq.config.limit_terms import PriorityLine, WeightTerm, Zone
+from scrapeq.config.output_terms import outputs
 from scrapeq.config.paths import Path
-from scrapeq.config.records import Key, ListOf, MapOf, Record, TypedRecord, learn_places, unbuilt
-from scrapeq.config.shapes import (
-    Choice,
-    Duration,
-    Expr,
-    Flag,
-    Json,
-    Number,
-    Secret,
-    Size,
-    TemplateText,
-    Text,
-)
-from scrapeq.config.terms import (
-    BaseUrl,
-    Field,
-    Glob,
-    Observe,
-    ParamMap,
-    PlainMap,
-    RedisUrl,
-    Seeds,
-    Status,
-    Tokens,
-    Version,
-    WaitTerm,
-)
+from scrapeq.config.records import Key, ListOf, MapOf, Record, learn_places, unbuilt
+from scrapeq.config.request_terms import METHODS, endpoint
+from scrapeq.config.resource_terms import Field, FunctionName, Seeds, schedule
+from scrapeq.config.shapes import Choice, Duration, Expr, Flag, Number, TemplateText, Text
+from scrapeq.config.terms import Glob, Observe, RedisUrl, Status, Version, WaitTerm
 
 MAX_WORKERS = 256
 MAX_CONCURRENCY = 10_000
 NAME = r"[a-z0-9_-]{1,64}"
 RESOURCE_NAME = r"[A-Za-z0-9_-]{1,64}"
-METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 EXCEPTIONS = ("timeout", "connection", "bad_answer", "too_large")
-BUILT_ACTIONS = ("success", "ignore", "retry", "rate_limited", "dead_letter", "fail")
-LATER_ACTIONS = ("poll", "refresh_auth", "reset_pagination")
 
 _TEXT = Text()
 _NAMES = ListOf(Text(), single=True)
-
-
-def _client() -> Record:
-    later_auth = ("oauth2_client_credentials", "oauth2_refresh_token", "session")
-    auth = TypedRecord(
-        Choice(("none", "bearer", "api_key", "http_basic"), later_auth),
-        {},
-        {
-            "none": {},
-            "bearer": {"token": Key(Secret()), "tokens": Key(Tokens())},
-            "api_key": {
-                "name": Key(_TEXT, required=True, hint="name: X-Api-Key"),
-                "location": Key(Choice(("header", "query", "cookie"))),
-                "api_key": Key(Secret()),
-                "api_keys": Key(Tokens()),
-            },
-            "http_basic": {
-                "username": Key(Secret(allow_empty=True), required=True),
-                "password": Key(Secret(allow_empty=True)),
-            },
-        },
-        short=True,
-    )
-    return Record(
-        {
-            "base_url": Key(BaseUrl()),
-            "user_agent": Key(_TEXT),
-            "headers": Key(PlainMap(secret_names=True, stored=False)),
-            "params": Key(PlainMap()),
-            "timeout": Key(Duration()),
-            "max_body_size": Key(Size()),
-            "auth": Key(auth),
-            "allow_hosts": Key(
-                ListOf(Text(r"(?!\w+://)[^/\s@]+", "a host, such as files.acme.test"), single=True)
-            ),
-            "http2": unbuilt("requests are sent as HTTP/1.1"),
-            "cache": unbuilt("every page is fetched whole"),
-        }
-    )
 
 
 def _match(*, answer: bool) -> Record:
@@ -153,7 +92,7 @@ def _actions() -> ListOf:
     action = Record(
         {
             "match": Key(_match(answer=True), required=True, hint="match: {status: 403}"),
-            "action": Key(Choice(BUILT_ACTIONS, LATER_ACTIONS), required=True, hint="action: retry"),
+            "action": Key(Choice(get_args(plan.Action)), required=True, hint="action: retry"),
             "scope": Key(_TEXT),
             "wait": Key(ListOf(WaitTerm(), single=True)),
             "max_wait": Key(Duration()),
@@ -162,68 +101,6 @@ def _actions() -> ListOf:
         }
     )
     return ListOf(action, wanted="- {match: {status: 403}, action: retry}")
-
-
-def _paginator() -> TypedRecord:
-    later = ("json_link", "header_cursor", "offset", "auto")
-    whole = Number()
-    return TypedRecord(
-        Choice(("header_link", "page_number", "cursor", "single_page"), later),
-        {
-            "stop_when": Key(Expr(places.PAGE)),
-            "max_pages": Key(whole),
-            "has_more_path": Key(Path()),
-            "stop_after_empty_page": Key(Flag()),
-            "priority": Key(Expr(places.RECORD)),
-            "fan_out": unbuilt("pages are fetched one after the other"),
-        },
-        {
-            "header_link": {"links_next_key": Key(_TEXT)},
-            "page_number": {
-                "base_page": Key(Number(0)),
-                "page_param": Key(_TEXT),
-                "total_path": Key(Path()),
-                "maximum_page": Key(Number(0)),
-                "page_body_path": unbuilt("page_param: a parameter of the URL"),
-                "page_path": unbuilt(),
-            },
-            "cursor": {
-                "cursor_path": Key(Path(), required=True, hint="cursor_path: meta.next_cursor"),
-                "cursor_param": Key(_TEXT),
-                "cursor_body_path": unbuilt("cursor_param: a parameter of the URL"),
-            },
-            "single_page": {},
-        },
-        short=True,
-    )
-
-
-def endpoint() -> Record:
-    """What is asked for: a path alone, or a map."""
-    asked = places.REQUEST
-    decoder = Record(
-        {
-            "type": Key(Choice(("auto", "json", "jsonl", "text"), ("csv", "xml", "html")), required=True),
-            **dict.fromkeys(("delimiter", "encoding", "compression"), unbuilt()),
-        },
-        shorthand="type",
-    )
-    return Record(
-        {
-            "path": Key(TemplateText(asked, path=True)),
-            "url": Key(TemplateText(asked, path=True)),
-            "method": Key(Choice(METHODS, fold=True)),
-            "params": Key(ParamMap(asked)),
-            "headers": Key(ParamMap(asked, secret_names=True)),
-            "json": Key(Json(asked)),
-            "data": Key(Json(asked, spelling=True)),
-            "decoder": Key(decoder),
-            "data_selector": Key(Path()),
-            "paginator": Key(_paginator()),
-            "incremental": unbuilt("each run reads everything; params can hold a fixed since:"),
-        },
-        shorthand="path",
-    )
 
 
 def _resource_keys() -> dict[str, Key]:
@@ -247,32 +124,14 @@ def _resource_keys() -> dict[str, Key]:
         "selected": Key(Flag()),
         "seeds": Key(Seeds()),
         "response_actions": Key(_actions()),
-        "schedule": unbuilt("start the run when it is due, from cron say"),
+        "schedule": Key(schedule()),
+        "handler": Key(FunctionName()),
+        "on_page": Key(FunctionName()),
+        "on_item": Key(FunctionName()),
         "recrawl": unbuilt("start the run again; items that did not change are not written again"),
         "links": unbuilt(),
         "match": unbuilt(),
     }
-
-
-def _outputs() -> ListOf:
-    later = ("csv", "sqlite", "postgres", "parquet", "warc", "stdout")
-    output = TypedRecord(
-        Choice(("jsonl",), later),
-        {
-            "resources": Key(_NAMES),
-            "write_disposition": unbuilt("an item is written again when it changed"),
-        },
-        {
-            "jsonl": {
-                "path": Key(
-                    TemplateText(places.OUTPUT, path=True),
-                    required=True,
-                    hint="path: out/${resource}.jsonl",
-                )
-            }
-        },
-    )
-    return ListOf(output, single=True, wanted='- {type: jsonl, path: "out/${resource}.jsonl"}')
 
 
 @cache
@@ -316,14 +175,14 @@ def language() -> Record:
             "redis": Key(redis),
             "queue": Key(queue),
             "run": Key(run),
-            "client": Key(_client()),
+            "client": Key(client()),
             "rate_limits": Key(_rate_limits()),
             "response_actions": Key(_actions()),
             "seeds": Key(Seeds()),
             "resource_defaults": Key(None),  # merged into the resources before they are read
             "resources": Key(ListOf(resource, least=1, wanted="at least one resource"), required=True),
             "crawl": unbuilt(),
-            "outputs": Key(_outputs()),
+            "outputs": Key(outputs()),
         },
         extra="x-",
     )

@@ -8,7 +8,9 @@ from scrapeq.expression.scope import ANSWER_NAMES
 
 # What a task carries with it; `page` is the number of the page in its walk, from 1.
 _TASK = frozenset({"seed", "parent", "resources", "resource", "depth", "now", "page"})
-_LATER = frozenset({"incremental", "link", "sitemap"})
+_LATER = frozenset({"link", "sitemap"})
+# The members of `incremental`: the bounds of what is asked for, and the server's own bookmark.
+INCREMENTAL = ("start_value", "end_value", "token")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,24 +22,22 @@ class Place:
 
 
 # Path, params, headers and body of a request, before it is sent.
-REQUEST = Place(_TASK)
+REQUEST = Place(_TASK | {"incremental"})
 # A whole answer and its records: where a walk over pages ends.
-PAGE = Place(_TASK | ANSWER_NAMES | {"records"})
+PAGE = Place(_TASK | ANSWER_NAMES | {"records"}, _LATER | {"incremental"})
 # One record of an answer: record_filter, fields, priority.
-RECORD = Place(PAGE.names | {"record"})
+RECORD = Place(PAGE.names | {"record"}, PAGE.later)
 # An edge of the tree: the record of the parent is called `parent` here.
-EDGE = Place(_TASK | ANSWER_NAMES)
+EDGE = Place(_TASK | ANSWER_NAMES, PAGE.later)
+# What an answer tells of a limit: `observe`. `token` is a short digest of the credential, `task` its id.
+OBSERVED = Place(_TASK | ANSWER_NAMES | {"host", "token", "task"}, frozenset())
 # What an answer means: response_actions.
-ANSWER = Place(
-    ANSWER_NAMES | {"seed", "parent", "now", "retry_after", "rate_limit_reset", "exception"},
-    _LATER | {"host", "token", "task", "resource", "resources", "depth", "page", "records"},
-)
-# What an answer tells of a limit: `observe`.
-OBSERVED = Place(
-    ANSWER_NAMES | {"seed", "parent", "now"},
-    _LATER | {"host", "token", "task", "resource", "resources", "depth", "page", "records"},
-)
+ANSWER = Place(OBSERVED.names | {"retry_after", "rate_limit_reset", "exception"}, frozenset())
+# What a login's answer says.
+LOGIN = Place(ANSWER_NAMES, frozenset())
+# How a seed ranks.
+SEED = Place(frozenset({"seed", "now"}), frozenset({"sitemap"}))
 # From which priority on a reserve may be used.
 LINE = Place(frozenset({"now"}), frozenset())
-# The name of an output file.
-OUTPUT = Place(frozenset({"resource"}), _LATER | {"seed", "parent", "record", "now"})
+# The name of an output file, or of a table.
+OUTPUT = Place(frozenset({"resource", "seed"}), frozenset())

@@ -159,7 +159,11 @@ class Record(Shape):
 
 
 class TypedRecord(Record):
-    """A map whose `type` says which further keys it may have."""
+    """
+    A map whose `type` says which further keys it may have.
+
+    Of a type that an installed package adds, `options` reads the keys that are not `common`, as one map.
+    """
 
     def __init__(
         self,
@@ -168,9 +172,11 @@ class TypedRecord(Record):
         by_type: Mapping[str, Mapping[str, Key]],
         *,
         short: bool = False,
+        options: Shape | None = None,
     ) -> None:
         self._kind = kind
         self._by_type = by_type
+        self._options = options
         self._common = {"type": Key(kind, required=True, hint=f"one of {', '.join(kind.built)}"), **common}
         every = {name: key for keys in by_type.values() for name, key in keys.items()}
         super().__init__({**self._common, **every}, shorthand="type" if short else "")
@@ -181,7 +187,11 @@ class TypedRecord(Record):
         if word not in self._by_type:
             # The type is what is wrong, or missing: keys that only a type has cannot be judged.
             judged = {key: entry for key, entry in node.entries.items() if key in self._common}
-            return super()._read_map(node.with_entries(judged), field, reading, self._common)
+            found = super()._read_map(node.with_entries(judged), field, reading, self._common)
+            if self._options and word in self._kind.added():
+                rest = {key: entry for key, entry in node.entries.items() if key not in self._common}
+                found.values["options"] = self._options.read(node.with_entries(rest), field, reading)
+            return found
         return super()._read_map(node, field, reading, {**self._common, **self._by_type[word]})
 
     def unknown(self, entry: Entry, field: str, reading: Reading, keys: Mapping[str, Key]) -> None:
@@ -198,6 +208,8 @@ class TypedRecord(Record):
         made = super().schema()
         inner = made["anyOf"][1] if self.shorthand else made
         inner["required"] = ["type"]
+        if self._options:
+            inner["additionalProperties"] = True
         return made
 
 

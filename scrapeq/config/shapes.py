@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from scrapeq.config import units
 from scrapeq.config.nodes import Node
@@ -84,12 +84,8 @@ class Secret(Shape):
         if node.kind == "scalar" and not node.text and not node.plain and self._allow_empty:
             return ""
         node = scalar(node, field, reading, "a secret from the environment")
-        key = last_key(field)
         if "${env:" not in node.text and "${file:" not in node.text:
-            hint = f"{key}: ${{env:{_variable(reading.name, key)}}}"
-            if not node.text:
-                reading.refuse(node, field, "is empty", hint)
-            reading.refuse(node, field, "a secret in clear text", hint)
+            clear_secret(node, field, reading)
         filled = reading.filled(node, field, secret=True)
         text = filled.text.strip()
         if any(ord(letter) < ord(" ") and letter not in self._allowed for letter in text):
@@ -98,6 +94,13 @@ class Secret(Shape):
 
     def schema(self) -> Schema:
         return {"anyOf": [ENV_SCHEMA, {"const": ""}]} if self._allow_empty else ENV_SCHEMA
+
+
+def clear_secret(node: Node, field: str, reading: Reading, variable: str = "") -> NoReturn:
+    """Refuses a secret that stands in the file itself, or an empty one; `variable` is a name for it."""
+    key = last_key(field)
+    hint = f"{key}: ${{env:{_variable(reading.name, variable or key)}}}"
+    reading.refuse(node, field, "a secret in clear text" if node.text else "is empty", hint)
 
 
 def _variable(name: str, key: str) -> str:
@@ -197,10 +200,24 @@ class Size(Shape):
 
 
 class Choice(Shape):
-    """One word of a list; `unbuilt` are words of the language that this version refuses by name."""
+    """
+    One word of a list; `unbuilt` are words of the language that this version refuses by name.
 
-    def __init__(self, built: Sequence[str], unbuilt: Sequence[str] = (), *, fold: bool = False) -> None:
-        self.built, self.unbuilt, self._fold = tuple(built), tuple(unbuilt), fold
+    `group`: names that installed packages add to this group of entry points are words of it, too.
+    """
+
+    def __init__(
+        self, built: Sequence[str], unbuilt: Sequence[str] = (), *, fold: bool = False, group: str = ""
+    ) -> None:
+        self.built, self.unbuilt, self._fold, self._group = tuple(built), tuple(unbuilt), fold, group
+
+    def added(self) -> list[str]:
+        """The words that installed packages add."""
+        if not self._group:
+            return []
+        from scrapeq import plugins  # it looks at every installed package: a start does not pay for it
+
+        return [name for name in plugins.names(self._group) if name not in (*self.built, *self.unbuilt)]
 
     def read(self, node: Node, field: str, reading: Reading) -> str:
         key = last_key(field)
@@ -211,13 +228,19 @@ class Choice(Shape):
         one_of = f"one of {', '.join(self.built)}"
         if word in self.unbuilt:
             reading.refuse(node, field, f"'{word}' is {NOT_BUILT}", one_of)
-        near = did_you_mean(word, [*self.built, *self.unbuilt])
+        added = self.added()
+        if word in added:
+            return word
+        one_of = f"one of {', '.join([*self.built, *added])}"
+        near = did_you_mean(word, [*self.built, *self.unbuilt, *added])
         hint = f"did you mean {near}? {one_of}" if near else one_of
         return reading.refuse(node, field, f"unknown {key} '{word}'", hint)
 
     def schema(self) -> Schema:
         if self._fold:
             return {"type": "string"}
+        if self._group:
+            return {"anyOf": [{"enum": list(self.built)}, {"type": "string"}]}
         return {"anyOf": [{"enum": list(self.built)}, ENV_SCHEMA]}
 
 

@@ -1,4 +1,4 @@
-"""Shapes of values that have a form of their own: addresses, globs, statuses, waits, seeds, fields."""
+"""Shapes of values that have a form of their own: addresses, globs, statuses, waits, headers and params."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 from scrapeq import plan
 from scrapeq.config import places
 from scrapeq.config.nodes import Node
-from scrapeq.config.paths import Path
-from scrapeq.config.reading import NOT_BUILT, Filled, Reading
-from scrapeq.config.records import Key, ListOf, MapOf, Record, unbuilt
+from scrapeq.config.reading import Filled, Reading
+from scrapeq.config.records import Key, MapOf, Record
+from scrapeq.config.secret_terms import note_stored_secrets
 from scrapeq.config.shapes import (
     ENV_SCHEMA,
     Choice,
@@ -22,7 +22,6 @@ from scrapeq.config.shapes import (
     Secret,
     Shape,
     Text,
-    last_key,
     scalar,
 )
 from scrapeq.limits.presets import NAMES
@@ -33,11 +32,6 @@ MAX_PATTERN = 500
 MAX_TOKENS = 64  # of one pool
 REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+cluster", "redis+sentinel")
 
-# "author" and "keyword" are no secrets
-_SECRET_NAME = re.compile(
-    r"key(?!word)|token|secret|passw|cookie|credential|auth(?!or(?!i[sz]))", re.ASCII | re.IGNORECASE
-)
-_FROM_OUTSIDE = re.compile(r"\$\{(?:env|file):")
 _SECRET_HEADERS = frozenset({"authorization", "proxy-authorization"})
 _REGEX_MARKS = re.compile(r"^\^|\$$|\.[*+]|\\[dwsbDWSB.]|\(|\|")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
@@ -226,10 +220,8 @@ class PlainMap(Shape):
             for name, entry in node.entries.items():
                 self._check_header(name, entry.node, f"{field}.{name}", reading)
         if self._stored:
-            for name, entry in node.entries.items():
-                if _SECRET_NAME.search(name) and any(_FROM_OUTSIDE.search(n.text) for n in entry.node.walk()):
-                    message = "a secret that would be stored with every task"
-                    reading.note(entry.node, f"{field}.{name}", message, "put it under client.auth")
+            nodes = {name: entry.node for name, entry in node.entries.items()}
+            note_stored_secrets(nodes, field, reading)
         return values
 
     def _check_header(self, name: str, node: Node, field: str, reading: Reading) -> None:
@@ -256,52 +248,3 @@ class ParamMap(PlainMap):
 
     def __init__(self, place: places.Place, *, secret_names: bool = False) -> None:
         super().__init__(secret_names=secret_names, place=place)
-
-
-class Seeds(Shape):
-    """What to begin with: a list of maps."""
-
-    def __init__(self) -> None:
-        self._list = ListOf(MapOf(Json(), "a map: {name: value}"), least=1, wanted="[{name: value}]")
-
-    def read(self, node: Node, field: str, reading: Reading) -> Any:
-        if node.kind == "map":
-            if node.entries.keys() & {"file", "urls", "sitemap"}:
-                reading.refuse(
-                    node,
-                    field,
-                    f"'{_kind_of_seeds(node)}' is {NOT_BUILT}",
-                    "write the seeds as a list: [{name: value}]",
-                )
-            reading.refuse(node, field, "must be a list, not a map", f"{last_key(field)}: [{{name: value}}]")
-        return self._list.read(node, field, reading)
-
-    def schema(self) -> Schema:
-        return self._list.schema()
-
-
-def _kind_of_seeds(node: Node) -> str:
-    return next(key for key in ("file", "urls", "sitemap") if key in node.entries)
-
-
-class Field(Shape):
-    """One field of an item: a path into the record, or `{value: EXPR}`."""
-
-    def __init__(self) -> None:
-        later = ("css", "xpath", "jsonld", "meta", "regex", "all", "type", "required", "default")
-        self._map = Record(
-            {"path": Key(Path()), "value": Key(Expr(places.RECORD)), **dict.fromkeys(later, unbuilt())}
-        )
-
-    def read(self, node: Node, field: str, reading: Reading) -> Any:
-        if node.kind == "scalar" and re.search(r"\w::(text|attr)", node.text):
-            reading.refuse(node, field, f"a CSS path is {NOT_BUILT}", "a JMESPath into a JSON record")
-        if node.kind != "map":
-            return Path().read(node, field, reading)
-        found = self._map.read(node, field, reading)
-        if found.has("path") == found.has("value") and not reading.has_unbuilt(field):
-            reading.refuse(node, field, "needs either path or value", "{value: EXPR}, or the path alone")
-        return found.get("value", found.get("path"))
-
-    def schema(self) -> Schema:
-        return {"anyOf": [Path().schema(), self._map.schema()]}

@@ -94,7 +94,8 @@ ROWS = {
             25,
             "resources[0].endpoint.paginator.type",
             "unknown type 'next_link'",
-            "did you mean json_link? one of header_link, page_number, cursor, single_page",
+            "did you mean json_link? one of json_link, header_link, header_cursor, cursor, offset, page_number, "
+            "single_page, auto",
         ),
     ),
     "env": (
@@ -325,8 +326,8 @@ MORE = {
     ),
     "no parent that can be read": (tree("- {name: b, parent: [1: 2], endpoint: c}"), "unknown key '1'"),
     "a name that has no value here": (
-        HEAD + "response_actions: [{match: {when: host == 'a'}, action: retry}]\nresources: [a]",
-        "'host' is not built yet in this version",
+        resource("endpoint: a\nrecord_filter: record.url in link.urls"),
+        "'link' is not built yet in this version",
     ),
     "a stray @": ("version: @1\n", "cannot begin a value in YAML"),
     "the same file twice": (
@@ -334,8 +335,8 @@ MORE = {
         "the same file as outputs[0]",
     ),
     "an expression in an output": (
-        HEAD + "resources: [a]\noutputs: [{type: jsonl, path: 'o/${seed.x}'}]",
-        "'seed' is not built yet in this version",
+        HEAD + "resources: [a]\noutputs: [{type: jsonl, path: 'o/${record.x}'}]",
+        "unknown name 'record'",
     ),
 }
 
@@ -349,7 +350,6 @@ def test_other_mistakes_are_one_clear_problem(mistake: str) -> None:
 
 
 LATER = {
-    "resources[0].schedule": "schedule: {every: 1h}",
     "resources[0].recrawl": "recrawl: {min: 1h}",
     "resources[0].links": "links: [{css: a}]",
     "resources[0].match": "match: {path: /a}",
@@ -373,7 +373,7 @@ def test_all_problems_are_told_in_the_order_of_the_file() -> None:
 
 def test_a_wrong_default_is_told_once_where_it_stands() -> None:
     """A default that is wrong shows in every resource, but it is one mistake."""
-    text = HEAD + "resource_defaults: {endpoint: {parms: 1}, schedule: {every: 1h}}\nresources: [a, b]\n"
+    text = HEAD + "resource_defaults: {endpoint: {parms: 1}, recrawl: {min: 1h}}\nresources: [a, b]\n"
     found = problems(text)
     assert [(p.line, p.col) for p in found] == [(4, 32), (4, 43)]
 

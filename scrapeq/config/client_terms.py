@@ -1,0 +1,139 @@
+"""Shapes of `client`: how requests are sent, and the credentials they are sent with."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from scrapeq import plugins
+from scrapeq.config import places
+from scrapeq.config.nodes import Node
+from scrapeq.config.paths import Path
+from scrapeq.config.reading import NOT_BUILT, Filled, Reading
+from scrapeq.config.records import Key, ListOf, Record, TypedRecord
+from scrapeq.config.secret_terms import SecretJson, SecretMap
+from scrapeq.config.shapes import Choice, Duration, Expr, Flag, Secret, Size, Text
+from scrapeq.config.terms import BaseUrl, PlainMap, Tokens
+
+AUTHS = (
+    "none",
+    "bearer",
+    "api_key",
+    "http_basic",
+    "oauth2_client_credentials",
+    "oauth2_refresh_token",
+    "session",
+)
+
+_TEXT = Text()
+
+
+def client() -> Record:
+    """How requests are sent."""
+    return Record(
+        {
+            "base_url": Key(BaseUrl()),
+            "user_agent": Key(_TEXT),
+            "headers": Key(PlainMap(secret_names=True, stored=False)),
+            "params": Key(PlainMap()),
+            "timeout": Key(Duration()),
+            "max_body_size": Key(Size()),
+            "auth": Key(_auth()),
+            "allow_hosts": Key(
+                ListOf(Text(r"(?!\w+://)[^/\s@]+", "a host, such as files.acme.test"), single=True)
+            ),
+            "http2": Key(OnlyFalse("requests are sent as HTTP/1.1")),
+            "cache": Key(Record({"revalidate": Key(Flag())})),
+        }
+    )
+
+
+def _auth() -> TypedRecord:
+    oauth2 = {
+        "access_token_url": Key(
+            WholeUrl(), required=True, hint="access_token_url: https://acme.test/oauth/token"
+        ),
+        "client_id": Key(_TEXT),
+        "client_secret": Key(Secret(allow_empty=True)),
+        "client_auth": Key(Choice(("body", "basic"))),
+        "scopes": Key(ListOf(_TEXT, single=True)),
+        "token_params": Key(SecretMap(texts=True)),
+        "expires": Key(Duration()),
+    }
+    login = Record(
+        {
+            "path": Key(_TEXT, required=True, hint="path: login"),
+            "form": Key(_TEXT),
+            "data": Key(SecretMap()),
+            "json": Key(SecretJson()),
+        }
+    )
+    return TypedRecord(
+        Choice(AUTHS, group=plugins.AUTHS),
+        {},
+        {
+            "none": {},
+            "bearer": {"token": Key(Secret()), "tokens": Key(Tokens())},
+            "api_key": {
+                "name": Key(_TEXT, required=True, hint="name: X-Api-Key"),
+                "location": Key(Choice(("header", "query", "cookie"))),
+                "api_key": Key(Secret()),
+                "api_keys": Key(Tokens()),
+            },
+            "http_basic": {
+                "username": Key(Secret(allow_empty=True), required=True),
+                "password": Key(Secret(allow_empty=True)),
+            },
+            "oauth2_client_credentials": {
+                **oauth2,
+                "client_id": Key(_TEXT, required=True, hint="client_id: ${env:CLIENT_ID}"),
+                "client_secret": Key(Secret(), required=True, hint="client_secret: ${env:CLIENT_SECRET}"),
+            },
+            "oauth2_refresh_token": {
+                **oauth2,
+                "refresh_token": Key(Secret(), required=True, hint="refresh_token: ${env:REFRESH_TOKEN}"),
+            },
+            "session": {
+                "login": Key(login, required=True, hint="login: {path: login, data: {password: ${env:PW}}}"),
+                "success_when": Key(Expr(places.LOGIN)),
+                "session_token_path": Key(Path()),
+                "expires": Key(Duration()),
+            },
+        },
+        short=True,
+        options=SecretMap(),
+    )
+
+
+class OnlyFalse(Flag):
+    """A switch of the language whose other side is not built yet."""
+
+    def __init__(self, hint: str) -> None:
+        self._hint = hint
+
+    def read(self, node: Node, field: str, reading: Reading) -> bool:
+        if super().read(node, field, reading):
+            reading.refuse(node, field, NOT_BUILT, self._hint)
+        return False
+
+
+class WholeUrl(Text):
+    """A whole http(s) address; its credentials stand elsewhere."""
+
+    def read(self, node: Node, field: str, reading: Reading) -> str:
+        url = super().read(node, field, reading)
+        try:
+            parts = urlsplit(url)
+            _ = parts.port
+        except ValueError as error:
+            reading.refuse(node, field, f"this is no URL: {error}")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            reading.refuse(
+                node, field, "the URL must begin with http:// or https://, and name a host", "https://…"
+            )
+        if parts.username is not None or parts.password is not None:
+            reading.refuse(
+                node, field, "credentials in a URL", "client_id and client_secret have keys of their own"
+            )
+        if any(letter.isspace() for letter in url):
+            reading.refuse(node, field, "a URL has no spaces")
+        return Filled(url, node.text) if node.text != url else url

@@ -1,0 +1,84 @@
+"""Shapes of `outputs`: where items go, in which form."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from scrapeq import plan, plugins
+from scrapeq.config import places
+from scrapeq.config.nodes import Node
+from scrapeq.config.reading import Filled, Reading
+from scrapeq.config.records import Key, ListOf, MapOf, Record, TypedRecord
+from scrapeq.config.secret_terms import DatabaseUrl, has_clear_secret
+from scrapeq.config.shapes import (
+    Choice,
+    Duration,
+    Json,
+    Schema,
+    Shape,
+    Size,
+    TemplateText,
+    Text,
+    clear_secret,
+)
+from scrapeq.expression import Template
+
+
+def outputs() -> ListOf:
+    """Where items go."""
+    rotate = Key(Record({"size": Key(Size()), "every": Key(Duration())}))
+    table = Key(TemplateText(places.OUTPUT, path=True))
+    output = TypedRecord(
+        Choice(plan.OUTPUTS, group=plugins.SINKS),
+        {
+            "resources": Key(ListOf(Text(), single=True)),
+            "write_disposition": Key(Choice(tuple(word for word in get_args(plan.WriteDisposition) if word))),
+        },
+        {
+            "jsonl": {"path": _path("out/${resource}.jsonl"), "rotate": rotate},
+            "csv": {"path": _path("out/${resource}.csv"), "rotate": rotate},
+            "sqlite": {"path": _path("out/items.db"), "table": table},
+            "postgres": {
+                "url": Key(DatabaseUrl(), required=True, hint='url: "${env:DATABASE_URL}"'),
+                "table": table,
+            },
+            "parquet": {"path": _path("out/${resource}/"), "rotate": rotate},
+            "warc": {"path": _path("out/warc/"), "rotate": rotate},
+            "stdout": {},
+        },
+        short=True,
+        options=Options(),
+    )
+    return ListOf(output, single=True, wanted='- {type: jsonl, path: "out/${resource}.jsonl"}')
+
+
+def _path(example: str) -> Key:
+    return Key(TemplateText(places.OUTPUT, path=True), required=True, hint=f"path: {example}")
+
+
+class Options(Shape):
+    """The options of an output that a package adds: any values; texts may hold `${resource}` and `${seed.x}`."""
+
+    def read(self, node: Node, field: str, reading: Reading) -> dict[str, Any]:
+        values: dict[str, Any] = MapOf(_Option()).read(node, field, reading)
+        return values
+
+    def schema(self) -> Schema:
+        return {"type": "object"}
+
+
+class _Option(Shape):
+    def read(self, node: Node, field: str, reading: Reading) -> Any:
+        if node.kind == "map":
+            return MapOf(self).read(node, field, reading)
+        if node.kind == "list":
+            return [self.read(item, f"{field}[{at}]", reading) for at, item in enumerate(node.items)]
+        if has_clear_secret(field.rpartition(".")[2], node):
+            clear_secret(node, field, reading)
+        value = Json(places.OUTPUT).read(node, field, reading)
+        if isinstance(value, Template) and value.is_literal:
+            return Filled(value.render({}), node.text)
+        return value
+
+    def schema(self) -> Schema:
+        return {}

@@ -1,0 +1,196 @@
+"""Shapes of `endpoint`: the request, how its answer is read, and how its pages are walked."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from typing import Any
+
+from scrapeq import plugins
+from scrapeq.config import places
+from scrapeq.config.nodes import Node
+from scrapeq.config.paths import Path
+from scrapeq.config.reading import Filled, Reading
+from scrapeq.config.records import Key, MapOf, Record, TypedRecord
+from scrapeq.config.secret_terms import FROM_OUTSIDE, SECRET_NAME, note_stored_secrets
+from scrapeq.config.shapes import (
+    Choice,
+    Duration,
+    Expr,
+    Flag,
+    Json,
+    Number,
+    Schema,
+    Shape,
+    TemplateText,
+    Text,
+    scalar,
+)
+from scrapeq.config.terms import ParamMap
+from scrapeq.plan import PAGINATORS
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
+DECODERS = ("auto", "json", "jsonl", "csv", "xml", "text")
+COMPRESSIONS = ("gzip", "zip", "bz2", "xz", "zstd")
+
+_TEXT = Text()
+_BODY_PATH = Text(r"[^.\s]+(\.[^.\s]+)*", "a dotted path into the body, such as query.cursor")
+_QUERY_SECRET = re.compile(r"[?&]([^=&#\s]+)=([^&#]*)")
+
+
+def endpoint() -> Record:
+    """What is asked for: a path alone, or a map."""
+    asked = places.REQUEST
+    return Record(
+        {
+            "path": Key(Address(path=True)),
+            "url": Key(Address(path=True)),
+            "method": Key(Choice(METHODS, fold=True)),
+            "params": Key(ParamMap(asked)),
+            "headers": Key(ParamMap(asked, secret_names=True)),
+            "json": Key(Body(asked)),
+            "data": Key(Body(asked, spelling=True)),
+            "decoder": Key(_decoder()),
+            "data_selector": Key(Path()),
+            "paginator": Key(paginator()),
+            "incremental": Key(_incremental()),
+        },
+        shorthand="path",
+    )
+
+
+def _decoder() -> Record:
+    return Record(
+        {
+            "type": Key(Choice(DECODERS, ("html",))),
+            "delimiter": Key(Text(r"(?s:.)", "one character", 'delimiter: ";" (a tab is "\\t")')),
+            "encoding": Key(Encoding()),
+            "compression": Key(Choice(COMPRESSIONS)),
+        },
+        shorthand="type",
+    )
+
+
+def _incremental() -> Record:
+    return Record(
+        {
+            "cursor_path": Key(Path()),
+            "initial_value": Key(InitialValue()),
+            "lookback": Key(Duration(zero=True)),
+            "step": Key(Duration()),
+            "token_path": Key(Path()),
+        }
+    )
+
+
+def paginator() -> TypedRecord:
+    """How the next page is found."""
+    whole = Number(0)
+    sent = _sent("cursor")
+    return TypedRecord(
+        Choice(PAGINATORS, group=plugins.PAGINATORS),
+        {
+            "stop_when": Key(Expr(places.PAGE)),
+            "max_pages": Key(Number()),
+            "has_more_path": Key(Path()),
+            "stop_after_empty_page": Key(Flag()),
+            "priority": Key(Expr(places.RECORD)),
+            "fan_out": Key(Flag()),
+        },
+        {
+            "json_link": {"next_url_path": Key(Path(), required=True, hint="next_url_path: links.next")},
+            "header_link": {"links_next_key": Key(_TEXT)},
+            "header_cursor": {
+                "cursor_key": Key(_TEXT, required=True, hint="cursor_key: X-Next-Cursor"),
+                **sent,
+            },
+            "cursor": {
+                "cursor_path": Key(Path(), required=True, hint="cursor_path: meta.next_cursor"),
+                **sent,
+            },
+            "offset": {
+                "limit": Key(Number()),
+                "offset": Key(whole),
+                **_sent("offset"),
+                **_sent("limit"),
+                "total_path": Key(Path()),
+                "maximum_offset": Key(whole),
+            },
+            "page_number": {
+                "base_page": Key(whole),
+                **_sent("page"),
+                "page_path": Key(Path()),
+                "total_path": Key(Path()),
+                "maximum_page": Key(whole),
+            },
+            "single_page": {},
+            "auto": {},
+        },
+        short=True,
+        options=MapOf(Json()),
+    )
+
+
+def _sent(what: str) -> dict[str, Key]:
+    """Where a cursor, a page or an offset is put in the request."""
+    return {
+        f"{what}_param": Key(_TEXT),
+        f"{what}_header": Key(_TEXT),
+        f"{what}_body_path": Key(_BODY_PATH),
+    }
+
+
+class Address(TemplateText):
+    """A path or a URL; a credential of the environment in its query would be stored with every task."""
+
+    def __init__(self, *, path: bool) -> None:
+        super().__init__(places.REQUEST, path=path)
+
+    def read(self, node: Node, field: str, reading: Reading) -> Any:
+        compiled = super().read(node, field, reading)
+        for name, value in _QUERY_SECRET.findall(node.text):
+            if SECRET_NAME.search(name) and FROM_OUTSIDE.search(value):
+                message = "a secret that would be stored with every task"
+                reading.note(node, field, message, "put it under client.auth")
+        return compiled
+
+
+class Body(Json):
+    """The body of a request; a credential of the environment in it would be stored with every task."""
+
+    def read(self, node: Node, field: str, reading: Reading) -> Any:
+        if node.kind == "map":
+            flat = {name: entry.node for name, entry in node.entries.items() if entry.node.kind != "map"}
+            note_stored_secrets(flat, field, reading)
+        return super().read(node, field, reading)
+
+
+class Encoding(Text):
+    """The name of a character encoding."""
+
+    def read(self, node: Node, field: str, reading: Reading) -> str:
+        name = super().read(node, field, reading)
+        try:
+            known = codecs.lookup(name)._is_text_encoding
+        except (LookupError, ValueError):
+            known = False
+        if not known:
+            reading.refuse(
+                node, field, f"no encoding is called '{name}'", "utf-8, latin-1, cp1252, shift_jis"
+            )
+        return name
+
+
+class InitialValue(Shape):
+    """Where the first walk begins: a number, or a text (a date keeps its spelling)."""
+
+    def read(self, node: Node, field: str, reading: Reading) -> Any:
+        node = reading.filled(scalar(node, field, reading, "a number, a date or a text"), field)
+        if isinstance(node.value, bool):
+            reading.refuse(node, field, f"'{node.text}' is no place to begin", "a number, a date or a text")
+        if isinstance(node.value, str):
+            return Filled(node.text, node.filled) if node.filled else node.text
+        return node.value
+
+    def schema(self) -> Schema:
+        return {"type": ["string", "number"]}

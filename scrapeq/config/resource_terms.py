@@ -1,0 +1,205 @@
+"""Shapes of what a resource begins with, gives and is repeated by: seeds, fields, schedules, functions."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NoReturn, get_args
+
+from scrapeq import plan
+from scrapeq.config import places
+from scrapeq.config.client_terms import WholeUrl
+from scrapeq.config.limit_terms import Zone
+from scrapeq.config.nodes import Node
+from scrapeq.config.paths import Path
+from scrapeq.config.reading import NOT_BUILT, Reading
+from scrapeq.config.records import Key, ListOf, MapOf, Record, unbuilt
+from scrapeq.config.shapes import Choice, Duration, Expr, Flag, Json, Schema, Shape, Text, last_key
+
+SEED_FILES = (".csv", ".jsonl", ".ndjson", ".txt")
+MAX_REGEX = 500
+MAX_HEADER = 1 << 20  # characters of the first line of a file of seeds
+_CSS = re.compile(r"\w::(text|attr)")
+_FUNCTION = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
+
+
+@dataclass(frozen=True, slots=True)
+class SeedSource:
+    """What to begin with: rows, or a file of them; `names` are the members they have, None = not known."""
+
+    rows: tuple[Mapping[str, Any], ...] = ()
+    file: str = ""
+    priority: Any = None
+    names: frozenset[str] | None = None
+
+
+class Seeds(Shape):
+    """What to begin with: a list of maps, a file of them, or addresses."""
+
+    def __init__(self) -> None:
+        self._list = ListOf(MapOf(Json(), "a map: {name: value}"), least=1, wanted="[{name: value}]")
+        self._map = Record(
+            {
+                "file": Key(SeedFile()),
+                "urls": Key(ListOf(WholeUrl(), single=True, least=1, wanted="[https://acme.test/a]")),
+                "sitemap": unbuilt("write the addresses: {urls: [https://acme.test/a]}"),
+                "priority": Key(Expr(places.SEED)),
+            }
+        )
+
+    def read(self, node: Node, field: str, reading: Reading) -> SeedSource:
+        if node.kind != "map":
+            rows = self._list.read(node, field, reading)
+            return SeedSource(rows, names=frozenset(name for row in rows for name in row))
+        if not node.entries.keys() & self._map.keys.keys() - {"priority"}:
+            hint = f"{last_key(field)}: [{{name: value}}], or {{file: seeds.csv}}, or {{urls: [https://acme.test/a]}}"
+            reading.refuse(node, field, "must be a list, not a map", hint)
+        found = self._map.read(node, field, reading)
+        if found.has("file") and found.has("urls"):
+            reading.note(
+                found.at("urls"), f"{field}.urls", "file and urls exclude each other", "keep one of them"
+            )
+        priority = found.get("priority")
+        if found.has("file"):
+            path, names = found.get("file", ("", None))
+            return SeedSource(file=path, priority=priority, names=names)
+        rows = tuple({"url": url} for url in found.get("urls", ()))
+        return SeedSource(rows, priority=priority, names=frozenset({"url"}) if rows else None)
+
+    def schema(self) -> Schema:
+        return {"anyOf": [self._list.schema(), self._map.schema()]}
+
+
+class SeedFile(Shape):
+    """A file of seeds, relative to the configuration: its absolute path, and the names of its columns, if it has."""
+
+    def read(self, node: Node, field: str, reading: Reading) -> tuple[str, frozenset[str] | None]:
+        written = Text().read(node, field, reading)
+        path = (reading.folder / written).absolute()
+        if path.suffix.lower() not in SEED_FILES:
+            reading.refuse(
+                node,
+                field,
+                f"the seeds in {written} are of no kind that is known",
+                f"one of {', '.join(SEED_FILES)}",
+            )
+        try:
+            with path.open(encoding="utf-8-sig", newline="") as file:
+                first = file.readline(MAX_HEADER)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
+            reading.refuse(node, field, f"the file {written} cannot be read: {reason}")
+        if path.suffix.lower() != ".csv":
+            return str(path), None
+        try:
+            columns = next(csv.reader([first]), [])
+        except csv.Error:
+            columns = []
+        if not any(columns):
+            reading.refuse(node, field, f"the file {written} has no line of column names", "owner,repo")
+        return str(path), frozenset(columns)
+
+    def schema(self) -> Schema:
+        return {"type": "string"}
+
+
+class Field(Shape):
+    """One field of an item: a path into the record, or a map of a path or a value and what is done with it."""
+
+    def __init__(self) -> None:
+        later = ("css", "xpath", "jsonld", "meta")
+        self._map = Record(
+            {
+                "path": Key(Path()),
+                "value": Key(Expr(places.RECORD)),
+                "regex": Key(Regex()),
+                "all": Key(Flag()),
+                "type": Key(Choice(tuple(kind for kind in get_args(plan.FieldType) if kind))),
+                "required": Key(Flag()),
+                "default": Key(_Default(self)),
+                **dict.fromkeys(later, unbuilt("a path into a JSON record")),
+            }
+        )
+
+    def read(self, node: Node, field: str, reading: Reading) -> Any:
+        if node.kind == "scalar" and _CSS.search(node.text):
+            reading.refuse(node, field, f"a CSS path is {NOT_BUILT}", "a JMESPath into a JSON record")
+        if node.kind != "map":
+            return Path().read(node, field, reading)
+        found = self._map.read(node, field, reading)
+        if found.has("path") == found.has("value") and not reading.has_unbuilt(field):
+            reading.refuse(node, field, "needs either path or value", "{value: EXPR}, or the path alone")
+        if len(found.values) == 1 and len(node.entries) == 1:
+            return found.get("value", found.get("path"))
+        return plan.Field(**found.values)
+
+    def schema(self) -> Schema:
+        return {"anyOf": [Path().schema(), self._map.schema()]}
+
+
+class _Default(Shape):
+    """What stands for null: a plain value, or a map like a field's."""
+
+    def __init__(self, field: Field) -> None:
+        self._field = field
+
+    def read(self, node: Node, field: str, reading: Reading) -> Any:
+        if node.kind != "map":
+            return Json().read(node, field, reading)
+        made = self._field.read(node, field, reading)
+        if isinstance(made, plan.Field):
+            return made
+        return plan.Field(path=made) if isinstance(made, str) else plan.Field(value=made)
+
+    def schema(self) -> Schema:
+        return {}
+
+
+class Regex(Text):
+    """A regular expression."""
+
+    def read(self, node: Node, field: str, reading: Reading) -> str:
+        pattern = super().read(node, field, reading)
+        if len(pattern) > MAX_REGEX:
+            reading.refuse(node, field, f"the pattern is longer than {MAX_REGEX} characters")
+        try:
+            re.compile(pattern)
+        except (re.error, RecursionError, OverflowError) as error:
+            reading.refuse(node, field, f"no regular expression: {error}")
+        return pattern
+
+
+def schedule() -> Record:
+    """When a resource is asked for again."""
+    return Record({"every": Key(Duration()), "cron": Key(Cron()), "timezone": Key(Zone())})
+
+
+class Cron(Text):
+    """A cron line of five fields."""
+
+    def read(self, node: Node, field: str, reading: Reading) -> str:
+        from cronsim import CronSim, CronSimError  # few files have a schedule: a start does not pay for it
+
+        line = super().read(node, field, reading)
+        try:
+            next(CronSim(line, datetime.now(UTC)))
+        except CronSimError as error:
+            self._refuse(node, field, reading, str(error))
+        except StopIteration:
+            self._refuse(node, field, reading, "there is no such day")
+        return line
+
+    @staticmethod
+    def _refuse(node: Node, field: str, reading: Reading, why: str) -> NoReturn:
+        hint = "minute hour day-of-month month day-of-week: 30 16 * * mon-fri"
+        reading.refuse(node, field, f"'{node.text}' is no cron line: {why[:1].lower()}{why[1:]}", hint)
+
+
+class FunctionName(Text):
+    """A function of a Python package; it is imported when the run begins."""
+
+    def __init__(self) -> None:
+        super().__init__(_FUNCTION, "a function, package.module:name", "acme.pages:read_issues")

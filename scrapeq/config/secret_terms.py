@@ -1,0 +1,128 @@
+"""Shapes of what may hold a credential: a map of values, the URL of a database."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from scrapeq.config.nodes import Node
+from scrapeq.config.reading import Filled, Reading
+from scrapeq.config.records import MapOf
+from scrapeq.config.shapes import ENV_SCHEMA, Json, Schema, Shape, Text, clear_secret, scalar
+
+DATABASE_SCHEMES = ("postgres", "postgresql")
+
+# "author" and "keyword" are no secrets
+SECRET_NAME = re.compile(
+    r"key(?!word)|token|secret|passw|cookie|credential|auth(?!or(?!i[sz]))", re.ASCII | re.IGNORECASE
+)
+FROM_OUTSIDE = re.compile(r"\$\{(?:env|file):")
+# What is a credential by its name, in the languages of the forms that people fill in; a `token_type` is none.
+_VALUE_IS_SECRET = re.compile(
+    r"passw|passphrase|passcode|secret|senha|contrase|kennwort|motdepasse|"
+    r"(?:^|[_\W])(?:pass|pwd|pw|pin|otp|mdp)$|token$|(?:api|access|private|signing)[_-]?key$|credentials?$",
+    re.IGNORECASE,
+)
+
+
+def has_clear_secret(name: str, node: Node) -> bool:
+    """Whether a value that is a credential by its name stands in the file itself."""
+    return (
+        bool(_VALUE_IS_SECRET.search(name.replace(" ", "")))
+        and node.kind == "scalar"
+        and bool(node.text)
+        and not isinstance(node.value, bool | None)
+        and not FROM_OUTSIDE.search(node.text)
+    )
+
+
+class SecretMap(Shape):
+    """
+    A map of values of which some are secrets: what is one by its name must come from the environment or a file.
+
+    A user's name, or a kind of grant, may stand in the file. With `texts` each value is a text.
+    """
+
+    def __init__(self, *, texts: bool = False) -> None:
+        self._texts = texts
+
+    def read(self, node: Node, field: str, reading: Reading) -> dict[str, Any]:
+        values: dict[str, Any] = MapOf(_SecretValue(self._texts)).read(node, field, reading)
+        return values
+
+    def schema(self) -> Schema:
+        return {"type": "object"}
+
+
+class SecretJson(Shape):
+    """Any value; in its maps at any depth, what is a secret by its name must come from the environment or a file."""
+
+    def read(self, node: Node, field: str, reading: Reading) -> Any:
+        return _SecretValue(False).read(node, field, reading)
+
+    def schema(self) -> Schema:
+        return {}
+
+
+class _SecretValue(Shape):
+    def __init__(self, texts: bool) -> None:
+        self._texts = texts
+
+    def read(self, node: Node, field: str, reading: Reading) -> Any:
+        name = field.rpartition(".")[2]
+        if node.kind == "map" and not self._texts:
+            return MapOf(self).read(node, field, reading)
+        if node.kind == "list" and not self._texts:
+            return [self.read(item, f"{field}[{at}]", reading) for at, item in enumerate(node.items)]
+        if has_clear_secret(name, node):
+            clear_secret(node, field, reading)
+        if self._texts:
+            return Text(least=0).read(node, field, reading)
+        return Json(spelling=True).read(node, field, reading)
+
+
+class DatabaseUrl(Shape):
+    """The URL of a PostgreSQL database; one that holds a password must come from the environment or a file."""
+
+    def read(self, node: Node, field: str, reading: Reading) -> str:
+        node = scalar(node, field, reading, "a URL such as ${env:DATABASE_URL}")
+        outside = bool(FROM_OUTSIDE.search(node.text))
+        filled = reading.filled(node, field, secret=outside)
+        url = filled.text.strip()
+        try:
+            parts = urlsplit(url)
+            secret = bool(parts.password) or "password" in parse_qs(parts.query)
+        except ValueError:
+            reading.refuse(node, field, "this is no URL")
+        if secret and not self._password_is_outside(node.text):
+            clear_secret(node, field, reading, "DATABASE_URL")
+        if parts.scheme not in DATABASE_SCHEMES:
+            schemes = " or ".join(f"{scheme}://" for scheme in DATABASE_SCHEMES)
+            reading.refuse(node, field, f"must begin with {schemes}", "postgres://user@host/database")
+        return Filled(url, node.text) if outside else url
+
+    @staticmethod
+    def _password_is_outside(written: str) -> bool:
+        """Whether the part of the written URL that holds the password is a placeholder."""
+        if FROM_OUTSIDE.match(written.strip()):
+            return True
+        _, _, rest = written.partition("://")
+        user = rest.rpartition("@")[0]
+        _, _, password = user.partition(":")
+        clear = bool(password) and not FROM_OUTSIDE.search(password)
+        query = re.search(r"[?&]password=([^&]*)", written)
+        return not clear and (query is None or bool(FROM_OUTSIDE.search(query[1])))
+
+    def schema(self) -> Schema:
+        return {"anyOf": [{"type": "string", "pattern": "^postgres(ql)?://"}, ENV_SCHEMA]}
+
+
+def note_stored_secrets(values: Mapping[str, Node], field: str, reading: Reading) -> None:
+    """Notes credentials by their names whose values would be stored with every task."""
+    for name, node in values.items():
+        outside = any(FROM_OUTSIDE.search(inner.text) for inner in node.walk())
+        if SECRET_NAME.search(name) and outside:
+            message = "a secret that would be stored with every task"
+            reading.note(node, f"{field}.{name}", message, "put it under client.auth")
