@@ -16,39 +16,52 @@ from scrapeq.version import __version__
 if TYPE_CHECKING:
     from scrapeq.errors import LeaseLost, QueueFull, RateLimited, ScrapeqError
     from scrapeq.fetcher import Fetcher
+    from scrapeq.hooks import Context, FollowUp, NewItem, NewRequest, Record, Result
     from scrapeq.page import Page
     from scrapeq.queue import DPQ, Limit, Queue, Rate
     from scrapeq.task import Group, NewTask, Task
 
 __all__ = [
     "DPQ",
+    "Context",
     "Fetcher",
+    "FollowUp",
     "Group",
     "LeaseLost",
     "Limit",
+    "NewItem",
+    "NewRequest",
     "NewTask",
     "Page",
     "Queue",
     "QueueFull",
     "Rate",
     "RateLimited",
+    "Record",
+    "Result",
     "ScrapeqError",
     "Task",
     "__version__",
 ]
 
 _PLACES = {
+    "Context": "scrapeq.hooks",
     "DPQ": "scrapeq.queue",
     "Fetcher": "scrapeq.fetcher",
+    "FollowUp": "scrapeq.hooks",
     "Group": "scrapeq.task",
     "LeaseLost": "scrapeq.errors",
     "Limit": "scrapeq.queue",
+    "NewItem": "scrapeq.hooks",
+    "NewRequest": "scrapeq.hooks",
     "NewTask": "scrapeq.task",
     "Page": "scrapeq.page",
     "Queue": "scrapeq.queue",
     "QueueFull": "scrapeq.errors",
     "Rate": "scrapeq.queue",
     "RateLimited": "scrapeq.errors",
+    "Record": "scrapeq.hooks",
+    "Result": "scrapeq.hooks",
     "ScrapeqError": "scrapeq.errors",
     "Task": "scrapeq.task",
 }

@@ -13,6 +13,7 @@ Every error that scrapeq raises on purpose.
     │   └── StoreBusy            another run holds this data folder
     ├── OutputError              an output file that cannot be written
     ├── ExtractError             an answer that is not what its resource says
+    │   └── HookError            a function of yours (handler, on_page, on_item) that failed: which, file and line
     ├── FetchError               a request that got no whole answer
     │   ├── Blocked              the guard refused the address; never sent
     │   ├── BodyTooLarge         more bytes than max_body_size after decoding
@@ -104,6 +105,10 @@ class OutputError(ScrapeqError):
 
 class ExtractError(ScrapeqError):
     """A whole answer that is not what its resource says: no JSON, a path that does not suit it."""
+
+
+class HookError(ExtractError):
+    """A hook failed, or gave what cannot be used; says which one, and in which file and line."""
 
 
 class FetchError(ScrapeqError):

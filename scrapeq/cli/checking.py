@@ -45,7 +45,7 @@ def _report(settings: Settings, file: str) -> dict[str, Any]:
     from scrapeq import config
 
     try:
-        plan = settings.load(file)
+        plan = settings.load_whole(file)
     except ConfigError as error:
         if not settings.json:
             for problem in error.problems:

@@ -100,7 +100,7 @@ def _plans(settings: Settings, files: list[str], overrides: dict[str, Any]) -> l
     problems: list[Problem] = []
     for file in files:
         try:
-            plans.append(settings.load(file, overrides))
+            plans.append(settings.load_whole(file, overrides))
         except ConfigError as error:
             problems += error.problems
     if problems:

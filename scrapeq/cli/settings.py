@@ -71,6 +71,18 @@ class Settings:
             changes["redis.url"] = self.redis
         return config.load(file, overrides=changes)
 
+    def load_whole(self, file: str, overrides: Mapping[str, Any] | None = None) -> Plan:
+        """As `load`, and the functions that the file names can be called. Raises ConfigError."""
+        from scrapeq.errors import ConfigError
+
+        plan = self.load(file, overrides)
+        if any(one.handler or one.on_page or one.on_item for one in plan.resources):
+            from scrapeq.supervise.hook_calls import check_hooks
+
+            if problems := check_hooks(plan):
+                raise ConfigError(problems)
+        return plan
+
     def note(self, text: str) -> None:
         """Something a person may want to know; not with -q."""
         if self.verbosity != "quiet":

@@ -64,6 +64,8 @@ def carried_fields(plan: Plan) -> dict[str, Carried]:
 
 
 def _parent_fields(plan: Plan, resource: Resource) -> Fields:
+    if _has_hooks(resource):
+        return None  # nobody knows what a function reads
     names = set(resource.include_from_parent)
     for path in _paths(plan, resource):
         if path[0] == "parent":
@@ -84,6 +86,10 @@ def _ask(found: dict[str, Fields], path: tuple[str, ...]) -> None:
 
 def _union(first: Fields, second: Fields) -> Fields:
     return None if first is None or second is None else first | second
+
+
+def _has_hooks(resource: Resource) -> bool:
+    return bool(resource.handler or resource.on_page or resource.on_item)
 
 
 def _concerns(match: Match, resource: Resource) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from scrapeq.errors import UsageError
@@ -108,6 +109,31 @@ class TaskBuilder:
         seed = {"url": url} if seed is None else seed
         payload = self._payload(resource, request, seed=seed, parent=None, edge=None, parents={}, depth=0)
         return self._task(payload, priority, None, delay_s)
+
+    def requested(
+        self,
+        resource: Resource,
+        request: Request,
+        priority: float,
+        *,
+        seed: Mapping[str, Any],
+        parent: Any = None,
+        edge: str | None = None,
+        ancestors: Mapping[str, Any] | None = None,
+        depth: int = 0,
+    ) -> NewTask:
+        """
+        A task for a request as it is; for the rest see `child`.
+
+        Raises:
+            UsageError: its address is no http(s) address, or the resource has no endpoint.
+        """
+        _endpoint(resource)
+        request = replace(request, url=clean(request.url))
+        payload = self._payload(
+            resource, request, seed=seed, parent=parent, edge=edge, parents=ancestors or {}, depth=depth
+        )
+        return self._task(payload, priority, parent)
 
     def child(
         self,

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from scrapeq import config
-from scrapeq.extract import PageExtractor
 from scrapeq.fetch import Egress
 from scrapeq.limits.attribution import scopes_of
 from scrapeq.limits.partition import ANY_TOKEN, POOL, group_of, token_digest
@@ -18,6 +17,7 @@ from scrapeq.queue.async_queue import key_of
 from scrapeq.queue.connect import async_client
 from scrapeq.resource import GroupOf
 from scrapeq.schedule.states import KeptStates
+from scrapeq.supervise.extraction import extractor_of
 from scrapeq.supervise.worker import FetchWorker
 from scrapeq.supervise.writer_client import WriterClient
 from scrapeq.task import Group
@@ -117,7 +117,7 @@ def fetch_worker(errand: Errand, plan: Plan, queue: Queue, client: Any, sink: Wr
         plan=plan,
         queue=queue,
         egress=egress,
-        extractor=PageExtractor(plan, group),
+        extractor=extractor_of(plan, group),
         sink=sink,
         group_of=group,
         states=kept_states(client, queue),

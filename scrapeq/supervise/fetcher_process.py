@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import orjson
 
@@ -23,10 +24,20 @@ FATAL_CODES = {"output": 7, "limit": 4, "answer": 8, "bound": 5}
 STORE_CODE = 6
 
 
+_supervisor: TextIO = sys.stdout
+
+
+def keep_channel() -> None:
+    """Standard output is the supervisor's alone: what a hook prints goes to the log."""
+    global _supervisor
+    _supervisor = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+
+
 def say(message: dict[str, Any]) -> None:
     """One JSON line to the supervisor."""
-    sys.stdout.write(orjson.dumps(message).decode() + "\n")
-    sys.stdout.flush()
+    _supervisor.write(orjson.dumps(message).decode() + "\n")
+    _supervisor.flush()
 
 
 async def _tell(worker: FetchWorker) -> None:
@@ -73,6 +84,7 @@ async def serve(errand: Errand, grace_s: float) -> int:
 def main() -> int:
     """The child's main."""
     settings = enter_child()
+    keep_channel()
     grace_s = settings.pop("grace_s")
     configure_child_log()
     errand = Errand(**settings)

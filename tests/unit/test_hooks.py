@@ -1,0 +1,311 @@
+"""Hooks: what handlers give becomes items and follow-ups as the plan says, and what fails is named."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from scrapeq import Context, Page, Result, config
+from scrapeq.errors import HookError, UsageError
+from scrapeq.protocols import Extraction
+from scrapeq.supervise.assemble import group_function
+from scrapeq.supervise.extraction import PART_SIZE, extractor_of
+from scrapeq.supervise.hook_calls import check_hooks, load_function
+
+CONFIG = """\
+version: 1
+name: t
+client: {base_url: "http://api.test/"}
+seeds: [{shop: a}]
+resources:
+  - name: posts
+    endpoint: {path: "posts/${seed.shop}", headers: {X-A: b}}
+    primary_key: id
+    priority: record.rank
+    HOOKS
+  - name: comments
+    parent: {resource: posts, when: parent.comments > 0, priority: parent.updated}
+    endpoint: "posts/${parent.id}/comments"
+    include_from_parent: [title]
+  - name: tags
+    parent: {resource: posts, each: tags}
+    primary_key: name
+outputs: [{type: jsonl, path: "out/${resource}.jsonl"}]
+"""
+PAYLOAD = {
+    "v": 1,
+    "resource": "posts",
+    "method": "GET",
+    "url": "http://api.test/posts/a",
+    "headers": {"X-A": "b"},
+    "body": None,
+    "seed": {"shop": "a"},
+    "depth": 0,
+    "page": 1,
+}
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Writes a module of hooks beside the file, and gives the plan that names one of its functions."""
+    names: list[str] = []
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.chdir(tmp_path)
+
+    def plan_of(source: str, hooks: str) -> Any:
+        name = f"hooks_{tmp_path.name.replace('-', '_')}_{len(names)}"
+        names.append(name)
+        (tmp_path / f"{name}.py").write_text(source)
+        path = tmp_path / "t.yaml"
+        path.write_text(CONFIG.replace("HOOKS", hooks.replace("MODULE", name)))
+        return config.load(path)
+
+    yield plan_of
+    for name in names:
+        sys.modules.pop(name, None)
+
+
+def extracted(plan: Any, body: Any, *, priority: float = 7.0, **changes: Any) -> list[Extraction]:
+    """The parts of one page."""
+    page = Page(PAYLOAD["url"], 200, (("Content-Type", "application/json"),), orjson.dumps(body))
+
+    async def parts() -> list[Extraction]:
+        extractor = extractor_of(plan, group_function(plan))
+        return [part async for part in extractor.chunks({**PAYLOAD, **changes}, priority, page)]
+
+    return asyncio.run(parts())
+
+
+HANDLER = """
+def posts(page, context):
+    for post in page.json()["list"]:
+        yield {"id": post["id"], "title": post["title"]}
+        yield context.follow("comments", post)
+        yield context.follow("tags", post)
+"""
+
+
+def test_a_handler_gives_items_and_follow_ups_in_place_of_the_declared_extraction(module: Any) -> None:
+    """Its records have the declared key, children the declared edge's condition and priority, nested ones are items."""
+    plan = module(HANDLER, "handler: MODULE:posts")
+    posts = [
+        {"id": 1, "title": "a", "comments": 2, "updated": 30, "tags": [{"name": "x"}, {"name": "y"}]},
+        {"id": 2, "title": "b", "comments": 0, "updated": 40, "tags": []},
+        {"id": 3, "title": "c", "comments": 1, "rank": 20},
+    ]
+    (part,) = extracted(plan, {"list": posts})
+    assert [(item.resource, item.key) for item in part.items] == [
+        ("posts", "1"),
+        ("tags", "x"),
+        ("tags", "y"),
+        ("posts", "2"),
+        ("posts", "3"),
+    ]
+    assert part.items[0].record == {"id": 1, "title": "a"}
+    urls = [(task.payload["url"], task.priority) for task in part.follow_ups]
+    assert urls == [("http://api.test/posts/1/comments", 30), ("http://api.test/posts/3/comments", 20)]
+    assert part.follow_ups[0].payload["parent"] == {"id": 1, "title": "a"}
+    assert part.follow_ups[0].payload["depth"] == 1
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def posts(page, context):\n    return [{'id': 1}, {'id': 2}]",
+        "def posts(page, context):\n    yield {'id': 1}\n    yield context.item({'id': 2})",
+        "async def posts(page, context):\n    return ({'id': n} for n in (1, 2))",
+        "async def posts(page, context):\n    yield {'id': 1}\n    yield {'id': 2}",
+        "class Site:\n    def posts(self, page, context):\n        yield {'id': 1}\n        yield {'id': 2}\n"
+        "site = Site()\nposts = site.posts",
+    ],
+    ids=["list", "generator", "async", "async generator", "method"],
+)
+def test_every_kind_of_function_is_a_handler(module: Any, source: str) -> None:
+    """Functions, generators, async ones and methods give the same."""
+    (part,) = extracted(module(source, "handler: MODULE:posts"), {})
+    assert [item.key for item in part.items] == ["1", "2"]
+
+
+@pytest.mark.parametrize(("gives", "keys"), [("None", []), ("{'id': 5}", ["5"]), ("()", [])])
+def test_a_handler_may_give_one_result_or_none(module: Any, gives: str, keys: list[str]) -> None:
+    """A map is one record, not its names."""
+    source = f"def posts(page, context):\n    return {gives}"
+    (part,) = extracted(module(source, "handler: MODULE:posts"), {})
+    assert [item.key for item in part.items] == keys
+
+
+def test_requests_of_a_handler_carry_what_they_say_and_inherit_the_rest(module: Any) -> None:
+    """Relative addresses, parameters, a body; a next page keeps the request, another one is a level deeper."""
+    source = """
+def posts(page, context):
+    yield context.next_page("?page=2")
+    yield context.request("/search", resource="comments", method="post", params={"q": ["a", "b"], "no": None},
+                          json={"x": 1}, headers={"X-B": "c"}, priority="2001-09-09T01:46:40Z", parent={"title": "t"})
+"""
+    (part,) = extracted(module(source, "handler: MODULE:posts"), {})
+    following, other = part.follow_ups
+    assert (following.payload["url"], following.payload["page"]) == ("http://api.test/posts/a?page=2", 2)
+    assert (following.payload["headers"], following.priority) == ({"X-A": "b"}, 7)
+    assert other.payload["url"] == "http://api.test/search?q=a&q=b"
+    assert (other.payload["method"], other.payload["body"], other.priority) == ("POST", '{"x":1}', 1e9)
+    assert other.payload["headers"] == {"X-B": "c", "Content-Type": "application/json"}
+    assert (other.payload["parent"], other.payload["parent_resource"]) == ({"title": "t"}, "posts")
+    assert (other.payload["depth"], other.payload["seed"]) == (1, {"shop": "a"})
+
+
+def test_a_large_page_comes_in_parts(module: Any) -> None:
+    """A generator is not asked for all of its records before the first are written."""
+    source = f"def posts(page, context):\n    for n in range({PART_SIZE * 2 + 1}):\n        yield {{'id': n}}"
+    parts = extracted(module(source, "handler: MODULE:posts"), {})
+    assert [len(part.items) for part in parts] == [PART_SIZE, PART_SIZE, 1]
+
+
+def test_on_page_may_change_the_page(module: Any) -> None:
+    """What it returns is read in place of the answer, and its context knows the task."""
+    source = """
+from dataclasses import replace
+async def unwrapped(page, context):
+    assert (context.resource, context.seed, context.page, context.priority) == ("posts", {"shop": "a"}, 1, 7.0)
+    return replace(page, body=page.body[len(b'"cb('):-2].replace(b"'", b'"'))
+"""
+    (part,) = extracted(module(source, "on_page: MODULE:unwrapped"), "cb([{'id': 4}])")
+    assert [item.key for item in part.items] == ["4"]
+
+
+def test_on_item_changes_leaves_out_and_renames_records(module: Any) -> None:
+    """Its key follows a changed primary key; what it changes in a record does not reach the children."""
+    source = """
+def tidy(record, context):
+    record["comments"] = 0
+    if record["id"] == 2:
+        return None
+    return {**record, "id": f"{context.seed['shop']}{record['id']}"} if record["id"] == 3 else record
+"""
+    posts = [{"id": n, "comments": n, "updated": 1} for n in (1, 2, 3)]
+    parts = extracted(module(source, "on_item: MODULE:tidy"), posts)
+    items = [item for part in parts for item in part.items]
+    assert [(item.key, item.record["comments"]) for item in items] == [("1", 0), ("a3", 0)]
+    assert sum(len(part.follow_ups) for part in parts) == 3
+
+
+def test_on_item_of_nested_records_sees_them(module: Any) -> None:
+    """A resource without an endpoint has on_item, though its records come on its parent's page."""
+    plan = module("def up(record, context):\n    return {'name': context.resource + record['name']}", "")
+    tags = replace(plan.resource("tags"), on_item=f"{_last_module()}:up")
+    resources = tuple(tags if one.name == "tags" else one for one in plan.resources)
+    parts = extracted(replace(plan, resources=resources), [{"id": 1, "tags": [{"name": "x"}]}])
+    items = [item for part in parts for item in part.items if item.resource == "tags"]
+    assert [(item.key, item.record) for item in items] == [("tagsx", {"name": "tagsx"})]
+
+
+def _last_module() -> str:
+    return max(Path.cwd().glob("hooks_*.py")).stem
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("return page.json()['nope']", "KeyError: 'nope' (MODULE.py:2)"),
+        ("yield {}\n    raise SystemExit('enough')", "SystemExit: enough (MODULE.py:3)"),
+        ("return 5", "gave a int, no records (MODULE.py:1)"),
+        ("return 'text'", "gave a str, no records (MODULE.py:1)"),
+        ("yield {'a': [1, {'b': {2}}]}", "a[1].b: a set is no JSON value (MODULE.py:1)"),
+        ("yield {'a': 2**70}", "a: Integer exceeds 64-bit range (MODULE.py:1)"),
+        ("yield {'a': '\\ud800'}", "a: str is not valid UTF-8: surrogates not allowed (MODULE.py:1)"),
+        ("yield {'a': {1: 2}}", "a: the name 1 is a int, no text (MODULE.py:1)"),
+        ("yield [1]", "a list is no result"),
+        ("yield context.item(3)", "a record is a map of fields, no int"),
+        ("yield context.follow('coments', {})", "no resource is called 'coments'; did you mean comments?"),
+        ("yield context.follow('posts', {})", "posts is no child of posts: write `parent: posts` in it"),
+        ("yield context.request('ftp://x/')", "'ftp://x/' is no http(s) address"),
+        ("yield context.next_page('ftp://x/')", "'ftp://x/' is no http(s) address"),
+        (
+            "yield context.next_page('?p=2', priority='soon')",
+            "priority: 'soon' is no finite number and no time",
+        ),
+        ("yield context.next_page('?p=2', priority=float('nan'))", "is no finite number and no time"),
+    ],
+)
+def test_what_a_hook_does_wrong_is_named_with_its_file_and_line(module: Any, body: str, said: str) -> None:
+    """The message of the dead letter has the hook, what is wrong, and where."""
+    plan = module(f"def posts(page, context):\n    {body}", "handler: MODULE:posts")
+    with pytest.raises(HookError) as caught:
+        extracted(plan, {})
+    name = _last_module()
+    assert str(caught.value).startswith(f"handler {name}:posts: ")
+    assert said.replace("MODULE", name) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("hook", "source", "said"),
+    [
+        ("on_page", "def f(page, context):\n    return b''", "gave a bytes, no Page and not None"),
+        ("on_item", "def f(record, context):\n    return 1", "a record is a map of fields, no int"),
+        (
+            "on_item",
+            "def f(record, context):\n    record.x",
+            "AttributeError: 'dict' object has no attribute 'x'",
+        ),
+    ],
+)
+def test_the_other_hooks_are_held_to_their_kind(module: Any, hook: str, source: str, said: str) -> None:
+    """on_page gives a page, on_item a record."""
+    with pytest.raises(HookError, match=f"^{hook} .*{said}"):
+        extracted(module(source, f"{hook}: MODULE:f"), [{"id": 1}])
+
+
+@pytest.mark.parametrize(
+    ("source", "reference", "said"),
+    [
+        ("", "no_such_module:f", "there is no module 'no_such_module'"),
+        ("def parse(page, context): ...", "MODULE:prase", "has no prase\ndid you mean parse?"),
+        ("def f(page): ...", "MODULE:f", "takes (page), and is called with (page, context)"),
+        ("def f(page, context, *, more): ...", "MODULE:f", "takes (page, context, *, more)"),
+        ("f = 3", "MODULE:f", "is a int, no function"),
+        ("x = 1/0", "MODULE:f", "cannot be imported: ZeroDivisionError: division by zero (MODULE.py:1)"),
+        ("import no_such_module", "MODULE:f", "ModuleNotFoundError: No module named 'no_such_module'"),
+        ("def f(:", "MODULE:f", "cannot be imported: invalid syntax (MODULE.py:1)"),
+        ("raise SystemExit", "MODULE:f", "cannot be imported: SystemExit"),
+    ],
+)
+def test_a_function_that_is_none_is_one_error_with_its_place_in_the_file(
+    module: Any, source: str, reference: str, said: str
+) -> None:
+    """The problem stands at the key, before anything is asked for."""
+    plan = module(source, f"handler: {reference}")
+    (problem,) = check_hooks(plan)
+    said = said.replace("MODULE", _last_module())
+    assert said in f"{problem.message}\n{problem.hint}"
+    assert (problem.line, problem.field) == (10, "resources[0].handler")
+
+
+def test_on_item_is_no_generator() -> None:
+    """It gives one record, so `yield` is a mistake, told before the run."""
+    with pytest.raises(UsageError, match="is a generator, and gives one record"):
+        load_function(f"{__name__}:_generator", "on_item")
+
+
+def _generator(record: dict[str, Any], context: Context) -> Iterator[dict[str, Any]]:
+    yield record
+
+
+def test_the_public_types_fit_real_handlers() -> None:
+    """Typed handlers of both kinds are callables of the documented form."""
+
+    def plain(page: Page, context: Context) -> Iterator[Result]:
+        yield {"id": 1}
+
+    async def waiting(page: Page, context: Context) -> AsyncIterator[Result]:
+        yield context.item({"id": 1})
+
+    from scrapeq.hooks import Handler
+
+    handlers: list[Handler] = [plain, waiting]
+    assert all(callable(handler) for handler in handlers)
