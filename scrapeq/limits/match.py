@@ -24,11 +24,12 @@ _KINDS: tuple[tuple[type[errors.FetchError], str], ...] = (
     (errors.BodyTooLarge, "too_large"),
     (errors.TooManyRedirects, "redirects"),
     (errors.Blocked, "blocked"),
+    (errors.AuthFailed, "auth"),
 )
 
 
 def exception_kind(error: errors.FetchError | None) -> str | None:
-    """The word for an error: timeout, connection, bad_answer, too_large, redirects, blocked."""
+    """The word for an error: timeout, connection, bad_answer, too_large, redirects, blocked, auth."""
     for kind, word in _KINDS:
         if isinstance(error, kind):
             return word

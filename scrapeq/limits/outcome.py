@@ -3,8 +3,9 @@ What an answer means for its task: the first response action that matches, the b
 
 Built in: 429, 418 and 529 are refusals, and what a preset knows as one; 403, 413, 503 and 3xx only with a
 Retry-After, 403 also when nothing remains. Other 5xx, 408, 425, time-outs, broken connections, truncated answers:
-retry. Other 4xx, and answers that would be the same again: dead letter. A wait is never shorter than what
-Retry-After said.
+retry. 401: refresh_auth, where the credential is one that can be asked for again; fail, where asking for it was
+refused for good. Other 4xx, and answers that would be the same again: dead letter. A wait is never shorter than what
+Retry-After said. docs/answers.md has the table.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ from scrapeq.plan import Action, Exponential, OnExceed, Plan, ResponseAction
 
 BACKOFF_BASE_S = 1.0
 BACKOFF_MAX_S = 300.0
+POLL_LEAST_S = 0.1
+POLL_BASE_S = 1.0
+POLL_MAX_S = 60.0
+POLL_MAX_WAIT_S = 3600.0  # all waits of one task together, where the file says nothing
 
 _REFUSALS_IF_TOLD = frozenset({403, 413, 503})  # ... and any 3xx
 _RETRIED = frozenset({408, 425})
@@ -41,11 +46,13 @@ class Outcome:
     What to do with a task after its answer.
 
     Args:
-        action: success, ignore, retry (charged), rate_limited (not charged), dead_letter or fail.
+        action: success, ignore, retry (charged); rate_limited, poll, refresh_auth, reset_pagination (not charged);
+            dead_letter or fail.
         wait_s: rate_limited: how long `scope` is closed. retry: not before; None = the queue's own backoff.
+            poll: when it is asked again.
         scope: task, limit, host, token, all, or a limit's name.
         message: One line that says why; empty for a success.
-        max_wait_s: A longer wait meets `on_exceed`; None = none is too long.
+        max_wait_s: A longer wait (poll: all of them together) meets `on_exceed`; None = none is too long.
         on_exceed: park, dead_letter or stop.
         told: The budget that the answer told, if it did.
         guessed: rate_limited: the answer did not say how long; `wait_s` is our own backoff (1) or the file's word (2).
@@ -90,6 +97,8 @@ def decide(
     refusals_in_a_row: int = 1,
     names: Mapping[str, Any] | None = None,
     heard: tuple[Heard, ...] | None = None,
+    polls: int = 0,
+    renews: bool = False,
 ) -> Outcome:
     """
     What an answer, or the error instead of one, means.
@@ -100,39 +109,27 @@ def decide(
         page, error: Exactly one of them.
         observation: What the answer said about waiting.
         refusals_in_a_row: Should this be a refusal: how many there were in a row with it (1 = the first).
-        names: More names for expressions: seed, parent, now, host, token.
+        names: More names for expressions: seed, parent, now, host, token …
         heard: What the answer told each limit (`listen`).
+        polls: How often the task has been told that it is not ready yet.
+        renews: Whether the credential is one that can be asked for again.
     """
-    outcome = _decided(
-        actions, resource, method, url, page, error, observation, refusals_in_a_row, dict(names or {})
-    )
+    extra = dict(names or {})
+    extra["retry_after"] = observation.retry_after_s
+    extra["rate_limit_reset"] = observation.reset_s
+    extra["exception"] = exception_kind(error)
+    scope = answer_scope(page, **extra) if actions else extra
+    for one in actions:
+        if answer_matches(
+            one.match, resource=resource, method=method, url=url, page=page, error=error, scope=scope
+        ):
+            outcome = _told_by(one, scope, page, error, observation, refusals_in_a_row, polls)
+            break
+    else:
+        outcome = _built_in(page, error, observation, refusals_in_a_row, renews)
     if heard is None and not observation.rates and observation.cost is None:
         return outcome  # most of them
     return replace(outcome, rates=observation.rates, cost=observation.cost, heard=heard)
-
-
-def _decided(
-    actions: Sequence[ResponseAction],
-    resource: str,
-    method: str,
-    url: str,
-    page: Page | None,
-    error: errors.FetchError | None,
-    observation: Observation,
-    refusals_in_a_row: int,
-    extra: dict[str, Any],
-) -> Outcome:
-    if actions:
-        extra["retry_after"] = observation.retry_after_s
-        extra["rate_limit_reset"] = observation.reset_s
-        extra["exception"] = exception_kind(error)
-        scope = answer_scope(page, **extra)
-        for one in actions:
-            if answer_matches(
-                one.match, resource=resource, method=method, url=url, page=page, error=error, scope=scope
-            ):
-                return _told_by(one, scope, page, error, observation, refusals_in_a_row)
-    return _built_in(page, error, observation, refusals_in_a_row)
 
 
 def _told_by(
@@ -142,8 +139,9 @@ def _told_by(
     error: errors.FetchError | None,
     observation: Observation,
     refusals: int,
+    polls: int,
 ) -> Outcome:
-    wait, was_read = _first(action.wait, scope, refusals)
+    wait, was_read = _first(action.wait, scope, polls + 1 if action.action == "poll" else refusals)
     guessed = 0 if was_read or _says_when(observation) else 1 if wait is None else 2
     if action.action == "rate_limited":
         if wait is None:
@@ -153,6 +151,8 @@ def _told_by(
     elif action.action == "retry":
         told = observation.wait_s
         wait = told if wait is None else max(wait, told or 0.0)
+    elif action.action == "poll":
+        wait = _not_ready_for(wait, observation, polls)
     message = as_text(action.message.render(scope)) if action.message is not None else None
     if not message and action.action not in ("success", "ignore"):
         message = _says(page, error)
@@ -161,8 +161,10 @@ def _told_by(
         wait_s=wait,
         scope=action.scope,
         message=(message or "")[:_MESSAGE_LENGTH],
-        max_wait_s=action.max_wait_s,
-        on_exceed=action.on_exceed,
+        max_wait_s=POLL_MAX_WAIT_S
+        if action.action == "poll" and action.max_wait_s is None
+        else action.max_wait_s,
+        on_exceed=action.on_exceed or ("park" if action.action == "rate_limited" else "dead_letter"),
         told=observation.told,
         guessed=guessed if action.action == "rate_limited" else 0,
     )
@@ -202,11 +204,25 @@ def _refused_for(observation: Observation, refusals: int) -> float:
     return told if refusals <= 1 else max(told, backoff_s(refusals - 1))
 
 
+def _not_ready_for(wait: float | None, observation: Observation, polls: int) -> float:
+    """When to ask again: what the file says, else Retry-After, else ever later; never before Retry-After."""
+    told = observation.retry_after_s
+    if wait is None and not told:
+        return backoff_s(polls + 1, POLL_BASE_S, POLL_MAX_S)
+    return max(wait or 0.0, told or 0.0, POLL_LEAST_S)
+
+
 def _built_in(
-    page: Page | None, error: errors.FetchError | None, observation: Observation, refusals: int
+    page: Page | None,
+    error: errors.FetchError | None,
+    observation: Observation,
+    refusals: int,
+    renews: bool,
 ) -> Outcome:
     told = observation.told
     if page is None:
+        if isinstance(error, errors.AuthFailed) and error.final:
+            return Outcome("fail", message=_says(page, error))
         if isinstance(error, errors.AuthFailed) and error.final:
             return Outcome("fail", message=_says(page, error))
         same_again = isinstance(error, _SAME_AGAIN) and not isinstance(error, errors.Truncated)
@@ -235,6 +251,8 @@ def _built_in(
         )
     if status >= 500 or status in _RETRIED:
         return Outcome("retry", wait_s=observation.wait_s, message=_says(page, error), told=told)
+    if status == HTTPStatus.UNAUTHORIZED and renews:
+        return Outcome("refresh_auth", message=_says(page, error), on_exceed="dead_letter", told=told)
     return Outcome("dead_letter", message=_says(page, error), told=told)
 
 

@@ -126,7 +126,7 @@ class ResponseAction:
 
     success and ignore end the task; retry is charged; rate_limited closes `scope`; poll asks again later, uncharged,
     until `max_wait` (of all waits together) meets `on_exceed`; refresh_auth asks for new credentials and sends it
-    again; reset_pagination begins the walk anew; fail ends the run.
+    again, once; reset_pagination begins the walk anew, a few times; fail ends the run.
 
     `wait`: the first term that is not null counts; a term is an expression (seconds), seconds, or exponential.
     `scope`: task, limit, host, token, all, or a limit's name.
@@ -137,5 +137,5 @@ class ResponseAction:
     scope: str = "limit"
     wait: tuple[Expression | float | Exponential, ...] = ()
     max_wait_s: float | None = None
-    on_exceed: OnExceed = "park"
+    on_exceed: OnExceed | None = None  # None: park for rate_limited, else dead_letter
     message: Template | None = None

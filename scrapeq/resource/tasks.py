@@ -12,6 +12,7 @@ from scrapeq.plan import Plan, Resource
 from scrapeq.resource.address import clean, get_param, set_params, task_key
 from scrapeq.resource.carried import carried_fields, pruned
 from scrapeq.resource.request import Request, build_request
+from scrapeq.resource.restart import key_in_walk, restarted, restarting, with_first
 from scrapeq.task import Group, NewTask
 
 PAYLOAD_VERSION = 1
@@ -50,6 +51,7 @@ class TaskBuilder:
         self.plan = plan
         self._group_of = group_of
         self._carried = carried_fields(plan)
+        self._restarting = restarting(plan)
         auth = plan.client.auth
         self._secret_name = auth.name if auth.type == "api_key" and auth.location == "query" else ""
 
@@ -191,7 +193,14 @@ class TaskBuilder:
             UsageError: the address is no http(s) address.
         """
         following = {**payload, **(state or {}), "url": url, "page": payload.get("page", 1) + 1}
+        if payload["resource"] in self._restarting:
+            following = with_first(payload, following)
         return self._task(following, priority, payload.get("parent"))
+
+    def restart(self, payload: Payload, priority: float) -> NewTask | None:
+        """The walk's first page again; None when that was done often enough."""
+        begun = restarted(payload)
+        return None if begun is None else self._task(begun, priority, begun.get("parent"))
 
     def resource(self, name: str) -> Resource:
         """
@@ -262,7 +271,8 @@ class TaskBuilder:
             url = set_params(url, {self._secret_name: None})
             payload = {**payload, "url": url}
         group = self._group_of(payload["resource"], method, url, payload.get("seed") or {}, parent)
-        return NewTask(payload, priority, delay_s, group, task_key(method, url, body))
+        key = key_in_walk(task_key(method, url, body), payload)
+        return NewTask(payload, priority, delay_s, group, key)
 
 
 def first_tasks(

@@ -11,6 +11,7 @@ from scrapeq.queue.commands import ANSWER
 from scrapeq.supervise.means import Means
 from scrapeq.supervise.settlement import Settlement
 from scrapeq.supervise.slots import Held
+from scrapeq.supervise.verdict import POLLS
 from scrapeq.task import NewTask
 
 
@@ -29,7 +30,8 @@ class Harvest:
         A page that is not what its resource says is a dead letter. Raises LeaseLost, OutputError, StoreError.
         """
         means, settlement = self._means, self._settlement
-        payload = settlement.payload
+        # what follows has its own polls
+        payload = {name: value for name, value in settlement.payload.items() if name != POLLS}
         chunks = means.extractor.chunks(payload, self._held.task.priority, page)
         follow: list[NewTask] = []
         last = Extraction()

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 
 from scrapeq.clock import Clock
 from scrapeq.fetch import Egress
+from scrapeq.limits.partition import token_digest
 from scrapeq.limits.server_clock import ServerClocks
 from scrapeq.limits.streaks import Streaks
 from scrapeq.plan import Plan
 from scrapeq.protocols import Extractor, Sink, States
 from scrapeq.queue import Queue
 from scrapeq.resource import GroupOf
-from scrapeq.supervise.slots import Fatal, Tally
+from scrapeq.supervise.slots import Fatal, Renewals, Tally
 
 
 @dataclass(slots=True)
@@ -34,6 +35,12 @@ class Means:
     events: list[str] = field(default_factory=list)
     fatal: Fatal | None = None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    renewals: Renewals = field(default_factory=Renewals)
+    token: str = ""  # the digest of the credential, where there is no pool
+
+    def __post_init__(self) -> None:
+        auth = self.plan.client.auth
+        self.token = token_digest(auth.token or auth.username or auth.client_id)
 
     def end(self, fatal: Fatal) -> None:
         """The whole run ends, for this reason; the first one counts."""

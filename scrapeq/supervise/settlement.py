@@ -99,6 +99,10 @@ class Settlement:
         self._means.tally.done += 1
         return settled
 
+    async def replaced(self, task: NewTask) -> Settled:
+        """The task goes on as another one, which is no progress."""
+        return await self.settle(ACK, push=[task])
+
     async def push_some(self, follow: list[NewTask]) -> list[NewTask]:
         """More follow-ups than one call takes: under the same lease, never held up by a full queue. -> those left."""
         while len(follow) > PUSH_COUNT:

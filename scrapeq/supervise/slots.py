@@ -8,6 +8,8 @@ from typing import Any
 
 from scrapeq.task import Lease, Task
 
+RENEWALS_KEPT = 10_000
+
 
 @dataclass(slots=True)
 class Tally:
@@ -22,6 +24,7 @@ class Tally:
     lost: int = 0
     skipped: int = 0
     redirects: int = 0
+    polled: int = 0
 
     def take(self) -> dict[str, int]:
         """The counts that are not zero; they begin again."""
@@ -46,6 +49,30 @@ class Fatal:
 
     kind: str
     message: str
+
+
+class Renewals:
+    """
+    Tasks that were sent again with a fresh credential, once for each, until they end here.
+
+    One that ends in another process stays noted, so the oldest are forgotten.
+    """
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, None] = {}
+
+    def first(self, task_id: str) -> bool:
+        """Whether it was not noted yet; now it is."""
+        if task_id in self._tasks:
+            return False
+        self._tasks[task_id] = None
+        if len(self._tasks) > RENEWALS_KEPT:
+            del self._tasks[next(iter(self._tasks))]
+        return True
+
+    def over(self, task_id: str) -> None:
+        """Its answer was another one."""
+        self._tasks.pop(task_id, None)
 
 
 def named_by_hand(payload: dict[str, Any]) -> list[str]:

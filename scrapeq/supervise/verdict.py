@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from scrapeq.limits.outcome import Outcome
 from scrapeq.queue.backoff import backoff_s
 from scrapeq.queue.commands import RELEASE, RETRY
+from scrapeq.resource import TaskBuilder
+from scrapeq.resource.restart import RESETS_MAX
 from scrapeq.supervise.means import Means
 from scrapeq.supervise.settlement import Settlement
 from scrapeq.supervise.slots import Fatal, Held
+from scrapeq.task import NewTask
 
+POLLS = "polls"  # a member of the payload: how often it was not ready, and the seconds of all its waits
 FAIL_PAUSE_S = 1.0  # for the other fetchers to hear that the run is over, before they take what ended it
+
+
+def polls_of(payload: dict[str, Any]) -> tuple[int, float]:
+    """How often the task was not ready, and how many seconds that has cost."""
+    polls, waited_s = payload.get(POLLS) or (0, 0.0)
+    return polls, waited_s
 
 
 class Verdict:
@@ -35,6 +47,12 @@ class Verdict:
             await settlement.done()
         elif action == "retry":
             await self._retry(outcome)
+        elif action == "poll":
+            await self._poll(outcome)
+        elif action == "refresh_auth":
+            await self._refresh(outcome)
+        elif action == "reset_pagination":
+            await self._restart(outcome)
         elif action == "fail":
             await self.fail(outcome.message)
         else:
@@ -44,6 +62,65 @@ class Verdict:
         """The run ends, and the task is not lost."""
         self._means.end(Fatal("answer", message))
         await self._settlement.settle(RELEASE, delay_s=FAIL_PAUSE_S, error=message)
+
+    async def _give_up(self, outcome: Outcome, why: str) -> None:
+        """What could be done was done: a dead letter, or the end of the run, as the file says."""
+        message = f"{outcome.message}: {why}"
+        if outcome.on_exceed == "stop":
+            await self.fail(message)
+        else:
+            await self._settlement.bury(message)
+
+    async def _poll(self, outcome: Outcome) -> None:
+        """Not ready yet: asked for again later. How long it has waited is told by its payload, so it is a new task."""
+        settlement, wait_s = self._settlement, outcome.wait_s or 0.0
+        payload = settlement.payload
+        polls, waited_s = polls_of(payload)
+        most_s = outcome.max_wait_s
+        if most_s is not None and waited_s + wait_s > most_s and outcome.on_exceed != "park":
+            await self._give_up(
+                outcome,
+                f"not ready after {polls + 1} answers and {waited_s:.0f} s (max_wait: {most_s:.0f} s)",
+            )
+            return
+        self._means.tally.polled += 1
+        if not polls:
+            self._means.events.append(
+                f"poll   {payload['resource']}: not ready, asked again in {wait_s:.0f} s: {outcome.message}"
+            )
+        group = settlement.group(payload.get("method", "GET"), payload["url"])
+        again = {**payload, POLLS: [polls + 1, waited_s + wait_s]}
+        await settlement.replaced(NewTask(again, self._held.task.priority, wait_s, group))
+
+    async def _refresh(self, outcome: Outcome) -> None:
+        """
+        Sent again with a fresh credential, once.
+
+        The egress may have a newer one already: then this task's was the last one before it.
+        """
+        means, member = self._means, self._held.lease.member
+        forgotten = means.egress.refresh(member)
+        if not (forgotten or means.plan.client.auth.is_renewed):
+            await self._give_up(outcome, "this credential cannot be asked for again")
+        elif not means.renewals.first(self._held.task.id):
+            await self._give_up(outcome, "with a fresh credential, too")
+        else:
+            if forgotten:
+                means.events.append(f"auth   {outcome.message}: the credential is asked for again")
+            await self._settlement.settle(RELEASE, error=outcome.message)
+
+    async def _restart(self, outcome: Outcome) -> None:
+        """The walk begins anew. What its pages gave before stays; items have keys."""
+        payload = {name: value for name, value in self._settlement.payload.items() if name != POLLS}
+        builder = TaskBuilder(self._means.plan, self._means.group_of)
+        task = builder.restart(payload, self._held.task.priority)
+        if task is None:
+            await self._give_up(outcome, f"the walk has begun anew {RESETS_MAX} times")
+            return
+        self._means.events.append(
+            f"anew   {payload['resource']}: from its first page, at page {payload.get('page', 1)}: {outcome.message}"
+        )
+        await self._settlement.replaced(task)
 
     async def _retry(self, outcome: Outcome) -> None:
         self._means.tally.retried += 1

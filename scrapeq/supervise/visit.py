@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from scrapeq.errors import Blocked, FetchError, ScrapeqError, TooManyRedirects
+from scrapeq.errors import AuthFailed, Blocked, FetchError, ScrapeqError, TooManyRedirects
 from scrapeq.fetch import HopClosed
 from scrapeq.limits.attribution import attributed, costs_of, rules_of
 from scrapeq.limits.listening import listen
+from scrapeq.limits.match import host_of
 from scrapeq.limits.outcome import Outcome, actions_for, decide
 from scrapeq.limits.readings import NOTHING
 from scrapeq.page import Page
@@ -18,7 +19,7 @@ from scrapeq.supervise.hops import Hops
 from scrapeq.supervise.means import Means
 from scrapeq.supervise.settlement import Settlement
 from scrapeq.supervise.slots import Held, named_by_hand
-from scrapeq.supervise.verdict import Verdict
+from scrapeq.supervise.verdict import Verdict, polls_of
 from scrapeq.task import Group
 
 
@@ -87,7 +88,7 @@ class Visit:
         at_hop = page is not None and settlement.hops
         group = settlement.group(page.method, page.url) if page and at_hop else settlement.group(method, url)
         now_s = means.clock.now_s()
-        names = {"seed": payload.get("seed"), "parent": payload.get("parent"), "now": now_s}
+        names = self._names(payload, page.url if page is not None and at_hop else url, now_s)
         rules = rules_of(group, means.plan.rate_limits)
         observed, heard = listen(page, now_s, rules, names) if page else (NOTHING, None)
         streak = means.streaks.with_this(self._counted_as(group), settlement.sent_s)
@@ -102,6 +103,8 @@ class Visit:
             refusals_in_a_row=streak,
             names=names,
             heard=heard,
+            polls=polls_of(payload)[0],
+            renews=means.plan.client.auth.is_renewed,
         )
         costs = costs_of(
             group,
@@ -129,6 +132,8 @@ class Visit:
 
     async def _conclude(self, group: Group, page: Page | None, outcome: Outcome, streak: int) -> None:
         means, settlement = self._means, self._settlement
+        if outcome.action != "refresh_auth":
+            means.renewals.over(self._held.task.id)
         if outcome.action == "rate_limited":
             means.tally.refused += 1
             means.streaks.refused(self._counted_as(group), streak, means.clock.monotonic_s())
@@ -139,6 +144,22 @@ class Visit:
             await Harvest(means, self._held, settlement).keep(page)
         else:
             await self._verdict.carry_out(outcome, [name for name, _ in settlement.said.refused])
+
+    def _names(self, payload: dict[str, Any], url: str, now_s: float) -> dict[str, Any]:
+        """What expressions over an answer may read beside it."""
+        task = self._held.task
+        return {
+            "seed": payload.get("seed"),
+            "parent": payload.get("parent"),
+            "resources": payload.get("parents") or {},
+            "resource": payload["resource"],
+            "depth": payload.get("depth", 0),
+            "page": payload.get("page", 1),
+            "host": host_of(url),
+            "token": self._held.lease.member or self._means.token,
+            "task": {"id": task.id, "attempts": task.attempts},
+            "now": now_s,
+        }
 
     def _counted_as(self, group: Group) -> str:
         """Refusals in a row are those of one group, and of one token of a pool."""
@@ -157,4 +178,6 @@ def _sent(error: FetchError) -> int:
     """What became of a request that ended in an error: redirects are answers, too."""
     if isinstance(error, Blocked):
         return ANSWERED if error.was_sent else UNSENT
+    if isinstance(error, AuthFailed):
+        return UNSENT
     return ANSWERED if isinstance(error, TooManyRedirects) else UNANSWERED

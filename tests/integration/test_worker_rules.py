@@ -23,7 +23,7 @@ from scrapeq.queue import Queue
 from scrapeq.queue.commands import ACK, Entry
 from scrapeq.queue.connect import async_client
 from scrapeq.resource import first_tasks
-from scrapeq.supervise.assemble import group_function, kept_states
+from scrapeq.supervise.assemble import group_function, kept_states, pool_members
 from scrapeq.supervise.worker import FetchWorker
 from scrapeq.task import NewTask
 
@@ -56,10 +56,14 @@ async def serving(handler: Handler) -> AsyncIterator[str]:
 
 
 async def work(
-    url: str, store_url: str, text: str, until: Callable[[Queue], Any]
+    url: str,
+    store_url: str,
+    text: str,
+    until: Callable[[Queue], Any],
+    env: dict[str, str] | None = None,
 ) -> tuple[FetchWorker, Kept, Queue]:
     """Run one worker on a plan until a condition holds."""
-    plan = config.load("test.yaml", text=text.replace("URL", url), env={})
+    plan = config.load("test.yaml", text=text.replace("URL", url), env=env or {})
     client = async_client(store_url)
     queue = Queue(client, plan.name)
     group = group_function(plan)
@@ -69,7 +73,7 @@ async def work(
     worker = FetchWorker(
         plan=plan,
         queue=queue,
-        egress=Egress(plan.client),
+        egress=Egress(plan.client, members=pool_members(plan)),
         extractor=PageExtractor(plan, group),
         sink=sink,
         group_of=group,
