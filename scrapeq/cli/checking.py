@@ -8,7 +8,7 @@ import typer
 
 from scrapeq.cli.outcome import Exit, problem_text, say
 from scrapeq.cli.settings import Settings, write_json
-from scrapeq.errors import ConfigError
+from scrapeq.errors import ConfigError, Problem
 
 
 def register(app: typer.Typer) -> None:
@@ -44,18 +44,32 @@ def validate(
 def _report(settings: Settings, file: str) -> dict[str, Any]:
     from scrapeq import config
 
+    notes: list[Problem] = []
     try:
-        plan = settings.load_whole(file)
+        try:
+            plan = settings.load_whole(file)
+        except ConfigError as error:
+            plan = settings.load_whole(
+                file, inputs=False
+            )  # a file of seeds may be made by another step, before the run
+            notes = error.problems
     except ConfigError as error:
         if not settings.json:
             for problem in error.problems:
                 say(f"error: {problem_text(problem)}")
-        problems = [
-            {"line": p.line, "col": p.col, "field": p.field, "message": p.message, "hint": p.hint}
-            for p in error.problems
-        ]
-        return {"file": file, "ok": False, "problems": problems}
-    return {"file": file, "ok": True, "problems": [], "name": plan.name, "plan": config.describe(plan)}
+        return {"file": file, "ok": False, "problems": _as_json(error.problems)}
+    if not settings.json:
+        for problem in notes:
+            settings.note(f"note: {problem_text(problem)}")
+    shown = {"name": plan.name, "plan": config.describe(plan)}
+    return {"file": file, "ok": True, "problems": [], "notes": _as_json(notes), **shown}
+
+
+def _as_json(problems: list[Problem]) -> list[dict[str, Any]]:
+    return [
+        {"line": p.line, "col": p.col, "field": p.field, "message": p.message, "hint": p.hint}
+        for p in problems
+    ]
 
 
 def _print_report(settings: Settings, report: dict[str, Any], show: bool) -> None:

@@ -62,20 +62,22 @@ class Settings:
             raise UsageError(f"several configurations ran here: {', '.join(files)}; choose one with -c FILE")
         return self.load(files[0], overrides)
 
-    def load(self, file: str, overrides: Mapping[str, Any] | None = None) -> Plan:
-        """One file with the flags' values over it. Raises ConfigError."""
+    def load(self, file: str, overrides: Mapping[str, Any] | None = None, *, inputs: bool = True) -> Plan:
+        """One file with the flags' values over it; without `inputs` its seeds need not be there. Raises ConfigError."""
         from scrapeq import config
 
         changes = dict(overrides or {})
         if self.redis:
             changes["redis.url"] = self.redis
-        return config.load(file, overrides=changes)
+        return config.load(file, overrides=changes, inputs=inputs)
 
-    def load_whole(self, file: str, overrides: Mapping[str, Any] | None = None) -> Plan:
+    def load_whole(
+        self, file: str, overrides: Mapping[str, Any] | None = None, *, inputs: bool = True
+    ) -> Plan:
         """As `load`, and the functions that the file names can be called. Raises ConfigError."""
         from scrapeq.errors import ConfigError
 
-        plan = self.load(file, overrides)
+        plan = self.load(file, overrides, inputs=inputs)
         if any(one.handler or one.on_page or one.on_item for one in plan.resources):
             from scrapeq.supervise.hook_calls import check_hooks
 

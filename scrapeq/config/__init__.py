@@ -32,6 +32,7 @@ def load(
     env: Mapping[str, str] | None = None,
     overrides: Mapping[str, Any] | None = None,
     text: str | None = None,
+    inputs: bool = True,
 ) -> Plan:
     """
     Read a configuration.
@@ -42,12 +43,13 @@ def load(
         overrides: Flags, as `{"run.workers": 3}`; a text is read as YAML. They win over `SCRAPEQ_REDIS_URL`,
             `SCRAPEQ_WORKERS` and `SCRAPEQ_CONCURRENCY`, which win over the file.
         text: What the file says, if that is known already.
+        inputs: Whether the files of seeds must be there already.
 
     Raises:
         ConfigError: every problem that was found, in the order of the file.
     """
     file = str(path)
-    reading = Reading(os.environ if env is None else env, Path(file).parent)
+    reading = Reading(os.environ if env is None else env, Path(file).parent, inputs)
     source = _text_of(file) if text is None else text
     root = reader.read(source, file)
     _check_version(root, reading)

@@ -6,8 +6,17 @@ from collections.abc import Collection, Iterable
 
 from scrapeq.config.nodes import Node
 from scrapeq.config.normalise import resources_of
+from scrapeq.config.output_checks import check_output, check_places
 from scrapeq.config.reading import NOT_BUILT, Reading, Use
 from scrapeq.config.records import Found
+from scrapeq.config.request_checks import (
+    check_auth,
+    check_incremental,
+    check_incremental_use,
+    check_paginator,
+    check_schedule,
+    exclusive,
+)
 from scrapeq.expression import did_you_mean
 
 DAY_S = 86_400
@@ -45,12 +54,8 @@ class CrossCheck:
     def _auth(self) -> None:
         client = self._root.get("client")
         auth = client.get("auth") if isinstance(client, Found) else None
-        for one in ("token", "api_key"):
-            if isinstance(auth, Found) and auth.has(one) and auth.has(one + "s"):
-                message = f"{one} and {one}s exclude each other"
-                self._reading.note(
-                    auth.at(one), f"{auth.field}.{one}", message, "put all of them into one list"
-                )
+        if isinstance(auth, Found):
+            check_auth(auth, client.has("base_url"), self._reading)
 
     def _unique(self, found: Iterable[Found], what: str) -> None:
         seen: dict[str, int] = {}
@@ -133,6 +138,8 @@ class CrossCheck:
             self._reading.note(
                 resource.at("include_from_parent"), field, "this resource has no parent", "add parent:"
             )
+        if isinstance(resource.get("schedule"), Found):
+            check_schedule(resource.get("schedule"), resource, self._reading)
         endpoint = resource.get("endpoint")
         if isinstance(endpoint, Found):
             self._endpoint(resource, endpoint)
@@ -143,19 +150,16 @@ class CrossCheck:
                 self._reading.note(resource.node, resource.field, message, f"endpoint: {name}")
 
     def _endpoint(self, resource: Found, endpoint: Found) -> None:
-        if endpoint.has("path") and endpoint.has("url"):
-            field = f"{endpoint.field}.url"
-            self._reading.note(
-                endpoint.at("url"), field, "path and url exclude each other", "keep one of them"
-            )
-        elif not (endpoint.has("path") or endpoint.has("url") or self._addressed(resource)):
+        exclusive(endpoint, ("path", "url"), self._reading)
+        if not (endpoint.has("path") or endpoint.has("url") or self._addressed(resource)):
             hint = f"path: {resource.get('name', '')}".rstrip()
             self._reading.note(endpoint.node, endpoint.field, "has neither path nor url", hint)
-        if endpoint.has("json") and endpoint.has("data"):
-            field = f"{endpoint.field}.data"
-            self._reading.note(
-                endpoint.at("data"), field, "json and data exclude each other", "keep one of them"
-            )
+        exclusive(endpoint, ("json", "data"), self._reading)
+        paginator, incremental = endpoint.get("paginator"), endpoint.get("incremental")
+        if isinstance(paginator, Found):
+            check_paginator(paginator, endpoint, self._reading)
+        if isinstance(incremental, Found):
+            check_incremental(incremental, self._reading)
         path = endpoint.get("path")
         if path is None:
             return
@@ -218,20 +222,11 @@ class CrossCheck:
             self._reading.note(resource.at("parent"), field, message, "one of them needs no parent, or seeds")
 
     def _outputs(self) -> None:
-        paths: dict[str, str] = {}
-        for output in self._root.get("outputs", ()):
-            if not isinstance(output, Found):
-                continue
+        outputs = [output for output in self._root.get("outputs", ()) if isinstance(output, Found)]
+        for output in outputs:
             self._known_all(output, "resources")
-            path = output.get("path")
-            if path is None:
-                continue
-            if path.source in paths:
-                message = f"the same file as {paths[path.source]}"
-                self._reading.note(
-                    output.at("path"), f"{output.field}.path", message, "give each output its own"
-                )
-            paths.setdefault(path.source, output.field)
+            check_output(output, self._reading)
+        check_places(outputs, self._reading)
 
     def _use(self, use: Use) -> None:
         unbuilt = sorted(use.compiled.names & use.unbuilt)
@@ -245,6 +240,8 @@ class CrossCheck:
             self._reading.note(
                 use.node, use.field, "parent is used, but this resource has no parent", "add parent:"
             )
+        if "incremental" in use.compiled.names - use.unbuilt:
+            check_incremental_use(use, owner, self._reading)
         name = owner.get("name")
         if not isinstance(name, str):
             return

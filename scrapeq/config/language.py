@@ -8,7 +8,7 @@ from typing import Any, get_args
 from scrapeq import plan
 from scrapeq.config import places
 from scrapeq.config.client_terms import client
-from scrapeq.config.limit_terms import PriorityLine, WeightTerm, Zone
+from scrapeq.config.limit_terms import LimitName, PriorityLine, WeightTerm, Zone
 from scrapeq.config.output_terms import outputs
 from scrapeq.config.paths import Path
 from scrapeq.config.records import Key, ListOf, MapOf, Record, learn_places, unbuilt
@@ -16,11 +16,12 @@ from scrapeq.config.request_terms import METHODS, endpoint
 from scrapeq.config.resource_terms import Field, FunctionName, Seeds, schedule
 from scrapeq.config.shapes import Choice, Duration, Expr, Flag, Number, TemplateText, Text
 from scrapeq.config.terms import Glob, Observe, RedisUrl, Status, Version, WaitTerm
+from scrapeq.limit import RATES_MAX
 
 MAX_WORKERS = 256
 MAX_CONCURRENCY = 10_000
 NAME = r"[a-z0-9_-]{1,64}"
-RESOURCE_NAME = r"[A-Za-z0-9_-]{1,64}"
+RESOURCE_NAME, NAME_OF_LETTERS = r"[A-Za-z0-9_-]{1,64}", "a name of letters, digits, _ and - (at most 64)"
 EXCEPTIONS = ("timeout", "connection", "bad_answer", "too_large")
 
 _TEXT = Text()
@@ -71,14 +72,12 @@ def _rate_limits() -> ListOf:
     )
     limit = Record(
         {
-            "name": Key(
-                Text(RESOURCE_NAME, "a name of letters, digits, _ and -"), required=True, hint="name: core"
-            ),
+            "name": Key(LimitName(RESOURCE_NAME, NAME_OF_LETTERS), required=True, hint="name: core"),
             "match": Key(_match(answer=False)),
             "partition_by": Key(
                 ListOf(Text(partition, "one of host, token, resource, seed.x, parent.x"), single=True)
             ),
-            "rates": Key(ListOf(rate)),
+            "rates": Key(ListOf(rate, most=RATES_MAX)),
             "max_concurrency": Key(Number(1, MAX_CONCURRENCY)),
             "observe": Key(Observe()),
             "weights": Key(ListOf(weight)),
@@ -139,9 +138,7 @@ def language() -> Record:
     """The whole file."""
     resource = Record(
         {
-            "name": Key(
-                Text(RESOURCE_NAME, "a name of letters, digits, _ and -"), required=True, hint="name: issues"
-            ),
+            "name": Key(Text(RESOURCE_NAME, NAME_OF_LETTERS), required=True, hint="name: issues"),
             **_resource_keys(),
         },
         shorthand="name",
@@ -171,7 +168,9 @@ def language() -> Record:
     root = Record(
         {
             "version": Key(Version(), required=True, hint="version: 1"),
-            "name": Key(Text(NAME, "a name of a-z, 0-9, _ and -"), required=True, hint="name: acme"),
+            "name": Key(
+                Text(NAME, "a name of a-z, 0-9, _ and - (at most 64)"), required=True, hint="name: acme"
+            ),
             "redis": Key(redis),
             "queue": Key(queue),
             "run": Key(run),

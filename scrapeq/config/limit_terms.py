@@ -10,9 +10,21 @@ from scrapeq.config.nodes import Node
 from scrapeq.config.reading import Reading
 from scrapeq.config.shapes import Expr, Schema, Shape, Text
 from scrapeq.expression import as_number, did_you_mean
+from scrapeq.limits.partition import IMPLICIT
 from scrapeq.task import WEIGHT_MAX
 
 _FAR_S = 1e9  # two moments this far apart tell what of a line moves with the time
+
+
+class LimitName(Text):
+    """The name of a limit: not that of what no rule names."""
+
+    def read(self, node: Node, field: str, reading: Reading) -> str:
+        name = super().read(node, field, reading)
+        if name == IMPLICIT.name:
+            message = f"'{name}' is the name of the limit of all requests that no rule matches"
+            reading.refuse(node, field, message, "choose another name")
+        return name
 
 
 class Zone(Text):

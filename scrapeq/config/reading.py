@@ -42,10 +42,15 @@ class Filled(str):
 
 @dataclass
 class Reading:
-    """Collects the problems of one file; `folder` is where `${file:...}` begins."""
+    """
+    Collects the problems of one file; `folder` is where `${file:...}` begins.
+
+    Without `inputs` a file of seeds need not be there yet.
+    """
 
     env: Mapping[str, str]
     folder: Path
+    inputs: bool = True
     name: str = "demo"
     problems: list[Problem] = field(default_factory=list)
     uses: list[Use] = field(default_factory=list)

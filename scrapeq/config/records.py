@@ -216,8 +216,11 @@ class TypedRecord(Record):
 class ListOf(Shape):
     """A list; with `single`, one value stands for a list of it."""
 
-    def __init__(self, inner: Shape, *, single: bool = False, least: int = 0, wanted: str = "a list") -> None:
+    def __init__(
+        self, inner: Shape, *, single: bool = False, least: int = 0, most: int = 0, wanted: str = "a list"
+    ) -> None:
         self._inner, self._single, self._least, self._wanted = inner, single, least, wanted
+        self._most = most  # 0 = any number
 
     def read(self, node: Node, field: str, reading: Reading) -> tuple[Any, ...]:
         if node.kind != "list":
@@ -227,6 +230,8 @@ class ListOf(Shape):
             return (self._inner.read(node, field, reading),)
         if len(node.items) < self._least:
             reading.refuse(node, field, "is empty", f"write {self._wanted}")
+        if self._most and len(node.items) > self._most:
+            reading.refuse(node, field, f"{len(node.items)} are too many; at most {self._most}")
         return tuple(self._read_items(node, field, reading))
 
     def _read_items(self, node: Node, field: str, reading: Reading) -> Iterator[Any]:
@@ -241,6 +246,8 @@ class ListOf(Shape):
         made: Schema = {"type": "array", "items": inner}
         if self._least:
             made["minItems"] = self._least
+        if self._most:
+            made["maxItems"] = self._most
         return {"anyOf": [inner, made]} if self._single else made
 
 

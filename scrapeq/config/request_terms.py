@@ -12,7 +12,7 @@ from scrapeq.config.nodes import Node
 from scrapeq.config.paths import Path
 from scrapeq.config.reading import Filled, Reading
 from scrapeq.config.records import Key, MapOf, Record, TypedRecord
-from scrapeq.config.secret_terms import FROM_OUTSIDE, SECRET_NAME, note_stored_secrets
+from scrapeq.config.secret_terms import FROM_OUTSIDE, SECRET_NAME, STORED_SECRET, note_stored_secrets
 from scrapeq.config.shapes import (
     Choice,
     Duration,
@@ -35,7 +35,7 @@ COMPRESSIONS = ("gzip", "zip", "bz2", "xz", "zstd")
 
 _TEXT = Text()
 _BODY_PATH = Text(r"[^.\s]+(\.[^.\s]+)*", "a dotted path into the body, such as query.cursor")
-_QUERY_SECRET = re.compile(r"[?&]([^=&#\s]+)=([^&#]*)")
+_PAIR = re.compile(r"(?:^|[?&])([^=?&#\s]+)=([^&#]*)")
 
 
 def endpoint() -> Record:
@@ -147,12 +147,8 @@ class Address(TemplateText):
         super().__init__(places.REQUEST, path=path)
 
     def read(self, node: Node, field: str, reading: Reading) -> Any:
-        compiled = super().read(node, field, reading)
-        for name, value in _QUERY_SECRET.findall(node.text):
-            if SECRET_NAME.search(name) and FROM_OUTSIDE.search(value):
-                message = "a secret that would be stored with every task"
-                reading.note(node, field, message, "put it under client.auth")
-        return compiled
+        _note_pairs(node, field, reading)
+        return super().read(node, field, reading)
 
 
 class Body(Json):
@@ -162,7 +158,17 @@ class Body(Json):
         if node.kind == "map":
             flat = {name: entry.node for name, entry in node.entries.items() if entry.node.kind != "map"}
             note_stored_secrets(flat, field, reading)
+        elif node.kind == "scalar":
+            _note_pairs(node, field, reading)
         return super().read(node, field, reading)
+
+
+def _note_pairs(node: Node, field: str, reading: Reading) -> None:
+    """Notes credentials of the environment among the pairs of a query, or of a form written as one text."""
+    if any(
+        SECRET_NAME.search(name) and FROM_OUTSIDE.search(value) for name, value in _PAIR.findall(node.text)
+    ):
+        reading.note(node, field, *STORED_SECRET)
 
 
 class Encoding(Text):

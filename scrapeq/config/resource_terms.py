@@ -89,6 +89,10 @@ class SeedFile(Shape):
         try:
             with path.open(encoding="utf-8-sig", newline="") as file:
                 first = file.readline(MAX_HEADER)
+        except FileNotFoundError:
+            if reading.inputs:
+                reading.refuse(node, field, f"there is no file {written} in {reading.folder.absolute()}")
+            return str(path), None
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
             reading.refuse(node, field, f"the file {written} cannot be read: {reason}")

@@ -12,6 +12,7 @@ from scrapeq.config.reading import Filled, Reading
 from scrapeq.config.records import MapOf
 from scrapeq.config.shapes import ENV_SCHEMA, Json, Schema, Shape, Text, clear_secret, scalar
 
+STORED_SECRET = ("a secret that would be stored with every task", "put it under client.auth")
 DATABASE_SCHEMES = ("postgres", "postgresql")
 
 # "author" and "keyword" are no secrets
@@ -124,5 +125,4 @@ def note_stored_secrets(values: Mapping[str, Node], field: str, reading: Reading
     for name, node in values.items():
         outside = any(FROM_OUTSIDE.search(inner.text) for inner in node.walk())
         if SECRET_NAME.search(name) and outside:
-            message = "a secret that would be stored with every task"
-            reading.note(node, f"{field}.{name}", message, "put it under client.auth")
+            reading.note(node, f"{field}.{name}", *STORED_SECRET)

@@ -1,0 +1,179 @@
+"""Credentials that are asked for, and what is kept of answers: read into the plan, shown masked, and refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from scrapeq.config import describe, load
+from scrapeq.errors import ConfigError
+from scrapeq.expression import compile_expression
+from scrapeq.plan import Auth, Cache, Login, Plan
+
+HEAD = "version: 1\nname: demo\nclient: {base_url: https://a.test}\n"
+ENV = {"ID": "me", "S": "s3cret", "R": "r3fresh", "EMPTY": ""}
+
+
+def plan(text: str, folder: str = "") -> Plan:
+    """The plan of a text."""
+    return load(f"{folder}a.yaml", text=text, env=ENV)
+
+
+def told(text: str) -> str:
+    """All that is wrong with a text."""
+    with pytest.raises(ConfigError) as caught:
+        plan(text)
+    return str(caught.value)
+
+
+def client(inner: str) -> str:
+    """A file whose client has these keys."""
+    return f"version: 1\nname: demo\nclient: {{base_url: https://a.test, {inner}}}\nresources: [a]\n"
+
+
+OAUTH2 = "access_token_url: 'https://a.test/token', client_id: me, client_secret: '${env:S}'"
+AUTHS: list[tuple[str, Auth]] = [
+    (
+        f"type: oauth2_client_credentials, {OAUTH2}, client_auth: basic, scopes: [a, b], expires: 1h",
+        Auth(
+            "oauth2_client_credentials",
+            access_token_url="https://a.test/token",
+            client_id="me",
+            client_secret="s3cret",
+            client_auth="basic",
+            scopes=("a", "b"),
+            expires_s=3600.0,
+        ),
+    ),
+    (
+        f"type: oauth2_refresh_token, {OAUTH2}, refresh_token: '${{env:R}}', token_params: {{audience: x, n: 1}}",
+        Auth(
+            "oauth2_refresh_token",
+            access_token_url="https://a.test/token",
+            client_id="me",
+            client_secret="s3cret",
+            refresh_token="r3fresh",
+            token_params={"audience": "x", "n": "1"},
+        ),
+    ),
+    (
+        "type: oauth2_refresh_token, access_token_url: 'https://a.test/t', refresh_token: '${env:R}', scopes: a b",
+        Auth(
+            "oauth2_refresh_token",
+            access_token_url="https://a.test/t",
+            refresh_token="r3fresh",
+            scopes=("a b",),
+        ),
+    ),
+    (
+        "type: session, login: {path: login, form: '#login', data: {user: ann, password: '${env:S}'}}, "
+        "success_when: status == 302, expires: 30m",
+        Auth(
+            "session",
+            login=Login("login", "#login", {"user": "ann", "password": "s3cret"}),
+            success_when=compile_expression("status == 302"),
+            expires_s=1800.0,
+        ),
+    ),
+    (
+        "type: session, login: {path: login, json: {auth: {name: ann, secret: '${env:S}', keep: true}}}, "
+        "session_token_path: data.token",
+        Auth(
+            "session",
+            login=Login("login", json={"auth": {"name": "ann", "secret": "s3cret", "keep": True}}),
+            session_token_path="data.token",
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("auth", "expected"), AUTHS)
+def test_credentials_that_are_asked_for_are_read_and_never_shown(auth: str, expected: Auth) -> None:
+    """Each kind is read; no secret stands in `repr` or `describe`, where the rest can be seen."""
+    made = plan(client(f"auth: {{{auth}}}"))
+    assert made.client.auth == expected
+    shown = json.dumps(describe(made)["client"]["auth"])
+    for text in (repr(made), shown):
+        assert "s3cret" not in text and "r3fresh" not in text
+    assert expected.type in shown
+
+
+def test_describe_shows_what_is_no_secret_of_a_login() -> None:
+    """Names stay, values are masked at any depth."""
+    made = plan(client("auth: {type: session, login: {path: in, json: {u: ann, deep: [{pw: '${env:S}'}]}}}"))
+    shown = describe(made)["client"]["auth"]
+    assert shown["login"] == {"path": "in", "json": {"u": "***", "deep": [{"pw": "***"}]}}
+
+
+@pytest.mark.parametrize(
+    ("auth", "message"),
+    [
+        ("type: bearer", "client.auth: has neither token nor tokens"),
+        ("type: api_key, name: k", "client.auth: has neither api_key nor api_keys"),
+        ("type: bearer, token: '${env:S}', tokens: '${env:S}'", "token and tokens exclude each other"),
+        (
+            "type: oauth2_client_credentials, access_token_url: 'https://a.test', client_id: me, client_secret: x",
+            "client.auth.client_secret: a secret in clear text\n  client_secret: ${env:DEMO_CLIENT_SECRET}",
+        ),
+        (
+            "type: oauth2_refresh_token, access_token_url: 'https://a.test', refresh_token: abc",
+            "client.auth.refresh_token: a secret in clear text",
+        ),
+        (
+            "type: oauth2_refresh_token, access_token_url: token, refresh_token: '${env:R}'",
+            "access_token_url: the URL must begin with http:// or https://",
+        ),
+        (
+            "type: oauth2_refresh_token, access_token_url: 'https://u:p@a.test', refresh_token: '${env:R}'",
+            "credentials in a URL",
+        ),
+        (
+            f"type: oauth2_client_credentials, {OAUTH2}, scope: a",
+            "unknown key 'scope'\n  did you mean scopes?",
+        ),
+        (
+            f"type: oauth2_client_credentials, {OAUTH2}, token_params: {{assertion_secret: x}}",
+            "token_params.assertion_secret: a secret in clear text",
+        ),
+        (
+            "type: oauth2_refresh_token, access_token_url: 'https://a.test', refresh_token: '${env:R}', "
+            "client_auth: basic",
+            "basic sends client_id and client_secret",
+        ),
+        ("type: session", "client.auth.login: is missing"),
+        (
+            "type: session, login: {path: in, data: {user: ann, password: hunter2}}",
+            "client.auth.login.data.password: a secret in clear text\n  password: ${env:DEMO_PASSWORD}",
+        ),
+        (
+            "type: session, login: {path: in, json: {auth: [{Passwort: hunter2}]}}",
+            "client.auth.login.json.auth[0].Passwort: a secret in clear text",
+        ),
+        ("type: session, login: {path: in, data: {a: 1}, json: {a: 1}}", "data and json exclude each other"),
+        ("type: session, login: {path: in, form: f, json: {a: 1}}", "a form is sent as data"),
+        ("type: session, login: {path: in}, success_when: record.ok", "unknown name 'record'"),
+        ("type: sesion, login: {path: in}", "unknown type 'sesion'\n  did you mean session?"),
+    ],
+)
+def test_wrong_credentials_are_told(auth: str, message: str) -> None:
+    """What is missing, doubled, or stands in clear text; the value itself is never repeated."""
+    text = told(client(f"auth: {{{auth}}}"))
+    assert message in text
+    assert "hunter2" not in text
+
+
+def test_a_login_by_path_needs_a_base() -> None:
+    """A whole address does not."""
+    text = "version: 1\nname: a\nclient: {auth: {type: session, login: {path: %s}}}\n"
+    text += "resources: [{name: a, endpoint: {url: https://b.test}}]\n"
+    assert "a path needs client.base_url" in told(text % "login")
+    assert plan(text % "https://b.test/login").client.auth.login == Login("https://b.test/login")
+
+
+def test_a_cache_is_read_and_http2_is_refused_by_name() -> None:
+    """`http2: false` says what is so."""
+    assert plan(client("cache: {revalidate: false}, http2: false")).client.cache == Cache(False)
+    assert plan(client("cache: {}")).client.cache == Cache(True)
+    assert plan(client("timeout: 1s")).client.cache is None
+    assert "client.http2: not built yet in this version" in told(client("http2: true"))

@@ -1,0 +1,84 @@
+"""Types that installed packages add."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scrapeq.config import describe, load
+from scrapeq.errors import ConfigError
+from scrapeq.plan import Auth, Paginator, Plan
+
+HEAD = "version: 1\nname: demo\nclient: {base_url: https://a.test}\n"
+ENV = {"ID": "me", "S": "s3cret", "R": "r3fresh", "EMPTY": ""}
+
+
+def plan(text: str, folder: str = "") -> Plan:
+    """The plan of a text."""
+    return load(f"{folder}a.yaml", text=text, env=ENV)
+
+
+def told(text: str) -> str:
+    """All that is wrong with a text."""
+    with pytest.raises(ConfigError) as caught:
+        plan(text)
+    return str(caught.value)
+
+
+def client(inner: str) -> str:
+    """A file whose client has these keys."""
+    return f"version: 1\nname: demo\nclient: {{base_url: https://a.test, {inner}}}\nresources: [a]\n"
+
+
+def package(folder: Path, points: str) -> None:
+    """An installed package that adds entry points."""
+    info = folder / "acme-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(points)
+
+
+@pytest.fixture
+def acme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A package with a paginator, a credential and a sink of its own."""
+    from scrapeq import plugins
+
+    package(
+        tmp_path,
+        "[scrapeq.paginators]\nbook = acme:Book\n[scrapeq.auth]\nhmac = acme:Hmac\n[scrapeq.sinks]\nkafka = acme:K\n",
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    plugins._found.cache_clear()
+    yield
+    plugins._found.cache_clear()
+
+
+def test_types_that_a_package_adds_take_any_keys(acme: None) -> None:
+    """The common keys are read as ever, the others are options; secrets come from outside, and are masked."""
+    text = "version: 1\nname: demo\n"
+    text += "client: {base_url: https://a.test, auth: {type: hmac, region: x, secret: '${env:S}'}}\n"
+    text += (
+        "resources: [{name: a, endpoint: {path: a, paginator: {type: book, max_pages: 3, per: [1, 2]}}}]\n"
+    )
+    text += (
+        "outputs: {type: kafka, topic: 'x-${resource}', url: '${env:ID}', batch: {size: 5}, resources: a}\n"
+    )
+    made = plan(text)
+    assert made.client.auth == Auth("hmac", options={"region": "x", "secret": "s3cret"})
+    found = made.resources[0].endpoint
+    assert found is not None and found.paginator == Paginator("book", max_pages=3, options={"per": [1, 2]})
+    (output,) = made.outputs
+    assert (output.type, output.resources, output.options["url"]) == ("kafka", ("a",), "me")
+    assert output.options["topic"].render({"resource": "r"}) == "x-r"
+    assert output.options["batch"] == {"size": 5}
+    assert "s3cret" not in json.dumps(describe(made)) + repr(made)
+    assert "client.auth.secret: a secret in clear text" in told(text.replace("'${env:S}'", "abc"))
+    assert "did you mean kafka? one of jsonl" in told(text.replace("type: kafka", "type: kafk"))
+
+
+def test_a_type_that_no_package_adds_is_unknown() -> None:
+    """The names of packages that are installed are told, others are not known."""
+    assert "unknown type 'hmac'" in told(client("auth: {type: hmac, region: x}"))

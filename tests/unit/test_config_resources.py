@@ -1,0 +1,230 @@
+"""Schedules, functions, seeds, fields and actions: read into the plan, and refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scrapeq.config import load
+from scrapeq.errors import ConfigError
+from scrapeq.expression import Expression, compile_expression
+from scrapeq.plan import Field, Plan, Schedule
+
+HEAD = "version: 1\nname: demo\nclient: {base_url: https://a.test}\n"
+ENV = {"ID": "me", "S": "s3cret", "R": "r3fresh", "EMPTY": ""}
+
+
+def plan(text: str, folder: str = "") -> Plan:
+    """The plan of a text."""
+    return load(f"{folder}a.yaml", text=text, env=ENV)
+
+
+def told(text: str) -> str:
+    """All that is wrong with a text."""
+    with pytest.raises(ConfigError) as caught:
+        plan(text)
+    return str(caught.value)
+
+
+def test_schedules_are_read() -> None:
+    """An interval, or a cron line in a time zone."""
+    first, second = plan(
+        HEAD
+        + "resources:\n- {name: a, endpoint: a, schedule: {every: 15m}}\n"
+        + "- {name: b, endpoint: b, schedule: {cron: 30 16 * * mon-fri, timezone: Europe/Berlin}}\n"
+    ).resources
+    assert first.schedule == Schedule(900.0)
+    assert second.schedule == Schedule(cron="30 16 * * mon-fri", timezone="Europe/Berlin")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("schedule: {cron: '61 * * * *'}", "'61 * * * *' is no cron line: bad minute"),
+        ("schedule: {cron: '* * *'}", "is no cron line: wrong number of fields\n  minute hour day-of-month"),
+        ("schedule: {cron: '0 0 31 2 *'}", "is no cron line: bad day-of-month"),
+        ("schedule: {cron: '* * * * *', every: 1h}", "every and cron exclude each other"),
+        ("schedule: {every: 1h, timezone: UTC}", "a time zone is that of a cron line"),
+        ("schedule: {timezone: UTC}", "has neither every nor cron\n  every: 15m"),
+        (
+            "schedule: {cron: '* * * * *', timezone: Europe/Berlim}",
+            "no time zone is called 'Europe/Berlim'\n  did you mean Europe/Berlin?",
+        ),
+        ("schedule: 15m", "must be a map, not a scalar"),
+    ],
+)
+def test_wrong_schedules_are_told(text: str, message: str) -> None:
+    """In words, when the file is read."""
+    assert message in told(HEAD + f"resources: [{{name: a, endpoint: b, {text}}}]\n")
+
+
+def test_a_schedule_belongs_where_a_tree_begins() -> None:
+    """A child is started by its parent; a schedule of the defaults is none of the children's."""
+    tree = "resources: [{name: a, endpoint: a}, {name: b, parent: a, endpoint: b%s}]\n"
+    assert "started by its parent" in told(HEAD + tree % ", schedule: {every: 1h}")
+    first, child = plan(HEAD + "resource_defaults: {schedule: {every: 1h}}\n" + tree % "").resources
+    assert (first.schedule, child.schedule) == (Schedule(3600.0), None)
+
+
+def test_functions_are_read_by_name() -> None:
+    """`package.module:function`; they are imported elsewhere."""
+    text = (
+        HEAD + "resources: [{name: a, endpoint: b, handler: acme.pages:read, on_page: x:y.z, on_item: x:i}]\n"
+    )
+    made = plan(text).resources[0]
+    assert (made.handler, made.on_page, made.on_item) == ("acme.pages:read", "x:y.z", "x:i")
+    assert "'acme.pages.read' is not a function, package.module:name\n  acme.pages:read" in told(
+        text.replace("pages:read", "pages.read")
+    )
+
+
+def test_names_of_an_answer_are_known_where_answers_are_judged() -> None:
+    """In `when`, `wait`, `message` and `observe`."""
+    names = [
+        "host",
+        "token",
+        "depth",
+        "page",
+        "task",
+        "resource",
+        "parent",
+        "seed",
+        "resources.a.id",
+        "status",
+    ]
+    text = (
+        HEAD + f"response_actions:\n- match: {{when: '{' + '.join(names)}'}}\n  action: poll\n  wait: depth\n"
+    )
+    text += "  message: '${host} ${task} ${token}'\nresources: [a]\nseeds: [{x: 1}]\n"
+    text += "rate_limits: [{name: l, observe: {bucket: host}}]\n"
+    (action,) = plan(text).response_actions
+    assert action.match.when is not None and set(names) - {"resources.a.id"} <= action.match.when.names
+    assert isinstance(action.wait[0], Expression)
+
+
+@pytest.mark.parametrize("action", ["poll", "refresh_auth", "reset_pagination"])
+def test_each_action_is_built(action: str) -> None:
+    """All actions of the language."""
+    text = HEAD + f"response_actions: [{{match: {{status: 202}}, action: {action}}}]\nresources: [a]\n"
+    assert plan(text).response_actions[0].action == action
+
+
+def test_seeds_of_a_file_are_read_when_the_run_begins(tmp_path: Path) -> None:
+    """The path is relative to the configuration; the columns of a CSV are the members of a seed."""
+    (tmp_path / "repos.csv").write_text("\ufeffowner,repo\nocto,tools\n")
+    text = HEAD + "seeds: {file: repos.csv, priority: seed.stars + now}\n"
+    text += "resources: [{name: a, endpoint: '${seed.%s}'}]\n"
+    with pytest.raises(ConfigError, match=r"(?s)no seed has 'repos'.*did you mean repo\?"):
+        load(tmp_path / "a.yaml", text=text % "repos", env={})
+    made = load(tmp_path / "a.yaml", text=text.replace("stars", "repo") % "repo", env={})
+    assert made.seed_file == str(tmp_path / "repos.csv")
+    assert made.seed_priority == compile_expression("seed.repo + now")
+    assert made.seeds == ()
+
+
+def test_a_resource_has_a_file_of_its_own(tmp_path: Path) -> None:
+    """What members its lines have is not known before they are read."""
+    (tmp_path / "ids.jsonl").write_text('{"id": 1}\n')
+    text = HEAD + "resources: [{name: a, seeds: {file: ids.jsonl}, endpoint: '${seed.id}'}]\n"
+    assert load(tmp_path / "a.yaml", text=text, env={}).resources[0].seed_file == str(tmp_path / "ids.jsonl")
+
+
+def test_addresses_are_seeds() -> None:
+    """An endpoint without a path takes them as they are."""
+    made = plan(
+        HEAD
+        + "seeds: {urls: ['https://a.test/x?y', 'http://b.test']}\nresources: [{name: a, endpoint: {}}]\n"
+    )
+    assert made.seeds == ({"url": "https://a.test/x?y"}, {"url": "http://b.test"})
+    assert made.seed_priority is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{file: nothing.csv}", "seeds.file: there is no file nothing.csv in "),
+        (
+            "{file: a.xlsx}",
+            "the seeds in a.xlsx are of no kind that is known\n  one of .csv, .jsonl, .ndjson, .txt",
+        ),
+        ("{urls: [a.test]}", "seeds.urls[0]: the URL must begin with http:// or https://"),
+        ("{urls: []}", "seeds.urls: is empty"),
+        ("{urls: ['https://a.test'], file: a.csv}", "file and urls exclude each other"),
+        ("{sitemap: auto}", "seeds.sitemap: not built yet in this version"),
+        ("{urls: 'https://a.test', priority: record.x}", "unknown name 'record'"),
+        ("{repo: a}", "must be a list, not a map\n  seeds: [{name: value}], or {file: seeds.csv}"),
+        ("[]", "is empty"),
+    ],
+)
+def test_wrong_seeds_are_told(text: str, message: str) -> None:
+    """At their place."""
+    assert message in told(HEAD + f"seeds: {text}\nresources: [a]\n")
+
+
+def test_a_file_of_seeds_may_be_made_by_another_step(tmp_path: Path) -> None:
+    """Without inputs a file that is not there is no mistake, one that cannot be read is."""
+    text = HEAD + "seeds: {file: x.csv}\nresources: [{name: a, endpoint: '${seed.x}'}]\n"
+    made = load(tmp_path / "a.yaml", text=text, env={}, inputs=False)
+    assert made.seed_file == str(tmp_path / "x.csv")
+    (tmp_path / "x.csv").write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"the file x.csv has no line of column names"):
+        load(tmp_path / "a.yaml", text=text, env={}, inputs=False)
+
+
+FIELDS: list[tuple[str, Any]] = [
+    ("id", "id"),
+    ("{path: a.b}", "a.b"),
+    ("{value: record.a + 1}", compile_expression("record.a + 1")),
+    ("{path: a, type: float}", Field("a", type="float")),
+    ("{path: a, regex: '([\\d.]+)', all: true}", Field("a", regex=r"([\d.]+)", all=True)),
+    (
+        "{value: record.a, required: true}",
+        Field(value=compile_expression("record.a"), required=True),
+    ),
+    ("{path: a, default: none of it}", Field("a", default="none of it")),
+    ("{path: a, default: [1]}", Field("a", default=[1])),
+    ("{path: a, default: {path: b}}", Field("a", default=Field("b"))),
+    (
+        "{path: a, default: {value: now, type: time, default: 0}}",
+        Field("a", default=Field(value=compile_expression("now"), type="time", default=0)),
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), FIELDS)
+def test_fields_are_read(text: str, expected: Any) -> None:
+    """A path, a value, or what is done with either; a default is a value or a map like a field's."""
+    assert plan(HEAD + f"resources: [{{name: a, endpoint: b, fields: {{f: {text}}}}}]\n").resources[
+        0
+    ].fields == {"f": expected}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{type: int}", "needs either path or value"),
+        ("{path: a, value: record.b}", "needs either path or value"),
+        ("{path: a, type: integer}", "unknown type 'integer'\n  did you mean"),
+        ("{path: a, regex: '('}", "no regular expression: missing )"),
+        ("{path: a, default: {type: int}}", "fields.f.default: needs either path or value"),
+        ("h1::text", "a CSS path is not built yet"),
+        ("{css: h1}", "fields.f.css: not built yet"),
+        ("{path: a, requird: true}", "unknown key 'requird'\n  did you mean required?"),
+    ],
+)
+def test_wrong_fields_are_told(text: str, message: str) -> None:
+    """At their place."""
+    assert message in told(HEAD + f"resources: [{{name: a, endpoint: b, fields: {{f: {text}}}}}]\n")
+
+
+def test_names_that_a_limit_cannot_have() -> None:
+    """That of what no rule names, and one that is too long."""
+    text = HEAD + "rate_limits: [{name: %s, max_concurrency: 1}]\nresources: [a]\n"
+    assert "'default' is the name of the limit of all requests that no rule matches" in told(text % "default")
+    assert "(at most 64)" in told(text % ("x" * 65))
+    rates = ", ".join(["{limit: 1, interval: 1s}"] * 9)
+    assert "rates: 9 are too many; at most 8" in told(
+        text.replace("max_concurrency: 1", f"rates: [{rates}]") % "a"
+    )

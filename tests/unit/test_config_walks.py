@@ -1,0 +1,217 @@
+"""Walks over pages, decoders and what is new since the last time: read into the plan, and refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from scrapeq.config import load
+from scrapeq.errors import ConfigError
+from scrapeq.plan import Decoder, Endpoint, Incremental, Paginator, Plan
+
+HEAD = "version: 1\nname: demo\nclient: {base_url: https://a.test}\n"
+ENV = {"ID": "me", "S": "s3cret", "R": "r3fresh", "EMPTY": ""}
+
+
+def plan(text: str, folder: str = "") -> Plan:
+    """The plan of a text."""
+    return load(f"{folder}a.yaml", text=text, env=ENV)
+
+
+def told(text: str) -> str:
+    """All that is wrong with a text."""
+    with pytest.raises(ConfigError) as caught:
+        plan(text)
+    return str(caught.value)
+
+
+def endpoint(inner: str) -> Endpoint:
+    """The endpoint of a file whose one resource has these keys below `endpoint`."""
+    found = plan(asked(inner)).resources[0].endpoint
+    assert found is not None
+    return found
+
+
+def asked(inner: str, more: str = "") -> str:
+    """A file whose one resource has these keys below `endpoint`."""
+    return HEAD + f"resources: [{{name: a, endpoint: {{path: b, {inner}}}{more}}}]\n"
+
+
+PAGINATORS: list[tuple[str, Paginator]] = [
+    ("json_link, next_url_path: links.next", Paginator("json_link", next_url_path="links.next")),
+    ("header_link, links_next_key: more", Paginator("header_link", links_next_key="more")),
+    (
+        "header_cursor, cursor_key: X-Next, cursor_header: X-After",
+        Paginator("header_cursor", cursor_key="X-Next", cursor_header="X-After"),
+    ),
+    (
+        "cursor, cursor_path: next, cursor_body_path: query.after, has_more_path: more",
+        Paginator("cursor", cursor_path="next", cursor_body_path="query.after", has_more_path="more"),
+    ),
+    ("cursor, cursor_path: continue", Paginator("cursor", cursor_path="continue")),
+    (
+        "offset, limit: 50, offset: 10, offset_param: skip, limit_param: take, total_path: total, fan_out: true",
+        Paginator(
+            "offset",
+            limit=50,
+            offset=10,
+            offset_param="skip",
+            limit_param="take",
+            total_path="total",
+            fan_out=True,
+        ),
+    ),
+    (
+        "page_number, base_page: 0, page_body_path: page, page_path: meta.page, maximum_page: 9, fan_out: true",
+        Paginator(
+            "page_number",
+            base_page=0,
+            page_body_path="page",
+            page_path="meta.page",
+            maximum_page=9,
+            fan_out=True,
+        ),
+    ),
+    ("single_page", Paginator()),
+    (
+        "auto, max_pages: 3, stop_after_empty_page: false",
+        Paginator("auto", max_pages=3, stop_after_empty_page=False),
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), PAGINATORS)
+def test_each_paginator_is_read(text: str, expected: Paginator) -> None:
+    """All keys of all types, and the shorthand."""
+    assert endpoint(f"paginator: {{type: {text}}}").paginator == expected
+    if "," not in text:
+        assert endpoint(f"paginator: {text}").paginator == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("type: json_link", "paginator.next_url_path: is missing\n  next_url_path: links.next"),
+        (
+            "type: header_cursor, cursor_key: X",
+            "does not say where the cursor is sent\n  cursor_param: cursor",
+        ),
+        ("type: offset", "needs limit, the number of records on a page\n  limit: 100"),
+        (
+            "type: cursor, cursor_path: a, cursor_param: b, cursor_header: c",
+            "cursor_param and cursor_header exclude each other",
+        ),
+        ("type: cursor, cursor_path: a, cursor_body_path: b..c", "is not a dotted path into the body"),
+        ("type: offset, limit: 5, fan_out: true", "all pages at once need to be counted"),
+        (
+            "type: page_number, fan_out: true",
+            "all pages at once need to be counted\n  total_path: total, or maximum_page:",
+        ),
+        (
+            "type: header_link, fan_out: true",
+            "all pages at once need numbers of pages\n  type: page_number or offset",
+        ),
+        (
+            "type: header_link, stop_when: length(recods) < 1",
+            "unknown name 'recods' (did you mean 'records'?)",
+        ),
+        (
+            "type: header_link, cursor_key: a",
+            "unknown key 'cursor_key'\n  cursor_key belongs to type header_cursor",
+        ),
+        ("type: ofset", "unknown type 'ofset'\n  did you mean offset?"),
+    ],
+)
+def test_wrong_paginators_are_told(text: str, message: str) -> None:
+    """What is missing, doubled or of another type."""
+    assert message in told(asked(f"paginator: {{{text}}}"))
+
+
+def test_all_pages_at_once_exclude_a_walk_that_is_resumed() -> None:
+    """A walk's end must be known before its state is kept."""
+    walk = "paginator: {type: page_number, total_path: pages, fan_out: true}, incremental: {cursor_path: at}"
+    assert "a walk that is resumed goes page by page\n  keep one of fan_out and incremental" in told(
+        asked(walk)
+    )
+
+
+def test_decoders_are_read_and_refused() -> None:
+    """A name alone, or a map."""
+    assert endpoint("decoder: xml").decoder == Decoder("xml")
+    made = endpoint(r'decoder: {type: csv, delimiter: "\t", encoding: latin-1, compression: gzip}').decoder
+    assert made == Decoder("csv", "\t", "latin-1", "gzip")
+    assert endpoint("decoder: {encoding: cp1252}").decoder == Decoder("auto", encoding="cp1252")
+    assert "'html' is not built yet" in told(asked("decoder: html"))
+    assert "';;' is not one character" in told(asked("decoder: {type: csv, delimiter: ;;}"))
+    assert "no encoding is called 'utf-9'" in told(asked("decoder: {type: csv, encoding: utf-9}"))
+    assert "no encoding is called 'hex'" in told(asked("decoder: {type: csv, encoding: hex}"))
+    assert "unknown compression 'gz'" in told(asked("decoder: {type: csv, compression: gz}"))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "cursor_path: at, initial_value: 2024-01-01, lookback: 10m",
+            Incremental("at", "2024-01-01", 600.0),
+        ),
+        (
+            "cursor_path: id, initial_value: 1735689600, step: 1d",
+            Incremental("id", 1735689600, step_s=86400.0),
+        ),
+        ("cursor_path: ts, initial_value: '0'", Incremental("ts", "0")),
+        ("cursor_path: ts, initial_value: '${env:NONE:-2020-05-06}'", Incremental("ts", "2020-05-06")),
+        ("token_path: after", Incremental(token_path="after")),
+    ],
+)
+def test_what_is_new_is_read(text: str, expected: Incremental) -> None:
+    """Dates keep their spelling, numbers are numbers."""
+    found = endpoint(f"incremental: {{{text}}}").incremental
+    assert found == expected
+    assert found is not None and type(found.initial_value) is not bool
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("incremental: {lookback: 1h}", "incremental: has neither cursor_path nor token_path"),
+        ("incremental: {token_path: a, lookback: 1h}", "lookback needs cursor_path"),
+        ("incremental: {cursor_path: a, step: 1d}", "windows need a beginning\n  initial_value: 2024-01-01"),
+        (
+            "incremental: {cursor_path: a, step: 1d, initial_value: abc}",
+            "'abc' is no time: windows need one",
+        ),
+        ("incremental: {cursor_path: a, initial_value: true}", "'true' is no place to begin"),
+        (
+            "params: {since: '${incremental.start_value}'}",
+            "params.since: incremental is used, but this resource has none\n  add incremental: under endpoint:",
+        ),
+        (
+            "incremental: {cursor_path: a}, params: {s: '${incremental.start}'}",
+            "incremental has no 'start'\n  did you mean start_value?",
+        ),
+        ("incremental: {cursor_path: a}, params: {s: '${incremental}'}", "incremental alone is no value"),
+        (
+            "incremental: {cursor_path: a}, params: {s: '${incremental.token}'}",
+            "incremental.token needs token_path",
+        ),
+        (
+            "incremental: {token_path: a}, json: {s: ['${incremental.end_value}']}",
+            "json.s[0]: incremental.end_value needs cursor_path",
+        ),
+    ],
+)
+def test_wrong_bounds_are_told(text: str, message: str) -> None:
+    """What `incremental` needs, and a name that nothing gives."""
+    assert message in told(asked(text))
+
+
+def test_bounds_are_known_in_every_part_of_a_request() -> None:
+    """Path, params, headers, and the body."""
+    value = "'${incremental.start_value}'"
+    made = endpoint(
+        f"incremental: {{cursor_path: a}}, params: {{s: {value}}}, headers: {{s: {value}}}, json: [{value}]"
+    )
+    scope = {"incremental": {"start_value": 7}}
+    assert (
+        made.json[0].render(scope) == made.params["s"].render(scope) == made.headers["s"].render(scope) == 7
+    )
