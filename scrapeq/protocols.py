@@ -63,6 +63,69 @@ class Extraction:
     events: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """
+    The request that a page answered, as a paginator sees it.
+
+    `number`: the page's in its walk, from 1. `remembered`: what the paginator asked to be remembered.
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: str | None
+    number: int = 1
+    remembered: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """
+    What the next request of a walk has that this one has not; all else stays.
+
+    Args:
+        url: The whole address, taken as it is; relative to the page's. Empty = this request's.
+        params: Parameters of the address by name: a value, a list of values, or None to leave it out.
+        headers: The same for headers (no lists).
+        body: Dotted path into the JSON body (or a form's field) -> any JSON value, or None.
+        remember: Plain JSON that the paginator is given on the next page; small, for it is stored with each task.
+    """
+
+    url: str = ""
+    params: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str | None] = field(default_factory=dict)
+    body: Mapping[str, Any] = field(default_factory=dict)
+    remember: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Paginate(Protocol):
+    """
+    A paginator of another package: a function, added by an entry point of the group `scrapeq.paginators`.
+
+        def next_page(page, body, records, request, options):
+            token = page.header("x-continuation")
+            return Change(params={options.get("param", "continuation"): token}) if token else None
+
+    It must be pure: the same answer gives the same change, in any process. Circles are found by scrapeq, and
+    `stop_when`, `max_pages`, `has_more_path` and `stop_after_empty_page` hold for it as for the others.
+    """
+
+    def __call__(
+        self, page: Page, body: Any, records: Sequence[Any], request: PageRequest, options: Mapping[str, Any]
+    ) -> Change | None:
+        """
+        What leads to the next page; None when the walk ends here.
+
+        Args:
+            page: The answer.
+            body: The answer, decoded.
+            records: What `data_selector` found in it, before any filter.
+            request: What it answers.
+            options: The paginator's other keys in the file.
+        """
+
+
 class Extractor(Protocol):
     """Turns a page into items and follow-ups."""
 

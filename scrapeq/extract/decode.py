@@ -1,43 +1,102 @@
-"""Bytes to values: JSON, JSON Lines or text, as the resource says, the answer says, or the bytes look."""
+"""Bytes to values: as the resource says, the answer says, or the bytes look."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import codecs
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 
 from scrapeq.errors import ExtractError
+from scrapeq.extract.rows import csv_rows, json_lines, likely_delimiter
+from scrapeq.extract.unpack import unpacked
 from scrapeq.page import Page
-
-Decoder = Literal["auto", "json", "jsonl", "text"]
+from scrapeq.plan import Decoder
 
 MAX_NESTING = 200
 """Deeper values could be read, but neither queued nor written again (orjson writes 254 levels)."""
+
+DEFAULT_MAX_BYTES = 64_000_000
 
 _UTF8_MARK = b"\xef\xbb\xbf"
 _JSON_BEGINS = frozenset(b'{["-0123456789tfn')
 _JSONL_TYPES = frozenset(
     {"application/x-ndjson", "application/ndjson", "application/jsonl", "application/jsonlines", "text/jsonl"}
 )
+_CSV_TYPES = frozenset(
+    {"text/csv", "application/csv", "text/x-csv", "application/x-csv", "text/tab-separated-values"}
+)
+_XML_TYPES = frozenset({"application/xml", "text/xml"})
+_HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 _TEXT_TYPES = frozenset({"text/plain", "text/markdown"})
+_FILE_TYPES = frozenset(  # say no more than that it is a file; its name does
+    {
+        "",
+        "application/octet-stream",
+        "binary/octet-stream",
+        "application/gzip",
+        "application/x-gzip",
+        "application/zip",
+        "application/x-zip-compressed",
+        "application/force-download",
+    }
+)
+_SUFFIXES = {
+    ".csv": "text/csv",
+    ".tsv": "text/tab-separated-values",
+    ".json": "application/json",
+    ".jsonl": "text/jsonl",
+    ".ndjson": "text/jsonl",
+    ".xml": "text/xml",
+    ".txt": "text/plain",
+}
 
 
-def decode(page: Page, decoder: str) -> tuple[Any, bool]:
+@dataclass(frozen=True, slots=True)
+class Body:
     """
-    The body as a value, and whether it is the text itself; JSON Lines are a list, an empty body is null.
+    A decoded body: a value, or rows that are read one by one.
+
+    `is_text`: the value is the text itself. `is_tree`: it is XML, with one root around everything.
+    """
+
+    value: Any = None
+    rows: Callable[[], Iterator[Any]] | None = None
+    is_text: bool = False
+    is_tree: bool = False
+
+    def whole(self) -> Any:
+        """The value; rows as a list, null for none."""
+        return self.value if self.rows is None else (list(self.rows()) or None)
+
+
+def decode(page: Page, decoder: Decoder, max_bytes: int = DEFAULT_MAX_BYTES) -> Body:
+    """
+    The body as a value; an empty one is null.
+
+    Args:
+        page: The answer.
+        decoder: How to read it.
+        max_bytes: What a compressed file may be unpacked.
 
     Raises:
-        ExtractError: the body is not what it should be.
+        ExtractError: the body is not what it should be. (Rows raise it while they are read.)
     """
-    if decoder == "text":
-        return writable(page.text), True
-    kind = _media_type(page)
-    if decoder == "auto":
-        return _guess(page, kind)
-    body = _utf8(page)
-    if not body.strip():
-        return None, False
-    return (_json(body, kind) if decoder == "json" else _json_lines(body)), False
+    body, member = unpacked(page.body, decoder.compression, max_bytes)
+    reading = _Reading(page, body, member, decoder)
+    kind = decoder.type
+    if kind == "auto":
+        return reading.guess()
+    if kind == "text":
+        return Body(reading.text(), is_text=True)
+    if kind == "csv":
+        return reading.csv(decoder.delimiter)
+    if kind == "xml":
+        return reading.xml()
+    return reading.lines() if kind == "jsonl" else reading.json()
 
 
 def writable(text: str) -> str:
@@ -45,70 +104,118 @@ def writable(text: str) -> str:
     return text if text.isascii() else text.encode(errors="replace").decode()
 
 
-def _guess(page: Page, kind: str) -> tuple[Any, bool]:
-    body = _utf8(page)
-    start = body.lstrip()[:1]
-    if not start:
-        return None, False
-    if kind in _JSONL_TYPES:
-        return _json_lines(body), False
-    if kind.endswith("json"):
-        return _json(body, kind), False
-    if start[0] in _JSON_BEGINS:
+class _Reading:
+    """One body on its way to a value."""
+
+    def __init__(self, page: Page, body: bytes, member: str, decoder: Decoder) -> None:
+        self._page = page
+        self._body = body
+        self._kind = (page.header("content-type") or "").partition(";")[0].strip().lower()
+        if self._kind in _FILE_TYPES:
+            self._kind = _by_name(member or urlsplit(page.url).path) or self._kind
+        self._encoding = decoder.encoding
+
+    def guess(self) -> Body:
+        body, kind = self._utf8(), self._kind
+        start = body.lstrip()[:1]
+        if not start:
+            return Body()
+        if kind in _JSONL_TYPES:
+            return self.lines()
+        if kind.endswith("json"):
+            return self.json()
+        if kind in _CSV_TYPES:
+            return self.csv("\t" if kind == "text/tab-separated-values" else "")
+        if kind in _XML_TYPES or (kind.endswith("+xml") and kind not in _HTML_TYPES):
+            return self.xml()
+        if start[0] in _JSON_BEGINS:
+            try:
+                return self.json()
+            except ExtractError:
+                if start == b"{" and b"\n" in body.strip():
+                    return self.lines()
+                if kind not in _TEXT_TYPES:
+                    raise
+        if body.lstrip()[:5].lower() == b"<?xml" and kind not in _HTML_TYPES:
+            return self.xml()
+        if kind in _TEXT_TYPES:
+            return Body(self.text(), is_text=True)
+        raise ExtractError(
+            f"the answer is {kind or 'of no declared type'} and no JSON; `decoder: text` would take it as it is"
+        )
+
+    def text(self) -> str:
+        if self._encoding:
+            return writable(self._body.decode(self._encoding, "replace").removeprefix("\ufeff"))
+        if self._body is self._page.body:
+            return writable(self._page.text)
+        return writable(self._body.decode(self._charset() or "utf-8", "replace"))
+
+    def json(self) -> Body:
+        body = self._utf8()
+        if not body.strip():
+            return Body()
         try:
-            return _json(body, kind), False
-        except ExtractError:
-            if start == b"{" and b"\n" in body.strip():
-                return _json_lines(body), False
-            if kind not in _TEXT_TYPES:
-                raise
-    if kind in _TEXT_TYPES:
-        return writable(page.text), True
-    raise ExtractError(
-        f"the answer is {kind or 'of no declared type'} and no JSON; `decoder: text` would take it as it is"
-    )
-
-
-def _media_type(page: Page) -> str:
-    return (page.header("content-type") or "").partition(";")[0].strip().lower()
-
-
-def _utf8(page: Page) -> bytes:
-    """The body as UTF-8 (RFC 8259, 8.1), read through its declared charset where that is another one."""
-    body = page.body
-    if body.startswith(_UTF8_MARK):
-        return body[len(_UTF8_MARK) :]
-    declared = (page.header("content-type") or "").lower()
-    if "charset" in declared and "utf-8" not in declared and "utf8" not in declared:
-        return page.text.lstrip("\ufeff").encode(errors="replace")
-    return body
-
-
-def _json(body: bytes, kind: str) -> Any:
-    try:
-        value = orjson.loads(body)
-    except ValueError as error:
-        called = f" ({kind})" if kind else ""
-        raise ExtractError(f"the answer{called} is no JSON: {error}") from None
-    return _bounded(value, body)
-
-
-def _json_lines(body: bytes) -> list[Any]:
-    values: list[Any] = []
-    for number, line in enumerate(body.split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            values.append(orjson.loads(line))
+            value = orjson.loads(body)
         except ValueError as error:
-            raise ExtractError(f"line {number} of the answer is no JSON: {error}") from None
-    _bounded(values, body)
-    return values
+            called = f" ({self._kind})" if self._kind else ""
+            raise ExtractError(f"the answer{called} is no JSON: {error}") from None
+        return Body(bounded(value, body))
+
+    def lines(self) -> Body:
+        body = self._utf8()
+        return Body(rows=lambda: json_lines(body, bounded))
+
+    def csv(self, delimiter: str) -> Body:
+        body, encoding = self._body, self._encoding or self._charset() or "utf-8"
+        if body.startswith(_UTF8_MARK) and codecs.lookup(encoding).name == "utf-8":
+            encoding = "utf-8-sig"
+        delimiter = delimiter or likely_delimiter(body, encoding)
+        return Body(rows=lambda: csv_rows(body, encoding, delimiter))
+
+    def xml(self) -> Body:
+        from scrapeq.extract.xml_tree import xml_tree  # few files need it, and every start would pay for it
+
+        if not self._body.strip():
+            return Body()
+        encoding = self._encoding or self._charset()
+        tree = xml_tree(self._body.decode(encoding, "replace") if encoding else self._body)
+        return Body(bounded(tree, self._body), is_tree=True)
+
+    def _charset(self) -> str:
+        """The declared charset, if Python's text codecs know it; empty if not."""
+        for part in (self._page.header("content-type") or "").split(";")[1:]:
+            name, _, value = part.strip().partition("=")
+            if name.strip().lower() == "charset":
+                declared = value.strip().strip("\"'")
+                try:
+                    b"".decode(declared)
+                except (LookupError, UnicodeError, ValueError):
+                    return ""
+                return declared
+        return ""
+
+    def _utf8(self) -> bytes:
+        """The body as UTF-8 (RFC 8259, 8.1), read through its charset where that is another one."""
+        body = self._body
+        if self._encoding:
+            return self.text().encode(errors="replace")
+        if body.startswith(_UTF8_MARK):
+            return body[len(_UTF8_MARK) :]
+        charset = self._charset()
+        if charset and codecs.lookup(charset).name != "utf-8":
+            return self.text().lstrip("\ufeff").encode(errors="replace")
+        return body
 
 
-def _bounded(value: Any, body: bytes) -> Any:
-    """The value, unless it is nested too deeply; few bodies have brackets enough to be asked at all."""
-    if body.count(b"[") + body.count(b"{") <= MAX_NESTING:
+def bounded(value: Any, body: bytes) -> Any:
+    """
+    The value, unless it is nested too deeply; few bodies have brackets enough to be asked at all.
+
+    Raises:
+        ExtractError: it is.
+    """
+    if body.count(b"[") + body.count(b"{") + body.count(b"<") <= MAX_NESTING:
         return value
     deeper = value
     for _ in range(254 - MAX_NESTING):
@@ -118,3 +225,12 @@ def _bounded(value: Any, body: bytes) -> Any:
     except TypeError:
         raise ExtractError(f"the answer is nested more than {MAX_NESTING} levels deep") from None
     return value
+
+
+def _by_name(path: str) -> str:
+    """The type that a file's name speaks of: `rates.csv.gz` is CSV."""
+    name = path.rpartition("/")[2].lower()
+    for packed in (".gz", ".zip", ".bz2", ".xz", ".zst"):
+        name = name.removesuffix(packed)
+    dot = name.rfind(".")
+    return "" if dot < 0 else _SUFFIXES.get(name[dot:], "")

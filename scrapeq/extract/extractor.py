@@ -1,10 +1,9 @@
-"""A page in, items and follow-ups out."""
+"""A page in, items and follow-ups out, in parts."""
 
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,16 +11,22 @@ from scrapeq.clock import Clock, SystemClock
 from scrapeq.errors import ExtractError, UsageError
 from scrapeq.expression import as_number
 from scrapeq.expression.scope import answer_scope
-from scrapeq.extract.decode import decode
+from scrapeq.extract.decode import Body, decode
 from scrapeq.extract.kind import Edge, Kind, compile_kinds
+from scrapeq.extract.paginators import Answered
+from scrapeq.extract.selector import unwrapped
+from scrapeq.extract.walk import Onward
 from scrapeq.page import Page
 from scrapeq.plan import Plan
-from scrapeq.protocols import Extraction, Item
+from scrapeq.protocols import Change, Extraction, Item
 from scrapeq.resource import GroupOf, Payload, TaskBuilder, check_payload
 from scrapeq.task import NewTask
 
 MAX_NESTED = 1000
 """Resources without an endpoint inside one another, on one page; more is a circle in the plan."""
+
+PART_SIZE = 1000
+"""Items and follow-ups that a part holds at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +34,11 @@ class _Batch:
     """Records of one kind, with what lies above them."""
 
     kind: Kind
-    records: list[Any]
+    records: Iterator[Any]
     parent: Any
     parent_name: str | None
     ancestors: Mapping[str, Any]
     inherited: float
-    level: int
 
 
 class PageExtractor:
@@ -47,12 +51,13 @@ class PageExtractor:
         clock: For `now` in expressions.
 
     Raises:
-        UsageError: a path in the plan is none.
+        UsageError: a path in the plan is none, or there is no such paginator.
     """
 
     def __init__(self, plan: Plan, group_of: GroupOf, *, clock: Clock | None = None) -> None:
         self._kinds = compile_kinds(plan)
         self._builder = TaskBuilder(plan, group_of)
+        self._max_body_size = plan.client.max_body_size
         self._clock = clock or SystemClock()
 
     def extract(self, payload: dict[str, Any], priority: float, page: Page) -> Extraction:
@@ -85,9 +90,8 @@ class PageExtractor:
 
     def _parts(self, payload: dict[str, Any], priority: float, page: Page) -> Iterator[Extraction]:
         kind = self._kind(check_payload(payload))
-        body, is_text = decode(page, kind.endpoint.decoder.type)
-        records = [{"text": body}] if is_text else kind.records(body)
-        yield _PageWalk(self._builder, payload, priority, page, body, self._clock.now_s()).run(kind, records)
+        body = decode(page, kind.endpoint.decoder, self._max_body_size)
+        yield from _PageWalk(self._builder, payload, priority, page, body, self._clock.now_s()).parts(kind)
 
     def _kind(self, payload: Payload) -> Kind:
         kind = self._kinds.get(payload["resource"])
@@ -103,38 +107,76 @@ class _PageWalk:
     """One page on its way through the plan."""
 
     def __init__(
-        self, builder: TaskBuilder, payload: Payload, priority: float, page: Page, body: Any, now_s: float
+        self, builder: TaskBuilder, payload: Payload, priority: float, page: Page, body: Body, now_s: float
     ) -> None:
         self._builder = builder
         self._payload = payload
         self._priority = priority
         self._page = page
-        self._body = body
+        self._decoded = body
+        self._body: Any = None
+        self._records: list[Any] | None = None
         self._now_s = now_s
         self._seed = payload.get("seed") or {}
         self._depth = payload.get("depth", 0)
-        self._records: list[Any] = []
-        self._items: list[Item] = []
-        self._follow_ups: list[NewTask] = []
-        self._skipped = 0
-        self._next: NewTask | None = None
+        self._part = Extraction()
+        self._dropped: dict[str, int] = {}
+        self._count, self._last = 0, None
 
-    def run(self, kind: Kind, records: list[Any]) -> Extraction:
-        self._records = records
+    def parts(self, kind: Kind) -> Iterator[Extraction]:
         parents = self._payload.get("parents") or {}
         parent, parent_name = self._payload.get("parent"), self._payload.get("parent_resource")
-        batches = deque([_Batch(kind, records, parent, parent_name, parents, self._priority, 0)])
-        while batches:
-            batch = batches.popleft()
-            if batch.level > MAX_NESTED:
+        stack = [_Batch(kind, self._own(self._read(kind)), parent, parent_name, parents, self._priority)]
+        while stack:
+            batch = stack[-1]
+            record = next(batch.records, None)
+            if record is None:
+                stack.pop()
+                continue
+            if len(stack) > MAX_NESTED:
                 raise ExtractError(f"{batch.kind.name} is nested in itself more than {MAX_NESTED} times")
-            for record in batch.records:
-                if record is not None:
-                    self._record(batch, record, batches)
-        self._next_page(kind, parent, parents)
-        return Extraction(self._items, self._follow_ups, self._skipped, next_page=self._next)
+            for follow_up in self._record(batch, record, stack):
+                self._part.follow_ups.append(follow_up)
+                if len(self._part.follow_ups) >= PART_SIZE:
+                    yield self._flushed()
+            if len(self._part.items) + len(self._part.follow_ups) >= PART_SIZE:
+                yield self._flushed()
+        yield from self._onward(kind, parent, parents)
+        for name, count in self._dropped.items():
+            self._part.skipped += count
+            self._part.events.append(f"dropped {count} of {name}: a required field is null")
+        yield self._part
 
-    def _scope(self, name: str, record: Any, parent: Any, ancestors: Mapping[str, Any], depth: int) -> Any:
+    def _flushed(self) -> Extraction:
+        part, self._part = self._part, Extraction()
+        return part
+
+    def _read(self, kind: Kind) -> Iterable[Any]:
+        """The page's records: rows one by one where nothing asks for all of them."""
+        body = self._decoded
+        if body.rows is not None and kind.streams:
+            return body.rows()
+        self._body = body.whole()
+        if body.is_text:
+            self._records = [{"text": self._body}]
+        else:
+            self._records = kind.records(unwrapped(self._body) if self._is_plain_tree(kind) else self._body)
+        return self._records
+
+    def _is_plain_tree(self, kind: Kind) -> bool:
+        return self._decoded.is_tree and not kind.endpoint.data_selector
+
+    def _own(self, records: Iterable[Any]) -> Iterator[Any]:
+        """The records that are some, counted."""
+        for record in records:
+            self._count += 1
+            if record is not None:
+                self._last = record
+                yield record
+
+    def _scope(
+        self, name: str, record: Any, parent: Any, ancestors: Mapping[str, Any], depth: int, page: int = 0
+    ) -> Any:
         return answer_scope(
             self._page,
             body=self._body,
@@ -144,60 +186,66 @@ class _PageWalk:
             resources=ancestors,
             seed=self._seed,
             depth=depth,
-            page=self._payload.get("page", 1),
+            page=page or self._payload.get("page", 1),
             resource=name,
             now=self._now_s,
         )
 
-    def _record(self, batch: _Batch, record: Any, batches: deque[_Batch]) -> None:
+    def _record(self, batch: _Batch, record: Any, stack: list[_Batch]) -> Iterator[NewTask]:
         kind = batch.kind
         resource = kind.resource
         ancestors = {**batch.ancestors, kind.name: record} if kind.edges else batch.ancestors
-        scope = self._scope(kind.name, record, batch.parent, ancestors, self._depth)
+        scope = (
+            self._scope(kind.name, record, batch.parent, ancestors, self._depth) if kind.reads_scope else {}
+        )
         if resource.record_filter is not None and not resource.record_filter.evaluate(scope):
             return
-        if resource.selected:
+        if resource.selected or kind.required:
             written = kind.output(record, scope, batch.parent, batch.parent_name)
-            self._items.append(Item(kind.name, kind.key(written, record), written))
+            if written is None:
+                self._dropped[kind.name] = self._dropped.get(kind.name, 0) + 1
+                return
+            if resource.selected:
+                self._part.items.append(Item(kind.name, kind.key(written, record), written, self._seed))
         if not kind.edges:
             return
         ranked = kind.rank(scope)
         rank = batch.inherited if ranked is None else ranked
+        nested: list[_Batch] = []
         for edge in kind.edges:
             if edge.child.resource.endpoint is None:
-                self._nested(batch, edge, record, ancestors, rank, batches)
+                nested.append(self._nested(batch, edge, record, ancestors, rank))
             else:
-                self._children(kind, edge, record, ancestors, rank)
+                yield from self._children(kind, edge, record, ancestors, rank)
+        stack.extend(reversed(nested))
 
     def _nested(
-        self,
-        batch: _Batch,
-        edge: Edge,
-        record: Any,
-        ancestors: Mapping[str, Any],
-        rank: float,
-        batches: deque[_Batch],
-    ) -> None:
+        self, batch: _Batch, edge: Edge, record: Any, ancestors: Mapping[str, Any], rank: float
+    ) -> _Batch:
         """Records inside a record: no request; `parent` is the record around them."""
         child = edge.child
-        kept: list[Any] = []
-        for element in edge.elements(record):
-            if edge.parent.when is not None:
-                scope = self._scope(child.name, element, record, ancestors, self._depth)
-                if not edge.parent.when.evaluate(scope):
-                    continue
-            kept.append(element)
-        if not kept:
-            return
+        elements = iter(edge.elements(record))
+        if edge.parent.when is not None:
+            elements = self._wanted(edge, elements, record, ancestors)
         if edge.parent.priority is not None:
             scope = self._scope(child.name, record, record, ancestors, self._depth)
             own = as_number(edge.parent.priority.evaluate(scope))
             rank = rank if own is None else own
-        batches.append(_Batch(child, kept, record, batch.kind.name, ancestors, rank, batch.level + 1))
+        return _Batch(child, elements, record, batch.kind.name, ancestors, rank)
+
+    def _wanted(
+        self, edge: Edge, elements: Iterator[Any], record: Any, ancestors: Mapping[str, Any]
+    ) -> Iterator[Any]:
+        assert edge.parent.when is not None
+        for element in elements:
+            if edge.parent.when.evaluate(
+                self._scope(edge.child.name, element, record, ancestors, self._depth)
+            ):
+                yield element
 
     def _children(
         self, kind: Kind, edge: Edge, record: Any, ancestors: Mapping[str, Any], rank: float
-    ) -> None:
+    ) -> Iterator[NewTask]:
         """Requests that follow from a record; `parent` is the record, or the element of `each`."""
         child, parent = edge.child, edge.parent
         for element in edge.elements(record):
@@ -222,24 +270,43 @@ class _PageWalk:
                 # One record whose values make no address must not cost the page its other records.
                 task = None
             if task is None:
-                self._skipped += 1
+                self._part.skipped += 1
             else:
-                self._follow_ups.append(task)
+                yield task
 
-    def _next_page(self, kind: Kind, parent: Any, parents: Mapping[str, Any]) -> None:
-        last = next((record for record in reversed(self._records) if record is not None), None)
-        scope = self._scope(kind.name, last, parent, {**parents, kind.name: last}, self._depth)
-        try:
-            found = kind.walk.next_page(self._payload, self._page, self._body, self._records, scope)
-            if found is None:
-                return
-            own = kind.endpoint.paginator.priority
-            rank = None if own is None else as_number(own.evaluate(scope))
-            if rank is None and last is not None:
-                rank = kind.rank(scope)
+    def _onward(self, kind: Kind, parent: Any, parents: Mapping[str, Any]) -> Iterator[Extraction]:
+        """The next page into the last part; the pages of a fan-out in parts of their own."""
+        if not kind.walk.goes_on:
+            return
+        last = self._last
+        above = {**parents, kind.name: last}
+        scope = self._scope(kind.name, last, parent, above, self._depth)
+        inherited = None if last is None else kind.rank(scope)
+        own = kind.endpoint.paginator.priority
+
+        def build(change: Change, walk: Mapping[str, Any], number: int) -> NewTask:
+            rank = None
+            if own is not None:
+                # Of the pages of a fan-out each has its own number there; else it is that of the page at hand.
+                there = self._scope(kind.name, last, parent, above, self._depth, number)
+                rank = as_number(own.evaluate(there if "until" in walk else scope))
+            rank = inherited if rank is None else rank
             priority = self._priority if rank is None else rank
             if not math.isfinite(priority):
                 raise ExtractError(f"the task's priority is {priority!r}, no finite number")
-            self._next = self._builder.next_page(self._payload, found.url, priority, found.state)
+            return self._builder.next_page(
+                self._payload, change, priority, base=self._page.url, walk=walk, number=number
+            )
+
+        onward = Onward()
+        try:
+            at = Answered(self._payload, self._page, self._body, self._records, self._count)
+            onward = kind.walk.onward(at, scope, build)
+            for task in onward.ahead or ():
+                self._part.follow_ups.append(task)
+                if len(self._part.follow_ups) >= PART_SIZE:
+                    yield self._flushed()
         except UsageError:
-            self._skipped += 1  # a link to no http(s) address
+            self._part.skipped += 1  # a link to no http(s) address
+        self._part.events += onward.events
+        self._part.next_page = onward.next_page

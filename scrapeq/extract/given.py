@@ -18,10 +18,10 @@ from scrapeq.extract.kind import Edge, Kind, compile_kinds
 from scrapeq.hooks import FollowUp, NewItem, NewRequest
 from scrapeq.page import Page
 from scrapeq.plan import Plan
-from scrapeq.protocols import Extraction, Item
+from scrapeq.protocols import Change, Extraction, Item
 from scrapeq.resource import GroupOf, Payload, TaskBuilder
 from scrapeq.resource.address import clean, with_params
-from scrapeq.resource.request import JSON_TYPE, Request
+from scrapeq.resource.next_request import JSON_TYPE, Request
 from scrapeq.task import NewTask
 
 
@@ -119,6 +119,9 @@ class GivenPage:
             return
         if resource.selected:
             written = kind.output(plain, scope, above, above_name)
+            if written is None:
+                self._part.skipped += 1  # a required field is null
+                return
             self._part.items.append(Item(kind.name, kind.key(written, plain), written))
 
     def _scope(self, name: str, record: Any, parent: Any) -> Mapping[str, Any]:
@@ -182,7 +185,7 @@ class GivenPage:
         payload = self._payload
         if result.is_next_page:
             try:
-                self._push(self._given.builder.next_page(payload, clean(result.url), priority))
+                self._push(self._given.builder.next_page(payload, Change(url=clean(result.url)), priority))
             except UsageError as error:
                 raise HookError(str(error)) from None
             return

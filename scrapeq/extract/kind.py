@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
 from scrapeq.expression import Expression, as_number, as_text
-from scrapeq.extract.decode import writable
-from scrapeq.extract.paginator import Walk
+from scrapeq.extract.fields import Read, Scope, compile_field
 from scrapeq.extract.selector import Path, Records, compile_path, compile_records
+from scrapeq.extract.walk import Walk
 from scrapeq.plan import Endpoint, Field, Paginator, Parent, Plan, Resource
 from scrapeq.resource.address import digest
-
-Scope = Mapping[str, Any]
-LARGEST_WHOLE = 2**64 - 1
-SMALLEST_WHOLE = -(2**63)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,29 +40,42 @@ class Kind:
     endpoint: Endpoint
     records: Records
     walk: Walk
-    fields: tuple[tuple[str, Callable[[Any, Scope], Any]], ...]
+    fields: tuple[tuple[str, Read], ...]
+    required: tuple[str, ...]
     key_paths: tuple[tuple[str, Path], ...]
+    included: tuple[tuple[str, Path], ...]
+    reads_scope: bool  # whether a record's scope is asked for at all
     edges: list[Edge] = field(default_factory=list)
+    streams: bool = False  # whether rows may be read one by one, since nothing asks for all of them
 
     @property
     def name(self) -> str:
         """The resource's name."""
         return self.resource.name
 
-    def output(self, record: Any, scope: Scope, parent: Any, parent_name: str | None) -> dict[str, Any]:
-        """The record as it is written: `fields`, then `include_from_parent` as `_parent_field`."""
+    def output(
+        self, record: Any, scope: Scope, parent: Any, parent_name: str | None
+    ) -> dict[str, Any] | None:
+        """
+        The record as it is written: `fields`, then `include_from_parent` as `_parent_field`.
+
+        None when a required field is null.
+        """
         if self.fields:
             written = {name: read(record, scope) for name, read in self.fields}
+            for name in self.required:
+                if written[name] is None:
+                    return None
         elif isinstance(record, dict):
             written = record
         else:
             written = {"value": record}
-        if self.resource.include_from_parent:
+        if self.included:
             above = parent if isinstance(parent, Mapping) else {}
-            included = {
-                f"_{parent_name}_{name}": above.get(name) for name in self.resource.include_from_parent
+            written = {
+                **written,
+                **{f"_{parent_name}_{name}": read(above) for name, read in self.included},
             }
-            written = {**written, **included}
         return written
 
     def key(self, written: dict[str, Any], record: Any) -> str:
@@ -96,6 +105,9 @@ def compile_kinds(plan: Plan) -> dict[str, Kind]:
             if parent.resource in kinds:
                 each = compile_path(parent.each, "each") if parent.each else None
                 kinds[parent.resource].edges.append(Edge(kinds[resource.name], parent, each))
+    for kind in kinds.values():
+        kind.streams = kind.walk.streams and not {"records", "body"} & _names_on_page(kind, set())
+        kind.streams = kind.streams and kind.endpoint.data_selector in ("", "@")
     return kinds
 
 
@@ -105,17 +117,46 @@ def _compile(resource: Resource) -> Kind:
         resource=resource,
         endpoint=endpoint,
         records=compile_records(endpoint.data_selector, resource.primary_key),
-        walk=Walk(endpoint.paginator),
-        fields=tuple((name, _compile_field(name, source)) for name, source in resource.fields.items()),
+        walk=Walk(resource.name, endpoint.paginator, endpoint.data_selector),
+        fields=tuple((name, compile_field(name, source)) for name, source in resource.fields.items()),
+        required=tuple(
+            name for name, source in resource.fields.items() if isinstance(source, Field) and source.required
+        ),
         key_paths=tuple((name, _key_path(name)) for name in resource.primary_key),
+        included=tuple((name, _key_path(name)) for name in resource.include_from_parent),
+        reads_scope=bool(list(_expressions(resource))),
     )
 
 
-def _compile_field(name: str, source: str | Expression | Field) -> Callable[[Any, Scope], Any]:
-    if isinstance(source, Expression):
-        return lambda record, scope: _plain(source.evaluate(scope))
-    path = compile_path(source.path if isinstance(source, Field) else source, f"fields.{name}")
-    return lambda record, scope: path(record)
+def _expressions(resource: Resource) -> Iterator[Expression]:
+    """Those that are evaluated for each record."""
+    for one in (resource.record_filter, resource.priority):
+        if one is not None:
+            yield one
+    for source in resource.fields.values():
+        while isinstance(source, Field):
+            if source.value is not None:
+                yield source.value
+            source = source.default
+        if isinstance(source, Expression):
+            yield source
+
+
+def _names_on_page(kind: Kind, seen: set[str]) -> set[str]:
+    """The names that expressions may ask for while a page of this kind is read."""
+    if kind.name in seen:
+        return set()
+    seen.add(kind.name)
+    paginator = kind.endpoint.paginator
+    found = {name for one in _expressions(kind.resource) for name in one.names}
+    for one in (paginator.stop_when, paginator.priority):
+        found |= set() if one is None else one.names
+    for edge in kind.edges:
+        for one in (edge.parent.when, edge.parent.priority):
+            found |= set() if one is None else one.names
+        if edge.child.resource.endpoint is None:
+            found |= _names_on_page(edge.child, seen)
+    return found
 
 
 def _key_path(name: str) -> Path:
@@ -124,17 +165,3 @@ def _key_path(name: str) -> Path:
         path = compile_path(name, "primary_key")
         return lambda record: record[name] if isinstance(record, Mapping) and name in record else path(record)
     return lambda record: record.get(name) if isinstance(record, Mapping) else None
-
-
-def _plain(value: Any) -> Any:
-    """What an expression gave, as JSON can hold it."""
-    if isinstance(value, str):
-        return writable(value)
-    if value is None or isinstance(value, bool | float):
-        return value
-    if isinstance(value, int):
-        return value if SMALLEST_WHOLE <= value <= LARGEST_WHOLE else as_text(value)
-    try:
-        return orjson.loads(orjson.dumps(value, default=dict))
-    except (TypeError, ValueError, RecursionError):
-        return as_text(value)

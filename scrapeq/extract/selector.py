@@ -43,6 +43,16 @@ def compile_path(path: str, field: str = "path") -> Path:
     return _guarded(compiled.search, path, field)
 
 
+def matches_several(path: str) -> bool:
+    """
+    Whether it is a JSONPath that may match several values.
+
+    Raises:
+        UsageError: it is no path.
+    """
+    return path.startswith("$") and _json_path(path, "path")[1]
+
+
 def compile_records(selector: str, primary_key: Sequence[str] = ()) -> Records:
     """
     A data_selector as a function of a body: its records, a list's elements, nothing for null.
@@ -81,6 +91,16 @@ def usual_records(body: Any, primary_key: Sequence[str] = ()) -> list[Any]:
     if len(lists) == 1 and all(isinstance(element, dict) for element in lists[0]):
         return lists[0]
     return [body]
+
+
+def unwrapped(tree: Any) -> Any:
+    """What lies inside the root of an XML tree, and inside elements that stand alone; attributes count for nothing."""
+    while isinstance(tree, dict):
+        inner = [value for name, value in tree.items() if not name.startswith(("@", "#"))]
+        if len(inner) != 1 or not isinstance(inner[0], dict):
+            return tree
+        tree = inner[0]
+    return tree
 
 
 def _as_records(value: Any) -> list[Any]:

@@ -4,7 +4,8 @@ Builds requests: first pages from seeds, pages that follow from records, next pa
 A task's payload is a JSON object, version 1:
 
     {"v": 1, "resource", "method", "url", "headers": {}, "body": text | null, "seed": {},
-     "parent": record | null, "parent_resource": name | null, "parents": {name: record}, "depth": 0, "page": 1}
+     "parent": record | null, "parent_resource": name | null, "parents": {name: record}, "depth": 0, "page": 1,
+     "walk": what the paginator remembers, from the second page on}
 
 `parent` and `parents` hold only the fields that this resource's expressions ask for.
 """
@@ -12,6 +13,7 @@ A task's payload is a JSON object, version 1:
 from __future__ import annotations
 
 from scrapeq.resource.address import canonical, task_key
+from scrapeq.resource.next_request import payload_key
 from scrapeq.resource.tasks import (
     PAYLOAD_VERSION,
     GroupOf,
@@ -30,6 +32,7 @@ __all__ = [
     "canonical",
     "check_payload",
     "first_tasks",
+    "payload_key",
     "seed_task",
     "task_key",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import SplitResult, quote, unquote_plus, urljoin, urlsplit
 
 from scrapeq.errors import UsageError
@@ -83,15 +83,20 @@ def canonical(url: str) -> str:
     return f"{parts.scheme}://{user}{at}{host}{parts.path or '/'}{'?' if query else ''}{query}"
 
 
-def task_key(method: str, url: str, body: str | None) -> str:
+def task_key(method: str, url: str, body: str | None, headers: Mapping[str, str] | None = None) -> str:
     """
-    The identity of a request: method, canonical address, digest of the body.
+    The identity of a request: method, canonical address, digest of the body, and of the headers that tell pages apart.
 
     Raises:
         UsageError: the address is no http(s) address.
     """
     key = f"{method} {canonical(url)}"
-    return key if body is None else f"{key} {digest(body.encode(errors='replace'))}"
+    if body is not None:
+        key = f"{key} {digest(body.encode(errors='replace'))}"
+    if headers:
+        told = "\n".join(f"{name.lower()}: {headers[name]}" for name in sorted(headers))
+        key = f"{key} #{digest(told.encode(errors='replace'))}"
+    return key
 
 
 def digest(data: bytes) -> str:
@@ -121,8 +126,8 @@ def get_param(url: str, name: str) -> str | None:
     return None
 
 
-def set_params(url: str, params: Mapping[str, str | None]) -> str:
-    """The address with these parameters changed in place, or added; None removes. The rest stays."""
+def set_params(url: str, params: Mapping[str, str | Sequence[str] | None]) -> str:
+    """The address with these parameters changed in place, or added; None removes, a list repeats. The rest stays."""
     base, _, query = url.partition("#")[0].partition("?")
     left = dict(params)
     pieces: list[str] = []
@@ -131,11 +136,15 @@ def set_params(url: str, params: Mapping[str, str | None]) -> str:
         if name not in params:
             pieces.append(piece)
             continue
-        value = left.pop(name, None)
-        if value is not None:
-            pieces.append(f"{_quoted(name)}={_quoted(value)}")
-    pieces += [f"{_quoted(name)}={_quoted(value)}" for name, value in left.items() if value is not None]
+        pieces += _pieces(name, left.pop(name, None))
+    for name, value in left.items():
+        pieces += _pieces(name, value)
     return f"{base}?{'&'.join(pieces)}" if pieces else base
+
+
+def _pieces(name: str, value: str | Sequence[str] | None) -> list[str]:
+    values = () if value is None else (value,) if isinstance(value, str) else value
+    return [f"{_quoted(name)}={_quoted(one)}" for one in values]
 
 
 def _name(piece: str) -> str:

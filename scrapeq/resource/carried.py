@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scrapeq.expression import Expression, Template
-from scrapeq.plan import Match, Plan, Resource, ResponseAction
+from scrapeq.plan import Field, Match, Plan, Resource, ResponseAction
 
 Fields = frozenset[str] | None
 """Top-level fields of a record; None = all of it."""
@@ -125,6 +125,8 @@ def _paths_of_action(action: ResponseAction) -> Iterator[tuple[str, ...]]:
 def _paths_in(value: Any) -> Iterator[tuple[str, ...]]:
     if isinstance(value, Expression | Template):
         yield from value.paths
+    elif isinstance(value, Field):
+        yield from _paths_in((value.value, value.default))
     elif isinstance(value, Mapping):
         for one in value.values():
             yield from _paths_in(one)

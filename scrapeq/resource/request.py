@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -11,20 +10,8 @@ import orjson
 from scrapeq.errors import UsageError
 from scrapeq.expression import Template, as_text
 from scrapeq.plan import Client, Endpoint
-from scrapeq.resource.address import clean, encoded, get_param, join, with_params
-
-JSON_TYPE = "application/json"
-FORM_TYPE = "application/x-www-form-urlencoded"
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A request as the task carries it; `body` is text, its type stands in the headers."""
-
-    method: str
-    url: str
-    headers: dict[str, str] = field(default_factory=dict)
-    body: str | None = None
+from scrapeq.resource.address import clean, encoded, join, with_params
+from scrapeq.resource.next_request import FORM_TYPE, JSON_TYPE, Request, opened
 
 
 class _LeftOut:
@@ -48,13 +35,10 @@ def build_request(client: Client, endpoint: Endpoint, scope: Mapping[str, Any]) 
     if url is None:
         return None
     pairs = _pairs({**client.params, **endpoint.params}, scope)
-    paginator = endpoint.paginator
     url = with_params(url, pairs)
-    if paginator.type == "page_number" and get_param(url, paginator.page_param or "page") is None:
-        url = with_params(url, [(paginator.page_param or "page", str(paginator.base_page))])
     headers = dict(_headers(endpoint.headers, scope))
     body = _body(endpoint, scope, headers)
-    return Request(endpoint.method.upper(), clean(url), headers, body)
+    return opened(Request(endpoint.method.upper(), clean(url), headers, body), endpoint.paginator)
 
 
 def _address(client: Client, endpoint: Endpoint, scope: Mapping[str, Any]) -> str | None:

@@ -9,10 +9,12 @@ from typing import Any
 
 from scrapeq.errors import UsageError
 from scrapeq.plan import Plan, Resource
-from scrapeq.resource.address import clean, get_param, set_params, task_key
+from scrapeq.protocols import Change
+from scrapeq.resource.address import clean, get_param, set_params
 from scrapeq.resource.carried import carried_fields, pruned
-from scrapeq.resource.request import Request, build_request
-from scrapeq.resource.restart import key_in_walk, restarted, restarting, with_first
+from scrapeq.resource.next_request import Request, changed, payload_key, request_of
+from scrapeq.resource.request import build_request
+from scrapeq.resource.restart import restarted, restarting, with_first
 from scrapeq.task import Group, NewTask
 
 PAYLOAD_VERSION = 1
@@ -107,7 +109,7 @@ class TaskBuilder:
         Raises:
             UsageError: it is no http(s) address.
         """
-        request = Request(_endpoint(resource).method.upper(), clean(url))
+        request = Request(_endpoint(resource).method.upper(), clean(url), {})
         seed = {"url": url} if seed is None else seed
         payload = self._payload(resource, request, seed=seed, parent=None, edge=None, parents={}, depth=0)
         return self._task(payload, priority, None, delay_s)
@@ -178,21 +180,43 @@ class TaskBuilder:
         return self._task(payload, priority, parent)
 
     def next_page(
-        self, payload: Payload, url: str, priority: float, state: Mapping[str, Any] | None = None
+        self,
+        payload: Payload,
+        change: Change,
+        priority: float,
+        *,
+        base: str = "",
+        walk: Mapping[str, Any] | None = None,
+        number: int | None = None,
     ) -> NewTask:
         """
-        The request of `payload` again, at the next page's address; all else stays.
+        The request of `payload` again, but for what the paginator changes; all else stays.
 
         Args:
             payload: The page's before.
-            url: The next page's address.
+            change: What is other in the next page's request.
             priority: Its rank.
-            state: What the paginator must remember, as members of the payload.
+            base: Where the page came from; empty = what was asked for.
+            walk: What the payload keeps of the walk, in place of what it kept.
+            number: The next page's number in its walk; None = one more.
 
         Raises:
-            UsageError: the address is no http(s) address.
+            UsageError: the change makes no request.
         """
-        following = {**payload, **(state or {}), "url": url, "page": payload.get("page", 1) + 1}
+        request = changed(request_of(payload), change, base or payload["url"])
+        kept = dict((payload.get("walk") or {}) if walk is None else walk)
+        if change.headers:
+            kept["headers"] = sorted({*kept.get("headers", ()), *change.headers})
+        following = {
+            **payload,
+            "url": request.url,
+            "headers": request.headers,
+            "body": request.body,
+            "page": payload.get("page", 1) + 1 if number is None else number,
+            "walk": kept,
+        }
+        if not kept:
+            del following["walk"]
         if payload["resource"] in self._restarting:
             following = with_first(payload, following)
         return self._task(following, priority, payload.get("parent"))
@@ -265,14 +289,13 @@ class TaskBuilder:
         }
 
     def _task(self, payload: Payload, priority: float, parent: Any, delay_s: float = 0.0) -> NewTask:
-        method, url, body = payload.get("method", "GET"), payload["url"], payload.get("body")
+        method, url = payload.get("method", "GET"), payload["url"]
         if self._secret_name and get_param(url, self._secret_name) is not None:
             # Servers echo the credential in the links they give; a stored task holds none, and it is added when sent.
             url = set_params(url, {self._secret_name: None})
             payload = {**payload, "url": url}
         group = self._group_of(payload["resource"], method, url, payload.get("seed") or {}, parent)
-        key = key_in_walk(task_key(method, url, body), payload)
-        return NewTask(payload, priority, delay_s, group, key)
+        return NewTask(payload, priority, delay_s, group, payload_key(payload))
 
 
 def first_tasks(

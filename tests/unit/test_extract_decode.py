@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from scrapeq.errors import ExtractError
-from scrapeq.extract.decode import Decoder, decode
+from scrapeq.extract.decode import Body, decode
 from scrapeq.page import Page
+from scrapeq.plan import Decoder
 
 
 def page(body: bytes, kind: str = "application/json") -> Page:
@@ -36,15 +37,15 @@ def page(body: bytes, kind: str = "application/json") -> Page:
         ("jsonl", "", b"", None),
     ],
 )
-def test_json_is_found_under_any_name(decoder: Decoder, kind: str, body: bytes, value: Any) -> None:
+def test_json_is_found_under_any_name(decoder: Any, kind: str, body: bytes, value: Any) -> None:
     """Declared, undeclared or declared wrongly; with a byte order mark, another charset, or one value a line."""
-    assert decode(page(body, kind), decoder) == (value, False)
+    assert decode(page(body, kind), Decoder(decoder)).whole() == value
 
 
 @pytest.mark.parametrize(("decoder", "kind"), [("text", "text/html"), ("auto", "text/plain")])
-def test_text_stays_text(decoder: Decoder, kind: str) -> None:
+def test_text_stays_text(decoder: Any, kind: str) -> None:
     """Where it is asked for, or said by the answer and nothing else."""
-    assert decode(page("für".encode(), kind), decoder) == ("für", True)
+    assert decode(page("für".encode(), kind), Decoder(decoder)) == Body("für", is_text=True)
 
 
 @pytest.mark.parametrize(
@@ -67,18 +68,17 @@ def test_text_stays_text(decoder: Decoder, kind: str) -> None:
         ("jsonl", "", b"1\n" + b'{"a":' * 230 + b"1" + b"}" * 230, "nested more than 200 levels deep"),
     ],
 )
-def test_what_is_none_is_named(decoder: Decoder, kind: str, body: bytes, message: str) -> None:
+def test_what_is_none_is_named(decoder: Any, kind: str, body: bytes, message: str) -> None:
     """One error that says what came and where it breaks."""
     with pytest.raises(ExtractError, match=message):
-        decode(page(body, kind), decoder)
+        decode(page(body, kind), Decoder(decoder)).whole()
 
 
 def test_brackets_in_texts_are_no_depth() -> None:
     """A flat value with many brackets passes."""
-    assert decode(page(b'["' + b"[{" * 1000 + b'"]'), "json") == (["[{" * 1000], False)
+    assert decode(page(b'["' + b"[{" * 1000 + b'"]'), Decoder("json")).whole() == ["[{" * 1000]
 
 
 def test_text_can_always_be_written() -> None:
     """A charset that gives half a character leaves a replacement."""
-    text, _ = decode(page(b"a\\ud800b", "text/plain; charset=unicode_escape"), "text")
-    assert text == "a?b"
+    assert decode(page(b"a\\ud800b", "text/plain; charset=unicode_escape"), Decoder("text")).value == "a?b"

@@ -112,7 +112,7 @@ def test_numbers_go_on_from_the_number_that_was_asked_for() -> None:
 )
 def test_a_walk_ends_where_it_is_said(paginator: Paginator, body: dict[str, Any], pages: int) -> None:
     """Totals, bounds, conditions and `has_more`; null says nothing."""
-    assert len(Server(paginator).walk(*[{"data": [1], **body}] * 6)) == pages
+    assert len(Server(paginator).walk(*[{"data": [number], **body} for number in range(6)])) == pages
 
 
 @pytest.mark.parametrize(("stops", "pages"), [(None, 3), (True, 2), (False, 3)])

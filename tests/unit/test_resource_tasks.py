@@ -12,6 +12,7 @@ from scrapeq.errors import UsageError
 from scrapeq.expression import compile_expression as expression
 from scrapeq.expression import compile_template as template
 from scrapeq.plan import Auth, Client, Endpoint, LimitRule, Paginator, Parent, Plan, Resource
+from scrapeq.protocols import Change
 from scrapeq.resource import TaskBuilder, check_payload, first_tasks, seed_task
 from scrapeq.task import Group, NewTask
 
@@ -241,12 +242,14 @@ def test_a_next_page_changes_only_the_address_and_the_count() -> None:
     """Method, headers, body, seed and parent are those of the page before; the group is asked anew."""
     task = first(Endpoint(path=template("x"), method="POST", json={"a": 1}, headers={"H": "1"}), {"s": 1})
     builder = TaskBuilder(plan(Resource("r", Endpoint(path=template("x")))), group_of)
-    following = builder.next_page(task.payload, "https://b.test/y?cursor=2", 3.0, {"first_url": "u"})
+    following = builder.next_page(
+        task.payload, Change(url="https://b.test/y?cursor=2"), 3.0, walk={"own": {"first": "u"}}
+    )
     assert following.payload == {
         **task.payload,
         "url": "https://b.test/y?cursor=2",
         "page": 2,
-        "first_url": "u",
+        "walk": {"own": {"first": "u"}},
     }
     assert following.priority == 3.0
     assert following.key.startswith("POST https://b.test/y?cursor=2 ")
@@ -282,7 +285,7 @@ def test_a_key_of_the_query_is_in_no_task() -> None:
     builder = TaskBuilder(made, group_of)
     [begun] = builder.first_tasks(NOW_S)
     echoed = "https://a.test/x?a=b%20c&api%5Fkey=s3cret&cursor=2&api_key=s3cret"
-    following = builder.next_page(begun.payload, echoed, 0.0)
+    following = builder.next_page(begun.payload, Change(url=echoed), 0.0)
     by_hand = builder.at_url(made.resource("r"), echoed, 0.0, 0.0, seed={})
     for task in (following, by_hand):
         assert task.payload["url"] == "https://a.test/x?a=b%20c&cursor=2"

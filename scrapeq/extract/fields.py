@@ -1,0 +1,192 @@
+"""Fields of items: a path or an expression, and what is made of the value."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC
+from typing import Any
+
+import orjson
+
+from scrapeq.errors import UsageError
+from scrapeq.expression import Expression, as_text
+from scrapeq.expression.values import moment
+from scrapeq.expression.values import number as number_of
+from scrapeq.extract.decode import writable
+from scrapeq.extract.selector import compile_path, matches_several
+from scrapeq.plan import Field
+
+Scope = Mapping[str, Any]
+Read = Callable[[Any, Scope], Any]
+
+LARGEST_WHOLE = 2**64 - 1
+SMALLEST_WHOLE = -(2**63)
+MAX_REGEX_INPUT = 100_000
+"""Characters that a regex looks at; `re` backtracks, so its input has a bound."""
+MILLISECONDS_FROM = 1e11
+"""A Unix time from here on (the year 5138) counts milliseconds; from here times 1,000 on, microseconds."""
+
+_NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+_TRUE = frozenset({"true", "yes", "y", "t", "on", "1"})
+_FALSE = frozenset({"false", "no", "n", "f", "off", "0"})
+
+
+def compile_field(name: str, source: str | Expression | Field) -> Read:
+    """
+    A field as a function of (record, scope).
+
+    Raises:
+        UsageError: its path or its regex is none.
+    """
+    if isinstance(source, Field):
+        return _compile_full(name, source)
+    if isinstance(source, Expression):
+        return lambda record, scope: plain(source.evaluate(scope))
+    path = compile_path(source, f"fields.{name}")
+    return lambda record, scope: path(record)
+
+
+def plain(value: Any) -> Any:
+    """What an expression gave, as JSON can hold it."""
+    if isinstance(value, str):
+        return writable(value)
+    if value is None or isinstance(value, bool | float):
+        return value
+    if isinstance(value, int):
+        return value if SMALLEST_WHOLE <= value <= LARGEST_WHOLE else as_text(value)
+    try:
+        return orjson.loads(orjson.dumps(value, default=dict))
+    except (TypeError, ValueError, RecursionError):
+        return as_text(value)
+
+
+def _compile_full(name: str, field: Field) -> Read:
+    source: str | Expression = field.value if field.value is not None else field.path
+    read = compile_field(name, source)
+    # Of a JSONPath's several matches one is meant, unless `all` is said.
+    first = not field.all and isinstance(source, str) and matches_several(source)
+    pattern = _pattern(field.regex, name)
+    convert = _CONVERTERS[field.type]
+    default: Read | None = compile_field(name, field.default) if isinstance(field.default, Field) else None
+
+    def one(value: Any) -> Any:
+        if value is None:
+            return None
+        if pattern is not None:
+            value = _found(pattern, value)
+        return None if value is None else convert(value)
+
+    def made(value: Any) -> Any:
+        if not field.all:
+            return one(next(iter(value), None) if first and isinstance(value, list) else value)
+        values = value if isinstance(value, list) else [value]
+        return [done for done in (one(each) for each in values) if done is not None] or None
+
+    def whole(record: Any, scope: Scope) -> Any:
+        value = made(read(record, scope))
+        if value is not None:
+            return value
+        if default is None:
+            return [] if field.all and field.default is None and not field.required else field.default
+        other = default(record, scope)
+        if other is None or field.all:
+            return other if other is not None else []
+        return convert(other)
+
+    return whole
+
+
+def _pattern(regex: str, name: str) -> re.Pattern[str] | None:
+    if not regex:
+        return None
+    try:
+        return re.compile(regex)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise UsageError(f"fields.{name}.regex: no regular expression: {error}") from None
+
+
+def _found(pattern: re.Pattern[str], value: Any) -> str | None:
+    text = as_text(value)
+    found = None if text is None else pattern.search(text, 0, MAX_REGEX_INPUT)
+    if found is None:
+        return None
+    group: str | None = found[1] if pattern.groups else found[0]
+    return group
+
+
+def _text(value: Any) -> str | None:
+    text = as_text(value)
+    return None if text is None else writable(text)
+
+
+def _numeric(value: Any) -> int | float | None:
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, str):
+        value = value.strip()
+        if not _NUMBER.fullmatch(value):
+            return None  # a date's text would be read as its seconds
+    return number_of(value)
+
+
+def _int(value: Any) -> int | None:
+    number = _numeric(value)
+    if number is None or number != math.floor(number):
+        return None
+    whole = int(number)
+    return whole if SMALLEST_WHOLE <= whole <= LARGEST_WHOLE else None
+
+
+def _float(value: Any) -> float | None:
+    number = _numeric(value)
+    return None if number is None else float(number)
+
+
+def _bool(value: Any) -> bool | None:
+    if isinstance(value, bool):
+        return value
+    text = (as_text(value) or "").strip().lower()
+    return True if text in _TRUE else False if text in _FALSE else None
+
+
+def _time(value: Any) -> str | None:
+    """ISO 8601 in UTC, with a fraction where there is one; numbers are Unix seconds, or finer where they must be."""
+    if isinstance(value, bool):
+        return None
+    number = _numeric(value)
+    if number is not None:
+        value = number
+        while abs(value) >= MILLISECONDS_FROM:
+            value = value / 1000
+    found = moment(value)
+    if found is None:
+        return None
+    found = found.astimezone(UTC)
+    text = found.replace(tzinfo=None).isoformat(timespec="microseconds" if found.microsecond else "seconds")
+    return (text.rstrip("0") if found.microsecond else text) + "Z"
+
+
+def _json(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return orjson.loads(value)
+    except ValueError:
+        return None
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+_CONVERTERS: Mapping[str, Callable[[Any], Any]] = {
+    "": _as_it_is,
+    "text": _text,
+    "int": _int,
+    "float": _float,
+    "bool": _bool,
+    "time": _time,
+    "json": _json,
+}

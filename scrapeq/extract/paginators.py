@@ -1,0 +1,366 @@
+"""The ways to the next page: links, cursors, numbers, offsets, and what other packages add. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from scrapeq import plugins
+from scrapeq.errors import ExtractError, ScrapeqError
+from scrapeq.expression import as_number, as_text
+from scrapeq.extract.link_header import link_target
+from scrapeq.extract.selector import Path, compile_path
+from scrapeq.page import Page
+from scrapeq.plan import PAGINATORS, Paginator
+from scrapeq.protocols import Change, PageRequest, Paginate
+from scrapeq.resource import Payload
+from scrapeq.resource.address import get_param, resolve
+from scrapeq.resource.next_request import (
+    Place,
+    Request,
+    cursor_place,
+    offset_place,
+    page_place,
+    request_of,
+)
+
+LINK_MEMBERS = ("href", "url", "link")
+"""Where an object that stands for a link has its address (JSON:API, HAL, and others)."""
+
+
+@dataclass(slots=True)
+class Answered:
+    """
+    A page that was answered.
+
+    `count`: how many records it has; `records` are None where they are read one by one and not kept.
+    """
+
+    payload: Payload
+    page: Page
+    body: Any
+    records: Sequence[Any] | None
+    count: int
+    _request: Request | None = field(default=None, repr=False)
+
+    @property
+    def number(self) -> int:
+        """The page's number in its walk, from 1."""
+        number: int = self.payload.get("page", 1)
+        return number
+
+    @property
+    def memory(self) -> Mapping[str, Any]:
+        """What the paginator asked to be remembered."""
+        return (self.payload.get("walk") or {}).get("own") or {}
+
+    @property
+    def request(self) -> Request:
+        """What was asked for."""
+        if self._request is None:
+            self._request = request_of(self.payload)
+        return self._request
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """All pages behind the first: how many, and what each one's request has that the first has not (from 0)."""
+
+    count: int
+    change: Callable[[int], Change]
+
+
+class Forward(Protocol):
+    """A way to the next page."""
+
+    guesses: bool
+    """Whether it goes on because nothing says the end; then an empty page ends the walk."""
+
+    def next(self, at: Answered) -> Change | None:
+        """What leads to the next page; None at the end. Raises ExtractError for what leads nowhere."""
+
+    def ahead(self, at: Answered) -> Ahead | None:
+        """All pages behind the first one; None when it does not know how many."""
+
+
+class _Single:
+    guesses = False
+
+    def next(self, at: Answered) -> Change | None:
+        return None
+
+    def ahead(self, at: Answered) -> Ahead | None:
+        return None
+
+
+class JsonLink(_Single):
+    """The body has the next page's address."""
+
+    def __init__(self, path: str, field: str = "next_url_path") -> None:
+        self._name = f"{field}: {path!r}"
+        self._path = compile_path(path, field)
+
+    def next(self, at: Answered) -> Change | None:
+        value = self._path(at.body)
+        if isinstance(value, Mapping):
+            value = next((value[name] for name in LINK_MEMBERS if value.get(name)), None)
+        if not value:
+            return None
+        if not isinstance(value, str):
+            raise ExtractError(f"{self._name} gives {as_text(value)}, no link")
+        return Change(url=value) if value.strip() else None
+
+
+class HeaderLink(_Single):
+    """The Link header has the next page's address (RFC 8288)."""
+
+    def __init__(self, rel: str) -> None:
+        self._rel = rel
+
+    def next(self, at: Answered) -> Change | None:
+        target = link_target(at.page.header("link") or "", self._rel)
+        return None if target is None else Change(url=target or at.page.url or at.payload["url"])
+
+    def ahead(self, at: Answered) -> Ahead | None:
+        """Where next and last differ in nothing but the page's number."""
+        links = at.page.header("link") or ""
+        following, last = link_target(links, self._rel), link_target(links, "last")
+        if not following or not last:
+            return None
+        base = at.page.url or at.payload["url"]
+        first, end = resolve(base, following), resolve(base, last)
+        for name in ("page", "p", "page_number", "page[number]", "pageNumber"):
+            begin, final = get_param(first, name), get_param(end, name)
+            if begin is None or final is None or not begin.isdecimal() or not final.isdecimal():
+                continue
+            where = Place("param", name)
+            if resolve(first, _numbered(first, where, final)) != resolve(end, _numbered(end, where, final)):
+                return None
+            start = int(begin)
+
+            def change(index: int, where: Place = where, start: int = start) -> Change:
+                return Change(url=_numbered(first, where, str(start + index)))
+
+            return Ahead(int(final) - start + 1, change) if int(final) >= start else None
+        return None
+
+
+def _numbered(url: str, where: Place, number: str) -> str:
+    from scrapeq.resource.address import set_params
+
+    return set_params(url, {where.name: number})
+
+
+class Cursor(_Single):
+    """The body, or a header, has a value that asks for what is behind it."""
+
+    def __init__(self, read: Callable[[Answered], Any], where: Place, name: str) -> None:
+        self._read = read
+        self._where = where
+        self._name = name
+
+    def next(self, at: Answered) -> Change | None:
+        value = self._read(at)
+        if not value:  # null, "", 0, false, an empty map: the servers' ways to say the end
+            return None
+        if self._where.kind == "body":
+            return self._where.change(value)
+        if isinstance(value, Mapping) and self._where.kind == "param":
+            # Members that the last page added and this one lacks must go: back to the first page's address.
+            first = at.memory.get("first") or at.payload["url"]
+            members = {name: as_text(member) for name, member in value.items()}
+            return Change(url=first, params=members, remember={"first": first})
+        if isinstance(value, bool | list | Mapping):
+            raise ExtractError(f"{self._name} gives {as_text(value)}, no cursor")
+        return self._where.change(value)
+
+
+class PageNumber:
+    """
+    The request has the page's number.
+
+    Args:
+        where: The number's place.
+        base: The first page's number.
+        own: Where the answer says its own number.
+        pages: How many pages there are.
+        largest: The largest number to ask for.
+    """
+
+    guesses = True
+
+    def __init__(
+        self,
+        where: Place,
+        base: int,
+        own: Callable[[Answered], Any] | None,
+        pages: Callable[[Answered], Any] | None,
+        largest: int | None,
+    ) -> None:
+        self._where, self._base, self._own, self._pages, self._largest = where, base, own, pages, largest
+
+    def next(self, at: Answered) -> Change | None:
+        number = self._number(at) + 1
+        end = self._end(at)
+        return None if end is not None and number >= end else self._where.change(number)
+
+    def ahead(self, at: Answered) -> Ahead | None:
+        if self._pages is None or as_number(self._pages(at)) is None:
+            return None
+        end, start = self._end(at), self._number(at) + 1
+        if end is None:
+            return None
+        return Ahead(max(0, end - start), lambda index: self._where.change(start + index))
+
+    def _number(self, at: Answered) -> int:
+        number = None if self._own is None else as_number(self._own(at))
+        if number is None:
+            number = as_number(self._where.current(at.request))
+        return self._base + at.number - 1 if number is None else int(number)
+
+    def _end(self, at: Answered) -> int | None:
+        """The first number that is too large."""
+        pages = None if self._pages is None else as_number(self._pages(at))
+        ends = [] if pages is None else [self._base + math.ceil(pages)]
+        if self._largest is not None:
+            ends.append(self._largest + 1)
+        return min(ends, default=None)
+
+
+class Offset:
+    """
+    The request has the number of records to pass over.
+
+    Args:
+        where: The offset's place.
+        base: The first offset.
+        limit: The page's size as it is asked for; None = the server's.
+        total: How many records there are.
+        largest: The largest offset to ask for.
+        sifted: The selector leaves records out, so that their number says nothing about the page's size.
+    """
+
+    guesses = True
+
+    def __init__(
+        self,
+        where: Place,
+        base: int,
+        limit: int | None,
+        total: Callable[[Answered], Any] | None,
+        largest: int | None,
+        sifted: bool = False,
+    ) -> None:
+        self._where, self._base, self._limit, self._total = where, base, limit, total
+        self._largest, self._sifted = largest, sifted
+
+    def next(self, at: Answered) -> Change | None:
+        step = self._step(at)
+        offset = self._offset(at) + step
+        end = self._end(at)
+        if step <= 0 or (end is not None and offset >= end):
+            return None
+        return self._where.change(offset)
+
+    def ahead(self, at: Answered) -> Ahead | None:
+        if self._total is None or as_number(self._total(at)) is None:
+            return None
+        step, end, offset = self._step(at), self._end(at), self._offset(at)
+        if step <= 0 or end is None:
+            return None
+        count = max(0, math.ceil((end - offset) / step) - 1)
+        return Ahead(count, lambda index: self._where.change(offset + (index + 1) * step))
+
+    def _offset(self, at: Answered) -> int:
+        sent = as_number(self._where.current(at.request))
+        return self._base if sent is None else int(sent)
+
+    def _step(self, at: Answered) -> int:
+        limit = self._limit
+        if limit is None:
+            return at.count
+        # A server that gives no more than 50 where 100 are asked for: a step of 100 would lose half of them.
+        return at.count if 0 < at.count < limit and not self._sifted else limit
+
+    def _end(self, at: Answered) -> int | None:
+        """The first offset that is too large."""
+        total = None if self._total is None else as_number(self._total(at))
+        # Offsets begin at 0, or at 1 where the first one is 1.
+        ends = [] if total is None else [math.ceil(total) + (1 if self._base == 1 else 0)]
+        if self._largest is not None:
+            ends.append(self._largest + 1)
+        return min(ends, default=None)
+
+
+class Foreign(_Single):
+    """What another package adds; whatever it raises gets its name."""
+
+    def __init__(self, name: str, paginate: Paginate, options: Mapping[str, Any]) -> None:
+        self._name, self._paginate, self._options = name, paginate, options
+
+    def next(self, at: Answered) -> Change | None:
+        request = at.request
+        seen = PageRequest(request.method, request.url, request.headers, request.body, at.number, at.memory)
+        try:
+            change = self._paginate(at.page, at.body, at.records or (), seen, self._options)
+        except ScrapeqError:
+            raise
+        except Exception as error:
+            raise ExtractError(f"the paginator {self._name}: {type(error).__name__}: {error}") from error
+        if change is not None and not isinstance(change, Change):
+            raise ExtractError(
+                f"the paginator {self._name} gave {type(change).__name__}, no Change and no None"
+            )
+        return change
+
+
+def forward(paginator: Paginator, selector: str = "") -> Forward:
+    """
+    The way that a paginator goes; `auto` has none before the first answer.
+
+    Raises:
+        UsageError: a path is none, or no package adds a paginator of that name.
+    """
+    kind = paginator.type
+    if kind in ("single_page", "auto"):
+        return _Single()
+    if kind == "json_link":
+        return JsonLink(paginator.next_url_path or "next")
+    if kind == "header_link":
+        return HeaderLink(paginator.links_next_key)
+    if kind == "header_cursor":
+        header = paginator.cursor_key
+        return Cursor(lambda at: at.page.header(header), cursor_place(paginator), f"cursor_key: {header!r}")
+    if kind == "cursor":
+        path = paginator.cursor_path
+        read = in_body(path, "cursor_path")
+        return Cursor(read or (lambda at: None), cursor_place(paginator), f"cursor_path: {path!r}")
+    if kind == "page_number":
+        return PageNumber(
+            page_place(paginator),
+            paginator.base_page,
+            in_body(paginator.page_path, "page_path"),
+            in_body(paginator.total_path, "total_path"),
+            paginator.maximum_page,
+        )
+    if kind == "offset":
+        return Offset(
+            offset_place(paginator),
+            paginator.offset,
+            paginator.limit,
+            in_body(paginator.total_path, "total_path"),
+            paginator.maximum_offset,
+            sifted="[?" in selector,
+        )
+    assert kind not in PAGINATORS
+    return Foreign(kind, plugins.load(plugins.PAGINATORS, kind), paginator.options)
+
+
+def in_body(path: str, field: str) -> Callable[[Answered], Any] | None:
+    """What reads a path of the body; None for no path."""
+    if not path:
+        return None
+    read: Path = compile_path(path, field)
+    return lambda at: read(at.body)

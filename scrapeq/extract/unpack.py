@@ -1,0 +1,131 @@
+"""Files that are compressed themselves (not by HTTP): unpacked under a cap, so that a bomb ends in one error."""
+
+from __future__ import annotations
+
+import bz2
+import io
+import lzma
+import zipfile
+import zlib
+from collections.abc import Callable
+from typing import IO
+
+import zstandard
+
+from scrapeq.errors import ExtractError
+
+_GZIP_WBITS = 31
+_PIECE_BYTES = 1 << 20
+_ZSTD_WINDOW_BYTES = 128 << 20  # what `zstd --long` writes at most without being told
+_GZIP_MAGIC, _ZIP_MAGIC = b"\x1f\x8b\x08", b"PK\x03\x04"
+_ZIP_ENCRYPTED = 0x1
+_FAULTS = (
+    EOFError,
+    OSError,
+    ValueError,
+    RuntimeError,
+    NotImplementedError,
+    zlib.error,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+    zstandard.ZstdError,
+)
+
+
+def unpacked(body: bytes, compression: str, max_bytes: int) -> tuple[bytes, str]:
+    """
+    What a compressed file holds, and the name of the file inside (zip; else empty).
+
+    Args:
+        body: The file.
+        compression: gzip, zip, bz2, xz or zstd; empty = gzip or zip when it begins like one.
+        max_bytes: What it may be unpacked.
+
+    Raises:
+        ExtractError: it is broken, larger, or a zip of several files.
+    """
+    kind = compression or _kind(body)
+    if not kind:
+        return body, ""
+    try:
+        if kind == "zip":
+            return _only_member(body, max_bytes)
+        return _READERS[kind](body, max_bytes), ""
+    except ExtractError:
+        raise
+    except _FAULTS as error:
+        raise ExtractError(f"the answer is no whole {kind} file: {error or type(error).__name__}") from None
+
+
+def _kind(body: bytes) -> str:
+    if body.startswith(_GZIP_MAGIC):
+        return "gzip"
+    return "zip" if body.startswith(_ZIP_MAGIC) else ""
+
+
+def _gzip(body: bytes, max_bytes: int) -> bytes:
+    whole = bytearray()
+    left = body
+    while (
+        left.startswith(_GZIP_MAGIC[:2]) or not whole
+    ):  # members may stand one after the other (RFC 1952, 2.2)
+        decoder = zlib.decompressobj(_GZIP_WBITS)
+        piece = left
+        while not decoder.eof:
+            out = decoder.decompress(piece, _PIECE_BYTES)
+            whole += out
+            _bounded(len(whole), max_bytes)
+            piece = decoder.unconsumed_tail
+            if not out and not piece and not decoder.eof:
+                raise EOFError("it ends early")
+        left = decoder.unused_data
+        if not left:
+            break
+    return bytes(whole)
+
+
+def _streamed(open_: Callable[[IO[bytes]], IO[bytes]]) -> Callable[[bytes, int], bytes]:
+    def read(body: bytes, max_bytes: int) -> bytes:
+        with open_(io.BytesIO(body)) as stream:
+            return _all_of(stream, max_bytes)
+
+    return read
+
+
+def _zstd(stream: IO[bytes]) -> IO[bytes]:
+    decoder = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES)
+    return decoder.stream_reader(stream, read_across_frames=True)
+
+
+_READERS: dict[str, Callable[[bytes, int], bytes]] = {
+    "gzip": _gzip,
+    "bz2": _streamed(bz2.BZ2File),
+    "xz": _streamed(lzma.LZMAFile),
+    "zstd": _streamed(_zstd),
+}
+
+
+def _only_member(body: bytes, max_bytes: int) -> tuple[bytes, str]:
+    with zipfile.ZipFile(io.BytesIO(body)) as archive:
+        files = [
+            one for one in archive.infolist() if not one.is_dir() and not one.filename.startswith("__MACOSX/")
+        ]
+        if len(files) != 1:
+            raise ExtractError(f"the zip file holds {len(files)} files; one is read")
+        if files[0].flag_bits & _ZIP_ENCRYPTED:
+            raise ExtractError("the zip file is encrypted")
+        with archive.open(files[0]) as stream:
+            return _all_of(stream, max_bytes), files[0].filename
+
+
+def _all_of(stream: IO[bytes], max_bytes: int) -> bytes:
+    whole = bytearray()
+    while piece := stream.read(_PIECE_BYTES):
+        whole += piece
+        _bounded(len(whole), max_bytes)
+    return bytes(whole)
+
+
+def _bounded(size: int, max_bytes: int) -> None:
+    if size > max_bytes:
+        raise ExtractError(f"the file is larger than max_body_size ({max_bytes} bytes) once it is unpacked")
