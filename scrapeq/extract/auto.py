@@ -14,7 +14,9 @@ class Detector:
         self._selector = selector
 
     def find(self, at: Answered) -> tuple[dict[str, Any] | None, str]:
+        """Stub."""
         return None, ""
 
     def forward(self, found: dict[str, Any]) -> Forward:
+        """Stub."""
         return HeaderLink("next")

@@ -85,7 +85,7 @@ class Forward(Protocol):
         """All pages behind the first one; None when it does not know how many."""
 
 
-class _Single:
+class _Single(Forward):
     guesses = False
 
     def next(self, at: Answered) -> Change | None:
@@ -177,7 +177,7 @@ class Cursor(_Single):
         return self._where.change(value)
 
 
-class PageNumber:
+class PageNumber(Forward):
     """
     The request has the page's number.
 
@@ -229,7 +229,7 @@ class PageNumber:
         return min(ends, default=None)
 
 
-class Offset:
+class Offset(Forward):
     """
     The request has the number of records to pass over.
 

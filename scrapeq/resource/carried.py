@@ -66,7 +66,7 @@ def carried_fields(plan: Plan) -> dict[str, Carried]:
 def _parent_fields(plan: Plan, resource: Resource) -> Fields:
     if _has_hooks(resource):
         return None  # nobody knows what a function reads
-    names = set(resource.include_from_parent)
+    names = {part for name in resource.include_from_parent for part in (name, name.partition(".")[0])}
     for path in _paths(plan, resource):
         if path[0] == "parent":
             if len(path) == 1:
