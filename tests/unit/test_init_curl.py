@@ -1,0 +1,211 @@
+"""`init --curl`: what curl would send is what the written configuration asks for, without a secret in the file."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from scrapeq import config
+from scrapeq.cli.curl import read_curl
+from scrapeq.cli.from_curl import written
+from scrapeq.cli.shell_words import shell_words
+from scrapeq.cli.yaml_text import scalar
+from scrapeq.config import reader
+from scrapeq.errors import UsageError
+from scrapeq.plan import Plan
+from scrapeq.resource.request import Request, build_request
+
+SECRET = "s3cr3t-value"
+
+
+def asked(command: str) -> tuple[Plan, Request, str]:
+    """The plan that a command becomes, its first request, and the file's text."""
+    text, exports = written(read_curl(command), "t.yaml")
+    env = {re.sub(r"export (\w+)=.*", r"\1", line): SECRET for line in exports}
+    plan = config.load("t.yaml", text=text, env=env)
+    (resource,) = plan.resources
+    assert resource.endpoint is not None
+    request = build_request(plan.client, resource.endpoint, {})
+    assert request is not None
+    return plan, request, text
+
+
+@pytest.mark.parametrize(
+    ("command", "method", "url", "body"),
+    [
+        ("curl https://api.acme.test/v1/items", "GET", "https://api.acme.test/v1/items", None),
+        ("curl acme.test", "GET", "http://acme.test", None),
+        ("curl -X DELETE 'https://acme.test/a/7'", "DELETE", "https://acme.test/a/7", None),
+        ("curl -XPUT https://acme.test/a -d x=1 -d 'y=a b'", "PUT", "https://acme.test/a", "x=1&y=a%20b"),
+        ("curl --url https://acme.test/a --data-raw @x", "POST", "https://acme.test/a", "@x"),
+        ("curl -G https://acme.test/a?k=1 -d q=2 -d q=3", "GET", "https://acme.test/a?k=1&q=2&q=3", None),
+        ("curl -sSL -G acme.test --data-urlencode 'q=a&b'", "GET", "http://acme.test?q=a%26b", None),
+        ("curl --json '{\"a\": [1, null]}' acme.test/j", "POST", "http://acme.test/j", '{"a":[1,null]}'),
+        (
+            "curl 'https://acme.test/g' -H 'content-type: application/json' --data-raw $'{\"q\":\"a\\u0021 ${x}\"}'",
+            "POST",
+            "https://acme.test/g",
+            '{"q":"a! ${x}"}',
+        ),
+        ("curl -I https://acme.test/a", "HEAD", "https://acme.test/a", None),
+        (
+            "curl 'https://acme.test/a/$%7Bx%7D/${y}?z=${w}&n=0123&d=2024-01-01&b=NO&e=1e5'",
+            "GET",
+            "https://acme.test/a/$%7Bx%7D/$%7By%7D?z=%24%7Bw%7D&n=0123&d=2024-01-01&b=NO&e=1e5",
+            None,
+        ),
+        (
+            "curl -H 'Content-Type: text/xml' --data-binary '<a b=\"c\">\n</a>' https://acme.test/x",
+            "POST",
+            "https://acme.test/x",
+            '<a b="c">\n</a>',
+        ),
+    ],
+)
+def test_the_request_is_the_one_that_curl_sends(
+    command: str, method: str, url: str, body: str | None
+) -> None:
+    """Method, address and body, whatever the options that say them."""
+    plan, request, _ = asked(command)
+    assert (request.method, request.url, request.body) == (method, url, body)
+    (resource,) = plan.resources
+    assert resource.endpoint is not None and resource.endpoint.paginator.type == "auto"
+
+
+def test_what_a_browser_copies_is_understood() -> None:
+    """Continued lines and noise headers; what matters of them stays."""
+    command = r"""curl 'https://www.acme.test/api/v2/users/42/orders?sort=date' \
+  -H 'accept: application/json' \
+  -H 'accept-language: de' \
+  -H 'sec-ch-ua: "Chromium";v="120"' \
+  -H 'accept-encoding: gzip, deflate, br' \
+  -H 'Content-Length: 3' -H ':authority: www.acme.test' \
+  -H 'x-requested-with: XMLHttpRequest' \
+  -H 'user-agent: Mozilla/5.0 (X11)' \
+  --compressed --insecure"""
+    plan, _, text = asked(command)
+    assert plan.client.headers == {
+        "accept": "application/json",
+        "accept-language": "de",
+        "x-requested-with": "XMLHttpRequest",
+    }
+    assert (plan.client.user_agent, plan.client.base_url) == (
+        "Mozilla/5.0 (X11)",
+        "https://www.acme.test/api/v2",
+    )
+    assert (plan.name, plan.resources[0].name) == ("acme", "orders")
+    assert read_curl(command).notes == ["-k is left out: certificates are always checked"]
+    assert "42/orders" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "auth"),
+    [
+        (f"-H 'Authorization: Bearer {SECRET}'", {"type": "bearer", "token": SECRET}),
+        (f"--oauth2-bearer {SECRET}", {"type": "bearer", "token": SECRET}),
+        (f"-u me:{SECRET}", {"type": "http_basic", "password": SECRET}),
+        ("-H 'Authorization: Basic bWU6czNjcjN0LXZhbHVl'", {"type": "http_basic", "password": SECRET}),
+        (
+            f"-H 'Authorization: token {SECRET}'",
+            {"type": "api_key", "name": "Authorization", "token": SECRET},
+        ),
+        (f"-H 'X-Api-Key: {SECRET}'", {"type": "api_key", "name": "X-Api-Key", "location": "header"}),
+        (f"-G -d api_key={SECRET}", {"type": "api_key", "name": "api_key", "location": "query"}),
+    ],
+)
+def test_credentials_are_found_and_kept_out_of_the_file(options: str, auth: dict[str, Any]) -> None:
+    """They become auth and a variable of the environment, and stand nowhere in the file."""
+    plan, request, text = asked(f"curl https://acme.test/a {options}")
+    for name, value in auth.items():
+        assert getattr(plan.client.auth, name) == value
+    assert SECRET not in text and SECRET not in request.url
+    assert "bWU6" not in text
+
+
+def test_cookies_and_further_credentials_never_stand_in_the_file() -> None:
+    """A cookie is a header from the environment; what would be kept with every task is left out, and said."""
+    command = (
+        f"curl https://acme.test/a -b 'sid={SECRET}' -H 'Authorization: Bearer {SECRET}' "
+        f'-H \'X-CSRF-Token: {SECRET}\' --json \'{{"password": "{SECRET}", "token": "next"}}\' '
+        f"--url-query token={SECRET} --url-query page_token=abcdefgh1"
+    )
+    plan, request, text = asked(command)
+    assert SECRET not in text
+    assert plan.client.headers["Cookie"] == plan.client.headers["X-CSRF-Token"] == SECRET
+    assert (request.url, request.body) == ("https://acme.test/a?page_token=abcdefgh1", '{"token":"next"}')
+    read = read_curl(command)
+    written(read, "t.yaml")
+    assert [note.split(" is left out")[0] for note in read.notes if "left out" in note] == [
+        "the parameter token",
+        "password",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("wget https://acme.test", "this is no curl command"),
+        ("", "this is no curl command"),
+        ("curl", "there is no address in this command"),
+        ("curl ftp://acme.test", "is no http(s) address"),
+        ("curl a.test b.test", "two addresses"),
+        ("curl 'a.test", "a quote (') is not closed"),
+        ('curl "a.test', 'a quote (") is not closed'),
+        ("curl $'a.test", "a quote ($') is not closed"),
+        ("curl a.test -H", "-H has no value"),
+        ("curl a.test --frobnicate", "--frobnicate is no option that is known here"),
+        ("curl a.test -F file=@x", "a multipart form cannot be sent"),
+        ("curl a.test -d @/no/such/file", "/no/such/file: cannot be read"),
+        ('curl ^"https://a.test^" ^\n -H ^"a: b^"', "copy it as cURL (bash)"),
+        ("curl a.test -b jar.txt", "cookies in a file are not read"),
+    ],
+)
+def test_what_cannot_be_said_is_one_clear_error(command: str, said: str) -> None:
+    """With the option's name, and what to do."""
+    with pytest.raises(UsageError) as caught:
+        written(read_curl(command), "t.yaml")
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('a \'b c\' "d\\"e" f\\ g', ["a", "b c", 'd"e', "f g"]),
+        ("a \\\n b \\\r\n c", ["a", "b", "c"]),
+        ("a''b \"\" ''", ["ab", "", ""]),
+        (r"$'\x41\101\n\'\u00e9'", ["AA\n'é"]),
+        ('"$x `y` \\z"', ["$x `y` \\z"]),
+    ],
+)
+def test_words_are_a_shells(text: str, words: list[str]) -> None:
+    """Quotes, escapes, continued lines."""
+    assert shell_words(text) == words
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "NO",
+        "1e5",
+        "0o17",
+        "0123",
+        "~",
+        "null",
+        "",
+        " a",
+        "a: b",
+        "#x",
+        "*",
+        "a\n\tb",
+        "é😀",
+        "\x7f\u2028",
+        "- a",
+        "${x}",
+    ],
+)
+def test_a_text_is_read_back_as_it_is(text: str) -> None:
+    """Whatever YAML would make of it without quotes."""
+    node = reader.read(f"x: {scalar(text)}\n", "t.yaml").get("x")
+    assert node is not None and node.value == text
