@@ -194,6 +194,8 @@ class Snapshot:
     requests: int = 0
     refused: int = 0
     retried: int = 0
+    not_modified: int = 0  # of the requests: answered with a 304
+    cached: int = 0  # answers that were not asked for, since those kept are fresh
     items: int = 0
     waited_s: float = 0.0  # time in which nothing could be sent because of limits
     closings: int = 0  # times that a limit closed

@@ -65,7 +65,12 @@ def _asked(snapshot: Snapshot) -> str:
         else ""
     )
     said += f", {count(snapshot.refused)} of them refused{share}"
-    return said + (f", {count(snapshot.retried)} tried again" if snapshot.retried else "")
+    parts = [
+        (snapshot.not_modified, "not modified"),
+        (snapshot.retried, "tried again"),
+        (snapshot.cached, "more answered from the cache"),
+    ]
+    return said + "".join(f", {count(number)} {what}" for number, what in parts if number)
 
 
 def _waited(snapshot: Snapshot) -> str:

@@ -42,7 +42,7 @@ def client() -> Record:
                 ListOf(Text(r"(?!\w+://)[^/\s@]+", "a host, such as files.acme.test"), single=True)
             ),
             "http2": Key(OnlyFalse("requests are sent as HTTP/1.1")),
-            "cache": Key(Record({"revalidate": Key(Flag())})),
+            "cache": Key(Record({"revalidate": Key(Flag()), "max_size": Key(Size())})),
         }
     )
 

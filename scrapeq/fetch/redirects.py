@@ -14,6 +14,7 @@ SCHEMES = frozenset({"http", "https"})
 
 _KEEP_METHOD = frozenset({307, 308})
 _BODY_FIELDS = frozenset({"content-type", "content-length", "content-encoding", "content-language", "digest"})
+_VALIDATORS = frozenset({"if-none-match", "if-modified-since"})  # of the address before (RFC 9110, 15.4)
 _SHOWN_CHARS = 200
 
 # Request fields that say how, never who: they go along to another origin. Every other one may hold a secret.
@@ -76,7 +77,8 @@ def next_hop(hop: Hop, status: int, location: str) -> Hop:
         target = parse(target_text)
     except Blocked as error:
         raise Blocked(f"{shown(str(hop.url))} redirects: {error}") from None
-    method, headers, body = hop.method, hop.headers, hop.body
+    method, body = hop.method, hop.body
+    headers = tuple(field for field in hop.headers if field[0].lower() not in _VALIDATORS)
     turns = (status == 303 and method != "HEAD") or (status in (301, 302) and method == "POST")
     if turns and status not in _KEEP_METHOD:
         method, body = "GET", None

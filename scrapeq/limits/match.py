@@ -93,7 +93,8 @@ def request_matches(match: Match, *, resource: str, method: str, url: str) -> bo
     return not match.path or any(path_matches(pattern, url) for pattern in match.path)
 
 
-def _status_matches(wanted: tuple[int | str, ...], status: int) -> bool:
+def status_matches(wanted: tuple[int | str, ...], status: int) -> bool:
+    """Whether a status is one of these numbers and classes."""
     return any(
         str(one) == str(status) or str(one).lower() == f"{status // 100}xx" for one in wanted
     )  # "5xx", "503" and 503 all mean what they say
@@ -110,7 +111,7 @@ def answer_matches(
     scope: Mapping[str, Any],
 ) -> bool:
     """Whether a whole match holds: the request's part, status, kind of exception, and `when` in `scope`."""
-    if match.status and (page is None or not _status_matches(match.status, page.status)):
+    if match.status and (page is None or not status_matches(match.status, page.status)):
         return False
     if match.exception and exception_kind(error) not in match.exception:
         return False

@@ -20,7 +20,7 @@ from scrapeq import errors
 from scrapeq.expression import Expression, as_number, as_text
 from scrapeq.expression.scope import answer_scope
 from scrapeq.limits.listening import Heard
-from scrapeq.limits.match import answer_matches, exception_kind
+from scrapeq.limits.match import answer_matches, exception_kind, status_matches
 from scrapeq.limits.readings import REFUSALS, Observation, Told
 from scrapeq.page import Page
 from scrapeq.plan import Action, Exponential, OnExceed, Plan, ResponseAction
@@ -99,6 +99,7 @@ def decide(
     heard: tuple[Heard, ...] | None = None,
     polls: int = 0,
     renews: bool = False,
+    not_modified: Page | None = None,
 ) -> Outcome:
     """
     What an answer, or the error instead of one, means.
@@ -113,17 +114,21 @@ def decide(
         heard: What the answer told each limit (`listen`).
         polls: How often the task has been told that it is not ready yet.
         renews: Whether the credential is one that can be asked for again.
+        not_modified: The 304 that `page` was kept for; actions that name its status are judged on it.
     """
     extra = dict(names or {})
     extra["retry_after"] = observation.retry_after_s
     extra["rate_limit_reset"] = observation.reset_s
     extra["exception"] = exception_kind(error)
-    scope = answer_scope(page, **extra) if actions else extra
+    whole = answer_scope(page, **extra) if actions else extra
     for one in actions:
+        scope, answer = whole, page
+        if not_modified is not None and status_matches(one.match.status, not_modified.status):
+            scope, answer = answer_scope(not_modified, **extra), not_modified
         if answer_matches(
-            one.match, resource=resource, method=method, url=url, page=page, error=error, scope=scope
+            one.match, resource=resource, method=method, url=url, page=answer, error=error, scope=scope
         ):
-            outcome = _told_by(one, scope, page, error, observation, refusals_in_a_row, polls)
+            outcome = _told_by(one, scope, answer, error, observation, refusals_in_a_row, polls)
             break
     else:
         outcome = _built_in(page, error, observation, refusals_in_a_row, renews)

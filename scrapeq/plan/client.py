@@ -66,9 +66,15 @@ class Auth:
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """Answers are kept with their validators and asked for conditionally (RFC 9110, 13; RFC 9111)."""
+    """
+    Answers are kept, and used without a request while they say that they are fresh (RFC 9111).
+
+    `revalidate`: those that are no longer fresh are asked for conditionally (RFC 9110, 13); else they are asked for
+    anew, and only fresh ones are kept. `max_size`: bytes of all that is kept, compressed.
+    """
 
     revalidate: bool = True
+    max_size: int = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from scrapeq import config
 from scrapeq.fetch import Egress
+from scrapeq.fetch.answer_cache import AnswerCache
 from scrapeq.limits.attribution import scopes_of
 from scrapeq.limits.partition import ANY_TOKEN, POOL, group_of, token_digest
 from scrapeq.plan import Plan
@@ -36,6 +37,7 @@ class Errand:
     concurrency: int = 32
     lease_s: float = 60.0
     max_requests: int | None = None
+    cache_file: str = ""
 
 
 def errand_plan(errand: Errand) -> Plan:
@@ -123,7 +125,14 @@ def fetch_worker(errand: Errand, plan: Plan, queue: Queue, client: Any, sink: Wr
         states=kept_states(client, queue),
         concurrency=errand.concurrency,
         max_requests=errand.max_requests,
+        cache=answer_cache(plan, errand.cache_file),
     )
+
+
+def answer_cache(plan: Plan, file: str) -> AnswerCache | None:
+    """Where answers are kept, if they are."""
+    settings = plan.client.cache
+    return AnswerCache(Path(file), max_size=settings.max_size) if settings is not None and file else None
 
 
 def output_base() -> Path:

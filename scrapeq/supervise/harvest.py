@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from scrapeq.errors import ScrapeqError
 from scrapeq.page import Page
 from scrapeq.protocols import Extraction, Item, WalkStart
-from scrapeq.queue.commands import ANSWER
+from scrapeq.queue.commands import ANSWER, UNSENT
 from scrapeq.supervise.means import Means
 from scrapeq.supervise.settlement import Settlement
 from scrapeq.supervise.slots import Held
@@ -23,17 +23,24 @@ class Harvest:
         self._held = held
         self._settlement = settlement
 
-    async def keep(self, page: Page) -> None:
+    async def keep(self, page: Page, answer: Page | None = None) -> None:
         """
         Read the page in parts, write its items, push what follows, ack.
 
-        A page that is not what its resource says is a dead letter. Raises LeaseLost, OutputError, StoreError.
+        A page that is not what its resource says is a dead letter.
+
+        Args:
+            page: What is read.
+            answer: What came over the wire, for outputs that keep answers; None: nothing was asked for.
+
+        Raises LeaseLost, OutputError, StoreError.
         """
         means, settlement = self._means, self._settlement
         # what follows has its own polls
         payload = {name: value for name, value in settlement.payload.items() if name != POLLS}
         chunks = means.extractor.chunks(payload, self._held.task.priority, page)
         follow: list[NewTask] = []
+        to_keep = answer if means.keeps_answers else None
         last = Extraction()
         while True:
             try:
@@ -47,9 +54,12 @@ class Harvest:
             means.tally.skipped += found.skipped
             means.events += found.events
             if found.items:
-                await self._write(found.items)
+                await self._write(found.items, to_keep)
+                to_keep = None
             follow += [*found.follow_ups, *await self._started(found.starts)]
             follow = await settlement.push_some(follow)
+        if to_keep is not None:
+            await self._write((), to_keep)
         if last.next_page is not None:
             follow.append(last.next_page)
         settled = await settlement.done(follow)
@@ -59,14 +69,19 @@ class Harvest:
         if last.keep is not None:
             await means.states.keep(*last.keep)
 
-    async def _write(self, items: Sequence[Item]) -> None:
-        """The limits learn of the answer now; the sink may take its time."""
-        means, held = self._means, self._held
-        answer = means.queue.settle_soon(self._settlement.entry(ANSWER))
+    async def _write(self, items: Sequence[Item], answer: Page | None) -> None:
+        """The limits learn of the answer now, if there is one; the sink may take its time."""
+        means, held, settlement = self._means, self._held, self._settlement
+        is_sent = settlement.sent != UNSENT
+        told = means.queue.settle_soon(settlement.entry(ANSWER)) if is_sent else None
         try:
-            written = await means.sink.commit(held.task.id, held.lease.token, items)
+            if answer is None:
+                written = await means.sink.commit(held.task.id, held.lease.token, items)
+            else:
+                written = await means.sink.commit(held.task.id, held.lease.token, items, page=answer)
         finally:
-            await answer
+            if told is not None:
+                await told
         means.tally.items += written  # not in one line: others add to it while we wait
 
     async def _started(self, starts: Sequence[WalkStart]) -> list[NewTask]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from scrapeq.clock import Clock
 from scrapeq.fetch import Egress
+from scrapeq.fetch.answer_cache import AnswerCache
 from scrapeq.limits.partition import token_digest
 from scrapeq.limits.server_clock import ServerClocks
 from scrapeq.limits.streaks import Streaks
@@ -15,6 +16,8 @@ from scrapeq.protocols import Extractor, Sink, States
 from scrapeq.queue import Queue
 from scrapeq.resource import GroupOf
 from scrapeq.supervise.slots import Fatal, Renewals, Tally
+
+ANSWER_OUTPUTS = frozenset({"warc"})
 
 
 @dataclass(slots=True)
@@ -29,6 +32,7 @@ class Means:
     states: States
     group_of: GroupOf
     clock: Clock
+    cache: AnswerCache | None = None
     tally: Tally = field(default_factory=Tally)
     streaks: Streaks = field(default_factory=Streaks)
     clocks: ServerClocks = field(default_factory=ServerClocks)
@@ -36,9 +40,11 @@ class Means:
     fatal: Fatal | None = None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     renewals: Renewals = field(default_factory=Renewals)
+    keeps_answers: bool = False  # whether an output wants the answers themselves
     token: str = ""  # the digest of the credential, where there is no pool
 
     def __post_init__(self) -> None:
+        self.keeps_answers = any(output.type in ANSWER_OUTPUTS for output in self.plan.outputs)
         auth = self.plan.client.auth
         self.token = token_digest(auth.token or auth.username or auth.client_id)
 

@@ -174,6 +174,7 @@ class PlanRun:
             plan.run.concurrency,
             self.options.lease_s,
             self.options.max_requests,
+            str((self.folder / f"{plan.name}.cache.db").absolute()),
         )
         settings = {**asdict(errand), "grace_s": plan.run.grace_s}
         # a bound on requests is exact in one process
@@ -239,6 +240,8 @@ class PlanRun:
             requests=int(self._stats.get("requests", 0)),
             refused=int(self._stats.get("refused", 0)),
             retried=int(self._stats.get("retried", 0)),
+            not_modified=int(self._stats.get("not_modified", 0)),
+            cached=int(self._stats.get("cached", 0)),
             items=int(self._stats.get("items", 0)),
             waited_s=self._waited_s,
             closings=self._limits.closings,

@@ -8,7 +8,7 @@ from typing import Any
 from scrapeq.errors import LeaseLost
 from scrapeq.limits.attribution import NOTHING_SAID, Attributed
 from scrapeq.queue import Entry, Settled
-from scrapeq.queue.commands import ACK, ANSWER, ANSWERED, BURY, PUSH_COUNT
+from scrapeq.queue.commands import ACK, ANSWER, ANSWERED, BURY, EXTEND, PUSH_COUNT, UNSENT
 from scrapeq.supervise.means import Means
 from scrapeq.supervise.slots import Held
 from scrapeq.task import Group, Lease, NewTask
@@ -106,7 +106,10 @@ class Settlement:
     async def push_some(self, follow: list[NewTask]) -> list[NewTask]:
         """More follow-ups than one call takes: under the same lease, never held up by a full queue. -> those left."""
         while len(follow) > PUSH_COUNT:
-            await self.settle(ANSWER, push=follow[:PUSH_COUNT])
+            if self.sent == UNSENT:  # an answer would cost what is to be given back
+                await self.settle(EXTEND, delay_s=self._means.queue.lease_s, push=follow[:PUSH_COUNT])
+            else:
+                await self.settle(ANSWER, push=follow[:PUSH_COUNT])
             follow = follow[PUSH_COUNT:]
         return follow
 

@@ -25,6 +25,8 @@ class Tally:
     skipped: int = 0
     redirects: int = 0
     polled: int = 0
+    not_modified: int = 0
+    cached: int = 0
 
     def take(self) -> dict[str, int]:
         """The counts that are not zero; they begin again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from scrapeq.errors import AuthFailed, Blocked, FetchError, ScrapeqError, TooManyRedirects
@@ -17,6 +18,7 @@ from scrapeq.resource import check_payload
 from scrapeq.supervise.harvest import Harvest
 from scrapeq.supervise.hops import Hops
 from scrapeq.supervise.means import Means
+from scrapeq.supervise.recall import Recall
 from scrapeq.supervise.settlement import Settlement
 from scrapeq.supervise.slots import Held, named_by_hand
 from scrapeq.supervise.verdict import Verdict, polls_of
@@ -35,6 +37,7 @@ class Visit:
         self._held = held
         self._settlement = Settlement(means, held)
         self._hops = Hops(means, held, self._settlement)
+        self._recall = Recall(means, held.lease.member)
         self._verdict = Verdict(means, held, self._settlement)
 
     async def run(self) -> None:
@@ -53,7 +56,12 @@ class Visit:
         if not means.egress.knows(self._held.lease.member):
             await self._unknown_member()
             return
-        page: Page | None = None
+        page = await self._recall.fresh(payload)
+        if page is not None:
+            settlement.sent = UNSENT
+            means.tally.cached += 1
+            await Harvest(means, self._held, settlement).keep(page)
+            return
         failure: FetchError | None = None
         means.tally.requests += 1
         settlement.sent_s = means.clock.monotonic_s()
@@ -73,7 +81,7 @@ class Visit:
         return await self._means.egress.send(
             payload.get("method", "GET"),
             payload["url"],
-            headers=list((payload.get("headers") or {}).items()),
+            headers=[*(payload.get("headers") or {}).items(), *self._recall.conditions],
             body=body.encode() if isinstance(body, str) else None,
             hop=self._hops.may_go,
             named_hosts=named_by_hand(payload),
@@ -90,6 +98,8 @@ class Visit:
         now_s = means.clock.now_s()
         names = self._names(payload, page.url if page is not None and at_hop else url, now_s)
         rules = rules_of(group, means.plan.rate_limits)
+        revived = await self._recall.revived(page) if page is not None and not settlement.hops else None
+        means.tally.not_modified += revived is not None
         observed, heard = listen(page, now_s, rules, names) if page else (NOTHING, None)
         streak = means.streaks.with_this(self._counted_as(group), settlement.sent_s)
         outcome = decide(
@@ -97,7 +107,8 @@ class Visit:
             resource=resource,
             method=method,
             url=url,
-            page=page,
+            page=revived or page,
+            not_modified=page if revived else None,
             error=failure,
             observation=observed,
             refusals_in_a_row=streak,
@@ -106,6 +117,10 @@ class Visit:
             polls=polls_of(payload)[0],
             renews=means.plan.client.auth.is_renewed,
         )
+        if self._recall.was_misled:
+            outcome = replace(
+                outcome, action="retry", message="304 for another entity tag than that of what is kept"
+            )
         costs = costs_of(
             group,
             outcome,
@@ -128,9 +143,11 @@ class Visit:
             members=means.egress.members,
             costs=costs,
         )
-        await self._conclude(group, page, outcome, streak)
+        await self._conclude(group, page, revived, outcome, streak)
 
-    async def _conclude(self, group: Group, page: Page | None, outcome: Outcome, streak: int) -> None:
+    async def _conclude(
+        self, group: Group, page: Page | None, revived: Page | None, outcome: Outcome, streak: int
+    ) -> None:
         means, settlement = self._means, self._settlement
         if outcome.action != "refresh_auth":
             means.renewals.over(self._held.task.id)
@@ -141,7 +158,9 @@ class Visit:
             means.streaks.answered(self._counted_as(group))
         settlement.close_hops()
         if outcome.action == "success" and page is not None:
-            await Harvest(means, self._held, settlement).keep(page)
+            if revived is None:
+                await self._recall.keep(page)
+            await Harvest(means, self._held, settlement).keep(revived or page, page)
         else:
             await self._verdict.carry_out(outcome, [name for name, _ in settlement.said.refused])
 

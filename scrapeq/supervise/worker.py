@@ -14,6 +14,7 @@ import structlog
 from scrapeq.clock import Clock, SystemClock
 from scrapeq.errors import LeaseLost, OutputError, ScrapeqError, StoreError
 from scrapeq.fetch import Egress
+from scrapeq.fetch.answer_cache import AnswerCache
 from scrapeq.plan import Plan
 from scrapeq.protocols import Extractor, Sink, States
 from scrapeq.queue import Entry, Queue
@@ -45,6 +46,7 @@ class FetchWorker:
         concurrency: Slots.
         max_requests: Tasks to take, at most; then the run ends.
         clock: For ages of answers.
+        cache: Answers that are kept; closed at the end.
     """
 
     def __init__(
@@ -60,12 +62,15 @@ class FetchWorker:
         concurrency: int,
         max_requests: int | None = None,
         clock: Clock | None = None,
+        cache: AnswerCache | None = None,
     ) -> None:
         self.queue = queue
         self.egress = egress
         self.concurrency = concurrency
         self.max_requests = max_requests
-        self.means = Means(plan, queue, egress, extractor, sink, states, group_of, clock or SystemClock())
+        self.means = Means(
+            plan, queue, egress, extractor, sink, states, group_of, clock or SystemClock(), cache
+        )
         self._taken = 0
         self._held: dict[
             str, Held
@@ -114,6 +119,8 @@ class FetchWorker:
                 await self._drain(grace_s)
         finally:
             renewing.cancel()
+            if self.means.cache is not None:
+                await self.means.cache.aclose()
             with contextlib.suppress(asyncio.CancelledError):
                 await renewing
 

@@ -17,6 +17,7 @@ from scrapeq import config
 from scrapeq.errors import UsageError
 from scrapeq.extract import PageExtractor
 from scrapeq.fetch import Egress
+from scrapeq.fetch.answer_cache import AnswerCache
 from scrapeq.limits.definitions import limits_of
 from scrapeq.protocols import Item
 from scrapeq.queue import Queue
@@ -61,6 +62,7 @@ async def work(
     text: str,
     until: Callable[[Queue], Any],
     env: dict[str, str] | None = None,
+    cache: AnswerCache | None = None,
 ) -> tuple[FetchWorker, Kept, Queue]:
     """Run one worker on a plan until a condition holds."""
     plan = config.load("test.yaml", text=text.replace("URL", url), env=env or {})
@@ -79,6 +81,7 @@ async def work(
         group_of=group,
         states=kept_states(client, queue),
         concurrency=8,
+        cache=cache,
     )
     running = asyncio.create_task(worker.run(grace_s=2.0))
     try:

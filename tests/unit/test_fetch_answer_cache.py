@@ -1,0 +1,115 @@
+"""Answers kept in a file: found again, bounded, and given up without harm."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import sqlite3
+from pathlib import Path
+
+from scrapeq.fetch.answer_cache import AnswerCache
+from scrapeq.page import Page
+
+NOW = 1795500000.0
+
+
+def page(body: bytes = b"body", **headers: str) -> Page:
+    """An answer with an entity tag."""
+    return Page("https://api.example/a", 200, (("ETag", '"a"'), *headers.items()), body)
+
+
+def sized(number: int, size: int) -> Page:
+    """One whose body does not compress."""
+    return page(random.Random(number).randbytes(size))
+
+
+async def test_an_answer_is_found_again_by_another_process(tmp_path: Path) -> None:
+    """Head, body and times, under its key alone; the newer one counts."""
+    path = tmp_path / "new" / "api.cache.db"
+    one, other = AnswerCache(path, max_size=1_000_000), AnswerCache(path, max_size=1_000_000)
+    await one.put(b"key", b"place", page(b"old"), NOW - 10, NOW - 9)
+    await one.put(b"key", b"place", page(b"x" * 100_000, Vary="Accept"), NOW - 1, NOW)
+    kept = await other.get(b"key")
+    assert kept is not None
+    assert kept.page().body == b"x" * 100_000
+    assert (kept.requested_s, kept.received_s, kept.head.header("vary")) == (NOW - 1, NOW, "Accept")
+    assert await other.get(b"another") is None
+    assert path.stat().st_mode & 0o777 == 0o600
+    await other.forget(address=b"place")
+    assert await one.get(b"key") is None
+    await one.aclose()
+    await other.aclose()
+
+
+async def test_a_304_renews_the_head_and_leaves_the_body(tmp_path: Path) -> None:
+    """It is fresh again, by what the 304 says."""
+    cache = AnswerCache(tmp_path / "c.db", max_size=1_000_000)
+    await cache.put(b"key", b"place", page(), NOW, NOW)
+    kept = await cache.get(b"key")
+    assert kept is not None and not kept.is_fresh(NOW)
+    told = Page("https://api.example/a", 304, (("Cache-Control", "max-age=60"),), b"")
+    await cache.freshen(kept.freshened(told, NOW + 5, NOW + 6))
+    again = await cache.get(b"key")
+    assert again is not None
+    assert again.page().body == b"body"
+    assert again.is_fresh(NOW + 60) and not again.is_fresh(NOW + 66)
+    await cache.aclose()
+
+
+async def test_what_was_used_longest_ago_is_dropped_for_what_is_new(tmp_path: Path) -> None:
+    """The bound holds; an answer that is larger than its share is not kept at all."""
+    path = tmp_path / "c.db"
+    cache = AnswerCache(path, max_size=1_000_000)
+    for number in range(100):
+        await cache.put(b"%d" % number, b"place", sized(number, 50_000), NOW, NOW)
+    await cache.put(b"large", b"place", sized(0, 200_000), NOW, NOW)
+    found = [number for number in range(100) if await cache.get(b"%d" % number)]
+    assert await cache.get(b"large") is None
+    assert found and found == list(range(found[0], 100))
+    await cache.aclose()
+    with sqlite3.connect(path) as db:
+        (told,) = db.execute("SELECT size FROM total").fetchone()
+        (summed,) = db.execute("SELECT sum(size) FROM answers").fetchone()
+        (bodies,) = db.execute("SELECT count(*) FROM bodies").fetchone()
+    assert told == summed <= 1_000_000
+    assert bodies == len(found)
+
+
+async def test_a_damaged_or_foreign_file_is_begun_anew(tmp_path: Path) -> None:
+    """What is kept may be lost; a run is not."""
+    path = tmp_path / "c.db"
+    path.write_bytes(os.urandom(10_000))
+    cache = AnswerCache(path, max_size=1_000_000)
+    assert await cache.get(b"key") is None
+    await cache.put(b"key", b"place", page(), NOW, NOW)
+    assert await cache.get(b"key") is not None
+    await cache.aclose()
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version=99")
+    later = AnswerCache(path, max_size=1_000_000)
+    assert await later.get(b"key") is None
+    await later.put(b"key", b"place", page(), NOW, NOW)
+    assert await later.get(b"key") is not None
+    await later.aclose()
+
+
+async def test_a_file_that_cannot_be_written_costs_only_the_cache(tmp_path: Path) -> None:
+    """No error, no answer."""
+    (tmp_path / "file").write_text("")
+    cache = AnswerCache(tmp_path / "file" / "c.db", max_size=1_000_000)
+    await cache.put(b"key", b"place", page(), NOW, NOW)
+    assert await cache.get(b"key") is None
+    await cache.aclose()
+
+
+async def test_several_write_at_once(tmp_path: Path) -> None:
+    """The fetchers of a machine share the file."""
+    caches = [AnswerCache(tmp_path / "c.db", max_size=10_000_000) for _ in range(4)]
+    keys = [b"%d" % number for number in range(200)]
+    await asyncio.gather(
+        *(caches[at % 4].put(key, b"place", sized(at, 1_000), NOW, NOW) for at, key in enumerate(keys))
+    )
+    assert all([await caches[0].get(key) for key in keys])
+    for cache in caches:
+        await cache.aclose()
