@@ -109,25 +109,12 @@ def _plans(settings: Settings, files: list[str], overrides: dict[str, Any]) -> l
 
 
 def _supervised(plans: list[Plan], options: Any, view: Shown) -> int:
-    from scrapeq.supervise.supervisor import run as supervise
-
-    async def main() -> int:
-        return await supervise(plans, options, view, folder=FOLDER)
+    from scrapeq.supervise.supervisor import run_here
 
     try:
-        return _loop_run(main())
+        return run_here(plans, options, view, folder=FOLDER)
     finally:
         view.close()
-
-
-def _loop_run(main: Any) -> int:
-    import asyncio
-
-    try:
-        import uvloop
-    except ImportError:  # not on every platform
-        return int(asyncio.run(main))
-    return int(uvloop.run(main))
 
 
 def _one_of(value: str, known: tuple[str, ...], option: str) -> None:

@@ -10,6 +10,7 @@ input (everywhere).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import signal
@@ -22,12 +23,77 @@ from typing import IO, Any
 import orjson
 
 from scrapeq.supervise.launch import PR_SET_PDEATHSIG
+from scrapeq.supervise.nursery import Nursery
 
 ORPHANED_CODE = 1
 SETTINGS_MAX_BYTES = 16_000_000
 LINE_MAX_BYTES = 16_000_000
 STEADY_LIVES = 10  # a child that lived so many of its pauses does not crash in a loop
 STEADY_S = 30.0  # nor does one that lived so long
+
+_nursery: Nursery | None = None
+
+
+def use_nursery(nursery: Nursery | None) -> None:
+    """Fork the children of this process there, from now on; None: spawn them."""
+    global _nursery
+    _nursery = nursery
+
+
+class _Forked:
+    """A child of the nursery, with the face of an `asyncio.subprocess.Process`."""
+
+    def __init__(
+        self, nursery: Nursery, pid: int, stdin: asyncio.StreamWriter, stdout: asyncio.StreamReader | None
+    ) -> None:
+        self.pid = pid
+        self.stdin = stdin
+        self.stdout = stdout
+        self.returncode: int | None = None
+        self._ended = asyncio.create_task(self._end(nursery))
+
+    async def _end(self, nursery: Nursery) -> int:
+        self.returncode = await nursery.wait(self.pid)
+        self.stdin.close()
+        return self.returncode
+
+    async def wait(self) -> int:
+        """Until it ends; its return code."""
+        return await asyncio.shield(self._ended)
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal."""
+        os.kill(self.pid, number)
+
+
+async def _fork(nursery: Nursery, module: str, args: Sequence[str], *, listen: bool, stderr: int) -> _Forked:
+    """A child of the nursery. Raises OSError."""
+    loop = asyncio.get_running_loop()
+    with contextlib.ExitStack() as open_here:
+        fds = []
+        for _ in range(2 if listen else 1):
+            fds += [
+                os.fdopen(fd, mode, buffering=0) for fd, mode in zip(os.pipe(), ("rb", "wb"), strict=True)
+            ]
+        for file in fds:
+            open_here.callback(file.close)
+        child_in, our_end = fds[0], fds[1]
+        child_out = fds[3].fileno() if listen else sys.stdout.fileno()
+        pid = await nursery.fork(module, args, (child_in.fileno(), child_out, stderr))
+        kept = [our_end, *fds[2:3]]
+        open_here.pop_all()
+        for file in fds:
+            if file not in kept:
+                file.close()
+    protocol = asyncio.streams.FlowControlMixin(loop=loop)
+    transport, _ = await loop.connect_write_pipe(lambda: protocol, our_end)
+    stdin = asyncio.StreamWriter(transport, protocol, None, loop)
+    stdout = None
+    if listen:
+        stdout = asyncio.StreamReader(limit=LINE_MAX_BYTES)
+        reading = asyncio.StreamReaderProtocol(stdout)
+        await loop.connect_read_pipe(lambda: reading, fds[2])
+    return _Forked(nursery, pid, stdin, stdout)
 
 
 class Child:
@@ -56,7 +122,7 @@ class Child:
         self._args = tuple(args)
         self._listen = listen
         self._stderr = stderr
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: asyncio.subprocess.Process | _Forked | None = None
 
     @property
     def pid(self) -> int | None:
@@ -75,17 +141,21 @@ class Child:
 
     async def start(self) -> None:
         """Start it. Raises OSError when the system has no process left to give."""
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            self.module,
-            *self._args,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE if self._listen else None,
-            stderr=self._stderr,
-            start_new_session=True,
-            limit=LINE_MAX_BYTES,
-        )
+        if _nursery is not None and not _nursery.gone:
+            stderr = (self._stderr or sys.stderr).fileno()
+            self._process = await _fork(_nursery, self.module, self._args, listen=self._listen, stderr=stderr)
+        else:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                self.module,
+                *self._args,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE if self._listen else None,
+                stderr=self._stderr,
+                start_new_session=True,
+                limit=LINE_MAX_BYTES,
+            )
         assert self._process.stdin is not None
         with suppress(BrokenPipeError, ConnectionResetError):  # it ended already: the return code tells
             self._process.stdin.write(self._settings)
@@ -167,6 +237,15 @@ def enter_child() -> Any:
         os._exit(ORPHANED_CODE)
     threading.Thread(target=_end_with_input, name="parent-watch", daemon=True).start()
     return orjson.loads(line)
+
+
+def runner() -> asyncio.Runner:
+    """A loop to run in: uvloop's where there is one."""
+    try:
+        import uvloop
+    except ImportError:  # not on every platform
+        return asyncio.Runner()
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
 
 
 def _end_with_input() -> None:

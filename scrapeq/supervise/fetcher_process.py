@@ -14,7 +14,7 @@ import orjson
 
 from scrapeq.errors import ScrapeqError, StoreError
 from scrapeq.supervise.assemble import Errand, errand_plan, fetch_worker, open_queue_of
-from scrapeq.supervise.children import enter_child
+from scrapeq.supervise.children import enter_child, runner
 from scrapeq.supervise.logs import configure_child_log
 from scrapeq.supervise.worker import FetchWorker
 from scrapeq.supervise.writer_client import WriterClient
@@ -88,15 +88,9 @@ def main() -> int:
     grace_s = settings.pop("grace_s")
     configure_child_log()
     errand = Errand(**settings)
-    try:
-        import uvloop
-
-        runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
-    except ImportError:
-        runner = asyncio.Runner()
-    with runner:
+    with runner() as loop:
         try:
-            return runner.run(serve(errand, grace_s))
+            return loop.run(serve(errand, grace_s))
         except ScrapeqError as error:
             say({"error": str(error)})
             return 1

@@ -38,7 +38,7 @@ class SampleApi:
             StoreError: the port of an unfinished run is taken, or it does not start at all.
         """
         arguments = ("--exit-with-stdin", "--port", str(port))
-        child = self._child = Child("scrapeq.demo", args=arguments, listen=True, stderr=self._stderr)
+        child = self._child = Child("scrapeq.demo.__main__", args=arguments, listen=True, stderr=self._stderr)
         try:
             await child.start()
         except OSError as error:

@@ -22,14 +22,21 @@ from scrapeq.errors import ScrapeqError, StoreError, UsageError
 from scrapeq.plan import Plan
 from scrapeq.protocols import Progress
 from scrapeq.queue.async_queue import LEASE_S
-from scrapeq.supervise.children import RestartPause
+from scrapeq.supervise.children import RestartPause, runner, use_nursery
 from scrapeq.supervise.logs import open_log
+from scrapeq.supervise.nursery import open_nursery
 from scrapeq.supervise.plan_run import USAGE_CODE, PlanRun
 from scrapeq.supervise.store import EmbeddedStore
 
 log = structlog.get_logger("scrapeq.supervisor")
 
 TICK_S = 0.2
+CHILDREN = (
+    "scrapeq.supervise.fetcher_process",
+    "scrapeq.supervise.scheduling",
+    "scrapeq.supervise.writer",
+    "scrapeq.demo.__main__",
+)
 STORE_GONE_S = 30.0  # without a store before the run gives up
 RESTART_FIRST_S, RESTART_MAX_S = 0.1, 10.0
 
@@ -207,3 +214,17 @@ async def run(
         ScrapeqError: it could not begin: no store, no output, no sense.
     """
     return await Supervisor(plans, options, progress, folder).run()
+
+
+def run_here(
+    plans: Sequence[Plan], options: RunOptions, progress: Progress, *, folder: Path = Path(".scrapeq")
+) -> int:
+    """The same as `run`, in a loop of its own, for a process without threads: its children are forked."""
+    nursery = open_nursery(CHILDREN)
+    use_nursery(nursery)
+    try:
+        with runner() as loop:
+            return loop.run(run(plans, options, progress, folder=folder))
+    finally:
+        use_nursery(None)
+        nursery.close()

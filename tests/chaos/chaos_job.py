@@ -29,6 +29,7 @@ PARTS = {
     "writer": "scrapeq.supervise.writer",
     "scheduler": "scrapeq.supervise.scheduling",
     "demo": "scrapeq.demo",
+    "nursery": "scrapeq: nursery",
     "store": "unixsocket",
 }
 
@@ -229,7 +230,9 @@ outputs: [{{type: jsonl, path: "out/${{resource}}.jsonl"}}]
 
     def children(self, part: str = "") -> list[int]:
         """Its live child processes, of one part or all."""
-        found = [pid for pid in _children(self.pid) if alive(pid)]
+        below = _children(self.pid)
+        below += [pid for child in below for pid in _children(child)]  # most are forked by the nursery
+        found = [pid for pid in below if alive(pid)]
         self.pids.update(found)
         mark = PARTS[part] + (" " if part == "writer" else "") if part else ""
         return [pid for pid in found if not mark or mark in _command(pid) + " "]

@@ -6,7 +6,6 @@ Says events as lines on standard output; its exit code is the run's.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from pathlib import Path
 from scrapeq import config
 from scrapeq.cli.outcome import exit_of
 from scrapeq.protocols import Snapshot
-from scrapeq.supervise.supervisor import RunOptions, run
+from scrapeq.supervise.supervisor import RunOptions, run_here
 
 
 class Lines:
@@ -41,7 +40,7 @@ def main(file: str, options: RunOptions) -> int:
     """The exit code."""
     try:
         plan = config.load(file)
-        return asyncio.run(run([plan], options, Lines(), folder=Path(".scrapeq")))
+        return run_here([plan], options, Lines(), folder=Path(".scrapeq"))
     except BaseException as error:
         return int(exit_of(error))
 

@@ -14,12 +14,19 @@ ORPHANS_S = 3.0
 RECONNECT_S = 2.0
 SAMPLE_API = HERE.parents[1] / "configs/api.yaml"
 DYING_FETCHER = """
-import os, sys
+import os
+import setproctitle
 
-if any("fetcher_process" in word for word in sys.orig_argv):
-    with open(os.environ["STARTS"], "a") as starts:
-        starts.write("x")
-    os._exit(9)
+named = setproctitle.setproctitle
+
+def die(title):
+    named(title)
+    if "fetcher_process" in title:
+        with open(os.environ["STARTS"], "a") as starts:
+            starts.write("x")
+        os._exit(9)
+
+setproctitle.setproctitle = die
 """
 
 
@@ -57,7 +64,7 @@ def test_the_supervisor_of_the_sample_api_dies(job: Callable[..., Job]) -> None:
     size = issues.stat().st_size
     work.start()  # at once
     until("more items", lambda: issues.stat().st_size > size, 30.0)
-    until("all its processes", lambda: len(work.children()) == 6, 10.0)
+    until("all its processes", lambda: len(work.children()) == 7, 10.0)
     work.kill(signal.SIGTERM)
     assert work.ends(30.0) == 5, work.last_words()
     assert "api resumes" in work.said()
@@ -119,6 +126,18 @@ def test_the_writer_dies(target: Callable[..., Target], job: Callable[..., Job])
         until("items again", lambda had=had: work.lines() > had + 1, 20.0)
     assert work.ends(60.0) == 0, work.last_words()
     assert not repeats(server.asked()), "a page was fetched again because of its writer"
+    work.verdict()
+
+
+def test_the_nursery_dies(target: Callable[..., Target], job: Callable[..., Job]) -> None:
+    """kill -9 it: its children end with it, and are spawned again without it."""
+    server = target(20)
+    work = job(server.url, scaled(6))
+    work.start_up()
+    (nursery,) = work.children("nursery")
+    os.kill(nursery, signal.SIGKILL)
+    until("new fetchers", lambda: work.children("fetcher") and not work.children("nursery"), 20.0)
+    assert work.ends(60.0) == 0, work.last_words()
     work.verdict()
 
 
