@@ -57,9 +57,12 @@ def check_paginator(paginator: Found, endpoint: Found, reading: Reading) -> None
         # behind `cursor` an object may stand, whose members become parameters: only the answer tells
         message = "does not say where the cursor is sent"
         reading.note(paginator.node, field, message, "cursor_param: cursor")
-    if kind == "offset" and not paginator.has("limit"):
-        message = "needs limit, the number of records on a page"
-        reading.note(paginator.node, field, message, "limit: 100")
+    if kind == "offset" and not paginator.has("limit"):  # a page may be as long as the server likes
+        needing = [f"limit_{place}" for place in _SENT if paginator.has(f"limit_{place}")]
+        needing += ["fan_out"] if paginator.get("fan_out") else []
+        for key in needing:
+            message = f"{key} needs limit, the number of records on a page"
+            reading.note(paginator.at(key), f"{field}.{key}", message, "limit: 100")
     if not paginator.get("fan_out"):
         return
     if isinstance(kind, str) and kind not in COUNTED:
@@ -95,7 +98,7 @@ def check_incremental(found: Found, reading: Reading) -> None:
     if not found.has("initial_value"):
         message = "windows need a beginning"
         reading.note(found.at("step"), f"{field}.step", message, "initial_value: 2024-01-01")
-    elif "initial_value" in found.values and as_number(found.get("initial_value")) is None:
+    elif isinstance(found.get("initial_value"), str) and as_number(found.get("initial_value")) is None:
         message = f"'{found.at('initial_value').text}' is no time: windows need one"
         reading.note(found.at("initial_value"), f"{field}.initial_value", message, "2024-01-01")
 

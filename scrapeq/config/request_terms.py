@@ -188,10 +188,15 @@ class Encoding(Text):
 
 
 class InitialValue(Shape):
-    """Where the first walk begins: a number, or a text (a date keeps its spelling)."""
+    """Where the first walk begins: a number, or a text (a date keeps its spelling), or `${now - 30d}`."""
 
     def read(self, node: Node, field: str, reading: Reading) -> Any:
-        node = reading.filled(scalar(node, field, reading, "a number, a date or a text"), field)
+        node = scalar(node, field, reading, "a number, a date or a text")
+        if "${" in node.text:
+            made = TemplateText(places.BEGINNING).read(node, field, reading)
+            if not made.is_literal:
+                return made
+            node = reading.filled(node, field)
         if isinstance(node.value, bool):
             reading.refuse(node, field, f"'{node.text}' is no place to begin", "a number, a date or a text")
         if isinstance(node.value, str):

@@ -97,13 +97,14 @@ class SeedFile(Shape):
             reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
             reading.refuse(node, field, f"the file {written} cannot be read: {reason}")
         if path.suffix.lower() != ".csv":
-            return str(path), None
+            return str(path), frozenset({"url"}) if path.suffix.lower() == ".txt" else None
         try:
-            columns = next(csv.reader([first]), [])
+            columns = [name.strip() for name in next(csv.reader([first]), [])]
         except csv.Error:
             columns = []
-        if not any(columns):
-            reading.refuse(node, field, f"the file {written} has no line of column names", "owner,repo")
+        if not columns or not all(columns) or len(set(columns)) < len(columns):
+            message = f"the first line of {written} names the columns, each once"
+            reading.refuse(node, field, message, "owner,repo")
         return str(path), frozenset(columns)
 
     def schema(self) -> Schema:

@@ -169,7 +169,7 @@ def test_a_file_of_seeds_may_be_made_by_another_step(tmp_path: Path) -> None:
     made = load(tmp_path / "a.yaml", text=text, env={}, inputs=False)
     assert made.seed_file == str(tmp_path / "x.csv")
     (tmp_path / "x.csv").write_bytes(b"")
-    with pytest.raises(ConfigError, match=r"the file x.csv has no line of column names"):
+    with pytest.raises(ConfigError, match=r"the first line of x.csv names the columns, each once"):
         load(tmp_path / "a.yaml", text=text, env={}, inputs=False)
 
 

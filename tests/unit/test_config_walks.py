@@ -95,7 +95,14 @@ def test_each_paginator_is_read(text: str, expected: Paginator) -> None:
             "type: header_cursor, cursor_key: X",
             "does not say where the cursor is sent\n  cursor_param: cursor",
         ),
-        ("type: offset", "needs limit, the number of records on a page\n  limit: 100"),
+        (
+            "type: offset, limit_param: n",
+            "limit_param needs limit, the number of records on a page\n  limit: 100",
+        ),
+        (
+            "type: offset, total_path: n, fan_out: true",
+            "fan_out needs limit, the number of records on a page",
+        ),
         (
             "type: cursor, cursor_path: a, cursor_param: b, cursor_header: c",
             "cursor_param and cursor_header exclude each other",
@@ -203,6 +210,22 @@ def test_what_is_new_is_read(text: str, expected: Incremental) -> None:
 def test_wrong_bounds_are_told(text: str, message: str) -> None:
     """What `incremental` needs, and a name that nothing gives."""
     assert message in told(asked(text))
+
+
+def test_a_walk_may_begin_some_time_before_now() -> None:
+    """An initial value may hold placeholders over seed, parent and now; windows then need no date."""
+    found = endpoint("incremental: {cursor_path: at, initial_value: '${now - 30d}', step: 1d}").incremental
+    assert found is not None and found.initial_value.render({"now": 30 * 86400 + 5}) == 5
+    assert "unknown name 'record'" in told(
+        asked("incremental: {cursor_path: at, initial_value: '${record.x}'}")
+    )
+
+
+def test_a_walk_without_a_filter_of_the_server_stops_where_it_was() -> None:
+    """The bounds are known where a walk ends, and of each record; not in a resource that keeps nothing."""
+    stop = "paginator: {type: header_link, stop_when: 'records[-1].at < incremental.start_value'}"
+    assert endpoint("incremental: {cursor_path: at}, " + stop).paginator.stop_when is not None
+    assert "incremental is used, but this resource has none" in told(asked(stop))
 
 
 def test_bounds_are_known_in_every_part_of_a_request() -> None:
