@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scrapeq.errors import UsageError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 SINKS, PAGINATORS, AUTHS = "scrapeq.sinks", "scrapeq.paginators", "scrapeq.auth"
 
 
 @cache
 def _found(group: str) -> dict[str, EntryPoint]:
+    from importlib.metadata import entry_points  # costs a start 15 ms, and few need it
+
     return {point.name: point for point in entry_points(group=group)}
 
 
