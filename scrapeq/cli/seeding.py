@@ -22,6 +22,7 @@ from scrapeq.errors import ScrapeqError, UsageError
 
 if TYPE_CHECKING:
     from scrapeq.plan import Plan
+    from scrapeq.protocols import States, WalkStart
     from scrapeq.queue import Queue
     from scrapeq.resource import TaskBuilder
     from scrapeq.task import NewTask
@@ -30,6 +31,7 @@ PIECE = 1000  # tasks pushed in one call
 FULL_NOTE_S = 3.0  # a push that takes longer waits for room
 JUNK_SHOWN = 100  # of more junk lines only the number is said
 STDIN = "-"
+NOTHING_TO_ASK = "this seed leaves a null in the path"
 
 
 def register(app: typer.Typer) -> None:
@@ -148,18 +150,20 @@ class Seeding:
     async def push_all(self, queue: Queue, client: Any, batches: AsyncIterator[list[Numbered]]) -> None:
         """Push each batch, in pieces. Raises StoreError, QueueFull; what was pushed before stays."""
         from scrapeq.resource import TaskBuilder
-        from scrapeq.supervise.assemble import group_function
+        from scrapeq.supervise.assemble import group_function, kept_states
 
+        states = kept_states(client, queue)
         self.plan = await _with_address(self.plan, queue, client)
         builder = TaskBuilder(self.plan, group_function(self.plan))
         try:
             async for batch in batches:
-                tasks: list[tuple[int, NewTask]] = []
+                firsts: list[tuple[int, NewTask | WalkStart]] = []
                 for number, wanted in batch:
                     try:
-                        tasks.append((number, self._task(builder, wanted)))
+                        firsts.append((number, self._first(builder, wanted)))
                     except ScrapeqError as error:
                         self._refuse(number, error)
+                tasks = await self._built(states, firsts)
                 for start in range(0, len(tasks), PIECE):
                     await self._push(queue, tasks[start : start + PIECE])
         except ScrapeqError as error:
@@ -170,7 +174,26 @@ class Seeding:
         if self.junk > JUNK_SHOWN:
             say(f"error: {self.source}: {count(self.junk - JUNK_SHOWN)} more lines make no sense")
 
-    def _task(self, builder: TaskBuilder, wanted: Wanted | str) -> NewTask:
+    async def _built(
+        self, states: States, firsts: list[tuple[int, NewTask | WalkStart]]
+    ) -> list[tuple[int, NewTask]]:
+        """Their tasks: a walk's begins where the last one ended."""
+        from scrapeq.protocols import WalkStart
+
+        walks = [first.state_key for _, first in firsts if isinstance(first, WalkStart)]
+        kept = iter(await states.get_many(walks))
+        tasks: list[tuple[int, NewTask]] = []
+        for number, first in firsts:
+            try:
+                task = first.build(next(kept)) if isinstance(first, WalkStart) else first
+                if task is None:
+                    raise UsageError(NOTHING_TO_ASK)
+                tasks.append((number, task))
+            except ScrapeqError as error:
+                self._refuse(number, error)
+        return tasks
+
+    def _first(self, builder: TaskBuilder, wanted: Wanted | str) -> NewTask | WalkStart:
         if isinstance(wanted, str):
             raise UsageError(wanted)
         name = wanted.resource or self.rules.resource
@@ -184,10 +207,10 @@ class Seeding:
             return builder.at_url(kind, wanted.seed, rank, delay_s)
         if self.plan.client.base_url.startswith("demo:"):
             raise UsageError("the sample API (demo://) has an address only once a run has begun; run first")
-        task = builder.seeded(kind, wanted.seed, rank, delay_s, now_s)
-        if task is None:
-            raise UsageError(f"this seed leaves a null in the path of {name}")
-        return task
+        first = builder.seeded_start(kind, wanted.seed, rank, delay_s, now_s)
+        if first is None:
+            raise UsageError(f"{NOTHING_TO_ASK} of {name}")
+        return first
 
     def _refuse(self, number: int, error: ScrapeqError) -> None:
         self.junk += 1

@@ -14,12 +14,13 @@ from scrapeq.expression.scope import answer_scope
 from scrapeq.extract.decode import Body, decode
 from scrapeq.extract.kind import Edge, Kind, compile_kinds
 from scrapeq.extract.paginators import Answered
-from scrapeq.extract.selector import unwrapped
+from scrapeq.extract.selector import Path, unwrapped
 from scrapeq.extract.walk import Onward
 from scrapeq.page import Page
 from scrapeq.plan import Plan
-from scrapeq.protocols import Change, Extraction, Item
+from scrapeq.protocols import Change, Extraction, Item, WalkStart
 from scrapeq.resource import GroupOf, Payload, TaskBuilder, check_payload
+from scrapeq.resource.incremental import Part, kept_state, next_window, scope_of, with_cursor, with_token
 from scrapeq.task import NewTask
 
 MAX_NESTED = 1000
@@ -120,13 +121,18 @@ class _PageWalk:
         self._seed = payload.get("seed") or {}
         self._depth = payload.get("depth", 0)
         self._part = Extraction()
+        self._incremental: Part | None = payload.get("incremental")
         self._dropped: dict[str, int] = {}
         self._count, self._last = 0, None
 
     def parts(self, kind: Kind) -> Iterator[Extraction]:
         parents = self._payload.get("parents") or {}
         parent, parent_name = self._payload.get("parent"), self._payload.get("parent_resource")
-        stack = [_Batch(kind, self._own(self._read(kind)), parent, parent_name, parents, self._priority)]
+        stack = [
+            _Batch(
+                kind, self._own(self._read(kind), kind.cursor), parent, parent_name, parents, self._priority
+            )
+        ]
         while stack:
             batch = stack[-1]
             record = next(batch.records, None)
@@ -136,8 +142,11 @@ class _PageWalk:
             if len(stack) > MAX_NESTED:
                 raise ExtractError(f"{batch.kind.name} is nested in itself more than {MAX_NESTED} times")
             for follow_up in self._record(batch, record, stack):
-                self._part.follow_ups.append(follow_up)
-                if len(self._part.follow_ups) >= PART_SIZE:
+                if isinstance(follow_up, WalkStart):
+                    self._part.starts.append(follow_up)
+                else:
+                    self._part.follow_ups.append(follow_up)
+                if len(self._part.follow_ups) + len(self._part.starts) >= PART_SIZE:
                     yield self._flushed()
             if len(self._part.items) + len(self._part.follow_ups) >= PART_SIZE:
                 yield self._flushed()
@@ -166,12 +175,14 @@ class _PageWalk:
     def _is_plain_tree(self, kind: Kind) -> bool:
         return self._decoded.is_tree and not kind.endpoint.data_selector
 
-    def _own(self, records: Iterable[Any]) -> Iterator[Any]:
+    def _own(self, records: Iterable[Any], cursor: Path | None) -> Iterator[Any]:
         """The records that are some, counted."""
         for record in records:
             self._count += 1
             if record is not None:
                 self._last = record
+                if cursor is not None and self._incremental is not None:  # seen, whatever a filter says
+                    self._incremental = with_cursor(self._incremental, cursor(record))
                 yield record
 
     def _scope(
@@ -189,9 +200,10 @@ class _PageWalk:
             page=page or self._payload.get("page", 1),
             resource=name,
             now=self._now_s,
+            incremental=scope_of(self._payload.get("incremental")),
         )
 
-    def _record(self, batch: _Batch, record: Any, stack: list[_Batch]) -> Iterator[NewTask]:
+    def _record(self, batch: _Batch, record: Any, stack: list[_Batch]) -> Iterator[NewTask | WalkStart]:
         kind = batch.kind
         resource = kind.resource
         ancestors = {**batch.ancestors, kind.name: record} if kind.edges else batch.ancestors
@@ -245,7 +257,7 @@ class _PageWalk:
 
     def _children(
         self, kind: Kind, edge: Edge, record: Any, ancestors: Mapping[str, Any], rank: float
-    ) -> Iterator[NewTask]:
+    ) -> Iterator[NewTask | WalkStart]:
         """Requests that follow from a record; `parent` is the record, or the element of `each`."""
         child, parent = edge.child, edge.parent
         for element in edge.elements(record):
@@ -256,7 +268,7 @@ class _PageWalk:
                     continue
                 own = None if parent.priority is None else as_number(parent.priority.evaluate(scope))
             try:
-                task = self._builder.child(
+                first = self._builder.child_start(
                     child.resource,
                     kind.name,
                     seed=self._seed,
@@ -268,15 +280,18 @@ class _PageWalk:
                 )
             except UsageError:
                 # One record whose values make no address must not cost the page its other records.
-                task = None
-            if task is None:
+                first = None
+            if first is None:
                 self._part.skipped += 1
             else:
-                yield task
+                yield first
 
     def _onward(self, kind: Kind, parent: Any, parents: Mapping[str, Any]) -> Iterator[Extraction]:
         """The next page into the last part; the pages of a fan-out in parts of their own."""
+        if self._incremental is not None and kind.token is not None:
+            self._incremental = with_token(self._incremental, kind.token(self._body))
         if not kind.walk.goes_on:
+            self._walked(kind)
             return
         last = self._last
         above = {**parents, kind.name: last}
@@ -295,9 +310,12 @@ class _PageWalk:
             if not math.isfinite(priority):
                 raise ExtractError(f"the task's priority is {priority!r}, no finite number")
             return self._builder.next_page(
-                self._payload, change, priority, base=self._page.url, walk=walk, number=number
+                payload, change, priority, base=self._page.url, walk=walk, number=number
             )
 
+        payload = self._payload
+        if self._incremental is not None:
+            payload = {**payload, "incremental": self._incremental}
         onward = Onward()
         try:
             at = Answered(self._payload, self._page, self._body, self._records, self._count)
@@ -306,7 +324,20 @@ class _PageWalk:
                 self._part.follow_ups.append(task)
                 if len(self._part.follow_ups) >= PART_SIZE:
                     yield self._flushed()
+            self._part.next_page = onward.next_page
+            if onward.next_page is None:
+                self._walked(kind)
         except UsageError:
             self._part.skipped += 1  # a link to no http(s) address
         self._part.events += onward.events
-        self._part.next_page = onward.next_page
+
+    def _walked(self, kind: Kind) -> None:
+        """The walk's last page, or that of a window: what it keeps once this page is acked, and the next window."""
+        part, incremental = self._incremental, kind.endpoint.incremental
+        if part is None or incremental is None:
+            return
+        following = next_window(incremental, part)
+        if following is not None:
+            window = self._builder.next_window(self._payload, following, self._priority, self._now_s)
+            self._part.next_page = window
+        self._part.keep = kept_state(part, following, kind.name, self._seed, self._now_s)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -12,7 +12,7 @@ from scrapeq.expression import Expression, as_number, as_text
 from scrapeq.extract.fields import Read, Scope, compile_field
 from scrapeq.extract.selector import Path, Records, compile_path, compile_records
 from scrapeq.extract.walk import Walk
-from scrapeq.plan import Endpoint, Field, Paginator, Parent, Plan, Resource
+from scrapeq.plan import Endpoint, Field, Incremental, Paginator, Parent, Plan, Resource
 from scrapeq.resource.address import digest
 
 
@@ -45,6 +45,8 @@ class Kind:
     key_paths: tuple[tuple[str, Path], ...]
     included: tuple[tuple[str, Path], ...]
     reads_scope: bool  # whether a record's scope is asked for at all
+    cursor: Path | None = None  # incremental: into a record
+    token: Path | None = None  # incremental: into the body
     edges: list[Edge] = field(default_factory=list)
     streams: bool = False  # whether rows may be read one by one, since nothing asks for all of them
 
@@ -107,17 +109,23 @@ def compile_kinds(plan: Plan) -> dict[str, Kind]:
                 kinds[parent.resource].edges.append(Edge(kinds[resource.name], parent, each))
     for kind in kinds.values():
         kind.streams = kind.walk.streams and not {"records", "body"} & _names_on_page(kind, set())
-        kind.streams = kind.streams and kind.endpoint.data_selector in ("", "@")
+        kind.streams = kind.streams and kind.endpoint.data_selector in ("", "@") and kind.token is None
     return kinds
 
 
 def _compile(resource: Resource) -> Kind:
     endpoint = resource.endpoint or Endpoint(paginator=Paginator())
+    kept = endpoint.incremental or Incremental()
+    paginator = endpoint.paginator
+    if (
+        endpoint.incremental is not None
+    ):  # pages all at once have no last one, after which its state may be kept
+        paginator = replace(paginator, fan_out=False)
     return Kind(
         resource=resource,
         endpoint=endpoint,
         records=compile_records(endpoint.data_selector, resource.primary_key),
-        walk=Walk(resource.name, endpoint.paginator, endpoint.data_selector),
+        walk=Walk(resource.name, paginator, endpoint.data_selector),
         fields=tuple((name, compile_field(name, source)) for name, source in resource.fields.items()),
         required=tuple(
             name for name, source in resource.fields.items() if isinstance(source, Field) and source.required
@@ -125,6 +133,8 @@ def _compile(resource: Resource) -> Kind:
         key_paths=tuple((name, _key_path(name)) for name in resource.primary_key),
         included=tuple((name, _key_path(name)) for name in resource.include_from_parent),
         reads_scope=bool(list(_expressions(resource))),
+        cursor=compile_path(kept.cursor_path, "incremental.cursor_path") if kept.cursor_path else None,
+        token=compile_path(kept.token_path, "incremental.token_path") if kept.token_path else None,
     )
 
 

@@ -7,22 +7,16 @@ A task's payload is a JSON object, version 1:
      "parent": record | null, "parent_resource": name | null, "parents": {name: record}, "depth": 0, "page": 1,
      "walk": what the paginator remembers, from the second page on}
 
-`parent` and `parents` hold only the fields that this resource's expressions ask for.
+`parent` and `parents` hold only the fields that this resource's expressions ask for. A page of an incremental walk
+has `incremental`, too: see `scrapeq.resource.incremental`.
 """
 
 from __future__ import annotations
 
 from scrapeq.resource.address import canonical, task_key
 from scrapeq.resource.next_request import payload_key
-from scrapeq.resource.tasks import (
-    PAYLOAD_VERSION,
-    GroupOf,
-    Payload,
-    TaskBuilder,
-    check_payload,
-    first_tasks,
-    seed_task,
-)
+from scrapeq.resource.seeds import first_pages, first_tasks, seed_task
+from scrapeq.resource.tasks import PAYLOAD_VERSION, GroupOf, Payload, TaskBuilder, check_payload
 
 __all__ = [
     "PAYLOAD_VERSION",
@@ -31,6 +25,7 @@ __all__ = [
     "TaskBuilder",
     "canonical",
     "check_payload",
+    "first_pages",
     "first_tasks",
     "payload_key",
     "seed_task",

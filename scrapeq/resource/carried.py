@@ -63,6 +63,19 @@ def carried_fields(plan: Plan) -> dict[str, Carried]:
     }
 
 
+def asked_fields(resource: Resource) -> Carried:
+    """What the request of a resource says of the records above it: two of which this is alike are asked for alike."""
+    names: set[str] = set()
+    found: dict[str, Fields] = {}
+    whole = False
+    for path in _paths_in(_request_of(resource)):
+        _ask(found, path)
+        if path[0] == "parent":
+            whole = whole or len(path) == 1
+            names.update(path[1:2])
+    return Carried(None if whole else frozenset(names), found)
+
+
 def _parent_fields(plan: Plan, resource: Resource) -> Fields:
     if _has_hooks(resource):
         return None  # nobody knows what a function reads
@@ -101,21 +114,23 @@ def _paths(plan: Plan, resource: Resource) -> Iterator[tuple[str, ...]]:
     yield from _paths_in((resource.record_filter, resource.priority, resource.fields))
     endpoint = resource.endpoint
     if endpoint is not None:
-        request = (
-            endpoint.path,
-            endpoint.url,
-            endpoint.params,
-            endpoint.headers,
-            endpoint.json,
-            endpoint.data,
-        )
-        yield from _paths_in((request, endpoint.paginator.stop_when, endpoint.paginator.priority))
+        paginator = endpoint.paginator
+        yield from _paths_in((_request_of(resource), paginator.stop_when, paginator.priority))
     actions = (*plan.resource_actions.get(resource.name, ()), *plan.response_actions)
     for action in actions:
         if _concerns(action.match, resource):
             yield from _paths_of_action(action)
     for rule in plan.rate_limits:
         yield from _paths_in(rule.match.when)
+
+
+def _request_of(resource: Resource) -> Any:
+    endpoint = resource.endpoint
+    if endpoint is None:
+        return ()
+    begins = endpoint.incremental.initial_value if endpoint.incremental else None
+    address = (endpoint.path, endpoint.url, endpoint.params)
+    return (*address, endpoint.headers, endpoint.json, endpoint.data, begins)
 
 
 def _paths_of_action(action: ResponseAction) -> Iterator[tuple[str, ...]]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from scrapeq.errors import UsageError
-from scrapeq.plan import Plan, Resource
-from scrapeq.protocols import Change
+from scrapeq.plan import Endpoint, Plan, Resource
+from scrapeq.protocols import Change, State, WalkStart
 from scrapeq.resource.address import clean, get_param, set_params
 from scrapeq.resource.carried import carried_fields, pruned
+from scrapeq.resource.identity import Above, Identities
+from scrapeq.resource.incremental import Part, begun, scope_of
 from scrapeq.resource.next_request import Request, changed, payload_key, request_of
 from scrapeq.resource.request import build_request
 from scrapeq.resource.restart import restarted, restarting, with_first
@@ -54,46 +55,31 @@ class TaskBuilder:
         self._group_of = group_of
         self._carried = carried_fields(plan)
         self._restarting = restarting(plan)
+        self._identities = Identities(plan)
         auth = plan.client.auth
         self._secret_name = auth.name if auth.type == "api_key" and auth.location == "query" else ""
 
-    def first_tasks(self, now_s: float, resources: Collection[str] | None = None) -> Iterator[NewTask]:
-        """
-        One task for each seed of each resource that can start by itself; their priority is the time.
-
-        A seed that leaves a null in the path is skipped.
-
-        Args:
-            now_s: Unix seconds.
-            resources: Only these; None = all.
-
-        Raises:
-            UsageError: a seed makes no request, or a resource of that name does not exist.
-        """
-        for name in resources or ():
-            self.resource(name)
-        for resource in self.plan.resources:
-            if resource.endpoint is None or (resources is not None and resource.name not in resources):
-                continue
-            if resource.parents and not resource.seeds:
-                continue
-            for seed in resource.seeds or self.plan.seeds or ({},):
-                task = self.seeded(resource, seed, now_s, 0.0, now_s)
-                if task is not None:
-                    yield task
+    def seeded_start(
+        self, resource: Resource, seed: Mapping[str, Any], priority: float, delay_s: float, now_s: float
+    ) -> NewTask | WalkStart | None:
+        """What begins with a seed; None when a null in the path leaves nothing to ask for."""
+        if _endpoint(resource).incremental is None:
+            return self.seeded(resource, seed, priority, delay_s, now_s)
+        key, _ = self._identities.state_key(resource, _above_seed(resource, seed))
+        return WalkStart(key, lambda state: self.seeded(resource, seed, priority, delay_s, now_s, state))
 
     def seeded(
-        self, resource: Resource, seed: Mapping[str, Any], priority: float, delay_s: float, now_s: float
+        self,
+        resource: Resource,
+        seed: Mapping[str, Any],
+        priority: float,
+        delay_s: float,
+        now_s: float,
+        state: State | None = None,
     ) -> NewTask | None:
         """The first page for one seed; None when a null in the path leaves nothing to ask for."""
-        scope = self._scope(resource, seed, None, {}, 0, now_s)
-        request = build_request(self.plan.client, _endpoint(resource), scope)
-        if request is None:
-            return None
-        # without a parent's record, but its fields keep their names
-        edge = resource.parents[0].resource if resource.parents else None
-        payload = self._payload(resource, request, seed=seed, parent=None, edge=edge, parents={}, depth=0)
-        return self._task(payload, priority, None, delay_s)
+        above = _above_seed(resource, seed)
+        return self._first_page(resource, above, 0, priority, delay_s, now_s, state)
 
     def at_url(
         self,
@@ -150,6 +136,7 @@ class TaskBuilder:
         depth: int,
         priority: float,
         now_s: float,
+        state: State | None = None,
     ) -> NewTask | None:
         """
         The first page that follows from a record.
@@ -163,6 +150,7 @@ class TaskBuilder:
             depth: How many records lie between it and the seed.
             priority: Its rank.
             now_s: Unix seconds, for `now` in expressions.
+            state: What its walk kept, if it is incremental.
 
         Returns:
             None when a null in the path leaves nothing to ask for.
@@ -170,14 +158,84 @@ class TaskBuilder:
         Raises:
             UsageError: the record's values make no request.
         """
-        scope = self._scope(resource, seed, parent, ancestors, depth, now_s)
-        request = build_request(self.plan.client, _endpoint(resource), scope)
+        above = Above(seed, parent, edge, ancestors)
+        return self._first_page(resource, above, depth, priority, 0.0, now_s, state)
+
+    def child_start(
+        self,
+        resource: Resource,
+        edge: str,
+        *,
+        seed: Mapping[str, Any],
+        parent: Any,
+        ancestors: Mapping[str, Any],
+        depth: int,
+        priority: float,
+        now_s: float,
+    ) -> NewTask | WalkStart | None:
+        """As `child`; a walk that needs to know what was kept builds none of its task until it is told."""
+        above = Above(seed, parent, edge, ancestors)
+        if _endpoint(resource).incremental is None:
+            return self._first_page(resource, above, depth, priority, 0.0, now_s, None)
+
+        def build(state: State | None) -> NewTask | None:
+            try:
+                return self._first_page(resource, above, depth, priority, 0.0, now_s, state)
+            except UsageError:  # its values make no address: the page's other records make theirs
+                return None
+
+        return WalkStart(self._identities.state_key(resource, above)[0], build)
+
+    def next_window(self, payload: Payload, part: Part, priority: float, now_s: float) -> NewTask | None:
+        """
+        The first page of the next window of a walk; None when a null in the path leaves nothing to ask for.
+
+        Args:
+            payload: Of the last page of the window before.
+            part: What its payload's `incremental` will be.
+            priority: Its rank.
+            now_s: Unix seconds, for `now` in expressions.
+        """
+        seed, parent = payload.get("seed") or {}, payload.get("parent")
+        above = Above(seed, parent, payload.get("parent_resource"), payload.get("parents") or {})
+        resource = self.resource(payload["resource"])
+        return self._first_page(
+            resource, above, payload.get("depth", 0), priority, 0.0, now_s, None, part=part
+        )
+
+    def _first_page(
+        self,
+        resource: Resource,
+        above: Above,
+        depth: int,
+        priority: float,
+        delay_s: float,
+        now_s: float,
+        state: State | None,
+        *,
+        part: Part | None = None,
+    ) -> NewTask | None:
+        scope = self._scope(resource, above.seed, above.parent, above.ancestors, depth, now_s)
+        endpoint = _endpoint(resource)
+        if endpoint.incremental is not None and part is None:
+            key, label = self._identities.state_key(resource, above)
+            part = begun(endpoint.incremental, key, label, state, scope)
+        scope["incremental"] = scope_of(part)
+        request = build_request(self.plan.client, endpoint, scope)
         if request is None:
             return None
         payload = self._payload(
-            resource, request, seed=seed, parent=parent, edge=edge, parents=ancestors, depth=depth
+            resource,
+            request,
+            seed=above.seed,
+            parent=above.parent,
+            edge=above.edge,
+            parents=above.ancestors,
+            depth=depth,
         )
-        return self._task(payload, priority, parent)
+        if part is not None:
+            payload["incremental"] = part
+        return self._task(payload, priority, above.parent, delay_s)
 
     def next_page(
         self,
@@ -298,51 +356,12 @@ class TaskBuilder:
         return NewTask(payload, priority, delay_s, group, payload_key(payload))
 
 
-def first_tasks(
-    plan: Plan, group_of: GroupOf, now_s: float, resources: Collection[str] | None = None
-) -> Iterator[NewTask]:
-    """The tasks that a run begins with; see `TaskBuilder.first_tasks`."""
-    return TaskBuilder(plan, group_of).first_tasks(now_s, resources)
+def _above_seed(resource: Resource, seed: Mapping[str, Any]) -> Above:
+    # without a parent's record, but its fields keep their names
+    return Above(seed, edge=resource.parents[0].resource if resource.parents else None)
 
 
-def seed_task(
-    plan: Plan,
-    resource: str,
-    seed: Mapping[str, Any] | str,
-    priority: float | None,
-    delay_s: float,
-    group_of: GroupOf,
-    now_s: float,
-) -> NewTask:
-    """
-    One task by hand.
-
-    Args:
-        plan: The plan it belongs to.
-        resource: Which resource reads the answer.
-        seed: A seed's values, or an address, which is taken as it is.
-        priority: Any finite number; None = the time.
-        delay_s: Seconds before which it is not sent.
-        group_of: Says which limits it belongs to.
-        now_s: Unix seconds.
-
-    Raises:
-        UsageError: no such resource, no request can be built, or a number makes no sense.
-    """
-    builder = TaskBuilder(plan, group_of)
-    kind = builder.resource(resource)
-    rank = now_s if priority is None else priority
-    if not math.isfinite(rank):
-        raise UsageError(f"priority: {rank!r} is no finite number")
-    if isinstance(seed, str):
-        return builder.at_url(kind, seed, rank, delay_s)
-    task = builder.seeded(kind, seed, rank, delay_s, now_s)
-    if task is None:
-        raise UsageError(f"{resource}: this seed leaves a null in the path: {dict(seed)}")
-    return task
-
-
-def _endpoint(resource: Resource) -> Any:
+def _endpoint(resource: Resource) -> Endpoint:
     if resource.endpoint is None:
         raise UsageError(f"{resource.name} has no endpoint: it is taken from its parent's records")
     return resource.endpoint

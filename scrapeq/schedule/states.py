@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Any
 
 import orjson
 
 from scrapeq.protocols import State
+
+SCAN_COUNT = 500  # fields read, or deleted, in one call
 
 
 class KeptStates:
@@ -31,3 +33,26 @@ class KeptStates:
     async def keep(self, key: str, state: State) -> None:
         """Keep it, in place of what was."""
         await self._redis.hset(self._key, key, orjson.dumps(state))
+
+    async def all(self, resources: Collection[str] | None = None) -> AsyncIterator[tuple[str, State]]:
+        """Every key and what is kept under it, of these resources (None: of all); in no order."""
+        async for key, raw in self._redis.hscan_iter(self._key, count=SCAN_COUNT):
+            state = orjson.loads(raw)
+            if resources is None or state["resource"] in resources:
+                yield key.decode(), state
+
+    async def clear(self, resources: Collection[str] | None = None) -> int:
+        """Forget what is kept for these resources (None: all of it); how many states."""
+        if resources is None:
+            pipe = self._redis.pipeline(transaction=True)
+            pipe.hlen(self._key).delete(self._key)
+            return int((await pipe.execute())[0])
+        keys = [key async for key, _ in self.all(resources)]
+        return await self.forget(keys)
+
+    async def forget(self, keys: Sequence[str]) -> int:
+        """Forget what is kept under these keys; how many there were."""
+        gone = 0
+        for start in range(0, len(keys), SCAN_COUNT):
+            gone += int(await self._redis.hdel(self._key, *keys[start : start + SCAN_COUNT]))
+        return gone

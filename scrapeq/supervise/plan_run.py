@@ -16,7 +16,7 @@ from scrapeq.limits.definitions import limits_of
 from scrapeq.plan import Plan
 from scrapeq.protocols import Progress, Snapshot
 from scrapeq.queue import Counts, Queue
-from scrapeq.resource import first_tasks
+from scrapeq.resource import TaskBuilder, first_pages
 from scrapeq.supervise.assemble import (
     Errand,
     group_function,
@@ -130,8 +130,9 @@ class PlanRun:
         patient = Queue(self._client, plan.name, max_tasks=bound, on_full=on_full, patience_s=SEED_PATIENCE_S)
         try:
             with named_errors():
-                tasks = first_tasks(plan, group_function(plan), time.time(), self.options.only or None)
-                await self._state.seed(tasks, patient)
+                builder = TaskBuilder(plan, group_function(plan))
+                firsts = first_pages(builder, time.time(), self.options.only or None)
+                await self._state.seed(firsts, patient)
                 self._tell_counts(what, await patient.counts())
         except (StoreError, QueueFull) as error:
             self.fail(STORE_CODE, f"the seeds cannot be pushed: {error}")

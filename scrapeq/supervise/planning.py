@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Literal
 
 from scrapeq.errors import UsageError
@@ -16,6 +17,7 @@ from scrapeq.plan import Plan, Resource
 from scrapeq.queue import Queue
 from scrapeq.resource import first_tasks
 from scrapeq.resource.address import join
+from scrapeq.resource.seeds import seeds_of
 from scrapeq.simulate import Work
 from scrapeq.supervise.assemble import group_function, with_base_url
 from scrapeq.task import DEFAULT_GROUP, Group, Task
@@ -283,7 +285,7 @@ def _groups_of(plan: Plan, resource: Resource) -> list[tuple[Group, int]]:
     template = endpoint.url or endpoint.path
     group_of = group_function(plan)
     counted: Counter[Group] = Counter()
-    for seed in (resource.seeds or plan.seeds or ({},))[:SEEDS_LOOKED_AT]:
+    for seed, _ in islice(seeds_of(plan, resource), SEEDS_LOOKED_AT):
         text = ""
         for part in split_placeholders(template.source if template else ""):
             if isinstance(part, str):

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from scrapeq.lua import load
+from scrapeq.protocols import WalkStart
 from scrapeq.queue import Queue
 from scrapeq.queue.async_queue import key_of
+from scrapeq.supervise.assemble import kept_states
+from scrapeq.supervise.seeding import push_firsts
 from scrapeq.task import NewTask
 
 STATS_KEEP_S = 30 * 86_400  # counts of finished runs are kept for a month
@@ -86,10 +89,10 @@ class RunState:
         """The port of the sample API: the tasks of this run hold it."""
         await self._redis.hset(self._key, "demo_port", port)
 
-    async def seed(self, tasks: Iterable[NewTask], queue: Queue | None = None) -> None:
+    async def seed(self, firsts: Iterable[NewTask | WalkStart], queue: Queue | None = None) -> None:
         """Push what the run begins with, once; a repeat changes nothing. `queue`: a more patient one."""
         if not self.record.seeded:
-            await (queue or self._queue).push_many(tasks)
+            await push_firsts(queue or self._queue, kept_states(self._redis, self._queue), firsts)
             await self._redis.hset(self._key, "seeded", 1)
             await self.read()
 

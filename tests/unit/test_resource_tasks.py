@@ -283,7 +283,7 @@ def test_a_key_of_the_query_is_in_no_task() -> None:
     client = Client(base_url="https://a.test", auth=Auth("api_key", "s3cret", "api_key", "query"))
     made = plan(Resource("r", Endpoint(path=template("x"))), client=client)
     builder = TaskBuilder(made, group_of)
-    [begun] = builder.first_tasks(NOW_S)
+    [begun] = first_tasks(made, group_of, NOW_S)
     echoed = "https://a.test/x?a=b%20c&api%5Fkey=s3cret&cursor=2&api_key=s3cret"
     following = builder.next_page(begun.payload, Change(url=echoed), 0.0)
     by_hand = builder.at_url(made.resource("r"), echoed, 0.0, 0.0, seed={})
