@@ -1,0 +1,352 @@
+"""Incremental walks over a real store and a real server: the second run asks only for what is new, and nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from aiohttp import web
+from test_worker_rules import Kept, nothing_left, serving
+
+from scrapeq import config
+from scrapeq.extract import PageExtractor
+from scrapeq.fetch import Egress
+from scrapeq.limits.definitions import limits_of
+from scrapeq.plan import Plan
+from scrapeq.protocols import Item, State
+from scrapeq.queue import Queue
+from scrapeq.queue.connect import async_client
+from scrapeq.resource import TaskBuilder, first_pages
+from scrapeq.supervise.assemble import group_function, kept_states
+from scrapeq.supervise.run_state import RunState
+from scrapeq.supervise.worker import FetchWorker
+
+GIVE_UP_S = 20.0
+Until = Callable[[Queue], Awaitable[bool]]
+
+
+@dataclass
+class Scrape:
+    """Runs of one file over one store, one worker each."""
+
+    store_url: str
+    text: str
+    base_url: str
+    sink: Kept = field(default_factory=Kept)
+
+    def plan(self) -> Plan:
+        """The file as it is now."""
+        return config.load("test.yaml", text=self.text.replace("URL", self.base_url), env={})
+
+    async def run(self, until: Until = nothing_left) -> tuple[list[Item], FetchWorker]:
+        """One run, until a condition holds; the items that it gave. It is ended when nothing is left."""
+        plan = self.plan()
+        client = async_client(self.store_url)
+        queue = Queue(client, plan.name)
+        group = group_function(plan)
+        await queue.define(limits_of(plan.rate_limits))
+        state = RunState(client, queue)
+        await state.begin()
+        await state.seed(first_pages(TaskBuilder(plan, group), time.time()))
+        before = len(self.sink.items)
+        worker = FetchWorker(
+            plan=plan,
+            queue=queue,
+            egress=Egress(plan.client),
+            extractor=PageExtractor(plan, group),
+            sink=self.sink,
+            group_of=group,
+            states=kept_states(client, queue),
+            concurrency=4,
+        )
+        running = asyncio.create_task(worker.run(grace_s=2.0))
+        try:
+            async with asyncio.timeout(GIVE_UP_S):
+                while not await until(queue):
+                    await asyncio.sleep(0.02)
+        finally:
+            worker.stop()
+            await running
+            await state.finish()
+            await queue.close()
+            await client.aclose()
+        return self.sink.items[before:], worker
+
+    async def states(self) -> list[State]:
+        """What is kept, by resource, seed and parent."""
+        client = async_client(self.store_url)
+        async with Queue(client, self.plan().name) as queue:
+            found = [state async for _, state in kept_states(client, queue).all()]
+        await client.aclose()
+        return sorted(found, key=lambda state: (state["resource"], str(state["seed"]), state["parent"]))
+
+
+@dataclass
+class Changes:
+    """A server of records that change, newest first, `size` a page; what it was asked for."""
+
+    records: list[dict[str, Any]] = field(default_factory=list)
+    size: int = 3
+    asked: list[dict[str, str]] = field(default_factory=list)
+    broken_page: int = 0
+
+    def change(self, *ids: int, minute: int = 0) -> None:
+        """These records have changed in this minute."""
+        self.records = [one for one in self.records if one["id"] not in ids]
+        for number in ids:
+            at = f"2024-05-01T12:{minute:02d}:{number:02d}Z"
+            self.records.append({"id": number, "updated_at": at})
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """A page of what changed since."""
+        self.asked.append(dict(request.query))
+        page = int(request.query.get("page", "1"))
+        if page == self.broken_page:
+            return web.json_response({}, status=404)
+        since = request.query.get("since", "")
+        found = sorted(
+            (one for one in self.records if one["updated_at"] >= since),
+            key=lambda one: str(one["updated_at"]),
+            reverse=True,
+        )
+        return web.json_response(found[(page - 1) * self.size : page * self.size])
+
+
+CHANGES = """
+version: 1
+name: changes
+client: {base_url: URL}
+resources:
+  - name: changes
+    primary_key: id
+    endpoint:
+      path: changes
+      params: {since: "${incremental.start_value}"}
+      paginator: {type: page_number, page_param: page}
+      incremental: {cursor_path: updated_at, initial_value: 2024-01-01, lookback: 10s}
+    priority: record.updated_at
+"""
+
+
+async def test_the_second_run_asks_only_for_what_is_new(store_url: str) -> None:
+    """From the kept cursor less the lookback; and from the initial value at first."""
+    server = Changes()
+    server.change(*range(1, 8))
+    async with serving(server.answer) as url:
+        scrape = Scrape(store_url, CHANGES, url)
+        items, _ = await scrape.run()
+        assert len(items) == 7
+        assert {asked["since"] for asked in server.asked} == {"2024-01-01"}
+        (state,) = await scrape.states()
+        assert (state["resource"], state["cursor"]) == ("changes", "2024-05-01T12:00:07Z")
+        server.asked.clear()
+        server.change(3, minute=30)
+        items, _ = await scrape.run()
+        assert {asked["since"] for asked in server.asked} == {"2024-05-01T11:59:57Z"}
+        assert [item.key for item in items][0] == "3"
+        (state,) = await scrape.states()
+        assert state["cursor"] == "2024-05-01T12:30:03Z"
+        items, _ = await scrape.run()
+        assert [item.key for item in items] == ["3"], "the lookback's"
+
+
+async def test_no_records_leave_what_was_kept(store_url: str) -> None:
+    """Nothing at first keeps nothing; nothing later keeps what there was."""
+    server = Changes()
+    async with serving(server.answer) as url:
+        scrape = Scrape(store_url, CHANGES, url)
+        assert await scrape.run()
+        assert await scrape.states() == []
+        server.change(1)
+        await scrape.run()
+        server.records.clear()
+        await scrape.run()
+        (state,) = await scrape.states()
+        assert state["cursor"] == "2024-05-01T12:00:01Z"
+
+
+async def test_a_dead_page_in_the_middle_keeps_nothing(store_url: str) -> None:
+    """The older half of a newest-first walk was not read: the next run asks for all of it again."""
+    server = Changes(broken_page=2)
+    server.change(*range(1, 8))
+    async with serving(server.answer) as url:
+        scrape = Scrape(store_url, CHANGES, url)
+        items, _ = await scrape.run()
+        assert len(items) == 3
+        assert await scrape.states() == []
+        server.broken_page = 0
+        items, _ = await scrape.run()
+        assert {item.key for item in items} == {str(n) for n in range(1, 8)}
+        assert len(await scrape.states()) == 1
+
+
+BOOKMARK = """
+version: 1
+name: bookmark
+client: {base_url: URL}
+resources:
+  - name: tickets
+    primary_key: id
+    endpoint:
+      path: tickets
+      params:
+        start_time: "${if(incremental.token == null, 1735689600, null)}"
+        cursor: "${incremental.token}"
+      data_selector: tickets
+      paginator: {type: cursor, cursor_path: after_cursor, cursor_param: cursor, stop_when: body.end_of_stream}
+      incremental: {token_path: after_cursor}
+"""
+
+
+async def test_the_servers_own_bookmark_is_kept(store_url: str) -> None:
+    """The last page's token is where the next run begins; the last page tells none new when nothing came."""
+    tickets = [{"id": n} for n in range(1, 6)]
+    asked: list[dict[str, str]] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(dict(request.query))
+        after = int(request.query.get("cursor", "c0")[1:])
+        page = tickets[after : after + 2]
+        token = f"c{after + len(page)}" if page else None
+        end = after + len(page) == len(tickets)
+        return web.json_response({"tickets": page, "after_cursor": token, "end_of_stream": end})
+
+    async with serving(answer) as url:
+        scrape = Scrape(store_url, BOOKMARK, url)
+        items, _ = await scrape.run()
+        assert len(items) == 5
+        assert asked[0] == {"start_time": "1735689600"}
+        assert (await scrape.states())[0]["token"] == "c5"
+        asked.clear()
+        await scrape.run()
+        assert asked == [{"cursor": "c5"}]
+        assert (await scrape.states())[0]["token"] == "c5", "null tells nothing"
+        tickets.append({"id": 6})
+        items, _ = await scrape.run()
+        assert [item.key for item in items] == ["6"]
+        assert (await scrape.states())[0]["token"] == "c6"
+
+
+CHANNELS = """
+version: 1
+name: channels
+client: {base_url: URL}
+resources:
+  - {name: channels, endpoint: channels, primary_key: id, priority: record.topic}
+  - name: messages
+    parent: {resource: channels, when: parent.member}
+    endpoint:
+      path: history
+      params: {channel: "${parent.id}", oldest: "${incremental.start_value}", topic: "${parent.topic}"}
+      incremental: {cursor_path: ts, initial_value: "0"}
+    include_from_parent: [id]
+    primary_key: [_channels_id, ts]
+"""
+
+
+async def test_state_is_kept_for_each_parent(store_url: str) -> None:
+    """Told by its primary key: another topic of the channel, which the request says too, is the same walk."""
+    channels = [{"id": "C1", "member": True, "topic": 1}, {"id": "C2", "member": True, "topic": 2}]
+    stamps = {"C1": ["1512085950.000216", "1512085950.000218"], "C2": ["900.5"]}
+    asked: list[dict[str, str]] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.path == "/channels":
+            return web.json_response(channels)
+        asked.append(dict(request.query))
+        oldest = float(request.query["oldest"])
+        found = [ts for ts in stamps[request.query["channel"]] if float(ts) > oldest]
+        return web.json_response([{"ts": ts} for ts in found])
+
+    async with serving(answer) as url:
+        scrape = Scrape(store_url, CHANNELS, url)
+        await scrape.run()
+        assert sorted((one["channel"], one["oldest"]) for one in asked) == [("C1", "0"), ("C2", "0")]
+        kept = [(state["parent"], state["cursor"]) for state in await scrape.states()]
+        assert kept == [("C1", "1512085950.000218"), ("C2", "900.5")]
+        asked.clear()
+        channels[0]["topic"] = 7
+        stamps["C2"].append("1000.25")
+        items, _ = await scrape.run()
+        assert sorted((one["channel"], one["oldest"]) for one in asked) == [
+            ("C1", "1512085950.000218"),
+            ("C2", "900.5"),
+        ]
+        assert [item.record["ts"] for item in items if item.resource == "messages"] == ["1000.25"]
+
+
+SEARCH = """
+version: 1
+name: search
+client: {base_url: URL}
+resources:
+  - name: search
+    primary_key: id
+    endpoint:
+      path: search
+      params: {from: "${incremental.start_value}", to: "${incremental.end_value}"}
+      paginator: {type: page_number, page_param: page, maximum_page: 5}
+      incremental: {cursor_path: at, initial_value: INITIAL, step: 10d}
+"""
+DAY_S = 86_400
+MOST = 10  # what the search gives of one query
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+async def test_windows_get_all_of_a_search_that_is_cut(store_url: str, as_text: bool) -> None:
+    """Each window is asked for by itself, one after the other, the last one ends now; the next run begins at its end."""
+    now_s = int(time.time())
+    began_s = now_s - 45 * DAY_S
+    records = [{"id": n, "at": began_s + n * DAY_S} for n in range(40)]  # ten days are ten records
+    asked: list[tuple[int, int, int]] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        start, end = int(request.query["from"]), int(request.query["to"])
+        page = int(request.query["page"])
+        asked.append((start, end, page))
+        found = [one for one in records if start <= one["at"] < end][:MOST]
+        return web.json_response(found[(page - 1) * 5 : page * 5])
+
+    text = SEARCH.replace("INITIAL", f"'{began_s}'" if as_text else str(began_s))
+    async with serving(answer) as url:
+        scrape = Scrape(store_url, text, url)
+        items, _ = await scrape.run()
+        assert sorted({int(item.key) for item in items}) == list(range(40))
+        windows = sorted({(start, end) for start, end, _ in asked})
+        ends = [end for _, end in windows]
+        assert [start for start, _ in windows] == [began_s, *ends[:-1]], "no gap and no overlap"
+        assert [end - start for start, end in windows[:-1]] == [10 * DAY_S] * 4
+        assert now_s <= ends[-1] <= now_s + 20
+        (state,) = await scrape.states()
+        assert int(state["cursor"]) == ends[-2], "the last window had no record: it is asked for again"
+        asked.clear()
+        await scrape.run()
+        assert {start for start, _, _ in asked} == {ends[-2]}
+
+
+async def test_what_was_read_of_windows_is_kept_at_each_end(store_url: str) -> None:
+    """A dead page in the third window: the next run goes on with that window."""
+    began_s = int(time.time()) - 45 * DAY_S
+    asked: list[int] = []
+    broken = [began_s + 20 * DAY_S]
+
+    async def answer(request: web.Request) -> web.Response:
+        start = int(request.query["from"])
+        asked.append(start)
+        return web.json_response([], status=404 if start in broken else 200)
+
+    async with serving(answer) as url:
+        scrape = Scrape(store_url, SEARCH.replace("INITIAL", str(began_s)), url)
+        await scrape.run()
+        assert sorted(asked) == [began_s, began_s + 10 * DAY_S, began_s + 20 * DAY_S]
+        (state,) = await scrape.states()
+        assert state["cursor"] == began_s + 20 * DAY_S
+        asked.clear()
+        broken.clear()
+        await scrape.run()
+        assert min(asked) == began_s + 20 * DAY_S
+        assert len(asked) == 3

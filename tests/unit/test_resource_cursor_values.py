@@ -1,0 +1,95 @@
+"""Values of cursors: which is higher, and times moved or said anew in their own form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from scrapeq.resource.cursor_values import at_time, higher, in_form, shifted
+
+NOON_S = 1714564800.75  # 2024-05-01T12:00:00.75Z
+FORMS: list[tuple[Any, Any, Any]] = [  # a value, ten minutes earlier, NOON_S in its form
+    ("2024-01-01", "2023-12-31", "2024-05-01"),
+    ("2024-01-01T00:00:00Z", "2023-12-31T23:50:00Z", "2024-05-01T12:00:00Z"),
+    ("2024-01-01T00:00:00.123Z", "2023-12-31T23:50:00.123Z", "2024-05-01T12:00:00.750Z"),
+    ("2024-01-01T00:00:00,5Z", "2023-12-31T23:50:00,5Z", "2024-05-01T12:00:00,7Z"),
+    (
+        "2024-01-01T00:00:00.123456789+02:00",
+        "2023-12-31T23:50:00.123456000+02:00",
+        "2024-05-01T14:00:00.750000000+02:00",
+    ),
+    ("2024-01-01 00:00:00", "2023-12-31 23:50:00", "2024-05-01 12:00:00"),
+    ("2024-01-01 00:00 UTC", "2023-12-31 23:50 UTC", "2024-05-01 12:00 UTC"),
+    ("2024-01-01T00:00-0530", "2023-12-31T23:50-0530", "2024-05-01T06:30-0530"),
+    (1704067200, 1704066600, 1714564800),
+    (1704067200.5, 1704066600.5, 1714564800.75),
+    (1704067200000, 1704066600000, 1714564800750),
+    ("1704067200", "1704066600", "1714564800"),
+    ("1512085950.000216", "1512085350.000216", "1714564800.750000"),
+    ("1704067200123456", "1704066600123456", "1714564800750000"),
+    (1704067200123456789, 1704066600123456789, 1714564800750000000),
+    ("20240101", "20231231", "20240501"),
+    ("20240101000000", "20231231235000", "20240501120000"),
+    ("Mon, 01 Jan 2024 00:00:00 GMT", "Sun, 31 Dec 2023 23:50:00 GMT", "Wed, 01 May 2024 12:00:00 GMT"),
+    ("0", "0", "1714564800"),  # before 1970 few servers read a time
+    ("0001-01-01", "0001-01-01", "2024-05-01"),
+]
+
+
+@pytest.mark.parametrize(("value", "earlier", "noon"), FORMS)
+def test_a_time_keeps_its_form(value: Any, earlier: Any, noon: Any) -> None:
+    """Moved back by a lookback, and as the end of a window."""
+    assert shifted(value, -600.0) == earlier
+    assert type(shifted(value, -600.0)) is type(value)
+    assert at_time(NOON_S, value) == noon
+    assert shifted(value, 0.0) is value
+
+
+@pytest.mark.parametrize(
+    "value", ["v10", "", "2024-02-30", "x" * 100, None, True, [1], {"a": 1}, float("nan")]
+)
+def test_what_is_no_time_stays_as_it_is(value: Any) -> None:
+    """It is never moved, and gives no form."""
+    assert shifted(value, -600.0) is value
+    assert at_time(NOON_S, value) is None
+
+
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [
+        (9, 10),
+        ("9", "10"),
+        (9, "10"),
+        ("2024-01-01", "2024-01-01T00:00:01Z"),
+        ("2024-01-01T02:00:00+02:00", "2024-01-01T00:30:00Z"),
+        ("Mon, 01 Jan 2024 00:00:00 GMT", "Tue, 02 Jan 2024 00:00:00 GMT"),
+        ("2024-01-01T00:00:00.123456788Z", "2024-01-01T00:00:00.123456789Z"),
+        (9007199254740992, 9007199254740993),
+        ("v1", "v2"),
+        (None, 0),
+        ({"a": 1}, "x"),
+        (True, 1),
+        ("", "a"),
+    ],
+)
+def test_the_higher_of_two(low: Any, high: Any) -> None:
+    """As numbers or times where both are, else as text; what is no value is lower than all."""
+    assert higher(low, high) is high
+    assert higher(high, low) is high
+
+
+def test_of_equal_ones_the_kept_spelling_stays() -> None:
+    """One moment in two spellings; and nothing is higher than nothing."""
+    assert higher("2024-01-01T02:00:00+02:00", "2024-01-01T00:00:00Z") == "2024-01-01T02:00:00+02:00"
+    assert higher(None, None) is None
+    assert higher(True, [1]) is None
+
+
+def test_a_cursor_takes_the_form_of_the_initial_value() -> None:
+    """A date for one, a number for the other; two numbers are of one form."""
+    assert in_form("2024-05-01T12:00:00Z", "2024-01-01") == "2024-05-01"
+    assert in_form(1704067200, "2024-01-01T00:00:00Z") == "2024-01-01T00:00:00Z"
+    assert in_form("2024-05-01", 0) == 1714521600
+    assert in_form(1704067200000, 0) == 1704067200000
+    assert in_form("v10", "2024-01-01") == "v10"
