@@ -1,4 +1,4 @@
-"""Incremental walks over a real store and a real server: the second run asks only for what is new, and nothing is lost."""
+"""Incremental walks over a real store and a real server: later runs ask only for what is new, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Scrape:
         running = asyncio.create_task(worker.run(grace_s=2.0))
         try:
             async with asyncio.timeout(GIVE_UP_S):
-                while not await until(queue):
+                while not await until(queue):  # noqa: ASYNC110 - what is waited for lies in another process
                     await asyncio.sleep(0.02)
         finally:
             worker.stop()
@@ -147,7 +147,7 @@ async def test_the_second_run_asks_only_for_what_is_new(store_url: str) -> None:
         server.change(3, minute=30)
         items, _ = await scrape.run()
         assert {asked["since"] for asked in server.asked} == {"2024-05-01T11:59:57Z"}
-        assert [item.key for item in items][0] == "3"
+        assert items[0].key == "3"
         (state,) = await scrape.states()
         assert state["cursor"] == "2024-05-01T12:30:03Z"
         items, _ = await scrape.run()
@@ -298,7 +298,7 @@ MOST = 10  # what the search gives of one query
 
 @pytest.mark.parametrize("as_text", [False, True])
 async def test_windows_get_all_of_a_search_that_is_cut(store_url: str, as_text: bool) -> None:
-    """Each window is asked for by itself, one after the other, the last one ends now; the next run begins at its end."""
+    """One after the other, the last one ends now; the next run begins where the last one with records ended."""
     now_s = int(time.time())
     began_s = now_s - 45 * DAY_S
     records = [{"id": n, "at": began_s + n * DAY_S} for n in range(40)]  # ten days are ten records
