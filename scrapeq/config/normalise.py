@@ -221,7 +221,7 @@ def _value(value: Any, source: str) -> Node:
         except ConfigError:
             node = Node("scalar", source, 0, 0, value, value)
         if (node.kind == "map" and not node.entries) or (
-            node.kind == "scalar" and isinstance(node.value, str)
+            node.kind == "scalar" and node.plain and isinstance(node.value, str)
         ):
             node = Node("scalar", source, 0, 0, value, value)
     elif isinstance(value, Mapping):

@@ -155,7 +155,9 @@ def request_of(payload: Mapping[str, Any]) -> Request:
 
 def payload_key(payload: Mapping[str, Any]) -> str:
     """
-    The identity of a payload's request. Headers count where the paginator has set them (`walk.headers`).
+    The identity of a payload: its resource and its request, for two resources may read the same answer, each in its way.
+
+    Headers count where the paginator has set them (`walk.headers`).
 
     Raises:
         UsageError: its address is no http(s) address.
@@ -164,7 +166,7 @@ def payload_key(payload: Mapping[str, Any]) -> str:
     names = (payload.get("walk") or {}).get("headers") or ()
     told = {name: headers[name] for name in names if name in headers}
     key = task_key(payload.get("method", "GET"), payload["url"], payload.get("body"), told)
-    return key_in_walk(key, payload)
+    return key_in_walk(f"{payload['resource']} {key}", payload)
 
 
 def _texts(value: Any) -> str | list[str] | None:

@@ -47,6 +47,7 @@ class HackerNews(Standin):
     def add(self, comments: int = 2, *, missing: bool = False) -> Record:
         """One more story, each of whose comments has one fewer below it; a missing one is listed, but answers null."""
         kind = "job" if self._next % JOB == 0 else "story"
+        comments = 0 if kind == "job" else comments  # nobody comments on a job
         story = self._new(
             type=kind, title=f"Story {self._next}", url="https://x.test/", score=1, descendants=0
         )

@@ -73,7 +73,7 @@ def test_the_payload_is_json_of_version_one() -> None:
         "page": 1,
     }
     assert check_payload(orjson.loads(orjson.dumps(task.payload))) == task.payload
-    assert task.key == "GET https://api.test/v1/x"
+    assert task.key == "r GET https://api.test/v1/x"
     assert task.group.name == "r GET {'repo': 'a'} None"
 
 
@@ -252,7 +252,7 @@ def test_a_next_page_changes_only_the_address_and_the_count() -> None:
         "walk": {"own": {"first": "u"}},
     }
     assert following.priority == 3.0
-    assert following.key.startswith("POST https://b.test/y?cursor=2 ")
+    assert following.key.startswith("r POST https://b.test/y?cursor=2 ")
 
 
 def test_a_task_by_hand_is_a_seed_or_an_address() -> None:
