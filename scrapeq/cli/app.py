@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from scrapeq.cli import checking, dead, forecasting, init, limits, purging, running, seeding, watching
+from scrapeq.cli import checking, dead, forecasting, init, limits, purging, running, seeding, state, watching
 from scrapeq.cli.outcome import say
 from scrapeq.cli.settings import Settings, Verbosity
 
@@ -88,7 +88,7 @@ def scrapeq(
     ctx.obj.log_to(say, store_warnings=False)
 
 
-for module in (init, running, watching, limits, seeding, dead, purging, checking, forecasting):
+for module in (init, running, watching, limits, seeding, dead, state, purging, checking, forecasting):
     module.register(app)
 
 

@@ -20,7 +20,7 @@ What = Literal["tasks", "dead", "seen", "limits", "state"]
 
 # What each option deletes, in the order in which it is done: first the run, so that nothing is taken for resumed.
 MEANINGS: dict[What, str] = {
-    "state": "the run, so that the next one begins anew",
+    "state": "the run, so that the next one begins anew; what incremental walks keep; when schedules are due",
     "tasks": "all tasks that wait or are under way",
     "dead": "all dead letters",
     "seen": "what was seen already, so that everything may be asked again",
@@ -38,7 +38,9 @@ def purge(
     tasks: Annotated[bool, typer.Option("--tasks", help="All tasks that wait or are under way.")] = False,
     dead: Annotated[bool, typer.Option("--dead", help="All dead letters.")] = False,
     seen: Annotated[bool, typer.Option("--seen", help="What was seen already.")] = False,
-    state: Annotated[bool, typer.Option("--state", help="The run: the next one begins anew.")] = False,
+    state: Annotated[
+        bool, typer.Option("--state", help="The run, what incremental walks keep, when schedules are due.")
+    ] = False,
     limits: Annotated[
         bool, typer.Option("--limits", help="What was learned of the limits, told waits too.")
     ] = False,

@@ -39,7 +39,13 @@ def run(
     ] = None,
     role: Annotated[str, typer.Option(metavar="ROLE", help="all, fetcher (no seeds) or scheduler.")] = "all",
     only: Annotated[str, typer.Option(metavar="R,...", help="Begin with these resources only.")] = "",
-    keep_running: Annotated[bool, typer.Option("--keep-running", help="Go on when nothing is left.")] = False,
+    keep_running: Annotated[
+        bool, typer.Option("--keep-running", help="Go on when nothing is left; schedules are kept.")
+    ] = False,
+    full_refresh: Annotated[
+        bool,
+        typer.Option("--full-refresh", help="Ask for everything again, also what an unfinished run had."),
+    ] = False,
     progress: Annotated[str, typer.Option(metavar="HOW", help="auto, live, lines or none.")] = "auto",
     for_: Annotated[str, typer.Option("--for", metavar="10m", help="Stop after so long.")] = "",
     max_requests: Annotated[int | None, typer.Option(metavar="N", min=1, help="Stop after so many.")] = None,
@@ -78,6 +84,7 @@ def run(
     options = RunOptions(
         role=role,
         keep_running=keep_running,
+        full_refresh=full_refresh,
         for_s=for_s,
         max_requests=max_requests,
         max_items=max_items,

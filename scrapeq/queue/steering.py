@@ -16,6 +16,7 @@ from scrapeq.task import DEFAULT_GROUP, Group, Order, State, Task
 
 T = TypeVar("T")
 
+STATE_KEYS = ("run", "stats", "state", "schedule")  # the run; what its walks keep; when its schedules are due
 PURGE_PIECE = 500  # tasks deleted in one call
 LEAVE_S = 0.5
 READY_PIECE, GROUPS_PIECE = 10_000, 500  # read in one call
@@ -208,7 +209,7 @@ class Steering:
     async def purge(self, what: Literal["tasks", "dead", "seen", "limits", "state"]) -> int:
         """Delete all tasks that live, all dead letters, what was seen, what limits know, or the run; how many."""
         if what == "state":
-            return int(await self._redis.delete(self._prefix + "run", self._prefix + "stats"))
+            return int(await self._redis.delete(*(self._prefix + key for key in STATE_KEYS)))
         gone = 0
         if what in ("seen", "limits"):
             more = True

@@ -30,6 +30,11 @@ class Above(NamedTuple):
     ancestors: Mapping[str, Any] = {}
 
 
+def above_seed(resource: Resource, seed: Mapping[str, Any]) -> Above:
+    """What lies above a page that a seed begins: no parent's record, but its fields keep their names."""
+    return Above(seed, edge=resource.parents[0].resource if resource.parents else None)
+
+
 class Identities:
     """The identities of a plan's walks."""
 

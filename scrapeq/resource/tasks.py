@@ -11,7 +11,7 @@ from scrapeq.plan import Endpoint, Plan, Resource
 from scrapeq.protocols import Change, State, WalkStart
 from scrapeq.resource.address import clean, get_param, set_params
 from scrapeq.resource.carried import carried_fields, pruned
-from scrapeq.resource.identity import Above, Identities
+from scrapeq.resource.identity import Above, Identities, above_seed
 from scrapeq.resource.incremental import Part, begun, scope_of
 from scrapeq.resource.next_request import Request, changed, payload_key, request_of
 from scrapeq.resource.request import build_request
@@ -65,7 +65,7 @@ class TaskBuilder:
         """What begins with a seed; None when a null in the path leaves nothing to ask for."""
         if _endpoint(resource).incremental is None:
             return self.seeded(resource, seed, priority, delay_s, now_s)
-        key, _ = self._identities.state_key(resource, _above_seed(resource, seed))
+        key, _ = self._identities.state_key(resource, above_seed(resource, seed))
         return WalkStart(key, lambda state: self.seeded(resource, seed, priority, delay_s, now_s, state))
 
     def seeded(
@@ -78,7 +78,7 @@ class TaskBuilder:
         state: State | None = None,
     ) -> NewTask | None:
         """The first page for one seed; None when a null in the path leaves nothing to ask for."""
-        above = _above_seed(resource, seed)
+        above = above_seed(resource, seed)
         return self._first_page(resource, above, 0, priority, delay_s, now_s, state)
 
     def at_url(
@@ -354,11 +354,6 @@ class TaskBuilder:
             payload = {**payload, "url": url}
         group = self._group_of(payload["resource"], method, url, payload.get("seed") or {}, parent)
         return NewTask(payload, priority, delay_s, group, payload_key(payload))
-
-
-def _above_seed(resource: Resource, seed: Mapping[str, Any]) -> Above:
-    # without a parent's record, but its fields keep their names
-    return Above(seed, edge=resource.parents[0].resource if resource.parents else None)
 
 
 def _endpoint(resource: Resource) -> Endpoint:

@@ -96,6 +96,8 @@ class PlanRun:
         self._queue, self._client = open_queue_of(self.plan, self.store_url, patience_s=MONITOR_PATIENCE_S)
         await check_server(self._client, self.store_url)
         self._state = RunState(self._client, self._queue)
+        if self.options.full_refresh and self.options.role != "fetcher":
+            await self._state.forget(self.options.only or None)
         fresh = await self._state.begin()
         self._base_items = (await self._state.stats()).get("items", 0.0)
         self._limits = LimitWatch(self._queue)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,6 +81,17 @@ class RunState:
             else:  # who ended it was killed before all was forgotten
                 await self._queue.purge("seen")
                 force = "1"
+
+    async def forget(self, resources: Collection[str] | None) -> None:
+        """
+        All is asked for again: what walks of these resources (None: of all) keep is forgotten, and an unfinished run
+        with its tasks.
+        """
+        await kept_states(self._redis, self._queue).clear(resources)
+        if (await self.read()).state == "running":
+            await self._queue.purge("tasks")
+            await self._queue.purge("seen")
+            await self._redis.delete(self._key, self._stats)
 
     async def _run(self, script: str, *args: str | float) -> Any:
         return await self._redis.execute_command("EVAL", script, 1, self._key, *args)

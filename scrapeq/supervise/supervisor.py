@@ -55,6 +55,7 @@ class RunOptions:
         for_s, max_requests, max_items: Bounds; the run stops with code 5 when work is left.
         max_wait_s: Give up (code 4) when nothing can be sent for longer than this.
         only: Seed these resources only.
+        full_refresh: Ask for everything again: what walks keep is forgotten, and an unfinished run with its tasks.
         lease_s: Seconds after which the tasks of a fetcher that died come back.
     """
 
@@ -65,6 +66,7 @@ class RunOptions:
     max_items: int | None = None
     max_wait_s: float | None = None
     only: tuple[str, ...] = ()
+    full_refresh: bool = False
     lease_s: float = LEASE_S
 
 
