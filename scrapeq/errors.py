@@ -153,11 +153,13 @@ class AuthFailed(FetchError):
     """
     A credential that is asked for (a token, a session) could not be had; the request that needed it was not sent.
 
-    `final`: asking again would be refused again (a wrong secret, a client that is not known).
+    `final`: asking again would be refused again (a wrong secret, a client that is not known). Else it is not asked
+    for again before `pause_s` seconds are over.
     """
 
-    def __init__(self, message: str, *, final: bool = False) -> None:
+    def __init__(self, message: str, *, final: bool = False, pause_s: float = 0.0) -> None:
         self.final = final
+        self.pause_s = pause_s
         super().__init__(message)
 
 

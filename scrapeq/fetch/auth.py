@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable
-from urllib.parse import quote
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+from urllib.parse import quote, quote_plus
 
 import httpx
 
@@ -20,7 +21,7 @@ _LEAST_SECRET_CHARS = 4  # what is shorter is no secret, and hiding it would spo
 def credential(auth: Auth) -> Credential | None:
     """What puts a credential on a request's URL and fields; None if there is none."""
     if auth.type == "bearer":
-        return _header("Authorization", f"Bearer {auth.token}")
+        return bearer(auth.token)
     if auth.type == "http_basic":
         pair = base64.b64encode(f"{auth.username}:{auth.password}".encode()).decode()
         return _header("Authorization", f"Basic {pair}")
@@ -31,14 +32,9 @@ def credential(auth: Auth) -> Credential | None:
     return None
 
 
-def from_httpx(auth: httpx.Auth) -> Credential:
-    """An httpx.Auth that needs no more than one request."""
-
-    def put(url: httpx.URL, fields: Fields) -> tuple[httpx.URL, Fields]:
-        request = next(auth.sync_auth_flow(httpx.Request("GET", url, headers=fields)))
-        return request.url, [(name, value) for name, value in request.headers.multi_items() if name != "host"]
-
-    return put
+def bearer(token: str) -> Credential:
+    """A bearer token (RFC 6750, 2.1)."""
+    return _header("Authorization", f"Bearer {token}")
 
 
 def _header(name: str, value: str) -> Credential:
@@ -80,11 +76,34 @@ def without_secret(url: httpx.URL, auth: Auth) -> httpx.URL:
     return url.copy_remove_param(name) if name and name in url.params else url
 
 
-def hidden(text: str, auth: Auth) -> str:
-    """A text of an error, in which neither the credential nor what stands in its query parameter is shown."""
-    for secret in (auth.token, *auth.tokens, auth.password):
-        for spelled in (secret, quote(secret, safe="")):
-            if len(spelled) >= _LEAST_SECRET_CHARS:
+def secrets_of(auth: Auth) -> tuple[str, ...]:
+    """The values of a configuration that no text may show."""
+    found = [auth.token, *auth.tokens, auth.password, auth.client_secret, auth.refresh_token]
+    # addresses (an audience, say) are none
+    found += [one for one in _texts_in([auth.token_params, auth.options]) if "://" not in one]
+    if auth.login is not None:
+        # a value that stands in the address is none: {action: login} would spoil every line about /login
+        found += [
+            one
+            for one in (*_texts_in(auth.login.data), *_texts_in(auth.login.json))
+            if one not in auth.login.path
+        ]
+    return tuple(one for one in found if len(one) >= _LEAST_SECRET_CHARS)
+
+
+def _texts_in(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    return [text for one in value for text in _texts_in(one)] if isinstance(value, list | tuple) else []
+
+
+def hidden(text: str, auth: Auth, obtained: Iterable[str] = ()) -> str:
+    """A text of an error, in which neither a credential nor what stands in its query parameter is shown."""
+    for secret in sorted({*secrets_of(auth), *obtained}, key=len, reverse=True):
+        if len(secret) >= _LEAST_SECRET_CHARS:
+            for spelled in (secret, quote(secret, safe=""), quote_plus(secret)):
                 text = text.replace(spelled, "***")
     if name := query_name(auth):
         spellings = "|".join(re.escape(spelled) for spelled in {name, quote(name, safe="")})

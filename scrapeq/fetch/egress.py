@@ -6,48 +6,39 @@ It ends in a whole page or in a FetchError, and never holds more than `max_body_
 
 from __future__ import annotations
 
-import asyncio
-import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import httpx
 
 from scrapeq.clock import Clock, SystemClock
-from scrapeq.errors import (
-    BadAnswer,
-    Blocked,
-    BodyTooLarge,
-    ConnectionFailed,
-    DeadlineExceeded,
-    FetchError,
-    ScrapeqError,
-    TooManyRedirects,
-    Truncated,
-)
+from scrapeq.errors import Blocked, DeadlineExceeded, FetchError, ScrapeqError, TooManyRedirects
+from scrapeq.fetch import answers, redirects
 from scrapeq.fetch import auth as credentials
-from scrapeq.fetch import redirects
+from scrapeq.fetch.answers import names
+from scrapeq.fetch.asking import Asking, Deadline, Unlimited, through
 from scrapeq.fetch.auth import Credential
-from scrapeq.fetch.decoding import ACCEPT_ENCODING, Body
+from scrapeq.fetch.decoding import ACCEPT_ENCODING
 from scrapeq.fetch.guard import NamedHosts, check_literal
 from scrapeq.fetch.redirects import Hop, origin, shown
-from scrapeq.fetch.wire import MAX_HEADER_FIELDS, AiohttpWire, Answer, HttpxWire, Wire
+from scrapeq.fetch.renewed import Renewed
+from scrapeq.fetch.schemes import scheme, urls_of
+from scrapeq.fetch.wire import AiohttpWire, Answer, HttpxWire, Wire
 from scrapeq.page import Page
 from scrapeq.plan import Client
 from scrapeq.version import __version__
 
 HopGate = Callable[[str, str], Awaitable[bool]]
+Origin = tuple[str, str, int | None]
 
-_MAX_HEADER_BYTES = 262_144
-_REDIRECT_BODY_BYTES = 16_384  # read so that the connection can be used again; a longer one is cut off
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _NOBODY = NamedHosts()
 _FRAMING = frozenset({"content-length", "transfer-encoding", "connection", "host"})  # the wire's own
-_BODILESS = frozenset({204, 304})
-_SECONDS = re.compile(r"[0-9]+(?:\.[0-9]+)?", re.ASCII)
 _CONTROL = frozenset(map(chr, (*range(9), *range(10, 32), 127)))
+_UNLIMITED = Unlimited()
 
 
 class HopClosed(ScrapeqError):
@@ -67,6 +58,18 @@ class HopClosed(ScrapeqError):
         super().__init__(f"the limit for {method} {shown(url)} is closed")
 
 
+@dataclass(frozen=True, slots=True)
+class _Trip:
+    """What all hops of one request share."""
+
+    home: Origin | None
+    named: NamedHosts
+    gate: HopGate | None
+    auth: Credential | Renewed | httpx.Auth | None
+    asking: Asking
+    deadline: Deadline
+
+
 class Egress:
     """
     The one way out.
@@ -79,8 +82,10 @@ class Egress:
         max_redirects: The most hops after the first request.
         connections: The most open at once.
         named_hosts: More hosts that the user named, beside base_url's and allow_hosts.
-        auth: A credential of your own instead of `client.auth`.
+        auth: A credential of your own instead of `client.auth`. Requests of its own go to public hosts and to named
+            ones, like all others.
         members: The tokens of a pool by their names; `send` says which one.
+        tokens: Where what logins gave is kept, for other processes and the next run; None = in memory.
     """
 
     def __init__(
@@ -94,15 +99,17 @@ class Egress:
         named_hosts: Iterable[str] = (),
         auth: httpx.Auth | None = None,
         members: Mapping[str, str] | None = None,
+        tokens: Path | None = None,
     ) -> None:
         self._client = client
         self._wire: Wire = HttpxWire(transport) if transport else AiohttpWire(connections=connections)
         self._clock = clock or SystemClock()
         self._max_redirects = max_redirects
-        self._named = NamedHosts((client.base_url, *client.allow_hosts, *named_hosts))
-        self._auth = credentials.from_httpx(auth) if auth else credentials.credential(client.auth)
+        self._named = NamedHosts((client.base_url, *client.allow_hosts, *named_hosts, *urls_of(client)))
+        self._auth = auth or scheme(client, tokens, self._clock)
+        plain = not isinstance(self._auth, Renewed | httpx.Auth)
         self._members = {
-            name: credentials.credential(replace(client.auth, token=token))
+            name: credentials.credential(replace(client.auth, token=token)) if plain else self._auth
             for name, token in (members or {}).items()
         }
         self._home = (
@@ -129,6 +136,8 @@ class Egress:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if isinstance(self._auth, Renewed):
+            await self._auth.aclose()
         await self._wire.aclose()
 
     async def send(
@@ -143,57 +152,51 @@ class Egress:
         named_hosts: Iterable[str] = (),
         home: str = "",
         member: str = "",
+        asking: Asking = _UNLIMITED,
     ) -> Page:
         """
         Send one request, follow its redirects, and read the whole answer.
 
         Args:
             method, url, headers, body: The request. Its headers stay with its origin, but for harmless ones.
-            deadline_s: Seconds for everything; None = the client's timeout.
+            deadline_s: Seconds for everything; None = the client's timeout. Waiting for limits is not counted, and a
+                login has seconds of its own.
             hop: Asked with (url, method) before each redirect hop; False ends in HopClosed.
             named_hosts: Hosts that the user named for this request, as `host`, `host:port` or a URL.
             home: Where there is no base_url: a URL to whose origin the client's credentials go.
             member: Which token of a pool is sent; it must be known (`knows`).
+            asking: Grants for the requests that a credential needs.
 
         Raises:
-            FetchError: Blocked, DeadlineExceeded, ConnectionFailed, BadAnswer, Truncated, BodyTooLarge or
-                TooManyRedirects, each with one line that says what and where, and no credential.
+            FetchError: Blocked, DeadlineExceeded, ConnectionFailed, BadAnswer, Truncated, BodyTooLarge,
+                TooManyRedirects or AuthFailed, each with one line that says what and where, and no credential.
             HopClosed: `hop` said no.
+            AskingClosed: `asking` did.
         """
         try:
-            named = NamedHosts(named_hosts) if named_hosts else _NOBODY
-            auth = self._members[member] if member else self._auth
-            return await self._send(method, url, headers, body, deadline_s, hop, named, home, auth)
-        except FetchError as error:
-            error.args = (self._hidden(str(error)),)
-            raise
-
-    async def _send(
-        self,
-        method: str,
-        url: str,
-        headers: Sequence[tuple[str, str]],
-        body: bytes | None,
-        deadline_s: float | None,
-        gate: HopGate | None,
-        named: NamedHosts,
-        home_url: str,
-        auth: Credential | None,
-    ) -> Page:
-        limit_s = self._client.timeout_s if deadline_s is None else deadline_s
-        _check_fields(headers)
-        first = Hop(method.upper(), self._without_secret(redirects.parse(url)), tuple(headers), body)
-        home = self._home or (origin(redirects.parse(home_url)) if home_url else None)
-        started_s = self._clock.monotonic_s()
-        try:
-            async with asyncio.timeout(limit_s):
-                last, answer = await self._follow(first, home, named, gate, auth)
+            _check_fields(headers)
+            limit_s = self._client.timeout_s if deadline_s is None else deadline_s
+            trip = _Trip(
+                self._home or (origin(redirects.parse(home)) if home else None),
+                NamedHosts(named_hosts) if named_hosts else _NOBODY,
+                hop,
+                self._members[member] if member else self._auth,
+                asking,
+                Deadline(limit_s),
+            )
+            first = Hop(method.upper(), self._without_secret(redirects.parse(url)), tuple(headers), body)
+            started_s = self._clock.monotonic_s()
+            try:
+                last, answer = await self._follow(first, trip)
                 try:
-                    content = await self._read(last, answer)
+                    content = await self._read(last, answer, trip.deadline)
                 finally:
                     await answer.aclose()
-        except TimeoutError:
-            raise DeadlineExceeded(f"{_names(first)}: no whole answer in {limit_s:g} s") from None
+            except TimeoutError:
+                raise DeadlineExceeded(f"{names(first)}: no whole answer in {limit_s:g} s") from None
+        except FetchError as error:
+            error.args = (self.hidden(str(error)),)
+            raise
         return Page(
             url=str(last.url),
             status=answer.status,
@@ -204,35 +207,29 @@ class Egress:
             method=last.method,
         )
 
-    async def _follow(
-        self,
-        current: Hop,
-        home: tuple[str, str, int | None] | None,
-        named: NamedHosts,
-        gate: HopGate | None,
-        auth: Credential | None,
-    ) -> tuple[Hop, Answer]:
+    async def _follow(self, current: Hop, trip: _Trip) -> tuple[Hop, Answer]:
         """The last hop of a chain and its answer, unread."""
         seen: set[tuple[str, str]] = set()
         was_sent = False  # a request, under the grant in use
         try:
             while True:
-                answer = await self._send_one(current, home, named, auth)
+                answer = await self._send_one(current, trip)
                 location = answer.header("location")
-                if answer.status not in redirects.STATUSES or not location or _says_wait(answer):
+                if answer.status not in redirects.STATUSES or not location or answers.says_wait(answer):
                     return current, answer
                 was_sent = True
-                await _drop(answer)
+                async with trip.deadline.running():
+                    await answers.drop(answer)
                 seen.add((current.method, str(current.url)))
                 if len(seen) > self._max_redirects:
-                    raise TooManyRedirects(f"{_names(current)}: more than {self._max_redirects} redirects")
+                    raise TooManyRedirects(f"{names(current)}: more than {self._max_redirects} redirects")
                 target = redirects.next_hop(current, answer.status, location)
                 current = Hop(target.method, self._without_secret(target.url), target.headers, target.body)
                 if (current.method, str(current.url)) in seen:
-                    raise TooManyRedirects(f"{_names(current)}: the redirects lead in a circle")
-                if gate is not None:
-                    self._check(current, named)
-                    if not await gate(str(current.url), current.method):
+                    raise TooManyRedirects(f"{names(current)}: the redirects lead in a circle")
+                if trip.gate is not None:
+                    self._check(current, trip.named)
+                    if not await trip.gate(str(current.url), current.method):
                         raise HopClosed(current.method, str(current.url), current.headers, current.body)
                     was_sent = False
         except Blocked as error:
@@ -259,10 +256,13 @@ class Egress:
             Whether it was forgotten: the next request asks for a new one. False where one that is newer is there
             already, or none can be asked for (a plain token).
         """
-        return False
+        auth = self._members.get(member) if member else self._auth
+        return isinstance(auth, Renewed) and auth.forget()
 
-    def _hidden(self, text: str) -> str:
-        return credentials.hidden(text, self._client.auth)
+    def hidden(self, text: str) -> str:
+        """A text without any secret of the credentials, nor of those that logins gave."""
+        obtained = tuple(self._auth.secrets) if isinstance(self._auth, Renewed) else ()
+        return credentials.hidden(text, self._client.auth, obtained)
 
     def _without_secret(self, url: httpx.URL) -> httpx.URL:
         return credentials.without_secret(url, self._client.auth)
@@ -276,60 +276,115 @@ class Egress:
         check_literal(host)
         return False
 
-    async def _send_one(
-        self,
-        hop: Hop,
-        home: tuple[str, str, int | None] | None,
-        named: NamedHosts,
-        auth: Credential | None,
+    async def _send_one(self, hop: Hop, trip: _Trip) -> Answer:
+        """One hop, with the credential where it belongs."""
+        at_home = trip.home is not None and origin(hop.url) == trip.home
+        url, fields = hop.url, self._fields(hop.headers, at_home)
+        auth = trip.auth if at_home else None
+        if isinstance(auth, httpx.Auth):
+            return await self._through(auth, hop, fields, trip)
+        if isinstance(auth, Renewed):
+            put = auth.ready()
+            if put is None:
+                self._check(hop, trip.named)
+                put = await auth.renew(lambda request: self._asked(request, trip))
+                await trip.asking.begin(hop.method, str(hop.url), own=True)
+            url, fields = put(url, fields)
+            answer = await self._on_wire(hop, url, fields, trip.named, trip.deadline)
+            auth.hear(url, answer.headers)
+            return answer
+        if auth is not None:
+            url, fields = auth(url, fields)
+        return await self._on_wire(hop, url, fields, trip.named, trip.deadline)
+
+    def _fields(self, own: Sequence[tuple[str, str]], at_home: bool) -> list[tuple[str, str]]:
+        """The fields of a request: its own, and the client's that go there."""
+        client_fields = self._at_home if at_home else self._away
+        if not own:
+            return list(client_fields.values())
+        lower = {name.lower() for name, _ in own}
+        fields = [field for name, field in client_fields.items() if name not in lower]
+        return fields + [field for field in own if field[0].lower() not in _FRAMING]
+
+    async def _on_wire(
+        self, hop: Hop, url: httpx.URL, fields: list[tuple[str, str]], named: NamedHosts, deadline: Deadline
     ) -> Answer:
         is_named = self._check(hop, named)
-        at_home = home is not None and origin(hop.url) == home
-        client_fields = self._at_home if at_home else self._away
-        if hop.headers:
-            own = {name.lower() for name, _ in hop.headers}
-            fields = [field for name, field in client_fields.items() if name not in own]
-            fields += [field for field in hop.headers if field[0].lower() not in _FRAMING]
-        else:
-            fields = list(client_fields.values())
-        url = hop.url
-        if at_home and auth is not None:
-            url, fields = auth(url, fields)
         try:
-            answer = await self._wire.send(hop.method, url, fields, hop.body, named=is_named)
+            async with deadline.running():
+                answer = await self._wire.send(hop.method, url, fields, hop.body, named=is_named)
         except httpx.TransportError as error:
-            raise _failed(hop, error, self._hidden(str(error))) from None
+            raise answers.failed(hop, error, self.hidden(str(error))) from None
         try:
-            self._check_head(hop, answer)
+            answers.check_head(hop, answer)
         except FetchError:
             await answer.aclose()
             raise
         return answer
 
-    def _check_head(self, hop: Hop, answer: Answer) -> None:
-        if not 200 <= answer.status <= 999:
-            raise BadAnswer(f"{_names(hop)}: status {answer.status} is no answer")
-        size = sum(len(name) + len(value) for name, value in answer.headers)
-        if len(answer.headers) > MAX_HEADER_FIELDS or size > _MAX_HEADER_BYTES:
-            raise BadAnswer(
-                f"{_names(hop)}: {len(answer.headers)} header fields of {size} bytes are too many"
-            )
+    async def _read(self, hop: Hop, answer: Answer, deadline: Deadline) -> bytes:
+        async with deadline.running():
+            return await answers.read(hop, answer, self._client.max_body_size, self.hidden)
 
-    async def _read(self, hop: Hop, answer: Answer) -> bytes:
-        """The decoded body."""
-        try:
-            collected = Body(answer.header("content-encoding"), self._client.max_body_size)
-            length = answer.header("content-length")
-            has_body = hop.method != "HEAD" and answer.status not in _BODILESS
-            if has_body and not collected.is_encoded and length.isascii() and length.isdigit():
-                collected.expect(length)
-            async for piece in answer.pieces:
-                collected.feed(piece)
-            return collected.finish()
-        except httpx.TransportError as error:
-            raise _broke_off(hop, error, self._hidden(str(error))) from None
-        except (BadAnswer, BodyTooLarge) as error:
-            raise type(error)(f"{_names(hop)}: {error}") from None
+    # --- what credentials send
+
+    async def _through(
+        self, auth: httpx.Auth, hop: Hop, fields: list[tuple[str, str]], trip: _Trip
+    ) -> Answer:
+        """A hop by the flow of an `httpx.Auth`."""
+        original = httpx.Request(hop.method, hop.url, headers=fields, content=hop.body)
+
+        async def send(request: httpx.Request) -> tuple[Hop, Answer]:
+            fields = [field for field in _fields_of(request) if field[0].lower() not in _FRAMING]
+            return hop, await self._on_wire(hop, request.url, fields, trip.named, trip.deadline)
+
+        return await through(
+            auth,
+            original,
+            send=send,
+            ask=lambda request: self._ask(request, trip),
+            read=lambda hop, answer: self._read(hop, answer, trip.deadline),
+            asking=trip.asking,
+        )
+
+    async def _asked(self, request: httpx.Request, trip: _Trip) -> Page:
+        hop, answer = await self._ask(request, trip)
+        return _head(hop, answer)
+
+    async def _ask(self, request: httpx.Request, trip: _Trip) -> tuple[Hop, Answer]:
+        """A request for a credential's sake, with its answer read: no redirects, no credential but its own."""
+        own, content = _fields_of(request), await request.aread()
+        _check_fields(own)
+        hop = Hop(request.method, redirects.parse(str(request.url)), tuple(own), content or None)
+        fields = self._fields(own, trip.home is not None and origin(hop.url) == trip.home)
+        while True:
+            self._check(hop, trip.named)
+            await trip.asking.begin(hop.method, str(hop.url), own=False)
+            deadline = Deadline(self._client.timeout_s)
+            try:
+                answer = await self._on_wire(hop, hop.url, fields, trip.named, deadline)
+                try:
+                    await self._read(hop, answer, deadline)
+                finally:
+                    await answer.aclose()
+            except TimeoutError:
+                await trip.asking.end(None, own=False)
+                text = f"{names(hop)}: no whole answer in {self._client.timeout_s:g} s"
+                raise DeadlineExceeded(text) from None
+            except FetchError:
+                await trip.asking.end(None, own=False)
+                raise
+            if not await trip.asking.end(_head(hop, answer), own=False):
+                return hop, answer
+
+
+def _head(hop: Hop, answer: Answer) -> Page:
+    return Page(str(hop.url), answer.status, answer.headers, answer.content or b"", method=hop.method)
+
+
+def _fields_of(request: httpx.Request) -> list[tuple[str, str]]:
+    """An httpx request's fields in their own spelling."""
+    return [(name.decode("ascii"), value.decode("utf-8")) for name, value in request.headers.raw]
 
 
 def _check_fields(fields: Iterable[tuple[str, str]]) -> None:
@@ -337,55 +392,3 @@ def _check_fields(fields: Iterable[tuple[str, str]]) -> None:
     for name, value in fields:
         if not _CONTROL.isdisjoint(name + value) or not name.isascii():
             raise Blocked(f"the header {shown(name)!r} holds a control character, or is none")
-
-
-def _names(hop: Hop) -> str:
-    return f"{hop.method} {shown(str(hop.url))}"
-
-
-def _says_wait(answer: Answer) -> bool:
-    """A redirect with a Retry-After asks for time before the next request (RFC 9110, 10.2.3): a refusal."""
-    value = answer.header("retry-after").strip()
-    if _SECONDS.fullmatch(value):
-        return float(value) > 0
-    return value.endswith("GMT")
-
-
-async def _drop(answer: Answer) -> None:
-    """Read a little of a redirect's body, undecoded, and close."""
-    left = _REDIRECT_BODY_BYTES
-    try:
-        async for piece in answer.pieces:
-            left -= len(piece)
-            if left < 0:
-                break
-    except httpx.TransportError:
-        pass  # what matters of a redirect has come
-    finally:
-        await answer.aclose()
-
-
-def _failed(hop: Hop, error: httpx.TransportError, told: str) -> FetchError:
-    """The error of a request that got no answer."""
-    text = f"{_names(hop)}: {shown(told) or type(error).__name__}"
-    if isinstance(error, httpx.TimeoutException):
-        return DeadlineExceeded(text)
-    if isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
-        return Blocked(text)
-    if isinstance(error, httpx.RemoteProtocolError | httpx.DecodingError):
-        return BadAnswer(text)
-    return ConnectionFailed(text)
-
-
-def _broke_off(hop: Hop, error: httpx.TransportError, told: str) -> FetchError:
-    """The error of an answer that began."""
-    text = f"{_names(hop)}: the body broke off: {shown(told) or type(error).__name__}"
-    if isinstance(error, httpx.TimeoutException):
-        return DeadlineExceeded(text)
-    if (
-        isinstance(error, httpx.RemoteProtocolError)
-        and "incomplete" not in text
-        and "without sending" not in text
-    ):
-        return BadAnswer(text)
-    return Truncated(text)

@@ -36,10 +36,10 @@ class Answer:
     """
     The head of an answer, and its raw body as a stream.
 
-    `aclose` must be called; before the body's end it closes the connection.
+    `aclose` must be called; before the body's end it closes the connection. `content`: the decoded body, once read.
     """
 
-    __slots__ = ("aclose", "by_name", "headers", "pieces", "status")
+    __slots__ = ("aclose", "by_name", "content", "headers", "pieces", "status")
 
     def __init__(
         self,
@@ -49,6 +49,7 @@ class Answer:
         aclose: Callable[[], Awaitable[None]],
     ) -> None:
         self.status = status
+        self.content: bytes | None = None
         self.headers = tuple((_text(name), _text(value)) for name, value in raw_headers)
         self.pieces = pieces
         self.aclose = aclose

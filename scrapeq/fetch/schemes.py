@@ -1,0 +1,71 @@
+"""Which credential a client's configuration means."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict
+from pathlib import Path
+
+import httpx
+import orjson
+
+from scrapeq import plugins
+from scrapeq.clock import Clock
+from scrapeq.errors import UsageError
+from scrapeq.fetch.auth import Credential, credential
+from scrapeq.fetch.login import SessionLogin, login_url
+from scrapeq.fetch.oauth2 import OAuth2
+from scrapeq.fetch.renewed import Renewed
+from scrapeq.fetch.token_file import TokenFile
+from scrapeq.plan import Auth, Client
+
+_STATIC = frozenset({"none", "bearer", "api_key", "http_basic"})
+_DIGEST_BYTES = 16
+
+
+def scheme(client: Client, tokens: Path | None, clock: Clock) -> Credential | Renewed | httpx.Auth | None:
+    """
+    What puts the credential on requests; None if there is none.
+
+    Args:
+        client: The configuration.
+        tokens: Where what logins gave is kept; None = in memory.
+        clock: Wall time.
+
+    Raises:
+        UsageError: the entry point that the type names cannot be used.
+    """
+    auth = client.auth
+    if auth.type in _STATIC:
+        return credential(auth)
+    if auth.is_renewed:
+        login = SessionLogin(auth, client.base_url, clock) if auth.type == "session" else OAuth2(auth, clock)
+        return Renewed(login, TokenFile(tokens, _digest(client)), clock)
+    return _added(auth)
+
+
+def urls_of(client: Client) -> list[str]:
+    """The addresses of logins and token endpoints: the user named them, so they may be private ones."""
+    auth = client.auth
+    named = [auth.access_token_url] if auth.access_token_url else []
+    return [*named, login_url(auth.login, client.base_url)] if auth.login else named
+
+
+def _added(auth: Auth) -> httpx.Auth:
+    """One that another package adds."""
+    try:
+        found = plugins.load(plugins.AUTHS, auth.type)(**auth.options)
+    except UsageError:
+        raise
+    except Exception as error:  # whatever a foreign class raises of its options
+        raise UsageError(f"client.auth: {auth.type} does not take these options: {error}") from None
+    if not isinstance(found, httpx.Auth):
+        raise UsageError(f"client.auth: {auth.type} gives a {type(found).__name__}, which is no httpx.Auth")
+    return found
+
+
+def _digest(client: Client) -> str:
+    """Of all that a login depends on: what was given for another configuration is void."""
+    auth = {name: value for name, value in asdict(client.auth).items() if name != "success_when"}
+    text = orjson.dumps([client.base_url, auth], option=orjson.OPT_SORT_KEYS, default=str)
+    return hashlib.blake2b(text, digest_size=_DIGEST_BYTES).hexdigest()
