@@ -22,7 +22,15 @@ from urllib.parse import urlencode, urlsplit
 import orjson
 
 from scrapeq.clock import Clock, SystemClock
-from scrapeq.errors import Blocked, FetchError, RateLimited, ScrapeqError, TooManyRedirects, UsageError
+from scrapeq.errors import (
+    AuthFailed,
+    Blocked,
+    FetchError,
+    RateLimited,
+    ScrapeqError,
+    TooManyRedirects,
+    UsageError,
+)
 from scrapeq.fetch import Egress, HopClosed
 from scrapeq.grants import QueueLimits
 from scrapeq.limits.listening import listen
@@ -31,6 +39,7 @@ from scrapeq.limits.outcome import Outcome, decide
 from scrapeq.limits.partition import instances_of
 from scrapeq.limits.readings import NOTHING
 from scrapeq.page import Page
+from scrapeq.permits import PermitAsking
 from scrapeq.plan import Auth, Client, LimitRule
 from scrapeq.queue import Queue
 
@@ -59,7 +68,7 @@ class Fetcher:
         base_url: Joined with relative URLs by exactly one "/". Credentials go to its origin only; without it, to
             the origin of each URL passed in.
         headers: For every request; those that may hold a secret stay with the origin like `auth`.
-        auth: A `plan.Auth`, or an `httpx.Auth` that needs one request.
+        auth: A `plan.Auth`, or any `httpx.Auth`. What a login gave is kept in memory.
         rate_limits: Limits that are known; a request needs the grant of all that match it. Others are told by the
             answers, or found out carefully.
         concurrency: The most requests in flight.
@@ -119,7 +128,7 @@ class Fetcher:
             auth=None if auth is None or isinstance(auth, Auth) else auth,
         )
         self._rules = tuple(rate_limits)
-        token = own_auth.token or own_auth.password
+        token = own_auth.identity
         self._queue: Queue | None = None
         self._shared: QueueLimits | None = None
         if grants is None and redis is not None:
@@ -270,8 +279,10 @@ class Fetcher:
             if outcome.action == "rate_limited":
                 continue
             attempts += 1
-            if outcome.action == "retry" and attempts < MAX_ATTEMPTS and method in _IDEMPOTENT:
-                await self._pause(url, attempts, outcome.wait_s or 0.0)
+            unsent = isinstance(error, AuthFailed)
+            if outcome.action == "retry" and attempts < MAX_ATTEMPTS and (unsent or method in _IDEMPOTENT):
+                told_s = error.pause_s if isinstance(error, AuthFailed) else outcome.wait_s
+                await self._pause(url, attempts, told_s or 0.0)
                 continue
             if page is None:
                 assert error is not None
@@ -294,15 +305,28 @@ class Fetcher:
                 held.append(permit)
             return permit is not None
 
-        return await self._egress.send(
+        asking = PermitAsking(
+            self._grants,
+            self._rules,
             method,
             url,
-            headers=fields,
-            body=body,
-            hop=gate,
-            named_hosts=(asked_for,),  # a hop that is sent later belongs to the same chain
-            home=asked_for,
+            held,
+            lambda permit, page: self._settle(permit, page.method, page.url, page, None),
+            self._max_wait_s,
         )
+        try:
+            return await self._egress.send(
+                method,
+                url,
+                headers=fields,
+                body=body,
+                hop=gate,
+                named_hosts=(asked_for,),  # a hop that is sent later belongs to the same chain
+                home=asked_for,
+                asking=asking,
+            )
+        finally:
+            asking.close()
 
     def _settle(
         self, permit: Permit, method: str, url: str, page: Page | None, error: FetchError | None
@@ -327,7 +351,7 @@ class Fetcher:
         elif isinstance(error, TooManyRedirects) or (isinstance(error, Blocked) and error.was_sent):
             permit.settle(_REDIRECTED)
         else:
-            permit.settle(None, was_sent=not isinstance(error, Blocked))
+            permit.settle(None, was_sent=not isinstance(error, Blocked | AuthFailed))
         return outcome
 
     async def _pause(self, url: str, attempts: int, told_s: float) -> None:

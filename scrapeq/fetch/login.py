@@ -8,14 +8,14 @@ from urllib.parse import urlencode, urljoin
 
 import httpx
 import jmespath
-from selectolax.parser import HTMLParser, Node
+from selectolax.lexbor import LexborHTMLParser, LexborNode, SelectolaxError
 
 from scrapeq.clock import Clock
 from scrapeq.errors import AuthFailed, ScrapeqError
 from scrapeq.expression.scope import answer_scope
 from scrapeq.fetch import redirects
 from scrapeq.fetch.cookies import Cookies
-from scrapeq.fetch.redirects import origin, shown
+from scrapeq.fetch.redirects import joined, origin, shown
 from scrapeq.fetch.renewed import Ask, Issued, expires_at_s
 from scrapeq.page import Page
 from scrapeq.plan import Auth, Login
@@ -45,7 +45,7 @@ class SessionLogin:
         assert auth.login is not None
         self._auth = auth
         self._login: Login = auth.login
-        self._url = login_url(auth.login, base_url)
+        self._url = joined(base_url, auth.login.path)
         self._clock = clock
 
     async def __call__(self, ask: Ask, before: Issued | None) -> Issued:
@@ -88,10 +88,10 @@ class SessionLogin:
 
     def _filled(self, page: Page) -> httpx.Request:
         """The form with our values, as a browser sends it (HTML, 4.10.21)."""
-        tree, selector = HTMLParser(page.text), self._login.form
+        tree, selector = LexborHTMLParser(page.text), self._login.form
         try:
             form = tree.css_first(selector)
-        except ValueError:
+        except SelectolaxError:
             raise self._error(f"form: {selector!r} is no CSS selector", final=True) from None
         if form is None or form.tag != "form":
             what = "nothing" if form is None else f"<{form.tag}>, which is no <form>"
@@ -154,13 +154,6 @@ class SessionLogin:
         return AuthFailed(f"client.auth: no session at {shown(self._url)}: {text}", final=final)
 
 
-def login_url(login: Login, base_url: str) -> str:
-    """Where a session begins: a whole URL, or one joined to base_url by exactly one "/"."""
-    if "://" in login.path:
-        return login.path
-    return f"{base_url.rstrip('/')}/{login.path.lstrip('/')}"
-
-
 def _is_final(status: int) -> bool:
     return status < 500 and status not in _RETRIED
 
@@ -191,7 +184,7 @@ def _form_request(method: str, url: str, fields: list[tuple[str, str]]) -> httpx
     return httpx.Request("POST", url, content=urlencode(fields).encode(), headers={"Content-Type": _FORM})
 
 
-def _controls(form: Node) -> list[tuple[str, str]]:
+def _controls(form: LexborNode) -> list[tuple[str, str]]:
     """The form's own fields with their values: hidden ones, and what it is filled with already."""
     found: list[tuple[str, str]] = []
     for node in form.css("input[name], select[name], textarea[name]"):

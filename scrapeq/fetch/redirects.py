@@ -58,6 +58,11 @@ def parse(text: str) -> httpx.URL:
         raise Blocked(f"{shown(text)} is no valid address: {error}") from None
 
 
+def joined(base_url: str, path: str) -> str:
+    """A whole URL, or a path joined to base_url by exactly one "/"."""
+    return path if "://" in path else f"{base_url.rstrip('/')}/{path.lstrip('/')}"
+
+
 def next_hop(hop: Hop, status: int, location: str) -> Hop:
     """
     The request that a redirect asks for.

@@ -13,13 +13,12 @@ from scrapeq import plugins
 from scrapeq.clock import Clock
 from scrapeq.errors import UsageError
 from scrapeq.fetch.auth import Credential, credential
-from scrapeq.fetch.login import SessionLogin, login_url
 from scrapeq.fetch.oauth2 import OAuth2
-from scrapeq.fetch.renewed import Renewed
+from scrapeq.fetch.redirects import joined
+from scrapeq.fetch.renewed import Login, Renewed
 from scrapeq.fetch.token_file import TokenFile
-from scrapeq.plan import Auth, Client
+from scrapeq.plan import STATIC_AUTHS, Auth, Client
 
-_STATIC = frozenset({"none", "bearer", "api_key", "http_basic"})
 _DIGEST_BYTES = 16
 
 
@@ -36,19 +35,29 @@ def scheme(client: Client, tokens: Path | None, clock: Clock) -> Credential | Re
         UsageError: the entry point that the type names cannot be used.
     """
     auth = client.auth
-    if auth.type in _STATIC:
+    if auth.type in STATIC_AUTHS:
         return credential(auth)
     if auth.is_renewed:
-        login = SessionLogin(auth, client.base_url, clock) if auth.type == "session" else OAuth2(auth, clock)
-        return Renewed(login, TokenFile(tokens, _digest(client)), clock)
+        return Renewed(_login(client, clock), TokenFile(tokens, _digest(client)), clock)
     return _added(auth)
+
+
+def _login(client: Client, clock: Clock) -> Login:
+    auth = client.auth
+    if auth.type != "session":
+        return OAuth2(auth, clock)
+    from scrapeq.fetch.login import (
+        SessionLogin,
+    )  # few files need it, and every start would pay for its parser
+
+    return SessionLogin(auth, client.base_url, clock)
 
 
 def urls_of(client: Client) -> list[str]:
     """The addresses of logins and token endpoints: the user named them, so they may be private ones."""
     auth = client.auth
     named = [auth.access_token_url] if auth.access_token_url else []
-    return [*named, login_url(auth.login, client.base_url)] if auth.login else named
+    return [*named, joined(client.base_url, auth.login.path)] if auth.login else named
 
 
 def _added(auth: Auth) -> httpx.Auth:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from scrapeq.expression import Expression, Template
-from scrapeq.plan.client import TOKEN_AUTHS, Auth, Cache, Client, Login
+from scrapeq.plan.client import STATIC_AUTHS, TOKEN_AUTHS, Auth, Cache, Client, Login
 from scrapeq.plan.limits import (
     OBSERVED_PARTS,
     Action,
@@ -43,6 +43,7 @@ __all__ = [
     "OBSERVED_PARTS",
     "OUTPUTS",
     "PAGINATORS",
+    "STATIC_AUTHS",
     "TOKEN_AUTHS",
     "Action",
     "Auth",

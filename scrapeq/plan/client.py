@@ -8,6 +8,9 @@ from typing import Any, Literal
 
 from scrapeq.expression import Expression
 
+STATIC_AUTHS = ("none", "bearer", "api_key", "http_basic")
+"""Credentials that stand in the file and are sent as they are."""
+
 TOKEN_AUTHS = ("oauth2_client_credentials", "oauth2_refresh_token", "session")
 """Credentials that are asked for with a request of their own, and asked for again when they run out."""
 
@@ -62,6 +65,17 @@ class Auth:
     def is_renewed(self) -> bool:
         """Whether it is asked for by a request of its own."""
         return self.type in TOKEN_AUTHS
+
+    @property
+    def identity(self) -> str:
+        """
+        What tells this credential from others, to partition limits by: shown and stored as a digest only.
+
+        One that is renewed keeps it, so it is no secret that could be guessed from a digest. Empty: there is none.
+        """
+        if self.token or self.username or self.client_id:
+            return self.token or self.username or self.client_id
+        return "" if self.type == "none" else self.type
 
 
 @dataclass(frozen=True, slots=True)

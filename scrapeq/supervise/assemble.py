@@ -12,7 +12,7 @@ from scrapeq.fetch import Egress
 from scrapeq.fetch.answer_cache import AnswerCache
 from scrapeq.limits.attribution import scopes_of
 from scrapeq.limits.partition import ANY_TOKEN, POOL, group_of, token_digest
-from scrapeq.plan import Plan
+from scrapeq.plan import STATIC_AUTHS, Plan
 from scrapeq.queue import Queue
 from scrapeq.queue.async_queue import key_of
 from scrapeq.queue.connect import async_client
@@ -38,6 +38,7 @@ class Errand:
     lease_s: float = 60.0
     max_requests: int | None = None
     cache_file: str = ""
+    tokens: str = ""  # the file that keeps what logins gave
 
 
 def errand_plan(errand: Errand) -> Plan:
@@ -54,9 +55,11 @@ def with_base_url(plan: Plan, base_url: str) -> Plan:
 def group_function(plan: Plan) -> GroupOf:
     """Which limits a request belongs to, by the plan."""
     auth = plan.client.auth
-    token = ANY_TOKEN if auth.tokens else auth.token or auth.username
+    token = ANY_TOKEN if auth.tokens else auth.identity
     own = [action for actions in plan.resource_actions.values() for action in actions]
     scopes = scopes_of([*plan.response_actions, *own])
+    if auth.type not in STATIC_AUTHS:
+        scopes |= {"token"}  # what closes while none can be asked for
 
     def group(
         resource: str, method: str, url: str, seed: Mapping[str, Any] | None = None, parent: Any = None
@@ -82,7 +85,7 @@ def pool_members(plan: Plan) -> dict[str, str]:
     One alone is a pool, too: tasks may be left from a time when there were more.
     """
     auth = plan.client.auth
-    tokens = auth.tokens or (auth.token or auth.username,)
+    tokens = auth.tokens or (auth.identity,)
     return {token_digest(token): token for token in tokens if token}
 
 
@@ -104,6 +107,11 @@ def kept_states(client: Any, queue: Queue) -> KeptStates:
     return KeptStates(client, key_of(queue.name)[:-1] + "state")
 
 
+def tokens_file(folder: Path, plan: Plan) -> Path:
+    """Where what logins gave is kept, for all processes of a machine."""
+    return folder / f"{plan.name}.tokens"
+
+
 def fetch_worker(errand: Errand, plan: Plan, queue: Queue, client: Any, sink: WriterClient) -> FetchWorker:
     """A fetcher with all it needs."""
     group = group_function(plan)
@@ -114,6 +122,7 @@ def fetch_worker(errand: Errand, plan: Plan, queue: Queue, client: Any, sink: Wr
         connections=max(errand.concurrency, 1),
         named_hosts=[str(url) for url in seeds],
         members=pool_members(plan),
+        tokens=Path(errand.tokens) if errand.tokens else None,
     )
     return FetchWorker(
         plan=plan,

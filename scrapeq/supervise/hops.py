@@ -28,6 +28,7 @@ class Hops:
         if grant is None:
             return False
         self._settlement.hops.append(grant)
+        self._settlement.redirected = True
         means.tally.requests += 1
         return True
 

@@ -45,8 +45,7 @@ class Means:
 
     def __post_init__(self) -> None:
         self.keeps_answers = any(output.type in ANSWER_OUTPUTS for output in self.plan.outputs)
-        auth = self.plan.client.auth
-        self.token = token_digest(auth.token or auth.username or auth.client_id)
+        self.token = token_digest(self.plan.client.auth.identity)
 
     def end(self, fatal: Fatal) -> None:
         """The whole run ends, for this reason; the first one counts."""

@@ -23,6 +23,7 @@ from scrapeq.supervise.assemble import (
     open_queue_of,
     output_base,
     pools_of,
+    tokens_file,
     with_base_url,
 )
 from scrapeq.supervise.keeping import Keeping
@@ -178,6 +179,7 @@ class PlanRun:
             self.options.lease_s,
             self.options.max_requests,
             str((self.folder / f"{plan.name}.cache.db").absolute()),
+            str(tokens_file(self.folder, plan)),
         )
         settings = {**asdict(errand), "grace_s": plan.run.grace_s}
         # a bound on requests is exact in one process

@@ -29,7 +29,9 @@ class Settlement:
         self._means = means
         self._held = held
         self.payload: dict[str, Any] = {}
-        self.hops: list[Lease] = []  # grants of the redirect hops that were sent
+        # grants that were taken after the task's own: of redirect hops, or after a login
+        self.hops: list[Lease] = []
+        self.redirected = False
         self.sent = ANSWERED
         self.sent_s = self.answered_s = 0.0  # monotonic
         self.said: Attributed = NOTHING_SAID
@@ -71,7 +73,7 @@ class Settlement:
                 self.age_s(),
                 delay_s,
                 self._means.queue.max_attempts,
-                error=error[:ERROR_LENGTH],
+                error=self._means.egress.hidden(error)[:ERROR_LENGTH] if error else "",
                 push=push,
             )
         )
@@ -122,4 +124,5 @@ class Settlement:
         """Tell that the task is a dead letter."""
         self._means.tally.dead += 1
         resource = self.payload.get("resource", "?")
-        self._means.events.append(f"dead   {resource}: {error[:ERROR_LENGTH]} ({self._held.task.id})")
+        error = self._means.egress.hidden(error)[:ERROR_LENGTH]
+        self._means.events.append(f"dead   {resource}: {error} ({self._held.task.id})")

@@ -99,15 +99,18 @@ class Verdict:
         The egress may have a newer one already: then this task's was the last one before it.
         """
         means, member = self._means, self._held.lease.member
+        if not means.renewals.first(self._held.task.id):
+            await self._give_up(
+                outcome, "with a fresh credential, too"
+            )  # so it is not the credential's fault
+            return
         forgotten = means.egress.refresh(member)
         if not (forgotten or means.plan.client.auth.is_renewed):
             await self._give_up(outcome, "this credential cannot be asked for again")
-        elif not means.renewals.first(self._held.task.id):
-            await self._give_up(outcome, "with a fresh credential, too")
-        else:
-            if forgotten:
-                means.events.append(f"auth   {outcome.message}: the credential is asked for again")
-            await self._settlement.settle(RELEASE, error=outcome.message)
+            return
+        if forgotten:
+            means.events.append(f"auth   {outcome.message}: the credential is asked for again")
+        await self._settlement.settle(RELEASE, error=outcome.message)
 
     async def _restart(self, outcome: Outcome) -> None:
         """The walk begins anew. What its pages gave before stays; items have keys."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from scrapeq.errors import AuthFailed, Blocked, FetchError, ScrapeqError, TooManyRedirects
-from scrapeq.fetch import HopClosed
+from scrapeq.fetch import AskingClosed, HopClosed
 from scrapeq.limits.attribution import attributed, costs_of, rules_of
 from scrapeq.limits.listening import listen
 from scrapeq.limits.match import host_of
@@ -15,6 +15,7 @@ from scrapeq.limits.readings import NOTHING
 from scrapeq.page import Page
 from scrapeq.queue.commands import ANSWERED, UNANSWERED, UNSENT
 from scrapeq.resource import check_payload
+from scrapeq.supervise.asking import TaskAsking
 from scrapeq.supervise.harvest import Harvest
 from scrapeq.supervise.hops import Hops
 from scrapeq.supervise.means import Means
@@ -38,6 +39,7 @@ class Visit:
         self._settlement = Settlement(means, held)
         self._hops = Hops(means, held, self._settlement)
         self._recall = Recall(means, held.lease.member)
+        self._asking = TaskAsking(means, held, self._settlement)
         self._verdict = Verdict(means, held, self._settlement)
 
     async def run(self) -> None:
@@ -70,6 +72,9 @@ class Visit:
         except HopClosed as hop:
             await self._hops.push(hop)
             return
+        except AskingClosed as closed:
+            await self._asking.give_back(closed)
+            return
         except FetchError as error:
             failure = error
             settlement.sent = _sent(error)
@@ -86,6 +91,7 @@ class Visit:
             hop=self._hops.may_go,
             named_hosts=named_by_hand(payload),
             member=self._held.lease.member,
+            asking=self._asking,
         )
 
     async def _judge(self, payload: dict[str, Any], page: Page | None, failure: FetchError | None) -> None:
@@ -93,12 +99,12 @@ class Visit:
         means, settlement = self._means, self._settlement
         resource, method, url = payload["resource"], payload.get("method", "GET"), payload["url"]
         # the answer is that of the last hop, and speaks of its limits
-        at_hop = page is not None and settlement.hops
+        at_hop = page is not None and settlement.redirected
         group = settlement.group(page.method, page.url) if page and at_hop else settlement.group(method, url)
         now_s = means.clock.now_s()
         names = self._names(payload, page.url if page is not None and at_hop else url, now_s)
         rules = rules_of(group, means.plan.rate_limits)
-        revived = await self._recall.revived(page) if page is not None and not settlement.hops else None
+        revived = await self._recall.revived(page) if page is not None and not settlement.redirected else None
         means.tally.not_modified += revived is not None
         observed, heard = listen(page, now_s, rules, names) if page else (NOTHING, None)
         streak = means.streaks.with_this(self._counted_as(group), settlement.sent_s)
@@ -121,6 +127,8 @@ class Visit:
             outcome = replace(
                 outcome, action="retry", message="304 for another entity tag than that of what is kept"
             )
+        if outcome.message:  # servers echo what they got, and the file may have put it there
+            outcome = replace(outcome, message=means.egress.hidden(outcome.message))
         costs = costs_of(
             group,
             outcome,
@@ -143,6 +151,8 @@ class Visit:
             members=means.egress.members,
             costs=costs,
         )
+        if isinstance(failure, AuthFailed):
+            self._asking.failed(failure)
         await self._conclude(group, page, revived, outcome, streak)
 
     async def _conclude(
@@ -197,6 +207,4 @@ def _sent(error: FetchError) -> int:
     """What became of a request that ended in an error: redirects are answers, too."""
     if isinstance(error, Blocked):
         return ANSWERED if error.was_sent else UNSENT
-    if isinstance(error, AuthFailed):
-        return UNSENT
     return ANSWERED if isinstance(error, TooManyRedirects) else UNANSWERED

@@ -1,0 +1,157 @@
+"""A server with a token endpoint, a login form and an API behind them, which counts and refuses as it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import unquote_plus
+
+from aiohttp import web
+
+CLIENT, CLIENT_SECRET, REFRESH = "client-1", "client secret/+1", "refresh-0-secret"
+USER, PASSWORD, CSRF = "ada", "correct horse&battery", "csrf-of-the-form"
+LOGIN_PAGE = f"""<html><form id=search action=/search><input name=q></form>
+<form id="login" method="POST" action="do-login?next=/">
+  <input type=hidden name=csrf value="{CSRF}"><input name=user><input name=password type=password>
+  <input type=checkbox name=stay checked><input type=checkbox name=spam><input type=submit name=go value=1>
+  <select name=lang><option value=de>de<option value=en selected>en</select></form></html>"""
+
+
+class AuthServer:
+    """
+    What it gave (`tokens`, `sessions`), what was asked (`asked`: token and login requests, `served`, `denied`).
+
+    `lifetime_s`: of tokens, told as `expires_in`; None = not told. `failures`: the next token or login requests are
+    answered with these (status, JSON, headers). `rotates`: each refresh token is good once.
+    """
+
+    def __init__(
+        self, *, lifetime_s: float | None = 3600, rotates: bool = False, page: str = LOGIN_PAGE
+    ) -> None:
+        self.lifetime_s, self.rotates, self.page = lifetime_s, rotates, page
+        self.failures: list[tuple[int, Any, dict[str, str]]] = []
+        self.asked: list[dict[str, str]] = []
+        self.was_asked = asyncio.Event()  # for a token
+        self.served = 0
+        self.denied = 0
+        self.tokens: list[str] = []
+        self.good: set[str] = set()
+        self.refresh = REFRESH
+        self.sessions: set[str] = set()
+        self.saw: list[tuple[str, dict[str, str]]] = []  # path and headers of every request
+        self._number = itertools.count(1)
+
+    def revoke(self) -> None:
+        """Nothing that was given is good any more."""
+        self.good.clear()
+        self.sessions.clear()
+
+    async def token(self, request: web.Request) -> web.Response:
+        """RFC 6749, 4.4 and 6; 2.3.1 in both ways."""
+        form = {name: str(value) for name, value in (await request.post()).items()}
+        basic = request.headers.get("Authorization", "")
+        if basic.startswith("Basic "):
+            pair = base64.b64decode(basic.removeprefix("Basic ")).decode().split(":")
+            form["client_id"], form["client_secret"] = map(unquote_plus, pair)
+            form["by"] = "basic"
+        self.asked.append(form)
+        self.was_asked.set()
+        if self.failures:
+            status, body, headers = self.failures.pop(0)
+            return web.json_response(body, status=status, headers=headers)
+        if (form.get("client_id"), form.get("client_secret")) != (CLIENT, CLIENT_SECRET):
+            said = {"error": "invalid_client", "error_description": f"not {form.get('client_secret')}"}
+            return web.json_response(said, status=401)
+        answer: dict[str, Any] = {"token_type": "bearer"}
+        if form["grant_type"] == "refresh_token":
+            if form["refresh_token"] != self.refresh:
+                return web.json_response({"error": "invalid_grant"}, status=400)
+            if self.rotates:
+                self.refresh = answer["refresh_token"] = f"refresh-{next(self._number)}-secret"
+        access = f"access-{next(self._number)}-secret"
+        self.tokens.append(access)
+        self.good.add(access)
+        if self.lifetime_s is not None:
+            answer["expires_in"] = self.lifetime_s
+        return web.json_response({**answer, "access_token": access})
+
+    async def form(self, request: web.Request) -> web.Response:
+        """The login page: a form among others, with a token against forgery."""
+        answer = web.Response(text=self.page, content_type="text/html")
+        answer.set_cookie("pre", "before-login")
+        return answer
+
+    async def do_login(self, request: web.Request) -> web.Response:
+        """What the form sends: a redirect that sets the session, or the form's page again."""
+        form = {name: str(value) for name, value in (await request.post()).items()}
+        self.asked.append({**form, "referer": request.headers.get("Referer", ""), **request.cookies})
+        if self.failures:
+            status, body, headers = self.failures.pop(0)
+            return web.json_response(body, status=status, headers=headers)
+        if form.get("csrf") != CSRF or request.cookies.get("pre") != "before-login":
+            return web.Response(status=403, text="forged")
+        if (form.get("user"), form.get("password")) != (USER, PASSWORD):
+            return web.Response(text="<p>wrong password</p>", content_type="text/html")
+        answer = web.Response(status=302, headers={"Location": "/home"})
+        self._begin(answer)
+        return answer
+
+    async def json_login(self, request: web.Request) -> web.Response:
+        """A login by JSON: a token in the answer, and a cookie for another path."""
+        body = await request.json()
+        self.asked.append(body)
+        if body.get("password") != PASSWORD:
+            return web.json_response({"ok": False}, status=200)
+        access = f"access-{next(self._number)}-secret"
+        self.good.add(access)
+        answer = web.json_response({"ok": True, "auth": {"token": access}})
+        answer.set_cookie("elsewhere", "not-for-the-api", path="/other")
+        return answer
+
+    def _begin(self, answer: web.Response) -> None:
+        session = f"session-{next(self._number)}-secret"
+        self.sessions.add(session)
+        answer.set_cookie("sid", session, path="/", httponly=True)
+
+    async def api(self, request: web.Request) -> web.Response:
+        """Records for who shows a good token or session, else a 401."""
+        bearer = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if bearer not in self.good and request.cookies.get("sid") not in self.sessions:
+            self.denied += 1
+            return web.json_response({"error": "who are you?"}, status=401)
+        self.served += 1
+        return web.json_response([{"id": request.match_info["n"]}])
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[str]:
+        """On a free port of 127.0.0.1."""
+
+        @web.middleware
+        async def note(request: web.Request, handler: Any) -> web.StreamResponse:
+            self.saw.append((request.path_qs, dict(request.headers)))
+            answer: web.StreamResponse = await handler(request)
+            return answer
+
+        app = web.Application(middlewares=[note])
+        app.router.add_post("/oauth/token", self.token)
+        app.router.add_get("/login", self.form)
+        app.router.add_post("/do-login", self.do_login)
+        app.router.add_post("/json-login", self.json_login)
+        app.router.add_get("/home", _home)
+        app.router.add_get("/items/{n}", self.api)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        try:
+            yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+        finally:
+            await runner.cleanup()
+
+
+async def _home(request: web.Request) -> web.Response:
+    return web.Response(text="hello")

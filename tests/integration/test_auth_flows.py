@@ -1,0 +1,195 @@
+"""Any `httpx.Auth` from a script: challenges, tokens of its own, bodies it reads; by the same egress and limits."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from contextlib import asynccontextmanager
+from urllib.request import parse_http_list, parse_keqv_list
+
+import httpx
+import pytest
+from aiohttp import web
+from auth_server import AuthServer
+
+from scrapeq import errors
+from scrapeq.fetch import Egress
+from scrapeq.fetcher import Fetcher
+from scrapeq.plan import Client, LimitRule, Rate
+
+REALM, NONCE, USER, PASSWORD = "acme", "dcd98b7102dd2f0e8b11d0f600bfb0c093", "Mufasa", "Circle Of Life"
+
+
+class DigestServer:
+    """RFC 7616 with MD5 and qop=auth, checked by its own formula."""
+
+    def __init__(self) -> None:
+        self.statuses: list[int] = []
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """A 401 with a challenge, or the page."""
+        _, _, fields = request.headers.get("Authorization", "").partition(" ")
+        said = parse_keqv_list(parse_http_list(fields))
+        status = 200 if said and said.get("response") == self._expected(request, said) else 401
+        self.statuses.append(status)
+        challenge = f'Digest realm="{REALM}", qop="auth", nonce="{NONCE}", opaque="5ccc"'
+        headers = {"WWW-Authenticate": challenge} if status == 401 else {}
+        return web.json_response(
+            {"status": status, "body": await request.text()}, status=status, headers=headers
+        )
+
+    @staticmethod
+    def _expected(request: web.Request, said: dict[str, str]) -> str:
+        def md5(text: str) -> str:
+            return hashlib.md5(text.encode()).hexdigest()
+
+        first, second = md5(f"{USER}:{REALM}:{PASSWORD}"), md5(f"{request.method}:{request.path_qs}")
+        return md5(f"{first}:{NONCE}:{said['nc']}:{said['cnonce']}:auth:{second}")
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[str]:
+        """On a free port of 127.0.0.1."""
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self.answer)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        try:
+            yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+        finally:
+            await runner.cleanup()
+
+
+class AskingAuth(httpx.Auth):
+    """Asks for a token with a request of its own, once, and reads the answer."""
+
+    requires_response_body = True
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.token = ""
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        if not self.token:
+            fields = {"grant_type": "client_credentials", "client_id": "client-1"}
+            answer = yield httpx.Request(
+                "POST", self.url, data={**fields, "client_secret": "client secret/+1"}
+            )
+            self.token = answer.json()["access_token"]
+        request.headers["Authorization"] = f"Bearer {self.token}"
+        yield request
+
+
+class LockedAuth(AskingAuth):
+    """The same, written for asyncio, with a lock around the login."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.lock = asyncio.Lock()
+
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        async with self.lock:
+            if not self.token:
+                flow = super().auth_flow(request)
+                answer = yield next(flow)
+                await answer.aread()
+                flow.send(answer)
+        request.headers["Authorization"] = f"Bearer {self.token}"
+        yield request
+
+
+async def test_digest_answers_a_challenge() -> None:
+    """A 401 first, then the page; later requests answer the challenge that is known, and bodies go along each time."""
+    server = DigestServer()
+    async with (
+        server.serving() as url,
+        Fetcher(base_url=url, auth=httpx.DigestAuth(USER, PASSWORD)) as fetcher,
+    ):
+        page = await fetcher.request("POST", "a?b=c", body=b"hello")
+        assert page.status == 200
+        assert page.json()["body"] == "hello"
+        assert (await fetcher.get("d")).status == 200
+    assert server.statuses == [401, 200, 200]
+
+
+async def test_a_wrong_digest_is_a_page() -> None:
+    """The flow ends, and the 401 is the answer."""
+    server = DigestServer()
+    async with server.serving() as url, Fetcher(base_url=url, auth=httpx.DigestAuth(USER, "no")) as fetcher:
+        assert (await fetcher.get("a")).status == 401
+    assert server.statuses == [401, 401]
+
+
+@pytest.mark.parametrize("kind", [AskingAuth, LockedAuth])
+async def test_a_flow_asks_for_its_token_first(kind: type[AskingAuth]) -> None:
+    """Under limits that let one request go at a time nobody waits for ever."""
+    server = AuthServer()
+    async with server.serving() as url, Fetcher(base_url=url, auth=kind(f"{url}/oauth/token")) as fetcher:
+        pages = [page async for page in fetcher.stream(f"items/{n}" for n in range(8))]
+    assert [page.status for page in pages] == [200] * 8
+    assert len(server.asked) == 1
+
+
+async def test_each_request_of_a_flow_takes_a_grant() -> None:
+    """Five requests in a second are five, whoever sends them."""
+    server = DigestServer()
+    rule = LimitRule("all", rates=(Rate(5, 1.0),), partition_by=())
+    loop = asyncio.get_running_loop()
+    async with server.serving() as url:
+        auth = httpx.DigestAuth(USER, PASSWORD)
+        async with Fetcher(base_url=url, auth=auth, rate_limits=[rule]) as fetcher:
+            began_s = loop.time()
+            for n in range(4):
+                auth._last_challenge = None  # each is challenged anew: eight requests
+                await fetcher.get(f"{n}")
+    assert len(server.statuses) == 8
+    assert loop.time() - began_s > 0.95
+
+
+async def test_what_a_flow_leads_to_is_guarded() -> None:
+    """A host that is not named is not reached by a flow, wherever it has it from."""
+    async with Egress(
+        Client(base_url="http://127.0.0.1:1"), auth=AskingAuth("http://10.0.0.1/token")
+    ) as egress:
+        with pytest.raises(errors.Blocked, match=r"10\.0\.0\.1 is a private address"):
+            await egress.send("GET", "http://127.0.0.1:1/")
+
+
+class Broken(httpx.Auth):
+    """A flow with a mistake in it."""
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        answer = yield request
+        answer.headers["x-never-sent"]
+
+
+class Endless(httpx.Auth):
+    """A flow that never ends."""
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        while True:
+            yield request
+
+
+@pytest.mark.parametrize(
+    ("auth", "said"),
+    [(Broken(), "auth: KeyError: 'x-never-sent'"), (Endless(), "auth: Endless sends more than 20")],
+)
+async def test_a_flow_that_breaks_is_told(auth: httpx.Auth, said: str) -> None:
+    """In one line, and for good."""
+    server = DigestServer()
+    async with server.serving() as url, Egress(Client(base_url=url), auth=auth) as egress:
+        with pytest.raises(errors.AuthFailed, match=said) as caught:
+            await egress.send("GET", url)
+    assert caught.value.final
+
+
+async def test_a_flow_is_not_begun_at_another_origin() -> None:
+    """What it would add stays with base_url's."""
+    server = DigestServer()
+    async with server.serving() as url:
+        client = Client(base_url="http://127.0.0.1:1", allow_hosts=(url,))
+        async with Egress(client, auth=httpx.DigestAuth(USER, PASSWORD)) as egress:
+            assert (await egress.send("GET", url)).status == 401
+    assert server.statuses == [401]

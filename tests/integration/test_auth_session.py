@@ -1,0 +1,202 @@
+"""Sessions: a form with a token against forgery, a login by JSON, what counts as success, where cookies go."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from auth_server import CSRF, PASSWORD, USER, AuthServer
+
+from scrapeq import errors
+from scrapeq.expression import Expression, compile_expression
+from scrapeq.expression.scope import ANSWER_NAMES
+from scrapeq.fetch import Egress
+from scrapeq.plan import Auth, Client, Login
+from scrapeq.testing import FakeClock
+
+DATA = {"user": USER, "password": PASSWORD, "remember": True, "left_out": None}
+FORM = Auth("session", login=Login("login", form="#login", data=DATA))
+JSON = Auth(
+    "session", login=Login("json-login", json={"password": PASSWORD}), session_token_path="auth.token"
+)
+
+
+def client(url: str, auth: Auth, **more: Any) -> Client:
+    """A client of the server."""
+    return Client(base_url=url, timeout_s=5, auth=auth, **more)
+
+
+def when(text: str) -> Expression:
+    """A condition over an answer."""
+    return compile_expression(text, ANSWER_NAMES)
+
+
+async def test_a_form_is_filled_and_the_session_kept() -> None:
+    """Its page is read, its own fields and its cookie go along, its action and method hold, no redirect is followed."""
+    server = AuthServer()
+    async with server.serving() as url, Egress(client(url, FORM)) as egress:
+        for n in range(3):
+            assert (await egress.send("GET", f"{url}/items/{n}")).status == 200
+    assert server.asked == [
+        {
+            "user": USER,
+            "password": PASSWORD,
+            "csrf": CSRF,
+            "stay": "on",
+            "lang": "en",
+            "remember": "true",
+            "referer": f"{url}/login",
+            "pre": "before-login",
+        }
+    ]
+    paths = [path for path, _ in server.saw]
+    assert paths == ["/login", "/do-login?next=/", "/items/0", "/items/1", "/items/2"]
+    assert server.saw[-1][1]["Cookie"].split("; ")[1:] == [f"sid={next(iter(server.sessions))}"]
+
+
+async def test_a_json_login_gives_a_token() -> None:
+    """It is sent as a bearer token; a cookie of another path is not sent."""
+    server = AuthServer()
+    async with server.serving() as url, Egress(client(url, JSON)) as egress:
+        assert (await egress.send("GET", f"{url}/items/1")).status == 200
+    assert server.asked == [{"password": PASSWORD}]
+    assert server.saw[-1][1]["Authorization"] == f"Bearer {next(iter(server.good))}"
+    assert "Cookie" not in server.saw[-1][1]
+
+
+async def test_a_session_that_ended_is_begun_anew() -> None:
+    """After a refusal, and when the time that the file says is over."""
+    server, clock = AuthServer(), FakeClock()
+    auth = replace(FORM, expires_s=1000)
+    async with server.serving() as url, Egress(client(url, auth), clock=clock) as egress:
+        await egress.send("GET", f"{url}/items/1")
+        server.revoke()
+        assert (await egress.send("GET", f"{url}/items/1")).status == 401
+        assert egress.refresh()
+        assert (await egress.send("GET", f"{url}/items/1")).status == 200
+        assert len(server.asked) == 2
+        await clock.advance(971)
+        assert (await egress.send("GET", f"{url}/items/1")).status == 200
+        assert len(server.asked) == 3
+
+
+async def test_a_session_is_shared_and_kept(tmp_path: Path) -> None:
+    """Cookies with all that they say survive in the file."""
+    server, kept = AuthServer(), tmp_path / "acme.tokens"
+    async with server.serving() as url:
+        for n in range(2):
+            async with Egress(client(url, FORM), tokens=kept) as egress:
+                assert (await egress.send("GET", f"{url}/items/{n}")).status == 200
+    assert len(server.asked) == 1
+
+
+WRONG = {
+    "wrong password": (
+        replace(FORM, success_when=when("status == 302")),
+        "the answer is 200, and success_when",
+    ),
+    "wrong password in JSON": (
+        replace(JSON, success_when=when("body.ok")),
+        "the answer is 200, and success_when",
+    ),
+    "no token": (JSON, "the answer (200) holds no auth.token"),
+}
+
+
+@pytest.mark.parametrize(("auth", "said"), WRONG.values(), ids=WRONG)
+async def test_a_wrong_login_is_told(auth: Auth, said: str) -> None:
+    """For good, in one line, without what was sent."""
+    assert auth.login is not None
+    bad = {"password": "wrong-pass", "user": USER}
+    login = replace(auth.login, **({"json": bad} if auth.login.json else {"data": bad}))
+    server = AuthServer()
+    async with server.serving() as url, Egress(client(url, replace(auth, login=login))) as egress:
+        with pytest.raises(errors.AuthFailed) as caught:
+            await egress.send("GET", f"{url}/items/1")
+        with pytest.raises(errors.AuthFailed):
+            await egress.send("GET", f"{url}/items/1")
+    assert caught.value.final
+    assert said in str(caught.value)
+    assert "wrong-pass" not in str(caught.value)
+    assert len(server.asked) == 1
+    assert server.served == server.denied == 0
+
+
+async def test_a_success_may_be_seen_where_the_answer_leads() -> None:
+    """Its redirects are followed as far as it takes to see it."""
+    server = AuthServer()
+    auth = replace(FORM, success_when=when("contains(text, 'hello')"))
+    async with server.serving() as url, Egress(client(url, auth)) as egress:
+        assert (await egress.send("GET", f"{url}/items/1")).status == 200
+    assert [path for path, _ in server.saw][:3] == ["/login", "/do-login?next=/", "/home"]
+
+
+FORMS = {
+    "no such form": ("#logon", "<form id=login>", "form: '#logon' finds nothing"),
+    "no form": ("div", "<div></div>", "form: 'div' finds <div>, which is no <form>"),
+    "no selector": ("form[", "<form>", "form: 'form[' is no CSS selector"),
+    "elsewhere": (
+        "form",
+        "<form method=post action='http://evil.test/x'>",
+        "the form sends to http://evil.test/x",
+    ),
+    "a script": ("form", "<form method=post action='javascript:go()'>", "the form sends to javascript:go()"),
+}
+
+
+@pytest.mark.parametrize(("selector", "page", "said"), FORMS.values(), ids=FORMS)
+async def test_a_form_that_cannot_be_sent_is_told(selector: str, page: str, said: str) -> None:
+    """What the page says never leads the password to another origin."""
+    auth = replace(FORM, login=Login("login", form=selector, data=DATA))
+    async with AuthServer(page=page).serving() as url, Egress(client(url, auth)) as egress:
+        with pytest.raises(errors.AuthFailed) as caught:
+            await egress.send("GET", f"{url}/")
+    assert said in str(caught.value)
+    assert caught.value.final
+
+
+async def test_a_form_by_get_sends_its_fields_in_the_query() -> None:
+    """As browsers do; the query of its action gives way, and its address is relative to the page's base."""
+    page = "<base href='/there/?x=1'><form action='home?y=2'><input type=hidden name=h value='a b'></form>"
+    auth = Auth("session", login=Login("login", form="form", data={"user": USER}), session_token_path="t")
+    server = AuthServer(page=page)
+    async with server.serving() as url, Egress(client(url, auth)) as egress:
+        with pytest.raises(errors.AuthFailed, match="the answer is 404, which is no success"):
+            await egress.send("GET", f"{url}/")
+    assert [path for path, _ in server.saw] == ["/login", f"/there/home?h=a+b&user={USER}"]
+
+
+async def test_cookies_of_later_answers_are_kept() -> None:
+    """A server that gives the session another name at each answer is followed, as a browser does."""
+    server = AuthServer()
+
+    async def api(request: web.Request) -> web.Response:
+        session = request.cookies.get("sid", "")
+        if session not in server.sessions:
+            return web.Response(status=401)
+        server.sessions.discard(session)
+        answer = web.json_response([])
+        server._begin(answer)
+        return answer
+
+    server.api = api  # type: ignore[method-assign]
+    async with server.serving() as url, Egress(client(url, FORM)) as egress:
+        for n in range(4):
+            assert (await egress.send("GET", f"{url}/items/{n}")).status == 200
+    assert len(server.asked) == 1
+
+
+async def test_cookies_go_to_the_origin_only() -> None:
+    """Another port is another origin, though a cookie's domain is the same."""
+    api, other = AuthServer(), AuthServer()
+    async with (
+        api.serving() as url,
+        other.serving() as other_url,
+        Egress(client(url, FORM, allow_hosts=(other_url,))) as egress,
+    ):
+        assert (await egress.send("GET", f"{url}/items/1")).status == 200
+        assert (await egress.send("GET", f"{other_url}/items/1")).status == 401
+    assert "Cookie" not in other.saw[0][1]
