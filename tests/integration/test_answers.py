@@ -199,3 +199,66 @@ async def test_an_action_may_read_all_that_is_known_of_the_task(store_url: str) 
     assert words[:2] == ["jobs", host]
     assert len(words[2]) == 8 and "secret" not in dead.last_error
     assert words[3:] == ["0", "1", "0", "5", "{}|"]
+
+
+SCOPES = """
+version: 1
+name: scopes
+client: {base_url: URL, auth: {type: bearer, token: "${env:T}"}}
+rate_limits:
+  - {name: lists, match: {path: /lists/*}, partition_by: [], max_concurrency: 5}
+  - {name: others, match: {path: /others/*}, partition_by: [], max_concurrency: 5}
+response_actions:
+  - {match: {status: 403, when: status == 403}, action: rate_limited, scope: SCOPE, wait: 10m}
+resources:
+  - {name: others, seeds: [{n: 1}, {n: 2}, {n: 3}], endpoint: "others/${seed.n}", primary_key: id}
+  - {name: lists, seeds: [{n: 1}, {n: 2}, {n: 3}], endpoint: "lists/${seed.n}", primary_key: id}
+  - {name: third, seeds: [{u: THIRD}], endpoint: {url: "${seed.u}"}, primary_key: id}
+"""
+
+
+@pytest.mark.parametrize(
+    ("scope", "reached"),
+    [
+        ("task", {"/lists/2", "/lists/3", "/others/1", "/others/2", "/others/3", "third"}),
+        ("limit", {"/others/1", "/others/2", "/others/3", "third"}),
+        ("lists", {"/others/1", "/others/2", "/others/3", "third"}),
+        ("others", {"/others/1", "/others/2", "/others/3", "third"}),
+        ("host", {"third"}),
+        ("token", set()),
+        ("all", set()),
+    ],
+)
+async def test_a_refusal_closes_what_its_scope_says_and_no_more(
+    store_url: str, scope: str, reached: set[str]
+) -> None:
+    """One request is refused first, with nothing else in flight; what is still sent afterwards tells what is closed."""
+    refused = False
+    asked: list[str] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        nonlocal refused
+        if not refused:
+            refused = True
+            assert request.path == "/lists/1"
+            return web.json_response({}, status=403)
+        asked.append(request.path)
+        return web.json_response({"id": request.path})
+
+    async def third(_request: web.Request) -> web.Response:
+        asked.append("third")
+        return web.json_response({"id": "third"})
+
+    expected = 7 - 1 - len(reached)
+
+    async def settled(queue: Queue) -> bool:
+        counts = await queue.counts()
+        return refused and counts.leased == 0 and counts.live == expected + 1
+
+    async with serving(handler) as url, serving(third) as other:
+        text = SCOPES.replace("SCOPE", scope).replace("THIRD", other)
+        _, _, queue = await work(
+            url, store_url, text, settled, env={"T": "a-secret"}, concurrency=1, first=f"{url}/lists/1"
+        )
+    assert set(asked) == reached
+    assert (await queue.counts()).dead == 0

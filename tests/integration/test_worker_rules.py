@@ -7,7 +7,7 @@ import itertools
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -63,14 +63,19 @@ async def work(
     until: Callable[[Queue], Any],
     env: dict[str, str] | None = None,
     cache: AnswerCache | None = None,
+    concurrency: int = 8,
+    first: str = "",
 ) -> tuple[FetchWorker, Kept, Queue]:
-    """Run one worker on a plan until a condition holds."""
+    """Run one worker on a plan until a condition holds; the task of the address `first` goes first."""
     plan = config.load("test.yaml", text=text.replace("URL", url), env=env or {})
     client = async_client(store_url)
     queue = Queue(client, plan.name)
     group = group_function(plan)
     await queue.define(limits_of(plan.rate_limits))
-    await queue.push_many(first_tasks(plan, group, time.time()))
+    tasks = first_tasks(plan, group, time.time())
+    await queue.push_many(
+        replace(task, priority=task.priority + 1) if task.payload["url"] == first else task for task in tasks
+    )
     sink = Kept()
     worker = FetchWorker(
         plan=plan,
@@ -80,7 +85,7 @@ async def work(
         sink=sink,
         group_of=group,
         states=kept_states(client, queue),
-        concurrency=8,
+        concurrency=concurrency,
         cache=cache,
     )
     running = asyncio.create_task(worker.run(grace_s=2.0))

@@ -7,7 +7,7 @@ import pytest
 from scrapeq import errors
 from scrapeq.expression import compile_expression, compile_template
 from scrapeq.limits.match import exception_kind, host_matches, host_of, path_matches
-from scrapeq.limits.outcome import Outcome, actions_for, backoff_s, decide
+from scrapeq.limits.outcome import POLL_LEAST_S, Outcome, actions_for, backoff_s, decide
 from scrapeq.limits.readings import NOTHING, Observation, Told, observe
 from scrapeq.page import Page
 from scrapeq.plan import Exponential, Match, Plan, ResponseAction
@@ -125,6 +125,66 @@ def test_a_refusal_in_a_200() -> None:
     slower = b'{"error": "ratelimited", "backoff": 2.5}'
     assert answered(200, body=slower, actions=(limited,)).wait_s == 2.5
     assert answered(200, body=b"{}", actions=(limited,)).action == "success"
+
+
+def test_a_poll_waits_as_told_else_ever_longer() -> None:
+    """What the file says, else Retry-After, else by the number of polls; never less than Retry-After, never nothing."""
+
+    def wait(
+        polls: int, *headers: tuple[str, str], terms: tuple[object, ...] = (), body: bytes = b"{}"
+    ) -> float:
+        action = ResponseAction(Match(status=(202,)), "poll", wait=terms)  # type: ignore[arg-type]
+        page = Page(URL, 202, headers, body)
+        seen = observe(202, headers, 1795500000.0)
+        outcome = decide((action,), page=page, observation=seen, refusals_in_a_row=7, polls=polls)
+        assert (outcome.action, outcome.max_wait_s, outcome.on_exceed) == ("poll", 3600.0, "dead_letter")
+        assert outcome.guessed == 0
+        return outcome.wait_s or 0.0
+
+    assert [wait(polls) for polls in (0, 1, 2, 5, 6, 1000)] == [1, 2, 4, 32, 60, 60]
+    assert wait(3, ("Retry-After", "9")) == 9
+    assert wait(3, ("Retry-After", "9"), terms=(2.0,)) == 9
+    assert wait(3, terms=(2.0,)) == 2
+    assert wait(3, terms=(0.0,)) == POLL_LEAST_S
+    assert wait(2, terms=(Exponential(5.0, 60.0),)) == 20
+    assert wait(2, terms=(compile_expression("body.in"), 2.0), body=b'{"in": 7}') == 7
+
+
+@pytest.mark.parametrize(
+    ("action", "given", "on_exceed"),
+    [
+        ("rate_limited", None, "park"),
+        ("rate_limited", "stop", "stop"),
+        ("poll", None, "dead_letter"),
+        ("poll", "park", "park"),
+        ("refresh_auth", None, "dead_letter"),
+        ("reset_pagination", "stop", "stop"),
+    ],
+)
+def test_what_happens_at_the_end_of_patience(action: str, given: str | None, on_exceed: str) -> None:
+    """A refusal is waited out, the others are given up, unless the file says so."""
+    rule = ResponseAction(Match(), action, on_exceed=given)  # type: ignore[arg-type]
+    assert answered(400, actions=(rule,)).on_exceed == on_exceed
+
+
+def test_a_credential_that_can_be_asked_for_again_is() -> None:
+    """A 401 with any other one is a dead letter; one that was refused for good ends the run."""
+    page = Page(URL, 401, (), b"")
+    assert decide((), page=page, observation=NOTHING, renews=True).action == "refresh_auth"
+    assert decide((), page=page, observation=NOTHING).action == "dead_letter"
+    final = errors.AuthFailed("client is not known", final=True)
+    outcome = decide((), error=final, observation=NOTHING, renews=True)
+    assert (outcome.action, outcome.message) == ("fail", "client is not known")
+    assert exception_kind(final) == "auth"
+
+
+def test_actions_that_name_a_304_are_judged_on_it_and_the_others_on_what_was_kept() -> None:
+    """A body of a 304 is null, which must not look like a body that says no."""
+    kept, told = Page(URL, 200, (), b'{"ok": true}'), Page(URL, 304, (("X-A", "1"),), b"")
+    bad = ResponseAction(Match(when=compile_expression("not body.ok")), "dead_letter")
+    named = ResponseAction(Match(status=("3xx",), when=compile_expression("header('x-a') == '1'")), "ignore")
+    assert decide((bad,), page=kept, not_modified=told, observation=NOTHING).action == "success"
+    assert decide((bad, named), page=kept, not_modified=told, observation=NOTHING).action == "ignore"
 
 
 def test_a_configured_wait_never_undercuts_retry_after() -> None:
