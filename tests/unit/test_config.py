@@ -262,7 +262,9 @@ def test_a_flag_reaches_into_lists_and_replaces_shorthands() -> None:
     assert made.resources[1].endpoint is not None and made.resources[1].endpoint.path is not None
     assert made.resources[1].endpoint.path.source == "c/d"
     assert made.client.timeout_s == 60.0
-    quoted = load("a.yaml", text=HEAD + "resources: [a]\n", env={}, overrides={"client.user_agent": "'a # b'"})
+    quoted = load(
+        "a.yaml", text=HEAD + "resources: [a]\n", env={}, overrides={"client.user_agent": "'a # b'"}
+    )
     assert quoted.client.user_agent == "a # b"
 
 
