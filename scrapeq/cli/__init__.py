@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -9,6 +10,9 @@ from collections.abc import Sequence
 from scrapeq.cli.outcome import Exit, exit_of
 
 __all__ = ["main"]
+
+# Python looks for circular garbage at every 700 new containers; imports and JSON make many, and hardly any garbage.
+GC_CONTAINERS = 50_000
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code. Never raises: every error is one line on standard error.
     """
+    gc.set_threshold(GC_CONTAINERS)
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by whoever started us
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (open to the end)

@@ -128,3 +128,12 @@ def test_the_windows_until_a_changed_limit_is_used_again_are_counted() -> None:
     log += [{"decided_s": 12 + 0.05 * n, "accepted": True} for n in range(40)]  # then 20
     assert figures.windows_to(log, limit=20, window_s=1.0, changed_s=10.0, most=4) == 3
     assert figures.windows_to(log, limit=40, window_s=1.0, changed_s=10.0, most=4) == 5
+
+
+def test_the_benchmark_of_an_api_counts_every_item(tmp_path: Path) -> None:
+    """Run small and without rivals: each shape gives all its items."""
+    report = tmp_path / "api.json"
+    done = run(BENCHMARKS / "api.py", "--small", "--json", str(report))
+    assert done.returncode == 0, done.stderr
+    found = {cost["shape"]: cost["items"] for cost in orjson.loads(report.read_bytes())}
+    assert found == {"nested": 90, "pages": 40}

@@ -1,0 +1,1 @@
+"""What `benchmarks/api.py` is made of: the API that is scraped, and the ways it is scraped."""
