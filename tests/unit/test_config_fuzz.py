@@ -83,14 +83,29 @@ def test_no_bytes_raise_anything_but_a_config_error(
         assert str(error)
 
 
+KEYS = [
+    "type",
+    "path",
+    "each",
+    "a",
+    "url",
+    "value",
+    "default",
+    "login",
+    "data",
+    "file",
+    "urls",
+    "cron",
+    "size",
+]
 FRAGMENTS = st.recursive(
     st.none()
     | st.booleans()
     | st.integers()
-    | st.sampled_from(["a", "1m", "-1", "${x}", "${env:X}", "re:(", "$[", ""]),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["type", "path", "each", "a"]), inner)
+    | st.sampled_from(
+        ["a", "1m", "-1", "${x}", "${env:X}", "re:(", "$[", "", "offset", "session", "http://[", "\x00"]
     ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner),
     max_leaves=4,
 )
 PLACES = [
@@ -133,6 +148,15 @@ PLACES = [
         "crawl",
         "resources[0]",
     ],
+    *[
+        "resources[0].endpoint.incremental",
+        "resources[0].endpoint.decoder",
+        "resources[0].schedule",
+        "resources[0].fields.x",
+        "outputs[0].rotate",
+        "client.cache",
+        "client.http2",
+    ],
 ]
 
 
@@ -140,7 +164,7 @@ PLACES = [
 def test_no_value_in_any_place_raises_anything_but_a_config_error(place: str, value: Any) -> None:
     """A value of any kind in any place of a good file is read or refused."""
     base = HEAD + "rate_limits: [{name: l, max_concurrency: 1}]\nresources: [a]\n"
-    base += "response_actions: [{match: {status: 403}, action: retry}]\n"
+    base += "response_actions: [{match: {status: 403}, action: retry}]\noutputs: [{type: jsonl, path: a}]\n"
     try:
         load("a.yaml", text=base, env={}, overrides={place: value})
     except ConfigError as error:

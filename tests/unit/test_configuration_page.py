@@ -1,0 +1,98 @@
+"""The page about the configuration has every key of the language, no other, and its examples can be read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scrapeq.config import load
+from scrapeq.config.language import language
+from scrapeq.config.records import Record, TypedRecord
+
+PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
+EXAMPLES = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.M | re.S)
+ENV = {name: "postgres://h/d" if name.endswith("URL") else "x" for name in re.findall(r"\$\{env:(\w+)", PAGE)}
+ROOT = "the whole file"
+# these stand in the page once, under the first place that has them
+REPEATED = {"resources.seeds", "resources.response_actions"}
+Keys = set[tuple[str, str]]
+
+
+def inner(shape: Any) -> Record | None:
+    """The map below a key: itself, that of a list or of a map of names, or one form of several."""
+    for name in ("_inner", "_map"):
+        found = getattr(shape, name, None)
+        if found is not None and not isinstance(shape, Record):
+            return inner(found)
+    return shape if isinstance(shape, Record) else None
+
+
+def records(place: str, record: Record) -> Iterator[tuple[str, Keys]]:
+    """Every map of the language: its place and its keys, each with the type that it belongs to."""
+    built = {name: key for name, key in record.keys.items() if key.shape or name == "resource_defaults"}
+    if isinstance(record, TypedRecord):
+        typed = {(kind, name) for kind, keys in record._by_type.items() for name in keys}
+        yield place, {("", name) for name in record._common} | typed
+    else:
+        yield place, {("", name) for name in built}
+    for name, key in built.items():
+        below = name if place == ROOT else f"{place}.{name}"
+        found = inner(key.shape)
+        if found is not None and below not in REPEATED:
+            yield from records(below, found)
+
+
+def written() -> dict[str, Keys]:
+    """The keys of the page by the place that the heading above them names."""
+    found: dict[str, Keys] = {}
+    places: list[str] = []
+    for line in PAGE.splitlines():
+        if line.startswith("#"):
+            places = re.findall(r"`([^`]+)`", line) or [line.lstrip("# ").lower()]
+        cells = [cell.strip() for cell in line.split("|")[1:-1]]
+        keys = [cell for cell in cells[:2] if re.fullmatch(r"`\w+`", cell)]
+        if not keys or places[0] in ("expressions",):
+            continue
+        kinds = cells[0].split(", ") if keys[0] != cells[0] else [""]
+        for place in places:
+            found.setdefault(place, set()).update((kind, keys[0].strip("`")) for kind in kinds)
+    return found
+
+
+def test_the_page_has_every_key_of_the_language_and_no_other() -> None:
+    """Place by place, and type by type; a limit matches less than an answer does, which the page says in words."""
+    said, known = written(), dict(records(ROOT, language()))
+    assert said.keys() == known.keys()
+    only_answers = {("", name) for name in ("status", "exception", "when")}
+    assert known["rate_limits.match"] | only_answers == known["response_actions.match"]
+    known["rate_limits.match"] |= only_answers
+    assert {place: said[place] ^ known[place] for place in known if said[place] != known[place]} == {}
+
+
+def test_the_page_has_every_type() -> None:
+    """Those without keys of their own, too."""
+    for _, found in typed("", language()):
+        assert [kind for kind in found._by_type if f"`{kind}`" not in PAGE and f" {kind}" not in PAGE] == []
+
+
+def typed(place: str, record: Record) -> Iterator[tuple[str, TypedRecord]]:
+    """Every map whose keys depend on its type."""
+    if isinstance(record, TypedRecord):
+        yield place, record
+    for name, key in record.keys.items():
+        found = inner(key.shape)
+        if found is not None and name != "default":
+            yield from typed(name, found)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=[str(at) for at in range(len(EXAMPLES))])
+def test_each_example_of_the_page_can_be_read(example: str) -> None:
+    """As it stands, after the lines that every file has."""
+    head = {"version": "version: 1", "name": "name: acme", "resources": "resources: [a]"}
+    head["client"] = "client: {base_url: https://a.test}"
+    lines = [line for key, line in head.items() if not re.search(rf"^{key}:", example, re.M)]
+    assert load("a.yaml", text="\n".join([*lines, example]), env=ENV).name == "acme"
