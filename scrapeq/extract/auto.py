@@ -1,22 +1,364 @@
-"""Which paginator an answer speaks of."""
+"""
+`auto`: which paginator an answer speaks of.
+
+Links before cursors, cursors before numbers. What was found on the first page is plain JSON, which the payload keeps
+for the pages that follow; nothing is guessed again.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
-from scrapeq.extract.paginators import Answered, Forward, HeaderLink
+import orjson
+
+from scrapeq.expression import as_number
+from scrapeq.extract import auto_names as names
+from scrapeq.extract.auto_names import normal
+from scrapeq.extract.auto_places import cursor_place_in, numbered_place, said
+from scrapeq.extract.link_header import link_target
+from scrapeq.extract.paginators import (
+    Ahead,
+    Answered,
+    Cursor,
+    Forward,
+    HeaderLink,
+    JsonLink,
+    Offset,
+    PageNumber,
+)
+from scrapeq.extract.signs import Signs, Steps, follow, looks_like_number, signs_of, written
+from scrapeq.protocols import Change
+from scrapeq.resource.next_request import Place
+
+Found = dict[str, Any]
+"""A paginator as the payload keeps it: `type`, and what its kind needs."""
 
 
 class Detector:
-    """Stub."""
+    """
+    Finds the paginator of a first answer, and makes it of what was found.
+
+    Args:
+        selector: The data_selector; one with a filter says nothing about a page's size.
+    """
 
     def __init__(self, selector: str) -> None:
-        self._selector = selector
+        self._sifted = "[?" in selector
+        self._made: dict[bytes, Forward] = {}
 
-    def find(self, at: Answered) -> tuple[dict[str, Any] | None, str]:
-        """Stub."""
-        return None, ""
+    def find(self, at: Answered) -> tuple[Found | None, str]:
+        """
+        What leads on from a first page, and a line about it.
 
-    def forward(self, found: dict[str, Any]) -> Forward:
-        """Stub."""
-        return HeaderLink("next")
+        Returns:
+            (None, "") where the answer is whole; (None, why) where it seems not to be.
+        """
+        records = at.records or ()
+        signs = signs_of(at.body, records)
+        found = self._link(at, signs) or self._cursor(at, signs)
+        if found is None and not signs.ended and signs.says_more is not False:
+            found = self._numbers(at, signs)
+        if found is not None:
+            if signs.more is not None and "more" not in found:
+                found["more"] = list(signs.more[0])
+            elif signs.last is not None:
+                found["last"] = list(signs.last[0])
+            return found, f"the next page is found by {found.pop('by')}"
+        return None, self._why_not(at, signs)
+
+    def forward(self, found: Mapping[str, Any]) -> Forward:
+        """The paginator that was found; kept, since many walks of a resource go the same way."""
+        key = orjson.dumps(found, option=orjson.OPT_SORT_KEYS)
+        made = self._made.get(key)
+        if made is None:
+            if len(self._made) >= 100:
+                self._made.clear()
+            made = self._made[key] = _Flagged(self._make(found), found.get("more"), found.get("last"))
+        return made
+
+    def _make(self, found: Mapping[str, Any]) -> Forward:
+        kind = found["type"]
+        if kind == "header_link":
+            return HeaderLink("next")
+        if kind == "json_link":
+            return JsonLink(_json_suffix_kept(_reader(found)), "auto")
+        where = Place(found["place"][0], found["place"][1])
+        if kind == "cursor":
+            return Cursor(_reader(found), where, "auto")
+        if kind == "page_number":
+            own = _reader({"path": found["own"]}) if "own" in found else None
+            pages = None
+            if "pages" in found or "pages_header" in found:
+                pages = _reader({"path": found.get("pages"), "header": found.get("pages_header")})
+            elif "total" in found or "total_header" in found:
+                pages = _pages_of(_total(found), found["size"])
+            return PageNumber(where, found["base"], own, pages, None)
+        known = "total" in found or "total_header" in found
+        return Offset(
+            where, found["base"], found.get("limit"), _total(found) if known else None, None, self._sifted
+        )
+
+    def _link(self, at: Answered, signs: Signs) -> Found | None:
+        if link_target(at.page.header("link") or "", "next") is not None:
+            return {"type": "header_link", "by": "the Link header (rel=next)"}
+        if signs.links:
+            steps = signs.links[0]
+            return {"type": "json_link", "path": list(steps), "by": f"the link at {written(steps)}"}
+        for header in names.HEADER_LINKS:
+            if at.page.header(header):
+                return {"type": "json_link", "header": header, "by": f"the link in the header {header}"}
+        return None
+
+    def _cursor(self, at: Answered, signs: Signs) -> Found | None:
+        if signs.says_more is False:
+            return None
+        for steps, known in signs.cursors:
+            if not known.default:
+                return {
+                    "type": "cursor",
+                    "path": list(steps),
+                    "place": ["param", ""],
+                    "by": f"the members of {written(steps)}, which become parameters",
+                }
+            if _is_notion(at.body, steps):
+                known = known._replace(default="start_cursor")
+            return _cursor_found({"path": list(steps)}, cursor_place_in(at, known), written(steps))
+        for header, known in names.HEADER_CURSORS.items():
+            if at.page.header(header):
+                return _cursor_found({"header": header}, cursor_place_in(at, known), f"the header {header}")
+        if signs.numbers:
+            steps = signs.numbers[0]
+            known = names.CursorName("page", tuple(normal(name) for name in names.PAGE_PARAMS))
+            return _cursor_found({"path": list(steps)}, cursor_place_in(at, known), written(steps))
+        return self._last_id(at, signs)
+
+    def _last_id(self, at: Answered, signs: Signs) -> Found | None:
+        """Lists in the manner of Stripe: `{object: list, has_more: true, data: [{id: …}]}`."""
+        body, records = at.body, at.records or ()
+        if not isinstance(body, Mapping) or body.get("object") != "list" or body.get("has_more") is not True:
+            return None
+        if (
+            not records
+            or signs.list_of is None
+            or not isinstance(records[-1], Mapping)
+            or "id" not in records[-1]
+        ):
+            return None
+        steps = (*signs.list_of, -1, "id")
+        place = cursor_place_in(at, names.CursorName("starting_after", ("after",)))
+        return _cursor_found({"path": list(steps)}, place, written(steps))
+
+    def _numbers(self, at: Answered, signs: Signs) -> Found | None:
+        if not at.count:
+            return None
+        roles = signs.roles
+        own, pages = roles.get("own"), roles.get("pages")
+        total, total_at = _total_of(at, signs)
+        page_place, offset_place = (
+            numbered_place(at, names.PAGE_PARAMS),
+            numbered_place(at, names.OFFSET_PARAMS),
+        )
+        pages_header = next((name for name in names.HEADER_PAGES if _header_number(at, name) is not None), "")
+        many = pages[1] if pages else _header_number(at, pages_header) if pages_header else None
+        # An offset in the request, or in the answer beside a total, unless a page's number stands there, too.
+        if offset_place and not page_place:
+            return self._offset(at, offset_place, signs, total, total_at)
+        if many is not None or (own is not None and (total is not None or signs.says_more)):
+            return self._paged(at, signs, pages_header, many, page_place, total, total_at)
+        if not page_place and "offset" in roles and (total is not None or signs.says_more):
+            steps, _ = roles["offset"]
+            name = str(steps[-1])
+            return self._offset(at, cursor_place_in(at, names.CursorName(name)), signs, total, total_at)
+        if page_place is not None:
+            return self._paged(at, signs, "", None, page_place, total, total_at)
+        if total is not None and _is_elasticsearch(at.body):
+            return self._offset(at, cursor_place_in(at, names.CursorName("from")), signs, total, total_at)
+        return None
+
+    def _paged(
+        self,
+        at: Answered,
+        signs: Signs,
+        pages_header: str,
+        many: int | None,
+        place: Place | None,
+        total: int | None,
+        total_at: Found,
+    ) -> Found | None:
+        own, pages, size = (signs.roles.get(role) for role in ("own", "pages", "size"))
+        sent = as_number(place.current(at.request)) if place else None
+        here = int(sent) if sent is not None else own[1] if own else 1
+        # The first page's number: the one that comes when none is asked for; else 0 where 0 was asked for.
+        base = here if sent is None else (0 if sent == 0 else 1)
+        if base > 1:
+            return None
+        found: Found = {"type": "page_number", "base": base}
+        if own and own[1] == here:
+            found["own"] = list(own[0])
+        if many is not None:
+            if here + 1 >= base + many:
+                return None
+            found |= {"pages": list(pages[0])} if pages else {"pages_header": pages_header}
+            how = f", {many} in all"
+        elif total is not None:
+            each = size[1] if size and size[1] and self._sifted else at.count
+            if here + 1 >= base + math.ceil(total / each):
+                return None
+            found |= {**total_at, "size": each}
+            how = f", {total} records in all"
+        else:
+            how = ", until one is empty"
+        if place is None:
+            key = str(own[0][-1]) if own else "page"
+            name = (
+                key
+                if normal(key) in ("pagenumber", "pageno", "pagenum") and not _is_spring(at.body)
+                else "page"
+            )
+            place = cursor_place_in(
+                at, names.CursorName(name, tuple(normal(one) for one in names.PAGE_PARAMS))
+            )
+        return {**found, "place": [place.kind, place.name], "by": f"the page's number, {said(place)}{how}"}
+
+    def _offset(
+        self, at: Answered, place: Place, signs: Signs, total: int | None, total_at: Found
+    ) -> Found | None:
+        sent = as_number(place.current(at.request))
+        own = signs.roles.get("offset")
+        here = int(sent) if sent is not None else own[1] if own else 0
+        if total is not None and here + at.count >= total + (1 if here == 1 else 0):
+            return None
+        found: Found = {"type": "offset", "base": here if here == 1 else 0, "place": [place.kind, place.name]}
+        if sent is None and here not in (0, 1):
+            return None
+        size = signs.roles.get("size")
+        if self._sifted and size:
+            found["limit"] = size[1]
+        how = f", {total} records in all" if total is not None else ", until a page is empty"
+        return {**found, **total_at, "by": f"the offset, {said(place)}{how}"}
+
+    def _why_not(self, at: Answered, signs: Signs) -> str:
+        total, _ = _total_of(at, signs)
+        pages = signs.roles.get("pages")
+        if signs.says_more:
+            flag = written((signs.more or signs.last or ((), True))[0])
+            said = f"{flag} says that there is more"
+        elif total is not None and total > at.count > 0 and not _is_later(at, signs):
+            said = f"the answer speaks of {total} records and has {at.count}"
+        elif pages is not None and pages[1] > 1 and not _is_later(at, signs):
+            said = f"the answer speaks of {pages[1]} pages"
+        else:
+            return ""
+        return f"{said}, but not how to ask for it; name a paginator"
+
+
+class _Flagged(Forward):
+    """A way that ends, too, where a flag says so."""
+
+    def __init__(self, way: Forward, more: Sequence[Any] | None, last: Sequence[Any] | None) -> None:
+        self._way = way
+        self._more = more
+        self._last = last
+        self.guesses = way.guesses
+
+    def next(self, at: Answered) -> Change | None:
+        if self._more is not None and follow(at.body, self._more) is False:
+            return None
+        if self._last is not None and follow(at.body, self._last) is True:
+            return None
+        return self._way.next(at)
+
+    def ahead(self, at: Answered) -> Ahead | None:
+        return self._way.ahead(at)
+
+
+def _reader(found: Mapping[str, Any]) -> Callable[[Answered], Any]:
+    """What reads a place that was found: a header, or a way into the body."""
+    if header := found.get("header"):
+        return lambda at: at.page.header(header)
+    steps = found["path"]
+    return lambda at: follow(at.body, steps)
+
+
+def _total(found: Mapping[str, Any]) -> Callable[[Answered], Any]:
+    if header := found.get("total_header"):
+        return lambda at: _header_number(at, header)
+    steps = found["total"]
+    return lambda at: follow(at.body, steps)
+
+
+def _pages_of(total: Callable[[Answered], Any], size: int) -> Callable[[Answered], Any]:
+    def pages(at: Answered) -> int | None:
+        records = as_number(total(at))
+        return None if records is None else math.ceil(records / size)
+
+    return pages
+
+
+def _total_of(at: Answered, signs: Signs) -> tuple[int | None, Found]:
+    """How many records there are in all, and where that is said."""
+    if found := signs.roles.get("total"):
+        return found[1], {"total": list(found[0])}
+    if (found := signs.roles.get("count")) and found[1] > at.count:
+        return found[1], {"total": list(found[0])}
+    for header in (*names.HEADER_TOTALS, "content-range"):
+        number = _header_number(at, header)
+        if number is not None:
+            return number, {"total_header": header}
+    return None, {}
+
+
+def _header_number(at: Answered, name: str) -> int | None:
+    value = (at.page.header(name) or "").rpartition("/")[2].strip()
+    return int(value) if looks_like_number(value) else None
+
+
+def _is_later(at: Answered, signs: Signs) -> bool:
+    """Whether the request asked for a page behind the first one."""
+    for place in (numbered_place(at, names.PAGE_PARAMS), numbered_place(at, names.OFFSET_PARAMS)):
+        if place is not None and (as_number(place.current(at.request)) or 0) > 1:
+            return True
+    own = signs.roles.get("own")
+    return own is not None and own[1] > 1
+
+
+def _cursor_found(source: Found, place: Place, where: str) -> Found:
+    return {
+        "type": "cursor",
+        **source,
+        "place": [place.kind, place.name],
+        "by": f"the cursor at {where}, {said(place)}",
+    }
+
+
+def _json_suffix_kept(read: Callable[[Answered], Any]) -> Callable[[Answered], Any]:
+    """
+    The link, with the `.json` that the request has and the link lacks (Discourse names its own pages, which are HTML).
+    """
+
+    def link(at: Answered) -> Any:
+        value = read(at)
+        if not isinstance(value, str):
+            return value
+        path, mark, query = value.partition("?")
+        asked = urlsplit(at.payload["url"]).path
+        if asked.endswith(".json") and urlsplit(path).path + ".json" == asked:
+            return f"{path}.json{mark}{query}"
+        return value
+
+    return link
+
+
+def _is_notion(body: Any, steps: Steps) -> bool:
+    return isinstance(body, Mapping) and body.get("object") == "list" and steps == ("next_cursor",)
+
+
+def _is_spring(body: Any) -> bool:
+    return isinstance(body, Mapping) and ("pageable" in body or "totalElements" in body)
+
+
+def _is_elasticsearch(body: Any) -> bool:
+    return isinstance(body, Mapping) and "took" in body and isinstance(body.get("hits"), Mapping)

@@ -16,7 +16,7 @@ from scrapeq.page import Page
 from scrapeq.plan import PAGINATORS, Paginator
 from scrapeq.protocols import Change, PageRequest, Paginate
 from scrapeq.resource import Payload
-from scrapeq.resource.address import get_param, resolve
+from scrapeq.resource.address import get_param, resolve, set_params
 from scrapeq.resource.next_request import (
     Place,
     Request,
@@ -98,12 +98,12 @@ class _Single(Forward):
 class JsonLink(_Single):
     """The body has the next page's address."""
 
-    def __init__(self, path: str, field: str = "next_url_path") -> None:
-        self._name = f"{field}: {path!r}"
-        self._path = compile_path(path, field)
+    def __init__(self, read: Callable[[Answered], Any], name: str) -> None:
+        self._read = read
+        self._name = name
 
     def next(self, at: Answered) -> Change | None:
-        value = self._path(at.body)
+        value = self._read(at)
         if isinstance(value, Mapping):
             value = next((value[name] for name in LINK_MEMBERS if value.get(name)), None)
         if not value:
@@ -148,8 +148,6 @@ class HeaderLink(_Single):
 
 
 def _numbered(url: str, where: Place, number: str) -> str:
-    from scrapeq.resource.address import set_params
-
     return set_params(url, {where.name: number})
 
 
@@ -327,7 +325,8 @@ def forward(paginator: Paginator, selector: str = "") -> Forward:
     if kind in ("single_page", "auto"):
         return _Single()
     if kind == "json_link":
-        return JsonLink(paginator.next_url_path or "next")
+        path = paginator.next_url_path or "next"
+        return JsonLink(in_body(path, "next_url_path") or (lambda at: None), f"next_url_path: {path!r}")
     if kind == "header_link":
         return HeaderLink(paginator.links_next_key)
     if kind == "header_cursor":

@@ -16,6 +16,12 @@ Records = Callable[[Any], list[Any]]
 USUAL_NAMES = ("items", "data", "results", "records", "values", "entries", "rows")
 """Where the records of an answer mostly are, when they have a name."""
 
+WRAPPERS = ("data", "response", "result", "results", "message", "_embedded", "hits", "d", "payload")
+"""Objects that answers are put in whole."""
+
+BESIDE = frozenset({"links", "link", "errors", "warnings", "messages", "included", "facets"})
+"""Lists beside the records, which are none."""
+
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
 
 
@@ -78,19 +84,27 @@ def usual_records(body: Any, primary_key: Sequence[str] = ()) -> list[Any]:
     The records of a body that nobody described.
 
     A list is its elements. A map with the primary key is one record itself; else a list under one of the usual
-    names, else its only list of maps, else the map itself.
+    names, else its only list of maps, else the same inside one of the usual wrappers, else the map itself.
     """
     if not isinstance(body, dict):
         return _as_records(body)
     if primary_key and all(name in body for name in primary_key):
         return [body]
+    found = _usual_list(body)
+    if found is None and "id" not in body:
+        inner = (body[name] for name in WRAPPERS if isinstance(body.get(name), dict))
+        found = next((one for one in map(_usual_list, inner) if one is not None), None)
+    return [body] if found is None else found
+
+
+def _usual_list(body: dict[str, Any]) -> list[Any] | None:
     for name in USUAL_NAMES:
         if isinstance(body.get(name), list):
             return list(body[name])
-    lists = [value for value in body.values() if isinstance(value, list)]
+    lists = [value for name, value in body.items() if isinstance(value, list) and name not in BESIDE]
     if len(lists) == 1 and all(isinstance(element, dict) for element in lists[0]):
         return lists[0]
-    return [body]
+    return None
 
 
 def unwrapped(tree: Any) -> Any:

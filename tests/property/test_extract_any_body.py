@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+import gzip
+from typing import Any
 
 import orjson
 from hypothesis import given, settings
@@ -12,38 +13,92 @@ from scrapeq.errors import ScrapeqError
 from scrapeq.expression import compile_expression as expression
 from scrapeq.expression import compile_template as template
 from scrapeq.extract import PageExtractor
-from scrapeq.extract.decode import Decoder
 from scrapeq.page import Page
-from scrapeq.plan import Client, Endpoint, Paginator, PaginatorType, Parent, Plan, Resource
+from scrapeq.plan import PAGINATORS, Client, Decoder, Endpoint, Field, Paginator, Parent, Plan, Resource
 from scrapeq.resource import first_tasks
 from scrapeq.task import Group
 
-NAMES = st.sampled_from(["id", "items", "data", "next", "more", "total", "kids", "link", "at"])
+NAMES = st.sampled_from(
+    (
+        "id items data next more total kids link at links meta page offset next_cursor has_more total_pages "
+        "nextPageToken rel href continue count limit"
+    ).split()
+)
 SCALARS = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(max_size=20)
 VALUES = st.recursive(
     SCALARS,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES, inner, max_size=5),
     max_leaves=20,
 )
-BODIES = st.binary(max_size=200) | VALUES.map(orjson.dumps) | st.lists(VALUES, max_size=4).map(orjson.dumps)
-TYPES = st.sampled_from(
-    ["application/json", "text/html", "application/x-ndjson", "text/plain", "", "x; charset=utf-16"]
-) | st.text(max_size=30)
+JSON_BODIES = VALUES.map(orjson.dumps) | st.lists(VALUES, max_size=4).map(orjson.dumps)
+CSV_BODIES = st.text('a,;\t"\n\r\ufeffü1', max_size=60).map(str.encode)
+XML_BODIES = st.text('<a>/="&; xmlns:b!?[]', max_size=60).map(lambda text: f"<a>{text}</a>".encode())
+PLAIN_BODIES = st.binary(max_size=200) | JSON_BODIES | CSV_BODIES | XML_BODIES
+BODIES = (
+    PLAIN_BODIES
+    | PLAIN_BODIES.map(gzip.compress)
+    | st.binary(max_size=60).map(lambda tail: b"PK\x03\x04" + tail)
+)
+TYPES = st.text(max_size=30) | st.sampled_from(
+    [
+        *(
+            "application/json",
+            "application/x-ndjson",
+            "text/csv",
+            "text/tab-separated-values",
+            "application/xml",
+        ),
+        *("application/gzip", "text/html", "text/plain", "", "x; charset=utf-16", "text/csv; charset=utf-7"),
+    ]
+)
+HEADERS = st.dictionaries(
+    st.sampled_from(["X-Next-Page", "X-Total-Count", "X-WP-TotalPages", "X-Next-Cursor", "Content-Range"]),
+    st.text(max_size=12),
+    max_size=2,
+)
 LINKS = st.text(max_size=60) | st.text(max_size=40).map(lambda target: f'<{target}>; rel="next"')
 SELECTORS = ["", "data", "data[].items", "$.data", "$..id", "sort(items)", "@"]
 
 
-def extractor(kind: PaginatorType, selector: str, decoder: Decoder) -> tuple[PageExtractor, dict[str, Any]]:
-    """A plan that asks for everything at once."""
+def extractor(kind: str, selector: str, decoder: Decoder, place: str) -> tuple[PageExtractor, dict[str, Any]]:
+    """A plan that asks for everything at once; cursors and numbers go into a parameter, a header or the body."""
+    name = {} if place == "param" else {f"{what}_{place}": "A.b" for what in ("cursor", "page", "offset")}
+    places: dict[str, Any] = {key.replace("body", "body_path"): value for key, value in name.items()}
     paginator = Paginator(
-        kind, cursor_path="next", has_more_path="more", total_path="total", stop_when=expression("body.stop")
+        kind,
+        cursor_path="next",
+        cursor_key="X-Next-Cursor",
+        next_url_path="next",
+        has_more_path="more",
+        total_path="total",
+        page_path="page",
+        stop_when=expression("body.stop"),
+        fan_out=place == "param",
+        max_pages=50,
+        **places,
     )
+    fields: dict[str, Any] = {
+        "id": "id",
+        "text": expression("text"),
+        "at": expression("date(record.at)"),
+        "when": Field(path="at", type="time", default=Field(path="total", type="int", default=0)),
+        "all": Field(path="$..id", regex="[a1]", all=True, type="json"),
+        "more": Field(value=expression("record.more"), type="bool"),
+        "link": Field(path="link", type="text", required=selector == "data"),
+    }
     resources = (
         Resource(
             "r",
-            Endpoint(path=template("r"), decoder=decoder, data_selector=selector, paginator=paginator),
+            Endpoint(
+                path=template("r"),
+                method="POST" if place == "body" else "GET",
+                json={"a": 1} if place == "body" else None,
+                decoder=decoder,
+                data_selector=selector,
+                paginator=paginator,
+            ),
             primary_key=("id",),
-            fields={"id": "id", "text": expression("text"), "at": expression("date(record.at)")},
+            fields=fields,
             priority=expression("record.at"),
         ),
         Resource("nested", None, parents=(Parent("r", each="kids"), Parent("nested", each="kids"))),
@@ -60,22 +115,28 @@ def extractor(kind: PaginatorType, selector: str, decoder: Decoder) -> tuple[Pag
     return PageExtractor(plan, lambda *_: Group()), task.payload
 
 
+DECODERS = [
+    *(Decoder(kind) for kind in ("auto", "json", "jsonl", "csv", "xml", "text")),
+    Decoder("csv", delimiter=";", encoding="utf-16"),
+    *(Decoder("auto", compression=packed) for packed in ("gzip", "zip", "bz2", "xz", "zstd")),
+]
 EXTRACTORS = [
-    extractor(kind, selector, decoder)
-    for kind in get_args(PaginatorType)
+    extractor(kind, selector, decoder, place)
+    for kind in PAGINATORS
     for selector in SELECTORS
-    for decoder in get_args(Decoder)
+    for decoder in DECODERS
+    for place in ("param", "header", "body")
 ]
 
 
 @settings(max_examples=400, deadline=None)
-@given(pair=st.sampled_from(EXTRACTORS), body=BODIES, kind=TYPES, link=LINKS)
+@given(pair=st.sampled_from(EXTRACTORS), body=BODIES, kind=TYPES, link=LINKS, headers=HEADERS)
 def test_any_answer_is_a_result_or_a_named_error(
-    pair: tuple[PageExtractor, dict[str, Any]], body: bytes, kind: str, link: str
+    pair: tuple[PageExtractor, dict[str, Any]], body: bytes, kind: str, link: str, headers: dict[str, str]
 ) -> None:
     """Nothing but ScrapeqError is raised, and whatever comes out can be written and queued."""
     pages, payload = pair
-    page = Page("https://api.test/r", 200, (("Content-Type", kind), ("Link", link)), body)
+    page = Page("https://api.test/r", 200, (("Content-Type", kind), ("Link", link), *headers.items()), body)
     try:
         found = pages.extract(payload, 1.0, page)
     except ScrapeqError:
