@@ -155,7 +155,7 @@ def request_of(payload: Mapping[str, Any]) -> Request:
 
 def payload_key(payload: Mapping[str, Any]) -> str:
     """
-    The identity of a payload: its resource and its request, for two resources may read the same answer, each in its way.
+    The identity of a payload: its resource and its request, for two resources may read one answer, each in its way.
 
     Headers count where the paginator has set them (`walk.headers`).
 

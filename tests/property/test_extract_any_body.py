@@ -19,10 +19,30 @@ from scrapeq.resource import first_tasks
 from scrapeq.task import Group
 
 NAMES = st.sampled_from(
-    (
-        "id items data next more total kids link at links meta page offset next_cursor has_more total_pages "
-        "nextPageToken rel href continue count limit"
-    ).split()
+    [
+        "id",
+        "items",
+        "data",
+        "next",
+        "more",
+        "total",
+        "kids",
+        "link",
+        "at",
+        "links",
+        "meta",
+        "page",
+        "offset",
+        "next_cursor",
+        "has_more",
+        "total_pages",
+        "nextPageToken",
+        "rel",
+        "href",
+        "continue",
+        "count",
+        "limit",
+    ]
 )
 SCALARS = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(max_size=20)
 VALUES = st.recursive(
