@@ -22,7 +22,7 @@ EVENTS_A_MINUTE = 30  # the rest is counted
 ENDED = ("finished", "stopped", "gave_up", "failed")
 
 
-def shown(how: str, settings: Settings, runs: Sequence[tuple[str, str]]) -> Shown:
+def shown(how: str, settings: Settings, runs: Sequence[tuple[str, str]], *, items: bool = False) -> Shown:
     """
     The way that fits: `auto` is live where standard output is a terminal, else lines.
 
@@ -30,8 +30,9 @@ def shown(how: str, settings: Settings, runs: Sequence[tuple[str, str]]) -> Show
         how: auto, live, lines or none.
         settings: `quiet` shows nothing, `json` leaves standard output to the JSON.
         runs: Name and file of each run.
+        items: Standard output is for items.
     """
-    out = sys.stderr if settings.json else sys.stdout
+    out = sys.stderr if settings.json or items else sys.stdout
     able = out.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
     if settings.verbosity == "quiet" or how == "none":
         return Shown(out, runs, summed=settings.verbosity != "quiet" and not settings.json)

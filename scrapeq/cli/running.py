@@ -91,11 +91,12 @@ def run(
         max_wait_s=max_wait_s,
         only=chosen,
     )
-    view = shown(progress, settings, [(plan.name, plan.file) for plan in plans])
+    items = any(output.type == "stdout" for plan in plans for output in plan.outputs)
+    view = shown(progress, settings, [(plan.name, plan.file) for plan in plans], items=items)
     settings.log_to(view.event)
     code = _supervised(plans, options, view)
     if settings.json:
-        settings.print_json({"exit": code, "runs": view.final()})
+        settings.print_json({"exit": code, "runs": view.final()}, aside=items)
     return code
 
 

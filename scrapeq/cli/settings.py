@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from scrapeq.cli.outcome import FOLDER, say
 from scrapeq.errors import UsageError
@@ -90,9 +90,9 @@ class Settings:
         if self.verbosity != "quiet":
             say(text)
 
-    def print_json(self, answer: Mapping[str, Any]) -> None:
-        """One JSON object on a line of standard output, with the version of its shape."""
-        write_json({"v": JSON_VERSION, **answer})
+    def print_json(self, answer: Mapping[str, Any], *, aside: bool = False) -> None:
+        """One JSON object on a line of standard output, with the version of its shape; `aside`: of standard error."""
+        write_json({"v": JSON_VERSION, **answer}, out=sys.stderr if aside else None)
 
     def log_to(self, tell: Callable[[str], None], *, store_warnings: bool = True) -> None:
         """
@@ -117,12 +117,12 @@ class _Teller(logging.Handler):
         self._tell(f"{record.levelname.lower()}: {record.getMessage()}")
 
 
-def write_json(value: Any, *, indent: bool = False) -> None:
-    """JSON and a newline on standard output."""
+def write_json(value: Any, *, indent: bool = False, out: TextIO | None = None) -> None:
+    """JSON and a newline on standard output, or elsewhere."""
     import orjson
 
     options = orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS | (orjson.OPT_INDENT_2 if indent else 0)
-    sys.stdout.write(orjson.dumps(value, option=options).decode())
+    (out or sys.stdout).write(orjson.dumps(value, option=options).decode())
 
 
 def _near(file: str) -> str:

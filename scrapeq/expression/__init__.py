@@ -103,6 +103,19 @@ class Template(_Compiled):
         """Whether it has no placeholder."""
         return not self.names and all(isinstance(part, str) for part in self._parts)
 
+    @property
+    def prefix(self) -> str:
+        """The text before the first placeholder."""
+        return self._parts[0] if self._parts and isinstance(self._parts[0], str) else ""
+
+    @property
+    def text(self) -> str:
+        """What compiles to the same template, with all that was filled in when it was compiled."""
+        return "".join(
+            part.replace("${", "$${") if isinstance(part, str) else f"${{{part.source}}}"
+            for part in self._parts
+        )
+
     def render(self, scope: Mapping[str, Any]) -> Any:
         """The text; a lone `${x}` keeps its type (and its null), null inside a longer text is empty."""
         parts = self._parts

@@ -122,7 +122,8 @@ class GivenPage:
             if written is None:
                 self._part.skipped += 1  # a required field is null
                 return
-            self._part.items.append(Item(kind.name, kind.key(written, plain), written))
+            seed = self._payload.get("seed") or {}
+            self._part.items.append(Item(kind.name, kind.key(written, plain), written, seed))
 
     def _scope(self, name: str, record: Any, parent: Any) -> Mapping[str, Any]:
         payload = self._payload

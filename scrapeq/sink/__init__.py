@@ -1,5 +1,21 @@
-"""Where items go: JSON Lines files with a ledger beside them that makes every commit idempotent."""
+"""Where items go: the outputs of a plan, joined in commits that a crash cannot halve, each item once."""
 
-from scrapeq.sink.jsonl import JsonlSink
+from scrapeq.sink.batch import BatchSink
+from scrapeq.sink.output import Answer, OutputAway, OutputSink, Record, SinkContext, SinkFactory
+from scrapeq.sink.outputs import OutputSet, Request, wants_answers, wants_seeds
+from scrapeq.sink.written import written
 
-__all__ = ["JsonlSink"]
+__all__ = [
+    "Answer",
+    "BatchSink",
+    "OutputAway",
+    "OutputSet",
+    "OutputSink",
+    "Record",
+    "Request",
+    "SinkContext",
+    "SinkFactory",
+    "wants_answers",
+    "wants_seeds",
+    "written",
+]

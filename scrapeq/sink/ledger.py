@@ -7,99 +7,89 @@ task. It is opened exclusively, so it is also the folder's lock, which the syste
 
 from __future__ import annotations
 
-import re
+import json
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from scrapeq.errors import OutputError, UsageError
+from scrapeq.errors import OutputError
+from scrapeq.sink.books import SqliteBooks
 
 LEDGER_NAME = ".scrapeq-ledger.db"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 LOCK_TIMEOUT_S = 2.0  # for a writer that was just killed to be gone
-TOKEN_AGE_US = 24 * 3600 * 1_000_000  # a lease is long over by then
-PRUNE_EVERY_COMMITS = 1_000
 CACHE_KIB = 16_384
 PRAGMAS = ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=FULL", f"cache_size=-{CACHE_KIB}")
 
-_TOKEN = re.compile(r"([0-9]{1,18})\.([0-9]{1,18})")
-
-_SCHEMA = """
-CREATE TABLE files (id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, length INTEGER NOT NULL);
-CREATE TABLE items (file INTEGER NOT NULL, key BLOB NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (file, key))
-    WITHOUT ROWID;
-CREATE TABLE tokens (task TEXT PRIMARY KEY, clock_us INTEGER NOT NULL, nonce INTEGER NOT NULL) WITHOUT ROWID;
-CREATE INDEX tokens_by_age ON tokens (clock_us);
-"""
-
-Token = tuple[int, int]
-
-
-def parse_token(text: str) -> Token:
-    """`CLOCK_US.NONCE` as a pair to compare. Raises UsageError when it is none."""
-    match = _TOKEN.fullmatch(text)
-    if match is None:
-        raise UsageError(f"{text!r} is no lease token: two decimal integers joined by a dot")
-    return int(match[1]), int(match[2])
+_FILES = "SELECT id, path, length, part, meta FROM files"
 
 
 @dataclass(slots=True)
 class FileState:
-    """One output file: its row in the ledger, its path, its committed length in bytes."""
+    """
+    One output file: its row in the ledger, its path, its committed length in bytes.
+
+    `part`: the number of its part that is open; 0 = it has none, and is `path` itself. `meta`: what its type keeps.
+    """
 
     id: int
     path: Path
     length: int
+    part: int = 0
+    meta: dict[str, Any] = field(default_factory=dict)
 
 
-class Ledger:
+class Ledger(SqliteBooks):
     """
-    The ledger of the output folder `place`. Not thread-safe beyond one call at a time.
+    The ledger of the output folder `place` (`output.Books`). Not thread-safe beyond one call at a time.
 
     Raises:
-        OutputError: from every method, when the folder is held by another writer or the disk refuses.
+        OutputError: the folder is held by another writer, the disk refuses, or the ledger is damaged.
     """
 
     def __init__(self, place: Path) -> None:
         self.place = place
-        self._commits = 0
         try:
-            self._db = sqlite3.connect(
+            database = sqlite3.connect(
                 place / LEDGER_NAME, timeout=LOCK_TIMEOUT_S, isolation_level=None, check_same_thread=False
             )
         except sqlite3.Error as error:
             raise self.refused(error) from None
+        super().__init__(database)
         try:
             self._open()
         except sqlite3.Error as error:
-            self._db.close()
+            database.close()
             raise self.refused(error) from None
         except OutputError:
-            self._db.close()
+            database.close()
             raise
 
     def _open(self) -> None:
         """Exclusive and durable: with synchronous FULL a commit is on the disk when it returns."""
-        for pragma in (
-            "locking_mode=EXCLUSIVE",
-            "journal_mode=WAL",
-            "synchronous=FULL",
-            f"cache_size=-{CACHE_KIB}",
-        ):
-            self._db.execute(f"PRAGMA {pragma}").fetchall()
-        self._db.execute("BEGIN EXCLUSIVE")  # takes the lock, to be kept
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            for statement in _SCHEMA.split(";"):
-                self._db.execute(statement)
-            self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-        elif version != SCHEMA_VERSION:
+        for pragma in PRAGMAS:
+            self.database.execute(f"PRAGMA {pragma}").fetchall()
+        self.database.execute("BEGIN EXCLUSIVE")  # takes the lock, to be kept
+        version = self.database.execute("PRAGMA user_version").fetchone()[0]
+        if version > SCHEMA_VERSION:
             raise OutputError(
                 f"{self.place / LEDGER_NAME}: has format {version}, this scrapeq reads {SCHEMA_VERSION}; "
                 "use the scrapeq that wrote it, or write to another folder"
             )
-        self._prune()
-        self._db.execute("COMMIT")
+        if version == 0:
+            self.database.execute(
+                "CREATE TABLE files (id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, length INTEGER NOT NULL)"
+            )
+            self.create_items()
+        if version < SCHEMA_VERSION:
+            self.database.execute("ALTER TABLE files ADD COLUMN part INTEGER NOT NULL DEFAULT 0")
+            self.database.execute("ALTER TABLE files ADD COLUMN meta TEXT NOT NULL DEFAULT '{}'")
+            self.create_appended()
+            self.database.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        self.prune_tokens()
+        self.prune_appended()
+        self.database.execute("COMMIT")
 
     def refused(self, error: Exception) -> OutputError:
         """What SQLite or the system said, as the one error of an output."""
@@ -112,66 +102,31 @@ class Ledger:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         return OutputError(f"{self.place}: the output cannot be written: {reason}")
 
-    def close(self) -> None:
-        """Free the folder. May be repeated."""
-        self._db.close()
-
-    def begin(self) -> None:
-        """Begin a transaction."""
-        self._db.execute("BEGIN")
-
-    def rollback(self) -> None:
-        """Give up the transaction, if there is one."""
-        if self._db.in_transaction:
-            self._db.execute("ROLLBACK")
-
-    def commit(self) -> None:
-        """Make it durable."""
-        self._commits += 1
-        if self._commits % PRUNE_EVERY_COMMITS == 0:
-            self._prune()
-        self._db.execute("COMMIT")
-
     def files(self) -> list[FileState]:
         """Every file the ledger knows."""
-        rows = self._db.execute("SELECT id, path, length FROM files ORDER BY id").fetchall()
-        return [FileState(id_, self.place / path, length) for id_, path, length in rows]
+        return [self._state(row) for row in self.database.execute(f"{_FILES} ORDER BY id").fetchall()]
 
-    def add_file(self, path: Path, length: int) -> FileState:
+    def file(self, path: Path) -> FileState | None:
+        """One file, or None when the ledger does not know it."""
+        name = path.relative_to(self.place).as_posix()
+        row = self.database.execute(f"{_FILES} WHERE path = ?", (name,)).fetchone()
+        return self._state(row) if row else None
+
+    def _state(self, row: tuple[int, str, int, int, str]) -> FileState:
+        id_, path, length, part, meta = row
+        return FileState(id_, self.place / path, length, part, json.loads(meta))
+
+    def add_file(self, path: Path, length: int, part: int = 0) -> FileState:
         """Know a file from now on; what it holds already counts as committed."""
         name = path.relative_to(self.place).as_posix()
-        cursor = self._db.execute("INSERT INTO files (path, length) VALUES (?, ?)", (name, length))
-        return FileState(int(cursor.lastrowid or 0), path, length)
+        cursor = self.database.execute(
+            "INSERT INTO files (path, length, part) VALUES (?, ?, ?)", (name, length, part)
+        )
+        return FileState(int(cursor.lastrowid or 0), path, length, part)
 
-    def set_length(self, file: int, length: int) -> None:
-        """The file is committed up to `length` bytes."""
-        self._db.execute("UPDATE files SET length = ? WHERE id = ?", (length, file))
-
-    def forget_items(self, file: int) -> None:
-        """The file lost what it held: its items are to be written again."""
-        self._db.execute("DELETE FROM items WHERE file = ?", (file,))
-
-    def digest(self, file: int, key: bytes) -> bytes | None:
-        """The digest of what was last written for an item, or None."""
-        row = self._db.execute("SELECT digest FROM items WHERE file = ? AND key = ?", (file, key)).fetchone()
-        return row[0] if row else None
-
-    def set_digests(self, rows: list[tuple[int, bytes, bytes]]) -> None:
-        """(file, key, digest) of items written."""
-        self._db.executemany("INSERT OR REPLACE INTO items (file, key, digest) VALUES (?, ?, ?)", rows)
-
-    def token(self, task: str) -> Token | None:
-        """The newest lease token that committed for a task, or None."""
-        row = self._db.execute("SELECT clock_us, nonce FROM tokens WHERE task = ?", (task,)).fetchone()
-        return (row[0], row[1]) if row else None
-
-    def set_tokens(self, tokens: dict[str, Token]) -> None:
-        """The newest token of each task."""
-        rows = [(task, clock_us, nonce) for task, (clock_us, nonce) in tokens.items()]
-        self._db.executemany("INSERT OR REPLACE INTO tokens (task, clock_us, nonce) VALUES (?, ?, ?)", rows)
-
-    def _prune(self) -> None:
-        """Forget tokens a day older than the newest, by the queue's clock, which they carry."""
-        newest = self._db.execute("SELECT max(clock_us) FROM tokens").fetchone()[0]
-        if newest is not None:
-            self._db.execute("DELETE FROM tokens WHERE clock_us < ?", (newest - TOKEN_AGE_US,))
+    def set_file(self, state: FileState) -> None:
+        """What is committed of a file now: its length, its part, its meta."""
+        self.database.execute(
+            "UPDATE files SET length = ?, part = ?, meta = ? WHERE id = ?",
+            (state.length, state.part, json.dumps(state.meta), state.id),
+        )

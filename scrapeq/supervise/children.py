@@ -106,6 +106,7 @@ class Child:
         args: More arguments, to be seen in a process list.
         listen: Keep the child's standard output for `line()`; otherwise it is the parent's.
         stderr: Where its standard error goes (an open file); None = the parent's.
+        descriptors: More that it inherits, under the same numbers; then it is spawned.
     """
 
     def __init__(
@@ -116,12 +117,14 @@ class Child:
         args: Sequence[str] = (),
         listen: bool = False,
         stderr: IO[str] | None = None,
+        descriptors: Sequence[int] = (),
     ) -> None:
         self.module = module
         self._settings = orjson.dumps(settings) + b"\n"
         self._args = tuple(args)
         self._listen = listen
         self._stderr = stderr
+        self._descriptors = tuple(descriptors)
         self._process: asyncio.subprocess.Process | _Forked | None = None
 
     @property
@@ -141,7 +144,7 @@ class Child:
 
     async def start(self) -> None:
         """Start it. Raises OSError when the system has no process left to give."""
-        if _nursery is not None and not _nursery.gone:
+        if _nursery is not None and not _nursery.gone and not self._descriptors:
             stderr = (self._stderr or sys.stderr).fileno()
             self._process = await _fork(_nursery, self.module, self._args, listen=self._listen, stderr=stderr)
         else:
@@ -154,6 +157,7 @@ class Child:
                 stdout=asyncio.subprocess.PIPE if self._listen else None,
                 stderr=self._stderr,
                 start_new_session=True,
+                pass_fds=self._descriptors,
                 limit=LINE_MAX_BYTES,
             )
         assert self._process.stdin is not None

@@ -13,6 +13,7 @@ from typing import Any, TextIO
 import orjson
 
 from scrapeq.errors import ScrapeqError, StoreError
+from scrapeq.sink import wants_answers, wants_seeds
 from scrapeq.supervise.assemble import Errand, errand_plan, fetch_worker, open_queue_of
 from scrapeq.supervise.children import enter_child, runner
 from scrapeq.supervise.logs import configure_child_log
@@ -58,7 +59,8 @@ async def serve(errand: Errand, grace_s: float) -> int:
     """Fetch until SIGTERM; the exit code."""
     plan = errand_plan(errand)
     queue, client = open_queue_of(plan, errand.store_url, lease_s=errand.lease_s)
-    sink = WriterClient(Path(errand.writer_socket))
+    seeds, answers = wants_seeds(plan.outputs), wants_answers(plan.outputs)
+    sink = WriterClient(Path(errand.writer_socket), seeds=seeds, answers=answers)
     worker = fetch_worker(errand, plan, queue, client, sink)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
     say({"ready": True})

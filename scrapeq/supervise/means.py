@@ -15,9 +15,8 @@ from scrapeq.plan import Plan
 from scrapeq.protocols import Extractor, Sink, States
 from scrapeq.queue import Queue
 from scrapeq.resource import GroupOf
+from scrapeq.sink import wants_answers
 from scrapeq.supervise.slots import Fatal, Renewals, Tally
-
-ANSWER_OUTPUTS = frozenset({"warc"})
 
 
 @dataclass(slots=True)
@@ -44,7 +43,7 @@ class Means:
     token: str = ""  # the digest of the credential, where there is no pool
 
     def __post_init__(self) -> None:
-        self.keeps_answers = any(output.type in ANSWER_OUTPUTS for output in self.plan.outputs)
+        self.keeps_answers = wants_answers(self.plan.outputs)
         self.token = token_digest(self.plan.client.auth.identity)
 
     def end(self, fatal: Fatal) -> None:

@@ -17,6 +17,7 @@ from scrapeq.plan import Plan
 from scrapeq.protocols import Progress, Snapshot
 from scrapeq.queue import Counts, Queue
 from scrapeq.resource import TaskBuilder, first_pages
+from scrapeq.sink import written
 from scrapeq.supervise.assemble import (
     Errand,
     group_function,
@@ -185,7 +186,15 @@ class PlanRun:
         # a bound on requests is exact in one process
         for number in range(plan.run.workers if self.options.max_requests is None else 1):
             self._children.keep(f"fetcher {number + 1}", "scrapeq.supervise.fetcher_process", settings)
-        return WriterProcess(plan.outputs, base=output_base(), path=socket, stderr=self.log_file)
+        return WriterProcess(
+            plan.outputs,
+            base=output_base(),
+            path=socket,
+            stderr=self.log_file,
+            data=self.folder / "outputs",
+            name=plan.name,
+            run=self._state.record.id,
+        )
 
     # --- how it stands
 
@@ -252,20 +261,14 @@ class PlanRun:
             closings=self._limits.closings,
             left_s=counts.live / per_s if per_s > 0 else None,
             limits=tuple(views) if views is not None else self.snapshot.limits,
-            outputs=self._outputs(),
+            outputs=self._outputs() if self.over else (),  # the summary alone shows them
             workers=self._children.running,
             message=message,
         )
 
     def _outputs(self) -> tuple[str, ...]:
-        paths = []
-        for output in self.plan.outputs:
-            for resource in self.plan.resources:
-                if resource.selected and (not output.resources or resource.name in output.resources):
-                    path = str(output.path.render({"resource": resource.name})) if output.path else ""
-                    if path and path not in paths and (output_base() / path).exists():
-                        paths.append(path)
-        return tuple(paths)
+        selected = [resource.name for resource in self.plan.resources if resource.selected]
+        return written(self.plan.outputs, selected, output_base())
 
     def _judge(self, counts: Counts, seeded: bool) -> None:
         options = self.options

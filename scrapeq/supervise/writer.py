@@ -13,6 +13,7 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
@@ -21,27 +22,31 @@ import orjson
 
 from scrapeq import plan
 from scrapeq.errors import LeaseLost, OutputError, ScrapeqError, UsageError
-from scrapeq.expression import compile_template
+from scrapeq.expression import Template, compile_template
 from scrapeq.protocols import Item
-from scrapeq.sink import JsonlSink
-from scrapeq.sink.ledger import parse_token
+from scrapeq.sink import OutputSet, Request, SinkContext
+from scrapeq.sink.books import parse_token
 from scrapeq.supervise.children import enter_child
-from scrapeq.supervise.frames import FrameReader, pack
+from scrapeq.supervise.frames import FrameReader, pack, read_page
 
 OUTPUT_CODE = 7  # the exit code of an output that cannot be written
 QUEUE_MAX_BYTES = 64 * 1024 * 1024  # above it clients are not read from
 QUEUE_MAX_REQUESTS = 10_000
 BATCH_MAX_BYTES = 16 * 1024 * 1024  # of one commit
 BATCH_MAX_REQUESTS = 500
+TEMPLATES = ("path", "table")
+TEMPLATE = "$"  # the key of a template's text
 DRAIN_FLUSH_S = 2.0  # for the last answers to leave
 
-_Queued = tuple["_Connection", int, str, str, list[Item], int]
+BODY_PART = 2  # parts of a message that is one of an answer's body
+
+_Queued = tuple["_Connection", int, Request, int]
 
 
 class Writer:
     """Serves `sink` on the socket at `path` until `drain`."""
 
-    def __init__(self, sink: JsonlSink, path: Path) -> None:
+    def __init__(self, sink: OutputSet, path: Path) -> None:
         self._sink = sink
         self._path = path
         self._queue: list[_Queued] = []
@@ -77,18 +82,20 @@ class Writer:
         self._read_or_wait()
 
     def take(self, connection: _Connection, message: Any, size: int) -> None:
-        """Queue one request. Raises ValueError when it is none."""
-        id_, task, token, raw = message
-        items = [Item(resource, key, record) for resource, key, record in raw]
+        """Queue one request. Raises ValueError or TypeError when it is none."""
+        id_, task, token, raw, *said = message
+        items = [Item(*entry) for entry in raw]
         texts = [task, token, *(item.resource for item in items), *(item.key for item in items)]
         if not isinstance(id_, int) or not all(isinstance(text, str) for text in texts):
             raise ValueError("no request")
+        page = read_page(said[0], connection.body(id_)) if said else None
         try:
             parse_token(token)
         except UsageError as error:
             connection.answer([[id_, "usage", str(error)]])
             return
-        self._queue.append((connection, id_, task, token, items, size))
+        size += len(page.body) if page is not None else 0
+        self._queue.append((connection, id_, Request(task, token, items, page), size))
         self._queued_bytes += size
         self._arrived.set()
         self._read_or_wait()
@@ -133,7 +140,7 @@ class Writer:
     def _commit(self, batch: list[_Queued]) -> list[tuple[str, int | str]]:
         """In the thread: the whole batch, or the one error for all of it."""
         try:
-            results = self._sink.commit_many([(task, token, items) for _, _, task, token, items, _ in batch])
+            results = self._sink.commit_many([request for _, _, request, _ in batch])
         except OutputError as error:
             return [("output", str(error))] * len(batch)
         except ScrapeqError as error:
@@ -166,6 +173,7 @@ class _Connection(asyncio.Protocol):
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
         self._reader = FrameReader()
+        self._bodies: dict[int, list[str]] = {}
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
@@ -177,9 +185,16 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         try:
             for message, size in self._reader.feed(data):
-                self._writer.take(self, message, size)
-        except (ValueError, TypeError):
+                if len(message) == BODY_PART:
+                    self._bodies.setdefault(message[0], []).append(message[1])
+                else:
+                    self._writer.take(self, message, size)
+        except (ValueError, TypeError, KeyError):
             self._transport.abort()
+
+    def body(self, id_: int) -> str:
+        """The body of a request's answer, in Base64; its parts have come before the request."""
+        return "".join(self._bodies.pop(id_, ()))
 
     def answer(self, answers: list[Any]) -> None:
         """Send answers, unless the client has gone."""
@@ -200,19 +215,55 @@ class _Connection(asyncio.Protocol):
 
 
 def settings_of(outputs: tuple[plan.Output, ...], base: Path, path: Path) -> dict[str, Any]:
-    """The writer's settings as JSON. Paths go as text with `${resource}` in it, all else filled in."""
-    return {
-        "outputs": [
-            [
-                output.type,
-                str(output.path.render({"resource": "${resource}"})) if output.path else "",
-                list(output.resources),
-            ]
-            for output in outputs
-        ],
-        "base": str(base.absolute()),
-        "socket": str(path),
-    }
+    """The writer's settings as JSON. Templates go as text in which all but their placeholders is filled in."""
+    said = []
+    for output in outputs:
+        values = {name: getattr(output, name) for name in plan.Output.__slots__}
+        for name in (*TEMPLATES, "options"):
+            values[name] = _said(values[name])
+        said.append(values)
+    return {"outputs": said, "base": str(base.absolute()), "socket": str(path)}
+
+
+def outputs_of(settings: dict[str, Any]) -> list[plan.Output]:
+    """The outputs that `settings_of` has put into settings."""
+    found = []
+    for values in settings["outputs"]:
+        read = {name: _read(values[name]) for name in (*TEMPLATES, "options")}
+        found.append(plan.Output(**{**values, **read, "resources": tuple(values["resources"])}))
+    return found
+
+
+def _said(value: Any) -> Any:
+    """A value as JSON, templates in it as `{"$": text}`."""
+    if isinstance(value, Template):
+        return {TEMPLATE: value.text}
+    if isinstance(value, Mapping):
+        return {key: _said(inner) for key, inner in value.items()}
+    return [_said(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def _read(value: Any) -> Any:
+    """What `_said` said."""
+    if isinstance(value, dict):
+        if value.keys() == {TEMPLATE}:
+            return compile_template(value[TEMPLATE])
+        return {key: _read(inner) for key, inner in value.items()}
+    return [_read(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _sink_of(settings: dict[str, Any]) -> OutputSet:
+    base = Path(settings["base"])
+    data = settings.get("data")
+    context = SinkContext(
+        base,
+        data=Path(data) if data else None,
+        name=settings.get("name", ""),
+        run=settings.get("run", ""),
+        stdout=settings.get("stdout"),
+        restarted=settings.get("restarted", False),
+    )
+    return OutputSet(outputs_of(settings), base=base, context=context)
 
 
 def _report(said: dict[str, Any]) -> None:
@@ -220,7 +271,7 @@ def _report(said: dict[str, Any]) -> None:
     sys.stdout.buffer.flush()
 
 
-async def _serve(sink: JsonlSink, path: Path) -> None:
+async def _serve(sink: OutputSet, path: Path) -> None:
     writer = Writer(sink, path)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, writer.drain)
     await writer.run()
@@ -229,12 +280,8 @@ async def _serve(sink: JsonlSink, path: Path) -> None:
 def main() -> int:
     """The process. Its exit code: 0 drained, 7 an output that cannot be written."""
     settings = enter_child()
-    outputs = [
-        plan.Output(type_, compile_template(path), tuple(resources))
-        for type_, path, resources in settings["outputs"]
-    ]
     try:
-        sink = JsonlSink(outputs, base=Path(settings["base"]))
+        sink = _sink_of(settings)
         sink.check()
     except ScrapeqError as error:
         _report({"error": str(error)})

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from scrapeq import plan
 from scrapeq.errors import LeaseLost, OutputError, ScrapeqError, UsageError
 from scrapeq.page import Page
 from scrapeq.protocols import Item
-from scrapeq.sink.ledger import parse_token
+from scrapeq.sink.books import parse_token
 from scrapeq.supervise.children import Child
-from scrapeq.supervise.frames import BatchedWrites, FrameReader, FrameTooLarge, pack
+from scrapeq.supervise.frames import BatchedWrites, FrameReader, FrameTooLarge, pack, pack_page
 from scrapeq.supervise.writer import OUTPUT_CODE, settings_of
 
 PENDING_MAX = 1_000  # commits on their way from one client
@@ -38,10 +39,16 @@ class WriterClient:
     Args:
         path: The writer's socket.
         give_up_s: Seconds without a writer after which a commit fails.
+        seeds: An output needs the items' seeds.
+        answers: An output keeps answers.
     """
 
-    def __init__(self, path: Path, *, give_up_s: float = GIVE_UP_S) -> None:
+    def __init__(
+        self, path: Path, *, give_up_s: float = GIVE_UP_S, seeds: bool = False, answers: bool = False
+    ) -> None:
+        self.wants_answers = answers
         self._path = path
+        self._seeds = seeds
         self._give_up_s = give_up_s
         self._ids = itertools.count(1)
         self._pending: dict[int, tuple[asyncio.Future[int], bytes]] = {}
@@ -66,14 +73,41 @@ class WriterClient:
             UsageError: the token or a record can never be written.
         """
         parse_token(lease_token)
-        id_ = next(self._ids)
         try:
-            raw = [(item.resource, item.key, item.record) for item in items]
-            frame = pack((id_, task_id, lease_token, raw))
+            if self._seeds:
+                raw: list[Any] = [(item.resource, item.key, item.record, item.seed) for item in items]
+            else:
+                raw = [(item.resource, item.key, item.record) for item in items]
+            written = 0
+            kept = page if self.wants_answers else None
+            for id_, frame in self._frames(task_id, lease_token, raw, kept):
+                written += await self._send(id_, frame)
         except FrameTooLarge as error:
-            raise OutputError(f"the items of task {task_id} are too large for one commit: {error}") from None
+            raise OutputError(f"an item of task {task_id} is too large for one commit: {error}") from None
         except TypeError as error:
             raise UsageError(f"the items of task {task_id} are no JSON: {error}") from None
+        return written
+
+    def _frames(
+        self, task_id: str, token: str, raw: list[Any], page: Page | None
+    ) -> Iterator[tuple[int, bytes]]:
+        """One request as a rule; items that are too many for a frame go in several, under the same token."""
+        id_ = next(self._ids)
+        body, said = pack_page(id_, page) if page is not None else (b"", None)
+        try:
+            request = (id_, task_id, token, raw) if said is None else (id_, task_id, token, raw, said)
+            frame = body + pack(request)
+        except FrameTooLarge:
+            if len(raw) <= 1:
+                raise
+            half = len(raw) // 2
+            yield from self._frames(task_id, token, raw[:half], page)
+            yield from self._frames(task_id, token, raw[half:], None)
+            return
+        yield id_, frame
+
+    async def _send(self, id_: int, frame: bytes) -> int:
+        """One request and its answer."""
         if self._full:
             await self._wait_for_room()
         answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -203,6 +237,10 @@ class WriterProcess:
         base: What relative output paths are relative to.
         path: Where it listens; in a runtime folder, since a socket's path is short.
         stderr: Where its standard error goes (an open file); None = the parent's.
+        data: A folder for the books of outputs that have no folder; None = beside `base`.
+        name: The plan's name.
+        run: The run's id.
+        stdout: The descriptor that outputs of type stdout write to.
     """
 
     def __init__(
@@ -212,9 +250,16 @@ class WriterProcess:
         base: Path,
         path: Path,
         stderr: IO[str] | None = None,
+        data: Path | None = None,
+        name: str = "",
+        run: str = "",
+        stdout: int = 1,
     ) -> None:
         self.path = path
+        self._stdout = stdout if any(output.type == "stdout" for output in outputs) else None
         self._settings = settings_of(tuple(outputs), base, path)
+        self._settings |= {"data": str(data) if data else None, "name": name, "run": run}
+        self._settings["restarted"] = False
         self._stderr = stderr
         self._child: Child | None = None
 
@@ -231,14 +276,27 @@ class WriterProcess:
             OutputError: an output cannot be written, or another writer holds its folder.
             OSError: the system has no process left to give.
         """
-        child = Child("scrapeq.supervise.writer", self._settings, listen=True, stderr=self._stderr)
+        # under a number of its own: its standard output is where it reports to us
+        descriptors = [] if self._stdout is None else [os.dup(self._stdout)]
+        child = Child(
+            "scrapeq.supervise.writer",
+            {**self._settings, "stdout": descriptors[0] if descriptors else None},
+            listen=True,
+            stderr=self._stderr,
+            descriptors=descriptors,
+        )
         self._child = child
-        await child.start()
+        try:
+            await child.start()
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
         try:
             said = await asyncio.wait_for(child.line(), READY_TIMEOUT_S)
         except TimeoutError:
             said = None
         if said is not None and said.get("ready"):
+            self._settings["restarted"] = True
             return
         with suppress(TimeoutError):  # what has said why it ends does so by itself
             await asyncio.wait_for(child.wait(), END_TIMEOUT_S)

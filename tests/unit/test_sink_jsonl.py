@@ -18,8 +18,9 @@ from scrapeq import plan
 from scrapeq.errors import LeaseLost, OutputError, UsageError
 from scrapeq.expression import compile_template
 from scrapeq.protocols import Item
-from scrapeq.sink import JsonlSink, ledger
-from scrapeq.sink.ledger import LEDGER_NAME, TOKEN_AGE_US, Ledger, parse_token
+from scrapeq.sink import OutputSet, ledger
+from scrapeq.sink.books import TOKEN_AGE_US, parse_token
+from scrapeq.sink.ledger import LEDGER_NAME, Ledger
 
 
 def output(path: str = "out/${resource}.jsonl", *resources: str) -> plan.Output:
@@ -27,8 +28,8 @@ def output(path: str = "out/${resource}.jsonl", *resources: str) -> plan.Output:
 
 
 @contextmanager
-def sink_at(base: Path, *outputs: plan.Output) -> Iterator[JsonlSink]:
-    sink = JsonlSink(outputs or (output(),), base=base)
+def sink_at(base: Path, *outputs: plan.Output) -> Iterator[OutputSet]:
+    sink = OutputSet(outputs or (output(),), base=base)
     try:
         yield sink
     finally:
@@ -147,7 +148,7 @@ def test_a_crash_around_the_commit_loses_and_repeats_nothing(tmp_path: Path, whe
                 commit(self)
             os._exit(9)
 
-        sink = JsonlSink((output(),), base=tmp_path)
+        sink = OutputSet((output(),), base=tmp_path)
         sink.check()
         Ledger.commit = crash  # type: ignore[method-assign]
         sink.commit_many([("t2", "2.1", [item(2)])])
@@ -225,7 +226,7 @@ def test_each_output_takes_its_resources(tmp_path: Path) -> None:
 
 def test_without_outputs_nothing_is_written(tmp_path: Path) -> None:
     """A plan may have no output at all."""
-    sink = JsonlSink((), base=tmp_path)
+    sink = OutputSet((), base=tmp_path)
     assert sink.commit_many([("t1", "1.1", [item(1)])]) == [0]
     assert not list(tmp_path.iterdir())
 

@@ -1,0 +1,258 @@
+"""
+All outputs of a plan, joined in one commit.
+
+The order: every output stages and writes, then commits; then the books are committed, last those that hold the lease
+tokens. A crash in between repeats the batch, and what is there already is not written again.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import orjson
+
+from scrapeq import plan, plugins
+from scrapeq.errors import LeaseLost, OutputError, ScrapeqError, UsageError
+from scrapeq.page import Page
+from scrapeq.protocols import Item
+from scrapeq.sink.books import Token, parse_token
+from scrapeq.sink.output import Answer, Books, OutputAway, OutputSink, Record, SinkContext, SinkFactory
+from scrapeq.sink.seen import digest_of
+
+AWAY_S = 60.0  # an output that cannot be reached for so long ends the run
+AWAY_FIRST_S, AWAY_MAX_S = 0.1, 5.0
+
+_TYPES = {
+    "jsonl": ("scrapeq.sink.jsonl", "JsonlSink"),
+    "sqlite": ("scrapeq.sink.sqlite", "SqliteSink"),
+    "stdout": ("scrapeq.sink.stdout", "StdoutSink"),
+}
+
+
+class Request(NamedTuple):
+    """The items of one task under one lease, and the answer they came from where an output keeps answers."""
+
+    task_id: str
+    token: str
+    items: Sequence[Item]
+    page: Page | None = None
+
+
+def factory_of(type_: str) -> SinkFactory:
+    """
+    What makes the outputs of a type, ours or another package's.
+
+    Raises:
+        UsageError: there is no such type, or what it needs is not installed.
+    """
+    if type_ not in _TYPES:
+        return cast(SinkFactory, plugins.load(plugins.SINKS, type_))
+    module, name = _TYPES[type_]
+    return cast(SinkFactory, getattr(import_module(module), name))
+
+
+def wants_answers(outputs: Sequence[plan.Output]) -> bool:
+    """Whether any of the outputs keeps answers."""
+    return any(
+        output.type == "warc"
+        or (output.type not in _TYPES and getattr(factory_of(output.type), "wants_answers", False))
+        for output in outputs
+    )
+
+
+def wants_seeds(outputs: Sequence[plan.Output]) -> bool:
+    """Whether any of the outputs needs the seeds of items."""
+    return any(
+        output.type not in _TYPES or (template is not None and "seed" in template.names)
+        for output in outputs
+        for template in (output.path, output.table)
+    )
+
+
+class OutputSet:
+    """
+    Use it from one thread at a time. It holds its folders from `check` or the first commit to `close`.
+
+    Args:
+        outputs: The outputs of the plan.
+        base: What relative paths are relative to.
+        context: More of the surroundings; None = defaults.
+        away_s: Seconds for which a commit is repeated while an output cannot be reached.
+
+    Raises:
+        UsageError: a type that does not exist or is not installed.
+        OutputError: what a type cannot do.
+    """
+
+    def __init__(
+        self,
+        outputs: Sequence[plan.Output],
+        *,
+        base: Path,
+        context: SinkContext | None = None,
+        away_s: float = AWAY_S,
+    ) -> None:
+        self._context = context or SinkContext(base)
+        self._sinks = [
+            (factory_of(output.type)(output, self._context), output.resources) for output in outputs
+        ]
+        self._away_s = away_s
+        self._home: Books | None = None
+        self._is_open = False
+
+    def check(self) -> None:
+        """
+        Take what is written to, undo what a crash left, and prove that it can be written.
+
+        Raises:
+            OutputError: naming the output.
+        """
+        if self._is_open:
+            return
+        try:
+            for sink, _ in self._sinks:
+                sink.open()
+        except (OSError, sqlite3.Error) as error:
+            self.close()
+            raise self._refused(error) from None
+        except BaseException:
+            self.close()
+            raise
+        books = self._context.books
+        self._home = next((one for one in books if one.shared), books[0] if books else None)
+        self._is_open = True
+
+    def close(self) -> None:
+        """Let go of everything. A later commit opens it again."""
+        self._is_open = False
+        for sink, _ in self._sinks:
+            sink.close()
+        self._context.close()
+        self._home = None
+
+    def commit_many(
+        self, batch: Sequence[tuple[str, str, Sequence[Item]] | Request]
+    ) -> list[int | LeaseLost]:
+        """
+        Commit the items of several tasks at once; all of it will last when this returns.
+
+        Returns:
+            For each: how many items were new or changed, or LeaseLost when a newer lease has committed
+            already (nothing of it is written; the same token again is the same lease repeating).
+
+        Raises:
+            OutputError: an output refuses; nothing is answered.
+            UsageError: a malformed lease token, a record that is no JSON; nothing of the batch is committed.
+        """
+        requests = [Request(*entry) for entry in batch]
+        parsed = [parse_token(request.token) for request in requests]
+        until_s, pause_s = time.monotonic() + self._away_s, AWAY_FIRST_S
+        while True:
+            try:
+                self.check()
+                return self._commit(requests, parsed)
+            except OutputAway:
+                self._abandon()
+                if time.monotonic() + pause_s > until_s:
+                    raise
+            except BaseException as error:
+                self._abandon()
+                if isinstance(error, sqlite3.Error | OSError):
+                    raise self._refused(error) from None
+                raise
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 2, AWAY_MAX_S)
+
+    def _commit(self, requests: list[Request], parsed: list[Token]) -> list[int | LeaseLost]:
+        home = self._home
+        newest = home.tokens({request.task_id for request in requests}) if home else {}
+        claimed: dict[str, Token] = {}
+        results: list[int | LeaseLost] = []
+        records: list[Record] = []
+        owners: list[int] = []
+        answers: list[Answer] = []
+        for request, token in zip(requests, parsed, strict=True):
+            task = request.task_id
+            known = newest.get(task)
+            if known is not None and token < known:
+                results.append(LeaseLost(f"task {task}: a newer lease has committed already"))
+                continue
+            newest[task] = claimed[task] = token
+            records += [_record(task, item) for item in request.items if self._sinks]
+            owners += [len(results)] * (len(records) - len(owners))
+            if request.page is not None:
+                answers.append(Answer(task, request.page))
+            results.append(0)
+        for at in self._stage(records, answers):
+            results[owners[at]] += 1  # type: ignore[operator]
+        for sink, _ in self._sinks:
+            sink.write()
+        for sink, _ in self._sinks:
+            sink.commit()
+        if home is not None and claimed:
+            home.begin()
+            home.set_tokens(claimed)
+        for books in reversed(self._context.books):
+            if books is not home:
+                books.commit()
+        if home is not None:
+            home.commit()
+        return results
+
+    def _stage(self, records: list[Record], answers: list[Answer]) -> set[int]:
+        """Which records are new or changed in any output."""
+        new: set[int] = set()
+        for sink, resources in self._sinks:
+            if resources:
+                chosen = [at for at, record in enumerate(records) if record.item.resource in resources]
+                its = [records[at] for at in chosen]
+            else:
+                chosen, its = list(range(len(records))), records
+            for at, is_new in zip(chosen, sink.stage(its, answers), strict=True):
+                if is_new:
+                    new.add(at)
+        return new
+
+    def _abandon(self) -> None:
+        """Undo what was not committed. The next commit opens everything anew and looks at the truth."""
+        for sink, _ in self._sinks:
+            sink.abandon()
+        for books in self._context.books:
+            try:
+                books.rollback()
+            except (sqlite3.Error, ScrapeqError):
+                continue
+        try:
+            self.close()
+        except (sqlite3.Error, OSError):
+            self._is_open = False
+
+    def _refused(self, error: Exception) -> OutputError:
+        where = error.filename if isinstance(error, OSError) and error.filename else ""
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        where = where or ", ".join(dict.fromkeys(_where(sink) for sink, _ in self._sinks))
+        return OutputError(f"{where}: the output cannot be written: {reason}")
+
+
+def _where(sink: OutputSink) -> str:
+    """What a person calls the output."""
+    place = getattr(sink, "place", None)
+    return str(getattr(place, "folder", None) or getattr(sink, "title", type(sink).__name__))
+
+
+def _record(task: str, item: Item) -> Record:
+    """An item with its identity and its content's digest. Raises UsageError when it is no JSON."""
+    try:
+        line = orjson.dumps(item.record)
+        content = orjson.dumps(item.record, option=orjson.OPT_SORT_KEYS)  # the order of fields is no change
+    except TypeError as error:
+        raise UsageError(f"{item.resource}: the record of {item.key!r} is no JSON: {error}") from None
+    digest = digest_of(content)
+    named = item.key.encode("utf-8", "surrogatepass")
+    key = digest_of(item.resource.encode() + b"\0" + (b"k" + named if named else b"d" + digest))
+    return Record(task, item, line, key, digest)
