@@ -39,6 +39,9 @@ class Filled(str):
         made.source = source
         return made
 
+    def __deepcopy__(self, _memo: object) -> Filled:
+        return self  # as any text
+
 
 @dataclass
 class Reading:

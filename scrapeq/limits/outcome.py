@@ -228,8 +228,6 @@ def _built_in(
     if page is None:
         if isinstance(error, errors.AuthFailed) and error.final:
             return Outcome("fail", message=_says(page, error))
-        if isinstance(error, errors.AuthFailed) and error.final:
-            return Outcome("fail", message=_says(page, error))
         same_again = isinstance(error, _SAME_AGAIN) and not isinstance(error, errors.Truncated)
         return Outcome("dead_letter" if same_again else "retry", message=_says(page, error))
     status = page.status
