@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -75,6 +75,6 @@ def _added(auth: Auth) -> httpx.Auth:
 
 def _digest(client: Client) -> str:
     """Of all that a login depends on: what was given for another configuration is void."""
-    auth = {name: value for name, value in asdict(client.auth).items() if name != "success_when"}
+    auth = replace(client.auth, success_when=None)
     text = orjson.dumps([client.base_url, auth], option=orjson.OPT_SORT_KEYS, default=str)
     return hashlib.blake2b(text, digest_size=_DIGEST_BYTES).hexdigest()

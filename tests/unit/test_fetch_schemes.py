@@ -1,0 +1,27 @@
+"""Which credential a file means, with secrets as a file gives them."""
+
+from __future__ import annotations
+
+from scrapeq import config
+from scrapeq.clock import SystemClock
+from scrapeq.fetch.renewed import Renewed
+from scrapeq.fetch.schemes import scheme
+
+TEXT = """\
+version: 1
+name: t
+client:
+  base_url: https://a.test
+  auth:
+    type: session
+    login: {path: login, data: {user: "${env:NAME}", word: "${env:WORD}"}}
+    success_when: status == 302
+resources: [{name: r, endpoint: r}]
+outputs: [{type: stdout}]
+"""
+
+
+def test_a_session_takes_values_of_the_environment() -> None:
+    """What a login depends on may have been filled in when the file was read."""
+    client = config.load("a.yaml", text=TEXT, env={"NAME": "ada", "WORD": "x"}).client
+    assert isinstance(scheme(client, None, SystemClock()), Renewed)
