@@ -52,7 +52,7 @@ class Place:
             return next((v for k, v in request.headers.items() if k.lower() == self.name.lower()), None)
         if request.body is None:
             return None
-        if _is_form(request.headers):
+        if is_form(request.headers):
             return get_param("?" + request.body, self.name)
         value = _json(request.body)
         for step in self.name.split("."):
@@ -133,7 +133,7 @@ def changed(request: Request, change: Change, base: str) -> Request:
     if change.headers:
         headers = _changed_headers(headers, change.headers)
     if change.body:
-        if _is_form(headers):
+        if is_form(headers):
             fields = {name: _texts(value) for name, value in change.body.items()}
             body = set_params("?" + (body or ""), fields).partition("?")[2]
         else:
@@ -155,7 +155,7 @@ def request_of(payload: Mapping[str, Any]) -> Request:
 
 def payload_key(payload: Mapping[str, Any]) -> str:
     """
-    The identity of a payload: its resource and its request, for two resources may each read the same answer.
+    The identity of a payload: its resource and its request, for two resources may read one answer, each in its way.
 
     Headers count where the paginator has set them (`walk.headers`).
 
@@ -188,7 +188,8 @@ def _changed_headers(headers: Mapping[str, str], change: Mapping[str, str | None
     return kept
 
 
-def _is_form(headers: Mapping[str, str]) -> bool:
+def is_form(headers: Mapping[str, str]) -> bool:
+    """Whether the body is a form's."""
     kind = next((value for name, value in headers.items() if name.lower() == "content-type"), "")
     return kind.partition(";")[0].strip().lower() == FORM_TYPE
 
