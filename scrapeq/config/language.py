@@ -207,12 +207,13 @@ def schema() -> dict[str, Any]:
     }
 
 
-def _removable(resource: dict[str, Any]) -> dict[str, Any]:
-    """Lets null stand for any key of a resource and its endpoint but the name: it removes a default."""
-    properties = resource["properties"]
-    endpoint = properties["endpoint"]["anyOf"][1]
-    for owner in (endpoint["properties"], properties):
-        for name, inner in owner.items():
+def _removable(schema: dict[str, Any]) -> dict[str, Any]:
+    """Of maps that merge with defaults: null removes any key but the name, and the type may be the default's."""
+    for option in (schema, *schema.get("anyOf", ())):
+        properties = option.get("properties", {})
+        if option.get("required") == ["type"]:
+            del option["required"]
+        for name, inner in properties.items():
             if name != "name":
-                owner[name] = {"anyOf": [{"type": "null"}, inner]}
-    return resource
+                properties[name] = {"anyOf": [{"type": "null"}, _removable(inner)]}
+    return schema

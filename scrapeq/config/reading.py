@@ -74,6 +74,10 @@ class Reading:
         """The problem of an expression, at its place in the value."""
         self.refuse(node, field, error.message, error.hint, offset=error.position)
 
+    def has_problem(self, prefix: str) -> bool:
+        """Whether something below this field is wrong: then what is missing may be that."""
+        return any(problem.field.startswith(prefix) for problem in self.problems)
+
     def has_unbuilt(self, prefix: str) -> bool:
         """Whether something below this field was refused because it is not built: then what is missing may be that."""
         return any(NOT_BUILT in p.message and p.field.startswith(prefix) for p in self.problems)

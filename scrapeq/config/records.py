@@ -93,8 +93,10 @@ class Record(Shape):
                     found.values[name] = key.shape.read(entry.node, inner, reading)
                 except Refused:
                     continue
+        # A key that was meant, but misspelt, is one mistake.
+        meant = {did_you_mean(name, keys) for name in node.entries if name not in keys}
         for name, key in keys.items():
-            if key.required and name not in node.entries:
+            if key.required and name not in node.entries and name not in meant:
                 inner = f"{field}.{name}" if field else name
                 reading.note(node, inner, "is missing", key.hint)
         return found
@@ -209,7 +211,14 @@ class TypedRecord(Record):
         inner = made["anyOf"][1] if self.shorthand else made
         inner["required"] = ["type"]
         if self._options:
-            inner["additionalProperties"] = True
+            inner["additionalProperties"] = True  # of a type that a package adds
+        inner["allOf"] = [
+            {
+                "if": {"properties": {"type": {"const": word}}, "required": ["type"]},
+                "then": {"propertyNames": {"enum": [*self._common, *keys]}},
+            }
+            for word, keys in self._by_type.items()
+        ]
         return made
 
 

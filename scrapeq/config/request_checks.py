@@ -23,7 +23,8 @@ def check_auth(auth: Found, has_base_url: bool, reading: Reading) -> None:
     """Credentials that are there, once."""
     for kind, one in (("bearer", "token"), ("api_key", "api_key")):
         exclusive(auth, (one, one + "s"), reading, "put all of them into one list")
-        if auth.get("type") == kind and not (auth.has(one) or auth.has(one + "s")):
+        lacking = auth.get("type") == kind and not (auth.has(one) or auth.has(one + "s"))
+        if lacking and not reading.has_problem(f"{auth.field}."):
             hint = f"{one}: ${{env:{one.upper()}}}"
             reading.note(auth.node, auth.field, f"has neither {one} nor {one}s", hint)
     if auth.get("client_auth") == "basic" and not (auth.has("client_id") and auth.has("client_secret")):

@@ -17,6 +17,7 @@ from scrapeq.config.nodes import Node
 from scrapeq.config.paths import Path
 from scrapeq.config.reading import NOT_BUILT, Reading
 from scrapeq.config.records import Key, ListOf, MapOf, Record, unbuilt
+from scrapeq.config.secret_terms import note_stored_secrets
 from scrapeq.config.shapes import Choice, Duration, Expr, Flag, Json, Schema, Shape, Text, last_key
 
 SEED_FILES = (".csv", ".jsonl", ".ndjson", ".txt")
@@ -53,6 +54,9 @@ class Seeds(Shape):
     def read(self, node: Node, field: str, reading: Reading) -> SeedSource:
         if node.kind != "map":
             rows = self._list.read(node, field, reading)
+            for at, item in enumerate(node.items):
+                members = {name: entry.node for name, entry in item.entries.items()}
+                note_stored_secrets(members, f"{field}[{at}]", reading)
             return SeedSource(rows, names=frozenset(name for row in rows for name in row))
         if not node.entries.keys() & self._map.keys.keys() - {"priority"}:
             hint = f"{last_key(field)}: [{{name: value}}], or {{file: seeds.csv}}, or {{urls: [https://acme.test/a]}}"

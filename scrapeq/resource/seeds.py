@@ -18,7 +18,7 @@ from scrapeq.resource.address import parse
 from scrapeq.resource.tasks import GroupOf, TaskBuilder
 from scrapeq.task import NewTask
 
-SEED_FILES = (".csv", ".jsonl", ".txt")
+SEED_FILES = (".csv", ".jsonl", ".ndjson", ".txt")
 LINE_MAX = 1 << 20  # characters, as many as a payload may have
 
 
@@ -66,7 +66,7 @@ def read_seed_file(file: str) -> Iterator[Seed]:
         raise UsageError(f"{file}: a file of seeds ends in {', '.join(SEED_FILES)}")
     try:
         with path.open(encoding="utf-8-sig", newline="" if kind == ".csv" else None) as lines:
-            reader = {".csv": _csv_rows, ".jsonl": _json_lines, ".txt": _urls}[kind]
+            reader = {".csv": _csv_rows, ".jsonl": _json_lines, ".ndjson": _json_lines, ".txt": _urls}[kind]
             for line, values in reader(file, lines):
                 yield Seed(values, f"{file}:{line}")
     except OSError as error:

@@ -382,3 +382,19 @@ def test_no_problem_shows_a_secret() -> None:
     """A credential in clear text is refused without being repeated."""
     text = client("auth: {type: http_basic, username: hunter1, password: hunter2}")
     assert not any("hunter" in str(problem) for problem in problems(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        (client("auth: {type: bearer, tokn: '${env:API_TOKEN}'}"), "client.auth.tokn"),
+        (resource("endpoint: {path: a, paginator: {type: cursor, cursr_path: b}}"), None),
+        (HEAD + "resources: [a]\noutputs: [{type: jsonl, paht: o}]", "outputs[0].paht"),
+        (HEAD.replace("name:", "nmae:") + "resources: [a]", "nmae"),
+    ],
+)
+def test_a_key_that_must_be_there_and_is_misspelt_is_one_mistake(text: str, field: str | None) -> None:
+    """It is not told as missing, too."""
+    (problem,) = problems(text)
+    assert problem.message.startswith("unknown key") and problem.hint.startswith("did you mean")
+    assert field is None or problem.field == field

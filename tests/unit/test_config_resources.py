@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from scrapeq.config import load
+from scrapeq.config import load, resource_terms
 from scrapeq.errors import ConfigError
 from scrapeq.expression import Expression, compile_expression
 from scrapeq.plan import Field, Plan, Schedule
+from scrapeq.resource import seeds
 
 HEAD = "version: 1\nname: demo\nclient: {base_url: https://a.test}\n"
 ENV = {"ID": "me", "S": "s3cret", "R": "r3fresh", "EMPTY": ""}
@@ -139,6 +140,11 @@ def test_addresses_are_seeds() -> None:
     )
     assert made.seeds == ({"url": "https://a.test/x?y"}, {"url": "http://b.test"})
     assert made.seed_priority is None
+
+
+def test_the_kinds_of_files_are_those_that_can_be_read() -> None:
+    """The language and the reader of seeds agree."""
+    assert resource_terms.SEED_FILES == seeds.SEED_FILES
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,38 @@ def test_a_credential_in_the_params_of_every_request_is_refused() -> None:
     assert (problem.field, problem.message, problem.hint) == ("client.params.api_key", MESSAGE, HINT)
 
 
+@pytest.mark.parametrize(
+    ("line", "field"),
+    [
+        ("json: {query: q, auth: {api_key: '${env:X}'}}", "json.auth.api_key"),
+        ("json: [{tokens: ['${env:X}']}]", "json[0].tokens"),
+        ("data: {client_secret: '${env:X}'}", "data.client_secret"),
+        ("data: 'grant=a&client_secret=${env:X}'", "data"),
+        ("path: 'b?api_key=${env:X}'", "path"),
+        ("url: 'https://a.test/b?x=1&api_key=${env:X}'", "url"),
+    ],
+)
+def test_a_credential_of_the_environment_is_refused_wherever_a_request_is_stored(
+    line: str, field: str
+) -> None:
+    """In its address and in its body, at any depth."""
+    address = "" if line.startswith(("path", "url")) else "path: x, "
+    text = f"{HEAD}resources: [{{name: a, endpoint: {{{address}{line}}}}}]\n"
+    with pytest.raises(ConfigError) as caught:
+        load("a.yaml", text=text, env=ENV)
+    [problem] = caught.value.problems
+    assert (problem.field, problem.message) == (f"resources[0].endpoint.{field}", MESSAGE)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_credential_among_the_seeds_is_refused() -> None:
+    """A seed is stored with each of its tasks; what is no credential may come from the environment."""
+    text = HEAD + "seeds: [{owner: '${env:X}', api_key: '${env:X}'}]\nresources: [a]\n"
+    with pytest.raises(ConfigError) as caught:
+        load("a.yaml", text=text, env=ENV)
+    assert [problem.field for problem in caught.value.problems] == ["seeds[0].api_key"]
+
+
 def test_headers_that_are_added_when_sent_may_hold_one() -> None:
     """client.headers is never stored."""
     made = load("a.yaml", text=HEAD + "  headers: {X-Api-Key: '${env:X}'}\nresources: [a]\n", env=ENV)
