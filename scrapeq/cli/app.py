@@ -9,7 +9,19 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from scrapeq.cli import checking, dead, forecasting, init, limits, purging, running, seeding, state, watching
+from scrapeq.cli import (
+    checking,
+    dead,
+    fetch,
+    forecasting,
+    init,
+    limits,
+    purging,
+    running,
+    seeding,
+    state,
+    watching,
+)
 from scrapeq.cli.outcome import say
 from scrapeq.cli.settings import Settings, Verbosity
 
@@ -88,7 +100,7 @@ def scrapeq(
     ctx.obj.log_to(say, store_warnings=False)
 
 
-for module in (init, running, watching, limits, seeding, dead, state, purging, checking, forecasting):
+for module in (init, running, watching, limits, seeding, dead, state, purging, checking, forecasting, fetch):
     module.register(app)
 
 

@@ -15,7 +15,7 @@ from scrapeq.extract.decode import Body, decode
 from scrapeq.extract.kind import Edge, Kind, compile_kinds
 from scrapeq.extract.paginators import Answered
 from scrapeq.extract.selector import Path, unwrapped
-from scrapeq.extract.walk import Onward
+from scrapeq.extract.walk import Build, Onward
 from scrapeq.page import Page
 from scrapeq.plan import Plan
 from scrapeq.protocols import Change, Extraction, Item, WalkStart
@@ -31,7 +31,7 @@ PART_SIZE = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class _Batch:
+class Batch:
     """Records of one kind, with what lies above them."""
 
     kind: Kind
@@ -92,7 +92,7 @@ class PageExtractor:
     def _parts(self, payload: dict[str, Any], priority: float, page: Page) -> Iterator[Extraction]:
         kind = self._kind(check_payload(payload))
         body = decode(page, kind.endpoint.decoder, self._max_body_size)
-        yield from _PageWalk(self._builder, payload, priority, page, body, self._clock.now_s()).parts(kind)
+        yield from PageWalk(self._builder, payload, priority, page, body, self._clock.now_s()).parts(kind)
 
     def _kind(self, payload: Payload) -> Kind:
         kind = self._kinds.get(payload["resource"])
@@ -104,7 +104,7 @@ class PageExtractor:
         return kind
 
 
-class _PageWalk:
+class PageWalk:
     """One page on its way through the plan."""
 
     def __init__(
@@ -126,10 +126,11 @@ class _PageWalk:
         self._count, self._last = 0, None
 
     def parts(self, kind: Kind) -> Iterator[Extraction]:
+        """All of it; the next page stands in the last part."""
         parents = self._payload.get("parents") or {}
         parent, parent_name = self._payload.get("parent"), self._payload.get("parent_resource")
         stack = [
-            _Batch(
+            Batch(
                 kind, self._own(self._read(kind), kind.cursor), parent, parent_name, parents, self._priority
             )
         ]
@@ -150,6 +151,10 @@ class _PageWalk:
                     yield self._flushed()
             if len(self._part.items) + len(self._part.follow_ups) >= PART_SIZE:
                 yield self._flushed()
+        yield from self._end(kind, parent, parents)
+
+    def _end(self, kind: Kind, parent: Any, parents: Mapping[str, Any]) -> Iterator[Extraction]:
+        """What follows the page, and the last part."""
         yield from self._onward(kind, parent, parents)
         for name, count in self._dropped.items():
             self._part.skipped += count
@@ -203,7 +208,7 @@ class _PageWalk:
             incremental=scope_of(self._payload.get("incremental")),
         )
 
-    def _record(self, batch: _Batch, record: Any, stack: list[_Batch]) -> Iterator[NewTask | WalkStart]:
+    def _record(self, batch: Batch, record: Any, stack: list[Batch]) -> Iterator[NewTask | WalkStart]:
         kind = batch.kind
         resource = kind.resource
         ancestors = {**batch.ancestors, kind.name: record} if kind.edges else batch.ancestors
@@ -223,7 +228,7 @@ class _PageWalk:
             return
         ranked = kind.rank(scope)
         rank = batch.inherited if ranked is None else ranked
-        nested: list[_Batch] = []
+        nested: list[Batch] = []
         for edge in kind.edges:
             if edge.child.resource.endpoint is None:
                 nested.append(self._nested(batch, edge, record, ancestors, rank))
@@ -232,8 +237,8 @@ class _PageWalk:
         stack.extend(reversed(nested))
 
     def _nested(
-        self, batch: _Batch, edge: Edge, record: Any, ancestors: Mapping[str, Any], rank: float
-    ) -> _Batch:
+        self, batch: Batch, edge: Edge, record: Any, ancestors: Mapping[str, Any], rank: float
+    ) -> Batch:
         """Records inside a record: no request; `parent` is the record around them."""
         child = edge.child
         elements = iter(edge.elements(record))
@@ -243,7 +248,7 @@ class _PageWalk:
             scope = self._scope(child.name, record, record, ancestors, self._depth)
             own = as_number(edge.parent.priority.evaluate(scope))
             rank = rank if own is None else own
-        return _Batch(child, elements, record, batch.kind.name, ancestors, rank)
+        return Batch(child, elements, record, batch.kind.name, ancestors, rank)
 
     def _wanted(
         self, edge: Edge, elements: Iterator[Any], record: Any, ancestors: Mapping[str, Any]
@@ -290,7 +295,7 @@ class _PageWalk:
         """The next page into the last part; the pages of a fan-out in parts of their own."""
         if self._incremental is not None and kind.token is not None:
             self._incremental = with_token(self._incremental, kind.token(self._body))
-        if not kind.walk.goes_on:
+        if not self._goes_on(kind):
             self._walked(kind)
             return
         last = self._last
@@ -319,7 +324,7 @@ class _PageWalk:
         onward = Onward()
         try:
             at = Answered(self._payload, self._page, self._body, self._records, self._count)
-            onward = kind.walk.onward(at, scope, build)
+            onward = self._find(kind, at, scope, build)
             for task in onward.ahead or ():
                 self._part.follow_ups.append(task)
                 if len(self._part.follow_ups) >= PART_SIZE:
@@ -330,6 +335,14 @@ class _PageWalk:
         except UsageError:
             self._part.skipped += 1  # a link to no http(s) address
         self._part.events += onward.events
+
+    def _goes_on(self, kind: Kind) -> bool:
+        """Whether there can be a next page at all."""
+        return kind.walk.goes_on
+
+    def _find(self, kind: Kind, at: Answered, scope: Mapping[str, Any], build: Build) -> Onward:
+        """What follows in the walk."""
+        return kind.walk.onward(at, scope, build)
 
     def _walked(self, kind: Kind) -> None:
         """The walk's last page, or that of a window: what it keeps once this page is acked, and the next window."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date, datetime
 from typing import Any
@@ -11,14 +12,17 @@ from typing import Any
 import orjson
 
 from scrapeq.clock import Clock, SystemClock
-from scrapeq.errors import HookError, UsageError
+from scrapeq.errors import ExtractError, HookError, UsageError
 from scrapeq.expression import as_number, as_text, did_you_mean
-from scrapeq.expression.scope import answer_scope
-from scrapeq.extract.kind import Edge, Kind, compile_kinds
+from scrapeq.extract.decode import Body, decode
+from scrapeq.extract.extractor import MAX_NESTED, Batch, PageWalk
+from scrapeq.extract.kind import Kind, compile_kinds
+from scrapeq.extract.paginators import Answered
+from scrapeq.extract.walk import Build, Onward
 from scrapeq.hooks import FollowUp, NewItem, NewRequest
 from scrapeq.page import Page
 from scrapeq.plan import Plan
-from scrapeq.protocols import Change, Extraction, Item
+from scrapeq.protocols import Change, Extraction, Item, State, WalkStart
 from scrapeq.resource import GroupOf, Payload, TaskBuilder
 from scrapeq.resource.address import clean, with_params
 from scrapeq.resource.next_request import JSON_TYPE, Request
@@ -39,6 +43,7 @@ class GivenResults:
     def __init__(self, plan: Plan, group_of: GroupOf, *, clock: Clock | None = None) -> None:
         self.kinds = compile_kinds(plan)
         self.builder = TaskBuilder(plan, group_of)
+        self.max_body_size = plan.client.max_body_size
         self.clock = clock or SystemClock()
 
     def of(self, payload: Payload, priority: float, page: Page) -> GivenPage:
@@ -55,29 +60,34 @@ class GivenResults:
         return replace(item, record=plain, key=kind.key(plain, plain) if has_key else item.key)
 
 
-class GivenPage:
-    """The results of one page; `take` gives what came since it was called last."""
+class GivenPage(PageWalk):
+    """The results of one page, in the order given: `add` takes them, `take` gives what came of them."""
 
     def __init__(self, given: GivenResults, payload: Payload, priority: float, page: Page) -> None:
+        super().__init__(given.builder, payload, priority, page, Body(), given.clock.now_s())
         self._given = given
         self._kind = given.kinds[payload["resource"]]
-        self._payload = payload
-        self._priority = priority
-        self._page = page
-        self._now_s = given.clock.now_s()
         self._parents: Mapping[str, Any] = payload.get("parents") or {}
-        self._records: list[Any] = []
-        self._part = Extraction()
+        self._next: tuple[Change, float | None] | None = None
+        self._records = []
 
     @property
     def size(self) -> int:
         """Items and follow-ups that wait to be taken."""
-        return len(self._part.items) + len(self._part.follow_ups)
+        return len(self._part.items) + len(self._part.follow_ups) + len(self._part.starts)
 
     def take(self) -> Extraction:
-        """What was added since."""
-        part, self._part = self._part, Extraction()
-        return part
+        """What came since it was called last."""
+        return self._flushed()
+
+    def end(self) -> Iterator[Extraction]:
+        """The last parts: with the next page that was given, or the one that the declared paginator finds."""
+        kind = self._kind
+        if kind.walk.goes_on or kind.token is not None:
+            with suppress(ExtractError):  # only the handler needs to understand it
+                endpoint = kind.endpoint
+                self._body = decode(self._page, endpoint.decoder, self._given.max_body_size).whole()
+        return self._end(kind, self._payload.get("parent"), self._parents)
 
     def add(self, result: Any) -> None:
         """
@@ -89,7 +99,10 @@ class GivenPage:
         if isinstance(result, FollowUp):
             self._follow(result)
         elif isinstance(result, NewRequest):
-            self._request(result)
+            try:
+                self._request(result)
+            except UsageError as error:
+                raise HookError(str(error)) from None
         elif isinstance(result, NewItem):
             self._item(self._resource(result.resource), result.record, result.parent)
         elif isinstance(result, Mapping):
@@ -108,87 +121,68 @@ class GivenPage:
             raise HookError(f"no resource is called {name!r}; {hint}")
         return kind
 
+    def _above(self, record: Any) -> Mapping[str, Any]:
+        return {**self._parents, self._kind.name: record}
+
     def _item(self, kind: Kind, record: Any, parent: Any) -> None:
         plain = plain_record(record)
-        own = kind is self._kind
-        above = self._payload.get("parent") if own and parent is None else parent
-        above_name = self._payload.get("parent_resource") if own else self._kind.name
-        resource = kind.resource
-        scope = self._scope(kind.name, plain, above)
-        if resource.record_filter is not None and not resource.record_filter.evaluate(scope):
-            return
-        if resource.selected:
-            written = kind.output(plain, scope, above, above_name)
-            if written is None:
-                self._part.skipped += 1  # a required field is null
-                return
-            seed = self._payload.get("seed") or {}
-            self._part.items.append(Item(kind.name, kind.key(written, plain), written, seed))
-
-    def _scope(self, name: str, record: Any, parent: Any) -> Mapping[str, Any]:
-        payload = self._payload
-        return answer_scope(
-            self._page,
-            records=self._records,
-            record=record,
-            parent=parent,
-            resources={**self._parents, self._kind.name: record},
-            seed=payload.get("seed") or {},
-            depth=payload.get("depth", 0),
-            page=payload.get("page", 1),
-            resource=name,
-            now=self._now_s,
-        )
+        if kind is self._kind and parent is None:
+            parent, parent_name = self._payload.get("parent"), self._payload.get("parent_resource")
+        else:
+            parent_name = self._kind.name
+        if kind is self._kind:
+            for own in self._own([plain], kind.cursor):
+                if self._records is not None and kind.walk.goes_on:
+                    self._records.append(own)
+        without_children = replace(kind, edges=[])
+        batch = Batch(without_children, iter(()), parent, parent_name, self._parents, self._priority)
+        for _ in self._record(batch, plain, []):
+            pass  # what follows from it, the handler says
 
     def _follow(self, result: FollowUp) -> None:
-        edges = [edge for edge in self._kind.edges if edge.child.name == result.resource]
+        kind = self._kind
+        edges = [edge for edge in kind.edges if edge.child.name == result.resource]
         if not edges:
             self._resource(result.resource)
             raise HookError(
-                f"{result.resource} is no child of {self._kind.name}: write `parent: {self._kind.name}` in it, "
+                f"{result.resource} is no child of {kind.name}: write `parent: {kind.name}` in it, "
                 "or give context.request"
             )
-        record = plain_record(result.record)
-        rank = self._kind.rank(self._scope(self._kind.name, record, self._payload.get("parent")))
-        inherited = self._priority if rank is None else rank
-        given = number_of(result.priority)
+        record, given = plain_record(result.record), number_of(result.priority)
+        above, parent = self._above(record), self._payload.get("parent")
+        ranked = kind.rank(self._scope(kind.name, record, parent, above, self._depth))
+        rank = self._priority if ranked is None else ranked
+        parent_name = self._payload.get("parent_resource")
+        around = Batch(kind, iter(()), parent, parent_name, self._parents, rank)
         for edge in edges:
-            for element in edge.elements(record):
-                self._child(edge, record, element, inherited, given)
+            if edge.child.resource.endpoint is None:
+                self._nested_records(self._nested(around, edge, record, above, rank))
+                continue
+            for follow_up in self._children(kind, edge, record, above, rank):
+                self._push(follow_up if given is None else _ranked(follow_up, given))
 
-    def _child(self, edge: Edge, record: Any, element: Any, inherited: float, given: float | None) -> None:
-        child, declared = edge.child, edge.parent
-        scope = self._scope(child.name, record, element)
-        if declared.when is not None and not declared.when.evaluate(scope):
-            return
-        if child.resource.endpoint is None:
-            self._item(child, element if isinstance(element, Mapping) else {"value": element}, record)
-            return
-        own = None if declared.priority is None else as_number(declared.priority.evaluate(scope))
-        try:
-            task = self._given.builder.child(
-                child.resource,
-                self._kind.name,
-                seed=self._payload.get("seed") or {},
-                parent=element,
-                ancestors={**self._parents, self._kind.name: record},
-                depth=self._payload.get("depth", 0) + 1,
-                priority=given if given is not None else inherited if own is None else own,
-                now_s=self._now_s,
-            )
-        except UsageError:
-            task = None  # as for a declared one: its values make no address
-        self._push(task)
+    def _nested_records(self, batch: Batch) -> None:
+        """Records without a request, with all that follows from them as declared."""
+        stack = [batch]
+        while stack:
+            record = next(stack[-1].records, None)
+            if record is None:
+                stack.pop()
+                continue
+            if len(stack) > MAX_NESTED:
+                raise HookError(f"{stack[-1].kind.name} is nested in itself more than {MAX_NESTED} times")
+            for follow_up in self._record(stack[-1], record, stack):
+                self._push(follow_up)
 
     def _request(self, result: NewRequest) -> None:
         given = number_of(result.priority)
-        priority = self._priority if given is None else given
-        payload = self._payload
         if result.is_next_page:
-            try:
-                self._push(self._given.builder.next_page(payload, Change(url=clean(result.url)), priority))
-            except UsageError as error:
-                raise HookError(str(error)) from None
+            change = Change(url=clean(result.url))
+            if self._next is None:
+                self._next = change, given
+            else:  # one walk goes on; what else is asked for like this page are requests of their own
+                rank = self._priority if given is None else given
+                self._push(self._builder.next_page(self._payload, change, rank, base=self._page.url))
             return
         kind = self._resource(result.resource)
         parent = None if result.parent is None else plain_record(result.parent)
@@ -199,27 +193,47 @@ class GivenPage:
             if not any(name.lower() == "content-type" for name in headers):
                 headers["Content-Type"] = JSON_TYPE
         url = with_params(result.url, list(_pairs(result.params)))
-        above = self._parents if parent is None else {**self._parents, self._kind.name: parent}
-        try:
-            task = self._given.builder.requested(
-                kind.resource,
-                Request(result.method.upper(), url, headers, body),
-                priority,
-                seed=payload.get("seed") or {},
-                parent=parent,
-                edge=None if parent is None else self._kind.name,
-                ancestors=above,
-                depth=payload.get("depth", 0) + 1,
-            )
-        except UsageError as error:
-            raise HookError(str(error)) from None
+        task = self._builder.requested(
+            kind.resource,
+            Request(result.method.upper(), url, headers, body),
+            self._priority if given is None else given,
+            seed=self._seed,
+            parent=parent,
+            edge=None if parent is None else self._kind.name,
+            ancestors=self._parents if parent is None else self._above(parent),
+            depth=self._depth + 1,
+        )
         self._push(task)
 
-    def _push(self, task: NewTask | None) -> None:
-        if task is None:
-            self._part.skipped += 1
+    def _push(self, follow_up: NewTask | WalkStart) -> None:
+        if isinstance(follow_up, WalkStart):
+            self._part.starts.append(follow_up)
         else:
-            self._part.follow_ups.append(task)
+            self._part.follow_ups.append(follow_up)
+
+    # --- the walk
+
+    def _goes_on(self, kind: Kind) -> bool:
+        return self._next is not None or super()._goes_on(kind)
+
+    def _find(self, kind: Kind, at: Answered, scope: Mapping[str, Any], build: Build) -> Onward:
+        if self._next is None:
+            return super()._find(kind, at, scope, build)
+        change, given = self._next
+        task = build(change, self._payload.get("walk") or {}, at.number + 1)
+        return Onward(task if given is None else replace(task, priority=given))
+
+
+def _ranked(follow_up: NewTask | WalkStart, priority: float) -> NewTask | WalkStart:
+    """The same with another priority."""
+    if isinstance(follow_up, NewTask):
+        return replace(follow_up, priority=priority)
+
+    def build(state: State | None) -> NewTask | None:
+        task = follow_up.build(state)
+        return None if task is None else replace(task, priority=priority)
+
+    return WalkStart(follow_up.state_key, build)
 
 
 def plain_record(record: Any) -> dict[str, Any]:

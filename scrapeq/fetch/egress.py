@@ -26,7 +26,7 @@ from scrapeq.fetch.guard import NamedHosts, check_literal
 from scrapeq.fetch.redirects import Hop, origin, shown
 from scrapeq.fetch.renewed import Renewed
 from scrapeq.fetch.schemes import scheme, urls_of
-from scrapeq.fetch.wire import AiohttpWire, Answer, HttpxWire, Wire
+from scrapeq.fetch.wire import AiohttpWire, Answer, HttpxWire, WatchedWire, Wire
 from scrapeq.page import Page
 from scrapeq.plan import Client
 from scrapeq.version import __version__
@@ -86,6 +86,7 @@ class Egress:
             ones, like all others.
         members: The tokens of a pool by their names; `send` says which one.
         tokens: Where what logins gave is kept, for other processes and the next run; None = in memory.
+        on_send: Told method, URL, fields and body of each request as it leaves, credentials and all.
     """
 
     def __init__(
@@ -100,9 +101,12 @@ class Egress:
         auth: httpx.Auth | None = None,
         members: Mapping[str, str] | None = None,
         tokens: Path | None = None,
+        on_send: Callable[[str, str, Sequence[tuple[str, str]], bytes | None], None] | None = None,
     ) -> None:
         self._client = client
         self._wire: Wire = HttpxWire(transport) if transport else AiohttpWire(connections=connections)
+        if on_send is not None:
+            self._wire = WatchedWire(self._wire, on_send)
         self._clock = clock or SystemClock()
         self._max_redirects = max_redirects
         self._named = NamedHosts((client.base_url, *client.allow_hosts, *named_hosts, *urls_of(client)))

@@ -164,6 +164,25 @@ class AiohttpWire:
             await session.close()
 
 
+class WatchedWire:
+    """A wire that tells each request, credentials and all, before it sends it."""
+
+    def __init__(self, wire: Wire, tell: Callable[[str, str, Fields, bytes | None], None]) -> None:
+        self._wire = wire
+        self._tell = tell
+
+    async def send(
+        self, method: str, url: httpx.URL, headers: Fields, body: bytes | None, *, named: bool
+    ) -> Answer:
+        """As the wire does."""
+        self._tell(method, str(url), headers, body)
+        return await self._wire.send(method, url, headers, body, named=named)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._wire.aclose()
+
+
 async def _pieces(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
     content = answer.content
     try:

@@ -101,7 +101,10 @@ class HookedExtractor:
                     collected.add(result)
                 if collected.size >= PART_SIZE:
                     yield collected.take()
-        yield collected.take()
+        with handler.named(url=context.url):
+            parts = collected.end()
+        for part in parts:
+            yield part
 
     async def _seen(self, items: list[Item], context: Context) -> AsyncIterator[Item]:
         """The items as `on_item` leaves them."""

@@ -14,6 +14,8 @@ import pytest
 
 from scrapeq import Context, Page, Result, config
 from scrapeq.errors import HookError, UsageError
+from scrapeq.expression import compile_template
+from scrapeq.plan import Endpoint, Paginator, Parent, Resource
 from scrapeq.protocols import Extraction
 from scrapeq.supervise.assemble import group_function
 from scrapeq.supervise.extraction import PART_SIZE, extractor_of
@@ -150,7 +152,8 @@ def posts(page, context):
                           json={"x": 1}, headers={"X-B": "c"}, priority="2001-09-09T01:46:40Z", parent={"title": "t"})
 """
     (part,) = extracted(module(source, "handler: MODULE:posts"), {})
-    following, other = part.follow_ups
+    (other,), following = part.follow_ups, part.next_page
+    assert following is not None
     assert (following.payload["url"], following.payload["page"]) == ("http://api.test/posts/a?page=2", 2)
     assert (following.payload["headers"], following.priority) == ({"X-A": "b"}, 7)
     assert other.payload["url"] == "http://api.test/search?q=a&q=b"
@@ -158,6 +161,34 @@ def posts(page, context):
     assert other.payload["headers"] == {"X-B": "c", "Content-Type": "application/json"}
     assert (other.payload["parent"], other.payload["parent_resource"]) == ({"title": "t"}, "posts")
     assert (other.payload["depth"], other.payload["seed"]) == (1, {"shop": "a"})
+
+
+def test_the_declared_paginator_finds_the_next_page_of_a_handler(module: Any) -> None:
+    """Where the handler gives none, and by the body as it is declared; a body that is none leaves the headers."""
+    source = "def posts(page, context):\n    return [{'id': 1, 'rank': 50}]"
+    plan = module(source, "handler: MODULE:posts")
+    posts = plan.resource("posts")
+    link = replace(posts.endpoint, paginator=Paginator("json_link", next_url_path="next"))
+    resources = tuple(replace(one, endpoint=link) if one is posts else one for one in plan.resources)
+    (part,) = extracted(replace(plan, resources=resources), {"next": "/posts/b"})
+    assert part.next_page is not None
+    assert (part.next_page.payload["url"], part.next_page.priority) == ("http://api.test/posts/b", 50)
+
+
+def test_what_lies_in_nested_records_follows_as_declared(module: Any) -> None:
+    """A followed child without an endpoint has its own children, as on a page that no handler reads."""
+    source = """
+def posts(page, context):
+    yield context.follow("tags", {"tags": [{"name": "x"}, {"name": None}]}, priority=3)
+    yield context.follow("comments", {"id": 1, "comments": 1}, priority=4)
+"""
+    plan = module(source, "handler: MODULE:posts")
+    tagged = Resource("tagged", Endpoint(path=compile_template("tags/${parent.name}")), (Parent("tags"),))
+    (part,) = extracted(replace(plan, resources=(*plan.resources, tagged)), {})
+    assert [item.record for item in part.items] == [{"name": "x"}, {"name": None}]
+    assert part.skipped == 1
+    urls = [(task.payload["url"], task.priority) for task in part.follow_ups]
+    assert urls == [("http://api.test/tags/x", 7), ("http://api.test/posts/1/comments", 4)]
 
 
 def test_a_large_page_comes_in_parts(module: Any) -> None:
