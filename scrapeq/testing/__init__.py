@@ -1,5 +1,27 @@
-"""What tests need: a clock that is held, and the queue's reference model in memory (`scrapeq.testing.model`)."""
+"""
+What tests need: pages through a configuration and its hooks (`page_of`, `scrape_page`), and a clock that is held.
 
-from scrapeq.testing.clock import FakeClock
+The queue's reference model in memory is `scrapeq.testing.model`.
+"""
 
-__all__ = ["FakeClock"]
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from scrapeq.testing.clock import FakeClock
+    from scrapeq.testing.pages import Asked, Scraped, page_of, scrape_page
+
+__all__ = ["Asked", "FakeClock", "Scraped", "page_of", "scrape_page"]
+
+_PAGES = "scrapeq.testing.pages"
+_PLACES = {"FakeClock": "scrapeq.testing.clock", "Asked": _PAGES, "Scraped": _PAGES}
+_PLACES |= {"page_of": _PAGES, "scrape_page": _PAGES}
+
+
+def __getattr__(name: str) -> Any:
+    place = _PLACES.get(name)
+    if place is None:
+        raise AttributeError(f"module 'scrapeq.testing' has no attribute {name!r}")
+    return getattr(import_module(place), name)

@@ -1,0 +1,132 @@
+"""The public test helper: a page through a configuration, its hooks and its rules, with nothing around it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from scrapeq.errors import ConfigError, HookError, UsageError
+from scrapeq.testing import page_of, scrape_page
+
+CONFIG = """\
+version: 1
+name: t
+client: {base_url: "https://api.test/v1", auth: {type: bearer, token: "${env:T_TOKEN}"}}
+seeds: [{shop: a}, {shop: b}]
+resources:
+  - name: orders
+    endpoint:
+      path: shops/${seed.shop}/orders
+      params: {since: "${incremental.start_value}"}
+      incremental: {cursor_path: at, initial_value: 10}
+      paginator: {type: json_link, next_url_path: next}
+    primary_key: id
+    priority: record.at
+  - name: lines
+    parent: {resource: orders, when: parent.lines > 0}
+    endpoint: orders/${parent.id}/lines
+    on_item: t_hooks:line
+response_actions:
+  - {match: {status: 404}, action: ignore}
+outputs: [{type: jsonl, path: "out/${resource}.jsonl"}]
+"""
+HOOKS = "def line(record, context):\n    return {**record, 'order': context.parent['id']}\n"
+ENV = {"T_TOKEN": "a-token"}
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A configuration with a hook beside it."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "t_hooks.py").write_text(HOOKS)
+    path = tmp_path / "t.yaml"
+    path.write_text(CONFIG)
+    return path
+
+
+def test_a_page_gives_items_follow_ups_and_the_next_page(file: Path) -> None:
+    """With the first seed, the plan's keys, priorities and paginator."""
+    page = page_of(
+        json={"items": [{"id": 1, "at": 20, "lines": 2}, {"id": 2, "at": 15, "lines": 0}], "next": "?p=2"}
+    )
+    scraped = scrape_page(file, "orders", page, env=ENV)
+    assert scraped.outcome.action == "success"
+    assert [(item.key, item.record["at"]) for item in scraped.items] == [("1", 20), ("2", 15)]
+    (lines,) = scraped.follow_ups
+    assert (lines.resource, lines.url, lines.priority) == ("lines", "https://api.test/v1/orders/1/lines", 20)
+    assert lines.parent["id"] == 1
+    assert scraped.next_page is not None and scraped.keep is None
+    assert (scraped.next_page.url, scraped.next_page.page) == ("https://api.test/v1/shops/a/orders?p=2", 2)
+
+
+def test_what_was_kept_and_what_is_kept_are_plain_values(file: Path) -> None:
+    """The last page of an incremental walk keeps its highest value; a walk begins with what was kept."""
+    scraped = scrape_page(file, "orders", page_of(json=[{"id": 1, "at": 20}]), seed={"shop": "b"}, env=ENV)
+    assert scraped.keep is not None and scraped.keep["cursor"] == 20
+    again = scrape_page(file, "orders", page_of(json=[]), kept=scraped.keep, env=ENV)
+    assert (scraped.request.url, again.request.url) == (
+        "https://api.test/v1/shops/b/orders?since=10",
+        "https://api.test/v1/shops/a/orders?since=20",
+    )
+
+
+def test_hooks_run_and_fail_by_name(file: Path) -> None:
+    """A child's page has its parent; a hook's mistake is raised as a run would bury it."""
+    scraped = scrape_page(file, "lines", page_of(json=[{"n": 1}]), parent={"id": 7}, env=ENV)
+    assert scraped.records("lines") == [{"n": 1, "order": 7}]
+    with pytest.raises(HookError, match=r"^on_item t_hooks:line: TypeError: .*t_hooks.py:2\)$"):
+        scrape_page(file, "lines", page_of("https://api.test/v1/orders/7/lines", json=[{"n": 1}]), env=ENV)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "action"),
+    [
+        (404, {}, "ignore"),
+        (429, {"Retry-After": "30"}, "rate_limited"),
+        (503, {}, "retry"),
+        (401, {}, "dead_letter"),
+    ],
+)
+def test_an_answer_that_is_no_success_is_judged_and_not_read(
+    file: Path, status: int, headers: dict[str, str], action: str
+) -> None:
+    """By the file's actions first, then the built-in ones."""
+    scraped = scrape_page(file, "orders", page_of(json=[{"id": 1}], status=status, headers=headers), env=ENV)
+    assert (scraped.outcome.action, scraped.items) == (action, [])
+    if action == "rate_limited":
+        assert scraped.outcome.wait_s == 30
+
+
+def test_pages_are_made_of_bytes_text_json_and_files(tmp_path: Path) -> None:
+    """With the type that fits, unless another one is given."""
+    path = tmp_path / "x.csv"
+    path.write_text("a,b\n1,2\n")
+    pages = {
+        "text/csv": page_of(file=path),
+        "text/html; charset=utf-8": page_of(text="<p>é</p>"),
+        "text/plain; charset=utf-8": page_of(text="plain"),
+        "application/json": page_of(json={"a": 1}),
+        "application/vnd.x+json": page_of(json=[], headers={"content-type": "application/vnd.x+json"}),
+        None: page_of(body=b"\x00"),
+    }
+    assert {page.header("content-type") for page in pages.values()} == set(pages)
+    assert all(page.header("content-type") == kind for kind, page in pages.items())
+    with pytest.raises(UsageError, match="json and text: give one of them"):
+        page_of(json=1, text="x")
+
+
+async def test_it_can_be_called_in_an_async_test(file: Path) -> None:
+    """Where a loop runs already."""
+    assert scrape_page(file, "orders", page_of(json=[{"id": 1}]), env=ENV).records() == [{"id": 1}]
+
+
+def test_mistakes_are_raised_as_they_are(file: Path) -> None:
+    """Of the file, and of the call."""
+    with pytest.raises(ConfigError, match="T_TOKEN"):
+        scrape_page(file, "orders", page_of(json=[]))
+    with pytest.raises(UsageError, match="no resource is called 'order'"):
+        scrape_page(file, "order", page_of(json=[]), env=ENV)
+    with pytest.raises(UsageError, match="lines follows from orders"):
+        scrape_page(file, "lines", page_of(json=[]), env=ENV)
