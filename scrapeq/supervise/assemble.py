@@ -43,7 +43,7 @@ class Errand:
 
 def errand_plan(errand: Errand) -> Plan:
     """The plan of an errand, as the supervisor read it; demo:// replaced by the address it stands for."""
-    plan = config.load(errand.file, text=errand.source, overrides=errand.overrides)
+    plan = config.load(errand.file, text=errand.source, overrides=errand.overrides, inputs=False)
     return with_base_url(plan, errand.base_url)
 
 

@@ -234,3 +234,18 @@ def test_names_that_a_limit_cannot_have() -> None:
     assert "rates: 9 are too many; at most 8" in told(
         text.replace("max_concurrency: 1", f"rates: [{rates}]") % "a"
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "here"),
+    [
+        ("resources: [{name: a, endpoint: {path: b, incremental: {cursor_field: c}}}]", "cursor_path"),
+        ("resources: [{name: a, endpoint: {path: b, incremental_sync: {}}}]", "incremental"),
+        ("resources: [{name: a, endpoint: b, columns: {}}]", "fields"),
+        ("resources: [a]\noutputs: [{type: jsonl, filename: b}]", "path"),
+        ("resources: [a]\noutputs: [{type: sqlite, path: b, if_exists: replace}]", "write_disposition"),
+    ],
+)
+def test_words_of_other_tools_are_told_by_ours(text: str, here: str) -> None:
+    """What somebody knows from elsewhere has a name here."""
+    assert f"unknown key\n  here it is called {here}" in told(HEAD + text + "\n")
