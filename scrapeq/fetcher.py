@@ -15,6 +15,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlencode, urlsplit
@@ -32,16 +33,20 @@ from scrapeq.errors import (
     UsageError,
 )
 from scrapeq.fetch import Egress, HopClosed
+from scrapeq.fetch.answer_cache import AnswerCache
+from scrapeq.fetch.recall import Recall
 from scrapeq.grants import QueueLimits
 from scrapeq.limits.listening import listen
 from scrapeq.limits.local import Limiter, LocalLimits, Permit
+from scrapeq.limits.match import host_of
 from scrapeq.limits.outcome import Outcome, decide
-from scrapeq.limits.partition import instances_of
+from scrapeq.limits.partition import instances_of, token_digest
 from scrapeq.limits.readings import NOTHING
 from scrapeq.page import Page
 from scrapeq.permits import PermitAsking
-from scrapeq.plan import Auth, Client, LimitRule
+from scrapeq.plan import Auth, Cache, Client, LimitRule
 from scrapeq.queue import Queue
+from scrapeq.streaming import pages_of
 
 if TYPE_CHECKING:
     import httpx
@@ -52,7 +57,6 @@ RETRY_BASE_S = 1.0
 RETRY_MAX_S = 300.0
 
 _MAX_HOPS = 10
-_MAX_WAITING = 1_000  # URLs of a stream taken from the caller and not yet answered
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})  # RFC 9110, 9.2.2
 _REDIRECTED = Outcome("success")
 
@@ -81,6 +85,7 @@ class Fetcher:
         redis: An asyncio Redis client: the limits live there, shared by all who name the same `queue_name`.
         queue_name: The queue whose limits they are.
         grants: Where permits come from; None = the store if there is one, else this process alone.
+        cache: A file in which answers to GET are kept: used while they are fresh, asked for conditionally afterwards.
     """
 
     def __init__(
@@ -100,12 +105,15 @@ class Fetcher:
         redis: Redis | None = None,
         queue_name: str = "fetcher",
         grants: Limiter | None = None,
+        cache: Path | str | None = None,
     ) -> None:
         if concurrency < 1:
             raise UsageError(f"concurrency: {concurrency} is too small; it must be at least 1")
         own_auth = auth if isinstance(auth, Auth) else Auth()
         if own_auth.tokens:
             raise UsageError("auth: a pool of tokens is for `scrapeq run`; a Fetcher sends one token")
+        if cache is not None and auth not in (None, own_auth):
+            raise UsageError("cache: of an httpx.Auth nobody can tell whose an answer is; give a plan.Auth")
         self._base_url = base_url
         self._client = Client(
             base_url=base_url,
@@ -127,8 +135,10 @@ class Fetcher:
             connections=concurrency,
             auth=None if auth is None or isinstance(auth, Auth) else auth,
         )
+        self._cache = AnswerCache(Path(cache), max_size=Cache().max_size) if cache is not None else None
         self._rules = tuple(rate_limits)
         token = own_auth.identity
+        self._token = token_digest(token)
         self._queue: Queue | None = None
         self._shared: QueueLimits | None = None
         if grants is None and redis is not None:
@@ -147,6 +157,8 @@ class Fetcher:
         traceback: TracebackType | None,
     ) -> None:
         await self._egress.__aexit__(exc_type, exc, traceback)
+        if self._cache is not None:
+            await self._cache.aclose()
         if self._shared is not None and self._queue is not None:
             await self._shared.close()
             await self._queue.close()
@@ -188,7 +200,7 @@ class Fetcher:
                 fields.append(("Content-Type", "application/json"))
         return await self._until_done(method.upper(), full, tuple(fields), body)
 
-    async def stream(
+    def stream(
         self,
         urls: Iterable[str] | AsyncIterable[str],
         *,
@@ -203,41 +215,7 @@ class Fetcher:
         Raises:
             ExceptionGroup: of the ScrapeqErrors, after the last page.
         """
-        errors: list[ScrapeqError] = []
-        pages: asyncio.Queue[Page | None] = asyncio.Queue(self._concurrency)
-        room = asyncio.Semaphore(_MAX_WAITING)
-
-        async def one(url: str) -> None:
-            try:
-                page = await self.get(url)
-            except ScrapeqError as error:
-                if on_error is not None:
-                    on_error(url, error)
-                else:
-                    errors.append(error)
-            else:
-                await pages.put(page)
-            finally:
-                room.release()
-
-        async def all_of_them() -> None:
-            async with asyncio.TaskGroup() as tasks:
-                async for url in _each(urls):
-                    await room.acquire()
-                    tasks.create_task(one(url))
-            await pages.put(None)
-
-        feeding = asyncio.ensure_future(all_of_them())
-        feeding.add_done_callback(lambda done: None if done.cancelled() else _end(pages, done))
-        try:
-            while (page := await pages.get()) is not None:
-                yield page
-            await feeding
-        finally:
-            feeding.cancel()
-            await asyncio.gather(feeding, return_exceptions=True)
-        if errors:
-            raise ExceptionGroup(f"{len(errors)} of the URLs failed", errors)
+        return pages_of(self.get, urls, on_error, at_once=self._concurrency)
 
     def _address(self, url: str, params: Mapping[str, Any] | None) -> str:
         if "://" not in url:
@@ -254,6 +232,9 @@ class Fetcher:
     ) -> Page:
         asked_for = url
         attempts = hops = 0
+        recall = Recall(self._cache, self._client, self._clock)
+        if (kept := await recall.fresh(method, url, fields, has_body=body is not None)) is not None:
+            return replace(kept, requested_url=asked_for)
         while True:
             permit = await self._grants.acquire(url, method, max_wait_s=self._max_wait_s)
             page: Page | None = None
@@ -263,7 +244,8 @@ class Fetcher:
             try:
                 async with self._sending:
                     began = True
-                    page = await self._send(method, url, fields, body, held, asked_for)
+                    conditions = recall.conditions if url == asked_for else ()
+                    page = await self._send(method, url, (*fields, *conditions), body, held, asked_for)
             except FetchError as caught:
                 error = caught
             except HopClosed as hop:
@@ -287,6 +269,11 @@ class Fetcher:
             if page is None:
                 assert error is not None
                 raise error
+            page = await recall.revived(page) or page
+            if recall.was_misled:
+                continue
+            if outcome.action == "success":
+                await recall.keep(page)
             return replace(page, requested_url=asked_for)
 
     async def _send(
@@ -335,7 +322,9 @@ class Fetcher:
             seen, heard = NOTHING, None
         else:
             rules = [rule for rule, _ in instances_of(self._rules, method=method, url=url)]
-            seen, heard = listen(page, self._clock.now_s(), rules)
+            now_s = self._clock.now_s()
+            names = {"now": now_s, "host": host_of(page.url), "token": self._token}
+            seen, heard = listen(page, now_s, rules, names)
         outcome = decide(
             (),
             method=method,
@@ -360,20 +349,3 @@ class Fetcher:
             raise RateLimited(f"{url}: it asks to come back in {told_s:.1f} s", told_s)
         most_s = min(RETRY_MAX_S, RETRY_BASE_S * 2 ** (attempts - 1))
         await self._clock.sleep(max(told_s, random.uniform(0, most_s)))
-
-
-async def _each(urls: Iterable[str] | AsyncIterable[str]) -> AsyncIterator[str]:
-    if isinstance(urls, AsyncIterable):
-        async for url in urls:
-            yield url
-    else:
-        for url in urls:
-            yield url
-
-
-def _end(pages: asyncio.Queue[Page | None], done: asyncio.Future[None]) -> None:
-    """Wake the reader when the feeder broke; it raises the feeder's error."""
-    if done.exception() is not None:
-        while pages.full():
-            pages.get_nowait()
-        pages.put_nowait(None)

@@ -7,6 +7,7 @@ from typing import Any
 
 from scrapeq.errors import AuthFailed, Blocked, FetchError, ScrapeqError, TooManyRedirects
 from scrapeq.fetch import AskingClosed, HopClosed
+from scrapeq.fetch.recall import Recall
 from scrapeq.limits.attribution import attributed, costs_of, rules_of
 from scrapeq.limits.listening import listen
 from scrapeq.limits.match import host_of
@@ -15,11 +16,11 @@ from scrapeq.limits.readings import NOTHING
 from scrapeq.page import Page
 from scrapeq.queue.commands import ANSWERED, UNANSWERED, UNSENT
 from scrapeq.resource import check_payload
+from scrapeq.resource.restart import is_restart
 from scrapeq.supervise.asking import TaskAsking
 from scrapeq.supervise.harvest import Harvest
 from scrapeq.supervise.hops import Hops
 from scrapeq.supervise.means import Means
-from scrapeq.supervise.recall import Recall
 from scrapeq.supervise.settlement import Settlement
 from scrapeq.supervise.slots import Held, named_by_hand
 from scrapeq.supervise.verdict import Verdict, polls_of
@@ -38,7 +39,7 @@ class Visit:
         self._held = held
         self._settlement = Settlement(means, held)
         self._hops = Hops(means, held, self._settlement)
-        self._recall = Recall(means, held.lease.member)
+        self._recall = Recall(means.cache, means.plan.client, means.clock, held.lease.member)
         self._asking = TaskAsking(means, held, self._settlement)
         self._verdict = Verdict(means, held, self._settlement)
 
@@ -58,7 +59,7 @@ class Visit:
         if not means.egress.knows(self._held.lease.member):
             await self._unknown_member()
             return
-        page = await self._recall.fresh(payload)
+        page = await self._kept(payload)
         if page is not None:
             settlement.sent = UNSENT
             means.tally.cached += 1
@@ -80,6 +81,18 @@ class Visit:
             settlement.sent = _sent(error)
         settlement.answered_s = means.clock.monotonic_s()
         await self._judge(payload, page, failure)
+
+    async def _kept(self, payload: dict[str, Any]) -> Page | None:
+        """The answer, if it need not be asked for."""
+        if self._means.cache is None or "hops" in payload:  # a hop's answer is that of another address
+            return None
+        return await self._recall.fresh(
+            payload.get("method", "GET"),
+            payload["url"],
+            list((payload.get("headers") or {}).items()),
+            has_body=payload.get("body") is not None,
+            may_use=not is_restart(payload),  # a walk begins anew because what it was told is void
+        )
 
     async def _send(self, payload: dict[str, Any]) -> Page:
         body = payload.get("body")
@@ -104,7 +117,7 @@ class Visit:
         now_s = means.clock.now_s()
         names = self._names(payload, page.url if page is not None and at_hop else url, now_s)
         rules = rules_of(group, means.plan.rate_limits)
-        revived = await self._recall.revived(page) if page is not None and not settlement.redirected else None
+        revived = await self._recall.revived(page) if page is not None else None
         means.tally.not_modified += revived is not None
         observed, heard = listen(page, now_s, rules, names) if page else (NOTHING, None)
         streak = means.streaks.with_this(self._counted_as(group), settlement.sent_s)

@@ -8,11 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx
 import orjson
 import pytest
 from aiohttp import web
 from test_worker_rules import nothing_left, serving, work
 
+from scrapeq import Fetcher
+from scrapeq.errors import UsageError
 from scrapeq.fetch.answer_cache import AnswerCache
 from scrapeq.queue.connect import async_client
 
@@ -277,3 +280,51 @@ async def test_a_write_voids_what_was_kept_of_its_address(store_url: str, cache_
         api.took()
         await run(url, store_url, cache_file)
         assert [path for path, _ in api.answers] == ["/lists?page=1"]
+
+
+async def test_outputs_of_answers_are_given_each_answer_once(store_url: str, cache_file: Path) -> None:
+    """The answer as it came, with its first items, or alone; a 304 as a 304; nothing where nothing was asked for."""
+    api = Api()
+    text = PLAN + "outputs: [{type: warc, path: out/warc/}]"
+    async with serving(api.handle) as url:
+        _, sink, _ = await run(url, store_url, cache_file, text)
+        assert sorted((page.status, count) for page, count in sink.pages) == [(200, 1)] * 6 + [(200, 2)] * 3
+        assert all(page.body for page, _ in sink.pages)
+        api.rows.clear()  # an empty first page ends the walk
+        api.headers = {"Cache-Control": "max-age=600"}
+        _, sink, _ = await run(url, store_url, cache_file, text)
+        assert [(page.status, count) for page, count in sink.pages] == [(200, 0)]
+        _, sink, _ = await run(url, store_url, cache_file, text)
+        assert sink.pages == []
+        api.headers = {}
+    plain = PLAN + "outputs: [{type: jsonl, path: out/x.jsonl}]"
+    async with serving(Api().handle) as url:
+        _, sink, _ = await run(url, store_url, cache_file, plain)
+    assert sink.pages == []
+
+
+async def test_a_fetcher_may_keep_answers_too(cache_file: Path) -> None:
+    """Fresh ones without a request, others by a 304; what changed comes whole."""
+    api = Api()
+    async with serving(api.handle) as url:
+        for _ in range(2):
+            async with Fetcher(base_url=url, cache=cache_file) as fetcher:
+                page = await fetcher.get("lists/3")
+                assert (page.status, page.json()) == (200, {"id": 3, "text": "same"})
+                assert page.requested_url == f"{url}/lists/3"
+        assert api.took() == {200: 1, 304: 1}
+        api.headers = {"Cache-Control": "max-age=600"}
+        api.rows[3] = "other"
+        for _ in range(2):
+            async with Fetcher(base_url=url, cache=cache_file) as fetcher:
+                assert (await fetcher.get("lists/3")).json()["text"] == "other"
+        assert api.took() == {200: 1}
+        async with Fetcher(base_url=url, cache=cache_file, headers={"Accept": "x/y"}) as fetcher:
+            await fetcher.get("lists/3")
+        assert api.took() == {200: 1}
+
+
+def test_a_fetcher_with_a_flow_of_its_own_keeps_nothing(cache_file: Path) -> None:
+    """Nobody could tell whose an answer is."""
+    with pytest.raises(UsageError, match="cache"):
+        Fetcher(cache=cache_file, auth=httpx.BasicAuth("a", "b"))

@@ -19,6 +19,7 @@ from scrapeq.extract import PageExtractor
 from scrapeq.fetch import Egress
 from scrapeq.fetch.answer_cache import AnswerCache
 from scrapeq.limits.definitions import limits_of
+from scrapeq.page import Page
 from scrapeq.protocols import Item
 from scrapeq.queue import Queue
 from scrapeq.queue.commands import ACK, Entry
@@ -37,9 +38,12 @@ class Kept:
     """A sink in memory."""
 
     items: list[Item] = field(default_factory=list)
+    pages: list[tuple[Page, int]] = field(default_factory=list)
 
-    async def commit(self, _task: str, _token: str, items: Any) -> int:
-        """Keep them."""
+    async def commit(self, _task: str, _token: str, items: Any, page: Page | None = None) -> int:
+        """Keep them, and the answer with the number of items beside it."""
+        if page is not None:
+            self.pages.append((page, len(items)))
         self.items += items
         return len(items)
 
