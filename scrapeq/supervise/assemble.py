@@ -12,7 +12,7 @@ from scrapeq.fetch import Egress
 from scrapeq.fetch.answer_cache import AnswerCache
 from scrapeq.limits.attribution import scopes_of
 from scrapeq.limits.partition import ANY_TOKEN, POOL, group_of, token_digest
-from scrapeq.plan import STATIC_AUTHS, Plan
+from scrapeq.plan import STATIC_AUTHS, LimitRule, Plan
 from scrapeq.queue import Queue
 from scrapeq.queue.async_queue import key_of
 from scrapeq.queue.connect import async_client
@@ -52,6 +52,10 @@ def with_base_url(plan: Plan, base_url: str) -> Plan:
     return replace(plan, client=replace(plan.client, base_url=base_url)) if base_url else plan
 
 
+GROUPS_KEPT = 10_000  # hosts, of a crawl
+_BEHIND_SCHEME = len("https://")
+
+
 def group_function(plan: Plan) -> GroupOf:
     """Which limits a request belongs to, by the plan."""
     auth = plan.client.auth
@@ -75,7 +79,32 @@ def group_function(plan: Plan) -> GroupOf:
             scopes=scopes,
         )
 
-    return group
+    if not all(map(_by_host, plan.rate_limits)):
+        return group
+    known: dict[tuple[str, str, str], Group] = {}
+
+    def group_of_host(
+        resource: str, method: str, url: str, seed: Mapping[str, Any] | None = None, parent: Any = None
+    ) -> Group:
+        end = url.find("/", _BEHIND_SCHEME)
+        key = (resource, method, url[:end] if end > 0 else url)
+        found = known.get(key)
+        if found is None:
+            if len(known) >= GROUPS_KEPT:
+                known.clear()
+            found = known[key] = group(resource, method, url)
+        return found
+
+    return group_of_host
+
+
+def _by_host(rule: LimitRule) -> bool:
+    """Whether the resource, the method and the host of a request say all that the rule asks for."""
+    return (
+        not rule.match.path
+        and not rule.weights
+        and all(key in ("host", "token", "resource") for key in rule.partition_by)
+    )
 
 
 def pool_members(plan: Plan) -> dict[str, str]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scrapeq.errors import UsageError
-from scrapeq.resource import canonical, task_key
+from scrapeq.resource import address, canonical, task_key
 from scrapeq.resource.address import clean, get_param, join, resolve, set_params, with_params
 
 
@@ -121,3 +125,22 @@ def test_references_are_resolved_where_they_were_found() -> None:
     assert resolve("https://a.test/v1/items", "//b.test/x") == "https://b.test/x"
     with pytest.raises(UsageError):
         resolve("https://a.test/", "http://[broken")
+
+
+@given(st.text(alphabet="ab.:/?&=%#@[]-_~A0 9;,|!é+", min_size=1, max_size=16))
+def test_an_address_that_is_clean_takes_no_other_way(rest: str) -> None:
+    """What is passed on as it is would have come out of the long way unchanged."""
+    for scheme in ("http://", "https://"):
+        url = scheme + rest
+        if address._PLAIN.fullmatch(url):
+            parts = urlsplit(url)
+            port = parts.port
+            assert parts.hostname and (port is None or port <= 65_535)
+            assert address.clean(url) == url == address.clean(url + "#fragment")
+            host = parts.hostname + (
+                f":{port}" if port not in (None, address.DEFAULT_PORTS[parts.scheme]) else ""
+            )
+            query = "&".join(sorted(filter(None, parts.query.split("&")), key=lambda p: p.partition("=")[0]))
+            if "%" not in query and "+" not in query:
+                wanted = f"{scheme}{host}{parts.path or '/'}{'?' if query else ''}{query}"
+                assert address.canonical(url) == wanted
