@@ -15,6 +15,7 @@ Order = Literal["strict", "fair"]  # by priority over all groups; round-robin ov
 
 WEIGHT_UNIT = 1024  # weights are whole parts of this, so that their sums are exact
 WEIGHT_MAX = 1e9
+OCCURRENCE_MAX = 2**32 - 1
 
 
 def weight_of(value: float, what: str) -> float:
@@ -72,6 +73,10 @@ class NewTask:
         delay_s: Seconds before which it is not seen.
         group: What limits it shares.
         key: Its identity for deduplication; empty = never a duplicate.
+        occurrence: 0 = asked for once. Else what was done, or has died, in an earlier occurrence is asked for again,
+            and only what waits or is under way is a duplicate; it takes the place of a dead letter.
+        walk: Of an occurrence: the walk that it is a page of. While one page of it lives no other is pushed; the next
+            one enters with the ack of the one before. Empty = no walk.
     """
 
     payload: Any
@@ -79,12 +84,16 @@ class NewTask:
     delay_s: float = 0.0
     group: Group = DEFAULT_GROUP
     key: str = ""
+    occurrence: int = 0
+    walk: str = ""
 
     def __post_init__(self) -> None:
         if not isinstance(self.priority, int | float) or not math.isfinite(self.priority):
             raise UsageError(f"priority: {self.priority!r} is no finite number")
         if not isinstance(self.delay_s, int | float) or not math.isfinite(self.delay_s) or self.delay_s < 0:
             raise UsageError(f"delay: {self.delay_s!r} is no duration; it must be 0 or more seconds")
+        if not 0 <= self.occurrence <= OCCURRENCE_MAX:
+            raise UsageError(f"occurrence: {self.occurrence!r} is not from 0 to {OCCURRENCE_MAX}")
 
 
 class Lease(NamedTuple):

@@ -282,6 +282,7 @@ class PageWalk:
                     depth=self._depth + 1,
                     priority=rank if own is None else own,
                     now_s=self._now_s,
+                    occurrence=self._payload.get("occurrence", 0),
                 )
             except UsageError:
                 # One record whose values make no address must not cost the page its other records.

@@ -25,6 +25,7 @@ from scrapeq.plan import Plan
 from scrapeq.protocols import Change, Extraction, Item, State, WalkStart
 from scrapeq.resource import GroupOf, Payload, TaskBuilder
 from scrapeq.resource.address import clean, with_params
+from scrapeq.resource.incremental import beside
 from scrapeq.resource.next_request import JSON_TYPE, Request
 from scrapeq.task import NewTask
 
@@ -182,7 +183,7 @@ class GivenPage(PageWalk):
                 self._next = change, given
             else:  # one walk goes on; what else is asked for like this page are requests of their own
                 rank = self._priority if given is None else given
-                self._push(self._builder.next_page(self._payload, change, rank, base=self._page.url))
+                self._push(self._builder.next_page(beside(self._payload), change, rank, base=self._page.url))
             return
         kind = self._resource(result.resource)
         parent = None if result.parent is None else plain_record(result.parent)
@@ -202,6 +203,7 @@ class GivenPage(PageWalk):
             edge=None if parent is None else self._kind.name,
             ancestors=self._parents if parent is None else self._above(parent),
             depth=self._depth + 1,
+            occurrence=self._payload.get("occurrence", 0),
         )
         self._push(task)
 

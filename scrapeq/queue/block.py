@@ -21,6 +21,8 @@ MEMBER_MAX = 32  # bytes of the name of a pool's member, which a lease keeps beh
 DIGEST_SIZE = 9  # bytes: 2^36 identities before the first likely collision
 DELAY_MAX_S = 100 * 366 * 86_400.0  # a century; beyond it microseconds would leave a double's exact range
 _PUSH_HEAD = struct.Struct(">ddHHBB")
+_OCCURRENCE = struct.Struct(">I")
+_WALK = "\0walk "  # no request's identity begins so
 
 
 def digest(key: str) -> bytes:
@@ -74,6 +76,9 @@ class Block:
         payload = payload_of(task.payload)
         key = digest(task.key) if task.key else b""
         mode = 1 if dedup == "raise_priority" and key else 0
+        if task.occurrence and key:
+            mode = 2
+            key += _OCCURRENCE.pack(task.occurrence) + (digest(_WALK + task.walk) if task.walk else b"")
         delay = duration_us(task.delay_s, "delay")
         self.header += _PUSH_HEAD.pack(task.priority, delay, self.group(task.group), owner, mode, len(key))
         self.header += key

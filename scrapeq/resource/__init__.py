@@ -8,7 +8,8 @@ A task's payload is a JSON object, version 1:
      "walk": what the paginator remembers, from the second page on}
 
 `parent` and `parents` hold only the fields that this resource's expressions ask for. A page of an incremental walk
-has `incremental`, too: see `scrapeq.resource.incremental`.
+has `incremental`, too: see `scrapeq.resource.incremental`. What a schedule asks for has `occurrence` and `chain`, which
+tells its walk.
 """
 
 from __future__ import annotations

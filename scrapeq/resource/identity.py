@@ -19,20 +19,26 @@ from scrapeq.resource.address import digest
 from scrapeq.resource.carried import asked_fields, pruned
 
 LABEL_LENGTH = 80
+WALK_LENGTH = 16  # hex digits
 
 
 class Above(NamedTuple):
-    """What lies above a first page: its seed, the parent's record or an element of it, the records by resource."""
+    """
+    What lies above a first page: its seed, the parent's record or an element of it, the records by resource; and the
+    occurrence of a schedule that it is asked for in (0 = none).
+    """
 
     seed: Mapping[str, Any]
     parent: Any = None
     edge: str | None = None
     ancestors: Mapping[str, Any] = {}
+    occurrence: int = 0
 
 
-def above_seed(resource: Resource, seed: Mapping[str, Any]) -> Above:
+def above_seed(resource: Resource, seed: Mapping[str, Any], occurrence: int = 0) -> Above:
     """What lies above a page that a seed begins: no parent's record, but its fields keep their names."""
-    return Above(seed, edge=resource.parents[0].resource if resource.parents else None)
+    edge = resource.parents[0].resource if resource.parents else None
+    return Above(seed, edge=edge, occurrence=occurrence)
 
 
 class Identities:
@@ -56,6 +62,10 @@ class Identities:
         if not label and parts["parent"] is not None:
             label = as_text(parts["parent"]) or ""
         return f"{resource.name}:{_digest(parts)}", label[:LABEL_LENGTH]
+
+    def walk(self, resource: Resource, above: Above) -> str:
+        """What tells its walk from others: by all that its request says, but for the time and what was kept."""
+        return _digest([resource.name, self._asked_of(resource, above)])[:WALK_LENGTH]
 
     def _asked_of(self, resource: Resource, above: Above) -> dict[str, Any]:
         asked = self._asked[resource.name]

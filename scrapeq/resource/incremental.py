@@ -71,6 +71,12 @@ def with_token(part: Part, token: Any) -> Part:
     return part if token in (None, "") else {**part, "bookmark": token}
 
 
+def beside(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """A page's payload for what is asked for beside its walk: it is no page of the chain, and its end keeps nothing."""
+    other = {name: value for name, value in payload.items() if name != "chain"}
+    return {**other, "incremental": {**other["incremental"], "key": ""}} if "incremental" in other else other
+
+
 def next_window(incremental: Incremental, part: Part) -> Part | None:
     """The part of the window behind this one, whose last page was read; None when it was the last."""
     end = moment_of(part["end"])
@@ -99,7 +105,7 @@ def kept_state(
     """
     # between windows: where the next one begins, for a record may be ahead of its window
     cursor = higher(part["kept"], part["cursor"]) if following is None else following["kept"]
-    if cursor is None and part["bookmark"] is None:
+    if (cursor is None and part["bookmark"] is None) or not part["key"]:
         return None
     state = {
         "resource": resource,

@@ -117,7 +117,7 @@ def _urls(file: str, lines: Iterator[str]) -> Iterator[tuple[int, dict[str, Any]
 
 
 def first_pages(
-    builder: TaskBuilder, now_s: float, resources: Collection[str] | None = None
+    builder: TaskBuilder, now_s: float, resources: Collection[str] | None = None, occurrence: int = 0
 ) -> Iterator[NewTask | WalkStart]:
     """
     What begins with each seed of each resource that can start by itself.
@@ -128,6 +128,7 @@ def first_pages(
         builder: Of the plan.
         now_s: Unix seconds.
         resources: Only these; None = all.
+        occurrence: Of the resources that have a schedule; 0 = they are asked for once, as all others.
 
     Raises:
         UsageError: a seed makes no request, its file makes no sense, or a resource of that name does not exist.
@@ -136,17 +137,20 @@ def first_pages(
         builder.resource(name)
     for resource in builder.plan.resources:
         if starts_by_itself(resource) and (resources is None or resource.name in resources):
-            yield from _first_pages_of(builder, resource, now_s)
+            yield from _first_pages_of(builder, resource, now_s, occurrence if resource.schedule else 0)
 
 
-def _first_pages_of(builder: TaskBuilder, resource: Resource, now_s: float) -> Iterator[NewTask | WalkStart]:
+def _first_pages_of(
+    builder: TaskBuilder, resource: Resource, now_s: float, occurrence: int
+) -> Iterator[NewTask | WalkStart]:
     ranked = resource if resource.seeds or resource.seed_file else builder.plan
     for seed in seeds_of(builder.plan, resource):
         rank = None
         if ranked.seed_priority is not None:
             rank = as_number(ranked.seed_priority.evaluate({"seed": seed.values, "now": now_s}))
         try:
-            first = builder.seeded_start(resource, seed.values, now_s if rank is None else rank, 0.0, now_s)
+            rank = now_s if rank is None else rank
+            first = builder.seeded_start(resource, seed.values, rank, 0.0, now_s, occurrence)
         except UsageError as error:
             raise UsageError(f"{seed.place}: {error}" if seed.place else str(error)) from None
         if first is not None:

@@ -60,13 +60,23 @@ class TaskBuilder:
         self._secret_name = auth.name if auth.type == "api_key" and auth.location == "query" else ""
 
     def seeded_start(
-        self, resource: Resource, seed: Mapping[str, Any], priority: float, delay_s: float, now_s: float
+        self,
+        resource: Resource,
+        seed: Mapping[str, Any],
+        priority: float,
+        delay_s: float,
+        now_s: float,
+        occurrence: int = 0,
     ) -> NewTask | WalkStart | None:
         """What begins with a seed; None when a null in the path leaves nothing to ask for."""
+        above = above_seed(resource, seed, occurrence)
+
+        def build(state: State | None) -> NewTask | None:
+            return self._first_page(resource, above, 0, priority, delay_s, now_s, state)
+
         if _endpoint(resource).incremental is None:
-            return self.seeded(resource, seed, priority, delay_s, now_s)
-        key, _ = self._identities.state_key(resource, above_seed(resource, seed))
-        return WalkStart(key, lambda state: self.seeded(resource, seed, priority, delay_s, now_s, state))
+            return build(None)
+        return WalkStart(self._identities.state_key(resource, above)[0], build)
 
     def seeded(
         self,
@@ -111,6 +121,7 @@ class TaskBuilder:
         edge: str | None = None,
         ancestors: Mapping[str, Any] | None = None,
         depth: int = 0,
+        occurrence: int = 0,
     ) -> NewTask:
         """
         A task for a request as it is; for the rest see `child`.
@@ -123,6 +134,8 @@ class TaskBuilder:
         payload = self._payload(
             resource, request, seed=seed, parent=parent, edge=edge, parents=ancestors or {}, depth=depth
         )
+        if occurrence:
+            payload["occurrence"] = occurrence
         return self._task(payload, priority, parent)
 
     def child(
@@ -172,9 +185,14 @@ class TaskBuilder:
         depth: int,
         priority: float,
         now_s: float,
+        occurrence: int = 0,
     ) -> NewTask | WalkStart | None:
-        """As `child`; a walk that needs to know what was kept builds none of its task until it is told."""
-        above = Above(seed, parent, edge, ancestors)
+        """
+        As `child`; an incremental walk's task is built once it is known what was kept.
+
+        `occurrence`: of the schedule that the parent's page is asked for in; 0 = none.
+        """
+        above = Above(seed, parent, edge, ancestors, occurrence)
         if _endpoint(resource).incremental is None:
             return self._first_page(resource, above, depth, priority, 0.0, now_s, None)
 
@@ -197,7 +215,8 @@ class TaskBuilder:
             now_s: Unix seconds, for `now` in expressions.
         """
         seed, parent = payload.get("seed") or {}, payload.get("parent")
-        above = Above(seed, parent, payload.get("parent_resource"), payload.get("parents") or {})
+        edge, ancestors = payload.get("parent_resource"), payload.get("parents") or {}
+        above = Above(seed, parent, edge, ancestors, payload.get("occurrence", 0))
         resource = self.resource(payload["resource"])
         return self._first_page(
             resource, above, payload.get("depth", 0), priority, 0.0, now_s, None, part=part
@@ -235,6 +254,8 @@ class TaskBuilder:
         )
         if part is not None:
             payload["incremental"] = part
+        if above.occurrence:
+            payload |= {"occurrence": above.occurrence, "chain": self._identities.walk(resource, above)}
         return self._task(payload, priority, above.parent, delay_s)
 
     def next_page(
@@ -275,6 +296,8 @@ class TaskBuilder:
         }
         if not kept:
             del following["walk"]
+        if "until" in kept:
+            following.pop("chain", None)  # pages all at once are no chain
         if payload["resource"] in self._restarting:
             following = with_first(payload, following)
         return self._task(following, priority, payload.get("parent"))
@@ -353,7 +376,8 @@ class TaskBuilder:
             url = set_params(url, {self._secret_name: None})
             payload = {**payload, "url": url}
         group = self._group_of(payload["resource"], method, url, payload.get("seed") or {}, parent)
-        return NewTask(payload, priority, delay_s, group, payload_key(payload))
+        key, occurrence = payload_key(payload), payload.get("occurrence", 0)
+        return NewTask(payload, priority, delay_s, group, key, occurrence, payload.get("chain", ""))
 
 
 def _endpoint(resource: Resource) -> Endpoint:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from scrapeq.fetch import HopClosed
+from scrapeq.resource import payload_key
 from scrapeq.supervise.means import Means
 from scrapeq.supervise.settlement import Settlement
 from scrapeq.supervise.slots import Held
@@ -51,4 +54,10 @@ class Hops:
             "hops": hops,
         }
         group = settlement.group(hop.method, hop.url)
-        await settlement.done([NewTask(following, self._held.task.priority, group=group)])
+        task = NewTask(following, self._held.task.priority, group=group)
+        if occurrence := payload.get(
+            "occurrence", 0
+        ):  # its walk goes on here, so the next occurrence waits for it
+            key, chain = f"hop {hops} {payload_key(payload)}", payload.get("chain", "")
+            task = replace(task, key=key, occurrence=occurrence, walk=chain)
+        await settlement.done([task])

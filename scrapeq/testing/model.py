@@ -44,6 +44,8 @@ class Model(LimitBook):
     tasks: dict[str, TaskRecord] = field(default_factory=dict)
     leases: dict[str, LeaseRecord] = field(default_factory=dict)
     seen: dict[str, str] = field(default_factory=dict)  # key -> id, "" when done
+    done_in: dict[str, int] = field(default_factory=dict)  # key -> the occurrence in which it was done
+    walks: dict[str, str] = field(default_factory=dict)  # walk -> id of the page that it is at
     groups: dict[str, Group] = field(default_factory=dict)
     counted: dict[str, int] = field(default_factory=lambda: dict.fromkeys(records.COUNTED, 0))
 
@@ -82,14 +84,23 @@ class Model(LimitBook):
             self.groups[group.name] = Group(group.name, tuple(sorted(limits)), own, group.weights)
 
     def _push(self, new: NewTask, dedup: Dedup, now: int) -> c.Pushed:
-        if new.key and new.key in self.seen:
+        known = new.key and new.key in self.seen
+        twin = self.tasks.get(self.seen[new.key]) if known else None
+        again = new.key and new.occurrence and (twin is None or twin.state == "dead")
+        walking = again and self._is_walking(new.walk)
+        if again and known and not walking:
+            before = self.done_in.get(new.key, 0) if twin is None else twin.occurrence
+            if before < new.occurrence:
+                known = False
+                if twin is not None:
+                    self._forget(twin, done=False)
+        if known or walking:
             self.counted["duplicates"] += 1
-            twin = self.tasks.get(self.seen[new.key])
             if twin is None:
                 return c.Pushed("duplicate")
             if twin.state == "dead":
                 return c.Pushed("dead")
-            if dedup == "raise_priority" and new.priority > twin.priority:
+            if dedup == "raise_priority" and not new.occurrence and new.priority > twin.priority:
                 twin.priority = float(new.priority)
                 return c.Pushed("raised")
             return c.Pushed("duplicate")
@@ -97,12 +108,19 @@ class Model(LimitBook):
         id_ = f"{self.sequence:012d}"
         payload = orjson.loads(orjson.dumps(new.payload))
         task = TaskRecord(id_, payload, float(new.priority), new.group.name, new.key)
-        self.tasks[id_] = task
         if new.key:
             self.seen[new.key] = id_
+            if new.occurrence:
+                task.occurrence, task.walk = new.occurrence, new.walk
+                self.walks[new.walk] = id_
+        self.tasks[id_] = task
         self._back(task, now + round(new.delay_s * US), now)
         self.counted["pushed"] += 1
         return c.Pushed("pushed", id_)
+
+    def _is_walking(self, walk: str) -> bool:
+        at = self.tasks.get(self.walks.get(walk, "")) if walk else None
+        return at is not None and at.state != "dead"
 
     def _back(self, task: TaskRecord, due: int, now: int) -> None:
         task.state, task.due = ("delayed", due) if due > now else ("ready", 0)
@@ -294,9 +312,11 @@ class Model(LimitBook):
     def _forget(self, task: TaskRecord, *, done: bool) -> None:
         del self.tasks[task.id]
         if task.key and done:
-            self.seen[task.key] = ""
+            self.seen[task.key], self.done_in[task.key] = "", task.occurrence
         else:
             self.seen.pop(task.key, None)
+        if self.walks.get(task.walk) == task.id:
+            del self.walks[task.walk]
 
     # ---- people
 

@@ -35,6 +35,8 @@ class TaskRecord:
     releases: int = 0
     error: str = ""
     suspect: bool = False
+    occurrence: int = 0
+    walk: str = ""
 
     def show(self, lease: Lease | None, due_s: float) -> Task:
         """As the queue hands it out under a lease, or shows it."""

@@ -121,7 +121,11 @@ class Run:
             group = self._group(r, group.name)
         delay = self._duration(r, 3) if r.random() < 0.2 else 0.0
         key = f"k{r.randrange(12)}" if r.random() < 0.5 else ""
-        return NewTask({"n": r.randrange(9)}, r.choice(PRIORITIES), delay, group, key)
+        occurrence = r.choice([0, 0, 1, 2, 3]) if key else 0
+        walk = r.choice(["", "w1", "w2"]) if occurrence else ""
+        return NewTask(
+            {"n": r.randrange(9)}, r.choice(PRIORITIES), delay, group, key, occurrence=occurrence, walk=walk
+        )
 
     def _lease(self, r: random.Random) -> Lease:
         live = [lease for lease in self.leases if lease.id in self.pair.model.leases]

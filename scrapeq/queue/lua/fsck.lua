@@ -48,9 +48,10 @@ local function look_at_task(id, rec)
   local token = read_meta(call('HGET', P .. 'meta', id))[TOKEN]
   if (places[1] == 'leased') ~= (token ~= '') then report('token', id, token == '' and 'leased without one' or 'not leased') end
   if key ~= '' then
-    local known = call('HGET', (seen_key(key)), key)
-    if not known or known == '' or uid(tonumber(known)) ~= id then
-      report('identity', id, known and known ~= '' and 'it is ' .. known .. '\'s' or 'not remembered')
+    local digest = sub(key, 1, DIGEST)
+    local known = call('HGET', (seen_key(digest)), digest)
+    if not known or known == '' or sub(known, 1, 1) == AGAIN_DONE or uid(tonumber(known)) ~= id then
+      report('identity', id, known and tonumber(known) and 'it is ' .. known .. '\'s' or 'not remembered')
     end
   end
 end
@@ -224,11 +225,12 @@ elseif area == 'seen' then
     local key = P .. 'seen:' .. fmt('%.0f', b)
     local all = call('HGETALL', key)
     for i = 1, #all, 2 do
-      local id = all[i + 1] ~= '' and uid(tonumber(all[i + 1]))
+      local done = all[i + 1] == '' or sub(all[i + 1], 1, 1) == AGAIN_DONE
+      local id = not done and uid(tonumber(all[i + 1]))
       local rec = id and call('HGET', P .. 'task', id)
-      local _, _, digest
-      if rec then _, _, digest = read_record(rec) end
-      if id and digest ~= all[i] then report('identity', id, 'remembered, not there') end
+      local key_there = rec and key_of(rec) or ''
+      local is_its = sub(key_there, 1, DIGEST) == all[i] or sub(key_there, OCCURRENCE_END + 1) == all[i]
+      if id and not is_its then report('identity', id, 'remembered, not there') end
       if seen_key(all[i]) ~= key then report('bucket', fmt('%.0f', b), 'a digest of another') end
     end
   end

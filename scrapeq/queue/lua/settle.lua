@@ -170,7 +170,7 @@ for i = 1, count do
         C[GRANTS] = C[GRANTS] - 1
       elseif verb == ACK then
         done[#done + 1] = id
-        if m[KEY] ~= '' then seen_mark(m[KEY], '') end
+        if m[KEY] ~= '' then seen_end(m[KEY], id, true) end
         C[N_DONE] = C[N_DONE] + 1
       elseif verb == BURY then
         to_dead(id, m, e[E_EXTRA].error or '')

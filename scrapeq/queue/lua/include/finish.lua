@@ -1,6 +1,6 @@
 -- finish: what ends a lease, and where a task goes then.
 -- NEEDS   base, records, groups, limits
--- GIVES   settle_lease(m, how, t, rec, refused, costs), to_dead, to_ready_or_delayed, forget_task, seen_mark
+-- GIVES   settle_lease(m, how, t, rec, refused, costs), to_dead, to_ready_or_delayed, forget_task, seen_mark, seen_end
 local SEEN_FILL = 40 -- digests a bucket on the average; the fullest stay under the listpack bound
 
 -- Give back what the lease was charged to. how, t: as limits' settle(). rec: its task's; nil: it has none.
@@ -31,7 +31,8 @@ local function settle_lease(m, how, t, rec, refused, costs)
   end
 end
 
--- seen: digest -> id of the live task, or '' once it is done. Linear hashing over small hashes (16-17 bytes a digest).
+-- seen: digest -> id of the live task, or '' once it is done ('#' and the occurrence, of what is asked for again and
+-- again); digest of a walk -> id of the page that it is at. Linear hashing over small hashes (16-17 bytes a digest).
 local function seen_key(digest)
   local a, b, c, d = string.byte(digest, 1, 4)
   local h = ((a * 256 + b) * 256 + c) * 256 + d
@@ -66,6 +67,20 @@ local function seen_forget(digest)
   if call('HDEL', (seen_key(digest)), digest) == 1 then C[SEEN_N] = C[SEEN_N] - 1 end
 end
 
+-- The task of this key is done, or forgotten: its digest says so, and its walk is at no page any more.
+local function seen_end(key, id, done)
+  local digest = sub(key, 1, DIGEST)
+  if done then
+    seen_mark(digest, #key > DIGEST and AGAIN_DONE .. sub(key, DIGEST + 1, OCCURRENCE_END) or '')
+  else
+    seen_forget(digest)
+  end
+  if #key > OCCURRENCE_END then
+    local walk = sub(key, OCCURRENCE_END + 1)
+    if call('HGET', (seen_key(walk)), walk) == fmt('%.0f', tonumber(id)) then seen_forget(walk) end
+  end
+end
+
 local function drop_suspect(id)
   if C[SUSPECTS] > 0 and call('SREM', P .. 'suspects', id) == 1 then C[SUSPECTS] = C[SUSPECTS] - 1 end
 end
@@ -81,9 +96,7 @@ end
 -- The task is gone: done (its digest stays for the window) or cancelled (forgotten). Zsets are the caller's to clear.
 local function forget_task(id, rec, done)
   local _, _, key = read_record(rec)
-  if key ~= '' then
-    if done then seen_mark(key, '') else seen_forget(key) end
-  end
+  if key ~= '' then seen_end(key, id, done) end
   call('HDEL', P .. 'task', id)
   call('HDEL', P .. 'meta', id)
   drop_suspect(id)

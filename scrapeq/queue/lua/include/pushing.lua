@@ -3,10 +3,10 @@
 -- GIVES   read_heads(header, count, groups) -> heads; register(spec, used) -> names; push(names, heads, from, results, at)
 -- SPEC    JSON [{lane: [limit (and \1 and its weight there, if not 1), ...]}, [[group, lane, private], ...]]
 -- HEADER  per task '>ddHHBB': priority, delay (us), group index (1-based), owner (0, or the entry whose success
---         it needs), mode (0 only new, 1 raise priority), key length; then the key (a 9-byte digest)
+--         it needs), mode (0 only new, 1 raise priority, 2 again), key length; then the key (as `records` says)
 -- RESULT  per task: its id when pushed; 'd' duplicate, 'r' raised, 'x' duplicate of a dead letter, '-' owner failed
 local TASK_HEAD = 22 -- bytes
-local GROUP_OF, OWNER = 3, 4 -- in a head
+local GROUP_OF, OWNER, MODE = 3, 4, 5 -- in a head
 local OWN = '@' -- a limit that a group was given, not one that its tasks name
 
 -- All of the header, before anything is written; raises when it is not what it says.
@@ -84,18 +84,56 @@ local function raise_priority(id, priority)
   return true
 end
 
+local function occurrence_of(key)
+  return #key < OCCURRENCE_END and 0 or sunpack('>I4', key, DIGEST + 1)
+end
+
+-- Was this done, or did it die (its record), in an earlier occurrence than the key's?
+local function is_earlier(known, dead_rec, key)
+  local before = 0
+  if dead_rec then
+    before = occurrence_of(key_of(dead_rec))
+  elseif known ~= '' then
+    before = sunpack('>I4', known, 2)
+  end
+  return before < occurrence_of(key)
+end
+
+-- Is the key's walk at another page?
+local function is_walking(key)
+  if #key == OCCURRENCE_END then return false end
+  local walk = sub(key, OCCURRENCE_END + 1)
+  local at = call('HGET', (seen_key(walk)), walk)
+  return at and not call('ZSCORE', P .. 'dead', uid(tonumber(at)))
+end
+
 -- -> nil when it is new (and marked), else the result letter
 local function duplicate(key, mode, priority, id)
-  local known = call('HGET', (seen_key(key)), key)
-  if not known then
-    seen_mark(key, fmt('%.0f', tonumber(id)))
+  local digest = sub(key, 1, DIGEST)
+  local known = call('HGET', (seen_key(digest)), digest)
+  local done = known and (known == '' or sub(known, 1, 1) == AGAIN_DONE)
+  local live = known and not done and uid(tonumber(known))
+  local dead = live and call('ZSCORE', P .. 'dead', live)
+  local walks = false
+  if mode == 2 and (not known or done or dead) then
+    local rec = dead and call('HGET', P .. 'task', live)
+    walks = is_walking(key)
+    if known and not walks and is_earlier(known, rec, key) then
+      known = nil
+      if dead then -- its request is made again: the letter says nothing any more
+        call('ZREM', P .. 'dead', live)
+        forget_task(live, rec, false)
+      end
+    end
+  end
+  if not known and not walks then
+    seen_mark(digest, fmt('%.0f', tonumber(id)))
+    if #key > OCCURRENCE_END then seen_mark(sub(key, OCCURRENCE_END + 1), fmt('%.0f', tonumber(id))) end
     return nil
   end
   C[N_DUPLICATE] = C[N_DUPLICATE] + 1
-  if known == '' then return 'd' end
-  local live = uid(tonumber(known))
-  if call('ZSCORE', P .. 'dead', live) then return 'x' end
-  if mode == 1 and raise_priority(live, priority) then return 'r' end
+  if dead then return 'x' end
+  if mode == 1 and live and raise_priority(live, priority) then return 'r' end
   return 'd'
 end
 
@@ -103,6 +141,8 @@ end
 -- Task i's result becomes results[at + i].
 local function push(names, heads, from, results, at)
   local records, adds, delayed = {}, {}, {}
+  local raising = false -- a later raise in this very call must find what comes before it
+  for i = 1, #heads do raising = raising or heads[i][MODE] == 1 end
   for i = 1, #heads do
     local priority, delay, g, owner, mode, key = unpack(heads[i])
     local id = uid(C[SEQ] + 1)
@@ -118,7 +158,7 @@ local function push(names, heads, from, results, at)
       local group = names[g]
       local rec = make_record(priority, group, key, ARGV[from + i - 1])
       if #rec > C[MAXREC] then C[MAXREC] = #rec end
-      if mode == 1 then -- a later raise in this very call must find it
+      if raising then
         call('HSET', P .. 'task', id, rec)
       else
         records[#records + 1], records[#records + 2] = id, rec
@@ -126,7 +166,7 @@ local function push(names, heads, from, results, at)
       if delay > 0 then
         delayed[#delayed + 1], delayed[#delayed + 2] = num(now + delay), id
         note_event(now + delay)
-      elseif mode == 1 then
+      elseif raising then
         ready_add({[group] = {num(-priority), id}})
       else
         local a = adds[group]

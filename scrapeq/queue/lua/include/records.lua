@@ -1,12 +1,16 @@
 -- records: a task's record (immutable but for its priority) and its meta (only once popped).
 -- GIVES   make_record, read_record, key_of, read_meta, make_meta, first_meta
--- RECORD  byte 1 version; then '>dBB' priority, group length, key length; group; key (9-byte digest or none); payload
+-- RECORD  byte 1 version; then '>dBB' priority, group length, key length; group; key; payload
+-- KEY     none, or a 9-byte digest; behind it, of what is asked for again and again, its occurrence ('>I4') and, if it
+--         is a page of a walk, the walk's digest
 -- META    packed as META says, fields below; token '' = not leased; group: of a lease without a task
 -- NONCE_OF  the token's second half, which is what limits know of a lease
 -- TASKLESS  1: a grant, or its task was cancelled; GROUP is such a lease's. KEY: its task's digest, so that an ack
 --           need not read the record
 -- QUIET   1: its holder set when the lease ends, that is no expiry; 2: its task was cancelled, only its answer counts
 local ID = 12 -- bytes of an id
+local DIGEST, OCCURRENCE_END = 9, 13 -- in a key
+local AGAIN_DONE = '#' -- before the occurrence in which it was done
 local PLAIN = '\0' -- a group's place when it has no limits: no lane, no private limit
 local RECORD_VERSION = 1
 local HEAD = 12 -- first byte after version, priority and the two lengths
