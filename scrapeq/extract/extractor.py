@@ -348,7 +348,7 @@ class PageWalk:
     def _walked(self, kind: Kind) -> None:
         """The walk's last page, or that of a window: what it keeps once this page is acked, and the next window."""
         part, incremental = self._incremental, kind.endpoint.incremental
-        if part is None or incremental is None:
+        if part is None or incremental is None or not part["key"]:
             return
         following = next_window(incremental, part)
         if following is not None:

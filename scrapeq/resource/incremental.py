@@ -105,7 +105,7 @@ def kept_state(
     """
     # between windows: where the next one begins, for a record may be ahead of its window
     cursor = higher(part["kept"], part["cursor"]) if following is None else following["kept"]
-    if (cursor is None and part["bookmark"] is None) or not part["key"]:
+    if cursor is None and part["bookmark"] is None:
         return None
     state = {
         "resource": resource,
