@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install check test demo bench picture quota suites soak
+.PHONY: help install check test demo bench picture quota suites soak targets
 
 help:     ## list these
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
@@ -42,3 +42,6 @@ suites: install  ## the whole public suites of JSONPath, structured fields and Y
 
 soak: install  ## long runs of the property and chaos tests
 	SCRAPEQ_PROPERTY_RUNS=20000 SCRAPEQ_CHAOS_SCALE=10 $(BIN)/pytest tests/property tests/chaos --timeout 7200
+
+targets: install  ## the applications of others that tests scrape, each in an environment of its own
+	cd tests && ../$(BIN)/python -m targets.environment

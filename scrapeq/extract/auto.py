@@ -58,6 +58,8 @@ class Detector:
         """
         records = at.records or ()
         signs = signs_of(at.body, records)
+        if link_target(at.page.header("link") or "", "next") is not None or signs.links:
+            signs.forget_cut()
         found = self._link(at, signs) or self._cursor(at, signs)
         if found is None and not signs.ended and signs.says_more is not False:
             found = self._numbers(at, signs)

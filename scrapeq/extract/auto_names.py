@@ -168,6 +168,8 @@ MORE = frozenset(
     }
 )
 """Flags that are true while there is more."""
+CUT = frozenset({"istruncated", "truncated"})
+"""Those of them that may speak of one page only, as datasette's does."""
 
 LAST = frozenset(
     {"last", "islast", "islastpage", "lastpage", "endofstream", "done", "iscomplete", "exhausted"}

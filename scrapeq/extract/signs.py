@@ -65,6 +65,11 @@ class Signs:
             return self.more[1]
         return None if self.last is None else not self.last[1]
 
+    def forget_cut(self) -> None:
+        """A link leads on: that nothing was cut off is said of this page alone."""
+        if self.more is not None and not self.more[1] and normal(str(self.more[0][-1])) in names.CUT:
+            self.more = None
+
 
 def signs_of(body: Any, records: Sequence[Any]) -> Signs:
     """

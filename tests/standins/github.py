@@ -44,6 +44,7 @@ class GitHub(Standin):
         issues: How many issues each repository has.
         max_per_page, search_cap: Smaller ones make small data behave like large.
         core, search: `(limit, seconds)` of the quotas of each token.
+        fresh_s: For how long lists may be used without asking (Cache-Control).
     """
 
     def __init__(
@@ -55,10 +56,12 @@ class GitHub(Standin):
         search_cap: int = SEARCH_CAP,
         core: tuple[int, float] = (5000, 3600.0),
         search: tuple[int, float] = (30, 60.0),
+        fresh_s: int = 60,
         **given: Any,
     ) -> None:
         super().__init__(**given)
         self.tokens, self.max_per_page, self.search_cap = tokens, max_per_page, search_cap
+        self.fresh_s = fresh_s
         self.windows = {"core": Window(*core), "search": Window(*search)}
         self.issues: dict[str, list[Record]] = {}
         self.comments: dict[str, list[Record]] = {}  # by issue's API path
@@ -189,7 +192,7 @@ class GitHub(Standin):
         response = reply(records[start : start + size])
         path = "/issues" + asked.path.partition("/issues")[2]
         self._link(asked, response, f"/repositories/{REPOSITORIES[name]}{path}", page, len(records), size)
-        response.headers["Cache-Control"] = "private, max-age=60, s-maxage=60"
+        response.headers["Cache-Control"] = f"private, max-age={self.fresh_s}, s-maxage={self.fresh_s}"
         return conditional(asked, response)
 
     def _bounds(self, asked: Asked) -> tuple[int, int, int]:

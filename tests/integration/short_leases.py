@@ -1,0 +1,15 @@
+"""`python short_leases.py run FILE …`: the command, with leases that end soon: what a killed run held comes back."""
+
+from __future__ import annotations
+
+import functools
+import sys
+
+from scrapeq.cli import main
+from scrapeq.supervise import supervisor
+
+LEASE_S = 3.0
+
+if __name__ == "__main__":
+    supervisor.RunOptions = functools.partial(supervisor.RunOptions, lease_s=LEASE_S)  # type: ignore[misc]
+    sys.exit(main(sys.argv[1:]))
