@@ -108,8 +108,10 @@ def _merge_defaults(root: Node, reading: Reading) -> None:
         }
         if "endpoint" not in item.entries:
             given.pop("endpoint", None)  # no endpoint = no request
+        if "parent" in item.entries:
+            given.pop("seeds", None)  # it is started by its parent
         if ("parent" in item.entries and "seeds" not in item.entries) or "endpoint" not in item.entries:
-            given.pop("schedule", None)  # it is started by its parent
+            given.pop("schedule", None)
         item.entries = _merge(given, item.entries)
 
 

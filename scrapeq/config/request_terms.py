@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import re
 from typing import Any
 
 from scrapeq import plugins
@@ -12,7 +11,7 @@ from scrapeq.config.nodes import Node
 from scrapeq.config.paths import Path
 from scrapeq.config.reading import Filled, Reading
 from scrapeq.config.records import Key, MapOf, Record, TypedRecord
-from scrapeq.config.secret_terms import FROM_OUTSIDE, SECRET_NAME, STORED_SECRET, note_stored_secrets
+from scrapeq.config.secret_terms import note_stored_pairs, note_stored_secrets
 from scrapeq.config.shapes import (
     Choice,
     Duration,
@@ -35,7 +34,6 @@ COMPRESSIONS = ("gzip", "zip", "bz2", "xz", "zstd")
 
 _TEXT = Text()
 _BODY_PATH = Text(r"[^.\s]+(\.[^.\s]+)*", "a dotted path into the body, such as query.cursor")
-_PAIR = re.compile(r"(?:^|[?&])([^=?&#\s]+)=([^&#]*)")
 
 
 def endpoint() -> Record:
@@ -147,7 +145,7 @@ class Address(TemplateText):
         super().__init__(places.REQUEST, path=path)
 
     def read(self, node: Node, field: str, reading: Reading) -> Any:
-        _note_pairs(node, field, reading)
+        note_stored_pairs(node, field, reading)
         return super().read(node, field, reading)
 
 
@@ -159,16 +157,8 @@ class Body(Json):
             flat = {name: entry.node for name, entry in node.entries.items() if entry.node.kind != "map"}
             note_stored_secrets(flat, field, reading)
         elif node.kind == "scalar":
-            _note_pairs(node, field, reading)
+            note_stored_pairs(node, field, reading)
         return super().read(node, field, reading)
-
-
-def _note_pairs(node: Node, field: str, reading: Reading) -> None:
-    """Notes credentials of the environment among the pairs of a query, or of a form written as one text."""
-    if any(
-        SECRET_NAME.search(name) and FROM_OUTSIDE.search(value) for name, value in _PAIR.findall(node.text)
-    ):
-        reading.note(node, field, *STORED_SECRET)
 
 
 class Encoding(Text):

@@ -17,7 +17,7 @@ from scrapeq.config.nodes import Node
 from scrapeq.config.paths import Path
 from scrapeq.config.reading import NOT_BUILT, Reading
 from scrapeq.config.records import Key, ListOf, MapOf, Record, unbuilt
-from scrapeq.config.secret_terms import note_stored_secrets
+from scrapeq.config.secret_terms import note_stored_pairs, note_stored_secrets
 from scrapeq.config.shapes import Choice, Duration, Expr, Flag, Json, Schema, Shape, Text, last_key
 
 SEED_FILES = (".csv", ".jsonl", ".ndjson", ".txt")
@@ -45,7 +45,7 @@ class Seeds(Shape):
         self._map = Record(
             {
                 "file": Key(SeedFile()),
-                "urls": Key(ListOf(WholeUrl(), single=True, least=1, wanted="[https://acme.test/a]")),
+                "urls": Key(ListOf(SeedUrl(), single=True, least=1, wanted="[https://acme.test/a]")),
                 "sitemap": unbuilt("write the addresses: {urls: [https://acme.test/a]}"),
                 "priority": Key(Expr(places.SEED)),
             }
@@ -75,6 +75,14 @@ class Seeds(Shape):
 
     def schema(self) -> Schema:
         return {"anyOf": [self._list.schema(), self._map.schema()]}
+
+
+class SeedUrl(WholeUrl):
+    """An address to begin with; it is stored with its task, so that no credential may be in it."""
+
+    def read(self, node: Node, field: str, reading: Reading) -> str:
+        note_stored_pairs(node, field, reading)
+        return super().read(node, field, reading)
 
 
 class SeedFile(Shape):

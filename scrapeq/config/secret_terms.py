@@ -20,10 +20,11 @@ SECRET_NAME = re.compile(
     r"key(?!word)|token|secret|passw|cookie|credential|auth(?!or(?!i[sz]))", re.ASCII | re.IGNORECASE
 )
 FROM_OUTSIDE = re.compile(r"\$\{(?:env|file):")
+_PAIR = re.compile(r"(?:^|[?&])([^=?&#\s]+)=([^&#]*)")
 # What is a credential by its name, in the languages of the forms that people fill in; a `token_type` is none.
 _VALUE_IS_SECRET = re.compile(
     r"passw|passphrase|passcode|secret|senha|contrase|kennwort|motdepasse|"
-    r"(?:^|[_\W])(?:pass|pwd|pw|pin|otp|mdp)$|token$|(?:api|access|private|signing)[_-]?key$|credentials?$",
+    r"(?:^|[_\W])(?:pass|pwd|pw|pin|otp|mdp)$|(?-i:[a-z](?:Pass|Pwd|Pin|Otp)$)|token$|(?:api|access|private|signing)[_-]?key$|credentials?$",
     re.IGNORECASE,
 )
 
@@ -126,3 +127,11 @@ def note_stored_secrets(values: Mapping[str, Node], field: str, reading: Reading
         outside = any(FROM_OUTSIDE.search(inner.text) for inner in node.walk())
         if SECRET_NAME.search(name) and outside:
             reading.note(node, f"{field}.{name}", *STORED_SECRET)
+
+
+def note_stored_pairs(node: Node, field: str, reading: Reading) -> None:
+    """Notes them among the pairs of a query, or of a form written as one text."""
+    if any(
+        SECRET_NAME.search(name) and FROM_OUTSIDE.search(value) for name, value in _PAIR.findall(node.text)
+    ):
+        reading.note(node, field, *STORED_SECRET)

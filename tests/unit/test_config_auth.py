@@ -177,3 +177,25 @@ def test_a_cache_is_read_and_http2_is_refused_by_name() -> None:
     assert plan(client("cache: {}")).client.cache == Cache(True)
     assert plan(client("timeout: 1s")).client.cache is None
     assert "client.http2: not built yet in this version" in told(client("http2: true"))
+
+
+@pytest.mark.parametrize(
+    ("name", "is_secret"),
+    [
+        *[
+            (name, True)
+            for name in ("password", "userPass", "pwd", "PIN", "Senha", "contraseña", "apiKey", "csrf_token")
+        ],
+        *[
+            (name, False)
+            for name in ("user", "grant_type", "token_type", "compass", "spinning", "keyword", "email")
+        ],
+    ],
+)
+def test_what_a_login_sends_is_a_secret_by_its_name(name: str, is_secret: bool) -> None:
+    """A user's name may stand in the file, a password may not, whatever the form calls it."""
+    text = client(f"auth: {{type: session, login: {{path: in, data: {{{name}: hunter2}}}}}}")
+    if is_secret:
+        assert f"login.data.{name}: a secret in clear text" in told(text)
+    else:
+        assert plan(text).client.auth.login == Login("in", data={name: "hunter2"})

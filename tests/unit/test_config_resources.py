@@ -62,11 +62,13 @@ def test_wrong_schedules_are_told(text: str, message: str) -> None:
 
 
 def test_a_schedule_belongs_where_a_tree_begins() -> None:
-    """A child is started by its parent; a schedule of the defaults is none of the children's."""
+    """A child is started by its parent; a schedule and seeds of the defaults are none of the children's."""
     tree = "resources: [{name: a, endpoint: a}, {name: b, parent: a, endpoint: b%s}]\n"
     assert "started by its parent" in told(HEAD + tree % ", schedule: {every: 1h}")
-    first, child = plan(HEAD + "resource_defaults: {schedule: {every: 1h}}\n" + tree % "").resources
+    defaults = "resource_defaults: {schedule: {every: 1h}, seeds: [{x: 1}]}\n"
+    first, child = plan(HEAD + defaults + tree % "").resources
     assert (first.schedule, child.schedule) == (Schedule(3600.0), None)
+    assert (first.seeds, child.seeds) == (({"x": 1},), ())
 
 
 def test_functions_are_read_by_name() -> None:

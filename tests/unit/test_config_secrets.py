@@ -76,6 +76,9 @@ def test_a_credential_among_the_seeds_is_refused() -> None:
     with pytest.raises(ConfigError) as caught:
         load("a.yaml", text=text, env=ENV)
     assert [problem.field for problem in caught.value.problems] == ["seeds[0].api_key"]
+    text = HEAD + "seeds: {urls: 'https://a.test?api_key=${env:X}'}\nresources: [a]\n"
+    with pytest.raises(ConfigError, match=MESSAGE):
+        load("a.yaml", text=text, env=ENV)
 
 
 def test_headers_that_are_added_when_sent_may_hold_one() -> None:
