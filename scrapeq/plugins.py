@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from scrapeq.errors import UsageError
@@ -11,6 +12,17 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 SINKS, PAGINATORS, AUTHS = "scrapeq.sinks", "scrapeq.paginators", "scrapeq.auth"
+
+EXTRAS = {"postgres": "psycopg", "parquet": "pyarrow", "warc": "warcio"}
+"""The types of outputs that need an extra of the same name, and the package that it brings."""
+
+
+def missing_extra(type_: str) -> str:
+    """What to install before an output of this type can be used; empty when nothing is missing."""
+    package = EXTRAS.get(type_)
+    if package is None or find_spec(package) is not None:
+        return ""
+    return f"{type_} needs the package {package}: pip install 'scrapeq[{type_}]'"
 
 
 @cache

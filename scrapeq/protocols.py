@@ -151,10 +151,23 @@ class Sink(Protocol):
     """Takes items; answered means committed."""
 
     async def commit(
-        self, task_id: str, lease_token: str, items: Sequence[Item], page: Page | None = None
+        self,
+        task_id: str,
+        lease_token: str,
+        items: Sequence[Item],
+        page: Page | None = None,
+        *,
+        resource: str = "",
+        seed: Mapping[str, Any] | None = None,
     ) -> int:
         """
         Write the items of one task, and the answer they came from where an output keeps answers.
+
+        Args:
+            task_id, lease_token: The task, and the right to it.
+            items: In any number of calls.
+            page: The answer, in one of them.
+            resource, seed: Whose answer it is.
 
         Returns:
             How many were new or changed (a repeat changes nothing).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from scrapeq import plugins
 from scrapeq.config.reading import Reading
 from scrapeq.config.records import Found
 
@@ -17,6 +18,9 @@ def check_output(output: Found, reading: Reading) -> None:
     if isinstance(rotate, Found) and not (rotate.has("size") or rotate.has("every")):
         reading.note(rotate.node, rotate.field, "has neither size nor every", "rotate: {size: 100MB}")
     kind = output.get("type")
+    if missing := plugins.missing_extra(str(kind)):
+        needed, _, remedy = missing.partition(": ")
+        reading.note(output.at("type"), f"{output.field}.type", needed, remedy)
     if output.get("write_disposition") == "merge" and kind in _GROWING:
         message = f"{kind} only grows: what was written is never replaced"
         hint = f"append or append_changes, or an output with tables: {', '.join(TABLES)}"

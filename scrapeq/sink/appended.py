@@ -15,6 +15,7 @@ import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import zstandard
 
@@ -58,16 +59,19 @@ class AppendedFile:
         state: What of it is committed.
         output: Its bounds.
         seen: Which records are new to it.
+        packs: Its pieces are packed here, by its name; else they come packed.
     """
 
-    def __init__(self, ledger: Ledger, state: FileState, output: plan.Output, seen: Seen) -> None:
+    def __init__(
+        self, ledger: Ledger, state: FileState, output: plan.Output, seen: Seen, *, packs: bool = True
+    ) -> None:
         self.ledger = ledger
         self.state = state
         self.seen = seen
         self.pieces: list[bytes] = []
         self._rotate_bytes = output.rotate_bytes
         self._rotate_s = output.rotate_s
-        self._pack = packing(state.path)
+        self._pack = packing(state.path) if packs else None
         self._fd = -1
         self._part = state.part
         self._length = state.length
@@ -88,13 +92,13 @@ class AppendedFile:
         """What its open part holds, in bytes, with what is not committed."""
         return self._length
 
-    def append(self, *, head: bytes = b"") -> None:
-        """Write the pieces behind what is there, down to the disk; each new part begins with `head`."""
+    def append(self, *, head: Callable[[Path], bytes] | None = None) -> None:
+        """Write the pieces behind what is there, down to the disk; each new part begins with its `head`."""
         at = 0
         while at < len(self.pieces):
-            if self._is_over():
+            if self.is_over():
                 self._next_part()
-            block = [head] if head and not self._length else []
+            block = [head(self.path)] if head and not self._length else []
             room = self._room()
             while at < len(self.pieces) and (room is None or room > 0):
                 block.append(self.pieces[at])
@@ -128,35 +132,45 @@ class AppendedFile:
         if self._length:
             self._next_part()
 
-    def reset(self, length: int) -> None:
-        """The file has another content now, of that length (in the next `settle`)."""
+    def replace(self, length: int, mark: str = "") -> None:
+        """The file has another content, of that length: the ledger knows at once, with `meta` and the mark."""
         self.close()
         self._length = length
+        if mark:
+            self._meta[mark] = True
+        self.state.length, self.state.part, self.state.meta = length, self._part, dict(self._meta)
+        self.ledger.begin()
+        self.ledger.set_file(self.state)
+        self.ledger.commit()
 
     @property
     def meta(self) -> dict[str, object]:
         """What its type keeps; committed with the next `settle`."""
         return self._meta
 
-    def _is_over(self) -> bool:
-        """Whether the open part is full, or old."""
+    def is_over(self) -> bool:
+        """Whether what follows goes into another part: the open one is full, or old."""
         rotates = self._rotate_bytes is not None or self._rotate_s is not None
         if self._part == 0:
             return rotates
         if self._rotate_bytes is not None and self._length >= self._rotate_bytes:
             return True
-        began_s = float(self._meta.get(BEGAN, 0.0))
-        return self._rotate_s is not None and self._length > 0 and time.time() - began_s >= self._rotate_s
+        return self.is_older_than(self._rotate_s)
+
+    def is_older_than(self, seconds: float | None) -> bool:
+        """Whether what it holds was begun so long ago."""
+        began_s = float(cast(float, self._meta.get(BEGAN, 0.0)))
+        return seconds is not None and self._length > 0 and time.time() - began_s >= seconds
 
     def _next_part(self) -> None:
         self._sync()
         self.close()
-        self._meta = {}
+        self._meta.pop(BEGAN, None)
         if self._part:
             self._part += 1
         else:  # known before it has a line: another file of that name may be there, and is left alone
             self._part = max(parts_there(self.state.path), default=0) + 1
-            self.state.part, self.state.length, self.state.meta = self._part, 0, {}
+            self.state.part, self.state.length, self.state.meta = self._part, 0, dict(self._meta)
             self.ledger.begin()
             self.ledger.set_file(self.state)
             self.ledger.commit()

@@ -32,6 +32,7 @@ class FileSink:
 
     default = "append_changes"
     dispositions: Sequence[str] = ("append", "append_changes")
+    packs = True
 
     def __init__(self, output: plan.Output, context: SinkContext, *, inside: str = "") -> None:
         if output.path is None:
@@ -119,5 +120,5 @@ class FileSink:
             raise OutputError(f"{path}: two outputs write to it; give each a path of its own")
         state = know_file(self.ledger, path)
         seen = Seen(self.ledger, state.id, append=self.append, run=self.context.run)
-        self.files[path] = file = AppendedFile(self.ledger, state, self.output, seen)
+        self.files[path] = file = AppendedFile(self.ledger, state, self.output, seen, packs=self.packs)
         return file

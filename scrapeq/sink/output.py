@@ -66,6 +66,8 @@ class OutputSink(Protocol):
     An output may have the attribute `wants_answers = True`; then it is given answers, too. Where the entry point is
     a class, fetchers read it there.
 
+    It may have a method `finish`, called when the run ends.
+
     Every method may raise OutputError, with a message for a person; OutputAway when it is worth a repeat.
     """
 
@@ -90,6 +92,14 @@ class OutputSink(Protocol):
 
     def close(self) -> None:
         """Let go of everything. May be repeated."""
+
+
+@runtime_checkable
+class Finishing(Protocol):
+    """An output with something to do when the run ends."""
+
+    def finish(self) -> None:
+        """Write what waits. All commits are done; `close` follows. Raises OutputError."""
 
 
 @runtime_checkable

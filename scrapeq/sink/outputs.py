@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple, cast
+from types import MappingProxyType
+from typing import Any, NamedTuple, cast
 
 import orjson
 
@@ -21,7 +23,16 @@ from scrapeq.errors import LeaseLost, OutputError, ScrapeqError, UsageError
 from scrapeq.page import Page
 from scrapeq.protocols import Item
 from scrapeq.sink.books import Token, parse_token
-from scrapeq.sink.output import Answer, Books, OutputAway, OutputSink, Record, SinkContext, SinkFactory
+from scrapeq.sink.output import (
+    Answer,
+    Books,
+    Finishing,
+    OutputAway,
+    OutputSink,
+    Record,
+    SinkContext,
+    SinkFactory,
+)
 from scrapeq.sink.seen import digest_of
 
 AWAY_S = 60.0  # an output that cannot be reached for so long ends the run
@@ -29,18 +40,24 @@ AWAY_FIRST_S, AWAY_MAX_S = 0.1, 5.0
 
 _TYPES = {
     "jsonl": ("scrapeq.sink.jsonl", "JsonlSink"),
+    "csv": ("scrapeq.sink.csv", "CsvSink"),
+    "parquet": ("scrapeq.sink.parquet", "ParquetSink"),
+    "warc": ("scrapeq.sink.warc", "WarcSink"),
+    "postgres": ("scrapeq.sink.postgres", "PostgresSink"),
     "sqlite": ("scrapeq.sink.sqlite", "SqliteSink"),
     "stdout": ("scrapeq.sink.stdout", "StdoutSink"),
 }
 
 
 class Request(NamedTuple):
-    """The items of one task under one lease, and the answer they came from where an output keeps answers."""
+    """The items of one task under one lease; where an output keeps answers, the answer, its resource and seed."""
 
     task_id: str
     token: str
     items: Sequence[Item]
     page: Page | None = None
+    resource: str = ""
+    seed: Mapping[str, Any] = MappingProxyType({})
 
 
 def factory_of(type_: str) -> SinkFactory:
@@ -53,6 +70,8 @@ def factory_of(type_: str) -> SinkFactory:
     if type_ not in _TYPES:
         return cast(SinkFactory, plugins.load(plugins.SINKS, type_))
     module, name = _TYPES[type_]
+    if missing := plugins.missing_extra(type_):
+        raise UsageError(f"outputs: {missing}")
     return cast(SinkFactory, getattr(import_module(module), name))
 
 
@@ -104,6 +123,9 @@ class OutputSet:
         self._away_s = away_s
         self._home: Books | None = None
         self._is_open = False
+        self._counted: Counter[int] = (
+            Counter()
+        )  # what was new of a request; in a repeat it may be there already
 
     def check(self) -> None:
         """
@@ -126,6 +148,17 @@ class OutputSet:
         books = self._context.books
         self._home = next((one for one in books if one.shared), books[0] if books else None)
         self._is_open = True
+
+    def finish(self) -> None:
+        """The run ends here: what waits is written. Raises OutputError."""
+        if not self._is_open:
+            return
+        try:
+            for sink, _ in self._sinks:
+                if isinstance(sink, Finishing):
+                    sink.finish()
+        except (OSError, sqlite3.Error) as error:
+            raise self._refused(error) from None
 
     def close(self) -> None:
         """Let go of everything. A later commit opens it again."""
@@ -152,6 +185,7 @@ class OutputSet:
         requests = [Request(*entry) for entry in batch]
         parsed = [parse_token(request.token) for request in requests]
         until_s, pause_s = time.monotonic() + self._away_s, AWAY_FIRST_S
+        self._counted = Counter()
         while True:
             try:
                 self.check()
@@ -186,10 +220,13 @@ class OutputSet:
             records += [_record(task, item) for item in request.items if self._sinks]
             owners += [len(results)] * (len(records) - len(owners))
             if request.page is not None:
-                answers.append(Answer(task, request.page))
+                answers.append(Answer(task, request.page, request.resource, request.seed))
             results.append(0)
-        for at in self._stage(records, answers):
-            results[owners[at]] += 1  # type: ignore[operator]
+        counted = Counter(owners[at] for at in self._stage(records, answers))
+        for number, result in enumerate(results):
+            if result == 0:  # not lost
+                most = max(counted[number], self._counted[number])
+                results[number] = self._counted[number] = most
         for sink, _ in self._sinks:
             sink.write()
         for sink, _ in self._sinks:

@@ -60,7 +60,8 @@ class Place:
     Args:
         output: With a path.
         base: What a relative path is relative to.
-        folder: The path is that of a folder; `inside` is then put after it, unless it names the resource itself.
+        inside: The path is that of a folder, and this is put after it; the last part alone, where the path
+            names the resource itself.
 
     Attributes:
         folder: The part of the path before the first placeholder; its ledger lies there.
@@ -92,8 +93,9 @@ class Place:
     def _path(self, resource: str, seed: Mapping[str, Any]) -> Path:
         text = rendered(self._template, resource, seed)
         if self._inside:
-            own = "" if "resource" in self._template.names else self._inside.replace("${resource}", resource)
-            text = f"{text.rstrip('/')}/{own}" if own else text.rstrip("/")
+            named = "resource" in self._template.names
+            own = self._inside.rpartition("/")[2] if named else self._inside.replace("${resource}", resource)
+            text = f"{text.rstrip('/')}/{own}"
         path = Path(os.path.normpath(self._base / text))
         inside = path.is_relative_to(self.folder) and path != self.folder
         if not inside or "\0" in text or text.endswith("/") or path.name.startswith(LEDGER_NAME):

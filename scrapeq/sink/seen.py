@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from scrapeq import plan
 from scrapeq.errors import OutputError
-from scrapeq.sink.books import SqliteBooks
 from scrapeq.sink.output import Record
 
 DIGEST_BYTES = 16
@@ -33,6 +33,22 @@ def append_key(run: str, record: Record) -> bytes:
     return digest_of(b"\0".join((run.encode(), record.task_id.encode(), record.key + record.digest)))
 
 
+class Memory(Protocol):
+    """What remembers for `Seen`; targets are numbers of files or tables."""
+
+    def digest(self, target: int, key: bytes, /) -> bytes | None:
+        """The digest of what was last written for an item, or None."""
+
+    def was_appended(self, target: int, key: bytes, /) -> bool:
+        """Whether a task has given the target this record already."""
+
+    def set_digests(self, rows: list[tuple[int, bytes, bytes]], /) -> None:
+        """(target, key, digest) of items written."""
+
+    def set_appended(self, target: int, keys: Iterable[bytes], /) -> None:
+        """Records that tasks gave the target."""
+
+
 class Seen:
     """
     What one target has seen; what is new is remembered in the books by `save`.
@@ -44,17 +60,21 @@ class Seen:
         run: The run.
     """
 
-    def __init__(self, books: SqliteBooks, target: int, *, append: bool, run: str) -> None:
+    def __init__(self, books: Memory, target: int, *, append: bool, run: str) -> None:
         self._books = books
         self._target = target
         self._append = append
         self._run = run
         self._new: dict[bytes, bytes] = {}
 
+    def key(self, record: Record) -> bytes:
+        """What the books know the record by."""
+        return append_key(self._run, record) if self._append else record.key
+
     def is_new(self, record: Record) -> bool:
         """Whether it is to be written; asked again, it is not."""
         if self._append:
-            key = append_key(self._run, record)
+            key = self.key(record)
             if key in self._new or self._books.was_appended(self._target, key):
                 return False
             self._new[key] = b""

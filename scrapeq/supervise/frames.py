@@ -2,9 +2,9 @@
 The wire between fetchers and the writer: a length (4 bytes, big-endian), then that many bytes of JSON.
 
 A request is `[id, task, token, [[resource, key, record], ...]]`. Where an output needs it, an item has its seed as its
-fourth part, and the request has the answer as its fifth: `[url, status, headers, elapsed_s, requested_url, method]`,
-whose body, in Base64, has come before it in frames `[id, part]`. An answer frame is a list of `[id, kind, value]` with
-the kinds `ok` (how many items were new), `lost`, `output` and `usage` (a message).
+fourth part, and the request has the answer as its fifth: `[url, status, headers, elapsed_s, requested_url, method,
+resource, seed]`, whose body, in Base64, has come before it in frames `[id, part]`. An answer frame is a list of
+`[id, kind, value]` with the kinds `ok` (how many items were new), `lost`, `output` and `usage` (a message).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import struct
 from base64 import b64decode, b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -31,7 +31,7 @@ class FrameTooLarge(ValueError):
 BODY_PART_BYTES = 12 * 1024 * 1024  # of an answer's body in one frame; a multiple of 3, so that parts join
 
 
-def pack_page(id_: int, page: Page) -> tuple[bytes, list[Any]]:
+def pack_page(id_: int, page: Page, resource: str, seed: Mapping[str, Any]) -> tuple[bytes, list[Any]]:
     """An answer: the frames of its body, and its part of the request."""
     parts = range(0, len(page.body), BODY_PART_BYTES)
     frames = [pack([id_, b64encode(page.body[at : at + BODY_PART_BYTES]).decode()]) for at in parts]
@@ -42,14 +42,17 @@ def pack_page(id_: int, page: Page) -> tuple[bytes, list[Any]]:
         page.elapsed_s,
         page.requested_url,
         page.method,
+        resource,
+        seed,
     ]
 
 
-def read_page(said: list[Any], body: str) -> Page:
-    """What `pack_page` packed. Raises ValueError or TypeError when it is none."""
-    url, status, headers, elapsed_s, requested_url, method = said
+def read_page(said: list[Any], body: str) -> tuple[Page, str, dict[str, Any]]:
+    """What `pack_page` packed: the page, its resource and seed. Raises ValueError or TypeError when it is none."""
+    url, status, headers, elapsed_s, requested_url, method, resource, seed = said
     fields = tuple((str(name), str(value)) for name, value in headers)
-    return Page(url, int(status), fields, b64decode(body), float(elapsed_s), requested_url, method)
+    page = Page(url, int(status), fields, b64decode(body), float(elapsed_s), requested_url, method)
+    return page, str(resource), dict(seed)
 
 
 def pack(message: Any) -> bytes:

@@ -78,7 +78,15 @@ class Harvest:
             if answer is None:
                 written = await means.sink.commit(held.task.id, held.lease.token, items)
             else:
-                written = await means.sink.commit(held.task.id, held.lease.token, items, page=answer)
+                whose = settlement.payload
+                written = await means.sink.commit(
+                    held.task.id,
+                    held.lease.token,
+                    items,
+                    page=answer,
+                    resource=whose["resource"],
+                    seed=whose.get("seed"),
+                )
         finally:
             if told is not None:
                 await told

@@ -88,14 +88,14 @@ class Writer:
         texts = [task, token, *(item.resource for item in items), *(item.key for item in items)]
         if not isinstance(id_, int) or not all(isinstance(text, str) for text in texts):
             raise ValueError("no request")
-        page = read_page(said[0], connection.body(id_)) if said else None
+        page, resource, seed = read_page(said[0], connection.body(id_)) if said else (None, "", {})
         try:
             parse_token(token)
         except UsageError as error:
             connection.answer([[id_, "usage", str(error)]])
             return
         size += len(page.body) if page is not None else 0
-        self._queue.append((connection, id_, Request(task, token, items, page), size))
+        self._queue.append((connection, id_, Request(task, token, items, page, resource, seed), size))
         self._queued_bytes += size
         self._arrived.set()
         self._read_or_wait()
@@ -288,8 +288,12 @@ def main() -> int:
         return OUTPUT_CODE
     try:
         asyncio.run(_serve(sink, Path(settings["socket"])))
+        sink.finish()
     except OSError as error:
         _report({"error": f"{settings['socket']}: the writer cannot listen: {error.strerror}"})
+        return OUTPUT_CODE
+    except ScrapeqError as error:
+        _report({"error": str(error)})
         return OUTPUT_CODE
     finally:
         sink.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, cast
@@ -59,7 +59,14 @@ class WriterClient:
         self._connecting: asyncio.Task[None] | None = None
 
     async def commit(
-        self, task_id: str, lease_token: str, items: Sequence[Item], page: Page | None = None
+        self,
+        task_id: str,
+        lease_token: str,
+        items: Sequence[Item],
+        page: Page | None = None,
+        *,
+        resource: str = "",
+        seed: Mapping[str, Any] | None = None,
     ) -> int:
         """
         Write the items of one task; answered means on the disk.
@@ -79,7 +86,7 @@ class WriterClient:
             else:
                 raw = [(item.resource, item.key, item.record) for item in items]
             written = 0
-            kept = page if self.wants_answers else None
+            kept = (page, resource, seed or {}) if self.wants_answers and page is not None else None
             for id_, frame in self._frames(task_id, lease_token, raw, kept):
                 written += await self._send(id_, frame)
         except FrameTooLarge as error:
@@ -89,11 +96,11 @@ class WriterClient:
         return written
 
     def _frames(
-        self, task_id: str, token: str, raw: list[Any], page: Page | None
+        self, task_id: str, token: str, raw: list[Any], kept: tuple[Page, str, Mapping[str, Any]] | None
     ) -> Iterator[tuple[int, bytes]]:
         """One request as a rule; items that are too many for a frame go in several, under the same token."""
         id_ = next(self._ids)
-        body, said = pack_page(id_, page) if page is not None else (b"", None)
+        body, said = pack_page(id_, *kept) if kept is not None else (b"", None)
         try:
             request = (id_, task_id, token, raw) if said is None else (id_, task_id, token, raw, said)
             frame = body + pack(request)
@@ -101,7 +108,7 @@ class WriterClient:
             if len(raw) <= 1:
                 raise
             half = len(raw) // 2
-            yield from self._frames(task_id, token, raw[:half], page)
+            yield from self._frames(task_id, token, raw[:half], kept)
             yield from self._frames(task_id, token, raw[half:], None)
             return
         yield id_, frame

@@ -1,0 +1,110 @@
+"""A PostgreSQL server of the tests' own: Debian's `postgresql` in a temporary folder, on a Unix socket."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+START_TIMEOUT_S = 30.0
+UNPRIVILEGED = "postgres"  # the server refuses to be root
+
+
+class PostgresServer:
+    """A private cluster. Its URL has a password, which it does not ask for."""
+
+    password = "s3cret-pass%40word"
+
+    def __init__(self, binaries: Path) -> None:
+        self._binaries = binaries
+        self.folder = Path(tempfile.mkdtemp(prefix="scrapeq-pg-"))
+        self._as = (
+            {"user": UNPRIVILEGED, "group": UNPRIVILEGED, "extra_groups": []} if os.getuid() == 0 else {}
+        )
+        if self._as:
+            shutil.chown(self.folder, UNPRIVILEGED, UNPRIVILEGED)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._run(
+            "initdb", "-D", "data", "-U", "scrapeq", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"
+        )
+
+    def url(self, database: str = "postgres") -> str:
+        """The address of a database."""
+        return f"postgresql://scrapeq:{self.password}@/{database}?host={self.folder}"
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        settings = ("listen_addresses=", "fsync=off", "max_connections=20", "shared_buffers=16MB")
+        options = [word for setting in settings for word in ("-c", setting)]
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [str(self._binaries / "postgres"), "-D", "data", "-k", str(self.folder), *options],
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
+                **self._as,  # type: ignore[call-overload]
+            )
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while True:
+            try:
+                psycopg.connect(self.url(), connect_timeout=2).close()
+                return
+            except psycopg.OperationalError:
+                if time.monotonic() > deadline:
+                    pytest.fail(f"PostgreSQL did not start: {(self.folder / 'log').read_text()[-2000:]}")
+                time.sleep(0.02)
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> None:
+        """SIGINT: fast, clients are cut off; SIGQUIT: as in a crash."""
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._process.wait()
+            self._process = None
+
+    def close(self) -> None:
+        """End it and remove all of it."""
+        self.stop(signal.SIGQUIT)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        subprocess.run(
+            [str(self._binaries / program), *arguments],
+            cwd=self.folder,
+            check=True,
+            capture_output=True,
+            **self._as,  # type: ignore[call-overload]
+        )
+
+
+def binaries() -> Path | None:
+    """Where the newest server is installed."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
+    if found:
+        return found[-1].parent
+    there = shutil.which("initdb")
+    return Path(there).resolve().parent if there else None
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """The server; without one a skip at home, a failure where CI says that there must be one."""
+    place = binaries()
+    if place is None:
+        message = "no PostgreSQL: apt-get install postgresql"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    server = PostgresServer(place)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
