@@ -12,6 +12,7 @@ from scrapeq.errors import ExtractError, UsageError
 from scrapeq.expression import as_number
 from scrapeq.expression.scope import answer_scope
 from scrapeq.extract.decode import Body, decode
+from scrapeq.extract.doubts import lost_key, lost_records
 from scrapeq.extract.kind import Edge, Kind, compile_kinds
 from scrapeq.extract.paginators import Answered
 from scrapeq.extract.selector import Path, unwrapped
@@ -156,10 +157,20 @@ class PageWalk:
     def _end(self, kind: Kind, parent: Any, parents: Mapping[str, Any]) -> Iterator[Extraction]:
         """What follows the page, and the last part."""
         yield from self._onward(kind, parent, parents)
+        self._doubt(kind)
         for name, count in self._dropped.items():
             self._part.skipped += count
             self._part.events.append(f"dropped {count} of {name}: a required field is null")
         yield self._part
+
+    def _doubt(self, kind: Kind) -> None:
+        """What the file says that does not hold of the first answers."""
+        if kind.found or self._count:
+            kind.found = True
+        elif self._records is not None and not self._decoded.is_text and kind.doubts("records"):
+            told = lost_records(kind.endpoint.data_selector, self._body)
+            if told is not None:
+                self._part.events.append(f"check  {kind.name}: {told}")
 
     def _flushed(self) -> Extraction:
         part, self._part = self._part, Extraction()
@@ -223,7 +234,11 @@ class PageWalk:
                 self._dropped[kind.name] = self._dropped.get(kind.name, 0) + 1
                 return
             if resource.selected:
-                self._part.items.append(Item(kind.name, kind.key(written, record), written, self._seed))
+                key = kind.key(written, record)
+                if kind.keyless and kind.doubts("key"):
+                    told = lost_key(resource.primary_key, record)
+                    self._part.events.append(f"check  {kind.name}: {told}")
+                self._part.items.append(Item(kind.name, key, written, self._seed))
         if not kind.edges:
             return
         ranked = kind.rank(scope)

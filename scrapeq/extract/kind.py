@@ -49,6 +49,9 @@ class Kind:
     token: Path | None = None  # incremental: into the body
     edges: list[Edge] = field(default_factory=list)
     streams: bool = False  # whether rows may be read one by one, since nothing asks for all of them
+    found: bool = False  # whether there was ever a record
+    keyless: bool = False  # whether there was one without any part of the primary key
+    doubted: set[str] = field(default_factory=set)
 
     @property
     def name(self) -> str:
@@ -84,10 +87,17 @@ class Kind:
         """Its identity for the sink: the primary key's text, a JSON list of several, else a digest of it all."""
         parts = [written[name] if name in written else path(record) for name, path in self.key_paths]
         if all(part is None for part in parts):
+            self.keyless = bool(parts)
             return digest(orjson.dumps(written, option=orjson.OPT_SORT_KEYS))
         if len(parts) > 1:
             return orjson.dumps(parts, option=orjson.OPT_SORT_KEYS).decode()
         return as_text(parts[0]) or digest(orjson.dumps(written, option=orjson.OPT_SORT_KEYS))
+
+    def doubts(self, what: str) -> bool:
+        """Whether that is doubted for the first time."""
+        new = what not in self.doubted
+        self.doubted.add(what)
+        return new
 
     def rank(self, scope: Scope) -> float | None:
         """The resource's `priority` on the record of the scope; None when there is none."""

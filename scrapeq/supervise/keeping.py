@@ -21,6 +21,7 @@ RESTART_FIRST_S, RESTART_MAX_S = 0.25, 30.0
 WRITER_RESTART_FIRST_S = 0.1  # every fetcher waits for it
 KEEPERS_S = 1.0
 WRITER_GRACE_S = 30.0
+DOUBT = "check  "  # how events of extraction begin that doubt the file
 FATAL = {"output": OUTPUT_CODE, "limit": 4, "answer": 8, "bound": 5}
 
 
@@ -47,6 +48,7 @@ class Keeping:
         self._over = over
         self._draining = False
         self._tally: dict[str, float] = {}
+        self._doubted: set[str] = set()
         self._children: list[Child] = []
         self._keepers: list[asyncio.Task[None]] = []
         self._writer: WriterProcess | None = None
@@ -107,7 +109,8 @@ class Keeping:
             pause.lived(time.monotonic() - started_s, worked=worked)
             pause_s = pause.next_s()
             log.warning("child ended", child=name, code=code)
-            self._event(f"{name} ended (code {code}) and starts again in {pause_s:g} s")
+            why = f"; {self._log_file.name} says why" if code > 0 and self._log_file else ""
+            self._event(f"{name} ended (code {code}) and starts again in {pause_s:g} s{why}")
             await asyncio.sleep(pause_s)
 
     async def _listen(self, child: Child) -> bool:
@@ -119,12 +122,21 @@ class Keeping:
             self.ready = self.ready or "ready" in said
             self.add_tally(tally)
             for event in said.get("events", ()):
-                self._event(event)
+                self._tell(event)
             if "fatal" in said:
                 self._fail(FATAL[said["fatal"]], said["message"])
             if "error" in said:
                 log.error("child", error=said["error"])
         return worked
+
+    def _tell(self, event: str) -> None:
+        """Each process doubts the file for itself; a person reads it once."""
+        if event.startswith(DOUBT):
+            what = event.partition(";")[0]
+            if what in self._doubted:
+                return
+            self._doubted.add(what)
+        self._event(event)
 
     async def _keep_writer(self, writer: WriterProcess) -> None:
         pause = RestartPause(WRITER_RESTART_FIRST_S, RESTART_MAX_S)

@@ -1,0 +1,74 @@
+"""A file that does not hold of the answers is doubted, once; what cannot be told from an empty answer is not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from scrapeq.extract.doubts import lost_key, lost_records
+from scrapeq.extract.extractor import PageExtractor
+from scrapeq.page import Page
+from scrapeq.plan import Client, Endpoint, Plan, Resource
+from scrapeq.task import Group
+
+
+@pytest.mark.parametrize(
+    ("selector", "body", "told"),
+    [
+        ("records", {"rows": [{"id": 1}], "next": None}, "records stand at rows"),
+        ("items", {"message": {"next-items": [{"id": 1}]}}, 'records stand at message."next-items"'),
+        ("data", {"count": 0, "results": []}, "it has count, results"),
+        ("data", [{"id": 1}], "records stand at @"),
+        ("data", [], "it is a list"),
+    ],
+)
+def test_a_selector_that_leads_nowhere(selector: str, body: Any, told: str) -> None:
+    """Where records may be, else what there is."""
+    assert lost_records(selector, body) == f"data_selector {selector} leads nowhere in an answer; {told}"
+
+
+@pytest.mark.parametrize(
+    ("selector", "body"),
+    [
+        ("rows", {"rows": []}),
+        ("", {"a": 1}),
+        ("$.rows[*]", {"a": 1}),
+        ("rows[?id > `3`]", {"rows": [{"id": 1}]}),
+    ],
+)
+def test_an_empty_answer_is_no_doubt(selector: str, body: Any) -> None:
+    """Nothing selected is not the same as nowhere."""
+    assert lost_records(selector, body) is None
+
+
+def test_a_key_that_no_record_has() -> None:
+    """What it has instead, up to a few names."""
+    told = lost_key(("sku",), {f"field{n}": n for n in range(10)})
+    assert told.startswith("primary_key sku is not in a record")
+    assert told.endswith("it has field0, field1, field2, field3, field4, field5, field6, field7 and 2 more")
+
+
+def events(resource: Resource, *bodies: Any) -> list[str]:
+    """What is said of answers that come one after the other."""
+    plan = Plan("t", "t.yaml", client=Client(base_url="https://a.test"), resources=(resource,))
+    extractor = PageExtractor(plan, lambda *_: Group("g"))
+    payload = {"v": 1, "resource": "r", "method": "GET", "url": "https://a.test/", "seed": {}, "depth": 0}
+    headers = (("content-type", "application/json"),)
+    found = []
+    for body in bodies:
+        page = Page("https://a.test/", 200, headers, orjson.dumps(body))
+        found += extractor.extract(payload, 1.0, page).events
+    return found
+
+
+def test_each_doubt_is_said_once_and_none_after_records_came() -> None:
+    """Two lines of four pages; nothing of a walk whose end lacks its list."""
+    wrong = Resource("r", Endpoint(data_selector="rows"), primary_key=("id",))
+    empty, full = {"ok": True}, {"rows": [{"a": 1}]}
+    assert [line.split()[2] for line in events(wrong, empty, empty, full, full)] == [
+        "data_selector",
+        "primary_key",
+    ]
+    assert events(Resource("r", Endpoint(data_selector="rows")), full, empty) == []
