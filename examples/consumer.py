@@ -1,11 +1,12 @@
 """Work on what the producer pushed; a refused task is given back. Needs a Redis or Valkey on localhost:6379."""
 
 import random
+import sys
 import time
 
 from redis import Redis
 
-from scrapeq import DPQ
+from scrapeq import DPQ, ScrapeqError
 
 
 class RateLimitError(Exception):
@@ -18,22 +19,30 @@ def process(task):
         raise RateLimitError
 
 
-q = DPQ(redis=Redis(), queue_name="my_queue")
+def main():
+    """Until it is stopped."""
+    q = DPQ(redis=Redis(), queue_name="my_queue")
 
-while True:
-    task, on_success, set_visibility = q.pop()
+    while True:
+        task, on_success, set_visibility = q.pop()
 
-    if task is None:
-        print("queue is empty")
-        time.sleep(1)
-        continue
+        if task is None:
+            print("queue is empty")
+            time.sleep(1)
+            continue
 
-    print(f"got task {task=}")
+        print(f"got task {task=}")
 
-    try:
-        process(task)
-        on_success()
-    except RateLimitError:
-        delay = random.randrange(50)
-        print(f"setting delay for {delay} for {task=}")
-        set_visibility(delay)
+        try:
+            process(task)
+            on_success()
+        except RateLimitError:
+            delay = random.randrange(50)
+            print(f"setting delay for {delay} for {task=}")
+            set_visibility(delay)
+
+
+try:
+    main()
+except ScrapeqError as error:
+    sys.exit(f"error: {error}")

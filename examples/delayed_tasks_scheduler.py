@@ -10,12 +10,15 @@ import time
 
 from redis import Redis
 
-from scrapeq import DPQ
+from scrapeq import DPQ, ScrapeqError
 
 LONGEST_PAUSE_S = 1.0
 
 q = DPQ(redis=Redis(), queue_name=sys.argv[1] if len(sys.argv) > 1 else "my_queue")
 
 while True:
-    next_event_s = q.sweep()
+    try:
+        next_event_s = q.sweep()
+    except ScrapeqError as error:
+        sys.exit(f"error: {error}")
     time.sleep(LONGEST_PAUSE_S if next_event_s is None else min(next_event_s, LONGEST_PAUSE_S))

@@ -1,10 +1,11 @@
 """Push ten tasks, each with a priority and a delay of its own. Needs a Redis or Valkey on localhost:6379."""
 
 import random
+import sys
 
 from redis import Redis
 
-from scrapeq import DPQ
+from scrapeq import DPQ, ScrapeqError
 
 q = DPQ(redis=Redis(), queue_name="my_queue")
 
@@ -18,4 +19,7 @@ for i in range(10):
         "delay": delay,
     }
 
-    q.push(payload, priority=priority, delay=delay)
+    try:
+        q.push(payload, priority=priority, delay=delay)
+    except ScrapeqError as error:
+        sys.exit(f"error: {error}")

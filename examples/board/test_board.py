@@ -1,0 +1,52 @@
+"""Tests of board.yaml and its hooks, without a network: `pytest test_board.py`."""
+
+from pathlib import Path
+from typing import Any
+
+from scrapeq.testing import page_of, scrape_page
+
+FILE = Path(__file__).with_name("board.yaml")
+
+
+def issue(number: int, state: str, comments: int) -> dict[str, Any]:
+    """An issue as the API gives it."""
+    return {
+        "id": 1000 + number,
+        "number": number,
+        "state": state,
+        "title": " Title ",
+        "updated_at": "2024-05-01T00:00:00Z",
+        "comments": comments,
+        "labels": [{"name": "bug"}],
+    }
+
+
+def test_issues_are_written_with_their_labels_and_followed_by_their_comments() -> None:
+    """Comments of open issues come before those of closed ones; an issue without any is not asked about."""
+    page = page_of(
+        json=[issue(1, "closed", 2), issue(2, "open", 1), issue(3, "open", 0)],
+        headers={"Link": '<https://api.example/repos/octo/site/issues?page=2>; rel="next"'},
+    )
+    scraped = scrape_page(FILE, "issues", page, priority=50)
+    assert scraped.records("issues")[1] == {
+        "id": 1002,
+        "title": "Title",
+        "open": True,
+        "touched": "2024-05-01T00:00:00Z",
+    }
+    assert scraped.records("labels") == [{"name": "bug"}] * 3
+    ranked = sorted(scraped.follow_ups, key=lambda one: -one.priority)
+    assert [one.url.rpartition("/issues/")[2] for one in ranked] == ["2/comments", "1/comments"]
+    assert scraped.next_page is not None and scraped.next_page.url.endswith("?page=2")
+
+
+def test_comments_are_shortened_and_robots_are_left_out() -> None:
+    """Each knows its issue."""
+    comments = [
+        {"id": 1, "user": {"login": "ada"}, "body": "one two three four five six seven eight nine"},
+        {"id": 2, "user": {"login": "ci[bot]"}, "body": "built"},
+    ]
+    scraped = scrape_page(FILE, "comments", page_of(json=comments), parent={"number": 7})
+    assert scraped.records() == [
+        {"id": 1, "issue": 7, "author": "ada", "text": "one two three four five six seven eight …"}
+    ]
