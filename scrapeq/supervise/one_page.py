@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -257,7 +257,14 @@ class _Seeing:
 
 class _NoSink:
     async def commit(
-        self, task_id: str, lease_token: str, items: Sequence[Item], page: Page | None = None
+        self,
+        task_id: str,
+        lease_token: str,
+        items: Sequence[Item],
+        page: Page | None = None,
+        *,
+        resource: str = "",
+        seed: Mapping[str, Any] | None = None,
     ) -> int:
         return len(items)
 
