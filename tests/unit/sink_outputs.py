@@ -1,0 +1,77 @@
+"""Outputs, items and files that the tests of the sinks share."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+import zstandard
+
+from scrapeq import plan
+from scrapeq.expression import compile_template
+from scrapeq.protocols import Item
+from scrapeq.sink import OutputSet, SinkContext
+from scrapeq.sink.ledger import Ledger
+
+
+def output(type_: str, path: str = "", **more: Any) -> plan.Output:
+    """An output of a type."""
+    return plan.Output(type_, compile_template(path) if path else None, **more)
+
+
+@contextmanager
+def sink_at(base: Path, *all_: plan.Output, **more: Any) -> Iterator[OutputSet]:
+    """They, joined; finished and closed at the end."""
+    sink = OutputSet(all_, base=base, context=SinkContext(base, name="api", **more))
+    try:
+        yield sink
+        sink.finish()
+    finally:
+        sink.close()
+
+
+def item(number: int, resource: str = "issues", **more: Any) -> Item:
+    """An item of a number."""
+    return Item(resource, str(number), {"id": number, **more})
+
+
+def text(path: Path) -> str:
+    """A file, unpacked."""
+    data = path.read_bytes()
+    if path.suffix == ".gz":
+        data = gzip.decompress(data)
+    if path.suffix == ".zst":
+        with zstandard.ZstdDecompressor().stream_reader(io.BytesIO(data), read_across_frames=True) as reader:
+            data = reader.read()
+    return data.decode()
+
+
+def ids(*paths: Path) -> list[int]:
+    """The ids in files of lines."""
+    return [orjson.loads(line)["id"] for path in paths for line in text(path).splitlines()]
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    """A CSV file."""
+    content = text(path)
+    assert content.endswith("\n")
+    return list(csv.DictReader(io.StringIO(content)))
+
+
+def crash_in_commit(base: Path, requests: list[Any], *all_: plan.Output) -> None:
+    """A process that dies when all is written and nothing is committed."""
+    child = os.fork()
+    if child == 0:
+        sink = OutputSet(all_, base=base, context=SinkContext(base, name="api"))
+        sink.check()
+        Ledger.set_tokens = lambda *_: os._exit(9)  # type: ignore[method-assign]
+        sink.commit_many(requests)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9

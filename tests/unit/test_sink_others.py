@@ -1,0 +1,84 @@
+"""Lines on standard output, outputs of other packages, and what an output cannot do."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from sink_outputs import item, output, sink_at
+
+from scrapeq.errors import OutputError, UsageError
+from scrapeq.sink import BatchSink, OutputSet, Record, outputs
+
+
+def test_lines_on_standard_output(tmp_path: Path) -> None:
+    """Every record once a task, on the descriptor that is given; a reader that has gone is one error."""
+    reader, writer = os.pipe()
+    with sink_at(tmp_path, output("stdout"), stdout=writer) as sink:
+        assert sink.commit_many([("t1", "1.1", [item(1), item(2)])]) == [2]
+        assert sink.commit_many([("t1", "1.1", [item(1)]), ("t2", "2.1", [item(1)])]) == [0, 1]
+        assert os.read(reader, 1_000) == b'{"id":1}\n{"id":2}\n{"id":1}\n'
+        os.close(reader)
+        with pytest.raises(OutputError, match="stdout: the output cannot be written: Broken pipe"):
+            sink.commit_many([("t3", "3.1", [item(3)])])
+    os.close(writer)
+
+
+def test_a_line_after_a_kill_is_a_line_of_its_own(tmp_path: Path) -> None:
+    """The process before may have died in the middle of one."""
+    reader, writer = os.pipe()
+    with sink_at(tmp_path, output("stdout"), stdout=writer, restarted=True) as sink:
+        sink.commit_many([("t1", "1.1", [item(1)])])
+        sink.commit_many([("t2", "1.1", [item(2)])])
+    assert os.read(reader, 1_000) == b'\n{"id":1}\n{"id":2}\n'
+    os.close(reader)
+    os.close(writer)
+
+
+class Kept(BatchSink):
+    """An output as another package would write it."""
+
+    batches: ClassVar[list[list[Record]]] = []
+
+    def write_batch(self, records: Any) -> None:
+        self.batches.append(list(records))
+
+
+def test_an_output_of_another_package_is_given_what_is_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its entry point; the books are kept for it, between runs, too."""
+    monkeypatch.setattr(
+        outputs.plugins, "load", lambda group, name: {("scrapeq.sinks", "kept"): Kept}[group, name]
+    )
+    monkeypatch.setattr(Kept, "batches", [])
+    with sink_at(tmp_path, output("kept", options={"a": 1})) as sink:
+        assert sink.commit_many([("t1", "1.1", [item(1), item(2), item(1)])]) == [2]
+    with sink_at(tmp_path, output("kept", options={"a": 1})) as sink:
+        assert sink.commit_many([("t2", "2.1", [item(1), item(2, x=1)])]) == [1]
+    with sink_at(tmp_path, output("kept", options={"a": 2})) as sink:
+        assert sink.commit_many([("t3", "3.1", [item(1)])]) == [1]
+    assert [[record.item.record["id"] for record in batch] for batch in Kept.batches] == [[1, 2], [2], [1]]
+
+
+def test_what_an_output_cannot_do_is_one_error_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disposition, an extra that is missing, a type that nobody adds, two outputs of one file."""
+    with pytest.raises(OutputError, match="jsonl: write_disposition: merge is not possible here"):
+        OutputSet((output("jsonl", "a.jsonl", write_disposition="merge"),), base=tmp_path)
+    with pytest.raises(UsageError, match="no package adds 'nothing'"):
+        OutputSet((output("nothing"),), base=tmp_path)
+    monkeypatch.setattr("scrapeq.plugins.find_spec", lambda name: None)
+    with pytest.raises(
+        UsageError, match=r"parquet needs the package pyarrow: pip install 'scrapeq\[parquet\]'"
+    ):
+        OutputSet((output("parquet", "out/"),), base=tmp_path)
+    same = (output("jsonl", "out/all.jsonl"), output("jsonl", "out/${resource}.jsonl"))
+    with (
+        sink_at(tmp_path, *same) as sink,
+        pytest.raises(OutputError, match=r"all\.jsonl: two outputs write to it"),
+    ):
+        sink.commit_many([("t1", "1.1", [item(1, "all")])])
