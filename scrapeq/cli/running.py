@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -137,7 +138,8 @@ def scheduler(
     ] = "",
 ) -> int:
     """
-    Do what time brings to a queue that nobody pops. Any number may run; one at a time does the work.
+    Keep the schedules of a file, and do what time brings to a queue that nobody pops. Any number may run; one at a
+    time does the work.
 
     \b
         scrapeq --redis redis://queue.internal scheduler --queue api
@@ -147,7 +149,7 @@ def scheduler(
     settings.note(f"scheduling {plan.name} until Ctrl-C")
     import asyncio
 
-    return asyncio.run(_schedule(plan))
+    return asyncio.run(_schedule(plan, settings.note))
 
 
 def _queue_plan(settings: Settings, name: str) -> Plan:
@@ -158,7 +160,7 @@ def _queue_plan(settings: Settings, name: str) -> Plan:
     return Plan(name, "", redis=Redis(url=settings.redis) if settings.redis else Redis())
 
 
-async def _schedule(plan: Plan) -> int:
+async def _schedule(plan: Plan, event: Callable[[str], None]) -> int:
     import asyncio
 
     from scrapeq.supervise.scheduling import run_scheduler
@@ -172,4 +174,4 @@ async def _schedule(plan: Plan) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, on_signal)
-    return await run_scheduler(plan, FOLDER, stop)
+    return await run_scheduler(plan, FOLDER, stop, event)

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -151,9 +151,11 @@ class Seeding:
         """Push each batch, in pieces. Raises StoreError, QueueFull; what was pushed before stays."""
         from scrapeq.resource import TaskBuilder
         from scrapeq.supervise.assemble import group_function, kept_states
+        from scrapeq.supervise.recurring import addressed
 
         states = kept_states(client, queue)
-        self.plan = await _with_address(self.plan, queue, client)
+        with suppress(UsageError):  # without an address seeds are refused one by one, addresses are not
+            self.plan = await addressed(self.plan, queue, client)
         builder = TaskBuilder(self.plan, group_function(self.plan))
         try:
             async for batch in batches:
@@ -238,18 +240,6 @@ async def _pushed(queue: Queue, tasks: list[NewTask]) -> list[str]:
     if not pushing.done():
         say("the queue is full or the store slow: waiting (a run makes room; Ctrl-C gives up)")
     return [one.outcome for one in await pushing]
-
-
-async def _with_address(plan: Plan, queue: Queue, client: Any) -> Plan:
-    """`demo://` as the address that the sample API has in the run that goes on."""
-    if not plan.client.base_url.startswith("demo:"):
-        return plan
-    from scrapeq.supervise.run_state import RunState
-
-    record = await RunState(client, queue).read()
-    if not record.demo_port:
-        return plan
-    return replace(plan, client=replace(plan.client, base_url=f"http://127.0.0.1:{record.demo_port}/"))
 
 
 def _report(settings: Settings, plan: Plan, seeding: Seeding) -> None:

@@ -29,6 +29,7 @@ from scrapeq.supervise.assemble import (
 )
 from scrapeq.supervise.keeping import Keeping
 from scrapeq.supervise.limit_views import LimitWatch, title_of
+from scrapeq.supervise.recurring import begin_schedules, schedules_of
 from scrapeq.supervise.run_state import RunState
 from scrapeq.supervise.runtime import writer_socket
 from scrapeq.supervise.sample_api import SampleApi
@@ -86,6 +87,8 @@ class PlanRun:
         self._last_tick_s = self._started_s
         self._stats: dict[str, float] = {}
         self._base_items = 0.0
+        self._occurrence = 0
+        self._later: set[str] = set()  # resources whose schedules are due later
         self._children = Keeping(self.log_file, self.progress.event, self.fail, lambda: self.over)
 
     async def start(self) -> None:
@@ -108,6 +111,10 @@ class PlanRun:
         await self._queue.define(limits_of(plan.rate_limits))
         await self._queue.set_order(plan.queue.order)
         await self._queue.define_pools(pools_of(plan))
+        only, keep = self.options.only, self.options.keep_running and self.options.role != "fetcher"
+        self._occurrence, self._later = await begin_schedules(
+            plan, self._state, self._queue, self._client, only=only, fresh=fresh, keep=keep
+        )
         what = f"{plan.name} {'begins' if fresh else 'resumes'}"
         writer = self._start_fetchers(plan) if self.options.role != "scheduler" else None
         await asyncio.sleep(0)
@@ -119,7 +126,12 @@ class PlanRun:
         if writer is not None:
             await self._children.keep_writer(writer)
         if self.options.role != "fetcher":
-            settings = {"name": plan.name, "store_url": self.store_url}
+            settings: dict[str, Any] = {"name": plan.name, "store_url": self.store_url, "only": only}
+            if keep and schedules_of(plan, only):
+                errand = Errand(
+                    plan.file, plan.source, dict(plan.overrides), self.store_url, plan.client.base_url
+                )
+                settings["errand"] = asdict(errand)
             self._children.keep("scheduler", "scrapeq.supervise.scheduling", settings)
 
     def _check_only(self) -> None:
@@ -135,7 +147,9 @@ class PlanRun:
         try:
             with named_errors():
                 builder = TaskBuilder(plan, group_function(plan))
-                firsts = first_pages(builder, time.time(), self.options.only or None)
+                wanted = self.options.only or [resource.name for resource in plan.resources]
+                wanted = [name for name in wanted if name not in self._later]
+                firsts = first_pages(builder, time.time(), wanted, self._occurrence)
                 await self._state.seed(firsts, patient)
                 self._tell_counts(what, await patient.counts())
         except (StoreError, QueueFull) as error:

@@ -13,6 +13,7 @@ from scrapeq.lua import load
 from scrapeq.protocols import WalkStart
 from scrapeq.queue import Queue
 from scrapeq.queue.async_queue import key_of
+from scrapeq.schedule.dues import Dues
 from scrapeq.supervise.assemble import kept_states
 from scrapeq.supervise.seeding import push_firsts
 from scrapeq.task import NewTask
@@ -49,9 +50,9 @@ class RunState:
     def __init__(self, redis: Any, queue: Queue) -> None:
         self._redis = redis
         self._queue = queue
-        prefix = key_of(queue.name)[:-1]
-        self._key = prefix + "run"
-        self._stats = prefix + "stats"
+        self._prefix = key_of(queue.name)[:-1]
+        self._key = self._prefix + "run"
+        self._stats = self._prefix + "stats"
         self.record = RunRecord()
 
     async def read(self) -> RunRecord:
@@ -84,10 +85,11 @@ class RunState:
 
     async def forget(self, resources: Collection[str] | None) -> None:
         """
-        All is asked for again: what walks of these resources (None: of all) keep is forgotten, and an unfinished run
-        with its tasks.
+        All is asked for again: what walks of these resources (None: of all) keep is forgotten, when they are due, and
+        an unfinished run with its tasks.
         """
         await kept_states(self._redis, self._queue).clear(resources)
+        await Dues(self._redis, self._prefix).clear(resources)
         if (await self.read()).state == "running":
             await self._queue.purge("tasks")
             await self._queue.purge("seen")
@@ -106,6 +108,13 @@ class RunState:
             await push_firsts(queue or self._queue, kept_states(self._redis, self._queue), firsts)
             await self._redis.hset(self._key, "seeded", 1)
             await self.read()
+
+    async def occurrence(self) -> int:
+        """The number under which this run asks for what has a schedule; the same on all machines and restarts."""
+        if await self._redis.hget(self._key, "occurrence") is None:
+            number = await Dues(self._redis, self._prefix).next_occurrence()
+            await self._redis.hsetnx(self._key, "occurrence", number)
+        return int(await self._redis.hget(self._key, "occurrence"))
 
     async def add(self, counts: Mapping[str, float]) -> None:
         """Add to what the run counted, over all machines and restarts."""

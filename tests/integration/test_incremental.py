@@ -22,6 +22,7 @@ from scrapeq.queue import Queue
 from scrapeq.queue.connect import async_client
 from scrapeq.resource import TaskBuilder, first_pages
 from scrapeq.supervise.assemble import group_function, kept_states
+from scrapeq.supervise.recurring import begin_schedules
 from scrapeq.supervise.run_state import RunState
 from scrapeq.supervise.worker import FetchWorker
 
@@ -51,7 +52,8 @@ class Scrape:
         await queue.define(limits_of(plan.rate_limits))
         state = RunState(client, queue)
         await state.begin()
-        await state.seed(first_pages(TaskBuilder(plan, group), time.time()))
+        occurrence, _ = await begin_schedules(plan, state, queue, client, only=(), fresh=True, keep=False)
+        await state.seed(first_pages(TaskBuilder(plan, group), time.time(), None, occurrence))
         before = len(self.sink.items)
         worker = FetchWorker(
             plan=plan,
