@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 import time
@@ -70,6 +69,8 @@ def fetch(
         raise UsageError("fetch what? an address, or --resource NAME")
     plan = _plan(settings, url, resource)
     own, above = _values(seed, "--seed"), _values(parent, "--parent")
+    import asyncio
+
     with open(os.devnull, "w") as quiet, redirect_stdout(sys.stderr):  # what hooks print is no answer
         seen = asyncio.run(_see(plan, url, resource, own, above, wait_s, quiet))
     if settings.json:
