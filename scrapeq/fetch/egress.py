@@ -257,8 +257,8 @@ class Egress:
             member: Which of a pool it was.
 
         Returns:
-            Whether it was forgotten: the next request asks for a new one. False where one that is newer is there
-            already, or none can be asked for (a plain token).
+            Whether it was forgotten: the next request asks for a new one. False where another request had it forgotten
+            before (there may be a newer one already), or none can be asked for (a plain token).
         """
         auth = self._members.get(member) if member else self._auth
         return isinstance(auth, Renewed) and auth.forget()

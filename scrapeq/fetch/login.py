@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Any
 from urllib.parse import urlencode, urljoin
 
@@ -16,7 +16,7 @@ from scrapeq.expression.scope import answer_scope
 from scrapeq.fetch import redirects
 from scrapeq.fetch.cookies import Cookies
 from scrapeq.fetch.redirects import joined, origin, shown
-from scrapeq.fetch.renewed import Ask, Issued, expires_at_s
+from scrapeq.fetch.renewed import Issued, Steps, expires_at_s
 from scrapeq.page import Page
 from scrapeq.plan import Auth, Login
 
@@ -48,16 +48,16 @@ class SessionLogin:
         self._url = joined(base_url, auth.login.path)
         self._clock = clock
 
-    async def __call__(self, ask: Ask, before: Issued | None) -> Issued:
+    def __call__(self, before: Issued | None) -> Steps:
         """A new session. Raises AuthFailed."""
         jar = Cookies(())
-        request = await self._first(ask, jar)
-        pages = [await self._send(ask, request, jar)]
+        request = yield from self._first(jar)
+        pages = [(yield from self._send(request, jar))]
         while not self._succeeded(pages[-1]):
             following = self._redirect(pages[-1])
             if following is None or len(pages) > MAX_HOPS:
                 raise self._refused(pages)
-            pages.append(await self._send(ask, following, jar))
+            pages.append((yield from self._send(following, jar)))
         token = self._token(pages[-1])
         cookies = jar.kept()
         if not token and (self._auth.session_token_path or not cookies):
@@ -69,19 +69,19 @@ class SessionLogin:
             expires_at_s=expires_at_s(self._clock.now_s(), self._auth.expires_s),
         )
 
-    async def _first(self, ask: Ask, jar: Cookies) -> httpx.Request:
+    def _first(self, jar: Cookies) -> Generator[httpx.Request, Page, httpx.Request]:
         """The login itself; where it is a form, by what its page says."""
         login = self._login
         if not login.form:
             if login.json is not None:
                 return httpx.Request("POST", self._url, json=login.json)
             return _form_request("POST", self._url, _texts(login.data))
-        page = await self._send(ask, httpx.Request("GET", self._url), jar)
+        page = yield from self._send(httpx.Request("GET", self._url), jar)
         for _ in range(MAX_HOPS):
             following = self._redirect(page)
             if following is None:
                 break
-            page = await self._send(ask, following, jar)
+            page = yield from self._send(following, jar)
         if not 200 <= page.status < 300:
             raise self._error(f"the page of the form answers {page.status}", final=_is_final(page.status))
         return self._filled(page)
@@ -107,10 +107,10 @@ class SessionLogin:
         request.headers["Referer"] = page.url  # frameworks hold it against forged forms
         return request
 
-    async def _send(self, ask: Ask, request: httpx.Request, jar: Cookies) -> Page:
+    def _send(self, request: httpx.Request, jar: Cookies) -> Generator[httpx.Request, Page, Page]:
         fields = jar.put(request.url, [])
         request.headers.update(fields)
-        page = await ask(request)
+        page = yield request
         jar.hear(request.url, page.headers)
         return page
 

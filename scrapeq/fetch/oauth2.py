@@ -13,7 +13,7 @@ import httpx
 from scrapeq.clock import Clock
 from scrapeq.errors import AuthFailed
 from scrapeq.fetch.redirects import shown
-from scrapeq.fetch.renewed import Ask, Issued, expires_at_s
+from scrapeq.fetch.renewed import Issued, Steps, expires_at_s
 from scrapeq.page import Page
 from scrapeq.plan import Auth
 
@@ -34,11 +34,11 @@ class OAuth2:
         self._auth = auth
         self._clock = clock
 
-    async def __call__(self, ask: Ask, before: Issued | None) -> Issued:
+    def __call__(self, before: Issued | None) -> Steps:
         """A new access token. Raises AuthFailed in the words of the token endpoint (RFC 6749, 5.2)."""
         auth = self._auth
         refresh = before.refresh if before and before.refresh else auth.refresh_token
-        page = await ask(self._request(refresh))
+        page = yield self._request(refresh)
         answer = _members(page)
         access = answer.get("access_token")
         if not 200 <= page.status < 300 or not isinstance(access, str) or not access:
@@ -65,9 +65,8 @@ class OAuth2:
             pair = f"{quote_plus(auth.client_id)}:{quote_plus(auth.client_secret)}"
             headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
         else:
-            fields["client_id"] = auth.client_id
-            if auth.client_secret:
-                fields["client_secret"] = auth.client_secret
+            own = {"client_id": auth.client_id, "client_secret": auth.client_secret}
+            fields |= {name: value for name, value in own.items() if value}  # a public client has no secret
         return httpx.Request(
             "POST", auth.access_token_url, data={**fields, **auth.token_params}, headers=headers
         )

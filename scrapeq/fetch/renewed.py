@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -19,6 +19,7 @@ import httpx
 
 from scrapeq.clock import Clock
 from scrapeq.errors import AuthFailed, Blocked, FetchError
+from scrapeq.fetch.asking import AskingClosed
 from scrapeq.fetch.auth import Credential, Fields, bearer
 from scrapeq.fetch.cookies import Cookies, KeptCookie
 from scrapeq.fetch.token_file import TokenFile
@@ -57,8 +58,21 @@ class _Failure:
         return AuthFailed(self.message, final=self.final, pause_s=self.pause_s)
 
 
-Login = Callable[[Ask, Issued | None], Awaitable[Issued]]
-"""Asks for a credential; given the one before, if there was one. Raises FetchError, AuthFailed."""
+Steps = Generator[httpx.Request, Page, Issued]
+Login = Callable[[Issued | None], Steps]
+"""
+Asks for a credential, given the one before, if there was one: yields each request, is sent its answer, and returns what
+was given. Where a limit stops it between two steps, it goes on with the grants of who comes next. Raises AuthFailed.
+"""
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """A login on its way."""
+
+    steps: Steps
+    request: httpx.Request  # the next one to send
+
 
 _sent_with: ContextVar[str] = ContextVar("sent_with", default="")
 
@@ -88,6 +102,7 @@ class Renewed:
         self._failure: _Failure | None = None
         self._is_final = False
         self._renewing: asyncio.Task[None] | None = None
+        self._attempt: _Attempt | None = None
         self.secrets: deque[str] = deque(maxlen=_REMEMBERED_SECRETS)
 
     def ready(self) -> Credential | None:
@@ -108,7 +123,7 @@ class Renewed:
             self._renewing.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
             await asyncio.shield(self._renewing)
-        except AuthFailed as error:
+        except AuthFailed as error:  # each who waited is told by an error of his own
             raise AuthFailed(str(error), final=error.final, pause_s=error.pause_s) from None
         return self._put
 
@@ -117,9 +132,9 @@ class Renewed:
         The one that the last request of this asyncio task carried is bad.
 
         Returns:
-            False where a newer one is there already.
+            False where another request has shown it already.
         """
-        if self._issued is None or _sent_with.get() != self._issued.stamp:
+        if self._issued is None or _sent_with.get() != self._issued.stamp or self._bad == self._issued.stamp:
             return False
         self._bad = self._issued.stamp
         return True
@@ -164,16 +179,38 @@ class Renewed:
             kept = _issued_of(record)
             if kept is not None and self._is_good(kept):
                 self._adopt(kept)  # somebody else has asked meanwhile, or before this run
+                self._attempt = None
                 return
             self._failure = _failure_of(record, began_s) or self._failure
             self._raise_if_failed(began_s)
             # what was kept is never older than what is known here: it is written before it is used
             try:
-                issued = await self._login(ask, kept or self._issued)
+                issued = await self._go_on(ask, kept or self._issued)
             except FetchError as error:
                 raise self._failed(error, record) from None
             self._adopt(issued)
             self._kept.write({"issued": asdict(issued)})
+
+    async def _go_on(self, ask: Ask, before: Issued | None) -> Issued:
+        """The login from where it stopped. Raises AskingClosed where it stops again."""
+        if self._attempt is None:
+            steps = self._login(before)
+            self._attempt = _Attempt(steps, next(steps))
+        attempt = self._attempt
+        try:
+            while True:
+                page = await ask(attempt.request)
+                try:
+                    attempt.request = attempt.steps.send(page)
+                except StopIteration as end:
+                    self._attempt = None
+                    issued: Issued = end.value
+                    return issued
+        except AskingClosed:
+            raise
+        except BaseException:
+            self._attempt = None
+            raise
 
     def _raise_if_failed(self, since_s: float) -> None:
         """A login that failed for good, since we began to wait, or so lately that it is too soon to try again."""

@@ -7,11 +7,14 @@ lets one request go at a time, say), the task's grant pays for the login, and th
 
 from __future__ import annotations
 
-from scrapeq.errors import AuthFailed
+import contextlib
+
+from scrapeq.errors import AuthFailed, StoreError
 from scrapeq.fetch import AskingClosed
 from scrapeq.limits.attribution import Attributed, attributed, closed_by, rules_of
 from scrapeq.limits.listening import listen
 from scrapeq.limits.outcome import decide
+from scrapeq.limits.partition import group_of
 from scrapeq.page import Page
 from scrapeq.queue import Entry
 from scrapeq.queue.commands import ACK, ANSWER, ANSWERED, RELEASE, UNANSWERED, UNSENT, acquire
@@ -20,7 +23,7 @@ from scrapeq.supervise.settlement import Settlement
 from scrapeq.supervise.slots import Held
 from scrapeq.task import Group, Lease
 
-LOOK_S = 1.0  # before a limit is tried again that opens when somebody else is answered
+LOOK_S = 0.25  # before a limit is tried again that opens when somebody else is answered
 
 
 class TaskAsking:
@@ -35,17 +38,12 @@ class TaskAsking:
         self._group = Group()
         self._began_s = 0.0
 
-    @property
-    def sent(self) -> int:
-        """What became of the request's own grant, should the request itself not be sent."""
-        return UNSENT if self._granted else ANSWERED
-
     async def begin(self, method: str, url: str, *, own: bool) -> None:
         """See `Asking.begin`; never waits. Raises AskingClosed."""
         if own and self._granted:
             return
         means, settlement = self._means, self._settlement
-        self._group = settlement.group(method, url) if own else means.group_of("", method, url, {}, None)
+        self._group = settlement.group(method, url) if own else self._group_of_asked(method, url)
         self._began_s = means.clock.monotonic_s()
         got = await means.queue.run(
             acquire(self._group, weight=1, lease_s=means.queue.lease_s, member=self._held.lease.member)
@@ -60,29 +58,36 @@ class TaskAsking:
             self._lease = None
         else:
             raise AskingClosed(method, url, got, own=own)
-        means.tally.requests += 1
+        means.tally.requests += not own
 
     async def end(self, page: Page | None, *, own: bool) -> bool:
-        """See `Asking.end`. A lost lease shows at the next step of the task: what was answered is not lost by it."""
+        """See `Asking.end`. What was answered is not lost with the lease or the store: they show at the next step."""
         if own:
+            self._means.tally.requests += 1  # for it is sent again
             self._group, self._lease = self._own_group(), None
             self._began_s = self._settlement.sent_s
         said, is_refusal = self._said(page)
         sent = UNANSWERED if page is None else ANSWERED
-        queue, settlement = self._means.queue, self._settlement
+        settlement = self._settlement
         if self._lease is not None:
-            queue.settle_soon(Entry(ACK, self._lease, sent)._replace(**said._asdict()))
-            return is_refusal
-        self._granted = False
-        if settlement.hops:
-            queue.settle_soon(Entry(ACK, settlement.hops.pop(), sent)._replace(**said._asdict()))
+            entry = Entry(ACK, self._lease, sent)
+        elif settlement.hops:
+            entry = Entry(ACK, settlement.hops.pop(), sent)
         else:
-            await queue.settle(Entry(ANSWER, self._held.lease, sent)._replace(**said._asdict()))
+            entry = Entry(ANSWER, self._held.lease, sent)
+        self._granted = self._lease is not None and self._granted
+        with contextlib.suppress(StoreError):
+            await self._means.queue.settle(entry._replace(**said._asdict()))
         return is_refusal
 
+    def _group_of_asked(self, method: str, url: str) -> Group:
+        """By the rules that are for all resources; never the credential's own limit, which is closed for want of it."""
+        plan = self._means.plan
+        return group_of(plan.rate_limits, method=method, url=url, token=plan.client.auth.identity)
+
     def _own_group(self) -> Group:
-        payload = self._settlement.payload
-        return self._settlement.group(payload.get("method", "GET"), payload["url"])
+        settlement, payload = self._settlement, self._settlement.payload
+        return settlement.hop_group or settlement.group(payload.get("method", "GET"), payload["url"])
 
     def _said(self, page: Page | None) -> tuple[Attributed, bool]:
         """What an answer says to the limits, by the built-in rules: the file's are for resources."""
@@ -126,15 +131,15 @@ class TaskAsking:
     async def give_back(self, closed: AskingClosed) -> None:
         """The task goes back uncharged; what is closed for its credential is closed for all that need it."""
         settlement = self._settlement
-        settlement.sent = self.sent
+        self._unsent()
         delay_s = 0.0
         if not closed.own:
             wait_s = LOOK_S if closed.wait_s is None else closed.wait_s
             names = self._close(wait_s)
             delay_s = 0.0 if names else wait_s
-            self._means.events.append(
-                f"parked {', '.join(names) or settlement.who} for {wait_s:.0f} s: {closed}"
-            )
+            line = f"parked {', '.join(names) or settlement.who} for {wait_s:.0f} s: {closed}"
+            if line not in self._means.events:  # once for all who waited
+                self._means.events.append(line)
         said, settlement.said = settlement.said, Attributed()
         settlement.close_hops()
         settlement.said = said
@@ -142,9 +147,14 @@ class TaskAsking:
 
     def failed(self, error: AuthFailed) -> None:
         """No task is sent for nothing while a login would only fail again."""
-        self._settlement.sent = self.sent
+        self._unsent()
         if error.pause_s:
             self._close(error.pause_s)
+
+    def _unsent(self) -> None:
+        """The request itself did not go out; its grant is given back, unless a login was paid with it."""
+        self._settlement.sent = UNSENT if self._granted else ANSWERED
+        self._means.tally.requests -= 1
 
     def _close(self, wait_s: float) -> list[str]:
         """Close the credential's own limit, where the plan knows of it."""

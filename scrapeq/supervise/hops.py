@@ -31,7 +31,7 @@ class Hops:
         if grant is None:
             return False
         self._settlement.hops.append(grant)
-        self._settlement.redirected = True
+        self._settlement.hop_group = group
         means.tally.requests += 1
         return True
 

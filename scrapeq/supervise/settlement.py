@@ -31,7 +31,7 @@ class Settlement:
         self.payload: dict[str, Any] = {}
         # grants that were taken after the task's own: of redirect hops, or after a login
         self.hops: list[Lease] = []
-        self.redirected = False
+        self.hop_group: Group | None = None  # of the last redirect hop
         self.sent = ANSWERED
         self.sent_s = self.answered_s = 0.0  # monotonic
         self.said: Attributed = NOTHING_SAID

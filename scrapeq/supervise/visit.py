@@ -112,7 +112,7 @@ class Visit:
         means, settlement = self._means, self._settlement
         resource, method, url = payload["resource"], payload.get("method", "GET"), payload["url"]
         # the answer is that of the last hop, and speaks of its limits
-        at_hop = page is not None and settlement.redirected
+        at_hop = page is not None and settlement.hop_group is not None
         group = settlement.group(page.method, page.url) if page and at_hop else settlement.group(method, url)
         now_s = means.clock.now_s()
         names = self._names(payload, page.url if page is not None and at_hop else url, now_s)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import itertools
+import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -26,22 +28,31 @@ class AuthServer:
     What it gave (`tokens`, `sessions`), what was asked (`asked`: token and login requests, `served`, `denied`).
 
     `lifetime_s`: of tokens, told as `expires_in`; None = not told. `failures`: the next token or login requests are
-    answered with these (status, JSON, headers). `rotates`: each refresh token is good once.
+    answered with these (status, JSON, headers). `rotates`: each refresh token is good once. `uses`: how many requests
+    a token or a session is good for.
     """
 
     def __init__(
-        self, *, lifetime_s: float | None = 3600, rotates: bool = False, page: str = LOGIN_PAGE
+        self,
+        *,
+        lifetime_s: float | None = 3600,
+        rotates: bool = False,
+        uses: int | None = None,
+        page: str = LOGIN_PAGE,
     ) -> None:
-        self.lifetime_s, self.rotates, self.page = lifetime_s, rotates, page
+        self.lifetime_s, self.rotates, self.uses, self.page = lifetime_s, rotates, uses, page
         self.failures: list[tuple[int, Any, dict[str, str]]] = []
         self.asked: list[dict[str, str]] = []
         self.was_asked = asyncio.Event()  # for a token
+        self.at: list[float] = []  # monotonic seconds of those
         self.served = 0
         self.denied = 0
         self.tokens: list[str] = []
         self.good: set[str] = set()
         self.refresh = REFRESH
         self.sessions: set[str] = set()
+        self.used: Counter[str] = Counter()
+        self.in_flight = self.most_at_once = 0
         self.saw: list[tuple[str, dict[str, str]]] = []  # path and headers of every request
         self._number = itertools.count(1)
 
@@ -59,6 +70,7 @@ class AuthServer:
             form["client_id"], form["client_secret"] = map(unquote_plus, pair)
             form["by"] = "basic"
         self.asked.append(form)
+        self.at.append(time.monotonic())
         self.was_asked.set()
         if self.failures:
             status, body, headers = self.failures.pop(0)
@@ -119,8 +131,14 @@ class AuthServer:
 
     async def api(self, request: web.Request) -> web.Response:
         """Records for who shows a good token or session, else a 401."""
-        bearer = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if bearer not in self.good and request.cookies.get("sid") not in self.sessions:
+        shown = request.headers.get("Authorization", "").removeprefix("Bearer ") or request.cookies.get(
+            "sid", ""
+        )
+        self.used[shown] += 1
+        if self.uses is not None and self.used[shown] > self.uses:
+            self.good.discard(shown)
+            self.sessions.discard(shown)
+        if shown not in self.good | self.sessions:
             self.denied += 1
             return web.json_response({"error": "who are you?"}, status=401)
         self.served += 1
@@ -133,7 +151,12 @@ class AuthServer:
         @web.middleware
         async def note(request: web.Request, handler: Any) -> web.StreamResponse:
             self.saw.append((request.path_qs, dict(request.headers)))
-            answer: web.StreamResponse = await handler(request)
+            self.in_flight += 1
+            self.most_at_once = max(self.most_at_once, self.in_flight)
+            try:
+                answer: web.StreamResponse = await handler(request)
+            finally:
+                self.in_flight -= 1
             return answer
 
         app = web.Application(middlewares=[note])

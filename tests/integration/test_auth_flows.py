@@ -36,7 +36,7 @@ class DigestServer:
         challenge = f'Digest realm="{REALM}", qop="auth", nonce="{NONCE}", opaque="5ccc"'
         headers = {"WWW-Authenticate": challenge} if status == 401 else {}
         return web.json_response(
-            {"status": status, "body": await request.text()}, status=status, headers=headers
+            {"path": request.path, "body": await request.text()}, status=status, headers=headers
         )
 
     @staticmethod

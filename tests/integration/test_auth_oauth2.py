@@ -94,6 +94,7 @@ async def test_a_refused_token_is_forgotten_once() -> None:
 
         assert await asyncio.gather(*map(one, range(5))) == [200] * 5
         assert len(server.asked) == 2
+        assert renewed.count(True) == 1
         assert egress.refresh() is False  # this task has sent nothing with the token of now
 
 

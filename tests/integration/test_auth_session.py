@@ -13,7 +13,8 @@ from auth_server import CSRF, PASSWORD, USER, AuthServer
 from scrapeq import errors
 from scrapeq.expression import Expression, compile_expression
 from scrapeq.expression.scope import ANSWER_NAMES
-from scrapeq.fetch import Egress
+from scrapeq.fetch import AskingClosed, Egress
+from scrapeq.page import Page
 from scrapeq.plan import Auth, Client, Login
 from scrapeq.testing import FakeClock
 
@@ -200,3 +201,30 @@ async def test_cookies_go_to_the_origin_only() -> None:
         assert (await egress.send("GET", f"{url}/items/1")).status == 200
         assert (await egress.send("GET", f"{other_url}/items/1")).status == 401
     assert "Cookie" not in other.saw[0][1]
+
+
+class OneEach:
+    """Grants one request for a credential in the life of each request that needs it."""
+
+    def __init__(self) -> None:
+        self.left = 1
+
+    async def begin(self, method: str, url: str, *, own: bool) -> None:
+        if own or not self.left:
+            raise AskingClosed(method, url, 1.0, own=own)
+        self.left -= 1
+
+    async def end(self, page: Page | None, *, own: bool) -> bool:
+        return False
+
+
+async def test_a_login_that_a_limit_stops_goes_on_where_it_was() -> None:
+    """Under a limit of one request at a time its page is not asked for again and again."""
+    server = AuthServer()
+    async with server.serving() as url, Egress(client(url, FORM)) as egress:
+        for own in (False, True):
+            with pytest.raises(AskingClosed) as closed:
+                await egress.send("GET", f"{url}/items/1", asking=OneEach())
+            assert closed.value.own is own  # the login is whole after two of them, but for the request itself
+        assert (await egress.send("GET", f"{url}/items/1", asking=OneEach())).status == 200
+    assert [path for path, _ in server.saw] == ["/login", "/do-login?next=/", "/items/1"]

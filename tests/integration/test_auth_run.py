@@ -1,0 +1,234 @@
+"""Credentials that are asked for, by whole runs of two fetcher processes over real servers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from auth_server import CLIENT, CLIENT_SECRET, PASSWORD, REFRESH, USER, AuthServer
+
+TASKS = 30
+GIVE_UP_S = 60.0
+CONFIG = """\
+version: 1
+name: guarded
+run: {workers: 2, concurrency: 8}
+client: {base_url: URL, auth: AUTH}
+seeds: [SEEDS]
+resources: [{name: items, endpoint: "items/${seed.n}"}]
+outputs: [{type: jsonl, path: out.jsonl}, {type: warc, path: out.warc.gz}]
+"""
+SECRETS = {
+    "CLIENT": CLIENT,
+    "SECRET": CLIENT_SECRET,
+    "REFRESH": REFRESH,
+    "USER_NAME": USER,
+    "PASSWORD": PASSWORD,
+}
+CREDENTIALS = (
+    'access_token_url: TOKEN_URL/oauth/token, client_id: "${env:CLIENT}", client_secret: "${env:SECRET}"'
+)
+OAUTH2 = "{type: oauth2_client_credentials, " + CREDENTIALS + "}"
+REFRESHING = '{type: oauth2_refresh_token, refresh_token: "${env:REFRESH}", ' + CREDENTIALS + "}"
+DATA = '{user: "${env:USER_NAME}", password: "${env:PASSWORD}"}'
+FORM = '{type: session, login: {path: login, form: "#login", data: ' + DATA + "}}"
+
+
+async def run(
+    folder: Path,
+    url: str,
+    auth: str,
+    *,
+    token_url: str = "",
+    more: str = "",
+    tasks: int = TASKS,
+    code: int = 0,
+    **env: str,
+) -> str:
+    """A whole run that ends with this code; what it said."""
+    seeds = ", ".join(f"{{n: {n}}}" for n in range(tasks))
+    text = (
+        CONFIG.replace("AUTH", auth)
+        .replace("TOKEN_URL", token_url or url)
+        .replace("URL", url)
+        .replace("SEEDS", seeds)
+    )
+    (folder / "guarded.yaml").write_text(text + more)
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "scrapeq", "run", "guarded.yaml"),
+        cwd=folder,
+        env={**os.environ, **SECRETS, **env},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        output, _ = await asyncio.wait_for(child.communicate(), GIVE_UP_S)
+    except TimeoutError:
+        child.kill()
+        raise
+    assert child.returncode == code, output.decode()
+    return output.decode()
+
+
+def written(folder: Path) -> int:
+    """How many items."""
+    return len((folder / "out.jsonl").read_text().splitlines())
+
+
+def check_nothing_is_told(folder: Path, server: AuthServer, said: str) -> None:
+    """Neither secrets nor what was given for them is in the store's files, outputs, logs or what was said."""
+    kept = [
+        path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("guarded.tokens")
+    ]
+    assert any("store" in str(path) for path in kept)
+    assert any(path.suffix == ".gz" for path in kept)
+    told = said.encode()
+    for path in kept:
+        raw = path.read_bytes()
+        told += _unpacked(raw) if path.suffix == ".gz" else raw
+    secrets = [
+        CLIENT_SECRET,
+        REFRESH,
+        server.refresh,
+        PASSWORD,
+        *server.good,
+        *server.tokens,
+        *server.sessions,
+    ]
+    assert [secret for secret in secrets if secret.encode() in told] == []
+
+
+def _unpacked(raw: bytes) -> bytes:
+    import gzip
+
+    return gzip.decompress(raw)
+
+
+@pytest.mark.parametrize("auth", [OAUTH2, REFRESHING, FORM], ids=["client", "refresh", "form"])
+async def test_two_processes_share_one_login_and_tell_nobody(tmp_path: Path, auth: str) -> None:
+    """One login for all tasks, over a limit that lets one request go at first; kept where only the user reads it."""
+    server = AuthServer(rotates=True)
+    async with server.serving() as url:
+        said = await run(tmp_path, url, auth)
+        assert len(server.asked) == 1
+        assert server.denied == 0
+        assert written(tmp_path) == TASKS
+        check_nothing_is_told(tmp_path, server, said)
+        (tmp_path / "out.jsonl").unlink()
+        await run(tmp_path, url, auth)
+    assert len(server.asked) == 1  # the next run goes on with it
+    kept = tmp_path / ".scrapeq" / "guarded.tokens"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("auth", [OAUTH2, REFRESHING, FORM], ids=["client", "refresh", "form"])
+async def test_what_is_refused_is_renewed_once(tmp_path: Path, auth: str) -> None:
+    """Each credential is good for ten requests: the tasks that met a 401 are sent again, and none dies."""
+    server = AuthServer(rotates=True, uses=10)
+    async with server.serving() as url:
+        said = await run(tmp_path, url, auth)
+        check_nothing_is_told(tmp_path, server, said)
+    assert written(tmp_path) == TASKS
+    assert TASKS / 10 <= len(server.asked) <= TASKS / 10 + 1
+    assert server.served == TASKS
+
+
+async def test_a_wrong_secret_ends_the_run(tmp_path: Path) -> None:
+    """With code 8 and the endpoint's words, after one request of each process at most, and no task is lost."""
+    server = AuthServer()
+    async with server.serving() as url:
+        said = await run(tmp_path, url, OAUTH2, code=8, SECRET="wrong-secret")
+        assert "gives no token: 401, invalid_client: not ***" in " ".join(said.split())
+        assert "wrong-secret" not in said
+        assert len(server.asked) <= 2
+        assert server.served == server.denied == 0
+        await run(tmp_path, url, OAUTH2)  # with the right one all is done
+    assert written(tmp_path) == TASKS
+
+
+async def test_a_token_endpoint_that_is_down_is_asked_again(tmp_path: Path) -> None:
+    """After pauses that grow, by one of all tasks; meanwhile nothing is sent to the API."""
+    server = AuthServer()
+    server.failures = [(503, {}, {}), (500, {}, {})]
+    async with server.serving() as url:
+        said = await run(tmp_path, url, OAUTH2)
+    assert len(server.asked) == 3
+    assert server.at[1] - server.at[0] >= 1.0
+    assert server.at[2] - server.at[1] >= 1.0
+    assert server.denied == 0
+    assert written(tmp_path) == TASKS
+    assert "30 pages, 30 items" in said
+
+
+async def test_a_refusal_by_the_token_endpoint_is_waited_out(tmp_path: Path) -> None:
+    """Its Retry-After closes its limit, on a host of its own: no request before, no attempt charged."""
+    api, tokens = AuthServer(), AuthServer()
+    tokens.failures = [(429, {}, {"Retry-After": "2"})]
+    async with api.serving() as url, tokens.serving() as token_url:
+        api.good = tokens.good
+        said = await run(tmp_path, url, OAUTH2, token_url=token_url)
+    assert len(tokens.asked) == 2
+    assert tokens.at[1] - tokens.at[0] >= 2.0
+    assert api.served == TASKS
+    assert api.denied == 0
+    assert "parked" in said
+    assert written(tmp_path) == TASKS
+
+
+async def test_logins_keep_a_limit_of_their_own(tmp_path: Path) -> None:
+    """Two logins in a second at most: tokens that are good for five requests each make the run wait."""
+    server = AuthServer(uses=5)
+    limit = "rate_limits: [{name: logins, match: {path: /oauth/*}, rates: [{limit: 1, interval: 1s}]}]\n"
+    async with server.serving() as url:
+        began_s = time.monotonic()
+        await run(tmp_path, url, OAUTH2, more=limit, tasks=20)
+    gaps = [later - earlier for earlier, later in zip(server.at, server.at[1:], strict=False)]
+    assert len(server.at) >= 4
+    assert min(gaps) >= 0.95
+    assert time.monotonic() - began_s >= 3
+    assert written(tmp_path) == 20
+
+
+async def test_a_login_fits_into_a_limit_of_one(tmp_path: Path) -> None:
+    """One request in flight at a time, token requests included: nobody waits for ever."""
+    server = AuthServer(uses=4)
+    limit = "rate_limits: [{name: all, partition_by: [], max_concurrency: 1}]\n"
+    async with server.serving() as url:
+        await run(tmp_path, url, OAUTH2, more=limit, tasks=12)
+    assert server.most_at_once == 1
+    assert written(tmp_path) == 12
+
+
+PLUGIN = """\
+import httpx
+
+
+def acme(user: str, word: str) -> httpx.Auth:
+    return httpx.DigestAuth(user, word)
+"""
+
+
+async def test_an_entry_point_gives_the_credential(tmp_path: Path) -> None:
+    """A type that another package adds is given its options and takes part in the run."""
+    from test_auth_flows import PASSWORD as WORD
+    from test_auth_flows import USER as NAME
+    from test_auth_flows import DigestServer
+
+    plugins = tmp_path / "plugins"
+    (plugins / "acme-1.dist-info").mkdir(parents=True)
+    (plugins / "acme_auth.py").write_text(PLUGIN)
+    (plugins / "acme-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1\n")
+    (plugins / "acme-1.dist-info" / "entry_points.txt").write_text("[scrapeq.auth]\nacme = acme_auth:acme\n")
+    server = DigestServer()
+    path = os.pathsep.join([str(plugins), os.environ.get("PYTHONPATH", "")])
+    async with server.serving() as url:
+        auth = '{type: acme, user: "${env:NAME}", word: "${env:WORD}"}'
+        await run(tmp_path, url, auth, tasks=10, PYTHONPATH=path, NAME=NAME, WORD=WORD)
+    assert server.statuses.count(200) == 10
+    assert 1 <= server.statuses.count(401) <= 4  # one a process, or two that began together
+    assert written(tmp_path) == 10
