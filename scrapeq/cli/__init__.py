@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         from scrapeq.cli.app import app, globals_first
 
-        args = globals_first(sys.argv[1:] if argv is None else argv)
+        args = globals_first(sys.argv[1:] if argv is None else argv) or ["--help"]
         code = app(args, prog_name="scrapeq", standalone_mode=False)
         sys.stdout.flush()
         if code == Exit.SECOND_SIGNAL:  # the option parser's own answer to Ctrl-C

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from scrapeq.queue import Queue
     from scrapeq.task import Task
 
+_REQUEST = re.compile(r"[A-Z]+ https?://\S+: ")
+_HOOK = re.compile(r"(?:handler|on_page|on_item) \S+: [^:]+")
 LISTED = 20
 REASON_WIDTH = 60
 REASONS = 6
@@ -106,7 +109,11 @@ def _list(settings: Settings, wanted: Selection, number: int) -> int:
 
 
 def _reason(task: Task) -> str:
-    return cut(safe(task.last_error.partition(":")[0]), REASON_WIDTH) or "no reason known"
+    """What dead letters of one kind have in common: the error without its request and its details."""
+    said = _REQUEST.sub("", safe(task.last_error))
+    hook = _HOOK.match(said)
+    reason = hook[0] if hook else said.partition(": ")[0]
+    return cut(reason, REASON_WIDTH) or "no reason known"
 
 
 @app.command()

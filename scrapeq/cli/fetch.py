@@ -53,13 +53,14 @@ def fetch(
     ] = "",
 ) -> int:
     """
-    Ask for one page and show it as the engine sees it: request, limits, what it means, items, what follows.
+    Ask for one page and show it as the engine sees it.
 
     \b
         scrapeq -c api.yaml fetch --resource issues --seed owner=octo --seed repo=tools
 
-    The request counts against the limits that are kept in the store; nothing is written or pushed. Without -c any
-    address is shown as it is read where nothing is known of it.
+    It shows the request, what the answer tells the limits and means, the items, and what follows. The request counts
+    against the limits that are kept in the store; nothing is written or pushed. Without -c any address is shown as it
+    is read where nothing is known of it.
 
     Exit codes: 0 a good answer, 3 one that fails or none, 4 a limit, 8 one that says to stop.
     """

@@ -38,7 +38,7 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
 ) -> int:
     """
-    Write a configuration to begin with: it validates and runs as it is.
+    Write a configuration to begin with; it validates and runs.
 
     \b
         scrapeq init --curl "curl https://api.example.com/v1/items?per_page=100 -H 'Authorization: Bearer …'"

@@ -21,6 +21,7 @@ NAMES = (
     "resource", "method", "url", "host", "depth", "page", "seed", "parent",
 )  # fmt: skip
 PIECE = 500  # tasks read in one call
+GROUP_END = ","  # ends a group's name, and means nothing to a person
 
 _STATUS = re.compile(r"(\d{3})\b", re.ASCII)
 
@@ -45,7 +46,7 @@ class Selection:
         return (
             (not self.resource or facts["resource"] == self.resource)
             and (not self.host or facts["host"] == self.host)
-            and (not self.group or facts["group"] == self.group)
+            and (not self.group or facts["group"].rstrip(GROUP_END) == self.group.rstrip(GROUP_END))
             and (self.where is None or bool(self.where.evaluate(facts)))
         )
 

@@ -11,7 +11,7 @@ import typer
 
 from scrapeq.cli.options import CountOption, GroupOption, HostOption, ResourceOption, WhereOption
 from scrapeq.cli.outcome import FOLDER, Exit
-from scrapeq.cli.selection import facts_of, json_of, selected, selection, short_id
+from scrapeq.cli.selection import GROUP_END, facts_of, json_of, selected, selection, short_id
 from scrapeq.cli.settings import Settings
 from scrapeq.cli.visit import width, with_queue, with_store
 from scrapeq.cli.wording import clock, count, counted, limit_name, rate, safe, span, table
@@ -269,5 +269,5 @@ def _peek_row(task: Task) -> tuple[str, ...]:
         due.get(task.state, "now"),
         safe(str(facts["resource"] or "")),
         safe(request),
-        safe(task.group),
+        safe(task.group).rstrip(GROUP_END),
     )
