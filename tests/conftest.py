@@ -18,6 +18,7 @@ import redis.asyncio
 START_TIMEOUT_S = 10.0
 # Programs that tests start can be interrupted, even where the tests themselves run in the background of a shell.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+pytest_plugins = ["postgres_server"]  # a fixture for tests of several folders
 # Another engine than the wheel's: the path of a redis-server or valkey-server.
 SERVER_VARIABLE = "SCRAPEQ_TEST_SERVER"
 

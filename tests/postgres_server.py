@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 
 START_TIMEOUT_S = 30.0
@@ -42,6 +41,8 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
+        import psycopg  # heavy, and for few tests
+
         settings = ("listen_addresses=", "fsync=off", "max_connections=20", "shared_buffers=16MB")
         options = [word for setting in settings for word in ("-c", setting)]
         with (self.folder / "log").open("ab") as log:

@@ -38,6 +38,11 @@ TYPES: dict[Kind, str] = {
 set_json_dumps(as_json)
 
 
+def quoted(*names: str) -> sql.SQL:
+    """An identifier, in a statement with values: a percent sign in it is doubled for the driver."""
+    return sql.SQL(".".join('"' + name.replace('"', '""').replace("%", "%%") + '"' for name in names))
+
+
 class _Table:
     """A table, its columns, and what this commit adds."""
 
@@ -52,9 +57,9 @@ class _Table:
         self.added: list[dict[str, Any]] = []
 
     @property
-    def named(self) -> sql.Identifier:
+    def named(self) -> sql.SQL:
         """Its name, quoted."""
-        return sql.Identifier(self.schema, self.name) if self.schema else sql.Identifier(self.name)
+        return quoted(self.schema, self.name) if self.schema else quoted(self.name)
 
     @property
     def changed(self) -> list[dict[str, Any]]:
@@ -201,11 +206,11 @@ class PostgresSink:
         books, named, by_field = self.books, table.named, table.columns.by_field
         books.lock_tables()
         if table.schema:
-            books.run(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(table.schema)))
+            books.run(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(quoted(table.schema)))
         columns = [_defined(by_field[field].name, by_field[field].kind) for field in by_field]
         if not table.there:
             if self.mode == "merge":
-                columns.append(sql.SQL("{} text PRIMARY KEY").format(sql.Identifier(KEY)))
+                columns.append(sql.SQL("{} text PRIMARY KEY").format(quoted(KEY)))
             books.run(
                 sql.SQL("CREATE TABLE IF NOT EXISTS {} ({})").format(named, sql.SQL(", ").join(columns))
             )
@@ -222,7 +227,7 @@ class PostgresSink:
         for field in widened:
             column = by_field[field]
             if there.get(column.name, "") != TYPES[column.kind]:
-                name, kind = sql.Identifier(column.name), sql.SQL(TYPES[column.kind])
+                name, kind = quoted(column.name), sql.SQL(TYPES[column.kind])
                 alter = sql.SQL("ALTER TABLE {} ALTER COLUMN {} TYPE {} USING {}::text::{}")
                 books.run(alter.format(named, name, kind, name, kind))
         books.keep_columns(
@@ -231,14 +236,14 @@ class PostgresSink:
 
     def _insert(self, table: _Table) -> None:
         columns = list(table.columns.by_field.values())
-        names = [sql.Identifier(column.name) for column in columns]
+        names = [quoted(column.name) for column in columns]
         rows = [_values(table.columns, record) for record in table.changed]
         clash: sql.Composable = sql.SQL("")
         if self.mode == "merge":
             sets = [sql.SQL("{0} = excluded.{0}").format(name) for name in names]
             do = sql.SQL("UPDATE SET {}").format(sql.SQL(", ").join(sets)) if sets else sql.SQL("NOTHING")
-            clash = sql.SQL(" ON CONFLICT ({}) DO {}").format(sql.Identifier(KEY), do)
-            names.append(sql.Identifier(KEY))
+            clash = sql.SQL(" ON CONFLICT ({}) DO {}").format(quoted(KEY), do)
+            names.append(quoted(KEY))
             rows = sorted(
                 ([*row, key] for row, key in zip(rows, table.rows, strict=True)), key=lambda row: str(row[-1])
             )
@@ -257,7 +262,7 @@ class PostgresSink:
 
 
 def _defined(name: str, kind: Kind) -> sql.Composed:
-    return sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(TYPES[kind]))
+    return sql.SQL("{} {}").format(quoted(name), sql.SQL(TYPES[kind]))
 
 
 def _undotted(seed: Any) -> dict[str, Any]:

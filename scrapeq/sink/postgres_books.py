@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import psycopg
 from psycopg import sql
@@ -31,6 +31,8 @@ CREATE INDEX IF NOT EXISTS _scrapeq_tokens_by_age ON _scrapeq_tokens (clock_us)
 """
 _PASSWORD = re.compile(r"(password\s*=\s*)('(?:[^'\\]|\\.)*'|\S+)|(//[^:/@\s]*:)[^@\s]+@", re.IGNORECASE)
 
+_IN_URL = re.compile(r"://[^/?#@:]*:([^@/?#]*)@")
+
 # worth a repeat: the server or the network, another writer in between, or one that has altered the table
 _AWAY_STATES = ("08", "57P", "53", "40", "42804", "42703", "42P01", "42P07", "42701", "23505")
 
@@ -38,8 +40,9 @@ _AWAY_STATES = ("08", "57P", "53", "40", "42804", "42703", "42P01", "42P07", "42
 def refused(error: psycopg.Error, url: str = "") -> OutputError:
     """What the server or the driver said, without the password (that of `url`, too)."""
     said = " ".join(str(error).split()) or type(error).__name__
-    password = urlsplit(url).password if url else None
-    for secret in (url, password, unquote(password or "")):
+    found = _IN_URL.search(url)
+    password = found[1] if found else ""
+    for secret in (url, password, unquote(password)):
         said = said.replace(secret, "***") if secret else said
     said = _PASSWORD.sub(lambda found: f"{found[1] or found[3]}***" + ("@" if found[3] else ""), said)
     state = error.sqlstate or ""
@@ -210,9 +213,9 @@ class PostgresBooks:
         ).fetchall()
         return {str(column): str(type_) for column, type_ in rows}
 
-    def rows_are_missing(self, table: sql.Identifier, target: int) -> bool:
+    def rows_are_missing(self, table: sql.SQL, target: int) -> bool:
         """Somebody has deleted rows: they come again when their items do."""
-        rows = self._connection.execute(sql.SQL("SELECT count(*) FROM {}").format(table)).fetchone()
+        rows = self._connection.execute(sql.SQL("SELECT count(*) FROM {}").format(table), ()).fetchone()
         known = self._one(f"SELECT count(*) FROM _scrapeq_items WHERE target = {target:d}")
         return bool(rows and rows[0] < known)
 

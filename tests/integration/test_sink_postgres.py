@@ -1,0 +1,254 @@
+"""The PostgreSQL sink against a real server: upserts, types, several writers, a server that goes away."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from postgres_server import PostgresServer
+
+from scrapeq import plan
+from scrapeq.errors import LeaseLost, OutputError
+from scrapeq.expression import compile_template
+from scrapeq.protocols import Item
+from scrapeq.sink import OutputSet
+from scrapeq.sink.postgres_books import PostgresBooks
+
+_names = (f"t{number}" for number in itertools.count())
+
+
+@pytest.fixture
+def url(postgres: PostgresServer) -> str:
+    """A database of the test's own."""
+    name = next(_names)
+    with psycopg.connect(postgres.url(), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}".encode())
+    return postgres.url(name)
+
+
+def output(url: str, table: str = "", **more: Any) -> plan.Output:
+    return plan.Output("postgres", url=url, table=compile_template(table) if table else None, **more)
+
+
+@contextmanager
+def sink_at(
+    *outputs: plan.Output, away_s: float = 20.0, base: Path = Path("/nowhere")
+) -> Iterator[OutputSet]:
+    sink = OutputSet(outputs, base=base, away_s=away_s)
+    try:
+        yield sink
+    finally:
+        sink.close()
+
+
+def item(number: int, resource: str = "issues", **more: Any) -> Item:
+    return Item(resource, str(number), {"id": number, **more})
+
+
+def rows(url: str, table: str = "issues") -> list[dict[str, Any]]:
+    """The rows, by id, without the key's column."""
+    with psycopg.connect(url, row_factory=psycopg.rows.dict_row) as connection:
+        found = connection.execute(f'SELECT * FROM "{table}" ORDER BY id'.encode()).fetchall()
+    return [{name: value for name, value in row.items() if name != "_scrapeq_key"} for row in found]
+
+
+def types(url: str, table: str = "issues") -> dict[str, str]:
+    with psycopg.connect(url) as connection:
+        found = connection.execute(
+            "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = %s", (table,)
+        ).fetchall()
+    return {name: type_ for name, type_ in found if name != "_scrapeq_key"}
+
+
+def test_an_item_is_one_row_and_the_newest_counts(url: str) -> None:
+    """Upsert by key; no change writes nothing; a field that went is null."""
+    with sink_at(output(url)) as sink:
+        assert sink.commit_many([("t1", "1.1", [item(1, a="old"), item(2, a="x"), item(1, a="new")])]) == [3]
+        assert sink.commit_many([("t2", "2.1", [item(2, a="x")])]) == [0]
+    with sink_at(output(url)) as sink:
+        assert sink.commit_many([("t3", "3.1", [item(2), item(1, a="new")])]) == [1]
+    assert rows(url) == [{"id": 1, "a": "new"}, {"id": 2, "a": None}]
+
+
+def test_columns_have_types_and_nested_values_are_jsonb(url: str) -> None:
+    """Whole numbers, numbers, flags, texts; what a text of PostgreSQL cannot hold is replaced."""
+    record = {"id": 1, "f": 1.5, "b": True, "t": "x\0", "n": None, "j": [1, {"a": "\0"}], "big": 2**64 - 1}
+    with sink_at(output(url)) as sink:
+        sink.commit_many([("t1", "1.1", [Item("issues", "1", record)])])
+    assert rows(url) == [{**record, "t": "x\ufffd", "j": [1, {"a": "\ufffd"}], "big": str(2**64 - 1)}]
+    assert types(url) == {
+        "id": "bigint",
+        "f": "double precision",
+        "b": "boolean",
+        "t": "text",
+        "n": "text",
+        "j": "jsonb",
+        "big": "text",
+    }
+
+
+def test_columns_grow_and_widen(url: str) -> None:
+    """New fields are new columns; what does not fit makes its column wider, with all that it holds."""
+    with sink_at(output(url)) as sink:
+        sink.commit_many([("t1", "1.1", [item(1, n=5, b=True, j=[1], late=None, text=7)])])
+    with sink_at(output(url)) as sink:
+        sink.commit_many(
+            [("t2", "2.1", [item(2, n=1.5, b="no", j="plain", late=3, text="007", new={"x": 1})])]
+        )
+    assert rows(url) == [
+        {"id": 1, "n": 5.0, "b": "true", "j": "[1]", "late": None, "text": "7", "new": None},
+        {"id": 2, "n": 1.5, "b": "no", "j": "plain", "late": 3, "text": "007", "new": {"x": 1}},
+    ]
+
+
+def test_names_of_any_kind_are_quoted(url: str) -> None:
+    """Tables, schemas and columns; what is too long is cut and told apart."""
+    long = "x" * 70
+    record = {"id": 1, 'a"; DROP TABLE x; --': 2, "%s": 3, long: 4, long + "y": 5, "select": 6}
+    with sink_at(output(url, 'raw.my "${resource}"')) as sink:
+        sink.commit_many([("t1", "1.1", [Item("is-sues", "1", record)])])
+    with psycopg.connect(url) as connection:
+        row = connection.execute('SELECT * FROM raw."my ""is-sues"""').fetchone()
+    assert row == (1, 2, 3, 4, 5, 6, "1")
+
+
+@pytest.mark.parametrize(("mode", "prices"), [("append", [5, 5, 6, 5]), ("append_changes", [5, 6, 5])])
+def test_rows_are_appended(url: str, mode: Any, prices: list[int]) -> None:
+    """Once a task that gave them, or when they changed; a repeat adds nothing."""
+    with sink_at(output(url, write_disposition=mode)) as sink:
+        for number, price in enumerate([5, 5, 6, 5]):
+            sink.commit_many([(f"t{number}", f"{number}.1", [item(1, price=price)])])
+        assert sink.commit_many([("t3", "3.1", [item(1, price=5)])]) == [0]
+    with psycopg.connect(url) as connection:
+        found = [row[0] for row in connection.execute("SELECT price FROM issues ORDER BY ctid").fetchall()]
+    assert found == prices
+
+
+def test_a_stale_lease_of_another_machine_is_refused(url: str, tmp_path: Path) -> None:
+    """The tokens lie in the database, also when files are written beside it."""
+    lines = plan.Output("jsonl", compile_template("out.jsonl"))
+    with (
+        sink_at(lines, output(url), base=tmp_path / "a") as one,
+        sink_at(output(url), lines, base=tmp_path / "b") as two,
+    ):
+        assert one.commit_many([("t1", "9.1", [item(1)])]) == [1]
+        assert isinstance(two.commit_many([("t1", "8.1", [item(2)])])[0], LeaseLost)
+        assert two.commit_many([("t1", "9.2", [item(3)])]) == [1]
+    assert [row["id"] for row in rows(url)] == [1, 3]
+
+
+def test_several_machines_write_into_one_table(url: str) -> None:
+    """At once, the same keys in other orders, columns that both add and one of them widens: nobody fails."""
+    errors: list[BaseException] = []
+
+    def write(machine: int) -> None:
+        try:
+            with sink_at(output(url)) as sink:
+                for turn in range(8):
+                    items = [
+                        item(n, **{f"by{machine}": turn, "mixed": turn if machine else str(turn)})
+                        for n in range(20)
+                    ]
+                    sink.commit_many([(f"m{machine}", f"{turn + 1}.1", items[:: 1 if machine else -1])])
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=write, args=(machine,)) for machine in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert [row["id"] for row in rows(url)] == list(range(20))
+
+
+def test_a_lost_connection_is_made_again_and_the_commit_repeated(url: str) -> None:
+    """Cut off between commits and in the middle of one; the count is that of the first try."""
+    with sink_at(output(url)) as sink:
+        sink.commit_many([("t1", "1.1", [item(1)])])
+        _cut_all(url)
+        assert sink.commit_many([("t2", "2.1", [item(2), item(3)])]) == [2]
+    assert [row["id"] for row in rows(url)] == [1, 2, 3]
+
+
+def test_a_commit_that_nobody_knows_of_is_repeated(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server has committed and the connection broke before it could say so: nothing is there twice."""
+    commit = PostgresBooks.commit
+    cut = [True]
+
+    def lost(self: PostgresBooks) -> None:
+        commit(self)
+        if self._commits > 1 and cut.pop() if cut else False:
+            _cut_all(url)
+            self.begin()  # the connection notices
+
+    with sink_at(output(url, write_disposition="append")) as sink:
+        sink.check()
+        monkeypatch.setattr(PostgresBooks, "commit", lost)
+        assert sink.commit_many([("t1", "1.1", [item(1)])]) == [1]
+    assert cut == []
+    assert rows(url) == [{"id": 1}]
+
+
+def _cut_all(url: str) -> None:
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+
+def test_a_server_that_is_away_is_waited_for_and_then_told(postgres: PostgresServer, url: str) -> None:
+    """It crashes and comes back: the commit goes through. It stays away: one error, without the password."""
+    with sink_at(output(url), away_s=30.0) as sink:
+        sink.commit_many([("t1", "1.1", [item(1)])])
+        postgres.stop(signal.SIGQUIT)
+        back = threading.Timer(0.5, postgres.start)
+        back.start()
+        assert sink.commit_many([("t2", "2.1", [item(2)])]) == [1]
+        back.join()
+    assert [row["id"] for row in rows(url)] == [1, 2]
+    postgres.stop()
+    try:
+        with (
+            sink_at(output(url), away_s=0.3) as sink,
+            pytest.raises(OutputError, match="postgres: the output") as error,
+        ):
+            sink.commit_many([("t3", "3.1", [item(3)])])
+    finally:
+        postgres.start()
+    assert postgres.password not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "broken", ["postgresql://u:{}@[::1", "postgresql://u:{}@h:port/d", "host=h password={} x"]
+)
+def test_an_address_that_is_none_is_told_without_the_password(broken: str) -> None:
+    """Whatever the driver says of it."""
+    secret = "s3cr3t-w0rd"
+    with sink_at(output(broken.format(secret)), away_s=0.0) as sink, pytest.raises(OutputError) as error:
+        sink.check()
+    assert secret not in str(error.value)
+
+
+def test_rows_and_tables_that_somebody_removed_come_again(url: str) -> None:
+    """The books do not remember what is not there; a table of somebody else is left alone."""
+    with sink_at(output(url)) as sink:
+        sink.commit_many([("t1", "1.1", [item(1), item(2), item(1, "users")])])
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("DELETE FROM issues WHERE id = 1")
+        connection.execute("DROP TABLE users")
+        connection.execute("CREATE TABLE other (id int)")
+    with sink_at(output(url)) as sink:
+        sink.commit_many([("t2", "2.1", [item(1), item(2), item(1, "users")])])
+        with pytest.raises(OutputError, match="somebody else's"):
+            sink.commit_many([("t3", "3.1", [item(1, "other")])])
+    assert [row["id"] for row in rows(url)] == [1, 2]
+    assert rows(url, "users") == [{"id": 1}]
