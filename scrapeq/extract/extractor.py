@@ -346,7 +346,7 @@ class PageWalk:
                 if len(self._part.follow_ups) >= PART_SIZE:
                     yield self._flushed()
             self._part.next_page = onward.next_page
-            if onward.next_page is None:
+            if onward.ended:
                 self._walked(kind)
         except UsageError:
             self._part.skipped += 1  # a link to no http(s) address

@@ -31,11 +31,16 @@ Build = Callable[[Change, Mapping[str, Any], int], NewTask]
 
 @dataclass(slots=True)
 class Onward:
-    """What follows a page in its walk: the next page, or all of them; and what is worth a line."""
+    """
+    What follows a page in its walk: the next page, or all of them; and what is worth a line.
+
+    `ended`: nothing follows, and no other page of the walk was asked for beside this one.
+    """
 
     next_page: NewTask | None = None
     ahead: Iterator[NewTask] | None = None
     events: list[str] = field(default_factory=list)
+    ended: bool = True
 
 
 class Walk:
@@ -84,7 +89,8 @@ class Walk:
         onward = Onward()
         kept = dict(at.payload.get("walk") or {})
         if at.number < kept.get("until", 0) or not self.goes_on:
-            return onward  # the pages behind it have been asked for already
+            onward.ended = not self.goes_on  # the pages behind it have been asked for already
+            return onward
         way = self._way(at, kept, onward)
         if self._ends_here(at, way, scope):
             return onward
@@ -92,6 +98,7 @@ class Walk:
             ahead = self._ahead(at, way)
             if ahead is not None:
                 onward.ahead = self._all(ahead, kept, build)
+                onward.ended = ahead.count < 1
                 return onward
             if way.next(at) is not None:
                 onward.events.append(
@@ -187,7 +194,7 @@ class Walk:
                 f"loop   {self._name}: page {at.number} leads back to a page before it; the walk ends there"
             )
         else:
-            onward.next_page = task
+            onward.next_page, onward.ended = task, False
 
 
 def _mark(data: bytes) -> str:

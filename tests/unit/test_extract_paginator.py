@@ -6,50 +6,11 @@ from typing import Any
 
 import orjson
 import pytest
+from walked_server import BASE, Server
 
 from scrapeq.errors import ExtractError
 from scrapeq.expression import compile_expression as expression
-from scrapeq.expression import compile_template as template
-from scrapeq.extract import PageExtractor
-from scrapeq.page import Page
-from scrapeq.plan import Client, Endpoint, Paginator, Plan, Resource
-from scrapeq.protocols import Extraction
-from scrapeq.resource import first_tasks
-from scrapeq.task import Group
-
-BASE = "https://api.test/v1"
-
-
-class Server:
-    """A plan of one resource, and the answers it gets: one after the other along the walk."""
-
-    def __init__(self, paginator: Paginator, **endpoint: Any) -> None:
-        resource = Resource(
-            "r",
-            Endpoint(path=template("x"), data_selector="data", paginator=paginator, **endpoint),
-            priority=expression("record.rank"),
-        )
-        plan = Plan("t", "t.yaml", client=Client(base_url=BASE), resources=(resource,))
-        self.extractor = PageExtractor(plan, lambda *_: Group())
-        (first,) = first_tasks(plan, lambda *_: Group(), 1000.0)
-        self.payload, self.priority = first.payload, first.priority
-
-    def answer(self, body: Any, *headers: tuple[str, str]) -> Extraction:
-        """Extract the answer of the current page, and go on to the next page if there is one."""
-        page = Page(self.payload["url"], 200, headers, orjson.dumps(body))
-        found = self.extractor.extract(self.payload, self.priority, page)
-        for task in found.follow_ups:
-            self.payload, self.priority = task.payload, task.priority
-        return found
-
-    def walk(self, *bodies: Any) -> list[str]:
-        """What stands behind base and path of each page's address, as long as there is a next one."""
-        seen = []
-        for body in bodies:
-            seen.append(self.payload["url"].removeprefix(BASE + "/x"))
-            if not self.answer(body).follow_ups:
-                break
-        return seen
+from scrapeq.plan import Paginator
 
 
 def test_links_are_taken_as_they_are() -> None:
@@ -196,3 +157,189 @@ def test_the_next_page_ranks_by_the_last_record(own: str | None, records: list[A
     paginator = Paginator("page_number", priority=expression(own) if own else None)
     (task,) = Server(paginator).answer({"data": records}).follow_ups
     assert task.priority == priority
+
+
+@pytest.mark.parametrize(
+    ("link", "url"),
+    [
+        ("https://api.test/v1/x?page_info=abc", "https://api.test/v1/x?page_info=abc"),
+        ("/v1/x?c=a%2Bb", "https://api.test/v1/x?c=a%2Bb"),
+        ("?page=2", "https://api.test/v1/x?page=2"),
+        ("//b.test/y", "https://b.test/y"),
+        ({"href": "/z", "method": "GET"}, "https://api.test/z"),
+    ],
+)
+def test_a_link_in_the_body_is_resolved_and_taken_as_it_is(link: Any, url: str) -> None:
+    """Absolute, relative to the page, or an object with the address; none of our parameters is added."""
+    server = Server(Paginator("json_link", next_url_path="links.next"), params={"limit": 5})
+    server.answer({"data": [1], "links": {"next": link}})
+    assert server.payload["url"] == url
+
+
+@pytest.mark.parametrize("end", [None, "", False, {}, " ", {"href": None}])
+def test_a_link_that_is_nothing_ends_the_walk(end: Any) -> None:
+    """Null, an empty text, an object without an address."""
+    server = Server(Paginator("json_link", next_url_path="next"))
+    assert server.answer({"data": [1], "next": end}).follow_ups == []
+
+
+def test_a_link_that_is_none_is_named() -> None:
+    """A wrong next_url_path shows itself."""
+    with pytest.raises(ExtractError, match=r"next_url_path: 'next' gives 7, no link"):
+        Server(Paginator("json_link", next_url_path="next")).answer({"data": [1], "next": 7})
+
+
+def sent(server: Server) -> dict[str, Any]:
+    """The JSON body of the current request."""
+    body: dict[str, Any] = orjson.loads(server.payload["body"])
+    return body
+
+
+def test_a_cursor_goes_where_it_is_said() -> None:
+    """From a body or a header, into a parameter, a header, a JSON body at any depth, or a form."""
+    server = Server(Paginator("header_cursor", cursor_key="X-Next"))
+    server.answer({"data": [1]}, ("x-next", "a b"))
+    assert server.payload["url"] == f"{BASE}/x?cursor=a%20b"
+    assert server.answer({"data": [1]}, ("X-Next", "")).follow_ups == []
+    server = Server(
+        Paginator("cursor", cursor_path="next", cursor_header="X-Cursor"), headers={"x-cursor": "*"}
+    )
+    server.answer({"data": [1], "next": 5})
+    assert server.payload["headers"] == {"X-Cursor": "5"}
+    paginator = Paginator("cursor", cursor_path="next", cursor_body_path="query.after.0")
+    server = Server(paginator, method="POST", json={"query": {"after": [None], "n": 1}})
+    server.answer({"data": [1], "next": {"id": 3}})
+    assert sent(server) == {"query": {"after": [{"id": 3}], "n": 1}}
+    server = Server(Paginator("cursor", cursor_path="next", cursor_body_path="a.b"), method="POST")
+    server.answer({"data": [1], "next": [1, "x"]})
+    assert (sent(server), server.payload["headers"]) == (
+        {"a": {"b": [1, "x"]}},
+        {"Content-Type": "application/json"},
+    )
+    server = Server(
+        Paginator("cursor", cursor_path="next", cursor_body_path="c"), method="POST", data={"q": "ü", "c": ""}
+    )
+    server.answer({"data": [1], "next": "&1"})
+    assert server.payload["body"] == "q=%C3%BC&c=%261"
+
+
+@pytest.mark.parametrize(("path", "place"), [("list.7", "7"), ("text.a", "a"), ("list.x.y", "x")])
+def test_a_place_that_the_body_has_not_is_no_request(path: str, place: str) -> None:
+    """The page stays; what would follow is counted."""
+    paginator = Paginator("cursor", cursor_path="next", cursor_body_path=path)
+    server = Server(paginator, method="POST", json={"list": [1], "text": "t"})
+    found = server.answer({"data": [1], "next": "c"})
+    assert (len(found.items), found.follow_ups, found.skipped) == (1, [], 1)
+
+
+def test_pages_that_differ_in_a_header_or_body_alone_are_told_apart() -> None:
+    """The identity of a task knows the cursor wherever it is; other headers make no difference."""
+    keys = set()
+    for paginator in (
+        Paginator("cursor", cursor_path="next", cursor_header="c"),
+        Paginator("cursor", cursor_path="next", cursor_body_path="c"),
+        Paginator("cursor", cursor_path="next", cursor_param="c"),
+    ):
+        server = Server(paginator, method="POST", json={"q": 1})
+        for cursor in ("a", "b"):
+            (task,) = server.answer({"data": [1], "next": cursor}).follow_ups
+            keys.add(task.key)
+    assert len(keys) == 6
+
+
+def test_a_header_with_a_line_break_is_never_sent() -> None:
+    """A cursor comes from data."""
+    found = Server(Paginator("cursor", cursor_path="next", cursor_header="X")).answer(
+        {"data": [1], "next": "a\nB: c"}
+    )
+    assert (found.follow_ups, found.skipped) == ([], 1)
+
+
+@pytest.mark.parametrize(
+    ("paginator", "params", "answers", "urls"),
+    [
+        (
+            Paginator("offset", limit=2),
+            {},
+            [2, 2, 0],
+            ["?offset=0&limit=2", "?offset=2&limit=2", "?offset=4&limit=2"],
+        ),
+        (Paginator("offset"), {"n": 2}, [2, 1, 0], ["?n=2&offset=0", "?n=2&offset=2", "?n=2&offset=3"]),
+        (
+            Paginator("offset", limit=9),
+            {},
+            [4, 3, 0],
+            ["?offset=0&limit=9", "?offset=4&limit=9", "?offset=7&limit=9"],
+        ),
+        (
+            Paginator("offset", limit=2, maximum_offset=2),
+            {},
+            [2, 2],
+            ["?offset=0&limit=2", "?offset=2&limit=2"],
+        ),
+        (
+            Paginator("offset", offset=1, limit=2, total_path="n"),
+            {},
+            [2, 2, 1],
+            ["?offset=1&limit=2", "?offset=3&limit=2", "?offset=5&limit=2"],
+        ),
+        (
+            Paginator("offset", limit=2, offset_param="skip", limit_param="take"),
+            {"skip": 6},
+            [2, 0],
+            ["?skip=6&take=2", "?skip=8&take=2"],
+        ),
+        (
+            Paginator("offset", limit=2, stop_after_empty_page=False, max_pages=2),
+            {},
+            [0, 0],
+            ["?offset=0&limit=2", "?offset=2&limit=2"],
+        ),
+    ],
+)
+def test_offsets_count_records(
+    paginator: Paginator, params: dict[str, Any], answers: list[int], urls: list[str]
+) -> None:
+    """The first request has them; a server that gives fewer than it is asked for loses nothing."""
+    bodies = [{"data": [[at, one] for one in range(count)], "n": 5} for at, count in enumerate(answers)]
+    assert Server(paginator, params=params).walk(*bodies, {"data": [1]}) == urls
+
+
+def test_a_total_ends_offsets_without_another_request() -> None:
+    """Text counts as a number."""
+    server = Server(Paginator("offset", limit=2, total_path="meta.total"))
+    assert len(server.walk(*[{"data": [at, 1], "meta": {"total": "4"}} for at in range(5)])) == 2
+
+
+def test_numbers_may_stand_in_headers_and_bodies() -> None:
+    """The first request has them, too, unless the resource says another."""
+    paginator = Paginator("page_number", page_body_path="page.number", base_page=0)
+    server = Server(paginator, method="POST", json={"q": 1})
+    assert sent(server) == {"q": 1, "page": {"number": 0}}
+    server.answer({"data": [1]})
+    assert sent(server) == {"q": 1, "page": {"number": 1}}
+    server = Server(Paginator("page_number", page_header="X-Page"), headers={"x-page": "4"})
+    server.answer({"data": [1]})
+    assert server.payload["headers"] == {"X-Page": "5"}
+    paginator = Paginator("offset", limit=2, offset_body_path="from", limit_body_path="size")
+    server = Server(paginator, method="POST")
+    assert sent(server) == {"from": 0, "size": 2}
+    server.answer({"data": [1, 2]})
+    assert sent(server) == {"from": 2, "size": 2}
+
+
+def test_the_servers_own_number_counts() -> None:
+    """Where it says which page it gave; a page without it counts on from the request."""
+    server = Server(Paginator("page_number", page_path="meta.page"))
+    assert server.walk({"data": [1], "meta": {"page": 6}}, {"data": [2]}, {"data": []}) == [
+        "?page=1",
+        "?page=7",
+        "?page=8",
+    ]
+
+
+def test_a_flag_that_is_left_out_ends_with_an_empty_page() -> None:
+    """Where `has_more` is not there and nothing came, nothing more will."""
+    paginator = Paginator("cursor", cursor_path="next", has_more_path="more")
+    server = Server(paginator)
+    assert len(server.walk({"data": [1], "next": "a"}, {"data": [], "next": "b"}, {"data": [1]})) == 2

@@ -1,0 +1,129 @@
+"""Walks that go in circles, all at once, or the way of another package."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+from walked_server import BASE, Server
+
+from scrapeq import plugins
+from scrapeq.errors import ExtractError
+from scrapeq.expression import compile_expression as expression
+from scrapeq.page import Page
+from scrapeq.plan import Paginator
+from scrapeq.protocols import Change, PageRequest
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 7, 64])
+@pytest.mark.parametrize("kind", ["json_link", "cursor", "cursor in a header", "cursor in the body"])
+def test_circles_of_any_length_end_with_a_line(kind: str, length: int) -> None:
+    """After a tail, too; the payload does not grow with the walk."""
+    paginator = {
+        "json_link": Paginator("json_link", next_url_path="next"),
+        "cursor": Paginator("cursor", cursor_path="next"),
+        "cursor in a header": Paginator("cursor", cursor_path="next", cursor_header="C"),
+        "cursor in the body": Paginator("cursor", cursor_path="next", cursor_body_path="c"),
+    }[kind]
+    server = Server(paginator, method="POST" if "body" in kind else "GET")
+    sizes, tail = [], 5
+    for number in range(1, 1000):
+        at = number if number < tail else tail + (number - tail) % length
+        found = server.answer({"data": [number], "next": f"?p={at:06}"})
+        sizes.append(len(orjson.dumps(server.payload)))
+        if not found.follow_ups:
+            break
+    assert number <= 3 * (tail + length) + 2
+    assert [event.split(": page")[0] for event in found.events] == ["loop   r"]
+    assert max(sizes) - sizes[3] < 20
+
+
+def test_a_server_that_does_not_look_at_the_number_is_asked_twice() -> None:
+    """The same records once more are the same page, where nothing but an empty page would end the walk."""
+    for paginator in (Paginator("page_number"), Paginator("offset", limit=1)):
+        server = Server(paginator)
+        assert len(server.walk(*[{"data": [{"id": 1}]}] * 9)) == 2
+
+
+def test_pages_are_asked_for_at_once_where_their_count_is_known() -> None:
+    """Each with its own priority; the last one looks whether there are more by now."""
+    paginator = Paginator("page_number", total_path="pages", fan_out=True, priority=expression("100 - page"))
+    server = Server(paginator)
+    found = server.answer({"data": [1], "pages": 4})
+    assert [task.payload["url"] for task in found.follow_ups] == [f"{BASE}/x?page={n}" for n in (2, 3, 4)]
+    assert [task.priority for task in found.follow_ups] == [98.0, 97.0, 96.0]
+    assert [task.payload["page"] for task in found.follow_ups] == [2, 3, 4]
+    server.payload = found.follow_ups[0].payload
+    assert server.answer({"data": [1], "pages": 4}).follow_ups == []
+    server.payload = found.follow_ups[2].payload
+    (more,) = server.answer({"data": [1], "pages": 5}).follow_ups
+    assert more.payload["url"] == f"{BASE}/x?page=5"
+
+
+@pytest.mark.parametrize(
+    ("paginator", "headers", "urls"),
+    [
+        (
+            Paginator("offset", limit=2, total_path="n", fan_out=True),
+            [],
+            ["?offset=2&limit=2", "?offset=4&limit=2"],
+        ),
+        (
+            Paginator("offset", limit=9, total_path="n", fan_out=True),
+            [],
+            ["?offset=2&limit=9", "?offset=4&limit=9"],
+        ),
+        (Paginator("page_number", total_path="n", maximum_page=3, fan_out=True), [], ["?page=2", "?page=3"]),
+        (Paginator("page_number", total_path="n", max_pages=2, fan_out=True), [], ["?page=2"]),
+        (
+            Paginator("header_link", fan_out=True),
+            [("Link", '</v1/x?a=1&page=2>; rel="next", </v1/x?a=1&page=4>; rel="last"')],
+            ["?a=1&page=2", "?a=1&page=3", "?a=1&page=4"],
+        ),
+    ],
+)
+def test_a_count_may_be_of_records_or_of_links(paginator: Paginator, headers: Any, urls: list[str]) -> None:
+    """Records and a size; a last link that differs in the page's number alone; bounds hold."""
+    found = Server(paginator).answer({"data": [1, 2], "n": 5}, *headers)
+    assert [task.payload["url"].removeprefix(f"{BASE}/x") for task in found.follow_ups] == urls
+
+
+@pytest.mark.parametrize(
+    ("paginator", "headers"),
+    [
+        (Paginator("page_number", total_path="none", fan_out=True), []),
+        (Paginator("cursor", cursor_path="c", fan_out=True), []),
+        (Paginator("header_link", fan_out=True), [("Link", '<?c=a>; rel="next", <?c=z>; rel="last"')]),
+        (Paginator("page_number", total_path="huge", fan_out=True), []),
+    ],
+)
+def test_without_a_count_pages_follow_one_another(paginator: Paginator, headers: Any) -> None:
+    """And a line says so."""
+    found = Server(paginator).answer({"data": [1], "c": "a", "huge": 10**9}, *headers)
+    assert len(found.follow_ups) == 1
+    assert ["fan_out" in event for event in found.events] == [True]
+
+
+def test_a_paginator_of_another_package_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is given what is known, its memory is kept, its faults are named."""
+    seen: list[Any] = []
+
+    def paginate(page: Page, body: Any, records: Any, request: PageRequest, options: Any) -> Any:
+        seen.append((page.status, list(records), request.number, dict(request.remembered), dict(options)))
+        if body.get("fault"):
+            raise KeyError("x")
+        if body.get("none"):
+            return "?"
+        return Change(params={"t": body["t"]}, remember={"n": request.number}) if body.get("t") else None
+
+    monkeypatch.setattr(plugins, "load", lambda group, name: {"ours": paginate}[name])
+    server = Server(Paginator("ours", options={"a": 1}))
+    server.answer({"data": [1], "t": "x"})
+    assert server.payload["url"] == f"{BASE}/x?t=x"
+    with pytest.raises(ExtractError, match="paginator ours: KeyError: 'x'"):
+        server.answer({"data": [], "fault": True})
+    with pytest.raises(ExtractError, match="paginator ours gave str"):
+        server.answer({"data": [], "none": True})
+    assert server.answer({"data": [1]}).follow_ups == []
+    assert seen[:2] == [(200, [1], 1, {}, {"a": 1}), (200, [], 2, {"n": 1}, {"a": 1})]

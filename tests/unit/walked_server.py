@@ -1,0 +1,50 @@
+"""A server that is walked page by page, for the tests of paginators."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from scrapeq.expression import compile_expression as expression
+from scrapeq.expression import compile_template as template
+from scrapeq.extract import PageExtractor
+from scrapeq.page import Page
+from scrapeq.plan import Client, Endpoint, Paginator, Plan, Resource
+from scrapeq.protocols import Extraction
+from scrapeq.resource import first_tasks
+from scrapeq.task import Group
+
+BASE = "https://api.test/v1"
+
+
+class Server:
+    """A plan of one resource, and the answers it gets: one after the other along the walk."""
+
+    def __init__(self, paginator: Paginator, **endpoint: Any) -> None:
+        resource = Resource(
+            "r",
+            Endpoint(path=template("x"), data_selector="data", paginator=paginator, **endpoint),
+            priority=expression("record.rank"),
+        )
+        plan = Plan("t", "t.yaml", client=Client(base_url=BASE), resources=(resource,))
+        self.extractor = PageExtractor(plan, lambda *_: Group())
+        (first,) = first_tasks(plan, lambda *_: Group(), 1000.0)
+        self.payload, self.priority = first.payload, first.priority
+
+    def answer(self, body: Any, *headers: tuple[str, str]) -> Extraction:
+        """Extract the answer of the current page, and go on to the next page if there is one."""
+        page = Page(self.payload["url"], 200, headers, orjson.dumps(body))
+        found = self.extractor.extract(self.payload, self.priority, page)
+        for task in found.follow_ups:
+            self.payload, self.priority = task.payload, task.priority
+        return found
+
+    def walk(self, *bodies: Any) -> list[str]:
+        """What stands behind base and path of each page's address, as long as there is a next one."""
+        seen = []
+        for body in bodies:
+            seen.append(self.payload["url"].removeprefix(BASE + "/x"))
+            if not self.answer(body).follow_ups:
+                break
+        return seen
