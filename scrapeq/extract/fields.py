@@ -26,7 +26,7 @@ SMALLEST_WHOLE = -(2**63)
 MAX_REGEX_INPUT = 100_000
 """Characters that a regex looks at; `re` backtracks, so its input has a bound."""
 MILLISECONDS_FROM = 1e11
-"""A Unix time from here on (the year 5138) counts milliseconds; from here times 1,000 on, microseconds."""
+"""A Unix time from here on (the year 5138) counts milliseconds; a thousandfold one microseconds, and so on."""
 
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _TRUE = frozenset({"true", "yes", "y", "t", "on", "1"})
@@ -158,8 +158,9 @@ def _time(value: Any) -> str | None:
     number = _numeric(value)
     if number is not None:
         value = number
-        while abs(value) >= MILLISECONDS_FROM:
-            value = value / 1000
+        for _ in ("ms", "us", "ns"):
+            if abs(value) >= MILLISECONDS_FROM:
+                value = value / 1000
     found = moment(value)
     if found is None:
         return None

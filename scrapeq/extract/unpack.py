@@ -17,6 +17,7 @@ from scrapeq.errors import ExtractError
 _GZIP_WBITS = 31
 _PIECE_BYTES = 1 << 20
 _ZSTD_WINDOW_BYTES = 128 << 20  # what `zstd --long` writes at most without being told
+_ZSTD_SLICE_BYTES = 256  # a block of 4 bytes may stand for 128 KiB: 256 bytes are at most 8 MiB
 _GZIP_MAGIC, _ZIP_MAGIC = b"\x1f\x8b\x08", b"PK\x03\x04"
 _ZIP_ENCRYPTED = 0x1
 _FAULTS = (
@@ -92,16 +93,28 @@ def _streamed(open_: Callable[[IO[bytes]], IO[bytes]]) -> Callable[[bytes, int],
     return read
 
 
-def _zstd(stream: IO[bytes]) -> IO[bytes]:
-    decoder = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES)
-    return decoder.stream_reader(stream, read_across_frames=True)
+def _zstd(body: bytes, max_bytes: int) -> bytes:
+    whole = bytearray()
+    at = 0
+    while True:  # frames may stand one after the other (RFC 8878, 3.1)
+        decoder = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES).decompressobj()
+        while not decoder.eof:
+            piece = body[at : at + _ZSTD_SLICE_BYTES]
+            if not piece:
+                raise EOFError("it ends early")
+            whole += decoder.decompress(piece)
+            _bounded(len(whole), max_bytes)
+            at += len(piece)
+        at -= len(decoder.unused_data)
+        if at >= len(body):
+            return bytes(whole)
 
 
 _READERS: dict[str, Callable[[bytes, int], bytes]] = {
     "gzip": _gzip,
     "bz2": _streamed(bz2.BZ2File),
     "xz": _streamed(lzma.LZMAFile),
-    "zstd": _streamed(_zstd),
+    "zstd": _zstd,
 }
 
 

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import io
+import lzma
+import tracemalloc
+import zipfile
 from typing import Any
 
 import pytest
+import zstandard
 
 from scrapeq.errors import ExtractError
 from scrapeq.extract.decode import Body, decode
@@ -82,3 +89,129 @@ def test_brackets_in_texts_are_no_depth() -> None:
 def test_text_can_always_be_written() -> None:
     """A charset that gives half a character leaves a replacement."""
     assert decode(page(b"a\\ud800b", "text/plain; charset=unicode_escape"), Decoder("text")).value == "a?b"
+
+
+@pytest.mark.parametrize(
+    ("decoder", "kind", "body", "rows"),
+    [
+        (Decoder("csv"), "", b"a,b\r\n1,\"x, \"\"y\"\"\nz\"\r\n", [{"a": "1", "b": 'x, "y"\nz'}]),
+        (Decoder("auto"), "text/csv; charset=latin-1", "ä;b\n1;ü".encode("latin-1"), [{"ä": "1", "b": "ü"}]),
+        (Decoder("auto"), "text/tab-separated-values", b"a\tb\n1\t2", [{"a": "1", "b": "2"}]),
+        (Decoder("csv", ";"), "text/plain", b"\xef\xbb\xbfa;b\n1;2,5", [{"a": "1", "b": "2,5"}]),
+        (Decoder("csv", encoding="utf-16"), "text/csv; charset=utf-8", "a\n1".encode("utf-16"), [{"a": "1"}]),
+        (Decoder("csv"), "", b"a,a,,b\n1,2,3\n\n4,5,6,7,8\n", [
+            {"a": "1", "a_2": "2", "column_3": "3", "b": None},
+            {"a": "4", "a_2": "5", "column_3": "6", "b": "7", "_more": ["8"]},
+        ]),
+        (Decoder("csv"), "", b"a,b\n", None),
+        (Decoder("csv"), "", b"", None),
+        (Decoder("csv"), "", b"a\n" + b"x" * 200_000, [{"a": "x" * 200_000}]),
+        (Decoder("auto"), "application/octet-stream", b"a\n1", "no name"),
+    ],
+)  # fmt: skip
+def test_csv_rows_are_maps_of_text(decoder: Decoder, kind: str, body: bytes, rows: Any) -> None:
+    """By its header; quotes, other delimiters and encodings, columns without a name or with one name twice."""
+    answer = page(body, kind)
+    if rows == "no name":
+        answer, rows = Page("https://a.test/f.csv?x=1", 200, answer.headers, body), [{"a": "1"}]
+    assert decode(answer, decoder).whole() == rows
+
+
+@pytest.mark.parametrize("kind", ["application/xml", "text/xml; charset=utf-8", "application/atom+xml", ""])
+def test_xml_is_a_tree(kind: str) -> None:
+    """Attributes, text beside them, repeated elements, names with a prefix; a declared encoding."""
+    body = """<?xml version="1.0" encoding="latin-1"?><r xmlns:m="u"><i id="1">ü</i><i/><m:t>x</m:t></r>"""
+    raw = body.encode("latin-1") if "utf-8" not in kind else body.encode()
+    tree = decode(page(raw, kind), Decoder()).value
+    assert tree == {"r": {"@xmlns:m": "u", "i": [{"@id": "1", "#text": "ü"}, None], "m:t": "x"}}
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"<a>", "no XML"),
+        (b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>', "entities are disabled"),
+        (b"<a>" * 300 + b"</a>" * 300, "nested more than 200"),
+    ],
+)
+def test_xml_that_is_none_is_named(body: bytes, message: str) -> None:
+    """No entities, no depth without end."""
+    with pytest.raises(ExtractError, match=message):
+        decode(page(body, "text/xml"), Decoder())
+
+
+def test_xml_reads_nothing_else() -> None:
+    """A document type elsewhere is left there."""
+    body = b'<!DOCTYPE a SYSTEM "file:///etc/passwd"><a>&b;</a>'
+    assert decode(page(body, "text/xml"), Decoder()).value == {"a": None}
+
+
+def zipped(*names: str, body: bytes = b"[1]") -> bytes:
+    """A zip file with these files in it."""
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in names:
+            archive.writestr(name, body)
+    return whole.getvalue()
+
+
+PACKED = {
+    "gzip": gzip.compress(b'[1,"') + gzip.compress(b'a"]'),
+    "zip": zipped("d/", "d/a.json", "__MACOSX/a", body=b'[1,"a"]'),
+    "bz2": bz2.compress(b'[1,"a"]'),
+    "xz": lzma.compress(b'[1,"a"]'),
+    "zstd": zstandard.compress(b'[1,"a"]'),
+}
+
+
+@pytest.mark.parametrize("packed", PACKED)
+def test_files_are_unpacked(packed: Any) -> None:
+    """As it is said; gzip and zip also when they only look so; several gzip members are one file."""
+    assert decode(page(PACKED[packed], "application/x"), Decoder("json", compression=packed)).value == [
+        1,
+        "a",
+    ]
+    if packed in ("gzip", "zip"):
+        assert decode(page(PACKED[packed], "application/octet-stream"), Decoder()).value == [1, "a"]
+    with pytest.raises(ExtractError, match=f"no whole {packed} file"):
+        decode(page(PACKED[packed][:-9], ""), Decoder("json", compression=packed))
+    with pytest.raises(ExtractError, match=f"no whole {packed} file"):
+        decode(page(b"[1]", ""), Decoder("json", compression=packed))
+
+
+def test_a_packed_file_is_known_by_its_name() -> None:
+    """That of the address, or that inside the zip."""
+    csv = b"a,b\n1,2\n"
+    named = Page(
+        "https://a.test/rates.csv.gz", 200, (("Content-Type", "application/gzip"),), gzip.compress(csv)
+    )
+    assert decode(named, Decoder()).whole() == [{"a": "1", "b": "2"}]
+    inside = page(zipped("rates.csv", body=csv), "application/zip")
+    assert decode(inside, Decoder()).whole() == [{"a": "1", "b": "2"}]
+
+
+@pytest.mark.parametrize("packed", PACKED)
+def test_a_bomb_ends_in_one_error(packed: Any) -> None:
+    """30 MB of nothing in a few KB cost no more memory than is allowed."""
+    pack: dict[str, Any] = {
+        "gzip": gzip.compress,
+        "bz2": bz2.compress,
+        "xz": lzma.compress,
+        "zstd": zstandard.compress,
+    }
+    nothing = bytes(30_000_000)
+    bomb = zipped("a", body=nothing) if packed == "zip" else pack[packed](nothing)
+    tracemalloc.start()
+    with pytest.raises(
+        ExtractError, match=r"larger than max_body_size \(1000000 bytes\) once it is unpacked"
+    ):
+        decode(page(bomb), Decoder("json", compression=packed), 1_000_000)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20_000_000
+
+
+def test_a_zip_of_several_files_is_refused() -> None:
+    """There is no telling which is meant."""
+    with pytest.raises(ExtractError, match="holds 2 files; one is read"):
+        decode(page(zipped("a", "b")), Decoder())

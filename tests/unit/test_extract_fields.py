@@ -1,0 +1,156 @@
+"""Fields with types, a regex, a default; required ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+import pytest
+
+from scrapeq.errors import UsageError
+from scrapeq.expression import compile_expression as expression
+from scrapeq.expression import compile_template as template
+from scrapeq.extract import PageExtractor
+from scrapeq.page import Page
+from scrapeq.plan import Client, Endpoint, Field, Parent, Plan, Resource
+from scrapeq.protocols import Extraction
+from scrapeq.resource import first_tasks
+from scrapeq.task import Group
+
+
+def extracted(resources: tuple[Resource, ...], *bodies: Any) -> Extraction:
+    """What the last answer gives, the first follow-up of each being asked for next."""
+    plan = Plan("t", "t.yaml", client=Client(base_url="https://api.test"), resources=resources)
+    pages = PageExtractor(plan, lambda *_: Group())
+    (task,) = first_tasks(plan, lambda *_: Group(), 1.0)
+    found = Extraction()
+    for body in bodies:
+        payload = orjson.loads(orjson.dumps(task.payload))
+        found = pages.extract(payload, 1.0, Page(payload["url"], 200, (), orjson.dumps(body)))
+        task = next(iter(found.follow_ups), task)
+    return found
+
+
+def read(field: Any, record: Any) -> Any:
+    """The field of one record."""
+    resource = Resource("r", Endpoint(path=template("r")), fields={"f": field}, primary_key=("f",))
+    (item,) = extracted((resource,), [record]).items
+    assert orjson.loads(orjson.dumps(item.record)) == item.record
+    return item.record["f"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "made"),
+    [
+        ("text", 5, "5"),
+        ("text", True, "true"),
+        ("text", ["a", 1], '["a",1]'),
+        ("text", None, None),
+        ("int", " 12 ", 12),
+        ("int", "12.0", 12),
+        ("int", 12.5, None),
+        ("int", "1234567890123456789", 1234567890123456789),
+        ("int", True, 1),
+        ("int", "2024-01-01", None),
+        ("int", "1e400", None),
+        ("int", "", None),
+        ("float", "1.50", 1.5),
+        ("float", "-.5e1", -5.0),
+        ("float", 3, 3.0),
+        ("float", "1,5", None),
+        ("float", "NaN", None),
+        ("float", [1], None),
+        ("bool", "Yes", True),
+        ("bool", "0", False),
+        ("bool", 1, True),
+        ("bool", "perhaps", None),
+        ("bool", {}, None),
+        ("time", "2024-01-02", "2024-01-02T00:00:00Z"),
+        ("time", "2024-01-02T03:04:05.250+02:00", "2024-01-02T01:04:05.25Z"),
+        ("time", 1735689600, "2025-01-01T00:00:00Z"),
+        ("time", "1735689600", "2025-01-01T00:00:00Z"),
+        ("time", 1735689600123, "2025-01-01T00:00:00.123Z"),
+        ("time", "1735689600.5", "2025-01-01T00:00:00.5Z"),
+        ("time", "Wed, 01 Jan 2025 00:00:00 GMT", "2025-01-01T00:00:00Z"),
+        ("time", "yesterday", None),
+        ("time", 1e300, None),
+        ("time", False, None),
+        ("json", '{"a": [1]}', {"a": [1]}),
+        ("json", "{", None),
+        ("json", [1], [1]),
+        ("", [1, None], [1, None]),
+    ],
+)
+def test_a_type_converts_or_gives_null(kind: Any, value: Any, made: Any) -> None:
+    """Never half a value, and nothing that JSON cannot hold."""
+    found = read(Field(path="v", type=kind), {"v": value})
+    assert (found, type(found)) == (made, type(made))
+
+
+@pytest.mark.parametrize(
+    ("field", "made"),
+    [
+        (Field(path="price", regex=r"([\d.]+)", type="float"), 12.5),
+        (Field(path="price", regex="EUR"), "EUR"),
+        (Field(path="price", regex="USD"), None),
+        (Field(path="n", regex="."), "4"),
+        (Field(path="tags", all=True), ["a", "b2"]),
+        (Field(path="tags", all=True, regex=r"\d", type="int"), [2]),
+        (Field(path="$.tags[*]", regex="[a-z]"), "a"),
+        (Field(path="$.tags[*]", all=True), ["a", "b2"]),
+        (Field(path="none", all=True), []),
+        (Field(path="n", all=True), [42]),
+        (Field(value=expression("record.n + 1"), type="text"), "43"),
+        (Field(path="none", default="x"), "x"),
+        (Field(path="price", type="int", default=0), 0),
+        (Field(path="none", type="float", default=Field(path="price", regex="[0-9.]+")), 12.5),
+        (Field(path="none", default=Field(path="none", default=Field(path="n"))), 42),
+        (Field(path="none", all=True, default=["y"]), ["y"]),
+    ],
+)
+def test_a_regex_a_list_and_a_default(field: Field, made: Any) -> None:
+    """The first group, else the match; `all` keeps a list; a default stands in for null, converted if it is a field."""
+    assert read(field, {"price": "12.5 EUR", "n": 42, "tags": ["a", "b2"]}) == made
+
+
+def test_a_required_field_that_is_null_drops_the_record() -> None:
+    """It is counted and told, nothing follows from it; the others stay."""
+    fields: Mapping[str, Any] = {"id": Field(path="id", type="int", required=True), "n": "n"}
+    parent = Resource("r", Endpoint(path=template("r")), fields=fields)
+    child = Resource("c", Endpoint(path=template("c/${parent.n}")), parents=(Parent("r"),))
+    found = extracted((parent, child), [{"id": "x", "n": 1}, {"id": 2, "n": 2}, {"n": 3}])
+    assert [item.record for item in found.items] == [{"id": 2, "n": 2}]
+    assert [task.payload["url"] for task in found.follow_ups] == ["https://api.test/c/2"]
+    assert found.skipped == 2
+    assert found.events == ["dropped 2 of r: a required field is null"]
+
+
+def test_a_regex_that_is_none_is_named() -> None:
+    """When the plan is compiled."""
+    with pytest.raises(UsageError, match=r"fields\.f\.regex: no regular expression: .* position 0"):
+        read(Field(path="v", regex="("), {})
+
+
+def test_grandchildren_know_what_lies_above_them() -> None:
+    """`resources.NAME.field` of any ancestor, in a field's expression and its default; parents' fields by path."""
+    resources = (
+        Resource("a", Endpoint(path=template("a"))),
+        Resource("b", Endpoint(path=template("a/${parent.id}/b")), parents=(Parent("a"),)),
+        Resource(
+            "c",
+            Endpoint(path=template("b/${parent.id}/c")),
+            parents=(Parent("b"),),
+            include_from_parent=("id", "user.name"),
+            fields={
+                "id": "id",
+                "a": Field(value=expression("resources.a.id"), type="text"),
+                "d": Field(path="none", default=Field(value=expression("resources.a.deep.x"))),
+            },
+            primary_key=("a", "_b_id", "id"),
+        ),
+    )
+    above = {"id": 1, "deep": {"x": 9}, "unused": "u"}
+    (item,) = extracted(resources, [above], [{"id": 2, "user": {"name": "n"}}], [{"id": 3}]).items
+    assert item.record == {"id": 3, "a": "1", "d": 9, "_b_id": 2, "_b_user.name": "n"}
+    assert item.key == '["1",2,3]'
