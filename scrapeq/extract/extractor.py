@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from scrapeq.clock import Clock, SystemClock
@@ -31,7 +32,7 @@ PART_SIZE = 1000
 """Items and follow-ups that a part holds at most."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for each record that has others inside
 class Batch:
     """Records of one kind, with what lies above them."""
 
@@ -219,7 +220,8 @@ class PageWalk:
             incremental=scope_of(self._payload.get("incremental")),
         )
 
-    def _record(self, batch: Batch, record: Any, stack: list[Batch]) -> Iterator[NewTask | WalkStart]:
+    def _record(self, batch: Batch, record: Any, stack: list[Batch]) -> Iterable[NewTask | WalkStart]:
+        """Its item into the part, what lies inside it onto the stack; gives the requests that follow from it."""
         kind = batch.kind
         resource = kind.resource
         ancestors = {**batch.ancestors, kind.name: record} if kind.edges else batch.ancestors
@@ -227,12 +229,12 @@ class PageWalk:
             self._scope(kind.name, record, batch.parent, ancestors, self._depth) if kind.reads_scope else {}
         )
         if resource.record_filter is not None and not resource.record_filter.evaluate(scope):
-            return
+            return ()
         if resource.selected or kind.required:
             written = kind.output(record, scope, batch.parent, batch.parent_name)
             if written is None:
                 self._dropped[kind.name] = self._dropped.get(kind.name, 0) + 1
-                return
+                return ()
             if resource.selected:
                 key = kind.key(written, record)
                 if kind.keyless and kind.doubts("key"):
@@ -240,16 +242,14 @@ class PageWalk:
                     self._part.events.append(f"check  {kind.name}: {told}")
                 self._part.items.append(Item(kind.name, key, written, self._seed))
         if not kind.edges:
-            return
+            return ()
         ranked = kind.rank(scope)
         rank = batch.inherited if ranked is None else ranked
-        nested: list[Batch] = []
-        for edge in kind.edges:
-            if edge.child.resource.endpoint is None:
-                nested.append(self._nested(batch, edge, record, ancestors, rank))
-            else:
-                yield from self._children(kind, edge, record, ancestors, rank)
-        stack.extend(reversed(nested))
+        for edge in reversed(kind.inner):
+            stack.append(self._nested(batch, edge, record, ancestors, rank))
+        if not kind.outer:
+            return ()
+        return chain.from_iterable(self._children(kind, edge, record, ancestors, rank) for edge in kind.outer)
 
     def _nested(
         self, batch: Batch, edge: Edge, record: Any, ancestors: Mapping[str, Any], rank: float

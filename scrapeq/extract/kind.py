@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -48,6 +48,8 @@ class Kind:
     cursor: Path | None = None  # incremental: into a record
     token: Path | None = None  # incremental: into the body
     edges: list[Edge] = field(default_factory=list)
+    inner: list[Edge] = field(default_factory=list)  # those of its edges that lead to records inside a record
+    outer: list[Edge] = field(default_factory=list)  # and those that lead to requests
     streams: bool = False  # whether rows may be read one by one, since nothing asks for all of them
     found: bool = False  # whether there was ever a record
     keyless: bool = False  # whether there was one without any part of the primary key
@@ -57,6 +59,11 @@ class Kind:
     def name(self) -> str:
         """The resource's name."""
         return self.resource.name
+
+    def join(self, edge: Edge) -> None:
+        """One more that follows from its records."""
+        self.edges.append(edge)
+        (self.inner if edge.child.resource.endpoint is None else self.outer).append(edge)
 
     def output(
         self, record: Any, scope: Scope, parent: Any, parent_name: str | None
@@ -76,22 +83,22 @@ class Kind:
         else:
             written = {"value": record}
         if self.included:
-            above = parent if isinstance(parent, Mapping) else {}
-            written = {
-                **written,
-                **{f"_{parent_name}_{name}": read(above) for name, read in self.included},
-            }
+            written = dict(written)
+            for name, read in self.included:
+                written[f"_{parent_name}_{name}"] = read(parent)
         return written
 
     def key(self, written: dict[str, Any], record: Any) -> str:
         """Its identity for the sink: the primary key's text, a JSON list of several, else a digest of it all."""
         parts = [written[name] if name in written else path(record) for name, path in self.key_paths]
+        if len(parts) == 1 and (text := as_text(parts[0])):
+            return text
         if all(part is None for part in parts):
             self.keyless = bool(parts)
             return digest(orjson.dumps(written, option=orjson.OPT_SORT_KEYS))
         if len(parts) > 1:
             return orjson.dumps(parts, option=orjson.OPT_SORT_KEYS).decode()
-        return as_text(parts[0]) or digest(orjson.dumps(written, option=orjson.OPT_SORT_KEYS))
+        return digest(orjson.dumps(written, option=orjson.OPT_SORT_KEYS))
 
     def doubts(self, what: str) -> bool:
         """Whether that is doubted for the first time."""
@@ -116,7 +123,7 @@ def compile_kinds(plan: Plan) -> dict[str, Kind]:
         for parent in resource.parents:
             if parent.resource in kinds:
                 each = compile_path(parent.each, "each") if parent.each else None
-                kinds[parent.resource].edges.append(Edge(kinds[resource.name], parent, each))
+                kinds[parent.resource].join(Edge(kinds[resource.name], parent, each))
     for kind in kinds.values():
         kind.streams = kind.walk.streams and not {"records", "body"} & _names_on_page(kind, set())
         kind.streams = kind.streams and kind.endpoint.data_selector in ("", "@") and kind.token is None
@@ -183,5 +190,5 @@ def _key_path(name: str) -> Path:
     # A field's name first (it may hold what a path may not: "x-id"), a path second.
     if "." in name:
         path = compile_path(name, "primary_key")
-        return lambda record: record[name] if isinstance(record, Mapping) and name in record else path(record)
-    return lambda record: record.get(name) if isinstance(record, Mapping) else None
+        return lambda record: record[name] if isinstance(record, dict) and name in record else path(record)
+    return lambda record: record.get(name) if isinstance(record, dict) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jmespath
@@ -124,9 +124,13 @@ def _as_records(value: Any) -> list[Any]:
 
 
 def _plain(names: tuple[str, ...]) -> Path:
+    if len(names) == 1:
+        only = names[0]
+        return lambda value: value.get(only) if isinstance(value, dict) else None
+
     def path(value: Any) -> Any:
         for name in names:
-            if not isinstance(value, Mapping):
+            if not isinstance(value, dict):
                 return None
             value = value.get(name)
         return value
