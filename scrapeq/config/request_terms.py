@@ -97,7 +97,7 @@ def paginator() -> TypedRecord:
         },
         {
             "json_link": {"next_url_path": Key(Path(), required=True, hint="next_url_path: links.next")},
-            "header_link": {"links_next_key": Key(_TEXT)},
+            "header_link": {"links_next_key": Key(_TEXT), "link_header": Key(_TEXT)},
             "header_cursor": {
                 "cursor_key": Key(_TEXT, required=True, hint="cursor_key: X-Next-Cursor"),
                 **sent,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import orjson
 
@@ -110,7 +110,7 @@ class Detector:
             steps = signs.links[0]
             return {"type": "json_link", "path": list(steps), "by": f"the link at {written(steps)}"}
         for header in names.HEADER_LINKS:
-            if at.page.header(header):
+            if names.looks_like_address(at.page.header(header)):
                 return {"type": "json_link", "header": header, "by": f"the link in the header {header}"}
         return None
 
@@ -252,6 +252,9 @@ class Detector:
             said = f"the answer speaks of {total} records and has {at.count}"
         elif pages is not None and pages[1] > 1 and not _is_later(at, signs):
             said = f"the answer speaks of {pages[1]} pages"
+        elif _is_full(at) and total is None and pages is None and not signs.ended and signs.says_more is None:
+            said = f"the answer has as many records as were asked for ({at.count})"
+            return f"{said}, and does not say whether there are more; name a paginator, or single_page"
         else:
             return ""
         return f"{said}, but not how to ask for it; name a paginator"
@@ -325,6 +328,14 @@ def _is_later(at: Answered, signs: Signs) -> bool:
             return True
     own = signs.roles.get("own")
     return own is not None and own[1] > 1
+
+
+def _is_full(at: Answered) -> bool:
+    """Whether the request asked for just so many records; one alone is mostly meant."""
+    for name, value in parse_qsl(urlsplit(at.request.url).query):
+        if normal(name) in names.SIZE_PARAMS and value.isdecimal() and int(value) == at.count > 1:
+            return True
+    return False
 
 
 def _cursor_found(source: Found, place: Place, where: str) -> Found:

@@ -117,7 +117,11 @@ CURSORS: dict[str, CursorName] = {
 }
 """Members that are the next page's cursor; their parameter is written as they are (`nextPageToken`: `pageToken`)."""
 
-HEADER_LINKS = ("x-next-page-url", "x-next-url", "x-pagination-next-url")
+HEADER_LINKS = (
+    *("next-page", "x-next-page", "x-next-page-url", "x-next-url", "x-next-link", "x-next"),
+    *("next-link", "x-pagination-next-url"),
+)
+"""Headers that hold the next page's address; some of them are a number elsewhere."""
 HEADER_CURSORS: dict[str, CursorName] = {
     "x-next-page": CursorName("page", ("pagenumber", "pageno", "p")),
     "x-nextpage": CursorName("page", ("pagenumber", "pageno", "p")),

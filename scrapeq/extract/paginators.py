@@ -114,18 +114,22 @@ class JsonLink(_Single):
 
 
 class HeaderLink(_Single):
-    """The Link header has the next page's address (RFC 8288)."""
+    """The Link header has the next page's address (RFC 8288), or another header is that address."""
 
-    def __init__(self, rel: str) -> None:
+    def __init__(self, rel: str, header: str = "Link") -> None:
         self._rel = rel
+        self._header = header
 
     def next(self, at: Answered) -> Change | None:
-        target = link_target(at.page.header("link") or "", self._rel)
+        value = (at.page.header(self._header) or "").strip()
+        if value and self._header.lower() != "link" and not value.startswith("<"):
+            return Change(url=value)
+        target = link_target(value, self._rel)
         return None if target is None else Change(url=target or at.page.url or at.payload["url"])
 
     def ahead(self, at: Answered) -> Ahead | None:
         """Where next and last differ in nothing but the page's number."""
-        links = at.page.header("link") or ""
+        links = at.page.header(self._header) or ""
         following, last = link_target(links, self._rel), link_target(links, "last")
         if not following or not last:
             return None
@@ -328,7 +332,7 @@ def forward(paginator: Paginator, selector: str = "") -> Forward:
         path = paginator.next_url_path or "next"
         return JsonLink(in_body(path, "next_url_path") or (lambda at: None), f"next_url_path: {path!r}")
     if kind == "header_link":
-        return HeaderLink(paginator.links_next_key)
+        return HeaderLink(paginator.links_next_key, paginator.link_header)
     if kind == "header_cursor":
         header = paginator.cursor_key
         return Cursor(lambda at: at.page.header(header), cursor_place(paginator), f"cursor_key: {header!r}")

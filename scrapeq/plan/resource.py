@@ -30,7 +30,8 @@ class Paginator:
     `options`. A cursor, page or offset is put where the one of `…_param`, `…_header`, `…_body_path` that is given
     says; `…_body_path` is a dotted path into the JSON (or form) body.
 
-    json_link: `next_url_path`. header_link: `links_next_key`. header_cursor: `cursor_key` (a header of the answer).
+    json_link: `next_url_path`. header_link: `links_next_key`; a `link_header` other than Link is the address itself.
+    header_cursor: `cursor_key` (a header of the answer).
     cursor: `cursor_path`; an object's members become parameters. offset: `offset` (the first), `limit` (the page's
     size), `total_path`, `maximum_offset`. page_number: `base_page`, `page_path` (where the answer says its own
     number), `total_path` (how many pages), `maximum_page`.
@@ -46,6 +47,7 @@ class Paginator:
     fan_out: bool = False
     next_url_path: str = ""
     links_next_key: str = "next"
+    link_header: str = "Link"
     cursor_key: str = ""
     cursor_path: str = ""
     cursor_param: str = ""

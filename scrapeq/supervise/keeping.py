@@ -21,7 +21,7 @@ RESTART_FIRST_S, RESTART_MAX_S = 0.25, 30.0
 WRITER_RESTART_FIRST_S = 0.1  # every fetcher waits for it
 KEEPERS_S = 1.0
 WRITER_GRACE_S = 30.0
-DOUBT = "check  "  # how events of extraction begin that doubt the file
+FOUND = ("check  ", "auto   ")  # how events of extraction begin that are about the file
 FATAL = {"output": OUTPUT_CODE, "limit": 4, "answer": 8, "bound": 5}
 
 
@@ -48,7 +48,7 @@ class Keeping:
         self._over = over
         self._draining = False
         self._tally: dict[str, float] = {}
-        self._doubted: set[str] = set()
+        self._told: set[str] = set()
         self._children: list[Child] = []
         self._keepers: list[asyncio.Task[None]] = []
         self._writer: WriterProcess | None = None
@@ -130,12 +130,12 @@ class Keeping:
         return worked
 
     def _tell(self, event: str) -> None:
-        """Each process doubts the file for itself; a person reads it once."""
-        if event.startswith(DOUBT):
-            what = event.partition(";")[0]
-            if what in self._doubted:
+        """What each process and each walk finds for itself, a person reads once, whatever the numbers in it."""
+        if event.startswith(FOUND):
+            what = "".join(letter for letter in event.partition(";")[0] if not letter.isdecimal())
+            if what in self._told:
                 return
-            self._doubted.add(what)
+            self._told.add(what)
         self._event(event)
 
     async def _keep_writer(self, writer: WriterProcess) -> None:

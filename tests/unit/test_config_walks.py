@@ -39,6 +39,7 @@ def asked(inner: str, more: str = "") -> str:
 PAGINATORS: list[tuple[str, Paginator]] = [
     ("json_link, next_url_path: links.next", Paginator("json_link", next_url_path="links.next")),
     ("header_link, links_next_key: more", Paginator("header_link", links_next_key="more")),
+    ("header_link, link_header: Next-Page", Paginator("header_link", link_header="Next-Page")),
     (
         "header_cursor, cursor_key: X-Next, cursor_header: X-After",
         Paginator("header_cursor", cursor_key="X-Next", cursor_header="X-After"),

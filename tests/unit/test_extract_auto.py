@@ -126,6 +126,14 @@ def test_an_answer_that_looks_incomplete_is_told(body: Any, headers: dict[str, s
     assert auto.found.events == [f"auto   r: {why}, but not how to ask for it; name a paginator"]
 
 
+def test_a_full_page_that_says_nothing_is_told() -> None:
+    """As many records as were asked for, and not a sign of more: a person must say what it is."""
+    auto = Auto(params={"_limit": 2})
+    assert auto.answer({"data": ROWS}) is None
+    (line,) = auto.found.events
+    assert line.startswith("auto   r: the answer has as many records as were asked for (2), and does not say")
+
+
 def test_a_request_that_asks_for_a_page_is_numbered_until_one_is_empty() -> None:
     """Nothing but the parameter speaks of pages; a page that comes twice ends it, too."""
     auto = Auto(params={"page": 1, "per_page": 2})

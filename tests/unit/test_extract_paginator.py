@@ -24,6 +24,14 @@ def test_links_are_taken_as_they_are() -> None:
     assert server.answer({"data": [1]}, ("Link", '<?page=0>; rel="first"')).follow_ups == []
 
 
+def test_another_header_is_the_link_itself() -> None:
+    """A header that is named holds the address; without it the walk ends."""
+    server = Server(Paginator("header_link", link_header="Next-Page"))
+    server.answer({"data": [1]}, ("next-page", "https://api.test/v1/x?_token=a"))
+    assert server.payload["url"] == "https://api.test/v1/x?_token=a"
+    assert server.answer({"data": [1]}, ("Link", '<?page=0>; rel="next"')).follow_ups == []
+
+
 @pytest.mark.parametrize("target", ["javascript:alert(1)", "ftp://a.test/", "http://[broken"])
 def test_a_link_that_is_no_address_is_counted_not_followed(target: str) -> None:
     """The page's items stay."""
