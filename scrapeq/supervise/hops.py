@@ -9,7 +9,6 @@ from scrapeq.resource import payload_key
 from scrapeq.supervise.means import Means
 from scrapeq.supervise.settlement import Settlement
 from scrapeq.supervise.slots import Held
-from scrapeq.task import NewTask
 
 MAX_HOPS = 10  # redirects of one task, over all the limits that they had to wait for
 
@@ -54,7 +53,7 @@ class Hops:
             "hops": hops,
         }
         group = settlement.group(hop.method, hop.url)
-        task = NewTask(following, self._held.task.priority, group=group)
+        task = settlement.goes_on(following, group)
         if occurrence := payload.get(
             "occurrence", 0
         ):  # its walk goes on here, so the next occurrence waits for it

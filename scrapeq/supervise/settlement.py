@@ -9,6 +9,7 @@ from scrapeq.errors import LeaseLost
 from scrapeq.limits.attribution import NOTHING_SAID, Attributed
 from scrapeq.queue import Entry, Settled
 from scrapeq.queue.commands import ACK, ANSWER, ANSWERED, BURY, EXTEND, PUSH_COUNT, UNSENT
+from scrapeq.resource import payload_key
 from scrapeq.supervise.means import Means
 from scrapeq.supervise.slots import Held
 from scrapeq.task import Group, Lease, NewTask
@@ -100,6 +101,16 @@ class Settlement:
         settled = await self.settle(ACK, push=follow)
         self._means.tally.done += 1
         return settled
+
+    def goes_on(self, payload: dict[str, Any], group: Group, delay_s: float = 0.0) -> NewTask:
+        """
+        The task as another one, in its walk; never a duplicate.
+
+        What has no schedule needs no identity for that.
+        """
+        task, occurrence = self._held.task, payload.get("occurrence", 0)
+        key = f"{payload_key(payload)} after {task.id}" if occurrence else ""
+        return NewTask(payload, task.priority, delay_s, group, key, occurrence, payload.get("chain", ""))
 
     async def replaced(self, task: NewTask) -> Settled:
         """The task goes on as another one, which is no progress."""

@@ -12,7 +12,6 @@ from scrapeq.resource.restart import RESETS_MAX
 from scrapeq.supervise.means import Means
 from scrapeq.supervise.settlement import Settlement
 from scrapeq.supervise.slots import Fatal, Held
-from scrapeq.task import NewTask
 
 POLLS = "polls"  # a member of the payload: how often it was not ready, and the seconds of all its waits
 FAIL_PAUSE_S = 1.0  # for the other fetchers to hear that the run is over, before they take what ended it
@@ -90,7 +89,7 @@ class Verdict:
             )
         group = settlement.group(payload.get("method", "GET"), payload["url"])
         again = {**payload, POLLS: [polls + 1, waited_s + wait_s]}
-        await settlement.replaced(NewTask(again, self._held.task.priority, wait_s, group))
+        await settlement.replaced(settlement.goes_on(again, group, wait_s))
 
     async def _refresh(self, outcome: Outcome) -> None:
         """

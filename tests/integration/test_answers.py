@@ -9,7 +9,11 @@ import pytest
 from aiohttp import web
 from test_worker_rules import nothing_left, serving, work
 
+from scrapeq import config
 from scrapeq.queue import Queue
+from scrapeq.resource import TaskBuilder, first_pages
+from scrapeq.supervise.assemble import group_function
+from scrapeq.task import NewTask
 
 PLAN = """
 version: 1
@@ -51,6 +55,39 @@ async def test_a_job_that_is_not_ready_is_asked_for_again_and_no_attempt_is_char
     assert (counts.dead, counts.retried) == (0, 0)
     assert times[1] - times[0] >= 0.99
     assert 0.19 <= times[2] - times[1] < 1.0
+
+
+async def test_a_job_of_a_schedule_is_not_begun_beside_itself(store_url: str) -> None:
+    """While it is not ready, its next time finds it on its way; once it is done, it is asked for again."""
+    asked = 0
+    pushed: list[int] = []
+
+    async def handler(_request: web.Request) -> web.Response:
+        nonlocal asked
+        asked += 1
+        return web.json_response({"id": asked}, status=202 if asked == 1 else 200)
+
+    text = plan_of("{match: {status: 202}, action: poll, wait: 300ms}").replace(
+        "{name: jobs,", "{name: jobs, schedule: {every: 1h},"
+    )
+    async with serving(handler) as url:
+        plan = config.load("test.yaml", text=text.replace("URL", url), env={})
+
+        async def again(queue: Queue) -> bool:
+            counts = await queue.counts()
+            if (counts.delayed == 1 and not pushed) or (counts.live == 0 and len(pushed) == 1):
+                firsts = first_pages(
+                    TaskBuilder(plan, group_function(plan)), time.time(), occurrence=len(pushed) + 2
+                )
+                tasks = [task for task in firsts if isinstance(task, NewTask)]
+                found = await queue.push_many(tasks)
+                pushed.append(sum(one.outcome == "pushed" for one in found))
+                return False
+            return counts.live == 0 and len(pushed) == 2
+
+        _, sink, _ = await work(url, store_url, text, again)
+    assert pushed == [0, 1]
+    assert [item.record["id"] for item in sink.items] == [2, 3]
 
 
 async def test_a_poll_closes_no_limit(store_url: str) -> None:
@@ -262,117 +299,3 @@ async def test_a_refusal_closes_what_its_scope_says_and_no_more(
         )
     assert set(asked) == reached
     assert (await queue.counts()).dead == 0
-
-
-class Guarded:
-    """A server that gives out tokens and forgets them when it likes."""
-
-    def __init__(self, *, forget_at: int = -1, refuse: bool = False, unknown: bool = False) -> None:
-        self.forget_at = forget_at
-        self.refuse = refuse
-        self.unknown = unknown
-        self.tokens = 0
-        self.asked = 0
-        self.refused = 0
-
-    async def handle(self, request: web.Request) -> web.Response:
-        """POST /token gives one; all else wants the newest."""
-        if request.path == "/token":
-            if self.unknown:
-                return web.json_response({"error": "invalid_client"}, status=401)
-            self.tokens += 1
-            return web.json_response({"access_token": f"token-{self.tokens}", "token_type": "bearer"})
-        self.asked += 1
-        if self.asked == self.forget_at:
-            self.tokens += 1  # what was given out is void
-        if self.refuse or request.headers.get("Authorization") != f"Bearer token-{self.tokens}":
-            self.refused += 1
-            return web.json_response({}, status=401)
-        return web.json_response({"id": request.path})
-
-
-OAUTH = """
-version: 1
-name: guarded
-client:
-  base_url: URL
-  auth: {type: oauth2_client_credentials, access_token_url: URL/token, client_id: me, client_secret: "${env:S}"}
-RULES
-resources:
-  - {name: pages, seeds: [{n: 1}, {n: 2}, {n: 3}, {n: 4}, {n: 5}, {n: 6}], endpoint: "p/${seed.n}", primary_key: id}
-"""
-
-
-async def test_a_credential_that_is_void_is_asked_for_again(store_url: str) -> None:
-    """A 401 in the middle: one more token, every page is there, no attempt is charged."""
-    server = Guarded(forget_at=4)
-    async with serving(server.handle) as url:
-        _, sink, queue = await work(
-            url, store_url, OAUTH.replace("RULES", ""), nothing_left, env={"S": "secret"}
-        )
-    counts = await queue.counts()
-    assert sorted(item.key for item in sink.items) == [f"/p/{n}" for n in range(1, 7)]
-    assert server.refused >= 1
-    assert server.tokens == 3  # the first, the one that nobody got, the fresh one
-    assert (counts.dead, counts.retried) == (0, 0)
-
-
-async def test_a_second_refusal_is_not_the_credentials_fault(store_url: str) -> None:
-    """Once a task, then a dead letter that says so."""
-    server = Guarded(refuse=True)
-    text = OAUTH.replace("RULES", "").replace(", {n: 2}, {n: 3}, {n: 4}, {n: 5}, {n: 6}", "")
-    async with serving(server.handle) as url:
-        _, _, queue = await work(url, store_url, text, nothing_left, env={"S": "secret"})
-    (dead,) = await queue.peek(5, "dead")
-    assert "401 Unauthorized: with a fresh credential, too" in dead.last_error
-    assert (server.asked, server.tokens) == (2, 2)
-
-
-async def test_a_second_refusal_may_end_the_run(store_url: str) -> None:
-    """`on_exceed: stop`: exit code 8, and the tasks stay."""
-    server = Guarded(refuse=True)
-    rules = "response_actions: [{match: {status: 401}, action: refresh_auth, on_exceed: stop}]"
-    text = OAUTH.replace("RULES", rules).replace(", {n: 2}, {n: 3}, {n: 4}, {n: 5}, {n: 6}", "")
-
-    async def released(queue: Queue) -> bool:
-        return server.asked == 2 and (await queue.counts()).leased == 0
-
-    async with serving(server.handle) as url:
-        worker, _, queue = await work(url, store_url, text, released, env={"S": "secret"})
-    assert worker.fatal is not None and worker.fatal.kind == "answer"
-    counts = await queue.counts()
-    assert (counts.live, counts.dead) == (1, 0)
-
-
-async def test_a_plain_token_cannot_be_asked_for_again(store_url: str) -> None:
-    """The dead letter says so, at once."""
-    server = Guarded(refuse=True)
-    text = plan_of("{match: {status: 401}, action: refresh_auth}").replace(
-        "{base_url: URL}", "{base_url: URL, auth: {type: bearer, token: '${env:S}'}}"
-    )
-    async with serving(server.handle) as url:
-        _, _, queue = await work(url, store_url, text, nothing_left, env={"S": "secret"})
-    (dead,) = await queue.peek(5, "dead")
-    assert "cannot be asked for again" in dead.last_error
-    assert server.asked == 1
-
-
-async def test_a_login_that_is_refused_for_good_ends_the_run(store_url: str) -> None:
-    """No task is sent, none is lost, and the reason holds no secret."""
-    server = Guarded(unknown=True)
-    ended: list[int] = []
-
-    async def ends(queue: Queue) -> bool:
-        counts = await queue.counts()
-        ended.append(counts.leased)
-        return len(ended) > 20 and counts.leased == 0
-
-    async with serving(server.handle) as url:
-        worker, _, queue = await work(
-            url, store_url, OAUTH.replace("RULES", ""), ends, env={"S": "a-long-secret"}
-        )
-    assert worker.fatal is not None and worker.fatal.kind == "answer"
-    assert "invalid_client" in worker.fatal.message
-    assert "a-long-secret" not in worker.fatal.message
-    counts = await queue.counts()
-    assert (server.asked, counts.live, counts.dead) == (0, 6, 0)

@@ -24,7 +24,7 @@ from scrapeq.protocols import Item
 from scrapeq.queue import Queue
 from scrapeq.queue.commands import ACK, Entry
 from scrapeq.queue.connect import async_client
-from scrapeq.resource import first_tasks
+from scrapeq.resource import TaskBuilder, first_pages
 from scrapeq.supervise.assemble import group_function, kept_states, pool_members
 from scrapeq.supervise.worker import FetchWorker
 from scrapeq.task import NewTask
@@ -40,7 +40,9 @@ class Kept:
     items: list[Item] = field(default_factory=list)
     pages: list[tuple[Page, int]] = field(default_factory=list)
 
-    async def commit(self, _task: str, _token: str, items: Any, page: Page | None = None) -> int:
+    async def commit(
+        self, _task: str, _token: str, items: Any, page: Page | None = None, **_whose: Any
+    ) -> int:
         """Keep them, and the answer with the number of items beside it."""
         if page is not None:
             self.pages.append((page, len(items)))
@@ -76,7 +78,8 @@ async def work(
     queue = Queue(client, plan.name)
     group = group_function(plan)
     await queue.define(limits_of(plan.rate_limits))
-    tasks = first_tasks(plan, group, time.time())
+    firsts = first_pages(TaskBuilder(plan, group), time.time(), occurrence=1)
+    tasks = [task for task in firsts if isinstance(task, NewTask)]
     await queue.push_many(
         replace(task, priority=task.priority + 1) if task.payload["url"] == first else task for task in tasks
     )
