@@ -1,0 +1,171 @@
+"""Where incremental walks begin, their windows, what they keep, and whose walk it is."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from scrapeq.expression import compile_template as template
+from scrapeq.plan import Endpoint, Incremental, Parent, Plan, Resource
+from scrapeq.resource.identity import Above, Identities
+from scrapeq.resource.incremental import (
+    begun,
+    beside,
+    kept_state,
+    next_window,
+    scope_of,
+    with_cursor,
+    with_token,
+)
+
+NOW_S = datetime.fromisoformat("2024-05-01T12:00:00Z").timestamp()
+
+
+def begin(incremental: Incremental, state: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What a walk begins with."""
+    scope = {"now": NOW_S, "seed": {"since": "2024-02-01"}, "parent": None}
+    return begun(incremental, "k", "", state, scope)
+
+
+@pytest.mark.parametrize(
+    ("incremental", "state", "start", "end"),
+    [
+        (Incremental("at", "2024-01-01"), None, "2024-01-01", "2024-05-01"),
+        (Incremental("at", "2024-01-01", 600.0), None, "2024-01-01", "2024-05-01"),
+        (Incremental("at"), None, None, None),
+        (
+            Incremental("at", "2024-01-01", 600.0),
+            "2024-04-01T10:00:00Z",
+            "2024-04-01T09:50:00Z",
+            "2024-05-01T12:00:00Z",
+        ),
+        (Incremental("at", 0, 600.0), 1711965600, 1711965000, 1714564800),
+        (Incremental("id", 0), 17, 17, 1714564800),
+        (Incremental("id", "a", 600.0), "v10", "v10", None),
+        (Incremental("at", template("${seed.since}")), None, "2024-02-01", "2024-05-01"),
+        (Incremental("at", template("${now - 1d}")), None, NOW_S - 86_400, NOW_S),
+    ],
+)
+def test_where_a_walk_begins(incremental: Incremental, state: Any, start: Any, end: Any) -> None:
+    """What was kept less the lookback, else the initial value as it is; the end is now, in the same form."""
+    part = begin(incremental, None if state is None else {"cursor": state, "token": "t"})
+    token = None if state is None else "t"
+    assert scope_of(part) == {"start_value": start, "end_value": end, "token": token}
+    assert scope_of(None) == {"start_value": None, "end_value": None, "token": None}
+
+
+@pytest.mark.parametrize(
+    ("initial", "kept", "step_s", "bounds"),
+    [
+        ("2024-04-10", None, 10 * 86_400.0, ["2024-04-10", "2024-04-20", "2024-04-30", "2024-05-01"]),
+        ("2024-01-01", "2024-04-25T10:00:00Z", 3 * 86_400.0, ["2024-04-25", "2024-04-28", "2024-05-01"]),
+        (
+            "2024-04-29",
+            None,
+            3600.0,
+            ["2024-04-29", "2024-04-30", "2024-05-01"],
+        ),  # no shorter than it can say
+        (1714550400, None, 7200.0, [1714550400, 1714557600, 1714564800]),
+        ("2024-01-01T00:00:00Z", 1714557600, 3600.0, [f"2024-05-01T{h}:00:00Z" for h in (10, 11, 12)]),
+        ("2024-06-01", None, 86_400.0, ["2024-06-01", "2024-06-01"]),  # begins later than now
+    ],
+)
+def test_windows(initial: Any, kept: Any, step_s: float, bounds: list[Any]) -> None:
+    """In the form of the initial value, without a gap, the last one ends now."""
+    incremental = Incremental("at", initial, step_s=step_s)
+    part: dict[str, Any] | None = begin(incremental, {"cursor": kept} if kept else None)
+    found = []
+    while part is not None:
+        found.append((part["start"], part["end"]))
+        part = next_window(incremental, part)
+    assert found == list(pairwise(bounds))
+
+
+def test_what_is_kept() -> None:
+    """The highest cursor in its own spelling, the last token; nothing when there was none."""
+    part = begin(Incremental("at", "2024-01-01"))
+    assert kept_state(part, None, "r", {}, NOW_S) is None
+    for cursor in ("2024-03-01", None, "2024-04-01T00:00:00+02:00", "2024-02-01"):
+        part = with_cursor(part, cursor)
+    for token in ("a", None, "b", ""):
+        part = with_token(part, token)
+    key, state = kept_state(part, None, "r", {"s": 1}, NOW_S) or ("", {})
+    assert key == "k"
+    assert state == {
+        "resource": "r",
+        "seed": {"s": 1},
+        "parent": "",
+        "cursor": "2024-04-01T00:00:00+02:00",
+        "token": "b",
+        "at": NOW_S,
+    }
+
+
+def test_a_walk_never_goes_back() -> None:
+    """The lookback's records are older than what was kept, and it stays."""
+    part = begin(Incremental("at", None, 600.0), {"cursor": 100_000, "token": None})
+    _, state = kept_state(with_cursor(part, 99_500), None, "r", {}, NOW_S) or ("", {})
+    assert state["cursor"] == 100_000
+
+
+def test_what_is_asked_for_beside_a_walk_keeps_nothing() -> None:
+    """It is no page of the chain, but it knows the bounds."""
+    part = begin(Incremental("at", "2024-01-01"))
+    other = beside({"url": "u", "chain": "c", "incremental": part})
+    assert other == {"url": "u", "incremental": {**part, "key": ""}}
+    assert beside({"url": "u"}) == {"url": "u"}
+
+
+def identities(
+    primary_key: tuple[str, ...] = (), path: str = "c/${parent.number}"
+) -> tuple[Identities, Resource]:
+    """A parent and its child."""
+    child = Resource("child", Endpoint(path=template(path), incremental=Incremental("at")), (Parent("top"),))
+    top = Resource("top", Endpoint(path=template("t")), primary_key=primary_key)
+    return Identities(Plan("t", "t.yaml", resources=(top, child))), child
+
+
+def above(record: dict[str, Any], seed: dict[str, Any] | None = None) -> Above:
+    """A record of the parent."""
+    return Above(seed or {}, record, "top", {"top": record})
+
+
+def test_a_parent_is_told_by_its_primary_key() -> None:
+    """Whatever else of it changes, also what the request says."""
+    found, child = identities(("id",))
+    first = found.state_key(child, above({"id": 1, "number": 5}))
+    assert first == found.state_key(child, above({"id": 1, "number": 6, "x": 1}))
+    assert first[1] == "1"
+    assert first != found.state_key(child, above({"id": 2, "number": 5}))
+    assert first != found.state_key(child, above({"id": 1, "number": 5}, {"repo": "b"}))
+
+
+def test_without_a_whole_key_a_parent_is_what_the_request_says_of_it() -> None:
+    """Two records of which one part of the key is the same are two."""
+    for primary_key in ((), ("id", "_account")):
+        found, child = identities(primary_key)
+        first = found.state_key(child, above({"id": 1, "number": 5, "x": 1}))
+        assert first == found.state_key(child, above({"id": 1, "number": 5, "x": 2}))
+        assert first != found.state_key(child, above({"id": 1, "number": 6, "x": 1}))
+
+
+def test_elements_of_one_record_are_told_from_each_other() -> None:
+    """`each` asks for each of them."""
+    found, child = identities(("id",), "c/${parent}")
+    record = {"id": 1, "tags": ["a", "b"]}
+    one, other = (Above({}, tag, "top", {"top": record}) for tag in record["tags"])
+    assert found.state_key(child, one) != found.state_key(child, other)
+
+
+def test_records_further_above_count_by_what_the_request_says_of_them() -> None:
+    """A number that is one only within its repository."""
+    found, child = identities(("number",), "c/${resources.repos.name}/${parent.number}")
+    record = {"number": 5}
+    keys = {
+        found.state_key(child, Above({}, record, "top", {"top": record, "repos": {"name": name, "x": x}}))
+        for name, x in (("a", 1), ("a", 2), ("b", 1))
+    }
+    assert len(keys) == 2
