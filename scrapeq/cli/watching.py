@@ -28,6 +28,7 @@ LOOKED_AT = 10_000  # tasks that a condition is tried on
 WATCH_S = 2.0
 STATES = ("ready", "delayed", "leased", "dead")
 LIMITS_SHOWN = 20
+DUE_SHOWN = 10
 
 
 def register(app: typer.Typer) -> None:
@@ -46,6 +47,7 @@ class Standing:
     run: RunRecord
     stats: dict[str, float]
     store: str
+    due_s: dict[str, float]  # when each schedule is due next, Unix seconds
 
 
 def status(
@@ -83,14 +85,17 @@ def status(
 
 async def _standing(plan: Plan, queue: Queue, client: Any) -> Standing:
     from scrapeq.queue.connect import redact_url
+    from scrapeq.supervise.recurring import dues_of, schedules_of
     from scrapeq.supervise.run_state import RunState
 
+    known = await dues_of(queue, client).all() if schedules_of(plan) else {}
+    due_s = {name: known[name].due_s for name in schedules_of(plan) if name in known}
     state = RunState(client, queue)
     run, stats = await state.read(), await state.stats()
     store = redact_url(plan.redis.url)
     if store == "embedded":
         store = f"embedded in {FOLDER}, {_holder()}"
-    return Standing(plan, await queue.counts(), await queue.limit_states(), run, stats, store)
+    return Standing(plan, await queue.counts(), await queue.limit_states(), run, stats, store, due_s)
 
 
 def _holder() -> str:
@@ -118,6 +123,7 @@ def _as_json(standing: Standing) -> dict[str, Any]:
         "done": standing.counts.done,
         "paused": standing.counts.paused,
         "next_event_s": standing.counts.next_event_s,
+        "due_s": standing.due_s,
         "counters": {
             name: counts[name]
             for name in (
@@ -156,6 +162,9 @@ def _as_text(standing: Standing) -> list[str]:
         )
         parts.append(f"{count(standing.stats['items'])} items" if standing.stats.get("items") else "")
         lines.append("  " + ", ".join(part for part in parts if part))
+    for name, due_s in sorted(standing.due_s.items(), key=lambda one: one[1])[:DUE_SHOWN]:
+        missed = "" if due_s > now_s else ", as soon as a scheduler runs"
+        lines.append(f"  {safe(name)} is due at {clock(due_s)} UTC{missed}")
     lines.append(f"  store {standing.store}")
     if standing.limits:
         lines.append("")

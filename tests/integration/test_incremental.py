@@ -352,3 +352,40 @@ async def test_what_was_read_of_windows_is_kept_at_each_end(store_url: str) -> N
         await scrape.run()
         assert min(asked) == began_s + 20 * DAY_S
         assert len(asked) == 3
+
+
+FEED = """
+version: 1
+name: feed
+client: {base_url: URL}
+resources:
+  - name: posts
+    primary_key: id
+    record_filter: default(record.id > incremental.start_value, true)
+    endpoint:
+      path: posts
+      paginator: {type: page_number, stop_when: "records[-1].id <= incremental.start_value"}
+      incremental: {cursor_path: id}
+"""
+
+
+async def test_a_server_that_cannot_be_asked_for_what_is_newer(store_url: str) -> None:
+    """It is walked from the newest as far as needed, and what was kept is known where records are filtered."""
+    posts = list(range(1, 21))
+    pages: list[int] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        page = int(request.query["page"])
+        pages.append(page)
+        newest = posts[::-1][(page - 1) * 4 : page * 4]
+        return web.json_response([{"id": number} for number in newest])
+
+    async with serving(answer) as url:
+        scrape = Scrape(store_url, FEED, url)
+        items, _ = await scrape.run()
+        assert (len(items), pages) == (20, [1, 2, 3, 4, 5, 6])
+        pages.clear()
+        posts += [21, 22, 23, 24, 25]
+        items, _ = await scrape.run()
+        assert [item.record["id"] for item in items] == [25, 24, 23, 22, 21]
+        assert pages == [1, 2]
