@@ -196,6 +196,7 @@ def _as_json(plan: Plan, seen: Seen) -> dict[str, Any]:
         "follow_ups": dict(seen.follow_ups),
         "first_follow_ups": [_task_json(task) for task in seen.first_follow_ups],
         "next_page": seen.next_page and _task_json(seen.next_page),
+        "auto": seen.next_page and (seen.next_page.payload.get("walk") or {}).get("auto"),
         "left_out": seen.skipped,
         "events": seen.events,
         "error": seen.error,
@@ -296,22 +297,11 @@ def _follow_lines(seen: Seen) -> list[str]:
         lines += [_row("", _task_text(task)) for task in seen.first_follow_ups]
     if seen.next_page is not None:
         lines.append(_row("next page", _task_text(seen.next_page)))
-        found = (seen.next_page.payload.get("walk") or {}).get("auto")
-        if found is not None:
-            lines.append(_row("", f"auto found {safe(_found_text(found))}"))
     elif seen.outcome is not None and seen.outcome.action == "success" and not seen.error:
         lines.append(_row("next page", "none: the walk ends here"))
     if seen.skipped:
         lines.append(_row("left out", counted(seen.skipped, "record or request", "records and requests")))
     return lines
-
-
-def _found_text(found: Any) -> str:
-    if isinstance(found, dict):
-        return ", ".join(
-            f"{name}: {value}" for name, value in found.items() if value not in (None, "", False)
-        )
-    return str(found)
 
 
 def _task_text(task: NewTask) -> str:

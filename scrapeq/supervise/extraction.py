@@ -21,6 +21,9 @@ from scrapeq.supervise.hook_calls import Hook, hooks_of
 PART_SIZE = 500
 """Results of a handler in one part: it is written before the handler goes on."""
 
+HELD_MOST_S = 1.0
+"""A function that is not async and takes longer at once is worth a line."""
+
 
 def extractor_of(plan: Plan, group_of: GroupOf, *, clock: Clock | None = None) -> Extractor:
     """
@@ -71,6 +74,7 @@ class HookedExtractor:
         self._declared = declared
         self._given = given
         self._hooks = hooks
+        self._told: set[str] = set()
         self._on_item = {name: own["on_item"] for name, own in hooks.items() if "on_item" in own}
 
     async def chunks(self, payload: dict[str, Any], priority: float, page: Page) -> AsyncIterator[Extraction]:
@@ -89,7 +93,19 @@ class HookedExtractor:
             async for part in parts:
                 if part.items and self._on_item:
                     part.items = [item async for item in self._seen(part.items, context)]
+                part.events += self._slow()
                 yield part
+
+    def _slow(self) -> list[str]:
+        """Hooks that held up all requests of this process, each told once."""
+        slow = [one for own in self._hooks.values() for one in own.values() if one.held_s > HELD_MOST_S]
+        told = [one for one in slow if one.name not in self._told]
+        self._told |= {one.name for one in told}
+        return [
+            f"slow   {one.name} held up all requests of its process for {one.held_s:.1f} s; "
+            "asyncio.to_thread does not"
+            for one in told
+        ]
 
     async def _handled(
         self, handler: Hook, payload: dict[str, Any], priority: float, page: Page, context: Context

@@ -7,12 +7,13 @@ import importlib
 import inspect
 import os
 import sys
+import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -22,6 +23,7 @@ from scrapeq.expression import did_you_mean
 from scrapeq.hooks import FollowUp, NewItem, NewRequest
 from scrapeq.plan import Plan, Resource
 
+T = TypeVar("T")
 log = structlog.get_logger("scrapeq.hooks")
 
 KEYS = ("handler", "on_page", "on_item")
@@ -31,13 +33,18 @@ FORM = "package.module:function"
 _RESULTS = (Mapping, NewItem, FollowUp, NewRequest)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Hook:
-    """One function of a plan, under its key; `reference` as written."""
+    """
+    One function of a plan, under its key; `reference` as written.
+
+    `held_s`: the longest that it held up the event loop so far.
+    """
 
     key: str
     reference: str
     function: Callable[..., Any] = field(repr=False)
+    held_s: float = 0.0
 
     @property
     def name(self) -> str:
@@ -61,11 +68,30 @@ class Hook:
     async def call(self, *given: Any, **facts: Any) -> Any:
         """What the function returns, awaited where that is asked for. Raises HookError."""
         with self.named(**facts):
-            found = self.function(*given)
+            found = self._held(self.function, *given)
             if inspect.isawaitable(found):
-                async with asyncio.timeout(ANSWER_S):
+                async with self._answering():
                     found = await found
             return found
+
+    def _held(self, function: Callable[..., T], *given: Any) -> T:
+        """What a function returns that nothing else can run beside."""
+        began_s = time.monotonic()
+        try:
+            return function(*given)
+        finally:
+            self.held_s = max(self.held_s, time.monotonic() - began_s)
+
+    @asynccontextmanager
+    async def _answering(self) -> AsyncIterator[None]:
+        """One wait for a hook; a task that nobody ends would hold its slot for ever."""
+        try:
+            async with asyncio.timeout(ANSWER_S) as deadline:
+                yield
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            raise HookError(f"no result for {ANSWER_S:g} s") from None
 
     async def results(self, *given: Any, **facts: Any) -> AsyncIterator[Any]:
         """What a handler gives, one after the other. Raises HookError."""
@@ -80,7 +106,7 @@ class Hook:
                 while True:
                     with self.named(**facts):
                         try:
-                            async with asyncio.timeout(ANSWER_S):
+                            async with self._answering():
                                 one = await anext(rest)
                         except StopAsyncIteration:
                             return
@@ -94,7 +120,7 @@ class Hook:
             while True:
                 with self.named(**facts):
                     try:
-                        one = next(each)
+                        one = self._held(next, each)
                     except StopIteration:
                         return
                 yield one

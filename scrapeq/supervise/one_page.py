@@ -21,6 +21,7 @@ from scrapeq.fetch import Egress
 from scrapeq.fetch.redirects import SAFE_FIELDS
 from scrapeq.limits.attribution import NOTHING_SAID, Attributed
 from scrapeq.limits.outcome import Outcome
+from scrapeq.limits.partition import ANY_TOKEN
 from scrapeq.page import Page
 from scrapeq.plan import Plan
 from scrapeq.protocols import Extraction, Extractor, Item, State, States
@@ -30,6 +31,7 @@ from scrapeq.queue.replies import Pushed
 from scrapeq.resource.address import get_param, set_params
 from scrapeq.supervise.assemble import group_function, pool_members, pools_of
 from scrapeq.supervise.extraction import extractor_of
+from scrapeq.supervise.limit_views import title_of
 from scrapeq.supervise.means import Means
 from scrapeq.supervise.slots import Held
 from scrapeq.supervise.visit import Visit
@@ -157,8 +159,18 @@ async def _granted(queue: Queue, plan: Plan, group: Group, max_wait_s: float) ->
         left_s = until_s - clock.monotonic_s()
         if left_s <= 0 or (got is not None and got > left_s):
             when = "until an answer opens it" if got is None else f"for another {got:.1f} s"
-            raise RateLimited(f"its limit is closed {when}; --max-wait waits for it", got or 0.0)
+            what = await _closed(queue, group)
+            raise RateLimited(f"{what} is closed {when}; --max-wait waits for it", got or 0.0)
         await asyncio.sleep(min(left_s, LOOK_S if got is None else got))
+
+
+async def _closed(queue: Queue, group: Group) -> str:
+    """The limits of a group that are closed now, for a person; those of a pool are its members'."""
+    names = [name for name in (*group.limits, group.private) if name]
+    if any(ANY_TOKEN in name for name in names):
+        return "every token's limit"
+    closed = [state.name for state in await queue.limit_states(names) if state.opens_s != 0]
+    return " and ".join(title_of(name) for name in closed) or "its limit"
 
 
 class _SeenVisit(Visit):

@@ -116,7 +116,11 @@ async def test_it_counts_against_the_limits_of_the_store(tmp_path: Path, store_u
         assert code == 0
         code, _, err = await scrapeq(tmp_path, *args)
     assert (code, len(server.received)) == (4, 1)
-    assert "limit is closed for another" in err and "--max-wait waits for it" in err
+    assert (
+        err.startswith("error: core (127.0.0.1:")
+        and ") is closed for another " in err
+        and "--max-wait waits for it" in err
+    )
     answer = orjson.loads(out)
     assert answer["counted"] is True
     assert answer["requests"][0]["url"] == f"{server.url}/orders/b"

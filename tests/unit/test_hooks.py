@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
@@ -315,6 +317,35 @@ def test_a_function_that_is_none_is_one_error_with_its_place_in_the_file(
     said = said.replace("MODULE", _last_module())
     assert said in f"{problem.message}\n{problem.hint}"
     assert (problem.line, problem.field) == (10, "resources[0].handler")
+
+
+def test_a_hook_that_holds_up_its_process_is_told_once(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only one that is not async can; the line says which, and what to do."""
+    moments = itertools.count(0, 3)
+    clock = SimpleNamespace(monotonic=lambda: next(moments))
+    monkeypatch.setattr("scrapeq.supervise.hook_calls.time", clock)
+    plan = module("def posts(page, context):\n    return [{'id': 1}]", "handler: MODULE:posts")
+    events = [event for part in extracted(plan, {}) for event in part.events]
+    (said,) = events
+    assert said.startswith(
+        f"slow   handler {_last_module()}:posts held up all requests of its process for 3.0 s"
+    )
+
+
+@pytest.mark.parametrize(
+    "gives", ["await asyncio.Event().wait()", "yield {'id': await asyncio.Event().wait()}"]
+)
+def test_a_hook_that_never_answers_is_given_up(
+    module: Any, monkeypatch: pytest.MonkeyPatch, gives: str
+) -> None:
+    """A task that nobody ends would hold its slot for ever; a time-out of its own is its own error."""
+    monkeypatch.setattr("scrapeq.supervise.hook_calls.ANSWER_S", 0.01)
+    source = f"import asyncio\nasync def posts(page, context):\n    {gives}"
+    with pytest.raises(HookError, match=r"no result for 0\.01 s"):
+        extracted(module(source, "handler: MODULE:posts"), {})
+    source = "async def posts(page, context):\n    raise TimeoutError('mine')"
+    with pytest.raises(HookError, match="TimeoutError: mine"):
+        extracted(module(source, "handler: MODULE:posts"), {})
 
 
 def test_on_item_is_no_generator() -> None:
