@@ -3,7 +3,7 @@
 from scrapeq.sink.batch import BatchSink
 from scrapeq.sink.output import Answer, OutputAway, OutputSink, Record, SinkContext, SinkFactory
 from scrapeq.sink.outputs import OutputSet, Request, wants_answers, wants_seeds
-from scrapeq.sink.written import written
+from scrapeq.sink.written import held, written
 
 __all__ = [
     "Answer",
@@ -15,6 +15,7 @@ __all__ = [
     "Request",
     "SinkContext",
     "SinkFactory",
+    "held",
     "wants_answers",
     "wants_seeds",
     "written",

@@ -10,6 +10,7 @@ from scrapeq import plan
 from scrapeq.sink.places import Place, numbered, parts_there, rendered
 
 FOLDERS = {"parquet", "warc"}
+FILED = {"jsonl", "csv", *FOLDERS}
 
 
 def written(outputs: Sequence[plan.Output], resources: Sequence[str], base: Path) -> tuple[str, ...]:
@@ -29,6 +30,21 @@ def written(outputs: Sequence[plan.Output], resources: Sequence[str], base: Path
     return tuple(found)
 
 
+def held(outputs: Sequence[plan.Output], base: Path) -> set[Path]:
+    """What a writer of these outputs keeps others from: folders by their ledgers, and SQLite databases."""
+    found = set()
+    for output in outputs:
+        if output.path is not None and output.type in FILED:
+            found.add(_folder(output, base))
+        elif output.path is not None and output.type == "sqlite":
+            found.add(Path(os.path.normpath(base.absolute() / str(output.path.render({})))))
+    return found
+
+
+def _folder(output: plan.Output, base: Path) -> Path:
+    return Place(output, base.absolute(), inside="${resource}/part" if output.type in FOLDERS else "").folder
+
+
 def _of_output(output: plan.Output, resources: Sequence[str], base: Path) -> list[str]:
     if output.type == "sqlite" and output.path is not None:
         database = str(output.path.render({}))
@@ -40,9 +56,7 @@ def _of_output(output: plan.Output, resources: Sequence[str], base: Path) -> lis
     if output.path is None:
         return [output.type]
     if output.type in FOLDERS or "seed" in output.path.names:
-        folder = Place(
-            output, base.absolute(), inside="${resource}/part" if output.type in FOLDERS else ""
-        ).folder
+        folder = _folder(output, base)
         return [_shown(folder, base) + "/"] if folder.is_dir() else []
     names = []
     for path in dict.fromkeys(Place(output, base.absolute()).path(name, {}) for name in resources):

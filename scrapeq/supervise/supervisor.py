@@ -22,6 +22,8 @@ from scrapeq.errors import ScrapeqError, StoreError, UsageError
 from scrapeq.plan import Plan
 from scrapeq.protocols import Progress
 from scrapeq.queue.async_queue import LEASE_S
+from scrapeq.sink import held
+from scrapeq.supervise.assemble import output_base
 from scrapeq.supervise.children import RestartPause, runner, use_nursery
 from scrapeq.supervise.logs import open_log
 from scrapeq.supervise.nursery import open_nursery
@@ -116,6 +118,20 @@ class Supervisor:
                     "of one queue: give each file its own `name`; that files share a queue is not built yet"
                 )
             seen[plan.name] = plan.file
+        self._check_outputs()
+
+    def _check_outputs(self) -> None:
+        """A folder has one writer, and each file its own."""
+        holders: dict[Path, str] = {}
+        for plan in self.plans:
+            for place in sorted(held(plan.outputs, output_base())):
+                if place in holders:
+                    raise UsageError(
+                        f"{holders[place]} and {plan.file} both write to {place}, which one run holds at a time: "
+                        "give each file a folder of its own, such as "
+                        f"{place.parent / plan.name / place.name if place.suffix else place / plan.name}"
+                    )
+                holders[place] = plan.file
 
     def _prepare_folder(self) -> None:
         try:

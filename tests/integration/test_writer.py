@@ -17,13 +17,15 @@ from pathlib import Path
 
 import orjson
 import pytest
+from warcio.archiveiterator import ArchiveIterator
 
 import scrapeq
 from scrapeq import plan
 from scrapeq.errors import LeaseLost, OutputError, UsageError
 from scrapeq.expression import compile_template
+from scrapeq.page import Page
 from scrapeq.protocols import Item
-from scrapeq.supervise import writer_client
+from scrapeq.supervise import frames, writer_client
 from scrapeq.supervise.frames import FRAME_MAX_BYTES, FrameReader, FrameTooLarge, pack
 from scrapeq.supervise.runtime import runtime_folder
 from scrapeq.supervise.writer_client import OUTPUT_CODE, WriterClient, WriterProcess
@@ -240,6 +242,43 @@ async def test_more_than_a_client_may_have_under_way_waits(
         assert len(written(tmp_path)) == 100
         with pytest.raises(OutputError, match="too large"):
             await client.commit("big", "1.1", [Item("issues", "b", {"x": "x" * FRAME_MAX_BYTES})])
+
+
+async def test_items_that_are_too_many_for_a_frame_go_in_several(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under the same token: all are there, once, also when a part of them is sent again."""
+    monkeypatch.setattr(frames, "FRAME_MAX_BYTES", 2_000)
+    async with running(tmp_path) as (_, client):
+        items = [item(number) for number in range(1_000)]
+        assert await client.commit("t", "1.1", items) == 1_000
+        assert await client.commit("t", "1.1", [*items[500:], item(1_000)]) == 1
+    assert sorted(written(tmp_path)) == list(range(1_001))
+
+
+async def test_seeds_and_answers_reach_the_outputs_that_want_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The seed names the file, the body comes in parts, as it was."""
+    monkeypatch.setattr(frames, "BODY_PART_BYTES", 300)
+    outputs = (
+        plan.Output("jsonl", compile_template("out/${seed.repo}.jsonl")),
+        plan.Output("warc", compile_template("out/warc")),
+    )
+    writer = WriterProcess(outputs, base=tmp_path, path=runtime_folder(tmp_path) / "writer.sock", name="api")
+    client = WriterClient(writer.path, seeds=True, answers=True)
+    await writer.start()
+    body = os.urandom(2_000)
+    page = Page("http://e.test/", 200, (("A", "é"),), body, 0.5, "http://e.test/asked", "GET")
+    of_seed = Item("issues", "1", {"id": 1}, {"repo": "a/b"})
+    assert await client.commit("t", "1.1", [of_seed], page, resource="issues", seed={"repo": "a/b"}) == 1
+    assert await client.commit("t2", "1.1", [], page) == 0
+    await client.close()
+    assert await writer.stop(5.0) == 0
+    assert (tmp_path / "out/a_b.jsonl").read_bytes() == b'{"id":1}\n'
+    with (tmp_path / "out/warc/api-00001.warc.gz").open("rb") as stream:
+        bodies = [record.content_stream().read() for record in ArchiveIterator(stream)]
+    assert bodies.count(body) == 2
 
 
 def test_a_killed_parent_leaves_no_writer(tmp_path: Path) -> None:

@@ -9,8 +9,10 @@ from typing import Any, ClassVar
 import pytest
 from sink_outputs import item, output, sink_at
 
-from scrapeq.errors import OutputError, UsageError
-from scrapeq.sink import BatchSink, OutputSet, Record, outputs
+from scrapeq import config
+from scrapeq.errors import ConfigError, OutputError, UsageError
+from scrapeq.expression import compile_template
+from scrapeq.sink import BatchSink, OutputSet, Record, outputs, written
 
 
 def test_lines_on_standard_output(tmp_path: Path) -> None:
@@ -82,3 +84,50 @@ def test_what_an_output_cannot_do_is_one_error_at_the_start(
         pytest.raises(OutputError, match=r"all\.jsonl: two outputs write to it"),
     ):
         sink.commit_many([("t1", "1.1", [item(1, "all")])])
+
+
+def test_a_missing_extra_is_told_when_the_file_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At its place, with what to install; nothing is asked for first."""
+    file = tmp_path / "a.yaml"
+    file.write_text(
+        "version: 1\nname: a\nclient: {base_url: https://e.test}\nresources: [a]\n"
+        "outputs: [{type: parquet, path: out/}]\n"
+    )
+    assert config.load(str(file)).outputs[0].type == "parquet"
+    monkeypatch.setattr("scrapeq.plugins.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"outputs\[0\]\.type: parquet needs the package pyarrow") as error:
+        config.load(str(file))
+    assert error.value.problems[0].hint == "pip install 'scrapeq[parquet]'"
+
+
+def test_what_was_written_is_named(tmp_path: Path) -> None:
+    """Files with their parts, folders, databases, tables; each once, and only what is there."""
+    every = (
+        output("jsonl", "a/${resource}.jsonl"),
+        output("jsonl", "b/all.jsonl.gz", rotate_bytes=10),
+        output("csv", "c/${seed.x}.csv"),
+        output("sqlite", "d/items.db"),
+        output("parquet", "e/"),
+        output("stdout"),
+        output("postgres", table=compile_template("x_${resource}")),
+        output("jsonl", "f/other.jsonl", resources=("other",)),
+    )
+    with sink_at(tmp_path, *every[:5]) as sink:
+        for number in range(2):
+            sink.commit_many([(f"t{number}", "1.1", [item(number), item(number, "users")])])
+    names = written(every, ["issues", "users", "labels"], tmp_path)
+    assert names == (
+        "a/issues.jsonl",
+        "a/users.jsonl",
+        names[2],
+        "c/",
+        "d/items.db",
+        "e/",
+        "standard output",
+        "table x_issues",
+        "table x_users",
+        "table x_labels",
+    )
+    assert names[2].startswith("b/all-00001.jsonl.gz to all-0000")

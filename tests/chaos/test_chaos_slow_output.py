@@ -1,0 +1,64 @@
+"""An output that takes nothing: commits wait, so slots are full, so nothing more is taken; nothing grows."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+from chaos_job import ROOT, Job, Target, assert_each_once, until
+
+HOLD_S = 1.0
+GROWTH_MAX_BYTES = 8_000_000
+
+
+def _resident_bytes(pids: list[int]) -> int:
+    pages = [int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids]
+    return sum(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_a_pipe_that_nobody_reads_holds_up_the_requests(
+    target: Callable[..., Target], job: Callable[..., Job]
+) -> None:
+    """No more is in flight than there are slots; once the pipe is read, all goes on, each item once."""
+    server = target(0)
+    lists = 20
+    work = job(server.url, lists)
+    text = work.file.read_text()
+    before, _, _ = text.partition("outputs:")
+    work.file.write_text(f"{before}outputs: stdout\n")
+    with (work.folder / "errors.txt").open("w") as errors:
+        work.process = subprocess.Popen(
+            [sys.executable, "-m", "scrapeq", "run", str(work.file)],
+            cwd=work.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            start_new_session=True,
+        )
+    slots = 2 * work.concurrency
+
+    def stands_still() -> bool:
+        asked = server.count()
+        time.sleep(HOLD_S)
+        return asked > lists and server.count() == asked
+
+    until("requests stop", stands_still, 40.0)
+    asked = server.count()
+    pids = work.children()
+    resident = _resident_bytes(pids)
+    time.sleep(HOLD_S)
+    assert server.count() == asked
+    assert _resident_bytes(pids) - resident < GROWTH_MAX_BYTES
+    assert work.process.stdout is not None
+    held = os.read(work.process.stdout.fileno(), 1_000_000)  # what the pipe has held
+    assert asked < work.tasks
+    assert asked <= lists + held.count(b"\n") + 1 + slots
+    rest, _ = work.process.communicate(timeout=60.0)
+    assert work.process.returncode == 0
+    assert_each_once((orjson.loads(line)["id"] for line in (held + rest).splitlines()), lists)
