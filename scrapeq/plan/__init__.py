@@ -115,8 +115,8 @@ class Output:
     `type`: one of OUTPUTS, or the name of an entry point of the group `scrapeq.sinks`, which is given `options`.
     `path` and `table` may hold ${resource} and ${seed.x}; `resources` empty = all. `url` is a secret.
     `write_disposition`: merge keeps the newest of each key; append writes each record once a task that gave it;
-    append_changes writes it again only when it changed; "" = the type's own (merge for tables, append for stdout and warc, else
-    append_changes).
+    append_changes writes it again only when it changed; "" = the type's own (merge for tables, append for stdout and
+    warc, else append_changes).
     A file is closed and a new one begun at `rotate_bytes`, or after `rotate_s` seconds.
     """
 
