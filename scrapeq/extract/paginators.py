@@ -26,7 +26,7 @@ from scrapeq.resource.next_request import (
     request_of,
 )
 
-LINK_MEMBERS = ("href", "url", "link")
+LINK_MEMBERS = ("href", "url", "link", "uri")
 """Where an object that stands for a link has its address (JSON:API, HAL, and others)."""
 
 

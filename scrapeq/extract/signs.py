@@ -8,6 +8,7 @@ from typing import Any
 
 from scrapeq.extract import auto_names as names
 from scrapeq.extract.auto_names import normal
+from scrapeq.extract.paginators import LINK_MEMBERS
 
 MAX_OBJECTS = 100
 """Objects that are looked at; a body with more around its records is a map of records itself."""
@@ -176,7 +177,7 @@ def _next(signs: Signs, at: Steps, value: Any, parent: str) -> None:
         elif parent in ("cursor", "cursors"):
             signs.cursors.append((at, names.CURSORS["nextcursor"]))
     elif isinstance(value, Mapping):
-        for member in ("href", "url", "link"):
+        for member in LINK_MEMBERS:
             if names.looks_like_address(value.get(member)):
                 signs.links.append((*at, member))
                 return
@@ -184,6 +185,8 @@ def _next(signs: Signs, at: Steps, value: Any, parent: str) -> None:
             signs.cursors.append(((*at, "after"), names.CursorName("after")))
         elif value and all(isinstance(one, str | int) for one in value.values()):
             signs.cursors.append((at, names.CursorName("")))
+    elif isinstance(value, list) and len(value) == 1 and isinstance(value[0], Mapping):
+        _next(signs, (*at, 0), value[0], parent)
 
 
 def _link_list(signs: Signs, at: Steps, value: list[Any]) -> None:
@@ -191,7 +194,7 @@ def _link_list(signs: Signs, at: Steps, value: list[Any]) -> None:
     if not related:
         return
     for one in _with_relation(value, "next"):
-        for member in ("href", "url"):
+        for member in LINK_MEMBERS:
             if isinstance(one.get(member), str) and str(one.get("method", "GET")).upper() == "GET":
                 signs.links.append((*at, {"rel": "next"}, member))
                 return
