@@ -223,7 +223,7 @@ class GivenPage(PageWalk):
             return super()._find(kind, at, scope, build)
         change, given = self._next
         task = build(change, self._payload.get("walk") or {}, at.number + 1)
-        return Onward(task if given is None else replace(task, priority=given))
+        return Onward(task if given is None else replace(task, priority=given), ended=False)
 
 
 def _ranked(follow_up: NewTask | WalkStart, priority: float) -> NewTask | WalkStart:

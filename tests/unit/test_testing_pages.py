@@ -72,6 +72,34 @@ def test_what_was_kept_and_what_is_kept_are_plain_values(file: Path) -> None:
     )
 
 
+def test_a_handlers_records_are_those_of_an_incremental_walk(file: Path) -> None:
+    """Their highest value is kept at the walk's end, whether the handler or the paginator finds the next page."""
+    hooks = (
+        "def orders(page, context):\n"
+        "    for order in page.json()['orders']:\n"
+        "        yield order\n"
+        "    if context.page == 1:\n"
+        "        yield context.next_page('?p=2')\n"
+    )
+    (file.parent / "t_orders.py").write_text(hooks)
+    text = file.read_text().replace(
+        "    primary_key: id", "    primary_key: id\n    handler: t_orders:orders", 1
+    )
+    file.write_text(text)
+    first = scrape_page(
+        file, "orders", page_of(json={"orders": [{"id": 1, "at": 20}], "next": "?p=9"}), env=ENV
+    )
+    assert first.keep is None and first.next_page is not None
+    assert (first.next_page.url.rpartition("?")[2], first.next_page.priority) == ("p=2", 20)
+    page = page_of(json={"orders": [{"id": 2, "at": 30}, {"id": 3, "at": 25}], "next": "?p=9"})
+    second = scrape_page(file, "orders", page, number=2, env=ENV)
+    assert second.next_page is not None and second.next_page.url.endswith("?p=9")
+    page = page_of(json={"orders": [{"id": 2, "at": 30}, {"id": 3, "at": 25}]})
+    last = scrape_page(file, "orders", page, number=3, env=ENV)
+    assert last.next_page is None and last.keep is not None and last.keep["cursor"] == 30
+    assert [item.seed for item in last.items] == [{"shop": "a"}] * 2
+
+
 def test_hooks_run_and_fail_by_name(file: Path) -> None:
     """A child's page has its parent; a hook's mistake is raised as a run would bury it."""
     scraped = scrape_page(file, "lines", page_of(json=[{"n": 1}]), parent={"id": 7}, env=ENV)
