@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from typing import Any
 
 import orjson
+from redis.exceptions import RedisError
 
+from scrapeq.errors import StoreError
 from scrapeq.protocols import State
 
 SCAN_COUNT = 500  # fields read, or deleted, in one call
+PATIENCE_S = 10.0
+RETRY_FIRST_S, RETRY_MAX_S = 0.02, 0.5  # between tries while the store is away
 
 
 class KeptStates:
@@ -19,20 +25,33 @@ class KeptStates:
     Args:
         redis: An asyncio client.
         key: The hash's key, in the queue's slot.
+        patience_s: Seconds to go on trying while the store is away.
     """
 
-    def __init__(self, redis: Any, key: str) -> None:
+    def __init__(self, redis: Any, key: str, *, patience_s: float = PATIENCE_S) -> None:
         self._redis = redis
         self._key = key
+        self._patience_s = patience_s
 
     async def get_many(self, keys: Sequence[str]) -> list[State | None]:
-        """What is kept under each key."""
-        raw = await self._redis.hmget(self._key, list(keys)) if keys else []
+        """What is kept under each key. Raises StoreError."""
+        raw = await self._patiently(lambda: self._redis.hmget(self._key, list(keys))) if keys else []
         return [None if one is None else orjson.loads(one) for one in raw]
 
     async def keep(self, key: str, state: State) -> None:
-        """Keep it, in place of what was."""
-        await self._redis.hset(self._key, key, orjson.dumps(state))
+        """Keep it, in place of what was. Raises StoreError."""
+        await self._patiently(lambda: self._redis.hset(self._key, key, orjson.dumps(state)))
+
+    async def _patiently(self, ask: Callable[[], Awaitable[Any]]) -> Any:
+        until_s, pause_s = time.monotonic() + self._patience_s, RETRY_FIRST_S
+        while True:
+            try:
+                return await ask()
+            except (RedisError, OSError) as error:
+                if time.monotonic() + pause_s > until_s:
+                    raise StoreError(f"what walks keep cannot be reached: {error}") from error
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, RETRY_MAX_S)
 
     async def all(self, resources: Collection[str] | None = None) -> AsyncIterator[tuple[str, State]]:
         """Every key and what is kept under it, of these resources (None: of all); in no order."""

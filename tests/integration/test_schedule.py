@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import redis.asyncio
 
-from scrapeq.errors import UsageError
+from scrapeq.errors import StoreError, UsageError
 from scrapeq.plan import Schedule
 from scrapeq.schedule.dues import Due, Dues
 from scrapeq.schedule.recurring import Recurring
+from scrapeq.schedule.states import KeptStates
 from scrapeq.schedule.timetable import next_due_s, spelled
 from scrapeq.testing.clock import FakeClock
 
@@ -125,3 +126,37 @@ async def test_a_run_that_begins_asks_for_what_is_not_due_later(astore: redis.as
     await recurring(astore, pushes, clock, later=HOURLY, newer=HOURLY).begin(NOON_S)
     known = {name: due.due_s - NOON_S for name, due in (await dues.all()).items()}
     assert known == {"later": 60, "missed": 3600, "new": 3600, "newer": 3600}
+
+
+class Flaky:
+    """A client that is away for some calls."""
+
+    def __init__(self, client: Any, failures: int) -> None:
+        self._client = client
+        self.failures = failures
+
+    def _once(self, name: str, *args: Any) -> Any:
+        if self.failures:
+            self.failures -= 1
+            raise ConnectionError("Connection reset by peer")
+        return getattr(self._client, name)(*args)
+
+    async def hset(self, *args: Any) -> Any:
+        """As the client, or away."""
+        return await self._once("hset", *args)
+
+    async def hmget(self, *args: Any) -> Any:
+        """As the client, or away."""
+        return await self._once("hmget", *args)
+
+
+async def test_a_store_that_is_away_for_a_moment_costs_no_state(astore: redis.asyncio.Redis) -> None:
+    """It is tried again; one that stays away is an error of the store."""
+    client = Flaky(astore, 3)
+    states = KeptStates(client, "scrapeq:{q}:state", patience_s=5.0)
+    await states.keep("k", {"cursor": 1})
+    client.failures = 2
+    assert await states.get_many(["k", "none"]) == [{"cursor": 1}, None]
+    client.failures = 1_000
+    with pytest.raises(StoreError, match="Connection reset"):
+        await KeptStates(client, "scrapeq:{q}:state", patience_s=0.05).get_many(["k"])

@@ -1,0 +1,75 @@
+"""`run --full-refresh`: what walks keep is forgotten, and an unfinished run with its tasks."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+from aiohttp import web
+from test_incremental import Scrape
+from test_worker_rules import nothing_left, serving
+
+from scrapeq.queue import Queue
+from scrapeq.queue.connect import async_client
+from scrapeq.supervise.run_state import RunState
+
+TWO = """
+version: 1
+name: two
+client: {base_url: URL}
+seeds: [{n: 1}, {n: 2}, {n: 3}]
+resources:
+  - name: things
+    endpoint:
+      path: "things/${seed.n}"
+      params: {since: "${incremental.start_value}"}
+      incremental: {cursor_path: id, initial_value: 0}
+  - name: others
+    endpoint:
+      path: "others/${seed.n}"
+      params: {since: "${incremental.start_value}"}
+      incremental: {cursor_path: id, initial_value: 0}
+"""
+
+
+async def test_all_is_asked_for_again(store_url: str) -> None:
+    """Of one resource, of all; an unfinished run begins anew, its tasks are gone and what it did is done again."""
+    asked: Counter[str] = Counter()
+
+    async def answer(request: web.Request) -> web.Response:
+        asked[str(request.rel_url)] += 1
+        return web.json_response([{"id": 7}])
+
+    async def one_more_done(queue: Queue) -> bool:
+        return (await queue.counts()).done >= 12 + 1
+
+    async with serving(answer) as url:
+        scrape = Scrape(store_url, TWO, url)
+        await scrape.run()
+        client = async_client(store_url)
+        async with Queue(client, "two") as queue:
+            state = RunState(client, queue)
+            await state.forget(["things"])
+            assert {kept["resource"] for kept in await scrape.states()} == {"others"}
+            asked.clear()
+            await scrape.run()
+            assert asked == {
+                f"/{name}/{n}?since={since}": 1
+                for name, since in (("things", 0), ("others", 7))
+                for n in (1, 2, 3)
+            }
+            paced = TWO + "rate_limits: [{name: slow, partition_by: [], rates: [{limit: 2, interval: 1h}]}]\n"
+            slow = Scrape(store_url, paced, url)
+            await slow.run(one_more_done)
+            assert (await queue.counts()).live == 5
+            await queue.forget_limits(await queue.limit_instances())
+            asked.clear()
+            began_s = time.time()
+            await RunState(client, queue).forget(None)
+            assert (await queue.counts()).live == 0
+            assert await scrape.states() == []
+            await scrape.run(nothing_left)
+            assert set(asked.values()) == {1}
+            assert {one.partition("?")[2] for one in asked} == {"since=0"}
+            assert (await state.read()).started_s >= began_s
+        await client.aclose()
