@@ -54,6 +54,8 @@ class Scheduler:
         recurring = None if self._recur is None else asyncio.create_task(self._keep_recurring(self._recur))
         try:
             while not stop.is_set():
+                if recurring is not None and recurring.done():
+                    recurring.result()  # an error that nobody foresaw: whoever keeps this process starts it again
                 pause_s = await self._turn()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), pause_s)
