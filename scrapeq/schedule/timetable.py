@@ -6,8 +6,6 @@ import math
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
-from cronsim import CronSim
-
 from scrapeq.plan import Schedule
 
 
@@ -24,6 +22,8 @@ def next_due_s(schedule: Schedule, after_s: float, last_s: float | None = None) 
         start_s = after_s if last_s is None else last_s
         steps = max(1, math.floor((after_s - start_s) / schedule.every_s) + 1)
         return start_s + steps * schedule.every_s
+    from cronsim import CronSim  # few files have a cron line: a start does not pay for it
+
     zone = ZoneInfo(schedule.timezone)
     return next(CronSim(schedule.cron, datetime.fromtimestamp(after_s, zone))).astimezone(UTC).timestamp()
 
