@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from scrapeq.fetcher import Fetcher
     from scrapeq.hooks import Context, FollowUp, NewItem, NewRequest, Record, Result
     from scrapeq.page import Page
+    from scrapeq.protocols import Change, PageRequest
     from scrapeq.queue import DPQ, Limit, Queue, Rate
     from scrapeq.task import Group, NewTask, Task
 
 __all__ = [
     "DPQ",
+    "Change",
     "Context",
     "Fetcher",
     "FollowUp",
@@ -33,6 +35,7 @@ __all__ = [
     "NewRequest",
     "NewTask",
     "Page",
+    "PageRequest",
     "Queue",
     "QueueFull",
     "Rate",
@@ -45,6 +48,7 @@ __all__ = [
 ]
 
 _PLACES = {
+    "Change": "scrapeq.protocols",
     "Context": "scrapeq.hooks",
     "DPQ": "scrapeq.queue",
     "Fetcher": "scrapeq.fetcher",
@@ -56,6 +60,7 @@ _PLACES = {
     "NewRequest": "scrapeq.hooks",
     "NewTask": "scrapeq.task",
     "Page": "scrapeq.page",
+    "PageRequest": "scrapeq.protocols",
     "Queue": "scrapeq.queue",
     "QueueFull": "scrapeq.errors",
     "Rate": "scrapeq.queue",

@@ -8,29 +8,31 @@ for the pages that follow; nothing is guessed again.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import orjson
 
-from scrapeq.expression import as_number
+from scrapeq.expression import as_number, as_text
 from scrapeq.extract import auto_names as names
+from scrapeq.extract.auto_found import header_number, way_of
 from scrapeq.extract.auto_names import normal
-from scrapeq.extract.auto_places import cursor_place_in, numbered_place, said
+from scrapeq.extract.auto_places import (
+    cursor_place_in,
+    is_elasticsearch,
+    is_spring,
+    numbered_place,
+    places,
+    said,
+    usual_param,
+)
 from scrapeq.extract.link_header import link_target
 from scrapeq.extract.paginators import (
-    Ahead,
     Answered,
-    Cursor,
     Forward,
-    HeaderLink,
-    JsonLink,
-    Offset,
-    PageNumber,
 )
-from scrapeq.extract.signs import Signs, Steps, follow, looks_like_number, signs_of, written
-from scrapeq.protocols import Change
+from scrapeq.extract.signs import Signs, follow, looks_like_number, signs_of, written
 from scrapeq.resource.next_request import Place
 
 Found = dict[str, Any]
@@ -60,6 +62,8 @@ class Detector:
         signs = signs_of(at.body, records)
         if link_target(at.page.header("link") or "", "next") is not None or signs.links:
             signs.forget_cut()
+        links = at.page.header("link") or ""
+        signs.ended = signs.ended or any(link_target(links, rel) for rel in ("first", "prev", "last"))
         found = self._link(at, signs) or self._cursor(at, signs)
         if found is None and not signs.ended and signs.says_more is not False:
             found = self._numbers(at, signs)
@@ -78,37 +82,19 @@ class Detector:
         if made is None:
             if len(self._made) >= 100:
                 self._made.clear()
-            made = self._made[key] = _Flagged(self._make(found), found.get("more"), found.get("last"))
+            made = self._made[key] = way_of(found, self._sifted)
         return made
-
-    def _make(self, found: Mapping[str, Any]) -> Forward:
-        kind = found["type"]
-        if kind == "header_link":
-            return HeaderLink("next")
-        if kind == "json_link":
-            return JsonLink(_json_suffix_kept(_reader(found)), "auto")
-        where = Place(found["place"][0], found["place"][1])
-        if kind == "cursor":
-            return Cursor(_reader(found), where, "auto")
-        if kind == "page_number":
-            own = _reader({"path": found["own"]}) if "own" in found else None
-            pages = None
-            if "pages" in found or "pages_header" in found:
-                pages = _reader({"path": found.get("pages"), "header": found.get("pages_header")})
-            elif "total" in found or "total_header" in found:
-                pages = _pages_of(_total(found), found["size"])
-            return PageNumber(where, found["base"], own, pages, None)
-        known = "total" in found or "total_header" in found
-        return Offset(
-            where, found["base"], found.get("limit"), _total(found) if known else None, None, self._sifted
-        )
 
     def _link(self, at: Answered, signs: Signs) -> Found | None:
         if link_target(at.page.header("link") or "", "next") is not None:
             return {"type": "header_link", "by": "the Link header (rel=next)"}
         if signs.links:
             steps = signs.links[0]
-            return {"type": "json_link", "path": list(steps), "by": f"the link at {written(steps)}"}
+            found: Found = {"type": "json_link", "path": list(steps), "by": f"the link at {written(steps)}"}
+            base = (*steps[:-1], "base")
+            if str(follow(at.body, base)).startswith("http") and str(follow(at.body, steps)).startswith("/"):
+                found["base"] = list(base)  # Confluence: links begin below the address of the site
+            return found
         for header in names.HEADER_LINKS:
             if names.looks_like_address(at.page.header(header)):
                 return {"type": "json_link", "header": header, "by": f"the link in the header {header}"}
@@ -125,9 +111,12 @@ class Detector:
                     "place": ["param", ""],
                     "by": f"the members of {written(steps)}, which become parameters",
                 }
-            if _is_notion(at.body, steps):
-                known = known._replace(default="start_cursor")
-            return _cursor_found({"path": list(steps)}, cursor_place_in(at, known), written(steps))
+            default = usual_param(at.body, steps)
+            place = cursor_place_in(at, known._replace(default=default) if default else known)
+            if as_text(place.current(at.request)) != as_text(
+                follow(at.body, steps)
+            ):  # else it is what was sent
+                return _cursor_found({"path": list(steps)}, place, written(steps))
         for header, known in names.HEADER_CURSORS.items():
             if at.page.header(header):
                 return _cursor_found({"header": header}, cursor_place_in(at, known), f"the header {header}")
@@ -135,7 +124,17 @@ class Detector:
             steps = signs.numbers[0]
             known = names.CursorName("page", tuple(normal(name) for name in names.PAGE_PARAMS))
             return _cursor_found({"path": list(steps)}, cursor_place_in(at, known), written(steps))
-        return self._last_id(at, signs)
+        return self._last_id(at, signs) or self._unclear(at, signs)
+
+    def _unclear(self, at: Answered, signs: Signs) -> Found | None:
+        """`next_x`, whatever it is, where the request has `x` or `next_x` already."""
+        for steps in signs.unclear:
+            kind = normal(str(steps[-1]))
+            known = names.CursorName("", (kind.removeprefix("next") or kind, kind))
+            place = cursor_place_in(at, known)
+            if place.name and place.current(at.request) is not None:
+                return _cursor_found({"path": list(steps)}, place, written(steps))
+        return None
 
     def _last_id(self, at: Answered, signs: Signs) -> Found | None:
         """Lists in the manner of Stripe: `{object: list, has_more: true, data: [{id: …}]}`."""
@@ -163,8 +162,8 @@ class Detector:
             numbered_place(at, names.PAGE_PARAMS),
             numbered_place(at, names.OFFSET_PARAMS),
         )
-        pages_header = next((name for name in names.HEADER_PAGES if _header_number(at, name) is not None), "")
-        many = pages[1] if pages else _header_number(at, pages_header) if pages_header else None
+        pages_header = next((name for name in names.HEADER_PAGES if header_number(at, name) is not None), "")
+        many = pages[1] if pages else header_number(at, pages_header) if pages_header else None
         # An offset in the request, or in the answer beside a total, unless a page's number stands there, too.
         if offset_place and not page_place:
             return self._offset(at, offset_place, signs, total, total_at)
@@ -173,11 +172,27 @@ class Detector:
         if not page_place and "offset" in roles and (total is not None or signs.says_more):
             steps, _ = roles["offset"]
             name = str(steps[-1])
+            name = usual_param(at.body, steps) or name
             return self._offset(at, cursor_place_in(at, names.CursorName(name)), signs, total, total_at)
         if page_place is not None:
             return self._paged(at, signs, "", None, page_place, total, total_at)
-        if total is not None and _is_elasticsearch(at.body):
+        if total is not None and is_elasticsearch(at.body):
             return self._offset(at, cursor_place_in(at, names.CursorName("from")), signs, total, total_at)
+        if signs.says_more or (total is not None and total > at.count):
+            return self._partner(at, signs, total, total_at)
+        return None
+
+    def _partner(self, at: Answered, signs: Signs, total: int | None, total_at: Found) -> Found | None:
+        """The request says how large a page is: what goes together with that, says where it begins."""
+        if signs.unclear:
+            return None
+        for size, partner in names.PARTNERS.items():
+            for place in places(at, (size,)):
+                if looks_like_number(place.current(at.request)):
+                    where = Place(place.kind, place.name.replace(size, partner))
+                    if partner in names.PAGE_PARAMS:
+                        return self._paged(at, signs, "", None, where, total, total_at)
+                    return self._offset(at, where, signs, total, total_at)
         return None
 
     def _paged(
@@ -215,11 +230,8 @@ class Detector:
             how = ", until one is empty"
         if place is None:
             key = str(own[0][-1]) if own else "page"
-            name = (
-                key
-                if normal(key) in ("pagenumber", "pageno", "pagenum") and not _is_spring(at.body)
-                else "page"
-            )
+            numbered = normal(key) in ("pagenumber", "pageno", "pagenum") and not is_spring(at.body)
+            name = usual_param(at.body, own[0] if own else ()) or (key if numbered else "page")
             place = cursor_place_in(
                 at, names.CursorName(name, tuple(normal(one) for one in names.PAGE_PARAMS))
             )
@@ -252,55 +264,14 @@ class Detector:
             said = f"the answer speaks of {total} records and has {at.count}"
         elif pages is not None and pages[1] > 1 and not _is_later(at, signs):
             said = f"the answer speaks of {pages[1]} pages"
+        elif signs.unclear and not signs.ended and signs.says_more is not False:
+            said = f"{written(signs.unclear[0])} seems to lead on"
         elif _is_full(at) and total is None and pages is None and not signs.ended and signs.says_more is None:
             said = f"the answer has as many records as were asked for ({at.count})"
             return f"{said}, and does not say whether there are more; name a paginator, or single_page"
         else:
             return ""
         return f"{said}, but not how to ask for it; name a paginator"
-
-
-class _Flagged(Forward):
-    """A way that ends, too, where a flag says so."""
-
-    def __init__(self, way: Forward, more: Sequence[Any] | None, last: Sequence[Any] | None) -> None:
-        self._way = way
-        self._more = more
-        self._last = last
-        self.guesses = way.guesses
-
-    def next(self, at: Answered) -> Change | None:
-        if self._more is not None and follow(at.body, self._more) is False:
-            return None
-        if self._last is not None and follow(at.body, self._last) is True:
-            return None
-        return self._way.next(at)
-
-    def ahead(self, at: Answered) -> Ahead | None:
-        return self._way.ahead(at)
-
-
-def _reader(found: Mapping[str, Any]) -> Callable[[Answered], Any]:
-    """What reads a place that was found: a header, or a way into the body."""
-    if header := found.get("header"):
-        return lambda at: at.page.header(header)
-    steps = found["path"]
-    return lambda at: follow(at.body, steps)
-
-
-def _total(found: Mapping[str, Any]) -> Callable[[Answered], Any]:
-    if header := found.get("total_header"):
-        return lambda at: _header_number(at, header)
-    steps = found["total"]
-    return lambda at: follow(at.body, steps)
-
-
-def _pages_of(total: Callable[[Answered], Any], size: int) -> Callable[[Answered], Any]:
-    def pages(at: Answered) -> int | None:
-        records = as_number(total(at))
-        return None if records is None else math.ceil(records / size)
-
-    return pages
 
 
 def _total_of(at: Answered, signs: Signs) -> tuple[int | None, Found]:
@@ -310,15 +281,10 @@ def _total_of(at: Answered, signs: Signs) -> tuple[int | None, Found]:
     if (found := signs.roles.get("count")) and found[1] > at.count:
         return found[1], {"total": list(found[0])}
     for header in (*names.HEADER_TOTALS, "content-range"):
-        number = _header_number(at, header)
+        number = header_number(at, header)
         if number is not None:
             return number, {"total_header": header}
     return None, {}
-
-
-def _header_number(at: Answered, name: str) -> int | None:
-    value = (at.page.header(name) or "").rpartition("/")[2].strip()
-    return int(value) if looks_like_number(value) else None
 
 
 def _is_later(at: Answered, signs: Signs) -> bool:
@@ -345,33 +311,3 @@ def _cursor_found(source: Found, place: Place, where: str) -> Found:
         "place": [place.kind, place.name],
         "by": f"the cursor at {where}, {said(place)}",
     }
-
-
-def _json_suffix_kept(read: Callable[[Answered], Any]) -> Callable[[Answered], Any]:
-    """
-    The link, with the `.json` that the request has and the link lacks (Discourse names its own pages, which are HTML).
-    """
-
-    def link(at: Answered) -> Any:
-        value = read(at)
-        if not isinstance(value, str):
-            return value
-        path, mark, query = value.partition("?")
-        asked = urlsplit(at.payload["url"]).path
-        if asked.endswith(".json") and urlsplit(path).path + ".json" == asked:
-            return f"{path}.json{mark}{query}"
-        return value
-
-    return link
-
-
-def _is_notion(body: Any, steps: Steps) -> bool:
-    return isinstance(body, Mapping) and body.get("object") == "list" and steps == ("next_cursor",)
-
-
-def _is_spring(body: Any) -> bool:
-    return isinstance(body, Mapping) and ("pageable" in body or "totalElements" in body)
-
-
-def _is_elasticsearch(body: Any) -> bool:
-    return isinstance(body, Mapping) and "took" in body and isinstance(body.get("hits"), Mapping)

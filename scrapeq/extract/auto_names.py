@@ -77,6 +77,8 @@ ENVELOPES = frozenset(
         "hits",
         "topiclist",
         "embedded",
+        "urls",
+        "attr",
         "message",
         "search",
     }
@@ -198,28 +200,35 @@ ROLES: dict[str, str] = {
 """What a number says: the page's own, how many pages, how many records, the page's size, the records before it."""
 
 PAGE_PARAMS = (
-    "page",
-    "p",
-    "pg",
-    "paged",
-    "_page",
-    "page_number",
-    "pageNumber",
-    "page_no",
-    "pageNo",
-    "page[number]",
+    *("page", "p", "pg", "paged", "_page", "page_number", "pageNumber", "page_no", "pageNo", "page[number]"),
+    "pagination[page]",
 )
 OFFSET_PARAMS = (
-    "offset",
-    "skip",
-    "start",
-    "from",
-    "startAt",
-    "startIndex",
-    "_start",
-    "$skip",
-    "page[offset]",
+    *(
+        "offset",
+        "skip",
+        "start",
+        "from",
+        "startAt",
+        "startIndex",
+        "_start",
+        "$skip",
+        "$offset",
+        "page[offset]",
+    ),
+    "pagination[start]",
 )
+PARTNERS = {
+    **dict.fromkeys(("per_page", "perPage", "page_size", "pageSize", "pagesize"), "page"),
+    "_limit": "_page",
+    "limit": "offset",
+    "take": "skip",
+    "$top": "$skip",
+    "$limit": "$offset",
+    "maxResults": "startAt",
+}
+"""What the parameter of a page's size goes together with, where an answer says that there is more and nothing else."""
+
 SIZE_PARAMS = frozenset(
     {"perpage", "pagesize", "limit", "size", "count", "maxresults", "hitsperpage", "top", "rows", "pagelimit"}
     | {"n", "take", "first", "itemsperpage", "results"}

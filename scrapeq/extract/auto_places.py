@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 from urllib.parse import unquote_plus, urlsplit
 
 import orjson
@@ -20,23 +21,24 @@ _GRAPHQL_VARIABLE = re.compile(r"\$(\w+)\s*:")
 
 def numbered_place(at: Answered, known: Sequence[str]) -> Place | None:
     """Where the request has a page's number or an offset."""
-    for place in _places(at, known):
+    for place in places(at, known):
         if looks_like_number(place.current(at.request)):
             return place
     return None
 
 
-def _places(at: Answered, known: Sequence[str]) -> list[Place]:
+def places(at: Answered, known: Sequence[str]) -> list[Place]:
+    """Where parameters of these names may stand in the request."""
     request = at.request
     if request.body is not None and request.method != "GET":
-        places = [Place("body", name) for name in known if "." not in name]
+        found = [Place("body", name) for name in known if "." not in name]
         if not is_form(request.headers):
-            places += [Place("body", f"variables.{name}") for name in known]
+            found += [Place("body", f"variables.{name}") for name in known]
         if not _is_readable(at):
-            places = []
+            found = []
     else:
-        places = []
-    return [*places, *(Place("param", name) for name in known)]
+        found = []
+    return [*found, *(Place("param", name) for name in known)]
 
 
 def _is_readable(at: Answered) -> bool:
@@ -79,3 +81,31 @@ def said(place: Place) -> str:
     """A place as people say it."""
     what = {"param": "the parameter", "header": "the header", "body": "the body's"}[place.kind]
     return f"sent as {what} {place.name}"
+
+
+def usual_param(body: Any, steps: Sequence[Any]) -> str:
+    """The parameter of APIs that are known by the shape of their answers; empty where none is."""
+    if not isinstance(body, Mapping):
+        return ""
+    where = tuple(steps)
+    if where == ("next_cursor",) and body.get("object") == "list":  # Notion
+        return "start_cursor"
+    if where == ("pagination", "cursor") and body.keys() == {"data", "pagination"}:  # Twitch
+        return "after"
+    if where[:2] == ("meta", "pagination") and body.keys() >= {"data", "meta"}:  # Strapi
+        told = body["meta"]["pagination"].keys()
+        if where[2:] == ("page",) and told >= {"pageSize", "pageCount"}:
+            return "pagination[page]"
+        if where[2:] == ("start",) and told >= {"limit", "total"}:
+            return "pagination[start]"
+    return ""
+
+
+def is_spring(body: Any) -> bool:
+    """Whether it is a page of Spring Data."""
+    return isinstance(body, Mapping) and ("pageable" in body or "totalElements" in body)
+
+
+def is_elasticsearch(body: Any) -> bool:
+    """Whether it is the answer of a search by Elasticsearch or OpenSearch."""
+    return isinstance(body, Mapping) and "took" in body and isinstance(body.get("hits"), Mapping)

@@ -77,6 +77,8 @@ class Forward(Protocol):
 
     guesses: bool
     """Whether it goes on because nothing says the end; then an empty page ends the walk."""
+    probes: bool = False
+    """Whether the server may not know what it is asked, whatever it tells; a page that comes twice ends the walk."""
 
     def next(self, at: Answered) -> Change | None:
         """What leads to the next page; None at the end. Raises ExtractError for what leads nowhere."""

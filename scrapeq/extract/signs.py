@@ -14,6 +14,8 @@ MAX_OBJECTS = 100
 """Objects that are looked at; a body with more around its records is a map of records itself."""
 MAX_DEPTH = 4
 
+_ADDRESSES = ("href", "url", "link", "uri")
+
 Steps = tuple[Any, ...]
 """A way into a body: names, positions in lists, and `{"rel": "next"}` for the link with that relation."""
 
@@ -53,6 +55,7 @@ class Signs:
     links: list[Steps] = field(default_factory=list)
     cursors: list[tuple[Steps, names.CursorName]] = field(default_factory=list)
     numbers: list[Steps] = field(default_factory=list)  # the next page's number itself
+    unclear: list[Steps] = field(default_factory=list)  # something that is next, by no name that is known
     ended: bool = False  # a link or cursor is there, and empty
     more: tuple[Steps, bool] | None = None  # a flag: where, and what it says
     last: tuple[Steps, bool] | None = None
@@ -156,7 +159,7 @@ def _is_list_of(value: Any, records: Sequence[Any]) -> bool:
 
 def _link(signs: Signs, at: Steps, value: Any) -> None:
     if isinstance(value, Mapping):
-        for member in ("href", "url", "link"):
+        for member in _ADDRESSES:
             if isinstance(value.get(member), str):
                 signs.links.append((*at, member))
                 return
@@ -176,8 +179,14 @@ def _next(signs: Signs, at: Steps, value: Any, parent: str) -> None:
             signs.links.append(at)
         elif parent in ("cursor", "cursors"):
             signs.cursors.append((at, names.CURSORS["nextcursor"]))
+        elif "{" not in value:
+            signs.unclear.append(at)
     elif isinstance(value, Mapping):
+<<<<<<< HEAD
         for member in LINK_MEMBERS:
+=======
+        for member in _ADDRESSES:
+>>>>>>> a105730 (docs/pagination.md; auto knows more APIs, and tells what it cannot read)
             if names.looks_like_address(value.get(member)):
                 signs.links.append((*at, member))
                 return
@@ -238,8 +247,9 @@ def _short(
     if kind == "after" and isinstance(value, str) and value and (parent == "cursors" or "before" in node):
         signs.cursors.append((at, names.CursorName("after", ("cursor", "pageafter"))))
     elif kind == "cursor" and isinstance(value, str) and value:
-        if any(normal(name) in names.MORE and flag is True for name, flag in node.items()):
-            signs.cursors.append((at, names.CURSORS["nextcursor"]))
+        signs.cursors.append(
+            (at, names.CURSORS["nextcursor"])
+        )  # the request has none yet, so it is the next one
     elif kind == "continue" and value:
         if isinstance(value, str):
             signs.cursors.append((at, names.CursorName("continue")))
@@ -254,6 +264,8 @@ def _short(
         )
     elif kind == "total" and isinstance(value, Mapping) and looks_like_number(value.get("value")):
         roles.setdefault("total", ((*at, "value"), int(value["value"])))
+    elif kind.startswith("next") and isinstance(value, str | int) and value and not isinstance(value, bool):
+        signs.unclear.append(at)
     elif kind in names.ROLES and looks_like_number(value):
         roles.setdefault(names.ROLES[kind], (at, int(value)))
 

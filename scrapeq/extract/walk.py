@@ -161,9 +161,9 @@ class Walk:
     def _stands_still(self, at: Answered, way: Forward, kept: dict[str, Any], onward: Onward) -> bool:
         """Whether a server that does not look at the number gives the same page for each, and nothing else ends it."""
         before = kept.pop("same", None)
-        if not way.guesses or at.records is None or self._is_bounded or way.ahead(at) is not None:
+        if not way.guesses or at.records is None:
             return False
-        if self._has_more is not None and self._has_more(at) is not None:
+        if not way.probes and (self._is_bounded or way.ahead(at) is not None or self._tells_more(at)):
             return False
         kept["same"] = _mark(orjson.dumps(at.records, option=orjson.OPT_NON_STR_KEYS))
         if at.number == 1 or not at.count or before != kept["same"]:
@@ -172,6 +172,9 @@ class Walk:
             f"loop   {self._name}: page {at.number} is the page before it once more; the walk ends there"
         )
         return True
+
+    def _tells_more(self, at: Answered) -> bool:
+        return self._has_more is not None and self._has_more(at) is not None
 
     def _go(self, at: Answered, change: Change, kept: dict[str, Any], build: Build, onward: Onward) -> None:
         """

@@ -112,11 +112,8 @@ def test_a_whole_answer_is_left_alone(shape: dict[str, Any]) -> None:
         (ROWS, {"X-Total-Count": "50"}, "the answer speaks of 50 records and has 2"),
         ({"items": ROWS, "has_more": True}, {}, "has_more says that there is more"),
         ({"items": ROWS, "meta": {"isLast": False}}, {}, "meta.isLast says that there is more"),
-        (
-            {"items": ROWS, "pagination": {"cursor": "abc"}, "has_more": True},
-            {},
-            "has_more says that there is more",
-        ),
+        ({"items": ROWS, "nextKey": "abc"}, {}, "nextKey seems to lead on"),
+        ({"items": ROWS, "next": "abc", "total": 2}, {}, "next seems to lead on"),
     ],
 )
 def test_an_answer_that_looks_incomplete_is_told(body: Any, headers: dict[str, str], why: str) -> None:
@@ -144,6 +141,14 @@ def test_a_request_that_asks_for_a_page_is_numbered_until_one_is_empty() -> None
     assert deaf.answer(ROWS) == "/x?page=2"
     assert deaf.answer(ROWS) is None
     assert deaf.found.events == ["loop   r: page 2 is the page before it once more; the walk ends there"]
+
+
+def test_a_guess_that_the_server_does_not_know_ends_at_once() -> None:
+    """Whatever total it tells: the same page once more is the end, and a line says so."""
+    auto = Auto(params={"limit": 2})
+    assert auto.answer({"total": 500, "items": ROWS}) == "/x?limit=2&offset=2"
+    assert auto.answer({"total": 500, "items": ROWS}) is None
+    assert auto.found.events == ["loop   r: page 2 is the page before it once more; the walk ends there"]
 
 
 def test_a_cursor_goes_into_the_body_of_a_post() -> None:
