@@ -10,6 +10,7 @@ from urllib.parse import quote, quote_plus
 
 import httpx
 
+from scrapeq.fetch.redirects import CUT
 from scrapeq.plan import Auth
 
 Fields = list[tuple[str, str]]
@@ -23,13 +24,22 @@ def credential(auth: Auth) -> Credential | None:
     if auth.type == "bearer":
         return bearer(auth.token)
     if auth.type == "http_basic":
-        pair = base64.b64encode(f"{auth.username}:{auth.password}".encode()).decode()
-        return _header("Authorization", f"Basic {pair}")
+        return _header("Authorization", f"Basic {basic_pair(auth.username, auth.password)}")
     if auth.type == "api_key":
         if auth.location == "header":
             return _header(auth.name, auth.token)
         return (_query if auth.location == "query" else _cookie)(auth.name, auth.token)
     return None
+
+
+def basic_pair(user: str, password: str) -> str:
+    """User and password as they are sent (RFC 7617, 2)."""
+    return base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def basic_client(auth: Auth) -> str:
+    """The client of OAuth 2.0 as it is sent by `client_auth: basic`: form-encoded first (RFC 6749, 2.3.1)."""
+    return basic_pair(quote_plus(auth.client_id), quote_plus(auth.client_secret))
 
 
 def bearer(token: str) -> Credential:
@@ -79,6 +89,8 @@ def without_secret(url: httpx.URL, auth: Auth) -> httpx.URL:
 def secrets_of(auth: Auth) -> tuple[str, ...]:
     """The values of a configuration that no text may show."""
     found = [auth.token, *auth.tokens, auth.password, auth.client_secret, auth.refresh_token]
+    found += [basic_pair(auth.username, auth.password)] if auth.password else []
+    found += [basic_client(auth)] if auth.client_secret else []
     # addresses (an audience, say) are none
     found += [one for one in _texts_in([auth.token_params, auth.options]) if "://" not in one]
     if auth.login is not None:
@@ -99,12 +111,21 @@ def _texts_in(value: Any) -> list[str]:
     return [text for one in value for text in _texts_in(one)] if isinstance(value, list | tuple) else []
 
 
+def _without(text: str, secret: str) -> str:
+    """A text without a secret, nor the beginning of one where an address was cut."""
+    text = text.replace(secret, "***")
+    if CUT in text:
+        for length in range(len(secret) - 1, _LEAST_SECRET_CHARS - 1, -1):
+            text = text.replace(secret[:length] + CUT, f"***{CUT}")
+    return text
+
+
 def hidden(text: str, auth: Auth, obtained: Iterable[str] = ()) -> str:
     """A text of an error, in which neither a credential nor what stands in its query parameter is shown."""
     for secret in sorted({*secrets_of(auth), *obtained}, key=len, reverse=True):
         if len(secret) >= _LEAST_SECRET_CHARS:
             for spelled in (secret, quote(secret, safe=""), quote_plus(secret)):
-                text = text.replace(spelled, "***")
+                text = _without(text, spelled)
     if name := query_name(auth):
         spellings = "|".join(re.escape(spelled) for spelled in {name, quote(name, safe="")})
         text = re.sub(rf"([?&](?:{spellings})=)[^&#\s]+", r"\1***", text)

@@ -61,8 +61,9 @@ class SessionLogin:
         token = self._token(pages[-1])
         cookies = jar.kept()
         if not token and (self._auth.session_token_path or not cookies):
-            missing = self._auth.session_token_path or "a cookie"
-            raise self._error(f"the answer ({pages[-1].status}) holds no {missing}", final=True)
+            path = self._auth.session_token_path
+            missing = f"holds no {path}" if path else "sets no cookie"
+            raise self._error(f"the answer ({pages[-1].status}) {missing}", final=True)
         return Issued(
             access=token,
             cookies=cookies,

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import parse_qsl, quote_plus
+from urllib.parse import parse_qsl
 
 import httpx
 
 from scrapeq.clock import Clock
 from scrapeq.errors import AuthFailed
+from scrapeq.fetch.auth import basic_client
 from scrapeq.fetch.redirects import shown
 from scrapeq.fetch.renewed import Issued, Steps, expires_at_s
 from scrapeq.page import Page
@@ -61,9 +61,8 @@ class OAuth2:
         if auth.scopes:
             fields["scope"] = " ".join(auth.scopes)
         headers = {"Accept": "application/json"}
-        if auth.client_auth == "basic":  # RFC 6749, 2.3.1: each of the two is form-encoded first
-            pair = f"{quote_plus(auth.client_id)}:{quote_plus(auth.client_secret)}"
-            headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
+        if auth.client_auth == "basic":
+            headers["Authorization"] = f"Basic {basic_client(auth)}"
         else:
             own = {"client_id": auth.client_id, "client_secret": auth.client_secret}
             fields |= {name: value for name, value in own.items() if value}  # a public client has no secret

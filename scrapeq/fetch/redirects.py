@@ -16,6 +16,7 @@ _KEEP_METHOD = frozenset({307, 308})
 _BODY_FIELDS = frozenset({"content-type", "content-length", "content-encoding", "content-language", "digest"})
 _VALIDATORS = frozenset({"if-none-match", "if-modified-since"})  # of the address before (RFC 9110, 15.4)
 _SHOWN_CHARS = 200
+CUT = "…"  # where an address was too long to be shown
 
 # Request fields that say how, never who: they go along to another origin. Every other one may hold a secret.
 SAFE_FIELDS = frozenset(
@@ -102,4 +103,4 @@ def shown(url: str) -> str:
     if separator:
         authority, slash, path = rest.partition("/")
         text = f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
-    return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…"
+    return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}{CUT}"
