@@ -7,10 +7,10 @@ Each passes the limits (`Asking`), and its time counts; the time that is spent w
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import Protocol
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Protocol, Self
 
 import httpx
 
@@ -70,20 +70,41 @@ class Unlimited:
 
 
 class Deadline:
-    """Seconds for one whole request. They run while it is on the wire, not while it waits for a limit or a login."""
+    """
+    Seconds for one whole request; raises TimeoutError when they are over.
+
+    They run while it is on the wire, not while it waits for a limit or for a login (`paused`).
+    """
 
     def __init__(self, limit_s: float) -> None:
-        self._left_s = limit_s
+        self._timeout = asyncio.timeout(limit_s)
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Raises TimeoutError when they are over."""
-        began_s = time.monotonic()
+    async def __aenter__(self) -> Self:
+        await self._timeout.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._timeout.__aexit__(exc_type, exc, traceback)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """What is done meanwhile takes no time of it."""
+        timeout, loop = self._timeout, asyncio.get_running_loop()
+        when_s = timeout.when()
+        if when_s is None or timeout.expired():
+            yield
+            return
+        left_s = when_s - loop.time()
+        timeout.reschedule(None)
         try:
-            async with asyncio.timeout(max(self._left_s, 0.0)):
-                yield
+            yield
         finally:
-            self._left_s -= time.monotonic() - began_s
+            timeout.reschedule(loop.time() + left_s)
 
 
 class _Body(httpx.AsyncByteStream):
@@ -101,7 +122,14 @@ Read = Callable[[Hop, Answer], Awaitable[bytes]]
 
 
 async def through(
-    auth: httpx.Auth, original: httpx.Request, *, send: Send, ask: Send, read: Read, asking: Asking
+    auth: httpx.Auth,
+    original: httpx.Request,
+    *,
+    send: Send,
+    ask: Send,
+    read: Read,
+    asking: Asking,
+    deadline: Deadline,
 ) -> Answer:
     """
     A request by the way of an `httpx.Auth`: every request that its flow yields is sent, the last answer counts.
@@ -113,6 +141,7 @@ async def through(
         ask: Sends another one, under a grant of its own, and reads its answer.
         read: Reads the body of an answer.
         asking: Grants for the original when it is sent again.
+        deadline: Of the original; what the flow does by itself takes no time of it.
 
     Raises:
         AuthFailed: the flow itself broke.
@@ -120,16 +149,22 @@ async def through(
     """
     flow = auth.async_auth_flow(original)
     try:
-        request = await _step(flow, None)
+        with deadline.paused():
+            request = await _step(flow, None)
         for _ in range(MAX_REQUESTS):
             if request is None:
                 raise AuthFailed(f"auth: {type(auth).__name__} sends no request", final=True)
             own = request is original or (request.method, request.url) == (original.method, original.url)
             if own:
-                await asking.begin(request.method, str(request.url), own=True)
-            hop, answer = await (send(request) if own else ask(request))
+                with deadline.paused():
+                    await asking.begin(request.method, str(request.url), own=True)
+                hop, answer = await send(request)
+            else:
+                with deadline.paused():
+                    hop, answer = await ask(request)
             try:
-                following = await _step(flow, _response(hop, answer, request, read))
+                with deadline.paused():
+                    following = await _step(flow, _response(hop, answer, request, read))
             except BaseException:
                 await answer.aclose()
                 raise

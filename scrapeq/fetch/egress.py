@@ -6,6 +6,7 @@ It ends in a whole page or in a FetchError, and never holds more than `max_body_
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from scrapeq.fetch.answers import names
 from scrapeq.fetch.asking import Asking, Deadline, Unlimited, through
 from scrapeq.fetch.auth import Credential
 from scrapeq.fetch.decoding import ACCEPT_ENCODING
+from scrapeq.fetch.fields import FRAMING, check_fields, fields_of
 from scrapeq.fetch.guard import NamedHosts, check_literal
 from scrapeq.fetch.redirects import Hop, origin, shown
 from scrapeq.fetch.renewed import Renewed
@@ -36,8 +38,6 @@ Origin = tuple[str, str, int | None]
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _NOBODY = NamedHosts()
-_FRAMING = frozenset({"content-length", "transfer-encoding", "connection", "host"})  # the wire's own
-_CONTROL = frozenset(map(chr, (*range(9), *range(10, 32), 127)))
 _UNLIMITED = Unlimited()
 
 
@@ -127,7 +127,7 @@ class Egress:
             "accept-encoding": ("Accept-Encoding", ACCEPT_ENCODING),
         }
         own = [(name, str(value)) for name, value in client.headers.items()]
-        _check_fields(own)
+        check_fields(own)
         self._away.update({f[0].lower(): f for f in own if f[0].lower() in redirects.SAFE_FIELDS})
         self._at_home = self._away | {field[0].lower(): field for field in own}
 
@@ -178,7 +178,7 @@ class Egress:
             AskingClosed: `asking` did.
         """
         try:
-            _check_fields(headers)
+            check_fields(headers)
             limit_s = self._client.timeout_s if deadline_s is None else deadline_s
             trip = _Trip(
                 self._home or (origin(redirects.parse(home)) if home else None),
@@ -191,11 +191,12 @@ class Egress:
             first = Hop(method.upper(), self._without_secret(redirects.parse(url)), tuple(headers), body)
             started_s = self._clock.monotonic_s()
             try:
-                last, answer = await self._follow(first, trip)
-                try:
-                    content = await self._read(last, answer, trip.deadline)
-                finally:
-                    await answer.aclose()
+                async with trip.deadline:
+                    last, answer = await self._follow(first, trip)
+                    try:
+                        content = await self._read(last, answer)
+                    finally:
+                        await answer.aclose()
             except TimeoutError:
                 raise DeadlineExceeded(f"{names(first)}: no whole answer in {limit_s:g} s") from None
         except FetchError as error:
@@ -222,8 +223,7 @@ class Egress:
                 if answer.status not in redirects.STATUSES or not location or answers.says_wait(answer):
                     return current, answer
                 was_sent = True
-                async with trip.deadline.running():
-                    await answers.drop(answer)
+                await answers.drop(answer)
                 seen.add((current.method, str(current.url)))
                 if len(seen) > self._max_redirects:
                     raise TooManyRedirects(f"{names(current)}: more than {self._max_redirects} redirects")
@@ -291,15 +291,16 @@ class Egress:
             put = auth.ready()
             if put is None:
                 self._check(hop, trip.named)
-                put = await auth.renew(lambda request: self._asked(request, trip))
-                await trip.asking.begin(hop.method, str(hop.url), own=True)
+                with trip.deadline.paused():
+                    put = await auth.renew(lambda request: self._asked(request, trip))
+                    await trip.asking.begin(hop.method, str(hop.url), own=True)
             url, fields = put(url, fields)
-            answer = await self._on_wire(hop, url, fields, trip.named, trip.deadline)
+            answer = await self._on_wire(hop, url, fields, trip.named)
             auth.hear(url, answer.headers)
             return answer
         if auth is not None:
             url, fields = auth(url, fields)
-        return await self._on_wire(hop, url, fields, trip.named, trip.deadline)
+        return await self._on_wire(hop, url, fields, trip.named)
 
     def _fields(self, own: Sequence[tuple[str, str]], at_home: bool) -> list[tuple[str, str]]:
         """The fields of a request: its own, and the client's that go there."""
@@ -308,15 +309,14 @@ class Egress:
             return list(client_fields.values())
         lower = {name.lower() for name, _ in own}
         fields = [field for name, field in client_fields.items() if name not in lower]
-        return fields + [field for field in own if field[0].lower() not in _FRAMING]
+        return fields + [field for field in own if field[0].lower() not in FRAMING]
 
     async def _on_wire(
-        self, hop: Hop, url: httpx.URL, fields: list[tuple[str, str]], named: NamedHosts, deadline: Deadline
+        self, hop: Hop, url: httpx.URL, fields: list[tuple[str, str]], named: NamedHosts
     ) -> Answer:
         is_named = self._check(hop, named)
         try:
-            async with deadline.running():
-                answer = await self._wire.send(hop.method, url, fields, hop.body, named=is_named)
+            answer = await self._wire.send(hop.method, url, fields, hop.body, named=is_named)
         except httpx.TransportError as error:
             raise answers.failed(hop, error, self.hidden(str(error))) from None
         try:
@@ -326,9 +326,8 @@ class Egress:
             raise
         return answer
 
-    async def _read(self, hop: Hop, answer: Answer, deadline: Deadline) -> bytes:
-        async with deadline.running():
-            return await answers.read(hop, answer, self._client.max_body_size, self.hidden)
+    async def _read(self, hop: Hop, answer: Answer) -> bytes:
+        return await answers.read(hop, answer, self._client.max_body_size, self.hidden)
 
     # --- what credentials send
 
@@ -339,16 +338,21 @@ class Egress:
         original = httpx.Request(hop.method, hop.url, headers=fields, content=hop.body)
 
         async def send(request: httpx.Request) -> tuple[Hop, Answer]:
-            fields = [field for field in _fields_of(request) if field[0].lower() not in _FRAMING]
-            return hop, await self._on_wire(hop, request.url, fields, trip.named, trip.deadline)
+            fields = [field for field in fields_of(request) if field[0].lower() not in FRAMING]
+            return hop, await self._on_wire(hop, request.url, fields, trip.named)
+
+        async def read(hop: Hop, answer: Answer) -> bytes:
+            async with asyncio.timeout(self._client.timeout_s):
+                return await self._read(hop, answer)
 
         return await through(
             auth,
             original,
             send=send,
             ask=lambda request: self._ask(request, trip),
-            read=lambda hop, answer: self._read(hop, answer, trip.deadline),
+            read=read,
             asking=trip.asking,
+            deadline=trip.deadline,
         )
 
     async def _asked(self, request: httpx.Request, trip: _Trip) -> Page:
@@ -357,20 +361,20 @@ class Egress:
 
     async def _ask(self, request: httpx.Request, trip: _Trip) -> tuple[Hop, Answer]:
         """A request for a credential's sake, with its answer read: no redirects, no credential but its own."""
-        own, content = _fields_of(request), await request.aread()
-        _check_fields(own)
+        own, content = fields_of(request), await request.aread()
+        check_fields(own)
         hop = Hop(request.method, redirects.parse(str(request.url)), tuple(own), content or None)
         fields = self._fields(own, trip.home is not None and origin(hop.url) == trip.home)
         while True:
             self._check(hop, trip.named)
             await trip.asking.begin(hop.method, str(hop.url), own=False)
-            deadline = Deadline(self._client.timeout_s)
             try:
-                answer = await self._on_wire(hop, hop.url, fields, trip.named, deadline)
-                try:
-                    await self._read(hop, answer, deadline)
-                finally:
-                    await answer.aclose()
+                async with asyncio.timeout(self._client.timeout_s):
+                    answer = await self._on_wire(hop, hop.url, fields, trip.named)
+                    try:
+                        await self._read(hop, answer)
+                    finally:
+                        await answer.aclose()
             except TimeoutError:
                 await trip.asking.end(None, own=False)
                 text = f"{names(hop)}: no whole answer in {self._client.timeout_s:g} s"
@@ -384,15 +388,3 @@ class Egress:
 
 def _head(hop: Hop, answer: Answer) -> Page:
     return Page(str(hop.url), answer.status, answer.headers, answer.content or b"", method=hop.method)
-
-
-def _fields_of(request: httpx.Request) -> list[tuple[str, str]]:
-    """An httpx request's fields in their own spelling."""
-    return [(name.decode("ascii"), value.decode("utf-8")) for name, value in request.headers.raw]
-
-
-def _check_fields(fields: Iterable[tuple[str, str]]) -> None:
-    """Refuse what would end a field and begin another."""
-    for name, value in fields:
-        if not _CONTROL.isdisjoint(name + value) or not name.isascii():
-            raise Blocked(f"the header {shown(name)!r} holds a control character, or is none")

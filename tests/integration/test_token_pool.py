@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 from aiohttp import web
 
 QUOTA, WINDOW_S = 20, 30.0  # a run that waited for a second window would take longer than that
@@ -35,20 +36,23 @@ class Server:
         self.tells, self.blocked = tells, blocked
         self.served: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
+        self.unknown: Counter[str] = Counter()
         self.at: list[tuple[float, str]] = []
         self._began: dict[str, float] = {}
         self._used: Counter[str] = Counter()
 
     async def answer(self, request: web.Request) -> web.Response:
         """One page, or a refusal."""
-        token = request.headers.get("Authorization", "").removeprefix("Bearer ") or request.query.get(
-            "key", ""
+        found = (request.query.get("key"), request.headers.get("X-Key"), request.cookies.get("key"))
+        token = request.headers.get("Authorization", "").removeprefix("Bearer ") or next(
+            filter(None, found), ""
         )
         now = time.monotonic()
         if now - self._began.get(token, -WINDOW_S) >= WINDOW_S:
             self._began[token], self._used[token] = now, 0
         left_s = self._began[token] + WINDOW_S - now
         if token not in TOKENS:
+            self.unknown[token] += 1
             return web.json_response({}, status=401)
         if token == self.blocked or self._used[token] >= QUOTA:
             self.refused[token] += 1
@@ -120,6 +124,20 @@ async def test_configured_rates_hold_for_each_token(tmp_path: Path) -> None:
     assert server.at[-1][0] - server.at[0][0] < 24 / 4 - 1
 
 
+@pytest.mark.parametrize(("name", "location"), [("X-Key", "header"), ("key", "cookie")])
+async def test_keys_of_a_header_and_of_a_cookie_are_a_pool_too(
+    tmp_path: Path, name: str, location: str
+) -> None:
+    """Each key's quota is spent, none is refused."""
+    server = Server(tells=True)
+    auth = f'{{type: api_key, name: {name}, location: {location}, api_keys: "${{env:TOKENS}}"}}'
+    async with serving(server) as url:
+        await run(tmp_path, url, ",".join(TOKENS), QUOTA * 2, auth=auth)
+    assert server.served.total() == QUOTA * 2
+    assert not server.refused
+    assert len(server.served) >= 2
+
+
 async def test_a_refused_token_makes_room_for_the_next(tmp_path: Path) -> None:
     """A 429 closes the limit of one token only: the others go on, and nobody waits for the first."""
     server = Server(tells=False, blocked=TOKENS[0])
@@ -129,3 +147,13 @@ async def test_a_refused_token_makes_room_for_the_next(tmp_path: Path) -> None:
     assert set(server.served) <= {*TOKENS[1:]}
     assert server.refused == {TOKENS[0]: 1}
     assert server.at[-1][0] - server.at[0][0] < WINDOW_S
+
+
+async def test_a_token_that_is_dead_is_retired_by_an_action(tmp_path: Path) -> None:
+    """Its 401 closes it alone, for as long as the file says; what met it goes out with the next one."""
+    server = Server(tells=False)
+    action = "response_actions: [{match: {status: 401}, action: rate_limited, scope: token, wait: [1h]}]\n"
+    async with serving(server) as url:
+        await run(tmp_path, url, ",".join(["dead-0", *TOKENS[1:]]), QUOTA, more=action)
+    assert server.served.total() == QUOTA
+    assert server.unknown == {"dead-0": 1}
