@@ -17,8 +17,8 @@ class PermitAsking:
     """
     The `Asking` of one request of a Fetcher.
 
-    A login takes the request's own permit where that is one of the same limits, so that nobody waits for a permit that
-    only he can give back; the request takes another one then.
+    A login takes the request's own permit where that is one of the same limits, and those who wait for it give theirs
+    back, so that nobody waits for a permit that only he can give back; the request takes another one then.
 
     Args:
         grants: Where permits come from.
@@ -59,6 +59,12 @@ class PermitAsking:
         if own:
             self._held.append(self._permit)
             self._granted = True
+
+    def rest(self) -> None:
+        """See `Asking.rest`."""
+        if self._granted:
+            self._held[-1].settle(None, was_sent=False)
+            self._granted = False
 
     async def end(self, page: Page | None, *, own: bool) -> bool:
         """See `Asking.end`."""

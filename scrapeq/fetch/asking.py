@@ -22,6 +22,7 @@ from scrapeq.page import Page
 
 MAX_REQUESTS = 20  # of one `httpx.Auth` for one request
 
+_FLOW_WAITS_S = 0.05  # before its first request; what takes longer waits for something
 _DECODED_AWAY = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 
 
@@ -49,6 +50,12 @@ class Asking(Protocol):
         Raises AskingClosed, or waits.
         """
 
+    def rest(self) -> None:
+        """
+        The request waits for somebody else's login: where `begin` waits, too, its own grant is given back, so that
+        nobody waits for what only it can give back. `begin` takes another one.
+        """
+
     async def end(self, page: Page | None, *, own: bool) -> bool:
         """
         Its answer; None when there was none. Not called for the answer that is the request's own.
@@ -63,6 +70,9 @@ class Unlimited:
 
     async def begin(self, method: str, url: str, *, own: bool) -> None:
         """Always."""
+
+    def rest(self) -> None:
+        """There is no grant."""
 
     async def end(self, page: Page | None, *, own: bool) -> bool:
         """Never a refusal."""
@@ -150,7 +160,14 @@ async def through(
     flow = auth.async_auth_flow(original)
     try:
         with deadline.paused():
-            request = await _step(flow, None)
+            first = asyncio.ensure_future(_step(flow, None))
+            try:
+                await asyncio.wait([first], timeout=_FLOW_WAITS_S)
+                if not first.done():  # it may wait for the login of another one
+                    asking.rest()
+                request = await first
+            finally:
+                first.cancel()
         for _ in range(MAX_REQUESTS):
             if request is None:
                 raise AuthFailed(f"auth: {type(auth).__name__} sends no request", final=True)

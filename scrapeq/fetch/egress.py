@@ -292,6 +292,8 @@ class Egress:
             if put is None:
                 self._check(hop, trip.named)
                 with trip.deadline.paused():
+                    if auth.is_renewing:
+                        trip.asking.rest()
                     put = await auth.renew(lambda request: self._asked(request, trip))
                     await trip.asking.begin(hop.method, str(hop.url), own=True)
             url, fields = put(url, fields)
@@ -339,6 +341,7 @@ class Egress:
 
         async def send(request: httpx.Request) -> tuple[Hop, Answer]:
             fields = [field for field in fields_of(request) if field[0].lower() not in FRAMING]
+            check_fields(fields)  # a flow may have put a part of an answer there
             return hop, await self._on_wire(hop, request.url, fields, trip.named)
 
         async def read(hop: Hop, answer: Answer) -> bytes:

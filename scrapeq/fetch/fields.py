@@ -17,7 +17,8 @@ _CONTROL = frozenset(map(chr, (*range(9), *range(10, 32), 127)))
 
 def fields_of(request: httpx.Request) -> list[tuple[str, str]]:
     """An httpx request's fields in their own spelling."""
-    return [(name.decode("ascii"), value.decode("utf-8")) for name, value in request.headers.raw]
+    encoding = request.headers.encoding
+    return [(name.decode("ascii"), value.decode(encoding)) for name, value in request.headers.raw]
 
 
 def check_fields(fields: Iterable[tuple[str, str]]) -> None:

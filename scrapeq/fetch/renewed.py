@@ -109,6 +109,11 @@ class Renewed:
         """What puts the credential on a request; None: it has to be asked for (`renew`)."""
         return self._put if self._is_good(self._issued) else None
 
+    @property
+    def is_renewing(self) -> bool:
+        """Whether somebody asks for one already."""
+        return self._renewing is not None and not self._renewing.done()
+
     async def renew(self, ask: Ask) -> Credential:
         """
         Ask for a new one, or wait for who does.
@@ -117,7 +122,7 @@ class Renewed:
             AuthFailed: there is none; all who waited are told the same.
             ScrapeqError: whatever `ask` raises of limits.
         """
-        if self._renewing is None or self._renewing.done():
+        if self._renewing is None or not self.is_renewing:
             # a task of its own: an answer with a rotated refresh token must not be lost with the request that needed it
             self._renewing = asyncio.create_task(self._renew(ask))
             self._renewing.add_done_callback(lambda done: done.cancelled() or done.exception())

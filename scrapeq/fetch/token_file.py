@@ -20,6 +20,7 @@ import orjson
 from scrapeq.errors import AuthFailed
 
 MODE = 0o600
+PATIENCE_S = 120.0
 _VERSION = 1
 _LOOK_S = 0.02  # between tries for the lock: it cannot be waited for without a thread that nobody can stop
 
@@ -29,15 +30,22 @@ class TokenFile:
     Args:
         path: The file; None = nothing is kept.
         digest: Of the configuration: what was kept for another one is void.
+        patience_s: How long somebody else may hold it.
     """
 
-    def __init__(self, path: Path | None, digest: str) -> None:
+    def __init__(self, path: Path | None, digest: str, patience_s: float = PATIENCE_S) -> None:
         self._path = path
+        self._patience_s = patience_s
         self._digest = digest
 
     @asynccontextmanager
     async def held(self) -> AsyncIterator[None]:
-        """Nobody else on this machine asks meanwhile. The kernel frees the lock of one that died."""
+        """
+        Nobody else on this machine asks meanwhile. The kernel frees the lock of one that died.
+
+        Raises:
+            AuthFailed: somebody else has asked for longer than any login takes, or the folder cannot be written.
+        """
         if self._path is None:
             yield
             return
@@ -46,15 +54,22 @@ class TokenFile:
         except OSError as error:
             raise self._failed(error) from None
         try:
-            while True:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    await asyncio.sleep(_LOOK_S)
+            await self._take(lock)
             yield
         finally:
             os.close(lock)
+
+    async def _take(self, lock: int) -> None:
+        try:
+            async with asyncio.timeout(self._patience_s):
+                while True:
+                    try:
+                        return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    except BlockingIOError:
+                        await asyncio.sleep(_LOOK_S)
+        except TimeoutError:
+            text = f"{self._path}: another process has held its lock for {self._patience_s:g} s"
+            raise AuthFailed(text) from None
 
     def read(self) -> dict[str, Any]:
         """What is kept for this configuration; empty when there is nothing, or nothing that can be read."""

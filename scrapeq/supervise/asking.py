@@ -60,6 +60,9 @@ class TaskAsking:
             raise AskingClosed(method, url, got, own=own)
         means.tally.requests += not own
 
+    def rest(self) -> None:
+        """Who asks never waits for a grant, so the task may keep its own."""
+
     async def end(self, page: Page | None, *, own: bool) -> bool:
         """See `Asking.end`. What was answered is not lost with the lease or the store: they show at the next step."""
         if own:

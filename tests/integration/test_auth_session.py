@@ -214,6 +214,9 @@ class OneEach:
             raise AskingClosed(method, url, 1.0, own=own)
         self.left -= 1
 
+    def rest(self) -> None:
+        pass
+
     async def end(self, page: Page | None, *, own: bool) -> bool:
         return False
 

@@ -1,0 +1,98 @@
+"""A `Fetcher` with credentials that are asked for: in memory, waiting for limits by itself."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from auth_server import CLIENT, CLIENT_SECRET, PASSWORD, USER, AuthServer
+
+from scrapeq import errors
+from scrapeq.fetcher import Fetcher
+from scrapeq.plan import Auth, LimitRule, Login, Match, Rate
+
+OAUTH2 = Auth("oauth2_client_credentials", client_id=CLIENT, client_secret=CLIENT_SECRET)
+FORM = Auth("session", login=Login("login", form="#login", data={"user": USER, "password": PASSWORD}))
+
+
+def auth_at(url: str) -> Auth:
+    """The token endpoint there."""
+    return replace(OAUTH2, access_token_url=f"{url}/oauth/token")
+
+
+@pytest.mark.parametrize("kind", ["oauth2", "form"])
+async def test_one_login_for_a_stream(kind: str) -> None:
+    """Under an unknown limit, which lets one request go at first, nobody waits for ever."""
+    server = AuthServer()
+    async with server.serving() as url:
+        auth = FORM if kind == "form" else auth_at(url)
+        async with Fetcher(base_url=url, auth=auth) as fetcher:
+            pages = [page async for page in fetcher.stream(f"items/{n}" for n in range(20))]
+    assert [page.status for page in pages] == [200] * 20
+    assert len(server.asked) == 1
+    assert server.denied == 0
+
+
+async def test_a_refusal_by_the_token_endpoint_is_waited_out() -> None:
+    """However often, no attempt is counted for it; and the wait is no part of a request's time."""
+    api, tokens = AuthServer(), AuthServer()
+    tokens.failures = [(429, {}, {"Retry-After": "1"})] * 2
+    async with api.serving() as url, tokens.serving() as token_url:
+        api.good = tokens.good
+        async with Fetcher(base_url=url, auth=auth_at(token_url), timeout_s=0.5) as fetcher:
+            pages = await asyncio.gather(*(fetcher.get(f"items/{n}") for n in range(4)))
+    assert [page.status for page in pages] == [200] * 4
+    assert len(tokens.at) == 3
+    assert tokens.at[2] - tokens.at[1] >= 1.0
+    assert api.denied == 0
+
+
+@pytest.mark.timeout(60)
+async def test_who_will_not_wait_is_told() -> None:
+    """`max_wait_s` holds for the token endpoint's limit, too."""
+    server = AuthServer()
+    server.failures = [(429, {}, {"Retry-After": "60"})]
+    async with server.serving() as url, Fetcher(base_url=url, auth=auth_at(url), max_wait_s=2) as fetcher:
+        with pytest.raises(errors.RateLimited) as caught:
+            await fetcher.get("items/1")
+    assert caught.value.retry_after_s > 50
+    assert len(server.asked) == 1
+
+
+async def test_logins_have_limits_of_their_own() -> None:
+    """One login in a second: the second one waits, though the API's limit is open."""
+    server = AuthServer(uses=1)
+    rules = [LimitRule("logins", match=Match(path=("/oauth/*",)), rates=(Rate(1, 1.0),))]
+    async with (
+        server.serving() as url,
+        Fetcher(base_url=url, auth=auth_at(url), rate_limits=rules) as fetcher,
+    ):
+        assert (await fetcher.get("items/1")).status == 200
+        assert (await fetcher.get("items/2")).status == 401
+        fetcher._egress.refresh()
+        assert (await fetcher.get("items/3")).status == 200
+    assert len(server.at) == 2
+    assert server.at[1] - server.at[0] >= 0.95
+
+
+async def test_a_wrong_secret_is_told_once() -> None:
+    """The first error is final: nothing is asked again, whatever follows."""
+    server = AuthServer()
+    async with server.serving() as url:
+        auth = replace(auth_at(url), client_secret="wrong-secret")
+        async with Fetcher(base_url=url, auth=auth) as fetcher:
+            for _ in range(3):
+                with pytest.raises(errors.AuthFailed, match="invalid_client"):
+                    await fetcher.request("POST", "items/1", json={})
+    assert len(server.asked) == 1
+
+
+async def test_a_login_that_breaks_is_tried_again() -> None:
+    """A POST, too: it has not been sent yet. Not before the pause."""
+    server = AuthServer()
+    server.failures = [(503, {}, {})]
+    async with server.serving() as url, Fetcher(base_url=url, auth=auth_at(url)) as fetcher:
+        assert (await fetcher.request("POST", "items/1", json={})).status == 405
+    assert len(server.at) == 2
+    assert server.at[1] - server.at[0] >= 1.0
