@@ -74,8 +74,9 @@ class Settings:
     def load_whole(
         self, file: str, overrides: Mapping[str, Any] | None = None, *, inputs: bool = True
     ) -> Plan:
-        """As `load`, and the functions that the file names can be called. Raises ConfigError."""
+        """As `load`, and what the file names of other code can be used. Raises ConfigError, UsageError."""
         from scrapeq.errors import ConfigError
+        from scrapeq.plan import STATIC_AUTHS, TOKEN_AUTHS
 
         plan = self.load(file, overrides, inputs=inputs)
         if any(one.handler or one.on_page or one.on_item for one in plan.resources):
@@ -83,6 +84,10 @@ class Settings:
 
             if problems := check_hooks(plan):
                 raise ConfigError(problems)
+        if plan.client.auth.type not in (*STATIC_AUTHS, *TOKEN_AUTHS):
+            from scrapeq.fetch.schemes import check
+
+            check(plan.client)
         return plan
 
     def note(self, text: str) -> None:

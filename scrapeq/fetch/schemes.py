@@ -12,7 +12,7 @@ import orjson
 from scrapeq import plugins
 from scrapeq.clock import Clock
 from scrapeq.errors import UsageError
-from scrapeq.fetch.auth import Credential, credential
+from scrapeq.fetch.auth import Credential, credential, hidden
 from scrapeq.fetch.oauth2 import OAuth2
 from scrapeq.fetch.redirects import joined
 from scrapeq.fetch.renewed import Login, Renewed
@@ -46,9 +46,8 @@ def _login(client: Client, clock: Clock) -> Login:
     auth = client.auth
     if auth.type != "session":
         return OAuth2(auth, clock)
-    from scrapeq.fetch.login import (
-        SessionLogin,
-    )  # few files need it, and every start would pay for its parser
+    # few files need its parser, and every start would pay for it
+    from scrapeq.fetch.login import SessionLogin
 
     return SessionLogin(auth, client.base_url, clock)
 
@@ -60,6 +59,12 @@ def urls_of(client: Client) -> list[str]:
     return [*named, joined(client.base_url, auth.login.path)] if auth.login else named
 
 
+def check(client: Client) -> None:
+    """Raises UsageError where the type is one that another package adds, and it cannot be used."""
+    if client.auth.type not in STATIC_AUTHS and not client.auth.is_renewed:
+        _added(client.auth)
+
+
 def _added(auth: Auth) -> httpx.Auth:
     """One that another package adds."""
     try:
@@ -67,7 +72,8 @@ def _added(auth: Auth) -> httpx.Auth:
     except UsageError:
         raise
     except Exception as error:  # whatever a foreign class raises of its options
-        raise UsageError(f"client.auth: {auth.type} does not take these options: {error}") from None
+        told = hidden(str(error), auth)
+        raise UsageError(f"client.auth: {auth.type} does not take these options: {told}") from None
     if not isinstance(found, httpx.Auth):
         raise UsageError(f"client.auth: {auth.type} gives a {type(found).__name__}, which is no httpx.Auth")
     return found
