@@ -14,8 +14,6 @@ MAX_OBJECTS = 100
 """Objects that are looked at; a body with more around its records is a map of records itself."""
 MAX_DEPTH = 4
 
-_ADDRESSES = ("href", "url", "link", "uri")
-
 Steps = tuple[Any, ...]
 """A way into a body: names, positions in lists, and `{"rel": "next"}` for the link with that relation."""
 
@@ -159,7 +157,7 @@ def _is_list_of(value: Any, records: Sequence[Any]) -> bool:
 
 def _link(signs: Signs, at: Steps, value: Any) -> None:
     if isinstance(value, Mapping):
-        for member in _ADDRESSES:
+        for member in LINK_MEMBERS:
             if isinstance(value.get(member), str):
                 signs.links.append((*at, member))
                 return
@@ -182,11 +180,7 @@ def _next(signs: Signs, at: Steps, value: Any, parent: str) -> None:
         elif "{" not in value:
             signs.unclear.append(at)
     elif isinstance(value, Mapping):
-<<<<<<< HEAD
         for member in LINK_MEMBERS:
-=======
-        for member in _ADDRESSES:
->>>>>>> a105730 (docs/pagination.md; auto knows more APIs, and tells what it cannot read)
             if names.looks_like_address(value.get(member)):
                 signs.links.append((*at, member))
                 return
