@@ -210,7 +210,9 @@ class AppendedFile:
 
 def know_file(ledger: Ledger, path: Path) -> FileState:
     """
-    The ledger's row of a file; one that it does not know yet is put into it before its first line.
+    The ledger's row of a file; one that it does not know yet is put into its transaction.
+
+    That is to be committed before the file's first line is written.
 
     Raises:
         OutputError: it is no regular file.
@@ -230,7 +232,6 @@ def know_file(ledger: Ledger, path: Path) -> FileState:
                 os.fsync(fd)
             ledger.begin()
             state = ledger.add_file(path, size)
-            ledger.commit()
     finally:
         if fd >= 0:
             os.close(fd)

@@ -44,6 +44,7 @@ class FileSink:
         self.files: dict[Path, AppendedFile] = {}
         self._ledger: Ledger | None = None
         self._changed: dict[AppendedFile, None] = {}
+        self._are_new = False  # files that the ledger did not know, now in its transaction
 
     @property
     def ledger(self) -> Ledger:
@@ -79,6 +80,9 @@ class FileSink:
 
     def write(self) -> None:
         """To the disk."""
+        if self._are_new:
+            self.ledger.commit()
+            self._are_new = False
         for file in self._changed:
             self.write_file(file)
         held = [file for file in self.files.values() if file.is_open] if len(self.files) > OPEN_MAX else []
@@ -119,6 +123,7 @@ class FileSink:
         if self.context.claim(path, self) is not self:
             raise OutputError(f"{path}: two outputs write to it; give each a path of its own")
         state = know_file(self.ledger, path)
+        self._are_new = True
         seen = Seen(self.ledger, state.id, append=self.append, run=self.context.run)
         self.files[path] = file = AppendedFile(self.ledger, state, self.output, seen, packs=self.packs)
         return file

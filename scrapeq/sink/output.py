@@ -66,7 +66,7 @@ class OutputSink(Protocol):
     An output may have the attribute `wants_answers = True`; then it is given answers, too. Where the entry point is
     a class, fetchers read it there.
 
-    It may have a method `finish`, called when the run ends.
+    It may have a method `finish`, called when the run ends, and one `rest`, called when there is nothing to commit.
 
     Every method may raise OutputError, with a message for a person; OutputAway when it is worth a repeat.
     """
@@ -100,6 +100,14 @@ class Finishing(Protocol):
 
     def finish(self) -> None:
         """Write what waits. All commits are done; `close` follows. Raises OutputError."""
+
+
+@runtime_checkable
+class Resting(Protocol):
+    """An output with something to do while nothing is committed."""
+
+    def rest(self) -> None:
+        """Do what is due. Called between commits, about once a second. Raises OutputError."""
 
 
 @runtime_checkable

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
@@ -30,6 +30,7 @@ from scrapeq.sink.output import (
     OutputAway,
     OutputSink,
     Record,
+    Resting,
     SinkContext,
     SinkFactory,
 )
@@ -151,14 +152,28 @@ class OutputSet:
 
     def finish(self) -> None:
         """The run ends here: what waits is written. Raises OutputError."""
+        self._each(lambda sink: sink.finish() if isinstance(sink, Finishing) else None)
+
+    def rest(self) -> None:
+        """There is nothing to commit: what is due by time is done. Raises OutputError."""
+        self._each(lambda sink: sink.rest() if isinstance(sink, Resting) else None)
+
+    @property
+    def rests(self) -> bool:
+        """Whether any output has something to do by time."""
+        return any(isinstance(sink, Resting) for sink, _ in self._sinks)
+
+    def _each(self, do: Callable[[OutputSink], None]) -> None:
         if not self._is_open:
             return
         try:
             for sink, _ in self._sinks:
-                if isinstance(sink, Finishing):
-                    sink.finish()
-        except (OSError, sqlite3.Error) as error:
-            raise self._refused(error) from None
+                do(sink)
+        except BaseException as error:
+            self._abandon()
+            if isinstance(error, sqlite3.Error | OSError):
+                raise self._refused(error) from None
+            raise
 
     def close(self) -> None:
         """Let go of everything. A later commit opens it again."""

@@ -66,6 +66,12 @@ class ParquetSink(FileSink):
             if state.path.name == SPOOL and state.length and self.context.claim(state.path, self) is self:
                 self._make_part(self.files.get(state.path) or self.file_at(state.path))
 
+    def rest(self) -> None:
+        """A spool that is old enough becomes a part, though nothing is added to it."""
+        for file in self.files.values():
+            if file.is_older_than(self._part_s):
+                self._make_part(file)
+
     def _make_part(self, file: AppendedFile) -> None:
         """A part of what is committed in the spool; the ledger knows it, then the spool is empty."""
         columns = Columns(cast("dict[str, tuple[str, Kind]]", file.meta.get(COLUMNS) or {}))

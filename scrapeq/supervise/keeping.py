@@ -20,7 +20,8 @@ log = structlog.get_logger("scrapeq.run")
 RESTART_FIRST_S, RESTART_MAX_S = 0.25, 30.0
 WRITER_RESTART_FIRST_S = 0.1  # every fetcher waits for it
 KEEPERS_S = 1.0
-WRITER_GRACE_S = 30.0
+WRITER_GRACE_S = 600.0  # at its end it may have files to close that are large
+CLOSE_GRACE_S = 30.0  # when the run has failed already
 FOUND = ("check  ", "auto   ")  # how events of extraction begin that are about the file
 FATAL = {"output": OUTPUT_CODE, "limit": 4, "answer": 8, "bound": 5}
 
@@ -163,8 +164,23 @@ class Keeping:
         await asyncio.gather(*(child.stop(grace_s) for child in list(self._children)))
         if self._keepers:  # they have seen their children end, or sleep before they start one again
             await asyncio.wait(self._keepers, timeout=KEEPERS_S)
-        if self._writer is not None and await self._writer.stop(WRITER_GRACE_S) == OUTPUT_CODE:
-            self._fail(FATAL["output"], "the output could not be written")
+        if self._writer is not None:
+            await self._end_writer(self._writer)
+
+    async def _end_writer(self, writer: WriterProcess) -> None:
+        """It ends when all is written; one that was killed meanwhile is started again to finish what waits."""
+        code = await writer.stop(WRITER_GRACE_S)
+        if code < 0:
+            try:
+                await writer.start()
+                code = await writer.stop(WRITER_GRACE_S)
+            except (OutputError, OSError) as error:
+                self._fail(FATAL["output"], str(error))
+                return
+        if code:
+            self._fail(
+                FATAL["output"], f"the output could not be finished (code {code}); .scrapeq/run.log says more"
+            )
 
     def kill(self) -> None:
         """At once."""
@@ -182,4 +198,4 @@ class Keeping:
                 await child.stop(1.0)
         if self._writer is not None:
             with contextlib.suppress(Exception):
-                await self._writer.stop(WRITER_GRACE_S)
+                await self._writer.stop(CLOSE_GRACE_S)

@@ -36,6 +36,7 @@ BATCH_MAX_BYTES = 16 * 1024 * 1024  # of one commit
 BATCH_MAX_REQUESTS = 500
 TEMPLATES = ("path", "table")
 TEMPLATE = "$"  # the key of a template's text
+REST_EVERY_S = 1.0
 DRAIN_FLUSH_S = 2.0  # for the last answers to leave
 
 BODY_PART = 2  # parts of a message that is one of an answer's body
@@ -118,7 +119,7 @@ class Writer:
             if self._draining:
                 return False
             self._arrived.clear()
-            await self._arrived.wait()
+            await self._arrive_or_rest()
         batch: list[_Queued] = []
         size = 0
         for queued in self._queue[:BATCH_MAX_REQUESTS]:
@@ -136,6 +137,17 @@ class Writer:
         for connection, its in by_client.items():
             connection.answer(its)
         return True
+
+    async def _arrive_or_rest(self) -> None:
+        """Until something arrives; meanwhile the outputs do what is due by time."""
+        if not self._sink.rests:
+            await self._arrived.wait()
+            return
+        try:
+            await asyncio.wait_for(self._arrived.wait(), REST_EVERY_S)
+        except TimeoutError:
+            with suppress(OutputError):  # the next commit meets the same, and tells it
+                await asyncio.to_thread(self._sink.rest)
 
     def _commit(self, batch: list[_Queued]) -> list[tuple[str, int | str]]:
         """In the thread: the whole batch, or the one error for all of it."""

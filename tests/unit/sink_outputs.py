@@ -69,9 +69,11 @@ def crash_in_commit(base: Path, requests: list[Any], *all_: plan.Output) -> None
     """A process that dies when all is written and nothing is committed."""
     child = os.fork()
     if child == 0:
-        sink = OutputSet(all_, base=base, context=SinkContext(base, name="api"))
-        sink.check()
-        Ledger.set_tokens = lambda *_: os._exit(9)  # type: ignore[method-assign]
-        sink.commit_many(requests)
-        os._exit(0)
+        try:
+            sink = OutputSet(all_, base=base, context=SinkContext(base, name="api"))
+            sink.check()
+            Ledger.set_tokens = lambda *_: os._exit(9)  # type: ignore[method-assign]
+            sink.commit_many(requests)
+        finally:
+            os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9

@@ -80,6 +80,23 @@ def test_a_crash_while_a_part_is_made_loses_and_repeats_nothing(tmp_path: Path, 
     }
 
 
+def test_an_old_spool_becomes_a_part_while_nothing_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once it is due, and once."""
+    now = [1_000.0]
+    monkeypatch.setattr("scrapeq.sink.appended.time.time", lambda: now[0])
+    with sink_at(tmp_path, output("parquet", "out/", rotate_s=60.0)) as sink:
+        sink.commit_many([("t1", "1.1", [item(1)])])
+        sink.rest()
+        assert parquet(tmp_path / "out/issues") == []
+        now[0] += 61
+        sink.rest()
+        sink.rest()
+        assert parquet(tmp_path / "out/issues") == [{"id": 1}]
+    assert len(list((tmp_path / "out/issues").glob("*.parquet"))) == 1
+
+
 def test_columns_of_later_parts_keep_their_types(tmp_path: Path) -> None:
     """A column of nulls is one of text from then on; new fields are new columns."""
     out = output("parquet", "out/", rotate_bytes=1)
