@@ -208,9 +208,9 @@ class AppendedFile:
             sync_data(self._fd)
 
 
-def know_file(ledger: Ledger, path: Path) -> FileState:
+def know_file(ledger: Ledger, path: Path) -> tuple[FileState, bool]:
     """
-    The ledger's row of a file; one that it does not know yet is put into its transaction.
+    The ledger's row of a file; one that it does not know yet is put into its transaction (the second: whether it was).
 
     That is to be committed before the file's first line is written.
 
@@ -219,6 +219,7 @@ def know_file(ledger: Ledger, path: Path) -> FileState:
         OSError: it cannot be opened.
     """
     state = ledger.file(path)
+    is_new = state is None
     make_folder(path.parent)
     there = numbered(path, state.part if state else 0)
     fd = os.open(there, os.O_RDWR | os.O_CLOEXEC) if os.path.lexists(there) else -1
@@ -235,7 +236,7 @@ def know_file(ledger: Ledger, path: Path) -> FileState:
     finally:
         if fd >= 0:
             os.close(fd)
-    return state
+    return state, is_new
 
 
 def recover(ledger: Ledger) -> None:

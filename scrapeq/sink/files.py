@@ -122,8 +122,8 @@ class FileSink:
         """A file that is not open yet."""
         if self.context.claim(path, self) is not self:
             raise OutputError(f"{path}: two outputs write to it; give each a path of its own")
-        state = know_file(self.ledger, path)
-        self._are_new = True
+        state, is_new = know_file(self.ledger, path)
+        self._are_new = self._are_new or is_new
         seen = Seen(self.ledger, state.id, append=self.append, run=self.context.run)
         self.files[path] = file = AppendedFile(self.ledger, state, self.output, seen, packs=self.packs)
         return file
