@@ -184,7 +184,7 @@ class PageWalk:
             return body.rows()
         self._body = body.whole()
         if body.is_text:
-            self._records = [{"text": self._body}]
+            self._records = [{"text": self._body}] if self._body else []
         else:
             self._records = kind.records(unwrapped(self._body) if self._is_plain_tree(kind) else self._body)
         return self._records

@@ -49,7 +49,7 @@ class Walk:
 
         {"seen": mark of an earlier request, "same": mark of the records of the page before,
          "own": what the paginator remembers, "auto": what `auto` has found, "until": the last page of a fan-out,
-         "headers": names of the headers that the paginator sets}
+         "headers": names of the headers that the paginator sets, "guess": whether this page may be behind the end}
 
     Raises:
         UsageError: a path of the paginator is none, or there is no such paginator.
@@ -110,6 +110,9 @@ class Walk:
         if self._stands_still(at, way, kept, onward):
             return onward
         kept.pop("own", None)
+        kept.pop("guess", None)
+        if way.guesses and way.ahead(at) is None:
+            kept["guess"] = True
         if change.remember:
             kept["own"] = dict(change.remember)
         self._go(at, change, kept, build, onward)

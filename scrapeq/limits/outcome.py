@@ -59,6 +59,7 @@ class Outcome:
         rates: (requests, seconds): size and window of limits that the answer named without saying what is left.
         cost: What the request has cost, where the answer says so.
         heard: What the answer told each limit, where that was read for several; else it is `told` and `rates`.
+        is_past_end: A success that is no page: the walk had gone on until there was none.
     """
 
     action: Action
@@ -72,6 +73,7 @@ class Outcome:
     rates: tuple[tuple[float, float], ...] = ()
     cost: float | None = None
     heard: tuple[Heard, ...] | None = None
+    is_past_end: bool = False
 
 
 def actions_for(plan: Plan, resource: str) -> tuple[ResponseAction, ...]:
@@ -100,6 +102,7 @@ def decide(
     polls: int = 0,
     renews: bool = False,
     not_modified: Page | None = None,
+    guess: bool = False,
 ) -> Outcome:
     """
     What an answer, or the error instead of one, means.
@@ -115,6 +118,7 @@ def decide(
         polls: How often the task has been told that it is not ready yet.
         renews: Whether the credential is one that can be asked for again.
         not_modified: The 304 that `page` was kept for; actions that name its status are judged on it.
+        guess: The page was asked for without knowing whether there is one: then a 404 is the walk's end.
     """
     extra = dict(names or {})
     extra["retry_after"] = observation.retry_after_s
@@ -132,6 +136,8 @@ def decide(
             break
     else:
         outcome = _built_in(page, error, observation, refusals_in_a_row, renews)
+        if guess and page is not None and page.status == HTTPStatus.NOT_FOUND:
+            outcome = Outcome("success", told=outcome.told, is_past_end=True)
     if heard is None and not observation.rates and observation.cost is None:
         return outcome  # most of them
     return replace(outcome, rates=observation.rates, cost=observation.cost, heard=heard)

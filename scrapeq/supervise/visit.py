@@ -128,6 +128,7 @@ class Visit:
             url=url,
             page=revived or page,
             not_modified=page if revived else None,
+            guess=bool((payload.get("walk") or {}).get("guess")),
             error=failure,
             observation=observed,
             refusals_in_a_row=streak,
@@ -181,9 +182,10 @@ class Visit:
             means.streaks.answered(self._counted_as(group))
         settlement.close_hops()
         if outcome.action == "success" and page is not None:
-            if revived is None:
+            if revived is None and not outcome.is_past_end:
                 await self._recall.keep(page)
-            await Harvest(means, self._held, settlement).keep(revived or page, page)
+            read = replace(page, body=b"") if outcome.is_past_end else revived or page
+            await Harvest(means, self._held, settlement).keep(read, page)
         else:
             await self._verdict.carry_out(outcome, [name for name, _ in settlement.said.refused])
 

@@ -24,7 +24,7 @@ resources:
     endpoint:
       path: numbered/
       params: {page_size: 50}
-      paginator: {type: page_number, page_param: page, stop_when: body.next == null}
+      paginator: {type: page_number, page_param: page}
       data_selector: results
   - name: linked
     endpoint: {path: numbered/, paginator: {type: json_link, next_url_path: next}, data_selector: results}

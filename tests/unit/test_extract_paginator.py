@@ -351,3 +351,19 @@ def test_a_flag_that_is_left_out_ends_with_an_empty_page() -> None:
     paginator = Paginator("cursor", cursor_path="next", has_more_path="more")
     server = Server(paginator)
     assert len(server.walk({"data": [1], "next": "a"}, {"data": [], "next": "b"}, {"data": [1]})) == 2
+
+
+@pytest.mark.parametrize(
+    ("paginator", "is_guess"),
+    [
+        (Paginator("page_number", page_param="page"), True),
+        (Paginator("offset", limit=1, offset_param="from"), True),
+        (Paginator("page_number", page_param="page", total_path="pages"), False),
+        (Paginator("header_link"), False),
+    ],
+)
+def test_a_page_that_may_be_behind_the_end_is_a_guess(paginator: Paginator, is_guess: bool) -> None:
+    """Its payload says so, for a 404 ends such a walk; where the count is told, or a link leads there, it is none."""
+    server = Server(paginator)
+    server.answer({"data": [1], "pages": 3}, ("Link", '<https://api.test/v1/x?page=2>; rel="next"'))
+    assert bool(server.payload["walk"].get("guess")) is is_guess

@@ -259,3 +259,15 @@ def test_path_patterns(pattern: str, url: str, matches: bool) -> None:
 def test_host_patterns(pattern: str, url: str, matches: bool) -> None:
     """Hosts match in any case; a port only counts when the pattern has one."""
     assert host_matches(pattern, host_of(url)) is matches
+
+
+@pytest.mark.parametrize(
+    ("status", "guess", "is_past_end"),
+    [(404, True, True), (404, False, False), (403, True, False), (200, True, False)],
+)
+def test_a_page_that_was_a_guess_may_not_be_there(status: int, guess: bool, is_past_end: bool) -> None:
+    """A 404 behind the last page is the walk's end, unless the file says what it is."""
+    page = Page(URL, status, (), b"")
+    assert decide((), page=page, observation=NOTHING, guess=guess).is_past_end is is_past_end
+    told = ResponseAction(Match(status=(404,)), "fail")
+    assert not decide((told,), page=page, observation=NOTHING, guess=guess).is_past_end
