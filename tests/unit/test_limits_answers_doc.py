@@ -66,6 +66,9 @@ def outcomes(answer: str) -> Iterator[Outcome]:
         yield meaning(200, seen=Observation(refused=True, wait_s=TOLD_S, scope="host"))
         yield meaning(200, seen=Observation(refused=True))
         return
+    if answer.startswith("404 of a page that was a guess"):
+        yield decide((), page=Page("https://api.example/a", 404, (), b""), observation=NOTHING, guess=True)
+        return
     said, headers, renews = answer, (), False
     for end, added in ((" with Retry-After", (RETRY_AFTER,)), (" with nothing remaining", NOTHING_LEFT)):
         if said.endswith(end):
