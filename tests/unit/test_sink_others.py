@@ -10,6 +10,8 @@ import pytest
 from sink_outputs import item, output, sink_at
 
 from scrapeq import config
+from scrapeq.cli import main
+from scrapeq.cli.outcome import Exit
 from scrapeq.errors import ConfigError, OutputError, UsageError
 from scrapeq.expression import compile_template
 from scrapeq.sink import BatchSink, OutputSet, Record, outputs, written
@@ -131,3 +133,19 @@ def test_what_was_written_is_named(tmp_path: Path) -> None:
         "table x_labels",
     )
     assert names[2].startswith("b/all-00001.jsonl.gz to all-0000")
+
+
+def test_two_files_of_one_command_never_share_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Told before anything starts, with what would be right."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.yaml").write_text(
+            f"version: 1\nname: {name}\nclient: {{base_url: https://e.test}}\nresources: [{name}]\n"
+            "outputs: [{type: jsonl, path: 'out/${resource}.jsonl'}]\n"
+        )
+    assert main(["run", "a.yaml", "b.yaml"]) == Exit.USAGE
+    said = capsys.readouterr().err
+    assert f"a.yaml and b.yaml both write to {tmp_path}/out" in said
+    assert f"such as {tmp_path}/out/b" in said
