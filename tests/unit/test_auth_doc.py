@@ -1,0 +1,34 @@
+"""Every configuration in docs/authentication.md is one that can be read."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from scrapeq import config
+
+TEXT = (Path(__file__).parents[2] / "docs" / "authentication.md").read_text()
+PIECES = [textwrap.dedent(piece) for piece in re.findall(r"```yaml\n(.*?)```", TEXT, re.S)]
+CLIENT = "client:\n  base_url: https://api.acme.test\n"
+AROUND = {"auth": (CLIENT, "  "), "login": (f"{CLIENT}  auth:\n    type: session\n", "    ")}
+REST = "version: 1\nname: acme\nresources: [items]\noutputs: [{type: stdout}]\n"
+
+
+@pytest.mark.parametrize("piece", PIECES, ids=[piece.split(":")[0] for piece in PIECES])
+def test_a_piece_can_be_read(piece: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what stands around it."""
+    for name in re.findall(r"\$\{env:(\w+)\}", piece):
+        monkeypatch.setenv(name, f"secret-of-{name}")
+    before, indent = AROUND.get(piece.split(":")[0], ("", ""))
+    plan = config.load("acme.yaml", text=REST + before + textwrap.indent(piece, indent))
+    assert plan.client.auth.type != "none" or piece.startswith(("response_actions", "rate_limits"))
+
+
+def test_there_are_pieces() -> None:
+    """The test above has something to read, of every type that is asked for."""
+    assert {"type: session", "type: oauth2_client_credentials", "type: oauth2_refresh_token"} <= {
+        line.strip() for piece in PIECES for line in piece.splitlines()
+    }
