@@ -189,6 +189,8 @@ async def _nothing() -> None:
 class _NoEgress:
     """Answers at once, with nothing."""
 
+    members: tuple[str, ...] = ()
+
     async def __aenter__(self) -> _NoEgress:
         return self
 

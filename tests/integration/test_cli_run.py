@@ -133,7 +133,7 @@ def test_a_run_without_a_terminal_says_lines_and_a_summary(folder: Path) -> None
 
 def test_json_leaves_standard_output_to_one_object(folder: Path) -> None:
     """With --json: one object on standard output, the code in it; what is said to people is on standard error."""
-    done = run(folder, "run", "t.yaml", "--json", "--for", "1ms")
+    done = run(folder, "run", "t.yaml", "--json", "--max-requests", "1")
     (told,) = [orjson.loads(line) for line in done.stdout.splitlines()]
     assert told["exit"] == done.returncode == Exit.STOPPED
     assert told["runs"][0]["name"] == "t"

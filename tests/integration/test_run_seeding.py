@@ -37,10 +37,10 @@ SLOW = "rate_limits: [{name: slow, rates: [{limit: 1, interval: 1h}]}]"
 PACED = "rate_limits: [{name: paced, rates: [{limit: 1, interval: 4s}]}]"
 BOUNDED = "{max_tasks: 1, on_full: %s}"
 WATCHING = """
-import asyncio, json, sys
+import json, sys
 from pathlib import Path
 from scrapeq import config
-from scrapeq.supervise.supervisor import RunOptions, run
+from scrapeq.supervise.supervisor import RunOptions, run_here
 
 class States:
     said = None
@@ -56,7 +56,7 @@ class States:
     def close(self): ...
 
 plans = [config.load(file) for file in sys.argv[1:]]
-sys.exit(asyncio.run(run(plans, RunOptions(for_s=4.0), States(), folder=Path(".scrapeq"))))
+sys.exit(run_here(plans, RunOptions(for_s=6.0), States(), folder=Path(".scrapeq")))
 """
 
 
@@ -138,7 +138,8 @@ def test_seeds_that_find_no_room_keep_no_bound_from_ending_the_run(commands: Com
     assert code == 5, said
     assert time.monotonic() - began_s < 15.0
     process = commands.start("-m", "scrapeq", "run", file)
-    time.sleep(1.5)
+    assert process.stdout is not None
+    assert process.stdout.readline()  # it is under way
     process.send_signal(signal.SIGINT)
     began_s = time.monotonic()
     assert commands.ended(process)[0] == 5
