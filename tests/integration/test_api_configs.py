@@ -192,7 +192,7 @@ def wikipedia(folder: Path, api: Wikipedia) -> Scrape:
 
 def test_wikipedia_walks_by_objects_one_request_at_a_time(tmp_path: Path) -> None:
     """Members and all their revisions, although the wiki lags now and then; what was kept is told by 304 later on."""
-    with Wikipedia(max_limit=10, refuse_every=12, pages=14) as api:
+    with Wikipedia(max_limit=10, refuse_every=30, pages=14) as api:
         scrape = wikipedia(tmp_path, api)
         scrape.run()
         members = scrape.table("out/wikipedia.db", "members")
