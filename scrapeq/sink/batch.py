@@ -81,6 +81,7 @@ class BatchSink(ABC):
     def stage(self, records: Sequence[Record], answers: Sequence[Answer]) -> Iterable[bool]:
         """Keep what is new."""
         assert self._seen is not None
+        self._seen.look_up(records)
         found = [self._seen.is_new(record) for record in records]
         self._batch += [record for record, is_new in zip(records, found, strict=True) if is_new]
         return found

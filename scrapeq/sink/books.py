@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from scrapeq.errors import UsageError
 
@@ -17,6 +17,7 @@ TOKEN_AGE_US = 24 * 3600 * 1_000_000  # a lease is long over by then
 APPENDED_AGE_DAYS = 30  # a task that gave records may be repeated when its run is resumed
 PRUNE_EVERY_COMMITS = 1_000
 DAY_S = 86_400
+KEYS_A_QUERY = 500  # older SQLites take 999 values
 
 _TOKEN = re.compile(r"([0-9]{1,18})\.([0-9]{1,18})")
 
@@ -48,7 +49,6 @@ class SqliteBooks:
         self._items = f"{prefix}items"
         self._appended = f"{prefix}appended"
         self._tokens = f"{prefix}tokens"
-        self._one_digest = f"SELECT digest FROM {self._items} WHERE file = ? AND key = ?"
         self._one_token = f"SELECT clock_us, nonce FROM {self._tokens} WHERE task = ?"
 
     def create_items(self) -> None:
@@ -105,20 +105,21 @@ class SqliteBooks:
         found = self.database.execute(f"SELECT count(*) FROM {self._items} WHERE file = ?", (file,))
         return int(found.fetchone()[0])
 
-    def digest(self, file: int, key: bytes) -> bytes | None:
-        """The digest of what was last written for an item, or None."""
-        row = self.database.execute(self._one_digest, (file, key)).fetchone()
-        return row[0] if row else None
+    def known(self, file: int, keys: Sequence[bytes], *, append: bool) -> dict[bytes, bytes]:
+        """Of these items, those that were written, with the digest of what was (`append`: with nothing)."""
+        table, value = (self._appended, "x''") if append else (self._items, "digest")
+        found: dict[bytes, bytes] = {}
+        for start in range(0, len(keys), KEYS_A_QUERY):
+            some = keys[start : start + KEYS_A_QUERY]
+            marks = ",".join("?" * len(some))
+            find = f"SELECT key, {value} FROM {table} WHERE file = ? AND key IN ({marks})"
+            found.update(self.database.execute(find, (file, *some)).fetchall())
+        return found
 
     def set_digests(self, rows: list[tuple[int, bytes, bytes]]) -> None:
         """(file, key, digest) of items written."""
         insert = f"INSERT OR REPLACE INTO {self._items} (file, key, digest) VALUES (?, ?, ?)"
         self.database.executemany(insert, rows)
-
-    def was_appended(self, file: int, key: bytes) -> bool:
-        """Whether a task has given the file this record already."""
-        find = f"SELECT 1 FROM {self._appended} WHERE file = ? AND key = ?"
-        return self.database.execute(find, (file, key)).fetchone() is not None
 
     def set_appended(self, file: int, keys: Iterable[bytes]) -> None:
         """Records that tasks gave the file."""

@@ -15,7 +15,7 @@ from scrapeq.sink.durable import make_folder
 from scrapeq.sink.ledger import Ledger
 from scrapeq.sink.output import Answer, Record, SinkContext
 from scrapeq.sink.places import Place
-from scrapeq.sink.seen import Seen, disposition_of
+from scrapeq.sink.seen import Seen, disposition_of, look_up
 
 OPEN_MAX = 128  # descriptors that one output keeps between commits
 
@@ -64,7 +64,9 @@ class FileSink:
 
     def stage(self, records: Sequence[Record], answers: Sequence[Answer]) -> Iterable[bool]:
         """Take in the records that are new to their file."""
-        return [self.take(self.file_of(record), record) for record in records]
+        placed = [(self.file_of(record), record) for record in records]
+        look_up((file.seen, record) for file, record in placed)
+        return [self.take(file, record) for file, record in placed]
 
     def take(self, file: AppendedFile, record: Record) -> bool:
         """Put a record into its file, if it is new there."""

@@ -21,7 +21,7 @@ from scrapeq.sink.columns import Columns, Kind, as_json
 from scrapeq.sink.output import Answer, Record, SinkContext
 from scrapeq.sink.places import rendered
 from scrapeq.sink.postgres_books import CONNECT_TIMEOUT_S, PostgresBooks, refused
-from scrapeq.sink.seen import Seen, disposition_of
+from scrapeq.sink.seen import Seen, disposition_of, look_up
 
 KEY = "_scrapeq_key"
 NAME_MAX_BYTES = 63
@@ -111,16 +111,9 @@ class PostgresSink:
     def stage(self, records: Sequence[Record], answers: Sequence[Answer]) -> Iterable[bool]:
         """Keep the rows that are new or changed."""
         try:
-            placed = [(record, self._table(record)) for record in records]
-            by_table: dict[str, list[Record]] = {}
-            for record, table in placed:
-                by_table.setdefault(f"{table.schema}.{table.name}", []).append(record)
-            for name, its in by_table.items():
-                seen = self._tables[name].seen
-                self.books.prefetch(
-                    self._tables[name].id, [seen.key(record) for record in its], append=self.mode == "append"
-                )
-            return [self._keep(table, record) for record, table in placed]
+            placed = [(self._table(record), record) for record in records]
+            look_up((table.seen, record) for table, record in placed)
+            return [self._keep(table, record) for table, record in placed]
         except psycopg.Error as error:
             raise refused(error) from None
 

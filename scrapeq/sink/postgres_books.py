@@ -67,7 +67,6 @@ class PostgresBooks:
         self._connection = connection
         self._open = False
         self._commits = 0
-        self._known: dict[tuple[int, bytes], bytes] = {}
 
     def create(self) -> None:
         """Make the tables of the books."""
@@ -94,7 +93,6 @@ class PostgresBooks:
 
     def commit(self) -> None:
         """Make it durable. Raises OutputAway when nobody knows whether it was: the repeat finds out."""
-        self._known.clear()
         if not self._open:
             return
         self._commits += 1
@@ -105,7 +103,6 @@ class PostgresBooks:
 
     def rollback(self) -> None:
         """Give up the transaction, if there is one."""
-        self._known.clear()
         if self._open:
             self._open = False
             self._run("ROLLBACK")
@@ -146,21 +143,13 @@ class PostgresBooks:
 
     # --- what tables have seen
 
-    def prefetch(self, target: int, keys: Sequence[bytes], *, append: bool) -> None:
-        """Ask for many at once; `digest` and `was_appended` answer from that until the transaction ends."""
+    def known(self, target: int, keys: Sequence[bytes], *, append: bool) -> dict[bytes, bytes]:
+        """Of these items, those that were written, with the digest of what was (`append`: with nothing)."""
         table = "_scrapeq_appended" if append else "_scrapeq_items"
         value = "''::bytea" if append else "digest"
         find = f"SELECT key, {value} FROM {table} WHERE target = %s AND key = ANY(%s)"
-        for key, digest in self._connection.execute(find.encode(), (target, list(keys))).fetchall():
-            self._known[target, bytes(key)] = bytes(digest)
-
-    def digest(self, target: int, key: bytes) -> bytes | None:
-        """The digest of what was last written for an item, or None."""
-        return self._known.get((target, key))
-
-    def was_appended(self, target: int, key: bytes) -> bool:
-        """Whether a task has given the table this record already."""
-        return (target, key) in self._known
+        rows = self._connection.execute(find.encode(), (target, list(keys))).fetchall()
+        return {bytes(key): bytes(digest) for key, digest in rows}
 
     def set_digests(self, rows: list[tuple[int, bytes, bytes]]) -> None:
         """(table, key, digest) of items written."""

@@ -36,11 +36,8 @@ def append_key(run: str, record: Record) -> bytes:
 class Memory(Protocol):
     """What remembers for `Seen`; targets are numbers of files or tables."""
 
-    def digest(self, target: int, key: bytes, /) -> bytes | None:
-        """The digest of what was last written for an item, or None."""
-
-    def was_appended(self, target: int, key: bytes, /) -> bool:
-        """Whether a task has given the target this record already."""
+    def known(self, target: int, keys: Sequence[bytes], /, *, append: bool) -> dict[bytes, bytes]:
+        """Of these items, those that were written, with the digest of what was (`append`: with nothing)."""
 
     def set_digests(self, rows: list[tuple[int, bytes, bytes]], /) -> None:
         """(target, key, digest) of items written."""
@@ -66,6 +63,13 @@ class Seen:
         self._append = append
         self._run = run
         self._new: dict[bytes, bytes] = {}
+        self._known: dict[bytes, bytes] = {}
+        self._asked: set[bytes] = set()
+
+    def look_up(self, records: Iterable[Record]) -> None:
+        """What the books know of a batch, in one go; `is_new` asks them for any other record."""
+        self._asked = {self.key(record) for record in records}
+        self._known = self._books.known(self._target, list(self._asked), append=self._append)
 
     def key(self, record: Record) -> bytes:
         """What the books know the record by."""
@@ -73,14 +77,16 @@ class Seen:
 
     def is_new(self, record: Record) -> bool:
         """Whether it is to be written; asked again, it is not."""
+        key = self.key(record)
+        known = self._known
+        if key not in self._asked:
+            known = self._books.known(self._target, [key], append=self._append)
         if self._append:
-            key = self.key(record)
-            if key in self._new or self._books.was_appended(self._target, key):
+            if key in self._new or key in known:
                 return False
             self._new[key] = b""
             return True
-        key = record.key
-        if (self._new.get(key) or self._books.digest(self._target, key)) == record.digest:
+        if (self._new.get(key) or known.get(key)) == record.digest:
             return False
         self._new[key] = record.digest
         return True
@@ -95,3 +101,12 @@ class Seen:
     def forget(self) -> None:
         """What is new has been saved, or was not written."""
         self._new.clear()
+
+
+def look_up(placed: Iterable[tuple[Seen, Record]]) -> None:
+    """Ask the books of each target for its part of a batch."""
+    by_target: dict[Seen, list[Record]] = {}
+    for seen, record in placed:
+        by_target.setdefault(seen, []).append(record)
+    for seen, records in by_target.items():
+        seen.look_up(records)

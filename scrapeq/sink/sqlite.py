@@ -24,7 +24,7 @@ from scrapeq.sink.columns import Columns, Kind
 from scrapeq.sink.durable import make_folder
 from scrapeq.sink.output import Answer, OutputAway, Record, SinkContext
 from scrapeq.sink.places import rendered
-from scrapeq.sink.seen import Seen, disposition_of
+from scrapeq.sink.seen import Seen, disposition_of, look_up
 
 KEY = "_scrapeq_key"
 PREFIX = "_scrapeq_"
@@ -160,9 +160,10 @@ class SqliteSink:
 
     def stage(self, records: Sequence[Record], answers: Sequence[Answer]) -> Iterable[bool]:
         """Keep the rows that are new or changed."""
+        placed = [(self._table(record), record) for record in records]
+        look_up((table.seen, record) for table, record in placed)
         found = []
-        for record in records:
-            table = self._table(record)
+        for table, record in placed:
             is_new = table.seen.is_new(record)
             found.append(is_new)
             if not is_new:
