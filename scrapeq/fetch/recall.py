@@ -73,14 +73,14 @@ class Recall:
         if self._cache is None or not may_use:
             return None
         self._kept = await self._cache.get(self._key())
-        if self._kept is None or not self._kept.is_fresh(self._requested_s):
+        if self._revalidate is True or self._kept is None or not self._kept.is_fresh(self._requested_s):
             return None
         return await self._whole(self._kept)
 
     @property
     def conditions(self) -> list[tuple[str, str]]:
         """What makes the request a conditional one."""
-        return freshness.conditions(self._kept.head) if self._kept and self._revalidate else []
+        return freshness.conditions(self._kept.head) if self._kept and self._revalidate is not False else []
 
     async def revived(self, page: Page) -> Page | None:
         """What a 304 stands for; None if the answer is none, or of nothing that is kept (see `was_misled`)."""
@@ -115,7 +115,7 @@ class Recall:
             await self._all.forget(address=self._address())
         elif self._cache is None or not self._is_ours(page):
             return
-        elif freshness.may_be_kept(page, now_s, revalidate=self._revalidate):
+        elif freshness.may_be_kept(page, now_s, revalidate=self._revalidate is not False):
             await self._cache.put(self._key(), self._address(), page, self._requested_s, now_s)
         elif self._kept is not None:
             await self._cache.forget(key=self._kept.key)

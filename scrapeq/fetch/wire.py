@@ -9,6 +9,8 @@ transport. Both raise httpx.TransportError, or Blocked when the guard refuses an
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Protocol
@@ -201,6 +203,11 @@ def _translated(error: Exception) -> Exception:
     if isinstance(error, aiohttp.ClientResponseError):
         return httpx.RemoteProtocolError(f"{error.status}, {error.message}")
     text = str(error) or type(error).__name__
+    if isinstance(error, aiohttp.ClientConnectorError):
+        number = error.os_error.errno or 0
+        # A failed connect call says its address instead of a reason; an unknown name has no number of the system's.
+        reason = os.strerror(number) if number in errno.errorcode else error.os_error.strerror or text
+        return httpx.ConnectError(f"cannot connect to {error.host}:{error.port}: {reason}")
     if isinstance(error, aiohttp.ClientConnectorError | asyncio.TimeoutError):
         return httpx.ConnectError(text)
     if isinstance(error, HttpProcessingError):

@@ -81,13 +81,14 @@ class Auth:
 @dataclass(frozen=True, slots=True)
 class Cache:
     """
-    Answers are kept, and used without a request while they say that they are fresh (RFC 9111).
+    Answers are kept (RFC 9111).
 
-    `revalidate`: those that are no longer fresh are asked for conditionally (RFC 9110, 13); else they are asked for
-    anew, and only fresh ones are kept. `max_size`: bytes of all that is kept, compressed.
+    `revalidate`: None: used without a request while they say that they are fresh, then asked for conditionally
+    (RFC 9110, 13). True: always asked for conditionally. False: asked for anew once they are no longer fresh, and only
+    fresh ones are kept. `max_size`: bytes of all that is kept, compressed.
     """
 
-    revalidate: bool = True
+    revalidate: bool | None = None
     max_size: int = 1_000_000_000
 
 

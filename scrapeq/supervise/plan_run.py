@@ -359,7 +359,8 @@ class PlanRun:
             return self.code
         code = self.code
         if not code or code == 5:
-            code = 5 if counts.live or self._unseeded else 3 if counts.dead else 0
+            died = bool(counts.dead) and counts.died > self._state.record.died_before
+            code = 5 if counts.live or self._unseeded else 3 if died else 0
         states = {0: "finished", 3: "finished", 4: "gave_up", 5: "stopped"}
         self._done_at.append((time.monotonic(), counts.done + counts.died))
         self._show(states.get(code, "failed"), counts, message=self.message)

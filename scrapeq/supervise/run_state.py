@@ -36,6 +36,7 @@ class RunRecord:
     started_s: float = 0.0
     seeded: bool = False
     demo_port: int = 0
+    died_before: int = 0  # dead letters of earlier runs are not this one's
 
 
 class RunState:
@@ -65,6 +66,7 @@ class RunState:
             float(found.get("started_s", 0)),
             found.get("seeded") == "1",
             int(found.get("demo_port", 0)),
+            int(found.get("died_before", 0)),
         )
         return self.record
 
@@ -72,8 +74,9 @@ class RunState:
         """Resume the unfinished run, or begin a new one. True when it is new."""
         until_s = time.monotonic() + ENDING_S
         force = ""
+        died = (await self._queue.counts()).died
         while True:
-            said = await self._run(BEGIN.text, secrets.token_hex(6), repr(time.time()), force)
+            said = await self._run(BEGIN.text, secrets.token_hex(6), repr(time.time()), force, died)
             if said != b"ending":
                 await self.read()
                 return bool(said == b"new")

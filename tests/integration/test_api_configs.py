@@ -85,7 +85,7 @@ def test_github_is_asked_for_the_newest_first(tmp_path: Path) -> None:
 
 def test_github_again_asks_for_what_is_new(tmp_path: Path) -> None:
     """A second run writes exactly what changed; a third one, with nothing new, is told so by 304 and pays nothing."""
-    with GitHub(issues=20, max_per_page=15, fresh_s=0) as api:
+    with GitHub(issues=20, max_per_page=15, fresh_s=60) as api:
         scrape = github(tmp_path, api)
         scrape.run("--only", "issues,comments")
         before = {kind: len(scrape.jsonl(f"out/github/{kind}.jsonl")) for kind in ("issues", "comments")}

@@ -118,6 +118,19 @@ async def test_a_fresh_answer_needs_no_request_and_costs_no_limit(store_url: str
     assert limit.in_flight == 0
 
 
+async def test_revalidate_true_asks_for_what_is_fresh_too(store_url: str, cache_file: Path) -> None:
+    """A child that changed within the freshness of its page is seen when its parent leads there again."""
+    text = PLAN.replace("cache: {}", "cache: {revalidate: true}")
+    api = Api(**{"Cache-Control": "max-age=3600"})
+    async with serving(api.handle) as url:
+        await run(url, store_url, cache_file, text)
+        api.took()
+        api.rows[4] = "other"
+        _, sink, _ = await run(url, store_url, cache_file, text)
+        assert api.took() == {304: 8, 200: 1}
+    assert any("other" in str(item) for item in sink.items)
+
+
 async def test_what_forbids_to_be_kept_is_not(store_url: str, cache_file: Path) -> None:
     """no-store, and answers that vary with everything."""
     for headers in ({"Cache-Control": "no-store"}, {"Vary": "*"}):

@@ -125,6 +125,8 @@ def test_dead_letters(runs: Runs, api: str) -> None:
     code, _, errors = runs.run("run", runs.file(api, ISSUES, "no/such/page"))
     assert code == 3, errors
     assert (runs.folder / "out/page.jsonl").exists()
+    code, _, errors = runs.run("run", runs.file(api, ISSUES))
+    assert code == 0, errors  # a run without any, though those of the first are still there
 
 
 def test_gave_up_at_a_limit(runs: Runs, api: str) -> None:

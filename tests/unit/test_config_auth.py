@@ -174,7 +174,8 @@ def test_a_login_by_path_needs_a_base() -> None:
 def test_a_cache_is_read_and_http2_is_refused_by_name() -> None:
     """`http2: false` says what is so."""
     assert plan(client("cache: {revalidate: false}, http2: false")).client.cache == Cache(False)
-    assert plan(client("cache: {}")).client.cache == Cache(True)
+    assert plan(client("cache: {}")).client.cache == Cache()
+    assert plan(client("cache: {revalidate: true}")).client.cache == Cache(True)
     assert plan(client("timeout: 1s")).client.cache is None
     assert "client.http2: not built yet in this version" in told(client("http2: true"))
 

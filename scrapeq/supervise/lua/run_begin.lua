@@ -1,10 +1,11 @@
 -- run_begin: resume the unfinished run of a queue or begin a new one, so that machines that begin at once agree.
 -- KEYS    1 the queue's run key, "scrapeq:{queue}:run"
--- ARGV    1 the id of a new run, 2 the time (s), 3 '1' = begin though an earlier run's end was never told
+-- ARGV    1 the id of a new run, 2 the time (s), 3 '1' = begin though an earlier run's end was never told,
+--         4 how many tasks have died before it
 -- RETURNS 'resumed', 'new', or 'ending': an earlier run still forgets what it has seen
 local state = redis.call('HGET', KEYS[1], 'state')
 if state == 'running' then return 'resumed' end
 if ARGV[3] ~= '1' and redis.call('HEXISTS', KEYS[1], 'ending') == 1 then return 'ending' end
 redis.call('DEL', KEYS[1], string.sub(KEYS[1], 1, -4) .. 'stats')
-redis.call('HSET', KEYS[1], 'id', ARGV[1], 'state', 'running', 'started_s', ARGV[2])
+redis.call('HSET', KEYS[1], 'id', ARGV[1], 'state', 'running', 'started_s', ARGV[2], 'died_before', ARGV[4])
 return 'new'
