@@ -11,9 +11,9 @@ import orjson
 
 from scrapeq.errors import ExpressionError
 from scrapeq.expression import values
+from scrapeq.expression.pattern import finder
 from scrapeq.expression.values import Raw, as_text
 
-MAX_REGEX_INPUT = 100_000  # characters looked at; `re` backtracks, so the input has a bound
 MAX_PATTERN = 500
 MAX_DATE_FORMAT = 100
 
@@ -137,16 +137,13 @@ def regex_of(pattern: str, at: int) -> Callable[[Any], Any]:
     if len(pattern) > MAX_PATTERN:
         raise ExpressionError(f"the pattern is longer than {MAX_PATTERN} characters", at)
     try:
-        compiled = re.compile(pattern)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise ExpressionError(f"no regular expression: {error}", at) from None
+        find = finder(pattern)
+    except ValueError as error:
+        raise ExpressionError(str(error), at) from None
 
-    def call(value: Any) -> Any:
+    def call(value: Any) -> str | None:
         text = as_text(value)
-        found = None if text is None else compiled.search(text, 0, MAX_REGEX_INPUT)
-        if found is None:
-            return None
-        return found[1] if compiled.groups else found[0]
+        return None if text is None else find(text)
 
     return call
 

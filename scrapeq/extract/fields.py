@@ -10,11 +10,12 @@ from typing import Any
 
 import orjson
 
-from scrapeq.errors import UsageError
+from scrapeq.errors import ExtractError, UsageError
 from scrapeq.expression import Expression, as_text
+from scrapeq.expression.pattern import finder
 from scrapeq.expression.values import moment
 from scrapeq.expression.values import number as number_of
-from scrapeq.extract.decode import writable
+from scrapeq.extract.decode import bounded, writable
 from scrapeq.extract.selector import compile_path, matches_several
 from scrapeq.plan import Field
 
@@ -23,8 +24,6 @@ Read = Callable[[Any, Scope], Any]
 
 LARGEST_WHOLE = 2**64 - 1
 SMALLEST_WHOLE = -(2**63)
-MAX_REGEX_INPUT = 100_000
-"""Characters that a regex looks at; `re` backtracks, so its input has a bound."""
 MILLISECONDS_FROM = 1e11
 """A Unix time from here on (the year 5138) counts milliseconds; a thousandfold one microseconds, and so on."""
 
@@ -67,15 +66,16 @@ def _compile_full(name: str, field: Field) -> Read:
     read = compile_field(name, source)
     # Of a JSONPath's several matches one is meant, unless `all` is said.
     first = not field.all and isinstance(source, str) and matches_several(source)
-    pattern = _pattern(field.regex, name)
+    find = _pattern(field.regex, name)
     convert = _CONVERTERS[field.type]
     default: Read | None = compile_field(name, field.default) if isinstance(field.default, Field) else None
 
     def one(value: Any) -> Any:
         if value is None:
             return None
-        if pattern is not None:
-            value = _found(pattern, value)
+        if find is not None:
+            text = as_text(value)
+            value = None if text is None else find(text)
         return None if value is None else convert(value)
 
     def made(value: Any) -> Any:
@@ -98,22 +98,13 @@ def _compile_full(name: str, field: Field) -> Read:
     return whole
 
 
-def _pattern(regex: str, name: str) -> re.Pattern[str] | None:
+def _pattern(regex: str, name: str) -> Callable[[str], str | None] | None:
     if not regex:
         return None
     try:
-        return re.compile(regex)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise UsageError(f"fields.{name}.regex: no regular expression: {error}") from None
-
-
-def _found(pattern: re.Pattern[str], value: Any) -> str | None:
-    text = as_text(value)
-    found = None if text is None else pattern.search(text, 0, MAX_REGEX_INPUT)
-    if found is None:
-        return None
-    group: str | None = found[1] if pattern.groups else found[0]
-    return group
+        return finder(regex)
+    except ValueError as error:
+        raise UsageError(f"fields.{name}.regex: {error}") from None
 
 
 def _text(value: Any) -> str | None:
@@ -173,8 +164,8 @@ def _json(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return orjson.loads(value)
-    except ValueError:
+        return bounded(orjson.loads(value), value.encode())
+    except (ValueError, ExtractError):
         return None
 
 

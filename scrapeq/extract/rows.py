@@ -95,11 +95,12 @@ def json_lines(body: bytes, check: Callable[[Any, bytes], Any]) -> Iterator[Any]
 def _column_names(header: list[str]) -> list[str]:
     names: list[str] = []
     taken: set[str] = set()
+    copies: Counter[str] = Counter()  # a header of nothing but one name must not cost its length squared
     for number, cell in enumerate(header, start=1):
-        wanted = cell.strip() or f"column_{number}"
-        name, copy = wanted, 2
+        wanted = name = cell.strip() or f"column_{number}"
         while name in taken:
-            name, copy = f"{wanted}_{copy}", copy + 1
+            copies[wanted] += 1
+            name = f"{wanted}_{copies[wanted] + 1}"
         names.append(name)
         taken.add(name)
     return names

@@ -11,6 +11,7 @@ from typing import IO
 from scrapeq.errors import ExtractError
 
 _GZIP_WBITS = 31
+_GZIP_SLICE_BYTES = 16 << 10  # what is behind a member's end is copied: no more than this
 _PIECE_BYTES = 1 << 20
 _ZSTD_WINDOW_BYTES = 128 << 20  # what `zstd --long` writes at most without being told
 _ZSTD_SLICE_BYTES = 256  # a block of 4 bytes may stand for 128 KiB: 256 bytes are at most 8 MiB
@@ -51,22 +52,21 @@ def _kind(body: bytes) -> str:
 
 def _gzip(body: bytes, max_bytes: int) -> bytes:
     whole = bytearray()
-    left = body
-    while (
-        left.startswith(_GZIP_MAGIC[:2]) or not whole
-    ):  # members may stand one after the other (RFC 1952, 2.2)
+    at = 0
+    # members may stand one after the other (RFC 1952, 2.2), a hundred thousand of them; what follows them is no member
+    while at == 0 or body.startswith(_GZIP_MAGIC[:2], at):
         decoder = zlib.decompressobj(_GZIP_WBITS)
-        piece = left
         while not decoder.eof:
+            piece = decoder.unconsumed_tail
+            if not piece:
+                piece = body[at : at + _GZIP_SLICE_BYTES]
+                at += len(piece)
             out = decoder.decompress(piece, _PIECE_BYTES)
             whole += out
             _bounded(len(whole), max_bytes)
-            piece = decoder.unconsumed_tail
-            if not out and not piece and not decoder.eof:
+            if not piece and not out and not decoder.eof:
                 raise EOFError("it ends early")
-        left = decoder.unused_data
-        if not left:
-            break
+        at -= len(decoder.unused_data)
     return bytes(whole)
 
 

@@ -26,9 +26,11 @@ from scrapeq.sink.columns import Columns, Kind
 from scrapeq.sink.durable import sync_folder
 from scrapeq.sink.files import FileSink
 from scrapeq.sink.output import SinkContext
+from scrapeq.sink.places import numbered, parts_there
 
 PART_BYTES = 64 * 1024 * 1024  # of JSON in the spool
 GROUP_ROWS = 10_000  # of a row group: what is in memory at once
+PART = "part.parquet"
 SPOOL = ".part.jsonl"
 COMPRESSION = "zstd"
 PARTS, COLUMNS = "parts", "columns"  # in a spool's meta: the last part's number, the columns so far
@@ -56,6 +58,8 @@ class ParquetSink(FileSink):
 
     def write_file(self, file: AppendedFile) -> None:
         """Into the spool; what it held becomes a part first, when it is time."""
+        if PARTS not in file.meta:  # parts of somebody else, or of a spool that is gone, are left alone
+            file.meta[PARTS] = max(parts_there(file.path.with_name(PART)), default=0)
         if file.length >= self._part_bytes or file.is_older_than(self._part_s):
             self._make_part(file)
         file.append()
@@ -80,7 +84,7 @@ class ParquetSink(FileSink):
         for column in columns.by_field.values():
             column.kind = column.kind or "text"  # nulls alone are a column of text, and it stays one
         number = int(cast(int, file.meta.get(PARTS) or 0)) + 1
-        path = file.path.with_name(f"part-{number:05d}.parquet")
+        path = numbered(file.path.with_name(PART), number)
         _write(path, columns, _groups(file.path, file.length))
         file.meta[PARTS], file.meta[COLUMNS] = number, columns.kept()
         file.meta.pop(BEGAN, None)

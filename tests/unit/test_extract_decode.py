@@ -6,6 +6,8 @@ import bz2
 import gzip
 import io
 import lzma
+import os
+import time
 import tracemalloc
 import zipfile
 from typing import Any
@@ -15,6 +17,7 @@ import zstandard
 
 from scrapeq.errors import ExtractError
 from scrapeq.extract.decode import Body, decode
+from scrapeq.extract.unpack import unpacked
 from scrapeq.page import Page
 from scrapeq.plan import Decoder
 
@@ -215,3 +218,30 @@ def test_a_zip_of_several_files_is_refused() -> None:
     """There is no telling which is meant."""
     with pytest.raises(ExtractError, match="holds 2 files; one is read"):
         decode(page(zipped("a", "b")), Decoder())
+
+
+@pytest.mark.parametrize("member", [gzip.compress(b""), gzip.compress(os.urandom(5000))])
+def test_a_file_of_many_gzip_members_is_read_in_one_go(member: bytes) -> None:
+    """BGZF and our own files are thousands of members: the rest of the file is not copied for each of them."""
+    count = 10_000_000 // len(member)
+    started_s = time.process_time()
+    whole, _ = unpacked(member * count, "gzip", 2**31)
+    assert len(whole) == count * len(gzip.decompress(member))
+    assert time.process_time() - started_s < 20  # a hundredfold, where it is copied
+
+
+def test_what_follows_the_last_gzip_member_is_passed_over() -> None:
+    """Some tools pad with zeros."""
+    assert (
+        decode(page(gzip.compress(b"a") + b"\0" * 40_000, "text/plain"), Decoder("text", "gzip")).value == "a"
+    )
+
+
+def test_a_csv_header_of_one_name_many_times_costs_no_square() -> None:
+    """Each column has a name of its own; twenty thousand of them are read at once."""
+    count = 20_000
+    body = ",".join(["a"] * count) + "\n" + ",".join(["1"] * count)
+    started_s = time.process_time()
+    (row,) = decode(page(body.encode(), "text/csv"), Decoder("csv")).whole()
+    assert (len(row), list(row)[:3], list(row)[-1]) == (count, ["a", "a_2", "a_3"], f"a_{count}")
+    assert time.process_time() - started_s < 5  # half a minute, where each copy is counted from 2

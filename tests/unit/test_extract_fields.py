@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -154,3 +155,17 @@ def test_grandchildren_know_what_lies_above_them() -> None:
     (item,) = extracted(resources, [above], [{"id": 2, "user": {"name": "n"}}], [{"id": 3}]).items
     assert item.record == {"id": 3, "a": "1", "d": 9, "_b_id": 2, "_b_user.name": "n"}
     assert item.key == '["1",2,3]'
+
+
+def test_a_regex_that_goes_back_for_ever_finds_nothing() -> None:
+    """Text from a server cannot hold up the process: the search ends, and the field is null."""
+    started_s = time.process_time()
+    assert read(Field(path="text", regex=r"(a|aa|b)+c$"), {"text": "a" * 5_000}) is None
+    assert read(expression(r"regex(record.text, '(.*?,){20}x')"), {"text": "1," * 5_000}) is None
+    assert time.process_time() - started_s < 20
+
+
+def test_text_that_is_json_nested_without_end_is_null() -> None:
+    """It could be read, but not written again."""
+    assert read(Field(path="text", type="json"), {"text": "[" * 300 + "]" * 300}) is None
+    assert read(Field(path="text", type="json"), {"text": "[[1]]"}) == [[1]]

@@ -16,7 +16,7 @@ from warcio.checker import Checker
 
 from scrapeq.page import Page
 from scrapeq.protocols import Item
-from scrapeq.sink import OutputSet, Request
+from scrapeq.sink import OutputSet, Request, SinkContext
 from scrapeq.sink.ledger import Ledger
 
 
@@ -179,3 +179,19 @@ def test_warc_is_whole_after_a_crash_and_rotates(tmp_path: Path) -> None:
     kinds = [record.rec_type for record, _ in warc_records(*parts)]
     assert kinds.count("response") == kinds.count("request") == 8
     assert kinds.count("warcinfo") == len(parts)
+
+
+@pytest.mark.parametrize("gone", [".scrapeq-ledger.db", "issues/.part.jsonl"])
+def test_parts_that_are_there_are_never_replaced(tmp_path: Path, gone: str) -> None:
+    """A ledger or a spool that a person has removed costs no part: the next one has another number."""
+    out = output("parquet", "out/")
+    for task in ("t1", "t2"):
+        with sink_at(tmp_path, out) as sink:
+            sink.commit_many([(task, "1.1", [Item("issues", task, {"id": task})])])
+        if task == "t1":
+            if gone.endswith("jsonl"):  # with something in it
+                killed = OutputSet([out], base=tmp_path, context=SinkContext(tmp_path, name="api"))
+                killed.commit_many([("t0", "1.1", [Item("issues", "t0", {"id": "t0"})])])
+                killed.close()
+            (tmp_path / "out" / gone).unlink()
+    assert [row["id"] for row in parquet(tmp_path / "out/issues")] == ["t1", "t2"]
