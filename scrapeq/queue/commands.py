@@ -374,14 +374,18 @@ def purge(what: str) -> Command[tuple[int, bool]]:
     return Command("purge", (what,), lambda reply: (int(reply[0]), reply[1] == b"1"))
 
 
-def sweep(budget: int = 500) -> Command[tuple[bool, float | None]]:
-    """What time brings, without popping: (more is due now, seconds to the next event)."""
+def sweep(budget: int = 500, *, orphaned: bool = False) -> Command[tuple[bool, float | None]]:
+    """
+    What time brings, without popping: (more is due now, seconds to the next event).
+
+    `orphaned`: whoever held a lease is gone, so that all of them end now.
+    """
 
     def parse(reply: Any) -> tuple[bool, float | None]:
         wait = float(reply[1])
         return reply[0] == b"1", None if wait < 0 else wait / US
 
-    return Command("sweep", (budget,), parse)
+    return Command("sweep", (budget, "1" if orphaned else "0"), parse)
 
 
 def _none(_: Any) -> None:

@@ -229,3 +229,12 @@ class Steering:
     async def sweep(self) -> tuple[bool, float | None]:
         """Do what time brings to a queue that nobody pops: (more is due now, seconds to the next event)."""
         return await self.run(c.sweep())
+
+    async def end_leases(self) -> None:
+        """
+        End every lease now: whoever held one is known to be gone.
+
+        Each counts as one that ran out, so that a task that kills its worker is found out all the same.
+        """
+        while (await self.run(c.sweep(orphaned=True)))[0]:
+            pass

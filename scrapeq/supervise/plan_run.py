@@ -104,6 +104,8 @@ class PlanRun:
         if self.options.full_refresh and self.options.role != "fetcher":
             await self._state.forget(self.options.only or None)
         fresh = await self._state.begin()
+        if self.plan.redis.url == "embedded":  # its lock is ours: whoever held a lease here was killed
+            await self._queue.end_leases()
         self._base_items = (await self._state.stats()).get("items", 0.0)
         self._limits = LimitWatch(self._queue)
         base_url = await self._start_demo() if self.plan.client.base_url.startswith("demo:") else ""

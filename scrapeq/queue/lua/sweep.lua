@@ -1,6 +1,6 @@
 -- sweep: what time brings to a queue that nobody pops, and what is no longer needed.
 -- KEYS    1 the queue's control key
--- ARGV    1 budget (count)
+-- ARGV    1 budget (count), 2 '1' = whoever held a lease is gone: that many end now
 -- RETURNS {'1' if more is due now else '0', us to the next event (-1 none)}
 -- @include base
 -- @include records
@@ -9,7 +9,14 @@
 -- @include park
 -- @include finish
 -- @include events
-local more = events(tonumber(ARGV[1]))
+local budget, left = tonumber(ARGV[1]), false
+if ARGV[2] == '1' then
+  local ids = call('ZRANGEBYSCORE', P .. 'leased', '(' .. num(now), '+inf', 'LIMIT', 0, budget)
+  for i = 1, #ids do call('ZADD', P .. 'leased', 'XX', num(now), ids[i]) end
+  if #ids > 0 then note_event(now) end
+  left = #ids == budget
+end
+local more = events(budget) or left
 if call('HLEN', P .. 'task') == 0 and call('ZCARD', P .. 'leased') == 0 then -- nothing refers to groups and lanes any more
   call('UNLINK', P .. 'g', P .. 'lane', P .. 'pa', P .. 'below')
   C[MAXREC] = 0
