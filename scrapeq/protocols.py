@@ -144,7 +144,7 @@ class States(Protocol):
         """What is kept under each key."""
 
     async def keep(self, key: str, state: State) -> None:
-        """Keep it; called once the last page of the walk is acked."""
+        """Keep it; called once the last page of the walk is acked. What is kept never goes back."""
 
 
 class Sink(Protocol):

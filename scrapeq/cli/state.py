@@ -129,7 +129,7 @@ def set_(
                 changed["cursor"] = _alike(cursor, initial if one["cursor"] is None else one["cursor"])
             if token:
                 changed["token"] = token
-            await states.keep(key, changed)
+            await states.put(key, changed)
         return len(found)
 
     changed = with_store(plan, change, define=False)

@@ -107,8 +107,8 @@ class Recall:
         return replace(whole, elapsed_s=page.elapsed_s)
 
     async def keep(self, page: Page) -> None:
-        """A good answer that came whole."""
-        if self._all is None:
+        """A good answer that came whole; one that `fresh` was not asked about is none to keep."""
+        if self._all is None or not self._method:
             return
         now_s = self._clock.now_s()
         if self._method not in _SAFE_METHODS:  # what was read is no longer what is there (RFC 9111, 4.4)

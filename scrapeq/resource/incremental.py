@@ -4,9 +4,9 @@ Incremental walks: where one begins, what its pages carry, what is kept when it 
 Each page's payload has a member `incremental`, of constant size:
 
     {"key", "parent", "start", "end", "token", "until",   what the walk, or this window of it, was begun with
-     "kept": cursor, "cursor": the highest seen, "bookmark": the last token seen}
+     "kept": cursor, "cursor": the highest seen, "bookmark": the last token seen, "from": the cursor that was kept}
 
-`until` is there when it is asked for in windows: the last one ends then.
+`until` is there when it is asked for in windows: the last one ends then. `kept` moves from one to the next, `from` not.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from scrapeq.plan import Incremental
 from scrapeq.protocols import State
 from scrapeq.resource.cursor_values import at_time, higher, in_form, moment_of, shifted
 
+_BEGUN = "begun"  # of a state on its way: the cursor and the token that its walk began with
 Part = dict[str, Any]
 """The member `incremental` of a payload."""
 
@@ -51,7 +52,7 @@ def begun(
         part["start"] = in_form(start, initial)
         part["until"] = float(now_s)
         part["end"] = _window_end(part["start"], incremental.step_s, now_s)
-    return {**part, "kept": kept, "cursor": kept, "bookmark": token}
+    return {**part, "kept": kept, "cursor": kept, "bookmark": token, "from": kept}
 
 
 def scope_of(part: Part | None) -> dict[str, Any]:
@@ -114,8 +115,30 @@ def kept_state(
         "cursor": cursor,
         "token": part["bookmark"],
         "at": now_s,
+        _BEGUN: [part.get("from", part["kept"]), part["token"]],
     }
     return part["key"], state
+
+
+def after_walk(kept: State | None, ended: State) -> State | None:
+    """
+    What is kept after a walk; None when that stays which is kept already.
+
+    Between its begin and its end another walk may have gone farther (this one was a dead letter for a while), or a
+    person has set back what is kept, or forgotten it: then more is asked for than this walk has read.
+
+    Args:
+        kept: What is kept now.
+        ended: What the walk says (`kept_state`).
+    """
+    began, began_token = ended.get(_BEGUN) or (None, None)
+    cursor, there = ended["cursor"], kept.get("cursor") if kept else None
+    if cursor is None:
+        stays = (kept.get("token") if kept else None) != began_token
+    else:
+        set_back = higher(there, began) != there
+        stays = set_back or higher(cursor, there) != cursor
+    return None if stays else {name: value for name, value in ended.items() if name != _BEGUN}
 
 
 def _window_end(start: Any, step_s: float, until_s: Decimal) -> Any:

@@ -11,11 +11,15 @@ import orjson
 from redis.exceptions import RedisError
 
 from scrapeq.errors import StoreError
+from scrapeq.lua import load
 from scrapeq.protocols import State
+from scrapeq.resource.incremental import after_walk
 
 SCAN_COUNT = 500  # fields read, or deleted, in one call
 PATIENCE_S = 10.0
 RETRY_FIRST_S, RETRY_MAX_S = 0.02, 0.5  # between tries while the store is away
+
+KEEP = load("scrapeq.schedule", "keep", allow_oom=True)
 
 
 class KeptStates:
@@ -39,7 +43,19 @@ class KeptStates:
         return [None if one is None else orjson.loads(one) for one in raw]
 
     async def keep(self, key: str, state: State) -> None:
-        """Keep it, in place of what was. Raises StoreError."""
+        """Keep what a walk ended with, unless others went farther, or it was set back meanwhile. Raises StoreError."""
+        while True:
+            raw = await self._patiently(lambda: self._redis.hget(self._key, key)) or b""
+            new = after_walk(orjson.loads(raw) if raw else None, state)
+            if new is None or await self._patiently(
+                lambda raw=raw, new=new: self._redis.eval(  # type: ignore[misc]
+                    KEEP.text, 1, self._key, key, raw, orjson.dumps(new)
+                )
+            ):
+                return
+
+    async def put(self, key: str, state: State) -> None:
+        """Keep it, in place of whatever was. Raises StoreError."""
         await self._patiently(lambda: self._redis.hset(self._key, key, orjson.dumps(state)))
 
     async def _patiently(self, ask: Callable[[], Awaitable[Any]]) -> Any:

@@ -8,6 +8,7 @@ from scrapeq.errors import ScrapeqError
 from scrapeq.page import Page
 from scrapeq.protocols import Extraction, Item, WalkStart
 from scrapeq.queue.commands import ANSWER, UNSENT
+from scrapeq.supervise.hops import without_hops
 from scrapeq.supervise.means import Means
 from scrapeq.supervise.settlement import Settlement
 from scrapeq.supervise.slots import Held
@@ -36,8 +37,8 @@ class Harvest:
         Raises LeaseLost, OutputError, StoreError.
         """
         means, settlement = self._means, self._settlement
-        # what follows has its own polls
-        payload = {name: value for name, value in settlement.payload.items() if name != POLLS}
+        # what follows has its own polls and hops
+        payload = without_hops({name: value for name, value in settlement.payload.items() if name != POLLS})
         chunks = means.extractor.chunks(payload, self._held.task.priority, page)
         follow: list[NewTask] = []
         to_keep = answer if means.keeps_answers else None

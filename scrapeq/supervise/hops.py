@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import Any
 
 from scrapeq.fetch import HopClosed
-from scrapeq.resource import payload_key
 from scrapeq.supervise.means import Means
 from scrapeq.supervise.settlement import Settlement
 from scrapeq.supervise.slots import Held
 
+HOPS = "hops"  # a member of the payload: how many there were
+ASKED = "asked"  # and the request that the first of them began with
 MAX_HOPS = 10  # redirects of one task, over all the limits that they had to wait for
 
 
@@ -40,23 +41,26 @@ class Hops:
         payload = settlement.payload
         settlement.answered_s = self._means.clock.monotonic_s()
         settlement.close_hops()
-        hops = payload.get("hops", 0) + len(settlement.hops) + 1
+        hops = payload.get(HOPS, 0) + len(settlement.hops) + 1
         if hops > MAX_HOPS:
             await settlement.bury(f"more than {MAX_HOPS} redirects, the last to {hop.url}")
             return
+        own = {name: payload.get(name) for name in ("method", "url", "headers", "body")}
         following = {
+            ASKED: own,  # of the first hop, if there was one before
             **payload,
             "method": hop.method,
             "url": hop.url,
             "headers": dict(hop.headers),
             "body": hop.body.decode("utf-8", "replace") if hop.body is not None else None,
-            "hops": hops,
+            HOPS: hops,
         }
-        group = settlement.group(hop.method, hop.url)
-        task = settlement.goes_on(following, group)
-        if occurrence := payload.get(
-            "occurrence", 0
-        ):  # its walk goes on here, so the next occurrence waits for it
-            key, chain = f"hop {hops} {payload_key(payload)}", payload.get("chain", "")
-            task = replace(task, key=key, occurrence=occurrence, walk=chain)
-        await settlement.done([task])
+        await settlement.done([settlement.goes_on(following, settlement.group(hop.method, hop.url))])
+
+
+def without_hops(payload: dict[str, Any]) -> dict[str, Any]:
+    """The payload as it was before the first hop: what follows from the answer follows from what was asked for."""
+    if HOPS not in payload:
+        return payload
+    own = {name: value for name, value in payload.items() if name not in (HOPS, ASKED)}
+    return {**own, **payload.get(ASKED, {})}

@@ -9,6 +9,7 @@ from scrapeq.queue.backoff import backoff_s
 from scrapeq.queue.commands import RELEASE, RETRY
 from scrapeq.resource import TaskBuilder
 from scrapeq.resource.restart import RESETS_MAX
+from scrapeq.supervise.hops import without_hops
 from scrapeq.supervise.means import Means
 from scrapeq.supervise.settlement import Settlement
 from scrapeq.supervise.slots import Fatal, Held
@@ -99,6 +100,7 @@ class Verdict:
         """
         means, member = self._means, self._held.lease.member
         if not means.renewals.first(self._held.task.id):
+            means.renewals.over(self._held.task.id)  # should a person have it sent again
             await self._give_up(
                 outcome, "with a fresh credential, too"
             )  # so it is not the credential's fault
@@ -113,7 +115,9 @@ class Verdict:
 
     async def _restart(self, outcome: Outcome) -> None:
         """The walk begins anew. What its pages gave before stays; items have keys."""
-        payload = {name: value for name, value in self._settlement.payload.items() if name != POLLS}
+        payload = without_hops(
+            {name: value for name, value in self._settlement.payload.items() if name != POLLS}
+        )
         builder = TaskBuilder(self._means.plan, self._means.group_of)
         task = builder.restart(payload, self._held.task.priority)
         if task is None:

@@ -19,7 +19,7 @@ from scrapeq.resource import check_payload
 from scrapeq.resource.restart import is_restart
 from scrapeq.supervise.asking import TaskAsking
 from scrapeq.supervise.harvest import Harvest
-from scrapeq.supervise.hops import Hops
+from scrapeq.supervise.hops import HOPS, Hops
 from scrapeq.supervise.means import Means
 from scrapeq.supervise.settlement import Settlement
 from scrapeq.supervise.slots import Held, named_by_hand
@@ -84,7 +84,7 @@ class Visit:
 
     async def _kept(self, payload: dict[str, Any]) -> Page | None:
         """The answer, if it need not be asked for."""
-        if self._means.cache is None or "hops" in payload:  # a hop's answer is that of another address
+        if self._means.cache is None or HOPS in payload:  # a hop's answer is that of another address
             return None
         return await self._recall.fresh(
             payload.get("method", "GET"),

@@ -341,3 +341,27 @@ def test_a_fetcher_with_a_flow_of_its_own_keeps_nothing(cache_file: Path) -> Non
     """Nobody could tell whose an answer is."""
     with pytest.raises(UsageError, match="cache"):
         Fetcher(cache=cache_file, auth=httpx.BasicAuth("a", "b"))
+
+
+REDIRECTED = """
+version: 1
+name: hops
+client: {base_url: URL, allow_hosts: [127.0.0.1], cache: {}}
+rate_limits: [{name: one, max_concurrency: 1}]
+resources: [{name: page, endpoint: here, primary_key: n}]
+"""
+
+
+async def test_a_hop_that_waited_for_its_limit_is_no_answer_to_keep(store_url: str, tmp_path: Path) -> None:
+    """It is read as any other, where answers are kept."""
+
+    async def handler(request: web.Request) -> web.Response:
+        if request.path == "/there":
+            return web.json_response([{"n": 1}], headers={"ETag": '"1"', "Cache-Control": "max-age=60"})
+        raise web.HTTPFound("/there")
+
+    cache = AnswerCache(tmp_path / "cache.db", max_size=1_000_000)
+    async with serving(handler) as url:
+        _, sink, queue = await work(url, store_url, REDIRECTED, nothing_left, cache=cache)
+    assert (await queue.counts()).dead == 0
+    assert [item.record for item in sink.items] == [{"n": 1}]

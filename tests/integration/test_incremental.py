@@ -108,7 +108,7 @@ class Changes:
         self.asked.append(dict(request.query))
         page = int(request.query.get("page", "1"))
         if page == self.broken_page:
-            return web.json_response({}, status=404)
+            return web.json_response({}, status=400)  # a 404 there is the walk's end
         since = request.query.get("since", "")
         found = sorted(
             (one for one in self.records if one["updated_at"] >= since),

@@ -141,9 +141,13 @@ class Flaky:
             raise ConnectionError("Connection reset by peer")
         return getattr(self._client, name)(*args)
 
-    async def hset(self, *args: Any) -> Any:
+    async def hget(self, *args: Any) -> Any:
         """As the client, or away."""
-        return await self._once("hset", *args)
+        return await self._once("hget", *args)
+
+    async def eval(self, *args: Any) -> Any:
+        """As the client, or away."""
+        return await self._once("eval", *args)
 
     async def hmget(self, *args: Any) -> Any:
         """As the client, or away."""
@@ -154,9 +158,9 @@ async def test_a_store_that_is_away_for_a_moment_costs_no_state(astore: redis.as
     """It is tried again; one that stays away is an error of the store."""
     client = Flaky(astore, 3)
     states = KeptStates(client, "scrapeq:{q}:state", patience_s=5.0)
-    await states.keep("k", {"cursor": 1})
+    await states.keep("k", {"cursor": 1, "token": None})
     client.failures = 2
-    assert await states.get_many(["k", "none"]) == [{"cursor": 1}, None]
+    assert await states.get_many(["k", "none"]) == [{"cursor": 1, "token": None}, None]
     client.failures = 1_000
     with pytest.raises(StoreError, match="Connection reset"):
         await KeptStates(client, "scrapeq:{q}:state", patience_s=0.05).get_many(["k"])

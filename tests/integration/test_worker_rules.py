@@ -137,6 +137,68 @@ async def test_tasks_that_are_redirected_to_one_address_are_all_done(store_url: 
     assert worker.tally.redirects >= 6
 
 
+async def test_tasks_of_a_schedule_that_are_redirected_to_one_address_are_all_done(store_url: str) -> None:
+    """An occurrence asks for a request once, but a hop is the rest of its task, with its seed."""
+
+    async def handler(request: web.Request) -> web.Response:
+        if request.path == "/last":
+            return web.json_response([{"n": "x"}])
+        raise web.HTTPFound("/last" if request.path == "/common" else "/common")
+
+    rules = "rate_limits: [{name: common, max_concurrency: 1}]"
+    plan = PLAN.replace("RULES", rules).replace("primary_key: n}", "primary_key: n, schedule: {every: 1h}}")
+    async with serving(handler) as url:
+        _, sink, _ = await work(url, store_url, plan, nothing_left)
+    assert sorted(item.seed["n"] for item in sink.items) == [1, 2, 3, 4, 5, 6]
+
+
+REDIRECTED = """
+version: 1
+name: redirected
+client: {base_url: URL, allow_hosts: [127.0.0.1]}
+rate_limits: [{name: one, max_concurrency: 1}]
+ACTIONS
+resources:
+  - name: pages
+    primary_key: n
+    endpoint:
+      method: POST
+      path: search
+      json: {page: 1}
+      paginator: {type: page_number, page_body_path: page, maximum_page: 14}
+"""
+
+
+@pytest.mark.parametrize("expiring", [0, 13])
+async def test_a_walk_goes_on_from_its_own_request_after_hops_that_waited(
+    store_url: str, expiring: int
+) -> None:
+    """Every page is redirected over a closed limit: hops are counted for a page, and the next is asked for alike."""
+    asked: list[tuple[str, str, int]] = []
+    was_reset = False
+
+    async def handler(request: web.Request) -> web.Response:
+        nonlocal was_reset
+        if request.path == "/search":
+            page = (await request.json())["page"]
+            asked.append((request.method, request.path, page))
+            raise web.HTTPSeeOther(f"/results/{page}")
+        page = int(request.path.rpartition("/")[2])
+        if page == expiring and not was_reset:
+            was_reset = True
+            return web.json_response({}, status=410)
+        return web.json_response([{"n": page}])
+
+    actions = "response_actions: [{match: {status: 410}, action: reset_pagination}]" if expiring else ""
+    plan = REDIRECTED.replace("ACTIONS", actions)
+    async with serving(handler) as url:
+        _, sink, queue = await work(url, store_url, plan, nothing_left)
+    walk = [("POST", "/search", page) for page in range(1, 15)]
+    assert asked == walk[: expiring or 0] + walk
+    assert {item.record["n"] for item in sink.items} == set(range(1, 15))
+    assert (await queue.counts()).dead == 0
+
+
 async def test_a_refusal_after_a_redirect_closes_the_limit_that_refused(store_url: str) -> None:
     """The address that redirects is not the one that refuses."""
 

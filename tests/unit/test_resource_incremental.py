@@ -12,6 +12,7 @@ from scrapeq.expression import compile_template as template
 from scrapeq.plan import Endpoint, Incremental, Parent, Plan, Resource
 from scrapeq.resource.identity import Above, Identities
 from scrapeq.resource.incremental import (
+    after_walk,
     begun,
     beside,
     kept_state,
@@ -101,6 +102,7 @@ def test_what_is_kept() -> None:
         "cursor": "2024-04-01T00:00:00+02:00",
         "token": "b",
         "at": NOW_S,
+        "begun": [None, None],
     }
 
 
@@ -109,6 +111,37 @@ def test_a_walk_never_goes_back() -> None:
     part = begin(Incremental("at", None, 600.0), {"cursor": 100_000, "token": None})
     _, state = kept_state(with_cursor(part, 99_500), None, "r", {}, NOW_S) or ("", {})
     assert state["cursor"] == 100_000
+
+
+def state_of(cursor: Any, token: Any = None, begun: list[Any] | None = None) -> dict[str, Any]:
+    """What a walk, or the store, says; `begun`: the cursor and the token that the walk began with."""
+    state = {"resource": "r", "seed": {}, "parent": "", "cursor": cursor, "token": token, "at": NOW_S}
+    return state if begun is None else {**state, "begun": begun}
+
+
+@pytest.mark.parametrize(
+    ("kept", "ended", "moves"),
+    [
+        (None, state_of(5, begun=[None, None]), True),
+        (state_of(3), state_of(5, begun=[3, None]), True),
+        (state_of(5), state_of(5, "new", begun=[5, "old"]), True),
+        (state_of(4), state_of(5, begun=[3, None]), True),  # another walk, or a window of this one
+        (state_of(9), state_of(5, begun=[3, None]), False),  # gone farther meanwhile
+        (state_of("2024-05-02"), state_of("2024-05-01T23:00:00Z", begun=["2024-01-01", None]), False),
+        (state_of(2), state_of(5, begun=[3, None]), False),  # set back
+        (None, state_of(5, begun=[3, None]), False),  # forgotten
+        (None, state_of(None, "b", begun=[None, None]), True),
+        (state_of(None, "a"), state_of(None, "b", begun=[None, "a"]), True),
+        (state_of(None, "c"), state_of(None, "b", begun=[None, "a"]), False),
+        (None, state_of(None, "b", begun=[None, "a"]), False),
+    ],
+)
+def test_what_the_end_of_a_walk_changes(
+    kept: dict[str, Any] | None, ended: dict[str, Any], moves: bool
+) -> None:
+    """What is kept moves on with a walk, never back, and not from where a person has not set it."""
+    expected = {name: value for name, value in ended.items() if name != "begun"} if moves else None
+    assert after_walk(kept, ended) == expected
 
 
 def test_what_is_asked_for_beside_a_walk_keeps_nothing() -> None:
