@@ -30,6 +30,10 @@ LINK_MEMBERS = ("href", "url", "link", "uri")
 """Where an object that stands for a link has its address (JSON:API, HAL, and others)."""
 
 
+MAX_DIGITS = 15
+"""Of a page's number in a link; a longer one is none."""
+
+
 @dataclass(slots=True)
 class Answered:
     """
@@ -139,8 +143,9 @@ class HeaderLink(_Single):
         first, end = resolve(base, following), resolve(base, last)
         for name in ("page", "p", "page_number", "page[number]", "pageNumber"):
             begin, final = get_param(first, name), get_param(end, name)
-            if begin is None or final is None or not begin.isdecimal() or not final.isdecimal():
+            if not _is_number(begin) or not _is_number(final):
                 continue
+            assert begin is not None and final is not None
             where = Place("param", name)
             if resolve(first, _numbered(first, where, final)) != resolve(end, _numbered(end, where, final)):
                 return None
@@ -151,6 +156,10 @@ class HeaderLink(_Single):
 
             return Ahead(int(final) - start + 1, change) if int(final) >= start else None
         return None
+
+
+def _is_number(text: str | None) -> bool:
+    return text is not None and text.isdecimal() and len(text) <= MAX_DIGITS
 
 
 def _numbered(url: str, where: Place, number: str) -> str:

@@ -20,6 +20,9 @@ from scrapeq.task import NewTask
 MAX_AHEAD = 100_000
 """Pages that a fan-out asks for at once; a count above it is walked one after the other."""
 
+EMPTY_TOLD = 100
+"""Empty pages in a row that are worth a line."""
+
 _MARK_LENGTH = 16  # hex digits: 64 bits tell the pages of one walk apart
 _STREAMED = frozenset({"single_page", "header_link", "header_cursor", "page_number", "offset"})
 """Those that can do without the whole body: rows may be read one by one under them."""
@@ -49,6 +52,7 @@ class Walk:
 
         {"seen": mark of an earlier request, "same": mark of the records of the page before,
          "own": what the paginator remembers, "auto": what `auto` has found, "until": the last page of a fan-out,
+         "empty": how many pages in a row had no record,
          "headers": names of the headers that the paginator sets, "guess": whether this page may be behind the end}
 
     Raises:
@@ -109,6 +113,7 @@ class Walk:
             return onward
         if self._stands_still(at, way, kept, onward):
             return onward
+        self._count_empty(at, kept, onward)
         kept.pop("own", None)
         kept.pop("guess", None)
         if way.guesses and way.ahead(at) is None:
@@ -175,6 +180,18 @@ class Walk:
             f"loop   {self._name}: page {at.number} is the page before it once more; the walk ends there"
         )
         return True
+
+    def _count_empty(self, at: Answered, kept: dict[str, Any], onward: Onward) -> None:
+        """Some servers name a next page for ever; many empty ones in a row may be meant, so they are only told."""
+        if at.count:
+            kept.pop("empty", None)
+            return
+        kept["empty"] = empty = kept.get("empty", 0) + 1
+        if empty % EMPTY_TOLD == 0:
+            onward.events.append(
+                f"check  {self._name}: {empty} pages in a row have no record, and each leads on; "
+                "stop_after_empty_page: true ends such a walk"
+            )
 
     def _tells_more(self, at: Answered) -> bool:
         return self._has_more is not None and self._has_more(at) is not None

@@ -19,6 +19,7 @@ from typing import IO, Any, cast
 import zstandard
 
 from scrapeq import plan
+from scrapeq.errors import OutputError
 from scrapeq.sink.appended import GZIP_LEVEL, REWRITING, ZSTD_LEVEL, AppendedFile, rewriting_name
 from scrapeq.sink.columns import as_cell
 from scrapeq.sink.durable import sync_folder
@@ -27,6 +28,7 @@ from scrapeq.sink.output import Record, SinkContext
 
 COLUMNS = "columns"  # in a file's meta
 FIELD_MAX_CHARS = 2**31 - 1
+ENCODING = "utf-8-sig"  # spreadsheets begin their files with a mark
 
 csv.field_size_limit(FIELD_MAX_CHARS)
 
@@ -68,8 +70,7 @@ class CsvSink(FileSink):
         """Those of the file; of one that was there before its ledger, what its first line says."""
         columns = cast("list[str] | None", file.meta.get(COLUMNS))
         if columns is None and file.length:
-            with _reading(file.path) as text:
-                columns = next(csv.reader(text), [])
+            columns = _header(file.path)
             file.meta[COLUMNS] = columns
         return columns or []
 
@@ -90,14 +91,26 @@ def _cell(value: Any) -> str:
     return "" if value is None else as_cell(value)
 
 
+def _header(path: Path) -> list[str]:
+    """The first line of a file that somebody else has written."""
+    try:
+        with _reading(path) as text:
+            return next(csv.reader(text), [])
+    except (ValueError, EOFError, OSError, csv.Error, zstandard.ZstdError) as error:
+        raise OutputError(
+            f"{path}: is there already, and is no CSV in UTF-8 to add lines to ({error}); "
+            "move it away, or write to another path"
+        ) from None
+
+
 def _reading(path: Path) -> IO[str]:
     """A file as text, unpacked."""
     if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8", newline="")
+        return gzip.open(path, "rt", encoding=ENCODING, newline="")
     raw: Any = path.open("rb")
     if path.suffix == ".zst":
         raw = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True, closefd=True)
-    return io.TextIOWrapper(raw, encoding="utf-8", newline="")
+    return io.TextIOWrapper(raw, encoding=ENCODING, newline="")
 
 
 def _rewrite(file: AppendedFile, columns: list[str]) -> None:

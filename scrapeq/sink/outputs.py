@@ -7,6 +7,7 @@ tokens. A crash in between repeats the batch, and what is there already is not w
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import time
 from collections import Counter
@@ -14,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, NoReturn, cast
 
 import orjson
 
@@ -38,6 +39,8 @@ from scrapeq.sink.seen import digest_of
 
 AWAY_S = 60.0  # an output that cannot be reached for so long ends the run
 AWAY_FIRST_S, AWAY_MAX_S = 0.1, 5.0
+
+_log = logging.getLogger("scrapeq.sink")
 
 _TYPES = {
     "jsonl": ("scrapeq.sink.jsonl", "JsonlSink"),
@@ -140,12 +143,9 @@ class OutputSet:
         try:
             for sink, _ in self._sinks:
                 sink.open()
-        except (OSError, sqlite3.Error) as error:
+        except BaseException as error:
             self.close()
-            raise self._refused(error) from None
-        except BaseException:
-            self.close()
-            raise
+            self._raise(error)
         books = self._context.books
         self._home = next((one for one in books if one.shared), books[0] if books else None)
         self._is_open = True
@@ -171,9 +171,7 @@ class OutputSet:
                 do(sink)
         except BaseException as error:
             self._abandon()
-            if isinstance(error, sqlite3.Error | OSError):
-                raise self._refused(error) from None
-            raise
+            self._raise(error)
 
     def close(self) -> None:
         """Let go of everything. A later commit opens it again."""
@@ -211,9 +209,7 @@ class OutputSet:
                     raise
             except BaseException as error:
                 self._abandon()
-                if isinstance(error, sqlite3.Error | OSError):
-                    raise self._refused(error) from None
-                raise
+                self._raise(error)
             time.sleep(pause_s)
             pause_s = min(pause_s * 2, AWAY_MAX_S)
 
@@ -284,9 +280,21 @@ class OutputSet:
         except (sqlite3.Error, OSError):
             self._is_open = False
 
+    def _raise(self, error: BaseException) -> NoReturn:
+        """As what it is, or as an output's error: a writer that dies of it would only be started again."""
+        if isinstance(error, ScrapeqError) or not isinstance(error, Exception):
+            raise error
+        if not isinstance(error, sqlite3.Error | OSError):  # a library's, or that of another package's output
+            _log.error("an output failed", exc_info=error)
+        raise self._refused(error) from None
+
     def _refused(self, error: Exception) -> OutputError:
         where = error.filename if isinstance(error, OSError) and error.filename else ""
-        reason = error.strerror if isinstance(error, OSError) else str(error)
+        reason = str(error)
+        if isinstance(error, OSError):
+            reason = error.strerror or reason
+        elif not isinstance(error, sqlite3.Error):
+            reason = f"{type(error).__name__}: {error}"
         where = where or ", ".join(dict.fromkeys(_where(sink) for sink, _ in self._sinks))
         return OutputError(f"{where}: the output cannot be written: {reason}")
 

@@ -127,3 +127,22 @@ def test_a_paginator_of_another_package_is_asked(monkeypatch: pytest.MonkeyPatch
         server.answer({"data": [], "none": True})
     assert server.answer({"data": [1]}).follow_ups == []
     assert seen[:2] == [(200, [1], 1, {}, {"a": 1}), (200, [], 2, {"n": 1}, {"a": 1})]
+
+
+def test_pages_without_a_record_that_lead_on_for_ever_are_told() -> None:
+    """They end no walk by themselves, since a cursor's empty pages may be meant; a record ends the count."""
+    server = Server(Paginator("cursor", cursor_path="next"))
+    events = []
+    for number in range(1, 251):
+        found = server.answer({"data": [1] if number == 10 else [], "next": number})
+        events += found.events
+    assert [event.split(" pages")[0] for event in events] == ["check  r: 100", "check  r: 200"]
+    assert "stop_after_empty_page" in events[0]
+
+
+def test_a_last_page_of_thousands_of_digits_is_no_number() -> None:
+    """Python refuses to read one; the pages follow one another then."""
+    server = Server(Paginator("header_link", fan_out=True))
+    links = f'<{BASE}/x?page=2>; rel="next", <{BASE}/x?page={"9" * 5_000}>; rel="last"'
+    found = server.answer({"data": [1]}, ("Link", links))
+    assert [task.payload["url"] for task in found.follow_ups] == [f"{BASE}/x?page=2"]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sink_outputs import crash_in_commit, ids, item, output, sink_at, table, text
 
+from scrapeq.errors import OutputError
 from scrapeq.protocols import Item
 from scrapeq.sink import OutputSet
 from scrapeq.sink.ledger import Ledger
@@ -205,3 +206,23 @@ def test_a_damaged_packed_file_is_put_aside(tmp_path: Path, caplog: pytest.LogCa
     assert "written again" in caplog.text
     assert ids(tmp_path / "out/all.jsonl.zst") == [1]
     assert (tmp_path / "out/all.jsonl.zst.damaged").stat().st_size == 5
+
+
+def test_csv_of_a_spreadsheet_keeps_its_columns(tmp_path: Path) -> None:
+    """Its mark at the beginning is no part of the first column's name."""
+    (tmp_path / "all.csv").write_bytes(b"\xef\xbb\xbfid,name\n1,a\n")
+    with sink_at(tmp_path, output("csv", "all.csv")) as sink:
+        sink.commit_many([("t1", "1.1", [item(2)]), ("t2", "1.1", [item(3, more="x")])])
+    assert text(tmp_path / "all.csv") == "id,name,more\n1,a,\n2,,\n3,,x\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a.csv", "id,n\xe9e\n".encode("latin-1")), ("a.csv.gz", b"none"), ("a.csv.zst", b"none")],
+)
+def test_csv_that_cannot_be_continued_is_one_error(tmp_path: Path, name: str, content: bytes) -> None:
+    """In another encoding, or not packed as its name says; it stays as it is."""
+    (tmp_path / name).write_bytes(content)
+    with sink_at(tmp_path, output("csv", name)) as sink, pytest.raises(OutputError, match="move it away"):
+        sink.commit_many([("t1", "1.1", [item(1)])])
+    assert (tmp_path / name).read_bytes().strip() == content.strip()

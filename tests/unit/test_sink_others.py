@@ -67,6 +67,25 @@ def test_an_output_of_another_package_is_given_what_is_new(
     assert [[record.item.record["id"] for record in batch] for batch in Kept.batches] == [[1, 2], [2], [1]]
 
 
+def test_whatever_an_output_raises_is_its_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writer that dies of it would be started again for ever; nothing counts as written."""
+    monkeypatch.setattr(outputs.plugins, "load", lambda group, name: Kept)
+    monkeypatch.setattr(Kept, "batches", [])
+    with sink_at(tmp_path, output("kept")) as sink:
+        with (
+            monkeypatch.context() as broken,
+            pytest.raises(OutputError, match=r"kept: .*: ValueError: no room"),
+        ):
+            broken.setattr(Kept, "write_batch", lambda self, records: raises(ValueError("no room")))
+            sink.commit_many([("t1", "1.1", [item(1)])])
+        assert sink.commit_many([("t1", "1.1", [item(1)])]) == [1]
+
+
+def raises(error: Exception) -> None:
+    """An expression that raises."""
+    raise error
+
+
 def test_what_an_output_cannot_do_is_one_error_at_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
