@@ -9,6 +9,7 @@ from typing import Any
 import jmespath
 
 from scrapeq.errors import ExtractError, UsageError
+from scrapeq.extract.auto_names import CURSORS, normal
 
 Path = Callable[[Any], Any]
 Records = Callable[[Any], list[Any]]
@@ -18,6 +19,9 @@ USUAL_NAMES = ("items", "data", "results", "records", "values", "entries", "rows
 
 WRAPPERS = ("data", "response", "result", "results", "message", "_embedded", "hits", "d", "payload")
 """Objects that answers are put in whole."""
+
+CONNECTION_DEPTH = 4
+"""How deep below `data` a GraphQL connection is looked for: `data.repository.owner.issues`, say."""
 
 BESIDE = frozenset({"links", "link", "errors", "warnings", "messages", "included", "facets"})
 """Lists beside the records, which are none."""
@@ -84,16 +88,22 @@ def usual_records(body: Any, primary_key: Sequence[str] = ()) -> list[Any]:
     The records of a body that nobody described.
 
     A list is its elements. A map with the primary key is one record itself; else a list under one of the usual
-    names, else its only list of maps, else the same inside one of the usual wrappers, else the map itself.
+    names, else its only list of maps, else the same inside one of the usual wrappers, else the nodes of the only
+    GraphQL connection inside `data`, else the map itself. What is empty, or holds nothing but the way to the next page,
+    has none: servers that leave out empty lists (those of Protocol Buffers' JSON form) answer so.
     """
     if not isinstance(body, dict):
         return _as_records(body)
+    if all(normal(name) in CURSORS for name in body):
+        return []
     if primary_key and all(name in body for name in primary_key):
         return [body]
     found = _usual_list(body)
     if found is None and "id" not in body:
         inner = (body[name] for name in WRAPPERS if isinstance(body.get(name), dict))
         found = next((one for one in map(_usual_list, inner) if one is not None), None)
+        if found is None:
+            found = _connected(body.get("data"))
     return [body] if found is None else found
 
 
@@ -105,6 +115,28 @@ def _usual_list(body: dict[str, Any]) -> list[Any] | None:
     if len(lists) == 1 and all(isinstance(element, dict) for element in lists[0]):
         return lists[0]
     return None
+
+
+def _connected(data: Any) -> list[Any] | None:
+    """The nodes of the only connection on the highest level that has any (GraphQL Cursor Connections); else None."""
+    level = [data]
+    for _ in range(CONNECTION_DEPTH):
+        level = [value for node in level if isinstance(node, dict) for value in node.values()]
+        found = [nodes for nodes in map(_nodes_of, level) if nodes is not None]
+        if found:
+            return found[0] if len(found) == 1 else None
+    return None
+
+
+def _nodes_of(value: Any) -> list[Any] | None:
+    if not isinstance(value, dict):
+        return None
+    if isinstance(nodes := value.get("nodes"), list):
+        return nodes
+    edges = value.get("edges")
+    if not isinstance(edges, list) or not all(isinstance(edge, dict) and "node" in edge for edge in edges):
+        return None
+    return [edge["node"] for edge in edges]
 
 
 def unwrapped(tree: Any) -> Any:

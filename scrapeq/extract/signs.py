@@ -12,7 +12,8 @@ from scrapeq.extract.paginators import LINK_MEMBERS
 
 MAX_OBJECTS = 100
 """Objects that are looked at; a body with more around its records is a map of records itself."""
-MAX_DEPTH = 4
+MAX_DEPTH = 5
+"""Levels of objects: enough for `data.repository.issues.pageInfo`."""
 
 Steps = tuple[Any, ...]
 """A way into a body: names, positions in lists, and `{"rel": "next"}` for the link with that relation."""
@@ -132,7 +133,7 @@ def _read(
         if kind in names.LINKS:
             _link(signs, at, value)
         elif kind in names.NEXT and (near or kind == "nextpage"):
-            _next(signs, at, value, parent)
+            _next(signs, at, value, "cursor" if _speaks_of_cursors(node) else parent)
         elif kind in names.LINK_LISTS and isinstance(value, list):
             _link_list(signs, at, value)
         elif kind in names.CURSORS:
@@ -147,6 +148,12 @@ def _read(
         roles = {role: found for role, found in roles.items() if normal(str(found[0][-1])) != "number"}
     if roles:
         spoken.append(roles)
+
+
+def _speaks_of_cursors(node: Mapping[str, Any]) -> bool:
+    """Whether the page itself is named by a text that is no number: so is the next one, then."""
+    own = next((value for name, value in node.items() if normal(name) == "currentpage"), None)
+    return isinstance(own, str) and bool(own) and not looks_like_number(own)
 
 
 def _is_list_of(value: Any, records: Sequence[Any]) -> bool:

@@ -67,7 +67,14 @@ def test_a_selector_gives_records(selector: str, records: list[Any]) -> None:
         ({"by": "x", "kids": [1, 2]}, (), [{"by": "x", "kids": [1, 2]}]),
         ({"a": [{}], "b": [{}]}, (), [{"a": [{}], "b": [{}]}]),
         ({"data": {"a": 1}}, (), [{"data": {"a": 1}}]),
-        ({}, (), [{}]),
+        ({}, (), []),
+        ({}, ("id",), []),
+        ({"nextPageToken": "x"}, ("id",), []),
+        ({"nextPageToken": "x", "user": {"a": 1}}, (), [{"nextPageToken": "x", "user": {"a": 1}}]),
+        ({"data": {"users": {"pageInfo": {}, "nodes": [{"id": 1}]}}}, ("id",), [{"id": 1}]),
+        ({"data": {"r": {"users": {"edges": [{"cursor": "c", "node": {"id": 1}}]}}}}, (), [{"id": 1}]),
+        ({"data": {"users": {"edges": []}}, "extensions": {"cost": 1}}, ("id",), []),
+        ({"data": {"a": {"nodes": []}, "b": {"nodes": []}}}, (), [{"data": {"a": {"nodes": []}, "b": {"nodes": []}}}]),
     ],
 )
 def test_the_usual_places(body: Any, primary_key: tuple[str, ...], records: list[Any]) -> None:
