@@ -133,7 +133,7 @@ class Template(_Compiled):
 
     def render_path(self, scope: Mapping[str, Any]) -> str | None:
         """
-        The text as part of a URL's path: each value is encoded as one segment, `raw(x)` is not.
+        The text as part of a URL's path: each value is one segment, encoded; of `segments(x)` each, of `raw(x)` none is.
 
         Returns:
             None when a value is null, or is `.` or `..`, which would lead elsewhere however encoded.

@@ -12,6 +12,7 @@ import orjson
 from scrapeq.errors import ExpressionError
 from scrapeq.expression import values
 from scrapeq.expression.pattern import finder
+from scrapeq.expression.template import segment
 from scrapeq.expression.values import Raw, as_text
 
 MAX_PATTERN = 500
@@ -132,6 +133,15 @@ def _raw(value: Any) -> Raw | None:
     return None if text is None else Raw(text)
 
 
+def _segments(value: Any) -> Raw | None:
+    """Each segment encoded, the slashes between them kept; null with a dot segment, which would lead elsewhere."""
+    text = as_text(value)
+    if text is None:
+        return None
+    parts = text.split("/")
+    return None if "." in parts or ".." in parts else Raw("/".join(map(segment, parts)))
+
+
 def regex_of(pattern: str, at: int) -> Callable[[Any], Any]:
     """The `regex(text, 'pattern')` call: the first group, else the whole match, else null."""
     if len(pattern) > MAX_PATTERN:
@@ -188,6 +198,7 @@ FUNCTIONS: Mapping[str, Function] = {
     "date": Function(1, 2, _date),
     "json": Function(1, 1, _json),
     "raw": Function(1, 1, _raw),
+    "segments": Function(1, 1, _segments),
 }
 # `if` looks only at the branch it takes, `header` asks the answer: the parser knows both.
 CALLS = frozenset({*FUNCTIONS, *LITERAL_SECOND, "if", "header"})

@@ -234,7 +234,7 @@ VALUES = st.recursive(
     max_leaves=5,
 )
 CALLS_OF_TWO = ["format", "split", "join", "contains", "starts_with", "min", "max", "date", "default"]
-CALLS_OF_ONE = ["length", "lower", "number", "time", "date", "json", "raw", "min", "-", "not "]
+CALLS_OF_ONE = ["length", "lower", "number", "time", "date", "json", "raw", "segments", "min", "-", "not "]
 
 
 @given(VALUES, VALUES)
@@ -280,6 +280,10 @@ def test_a_template_renders(text: str, value: Any) -> None:
     [
         ("a/${x}/b", "a/s%20p%2Fq%3F/b"),
         ("a/${raw(x)}/b", "a/s p/q?/b"),
+        ("a/${segments(x)}/b", "a/s%20p/q%3F/b"),
+        ("a/${segments(missing)}", None),
+        ("a/${segments('b/../c')}", None),
+        ("a/${segments('')}", "a/"),
         ("a/${n}", "a/7"),
         ("a/${missing}", None),
         ("a/${raw(missing)}", None),

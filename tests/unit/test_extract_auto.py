@@ -172,7 +172,9 @@ def test_a_cursor_goes_into_the_body_of_a_post() -> None:
 
 def test_a_graphql_connection_is_found_where_nobody_said_where() -> None:
     """Its nodes are the records, by `nodes` or by `edges`, also a level deeper; the cursor is the variable's."""
-    query = "query($cursor: String) { repository { issues(first: 2, after: $cursor) { edges { node { id } } } } }"
+    query = (
+        "query($cursor: String) { repository { issues(first: 2, after: $cursor) { edges { node { id } } } } }"
+    )
     auto = Auto(method="POST", json={"query": query})
     issues = {"edges": [{"node": row} for row in ROWS], "pageInfo": {"hasNextPage": True, "endCursor": "E"}}
     auto.answer({"data": {"repository": {"issues": issues}}})

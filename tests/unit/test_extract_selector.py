@@ -74,7 +74,11 @@ def test_a_selector_gives_records(selector: str, records: list[Any]) -> None:
         ({"data": {"users": {"pageInfo": {}, "nodes": [{"id": 1}]}}}, ("id",), [{"id": 1}]),
         ({"data": {"r": {"users": {"edges": [{"cursor": "c", "node": {"id": 1}}]}}}}, (), [{"id": 1}]),
         ({"data": {"users": {"edges": []}}, "extensions": {"cost": 1}}, ("id",), []),
-        ({"data": {"a": {"nodes": []}, "b": {"nodes": []}}}, (), [{"data": {"a": {"nodes": []}, "b": {"nodes": []}}}]),
+        (
+            {"data": {"a": {"nodes": []}, "b": {"nodes": []}}},
+            (),
+            [{"data": {"a": {"nodes": []}, "b": {"nodes": []}}}],
+        ),
     ],
 )
 def test_the_usual_places(body: Any, primary_key: tuple[str, ...], records: list[Any]) -> None:
