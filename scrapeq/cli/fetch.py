@@ -36,7 +36,12 @@ def fetch(
     ctx: typer.Context,
     url: Annotated[str, typer.Argument(metavar="[URL]", help="An address, asked for as it is.")] = "",
     resource: Annotated[
-        str, typer.Option("--resource", metavar="NAME", help="Whose page it is; its first one, without URL.")
+        str,
+        typer.Option(
+            "--resource",
+            metavar="NAME",
+            help="Whose page it is; its first one, without URL.",
+        ),
     ] = "",
     seed: Annotated[
         list[str] | None,
@@ -60,13 +65,13 @@ def fetch(
 
     It shows the request, what the answer tells the limits and means, the items, and what follows. The request counts
     against the limits that are kept in the store; nothing is written or pushed. Without -c any address is shown as it
-    is read where nothing is known of it.
+    is read where nothing is known of it; with -c alone, the first page of the first resource.
 
     Exit codes: 0 a good answer, 3 one that fails or none, 4 a limit, 8 one that says to stop.
     """
     settings: Settings = ctx.obj
     wait_s = read_bound(max_wait, "--max-wait") or 0.0
-    if not url and not resource:
+    if not (url or resource or settings.config or os.environ.get(CONFIG_VARIABLE)):
         raise UsageError("fetch what? an address, or --resource NAME")
     plan = _plan(settings, url, resource)
     own, above = _values(seed, "--seed"), _values(parent, "--parent")

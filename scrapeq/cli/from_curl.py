@@ -107,7 +107,7 @@ def _text(
     lines += ["version: 1", f"name: {scalar(name)}", "", *block({"client": client}), ""]
     lines += block({"resources": [resource]})
     lines += [
-        "    # primary_key: id           # a record with a key that was written already replaces it",
+        "    # primary_key: id           # a record with such a key is written again only when it changed",
         "    # data_selector: data.items  below endpoint says where the records are, if they are not found",
         "",
         "outputs:",

@@ -10,10 +10,10 @@ from typing import Annotated
 import typer
 
 from scrapeq.cli.outcome import Exit
+from scrapeq.cli.settings import BEGUN as FILE
 from scrapeq.cli.settings import Settings
 from scrapeq.errors import UsageError
 
-FILE = "scrapeq.yaml"
 STDOUT = STDIN = "-"
 _NO_NAME = re.compile(r"[^a-z0-9_-]+")
 _NAME_LENGTH = 64

@@ -253,5 +253,5 @@ def _report(settings: Settings, plan: Plan, seeding: Seeding) -> None:
     said = f"{plan.name}: {counted(new, 'new task')}"
     said += f", {counted(twice, 'duplicate')}" if twice else ""
     said += f", {count(dead)} already dead letters (scrapeq dead redrive)" if dead else ""
-    said += f", {count(junk)} lines that make no sense" if junk else ""
+    said += f", {counted(junk, 'line that makes', 'lines that make')} no sense" if junk else ""
     print(said)

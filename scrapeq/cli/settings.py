@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from scrapeq.plan import Plan
 
 CONFIG_VARIABLE = "SCRAPEQ_CONFIG"
+BEGUN = "scrapeq.yaml"  # what init writes
 REMEMBERED = FOLDER / "run.json"  # where a run keeps the names of its files
 JSON_VERSION = 1  # of what --json answers
 
@@ -51,8 +52,9 @@ class Settings:
         remembered = read_remembered()
         if remembered:
             return remembered
+        found = BEGUN if Path(BEGUN).is_file() else "FILE"
         raise UsageError(
-            f"no configuration: name it with -c FILE or in {CONFIG_VARIABLE} (nothing has run in this folder yet)"
+            f"no configuration: name it with -c {found} or in {CONFIG_VARIABLE} (nothing has run in this folder yet)"
         )
 
     def plan(self, overrides: Mapping[str, Any] | None = None) -> Plan:

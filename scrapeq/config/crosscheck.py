@@ -153,6 +153,10 @@ class CrossCheck:
         exclusive(endpoint, ("path", "url"), self._reading)
         if not (endpoint.has("path") or endpoint.has("url") or self._addressed(resource)):
             hint = f"path: {resource.get('name', '')}".rstrip()
+            if resource.has("parent") and endpoint.has(
+                "data_selector"
+            ):  # it means the parent's answer, or a record's
+                hint += ", or without an endpoint parent: {resource: …, each: …} for a list inside the parent's records"
             self._reading.note(endpoint.node, endpoint.field, "has neither path nor url", hint)
         exclusive(endpoint, ("json", "data"), self._reading)
         paginator, incremental = endpoint.get("paginator"), endpoint.get("incremental")

@@ -56,16 +56,20 @@ class Found:
 class Record(Shape):
     """A map with known keys. `shorthand` is the key that a value alone stands for."""
 
-    def __init__(self, keys: Mapping[str, Key], *, shorthand: str = "", extra: str = "") -> None:
+    def __init__(
+        self, keys: Mapping[str, Key], *, shorthand: str = "", extra: str = "", example: str = ""
+    ) -> None:
         self.keys = dict(keys)
         self.shorthand = shorthand
         self._extra = extra  # keys beginning so are the user's own
+        self._example = example  # said to whoever writes no map
 
     def read(self, node: Node, field: str, reading: Reading) -> Found:
         node = self.as_map(node)
         if node.kind != "map":
             what = "is empty" if node.is_null else f"must be a map, not a {node.kind}"
-            reading.refuse(node, field, what, f"keys: {', '.join(self._built(self.keys))}")
+            hint = self._example or f"keys: {', '.join(self._built(self.keys))}"
+            reading.refuse(node, field, what, hint)
         return self._read_map(node, field, reading, self.keys)
 
     def as_map(self, node: Node) -> Node:

@@ -191,7 +191,8 @@ class Regex(Text):
 
 def schedule() -> Record:
     """When a resource is asked for again."""
-    return Record({"every": Key(Duration()), "cron": Key(Cron()), "timezone": Key(Zone())})
+    keys = {"every": Key(Duration()), "cron": Key(Cron()), "timezone": Key(Zone())}
+    return Record(keys, example="{every: 15m}")
 
 
 class Cron(Text):

@@ -165,6 +165,8 @@ class Parser:
             if name in CALLS:
                 raise ExpressionError(f"'{name}' is a call: write {name}(...)", token.at)
             near = did_you_mean(name, [*self._known, "null", "true", "false"])
+            if not near and "record" in self._known:
+                near = f"record.{name}"
             hint = f" (did you mean '{near}'?)" if near else ""
             known = ", ".join(sorted(self._known))
             raise ExpressionError(f"unknown name '{name}'{hint}", token.at, f"known here: {known}")

@@ -16,7 +16,7 @@ from scrapeq.errors import LeaseLost, QueueFull, StoreError, UsageError
 from scrapeq.queue import commands as c
 from scrapeq.queue import settings
 from scrapeq.queue.backoff import MAX_ATTEMPTS, backoff_s
-from scrapeq.queue.connect import NoScriptError, explain_error, is_transient, ran_nothing
+from scrapeq.queue.connect import NoScriptError, check_client, explain_error, is_transient, ran_nothing
 from scrapeq.queue.scripts import scripts
 from scrapeq.queue.steering import Steering
 from scrapeq.queue.wait import WATCHDOG_S, Listener, Watch
@@ -68,6 +68,7 @@ class Queue(Steering):
         order: Order | None = None,
         test_clock: bool = False,
     ) -> None:
+        check_client(redis, blocking=False)
         self.name = name
         self.lease_s = lease_s
         self.max_tasks = max_tasks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -40,6 +41,7 @@ __all__ = [
     "TRANSIENT",
     "NoScriptError",
     "async_client",
+    "check_client",
     "explain_error",
     "is_transient",
     "ran_nothing",
@@ -142,6 +144,24 @@ def ran_nothing(error: BaseException) -> bool:
     if isinstance(error, ResponseError):
         return text.startswith(("BUSY", "LOADING", "TRYAGAIN", "MASTERDOWN"))
     return isinstance(error, (ConnectionError, OSError)) and ("refused" in text or "No such file" in text)
+
+
+def check_client(client: object, *, blocking: bool) -> None:
+    """
+    Looks that a client is of the kind that is wanted; the other kind would fail at its first answer, with a riddle.
+
+    Raises UsageError.
+    """
+    wanted = "redis.Redis.from_url(...)" if blocking else "redis.asyncio.Redis.from_url(...)"
+    call = getattr(client, "execute_command", None)
+    if call is None:
+        raise UsageError(f"redis: a client is wanted, such as {wanted}, not {type(client).__name__}")
+    if blocking and inspect.iscoroutinefunction(call):
+        raise UsageError(f"redis: this client is for asyncio; DPQ takes {wanted}")
+    if not blocking and isinstance(client, (redis.Redis, redis.RedisCluster)):
+        raise UsageError(
+            f"redis: this client blocks; Queue and Fetcher take {wanted}, and DPQ takes this one"
+        )
 
 
 def explain_error(error: BaseException) -> StoreError:

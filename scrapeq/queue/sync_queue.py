@@ -14,7 +14,7 @@ from scrapeq.queue import commands as c
 from scrapeq.queue import settings
 from scrapeq.queue.async_queue import LEASE_S, RETRY_FIRST_S, RETRY_MAX_S, key_of, lease_of
 from scrapeq.queue.backoff import MAX_ATTEMPTS, backoff_s
-from scrapeq.queue.connect import NoScriptError, explain_error, is_transient, ran_nothing
+from scrapeq.queue.connect import NoScriptError, check_client, explain_error, is_transient, ran_nothing
 from scrapeq.queue.scripts import scripts
 from scrapeq.queue.wait import WATCHDOG_S, Watch
 from scrapeq.task import DEFAULT_GROUP, Dedup, Group, Lease, NewTask, Order, Task
@@ -71,6 +71,7 @@ class DPQ:
         patience_s: float = 10.0,
         order: Order | None = None,
     ) -> None:
+        check_client(redis, blocking=True)
         self.name = queue_name
         self.visibility = visibility
         self.max_tasks = max_tasks

@@ -23,6 +23,7 @@ from scrapeq.supervise.settlement import Settlement
 from scrapeq.supervise.slots import Held
 from scrapeq.task import Group, Lease
 
+SAID_FROM_S = 0.5  # a wait that is shorter is no news
 LOOK_S = 0.25  # before a limit is tried again that opens when somebody else is answered
 
 
@@ -141,7 +142,7 @@ class TaskAsking:
             names = self._close(wait_s)
             delay_s = 0.0 if names else wait_s
             line = f"parked {', '.join(names) or settlement.who} for {wait_s:.0f} s: {closed}"
-            if line not in self._means.events:  # once for all who waited
+            if wait_s >= SAID_FROM_S and line not in self._means.events:  # once for all who waited
                 self._means.events.append(line)
         said, settlement.said = settlement.said, Attributed()
         settlement.close_hops()

@@ -38,7 +38,10 @@ async def first_page(
         UsageError: nothing can be asked for so.
     """
     builder = TaskBuilder(plan, group_function(plan))
-    kind = builder.resource(resource or _only(plan))
+    kind = builder.resource(resource or (_only(plan) if url else _first(plan)))
+    if kind.endpoint is None:
+        names = " or ".join(one.resource for one in kind.parents)
+        raise UsageError(f"{kind.name} has no endpoint: it is seen on a page of {names}")
     now_s = time.time()
     if url:
         return builder.at_url(kind, url, now_s, 0.0, seed)
@@ -63,6 +66,11 @@ async def first_page(
         what = f"seed {dict(own)}" + (f" and parent {dict(parent)}" if parent is not None else "")
         raise UsageError(f"{kind.name}: {what} leaves a null in the path")
     return first
+
+
+def _first(plan: Plan) -> str:
+    """The first resource that follows from none, else the only one."""
+    return next((one.name for one in plan.resources if starts_by_itself(one)), "") or _only(plan)
 
 
 def _only(plan: Plan) -> str:

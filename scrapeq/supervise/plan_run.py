@@ -162,7 +162,9 @@ class PlanRun:
             await patient.close()
 
     def _tell_counts(self, what: str, counts: Counts) -> None:
-        self.progress.event(f"{what}: {counts.live} tasks to do, {counts.dead} dead letters")
+        tasks = "1 task" if counts.live == 1 else f"{counts.live} tasks"
+        dead = "1 dead letter" if counts.dead == 1 else f"{counts.dead} dead letters"
+        self.progress.event(f"{what}: {tasks} to do, {dead}")
 
     async def _all_seeded(self) -> bool:
         """Has all been pushed that the run begins with, by this machine or another?"""

@@ -54,7 +54,8 @@ def recurring_of(
         builder = TaskBuilder(await addressed(plan, queue, client), group_function(plan))
         firsts = first_pages(builder, time.time(), [name], occurrence)
         pushed = await push_firsts(queue, kept_states(client, queue), firsts)
-        event(f"due    {name}: {pushed} first pages" if pushed else f"due    {name}: all of it is on its way")
+        pages = "1 first page" if pushed == 1 else f"{pushed} first pages"
+        event(f"due    {name}: {pages if pushed else 'all of it is on its way'}")
 
     return Recurring(schedules_of(plan, only), dues_of(queue, client), push)
 

@@ -33,6 +33,7 @@ resources:
   - name: lines
     parent: {resource: orders, when: parent.lines > 0}
     endpoint: orders/${parent.id}/lines
+  - {name: parts, parent: {resource: orders, each: parts}}
 response_actions:
   - {match: {status: 503}, action: fail, message: "shop ${status}"}
 outputs: [{type: jsonl, path: "out/${resource}.jsonl"}]
@@ -105,6 +106,15 @@ async def test_a_page_is_shown_with_its_request_limits_items_and_follow_ups(tmp_
         assert line in out.splitlines(), out
     assert "core" in out and ": 41 left until" in out
     assert not (tmp_path / "out").exists()
+
+
+async def test_a_file_alone_is_its_first_page(tmp_path: Path) -> None:
+    """Neither an address nor a resource: the first resource that follows from none."""
+    async with serving(shop) as server:
+        written(tmp_path, server)
+        code, out, _ = await scrapeq(tmp_path, "-c", "t.yaml", "fetch")
+    assert code == 0
+    assert out.startswith("orders, page 1") and len(server.received) == 1
 
 
 async def test_it_counts_against_the_limits_of_the_store(tmp_path: Path, store_url: str) -> None:
@@ -193,6 +203,10 @@ async def test_any_address_is_shown_without_a_configuration(tmp_path: Path) -> N
     ("args", "said"),
     [
         (("fetch",), "fetch what? an address, or --resource NAME"),
+        (
+            ("-c", "t.yaml", "fetch", "--resource", "parts"),
+            "parts has no endpoint: it is seen on a page of orders",
+        ),
         (("fetch", "nonsense"), "'nonsense' is neither an http(s) address nor a JSON object"),
         (
             ("-c", "t.yaml", "fetch", "http://a.test/"),

@@ -198,7 +198,7 @@ def test_a_plain_run_asks_once_and_one_that_keeps_running_goes_on(ticking: Path)
         keeping.send_signal(signal.SIGINT)
         said, _ = keeping.communicate(timeout=TIMEOUT_S)
         assert keeping.returncode in (0, 5), said
-        assert "due    thing: 1 first pages" in said
+        assert "due    thing: 1 first page" in said
         assert "Traceback" not in said
         before = Server.asked
     lines = (ticking / "out/thing.jsonl").read_text().splitlines()
