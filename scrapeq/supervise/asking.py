@@ -141,7 +141,7 @@ class TaskAsking:
             wait_s = LOOK_S if closed.wait_s is None else closed.wait_s
             names = self._close(wait_s)
             delay_s = 0.0 if names else wait_s
-            line = f"parked {', '.join(names) or settlement.who} for {wait_s:.0f} s: {closed}"
+            line = f"parked {'what needs the credential' if names else settlement.who} for {wait_s:.0f} s: {closed}"
             if wait_s >= SAID_FROM_S and line not in self._means.events:  # once for all who waited
                 self._means.events.append(line)
         said, settlement.said = settlement.said, Attributed()
