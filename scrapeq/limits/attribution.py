@@ -64,6 +64,8 @@ def _instances(
     group: Group, outcome: Outcome, rules: Sequence[LimitRule]
 ) -> list[tuple[str, Told | None, tuple[tuple[float, float], ...]]]:
     """The limit instances of a group that an answer told something, with what it told."""
+    if outcome.heard is None and not outcome.told and not outcome.rates:
+        return []
     names = {
         name.partition("|")[0]: name for name in (*group.limits, *([group.private] if group.private else []))
     }
@@ -73,7 +75,7 @@ def _instances(
     by_name = {rule.name: (len(rule.partition_by), at) for at, rule in enumerate(rules)}
     deaf = {rule.name for rule in rules if rule.observe == "none"}
     listening = [name for name in names if name not in deaf]
-    if not listening or not (outcome.told or outcome.rates):
+    if not listening:
         return []
     narrowest = max(listening, key=lambda name: by_name.get(name, (0, 0)))
     return [(names[narrowest], outcome.told, outcome.rates)]
@@ -145,6 +147,8 @@ def costs_of(
 
     By the rules' weights that look at answers; a cost that the answer tells is the narrowest listening limit's.
     """
+    if outcome.cost is None and not any(rule.weights for rule in rules):
+        return []
     instances = {name.partition("|")[0]: name for name in (*group.limits, group.private) if name}
     costs: dict[str, float] = {}
     for rule in rules_of(group, rules):
@@ -200,6 +204,9 @@ def attributed(
         costs = costs_of(
             group, outcome, [replace(rule, weights=()) if rule.weights else rule for rule in rules]
         )
+    says = outcome.heard is not None or outcome.told or outcome.rates
+    if not (is_refusal or costs or says):
+        return NOTHING_SAID  # most of them
     return Attributed(
         told_to(group, outcome, rules, clocks=clocks, sent_s=sent_s, answered_s=answered_s),
         [(name, outcome.wait_s or 0.0) for name in refused],

@@ -15,6 +15,8 @@ from scrapeq.plan import Match
 _REGEX = "re:"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _PATTERNS_KEPT = 4096
+_HOSTS_KEPT = 4096
+_BEHIND_SCHEME = len("https://")
 
 # Most derived first: a truncated answer is a bad answer.
 _KINDS: tuple[tuple[type[errors.FetchError], str], ...] = (
@@ -38,6 +40,12 @@ def exception_kind(error: errors.FetchError | None) -> str | None:
 
 def host_of(url: str) -> str:
     """A URL's host in lower case, with its port if that is not the scheme's own; "" if it has none."""
+    end = url.find("/", _BEHIND_SCHEME)
+    return _host_of_origin(url if end < 0 else url[:end])
+
+
+@lru_cache(maxsize=_HOSTS_KEPT)
+def _host_of_origin(url: str) -> str:
     try:
         parts = urlsplit(url)
         host, port = (parts.hostname or "").rstrip("."), parts.port

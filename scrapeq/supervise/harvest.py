@@ -38,7 +38,10 @@ class Harvest:
         """
         means, settlement = self._means, self._settlement
         # what follows has its own polls and hops
-        payload = without_hops({name: value for name, value in settlement.payload.items() if name != POLLS})
+        payload = settlement.payload
+        if POLLS in payload:
+            payload = {name: value for name, value in payload.items() if name != POLLS}
+        payload = without_hops(payload)
         chunks = means.extractor.chunks(payload, self._held.task.priority, page)
         follow: list[NewTask] = []
         to_keep = answer if means.keeps_answers else None

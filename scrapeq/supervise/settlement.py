@@ -81,6 +81,8 @@ class Settlement:
 
     def _said_by(self, entry: Entry) -> Entry:
         said, self.said = self.said, NOTHING_SAID
+        if said is NOTHING_SAID:
+            return entry
         return entry._replace(**said._asdict())
 
     async def settle(
