@@ -54,7 +54,8 @@ class Kept:
     """
     An answer that was kept.
 
-    `head`: its page without the body; `requested_s`, `received_s`: Unix seconds, of the last time it was good.
+    `head`: its page without the body; `requested_s`, `received_s`: Unix seconds, of the last time it was good;
+    `stored`: the head as the file has it, which tells it from one that another fetcher has put in its place.
     """
 
     key: bytes
@@ -62,6 +63,7 @@ class Kept:
     requested_s: float
     received_s: float
     packed: bytes
+    stored: bytes = b""
 
     def page(self) -> Page:
         """The answer with its body."""
@@ -75,7 +77,7 @@ class Kept:
     def freshened(self, told: Page, requested_s: float, received_s: float) -> Kept:
         """After a 304."""
         head = replace(self.head, headers=freshness.freshened(self.head.headers, told.headers))
-        return Kept(self.key, head, requested_s, received_s, self.packed)
+        return Kept(self.key, head, requested_s, received_s, self.packed, self.stored)
 
 
 class AnswerCache:
@@ -104,7 +106,7 @@ class AnswerCache:
         await self._do(lambda db: self._put(db, address, kept, page.body))
 
     async def freshen(self, kept: Kept) -> None:
-        """A 304 came: its head is new."""
+        """A 304 came: its head is new, if it is still the one that was asked about."""
         await self._do(lambda db: self._freshen(db, kept))
 
     async def forget(self, *, key: bytes | None = None, address: bytes | None = None) -> None:
@@ -212,8 +214,8 @@ class AnswerCache:
 
     def _freshen(self, db: sqlite3.Connection, kept: Kept) -> None:
         db.execute(
-            "UPDATE answers SET head = ?, used_s = ? WHERE key = ?",
-            (_written(kept), int(time.time()), kept.key),
+            "UPDATE answers SET head = ?, used_s = ? WHERE key = ? AND head = ?",
+            (_written(kept), int(time.time()), kept.key, kept.stored),
         )
 
     def _forget(self, db: sqlite3.Connection, column: str, value: bytes | None) -> None:
@@ -239,4 +241,4 @@ def _written(kept: Kept) -> bytes:
 def _read(key: bytes, head: bytes, packed: bytes) -> Kept:
     url, status, headers, requested_s, received_s = orjson.loads(head)
     fields = tuple((name, value) for name, value in headers)
-    return Kept(key, Page(url, status, fields, b"", requested_url=url), requested_s, received_s, packed)
+    return Kept(key, Page(url, status, fields, b"", requested_url=url), requested_s, received_s, packed, head)

@@ -41,6 +41,13 @@ def above_seed(resource: Resource, seed: Mapping[str, Any], occurrence: int = 0)
     return Above(seed, edge=edge, occurrence=occurrence)
 
 
+def above_of(payload: Mapping[str, Any]) -> Above:
+    """What lay above a page, as far as its payload carries it."""
+    seed, parent = payload.get("seed") or {}, payload.get("parent")
+    edge, ancestors = payload.get("parent_resource"), payload.get("parents") or {}
+    return Above(seed, parent, edge, ancestors, payload.get("occurrence", 0))
+
+
 class Identities:
     """The identities of a plan's walks."""
 

@@ -4,7 +4,7 @@ Incremental walks: where one begins, what its pages carry, what is kept when it 
 Each page's payload has a member `incremental`, of constant size:
 
     {"key", "parent", "start", "end", "token", "until",   what the walk, or this window of it, was begun with
-     "kept": cursor, "cursor": the highest seen, "bookmark": the last token seen, "from": the cursor that was kept}
+     "kept": cursor, "cursor": the highest seen, "bookmark": the last token seen, "from": what was kept}
 
 `until` is there when it is asked for in windows: the last one ends then. `kept` moves from one to the next, `from` not.
 """
@@ -52,7 +52,15 @@ def begun(
         part["start"] = in_form(start, initial)
         part["until"] = float(now_s)
         part["end"] = _window_end(part["start"], incremental.step_s, now_s)
-    return {**part, "kept": kept, "cursor": kept, "bookmark": token, "from": kept}
+    return {**part, "kept": kept, "cursor": kept, "bookmark": token, "from": [kept, token]}
+
+
+def begun_anew(incremental: Incremental, part: Part, scope: Mapping[str, Any]) -> Part | None:
+    """What a walk begins with whose token the server does not know any more; None when it began without one."""
+    if part["token"] in (None, ""):
+        return None
+    new = begun(incremental, part["key"], part["parent"], {"cursor": part["kept"]}, scope)
+    return {**new, "from": part.get("from", [part["kept"], part["token"]])}
 
 
 def scope_of(part: Part | None) -> dict[str, Any]:
@@ -115,7 +123,7 @@ def kept_state(
         "cursor": cursor,
         "token": part["bookmark"],
         "at": now_s,
-        _BEGUN: [part.get("from", part["kept"]), part["token"]],
+        _BEGUN: part.get("from", [part["kept"], part["token"]]),
     }
     return part["key"], state
 

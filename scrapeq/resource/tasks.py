@@ -11,8 +11,8 @@ from scrapeq.plan import Endpoint, Plan, Resource
 from scrapeq.protocols import Change, State, WalkStart
 from scrapeq.resource.address import clean, get_param, set_params
 from scrapeq.resource.carried import carried_fields, pruned
-from scrapeq.resource.identity import Above, Identities, above_seed
-from scrapeq.resource.incremental import Part, begun, scope_of
+from scrapeq.resource.identity import Above, Identities, above_of, above_seed
+from scrapeq.resource.incremental import Part, begun, begun_anew, scope_of
 from scrapeq.resource.next_request import Request, changed, payload_key, request_of
 from scrapeq.resource.request import build_request
 from scrapeq.resource.restart import restarted, restarting, with_first
@@ -214,10 +214,7 @@ class TaskBuilder:
             priority: Its rank.
             now_s: Unix seconds, for `now` in expressions.
         """
-        seed, parent = payload.get("seed") or {}, payload.get("parent")
-        edge, ancestors = payload.get("parent_resource"), payload.get("parents") or {}
-        above = Above(seed, parent, edge, ancestors, payload.get("occurrence", 0))
-        resource = self.resource(payload["resource"])
+        resource, above = self.resource(payload["resource"]), above_of(payload)
         return self._first_page(
             resource, above, payload.get("depth", 0), priority, 0.0, now_s, None, part=part
         )
@@ -302,10 +299,25 @@ class TaskBuilder:
             following = with_first(payload, following)
         return self._task(following, priority, payload.get("parent"))
 
-    def restart(self, payload: Payload, priority: float) -> NewTask | None:
-        """The walk's first page again; None when that was done often enough."""
-        begun = restarted(payload)
-        return None if begun is None else self._task(begun, priority, begun.get("parent"))
+    def restart(self, payload: Payload, priority: float, now_s: float) -> NewTask | None:
+        """
+        The walk's first page again; where it is the first page that was refused, without the token that was kept.
+
+        None when that was done often enough. `now_s`: Unix seconds, for `now` in expressions.
+        """
+        anew = restarted(payload)
+        if anew is None:
+            return None
+        part = payload.get("incremental")
+        if part is not None and payload.get("page", 1) == 1:
+            resource, above = self.resource(payload["resource"]), above_of(payload)
+            depth, incremental = payload.get("depth", 0), _endpoint(resource).incremental
+            scope = self._scope(resource, above.seed, above.parent, above.ancestors, depth, now_s)
+            part = None if incremental is None else begun_anew(incremental, part, scope)
+            first = part and self._first_page(resource, above, depth, priority, 0.0, now_s, None, part=part)
+            if first:
+                anew |= {name: first.payload[name] for name in ("url", "headers", "body", "incremental")}
+        return self._task(anew, priority, anew.get("parent"))
 
     def resource(self, name: str) -> Resource:
         """

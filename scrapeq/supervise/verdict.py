@@ -119,7 +119,7 @@ class Verdict:
             {name: value for name, value in self._settlement.payload.items() if name != POLLS}
         )
         builder = TaskBuilder(self._means.plan, self._means.group_of)
-        task = builder.restart(payload, self._held.task.priority)
+        task = builder.restart(payload, self._held.task.priority, self._means.clock.now_s())
         if task is None:
             await self._give_up(outcome, f"the walk has begun anew {RESETS_MAX} times")
             return

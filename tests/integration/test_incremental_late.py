@@ -1,8 +1,9 @@
-"""Walks that end late: their dead letter was redriven, and others have gone on since."""
+"""Walks whose ground has moved: a dead letter redriven late, a bookmark that the server has forgotten."""
 
 from __future__ import annotations
 
-from test_incremental import CHANGES, Changes, Scrape
+from aiohttp import web
+from test_incremental import BOOKMARK, CHANGES, Changes, Scrape
 from test_worker_rules import serving
 
 from scrapeq.queue import Queue
@@ -56,3 +57,41 @@ async def test_a_dead_letter_of_before_a_full_refresh_keeps_nothing(store_url: s
         items, _ = await scrape.run()
         assert items
         assert await scrape.states() == []
+
+
+FORGETFUL = BOOKMARK.replace(
+    "resources:", "response_actions: [{match: {status: 410}, action: reset_pagination}]\nresources:"
+)
+
+
+async def test_a_bookmark_that_the_server_has_forgotten_is_let_go(store_url: str) -> None:
+    """A walk whose first page is refused begins anew without the token, and keeps its own at the end."""
+    asked: list[dict[str, str]] = []
+    lost: set[str] = set()
+    start = {"start_time": "1735689600"}
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(dict(request.query))
+        cursor = request.query.get("cursor", "a0")
+        if cursor in lost:
+            return web.json_response({}, status=410)
+        number = int(cursor[1:]) + 1
+        age = chr(ord("a") + len(lost))
+        return web.json_response(
+            {"tickets": [{"id": number}], "after_cursor": f"{age}{number}", "end_of_stream": number > 1}
+        )
+
+    async with serving(answer) as url:
+        scrape = Scrape(store_url, FORGETFUL, url)
+        await scrape.run()
+        assert (await scrape.states())[0]["token"] == "a2"
+        lost.add("a2")
+        asked.clear()
+        items, worker = await scrape.run()
+        assert asked == [{"cursor": "a2"}, start, {**start, "cursor": "b1"}]
+        assert [item.key for item in items] == ["1", "2"]
+        (state,) = await scrape.states()
+        assert (state["token"], worker.tally.dead) == ("b2", 0)
+        asked.clear()
+        await scrape.run()
+        assert asked == [{"cursor": "b2"}]

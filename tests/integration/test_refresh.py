@@ -81,6 +81,23 @@ async def test_a_second_refusal_is_not_the_credentials_fault(store_url: str) -> 
     assert (server.asked, server.tokens) == (2, 2)
 
 
+async def test_a_dead_letter_that_is_redriven_has_its_fresh_credential_again(store_url: str) -> None:
+    """Whose credential was given up is asked for again when a person has it sent again, in the same process."""
+    server = Guarded(refuse=True)
+    text = OAUTH.replace("RULES", "").replace(", {n: 2}, {n: 3}, {n: 4}, {n: 5}, {n: 6}", "")
+
+    async def done(queue: Queue) -> bool:
+        if dead := await queue.peek(1, "dead"):
+            server.refuse = False
+            server.tokens += 1  # what was given out is void
+            await queue.redrive(dead[0].id)
+        return not server.refuse and (await queue.counts()).live == 0
+
+    async with serving(server.handle) as url:
+        _, sink, _ = await work(url, store_url, text, done, env={"S": "secret"})
+    assert [item.key for item in sink.items] == ["/p/1"]
+
+
 async def test_a_second_refusal_may_end_the_run(store_url: str) -> None:
     """`on_exceed: stop`: exit code 8, and the tasks stay."""
     server = Guarded(refuse=True)

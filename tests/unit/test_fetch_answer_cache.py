@@ -57,6 +57,25 @@ async def test_a_304_renews_the_head_and_leaves_the_body(tmp_path: Path) -> None
     await cache.aclose()
 
 
+async def test_a_304_renews_no_answer_that_has_come_meanwhile(tmp_path: Path) -> None:
+    """Two fetchers ask for an address that changes between them: no head is put on the other's body."""
+    path = tmp_path / "c.db"
+    one, other = AnswerCache(path, max_size=1_000_000), AnswerCache(path, max_size=1_000_000)
+    await one.put(b"key", b"place", page(b"old"), NOW, NOW)
+    kept = await one.get(b"key")
+    assert kept is not None
+    new = Page("https://api.example/a", 200, (("ETag", '"b"'),), b"new")
+    await other.put(b"key", b"place", new, NOW + 1, NOW + 1)
+    told = Page("https://api.example/a", 304, (("Cache-Control", "max-age=60"),), b"")
+    await one.freshen(kept.freshened(told, NOW + 5, NOW + 6))
+    again = await one.get(b"key")
+    assert again is not None
+    assert (again.head.header("etag"), again.page().body) == ('"b"', b"new")
+    assert not again.is_fresh(NOW + 6)
+    await one.aclose()
+    await other.aclose()
+
+
 async def test_what_was_used_longest_ago_is_dropped_for_what_is_new(tmp_path: Path) -> None:
     """The bound holds; an answer that is larger than its share is not kept at all."""
     path = tmp_path / "c.db"
