@@ -133,7 +133,7 @@ class Template(_Compiled):
 
     def render_path(self, scope: Mapping[str, Any]) -> str | None:
         """
-        The text as part of a URL's path: each value is one segment, encoded; `segments(x)`: each of its own; `raw(x)`: not.
+        The text as part of a URL's path: a value is encoded as one segment; one of `segments(x)`, `raw(x)` is not.
 
         Returns:
             None when a value is null, or is `.` or `..`, which would lead elsewhere however encoded.
