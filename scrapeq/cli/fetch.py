@@ -175,9 +175,9 @@ def _as_json(plan: Plan, seen: Seen) -> dict[str, Any]:
         ],
         "answer": page
         and {
-            "url": page.url,
+            "url": seen.url,
             "status": page.status,
-            "headers": [list(field) for field in page.headers],
+            "headers": [list(field) for field in seen.headers],
             "bytes": len(page.body),
             "elapsed_s": page.elapsed_s,
         },
@@ -248,7 +248,7 @@ def _answer_lines(seen: Seen) -> list[str]:
         _row("answer", f"{page.status} in {page.elapsed_s:.2f} s, {count(len(page.body))} bytes, {kind}")
     ]
     if page.url not in (one.url for one in seen.sent):
-        lines.append(_row("", f"from {safe(page.url)}"))
+        lines.append(_row("", f"from {safe(seen.url)}"))
     return lines
 
 

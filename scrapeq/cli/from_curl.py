@@ -243,7 +243,7 @@ def _params(params: dict[str, Any], asked: Asked) -> dict[str, Any]:
 
 def _plain(text: str) -> Any:
     """A whole number as one; all else as text."""
-    return int(text) if text.isdecimal() and str(int(text)) == text and len(text) < 16 else _literal(text)
+    return int(text) if len(text) < 16 and text.isdecimal() and str(int(text)) == text else _literal(text)
 
 
 def _body(asked: Asked) -> dict[str, Any]:
@@ -252,7 +252,7 @@ def _body(asked: Asked) -> dict[str, Any]:
         return {}
     given = asked.header("content-type") or ""
     kind = given.partition(";")[0].strip().lower()
-    if kind in _JSON_TYPES or kind.endswith("+json"):
+    if kind in _JSON_TYPES or kind.endswith("+json") or body.lstrip()[:1] in ("{", "["):
         try:
             value = orjson.loads(body)
         except ValueError:

@@ -30,11 +30,11 @@ def init(
         str, typer.Option("-o", "--output", metavar="FILE", help="The file to write; - is standard output.")
     ] = FILE,
     curl: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--curl", metavar="COMMAND", help="A curl command to begin from; - reads standard input."
         ),
-    ] = "",
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
 ) -> int:
     """
@@ -52,7 +52,7 @@ def init(
         raise UsageError(f"{output} is there already; --force writes over it, -o FILE writes another")
     notes: list[str] = []
     exports: list[str] = []
-    if curl:
+    if curl is not None:
         from scrapeq.cli.curl import read_curl
         from scrapeq.cli.from_curl import written
 

@@ -38,6 +38,7 @@ from scrapeq.supervise.visit import Visit
 from scrapeq.task import Group, Lease, NewTask, Task
 
 MASK = "***"
+SETS_COOKIES = frozenset({"set-cookie", "set-cookie2"})
 FEW = 5  # items and follow-ups that are kept to be shown; of the others only how many
 LEASE_S = 60.0
 NO_LEASE = Lease("0", "0", 0)
@@ -64,6 +65,7 @@ class Seen:
         counted: Whether a store counted the request.
         sent: The requests: redirects and logins, too.
         page: The answer; None if none came.
+        url, headers: Its address and fields as a person may see them: cookies and echoed credentials are masked.
         outcome: What it means; None if it was never judged.
         said: What it told, closed and cost which limits.
         items: How many of each resource; `first_items` the first of them.
@@ -78,6 +80,8 @@ class Seen:
     counted: bool = False
     sent: list[Sent] = field(default_factory=list)
     page: Page | None = None
+    url: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
     outcome: Outcome | None = None
     said: Attributed = NOTHING_SAID
     items: Counter[str] = field(default_factory=Counter)
@@ -139,6 +143,12 @@ async def see(
     async with egress:
         await _SeenVisit(means, held, seen).run()
     await permit.settled()
+    if seen.page is not None:
+        seen.url = egress.hidden(seen.page.url)
+        seen.headers = tuple(
+            (name, MASK if name.lower() in SETS_COOKIES else egress.hidden(value))
+            for name, value in seen.page.headers
+        )
     seen.skipped = means.tally.skipped
     said_already = ("dead ", "parked ")
     seen.events += [event for event in means.events if not event.startswith(said_already)]

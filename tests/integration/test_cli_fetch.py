@@ -39,6 +39,7 @@ response_actions:
 outputs: [{type: jsonl, path: "out/${resource}.jsonl"}]
 """
 SECRET = "hidden-token"
+COOKIE = "hidden-session"
 ORDERS = {"items": [{"id": n, "at": 100 - n, "lines": n % 2} for n in range(20)], "next": "/orders/a?page=2"}
 
 
@@ -55,7 +56,8 @@ async def shop(request: Received, writer: asyncio.StreamWriter) -> None:
         writer.write(response(302, b"", ("Location", "/orders/a?api=1")))
     else:
         left = ("X-RateLimit-Remaining", "41"), ("X-RateLimit-Reset", "60")
-        writer.write(response(200, orjson.dumps(ORDERS), kind, *left))
+        told = ("Set-Cookie", f"sid={COOKIE}"), ("X-Echo", request.header("authorization") or "")
+        writer.write(response(200, orjson.dumps(ORDERS), kind, *left, *told))
 
 
 async def scrapeq(folder: Path, *args: str) -> tuple[int, str, str]:
@@ -70,6 +72,7 @@ async def scrapeq(folder: Path, *args: str) -> tuple[int, str, str]:
     )
     out, err = await asyncio.wait_for(process.communicate(), 60)
     assert SECRET.encode() not in out + err
+    assert COOKIE.encode() not in out + err
     assert b"Traceback" not in err
     return process.returncode or 0, out.decode(), err.decode()
 

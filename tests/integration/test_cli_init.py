@@ -91,3 +91,9 @@ def test_a_command_that_makes_no_sense_writes_nothing(capsys: pytest.CaptureFixt
     assert main(["init", "--curl", "curl 'https://acme.test"]) == 2
     assert capsys.readouterr().err == "error: a quote (') is not closed: 'https://acme.test'…\n"
     assert not Path("scrapeq.yaml").exists()
+
+
+def test_an_empty_command_is_no_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """A variable that is not set, say: it must not write the sample's file."""
+    assert main(["init", "--curl", ""]) == 2
+    assert "--curl" in capsys.readouterr().err

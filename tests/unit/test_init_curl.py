@@ -124,6 +124,14 @@ def test_credentials_are_found_and_kept_out_of_the_file(options: str, auth: dict
     assert "bWU6" not in text
 
 
+def test_a_password_in_json_is_left_out_whatever_its_type_says() -> None:
+    """curl itself calls every body of -d a form."""
+    _, request, text = asked(f'curl https://acme.test/a -d \'{{"q": 1, "password": "{SECRET}"}}\'')
+    assert SECRET not in text
+    assert request.body == '{"q":1}'
+    assert request.headers["Content-Type"] == "application/x-www-form-urlencoded"
+
+
 def test_cookies_and_further_credentials_never_stand_in_the_file() -> None:
     """A cookie is a header from the environment; what would be kept with every task is left out, and said."""
     command = (
