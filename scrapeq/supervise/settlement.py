@@ -96,6 +96,7 @@ class Settlement:
         settled = await self._means.queue.settle(self.entry(verb, delay_s=delay_s, error=error, push=push))
         if settled.outcome == "lost":
             raise LeaseLost(f"{self.who}: its lease ran out")
+        self._held.is_over = verb not in (ANSWER, EXTEND)
         return settled
 
     async def done(self, follow: Sequence[NewTask] = ()) -> Settled:

@@ -38,11 +38,12 @@ class Tally:
 
 @dataclass(slots=True)
 class Held:
-    """A task in a slot."""
+    """A task in a slot; `is_over`: its lease has ended as it should, and what is left to do needs none."""
 
     task: Task
     lease: Lease
     worker: asyncio.Task[None] | None = None
+    is_over: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -179,7 +179,7 @@ class FetchWorker:
         """Leases are renewed at a third of their time, all in one call."""
         while True:
             await asyncio.sleep(self.queue.lease_s / 3)
-            held = list(self._held.values())
+            held = [one for one in self._held.values() if not one.is_over]
             try:
                 settled = await asyncio.gather(
                     *(self.queue.settle(Entry(EXTEND, one.lease, delay_s=self.queue.lease_s)) for one in held)
@@ -188,7 +188,9 @@ class FetchWorker:
                 log.warning("leases not renewed", error=str(error))
                 continue
             for one, result in zip(held, settled, strict=True):
-                if result.outcome == "lost" and one.worker is not None and one.lease.token in self._held:
+                if one.is_over or one.lease.token not in self._held:
+                    continue
+                if result.outcome == "lost" and one.worker is not None:
                     one.worker.cancel()  # somebody else has it: what we do with it could only be refused
                     self.tally.lost += 1
 

@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
+
+import pytest
+import test_incremental
 from aiohttp import web
 from test_incremental import BOOKMARK, CHANGES, Changes, Scrape
 from test_worker_rules import serving
 
+from scrapeq.protocols import State
 from scrapeq.queue import Queue
 from scrapeq.queue.connect import async_client
+from scrapeq.schedule.states import KeptStates
 from scrapeq.supervise.run_state import RunState
+
+
+async def test_what_is_kept_late_is_kept(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task that is acked has no lease to renew, and is not given up for want of it while its walk's end is kept."""
+    keep = KeptStates.keep
+
+    async def slow(states: KeptStates, key: str, state: State) -> None:
+        await asyncio.sleep(0.5)
+        await keep(states, key, state)
+
+    monkeypatch.setattr(KeptStates, "keep", slow)
+    monkeypatch.setattr(test_incremental, "Queue", functools.partial(Queue, lease_s=0.6))
+    server = Changes()
+    server.change(1, 2)
+    async with serving(server.answer) as url:
+        scrape = Scrape(store_url, CHANGES, url)
+        _, worker = await scrape.run()
+        assert len(await scrape.states()) == 1
+    assert worker.tally.lost == 0
 
 
 async def redrive(scrape: Scrape) -> None:
