@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -42,6 +42,25 @@ def lost_key(names: tuple[str, ...], record: Any) -> str:
     """That no part of the primary key is in a record."""
     has = f"it has {_names(record)}" if isinstance(record, Mapping) else f"it is a {_kind(record)}"
     return f"primary_key {', '.join(names)} is not in a record, which is known by all it holds then; {has}"
+
+
+def lost_address(paths: Iterable[tuple[str, ...]], record: Any) -> str | None:
+    """
+    That nothing follows from a record, since its child's address asks for a member that the record has not; None where
+    the member is there and null, which is meant.
+
+    Args:
+        paths: What the address asks for, as (`parent`, name, …).
+        record: The parent of the child.
+    """
+    if not isinstance(record, Mapping):
+        return None
+    lost = sorted(
+        {path[1] for path in paths if path[0] == "parent" and len(path) > 1 and path[1] not in record}
+    )
+    if not lost:
+        return None
+    return f"nothing is asked for, since parent.{lost[0]} is not in a record; it has {_names(record)}"
 
 
 def _lists(value: Any, way: tuple[str, ...]) -> Iterator[tuple[str, ...]]:

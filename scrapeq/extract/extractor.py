@@ -13,7 +13,7 @@ from scrapeq.errors import ExtractError, UsageError
 from scrapeq.expression import as_number
 from scrapeq.expression.scope import answer_scope
 from scrapeq.extract.decode import Body, decode
-from scrapeq.extract.doubts import lost_key, lost_records
+from scrapeq.extract.doubts import lost_address, lost_key, lost_records
 from scrapeq.extract.kind import Edge, Kind, compile_kinds
 from scrapeq.extract.paginators import Answered
 from scrapeq.extract.selector import Path, unwrapped
@@ -304,6 +304,9 @@ class PageWalk:
                 first = None
             if first is None:
                 self._part.skipped += 1
+                told = lost_address(child.address_paths, element)
+                if told is not None and child.doubts("address"):
+                    self._part.events.append(f"check  {child.name}: {told}")
             else:
                 yield first
 

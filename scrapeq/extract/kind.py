@@ -60,6 +60,12 @@ class Kind:
         """The resource's name."""
         return self.resource.name
 
+    @property
+    def address_paths(self) -> frozenset[tuple[str, ...]]:
+        """What its path and url ask for, name by name."""
+        asked = (self.endpoint.path, self.endpoint.url)
+        return frozenset[tuple[str, ...]]().union(*(one.paths for one in asked if one is not None))
+
     def join(self, edge: Edge) -> None:
         """One more that follows from its records."""
         self.edges.append(edge)

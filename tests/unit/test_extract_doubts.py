@@ -7,10 +7,11 @@ from typing import Any
 import orjson
 import pytest
 
-from scrapeq.extract.doubts import lost_key, lost_records
+from scrapeq.expression import compile_template as template
+from scrapeq.extract.doubts import lost_address, lost_key, lost_records
 from scrapeq.extract.extractor import PageExtractor
 from scrapeq.page import Page
-from scrapeq.plan import Client, Endpoint, Plan, Resource
+from scrapeq.plan import Client, Endpoint, Parent, Plan, Resource
 from scrapeq.task import Group
 
 
@@ -50,9 +51,9 @@ def test_a_key_that_no_record_has() -> None:
     assert told.endswith("it has field0, field1, field2, field3, field4, field5, field6, field7 and 2 more")
 
 
-def events(resource: Resource, *bodies: Any) -> list[str]:
+def events(resource: Resource, *bodies: Any, more: tuple[Resource, ...] = ()) -> list[str]:
     """What is said of answers that come one after the other."""
-    plan = Plan("t", "t.yaml", client=Client(base_url="https://a.test"), resources=(resource,))
+    plan = Plan("t", "t.yaml", client=Client(base_url="https://a.test"), resources=(resource, *more))
     extractor = PageExtractor(plan, lambda *_: Group("g"))
     payload = {"v": 1, "resource": "r", "method": "GET", "url": "https://a.test/", "seed": {}, "depth": 0}
     headers = (("content-type", "application/json"),)
@@ -72,3 +73,22 @@ def test_each_doubt_is_said_once_and_none_after_records_came() -> None:
         "primary_key",
     ]
     assert events(Resource("r", Endpoint(data_selector="rows")), full, empty) == []
+
+
+def test_an_address_that_asks_for_what_no_record_has() -> None:
+    """Named once, with what there is; a member that is there and null is meant."""
+    asked = {("parent", "number"), ("seed", "repo")}
+    assert lost_address(asked, {"id": 1, "nr": 2}) == (
+        "nothing is asked for, since parent.number is not in a record; it has id, nr"
+    )
+    assert lost_address(asked, {"id": 1, "number": None}) is None
+    assert lost_address(asked, 7) is None
+
+
+def test_a_child_without_an_address_is_said_once() -> None:
+    """The line names the child; its records that lack the member are left out, as before."""
+    child = Resource("c", Endpoint(path=template("c/${parent.nr}")), parents=(Parent("r"),))
+    parent = Resource("r", Endpoint(path=template("r")))
+    found = events(parent, [{"id": 1}, {"id": 2}], [{"id": 3}], more=(child,))
+    assert found == ["check  c: nothing is asked for, since parent.nr is not in a record; it has id"]
+    assert events(parent, [{"nr": 1}, {"nr": None}], more=(child,)) == []
