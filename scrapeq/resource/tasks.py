@@ -389,7 +389,9 @@ class TaskBuilder:
             payload = {**payload, "url": url}
         group = self._group_of(payload["resource"], method, url, payload.get("seed") or {}, parent)
         key, occurrence = payload_key(payload), payload.get("occurrence", 0)
-        return NewTask(payload, priority, delay_s, group, key, occurrence, payload.get("chain", ""))
+        # what is no page of a chain is its own: it may go on as another task (a poll, a hop)
+        walk = payload.get("chain") or key if occurrence else ""
+        return NewTask(payload, priority, delay_s, group, key, occurrence, walk)
 
 
 def _endpoint(resource: Resource) -> Endpoint:

@@ -112,8 +112,11 @@ class Settlement:
         What has no schedule needs no identity for that.
         """
         task, occurrence = self._held.task, payload.get("occurrence", 0)
-        key = f"{payload_key(payload)} after {task.id}" if occurrence else ""
-        return NewTask(payload, task.priority, delay_s, group, key, occurrence, payload.get("chain", ""))
+        if not occurrence:
+            return NewTask(payload, task.priority, delay_s, group)
+        chain = payload.get("chain") or payload_key(self.payload)
+        key = f"{payload_key(payload)} after {task.id}"
+        return NewTask({**payload, "chain": chain}, task.priority, delay_s, group, key, occurrence, chain)
 
     async def replaced(self, task: NewTask) -> Settled:
         """The task goes on as another one, which is no progress."""

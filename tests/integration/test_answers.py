@@ -90,6 +90,44 @@ async def test_a_job_of_a_schedule_is_not_begun_beside_itself(store_url: str) ->
     assert [item.record["id"] for item in sink.items] == [2, 3]
 
 
+AHEAD = """
+version: 1
+name: ahead
+client: {base_url: URL}
+response_actions: [{match: {status: 202}, action: poll, wait: 10m}]
+resources:
+  - name: jobs
+    schedule: {every: 1h}
+    primary_key: id
+    endpoint: {path: jobs, paginator: {type: page_number, total_path: pages, fan_out: true}, data_selector: rows}
+"""
+
+
+async def test_pages_asked_for_at_once_are_not_polled_beside_themselves(store_url: str) -> None:
+    """They are no chain, but each occurrence finds them on their way."""
+    waiting: list[int] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        if "page" in request.query and request.query["page"] != "1":
+            return web.json_response({}, status=202)
+        return web.json_response({"pages": 3, "rows": [{"id": 1}]})
+
+    async with serving(handler) as url:
+        plan = config.load("test.yaml", text=AHEAD.replace("URL", url), env={})
+        builder = TaskBuilder(plan, group_function(plan))
+
+        async def thrice(queue: Queue) -> bool:
+            counts = await queue.counts()
+            if not counts.ready + counts.leased:
+                waiting.append(counts.delayed)
+                firsts = first_pages(builder, time.time(), occurrence=len(waiting) + 1)
+                await queue.push_many([task for task in firsts if isinstance(task, NewTask)])
+            return len(waiting) == 3
+
+        await work(url, store_url, AHEAD, thrice)
+    assert waiting == [2, 2, 2]
+
+
 async def test_a_poll_closes_no_limit(store_url: str) -> None:
     """While one job is awaited, the others go on."""
     asked: list[str] = []
