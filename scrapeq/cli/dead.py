@@ -77,7 +77,7 @@ def _list(settings: Settings, wanted: Selection, number: int) -> int:
                 shown.append(task)
         return total, shown, reasons, sum(reasons.values())
 
-    total, shown, reasons, matched = with_queue(settings.plan(), read)
+    total, shown, reasons, matched = with_queue(settings.plan(credentials=False), read)
     if settings.json:
         for task in shown:
             settings.print_json(json_of(task))
@@ -132,7 +132,7 @@ def show(
     async def read(queue: Queue) -> Task | None:
         return (await queue.get(wanted))[0]
 
-    task = with_queue(settings.plan(), read)
+    task = with_queue(settings.plan(credentials=False), read)
     if task is None:
         raise UsageError(f"there is no task {short_id(wanted)}; see scrapeq dead list")
     if settings.json:
@@ -214,7 +214,7 @@ def _change(settings: Settings, verb: str, given: list[str], all_: bool, wanted:
             changed += sum(await act(*matched[start : start + PIECE]))
         return changed, []
 
-    changed, missed = with_store(settings.plan(), change)
+    changed, missed = with_store(settings.plan(credentials=False), change)
     if settings.json:
         settings.print_json({verb: changed, "not_dead": missed})
     else:

@@ -75,7 +75,7 @@ def show(
 
 
 def _show(settings: Settings, names: list[str], *, as_yaml: bool) -> int:
-    plan = settings.plan()
+    plan = settings.plan(credentials=False)
 
     async def read(queue: Queue) -> list[LimitFact]:
         found = _chosen(await _facts(plan, queue), plan, names)
@@ -303,7 +303,7 @@ def set_(
     the file says.
     """
     settings: Settings = ctx.obj
-    plan = settings.plan()
+    plan = settings.plan(credentials=False)
     read = [read_rate(text, burst) for text in rates or ()]
     if burst and not read:
         raise UsageError("--burst needs a rate: 30/1m --burst 5")
@@ -365,7 +365,7 @@ def clear(ctx: typer.Context, name: NameArgument) -> int:
     NAME may also be one instance, as --json shows it; then what was set by hand stays. What is in flight still counts.
     """
     settings: Settings = ctx.obj
-    plan = settings.plan()
+    plan = settings.plan(credentials=False)
     cleared = with_queue(plan, lambda queue: _clear(plan, queue, name))
     if settings.json:
         names = [fact.name for fact in cleared.instances]

@@ -58,7 +58,7 @@ def purge(
     kinds = [kind for kind, wanted in chosen.items() if wanted or all_]
     if not kinds:
         raise UsageError("purge what? --tasks, --dead, --seen, --state, --limits or --all")
-    plan = settings.plan()
+    plan = settings.plan(credentials=False)
     if not yes and not sys.stdin.isatty():
         raise UsageError(f"purge --{' --'.join(kinds)} deletes for good; say --yes where nobody can be asked")
 

@@ -57,21 +57,32 @@ class Settings:
             f"no configuration: name it with -c {found} or in {CONFIG_VARIABLE} (nothing has run in this folder yet)"
         )
 
-    def plan(self, overrides: Mapping[str, Any] | None = None) -> Plan:
-        """The one plan that a verb is about. Raises UsageError, ConfigError."""
+    def plan(self, overrides: Mapping[str, Any] | None = None, *, credentials: bool = True) -> Plan:
+        """
+        The one plan that a verb is about; without `credentials` theirs need not be in the environment.
+
+        Raises UsageError, ConfigError.
+        """
         files = self.files()
         if len(files) > 1:
             raise UsageError(f"several configurations ran here: {', '.join(files)}; choose one with -c FILE")
-        return self.load(files[0], overrides)
+        return self.load(files[0], overrides, credentials=credentials)
 
-    def load(self, file: str, overrides: Mapping[str, Any] | None = None, *, inputs: bool = True) -> Plan:
-        """One file with the flags' values over it; without `inputs` its seeds need not be there. Raises ConfigError."""
+    def load(
+        self,
+        file: str,
+        overrides: Mapping[str, Any] | None = None,
+        *,
+        inputs: bool = True,
+        credentials: bool = True,
+    ) -> Plan:
+        """One file with the flags' values over it; see `config.load`. Raises ConfigError."""
         from scrapeq import config
 
         changes = dict(overrides or {})
         if self.redis:
             changes["redis.url"] = self.redis
-        return config.load(file, overrides=changes, inputs=inputs)
+        return config.load(file, overrides=changes, inputs=inputs, credentials=credentials)
 
     def load_whole(
         self, file: str, overrides: Mapping[str, Any] | None = None, *, inputs: bool = True

@@ -61,7 +61,7 @@ def status(
         scrapeq status --json
     """
     settings: Settings = ctx.obj
-    plan = settings.plan()
+    plan = settings.plan(credentials=False)
 
     async def show(queue: Queue, client: Any) -> None:
         import asyncio
@@ -243,7 +243,7 @@ def peek(
                 break
         return found, await queue.counts()
 
-    found, counts = with_queue(settings.plan(), read)
+    found, counts = with_queue(settings.plan(credentials=False), read)
     if settings.json:
         for task in found:
             settings.print_json(json_of(task))

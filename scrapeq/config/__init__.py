@@ -33,6 +33,7 @@ def load(
     overrides: Mapping[str, Any] | None = None,
     text: str | None = None,
     inputs: bool = True,
+    credentials: bool = True,
 ) -> Plan:
     """
     Read a configuration.
@@ -44,12 +45,13 @@ def load(
             `SCRAPEQ_WORKERS` and `SCRAPEQ_CONCURRENCY`, which win over the file.
         text: What the file says, if that is known already.
         inputs: Whether the files of seeds must be there already.
+        credentials: Whether their environment variables must be set; what asks nobody does without.
 
     Raises:
         ConfigError: every problem that was found, in the order of the file.
     """
     file = str(path)
-    reading = Reading(os.environ if env is None else env, Path(file).parent, inputs)
+    reading = Reading(os.environ if env is None else env, Path(file).parent, inputs, credentials)
     source = _text_of(file) if text is None else text
     root = reader.read(source, file)
     _check_version(root, reading)

@@ -43,17 +43,22 @@ class Filled(str):
         return self  # as any text
 
 
+CREDENTIAL_FIELDS = ("client.auth.", "client.headers.")
+NO_CREDENTIAL = "unset"  # stands for one that is never sent
+
+
 @dataclass
 class Reading:
     """
     Collects the problems of one file; `folder` is where `${file:...}` begins.
 
-    Without `inputs` a file of seeds need not be there yet.
+    Without `inputs` a file of seeds need not be there yet; without `credentials` their variables need not be set.
     """
 
     env: Mapping[str, str]
     folder: Path
     inputs: bool = True
+    credentials: bool = True
     name: str = "demo"
     problems: list[Problem] = field(default_factory=list)
     uses: list[Use] = field(default_factory=list)
@@ -95,6 +100,8 @@ class Reading:
             if not value and default and secret:
                 self.refuse(node, field, "a secret in clear text", f"${{env:{name}}}, without a default")
             return value or default
+        if not value and not self.credentials and field.startswith(CREDENTIAL_FIELDS):
+            return NO_CREDENTIAL
         if value is None:
             near = did_you_mean(name, self.env.keys())
             hint = f"{near} is set: is that the one?" if near else f"export {name}=..."

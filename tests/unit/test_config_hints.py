@@ -34,3 +34,16 @@ def test_a_guess_is_answered(body: str, message: str, hint: str) -> None:
     (problem,) = caught.value.problems
     assert problem.message == message
     assert problem.hint is not None and hint in problem.hint
+
+
+def test_what_asks_nobody_needs_no_credential() -> None:
+    """`status` in another terminal: the token's variable may be unset there, what is no credential may not."""
+    body = "- {name: a, endpoint: '${env:PLACE}'}\n"
+    auth = HEAD.replace("https://a.test", 'https://a.test, auth: {type: bearer, token: "${env:TOKEN}"}')
+    load("a.yaml", text=auth + body, env={"PLACE": "p"}, credentials=False)
+    for env, credentials, missing in (({"PLACE": "p"}, True, "TOKEN"), ({}, False, "PLACE")):
+        with pytest.raises(ConfigError) as caught:
+            load("a.yaml", text=auth + body, env=env, credentials=credentials)
+        assert [p.message for p in caught.value.problems] == [
+            f"the environment variable {missing} is not set"
+        ]
