@@ -68,6 +68,8 @@ class Identities:
             label = "/".join(as_text(part) or "" for part in own)
         if not label and parts["parent"] is not None:
             label = as_text(parts["parent"]) or ""
+        if label:  # what tells it from one of the same name below another record
+            label = "/".join([*_values_of(parts["resources"]), label])
         return f"{resource.name}:{_digest(parts)}", label[:LABEL_LENGTH]
 
     def walk(self, resource: Resource, above: Above) -> str:
@@ -94,6 +96,12 @@ class Identities:
         record = above.ancestors.get(above.edge or "")
         values = [_member(record, name) for name in names]
         return None if not values or None in values else values
+
+
+def _values_of(records: Mapping[str, Any]) -> list[str]:
+    """The values that requests ask for of these records, as text."""
+    inner = [list(one.values()) if isinstance(one, Mapping) else [one] for one in records.values()]
+    return [as_text(value) or "" for values in inner for value in values]
 
 
 def _member(record: Any, path: str) -> Any:

@@ -202,3 +202,14 @@ def test_records_further_above_count_by_what_the_request_says_of_them() -> None:
         for name, x in (("a", 1), ("a", 2), ("b", 1))
     }
     assert len(keys) == 2
+
+
+def test_the_label_names_the_records_further_above() -> None:
+    """For people: two branches of one name below two repositories."""
+    found, child = identities(("number",), "c/${resources.repos.name}/${parent.number}")
+    record = {"number": 5}
+    labels = [
+        found.state_key(child, Above({}, record, "top", {"repos": {"name": name}, "top": record}))[1]
+        for name in ("a", "b")
+    ]
+    assert labels == ["a/5", "b/5"]
