@@ -104,18 +104,27 @@ def _resource(found: Found) -> plan.Resource:
     values = {key: value for key, value in found.values.items() if key != "response_actions"}
     values |= _seeds(values.pop("seeds", None))
     endpoint, schedule = values.get("endpoint"), values.get("schedule")
-    values["endpoint"] = _endpoint(endpoint) if endpoint else None
+    values["endpoint"] = _endpoint(endpoint, handled=bool(values.get("handler"))) if endpoint else None
     values["schedule"] = plan.Schedule(**_renamed(schedule.values, every="every_s")) if schedule else None
     values["parents"] = tuple(plan.Parent(**parent.values) for parent in values.pop("parent", ()))
     return plan.Resource(**values)
 
 
-def _endpoint(found: Found) -> plan.Endpoint:
+_STREAMED = (
+    "csv",
+    "jsonl",
+    "text",
+)  # files: their rows are read one by one, and there is no answer around them
+
+
+def _endpoint(found: Found, *, handled: bool) -> plan.Endpoint:
     values = dict(found.values)
     if "decoder" in values:
         values["decoder"] = plan.Decoder(**values["decoder"].values)
     if "paginator" in values:
         values["paginator"] = plan.Paginator(**values["paginator"].values)
+    elif not handled and values.get("decoder", plan.Decoder()).type not in _STREAMED:
+        values["paginator"] = plan.Paginator("auto", implied=True)
     if "incremental" in values:
         inner = _renamed(values["incremental"].values, lookback="lookback_s", step="step_s")
         values["incremental"] = plan.Incremental(**inner)

@@ -127,13 +127,21 @@ class Walk:
         if self._detector is None:
             return self._forward
         found = kept.get("auto")
-        if found is None and at.number == 1:
+        if found is None and at.number == 1 and not (self._paginator.implied and _is_one_record(at)):
             found, why = self._detector.find(at)
+            if found is not None and self._paginator.implied and self._is_guess(found, at):
+                found, why = None, ""
             if why:
                 onward.events.append(f"auto   {self._name}: {why}")
             if found is not None:
                 kept["auto"] = found
         return self._forward if found is None else self._detector.forward(found)
+
+    def _is_guess(self, found: Mapping[str, Any], at: Answered) -> bool:
+        """Whether the answer itself says nothing of more: who asked for a page by its number may want no other."""
+        assert self._detector is not None
+        way = self._detector.forward(found)
+        return way.guesses and way.ahead(at) is None
 
     def _ends_here(self, at: Answered, way: Forward, scope: Mapping[str, Any]) -> bool:
         paginator = self._paginator
@@ -218,6 +226,11 @@ class Walk:
             )
         else:
             onward.next_page, onward.ended = task, False
+
+
+def _is_one_record(at: Answered) -> bool:
+    """Whether the answer is a record by itself: what it calls next is another one, and no page of a list."""
+    return at.records is not None and len(at.records) == 1 and at.records[0] is at.body
 
 
 def _mark(data: bytes) -> str:

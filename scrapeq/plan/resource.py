@@ -35,10 +35,12 @@ class Paginator:
     cursor: `cursor_path`; an object's members become parameters. offset: `offset` (the first), `limit` (the page's
     size), `total_path`, `maximum_offset`. page_number: `base_page`, `page_path` (where the answer says its own
     number), `total_path` (how many pages), `maximum_page`.
+    `implied`: nobody wrote it; what it finds on a list is walked, and what stands for one record alone is not.
     `has_more_path` ends any of them when it is false. `fan_out`: all pages at once, where the count is known.
     """
 
     type: str = "single_page"
+    implied: bool = False
     stop_when: Expression | None = None
     max_pages: int | None = None
     stop_after_empty_page: bool | None = None  # None: walks by number or offset stop there, the others go on

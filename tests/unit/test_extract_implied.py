@@ -1,0 +1,77 @@
+"""What is walked where a file names no paginator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from scrapeq import config
+from scrapeq.extract import PageExtractor
+from scrapeq.page import Page
+from scrapeq.protocols import Extraction
+from scrapeq.resource import first_tasks
+from scrapeq.task import Group
+
+FILE = """
+version: 1
+name: implied
+client: {base_url: "https://api.test"}
+resources: [{name: items, endpoint: {path: items%s}%s}]
+"""
+LINK = ("Link", '<https://api.test/items?page=2>; rel="next"')
+
+
+def group_of(*_: Any) -> Group:
+    """One for all."""
+    return Group()
+
+
+def answered(body: Any, *headers: tuple[str, str], endpoint: str = "", more: str = "") -> Extraction:
+    """What a first page gives."""
+    plan = config.load("implied.yaml", text=FILE % (endpoint, more), env={})
+    (task,) = first_tasks(plan, group_of, 0.0)
+    kind = ("Content-Type", "application/json")
+    page = Page(task.payload["url"], 200, (kind, *headers), orjson.dumps(body))
+    return PageExtractor(plan, group_of).extract(task.payload, 1.0, page)
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "leads_to"),
+    [
+        ([{"id": 1}], [LINK], "https://api.test/items?page=2"),
+        ({"data": [{"id": 1}], "next": "/items?after=1"}, [], "https://api.test/items?after=1"),
+        ({"data": [{"id": 1}], "next_cursor": "x"}, [], "https://api.test/items?cursor=x"),
+        ({"data": [{"id": 1}], "page": 1, "total_pages": 3}, [], "https://api.test/items?page=2"),
+    ],
+)
+def test_a_list_that_says_that_there_is_more_is_walked(body: Any, headers: Any, leads_to: str) -> None:
+    """And a line says how."""
+    found = answered(body, *headers)
+    assert [task.payload["url"] for task in found.follow_ups] == [leads_to]
+    assert found.events[0].startswith("auto   items: the next page is found by")
+
+
+@pytest.mark.parametrize(
+    ("body", "endpoint", "more"),
+    [
+        ({"id": 1, "title": "a post", "next": "/items/2"}, "", ""),  # the next post is no page of this one
+        ([{"id": 1}, {"id": 2}], ", params: {limit: 2}", ""),  # two were asked for, and two came
+        ([{"id": 1}], ", params: {page: 4}", ""),  # the fourth page was asked for
+        ([{"id": 1}], ", paginator: single_page", ""),
+        ([{"id": 1}], ", decoder: jsonl", ""),
+    ],
+)
+def test_what_is_no_list_that_says_so_is_read_alone(body: Any, endpoint: str, more: str) -> None:
+    """One request."""
+    headers = [] if "id" in body else [LINK] if "page: single" in endpoint or "jsonl" in endpoint else []
+    assert answered(body, *headers, endpoint=endpoint, more=more).follow_ups == []
+
+
+def test_a_handler_says_itself_what_follows() -> None:
+    """Nothing is implied beside it."""
+    plan = config.load("implied.yaml", text=FILE % ("", ", handler: 'a.b:c'"), env={})
+    endpoint = plan.resources[0].endpoint
+    assert endpoint is not None
+    assert endpoint.paginator.type == "single_page"
