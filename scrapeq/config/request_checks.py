@@ -8,6 +8,7 @@ from scrapeq.config.records import Found
 from scrapeq.expression import as_number, did_you_mean
 
 COUNTED = ("offset", "page_number")  # walks whose pages have numbers: all of them can be asked for at once
+TELLING = ("auto", "header_link")  # walks of which the first answer may tell how many pages there are
 _SENT = ("param", "header", "body_path")
 
 
@@ -66,14 +67,13 @@ def check_paginator(paginator: Found, endpoint: Found, reading: Reading) -> None
             reading.note(paginator.at(key), f"{field}.{key}", message, "limit: 100")
     if not paginator.get("fan_out"):
         return
-    if isinstance(kind, str) and kind not in COUNTED:
+    if isinstance(kind, str) and kind not in (*COUNTED, *TELLING):
         message = "all pages at once need numbers of pages"
-        reading.note(
-            paginator.at("fan_out"), f"{field}.fan_out", message, f"type: {' or '.join(reversed(COUNTED))}"
-        )
+        right = f"type: {', '.join(reversed(COUNTED))}, {' or '.join(reversed(TELLING))}"
+        reading.note(paginator.at("fan_out"), f"{field}.fan_out", message, right)
         return
     most = "maximum_offset" if kind == "offset" else "maximum_page"
-    if not (paginator.has("total_path") or paginator.has(most)):
+    if kind in COUNTED and not (paginator.has("total_path") or paginator.has(most)):
         message = "all pages at once need to be counted"
         reading.note(paginator.at("fan_out"), f"{field}.fan_out", message, f"total_path: total, or {most}:")
     if endpoint.has("incremental"):

@@ -92,6 +92,10 @@ def usual_param(body: Any, steps: Sequence[Any]) -> str:
         return "start_cursor"
     if where == ("pagination", "cursor") and body.keys() == {"data", "pagination"}:  # Twitch
         return "after"
+    if where == ("skip",) and body.keys() == {"total", "limit", "skip", "data"}:  # FeathersJS
+        return "$skip"
+    if where == ("offset",) and body.keys() == {"total_rows", "offset", "rows"}:  # CouchDB
+        return "skip"
     if where[:2] == ("meta", "pagination") and body.keys() >= {"data", "meta"}:  # Strapi
         told = body["meta"]["pagination"].keys()
         if where[2:] == ("page",) and told >= {"pageSize", "pageCount"}:

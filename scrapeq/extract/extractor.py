@@ -230,7 +230,8 @@ class PageWalk:
         )
         if resource.record_filter is not None and not resource.record_filter.evaluate(scope):
             return ()
-        if resource.selected or kind.required:
+        written = None
+        if resource.selected or kind.required or (kind.fields and kind.edges):
             written = kind.output(record, scope, batch.parent, batch.parent_name)
             if written is None:
                 self._dropped[kind.name] = self._dropped.get(kind.name, 0) + 1
@@ -243,13 +244,16 @@ class PageWalk:
                 self._part.items.append(Item(kind.name, key, written, self._seed))
         if not kind.edges:
             return ()
+        above = kind.above(record, written)
+        if above is not record:
+            ancestors = {**ancestors, kind.name: above}
         ranked = kind.rank(scope)
         rank = batch.inherited if ranked is None else ranked
         for edge in reversed(kind.inner):
-            stack.append(self._nested(batch, edge, record, ancestors, rank))
+            stack.append(self._nested(batch, edge, above, ancestors, rank))
         if not kind.outer:
             return ()
-        return chain.from_iterable(self._children(kind, edge, record, ancestors, rank) for edge in kind.outer)
+        return chain.from_iterable(self._children(kind, edge, above, ancestors, rank) for edge in kind.outer)
 
     def _nested(
         self, batch: Batch, edge: Edge, record: Any, ancestors: Mapping[str, Any], rank: float

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -93,6 +93,16 @@ class Kind:
             for name, read in self.included:
                 written[f"_{parent_name}_{name}"] = read(parent)
         return written
+
+    def above(self, record: Any, written: Mapping[str, Any] | None) -> Any:
+        """
+        The record as what follows from it sees it: what the server gave, and the `fields` that have other names.
+
+        A resource that is its own parent hands down so what it has put together on the way, a path for instance.
+        """
+        if written is None or written is record or not isinstance(record, dict):
+            return record
+        return {**written, **record}
 
     def key(self, written: dict[str, Any], record: Any) -> str:
         """Its identity for the sink: the primary key's text, a JSON list of several, else a digest of it all."""

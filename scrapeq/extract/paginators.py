@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from scrapeq import plugins
 from scrapeq.errors import ExtractError, ScrapeqError
 from scrapeq.expression import as_number, as_text
+from scrapeq.extract.auto_names import PAGE_PARAMS
 from scrapeq.extract.link_header import link_target
 from scrapeq.extract.selector import Path, compile_path
 from scrapeq.page import Page
@@ -141,7 +142,7 @@ class HeaderLink(_Single):
             return None
         base = at.page.url or at.payload["url"]
         first, end = resolve(base, following), resolve(base, last)
-        for name in ("page", "p", "page_number", "page[number]", "pageNumber"):
+        for name in PAGE_PARAMS:
             begin, final = get_param(first, name), get_param(end, name)
             if not _is_number(begin) or not _is_number(final):
                 continue

@@ -17,7 +17,7 @@ Records = Callable[[Any], list[Any]]
 USUAL_NAMES = ("items", "data", "results", "records", "values", "entries", "rows")
 """Where the records of an answer mostly are, when they have a name."""
 
-WRAPPERS = ("data", "response", "result", "results", "message", "_embedded", "hits", "d", "payload")
+WRAPPERS = ("data", "response", "result", "results", "message", "_embedded", "hits", "d", "payload", "query")
 """Objects that answers are put in whole."""
 
 CONNECTION_DEPTH = 4

@@ -26,6 +26,8 @@ EMPTY_TOLD = 100
 _MARK_LENGTH = 16  # hex digits: 64 bits tell the pages of one walk apart
 _STREAMED = frozenset({"single_page", "header_link", "header_cursor", "page_number", "offset"})
 """Those that can do without the whole body: rows may be read one by one under them."""
+_TOTALS = frozenset({"total", "total_header", "pages", "pages_header"})
+"""What `auto` keeps of an answer that told how much there is."""
 _NO_MORE = frozenset({"false", "0", "no", ""})
 
 Build = Callable[[Change, Mapping[str, Any], int], NewTask]
@@ -97,6 +99,10 @@ class Walk:
             return onward
         way = self._way(at, kept, onward)
         if self._ends_here(at, way, scope):
+            if at.number == 2 and not at.count and not _TOTALS.isdisjoint(kept.get("auto") or ()):
+                onward.events.append(
+                    f"auto   {self._name}: page 2 is empty, though the first answer told of more; name a paginator"
+                )
             return onward
         if self._paginator.fan_out and at.number == 1:
             ahead = self._ahead(at, way)

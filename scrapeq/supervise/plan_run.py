@@ -17,6 +17,7 @@ from scrapeq.plan import Plan
 from scrapeq.protocols import Progress, Snapshot
 from scrapeq.queue import Counts, Queue
 from scrapeq.resource import TaskBuilder, first_pages
+from scrapeq.resource.seeds import starts_by_itself
 from scrapeq.sink import written
 from scrapeq.supervise.assemble import (
     Errand,
@@ -141,6 +142,9 @@ class PlanRun:
         if unknown:
             known = ", ".join(resource.name for resource in self.plan.resources)
             raise UsageError(f"--only: no resource is called {sorted(unknown)[0]!r}; there are: {known}")
+        if self.options.only and not any(map(starts_by_itself, map(self.plan.resource, self.options.only))):
+            names = ", ".join(self.options.only)
+            self.progress.event(f"check  --only: nothing begins with {names}; name what it follows from, too")
 
     async def _seed(self, plan: Plan, what: str) -> None:
         """Push the seeds and say so; what keeps them from being pushed ends the run."""

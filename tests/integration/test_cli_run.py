@@ -153,3 +153,12 @@ def test_surroundings_that_do_not_work_are_one_error(folder: Path) -> None:
     done = run(folder / "blocked", "run", "t.yaml")
     assert (done.returncode, done.stdout) == (Exit.STORE, "")
     assert re.fullmatch(r"error: .*\.scrapeq: .*\n", done.stderr)
+
+
+def test_only_a_child_is_told_that_nothing_begins(folder: Path) -> None:
+    """It follows from records that nobody asks for, so the run ends at once, and says why."""
+    child = '  - {name: notes, parent: issues, endpoint: "x/${parent.id}"}\noutputs:'
+    (folder / "c.yaml").write_text(CONFIG.replace("outputs:", child))
+    done = run(folder, "run", "c.yaml", "--only", "notes")
+    assert "check  --only: nothing begins with notes; name what it follows from, too" in done.stdout
+    assert (done.returncode, "0 pages" in done.stdout) == (0, True)

@@ -39,6 +39,8 @@ def asked(inner: str, more: str = "") -> str:
 PAGINATORS: list[tuple[str, Paginator]] = [
     ("json_link, next_url_path: links.next", Paginator("json_link", next_url_path="links.next")),
     ("header_link, links_next_key: more", Paginator("header_link", links_next_key="more")),
+    ("header_link, fan_out: true", Paginator("header_link", fan_out=True)),
+    ("auto, fan_out: true", Paginator("auto", fan_out=True)),
     ("header_link, link_header: Next-Page", Paginator("header_link", link_header="Next-Page")),
     (
         "header_cursor, cursor_key: X-Next, cursor_header: X-After",
@@ -115,8 +117,8 @@ def test_each_paginator_is_read(text: str, expected: Paginator) -> None:
             "all pages at once need to be counted\n  total_path: total, or maximum_page:",
         ),
         (
-            "type: header_link, fan_out: true",
-            "all pages at once need numbers of pages\n  type: page_number or offset",
+            "type: cursor, cursor_path: a, fan_out: true",
+            "all pages at once need numbers of pages\n  type: page_number, offset, header_link or auto",
         ),
         (
             "type: header_link, stop_when: length(recods) < 1",

@@ -151,6 +151,16 @@ def test_a_guess_that_the_server_does_not_know_ends_at_once() -> None:
     assert auto.found.events == ["loop   r: page 2 is the page before it once more; the walk ends there"]
 
 
+def test_a_second_page_that_is_empty_against_the_total_is_told() -> None:
+    """A server that takes the guessed parameter for a filter finds nothing; that is no end of a list."""
+    auto = Auto(params={"limit": 2})
+    assert auto.answer({"total": 500, "items": ROWS}) == "/x?limit=2&offset=2"
+    assert auto.answer({"total": 0, "items": []}) is None
+    assert auto.found.events == [
+        "auto   r: page 2 is empty, though the first answer told of more; name a paginator"
+    ]
+
+
 def test_a_cursor_goes_into_the_body_of_a_post() -> None:
     """A JSON body's own member, a form's field, a variable of a GraphQL query."""
     auto = Auto(method="POST", json={"page_size": 2})

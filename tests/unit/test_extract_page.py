@@ -143,6 +143,24 @@ def test_a_key_may_be_left_out_of_the_fields_or_come_from_the_parent() -> None:
     assert (label.record, label.key) == ({"n": "bug", "_issues_number": 3, "_issues_none": None}, '[3,"bug"]')
 
 
+@pytest.mark.parametrize("selected", [True, False])
+def test_fields_are_known_to_what_follows(selected: bool) -> None:
+    """A tree whose entries tell their names alone is walked by the path that each hands down; the server's own win."""
+    entries = Resource(
+        "entries",
+        Endpoint(path=template("t/${segments(parent.path)}/")),
+        parents=(Parent("entries", when=expression("parent.type == 'd'")),),
+        fields={"path": expression("default(parent.path, 't') + '/' + record.name"), "type": "name"},
+        selected=selected,
+    )
+    scrape = Scrape(entries)
+    found = scrape.answer([{"name": "a b", "type": "d"}, {"name": "c", "type": "f"}])
+    assert urls(found) == ["/t/t/a%20b/"]
+    deeper = scrape.answer([{"name": "e#", "type": "d"}], found.follow_ups[0])
+    assert urls(deeper) == ["/t/t/a%20b/e%23/"]
+    assert [item.record["path"] for item in deeper.items] == ["t/a b/e#"] * selected
+
+
 def test_children_follow_with_their_parent_in_order() -> None:
     """Once per record for which `when` holds, with the parent's fields that are asked for."""
     comments = Resource(

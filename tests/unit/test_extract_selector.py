@@ -67,6 +67,11 @@ def test_a_selector_gives_records(selector: str, records: list[Any]) -> None:
         ({"by": "x", "kids": [1, 2]}, (), [{"by": "x", "kids": [1, 2]}]),
         ({"a": [{}], "b": [{}]}, (), [{"a": [{}], "b": [{}]}]),
         ({"data": {"a": 1}}, (), [{"data": {"a": 1}}]),
+        (
+            {"continue": {"apcontinue": "B"}, "query": {"allpages": [{"pageid": 1}]}},
+            ("pageid",),
+            [{"pageid": 1}],
+        ),
         ({}, (), []),
         ({}, ("id",), []),
         ({"nextPageToken": "x"}, ("id",), []),

@@ -81,6 +81,11 @@ def test_pages_are_asked_for_at_once_where_their_count_is_known() -> None:
             [("Link", '</v1/x?a=1&page=2>; rel="next", </v1/x?a=1&page=4>; rel="last"')],
             ["?a=1&page=2", "?a=1&page=3", "?a=1&page=4"],
         ),
+        (
+            Paginator("header_link", fan_out=True),
+            [("Link", '</v1/x?_limit=2&_page=2>; rel="next", </v1/x?_limit=2&_page=3>; rel="last"')],
+            ["?_limit=2&_page=2", "?_limit=2&_page=3"],
+        ),
     ],
 )
 def test_a_count_may_be_of_records_or_of_links(paginator: Paginator, headers: Any, urls: list[str]) -> None:
