@@ -27,7 +27,7 @@ client: {{base_url: "{url}"}}
 seeds: {seeds}
 resources:
   - name: page
-    endpoint: {{path: "${{raw(seed.path)}}"}}
+    endpoint: {{path: "${{raw(seed.path)}}", paginator: single_page}}
 outputs: [{{type: jsonl, path: "out/${{resource}}.jsonl"}}]
 {more}
 """
