@@ -28,6 +28,7 @@ log = structlog.get_logger("scrapeq.cache")
 
 SCHEMA_VERSION = 1
 BUSY_S = 5.0  # for another fetcher's write
+OPEN_AGAIN_S = 0.01
 USED_STEP_S = 3600  # how exactly the last use is known; else each hit would be a write
 DROP_COUNT = 64
 LARGEST_SHARE = 8  # one answer takes no more than this part of the bound
@@ -134,7 +135,7 @@ class AnswerCache:
     def _in_thread(self, act: Callable[[sqlite3.Connection], T]) -> T:
         if self._db is None:
             try:
-                self._db = self._open()
+                self._db = self._open_patiently()
             except sqlite3.DatabaseError as error:
                 if "locked" in str(error):
                     raise
@@ -147,6 +148,17 @@ class AnswerCache:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
+
+    def _open_patiently(self) -> sqlite3.Connection:
+        """Of several that open a new file at once one makes it; SQLite lets the others not wait for that by itself."""
+        until_s = time.monotonic() + BUSY_S
+        while True:
+            try:
+                return self._open()
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > until_s:
+                    raise
+            time.sleep(OPEN_AGAIN_S)
 
     def _open(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)

@@ -34,7 +34,7 @@ response_actions: [{{match: {{status: 404}}, action: fail, message: "gone"}}]
 {more}
 """
 SLOW = "rate_limits: [{name: slow, rates: [{limit: 1, interval: 1h}]}]"
-PACED = "rate_limits: [{name: paced, rates: [{limit: 1, interval: 4s}]}]"
+PACED = "rate_limits: [{name: paced, rates: [{limit: 1, interval: 2s}]}]"
 BOUNDED = "{max_tasks: 1, on_full: %s}"
 WATCHING = """
 import json, sys
