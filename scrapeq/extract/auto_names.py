@@ -151,7 +151,6 @@ HEADER_TOTALS = (
     "x-count",
     "total-count",
 )
-HEADER_OWN = ("x-page", "x-current-page", "x-pagination-current-page", "current-page")
 
 MORE = frozenset(
     {

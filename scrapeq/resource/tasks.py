@@ -124,7 +124,7 @@ class TaskBuilder:
         occurrence: int = 0,
     ) -> NewTask:
         """
-        A task for a request as it is; for the rest see `child`.
+        A task for a request as it is; for the rest see `child_start`.
 
         Raises:
             UsageError: its address is no http(s) address, or the resource has no endpoint.
@@ -137,42 +137,6 @@ class TaskBuilder:
         if occurrence:
             payload["occurrence"] = occurrence
         return self._task(payload, priority, parent)
-
-    def child(
-        self,
-        resource: Resource,
-        edge: str,
-        *,
-        seed: Mapping[str, Any],
-        parent: Any,
-        ancestors: Mapping[str, Any],
-        depth: int,
-        priority: float,
-        now_s: float,
-        state: State | None = None,
-    ) -> NewTask | None:
-        """
-        The first page that follows from a record.
-
-        Args:
-            resource: Whose page it is.
-            edge: The parent's resource.
-            seed: The seed that it all began with.
-            parent: The record, or the element of it.
-            ancestors: The records above by their resource, the parent's own among them.
-            depth: How many records lie between it and the seed.
-            priority: Its rank.
-            now_s: Unix seconds, for `now` in expressions.
-            state: What its walk kept, if it is incremental.
-
-        Returns:
-            None when a null in the path leaves nothing to ask for.
-
-        Raises:
-            UsageError: the record's values make no request.
-        """
-        above = Above(seed, parent, edge, ancestors)
-        return self._first_page(resource, above, depth, priority, 0.0, now_s, state)
 
     def child_start(
         self,
@@ -188,9 +152,24 @@ class TaskBuilder:
         occurrence: int = 0,
     ) -> NewTask | WalkStart | None:
         """
-        As `child`; an incremental walk's task is built once it is known what was kept.
+        The first page that follows from a record; an incremental walk's task is built once it is known what was kept.
 
-        `occurrence`: of the schedule that the parent's page is asked for in; 0 = none.
+        Args:
+            resource: Whose page it is.
+            edge: The parent's resource.
+            seed: The seed that it all began with.
+            parent: The record, or the element of it.
+            ancestors: The records above by their resource, the parent's own among them.
+            depth: How many records lie between it and the seed.
+            priority: Its rank.
+            now_s: Unix seconds, for `now` in expressions.
+            occurrence: Of the schedule that the parent's page is asked for in; 0 = none.
+
+        Returns:
+            None when a null in the path leaves nothing to ask for.
+
+        Raises:
+            UsageError: the record's values make no request.
         """
         above = Above(seed, parent, edge, ancestors, occurrence)
         if _endpoint(resource).incremental is None:

@@ -8,7 +8,7 @@ A connection that is lost is made again and the commit repeated; if it had succe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import psycopg
@@ -21,7 +21,8 @@ from scrapeq.sink.columns import Columns, Kind, as_json
 from scrapeq.sink.output import Answer, Record, SinkContext
 from scrapeq.sink.places import rendered
 from scrapeq.sink.postgres_books import CONNECT_TIMEOUT_S, PostgresBooks, refused
-from scrapeq.sink.seen import Seen, disposition_of, look_up
+from scrapeq.sink.seen import Seen, disposition_of
+from scrapeq.sink.staged import StagedTable, row_key, stage
 
 KEY = "_scrapeq_key"
 NAME_MAX_BYTES = 63
@@ -43,28 +44,27 @@ def quoted(*names: str) -> sql.SQL:
     return sql.SQL(".".join('"' + name.replace('"', '""').replace("%", "%%") + '"' for name in names))
 
 
-class _Table:
-    """A table, its columns, and what this commit adds."""
+class _Table(StagedTable):
+    """A table of a schema."""
 
-    def __init__(self, id_: int, schema: str, name: str, seen: Seen) -> None:
+    def __init__(
+        self,
+        id_: int,
+        schema: str,
+        name: str,
+        seen: Seen,
+        columns: Columns,
+        key: Callable[[Record], str] | None,
+    ) -> None:
+        super().__init__(seen, columns, key)
         self.id = id_
         self.schema = schema
         self.name = name
-        self.seen = seen
-        self.columns = Columns(longest=NAME_MAX_BYTES, taken=(KEY,))
-        self.there = False
-        self.rows: dict[str, dict[str, Any]] = {}
-        self.added: list[dict[str, Any]] = []
 
     @property
     def named(self) -> sql.SQL:
         """Its name, quoted."""
         return quoted(self.schema, self.name) if self.schema else quoted(self.name)
-
-    @property
-    def changed(self) -> list[dict[str, Any]]:
-        """The records to write."""
-        return [*self.rows.values(), *self.added]
 
 
 class PostgresSink:
@@ -111,25 +111,12 @@ class PostgresSink:
     def stage(self, records: Sequence[Record], answers: Sequence[Answer]) -> Iterable[bool]:
         """Keep the rows that are new or changed."""
         try:
-            placed = [(self._table(record), record) for record in records]
-            look_up((table.seen, record) for table, record in placed)
-            return [self._keep(table, record) for table, record in placed]
+            return stage([(self._table(record), record) for record in records])
         except psycopg.Error as error:
             raise refused(error) from None
 
-    def _keep(self, table: _Table, record: Record) -> bool:
-        if not table.seen.is_new(record):
-            return False
-        if self.mode == "merge":
-            key = record.item.key or record.digest.hex()
-            if self.output.table is not None and "resource" not in self.output.table.names:
-                key = f"{record.item.resource}/{key}"
-            key = key.replace("\0", "\ufffd")
-            table.rows.pop(key, None)
-            table.rows[key] = record.item.record
-        else:
-            table.added.append(record.item.record)
-        return True
+    def _key(self, record: Record) -> str:
+        return row_key(self.output, record).replace("\0", "\ufffd")
 
     def write(self) -> None:
         """Into the transaction."""
@@ -146,8 +133,7 @@ class PostgresSink:
     def commit(self) -> None:
         """The books commit; what is staged is theirs now."""
         for table in self._tables.values():
-            table.rows, table.added = {}, []
-            table.seen.forget()
+            table.forget()
 
     def abandon(self) -> None:
         """The books give up the transaction; all else is forgotten by `close`."""
@@ -175,8 +161,7 @@ class PostgresSink:
             raise OutputError(f"postgres: {name!r} is no name for a table; set table:")
         id_, meta = self.books.table_id(f"{schema}.{cut}" if schema else cut)
         seen = Seen(self.books, id_, append=self.mode == "append", run=self.context.run)
-        table = _Table(id_, schema, cut, seen)
-        there = self.books.columns_of(table.schema, table.name)
+        there = self.books.columns_of(schema, cut)
         if not there and meta:
             self.books.forget_items(id_)
         if there and not meta and self.mode == "merge" and KEY not in there:
@@ -185,7 +170,8 @@ class PostgresSink:
                 "name another with table:, or set write_disposition: append_changes"
             )
         known = {field: column for field, column in meta.items() if column[0] in there}
-        table.columns = Columns(known, longest=NAME_MAX_BYTES, taken=(KEY,))
+        columns = Columns(known, longest=NAME_MAX_BYTES, taken=(KEY,))
+        table = _Table(id_, schema, cut, seen, columns, self._key if self.mode == "merge" else None)
         table.there = bool(there)
         if there and self.mode == "merge" and self.books.rows_are_missing(table.named, id_):
             self.books.forget_items(id_)

@@ -13,9 +13,9 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from scrapeq import plan
 from scrapeq.errors import OutputError, UsageError
@@ -24,7 +24,8 @@ from scrapeq.sink.columns import Columns, Kind
 from scrapeq.sink.durable import make_folder
 from scrapeq.sink.output import Answer, OutputAway, Record, SinkContext
 from scrapeq.sink.places import rendered
-from scrapeq.sink.seen import Seen, disposition_of, look_up
+from scrapeq.sink.seen import Seen, disposition_of
+from scrapeq.sink.staged import StagedTable, row_key, stage
 
 KEY = "_scrapeq_key"
 PREFIX = "_scrapeq_"
@@ -108,22 +109,15 @@ class Database:
             self._lock = -1
 
 
-class _Table:
-    """A table, its columns, and what this commit adds."""
+class _Table(StagedTable):
+    """A table of the database."""
 
-    def __init__(self, books: SqliteBooks, id_: int, name: str, meta: dict[str, Any], seen: Seen) -> None:
+    def __init__(
+        self, id_: int, name: str, seen: Seen, columns: Columns, key: Callable[[Record], str] | None
+    ) -> None:
+        super().__init__(seen, columns, key)
         self.id = id_
         self.name = name
-        self.seen = seen
-        self.columns = Columns(meta, fold_case=True, taken=(KEY,))
-        self.there = bool(meta)
-        self.rows: dict[str, dict[str, Any]] = {}  # merge: by key, the newest
-        self.added: list[dict[str, Any]] = []
-
-    @property
-    def changed(self) -> list[dict[str, Any]]:
-        """The records to write."""
-        return [*self.rows.values(), *self.added]
 
 
 class SqliteSink:
@@ -160,23 +154,7 @@ class SqliteSink:
 
     def stage(self, records: Sequence[Record], answers: Sequence[Answer]) -> Iterable[bool]:
         """Keep the rows that are new or changed."""
-        placed = [(self._table(record), record) for record in records]
-        look_up((table.seen, record) for table, record in placed)
-        found = []
-        for table, record in placed:
-            is_new = table.seen.is_new(record)
-            found.append(is_new)
-            if not is_new:
-                continue
-            if self.mode == "merge":
-                key = record.item.key or record.digest.hex()
-                if self.output.table is not None and "resource" not in self.output.table.names:
-                    key = f"{record.item.resource}/{key}"
-                table.rows.pop(key, None)
-                table.rows[key] = record.item.record
-            else:
-                table.added.append(record.item.record)
-        return found
+        return stage([(self._table(record), record) for record in records])
 
     def write(self) -> None:
         """Into the database's transaction."""
@@ -197,8 +175,7 @@ class SqliteSink:
     def commit(self) -> None:
         """The books commit; what is staged is theirs now."""
         for table in self._tables.values():
-            table.rows, table.added = {}, []
-            table.seen.forget()
+            table.forget()
 
     def abandon(self) -> None:
         """The books give up the transaction; all else is forgotten by `close`."""
@@ -242,7 +219,9 @@ class SqliteSink:
             self.books.forget_items(row[0])
         meta = {field: column for field, column in json.loads(row[1]).items() if column[0] in there}
         seen = Seen(self.books, row[0], append=self.mode == "append", run=self.context.run)
-        table = _Table(self.books, row[0], name, meta, seen)
+        columns = Columns(meta, fold_case=True, taken=(KEY,))
+        key = partial(row_key, self.output) if self.mode == "merge" else None
+        table = _Table(row[0], name, seen, columns, key)
         table.there = bool(there)
         return table
 

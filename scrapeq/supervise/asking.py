@@ -11,7 +11,7 @@ import contextlib
 
 from scrapeq.errors import AuthFailed, StoreError
 from scrapeq.fetch import AskingClosed
-from scrapeq.limits.attribution import Attributed, attributed, closed_by, rules_of
+from scrapeq.limits.attribution import NOTHING_SAID, Attributed, attributed, closed_by, rules_of
 from scrapeq.limits.listening import listen
 from scrapeq.limits.outcome import decide
 from scrapeq.limits.partition import group_of
@@ -97,7 +97,7 @@ class TaskAsking:
         """What an answer says to the limits, by the built-in rules: the file's are for resources."""
         means = self._means
         if page is None:
-            return Attributed(), False
+            return NOTHING_SAID, False
         rules = rules_of(self._group, means.plan.rate_limits)
         observed, heard = listen(page, means.clock.now_s(), rules)
         counted = self._group.name + "\0"
@@ -144,7 +144,7 @@ class TaskAsking:
             line = f"parked {'what needs the credential' if names else settlement.who} for {wait_s:.0f} s: {closed}"
             if wait_s >= SAID_FROM_S and line not in self._means.events:  # once for all who waited
                 self._means.events.append(line)
-        said, settlement.said = settlement.said, Attributed()
+        said, settlement.said = settlement.said, NOTHING_SAID
         settlement.close_hops()
         settlement.said = said
         await settlement.settle(RELEASE, delay_s=delay_s, error=str(closed))

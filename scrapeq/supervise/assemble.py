@@ -11,6 +11,7 @@ from scrapeq import config
 from scrapeq.fetch import Egress
 from scrapeq.fetch.answer_cache import AnswerCache
 from scrapeq.limits.attribution import scopes_of
+from scrapeq.limits.match import host_of
 from scrapeq.limits.partition import ANY_TOKEN, POOL, group_of, token_digest
 from scrapeq.plan import STATIC_AUTHS, LimitRule, Plan
 from scrapeq.queue import Queue
@@ -53,7 +54,6 @@ def with_base_url(plan: Plan, base_url: str) -> Plan:
 
 
 GROUPS_KEPT = 10_000  # hosts, of a crawl
-_BEHIND_SCHEME = len("https://")
 
 
 def group_function(plan: Plan) -> GroupOf:
@@ -86,8 +86,7 @@ def group_function(plan: Plan) -> GroupOf:
     def group_of_host(
         resource: str, method: str, url: str, seed: Mapping[str, Any] | None = None, parent: Any = None
     ) -> Group:
-        end = url.find("/", _BEHIND_SCHEME)
-        key = (resource, method, url[:end] if end > 0 else url)
+        key = (resource, method, host_of(url))
         found = known.get(key)
         if found is None:
             if len(known) >= GROUPS_KEPT:

@@ -10,6 +10,7 @@ from scrapeq.protocols import Extraction, Item, WalkStart
 from scrapeq.queue.commands import ANSWER, UNSENT
 from scrapeq.supervise.hops import without_hops
 from scrapeq.supervise.means import Means
+from scrapeq.supervise.seeding import started
 from scrapeq.supervise.settlement import Settlement
 from scrapeq.supervise.slots import Held
 from scrapeq.supervise.verdict import POLLS
@@ -100,7 +101,6 @@ class Harvest:
         """The first pages of walks, from where the last ones ended."""
         if not starts:
             return []
-        kept = await self._means.states.get_many([start.state_key for start in starts])
-        tasks = [start.build(state) for start, state in zip(starts, kept, strict=True)]
+        tasks = await started(self._means.states, starts)
         self._means.tally.skipped += tasks.count(None)
         return [task for task in tasks if task is not None]

@@ -5,32 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from config_texts import client, plan, told
 
-from scrapeq.config import describe, load
-from scrapeq.errors import ConfigError
+from scrapeq.config import describe
 from scrapeq.expression import compile_expression
-from scrapeq.plan import Auth, Cache, Login, Plan
-
-HEAD = "version: 1\nname: demo\nclient: {base_url: https://a.test}\n"
-ENV = {"ID": "me", "S": "s3cret", "R": "r3fresh", "EMPTY": ""}
-
-
-def plan(text: str, folder: str = "") -> Plan:
-    """The plan of a text."""
-    return load(f"{folder}a.yaml", text=text, env=ENV)
-
-
-def told(text: str) -> str:
-    """All that is wrong with a text."""
-    with pytest.raises(ConfigError) as caught:
-        plan(text)
-    return str(caught.value)
-
-
-def client(inner: str) -> str:
-    """A file whose client has these keys."""
-    return f"version: 1\nname: demo\nclient: {{base_url: https://a.test, {inner}}}\nresources: [a]\n"
-
+from scrapeq.plan import Auth, Cache, Login
 
 OAUTH2 = "access_token_url: 'https://a.test/token', client_id: me, client_secret: '${env:S}'"
 AUTHS: list[tuple[str, Auth]] = [

@@ -7,30 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from config_texts import client, plan, told
 
-from scrapeq.config import describe, load
-from scrapeq.errors import ConfigError
-from scrapeq.plan import Auth, Paginator, Plan
-
-HEAD = "version: 1\nname: demo\nclient: {base_url: https://a.test}\n"
-ENV = {"ID": "me", "S": "s3cret", "R": "r3fresh", "EMPTY": ""}
-
-
-def plan(text: str, folder: str = "") -> Plan:
-    """The plan of a text."""
-    return load(f"{folder}a.yaml", text=text, env=ENV)
-
-
-def told(text: str) -> str:
-    """All that is wrong with a text."""
-    with pytest.raises(ConfigError) as caught:
-        plan(text)
-    return str(caught.value)
-
-
-def client(inner: str) -> str:
-    """A file whose client has these keys."""
-    return f"version: 1\nname: demo\nclient: {{base_url: https://a.test, {inner}}}\nresources: [a]\n"
+from scrapeq.config import describe
+from scrapeq.plan import Auth, Paginator
 
 
 def package(folder: Path, points: str) -> None:

@@ -6,27 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from config_texts import HEAD, plan, told
 
 from scrapeq.config import load, resource_terms
 from scrapeq.errors import ConfigError
 from scrapeq.expression import Expression, compile_expression
-from scrapeq.plan import Field, Plan, Schedule
+from scrapeq.plan import Field, Schedule
 from scrapeq.resource import seeds
-
-HEAD = "version: 1\nname: demo\nclient: {base_url: https://a.test}\n"
-ENV = {"ID": "me", "S": "s3cret", "R": "r3fresh", "EMPTY": ""}
-
-
-def plan(text: str, folder: str = "") -> Plan:
-    """The plan of a text."""
-    return load(f"{folder}a.yaml", text=text, env=ENV)
-
-
-def told(text: str) -> str:
-    """All that is wrong with a text."""
-    with pytest.raises(ConfigError) as caught:
-        plan(text)
-    return str(caught.value)
 
 
 def test_schedules_are_read() -> None:

@@ -3,25 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from config_texts import HEAD, plan, told
 
-from scrapeq.config import load
-from scrapeq.errors import ConfigError
-from scrapeq.plan import Decoder, Endpoint, Incremental, Paginator, Plan
-
-HEAD = "version: 1\nname: demo\nclient: {base_url: https://a.test}\n"
-ENV = {"ID": "me", "S": "s3cret", "R": "r3fresh", "EMPTY": ""}
-
-
-def plan(text: str, folder: str = "") -> Plan:
-    """The plan of a text."""
-    return load(f"{folder}a.yaml", text=text, env=ENV)
-
-
-def told(text: str) -> str:
-    """All that is wrong with a text."""
-    with pytest.raises(ConfigError) as caught:
-        plan(text)
-    return str(caught.value)
+from scrapeq.plan import Decoder, Endpoint, Incremental, Paginator
 
 
 def endpoint(inner: str) -> Endpoint:

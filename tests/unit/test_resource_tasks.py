@@ -194,7 +194,7 @@ def test_a_child_carries_only_what_is_asked_for() -> None:
     limit = LimitRule("l", partition_by=("parent.team",))
     builder = TaskBuilder(plan(channels, messages, replies, rate_limits=(limit,)), group_of)
     channel = {"id": 1, "kind": "k", "name": "n", "topic": "t", "team": "T", "big": "x" * 1000}
-    message = builder.child(
+    message = builder.child_start(
         messages,
         "channels",
         seed={},
@@ -211,7 +211,7 @@ def test_a_child_carries_only_what_is_asked_for() -> None:
     assert message.payload["depth"] == 1
     assert "x" * 1000 in message.group.name  # the group may ask for any field
     record = {"ts": "9.1", "text": "long"}
-    reply = builder.child(
+    reply = builder.child_start(
         replies,
         "messages",
         seed={},
@@ -231,7 +231,7 @@ def test_a_bare_parent_is_carried_whole() -> None:
     """An element that is no map, and a map that is named without a field, stay whole."""
     items = Resource("items", Endpoint(path=template("items/${parent}")), parents=(Parent("lists"),))
     builder = TaskBuilder(plan(Resource("lists", Endpoint(path=template("l"))), items), group_of)
-    task = builder.child(
+    task = builder.child_start(
         items, "lists", seed={}, parent=99, ancestors={"lists": 99}, depth=1, priority=0.0, now_s=NOW_S
     )
     assert task is not None

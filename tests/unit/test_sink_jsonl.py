@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 import pytest
+from sink_outputs import item
 
 from scrapeq import plan
 from scrapeq.errors import LeaseLost, OutputError, UsageError
@@ -34,10 +35,6 @@ def sink_at(base: Path, *outputs: plan.Output) -> Iterator[OutputSet]:
         yield sink
     finally:
         sink.close()
-
-
-def item(number: int, resource: str = "issues", **more: Any) -> Item:
-    return Item(resource, str(number), {"id": number, **more})
 
 
 def lines(path: Path) -> list[Any]:

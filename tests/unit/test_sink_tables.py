@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sink_outputs import item
 
 from scrapeq import plan
 from scrapeq.errors import LeaseLost, OutputError, UsageError
@@ -31,10 +32,6 @@ def sink_at(base: Path, *outputs: plan.Output) -> Iterator[OutputSet]:
         yield sink
     finally:
         sink.close()
-
-
-def item(number: int, resource: str = "issues", **more: Any) -> Item:
-    return Item(resource, str(number), {"id": number, **more})
 
 
 def rows(base: Path, table: str = "issues") -> list[dict[str, Any]]:
