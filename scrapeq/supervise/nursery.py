@@ -27,6 +27,7 @@ from scrapeq.supervise.launch import PR_SET_PDEATHSIG
 
 MESSAGE_MAX_BYTES = 65_536
 FAILED_CODE = 1
+ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 class Nursery:
@@ -152,8 +153,8 @@ def _tend(link: socket.socket, parent: int) -> NoReturn:
     try:
         os.setsid()  # Ctrl-C in a terminal reaches the supervisor alone
         _tie_to(parent)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
+        # Held back, not ignored: what reaches a child before it has become itself is delivered then.
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         setproctitle("scrapeq: nursery")
         woken, wake = socket.socketpair()
         for end in (woken, wake):
@@ -213,8 +214,9 @@ def _live(module: str, args: list[str], fds: Sequence[int]) -> NoReturn:
     code = FAILED_CODE
     try:
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
+        for number in (*ENDING, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
         os.setsid()
         for fd, target in zip(fds, (0, 1, 2), strict=True):
             os.dup2(fd, target)

@@ -1,0 +1,51 @@
+"""The nursery: a child hears a signal from its first moment on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+TIMEOUT_S = 60.0
+SLEEPER = """
+import time
+
+def main():
+    time.sleep(60)
+"""
+SIGNALLED = """
+import asyncio, os, signal, sys
+from scrapeq.supervise.nursery import open_nursery
+
+async def signalled(nursery):
+    codes = set()
+    for _ in range(50):
+        pid = await nursery.fork("sleeper", (), (0, 1, 2))
+        os.kill(pid, signal.SIGTERM)
+        codes.add(await asyncio.wait_for(nursery.wait(pid), 5.0))
+    return codes
+
+nursery = open_nursery(["sleeper"])
+try:
+    print(asyncio.run(signalled(nursery)))
+finally:
+    nursery.close()
+"""
+
+
+def test_a_signal_right_after_the_fork_is_not_lost(tmp_path: Path) -> None:
+    """What a run that ends at once says to a child that it has just started."""
+    (tmp_path / "sleeper.py").write_text(SLEEPER)
+    (tmp_path / "signalled.py").write_text(SIGNALLED)
+    done = subprocess.run(
+        [sys.executable, "signalled.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{tmp_path}"},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "{-15}\n"), done.stderr
