@@ -18,7 +18,7 @@ import redis
 
 from scrapeq.errors import StoreError
 from scrapeq.queue.connect import sync_client
-from scrapeq.supervise.store_server import ServerBinary, find_server
+from scrapeq.store.server_binary import ServerBinary, find_server
 
 START_S, STOP_S = 10.0, 20.0
 SLOWLOG_MAX = 200_000

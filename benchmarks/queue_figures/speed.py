@@ -20,8 +20,8 @@ from scrapeq.queue import DPQ, Limit, Queue
 from scrapeq.queue.async_queue import lease_of
 from scrapeq.queue.commands import ACK, Entry
 from scrapeq.queue.connect import async_client
-from scrapeq.supervise.worker import FetchWorker
 from scrapeq.task import Group, NewTask, Task
+from scrapeq.worker.loop import FetchWorker
 
 T = TypeVar("T")
 

@@ -13,17 +13,17 @@ from benchmarks.quota_sim.engines import START_S, Engine
 from benchmarks.quota_sim.telling import Answering, headers
 from benchmarks.servers.shapes import Shape
 from scrapeq.limits.attribution import closed_by, rates_told_to, rules_of, told_to
+from scrapeq.limits.consecutive_refusals import Streaks
 from scrapeq.limits.definitions import limits_of
-from scrapeq.limits.listening import listen
-from scrapeq.limits.outcome import decide
 from scrapeq.limits.partition import group_of
 from scrapeq.limits.server_clock import ServerClocks
-from scrapeq.limits.streaks import Streaks
 from scrapeq.page import Page
 from scrapeq.plan import LimitRule
 from scrapeq.queue.commands import ACK, BURY, RELEASE, RETRY
 from scrapeq.queue.replies import Entry, Popped
 from scrapeq.queue.wait import WATCHDOG_S
+from scrapeq.responses.outcome import decide
+from scrapeq.responses.rule_observations import listen
 from scrapeq.task import Group, NewTask, Task
 
 PHASE_S = 3.7  # of the server's own clock: its whole windows are not ours

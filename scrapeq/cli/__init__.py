@@ -7,7 +7,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from scrapeq.cli.outcome import Exit, exit_of
+from scrapeq.cli.error_output import exit_of
+from scrapeq.exit_codes import Exit
 
 __all__ = ["main"]
 

@@ -10,19 +10,22 @@ import typer
 from typer.core import TyperGroup
 
 from scrapeq.cli import (
-    checking,
     dead,
     fetch,
-    forecasting,
     init,
     limits,
-    purging,
-    running,
-    seeding,
+    peek,
+    plan,
+    purge,
+    run,
+    scheduler,
+    schema,
+    seed,
     state,
-    watching,
+    status,
+    validate,
 )
-from scrapeq.cli.outcome import say
+from scrapeq.cli.error_output import say
 from scrapeq.cli.settings import Settings, Verbosity
 
 VALUED = {"-c": "-c", "--config": "-c", "--redis": "--redis"}
@@ -100,7 +103,22 @@ def scrapeq(
     ctx.obj.log_to(say, store_warnings=False)
 
 
-for module in (init, running, watching, limits, seeding, dead, state, purging, checking, forecasting, fetch):
+for module in (
+    init,
+    run,
+    scheduler,
+    status,
+    peek,
+    limits,
+    seed,
+    dead,
+    state,
+    purge,
+    validate,
+    schema,
+    plan,
+    fetch,
+):
     module.register(app)
 
 

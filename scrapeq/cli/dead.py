@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from scrapeq.cli.error_output import say
+from scrapeq.cli.formatting import count, counted, cut, safe, table
+from scrapeq.cli.open_queue import width, with_queue, with_store
 from scrapeq.cli.options import CountOption, HostOption, ResourceOption, WhereOption
-from scrapeq.cli.outcome import Exit, say
 from scrapeq.cli.selection import PIECE, Selection, facts_of, json_of, selected, selection, short_id, task_ids
 from scrapeq.cli.settings import Settings, write_json
-from scrapeq.cli.visit import width, with_queue, with_store
-from scrapeq.cli.wording import count, counted, cut, safe, table
 from scrapeq.errors import UsageError
+from scrapeq.exit_codes import Exit
 
 if TYPE_CHECKING:
     from scrapeq.queue import Queue

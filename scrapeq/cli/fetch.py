@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
+from scrapeq.cli.error_output import FOLDER
+from scrapeq.cli.formatting import clock, count, counted, cut, limit_name, safe, span
+from scrapeq.cli.open_queue import width
 from scrapeq.cli.options import check_resource, read_bound
-from scrapeq.cli.outcome import FOLDER, Exit
 from scrapeq.cli.settings import CONFIG_VARIABLE, Settings
-from scrapeq.cli.visit import width
-from scrapeq.cli.wording import clock, count, counted, cut, limit_name, safe, span
 from scrapeq.errors import UsageError
+from scrapeq.exit_codes import Exit
 
 if TYPE_CHECKING:
+    from scrapeq.inspect.preview import Seen
     from scrapeq.plan import Plan
-    from scrapeq.supervise.one_page import Seen
     from scrapeq.task import NewTask
 
 PLAIN = "page"  # the resource of a page without a configuration
@@ -91,7 +92,7 @@ def _exit_of(seen: Seen) -> Exit:
     action = seen.outcome.action if seen.outcome is not None else ""
     if action in ("success", "ignore") and not seen.error:
         return Exit.DONE
-    return {"rate_limited": Exit.GAVE_UP, "fail": Exit.ANSWER}.get(action, Exit.DEAD_LETTERS)
+    return {"rate_limited": Exit.GAVE_UP, "fail": Exit.RESPONSE}.get(action, Exit.DEAD_LETTERS)
 
 
 def _plan(settings: Settings, url: str, resource: str) -> Plan:
@@ -134,11 +135,11 @@ async def _see(
     wait_s: float,
     quiet: TextIO,
 ) -> Seen:
-    from scrapeq.supervise.assemble import kept_states, tokens_file, with_base_url
-    from scrapeq.supervise.first_page import first_page
-    from scrapeq.supervise.one_page import see
+    from scrapeq.inspect.preview import see
+    from scrapeq.inspect.preview_task import first_page
+    from scrapeq.store.open_queue import open_store_queue
     from scrapeq.supervise.sample_api import SampleApi
-    from scrapeq.supervise.session import open_store_queue
+    from scrapeq.wiring import kept_states, tokens_file, with_base_url
 
     async with AsyncExitStack() as stack:
         if plan.client.base_url.startswith("demo:"):

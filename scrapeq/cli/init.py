@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from scrapeq.cli.outcome import Exit
 from scrapeq.cli.settings import BEGUN as FILE
 from scrapeq.cli.settings import Settings
+from scrapeq.cli.yaml_text import name_of
 from scrapeq.errors import UsageError
+from scrapeq.exit_codes import Exit
 
 STDOUT = STDIN = "-"
-_NO_NAME = re.compile(r"[^a-z0-9_-]+")
-_NAME_LENGTH = 64
 
 
 def register(app: typer.Typer) -> None:
@@ -54,7 +52,7 @@ def init(
     exports: list[str] = []
     if curl is not None:
         from scrapeq.cli.curl import read_curl
-        from scrapeq.cli.from_curl import written
+        from scrapeq.cli.curl_config import written
 
         command = sys.stdin.read() if curl == STDIN else curl
         asked = read_curl(command)
@@ -85,11 +83,6 @@ def _start(target: Path) -> str:
 
     text = files("scrapeq.cli").joinpath("start.yaml").read_text("utf-8")
     return text.replace("NAME", name_of(target.stem)).replace("FILE", str(target))
-
-
-def name_of(text: str) -> str:
-    """A text as a scrape's name."""
-    return _NO_NAME.sub("-", text.lower()).strip("-")[:_NAME_LENGTH] or "scrape"
 
 
 def _write(target: Path, text: str, force: bool) -> None:

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from scrapeq.cli.formatting import clock, count, counted, limit_name, safe, span, table
+from scrapeq.cli.open_queue import width, with_queue
 from scrapeq.cli.options import read_duration
-from scrapeq.cli.outcome import Exit
 from scrapeq.cli.settings import Settings
-from scrapeq.cli.visit import width, with_queue
-from scrapeq.cli.wording import clock, count, counted, limit_name, safe, span, table
 from scrapeq.errors import UsageError
+from scrapeq.exit_codes import Exit
 
 if TYPE_CHECKING:
+    from scrapeq.inspect.limit_report import LimitFact
     from scrapeq.limit import Change, Limit, Rate
     from scrapeq.plan import Plan
     from scrapeq.queue import Queue
-    from scrapeq.supervise.limit_facts import LimitFact
 
 PIECE = 200  # limit instances looked at in one call
 SHOWN = 200
@@ -102,7 +102,7 @@ def _show(settings: Settings, names: list[str], *, as_yaml: bool) -> int:
 
 
 async def _facts(plan: Plan, queue: Queue) -> list[LimitFact]:
-    from scrapeq.supervise.limit_facts import facts_of
+    from scrapeq.inspect.limit_report import facts_of
 
     instances = await queue.limit_instances()
     states = []
@@ -154,7 +154,7 @@ def _row(fact: LimitFact) -> tuple[str, ...]:
 
 def granted(limit: Limit) -> str:
     """`5,000/1h, 8 at once`."""
-    from scrapeq.supervise.limit_facts import rate_text
+    from scrapeq.inspect.limit_report import rate_text
 
     parts = [
         rate_text(rate)
@@ -217,8 +217,8 @@ def _block(fact: LimitFact) -> list[str]:
 
 def _change(change: Change) -> str:
     """One step of what was learned."""
+    from scrapeq.inspect.limit_report import rate_text
     from scrapeq.limit import Rate
-    from scrapeq.supervise.limit_facts import rate_text
 
     when = clock(change.at_us / US)
     if not change.limit:
@@ -252,7 +252,7 @@ def _as_json(fact: LimitFact) -> dict[str, Any]:
 def _print_yaml(settings: Settings, plan: Plan, facts: list[LimitFact]) -> None:
     import yaml
 
-    from scrapeq.supervise.limit_facts import rules_yaml
+    from scrapeq.inspect.limit_report import rules_yaml
 
     entries = rules_yaml(plan, facts)
     if settings.json:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-from scrapeq.cli.outcome import FOLDER, say
+from scrapeq.cli.error_output import FOLDER, say
 from scrapeq.errors import UsageError
 
 if TYPE_CHECKING:
@@ -93,12 +93,12 @@ class Settings:
 
         plan = self.load(file, overrides, inputs=inputs)
         if any(one.handler or one.on_page or one.on_item for one in plan.resources):
-            from scrapeq.supervise.hook_calls import check_hooks
+            from scrapeq.worker.hook_calls import check_hooks
 
             if problems := check_hooks(plan):
                 raise ConfigError(problems)
         if plan.client.auth.type not in (*STATIC_AUTHS, *TOKEN_AUTHS):
-            from scrapeq.fetch.schemes import check
+            from scrapeq.fetch.auth_factory import check
 
             check(plan.client)
         return plan

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from scrapeq.cli.formatting import clock, count, counted, safe, table
+from scrapeq.cli.open_queue import width, with_store
 from scrapeq.cli.options import check_resource
-from scrapeq.cli.outcome import Exit
 from scrapeq.cli.settings import Settings
-from scrapeq.cli.visit import width, with_store
-from scrapeq.cli.wording import clock, count, counted, safe, table
 from scrapeq.errors import UsageError
+from scrapeq.exit_codes import Exit
 
 if TYPE_CHECKING:
     from scrapeq.plan import Plan, Resource
@@ -118,7 +118,7 @@ def set_(
     initial = endpoint.incremental.initial_value if endpoint and endpoint.incremental else None
 
     async def change(queue: Queue, client: Any) -> int:
-        from scrapeq.supervise.assemble import kept_states
+        from scrapeq.wiring import kept_states
 
         states = kept_states(client, queue)
         found = dict(_of_seeds(plan, plan.resource(resource), wanted))
@@ -151,7 +151,7 @@ def clear(ctx: typer.Context, resource: ResourceOption = "", seed: SeedOption = 
     wanted = _read_seed(seed)
 
     async def forget(queue: Queue, client: Any) -> int:
-        from scrapeq.supervise.assemble import kept_states
+        from scrapeq.wiring import kept_states
 
         keys = [key async for key, _ in _kept(queue, client, resource, wanted)]
         return await kept_states(client, queue).forget(keys)
@@ -180,7 +180,7 @@ def _plan(settings: Settings, resource: str) -> Plan:
 async def _kept(
     queue: Queue, client: Any, resource: str, seed: Mapping[str, Any] | None
 ) -> AsyncIterator[tuple[str, State]]:
-    from scrapeq.supervise.assemble import kept_states
+    from scrapeq.wiring import kept_states
 
     async for key, one in kept_states(client, queue).all([resource] if resource else None):
         if seed is None or _is_of(seed, one["seed"]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scrapeq.cli.wording import clock, count, counted, long_span, safe
+from scrapeq.cli.formatting import clock, count, counted, long_span, safe
 from scrapeq.protocols import Snapshot
 
 VERDICTS = {

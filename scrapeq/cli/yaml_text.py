@@ -9,6 +9,8 @@ from typing import Any
 
 from scrapeq.config.nodes import resolve
 
+_NO_NAME = re.compile(r"[^a-z0-9_-]+")
+_NAME_LENGTH = 64
 _PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./@+-]*(?: [A-Za-z0-9_./@+-]+)*|\d+")
 _UNPRINTED = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]")
 
@@ -51,3 +53,8 @@ def _leaf(value: Any) -> str:
     if isinstance(value, Mapping):
         return "{}"
     return "[]" if isinstance(value, list) else scalar(value)
+
+
+def name_of(text: str) -> str:
+    """A text as a scrape's name."""
+    return _NO_NAME.sub("-", text.lower()).strip("-")[:_NAME_LENGTH] or "scrape"

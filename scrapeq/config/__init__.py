@@ -19,7 +19,7 @@ from scrapeq.config.describe import describe
 from scrapeq.config.language import language, schema
 from scrapeq.config.nodes import Node
 from scrapeq.config.normalise import normalise
-from scrapeq.config.reading import Reading, Refused
+from scrapeq.config.read_context import Reading, Refused
 from scrapeq.errors import ConfigError, Problem
 from scrapeq.plan import Plan
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from scrapeq import plugins
-from scrapeq.config import places
+from scrapeq.config import expression_scopes
 from scrapeq.config.nodes import Node
 from scrapeq.config.paths import Path
-from scrapeq.config.reading import NOT_BUILT, Filled, Reading
+from scrapeq.config.read_context import NOT_BUILT, Filled, Reading
 from scrapeq.config.records import Key, ListOf, Record, TypedRecord
 from scrapeq.config.secret_terms import SecretJson, SecretMap
 from scrapeq.config.shapes import Choice, Duration, Expr, Flag, Secret, Size, Text
@@ -94,7 +94,7 @@ def _auth() -> TypedRecord:
             },
             "session": {
                 "login": Key(login, required=True, hint="login: {path: login, data: {password: ${env:PW}}}"),
-                "success_when": Key(Expr(places.LOGIN)),
+                "success_when": Key(Expr(expression_scopes.LOGIN)),
                 "session_token_path": Key(Path()),
                 "expires": Key(Duration()),
             },

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from scrapeq.config.nodes import Node
 from scrapeq.config.normalise import resources_of
 from scrapeq.config.output_checks import check_output, check_places
-from scrapeq.config.reading import NOT_BUILT, Reading, Use
+from scrapeq.config.read_context import NOT_BUILT, Reading, Use
 from scrapeq.config.records import Found
 from scrapeq.config.request_checks import (
     check_auth,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from scrapeq.config.reading import Filled
+from scrapeq.config.read_context import Filled
 from scrapeq.config.units import write_duration
 from scrapeq.expression import Expression, Template
 from scrapeq.plan import Auth, Login, Observe, Plan

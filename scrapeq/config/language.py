@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any, get_args
 
 from scrapeq import plan
-from scrapeq.config import places
+from scrapeq.config import expression_scopes
 from scrapeq.config.client_terms import client
 from scrapeq.config.limit_terms import LimitName, PriorityLine, WeightTerm, Zone
 from scrapeq.config.output_terms import outputs
@@ -38,7 +38,7 @@ def _match(*, answer: bool) -> Record:
     if answer:
         keys["status"] = Key(ListOf(Status(), single=True))
         keys["exception"] = Key(ListOf(Choice(EXCEPTIONS), single=True))
-        keys["when"] = Key(Expr(places.ANSWER))
+        keys["when"] = Key(Expr(expression_scopes.ANSWER))
     return Record(keys)
 
 
@@ -96,7 +96,7 @@ def _actions() -> ListOf:
             "wait": Key(ListOf(WaitTerm(), single=True)),
             "max_wait": Key(Duration()),
             "on_exceed": Key(Choice(("park", "dead_letter", "stop"))),
-            "message": Key(TemplateText(places.ANSWER)),
+            "message": Key(TemplateText(expression_scopes.ANSWER)),
         }
     )
     return ListOf(action, wanted="- {match: {status: 403}, action: retry}")
@@ -107,8 +107,8 @@ def _resource_keys() -> dict[str, Key]:
         {
             "resource": Key(_TEXT, required=True, hint="parent: {resource: issues}"),
             "each": Key(Path()),
-            "when": Key(Expr(places.EDGE)),
-            "priority": Key(Expr(places.EDGE)),
+            "when": Key(Expr(expression_scopes.EDGE)),
+            "priority": Key(Expr(expression_scopes.EDGE)),
         },
         shorthand="resource",
     )
@@ -117,9 +117,9 @@ def _resource_keys() -> dict[str, Key]:
         "parent": Key(ListOf(parent, single=True)),
         "include_from_parent": Key(_NAMES),
         "primary_key": Key(_NAMES),
-        "record_filter": Key(Expr(places.RECORD)),
+        "record_filter": Key(Expr(expression_scopes.RECORD)),
         "fields": Key(MapOf(Field(), "a map {name: path}")),
-        "priority": Key(Expr(places.RECORD)),
+        "priority": Key(Expr(expression_scopes.RECORD)),
         "selected": Key(Flag()),
         "seeds": Key(Seeds()),
         "response_actions": Key(_actions()),

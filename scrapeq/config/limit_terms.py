@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
-from scrapeq.config import places
+from scrapeq.config import expression_scopes
 from scrapeq.config.nodes import Node
-from scrapeq.config.reading import Reading
+from scrapeq.config.read_context import Reading
 from scrapeq.config.shapes import Expr, Schema, Shape, Text
 from scrapeq.expression import as_number, did_you_mean
 from scrapeq.limits.partition import IMPLICIT
@@ -56,7 +56,7 @@ class WeightTerm(Shape):
                 size = "small" if value < 0 else "large"
                 reading.refuse(node, field, f"{node.text} is too {size}; it must be {bound}")
             return float(value)
-        return Expr(places.ANSWER).read(node, field, reading)
+        return Expr(expression_scopes.ANSWER).read(node, field, reading)
 
     def schema(self) -> Schema:
         return {"anyOf": [{"type": "number", "minimum": 0, "maximum": WEIGHT_MAX}, {"type": "string"}]}
@@ -66,7 +66,7 @@ class PriorityLine(Shape):
     """A priority, constant or so far from `now`: (the constant, whether now is added)."""
 
     def read(self, node: Node, field: str, reading: Reading) -> tuple[float, bool]:
-        compiled = Expr(places.LINE).read(node, field, reading)
+        compiled = Expr(expression_scopes.LINE).read(node, field, reading)
         line, later = (as_number(compiled.evaluate({"now": now_s})) for now_s in (0.0, _FAR_S))
         if line is None or later is None or later - line not in (0.0, _FAR_S):
             message = "must be a number or a time, or now with a duration added or taken off"

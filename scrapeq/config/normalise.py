@@ -12,7 +12,7 @@ from typing import Any
 from scrapeq.config import reader
 from scrapeq.config.language import resource_keys
 from scrapeq.config.nodes import Entry, Node
-from scrapeq.config.reading import Reading
+from scrapeq.config.read_context import Reading
 from scrapeq.config.records import Found, Record
 from scrapeq.errors import ConfigError, Problem
 from scrapeq.expression import as_text

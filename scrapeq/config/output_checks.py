@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from scrapeq import plugins
-from scrapeq.config.reading import Reading
+from scrapeq.config.read_context import Reading
 from scrapeq.config.records import Found
 
 TABLES = ("sqlite", "postgres")

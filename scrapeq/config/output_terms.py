@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, get_args
 
 from scrapeq import plan, plugins
-from scrapeq.config import places
+from scrapeq.config import expression_scopes
 from scrapeq.config.nodes import Node
-from scrapeq.config.reading import Filled, Reading
+from scrapeq.config.read_context import Filled, Reading
 from scrapeq.config.records import Key, ListOf, MapOf, Record, TypedRecord
 from scrapeq.config.secret_terms import DatabaseUrl, has_clear_secret
 from scrapeq.config.shapes import (
@@ -27,7 +27,7 @@ from scrapeq.expression import Template
 def outputs() -> ListOf:
     """Where items go."""
     rotate = Key(Record({"size": Key(Size()), "every": Key(Duration())}))
-    table = Key(TemplateText(places.OUTPUT, path=True))
+    table = Key(TemplateText(expression_scopes.OUTPUT, path=True))
     output = TypedRecord(
         Choice(plan.OUTPUTS, group=plugins.SINKS),
         {
@@ -53,7 +53,7 @@ def outputs() -> ListOf:
 
 
 def _path(example: str) -> Key:
-    return Key(TemplateText(places.OUTPUT, path=True), required=True, hint=f"path: {example}")
+    return Key(TemplateText(expression_scopes.OUTPUT, path=True), required=True, hint=f"path: {example}")
 
 
 class Options(Shape):
@@ -75,7 +75,7 @@ class _Option(Shape):
             return [self.read(item, f"{field}[{at}]", reading) for at, item in enumerate(node.items)]
         if has_clear_secret(field.rpartition(".")[2], node):
             clear_secret(node, field, reading)
-        value = Json(places.OUTPUT).read(node, field, reading)
+        value = Json(expression_scopes.OUTPUT).read(node, field, reading)
         if isinstance(value, Template) and value.is_literal:
             return Filled(value.render({}), node.text)
         return value

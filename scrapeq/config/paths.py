@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from scrapeq.config.nodes import Node
-from scrapeq.config.reading import Reading
+from scrapeq.config.read_context import Reading
 from scrapeq.config.shapes import Schema, Shape, scalar
 
 MAX_PATH = 2_000

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from dataclasses import field as member
 from typing import Any
 
+from scrapeq.config.foreign_keys import FOREIGN
 from scrapeq.config.nodes import Entry, Node
-from scrapeq.config.reading import NOT_BUILT, Reading, Refused
+from scrapeq.config.read_context import NOT_BUILT, Reading, Refused
 from scrapeq.config.shapes import Choice, Schema, Shape
-from scrapeq.config.words import FOREIGN
 from scrapeq.expression import did_you_mean
 
 

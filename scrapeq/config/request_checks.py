@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from scrapeq.config.places import INCREMENTAL
-from scrapeq.config.reading import Reading, Use
+from scrapeq.config.expression_scopes import INCREMENTAL
+from scrapeq.config.read_context import Reading, Use
 from scrapeq.config.records import Found
 from scrapeq.expression import as_number, did_you_mean
 

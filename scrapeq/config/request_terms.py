@@ -6,10 +6,10 @@ import codecs
 from typing import Any
 
 from scrapeq import plugins
-from scrapeq.config import places
+from scrapeq.config import expression_scopes
 from scrapeq.config.nodes import Node
 from scrapeq.config.paths import Path
-from scrapeq.config.reading import Filled, Reading
+from scrapeq.config.read_context import Filled, Reading
 from scrapeq.config.records import Key, MapOf, Record, TypedRecord
 from scrapeq.config.secret_terms import note_stored_pairs, note_stored_secrets
 from scrapeq.config.shapes import (
@@ -38,7 +38,7 @@ _BODY_PATH = Text(r"[^.\s]+(\.[^.\s]+)*", "a dotted path into the body, such as 
 
 def endpoint() -> Record:
     """What is asked for: a path alone, or a map."""
-    asked = places.REQUEST
+    asked = expression_scopes.REQUEST
     return Record(
         {
             "path": Key(Address(path=True)),
@@ -88,11 +88,11 @@ def paginator() -> TypedRecord:
     return TypedRecord(
         Choice(PAGINATORS, group=plugins.PAGINATORS),
         {
-            "stop_when": Key(Expr(places.PAGE)),
+            "stop_when": Key(Expr(expression_scopes.PAGE)),
             "max_pages": Key(Number()),
             "has_more_path": Key(Path()),
             "stop_after_empty_page": Key(Flag()),
-            "priority": Key(Expr(places.RECORD)),
+            "priority": Key(Expr(expression_scopes.RECORD)),
             "fan_out": Key(Flag()),
         },
         {
@@ -142,7 +142,7 @@ class Address(TemplateText):
     """A path or a URL; a credential of the environment in its query would be stored with every task."""
 
     def __init__(self, *, path: bool) -> None:
-        super().__init__(places.REQUEST, path=path)
+        super().__init__(expression_scopes.REQUEST, path=path)
 
     def read(self, node: Node, field: str, reading: Reading) -> Any:
         note_stored_pairs(node, field, reading)
@@ -183,7 +183,7 @@ class InitialValue(Shape):
     def read(self, node: Node, field: str, reading: Reading) -> Any:
         node = scalar(node, field, reading, "a number, a date or a text")
         if "${" in node.text:
-            made = TemplateText(places.BEGINNING).read(node, field, reading)
+            made = TemplateText(expression_scopes.BEGINNING).read(node, field, reading)
             if not made.is_literal:
                 return made
             node = reading.filled(node, field)

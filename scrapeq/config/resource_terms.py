@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 from typing import Any, NoReturn, get_args
 
 from scrapeq import plan
-from scrapeq.config import places
+from scrapeq.config import expression_scopes
 from scrapeq.config.client_terms import WholeUrl
 from scrapeq.config.limit_terms import Zone
 from scrapeq.config.nodes import Node
 from scrapeq.config.paths import Path
-from scrapeq.config.reading import NOT_BUILT, Reading
+from scrapeq.config.read_context import NOT_BUILT, Reading
 from scrapeq.config.records import Key, ListOf, MapOf, Record, unbuilt
 from scrapeq.config.secret_terms import note_stored_pairs, note_stored_secrets
 from scrapeq.config.shapes import Choice, Duration, Expr, Flag, Json, Schema, Shape, Text, last_key
@@ -47,7 +47,7 @@ class Seeds(Shape):
                 "file": Key(SeedFile()),
                 "urls": Key(ListOf(SeedUrl(), single=True, least=1, wanted="[https://acme.test/a]")),
                 "sitemap": unbuilt("write the addresses: {urls: [https://acme.test/a]}"),
-                "priority": Key(Expr(places.SEED)),
+                "priority": Key(Expr(expression_scopes.SEED)),
             }
         )
 
@@ -131,7 +131,7 @@ class Field(Shape):
         self._map = Record(
             {
                 "path": Key(Path()),
-                "value": Key(Expr(places.RECORD)),
+                "value": Key(Expr(expression_scopes.RECORD)),
                 "regex": Key(Regex()),
                 "all": Key(Flag()),
                 "type": Key(Choice(tuple(kind for kind in get_args(plan.FieldType) if kind))),

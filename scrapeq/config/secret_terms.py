@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from scrapeq.config.nodes import Node
-from scrapeq.config.reading import Filled, Reading
+from scrapeq.config.read_context import Filled, Reading
 from scrapeq.config.records import MapOf
 from scrapeq.config.shapes import ENV_SCHEMA, Json, Schema, Shape, Text, clear_secret, scalar
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from scrapeq.config import units
+from scrapeq.config.expression_scopes import Place
 from scrapeq.config.nodes import Node
-from scrapeq.config.places import Place
-from scrapeq.config.reading import NOT_BUILT, Filled, Reading, Use
+from scrapeq.config.read_context import NOT_BUILT, Filled, Reading, Use
 from scrapeq.errors import ExpressionError
 from scrapeq.expression import Placeholder, as_text, compile_expression, compile_template, did_you_mean
 

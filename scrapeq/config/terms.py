@@ -7,9 +7,9 @@ from typing import Any, get_args
 from urllib.parse import urlsplit
 
 from scrapeq import plan
-from scrapeq.config import places
+from scrapeq.config import expression_scopes
 from scrapeq.config.nodes import Node
-from scrapeq.config.reading import Filled, Reading
+from scrapeq.config.read_context import Filled, Reading
 from scrapeq.config.records import Key, MapOf, Record
 from scrapeq.config.secret_terms import note_stored_secrets
 from scrapeq.config.shapes import (
@@ -24,8 +24,8 @@ from scrapeq.config.shapes import (
     Text,
     scalar,
 )
-from scrapeq.limits.presets import NAMES
 from scrapeq.plan import Exponential
+from scrapeq.responses.presets import NAMES
 
 VERSION = 1
 MAX_PATTERN = 500
@@ -146,7 +146,7 @@ class WaitTerm(Shape):
         node = scalar(node, field, reading, "an expression or a duration")
         if node.text[:1].isdigit() and not any(mark in node.text for mark in "+*/%<>=("):
             return Duration().read(node, field, reading)
-        return Expr(places.ANSWER).read(node, field, reading)
+        return Expr(expression_scopes.ANSWER).read(node, field, reading)
 
     def schema(self) -> Schema:
         return {"anyOf": [{"type": "string"}, self._map.schema()]}
@@ -157,7 +157,7 @@ class Observe(Shape):
 
     def __init__(self) -> None:
         self._names = Choice(NAMES)
-        parts = {part: Key(Expr(places.OBSERVED)) for part in plan.OBSERVED_PARTS}
+        parts = {part: Key(Expr(expression_scopes.OBSERVED)) for part in plan.OBSERVED_PARTS}
         formats = Choice(get_args(plan.ResetFormat))
         self._map = Record({"preset": Key(self._names), **parts, "reset_format": Key(formats)})
 
@@ -207,7 +207,7 @@ class PlainMap(Shape):
     """
 
     def __init__(
-        self, *, secret_names: bool = False, stored: bool = True, place: places.Place | None = None
+        self, *, secret_names: bool = False, stored: bool = True, place: expression_scopes.Place | None = None
     ) -> None:
         self._headers = secret_names
         self._stored = stored
@@ -246,5 +246,5 @@ class PlainMap(Shape):
 class ParamMap(PlainMap):
     """Params or headers of a resource: values may hold `${...}`; null is left out."""
 
-    def __init__(self, place: places.Place, *, secret_names: bool = False) -> None:
+    def __init__(self, place: expression_scopes.Place, *, secret_names: bool = False) -> None:
         super().__init__(secret_names=secret_names, place=place)

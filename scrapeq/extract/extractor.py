@@ -12,12 +12,12 @@ from scrapeq.clock import Clock, SystemClock
 from scrapeq.errors import ExtractError, UsageError
 from scrapeq.expression import as_number
 from scrapeq.expression.scope import answer_scope
+from scrapeq.extract.compiled_resource import Edge, Kind, compile_kinds
+from scrapeq.extract.config_warnings import lost_address, lost_key, lost_records
 from scrapeq.extract.decode import Body, decode
-from scrapeq.extract.doubts import lost_address, lost_key, lost_records
-from scrapeq.extract.kind import Edge, Kind, compile_kinds
+from scrapeq.extract.pagination import Build, Onward
 from scrapeq.extract.paginators import Answered
 from scrapeq.extract.selector import Path, unwrapped
-from scrapeq.extract.walk import Build, Onward
 from scrapeq.page import Page
 from scrapeq.plan import Plan
 from scrapeq.protocols import Change, Extraction, Item, WalkStart

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from scrapeq import plugins
 from scrapeq.errors import ExtractError, ScrapeqError
 from scrapeq.expression import as_number, as_text
-from scrapeq.extract.auto_names import PAGE_PARAMS
+from scrapeq.extract.known_names import PAGE_PARAMS
 from scrapeq.extract.link_header import link_target
 from scrapeq.extract.selector import Path, compile_path
 from scrapeq.page import Page

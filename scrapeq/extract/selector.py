@@ -9,7 +9,7 @@ from typing import Any
 import jmespath
 
 from scrapeq.errors import ExtractError, UsageError
-from scrapeq.extract.auto_names import CURSORS, normal
+from scrapeq.extract.known_names import CURSORS, normal
 
 Path = Callable[[Any], Any]
 Records = Callable[[Any], list[Any]]

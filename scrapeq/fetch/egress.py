@@ -17,17 +17,17 @@ import httpx
 
 from scrapeq.clock import Clock, SystemClock
 from scrapeq.errors import Blocked, DeadlineExceeded, FetchError, ScrapeqError, TooManyRedirects
-from scrapeq.fetch import answers, redirects
 from scrapeq.fetch import auth as credentials
-from scrapeq.fetch.answers import names
-from scrapeq.fetch.asking import Asking, Deadline, Unlimited, through
+from scrapeq.fetch import redirects, response
 from scrapeq.fetch.auth import Credential
+from scrapeq.fetch.auth_factory import scheme, urls_of
+from scrapeq.fetch.auth_requests import Asking, Deadline, Unlimited, through
 from scrapeq.fetch.decoding import ACCEPT_ENCODING
-from scrapeq.fetch.fields import FRAMING, check_fields, fields_of
 from scrapeq.fetch.guard import NamedHosts, check_literal
+from scrapeq.fetch.headers import FRAMING, check_fields, fields_of
 from scrapeq.fetch.redirects import Hop, origin, shown
-from scrapeq.fetch.renewed import Renewed
-from scrapeq.fetch.schemes import scheme, urls_of
+from scrapeq.fetch.refreshable_auth import Renewed
+from scrapeq.fetch.response import names
 from scrapeq.fetch.wire import AiohttpWire, Answer, HttpxWire, WatchedWire, Wire
 from scrapeq.page import Page
 from scrapeq.plan import Client
@@ -220,10 +220,10 @@ class Egress:
             while True:
                 answer = await self._send_one(current, trip)
                 location = answer.header("location")
-                if answer.status not in redirects.STATUSES or not location or answers.says_wait(answer):
+                if answer.status not in redirects.STATUSES or not location or response.says_wait(answer):
                     return current, answer
                 was_sent = True
-                await answers.drop(answer)
+                await response.drop(answer)
                 seen.add((current.method, str(current.url)))
                 if len(seen) > self._max_redirects:
                     raise TooManyRedirects(f"{names(current)}: more than {self._max_redirects} redirects")
@@ -320,16 +320,16 @@ class Egress:
         try:
             answer = await self._wire.send(hop.method, url, fields, hop.body, named=is_named)
         except httpx.TransportError as error:
-            raise answers.failed(hop, error, self.hidden(str(error))) from None
+            raise response.failed(hop, error, self.hidden(str(error))) from None
         try:
-            answers.check_head(hop, answer)
+            response.check_head(hop, answer)
         except FetchError:
             await answer.aclose()
             raise
         return answer
 
     async def _read(self, hop: Hop, answer: Answer) -> bytes:
-        return await answers.read(hop, answer, self._client.max_body_size, self.hidden)
+        return await response.read(hop, answer, self._client.max_body_size, self.hidden)
 
     # --- what credentials send
 

@@ -16,7 +16,7 @@ from scrapeq.expression.scope import answer_scope
 from scrapeq.fetch import redirects
 from scrapeq.fetch.cookies import Cookies
 from scrapeq.fetch.redirects import joined, origin, shown
-from scrapeq.fetch.renewed import Issued, Steps, expires_at_s
+from scrapeq.fetch.refreshable_auth import Issued, Steps, expires_at_s
 from scrapeq.page import Page
 from scrapeq.plan import Auth, Login
 

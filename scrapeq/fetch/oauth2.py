@@ -13,7 +13,7 @@ from scrapeq.clock import Clock
 from scrapeq.errors import AuthFailed
 from scrapeq.fetch.auth import basic_client
 from scrapeq.fetch.redirects import shown
-from scrapeq.fetch.renewed import Issued, Steps, expires_at_s
+from scrapeq.fetch.refreshable_auth import Issued, Steps, expires_at_s
 from scrapeq.page import Page
 from scrapeq.plan import Auth
 

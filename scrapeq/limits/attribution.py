@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 from scrapeq.errors import FetchError
 from scrapeq.limit import of_member
-from scrapeq.limits.outcome import Outcome
 from scrapeq.limits.partition import IMPLICIT
-from scrapeq.limits.readings import Told
 from scrapeq.limits.server_clock import ServerClocks
 from scrapeq.limits.weights import settled
 from scrapeq.page import Page
 from scrapeq.plan import LimitRule, ResponseAction
+from scrapeq.responses.observation import Told
+from scrapeq.responses.outcome import Outcome
 from scrapeq.task import WEIGHT_MAX, Group
 
 WIDE_SCOPES = frozenset({"host", "token", "all"})

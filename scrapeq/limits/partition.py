@@ -8,9 +8,9 @@ from typing import Any
 from urllib.parse import quote
 
 from scrapeq.expression import as_text
-from scrapeq.limits.match import host_of, request_matches
 from scrapeq.limits.weights import estimate, varies
 from scrapeq.plan import LimitRule
+from scrapeq.responses.match import host_of, request_matches
 from scrapeq.task import Group
 
 # limits that nothing limits but refusals of their scope

@@ -22,8 +22,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from scrapeq.limits.readings import Told
-from scrapeq.limits.to_go import WORTH_REQUESTS, WORTH_S, Countdown
+from scrapeq.limits.reset_countdown import WORTH_REQUESTS, WORTH_S, Countdown
+from scrapeq.responses.observation import Told
 
 EMPTY_LEAST_S = 0.2  # what is empty stays so: where it fills one by one, several are there at once then
 MAX_CLOCKS = 10_000

@@ -9,9 +9,9 @@ from typing import Any
 from scrapeq.errors import FetchError
 from scrapeq.expression import Expression, as_number
 from scrapeq.expression.scope import ANSWER_NAMES, answer_scope
-from scrapeq.limits.match import answer_matches, request_matches
 from scrapeq.page import Page
 from scrapeq.plan import LimitRule, Weight
+from scrapeq.responses.match import answer_matches, request_matches
 from scrapeq.task import WEIGHT_MAX
 
 DEFAULT = 1.0

@@ -17,7 +17,7 @@ from __future__ import annotations
 from scrapeq.resource.address import canonical, task_key
 from scrapeq.resource.next_request import payload_key
 from scrapeq.resource.seeds import first_pages, first_tasks, seed_task
-from scrapeq.resource.tasks import PAYLOAD_VERSION, GroupOf, Payload, TaskBuilder, check_payload
+from scrapeq.resource.task_builder import PAYLOAD_VERSION, GroupOf, Payload, TaskBuilder, check_payload
 
 __all__ = [
     "PAYLOAD_VERSION",

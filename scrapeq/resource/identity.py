@@ -16,7 +16,7 @@ import orjson
 from scrapeq.expression import as_text
 from scrapeq.plan import Plan, Resource
 from scrapeq.resource.address import digest
-from scrapeq.resource.carried import asked_fields, pruned
+from scrapeq.resource.ancestor_fields import asked_fields, pruned
 
 LABEL_LENGTH = 80
 WALK_LENGTH = 16  # hex digits

@@ -15,7 +15,7 @@ from scrapeq.expression import as_number
 from scrapeq.plan import Plan, Resource
 from scrapeq.protocols import WalkStart
 from scrapeq.resource.address import parse
-from scrapeq.resource.tasks import GroupOf, TaskBuilder
+from scrapeq.resource.task_builder import GroupOf, TaskBuilder
 from scrapeq.task import NewTask
 
 SEED_FILES = (".csv", ".jsonl", ".ndjson", ".txt")

@@ -8,7 +8,7 @@ from dataclasses import replace
 from scrapeq.clock import Clock, SystemClock
 from scrapeq.errors import ScrapeqError
 from scrapeq.plan import Schedule
-from scrapeq.schedule.dues import Due, Dues
+from scrapeq.schedule.due_times import Due, Dues
 from scrapeq.schedule.timetable import next_due_s, spelled
 
 Push = Callable[[str, int], Awaitable[None]]

@@ -12,7 +12,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 
 from scrapeq.errors import ScrapeqError, StoreError
-from scrapeq.schedule.election import OFFICE_MS, Election
+from scrapeq.schedule.leader_lock import OFFICE_MS, Election
 
 TURN_S = OFFICE_MS / 1000 / 3  # the office is renewed at a third of its time
 AWAY_S = 1.0  # before the next try while the store is away

@@ -2,8 +2,8 @@
 
 from scrapeq.sink.batch import BatchSink
 from scrapeq.sink.output import Answer, OutputAway, OutputSink, Record, SinkContext, SinkFactory
+from scrapeq.sink.output_summary import held, written
 from scrapeq.sink.outputs import OutputSet, Request, wants_answers, wants_seeds
-from scrapeq.sink.written import held, written
 
 __all__ = [
     "Answer",

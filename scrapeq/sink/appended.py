@@ -23,7 +23,7 @@ from scrapeq import plan
 from scrapeq.errors import OutputError
 from scrapeq.sink.durable import keep_whole_lines, make_folder, sync_data, sync_folder
 from scrapeq.sink.ledger import FileState, Ledger
-from scrapeq.sink.places import numbered, parts_there
+from scrapeq.sink.output_paths import numbered, parts_there
 from scrapeq.sink.seen import Seen
 
 GZIP_LEVEL = 6

@@ -14,7 +14,7 @@ from scrapeq.sink.appended import AppendedFile, know_file, recover
 from scrapeq.sink.durable import make_folder
 from scrapeq.sink.ledger import Ledger
 from scrapeq.sink.output import Answer, Record, SinkContext
-from scrapeq.sink.places import Place
+from scrapeq.sink.output_paths import Place
 from scrapeq.sink.seen import Seen, disposition_of, look_up
 
 OPEN_MAX = 128  # descriptors that one output keeps between commits

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from scrapeq.errors import OutputError
-from scrapeq.sink.books import SqliteBooks
+from scrapeq.sink.commit_log import SqliteBooks
 
 LEDGER_NAME = ".scrapeq-ledger.db"
 SCHEMA_VERSION = 2

@@ -16,7 +16,7 @@ from scrapeq import plan
 from scrapeq.errors import OutputError
 from scrapeq.page import Page
 from scrapeq.protocols import Item
-from scrapeq.sink.books import Token
+from scrapeq.sink.commit_log import Token
 from scrapeq.sink.ledger import Ledger
 
 

@@ -23,7 +23,7 @@ from scrapeq import plan, plugins
 from scrapeq.errors import LeaseLost, OutputError, ScrapeqError, UsageError
 from scrapeq.page import Page
 from scrapeq.protocols import Item
-from scrapeq.sink.books import Token, parse_token
+from scrapeq.sink.commit_log import Token, parse_token
 from scrapeq.sink.output import (
     Answer,
     Books,

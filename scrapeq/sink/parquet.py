@@ -26,7 +26,7 @@ from scrapeq.sink.columns import Columns, Kind
 from scrapeq.sink.durable import sync_folder
 from scrapeq.sink.files import FileSink
 from scrapeq.sink.output import SinkContext
-from scrapeq.sink.places import numbered, parts_there
+from scrapeq.sink.output_paths import numbered, parts_there
 
 PART_BYTES = 64 * 1024 * 1024  # of JSON in the spool
 GROUP_ROWS = 10_000  # of a row group: what is in memory at once

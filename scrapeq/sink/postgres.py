@@ -19,8 +19,8 @@ from scrapeq import plan
 from scrapeq.errors import OutputError, UsageError
 from scrapeq.sink.columns import Columns, Kind, as_json
 from scrapeq.sink.output import Answer, Record, SinkContext
-from scrapeq.sink.places import rendered
-from scrapeq.sink.postgres_books import CONNECT_TIMEOUT_S, PostgresBooks, refused
+from scrapeq.sink.output_paths import rendered
+from scrapeq.sink.postgres_commit_log import CONNECT_TIMEOUT_S, PostgresBooks, refused
 from scrapeq.sink.seen import Seen, disposition_of
 from scrapeq.sink.staged import StagedTable, row_key, stage
 

@@ -19,11 +19,11 @@ from pathlib import Path
 
 from scrapeq import plan
 from scrapeq.errors import OutputError, UsageError
-from scrapeq.sink.books import SqliteBooks
 from scrapeq.sink.columns import Columns, Kind
+from scrapeq.sink.commit_log import SqliteBooks
 from scrapeq.sink.durable import make_folder
 from scrapeq.sink.output import Answer, OutputAway, Record, SinkContext
-from scrapeq.sink.places import rendered
+from scrapeq.sink.output_paths import rendered
 from scrapeq.sink.seen import Seen, disposition_of
 from scrapeq.sink.staged import StagedTable, row_key, stage
 

@@ -1,1 +1,1 @@
-"""The machine side of a run: the embedded store, the child processes, the writer of the output files."""
+"""The supervisor of a run: it starts and restarts the store, the scheduler, the writer and the fetchers."""

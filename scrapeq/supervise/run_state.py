@@ -13,10 +13,9 @@ from scrapeq.lua import load
 from scrapeq.protocols import WalkStart
 from scrapeq.queue import Queue
 from scrapeq.queue.async_queue import key_of
-from scrapeq.schedule.dues import Dues
-from scrapeq.supervise.assemble import kept_states
-from scrapeq.supervise.seeding import push_firsts
+from scrapeq.schedule.due_times import Dues
 from scrapeq.task import NewTask
+from scrapeq.wiring import kept_states, push_firsts
 
 STATS_KEEP_S = 30 * 86_400  # counts of finished runs are kept for a month
 ENDING_S = 5.0  # for another machine to forget what an ended run has seen; then it is done here

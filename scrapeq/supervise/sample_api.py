@@ -11,7 +11,7 @@ from typing import TextIO
 from urllib.parse import urlsplit
 
 from scrapeq.errors import StoreError
-from scrapeq.supervise.children import Child, RestartPause
+from scrapeq.processes.child import Child, RestartPause
 
 READY_S = 20.0
 RESTART_FIRST_S, RESTART_MAX_S = 0.1, 10.0

@@ -19,57 +19,29 @@ import orjson
 import structlog
 
 from scrapeq.errors import ScrapeqError, StoreError, UsageError
+from scrapeq.exit_codes import Exit, most_important
 from scrapeq.plan import Plan
+from scrapeq.processes.child import RestartPause, runner, use_nursery
+from scrapeq.processes.fork_server import open_nursery
+from scrapeq.processes.logs import open_log
 from scrapeq.protocols import Progress
-from scrapeq.queue.async_queue import LEASE_S
 from scrapeq.sink import held
-from scrapeq.supervise.assemble import output_base
-from scrapeq.supervise.children import RestartPause, runner, use_nursery
-from scrapeq.supervise.logs import open_log
-from scrapeq.supervise.nursery import open_nursery
-from scrapeq.supervise.plan_run import USAGE_CODE, PlanRun
-from scrapeq.supervise.store import EmbeddedStore
+from scrapeq.store.embedded import EmbeddedStore
+from scrapeq.supervise.options import RunOptions
+from scrapeq.supervise.run import PlanRun
+from scrapeq.wiring import output_base
 
 log = structlog.get_logger("scrapeq.supervisor")
 
 TICK_S = 0.2
 CHILDREN = (
-    "scrapeq.supervise.fetcher_process",
-    "scrapeq.supervise.scheduling",
-    "scrapeq.supervise.writer",
+    "scrapeq.worker.process",
+    "scrapeq.supervise.scheduler_process",
+    "scrapeq.writer.server",
     "scrapeq.demo.__main__",
 )
 STORE_GONE_S = 30.0  # without a store before the run gives up
 RESTART_FIRST_S, RESTART_MAX_S = 0.1, 10.0
-
-DONE, DEAD_LETTERS, GAVE_UP, STOPPED, STORE, OUTPUT, ANSWER, TWICE = 0, 3, 4, 5, 6, 7, 8, 130
-PRECEDENCE = (STORE, OUTPUT, ANSWER, USAGE_CODE, GAVE_UP, STOPPED, DEAD_LETTERS)
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """
-    What the command line adds to the plan.
-
-    Args:
-        role: all, fetcher (no scheduler, no seeds) or scheduler.
-        keep_running: Go on when nothing is left.
-        for_s, max_requests, max_items: Bounds; the run stops with code 5 when work is left.
-        max_wait_s: Give up (code 4) when nothing can be sent for longer than this.
-        only: Seed these resources only.
-        full_refresh: Ask for everything again: what walks keep is forgotten, and an unfinished run with its tasks.
-        lease_s: Seconds after which the tasks of a fetcher that died come back.
-    """
-
-    role: str = "all"
-    keep_running: bool = False
-    for_s: float | None = None
-    max_requests: int | None = None
-    max_items: int | None = None
-    max_wait_s: float | None = None
-    only: tuple[str, ...] = ()
-    full_refresh: bool = False
-    lease_s: float = LEASE_S
 
 
 @dataclass
@@ -153,7 +125,7 @@ class Supervisor:
         if self._store is not None and self._store.pid is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._store.pid, signal.SIGTERM)
-        os._exit(TWICE)
+        os._exit(Exit.SECOND_SIGNAL)
 
     async def _start_store(self) -> str:
         embedded = [plan for plan in self.plans if plan.redis.url == "embedded"]
@@ -198,7 +170,7 @@ class Supervisor:
                     away_since_s = time.monotonic()
                 if time.monotonic() - away_since_s > STORE_GONE_S:
                     for run in self._runs:
-                        run.fail(STORE, str(error))
+                        run.fail(Exit.STORE, str(error))
                     return
             self.progress.update([run.snapshot for run in self._runs])
             with contextlib.suppress(TimeoutError):
@@ -209,7 +181,7 @@ class Supervisor:
         self.progress.update([run.snapshot for run in self._runs])
         codes = await asyncio.gather(*(run.end() for run in self._runs))
         self.progress.finish([run.snapshot for run in self._runs])
-        return next((code for code in PRECEDENCE if code in codes), DONE)
+        return most_important(codes)
 
     async def _close(self) -> None:
         if self._keeper is not None:

@@ -15,8 +15,8 @@ from typing import Any, Literal
 import orjson
 
 from scrapeq.limit import Limit, LimitState
+from scrapeq.limits.charges import Answer, settle, spend
 from scrapeq.limits.engine import How
-from scrapeq.limits.settling import Answer, settle, spend
 from scrapeq.queue import commands as c
 from scrapeq.queue.block import placed
 from scrapeq.task import Dedup, Group, Lease, NewTask, Order, Task

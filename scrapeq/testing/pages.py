@@ -25,18 +25,18 @@ import orjson
 from scrapeq import config as configuration
 from scrapeq.clock import Clock
 from scrapeq.errors import UsageError
+from scrapeq.inspect.preview_task import first_page
 from scrapeq.limits.attribution import rules_of
-from scrapeq.limits.listening import listen
-from scrapeq.limits.outcome import Outcome, actions_for, decide
 from scrapeq.page import Page
 from scrapeq.plan import Plan
 from scrapeq.protocols import Item, State
 from scrapeq.resource.seeds import starts_by_itself
-from scrapeq.supervise.assemble import group_function, with_base_url
-from scrapeq.supervise.extraction import extractor_of
-from scrapeq.supervise.first_page import first_page
+from scrapeq.responses.outcome import Outcome, actions_for, decide
+from scrapeq.responses.rule_observations import listen
 from scrapeq.task import NewTask
 from scrapeq.testing.clock import FakeClock
+from scrapeq.wiring import group_function, with_base_url
+from scrapeq.worker.extraction import extractor_of
 
 T = TypeVar("T")
 DEMO_URL = "http://demo.invalid"  # what demo:// stands for here

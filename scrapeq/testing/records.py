@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from scrapeq.limits.settling import Charge
+from scrapeq.limits.charges import Charge
 from scrapeq.task import Lease, State, Task
 
 POISON = 3  # leases that run out under a task before it is dead

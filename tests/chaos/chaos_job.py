@@ -25,9 +25,9 @@ START_S = 30.0
 QUIET_START_S = 2.0
 # How a process of a run is told from the others, in its command line.
 PARTS = {
-    "fetcher": "scrapeq.supervise.fetcher_process",
-    "writer": "scrapeq.supervise.writer",
-    "scheduler": "scrapeq.supervise.scheduling",
+    "fetcher": "scrapeq.worker.process",
+    "writer": "scrapeq.writer.server",
+    "scheduler": "scrapeq.supervise.scheduler_process",
     "demo": "scrapeq.demo",
     "nursery": "scrapeq: nursery",
     "store": "unixsocket",

@@ -21,8 +21,8 @@ from scrapeq.errors import LeaseLost
 from scrapeq.protocols import Item
 from scrapeq.queue import Queue
 from scrapeq.queue.connect import async_client
-from scrapeq.supervise.writer_client import WriterClient
 from scrapeq.task import NewTask, Task
+from scrapeq.writer.client import WriterClient
 
 WORK_S = 0.02
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scrapeq import config
-from scrapeq.cli.outcome import exit_of
+from scrapeq.cli.error_output import exit_of
 from scrapeq.protocols import Snapshot
 from scrapeq.supervise.supervisor import RunOptions, run_here
 

@@ -21,11 +21,11 @@ from chaos_job import HERE, ROOT, SCALE, Job, Target, rng, scaled, until
 
 from scrapeq import plan
 from scrapeq.expression import compile_template
+from scrapeq.processes.runtime_folder import runtime_folder
 from scrapeq.protocols import Item
 from scrapeq.queue import Queue
-from scrapeq.supervise.runtime import runtime_folder
-from scrapeq.supervise.writer_client import WriterClient, WriterProcess
 from scrapeq.task import NewTask
+from scrapeq.writer.client import WriterClient, WriterProcess
 
 DELIVERIES = 3  # of a poison task, then it is a dead letter
 # Of the throughput, by the workers that the poison did not meet: the promise in a soak, on a machine of our own; less

@@ -29,9 +29,9 @@ from warcio.archiveiterator import ArchiveIterator
 from scrapeq import plan
 from scrapeq.expression import compile_template
 from scrapeq.page import Page
+from scrapeq.processes.runtime_folder import runtime_folder
 from scrapeq.protocols import Item
-from scrapeq.supervise.runtime import runtime_folder
-from scrapeq.supervise.writer_client import WriterClient, WriterProcess
+from scrapeq.writer.client import WriterClient, WriterProcess
 
 CLIENTS_AT_ONCE = 10
 OUTPUTS = {

@@ -23,8 +23,8 @@ from chaos_proxy import ErrorProxy
 from scrapeq.errors import StoreError
 from scrapeq.queue import DPQ, Limit, Queue
 from scrapeq.queue.connect import async_client, sync_client
-from scrapeq.supervise.store import EmbeddedStore
-from scrapeq.supervise.store_server import find_server
+from scrapeq.store.embedded import EmbeddedStore
+from scrapeq.store.server_binary import find_server
 from scrapeq.task import Group, NewTask, Task
 
 PATIENCE_S = 5.0  # for what passes

@@ -12,8 +12,8 @@ from test_worker_rules import nothing_left, serving, work
 from scrapeq import config
 from scrapeq.queue import Queue
 from scrapeq.resource import TaskBuilder, first_pages
-from scrapeq.supervise.assemble import group_function
 from scrapeq.task import NewTask
+from scrapeq.wiring import group_function
 
 PLAN = """
 version: 1

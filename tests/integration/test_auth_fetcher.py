@@ -9,7 +9,7 @@ import pytest
 from auth_server import CLIENT, CLIENT_SECRET, PASSWORD, USER, AuthServer
 
 from scrapeq import errors
-from scrapeq.fetcher import Fetcher
+from scrapeq.fetcher.fetcher import Fetcher
 from scrapeq.plan import Auth, LimitRule, Login, Match, Rate
 
 OAUTH2 = Auth("oauth2_client_credentials", client_id=CLIENT, client_secret=CLIENT_SECRET)

@@ -15,7 +15,7 @@ from auth_server import AuthServer
 
 from scrapeq import errors
 from scrapeq.fetch import Egress
-from scrapeq.fetcher import Fetcher
+from scrapeq.fetcher.fetcher import Fetcher
 from scrapeq.plan import Client, LimitRule, Rate
 
 REALM, NONCE, USER, PASSWORD = "acme", "dcd98b7102dd2f0e8b11d0f600bfb0c093", "Mufasa", "Circle Of Life"

@@ -16,7 +16,7 @@ from test_worker_rules import nothing_left, serving, work
 
 from scrapeq import Fetcher
 from scrapeq.errors import UsageError
-from scrapeq.fetch.answer_cache import AnswerCache
+from scrapeq.fetch.response_cache import AnswerCache
 from scrapeq.queue.connect import async_client
 
 PLAN = """

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 import scrapeq
-from scrapeq.supervise.children import Child
+from scrapeq.processes.child import Child
 
 MODULE = """
     import json, os, signal, sys, time
-    from scrapeq.supervise.children import enter_child
+    from scrapeq.processes.child import enter_child
 
     settings = enter_child()
     if settings["deaf"]:
@@ -29,7 +29,7 @@ MODULE = """
 """
 PARENT = """
     import asyncio, sys
-    from scrapeq.supervise.children import Child
+    from scrapeq.processes.child import Child
 
     async def main():
         child = Child("some_child", {"deaf": True, "code": None}, listen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cli_calls import CONFIG, URL, call, json_out, make_dead, with_queue
 
-from scrapeq.cli.outcome import Exit
+from scrapeq.exit_codes import Exit
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import yaml
 from cli_calls import CONFIG, call, json_out, with_queue
 
 from scrapeq import config
-from scrapeq.cli.outcome import Exit
+from scrapeq.exit_codes import Exit
 from scrapeq.queue import Entry, Queue
 from scrapeq.queue.commands import ACK
 from scrapeq.task import Group

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from cli_calls import CONFIG, call, json_out, with_queue
 
-from scrapeq.cli.outcome import Exit
+from scrapeq.exit_codes import Exit
 from scrapeq.queue import Entry, Limit, Queue, Rate
 from scrapeq.queue.commands import ACK
 from scrapeq.task import Group, NewTask

@@ -17,7 +17,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from scrapeq.cli.outcome import Exit
+from scrapeq.exit_codes import Exit
 
 CONFIG = """\
 version: 1

@@ -13,8 +13,9 @@ import orjson
 import pytest
 from cli_calls import CONFIG, call, with_queue
 
-from scrapeq.cli.outcome import Exit, exit_of
+from scrapeq.cli.error_output import exit_of
 from scrapeq.errors import OutputError, QueueFull, RateLimited, StoreBusy
+from scrapeq.exit_codes import Exit
 from scrapeq.queue import Queue
 
 

@@ -10,7 +10,7 @@ import orjson
 import pytest
 from cli_calls import call, json_out
 
-from scrapeq.cli.outcome import Exit
+from scrapeq.exit_codes import Exit
 
 TEXT = """\
 version: 1

@@ -13,7 +13,7 @@ import pytest
 from fetch_server import Received, Server, response, serving
 
 from scrapeq import errors
-from scrapeq.fetcher import MAX_ATTEMPTS, Fetcher
+from scrapeq.fetcher.fetcher import MAX_ATTEMPTS, Fetcher
 from scrapeq.plan import Auth, LimitRule, Rate
 
 ITEMS = 120

@@ -21,10 +21,10 @@ from scrapeq.protocols import Item, State
 from scrapeq.queue import Queue
 from scrapeq.queue.connect import async_client
 from scrapeq.resource import TaskBuilder, first_pages
-from scrapeq.supervise.assemble import group_function, kept_states
-from scrapeq.supervise.recurring import begin_schedules
 from scrapeq.supervise.run_state import RunState
-from scrapeq.supervise.worker import FetchWorker
+from scrapeq.supervise.schedules import begin_schedules
+from scrapeq.wiring import group_function, kept_states
+from scrapeq.worker.loop import FetchWorker
 
 GIVE_UP_S = 20.0
 Until = Callable[[Queue], Awaitable[bool]]

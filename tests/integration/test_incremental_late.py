@@ -14,7 +14,7 @@ from test_worker_rules import serving
 from scrapeq.protocols import State
 from scrapeq.queue import Queue
 from scrapeq.queue.connect import async_client
-from scrapeq.schedule.states import KeptStates
+from scrapeq.resource.cursor_store import KeptStates
 from scrapeq.supervise.run_state import RunState
 
 

@@ -17,7 +17,7 @@ def main():
 """
 SIGNALLED = """
 import asyncio, os, signal, sys
-from scrapeq.supervise.nursery import open_nursery
+from scrapeq.processes.fork_server import open_nursery
 
 async def signalled(nursery):
     codes = set()

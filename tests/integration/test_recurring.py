@@ -24,8 +24,8 @@ from test_worker_rules import serving
 import scrapeq
 from scrapeq.queue import Queue
 from scrapeq.queue.connect import async_client
-from scrapeq.supervise.recurring import dues_of
-from scrapeq.supervise.scheduling import scheduler_of
+from scrapeq.supervise.scheduler_process import scheduler_of
+from scrapeq.supervise.schedules import dues_of
 
 ROOT = Path(scrapeq.__file__).parents[1]
 TIMEOUT_S = 40.0

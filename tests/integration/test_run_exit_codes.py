@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import scrapeq
-from scrapeq.supervise.runtime import runtime_folder
+from scrapeq.processes.runtime_folder import runtime_folder
 
 ROOT = Path(scrapeq.__file__).parents[1]
 TIMEOUT_S = 40.0

@@ -12,13 +12,13 @@ import pytest
 from scrapeq import plan
 from scrapeq.errors import OutputError, StoreError
 from scrapeq.expression import compile_template
+from scrapeq.processes.child import Child
+from scrapeq.processes.runtime_folder import SOCKET_PATH_BYTES, writer_socket
+from scrapeq.store.embedded import EmbeddedStore
 from scrapeq.supervise import keeping, store, supervisor
-from scrapeq.supervise.children import Child
-from scrapeq.supervise.keeping import Keeping
-from scrapeq.supervise.runtime import SOCKET_PATH_BYTES, writer_socket
-from scrapeq.supervise.store import EmbeddedStore
+from scrapeq.supervise.child_supervision import Keeping
 from scrapeq.supervise.supervisor import RunOptions, Supervisor
-from scrapeq.supervise.writer_client import WriterProcess
+from scrapeq.writer.client import WriterProcess
 
 
 def test_no_two_files_share_a_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

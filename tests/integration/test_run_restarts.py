@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from scrapeq.supervise.children import RestartPause
-from scrapeq.supervise.limit_views import title_of
+from scrapeq.inspect.limit_views import title_of
+from scrapeq.processes.child import RestartPause
 
 
 def test_pauses_double_to_a_cap_while_it_crashes() -> None:

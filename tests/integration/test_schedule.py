@@ -10,9 +10,9 @@ import redis.asyncio
 
 from scrapeq.errors import StoreError, UsageError
 from scrapeq.plan import Schedule
-from scrapeq.schedule.dues import Due, Dues
+from scrapeq.resource.cursor_store import KeptStates
+from scrapeq.schedule.due_times import Due, Dues
 from scrapeq.schedule.recurring import Recurring
-from scrapeq.schedule.states import KeptStates
 from scrapeq.schedule.timetable import next_due_s, spelled
 from scrapeq.testing.clock import FakeClock
 

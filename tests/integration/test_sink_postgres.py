@@ -19,7 +19,7 @@ from scrapeq.errors import LeaseLost, OutputError
 from scrapeq.expression import compile_template
 from scrapeq.protocols import Item
 from scrapeq.sink import OutputSet
-from scrapeq.sink.postgres_books import PostgresBooks
+from scrapeq.sink.postgres_commit_log import PostgresBooks
 
 _names = (f"t{number}" for number in itertools.count())
 

@@ -23,12 +23,12 @@ import redis.asyncio
 import scrapeq
 from scrapeq import plan
 from scrapeq.errors import StoreBusy, StoreError
+from scrapeq.processes.runtime_folder import runtime_folder
 from scrapeq.queue.connect import redact_url
+from scrapeq.store.check import check_server
+from scrapeq.store.embedded import EmbeddedStore, open_store, read_lock
+from scrapeq.store.server_binary import find_server
 from scrapeq.supervise import store as store_module
-from scrapeq.supervise.runtime import runtime_folder
-from scrapeq.supervise.store import EmbeddedStore, open_store, read_lock
-from scrapeq.supervise.store_check import check_server
-from scrapeq.supervise.store_server import find_server
 
 ORPHANS_GONE_S = 3.0
 REDIS = shutil.which("redis-server")
@@ -36,7 +36,7 @@ REDIS = shutil.which("redis-server")
 HOLDER = """
     import asyncio, sys
     from pathlib import Path
-    from scrapeq.supervise.store import EmbeddedStore
+    from scrapeq.store.embedded import EmbeddedStore
 
     async def main():
         store = EmbeddedStore(Path(sys.argv[1]))

@@ -17,7 +17,7 @@ from scrapeq import config
 from scrapeq.errors import UsageError
 from scrapeq.extract import PageExtractor
 from scrapeq.fetch import Egress
-from scrapeq.fetch.answer_cache import AnswerCache
+from scrapeq.fetch.response_cache import AnswerCache
 from scrapeq.limits.definitions import limits_of
 from scrapeq.page import Page
 from scrapeq.protocols import Item
@@ -25,9 +25,9 @@ from scrapeq.queue import Queue
 from scrapeq.queue.commands import ACK, Entry
 from scrapeq.queue.connect import async_client
 from scrapeq.resource import TaskBuilder, first_pages
-from scrapeq.supervise.assemble import group_function, kept_states, pool_members
-from scrapeq.supervise.worker import FetchWorker
 from scrapeq.task import NewTask
+from scrapeq.wiring import group_function, kept_states, pool_members
+from scrapeq.worker.loop import FetchWorker
 
 Handler = Callable[[web.Request], Any]
 GIVE_UP_S = 20.0

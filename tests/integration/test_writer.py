@@ -22,13 +22,14 @@ from warcio.archiveiterator import ArchiveIterator
 import scrapeq
 from scrapeq import plan
 from scrapeq.errors import LeaseLost, OutputError, UsageError
+from scrapeq.exit_codes import Exit
 from scrapeq.expression import compile_template
 from scrapeq.page import Page
+from scrapeq.processes.runtime_folder import runtime_folder
 from scrapeq.protocols import Item
 from scrapeq.supervise import frames, writer_client
-from scrapeq.supervise.frames import FRAME_MAX_BYTES, FrameReader, FrameTooLarge, pack
-from scrapeq.supervise.runtime import runtime_folder
-from scrapeq.supervise.writer_client import OUTPUT_CODE, WriterClient, WriterProcess
+from scrapeq.writer.client import WriterClient, WriterProcess
+from scrapeq.writer.frames import FRAME_MAX_BYTES, FrameReader, FrameTooLarge, pack
 
 OUTPUTS = (plan.Output("jsonl", compile_template("out/${resource}.jsonl")),)
 KILLS = 8
@@ -41,7 +42,7 @@ PARENT = """
     from pathlib import Path
     from scrapeq import plan
     from scrapeq.expression import compile_template
-    from scrapeq.supervise.writer_client import WriterProcess
+    from scrapeq.writer.client import WriterProcess
 
     async def main():
         outputs = [plan.Output("jsonl", compile_template("out/${resource}.jsonl"))]
@@ -173,7 +174,7 @@ async def test_a_second_writer_on_the_folder_ends_with_its_name(tmp_path: Path) 
         second = WriterProcess(OUTPUTS, base=tmp_path, path=runtime_folder(tmp_path) / "other.sock")
         with pytest.raises(OutputError, match=f"{tmp_path}/out: another writer"):
             await second.start()
-        assert await second.wait() == OUTPUT_CODE
+        assert await second.wait() == Exit.OUTPUT
         assert await client.commit("t1", "1.1", [item(1)]) == 1
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from scrapeq.errors import RateLimited
-from scrapeq.limits.local import LocalLimits, LocalPermit
-from scrapeq.limits.outcome import Outcome
+from scrapeq.fetcher.local_limits import LocalLimits, LocalPermit
 from scrapeq.plan import LimitRule
+from scrapeq.responses.outcome import Outcome
 from scrapeq.testing.clock import FakeClock
 
 URL = "https://api.example/items"

@@ -8,11 +8,12 @@ from itertools import product
 
 import pytest
 
-from scrapeq.cli.progress import EVENTS_A_MINUTE, Lines, line, shown
+from scrapeq.cli.formatting import cut, limit_name, long_span, safe, span, table
+from scrapeq.cli.live_view import in_ascii, screen
+from scrapeq.cli.progress import shown
+from scrapeq.cli.progress_lines import EVENTS_A_MINUTE, Lines, line
 from scrapeq.cli.settings import Settings
 from scrapeq.cli.summary import summary
-from scrapeq.cli.view import in_ascii, screen
-from scrapeq.cli.wording import cut, limit_name, long_span, safe, span, table
 from scrapeq.protocols import LimitView, Snapshot
 
 NOW_S = 1_764_000_000.0

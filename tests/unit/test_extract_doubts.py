@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from scrapeq.expression import compile_template as template
-from scrapeq.extract.doubts import lost_address, lost_key, lost_records
+from scrapeq.extract.config_warnings import lost_address, lost_key, lost_records
 from scrapeq.extract.extractor import PageExtractor
 from scrapeq.page import Page
 from scrapeq.plan import Client, Endpoint, Parent, Plan, Resource

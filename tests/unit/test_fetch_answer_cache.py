@@ -8,7 +8,7 @@ import random
 import sqlite3
 from pathlib import Path
 
-from scrapeq.fetch.answer_cache import AnswerCache
+from scrapeq.fetch.response_cache import AnswerCache
 from scrapeq.page import Page
 
 NOW = 1795500000.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from scrapeq import config
 from scrapeq.clock import SystemClock
-from scrapeq.fetch.renewed import Renewed
-from scrapeq.fetch.schemes import scheme
+from scrapeq.fetch.auth_factory import scheme
+from scrapeq.fetch.refreshable_auth import Renewed
 
 TEXT = """\
 version: 1

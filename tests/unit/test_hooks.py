@@ -19,9 +19,9 @@ from scrapeq.errors import HookError, UsageError
 from scrapeq.expression import compile_template
 from scrapeq.plan import Endpoint, Paginator, Parent, Resource
 from scrapeq.protocols import Extraction
-from scrapeq.supervise.assemble import group_function
-from scrapeq.supervise.extraction import PART_SIZE, extractor_of
-from scrapeq.supervise.hook_calls import check_hooks, load_function
+from scrapeq.wiring import group_function
+from scrapeq.worker.extraction import PART_SIZE, extractor_of
+from scrapeq.worker.hook_calls import check_hooks, load_function
 
 CONFIG = """\
 version: 1
@@ -323,7 +323,7 @@ def test_a_hook_that_holds_up_its_process_is_told_once(module: Any, monkeypatch:
     """Only one that is not async can; the line says which, and what to do."""
     moments = itertools.count(0, 3)
     clock = SimpleNamespace(monotonic=lambda: next(moments))
-    monkeypatch.setattr("scrapeq.supervise.hook_calls.time", clock)
+    monkeypatch.setattr("scrapeq.worker.hook_calls.time", clock)
     plan = module("def posts(page, context):\n    return [{'id': 1}]", "handler: MODULE:posts")
     events = [event for part in extracted(plan, {}) for event in part.events]
     (said,) = events
@@ -339,7 +339,7 @@ def test_a_hook_that_never_answers_is_given_up(
     module: Any, monkeypatch: pytest.MonkeyPatch, gives: str
 ) -> None:
     """A task that nobody ends would hold its slot for ever; a time-out of its own is its own error."""
-    monkeypatch.setattr("scrapeq.supervise.hook_calls.ANSWER_S", 0.01)
+    monkeypatch.setattr("scrapeq.worker.hook_calls.ANSWER_S", 0.01)
     source = f"import asyncio\nasync def posts(page, context):\n    {gives}"
     with pytest.raises(HookError, match=r"no result for 0\.01 s"):
         extracted(module(source, "handler: MODULE:posts"), {})

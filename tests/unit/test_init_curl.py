@@ -9,7 +9,7 @@ import pytest
 
 from scrapeq import config
 from scrapeq.cli.curl import read_curl
-from scrapeq.cli.from_curl import written
+from scrapeq.cli.curl_config import written
 from scrapeq.cli.shell_words import shell_words
 from scrapeq.cli.yaml_text import scalar
 from scrapeq.config import reader

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from scrapeq import errors
-from scrapeq.limits.match import exception_kind
-from scrapeq.limits.outcome import BACKOFF_BASE_S, BACKOFF_MAX_S, Outcome, decide
-from scrapeq.limits.readings import NOTHING, Observation, observe
 from scrapeq.page import Page
+from scrapeq.responses.match import exception_kind
+from scrapeq.responses.observation import NOTHING, Observation, observe
+from scrapeq.responses.outcome import BACKOFF_BASE_S, BACKOFF_MAX_S, Outcome, decide
 
 PAGE = Path(__file__).parents[2] / "docs" / "answers.md"
 TOLD_S = 7.0

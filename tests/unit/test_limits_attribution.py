@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from scrapeq.limits.attribution import costs_of, rates_told_to, told_to
-from scrapeq.limits.outcome import Outcome
 from scrapeq.limits.partition import group_of
-from scrapeq.limits.readings import Told
 from scrapeq.plan import LimitRule
+from scrapeq.responses.observation import Told
+from scrapeq.responses.outcome import Outcome
 from scrapeq.task import weight_of
 
 URL = "https://a.test/items"

@@ -7,11 +7,11 @@ import pytest
 from scrapeq.errors import FetchError
 from scrapeq.expression import compile_expression
 from scrapeq.limits.attribution import rates_told_to, rules_of, told_to
-from scrapeq.limits.listening import listen
-from scrapeq.limits.outcome import Outcome, decide
 from scrapeq.limits.partition import group_of
 from scrapeq.page import Page
 from scrapeq.plan import LimitRule, Observe, Rate
+from scrapeq.responses.outcome import Outcome, decide
+from scrapeq.responses.rule_observations import listen
 
 NOW_S = 1795500000.0
 URL = "https://a.test/items"

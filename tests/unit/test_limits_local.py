@@ -7,10 +7,10 @@ from local_limits import ALL, ALONE, FINE, HOST, NEXT_WINDOW_S, OTHER, TICK_S, L
 
 from scrapeq.limits import local
 from scrapeq.limits.learning import LEAST_WINDOW_US, START_IN_FLIGHT, Learned, S
-from scrapeq.limits.listening import Heard
-from scrapeq.limits.outcome import Outcome
-from scrapeq.limits.readings import Told
 from scrapeq.plan import LimitRule, Match, Rate, Weight
+from scrapeq.responses.observation import Told
+from scrapeq.responses.outcome import Outcome
+from scrapeq.responses.rule_observations import Heard
 
 
 async def test_an_unknown_limit_is_asked_carefully() -> None:

@@ -6,11 +6,11 @@ import pytest
 
 from scrapeq import errors
 from scrapeq.expression import compile_expression, compile_template
-from scrapeq.limits.match import exception_kind, host_matches, host_of, path_matches
-from scrapeq.limits.outcome import POLL_LEAST_S, Outcome, actions_for, backoff_s, decide
-from scrapeq.limits.readings import NOTHING, Observation, Told, observe
 from scrapeq.page import Page
 from scrapeq.plan import Exponential, Match, Plan, ResponseAction
+from scrapeq.responses.match import exception_kind, host_matches, host_of, path_matches
+from scrapeq.responses.observation import NOTHING, Observation, Told, observe
+from scrapeq.responses.outcome import POLL_LEAST_S, Outcome, actions_for, backoff_s, decide
 
 URL = "https://api.example/issues?page=2"
 

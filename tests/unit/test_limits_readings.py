@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scrapeq.expression import compile_expression
-from scrapeq.limits.budgets import Budget
-from scrapeq.limits.presets import NAMES, presets
-from scrapeq.limits.readings import Policy, Told, observe
 from scrapeq.plan import OBSERVED_PARTS, Observe, Rate
+from scrapeq.responses.budgets import Budget
+from scrapeq.responses.observation import Policy, Told, observe
+from scrapeq.responses.presets import NAMES, presets
 
 NOW_S = 1795500000.0
 VECTORS: list[dict[str, Any]] = yaml.safe_load(

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from scrapeq.limits.readings import Told
+from scrapeq.limits.reset_countdown import WORTH_S
 from scrapeq.limits.server_clock import ServerClocks
-from scrapeq.limits.to_go import WORTH_S
+from scrapeq.responses.observation import Told
 
 WAY_S = 0.02  # one way of a request or an answer
 AHEAD_S = 1795500000.3  # the server's clock, against the client's

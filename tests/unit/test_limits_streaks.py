@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scrapeq.limits.streaks import Streaks
+from scrapeq.limits.consecutive_refusals import Streaks
 
 
 def test_requests_refused_together_are_one_refusal() -> None:

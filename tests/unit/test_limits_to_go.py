@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from scrapeq.limits.readings import Told, observe
+from scrapeq.limits.reset_countdown import WORTH_S
 from scrapeq.limits.server_clock import EMPTY_LEAST_S, ServerClocks
-from scrapeq.limits.to_go import WORTH_S
+from scrapeq.responses.observation import Told, observe
 
 WAY_S = 0.02  # one way of a request or an answer
 WAKE_S = 0.001  # from an opening to the request that it lets go

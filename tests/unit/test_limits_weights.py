@@ -10,10 +10,10 @@ from scrapeq import config
 from scrapeq.errors import UsageError
 from scrapeq.limits.attribution import closed_by, costs_of, scopes_of
 from scrapeq.limits.definitions import aligned_s, limits_of
-from scrapeq.limits.outcome import Outcome
 from scrapeq.limits.partition import group_of
 from scrapeq.page import Page
 from scrapeq.plan import LimitRule, Match, Plan, Rate, ResponseAction, Weight
+from scrapeq.responses.outcome import Outcome
 from scrapeq.task import Group
 
 URL = "https://api.example/search"

@@ -14,7 +14,7 @@ from scrapeq.errors import OutputError
 from scrapeq.protocols import Item
 from scrapeq.sink import OutputSet
 from scrapeq.sink.ledger import Ledger
-from scrapeq.sink.places import safe
+from scrapeq.sink.output_paths import safe
 
 PACKED = (".jsonl.gz", ".jsonl.zst")
 

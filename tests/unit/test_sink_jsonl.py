@@ -20,7 +20,7 @@ from scrapeq.errors import LeaseLost, OutputError, UsageError
 from scrapeq.expression import compile_template
 from scrapeq.protocols import Item
 from scrapeq.sink import OutputSet, ledger
-from scrapeq.sink.books import TOKEN_AGE_US, parse_token
+from scrapeq.sink.commit_log import TOKEN_AGE_US, parse_token
 from scrapeq.sink.ledger import LEDGER_NAME, Ledger
 
 

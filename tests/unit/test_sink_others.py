@@ -11,8 +11,8 @@ from sink_outputs import item, output, sink_at
 
 from scrapeq import config
 from scrapeq.cli import main
-from scrapeq.cli.outcome import Exit
 from scrapeq.errors import ConfigError, OutputError, UsageError
+from scrapeq.exit_codes import Exit
 from scrapeq.expression import compile_template
 from scrapeq.sink import BatchSink, OutputSet, Record, outputs, written
 

@@ -18,7 +18,7 @@ from scrapeq.expression import compile_template
 from scrapeq.protocols import Item
 from scrapeq.sink import OutputSet
 from scrapeq.sink import sqlite as sqlite_sink
-from scrapeq.sink.books import SqliteBooks
+from scrapeq.sink.commit_log import SqliteBooks
 
 
 def output(table: str = "${resource}", path: str = "out/items.db", **more: Any) -> plan.Output:

@@ -1,0 +1,86 @@
+"""The verb `validate`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from scrapeq.cli.error_output import problem_text, say
+from scrapeq.cli.settings import Settings
+from scrapeq.errors import ConfigError, Problem
+from scrapeq.exit_codes import Exit
+
+
+def register(app: typer.Typer) -> None:
+    """Add this verb."""
+    app.command(rich_help_panel="Check")(validate)
+
+
+def validate(
+    ctx: typer.Context,
+    files: Annotated[list[str] | None, typer.Argument(metavar="FILE", help="The YAML files.")] = None,
+    show: Annotated[
+        bool, typer.Option("--show", help="Show what the file says with all defaults, secrets masked.")
+    ] = False,
+) -> int:
+    """
+    Read configuration files and name every mistake with its place.
+
+    \b
+        scrapeq validate api.yaml
+    """
+    settings: Settings = ctx.obj
+    reports = [_report(settings, file) for file in settings.files(files or ())]
+    if settings.json:
+        shown = [{key: value for key, value in report.items() if show or key != "plan"} for report in reports]
+        settings.print_json({"files": shown})
+    else:
+        for report in reports:
+            _print_report(settings, report, show)
+    return Exit.DONE if all(report["ok"] for report in reports) else Exit.USAGE
+
+
+def _report(settings: Settings, file: str) -> dict[str, Any]:
+    from scrapeq import config
+
+    notes: list[Problem] = []
+    try:
+        try:
+            plan = settings.load_whole(file)
+        except ConfigError as error:
+            plan = settings.load_whole(
+                file, inputs=False
+            )  # a file of seeds may be made by another step, before the run
+            notes = error.problems
+    except ConfigError as error:
+        if not settings.json:
+            for problem in error.problems:
+                say(f"error: {problem_text(problem)}")
+        return {"file": file, "ok": False, "problems": _as_json(error.problems)}
+    if not settings.json:
+        for problem in notes:
+            settings.note(f"note: {problem_text(problem)}")
+    shown = {"name": plan.name, "plan": config.describe(plan)}
+    return {"file": file, "ok": True, "problems": [], "notes": _as_json(notes), **shown}
+
+
+def _as_json(problems: list[Problem]) -> list[dict[str, Any]]:
+    return [
+        {"line": p.line, "col": p.col, "field": p.field, "message": p.message, "hint": p.hint}
+        for p in problems
+    ]
+
+
+def _print_report(settings: Settings, report: dict[str, Any], show: bool) -> None:
+    if not report["ok"]:
+        return
+    plan = report["plan"]
+    if show:
+        import yaml
+
+        print(f"# {report['file']}, as it is understood")
+        print(yaml.safe_dump(plan, sort_keys=False, allow_unicode=True, width=110), end="")
+    elif settings.verbosity != "quiet":
+        names = ", ".join(resource["name"] for resource in plan["resources"])
+        print(f"{report['file']}: ok, {plan['name']}: {names}")

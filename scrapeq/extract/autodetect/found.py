@@ -1,0 +1,136 @@
+"""What `auto` has found, made into a paginator. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from scrapeq.expression import as_number
+from scrapeq.extract.autodetect.signals import follow, looks_like_number
+from scrapeq.extract.paginators import (
+    Ahead,
+    Answered,
+    Cursor,
+    Forward,
+    HeaderLink,
+    JsonLink,
+    Offset,
+    PageNumber,
+)
+from scrapeq.protocols import Change
+from scrapeq.resource.next_request import Place
+
+
+def way_of(found: Mapping[str, Any], sifted: bool) -> Forward:
+    """
+    The way that was found.
+
+    Args:
+        found: As the payload keeps it.
+        sifted: The selector leaves records out.
+    """
+    return _Flagged(_made(found, sifted), found.get("more"), found.get("last"))
+
+
+def _made(found: Mapping[str, Any], sifted: bool) -> Forward:
+    kind = found["type"]
+    if kind == "header_link":
+        return HeaderLink("next")
+    if kind == "json_link":
+        return JsonLink(_json_suffix_kept(_based(_reader(found), found.get("base"))), "auto")
+    where = Place(found["place"][0], found["place"][1])
+    if kind == "cursor":
+        return Cursor(_reader(found), where, "auto")
+    if kind == "page_number":
+        own = _reader({"path": found["own"]}) if "own" in found else None
+        pages = None
+        if "pages" in found or "pages_header" in found:
+            pages = _reader({"path": found.get("pages"), "header": found.get("pages_header")})
+        elif "total" in found or "total_header" in found:
+            pages = _pages_of(_total(found), found["size"])
+        return PageNumber(where, found["base"], own, pages, None)
+    known = "total" in found or "total_header" in found
+    return Offset(where, found["base"], found.get("limit"), _total(found) if known else None, None, sifted)
+
+
+class _Flagged(Forward):
+    """A way that ends, too, where a flag says so."""
+
+    def __init__(self, way: Forward, more: Sequence[Any] | None, last: Sequence[Any] | None) -> None:
+        self._way = way
+        self._more = more
+        self._last = last
+        self.guesses = way.guesses
+        self.probes = way.guesses
+
+    def next(self, at: Answered) -> Change | None:
+        if self._more is not None and follow(at.body, self._more) is False:
+            return None
+        if self._last is not None and follow(at.body, self._last) is True:
+            return None
+        return self._way.next(at)
+
+    def ahead(self, at: Answered) -> Ahead | None:
+        return self._way.ahead(at)
+
+
+def _reader(found: Mapping[str, Any]) -> Callable[[Answered], Any]:
+    """What reads a place that was found: a header, or a way into the body."""
+    if header := found.get("header"):
+        return lambda at: at.page.header(header)
+    steps = found["path"]
+    return lambda at: follow(at.body, steps)
+
+
+def _based(read: Callable[[Answered], Any], base: Sequence[Any] | None) -> Callable[[Answered], Any]:
+    """The link below the base that stands beside it."""
+    if base is None:
+        return read
+
+    def link(at: Answered) -> Any:
+        value, below = read(at), follow(at.body, base)
+        both = isinstance(value, str) and isinstance(below, str) and value.startswith("/")
+        return below.rstrip("/") + value if both else value
+
+    return link
+
+
+def _total(found: Mapping[str, Any]) -> Callable[[Answered], Any]:
+    if header := found.get("total_header"):
+        return lambda at: header_number(at, header)
+    steps = found["total"]
+    return lambda at: follow(at.body, steps)
+
+
+def _pages_of(total: Callable[[Answered], Any], size: int) -> Callable[[Answered], Any]:
+    def pages(at: Answered) -> int | None:
+        records = as_number(total(at))
+        return None if records is None else math.ceil(records / size)
+
+    return pages
+
+
+def header_number(at: Answered, name: str) -> int | None:
+    """The number in a header of the answer (in `items 0-24/319` the last one); None for none."""
+    value = (at.page.header(name) or "").rpartition("/")[2].strip()
+    return int(value) if looks_like_number(value) else None
+
+
+def _json_suffix_kept(read: Callable[[Answered], Any]) -> Callable[[Answered], Any]:
+    """
+    The link, with the `.json` that the request has and the link lacks (Discourse names its own pages, which are HTML).
+    """
+
+    def link(at: Answered) -> Any:
+        value = read(at)
+        if not isinstance(value, str):
+            return value
+        path, mark, query = value.partition("?")
+        asked = urlsplit(at.payload["url"]).path
+        if asked.endswith(".json") and urlsplit(path).path + ".json" == asked:
+            return f"{path}.json{mark}{query}"
+        return value
+
+    return link

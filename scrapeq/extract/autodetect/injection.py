@@ -1,0 +1,115 @@
+"""Where in a request `auto` puts a cursor, a page's number or an offset. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import unquote_plus, urlsplit
+
+import orjson
+
+from scrapeq.extract import known_names as names
+from scrapeq.extract.autodetect.signals import looks_like_number
+from scrapeq.extract.known_names import normal
+from scrapeq.extract.paginators import Answered
+from scrapeq.resource.address import get_param
+from scrapeq.resource.next_request import Place, is_form
+
+_GRAPHQL_VARIABLE = re.compile(r"\$(\w+)\s*:")
+
+
+def numbered_place(at: Answered, known: Sequence[str]) -> Place | None:
+    """Where the request has a page's number or an offset."""
+    for place in places(at, known):
+        if looks_like_number(place.current(at.request)):
+            return place
+    return None
+
+
+def places(at: Answered, known: Sequence[str]) -> list[Place]:
+    """Where parameters of these names may stand in the request."""
+    request = at.request
+    if request.body is not None and request.method != "GET":
+        found = [Place("body", name) for name in known if "." not in name]
+        if not is_form(request.headers):
+            found += [Place("body", f"variables.{name}") for name in known]
+        if not _is_readable(at):
+            found = []
+    else:
+        found = []
+    return [*found, *(Place("param", name) for name in known)]
+
+
+def _is_readable(at: Answered) -> bool:
+    """Whether the body of the request can be changed: a form, or a JSON object."""
+    request = at.request
+    if is_form(request.headers):
+        return True
+    try:
+        return isinstance(orjson.loads(request.body or ""), dict)
+    except ValueError:
+        return False
+
+
+def cursor_place_in(at: Answered, known: names.CursorName) -> Place:
+    """Where a cursor goes: a place that the request has already, else the usual one."""
+    request = at.request
+    wanted = {normal(known.default), *known.others}
+    query = urlsplit(request.url).query
+    if query:
+        for piece in query.split("&"):
+            name = unquote_plus(piece.partition("=")[0])
+            if normal(name) in wanted and get_param(request.url, name) is not None:
+                return Place("param", name)
+    if request.body is None or request.method == "GET" or not _is_readable(at):
+        return Place("param", known.default)
+    if is_form(request.headers):
+        return Place("body", known.default)
+    body = orjson.loads(request.body)
+    for name in body:
+        if normal(name) in wanted:
+            return Place("body", name)
+    if isinstance(body.get("query"), str):  # GraphQL: the query declares its variables
+        for name in [*(body.get("variables") or {}), *_GRAPHQL_VARIABLE.findall(body["query"])]:
+            if normal(name) in wanted:
+                return Place("body", f"variables.{name}")
+    return Place("body", known.default)
+
+
+def said(place: Place) -> str:
+    """A place as people say it."""
+    what = {"param": "the parameter", "header": "the header", "body": "the body's"}[place.kind]
+    return f"sent as {what} {place.name}"
+
+
+def usual_param(body: Any, steps: Sequence[Any]) -> str:
+    """The parameter of APIs that are known by the shape of their answers; empty where none is."""
+    if not isinstance(body, Mapping):
+        return ""
+    where = tuple(steps)
+    if where == ("next_cursor",) and body.get("object") == "list":  # Notion
+        return "start_cursor"
+    if where == ("pagination", "cursor") and body.keys() == {"data", "pagination"}:  # Twitch
+        return "after"
+    if where == ("skip",) and body.keys() == {"total", "limit", "skip", "data"}:  # FeathersJS
+        return "$skip"
+    if where == ("offset",) and body.keys() == {"total_rows", "offset", "rows"}:  # CouchDB
+        return "skip"
+    if where[:2] == ("meta", "pagination") and body.keys() >= {"data", "meta"}:  # Strapi
+        told = body["meta"]["pagination"].keys()
+        if where[2:] == ("page",) and told >= {"pageSize", "pageCount"}:
+            return "pagination[page]"
+        if where[2:] == ("start",) and told >= {"limit", "total"}:
+            return "pagination[start]"
+    return ""
+
+
+def is_spring(body: Any) -> bool:
+    """Whether it is a page of Spring Data."""
+    return isinstance(body, Mapping) and ("pageable" in body or "totalElements" in body)
+
+
+def is_elasticsearch(body: Any) -> bool:
+    """Whether it is the answer of a search by Elasticsearch or OpenSearch."""
+    return isinstance(body, Mapping) and "took" in body and isinstance(body.get("hits"), Mapping)

@@ -1,0 +1,285 @@
+"""The signs of a next page in a body: links, cursors, flags and numbers, each with the way to it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from scrapeq.extract import known_names as names
+from scrapeq.extract.known_names import normal
+from scrapeq.extract.paginators import LINK_MEMBERS
+
+MAX_OBJECTS = 100
+"""Objects that are looked at; a body with more around its records is a map of records itself."""
+MAX_DEPTH = 5
+"""Levels of objects: enough for `data.repository.issues.pageInfo`."""
+
+Steps = tuple[Any, ...]
+"""A way into a body: names, positions in lists, and `{"rel": "next"}` for the link with that relation."""
+
+
+def follow(value: Any, steps: Sequence[Any]) -> Any:
+    """What a way leads to; None when it leads nowhere."""
+    for step in steps:
+        if isinstance(step, Mapping):
+            value = next(iter(_with_relation(value, step["rel"])), None)
+        elif isinstance(step, int):
+            fits = isinstance(value, list) and -len(value) <= step < len(value)
+            value = value[step] if fits else None
+        else:
+            value = value.get(step) if isinstance(value, Mapping) else None
+        if value is None:
+            return None
+    return value
+
+
+def written(steps: Sequence[Any]) -> str:
+    """A way as people write it: `links[rel=next].href`, `data[-1].id`."""
+    text = ""
+    for step in steps:
+        if isinstance(step, Mapping):
+            text += f"[rel={step['rel']}]"
+        elif isinstance(step, int):
+            text += f"[{step}]"
+        else:
+            text += f".{step}" if text else str(step)
+    return text
+
+
+@dataclass(slots=True)
+class Signs:
+    """What was found, the nearest to the root first."""
+
+    links: list[Steps] = field(default_factory=list)
+    cursors: list[tuple[Steps, names.CursorName]] = field(default_factory=list)
+    numbers: list[Steps] = field(default_factory=list)  # the next page's number itself
+    unclear: list[Steps] = field(default_factory=list)  # something that is next, by no name that is known
+    ended: bool = False  # a link or cursor is there, and empty
+    more: tuple[Steps, bool] | None = None  # a flag: where, and what it says
+    last: tuple[Steps, bool] | None = None
+    roles: dict[str, tuple[Steps, int]] = field(default_factory=dict)
+    list_of: Steps | None = None  # where the records are
+
+    @property
+    def says_more(self) -> bool | None:
+        """Whether a flag says that there is more; None when none speaks."""
+        if self.more is not None:
+            return self.more[1]
+        return None if self.last is None else not self.last[1]
+
+    def forget_cut(self) -> None:
+        """A link leads on: that nothing was cut off is said of this page alone."""
+        if self.more is not None and not self.more[1] and normal(str(self.more[0][-1])) in names.CUT:
+            self.more = None
+
+
+def signs_of(body: Any, records: Sequence[Any]) -> Signs:
+    """
+    All signs in a body.
+
+    Args:
+        body: The answer, decoded.
+        records: Its records; where they are the body itself, its members are a record's and no signs.
+    """
+    signs = Signs()
+    if not isinstance(body, Mapping) or (len(records) == 1 and records[0] is body):
+        return signs
+    spoken: list[dict[str, tuple[Steps, int]]] = []
+    for steps, node in _objects(body, records):
+        _read(signs, steps, node, records, spoken)
+    # The numbers of one object belong together; those of others fill the gaps.
+    for roles in sorted(spoken, key=len, reverse=True):
+        for role, found in roles.items():
+            signs.roles.setdefault(role, found)
+    return signs
+
+
+def _objects(body: Mapping[str, Any], records: Sequence[Any]) -> Iterator[tuple[Steps, Mapping[str, Any]]]:
+    """The objects around the records, level by level; nothing inside lists, and no record."""
+    level: list[tuple[Steps, Mapping[str, Any]]] = [((), body)]
+    seen = 0
+    for _ in range(MAX_DEPTH):
+        below: list[tuple[Steps, Mapping[str, Any]]] = []
+        for steps, node in level:
+            seen += 1
+            if seen > MAX_OBJECTS:
+                return
+            yield steps, node
+            for name, value in node.items():
+                if isinstance(value, Mapping) and not (records and value is records[0]):
+                    below.append(((*steps, name), value))
+        level = below
+
+
+def _read(
+    signs: Signs,
+    steps: Steps,
+    node: Mapping[str, Any],
+    records: Sequence[Any],
+    spoken: list[dict[str, tuple[Steps, int]]],
+) -> None:
+    holds = next((name for name, value in node.items() if _is_list_of(value, records)), None)
+    if holds is not None and signs.list_of is None:
+        signs.list_of = (*steps, holds)
+    parent = normal(str(steps[-1])) if steps else ""
+    near = not steps or holds is not None or parent in names.ENVELOPES
+    roles: dict[str, tuple[Steps, int]] = {}
+    for name, value in node.items():
+        if name == holds:
+            continue
+        kind = normal(name)
+        at = (*steps, name)
+        if kind in names.LINKS:
+            _link(signs, at, value)
+        elif kind in names.NEXT and (near or kind == "nextpage"):
+            _next(signs, at, value, "cursor" if _speaks_of_cursors(node) else parent)
+        elif kind in names.LINK_LISTS and isinstance(value, list):
+            _link_list(signs, at, value)
+        elif kind in names.CURSORS:
+            _cursor(signs, at, value, kind, node)
+        elif kind in names.MORE and isinstance(value, bool):
+            signs.more = signs.more or (at, value)
+        elif kind in names.LAST and isinstance(value, bool):
+            signs.last = signs.last or (at, value)
+        elif near:
+            _short(signs, at, value, kind, parent, node, roles)
+    if "pages" not in roles and "total" not in roles and parent != "pageable":
+        roles = {role: found for role, found in roles.items() if normal(str(found[0][-1])) != "number"}
+    if roles:
+        spoken.append(roles)
+
+
+def _speaks_of_cursors(node: Mapping[str, Any]) -> bool:
+    """Whether the page itself is named by a text that is no number: so is the next one, then."""
+    own = next((value for name, value in node.items() if normal(name) == "currentpage"), None)
+    return isinstance(own, str) and bool(own) and not looks_like_number(own)
+
+
+def _is_list_of(value: Any, records: Sequence[Any]) -> bool:
+    if not isinstance(value, list) or len(value) < len(records):
+        return False
+    return not value if not records else value[0] is records[0] or value[-1] is records[-1]
+
+
+def _link(signs: Signs, at: Steps, value: Any) -> None:
+    if isinstance(value, Mapping):
+        for member in LINK_MEMBERS:
+            if isinstance(value.get(member), str):
+                signs.links.append((*at, member))
+                return
+    elif isinstance(value, str) and value.strip() and "{" not in value:
+        signs.links.append(at)
+    elif not value:
+        signs.ended = True
+
+
+def _next(signs: Signs, at: Steps, value: Any, parent: str) -> None:
+    if value is None or value is False or value == "":
+        signs.ended = True
+    elif looks_like_number(value):
+        signs.numbers.append(at)
+    elif isinstance(value, str):
+        if names.looks_like_address(value):
+            signs.links.append(at)
+        elif parent in ("cursor", "cursors"):
+            signs.cursors.append((at, names.CURSORS["nextcursor"]))
+        elif "{" not in value:
+            signs.unclear.append(at)
+    elif isinstance(value, Mapping):
+        for member in LINK_MEMBERS:
+            if names.looks_like_address(value.get(member)):
+                signs.links.append((*at, member))
+                return
+        if isinstance(value.get("after"), str | int):
+            signs.cursors.append(((*at, "after"), names.CursorName("after")))
+        elif value and all(isinstance(one, str | int) for one in value.values()):
+            signs.cursors.append((at, names.CursorName("")))
+    elif isinstance(value, list) and len(value) == 1 and isinstance(value[0], Mapping):
+        _next(signs, (*at, 0), value[0], parent)
+
+
+def _link_list(signs: Signs, at: Steps, value: list[Any]) -> None:
+    related = [one for one in value if isinstance(one, Mapping) and ("rel" in one or "relation" in one)]
+    if not related:
+        return
+    for one in _with_relation(value, "next"):
+        for member in LINK_MEMBERS:
+            if isinstance(one.get(member), str) and str(one.get("method", "GET")).upper() == "GET":
+                signs.links.append((*at, {"rel": "next"}, member))
+                return
+    signs.ended = True
+
+
+def _with_relation(value: Any, rel: str) -> list[Mapping[str, Any]]:
+    found = []
+    for one in value if isinstance(value, list) else ():
+        given = (one.get("rel") or one.get("relation")) if isinstance(one, Mapping) else None
+        if given == rel or (isinstance(given, list) and rel in given):
+            found.append(one)
+    return found
+
+
+def _cursor(signs: Signs, at: Steps, value: Any, kind: str, node: Mapping[str, Any]) -> None:
+    if kind == "endcursor" and not any(
+        normal(name) == "hasnextpage" and flag is True for name, flag in node.items()
+    ):
+        return
+    if kind in ("continuationtoken", "paginationtoken", "bookmark") and not isinstance(value, str):
+        return
+    if isinstance(value, bool) or value is None or value == "" or value == 0:
+        signs.ended = True
+    elif isinstance(value, str | int):
+        known = names.CURSORS[kind]
+        default = str(at[-1]) if kind in ("nexttoken",) else names.in_style(known.default, str(at[-1]))
+        signs.cursors.append((at, known._replace(default=default)))
+
+
+def _short(
+    signs: Signs,
+    at: Steps,
+    value: Any,
+    kind: str,
+    parent: str,
+    node: Mapping[str, Any],
+    roles: dict[str, tuple[Steps, int]],
+) -> None:
+    """Members with short names, which mean something only beside others."""
+    if kind == "after" and isinstance(value, str) and value and (parent == "cursors" or "before" in node):
+        signs.cursors.append((at, names.CursorName("after", ("cursor", "pageafter"))))
+    elif kind == "cursor" and isinstance(value, str) and value:
+        signs.cursors.append(
+            (at, names.CURSORS["nextcursor"])
+        )  # the request has none yet, so it is the next one
+    elif kind == "continue" and value:
+        if isinstance(value, str):
+            signs.cursors.append((at, names.CursorName("continue")))
+        elif isinstance(value, Mapping):
+            signs.cursors.append((at, names.CursorName("")))
+    elif kind == "offset" and isinstance(value, str) and value and not looks_like_number(value):
+        signs.cursors.append((at, names.CursorName("offset")))
+    elif kind in ("lastid",) and isinstance(value, str | int) and value and signs_more(node):
+        default = "after" if node.get("object") == "list" else "after_id"
+        signs.cursors.append(
+            (at, names.CursorName(default, ("after", "afterid", "sinceid", "startingafter")))
+        )
+    elif kind == "total" and isinstance(value, Mapping) and looks_like_number(value.get("value")):
+        roles.setdefault("total", ((*at, "value"), int(value["value"])))
+    elif kind.startswith("next") and isinstance(value, str | int) and value and not isinstance(value, bool):
+        signs.unclear.append(at)
+    elif kind in names.ROLES and looks_like_number(value):
+        roles.setdefault(names.ROLES[kind], (at, int(value)))
+
+
+def signs_more(node: Mapping[str, Any]) -> bool:
+    """Whether a flag of this object says that there is more."""
+    return any(normal(name) in names.MORE and flag is True for name, flag in node.items())
+
+
+def looks_like_number(value: Any) -> bool:
+    """Whether it is a whole number from 0, or the text of one."""
+    if isinstance(value, bool):
+        return False
+    if isinstance(value, str):
+        return value.isascii() and value.isdecimal() and len(value) < 16
+    return isinstance(value, int) and value >= 0

@@ -1,0 +1,1 @@
+"""Child processes: how they start, fork, log, and end with their parent."""

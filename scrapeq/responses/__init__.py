@@ -1,0 +1,1 @@
+"""What the response of a server says about limits, waits and outcomes."""

@@ -1,0 +1,270 @@
+"""
+The budgets that header fields tell: limit, remaining, used, reset and window, one `Budget` per limit named.
+
+X-RateLimit-* and its kin with a vendor's prefix or a dimension, and the ways a reset is written. The IETF's
+structured fields are read in `structured`, fields that follow no common form in `vendors`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from scrapeq.responses import times
+
+RATE_FIELD = "x-amzn-ratelimit-limit"  # requests per second, not a count
+_NAMES_KEPT = 1024
+_SHORT_TEXT = 1024  # characters of a field value that are looked at; real ones are below 200
+# `rest` of a name -> what it says; longer words first, for `reset` begins `reset-after`
+_KINDS = {
+    "remaining": "remaining",
+    "reset-after": "reset-after",
+    "reset-time": "reset-time",
+    "resettime": "reset-time",
+    "reset": "reset",
+    "limit": "limit",
+    "max": "limit",
+    "interval": "interval",
+    "window": "interval",
+    "used": "used",
+    "observed": "used",
+}
+_OF_THE_ANSWER = frozenset({"cost", "name", "bucket", "resource", "scope", "global"})  # have no dimension
+_MS_ENDINGS = ("-ms", "-milliseconds", "-millis")
+_WINDOWS_S = {
+    "second": 1.0, "secondly": 1.0, "per-second": 1.0,
+    "minute": 60.0, "minutely": 60.0, "per-minute": 60.0,
+    "hour": 3600.0, "hourly": 3600.0, "per-hour": 3600.0,
+    "day": 86400.0, "daily": 86400.0, "per-day": 86400.0,
+}  # fmt: skip
+_OTHER_UNITS = ("token", "byte", "point", "cost", "concurrent")
+_NAMED = re.compile(r"(?P<family>.*?)rate-?limit-(?P<rest>.+)", re.ASCII)
+_SEMICOLONS = re.compile(r"(?:^|[;,\s])remaining\s*=\s*([0-9.]+).*?[;,\s]resets?\s*=\s*([0-9.]+)", re.ASCII)
+_TOTAL = re.compile(r"(?:^|[;,\s])(?:total|limit)\s*=\s*([0-9.]+)", re.ASCII)
+_BURST_AND_RATE = re.compile(r"burst:([0-9.]+);\s*rate:([0-9.]+)", re.ASCII)
+_DAY_NAME = re.compile(
+    r"(?:mon|tues?|wed(?:nes)?|thu(?:rs)?|fri|sat(?:ur)?|sun)(?:day)?", re.ASCII | re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A quota that the server declares: `limit` requests (or `unit`) per `window_s` seconds, for a partition `key`."""
+
+    limit: float
+    window_s: float | None = None
+    name: str = ""
+    unit: str = ""  # "" = requests
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """
+    One limit as told.
+
+    Args:
+        remaining: What is left of it, in `unit`.
+        reset_s: Seconds from now until it is full again; of a leaky bucket, until the next request fits in.
+        limit: Its size.
+        window_s: Seconds of its window.
+        used: What of it is spent.
+        name: The server's name for it: a policy, a bucket, a resource.
+        key: The partition key that it is counted for (`pk`).
+        unit: "" = requests; else tokens, content-bytes, concurrent-requests, …
+        scope: Whose it is, in the server's word: global, user, shared.
+        reset_at: The Unix time of the reset, where that is how it was written: in whole seconds, it is rounded.
+    """
+
+    remaining: float | None = None
+    reset_s: float | None = None
+    limit: float | None = None
+    window_s: float | None = None
+    used: float | None = None
+    name: str = ""
+    key: str = ""
+    unit: str = ""
+    scope: str = ""
+    reset_at: float | None = None
+
+    @property
+    def exhausted(self) -> bool:
+        """Nothing is left of it."""
+        return self.remaining is not None and self.remaining <= 0
+
+    @property
+    def is_told(self) -> bool:
+        """It says how much is left, and until when."""
+        return self.remaining is not None and self.reset_s is not None
+
+
+class Fields:
+    """Header values by lower-case name, bytes of any kind already text."""
+
+    def __init__(self, headers: Iterable[tuple[str, str]]) -> None:
+        self.values: dict[str, list[str]] = {}
+        for name, value in headers:
+            if len(value) <= _SHORT_TEXT:
+                self.values.setdefault(name.lower(), []).append(value.strip(" \t"))
+
+    def longest(self, name: str, read: Callable[[str], float | None]) -> float | None:
+        """The longest valid one of a field's values, also where a library joined them with commas."""
+        if name not in self.values:
+            return None
+        found = [read(part) for value in self.values.get(name, ()) for part in split(value)]
+        return max((seconds for seconds in found if seconds is not None), default=None)
+
+    def joined(self, name: str) -> str:
+        """All values of a field, as one (RFC 9110, 5.2)."""
+        texts = self.values.get(name)
+        if texts is None:
+            return ""
+        return texts[0] if len(texts) == 1 else ", ".join(texts)
+
+
+def split(value: str) -> list[str]:
+    """A field value at its commas, dates kept whole."""
+    if "," not in value:
+        return [value]
+    parts: list[str] = []
+    for part in (part.strip(" \t") for part in value.split(",")):
+        if parts and _DAY_NAME.fullmatch(parts[-1]):
+            parts[-1] = f"{parts[-1]}, {part}"
+        else:
+            parts.append(part)
+    return parts
+
+
+def unit_of(dimension: str) -> str:
+    """The unit that a name counts in: "" for requests."""
+    return dimension if any(word in dimension for word in _OTHER_UNITS) else ""
+
+
+# --- fields by name: RateLimit-*, X-Rate-Limit-*, a vendor's own prefix, a dimension behind or before
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Budgets as levels (RateLimit-*, those with seconds to go, the rest), and what is said of the whole answer."""
+
+    levels: list[list[Budget]]
+    cost: float | None = None
+    bucket: str = ""
+    scope: str = ""
+
+
+def named(fields: Fields, server_s: float, form: str = "auto") -> Named:
+    """All families of fields whose names say "rate limit"; `form` is how their resets are written."""
+    families: dict[tuple[str, str], dict[str, str]] = {}
+    pairs: list[Budget] = []
+    said: dict[str, str] = {}
+    for name in fields.values:
+        if "limit-" not in name:
+            continue
+        family, rest, kind, dimension = _parts(name)
+        text = fields.joined(name)
+        if kind:
+            families.setdefault((family, dimension), {})[kind] = text
+        elif rest in _OF_THE_ANSWER:
+            said.setdefault(rest, text)
+        elif rest and (both := _SEMICOLONS.search(text)) is not None:  # "total=100; remaining=0; resets=33"
+            remaining, reset = times.number(both[1]), times.number(both[2])
+            total = _TOTAL.search(text)
+            if remaining is not None and reset is not None:
+                limit = times.number(total[1]) if total else None
+                pairs.append(Budget(remaining, times.capped(reset), limit, name=rest))
+    bucket = said.get("bucket") or said.get("resource") or said.get("name") or ""
+    scope = "global" if said.get("global", "").lower() == "true" else said.get("scope", "").lower()
+    ietf: list[Budget] = []
+    deltas: list[Budget] = []
+    rest_of_them: list[Budget] = []
+    for (family, dimension), texts in families.items():
+        budget = _family(texts, dimension, server_s, form)
+        if not dimension:
+            budget = replace(budget, name=bucket, scope=scope)
+        after = _longest_of(texts.get("reset-after", ""), times.in_window_units)
+        if after is None:
+            after = _milliseconds(texts.get("reset-after-ms", ""))
+        if not family and not dimension:
+            ietf.append(budget)
+        elif after is not None:  # needs no clock, so it beats an absolute reset
+            deltas.append(replace(budget, reset_s=times.capped(after), reset_at=None))
+        else:
+            rest_of_them.append(budget)
+    cost = _longest_of(said.get("cost", ""), times.number)
+    return Named([ietf + pairs, deltas, rest_of_them], cost, bucket, scope)
+
+
+@lru_cache(maxsize=_NAMES_KEPT)
+def _parts(name: str) -> tuple[str, str, str, str]:
+    """`x-ratelimit-reset-requests` -> (`x-`, `reset-requests`, `reset`, `requests`)."""
+    found = _NAMED.fullmatch(name) if name != RATE_FIELD else None
+    return ("", "", "", "") if found is None else (found["family"], found["rest"], *_kind(found["rest"]))
+
+
+def _kind(rest: str) -> tuple[str, str]:
+    """
+    `requests-reset`, `reset-requests` -> (`reset`, `requests`); an unknown word is no kind.
+
+    `daily` alone is the limit of that window; `interval-milliseconds` is in milliseconds.
+    """
+    finer = next((ending for ending in _MS_ENDINGS if rest.endswith(ending)), "")
+    rest = rest.removesuffix(finer)
+    ms = "-ms" if finer else ""
+    for word, kind in _KINDS.items():
+        if rest == word:
+            return kind + ms, ""
+        if rest.startswith(f"{word}-"):
+            return kind + ms, rest[len(word) + 1 :]
+        if rest.endswith(f"-{word}"):
+            return kind + ms, rest[: -len(word) - 1]
+    return ("limit", rest) if rest in _WINDOWS_S else ("", "")
+
+
+def _longest_of(text: str, read: Callable[[str], float | None]) -> float | None:
+    if not text:
+        return None
+    return max((value for value in map(read, split(text)) if value is not None), default=None)
+
+
+def _milliseconds(text: str) -> float | None:
+    value = _longest_of(text, times.number)
+    return None if value is None else value / 1000
+
+
+def _family(texts: dict[str, str], dimension: str, server_s: float, form: str) -> Budget:
+    parts = [part.partition(";")[0] for part in split(texts.get("remaining", ""))]  # "57;w=21600"
+    left = [value for value in map(times.signed, parts) if value is not None]
+    resets = split(texts.get("reset", ""))
+    reset = _longest_of(texts.get("reset", ""), lambda text: times.until_s(text, server_s, form))
+    if reset is None:
+        finer = texts.get("reset-ms", "")
+        form_ms = "epoch_ms" if (times.number(finer) or 0.0) >= times.EPOCH_MS_FROM else "delta_ms"
+        reset = _longest_of(finer, lambda text: times.until_s(text, server_s, form_ms))
+    if reset is None:
+        reset = _longest_of(texts.get("reset-time", ""), lambda text: times.until_s(text, server_s))
+    limit = times.number(texts.get("limit", "").split(",")[0].split(";")[0].strip())
+    window = _longest_of(texts.get("interval", ""), times.in_window_units)
+    if window is None:
+        window = _milliseconds(texts.get("interval-ms", ""))
+    if window is None:
+        window = _WINDOWS_S.get(dimension)
+    if (bucket := _BURST_AND_RATE.fullmatch(texts.get("limit", ""))) is not None:  # "burst:100;rate:10"
+        size, per_s = times.number(bucket[1]), times.number(bucket[2])
+        limit, window = size, size / per_s if size and per_s else window
+    used = _longest_of(texts.get("used", ""), times.number)
+    remaining = min(left) if left else None
+    if remaining is None and used is not None and limit is not None:
+        remaining = max(0.0, limit - used)
+    return Budget(
+        remaining=remaining,
+        reset_s=reset,
+        limit=limit,
+        window_s=window,
+        used=used,
+        name=dimension,
+        unit=unit_of(dimension),
+        reset_at=times.moment_s(resets[0], server_s, form) if len(resets) == 1 else None,
+    )

@@ -1,0 +1,275 @@
+"""
+What an answer means for its task: the first response action that matches, the built-in ones last. Pure.
+
+Built in: 429, 418 and 529 are refusals, and what a preset knows as one; 403, 413, 503 and 3xx only with a
+Retry-After, 403 also when nothing remains. Other 5xx, 408, 425, time-outs, broken connections, truncated answers:
+retry. 401: refresh_auth, where the credential is one that can be asked for again; fail, where asking for it was
+refused for good. Other 4xx, and answers that would be the same again: dead letter. A wait is never shorter than what
+Retry-After said. docs/answers.md has the table.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from typing import Any
+
+from scrapeq import errors
+from scrapeq.expression import Expression, as_number, as_text
+from scrapeq.expression.scope import answer_scope
+from scrapeq.page import Page
+from scrapeq.plan import Action, Exponential, OnExceed, Plan, ResponseAction
+from scrapeq.responses.match import answer_matches, exception_kind, status_matches
+from scrapeq.responses.observation import REFUSALS, Observation, Told
+from scrapeq.responses.rule_observations import Heard
+
+BACKOFF_BASE_S = 1.0
+BACKOFF_MAX_S = 300.0
+POLL_LEAST_S = 0.1
+POLL_BASE_S = 1.0
+POLL_MAX_S = 60.0
+POLL_MAX_WAIT_S = 3600.0  # all waits of one task together, where the file says nothing
+
+_REFUSALS_IF_TOLD = frozenset({403, 413, 503})  # ... and any 3xx
+_RETRIED = frozenset({408, 425})
+_NOT_MODIFIED = 304
+_SAME_AGAIN = (errors.BodyTooLarge, errors.BadAnswer, errors.TooManyRedirects, errors.Blocked)
+_MAX_DOUBLINGS = 60
+_MESSAGE_LENGTH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """
+    What to do with a task after its answer.
+
+    Args:
+        action: success, ignore, retry (charged); rate_limited, poll, refresh_auth, reset_pagination (not charged);
+            dead_letter or fail.
+        wait_s: rate_limited: how long `scope` is closed. retry: not before; None = the queue's own backoff.
+            poll: when it is asked again.
+        scope: task, limit, host, token, all, or a limit's name.
+        message: One line that says why; empty for a success.
+        max_wait_s: A longer wait (poll: all of them together) meets `on_exceed`; None = none is too long.
+        on_exceed: park, dead_letter or stop.
+        told: The budget that the answer told, if it did.
+        guessed: rate_limited: the answer did not say how long; `wait_s` is our own backoff (1) or the file's word (2).
+        rates: (requests, seconds): size and window of limits that the answer named without saying what is left.
+        cost: What the request has cost, where the answer says so.
+        heard: What the answer told each limit, where that was read for several; else it is `told` and `rates`.
+        is_past_end: A success that is no page: the walk had gone on until there was none.
+    """
+
+    action: Action
+    wait_s: float | None = None
+    scope: str = "limit"
+    message: str = ""
+    max_wait_s: float | None = None
+    on_exceed: OnExceed = "park"
+    told: Told | None = None
+    guessed: int = 0
+    rates: tuple[tuple[float, float], ...] = ()
+    cost: float | None = None
+    heard: tuple[Heard, ...] | None = None
+    is_past_end: bool = False
+
+
+def actions_for(plan: Plan, resource: str) -> tuple[ResponseAction, ...]:
+    """The response actions of a resource in the order they are tried: its own, then the file's."""
+    return (*plan.resource_actions.get(resource, ()), *plan.response_actions)
+
+
+def backoff_s(refusals_in_a_row: int, base_s: float = BACKOFF_BASE_S, max_s: float = BACKOFF_MAX_S) -> float:
+    """A wait that doubles from `base_s` (the first refusal) to `max_s`, seconds."""
+    doublings = min(max(refusals_in_a_row, 1) - 1, _MAX_DOUBLINGS)
+    return float(min(base_s * 2**doublings, max_s))
+
+
+def decide(
+    actions: Sequence[ResponseAction],
+    *,
+    resource: str = "",
+    method: str = "GET",
+    url: str = "",
+    page: Page | None = None,
+    error: errors.FetchError | None = None,
+    observation: Observation,
+    refusals_in_a_row: int = 1,
+    names: Mapping[str, Any] | None = None,
+    heard: tuple[Heard, ...] | None = None,
+    polls: int = 0,
+    renews: bool = False,
+    not_modified: Page | None = None,
+    guess: bool = False,
+) -> Outcome:
+    """
+    What an answer, or the error instead of one, means.
+
+    Args:
+        actions: Response actions in the order they are tried (`actions_for`).
+        resource, method, url: The request.
+        page, error: Exactly one of them.
+        observation: What the answer said about waiting.
+        refusals_in_a_row: Should this be a refusal: how many there were in a row with it (1 = the first).
+        names: More names for expressions: seed, parent, now, host, token …
+        heard: What the answer told each limit (`listen`).
+        polls: How often the task has been told that it is not ready yet.
+        renews: Whether the credential is one that can be asked for again.
+        not_modified: The 304 that `page` was kept for; actions that name its status are judged on it.
+        guess: The page was asked for without knowing whether there is one: then a 404 is the walk's end.
+    """
+    extra = dict(names or {})
+    extra["retry_after"] = observation.retry_after_s
+    extra["rate_limit_reset"] = observation.reset_s
+    extra["exception"] = exception_kind(error)
+    whole = answer_scope(page, **extra) if actions else extra
+    for one in actions:
+        scope, answer = whole, page
+        if not_modified is not None and status_matches(one.match.status, not_modified.status):
+            scope, answer = answer_scope(not_modified, **extra), not_modified
+        if answer_matches(
+            one.match, resource=resource, method=method, url=url, page=answer, error=error, scope=scope
+        ):
+            outcome = _told_by(one, scope, answer, error, observation, refusals_in_a_row, polls)
+            break
+    else:
+        outcome = _built_in(page, error, observation, refusals_in_a_row, renews)
+        if guess and page is not None and page.status == HTTPStatus.NOT_FOUND:
+            outcome = Outcome("success", told=outcome.told, is_past_end=True)
+    if heard is None and not observation.rates and observation.cost is None:
+        return outcome  # most of them
+    return replace(outcome, rates=observation.rates, cost=observation.cost, heard=heard)
+
+
+def _told_by(
+    action: ResponseAction,
+    scope: Mapping[str, Any],
+    page: Page | None,
+    error: errors.FetchError | None,
+    observation: Observation,
+    refusals: int,
+    polls: int,
+) -> Outcome:
+    wait, was_read = _first(action.wait, scope, polls + 1 if action.action == "poll" else refusals)
+    guessed = 0 if was_read or _says_when(observation) else 1 if wait is None else 2
+    if action.action == "rate_limited":
+        if wait is None:
+            wait = _refused_for(observation, refusals)
+        else:
+            wait = max(wait, observation.retry_after_s or 0.0)
+    elif action.action == "retry":
+        told = observation.wait_s
+        wait = told if wait is None else max(wait, told or 0.0)
+    elif action.action == "poll":
+        wait = _not_ready_for(wait, observation, polls)
+    message = as_text(action.message.render(scope)) if action.message is not None else None
+    if not message and action.action not in ("success", "ignore"):
+        message = _says(page, error)
+    return Outcome(
+        action=action.action,
+        wait_s=wait,
+        scope=action.scope,
+        message=(message or "")[:_MESSAGE_LENGTH],
+        max_wait_s=POLL_MAX_WAIT_S
+        if action.action == "poll" and action.max_wait_s is None
+        else action.max_wait_s,
+        on_exceed=action.on_exceed or ("park" if action.action == "rate_limited" else "dead_letter"),
+        told=observation.told,
+        guessed=guessed if action.action == "rate_limited" else 0,
+    )
+
+
+def _says_when(observation: Observation) -> bool:
+    return observation.wait_s is not None or observation.retry_after_s is not None
+
+
+def _first(
+    terms: Sequence[Expression | float | Exponential], scope: Mapping[str, Any], refusals: int
+) -> tuple[float | None, bool]:
+    """The first term that is a number of seconds, and whether the answer says it."""
+    for term in terms:
+        if isinstance(term, Exponential):
+            return backoff_s(refusals, term.base_s, term.max_s), False
+        if isinstance(term, Expression):
+            value = term.evaluate(scope)
+            seconds = None if isinstance(value, bool) else as_number(value)
+        else:
+            seconds = float(term)
+        if seconds is not None and math.isfinite(seconds) and seconds >= 0:
+            return float(seconds), isinstance(term, Expression)
+    return None, False
+
+
+def _refused_for(observation: Observation, refusals: int) -> float:
+    """
+    How long a refusal closes a limit.
+
+    What was told; a refusal of the probe after it means that it lied (servers floor their seconds, or say
+    0), and lengthens it. Nothing told: own backoff.
+    """
+    told = observation.wait_s if observation.wait_s is not None else observation.retry_after_s
+    if told is None:
+        return backoff_s(refusals)
+    return told if refusals <= 1 else max(told, backoff_s(refusals - 1))
+
+
+def _not_ready_for(wait: float | None, observation: Observation, polls: int) -> float:
+    """When to ask again: what the file says, else Retry-After, else ever later; never before Retry-After."""
+    told = observation.retry_after_s
+    if wait is None and not told:
+        return backoff_s(polls + 1, POLL_BASE_S, POLL_MAX_S)
+    return max(wait or 0.0, told or 0.0, POLL_LEAST_S)
+
+
+def _built_in(
+    page: Page | None,
+    error: errors.FetchError | None,
+    observation: Observation,
+    refusals: int,
+    renews: bool,
+) -> Outcome:
+    told = observation.told
+    if page is None:
+        if isinstance(error, errors.AuthFailed) and error.final:
+            return Outcome("fail", message=_says(page, error))
+        same_again = isinstance(error, _SAME_AGAIN) and not isinstance(error, errors.Truncated)
+        return Outcome("dead_letter" if same_again else "retry", message=_says(page, error))
+    status = page.status
+    if 200 <= status < 300 and not observation.refused:
+        return Outcome("success", told=told)
+    if status == _NOT_MODIFIED:
+        return Outcome("ignore", told=told)
+    says_when = observation.retry_after_s is not None
+    nothing_left = observation.remaining is not None and observation.remaining <= 0
+    if (
+        status in REFUSALS
+        or observation.refused
+        or (says_when and (status in _REFUSALS_IF_TOLD or 300 <= status < 400))
+        or (status == HTTPStatus.FORBIDDEN and nothing_left)
+    ):
+        wait = _refused_for(observation, refusals)
+        return Outcome(
+            "rate_limited",
+            wait_s=wait,
+            scope=observation.scope or "limit",
+            message=_says(page, error),
+            told=told,
+            guessed=0 if _says_when(observation) else 1,
+        )
+    if status >= 500 or status in _RETRIED:
+        return Outcome("retry", wait_s=observation.wait_s, message=_says(page, error), told=told)
+    if status == HTTPStatus.UNAUTHORIZED and renews:
+        return Outcome("refresh_auth", message=_says(page, error), on_exceed="dead_letter", told=told)
+    return Outcome("dead_letter", message=_says(page, error), told=told)
+
+
+def _says(page: Page | None, error: errors.FetchError | None) -> str:
+    """One line: `503 Service Unavailable`, or the error's own words."""
+    if page is None:
+        return str(error or "no answer").splitlines()[0][:_MESSAGE_LENGTH]
+    try:
+        return f"{page.status} {HTTPStatus(page.status).phrase}"
+    except ValueError:
+        return str(page.status)

@@ -1,0 +1,104 @@
+"""The IETF's RateLimit fields: draft-ietf-httpapi-ratelimit-headers 01 to 10, as structured fields (RFC 9651)."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+
+import http_sf
+
+from scrapeq.responses import times
+from scrapeq.responses.budgets import Budget, Fields, Policy
+
+_REQUEST_UNITS = frozenset({"", "requests", "request"})
+
+
+def _structured(text: str, kind: str) -> object:
+    if not text:
+        return None
+    try:
+        return http_sf.parse(text.encode("latin-1", "replace"), tltype=kind)
+    except (ValueError, RecursionError):  # malformed MUST be ignored
+        return None
+
+
+def _members(text: str) -> list[tuple[object, dict[str, object]]]:
+    found = _structured(text, "list")
+    if not isinstance(found, list):
+        return []
+    return [(item[0], item[1]) for item in found if isinstance(item, tuple) and not isinstance(item[0], list)]
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _unit(unit: object) -> str:
+    text = str(unit)
+    return "" if text in _REQUEST_UNITS else text
+
+
+def _key(value: object) -> str:
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else ""
+
+
+def policies(fields: Fields) -> tuple[Policy, ...]:
+    """RateLimit-Policy in both its forms, and RateLimit-Limit's quota policies."""
+    found: list[Policy] = []
+    for name in ("ratelimit-policy", "ratelimit-limit"):
+        for value, parameters in _members(fields.joined(name)):
+            window = _count(parameters.get("w"))
+            if isinstance(value, int):
+                limit, label = _count(value), ""
+            else:
+                limit, label = _count(parameters.get("q")), str(value)
+            if limit is None or (name == "ratelimit-limit" and window is None):
+                continue
+            found.append(
+                Policy(
+                    float(limit),
+                    None if window is None else float(window),
+                    label,
+                    _unit(parameters.get("qu", "")),
+                    _key(parameters.get("pk")),
+                )
+            )
+    return tuple(found)
+
+
+def budgets(fields: Fields, declared: Sequence[Policy]) -> list[Budget]:
+    """RateLimit, drafts 07 (a Dictionary) and 08 to 10 (a List)."""
+    text = fields.joined("ratelimit")
+    table = _structured(text, "dictionary")
+    if isinstance(table, dict) and "remaining" in table:
+        read = {key: _count(value[0]) for key, value in table.items() if isinstance(value, tuple)}
+        remaining, reset, limit = read.get("remaining"), read.get("reset"), read.get("limit")
+        if remaining is None or reset is None:
+            return []
+        same = [policy for policy in declared if limit is None or policy.limit == limit]
+        return [
+            Budget(remaining, times.capped(reset), limit, next((p.window_s for p in same or declared), None))
+        ]
+    found: list[Budget] = []
+    by_name = {policy.name: policy for policy in declared if policy.name}
+    for value, parameters in _members(text):
+        remaining, reset = _count(parameters.get("r")), _count(parameters.get("t"))
+        if (
+            not isinstance(value, str | http_sf.Token)
+            or remaining is None
+            or ("t" in parameters and reset is None)
+        ):
+            continue
+        policy = by_name.get(str(value), Policy(0.0))
+        found.append(
+            Budget(
+                remaining,
+                None if reset is None else times.capped(reset),
+                policy.limit or None,
+                policy.window_s,
+                name=str(value),
+                key=_key(parameters.get("pk")) or policy.key,
+                unit=policy.unit,
+            )
+        )
+    return found

@@ -1,0 +1,46 @@
+"""Retry-After (RFC 9110, 10.2.3) and the fields that vendors send in its place."""
+
+from __future__ import annotations
+
+from scrapeq.responses import times
+from scrapeq.responses.budgets import Fields
+
+_MS_FIELDS = ("retry-after-ms", "x-ms-retry-after-ms", "x-amz-retry-after")
+
+
+def retry_after_s(fields: Fields, server_s: float) -> float | None:
+    """The wait that is told, seconds: that of the most direct field, of several values the longest valid one."""
+
+    def delta_or_date(text: str) -> float | None:
+        seconds = times.number(text)
+        if seconds is not None:
+            return times.capped(seconds)
+        date = times.http_date(text, server_s)
+        return None if date is None else times.capped(date - server_s)
+
+    def delta_or_moment(text: str) -> float | None:
+        return times.until_s(text, server_s)
+
+    def milliseconds(text: str) -> float | None:
+        value = times.number(text)
+        return None if value is None else times.capped(value / 1000)
+
+    def go_duration(text: str) -> float | None:
+        value = times.duration_s(text)
+        return None if value is None else times.capped(value)
+
+    for name in _MS_FIELDS:
+        wait = fields.longest(name, milliseconds)
+        if wait is not None:
+            return wait
+    for name, read in (
+        ("retry-after", delta_or_date),
+        ("x-retry-after", delta_or_moment),
+        ("x-ratelimit-retry-after", delta_or_moment),
+        ("x-rate-limit-retry-after", delta_or_moment),
+        ("x-retry-in", go_duration),
+    ):
+        wait = fields.longest(name, read)
+        if wait is not None:
+            return wait
+    return None

@@ -1,0 +1,32 @@
+"""For commands that are no run: the plan's queue, over the store of the file or the one of a run that goes on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from scrapeq.limits.definitions import limits_of
+from scrapeq.plan import Plan
+from scrapeq.queue import Queue
+from scrapeq.store.check import check_server
+from scrapeq.store.embedded import open_store
+from scrapeq.wiring import open_queue_of
+
+
+@asynccontextmanager
+async def open_store_queue(
+    plan: Plan, folder: Path, *, define: bool = True
+) -> AsyncIterator[tuple[Queue, Any]]:
+    """The queue and its client; `define`: the file's limits are made known. Raises StoreError with its remedy."""
+    async with open_store(plan.redis, folder) as url:
+        queue, client = open_queue_of(plan, url)
+        try:
+            await check_server(client, url)
+            if define:
+                await queue.define(limits_of(plan.rate_limits))
+            yield queue, client
+        finally:
+            await queue.close()
+            await client.aclose()

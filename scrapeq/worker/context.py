@@ -1,0 +1,52 @@
+"""What a fetch worker hands to each visit."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from scrapeq.clock import Clock
+from scrapeq.fetch import Egress
+from scrapeq.fetch.response_cache import AnswerCache
+from scrapeq.limits.consecutive_refusals import Streaks
+from scrapeq.limits.partition import token_digest
+from scrapeq.limits.server_clock import ServerClocks
+from scrapeq.plan import Plan
+from scrapeq.protocols import Extractor, Sink, States
+from scrapeq.queue import Queue
+from scrapeq.resource import GroupOf
+from scrapeq.sink import wants_answers
+from scrapeq.worker.slots import Fatal, Renewals, Tally
+
+
+@dataclass(slots=True)
+class Means:
+    """All that a visit needs, and where it tells what it did."""
+
+    plan: Plan
+    queue: Queue
+    egress: Egress
+    extractor: Extractor
+    sink: Sink
+    states: States
+    group_of: GroupOf
+    clock: Clock
+    cache: AnswerCache | None = None
+    tally: Tally = field(default_factory=Tally)
+    streaks: Streaks = field(default_factory=Streaks)
+    clocks: ServerClocks = field(default_factory=ServerClocks)
+    events: list[str] = field(default_factory=list)
+    fatal: Fatal | None = None
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    renewals: Renewals = field(default_factory=Renewals)
+    keeps_answers: bool = False  # whether an output wants the answers themselves
+    token: str = ""  # the digest of the credential, where there is no pool
+
+    def __post_init__(self) -> None:
+        self.keeps_answers = wants_answers(self.plan.outputs)
+        self.token = token_digest(self.plan.client.auth.identity)
+
+    def end(self, fatal: Fatal) -> None:
+        """The whole run ends, for this reason; the first one counts."""
+        self.fatal = self.fatal or fatal
+        self.stopping.set()

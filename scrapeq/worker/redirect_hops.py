@@ -1,0 +1,66 @@
+"""Redirects: each hop has limits of its own, and one that meets a closed limit becomes the task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from scrapeq.fetch import HopClosed
+from scrapeq.worker.context import Means
+from scrapeq.worker.settlement import Settlement
+from scrapeq.worker.slots import Held
+
+HOPS = "hops"  # a member of the payload: how many there were
+ASKED = "asked"  # and the request that the first of them began with
+MAX_HOPS = 10  # redirects of one task, over all the limits that they had to wait for
+
+
+class Hops:
+    """The redirect hops of one visit."""
+
+    def __init__(self, means: Means, held: Held, settlement: Settlement) -> None:
+        self._means = means
+        self._held = held
+        self._settlement = settlement
+
+    async def may_go(self, url: str, method: str) -> bool:
+        """May this redirect hop be sent now? Its own limits say; their grant is held until its answer."""
+        means = self._means
+        means.tally.redirects += 1
+        group = self._settlement.group(method, url)
+        grant = await means.queue.acquire(group, member=self._held.lease.member)
+        if grant is None:
+            return False
+        self._settlement.hops.append(grant)
+        self._settlement.hop_group = group
+        means.tally.requests += 1
+        return True
+
+    async def push(self, hop: HopClosed) -> None:
+        """A hop that meets a closed limit becomes the task; it has no identity, for its address may be others' too."""
+        settlement = self._settlement
+        payload = settlement.payload
+        settlement.answered_s = self._means.clock.monotonic_s()
+        settlement.close_hops()
+        hops = payload.get(HOPS, 0) + len(settlement.hops) + 1
+        if hops > MAX_HOPS:
+            await settlement.bury(f"more than {MAX_HOPS} redirects, the last to {hop.url}")
+            return
+        own = {name: payload.get(name) for name in ("method", "url", "headers", "body")}
+        following = {
+            ASKED: own,  # of the first hop, if there was one before
+            **payload,
+            "method": hop.method,
+            "url": hop.url,
+            "headers": dict(hop.headers),
+            "body": hop.body.decode("utf-8", "replace") if hop.body is not None else None,
+            HOPS: hops,
+        }
+        await settlement.done([settlement.goes_on(following, settlement.group(hop.method, hop.url))])
+
+
+def without_hops(payload: dict[str, Any]) -> dict[str, Any]:
+    """The payload as it was before the first hop: what follows from the answer follows from what was asked for."""
+    if HOPS not in payload:
+        return payload
+    own = {name: value for name, value in payload.items() if name not in (HOPS, ASKED)}
+    return {**own, **payload.get(ASKED, {})}
