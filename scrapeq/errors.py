@@ -129,11 +129,11 @@ class BodyTooLarge(FetchError):
     """The body is larger, after decoding, than `max_body_size` (bytes)."""
 
 
-class BadAnswer(FetchError):
+class BadResponse(FetchError):
     """The answer breaks HTTP, its framing or its content encoding."""
 
 
-class Truncated(BadAnswer):
+class Truncated(BadResponse):
     """The answer ended before it was whole; what came is no page."""
 
 

@@ -65,7 +65,7 @@ class Reserve:
     """
 
     fraction: float
-    line: float = 0.0
+    threshold: float = 0.0
     of_now: bool = False
 
     def __post_init__(self) -> None:
@@ -74,7 +74,7 @@ class Reserve:
 
     def kept(self, priority: float, now_us: float) -> float:
         """The fraction that a task of this priority has to leave."""
-        return self.fraction if priority < self.line + self.of_now * now_us / _US else 0.0
+        return self.fraction if priority < self.threshold + self.of_now * now_us / _US else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class Limit:
         wire += [rate.wire() for rate in self.rates]
         if self.reserve is not None:
             kept = self.reserve
-            wire.append({"reserve": [kept.fraction, kept.line, int(kept.of_now)]})
+            wire.append({"reserve": [kept.fraction, kept.threshold, int(kept.of_now)]})
         return wire
 
     @classmethod
@@ -154,9 +154,9 @@ def is_pooled(instance: str) -> bool:
     return "*" in instance
 
 
-def of_member(instance: str, member: str) -> str:
+def of_credential(instance: str, credential: str) -> str:
     """The instance of one member: `core|host,*pool` of `9f1c` is `core|host,9f1c`; any other instance is itself."""
-    return _POOL.sub(member, instance, count=1) if member else instance
+    return _POOL.sub(credential, instance, count=1) if credential else instance
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +189,7 @@ class LimitState:
     remaining: float | None
     reset_s: float
     cap: int
-    streak: int
+    consecutive_refusals: int
     learned: Rate | None
     in_trial: bool
     source: Source

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from scrapeq.page import Page
 from scrapeq.task import NewTask
 
-State = Mapping[str, Any]
+CursorState = Mapping[str, Any]
 """What an incremental walk keeps: `cursor` and `token`, and whose it is (`resource`, `seed`, `parent`). Plain JSON."""
 
 
@@ -28,7 +28,7 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class WalkStart:
+class IncrementalStart:
     """
     The first page of an incremental walk, which depends on what was kept under `state_key`.
 
@@ -36,7 +36,7 @@ class WalkStart:
     """
 
     state_key: str
-    build: Callable[[State | None], NewTask | None]
+    build: Callable[[CursorState | None], NewTask | None]
 
 
 @dataclass(slots=True)
@@ -57,9 +57,9 @@ class Extraction:
     items: list[Item] = field(default_factory=list)
     follow_ups: list[NewTask] = field(default_factory=list)
     skipped: int = 0
-    starts: list[WalkStart] = field(default_factory=list)
+    starts: list[IncrementalStart] = field(default_factory=list)
     next_page: NewTask | None = None
-    keep: tuple[str, State] | None = None
+    keep: tuple[str, CursorState] | None = None
     events: list[str] = field(default_factory=list)
 
 
@@ -137,13 +137,13 @@ class Extractor(Protocol):
         """
 
 
-class States(Protocol):
+class CursorStore(Protocol):
     """What incremental walks keep between runs."""
 
-    async def get_many(self, keys: Sequence[str]) -> list[State | None]:
+    async def get_many(self, keys: Sequence[str]) -> list[CursorState | None]:
         """What is kept under each key."""
 
-    async def keep(self, key: str, state: State) -> None:
+    async def keep(self, key: str, state: CursorState) -> None:
         """Keep it; called once the last page of the walk is acked. What is kept never goes back."""
 
 

@@ -106,7 +106,7 @@ class Lease(NamedTuple):
     id: str
     token: str
     granted_us: int
-    member: str = ""
+    credential: str = ""
 
 
 @dataclass(slots=True)

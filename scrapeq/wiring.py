@@ -9,23 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from scrapeq import config
-from scrapeq.fetch.response_cache import AnswerCache
+from scrapeq.fetch.response_cache import ResponseCache
 from scrapeq.limits.attribution import scopes_of
 from scrapeq.limits.partition import ANY_TOKEN, POOL, group_of, token_digest
 from scrapeq.plan import STATIC_AUTHS, LimitRule, Plan
-from scrapeq.protocols import States, WalkStart
+from scrapeq.protocols import CursorStore, IncrementalStart
 from scrapeq.queue import Queue
 from scrapeq.queue.async_queue import key_of
 from scrapeq.queue.commands import PUSH_COUNT
 from scrapeq.queue.connect import async_client
 from scrapeq.resource import GroupOf
-from scrapeq.resource.cursor_store import KeptStates
+from scrapeq.resource.cursor_store import RedisCursorStore
 from scrapeq.responses.match import host_of
 from scrapeq.task import Group, NewTask
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
+class WorkerSettings:
     """What a child process needs to do its part of a run; crosses to it as JSON."""
 
     file: str
@@ -41,10 +41,12 @@ class Errand:
     tokens: str = ""  # the file that keeps what logins gave
 
 
-def errand_plan(errand: Errand) -> Plan:
+def plan_of(worker_settings: WorkerSettings) -> Plan:
     """The plan of an errand, as the supervisor read it; demo:// replaced by the address it stands for."""
-    plan = config.load(errand.file, text=errand.source, overrides=errand.overrides, inputs=False)
-    return with_base_url(plan, errand.base_url)
+    plan = config.load(
+        worker_settings.file, text=worker_settings.source, overrides=worker_settings.overrides, inputs=False
+    )
+    return with_base_url(plan, worker_settings.base_url)
 
 
 def with_base_url(plan: Plan, base_url: str) -> Plan:
@@ -105,7 +107,7 @@ def _by_host(rule: LimitRule) -> bool:
     )
 
 
-def pool_members(plan: Plan) -> dict[str, str]:
+def pool_credentials(plan: Plan) -> dict[str, str]:
     """
     The credentials of the plan by what the store knows of them: their digests.
 
@@ -118,8 +120,8 @@ def pool_members(plan: Plan) -> dict[str, str]:
 
 def pools_of(plan: Plan) -> dict[str, list[str]]:
     """The pool of the plan's tokens, if it has any."""
-    members = list(pool_members(plan))
-    return {POOL: members} if members else {}
+    credentials = list(pool_credentials(plan))
+    return {POOL: credentials} if credentials else {}
 
 
 def open_queue_of(plan: Plan, store_url: str, **settings: Any) -> tuple[Queue, Any]:
@@ -129,9 +131,9 @@ def open_queue_of(plan: Plan, store_url: str, **settings: Any) -> tuple[Queue, A
     return Queue(client, plan.name, max_tasks=bound, on_full=plan.queue.on_full, **settings), client
 
 
-def kept_states(client: Any, queue: Queue) -> KeptStates:
+def cursor_store_of(client: Any, queue: Queue) -> RedisCursorStore:
     """What the incremental walks of a queue keep."""
-    return KeptStates(client, key_of(queue.name)[:-1] + "state")
+    return RedisCursorStore(client, key_of(queue.name)[:-1] + "state")
 
 
 def tokens_file(folder: Path, plan: Plan) -> Path:
@@ -139,10 +141,10 @@ def tokens_file(folder: Path, plan: Plan) -> Path:
     return folder / f"{plan.name}.tokens"
 
 
-def answer_cache(plan: Plan, file: str) -> AnswerCache | None:
+def response_cache(plan: Plan, file: str) -> ResponseCache | None:
     """Where answers are kept, if they are."""
     settings = plan.client.cache
-    return AnswerCache(Path(file), max_size=settings.max_size) if settings is not None and file else None
+    return ResponseCache(Path(file), max_size=settings.max_size) if settings is not None and file else None
 
 
 def output_base() -> Path:
@@ -150,14 +152,18 @@ def output_base() -> Path:
     return Path.cwd()
 
 
-async def started(states: States, firsts: Sequence[NewTask | WalkStart]) -> list[NewTask | None]:
+async def started(
+    cursor_store: CursorStore, firsts: Sequence[NewTask | IncrementalStart]
+) -> list[NewTask | None]:
     """Their tasks, in the same order: a walk's begins where the last one ended, None when nothing is to ask for."""
-    walks = [first for first in firsts if isinstance(first, WalkStart)]
-    kept = iter(await states.get_many([walk.state_key for walk in walks]) if walks else ())
-    return [first.build(next(kept)) if isinstance(first, WalkStart) else first for first in firsts]
+    walks = [first for first in firsts if isinstance(first, IncrementalStart)]
+    kept = iter(await cursor_store.get_many([walk.state_key for walk in walks]) if walks else ())
+    return [first.build(next(kept)) if isinstance(first, IncrementalStart) else first for first in firsts]
 
 
-async def push_firsts(queue: Queue, states: States, firsts: Iterable[NewTask | WalkStart]) -> int:
+async def push_firsts(
+    queue: Queue, cursor_store: CursorStore, firsts: Iterable[NewTask | IncrementalStart]
+) -> int:
     """
     Push first pages, of which any number may come; how many entered the queue.
 
@@ -167,6 +173,6 @@ async def push_firsts(queue: Queue, states: States, firsts: Iterable[NewTask | W
     """
     pushed, coming = 0, iter(firsts)
     while piece := list(islice(coming, PUSH_COUNT)):
-        tasks = [task for task in await started(states, piece) if task is not None]
+        tasks = [task for task in await started(cursor_store, piece) if task is not None]
         pushed += sum(one.outcome == "pushed" for one in await queue.push_many(tasks))
     return pushed

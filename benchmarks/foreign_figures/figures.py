@@ -70,8 +70,8 @@ def judge(
     if changed_s is not None and case.becomes is not None:
         most = round(case.windows) - WINDOWS
         found["windows to 90 %"] = windows_to(log, case.becomes, window_s, changed_s, most)
-    told = [seen for seen in log if seen["wait_s"] > 0]
-    if told:
+    reported = [seen for seen in log if seen["wait_s"] > 0]
+    if reported:
         closed = counts.openings(log)
         found |= {"closings": closed["closings"], "early": closed["early"], "at opening": closed["most"]}
     if case.options.get("punish") == "ban":

@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows = options.rows or [name for name in ROWS if name != RIVALS]
     if options.peers:
         rows = [*dict.fromkeys([*rows, RIVALS])]
-    told = machine()
+    reported = machine()
     engines: list[dict[str, Any]] = []
     try:
         binaries = find_engines(options.engine)
@@ -70,10 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ScrapeqError as error:
         print(f"queue.py: {error}", file=sys.stderr)
         return USAGE
-    told["load_after"] = os.getloadavg()[0]
+    reported["load_after"] = os.getloadavg()[0]
     print(_closing(engines, options.small))
     if options.json:
-        report = {"machine": told, "small": options.small, "engines": engines}
+        report = {"machine": reported, "small": options.small, "engines": engines}
         options.json.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
     return OK
 

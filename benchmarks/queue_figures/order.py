@@ -84,9 +84,12 @@ def _inversions(server: Server, count: int, into: list[Group]) -> tuple[int, int
         holder.push_many(piece)
     while (wait_s := holder.sweep()) is not None:
         time.sleep(wait_s)
-    told = holder.counts()
+    reported = holder.counts()
     total = part * KINDS
-    expect(told.ready == total and told.expired > 0 and told.retried > 0, f"not {total} ready tasks: {told}")
+    expect(
+        reported.ready == total and reported.expired > 0 and reported.retried > 0,
+        f"not {total} ready tasks: {reported}",
+    )
     return _out_of_order(holder, total), total
 
 

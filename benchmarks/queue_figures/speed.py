@@ -189,7 +189,7 @@ async def _nothing() -> None:
 class _NoEgress:
     """Answers at once, with nothing."""
 
-    members: tuple[str, ...] = ()
+    credentials: tuple[str, ...] = ()
 
     async def __aenter__(self) -> _NoEgress:
         return self
@@ -197,7 +197,7 @@ class _NoEgress:
     async def __aexit__(self, *_: object) -> None:
         pass
 
-    def knows(self, member: str) -> bool:
+    def knows(self, credential: str) -> bool:
         return True
 
     async def send(self, method: str, url: str, **_: Any) -> Page:
@@ -222,7 +222,7 @@ async def fetch_loop_rate(server: Server, count: int) -> float:
     """Tasks per second of the worker that fetches, with a wire that answers at once."""
     plan = Plan(w.NAME, "", resources=(Resource("items", Endpoint()),))
     extractor = _NoExtractor(count)
-    parts: Any = {"egress": _NoEgress(), "extractor": extractor, "sink": None, "states": None}
+    parts: Any = {"egress": _NoEgress(), "extractor": extractor, "sink": None, "cursor_store": None}
     server.empty()
     async with open_queue(server) as queue:
         await queue.define({"shared": w.SHARED})

@@ -11,6 +11,7 @@ from scrapeq import config
 from scrapeq.errors import ScrapeqError
 from scrapeq.protocols import Snapshot
 from scrapeq.supervise import supervisor
+from scrapeq.supervise.options import RunOptions
 
 
 class Events:
@@ -30,8 +31,7 @@ def main() -> int:
     """The exit code of the run."""
     try:
         plan = config.load(sys.argv[1])
-        options = supervisor.RunOptions()
-        return asyncio.run(supervisor.run([plan], options, Events(), folder=Path(".scrapeq")))
+        return asyncio.run(supervisor.run([plan], RunOptions(), Events(), folder=Path(".scrapeq")))
     except ScrapeqError as error:
         print(error, file=sys.stderr)
         return 1

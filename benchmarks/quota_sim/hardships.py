@@ -101,13 +101,13 @@ def outage(size: Size, telling: str, *, at_first: bool) -> Case:
 
 def skewed(size: Size, telling: str, *, client_s: float = 0.0, server_s: float = 0.0) -> Case:
     """Clocks that differ; answers have a Date."""
-    is_told = telling not in ("seconds", "date")
+    is_reported = telling not in ("seconds", "date")
 
     def judge(_: Setting, log: Log, __: Log | None) -> list[Figure]:
         shares = judging.by_window(log.seen, size.window_s, size.limit, size.windows)
         return [
-            percent("used", judging.mean(shares), ">=", 95 if is_told else 90),
-            percent("refused", judging.refused_share(log.seen), "<=", 0 if is_told else 1.5),
+            percent("used", judging.mean(shares), ">=", 95 if is_reported else 90),
+            percent("refused", judging.refused_share(log.seen), "<=", 0 if is_reported else 1.5),
             Figure("early requests", judging.openings(log.seen)["early"], "", "<=", 0),
             Figure("longest silence", judging.silence_s(log.seen) / size.window_s, "windows", "<=", TWICE_S),
         ]

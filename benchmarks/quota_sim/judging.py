@@ -81,15 +81,15 @@ def openings(seen: Sequence[Seen]) -> dict[str, int]:
 def reopening_s(seen: Sequence[Seen]) -> list[float]:
     """How long after each told opening the next request was sent, where nothing had moved it meanwhile."""
     sent = sorted(one.sent_s for one in seen)
-    told = sorted(
+    reported = sorted(
         (one.answered_s + one.told_s, one.answered_s)
         for one in seen
         if not one.accepted and one.told_s is not None
     )
     late = []
-    for number, (opens, _) in enumerate(told):
+    for number, (opens, _) in enumerate(reported):
         at = bisect_left(sent, opens - ROUNDED_S)
-        moved = any(after > opens and heard <= opens for after, heard in told[number + 1 :])
+        moved = any(after > opens and heard <= opens for after, heard in reported[number + 1 :])
         if at < len(sent) and not moved:
             late.append(max(0.0, sent[at] - opens))
     return late

@@ -40,7 +40,7 @@ def unknown(size: Size, name: str, telling: str) -> Case:
     return Case(one_host(size, lambda _: size.shape(name), telling), judge)
 
 
-def told(size: Size, name: str, telling: str) -> Case:
+def reported(size: Size, name: str, telling: str) -> Case:
     """Nothing is configured; each answer tells what is left."""
 
     def judge(_: Setting, log: Log, __: Log | None) -> list[Figure]:
@@ -134,7 +134,7 @@ def spending(size: Size) -> dict[str, Case]:
     for telling in TELLINGS:
         if telling in TOLD:
             for name in TOLD_SHAPES:
-                found[f"told/{name}/{telling}"] = told(size, name, telling)
+                found[f"told/{name}/{telling}"] = reported(size, name, telling)
         elif telling not in BARE:
             found[f"unknown/fixed/{telling}"] = unknown(size, "fixed", telling)
             found[f"unknown/sliding log/{telling}"] = unknown(size, "sliding log", telling)

@@ -12,8 +12,8 @@ from typing import Any
 from benchmarks.quota_sim.engines import START_S, Engine
 from benchmarks.quota_sim.telling import Answering, headers
 from benchmarks.servers.shapes import Shape
-from scrapeq.limits.attribution import closed_by, rates_told_to, rules_of, told_to
-from scrapeq.limits.consecutive_refusals import Streaks
+from scrapeq.limits.attribution import closed_by, reported_budgets, reported_rates, rules_of
+from scrapeq.limits.consecutive_refusals import ConsecutiveRefusals
 from scrapeq.limits.definitions import limits_of
 from scrapeq.limits.partition import group_of
 from scrapeq.limits.server_clock import ServerClocks
@@ -23,7 +23,7 @@ from scrapeq.queue.commands import ACK, BURY, RELEASE, RETRY
 from scrapeq.queue.replies import Entry, Popped
 from scrapeq.queue.wait import WATCHDOG_S
 from scrapeq.responses.outcome import decide
-from scrapeq.responses.rule_observations import listen
+from scrapeq.responses.rule_observations import observe_for_rules
 from scrapeq.task import Group, NewTask, Task
 
 PHASE_S = 3.7  # of the server's own clock: its whole windows are not ours
@@ -207,7 +207,7 @@ class World:
 
 
 class Fetcher:
-    """One process: as `FetchWorker` and `Visit` go about it."""
+    """One process: as `FetchWorker` and `TaskRun` go about it."""
 
     def __init__(self, world: World, number: int) -> None:
         self.world, self.number = world, number
@@ -217,7 +217,7 @@ class Fetcher:
         self.watch_us = 0  # until then it is the one who looks at the next event
         self._full = False
         self._held: dict[str, Task] = {}  # by lease token
-        self._streaks = Streaks()
+        self._streaks = ConsecutiveRefusals()
         self._clocks = ServerClocks()
 
     def die(self) -> None:
@@ -307,10 +307,12 @@ class Fetcher:
         seen.answered_s = now_s
         page = Page(url, status, tuple(fields), b"{}")
         rules = rules_of(group, world.setting.rules)
-        observed, heard = listen(page, START_S + now_s + world.setting.client_skew_s, rules)
-        streak = self._streaks.with_this(group.name, seen.sent_s)
-        outcome = decide((), url=url, page=page, observation=observed, refusals_in_a_row=streak, heard=heard)
-        told = told_to(
+        observed, heard = observe_for_rules(page, START_S + now_s + world.setting.client_skew_s, rules)
+        streak = self._streaks.count_with(group.name, seen.sent_s)
+        outcome = decide(
+            (), url=url, page=page, observation=observed, refusals_in_a_row=streak, rule_observations=heard
+        )
+        reported = reported_budgets(
             group,
             outcome,
             world.setting.rules,
@@ -318,19 +320,19 @@ class Fetcher:
             sent_s=seen.sent_s,
             answered_s=now_s,
         )
-        rates = rates_told_to(group, outcome, world.setting.rules)
+        rates = reported_rates(group, outcome, world.setting.rules)
         assert task.lease is not None
         if outcome.action == "rate_limited":
             seen.told_s = None if outcome.guessed else outcome.wait_s
             self._streaks.refused(group.name, streak, now_s)
             refused = [(name, outcome.wait_s or 0.0) for name in closed_by(group, outcome.scope)]
             entry = Entry(
-                RELEASE, task.lease, told=told, refused=refused, guessed=outcome.guessed, rates=rates
+                RELEASE, task.lease, reported=reported, refused=refused, guessed=outcome.guessed, rates=rates
             )
         else:
-            self._streaks.answered(group.name)
+            self._streaks.succeeded(group.name)
             verb = {"success": ACK, "ignore": ACK, "retry": RETRY}.get(outcome.action, BURY)
-            entry = Entry(verb, task.lease, told=told, rates=rates)
+            entry = Entry(verb, task.lease, reported=reported, rates=rates)
             world.done += verb == ACK
         self._held.pop(task.lease.token)
         world.settle(entry)

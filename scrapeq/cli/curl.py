@@ -71,7 +71,7 @@ _REFUSED = {
 
 
 @dataclass
-class Asked:
+class CurlRequest:
     """
     A request as a curl command says it.
 
@@ -110,7 +110,7 @@ class Asked:
         return "".join(self.data) if self.is_json else "&".join(self.data)
 
 
-def read_curl(command: str) -> Asked:
+def read_curl(command: str) -> CurlRequest:
     """
     The request of a curl command, as a person types it or a browser copies it.
 
@@ -123,7 +123,7 @@ def read_curl(command: str) -> Asked:
     words = shell_words(text)
     if not words or Path(words[0]).name.lower() not in ("curl", "curl.exe"):
         raise UsageError('--curl: this is no curl command: --curl "curl https://api.example.com/items"')
-    asked = Asked()
+    asked = CurlRequest()
     for name, value in _options(words[1:]):
         _take(asked, name, value)
     _finish(asked)
@@ -171,7 +171,7 @@ def _is_flag(name: str, written: str) -> bool:
     raise UsageError(f"--curl: {written} is no option that is known here; leave it out")
 
 
-def _take(asked: Asked, name: str, value: str) -> None:
+def _take(asked: CurlRequest, name: str, value: str) -> None:
     if name in _REFUSED:
         raise UsageError(f"--curl: {_REFUSED[name]}")
     if name in _NOTED:
@@ -184,13 +184,13 @@ def _take(asked: Asked, name: str, value: str) -> None:
         asked.is_head = True
 
 
-def _url(asked: Asked, value: str) -> None:
+def _url(asked: CurlRequest, value: str) -> None:
     if asked.url:
         raise UsageError(f"--curl: two addresses, {asked.url} and {value}; one command is one request")
     asked.url = value
 
 
-def _header(asked: Asked, value: str) -> None:
+def _header(asked: CurlRequest, value: str) -> None:
     if value.startswith("@"):
         raise UsageError("--curl: headers in a file are not read: write them in the command")
     name, colon, text = value.partition(":")
@@ -209,11 +209,11 @@ def _header(asked: Asked, value: str) -> None:
         asked.headers.append((name, text))
 
 
-def _data(asked: Asked, value: str) -> None:
+def _data(asked: CurlRequest, value: str) -> None:
     asked.data.append(_file(value[1:]).replace("\r", "").replace("\n", "") if value[:1] == "@" else value)
 
 
-def _binary(asked: Asked, value: str) -> None:
+def _binary(asked: CurlRequest, value: str) -> None:
     asked.data.append(_file(value[1:]) if value[:1] == "@" else value)
 
 
@@ -227,12 +227,12 @@ def _urlencoded(value: str) -> str:
     return f"{name}={quote(content, safe='')}" if name else quote(content, safe="")
 
 
-def _json(asked: Asked, value: str) -> None:
+def _json(asked: CurlRequest, value: str) -> None:
     _binary(asked, value)
     asked.is_json = True
 
 
-def _cookie(asked: Asked, value: str) -> None:
+def _cookie(asked: CurlRequest, value: str) -> None:
     if "=" not in value:
         raise UsageError(f"--curl: -b {value}: cookies in a file are not read: write them in the command")
     asked.set_header("Cookie", value)
@@ -246,7 +246,7 @@ def _file(path: str) -> str:
         raise UsageError(f"--curl: {path}: cannot be read: {reason}") from None
 
 
-def _finish(asked: Asked) -> None:
+def _finish(asked: CurlRequest) -> None:
     if not asked.url:
         raise UsageError("--curl: there is no address in this command")
     if "://" not in asked.url:
@@ -265,11 +265,11 @@ def _finish(asked: Asked) -> None:
     asked.method = (asked.method or implied).upper()
 
 
-def _set(name: str) -> Callable[[Asked, str], None]:
+def _set(name: str) -> Callable[[CurlRequest, str], None]:
     return lambda asked, value: setattr(asked, name, value)
 
 
-_TAKEN: dict[str, Callable[[Asked, str], None]] = {
+_TAKEN: dict[str, Callable[[CurlRequest, str], None]] = {
     "url": _url,
     "request": _set("method"),
     "header": _header,

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import orjson
 
-from scrapeq.cli.curl import FORM_TYPE, Asked
+from scrapeq.cli.curl import FORM_TYPE, CurlRequest
 from scrapeq.cli.yaml_text import block, name_of, scalar
 from scrapeq.errors import UsageError
 
@@ -56,7 +56,7 @@ class _Credentials:
         return f"${{env:{name}}}"
 
 
-def written(asked: Asked, output: str) -> tuple[str, list[str]]:
+def written(asked: CurlRequest, output: str) -> tuple[str, list[str]]:
     """
     The file's text, and the lines that set the variables it names.
 
@@ -158,7 +158,7 @@ def _pairs(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
     return found
 
 
-def _headers(asked: Asked) -> tuple[dict[str, str], str]:
+def _headers(asked: CurlRequest) -> tuple[dict[str, str], str]:
     """The headers by their names, the last of each; and the user agent."""
     by_lower: dict[str, tuple[str, str]] = {}
     for name, value in asked.headers:
@@ -172,7 +172,7 @@ def _headers(asked: Asked) -> tuple[dict[str, str], str]:
 
 
 def _auth(
-    asked: Asked,
+    asked: CurlRequest,
     headers: dict[str, str],
     params: dict[str, Any],
     user: str | None,
@@ -228,7 +228,7 @@ def _is_secret(name: str, value: Any) -> bool:
     return named and (len(value) >= _SECRET_LENGTH or bool(_SECRET_IN_BODY.fullmatch(name)))
 
 
-def _params(params: dict[str, Any], asked: Asked) -> dict[str, Any]:
+def _params(params: dict[str, Any], asked: CurlRequest) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in params.items():
         if _is_secret(name, value):
@@ -245,7 +245,7 @@ def _plain(text: str) -> Any:
     return int(text) if len(text) < 16 and text.isdecimal() and str(int(text)) == text else _literal(text)
 
 
-def _body(asked: Asked) -> dict[str, Any]:
+def _body(asked: CurlRequest) -> dict[str, Any]:
     body = asked.body
     if body is None:
         return {}
@@ -268,7 +268,7 @@ def _body(asked: Asked) -> dict[str, Any]:
     return {"headers": {"Content-Type": _literal(given)}, "data": _literal(body)}
 
 
-def _in_body(value: Any, asked: Asked) -> Any:
+def _in_body(value: Any, asked: CurlRequest) -> Any:
     """A part of a body; what is a credential by its name is left out, since tasks are kept in the store."""
     if isinstance(value, dict):
         kept = {}

@@ -19,7 +19,7 @@ from scrapeq.errors import UsageError
 from scrapeq.exit_codes import Exit
 
 if TYPE_CHECKING:
-    from scrapeq.inspect.preview import Seen
+    from scrapeq.inspect.preview import Preview
     from scrapeq.plan import Plan
     from scrapeq.task import NewTask
 
@@ -87,7 +87,7 @@ def fetch(
     return _exit_of(seen)
 
 
-def _exit_of(seen: Seen) -> Exit:
+def _exit_of(seen: Preview) -> Exit:
     """What a run would end with, had it only this page."""
     action = seen.outcome.action if seen.outcome is not None else ""
     if action in ("success", "ignore") and not seen.error:
@@ -134,32 +134,34 @@ async def _see(
     parent: dict[str, Any] | None,
     wait_s: float,
     quiet: TextIO,
-) -> Seen:
-    from scrapeq.inspect.preview import see
+) -> Preview:
+    from scrapeq.inspect.preview import preview_page
     from scrapeq.inspect.preview_task import first_page
     from scrapeq.store.open_queue import open_store_queue
     from scrapeq.supervise.sample_api import SampleApi
-    from scrapeq.wiring import kept_states, tokens_file, with_base_url
+    from scrapeq.wiring import cursor_store_of, tokens_file, with_base_url
 
     async with AsyncExitStack() as stack:
         if plan.client.base_url.startswith("demo:"):
             demo = SampleApi(quiet, lambda text: None)
             plan = with_base_url(plan, await demo.start())
             stack.push_async_callback(demo.stop, 1.0)
-        queue = states = None
+        queue = cursor_store = None
         if plan.file and (plan.redis.url != "embedded" or (FOLDER / "store").exists()):
             queue, client = await stack.enter_async_context(open_store_queue(plan, FOLDER))
-            states = kept_states(client, queue)
-        task = await first_page(plan, resource, url, seed, parent, states)
-        tokens = tokens_file(FOLDER, plan) if plan.client.auth.is_renewed else None
-        return await see(plan, task, queue=queue, states=states, max_wait_s=wait_s, tokens=tokens)
+            cursor_store = cursor_store_of(client, queue)
+        task = await first_page(plan, resource, url, seed, parent, cursor_store)
+        tokens = tokens_file(FOLDER, plan) if plan.client.auth.is_refreshable else None
+        return await preview_page(
+            plan, task, queue=queue, cursor_store=cursor_store, max_wait_s=wait_s, tokens=tokens
+        )
 
 
 # --- the answer
 
 
-def _as_json(plan: Plan, seen: Seen) -> dict[str, Any]:
-    page, outcome, said = seen.page, seen.outcome, seen.said
+def _as_json(plan: Plan, seen: Preview) -> dict[str, Any]:
+    page, outcome, said = seen.page, seen.outcome, seen.attribution
     return {
         "file": plan.file,
         "resource": seen.task.payload["resource"],
@@ -190,7 +192,9 @@ def _as_json(plan: Plan, seen: Seen) -> dict[str, Any]:
             "message": outcome.message,
         },
         "limits": {
-            "told": [{"limit": name, "remaining": left, "reset_s": reset} for name, left, reset in said.told],
+            "told": [
+                {"limit": name, "remaining": left, "reset_s": reset} for name, left, reset in said.reported
+            ],
             "rates": [{"limit": name, "requests": size, "seconds": s} for name, size, s in said.rates],
             "closed": [{"limit": name, "for_s": wait} for name, wait in said.refused],
             "costs": [{"limit": name, "weight": weight} for name, weight in said.costs],
@@ -226,7 +230,7 @@ def _row(name: str, text: str) -> str:
     return cut(line, columns) if columns else line
 
 
-def _as_text(seen: Seen) -> list[str]:
+def _as_text(seen: Preview) -> list[str]:
     payload = seen.task.payload
     lines = [f"{payload['resource']}, page {payload.get('page', 1)}"]
     for at, one in enumerate(seen.sent):
@@ -240,7 +244,7 @@ def _as_text(seen: Seen) -> list[str]:
     return [*lines, "", f"nothing was written or pushed; {counted_by}"]
 
 
-def _answer_lines(seen: Seen) -> list[str]:
+def _answer_lines(seen: Preview) -> list[str]:
     page = seen.page
     if page is None:
         return [_row("answer", "none")]
@@ -253,21 +257,21 @@ def _answer_lines(seen: Seen) -> list[str]:
     return lines
 
 
-def _limit_lines(seen: Seen) -> list[str]:
-    said, now_s = seen.said, time.time()
-    told = [
+def _limit_lines(seen: Preview) -> list[str]:
+    said, now_s = seen.attribution, time.time()
+    reported = [
         f"{limit_name(name)}: {count(left)} left until {clock(now_s + reset_s)} UTC, in {span(reset_s)}"
-        for name, left, reset_s in said.told
+        for name, left, reset_s in said.reported
     ]
-    told += [f"{limit_name(name)}: {size:g} in {span(seconds)}" for name, size, seconds in said.rates]
-    told += [f"{limit_name(name)}: closed for {span(wait_s)}" for name, wait_s in said.refused]
-    told += [f"{limit_name(name)}: it has cost {weight:g}" for name, weight in said.costs]
-    if not told:
-        told = ["nothing is told"]
-    return [_row("limits" if at == 0 else "", text) for at, text in enumerate(told)]
+    reported += [f"{limit_name(name)}: {size:g} in {span(seconds)}" for name, size, seconds in said.rates]
+    reported += [f"{limit_name(name)}: closed for {span(wait_s)}" for name, wait_s in said.refused]
+    reported += [f"{limit_name(name)}: it has cost {weight:g}" for name, weight in said.costs]
+    if not reported:
+        reported = ["nothing is told"]
+    return [_row("limits" if at == 0 else "", text) for at, text in enumerate(reported)]
 
 
-def _meaning_lines(seen: Seen) -> list[str]:
+def _meaning_lines(seen: Preview) -> list[str]:
     outcome = seen.outcome
     if outcome is None:
         return [_row("means", safe(seen.error) or "nothing: the request was not sent")]
@@ -283,7 +287,7 @@ def _meaning_lines(seen: Seen) -> list[str]:
     return lines
 
 
-def _item_lines(seen: Seen) -> list[str]:
+def _item_lines(seen: Preview) -> list[str]:
     import orjson
 
     if not seen.items:
@@ -295,7 +299,7 @@ def _item_lines(seen: Seen) -> list[str]:
     return lines
 
 
-def _follow_lines(seen: Seen) -> list[str]:
+def _follow_lines(seen: Preview) -> list[str]:
     lines = []
     if seen.follow_ups:
         counts = ", ".join(f"{count(number)} {name}" for name, number in seen.follow_ups.items())

@@ -8,9 +8,8 @@ from typing import Annotated
 
 import typer
 
-from scrapeq.cli.settings import BEGUN as FILE
+from scrapeq.cli.settings import LAST_CONFIG as FILE
 from scrapeq.cli.settings import Settings
-from scrapeq.cli.yaml_text import name_of
 from scrapeq.errors import UsageError
 from scrapeq.exit_codes import Exit
 
@@ -80,6 +79,8 @@ def init(
 
 def _start(target: Path) -> str:
     from importlib.resources import files
+
+    from scrapeq.cli.yaml_text import name_of
 
     text = files("scrapeq.cli").joinpath("start.yaml").read_text("utf-8")
     return text.replace("NAME", name_of(target.stem)).replace("FILE", str(target))

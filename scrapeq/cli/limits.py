@@ -205,8 +205,8 @@ def _block(fact: LimitFact) -> list[str]:
         rows.append(("next", "one request first: its answer opens it"))
     if state.in_trial:
         rows.append(("trial", "a little more than is known is tried out"))
-    if state.streak:
-        rows.append(("refused", f"{counted(state.streak, 'time')} in a row"))
+    if state.consecutive_refusals:
+        rows.append(("refused", f"{counted(state.consecutive_refusals, 'time')} in a row"))
     rows += [
         ("history" if at == 0 else "", _change(one)) for at, one in enumerate(fact.history[:CHANGES_SHOWN])
     ]

@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.text import Text
 
 from scrapeq.cli.formatting import clock, count, counted, ends, limit_name, rate, safe, span
-from scrapeq.cli.progress_lines import Shown, percent, waiting_for
+from scrapeq.cli.progress_lines import ProgressOutput, percent, waiting_for
 from scrapeq.protocols import LimitView, Snapshot
 
 REDRAW_S = 0.5
@@ -25,7 +25,7 @@ BAR_FEWEST, BAR_MOST = 8, 60
 CLOSED_RANK, OPEN_RANK, EVENT_RANK = 10_000, 20_000, 30_000  # the higher, the sooner left out
 NAME_MOST = 32
 ASCII = str.maketrans({"━": "#", "╌": "-", "…": "~"})
-VERDICTS = {
+HEADLINES = {
     "starting": ("STARTING", "bold"),
     "running": ("RUNNING as fast as its limits allow", "bold green"),
     "waiting": ("WAITING", "bold yellow"),
@@ -47,7 +47,7 @@ class Line:
     rank: int = 0
 
 
-class LiveView(Shown):
+class LiveView(ProgressOutput):
     """The view on a terminal. It is left, and the screen before it comes back, by `close`."""
 
     def __init__(self, out: TextIO, runs: Sequence[tuple[str, str]]) -> None:
@@ -145,7 +145,7 @@ def screen(
 
 
 def _run(snapshot: Snapshot, width: int, now_s: float, left: str) -> list[Line]:
-    verdict, style = VERDICTS.get(snapshot.state, (snapshot.state.upper(), "bold"))
+    verdict, style = HEADLINES.get(snapshot.state, (snapshot.state.upper(), "bold"))
     if snapshot.state == "waiting":
         verdict += f" {waiting_for(snapshot, now_s)}"
     head = Text(f"scrapeq {safe(snapshot.name)}  ").append(verdict, style)

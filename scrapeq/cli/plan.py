@@ -100,7 +100,7 @@ def plan(
 
     assume(loaded, undertaking, pages=pages, records=records, given=given)
     slots = loaded.run.workers * loaded.run.concurrency
-    states = [state for state in undertaking.states if not _is_though(state.name, limit or [])]
+    states = [state for state in undertaking.limit_states if not _is_though(state.name, limit or [])]
     forecast = simulate(
         undertaking.work, limits, slots=slots, latency_s=latency_s, states=states, pools=pools_of(loaded)
     )
@@ -180,7 +180,7 @@ def _unknown(forecast: Forecast, limits: dict[str, Limit], undertaking: Undertak
     """What is not known of limits that count."""
     from scrapeq.inspect.limit_report import NO_DEFINITION
 
-    states = {state.name: state for state in undertaking.states}
+    states = {state.name: state for state in undertaking.limit_states}
     said = []
     for one in forecast.limits:
         name = one.name.partition("|")[0]
@@ -214,7 +214,7 @@ def _as_json(planned: Planned) -> dict[str, Any]:
 
 def _as_text(planned: Planned) -> list[str]:
     forecast, undertaking = planned.forecast, planned.undertaking
-    lines = [_verdict(planned), "", f"  work     {undertaking.known}"]
+    lines = [_headline(planned), "", f"  work     {undertaking.known}"]
     lines += [f"  {'assumed' if at == 0 else '':7}  {text}" for at, text in enumerate(undertaking.assumed)]
     if forecast.exact_to_s:
         lines.append(f"  exact    to {span(max(1.0, forecast.exact_to_s))}: requests are counted in lots")
@@ -242,7 +242,7 @@ def _as_text(planned: Planned) -> list[str]:
     return [*lines, "", f"  {', '.join(parts)}"] if parts else lines
 
 
-def _verdict(planned: Planned) -> str:
+def _headline(planned: Planned) -> str:
     forecast, name = planned.forecast, planned.plan.name
     if not forecast.requests:
         return f"{name}  nothing to do"
@@ -268,7 +268,9 @@ def _limit_row(planned: Planned, one: LimitForecast) -> tuple[str, ...]:
     from scrapeq.inspect.limit_report import NO_DEFINITION, rate_text
 
     definition = planned.limits.get(one.name.partition("|")[0], NO_DEFINITION)
-    learned = [s.learned for s in planned.undertaking.states if s.name == one.name and s.learned is not None]
+    learned = [
+        s.learned for s in planned.undertaking.limit_states if s.name == one.name and s.learned is not None
+    ]
     rate = (
         granted(definition) if definition.rates else ", ".join(map(rate_text, learned)) or granted(definition)
     )

@@ -7,11 +7,13 @@ import sys
 from collections.abc import Sequence
 
 from scrapeq.cli.error_output import say
-from scrapeq.cli.progress_lines import Lines, Shown
+from scrapeq.cli.progress_lines import Lines, ProgressOutput
 from scrapeq.cli.settings import Settings
 
 
-def shown(how: str, settings: Settings, runs: Sequence[tuple[str, str]], *, items: bool = False) -> Shown:
+def progress_output(
+    how: str, settings: Settings, runs: Sequence[tuple[str, str]], *, items: bool = False
+) -> ProgressOutput:
     """
     The way that fits: `auto` is live where standard output is a terminal, else lines.
 
@@ -24,7 +26,7 @@ def shown(how: str, settings: Settings, runs: Sequence[tuple[str, str]], *, item
     out = sys.stderr if settings.json or items else sys.stdout
     able = out.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
     if settings.verbosity == "quiet" or how == "none":
-        return Shown(out, runs, summed=settings.verbosity != "quiet" and not settings.json)
+        return ProgressOutput(out, runs, summed=settings.verbosity != "quiet" and not settings.json)
     if how == "live" and not able:
         say("warning: --progress live needs a terminal; lines are shown instead")
     if how in ("auto", "live") and able:

@@ -18,7 +18,7 @@ EVENTS_A_MINUTE = 30  # the rest is counted
 ENDED = ("finished", "stopped", "gave_up", "failed")
 
 
-class Shown:
+class ProgressOutput:
     """
     Shows nothing but the summary; the others add to it. A progress in the sense of `protocols.Progress`.
 
@@ -69,7 +69,7 @@ class Shown:
             self._gone = True
 
 
-class Lines(Shown):
+class Lines(ProgressOutput):
     """A line a minute, and one at each change and event."""
 
     def __init__(self, out: TextIO, runs: Sequence[tuple[str, str]]) -> None:

@@ -12,7 +12,7 @@ from scrapeq.cli.settings import Settings
 from scrapeq.errors import UsageError
 
 if TYPE_CHECKING:
-    from scrapeq.cli.progress_lines import Shown
+    from scrapeq.cli.progress_lines import ProgressOutput
     from scrapeq.plan import Plan
 
 ROLES = ("all", "fetcher", "scheduler")
@@ -75,7 +75,7 @@ def run(
     for name in chosen:
         check_resource([one.name for plan in plans for one in plan.resources], name, "--only")
 
-    from scrapeq.cli.progress import shown
+    from scrapeq.cli.progress import progress_output
     from scrapeq.supervise.options import RunOptions
 
     options = RunOptions(
@@ -89,7 +89,7 @@ def run(
         only=chosen,
     )
     items = any(output.type == "stdout" for plan in plans for output in plan.outputs)
-    view = shown(progress, settings, [(plan.name, plan.file) for plan in plans], items=items)
+    view = progress_output(progress, settings, [(plan.name, plan.file) for plan in plans], items=items)
     settings.log_to(view.event)
     code = _supervised(plans, options, view)
     if settings.json:
@@ -113,7 +113,7 @@ def _plans(settings: Settings, files: list[str], overrides: dict[str, Any]) -> l
     return plans
 
 
-def _supervised(plans: list[Plan], options: Any, view: Shown) -> int:
+def _supervised(plans: list[Plan], options: Any, view: ProgressOutput) -> int:
     from scrapeq.supervise.supervisor import run_here
 
     try:

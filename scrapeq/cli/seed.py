@@ -16,14 +16,14 @@ from scrapeq.cli.error_output import say
 from scrapeq.cli.formatting import count, counted, safe
 from scrapeq.cli.open_queue import with_store
 from scrapeq.cli.options import check_resource, read_duration, read_priority
-from scrapeq.cli.seed_lines import Numbered, Wanted, address, read_batches
+from scrapeq.cli.seed_lines import Numbered, SeedLine, address, read_batches
 from scrapeq.cli.settings import Settings
 from scrapeq.errors import ScrapeqError, UsageError
 from scrapeq.exit_codes import Exit
 
 if TYPE_CHECKING:
     from scrapeq.plan import Plan
-    from scrapeq.protocols import States, WalkStart
+    from scrapeq.protocols import CursorStore, IncrementalStart
     from scrapeq.queue import Queue
     from scrapeq.resource import TaskBuilder
     from scrapeq.task import NewTask
@@ -82,7 +82,7 @@ def seed(
     for url in urls or ():
         address(url)  # a wrong one is refused before anything is added
     plan = settings.plan()
-    rules = Wanted(
+    rules = SeedLine(
         "",
         resource or _only_resource(plan, bool(file)),
         read_priority(priority, "--priority") if priority else None,
@@ -119,7 +119,7 @@ def _opened(file: str) -> Iterator[int]:
 
 
 async def _of(urls: list[str]) -> AsyncIterator[list[Numbered]]:
-    yield [(i, Wanted(url)) for i, url in enumerate(urls, 1)]
+    yield [(i, SeedLine(url)) for i, url in enumerate(urls, 1)]
 
 
 def _only_resource(plan: Plan, each_may_say: bool) -> str:
@@ -143,7 +143,7 @@ class Seeding:
     """
 
     plan: Plan
-    rules: Wanted
+    rules: SeedLine
     source: str
     outcomes: Counter[str] = field(default_factory=Counter)
     junk: int = 0
@@ -152,15 +152,15 @@ class Seeding:
         """Push each batch, in pieces. Raises StoreError, QueueFull; what was pushed before stays."""
         from scrapeq.resource import TaskBuilder
         from scrapeq.supervise.schedules import addressed
-        from scrapeq.wiring import group_function, kept_states
+        from scrapeq.wiring import cursor_store_of, group_function
 
-        states = kept_states(client, queue)
+        states = cursor_store_of(client, queue)
         with suppress(UsageError):  # without an address seeds are refused one by one, addresses are not
             self.plan = await addressed(self.plan, queue, client)
         builder = TaskBuilder(self.plan, group_function(self.plan))
         try:
             async for batch in batches:
-                firsts: list[tuple[int, NewTask | WalkStart]] = []
+                firsts: list[tuple[int, NewTask | IncrementalStart]] = []
                 for number, wanted in batch:
                     try:
                         firsts.append((number, self._first(builder, wanted)))
@@ -178,17 +178,17 @@ class Seeding:
             say(f"error: {self.source}: {count(self.junk - JUNK_SHOWN)} more lines make no sense")
 
     async def _built(
-        self, states: States, firsts: list[tuple[int, NewTask | WalkStart]]
+        self, states: CursorStore, firsts: list[tuple[int, NewTask | IncrementalStart]]
     ) -> list[tuple[int, NewTask]]:
         """Their tasks: a walk's begins where the last one ended."""
-        from scrapeq.protocols import WalkStart
+        from scrapeq.protocols import IncrementalStart
 
-        walks = [first.state_key for _, first in firsts if isinstance(first, WalkStart)]
+        walks = [first.state_key for _, first in firsts if isinstance(first, IncrementalStart)]
         kept = iter(await states.get_many(walks))
         tasks: list[tuple[int, NewTask]] = []
         for number, first in firsts:
             try:
-                task = first.build(next(kept)) if isinstance(first, WalkStart) else first
+                task = first.build(next(kept)) if isinstance(first, IncrementalStart) else first
                 if task is None:
                     raise UsageError(NOTHING_TO_ASK)
                 tasks.append((number, task))
@@ -196,7 +196,7 @@ class Seeding:
                 self._refuse(number, error)
         return tasks
 
-    def _first(self, builder: TaskBuilder, wanted: Wanted | str) -> NewTask | WalkStart:
+    def _first(self, builder: TaskBuilder, wanted: SeedLine | str) -> NewTask | IncrementalStart:
         if isinstance(wanted, str):
             raise UsageError(wanted)
         name = wanted.resource or self.rules.resource

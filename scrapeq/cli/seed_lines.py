@@ -29,7 +29,7 @@ SCHEMES = ("http", "https")
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class SeedLine:
     """What one line asks for; None and empty = what the command says. `seed` is an address or a seed's values."""
 
     seed: str | Mapping[str, Any]
@@ -38,7 +38,7 @@ class Wanted:
     delay_s: float | None = None
 
 
-Numbered = tuple[int, Wanted | str]
+Numbered = tuple[int, SeedLine | str]
 
 
 class LineReader:
@@ -114,11 +114,11 @@ async def _read(fd: int) -> bytes:
     return os.read(fd, READ_BYTES)
 
 
-def read_line(text: str) -> Wanted:
+def read_line(text: str) -> SeedLine:
     """What one line asks for. Raises UsageError that says what is wrong with it."""
     if text.startswith("{"):
         return _object(text)
-    return Wanted(address(text))
+    return SeedLine(address(text))
 
 
 def address(text: str) -> str:
@@ -136,7 +136,7 @@ def address(text: str) -> str:
     return text
 
 
-def _object(text: str) -> Wanted:
+def _object(text: str) -> SeedLine:
     import orjson
 
     try:
@@ -144,7 +144,7 @@ def _object(text: str) -> Wanted:
     except orjson.JSONDecodeError as error:
         raise UsageError(f"no JSON: {error.msg.partition(': line ')[0]} (column {error.colno})") from None
     if "url" not in found and "seed" not in found:
-        return Wanted(found)
+        return SeedLine(found)
     if "url" in found and "seed" in found:
         raise UsageError("has both url and seed; one of them says what to ask for")
     unknown = [name for name in found if name not in MEMBERS]
@@ -161,7 +161,7 @@ def _object(text: str) -> Wanted:
     resource = found.get("resource", "")
     if not isinstance(resource, str):
         raise UsageError("resource is no text")
-    return Wanted(
+    return SeedLine(
         seed if isinstance(seed, dict) else address(found["url"]),
         resource,
         _priority(found.get("priority")),

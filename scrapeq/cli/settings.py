@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from scrapeq.plan import Plan
 
 CONFIG_VARIABLE = "SCRAPEQ_CONFIG"
-BEGUN = "scrapeq.yaml"  # what init writes
+LAST_CONFIG = "scrapeq.yaml"  # what init writes
 REMEMBERED = FOLDER / "run.json"  # where a run keeps the names of its files
 JSON_VERSION = 1  # of what --json answers
 
@@ -52,7 +52,7 @@ class Settings:
         remembered = read_remembered()
         if remembered:
             return remembered
-        found = BEGUN if Path(BEGUN).is_file() else "FILE"
+        found = LAST_CONFIG if Path(LAST_CONFIG).is_file() else "FILE"
         raise UsageError(
             f"no configuration: name it with -c {found} or in {CONFIG_VARIABLE} (nothing has run in this folder yet)"
         )

@@ -17,7 +17,7 @@ from scrapeq.exit_codes import Exit
 
 if TYPE_CHECKING:
     from scrapeq.plan import Plan, Resource
-    from scrapeq.protocols import State
+    from scrapeq.protocols import CursorState
     from scrapeq.queue import Queue
 
 SHOWN = 100  # of more only the number is said; --json shows all
@@ -63,7 +63,7 @@ def _show(settings: Settings, resource: str, seed: str) -> int:
     plan = _plan(settings, resource)
     wanted = _read_seed(seed)
 
-    async def read(queue: Queue, client: Any) -> list[State]:
+    async def read(queue: Queue, client: Any) -> list[CursorState]:
         return [one async for _, one in _kept(queue, client, resource, wanted)]
 
     found = with_store(plan, read, define=False)
@@ -118,9 +118,9 @@ def set_(
     initial = endpoint.incremental.initial_value if endpoint and endpoint.incremental else None
 
     async def change(queue: Queue, client: Any) -> int:
-        from scrapeq.wiring import kept_states
+        from scrapeq.wiring import cursor_store_of
 
-        states = kept_states(client, queue)
+        states = cursor_store_of(client, queue)
         found = dict(_of_seeds(plan, plan.resource(resource), wanted))
         found |= {key: dict(one) async for key, one in _kept(queue, client, resource, wanted)}
         for key, one in found.items():
@@ -151,10 +151,10 @@ def clear(ctx: typer.Context, resource: ResourceOption = "", seed: SeedOption = 
     wanted = _read_seed(seed)
 
     async def forget(queue: Queue, client: Any) -> int:
-        from scrapeq.wiring import kept_states
+        from scrapeq.wiring import cursor_store_of
 
         keys = [key async for key, _ in _kept(queue, client, resource, wanted)]
-        return await kept_states(client, queue).forget(keys)
+        return await cursor_store_of(client, queue).forget(keys)
 
     return _said(settings, plan, "cleared", with_store(plan, forget, define=False))
 
@@ -179,10 +179,10 @@ def _plan(settings: Settings, resource: str) -> Plan:
 
 async def _kept(
     queue: Queue, client: Any, resource: str, seed: Mapping[str, Any] | None
-) -> AsyncIterator[tuple[str, State]]:
-    from scrapeq.wiring import kept_states
+) -> AsyncIterator[tuple[str, CursorState]]:
+    from scrapeq.wiring import cursor_store_of
 
-    async for key, one in kept_states(client, queue).all([resource] if resource else None):
+    async for key, one in cursor_store_of(client, queue).all([resource] if resource else None):
         if seed is None or _is_of(seed, one["seed"]):
             yield key, one
 

@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class QueueStatus:
     """How a queue stands."""
 
     plan: Plan
@@ -61,11 +61,11 @@ def status(
         import asyncio
 
         while True:
-            standing = await _standing(plan, queue, client)
+            queue_status = await _queue_status(plan, queue, client)
             if settings.json:
-                settings.print_json(_as_json(standing))
+                settings.print_json(_as_json(queue_status))
             else:
-                print("\n".join(_as_text(standing)))
+                print("\n".join(_as_text(queue_status)))
             if not watch:
                 return
             if not settings.json:
@@ -77,19 +77,19 @@ def status(
     return Exit.DONE
 
 
-async def _standing(plan: Plan, queue: Queue, client: Any) -> Standing:
+async def _queue_status(plan: Plan, queue: Queue, client: Any) -> QueueStatus:
     from scrapeq.queue.connect import redact_url
     from scrapeq.supervise.run_state import RunState
-    from scrapeq.supervise.schedules import dues_of, schedules_of
+    from scrapeq.supervise.schedules import due_times_of, schedules_of
 
-    known = await dues_of(queue, client).all() if schedules_of(plan) else {}
+    known = await due_times_of(queue, client).all() if schedules_of(plan) else {}
     due_s = {name: known[name].due_s for name in schedules_of(plan) if name in known}
     state = RunState(client, queue)
     run, stats = await state.read(), await state.stats()
     store = redact_url(plan.redis.url)
     if store == "embedded":
         store = f"embedded in {FOLDER}, {_holder()}"
-    return Standing(plan, await queue.counts(), await queue.limit_states(), run, stats, store, due_s)
+    return QueueStatus(plan, await queue.counts(), await queue.limit_states(), run, stats, store, due_s)
 
 
 def _holder() -> str:
@@ -102,22 +102,22 @@ def _holder() -> str:
     return f"held by the run of process {lock['pid']}"
 
 
-def _as_json(standing: Standing) -> dict[str, Any]:
+def _as_json(queue_status: QueueStatus) -> dict[str, Any]:
     from scrapeq.inspect.limit_report import state_word
 
-    counts = asdict(standing.counts)
+    counts = asdict(queue_status.counts)
     return {
-        "queue": standing.plan.name,
-        "file": standing.plan.file,
-        "store": standing.store,
-        "run": asdict(standing.run),
-        "stats": standing.stats,
+        "queue": queue_status.plan.name,
+        "file": queue_status.plan.file,
+        "store": queue_status.store,
+        "run": asdict(queue_status.run),
+        "stats": queue_status.stats,
         **{state: counts[state] for state in STATES},
-        "left": standing.counts.live,
-        "done": standing.counts.done,
-        "paused": standing.counts.paused,
-        "next_event_s": standing.counts.next_event_s,
-        "due_s": standing.due_s,
+        "left": queue_status.counts.live,
+        "done": queue_status.counts.done,
+        "paused": queue_status.counts.paused,
+        "next_event_s": queue_status.counts.next_event_s,
+        "due_s": queue_status.due_s,
         "counters": {
             name: counts[name]
             for name in (
@@ -133,52 +133,52 @@ def _as_json(standing: Standing) -> dict[str, Any]:
                 "answered",
             )
         },
-        "limits": [{**asdict(limit), "state": state_word(limit)} for limit in standing.limits],
+        "limits": [{**asdict(limit), "state": state_word(limit)} for limit in queue_status.limits],
     }
 
 
-def _as_text(standing: Standing) -> list[str]:
-    counts, run, now_s = standing.counts, standing.run, time.time()
-    lines = [f"{standing.plan.name}  {_verdict(standing)}", ""]
+def _as_text(queue_status: QueueStatus) -> list[str]:
+    counts, run, now_s = queue_status.counts, queue_status.run, time.time()
+    lines = [f"{queue_status.plan.name}  {_headline(queue_status)}", ""]
     lines.append(
         "  "
         + "  ".join(f"{state} {count(getattr(counts, state))}" for state in STATES)
-        + f"  done {count(standing.stats.get('done', counts.done))}"
+        + f"  done {count(queue_status.stats.get('done', counts.done))}"
     )
     if counts.ready + counts.leased == 0 and counts.delayed and counts.next_event_s is not None:
         lines.append(f"  the next task is due in {span(counts.next_event_s)}")
     if run.id:
-        asked = standing.stats.get("requests")
+        asked = queue_status.stats.get("requests")
         word = "unfinished" if run.state == "running" else run.state
         parts = [f"run {run.id} {word}", f"begun {clock(run.started_s)} UTC" if run.started_s else ""]
         parts.append(
-            f"{count(asked)} requests, {count(standing.stats.get('refused', 0))} refused" if asked else ""
+            f"{count(asked)} requests, {count(queue_status.stats.get('refused', 0))} refused" if asked else ""
         )
-        parts.append(f"{count(standing.stats['items'])} items" if standing.stats.get("items") else "")
+        parts.append(f"{count(queue_status.stats['items'])} items" if queue_status.stats.get("items") else "")
         lines.append("  " + ", ".join(part for part in parts if part))
-    for name, due_s in sorted(standing.due_s.items(), key=lambda one: one[1])[:DUE_SHOWN]:
+    for name, due_s in sorted(queue_status.due_s.items(), key=lambda one: one[1])[:DUE_SHOWN]:
         missed = "" if due_s > now_s else ", as soon as a scheduler runs"
         lines.append(f"  {safe(name)} is due at {clock(due_s)} UTC{missed}")
-    lines.append(f"  store {standing.store}")
-    if standing.limits:
+    lines.append(f"  store {queue_status.store}")
+    if queue_status.limits:
         lines.append("")
-        lines += _limit_lines(standing.limits, now_s)
+        lines += _limit_lines(queue_status.limits, now_s)
     if counts.dead:
         lines += ["", f"{counted(counts.dead, 'dead letter')}: scrapeq dead"]
     return lines
 
 
-def _verdict(standing: Standing) -> str:
+def _headline(queue_status: QueueStatus) -> str:
     from scrapeq.inspect.limit_report import state_word
 
-    counts = standing.counts
+    counts = queue_status.counts
     if counts.paused:
         return "PAUSED"
     if counts.live == 0:
-        if standing.run.state == "running":
+        if queue_status.run.state == "running":
             return "nothing left to do"
-        return "finished" if standing.run.state == "finished" else "empty: scrapeq run FILE fills it"
-    closed = [limit for limit in standing.limits if state_word(limit) != "open"]
+        return "finished" if queue_status.run.state == "finished" else "empty: scrapeq run FILE fills it"
+    closed = [limit for limit in queue_status.limits if state_word(limit) != "open"]
     held = f", {limit_name(closed[0].name)} is {state_word(closed[0])}" if closed else ""
     return f"{counted(counts.live, 'task')} left{held}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from scrapeq.cli.formatting import clock, count, counted, long_span, safe
 from scrapeq.protocols import Snapshot
 
-VERDICTS = {
+HEADLINES = {
     "finished": "finished",
     "stopped": "stopped, work left",
     "gave_up": "gave up at a limit, work left",
@@ -23,7 +23,7 @@ def summary(snapshot: Snapshot, now_s: float, *, file: str = "") -> list[str]:
         now_s: When it ended, Unix seconds.
         file: Named in the commands that come next; empty where they find it themselves.
     """
-    verdict = VERDICTS.get(snapshot.state, snapshot.state.replace("_", " "))
+    verdict = HEADLINES.get(snapshot.state, snapshot.state.replace("_", " "))
     took = long_span(snapshot.elapsed_s)
     times = f"{clock(now_s - snapshot.elapsed_s)} to {clock(now_s)} UTC"
     lines = [

@@ -83,8 +83,8 @@ def _limit(found: Found) -> plan.LimitRule:
         plan.Weight(_match(one.get("match")), one.get("weight")) for one in values.get("weights", ())
     )
     if "reserve" in values:
-        line, of_now = values["reserve"].get("min_priority")
-        values["reserve"] = Reserve(values["reserve"].get("fraction"), line, of_now)
+        threshold, of_now = values["reserve"].get("min_priority")
+        values["reserve"] = Reserve(values["reserve"].get("fraction"), threshold, of_now)
     values["rates"] = tuple(
         plan.Rate(**_renamed(rate.values, interval="interval_s")) for rate in values.get("rates", ())
     )

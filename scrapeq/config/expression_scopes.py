@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scrapeq.expression.scope import ANSWER_NAMES
+from scrapeq.expression.scope import RESPONSE_NAMES
 
 # What a task carries with it; `page` is the number of the page in its walk, from 1.
 _CARRIED = frozenset({"seed", "parent", "resources", "resource", "depth", "now", "page"})
@@ -15,7 +15,7 @@ INCREMENTAL = ("start_value", "end_value", "token")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ExpressionScope:
     """`names` exist here; `later` are names of the language that this version does not give here."""
 
     names: frozenset[str]
@@ -23,24 +23,24 @@ class Place:
 
 
 # Path, params, headers and body of a request, before it is sent.
-REQUEST = Place(_TASK)
+REQUEST = ExpressionScope(_TASK)
 # A whole answer and its records: where a walk over pages ends.
-PAGE = Place(_TASK | ANSWER_NAMES | {"records"})
+PAGE = ExpressionScope(_TASK | RESPONSE_NAMES | {"records"})
 # One record of an answer: record_filter, fields, priority.
-RECORD = Place(PAGE.names | {"record"})
+RECORD = ExpressionScope(PAGE.names | {"record"})
 # An edge of the tree: the record of the parent is called `parent` here.
-EDGE = Place(_TASK | ANSWER_NAMES)
+EDGE = ExpressionScope(_TASK | RESPONSE_NAMES)
 # What an answer tells of a limit: `observe`. `token` is a short digest of the credential, `task` its id.
-OBSERVED = Place(_CARRIED | ANSWER_NAMES | {"host", "token", "task"}, frozenset())
+OBSERVED = ExpressionScope(_CARRIED | RESPONSE_NAMES | {"host", "token", "task"}, frozenset())
 # What an answer means: response_actions.
-ANSWER = Place(OBSERVED.names | {"retry_after", "rate_limit_reset", "exception"}, frozenset())
+RESPONSE = ExpressionScope(OBSERVED.names | {"retry_after", "rate_limit_reset", "exception"}, frozenset())
 # Where a walk that nothing was kept of begins.
-BEGINNING = Place(frozenset({"seed", "parent", "now"}), frozenset())
+BEGINNING = ExpressionScope(frozenset({"seed", "parent", "now"}), frozenset())
 # What a login's answer says.
-LOGIN = Place(ANSWER_NAMES, frozenset())
+LOGIN = ExpressionScope(RESPONSE_NAMES, frozenset())
 # How a seed ranks.
-SEED = Place(frozenset({"seed", "now"}), frozenset({"sitemap"}))
+SEED = ExpressionScope(frozenset({"seed", "now"}), frozenset({"sitemap"}))
 # From which priority on a reserve may be used.
-LINE = Place(frozenset({"now"}), frozenset())
+THRESHOLD = ExpressionScope(frozenset({"now"}), frozenset())
 # The name of an output file, or of a table.
-OUTPUT = Place(frozenset({"resource", "seed"}), frozenset())
+OUTPUT = ExpressionScope(frozenset({"resource", "seed"}), frozenset())

@@ -8,7 +8,7 @@ from typing import Any, get_args
 from scrapeq import plan
 from scrapeq.config import expression_scopes
 from scrapeq.config.client_terms import client
-from scrapeq.config.limit_terms import LimitName, PriorityLine, WeightTerm, Zone
+from scrapeq.config.limit_terms import LimitName, PriorityThreshold, WeightTerm, Zone
 from scrapeq.config.output_terms import outputs
 from scrapeq.config.paths import Path
 from scrapeq.config.records import Key, ListOf, MapOf, Record, learn_places, unbuilt
@@ -38,7 +38,7 @@ def _match(*, answer: bool) -> Record:
     if answer:
         keys["status"] = Key(ListOf(Status(), single=True))
         keys["exception"] = Key(ListOf(Choice(EXCEPTIONS), single=True))
-        keys["when"] = Key(Expr(expression_scopes.ANSWER))
+        keys["when"] = Key(Expr(expression_scopes.RESPONSE))
     return Record(keys)
 
 
@@ -67,7 +67,7 @@ def _rate_limits() -> ListOf:
                 required=True,
                 hint="{fraction: 0.1, min_priority: now - 1d}",
             ),
-            "min_priority": Key(PriorityLine(), required=True, hint="min_priority: now - 1d"),
+            "min_priority": Key(PriorityThreshold(), required=True, hint="min_priority: now - 1d"),
         }
     )
     limit = Record(
@@ -96,7 +96,7 @@ def _actions() -> ListOf:
             "wait": Key(ListOf(WaitTerm(), single=True)),
             "max_wait": Key(Duration()),
             "on_exceed": Key(Choice(("park", "dead_letter", "stop"))),
-            "message": Key(TemplateText(expression_scopes.ANSWER)),
+            "message": Key(TemplateText(expression_scopes.RESPONSE)),
         }
     )
     return ListOf(action, wanted="- {match: {status: 403}, action: retry}")

@@ -56,22 +56,22 @@ class WeightTerm(Shape):
                 size = "small" if value < 0 else "large"
                 reading.refuse(node, field, f"{node.text} is too {size}; it must be {bound}")
             return float(value)
-        return Expr(expression_scopes.ANSWER).read(node, field, reading)
+        return Expr(expression_scopes.RESPONSE).read(node, field, reading)
 
     def schema(self) -> Schema:
         return {"anyOf": [{"type": "number", "minimum": 0, "maximum": WEIGHT_MAX}, {"type": "string"}]}
 
 
-class PriorityLine(Shape):
+class PriorityThreshold(Shape):
     """A priority, constant or so far from `now`: (the constant, whether now is added)."""
 
     def read(self, node: Node, field: str, reading: Reading) -> tuple[float, bool]:
-        compiled = Expr(expression_scopes.LINE).read(node, field, reading)
-        line, later = (as_number(compiled.evaluate({"now": now_s})) for now_s in (0.0, _FAR_S))
-        if line is None or later is None or later - line not in (0.0, _FAR_S):
+        compiled = Expr(expression_scopes.THRESHOLD).read(node, field, reading)
+        threshold, later = (as_number(compiled.evaluate({"now": now_s})) for now_s in (0.0, _FAR_S))
+        if threshold is None or later is None or later - threshold not in (0.0, _FAR_S):
             message = "must be a number or a time, or now with a duration added or taken off"
             reading.refuse(node, field, message, "min_priority: now - 1d")
-        return float(line), later != line
+        return float(threshold), later != threshold
 
     def schema(self) -> Schema:
         return {"type": ["string", "number"]}

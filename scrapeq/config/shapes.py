@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from scrapeq.config import units
-from scrapeq.config.expression_scopes import Place
+from scrapeq.config.expression_scopes import ExpressionScope
 from scrapeq.config.nodes import Node
 from scrapeq.config.read_context import NOT_BUILT, Filled, Reading, Use
 from scrapeq.errors import ExpressionError
@@ -247,7 +247,7 @@ class Choice(Shape):
 class Expr(Shape):
     """A bare expression."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: ExpressionScope) -> None:
         self._place = place
 
     def read(self, node: Node, field: str, reading: Reading) -> Any:
@@ -276,7 +276,7 @@ def _known_here(error: ExpressionError, names: frozenset[str]) -> ExpressionErro
 class TemplateText(Shape):
     """A text with `${...}` in it. In a path, `{name}` without `$` is refused: it would be sent as it is."""
 
-    def __init__(self, place: Place, *, path: bool = False) -> None:
+    def __init__(self, place: ExpressionScope, *, path: bool = False) -> None:
         self._place, self._path = place, path
 
     def read(self, node: Node, field: str, reading: Reading) -> Any:
@@ -307,7 +307,7 @@ class Json(Shape):
     Without a place only the environment is filled in. With `spelling`, numbers keep theirs (`1.10`): they become text.
     """
 
-    def __init__(self, place: Place | None = None, *, spelling: bool = False) -> None:
+    def __init__(self, place: ExpressionScope | None = None, *, spelling: bool = False) -> None:
         self._place, self._spelling = place, spelling
 
     def read(self, node: Node, field: str, reading: Reading) -> Any:

@@ -146,7 +146,7 @@ class WaitTerm(Shape):
         node = scalar(node, field, reading, "an expression or a duration")
         if node.text[:1].isdigit() and not any(mark in node.text for mark in "+*/%<>=("):
             return Duration().read(node, field, reading)
-        return Expr(expression_scopes.ANSWER).read(node, field, reading)
+        return Expr(expression_scopes.RESPONSE).read(node, field, reading)
 
     def schema(self) -> Schema:
         return {"anyOf": [{"type": "string"}, self._map.schema()]}
@@ -207,7 +207,11 @@ class PlainMap(Shape):
     """
 
     def __init__(
-        self, *, secret_names: bool = False, stored: bool = True, place: expression_scopes.Place | None = None
+        self,
+        *,
+        secret_names: bool = False,
+        stored: bool = True,
+        place: expression_scopes.ExpressionScope | None = None,
     ) -> None:
         self._headers = secret_names
         self._stored = stored
@@ -246,5 +250,5 @@ class PlainMap(Shape):
 class ParamMap(PlainMap):
     """Params or headers of a resource: values may hold `${...}`; null is left out."""
 
-    def __init__(self, place: expression_scopes.Place, *, secret_names: bool = False) -> None:
+    def __init__(self, place: expression_scopes.ExpressionScope, *, secret_names: bool = False) -> None:
         super().__init__(secret_names=secret_names, place=place)

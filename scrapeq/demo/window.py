@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Admission:
     """What the window says to a request; `reset_s` is a Unix time, `retry_after_s` a wait, whole seconds."""
 
     granted: bool
@@ -52,7 +52,7 @@ class FixedWindow:
         self.granted: dict[int, int] = {}
         self.refused: dict[int, int] = {}
 
-    def take(self) -> Verdict:
+    def take(self) -> Admission:
         """Count one request: granted while the window has room."""
         now = self._now_s()
         # A wall clock that steps back must not open a window again.
@@ -65,7 +65,7 @@ class FixedWindow:
         else:
             self.refused[self._index] = self.refused.get(self._index, 0) + 1
         end_s = (self._index + 1) * self.window_s
-        return Verdict(
+        return Admission(
             granted=granted,
             limit=self.limit,
             remaining=self.limit - used,

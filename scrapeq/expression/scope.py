@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
-ANSWER_NAMES = frozenset({"status", "text", "body", "url", "header"})
+RESPONSE_NAMES = frozenset({"status", "text", "body", "url", "header"})
 
 
-class Answer(Protocol):
+class ResponseLike(Protocol):
     """What is read of a page."""
 
     @property
@@ -35,18 +35,18 @@ class Answer(Protocol):
         ...
 
 
-class _AnswerScope(Mapping[str, Any]):
+class _ResponseScope(Mapping[str, Any]):
     """Reads an answer only when asked: a body that no expression names is never parsed."""
 
     __slots__ = ("_known", "_page")
 
-    def __init__(self, page: Answer | None, extra: dict[str, Any]) -> None:
+    def __init__(self, page: ResponseLike | None, extra: dict[str, Any]) -> None:
         self._page = page
         self._known = extra
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._known:
-            if name not in ANSWER_NAMES:
+            if name not in RESPONSE_NAMES:
                 raise KeyError(name)
             self._known[name] = _read(self._page, name)
         return self._known[name]
@@ -56,16 +56,16 @@ class _AnswerScope(Mapping[str, Any]):
         known = self._known
         if name in known:
             return known[name]
-        return self[name] if name in ANSWER_NAMES else default
+        return self[name] if name in RESPONSE_NAMES else default
 
     def __iter__(self) -> Iterator[str]:
-        return iter({**dict.fromkeys(ANSWER_NAMES), **self._known})
+        return iter({**dict.fromkeys(RESPONSE_NAMES), **self._known})
 
     def __len__(self) -> int:
-        return len(ANSWER_NAMES | self._known.keys())
+        return len(RESPONSE_NAMES | self._known.keys())
 
 
-def answer_scope(page: Answer | None, /, **extra: Any) -> Mapping[str, Any]:
+def response_scope(page: ResponseLike | None, /, **extra: Any) -> Mapping[str, Any]:
     """
     `status`, `text`, `body` (JSON or null), `url`, `header('x')` of a page, read lazily; and `extra`.
 
@@ -73,10 +73,10 @@ def answer_scope(page: Answer | None, /, **extra: Any) -> Mapping[str, Any]:
         page: The answer; None (a connection error, say) makes them all null.
         extra: More names: `record`, `parent`, `seed`, `now`, `retry_after`.
     """
-    return _AnswerScope(page, extra)
+    return _ResponseScope(page, extra)
 
 
-def _read(page: Answer | None, name: str) -> Any:
+def _read(page: ResponseLike | None, name: str) -> Any:
     if page is None:
         return None
     if name == "body":

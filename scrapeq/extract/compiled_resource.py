@@ -10,7 +10,7 @@ import orjson
 
 from scrapeq.expression import Expression, as_number, as_text
 from scrapeq.extract.fields import Read, Scope, compile_field
-from scrapeq.extract.pagination import Walk
+from scrapeq.extract.pagination import Pagination
 from scrapeq.extract.selector import Path, Records, compile_path, compile_records
 from scrapeq.plan import Endpoint, Field, Incremental, Paginator, Parent, Plan, Resource
 from scrapeq.resource.address import digest
@@ -20,7 +20,7 @@ from scrapeq.resource.address import digest
 class Edge:
     """What follows from a record: the child's kind, the edge as written, and its `each` compiled."""
 
-    child: Kind
+    child: CompiledResource
     parent: Parent
     each: Path | None
 
@@ -33,13 +33,13 @@ class Edge:
 
 
 @dataclass(slots=True)
-class Kind:
+class CompiledResource:
     """One resource: how its page is read and what its records become."""
 
     resource: Resource
     endpoint: Endpoint
     records: Records
-    walk: Walk
+    walk: Pagination
     fields: tuple[tuple[str, Read], ...]
     required: tuple[str, ...]
     key_paths: tuple[tuple[str, Path], ...]
@@ -116,7 +116,7 @@ class Kind:
             return orjson.dumps(parts, option=orjson.OPT_SORT_KEYS).decode()
         return digest(orjson.dumps(written, option=orjson.OPT_SORT_KEYS))
 
-    def doubts(self, what: str) -> bool:
+    def config_warnings(self, what: str) -> bool:
         """Whether that is doubted for the first time."""
         new = what not in self.doubted
         self.doubted.add(what)
@@ -127,7 +127,7 @@ class Kind:
         return None if self.resource.priority is None else as_number(self.resource.priority.evaluate(scope))
 
 
-def compile_kinds(plan: Plan) -> dict[str, Kind]:
+def compile_resources(plan: Plan) -> dict[str, CompiledResource]:
     """
     Every resource of the plan by its name, joined to its children.
 
@@ -146,7 +146,7 @@ def compile_kinds(plan: Plan) -> dict[str, Kind]:
     return kinds
 
 
-def _compile(resource: Resource) -> Kind:
+def _compile(resource: Resource) -> CompiledResource:
     endpoint = resource.endpoint or Endpoint(paginator=Paginator())
     kept = endpoint.incremental or Incremental()
     paginator = endpoint.paginator
@@ -154,11 +154,11 @@ def _compile(resource: Resource) -> Kind:
         endpoint.incremental is not None
     ):  # pages all at once have no last one, after which its state may be kept
         paginator = replace(paginator, fan_out=False)
-    return Kind(
+    return CompiledResource(
         resource=resource,
         endpoint=endpoint,
         records=compile_records(endpoint.data_selector, resource.primary_key),
-        walk=Walk(resource.name, paginator, endpoint.data_selector),
+        walk=Pagination(resource.name, paginator, endpoint.data_selector),
         fields=tuple((name, compile_field(name, source)) for name, source in resource.fields.items()),
         required=tuple(
             name for name, source in resource.fields.items() if isinstance(source, Field) and source.required
@@ -185,7 +185,7 @@ def _expressions(resource: Resource) -> Iterator[Expression]:
             yield source
 
 
-def _names_on_page(kind: Kind, seen: set[str]) -> set[str]:
+def _names_on_page(kind: CompiledResource, seen: set[str]) -> set[str]:
     """The names that expressions may ask for while a page of this kind is read."""
     if kind.name in seen:
         return set()

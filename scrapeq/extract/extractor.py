@@ -11,16 +11,16 @@ from typing import Any
 from scrapeq.clock import Clock, SystemClock
 from scrapeq.errors import ExtractError, UsageError
 from scrapeq.expression import as_number
-from scrapeq.expression.scope import answer_scope
-from scrapeq.extract.compiled_resource import Edge, Kind, compile_kinds
+from scrapeq.expression.scope import response_scope
+from scrapeq.extract.compiled_resource import CompiledResource, Edge, compile_resources
 from scrapeq.extract.config_warnings import lost_address, lost_key, lost_records
 from scrapeq.extract.decode import Body, decode
 from scrapeq.extract.pagination import Build, Onward
-from scrapeq.extract.paginators import Answered
+from scrapeq.extract.paginators import FetchedPage
 from scrapeq.extract.selector import Path, unwrapped
 from scrapeq.page import Page
 from scrapeq.plan import Plan
-from scrapeq.protocols import Change, Extraction, Item, WalkStart
+from scrapeq.protocols import Change, Extraction, IncrementalStart, Item
 from scrapeq.resource import GroupOf, Payload, TaskBuilder, check_payload
 from scrapeq.resource.incremental import Part, kept_state, next_window, scope_of, with_cursor, with_token
 from scrapeq.task import NewTask
@@ -36,7 +36,7 @@ PART_SIZE = 1000
 class Batch:
     """Records of one kind, with what lies above them."""
 
-    kind: Kind
+    kind: CompiledResource
     records: Iterator[Any]
     parent: Any
     parent_name: str | None
@@ -58,7 +58,7 @@ class PageExtractor:
     """
 
     def __init__(self, plan: Plan, group_of: GroupOf, *, clock: Clock | None = None) -> None:
-        self._kinds = compile_kinds(plan)
+        self._kinds = compile_resources(plan)
         self._builder = TaskBuilder(plan, group_of)
         self._max_body_size = plan.client.max_body_size
         self._clock = clock or SystemClock()
@@ -94,9 +94,11 @@ class PageExtractor:
     def _parts(self, payload: dict[str, Any], priority: float, page: Page) -> Iterator[Extraction]:
         kind = self._kind(check_payload(payload))
         body = decode(page, kind.endpoint.decoder, self._max_body_size)
-        yield from PageWalk(self._builder, payload, priority, page, body, self._clock.now_s()).parts(kind)
+        yield from PagePagination(self._builder, payload, priority, page, body, self._clock.now_s()).parts(
+            kind
+        )
 
-    def _kind(self, payload: Payload) -> Kind:
+    def _kind(self, payload: Payload) -> CompiledResource:
         kind = self._kinds.get(payload["resource"])
         if kind is None or kind.resource.endpoint is None:
             raise UsageError(
@@ -106,7 +108,7 @@ class PageExtractor:
         return kind
 
 
-class PageWalk:
+class PagePagination:
     """One page on its way through the plan."""
 
     def __init__(
@@ -127,7 +129,7 @@ class PageWalk:
         self._dropped: dict[str, int] = {}
         self._count, self._last = 0, None
 
-    def parts(self, kind: Kind) -> Iterator[Extraction]:
+    def parts(self, kind: CompiledResource) -> Iterator[Extraction]:
         """All of it; the next page stands in the last part."""
         parents = self._payload.get("parents") or {}
         parent, parent_name = self._payload.get("parent"), self._payload.get("parent_resource")
@@ -145,7 +147,7 @@ class PageWalk:
             if len(stack) > MAX_NESTED:
                 raise ExtractError(f"{batch.kind.name} is nested in itself more than {MAX_NESTED} times")
             for follow_up in self._record(batch, record, stack):
-                if isinstance(follow_up, WalkStart):
+                if isinstance(follow_up, IncrementalStart):
                     self._part.starts.append(follow_up)
                 else:
                     self._part.follow_ups.append(follow_up)
@@ -155,7 +157,7 @@ class PageWalk:
                 yield self._flushed()
         yield from self._end(kind, parent, parents)
 
-    def _end(self, kind: Kind, parent: Any, parents: Mapping[str, Any]) -> Iterator[Extraction]:
+    def _end(self, kind: CompiledResource, parent: Any, parents: Mapping[str, Any]) -> Iterator[Extraction]:
         """What follows the page, and the last part."""
         yield from self._onward(kind, parent, parents)
         self._doubt(kind)
@@ -164,11 +166,11 @@ class PageWalk:
             self._part.events.append(f"dropped {count} of {name}: a required field is null")
         yield self._part
 
-    def _doubt(self, kind: Kind) -> None:
+    def _doubt(self, kind: CompiledResource) -> None:
         """What the file says that does not hold of the first answers."""
         if kind.found or self._count:
             kind.found = True
-        elif self._records is not None and not self._decoded.is_text and kind.doubts("records"):
+        elif self._records is not None and not self._decoded.is_text and kind.config_warnings("records"):
             told = lost_records(kind.endpoint.data_selector, self._body)
             if told is not None:
                 self._part.events.append(f"check  {kind.name}: {told}")
@@ -177,7 +179,7 @@ class PageWalk:
         part, self._part = self._part, Extraction()
         return part
 
-    def _read(self, kind: Kind) -> Iterable[Any]:
+    def _read(self, kind: CompiledResource) -> Iterable[Any]:
         """The page's records: rows one by one where nothing asks for all of them."""
         body = self._decoded
         if body.rows is not None and kind.streams:
@@ -189,7 +191,7 @@ class PageWalk:
             self._records = kind.records(unwrapped(self._body) if self._is_plain_tree(kind) else self._body)
         return self._records
 
-    def _is_plain_tree(self, kind: Kind) -> bool:
+    def _is_plain_tree(self, kind: CompiledResource) -> bool:
         return self._decoded.is_tree and not kind.endpoint.data_selector
 
     def _own(self, records: Iterable[Any], cursor: Path | None) -> Iterator[Any]:
@@ -205,7 +207,7 @@ class PageWalk:
     def _scope(
         self, name: str, record: Any, parent: Any, ancestors: Mapping[str, Any], depth: int, page: int = 0
     ) -> Any:
-        return answer_scope(
+        return response_scope(
             self._page,
             body=self._body,
             records=self._records,
@@ -220,7 +222,7 @@ class PageWalk:
             incremental=scope_of(self._payload.get("incremental")),
         )
 
-    def _record(self, batch: Batch, record: Any, stack: list[Batch]) -> Iterable[NewTask | WalkStart]:
+    def _record(self, batch: Batch, record: Any, stack: list[Batch]) -> Iterable[NewTask | IncrementalStart]:
         """Its item into the part, what lies inside it onto the stack; gives the requests that follow from it."""
         kind = batch.kind
         resource = kind.resource
@@ -238,7 +240,7 @@ class PageWalk:
                 return ()
             if resource.selected:
                 key = kind.key(written, record)
-                if kind.keyless and kind.doubts("key"):
+                if kind.keyless and kind.config_warnings("key"):
                     told = lost_key(resource.primary_key, record)
                     self._part.events.append(f"check  {kind.name}: {told}")
                 self._part.items.append(Item(kind.name, key, written, self._seed))
@@ -280,8 +282,8 @@ class PageWalk:
                 yield element
 
     def _children(
-        self, kind: Kind, edge: Edge, record: Any, ancestors: Mapping[str, Any], rank: float
-    ) -> Iterator[NewTask | WalkStart]:
+        self, kind: CompiledResource, edge: Edge, record: Any, ancestors: Mapping[str, Any], rank: float
+    ) -> Iterator[NewTask | IncrementalStart]:
         """Requests that follow from a record; `parent` is the record, or the element of `each`."""
         child, parent = edge.child, edge.parent
         for element in edge.elements(record):
@@ -309,12 +311,14 @@ class PageWalk:
             if first is None:
                 self._part.skipped += 1
                 told = lost_address(child.address_paths, element)
-                if told is not None and child.doubts("address"):
+                if told is not None and child.config_warnings("address"):
                     self._part.events.append(f"check  {child.name}: {told}")
             else:
                 yield first
 
-    def _onward(self, kind: Kind, parent: Any, parents: Mapping[str, Any]) -> Iterator[Extraction]:
+    def _onward(
+        self, kind: CompiledResource, parent: Any, parents: Mapping[str, Any]
+    ) -> Iterator[Extraction]:
         """The next page into the last part; the pages of a fan-out in parts of their own."""
         if self._incremental is not None and kind.token is not None:
             self._incremental = with_token(self._incremental, kind.token(self._body))
@@ -346,7 +350,7 @@ class PageWalk:
             payload = {**payload, "incremental": self._incremental}
         onward = Onward()
         try:
-            at = Answered(self._payload, self._page, self._body, self._records, self._count)
+            at = FetchedPage(self._payload, self._page, self._body, self._records, self._count)
             onward = self._find(kind, at, scope, build)
             for task in onward.ahead or ():
                 self._part.follow_ups.append(task)
@@ -359,15 +363,17 @@ class PageWalk:
             self._part.skipped += 1  # a link to no http(s) address
         self._part.events += onward.events
 
-    def _goes_on(self, kind: Kind) -> bool:
+    def _goes_on(self, kind: CompiledResource) -> bool:
         """Whether there can be a next page at all."""
         return kind.walk.goes_on
 
-    def _find(self, kind: Kind, at: Answered, scope: Mapping[str, Any], build: Build) -> Onward:
+    def _find(
+        self, kind: CompiledResource, at: FetchedPage, scope: Mapping[str, Any], build: Build
+    ) -> Onward:
         """What follows in the walk."""
         return kind.walk.onward(at, scope, build)
 
-    def _walked(self, kind: Kind) -> None:
+    def _walked(self, kind: CompiledResource) -> None:
         """The walk's last page, or that of a window: what it keeps once this page is acked, and the next window."""
         part, incremental = self._incremental, kind.endpoint.incremental
         if part is None or incremental is None or not part["key"]:

@@ -14,15 +14,15 @@ import orjson
 from scrapeq.clock import Clock, SystemClock
 from scrapeq.errors import ExtractError, HookError, UsageError
 from scrapeq.expression import as_number, as_text, did_you_mean
-from scrapeq.extract.compiled_resource import Kind, compile_kinds
+from scrapeq.extract.compiled_resource import CompiledResource, compile_resources
 from scrapeq.extract.decode import Body, decode
-from scrapeq.extract.extractor import MAX_NESTED, Batch, PageWalk
+from scrapeq.extract.extractor import MAX_NESTED, Batch, PagePagination
 from scrapeq.extract.pagination import Build, Onward
-from scrapeq.extract.paginators import Answered
+from scrapeq.extract.paginators import FetchedPage
 from scrapeq.hooks import FollowUp, NewItem, NewRequest
 from scrapeq.page import Page
 from scrapeq.plan import Plan
-from scrapeq.protocols import Change, Extraction, Item, State, WalkStart
+from scrapeq.protocols import Change, CursorState, Extraction, IncrementalStart, Item
 from scrapeq.resource import GroupOf, Payload, TaskBuilder
 from scrapeq.resource.address import clean, with_params
 from scrapeq.resource.incremental import beside
@@ -30,7 +30,7 @@ from scrapeq.resource.next_request import JSON_TYPE, Request
 from scrapeq.task import NewTask
 
 
-class GivenResults:
+class HandlerResults:
     """
     Args:
         plan: `client.base_url` must be the real address.
@@ -42,14 +42,14 @@ class GivenResults:
     """
 
     def __init__(self, plan: Plan, group_of: GroupOf, *, clock: Clock | None = None) -> None:
-        self.kinds = compile_kinds(plan)
+        self.kinds = compile_resources(plan)
         self.builder = TaskBuilder(plan, group_of)
         self.max_body_size = plan.client.max_body_size
         self.clock = clock or SystemClock()
 
-    def of(self, payload: Payload, priority: float, page: Page) -> GivenPage:
+    def of(self, payload: Payload, priority: float, page: Page) -> HandlerPage:
         """What is given of one page."""
-        return GivenPage(self, payload, priority, page)
+        return HandlerPage(self, payload, priority, page)
 
     def changed(self, item: Item, record: Any) -> Item:
         """The item with another record: its key follows, where the record has what makes it. Raises HookError."""
@@ -61,10 +61,10 @@ class GivenResults:
         return replace(item, record=plain, key=kind.key(plain, plain) if has_key else item.key)
 
 
-class GivenPage(PageWalk):
+class HandlerPage(PagePagination):
     """The results of one page, in the order given: `add` takes them, `take` gives what came of them."""
 
-    def __init__(self, given: GivenResults, payload: Payload, priority: float, page: Page) -> None:
+    def __init__(self, given: HandlerResults, payload: Payload, priority: float, page: Page) -> None:
         super().__init__(given.builder, payload, priority, page, Body(), given.clock.now_s())
         self._given = given
         self._kind = given.kinds[payload["resource"]]
@@ -114,7 +114,7 @@ class GivenPage(PageWalk):
                 "next_page returns"
             )
 
-    def _resource(self, name: str) -> Kind:
+    def _resource(self, name: str) -> CompiledResource:
         kind = self._given.kinds.get(name)
         if kind is None:
             near = did_you_mean(name, self._given.kinds)
@@ -125,7 +125,7 @@ class GivenPage(PageWalk):
     def _above(self, record: Any) -> Mapping[str, Any]:
         return {**self._parents, self._kind.name: record}
 
-    def _item(self, kind: Kind, record: Any, parent: Any) -> None:
+    def _item(self, kind: CompiledResource, record: Any, parent: Any) -> None:
         plain = plain_record(record)
         if kind is self._kind and parent is None:
             parent, parent_name = self._payload.get("parent"), self._payload.get("parent_resource")
@@ -207,18 +207,20 @@ class GivenPage(PageWalk):
         )
         self._push(task)
 
-    def _push(self, follow_up: NewTask | WalkStart) -> None:
-        if isinstance(follow_up, WalkStart):
+    def _push(self, follow_up: NewTask | IncrementalStart) -> None:
+        if isinstance(follow_up, IncrementalStart):
             self._part.starts.append(follow_up)
         else:
             self._part.follow_ups.append(follow_up)
 
     # --- the walk
 
-    def _goes_on(self, kind: Kind) -> bool:
+    def _goes_on(self, kind: CompiledResource) -> bool:
         return self._next is not None or super()._goes_on(kind)
 
-    def _find(self, kind: Kind, at: Answered, scope: Mapping[str, Any], build: Build) -> Onward:
+    def _find(
+        self, kind: CompiledResource, at: FetchedPage, scope: Mapping[str, Any], build: Build
+    ) -> Onward:
         if self._next is None:
             return super()._find(kind, at, scope, build)
         change, given = self._next
@@ -226,16 +228,16 @@ class GivenPage(PageWalk):
         return Onward(task if given is None else replace(task, priority=given), ended=False)
 
 
-def _ranked(follow_up: NewTask | WalkStart, priority: float) -> NewTask | WalkStart:
+def _ranked(follow_up: NewTask | IncrementalStart, priority: float) -> NewTask | IncrementalStart:
     """The same with another priority."""
     if isinstance(follow_up, NewTask):
         return replace(follow_up, priority=priority)
 
-    def build(state: State | None) -> NewTask | None:
+    def build(state: CursorState | None) -> NewTask | None:
         task = follow_up.build(state)
         return None if task is None else replace(task, priority=priority)
 
-    return WalkStart(follow_up.state_key, build)
+    return IncrementalStart(follow_up.state_key, build)
 
 
 def plain_record(record: Any) -> dict[str, Any]:

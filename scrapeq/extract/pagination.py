@@ -10,7 +10,7 @@ import orjson
 
 from scrapeq.expression import as_text
 from scrapeq.extract.autodetect.detect import Detector
-from scrapeq.extract.paginators import Ahead, Answered, Forward, forward, in_body
+from scrapeq.extract.paginators import Ahead, FetchedPage, Forward, forward, in_body
 from scrapeq.plan import Paginator
 from scrapeq.protocols import Change
 from scrapeq.resource import payload_key
@@ -20,7 +20,7 @@ from scrapeq.task import NewTask
 MAX_AHEAD = 100_000
 """Pages that a fan-out asks for at once; a count above it is walked one after the other."""
 
-EMPTY_TOLD = 100
+EMPTY_REPORTED = 100
 """Empty pages in a row that are worth a line."""
 
 _MARK_LENGTH = 16  # hex digits: 64 bits tell the pages of one walk apart
@@ -48,7 +48,7 @@ class Onward:
     ended: bool = True
 
 
-class Walk:
+class Pagination:
     """
     The walk of a resource. What it must remember is in the payload's `walk`, of constant size:
 
@@ -79,7 +79,7 @@ class Walk:
         paginator = self._paginator
         return (paginator.max_pages or paginator.maximum_page or paginator.maximum_offset) is not None
 
-    def onward(self, at: Answered, scope: Mapping[str, Any], build: Build) -> Onward:
+    def onward(self, at: FetchedPage, scope: Mapping[str, Any], build: Build) -> Onward:
         """
         What follows this page.
 
@@ -129,7 +129,7 @@ class Walk:
         self._go(at, change, kept, build, onward)
         return onward
 
-    def _way(self, at: Answered, kept: dict[str, Any], onward: Onward) -> Forward:
+    def _way(self, at: FetchedPage, kept: dict[str, Any], onward: Onward) -> Forward:
         if self._detector is None:
             return self._forward
         found = kept.get("auto")
@@ -143,13 +143,13 @@ class Walk:
                 kept["auto"] = found
         return self._forward if found is None else self._detector.forward(found)
 
-    def _is_guess(self, found: Mapping[str, Any], at: Answered) -> bool:
+    def _is_guess(self, found: Mapping[str, Any], at: FetchedPage) -> bool:
         """Whether the answer itself says nothing of more: who asked for a page by its number may want no other."""
         assert self._detector is not None
         way = self._detector.forward(found)
         return way.guesses and way.ahead(at) is None
 
-    def _ends_here(self, at: Answered, way: Forward, scope: Mapping[str, Any]) -> bool:
+    def _ends_here(self, at: FetchedPage, way: Forward, scope: Mapping[str, Any]) -> bool:
         paginator = self._paginator
         if paginator.max_pages is not None and at.number >= paginator.max_pages:
             return True
@@ -167,7 +167,7 @@ class Walk:
                 return True
         return paginator.stop_when is not None and bool(paginator.stop_when.evaluate(scope))
 
-    def _ahead(self, at: Answered, way: Forward) -> Ahead | None:
+    def _ahead(self, at: FetchedPage, way: Forward) -> Ahead | None:
         ahead = way.ahead(at)
         if ahead is None or ahead.count > MAX_AHEAD:
             return None
@@ -180,7 +180,7 @@ class Walk:
         for index in range(ahead.count):
             yield build(ahead.change(index), {**kept, "until": last}, index + 2)
 
-    def _stands_still(self, at: Answered, way: Forward, kept: dict[str, Any], onward: Onward) -> bool:
+    def _stands_still(self, at: FetchedPage, way: Forward, kept: dict[str, Any], onward: Onward) -> bool:
         """Whether a server that does not look at the number gives the same page for each, and nothing else ends it."""
         before = kept.pop("same", None)
         if not way.guesses or at.records is None:
@@ -195,22 +195,24 @@ class Walk:
         )
         return True
 
-    def _count_empty(self, at: Answered, kept: dict[str, Any], onward: Onward) -> None:
+    def _count_empty(self, at: FetchedPage, kept: dict[str, Any], onward: Onward) -> None:
         """Some servers name a next page for ever; many empty ones in a row may be meant, so they are only told."""
         if at.count:
             kept.pop("empty", None)
             return
         kept["empty"] = empty = kept.get("empty", 0) + 1
-        if empty % EMPTY_TOLD == 0:
+        if empty % EMPTY_REPORTED == 0:
             onward.events.append(
                 f"check  {self._name}: {empty} pages in a row have no record, and each leads on; "
                 "stop_after_empty_page: true ends such a walk"
             )
 
-    def _tells_more(self, at: Answered) -> bool:
+    def _tells_more(self, at: FetchedPage) -> bool:
         return self._has_more is not None and self._has_more(at) is not None
 
-    def _go(self, at: Answered, change: Change, kept: dict[str, Any], build: Build, onward: Onward) -> None:
+    def _go(
+        self, at: FetchedPage, change: Change, kept: dict[str, Any], build: Build, onward: Onward
+    ) -> None:
         """
         The next page, unless the walk has been there.
 
@@ -234,7 +236,7 @@ class Walk:
             onward.next_page, onward.ended = task, False
 
 
-def _is_one_record(at: Answered) -> bool:
+def _is_one_record(at: FetchedPage) -> bool:
     """Whether the answer is a record by itself: what it calls next is another one, and no page of a list."""
     return at.records is not None and len(at.records) == 1 and at.records[0] is at.body
 

@@ -19,11 +19,11 @@ from scrapeq.protocols import Change, PageRequest, Paginate
 from scrapeq.resource import Payload
 from scrapeq.resource.address import get_param, resolve, set_params
 from scrapeq.resource.next_request import (
-    Place,
+    ParamPosition,
     Request,
-    cursor_place,
-    offset_place,
-    page_place,
+    cursor_position,
+    offset_position,
+    page_position,
     request_of,
 )
 
@@ -36,7 +36,7 @@ MAX_DIGITS = 15
 
 
 @dataclass(slots=True)
-class Answered:
+class FetchedPage:
     """
     A page that was answered.
 
@@ -85,31 +85,31 @@ class Forward(Protocol):
     probes: bool = False
     """Whether the server may not know what it is asked, whatever it tells; a page that comes twice ends the walk."""
 
-    def next(self, at: Answered) -> Change | None:
+    def next(self, at: FetchedPage) -> Change | None:
         """What leads to the next page; None at the end. Raises ExtractError for what leads nowhere."""
 
-    def ahead(self, at: Answered) -> Ahead | None:
+    def ahead(self, at: FetchedPage) -> Ahead | None:
         """All pages behind the first one; None when it does not know how many."""
 
 
 class _Single(Forward):
     guesses = False
 
-    def next(self, at: Answered) -> Change | None:
+    def next(self, at: FetchedPage) -> Change | None:
         return None
 
-    def ahead(self, at: Answered) -> Ahead | None:
+    def ahead(self, at: FetchedPage) -> Ahead | None:
         return None
 
 
 class JsonLink(_Single):
     """The body has the next page's address."""
 
-    def __init__(self, read: Callable[[Answered], Any], name: str) -> None:
+    def __init__(self, read: Callable[[FetchedPage], Any], name: str) -> None:
         self._read = read
         self._name = name
 
-    def next(self, at: Answered) -> Change | None:
+    def next(self, at: FetchedPage) -> Change | None:
         value = self._read(at)
         if isinstance(value, Mapping):
             value = next((value[name] for name in LINK_MEMBERS if value.get(name)), None)
@@ -127,14 +127,14 @@ class HeaderLink(_Single):
         self._rel = rel
         self._header = header
 
-    def next(self, at: Answered) -> Change | None:
+    def next(self, at: FetchedPage) -> Change | None:
         value = (at.page.header(self._header) or "").strip()
         if value and self._header.lower() != "link" and not value.startswith("<"):
             return Change(url=value)
         target = link_target(value, self._rel)
         return None if target is None else Change(url=target or at.page.url or at.payload["url"])
 
-    def ahead(self, at: Answered) -> Ahead | None:
+    def ahead(self, at: FetchedPage) -> Ahead | None:
         """Where next and last differ in nothing but the page's number."""
         links = at.page.header(self._header) or ""
         following, last = link_target(links, self._rel), link_target(links, "last")
@@ -147,12 +147,12 @@ class HeaderLink(_Single):
             if not _is_number(begin) or not _is_number(final):
                 continue
             assert begin is not None and final is not None
-            where = Place("param", name)
+            where = ParamPosition("param", name)
             if resolve(first, _numbered(first, where, final)) != resolve(end, _numbered(end, where, final)):
                 return None
             start = int(begin)
 
-            def change(index: int, where: Place = where, start: int = start) -> Change:
+            def change(index: int, where: ParamPosition = where, start: int = start) -> Change:
                 return Change(url=_numbered(first, where, str(start + index)))
 
             return Ahead(int(final) - start + 1, change) if int(final) >= start else None
@@ -163,19 +163,19 @@ def _is_number(text: str | None) -> bool:
     return text is not None and text.isdecimal() and len(text) <= MAX_DIGITS
 
 
-def _numbered(url: str, where: Place, number: str) -> str:
+def _numbered(url: str, where: ParamPosition, number: str) -> str:
     return set_params(url, {where.name: number})
 
 
 class Cursor(_Single):
     """The body, or a header, has a value that asks for what is behind it."""
 
-    def __init__(self, read: Callable[[Answered], Any], where: Place, name: str) -> None:
+    def __init__(self, read: Callable[[FetchedPage], Any], where: ParamPosition, name: str) -> None:
         self._read = read
         self._where = where
         self._name = name
 
-    def next(self, at: Answered) -> Change | None:
+    def next(self, at: FetchedPage) -> Change | None:
         value = self._read(at)
         if not value:  # null, "", 0, false, an empty map: the servers' ways to say the end
             return None
@@ -207,20 +207,20 @@ class PageNumber(Forward):
 
     def __init__(
         self,
-        where: Place,
+        where: ParamPosition,
         base: int,
-        own: Callable[[Answered], Any] | None,
-        pages: Callable[[Answered], Any] | None,
+        own: Callable[[FetchedPage], Any] | None,
+        pages: Callable[[FetchedPage], Any] | None,
         largest: int | None,
     ) -> None:
         self._where, self._base, self._own, self._pages, self._largest = where, base, own, pages, largest
 
-    def next(self, at: Answered) -> Change | None:
+    def next(self, at: FetchedPage) -> Change | None:
         number = self._number(at) + 1
         end = self._end(at)
         return None if end is not None and number >= end else self._where.change(number)
 
-    def ahead(self, at: Answered) -> Ahead | None:
+    def ahead(self, at: FetchedPage) -> Ahead | None:
         if self._pages is None or as_number(self._pages(at)) is None:
             return None
         end, start = self._end(at), self._number(at) + 1
@@ -228,13 +228,13 @@ class PageNumber(Forward):
             return None
         return Ahead(max(0, end - start), lambda index: self._where.change(start + index))
 
-    def _number(self, at: Answered) -> int:
+    def _number(self, at: FetchedPage) -> int:
         number = None if self._own is None else as_number(self._own(at))
         if number is None:
             number = as_number(self._where.current(at.request))
         return self._base + at.number - 1 if number is None else int(number)
 
-    def _end(self, at: Answered) -> int | None:
+    def _end(self, at: FetchedPage) -> int | None:
         """The first number that is too large."""
         pages = None if self._pages is None else as_number(self._pages(at))
         ends = [] if pages is None else [self._base + math.ceil(pages)]
@@ -260,17 +260,17 @@ class Offset(Forward):
 
     def __init__(
         self,
-        where: Place,
+        where: ParamPosition,
         base: int,
         limit: int | None,
-        total: Callable[[Answered], Any] | None,
+        total: Callable[[FetchedPage], Any] | None,
         largest: int | None,
         sifted: bool = False,
     ) -> None:
         self._where, self._base, self._limit, self._total = where, base, limit, total
         self._largest, self._sifted = largest, sifted
 
-    def next(self, at: Answered) -> Change | None:
+    def next(self, at: FetchedPage) -> Change | None:
         step = self._step(at)
         offset = self._offset(at) + step
         end = self._end(at)
@@ -278,7 +278,7 @@ class Offset(Forward):
             return None
         return self._where.change(offset)
 
-    def ahead(self, at: Answered) -> Ahead | None:
+    def ahead(self, at: FetchedPage) -> Ahead | None:
         if self._total is None or as_number(self._total(at)) is None:
             return None
         step, end, offset = self._step(at), self._end(at), self._offset(at)
@@ -287,18 +287,18 @@ class Offset(Forward):
         count = max(0, math.ceil((end - offset) / step) - 1)
         return Ahead(count, lambda index: self._where.change(offset + (index + 1) * step))
 
-    def _offset(self, at: Answered) -> int:
+    def _offset(self, at: FetchedPage) -> int:
         sent = as_number(self._where.current(at.request))
         return self._base if sent is None else int(sent)
 
-    def _step(self, at: Answered) -> int:
+    def _step(self, at: FetchedPage) -> int:
         limit = self._limit
         if limit is None:
             return at.count
         # A server that gives no more than 50 where 100 are asked for: a step of 100 would lose half of them.
         return at.count if 0 < at.count < limit and not self._sifted else limit
 
-    def _end(self, at: Answered) -> int | None:
+    def _end(self, at: FetchedPage) -> int | None:
         """The first offset that is too large."""
         total = None if self._total is None else as_number(self._total(at))
         # Offsets begin at 0, or at 1 where the first one is 1.
@@ -314,7 +314,7 @@ class Foreign(_Single):
     def __init__(self, name: str, paginate: Paginate, options: Mapping[str, Any]) -> None:
         self._name, self._paginate, self._options = name, paginate, options
 
-    def next(self, at: Answered) -> Change | None:
+    def next(self, at: FetchedPage) -> Change | None:
         request = at.request
         seen = PageRequest(request.method, request.url, request.headers, request.body, at.number, at.memory)
         try:
@@ -347,14 +347,16 @@ def forward(paginator: Paginator, selector: str = "") -> Forward:
         return HeaderLink(paginator.links_next_key, paginator.link_header)
     if kind == "header_cursor":
         header = paginator.cursor_key
-        return Cursor(lambda at: at.page.header(header), cursor_place(paginator), f"cursor_key: {header!r}")
+        return Cursor(
+            lambda at: at.page.header(header), cursor_position(paginator), f"cursor_key: {header!r}"
+        )
     if kind == "cursor":
         path = paginator.cursor_path
         read = in_body(path, "cursor_path")
-        return Cursor(read or (lambda at: None), cursor_place(paginator), f"cursor_path: {path!r}")
+        return Cursor(read or (lambda at: None), cursor_position(paginator), f"cursor_path: {path!r}")
     if kind == "page_number":
         return PageNumber(
-            page_place(paginator),
+            page_position(paginator),
             paginator.base_page,
             in_body(paginator.page_path, "page_path"),
             in_body(paginator.total_path, "total_path"),
@@ -362,7 +364,7 @@ def forward(paginator: Paginator, selector: str = "") -> Forward:
         )
     if kind == "offset":
         return Offset(
-            offset_place(paginator),
+            offset_position(paginator),
             paginator.offset,
             paginator.limit,
             in_body(paginator.total_path, "total_path"),
@@ -373,7 +375,7 @@ def forward(paginator: Paginator, selector: str = "") -> Forward:
     return Foreign(kind, plugins.load(plugins.PAGINATORS, kind), paginator.options)
 
 
-def in_body(path: str, field: str) -> Callable[[Answered], Any] | None:
+def in_body(path: str, field: str) -> Callable[[FetchedPage], Any] | None:
     """What reads a path of the body; None for no path."""
     if not path:
         return None

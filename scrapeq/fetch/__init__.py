@@ -1,6 +1,6 @@
 """The one way out: every request passes the `Egress`."""
 
-from scrapeq.fetch.auth_requests import AskingClosed
+from scrapeq.fetch.auth_requests import AuthLimitClosed
 from scrapeq.fetch.egress import Egress, HopClosed
 
-__all__ = ["AskingClosed", "Egress", "HopClosed"]
+__all__ = ["AuthLimitClosed", "Egress", "HopClosed"]

@@ -15,14 +15,16 @@ from scrapeq.errors import UsageError
 from scrapeq.fetch.auth import Credential, credential, hidden
 from scrapeq.fetch.oauth2 import OAuth2
 from scrapeq.fetch.redirects import joined
-from scrapeq.fetch.refreshable_auth import Login, Renewed
+from scrapeq.fetch.refreshable_auth import Login, RefreshableAuth
 from scrapeq.fetch.token_file import TokenFile
 from scrapeq.plan import STATIC_AUTHS, Auth, Client
 
 _DIGEST_BYTES = 16
 
 
-def scheme(client: Client, tokens: Path | None, clock: Clock) -> Credential | Renewed | httpx.Auth | None:
+def credential_of(
+    client: Client, tokens: Path | None, clock: Clock
+) -> Credential | RefreshableAuth | httpx.Auth | None:
     """
     What puts the credential on requests; None if there is none.
 
@@ -37,8 +39,8 @@ def scheme(client: Client, tokens: Path | None, clock: Clock) -> Credential | Re
     auth = client.auth
     if auth.type in STATIC_AUTHS:
         return credential(auth)
-    if auth.is_renewed:
-        return Renewed(_login(client, clock), TokenFile(tokens, _digest(client)), clock)
+    if auth.is_refreshable:
+        return RefreshableAuth(_login(client, clock), TokenFile(tokens, _digest(client)), clock)
     return _added(auth)
 
 
@@ -61,7 +63,7 @@ def urls_of(client: Client) -> list[str]:
 
 def check(client: Client) -> None:
     """Raises UsageError where the type is one that another package adds, and it cannot be used."""
-    if client.auth.type not in STATIC_AUTHS and not client.auth.is_renewed:
+    if client.auth.type not in STATIC_AUTHS and not client.auth.is_refreshable:
         _added(client.auth)
 
 

@@ -1,7 +1,7 @@
 """
 What goes out beside a request for its credential's sake: token requests, logins, further requests of an `httpx.Auth`.
 
-Each passes the limits (`Asking`), and its time counts; the time that is spent waiting for them does not (`Deadline`).
+Each passes the limits (`AuthGrants`), and its time counts; the time that is spent waiting for them does not (`Deadline`).
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Protocol, Self
 
 import httpx
 
-from scrapeq.errors import AuthFailed, BadAnswer, FetchError, ScrapeqError
+from scrapeq.errors import AuthFailed, BadResponse, FetchError, ScrapeqError
 from scrapeq.fetch.redirects import Hop, shown
 from scrapeq.fetch.response import drop
-from scrapeq.fetch.wire import Answer
+from scrapeq.fetch.wire import RawResponse
 from scrapeq.page import Page
 
 MAX_REQUESTS = 20  # of one `httpx.Auth` for one request
@@ -26,7 +26,7 @@ _FLOW_WAITS_S = 0.05  # before its first request; what takes longer waits for so
 _DECODED_AWAY = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 
 
-class AskingClosed(ScrapeqError):
+class AuthLimitClosed(ScrapeqError):
     """
     A limit is closed for a request that a credential needs, so the request behind it was not sent.
 
@@ -40,7 +40,7 @@ class AskingClosed(ScrapeqError):
         super().__init__(f"the limit for {method} {shown(url)} is closed")
 
 
-class Asking(Protocol):
+class AuthGrants(Protocol):
     """Grants for what a credential needs."""
 
     async def begin(self, method: str, url: str, *, own: bool) -> None:
@@ -127,8 +127,8 @@ class _Body(httpx.AsyncByteStream):
         yield await self._read()
 
 
-Send = Callable[[httpx.Request], Awaitable[tuple[Hop, Answer]]]
-Read = Callable[[Hop, Answer], Awaitable[bytes]]
+Send = Callable[[httpx.Request], Awaitable[tuple[Hop, RawResponse]]]
+Read = Callable[[Hop, RawResponse], Awaitable[bytes]]
 
 
 async def through(
@@ -138,9 +138,9 @@ async def through(
     send: Send,
     ask: Send,
     read: Read,
-    asking: Asking,
+    auth_grants: AuthGrants,
     deadline: Deadline,
-) -> Answer:
+) -> RawResponse:
     """
     A request by the way of an `httpx.Auth`: every request that its flow yields is sent, the last answer counts.
 
@@ -164,7 +164,7 @@ async def through(
             try:
                 await asyncio.wait([first], timeout=_FLOW_WAITS_S)
                 if not first.done():  # it may wait for the login of another one
-                    asking.rest()
+                    auth_grants.rest()
                 request = await first
             finally:
                 first.cancel()
@@ -174,7 +174,7 @@ async def through(
             own = request is original or (request.method, request.url) == (original.method, original.url)
             if own:
                 with deadline.paused():
-                    await asking.begin(request.method, str(request.url), own=True)
+                    await auth_grants.begin(request.method, str(request.url), own=True)
                 hop, answer = await send(request)
             else:
                 with deadline.paused():
@@ -190,13 +190,13 @@ async def through(
             request = following
             await drop(answer)
             if own:
-                await asking.end(Page(str(hop.url), answer.status, answer.headers, b""), own=True)
+                await auth_grants.end(Page(str(hop.url), answer.status, answer.headers, b""), own=True)
         raise AuthFailed(f"auth: {type(auth).__name__} sends more than {MAX_REQUESTS} requests", final=True)
     finally:
         await flow.aclose()
 
 
-def _response(hop: Hop, answer: Answer, request: httpx.Request, read: Read) -> httpx.Response:
+def _response(hop: Hop, answer: RawResponse, request: httpx.Request, read: Read) -> httpx.Response:
     headers = [field for field in answer.headers if field[0].lower() not in _DECODED_AWAY]
     return httpx.Response(
         answer.status, headers=headers, stream=_Body(lambda: read(hop, answer)), request=request
@@ -214,6 +214,6 @@ async def _step(
     except (FetchError, TimeoutError):
         raise
     except httpx.HTTPError as error:
-        raise BadAnswer(f"auth: {error}") from None
+        raise BadResponse(f"auth: {error}") from None
     except Exception as error:  # whatever a flow that others wrote may raise
         raise AuthFailed(f"auth: {type(error).__name__}: {error}", final=True) from error

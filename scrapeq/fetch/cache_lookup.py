@@ -12,7 +12,7 @@ import orjson
 
 from scrapeq.clock import Clock
 from scrapeq.fetch import freshness
-from scrapeq.fetch.response_cache import AnswerCache, Kept
+from scrapeq.fetch.response_cache import CachedResponse, ResponseCache
 from scrapeq.page import Page
 from scrapeq.plan import Cache, Client
 from scrapeq.resource.address import canonical, task_key
@@ -23,7 +23,7 @@ _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # RFC 9110, 9.2.
 _DEFAULT = Cache()
 
 
-class Recall:
+class CacheLookup:
     """
     For one request: `fresh` first, then its `conditions` are sent along, then `revived`, then `keep`.
 
@@ -34,16 +34,18 @@ class Recall:
         member: The token of a pool that it is sent with.
     """
 
-    def __init__(self, cache: AnswerCache | None, client: Client, clock: Clock, member: str = "") -> None:
+    def __init__(
+        self, cache: ResponseCache | None, client: Client, clock: Clock, credential: str = ""
+    ) -> None:
         self._all = cache
         self._client = client
         self._clock = clock
-        self._member = member
+        self._member = credential
         self._revalidate = (client.cache or _DEFAULT).revalidate
-        self._cache: AnswerCache | None = None  # where this request is one whose answer may be kept
+        self._cache: ResponseCache | None = None  # where this request is one whose answer may be kept
         self._method = self._url = ""
         self._fields: Sequence[tuple[str, str]] = ()
-        self._kept: Kept | None = None
+        self._kept: CachedResponse | None = None
         self._requested_s = 0.0
         self.was_misled = False  # a 304 came that is none of what is kept
 
@@ -124,7 +126,7 @@ class Recall:
         """What a redirect led to is the answer of another address."""
         return canonical(page.url) == canonical(self._url)
 
-    async def _whole(self, kept: Kept) -> Page | None:
+    async def _whole(self, kept: CachedResponse) -> Page | None:
         """With its body; None if that cannot be read any more."""
         try:
             return kept.page()

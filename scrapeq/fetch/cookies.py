@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 Fields = list[tuple[str, str]]
-KeptCookie = dict[str, Any]
+StoredCookie = dict[str, Any]
 """A cookie as plain JSON."""
 
 _KEPT = (
@@ -33,7 +33,7 @@ class Cookies:
         kept: What an earlier one gave (`kept()`).
     """
 
-    def __init__(self, kept: Iterable[KeptCookie]) -> None:
+    def __init__(self, kept: Iterable[StoredCookie]) -> None:
         self._cookies = httpx.Cookies()
         for one in kept:
             self._cookies.jar.set_cookie(Cookie(**one, rest={}))
@@ -55,7 +55,7 @@ class Cookies:
         others = [field for field in fields if field[0].lower() != "cookie"]
         return [*others, ("Cookie", "; ".join([*there, found]))]
 
-    def kept(self) -> tuple[KeptCookie, ...]:
+    def kept(self) -> tuple[StoredCookie, ...]:
         """All that have not run out, as plain JSON."""
         self._cookies.jar.clear_expired_cookies()
         return tuple({name: getattr(one, name) for name in _KEPT} for one in self._cookies.jar)

@@ -13,7 +13,7 @@ from typing import Protocol
 import brotli
 import zstandard
 
-from scrapeq.errors import BadAnswer, BodyTooLarge, Truncated
+from scrapeq.errors import BadResponse, BodyTooLarge, Truncated
 
 ACCEPT_ENCODING = "gzip, br, zstd"
 MAX_LAYERS = 5
@@ -59,7 +59,7 @@ class _Deflated:
                     self._wbits = -_ZLIB_WBITS
                     self._decoder = zlib.decompressobj(self._wbits)
                     continue
-                raise BadAnswer(f"the body is no valid {self._name}: {error}") from None
+                raise BadResponse(f"the body is no valid {self._name}: {error}") from None
             self._fed = True
             data = self._decoder.unconsumed_tail or self._decoder.unused_data
             more = bool(data) or len(piece) == _CHUNK_BYTES  # a full piece may leave output inside
@@ -85,7 +85,7 @@ class _Brotli:
                     return
                 piece = decoder.process(b"", output_buffer_limit=_CHUNK_BYTES)
         except brotli.error as error:
-            raise BadAnswer(f"the body is no valid br: {error}") from None
+            raise BadResponse(f"the body is no valid br: {error}") from None
 
     def finish(self) -> None:
         if not self._decoder.is_finished():
@@ -111,7 +111,7 @@ class _Zstandard:
             try:
                 piece = self._decoder.decompress(part)
             except zstandard.ZstdError as error:
-                raise BadAnswer(f"the body is no valid zstd: {error}") from None
+                raise BadResponse(f"the body is no valid zstd: {error}") from None
             at += len(part) - len(self._decoder.unused_data)
             if piece:
                 yield piece
@@ -130,7 +130,7 @@ def _layer(coding: str) -> _Layer:
         return _Brotli()
     if coding == "zstd":
         return _Zstandard()
-    raise BadAnswer(f"the content coding {coding[:40]!r} is not known")
+    raise BadResponse(f"the content coding {coding[:40]!r} is not known")
 
 
 class Body:
@@ -150,7 +150,7 @@ class Body:
         codings = [coding.strip().lower() for coding in content_encoding.split(",")]
         codings = [coding for coding in codings if coding not in _NO_CODINGS]
         if len(codings) > MAX_LAYERS:
-            raise BadAnswer(f"{len(codings)} content codings are stacked; at most {MAX_LAYERS} are taken")
+            raise BadResponse(f"{len(codings)} content codings are stacked; at most {MAX_LAYERS} are taken")
         self._layers = [_layer(coding) for coding in reversed(codings)]
         self._sizes = [0] * (len(self._layers) + 1)
         self._max_bytes = max_bytes

@@ -17,18 +17,18 @@ import httpx
 
 from scrapeq.clock import Clock, SystemClock
 from scrapeq.errors import Blocked, DeadlineExceeded, FetchError, ScrapeqError, TooManyRedirects
-from scrapeq.fetch import auth as credentials
+from scrapeq.fetch import auth as auth_schemes
 from scrapeq.fetch import redirects, response
 from scrapeq.fetch.auth import Credential
-from scrapeq.fetch.auth_factory import scheme, urls_of
-from scrapeq.fetch.auth_requests import Asking, Deadline, Unlimited, through
+from scrapeq.fetch.auth_factory import credential_of, urls_of
+from scrapeq.fetch.auth_requests import AuthGrants, Deadline, Unlimited, through
 from scrapeq.fetch.decoding import ACCEPT_ENCODING
 from scrapeq.fetch.guard import NamedHosts, check_literal
 from scrapeq.fetch.headers import FRAMING, check_fields, fields_of
 from scrapeq.fetch.redirects import Hop, origin, shown
-from scrapeq.fetch.refreshable_auth import Renewed
+from scrapeq.fetch.refreshable_auth import RefreshableAuth
 from scrapeq.fetch.response import names
-from scrapeq.fetch.wire import AiohttpWire, Answer, HttpxWire, WatchedWire, Wire
+from scrapeq.fetch.wire import AiohttpWire, HttpxWire, RawResponse, WatchedWire, Wire
 from scrapeq.page import Page
 from scrapeq.plan import Client
 from scrapeq.version import __version__
@@ -65,8 +65,8 @@ class _Trip:
     home: Origin | None
     named: NamedHosts
     gate: HopGate | None
-    auth: Credential | Renewed | httpx.Auth | None
-    asking: Asking
+    auth: Credential | RefreshableAuth | httpx.Auth | None
+    auth_grants: AuthGrants
     deadline: Deadline
 
 
@@ -99,7 +99,7 @@ class Egress:
         connections: int = 100,
         named_hosts: Iterable[str] = (),
         auth: httpx.Auth | None = None,
-        members: Mapping[str, str] | None = None,
+        credentials: Mapping[str, str] | None = None,
         tokens: Path | None = None,
         on_send: Callable[[str, str, Sequence[tuple[str, str]], bytes | None], None] | None = None,
     ) -> None:
@@ -110,11 +110,11 @@ class Egress:
         self._clock = clock or SystemClock()
         self._max_redirects = max_redirects
         self._named = NamedHosts((client.base_url, *client.allow_hosts, *named_hosts, *urls_of(client)))
-        self._auth = auth or scheme(client, tokens, self._clock)
-        plain = not isinstance(self._auth, Renewed | httpx.Auth)
-        self._members = {
-            name: credentials.credential(replace(client.auth, token=token)) if plain else self._auth
-            for name, token in (members or {}).items()
+        self._auth = auth or credential_of(client, tokens, self._clock)
+        plain = not isinstance(self._auth, RefreshableAuth | httpx.Auth)
+        self._credentials = {
+            name: auth_schemes.credential(replace(client.auth, token=token)) if plain else self._auth
+            for name, token in (credentials or {}).items()
         }
         self._home = (
             origin(redirects.parse(client.base_url))
@@ -140,7 +140,7 @@ class Egress:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if isinstance(self._auth, Renewed):
+        if isinstance(self._auth, RefreshableAuth):
             await self._auth.aclose()
         await self._wire.aclose()
 
@@ -155,8 +155,8 @@ class Egress:
         hop: HopGate | None = None,
         named_hosts: Iterable[str] = (),
         home: str = "",
-        member: str = "",
-        asking: Asking = _UNLIMITED,
+        credential: str = "",
+        auth_grants: AuthGrants = _UNLIMITED,
     ) -> Page:
         """
         Send one request, follow its redirects, and read the whole answer.
@@ -184,19 +184,19 @@ class Egress:
                 self._home or (origin(redirects.parse(home)) if home else None),
                 NamedHosts(named_hosts) if named_hosts else _NOBODY,
                 hop,
-                self._members[member] if member else self._auth,
-                asking,
+                self._credentials[credential] if credential else self._auth,
+                auth_grants,
                 Deadline(limit_s),
             )
             first = Hop(method.upper(), self._without_secret(redirects.parse(url)), tuple(headers), body)
             started_s = self._clock.monotonic_s()
             try:
                 async with trip.deadline:
-                    last, answer = await self._follow(first, trip)
+                    last, raw = await self._follow(first, trip)
                     try:
-                        content = await self._read(last, answer)
+                        content = await self._read(last, raw)
                     finally:
-                        await answer.aclose()
+                        await raw.aclose()
             except TimeoutError:
                 raise DeadlineExceeded(f"{names(first)}: no whole answer in {limit_s:g} s") from None
         except FetchError as error:
@@ -204,30 +204,30 @@ class Egress:
             raise
         return Page(
             url=str(last.url),
-            status=answer.status,
-            headers=answer.headers,
+            status=raw.status,
+            headers=raw.headers,
             body=content,
             elapsed_s=self._clock.monotonic_s() - started_s,
             requested_url=url,
             method=last.method,
         )
 
-    async def _follow(self, current: Hop, trip: _Trip) -> tuple[Hop, Answer]:
+    async def _follow(self, current: Hop, trip: _Trip) -> tuple[Hop, RawResponse]:
         """The last hop of a chain and its answer, unread."""
         seen: set[tuple[str, str]] = set()
         was_sent = False  # a request, under the grant in use
         try:
             while True:
-                answer = await self._send_one(current, trip)
-                location = answer.header("location")
-                if answer.status not in redirects.STATUSES or not location or response.says_wait(answer):
-                    return current, answer
+                raw = await self._send_one(current, trip)
+                location = raw.header("location")
+                if raw.status not in redirects.STATUSES or not location or response.says_wait(raw):
+                    return current, raw
                 was_sent = True
-                await response.drop(answer)
+                await response.drop(raw)
                 seen.add((current.method, str(current.url)))
                 if len(seen) > self._max_redirects:
                     raise TooManyRedirects(f"{names(current)}: more than {self._max_redirects} redirects")
-                target = redirects.next_hop(current, answer.status, location)
+                target = redirects.next_hop(current, raw.status, location)
                 current = Hop(target.method, self._without_secret(target.url), target.headers, target.body)
                 if (current.method, str(current.url)) in seen:
                     raise TooManyRedirects(f"{names(current)}: the redirects lead in a circle")
@@ -241,15 +241,15 @@ class Egress:
             raise
 
     @property
-    def members(self) -> tuple[str, ...]:
+    def credentials(self) -> tuple[str, ...]:
         """The names of the pool's tokens."""
-        return tuple(self._members)
+        return tuple(self._credentials)
 
-    def knows(self, member: str) -> bool:
+    def knows(self, credential: str) -> bool:
         """Whether this token of a pool is known here; "" is."""
-        return not member or member in self._members
+        return not credential or credential in self._credentials
 
-    def refresh(self, member: str = "") -> bool:
+    def refresh(self, credential: str = "") -> bool:
         """
         The credential that this asyncio task's last request carried is bad (a 401): the next one gets another.
 
@@ -260,16 +260,16 @@ class Egress:
             Whether it was forgotten: the next request asks for a new one. False where another request had it forgotten
             before (there may be a newer one already), or none can be asked for (a plain token).
         """
-        auth = self._members.get(member) if member else self._auth
-        return isinstance(auth, Renewed) and auth.forget()
+        auth = self._credentials.get(credential) if credential else self._auth
+        return isinstance(auth, RefreshableAuth) and auth.forget()
 
     def hidden(self, text: str) -> str:
         """A text without any secret of the credentials, nor of those that logins gave."""
-        obtained = tuple(self._auth.secrets) if isinstance(self._auth, Renewed) else ()
-        return credentials.hidden(text, self._client.auth, obtained)
+        obtained = tuple(self._auth.secrets) if isinstance(self._auth, RefreshableAuth) else ()
+        return auth_schemes.hidden(text, self._client.auth, obtained)
 
     def _without_secret(self, url: httpx.URL) -> httpx.URL:
-        return credentials.without_secret(url, self._client.auth)
+        return auth_schemes.without_secret(url, self._client.auth)
 
     def _check(self, hop: Hop, named: NamedHosts) -> bool:
         """Whether the user named the host. Raises Blocked when not, and it is written as a special address."""
@@ -280,26 +280,26 @@ class Egress:
         check_literal(host)
         return False
 
-    async def _send_one(self, hop: Hop, trip: _Trip) -> Answer:
+    async def _send_one(self, hop: Hop, trip: _Trip) -> RawResponse:
         """One hop, with the credential where it belongs."""
         at_home = trip.home is not None and origin(hop.url) == trip.home
         url, fields = hop.url, self._fields(hop.headers, at_home)
         auth = trip.auth if at_home else None
         if isinstance(auth, httpx.Auth):
             return await self._through(auth, hop, fields, trip)
-        if isinstance(auth, Renewed):
+        if isinstance(auth, RefreshableAuth):
             put = auth.ready()
             if put is None:
                 self._check(hop, trip.named)
                 with trip.deadline.paused():
                     if auth.is_renewing:
-                        trip.asking.rest()
+                        trip.auth_grants.rest()
                     put = await auth.renew(lambda request: self._asked(request, trip))
-                    await trip.asking.begin(hop.method, str(hop.url), own=True)
+                    await trip.auth_grants.begin(hop.method, str(hop.url), own=True)
             url, fields = put(url, fields)
-            answer = await self._on_wire(hop, url, fields, trip.named)
-            auth.hear(url, answer.headers)
-            return answer
+            raw = await self._on_wire(hop, url, fields, trip.named)
+            auth.hear(url, raw.headers)
+            return raw
         if auth is not None:
             url, fields = auth(url, fields)
         return await self._on_wire(hop, url, fields, trip.named)
@@ -315,38 +315,38 @@ class Egress:
 
     async def _on_wire(
         self, hop: Hop, url: httpx.URL, fields: list[tuple[str, str]], named: NamedHosts
-    ) -> Answer:
+    ) -> RawResponse:
         is_named = self._check(hop, named)
         try:
-            answer = await self._wire.send(hop.method, url, fields, hop.body, named=is_named)
+            raw = await self._wire.send(hop.method, url, fields, hop.body, named=is_named)
         except httpx.TransportError as error:
             raise response.failed(hop, error, self.hidden(str(error))) from None
         try:
-            response.check_head(hop, answer)
+            response.check_head(hop, raw)
         except FetchError:
-            await answer.aclose()
+            await raw.aclose()
             raise
-        return answer
+        return raw
 
-    async def _read(self, hop: Hop, answer: Answer) -> bytes:
-        return await response.read(hop, answer, self._client.max_body_size, self.hidden)
+    async def _read(self, hop: Hop, raw: RawResponse) -> bytes:
+        return await response.read(hop, raw, self._client.max_body_size, self.hidden)
 
     # --- what credentials send
 
     async def _through(
         self, auth: httpx.Auth, hop: Hop, fields: list[tuple[str, str]], trip: _Trip
-    ) -> Answer:
+    ) -> RawResponse:
         """A hop by the flow of an `httpx.Auth`."""
         original = httpx.Request(hop.method, hop.url, headers=fields, content=hop.body)
 
-        async def send(request: httpx.Request) -> tuple[Hop, Answer]:
+        async def send(request: httpx.Request) -> tuple[Hop, RawResponse]:
             fields = [field for field in fields_of(request) if field[0].lower() not in FRAMING]
             check_fields(fields)  # a flow may have put a part of an answer there
             return hop, await self._on_wire(hop, request.url, fields, trip.named)
 
-        async def read(hop: Hop, answer: Answer) -> bytes:
+        async def read(hop: Hop, raw: RawResponse) -> bytes:
             async with asyncio.timeout(self._client.timeout_s):
-                return await self._read(hop, answer)
+                return await self._read(hop, raw)
 
         return await through(
             auth,
@@ -354,15 +354,15 @@ class Egress:
             send=send,
             ask=lambda request: self._ask(request, trip),
             read=read,
-            asking=trip.asking,
+            auth_grants=trip.auth_grants,
             deadline=trip.deadline,
         )
 
     async def _asked(self, request: httpx.Request, trip: _Trip) -> Page:
-        hop, answer = await self._ask(request, trip)
-        return _head(hop, answer)
+        hop, raw = await self._ask(request, trip)
+        return _head(hop, raw)
 
-    async def _ask(self, request: httpx.Request, trip: _Trip) -> tuple[Hop, Answer]:
+    async def _ask(self, request: httpx.Request, trip: _Trip) -> tuple[Hop, RawResponse]:
         """A request for a credential's sake, with its answer read: no redirects, no credential but its own."""
         own, content = fields_of(request), await request.aread()
         check_fields(own)
@@ -370,24 +370,24 @@ class Egress:
         fields = self._fields(own, trip.home is not None and origin(hop.url) == trip.home)
         while True:
             self._check(hop, trip.named)
-            await trip.asking.begin(hop.method, str(hop.url), own=False)
+            await trip.auth_grants.begin(hop.method, str(hop.url), own=False)
             try:
                 async with asyncio.timeout(self._client.timeout_s):
-                    answer = await self._on_wire(hop, hop.url, fields, trip.named)
+                    raw = await self._on_wire(hop, hop.url, fields, trip.named)
                     try:
-                        await self._read(hop, answer)
+                        await self._read(hop, raw)
                     finally:
-                        await answer.aclose()
+                        await raw.aclose()
             except TimeoutError:
-                await trip.asking.end(None, own=False)
+                await trip.auth_grants.end(None, own=False)
                 text = f"{names(hop)}: no whole answer in {self._client.timeout_s:g} s"
                 raise DeadlineExceeded(text) from None
             except FetchError:
-                await trip.asking.end(None, own=False)
+                await trip.auth_grants.end(None, own=False)
                 raise
-            if not await trip.asking.end(_head(hop, answer), own=False):
-                return hop, answer
+            if not await trip.auth_grants.end(_head(hop, raw), own=False):
+                return hop, raw
 
 
-def _head(hop: Hop, answer: Answer) -> Page:
-    return Page(str(hop.url), answer.status, answer.headers, answer.content or b"", method=hop.method)
+def _head(hop: Hop, raw: RawResponse) -> Page:
+    return Page(str(hop.url), raw.status, raw.headers, raw.content or b"", method=hop.method)

@@ -12,7 +12,7 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode, SelectolaxError
 
 from scrapeq.clock import Clock
 from scrapeq.errors import AuthFailed, ScrapeqError
-from scrapeq.expression.scope import answer_scope
+from scrapeq.expression.scope import response_scope
 from scrapeq.fetch import redirects
 from scrapeq.fetch.cookies import Cookies
 from scrapeq.fetch.redirects import joined, origin, shown
@@ -134,7 +134,7 @@ class SessionLogin:
 
     def _succeeded(self, page: Page) -> bool:
         if self._auth.success_when is not None:
-            return bool(self._auth.success_when.evaluate(answer_scope(page)))
+            return bool(self._auth.success_when.evaluate(response_scope(page)))
         return 200 <= page.status < 400
 
     def _token(self, page: Page) -> str:

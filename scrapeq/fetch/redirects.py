@@ -7,7 +7,7 @@ from urllib.parse import urljoin
 
 import httpx
 
-from scrapeq.errors import BadAnswer, Blocked
+from scrapeq.errors import BadResponse, Blocked
 
 STATUSES = frozenset({301, 302, 303, 307, 308})
 SCHEMES = frozenset({"http", "https"})
@@ -78,7 +78,7 @@ def next_hop(hop: Hop, status: int, location: str) -> Hop:
     try:
         target_text = urljoin(str(hop.url), location.strip())
     except ValueError as error:
-        raise BadAnswer(f"{shown(str(hop.url))} redirects to {shown(location)}: {error}") from None
+        raise BadResponse(f"{shown(str(hop.url))} redirects to {shown(location)}: {error}") from None
     try:
         target = parse(target_text)
     except Blocked as error:

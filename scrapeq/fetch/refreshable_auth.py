@@ -20,8 +20,8 @@ import httpx
 from scrapeq.clock import Clock
 from scrapeq.errors import AuthFailed, Blocked, FetchError
 from scrapeq.fetch.auth import Credential, Fields, bearer
-from scrapeq.fetch.auth_requests import AskingClosed
-from scrapeq.fetch.cookies import Cookies, KeptCookie
+from scrapeq.fetch.auth_requests import AuthLimitClosed
+from scrapeq.fetch.cookies import Cookies, StoredCookie
 from scrapeq.fetch.token_file import TokenFile
 from scrapeq.page import Page
 
@@ -41,7 +41,7 @@ class Issued:
 
     access: str = ""
     refresh: str = ""
-    cookies: tuple[KeptCookie, ...] = ()
+    cookies: tuple[StoredCookie, ...] = ()
     expires_at_s: float | None = None
     stamp: str = field(default_factory=lambda: secrets.token_hex(8))
 
@@ -84,7 +84,7 @@ def expires_at_s(now_s: float, lifetime_s: float | None) -> float | None:
     return now_s + lifetime_s - min(MARGIN_S, lifetime_s * MARGIN_SHARE)
 
 
-class Renewed:
+class RefreshableAuth:
     """
     Args:
         login: Asks for a credential.
@@ -211,7 +211,7 @@ class Renewed:
                     self._attempt = None
                     issued: Issued = end.value
                     return issued
-        except AskingClosed:
+        except AuthLimitClosed:
             raise
         except BaseException:
             self._attempt = None

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import httpx
 
 from scrapeq.errors import (
-    BadAnswer,
+    BadResponse,
     Blocked,
     BodyTooLarge,
     ConnectionFailed,
@@ -18,7 +18,7 @@ from scrapeq.errors import (
 )
 from scrapeq.fetch.decoding import Body
 from scrapeq.fetch.redirects import Hop, shown
-from scrapeq.fetch.wire import MAX_HEADER_FIELDS, Answer
+from scrapeq.fetch.wire import MAX_HEADER_FIELDS, RawResponse
 
 _MAX_HEADER_BYTES = 262_144
 _DROPPED_BODY_BYTES = 16_384  # read so that the connection can be used again; a longer one is cut off
@@ -31,24 +31,24 @@ def names(hop: Hop) -> str:
     return f"{hop.method} {shown(str(hop.url))}"
 
 
-def check_head(hop: Hop, answer: Answer) -> None:
+def check_head(hop: Hop, raw: RawResponse) -> None:
     """Raises BadAnswer for a head that no answer may have."""
-    if not 200 <= answer.status <= 999:
-        raise BadAnswer(f"{names(hop)}: status {answer.status} is no answer")
-    size = sum(len(name) + len(value) for name, value in answer.headers)
-    if len(answer.headers) > MAX_HEADER_FIELDS or size > _MAX_HEADER_BYTES:
-        raise BadAnswer(f"{names(hop)}: {len(answer.headers)} header fields of {size} bytes are too many")
+    if not 200 <= raw.status <= 999:
+        raise BadResponse(f"{names(hop)}: status {raw.status} is no answer")
+    size = sum(len(name) + len(value) for name, value in raw.headers)
+    if len(raw.headers) > MAX_HEADER_FIELDS or size > _MAX_HEADER_BYTES:
+        raise BadResponse(f"{names(hop)}: {len(raw.headers)} header fields of {size} bytes are too many")
 
 
-def says_wait(answer: Answer) -> bool:
+def says_wait(raw: RawResponse) -> bool:
     """A redirect with a Retry-After asks for time before the next request (RFC 9110, 10.2.3): a refusal."""
-    value = answer.header("retry-after").strip()
+    value = raw.header("retry-after").strip()
     if _SECONDS.fullmatch(value):
         return float(value) > 0
     return value.endswith("GMT")
 
 
-async def read(hop: Hop, answer: Answer, max_bytes: int, hidden: Callable[[str], str]) -> bytes:
+async def read(hop: Hop, raw: RawResponse, max_bytes: int, hidden: Callable[[str], str]) -> bytes:
     """
     The decoded body; read once, kept with the answer.
 
@@ -58,37 +58,37 @@ async def read(hop: Hop, answer: Answer, max_bytes: int, hidden: Callable[[str],
         max_bytes: The most that it may be after decoding.
         hidden: Takes secrets out of what the wire says.
     """
-    if answer.content is not None:
-        return answer.content
+    if raw.content is not None:
+        return raw.content
     try:
-        collected = Body(answer.header("content-encoding"), max_bytes)
-        length = answer.header("content-length")
-        has_body = hop.method != "HEAD" and answer.status not in _BODILESS
+        collected = Body(raw.header("content-encoding"), max_bytes)
+        length = raw.header("content-length")
+        has_body = hop.method != "HEAD" and raw.status not in _BODILESS
         if has_body and not collected.is_encoded and length.isascii() and length.isdigit():
             collected.expect(length)
-        async for piece in answer.pieces:
+        async for piece in raw.pieces:
             collected.feed(piece)
-        answer.content = collected.finish()
-        return answer.content
+        raw.content = collected.finish()
+        return raw.content
     except httpx.TransportError as error:
         raise _broke_off(hop, error, hidden(str(error))) from None
-    except (BadAnswer, BodyTooLarge) as error:
+    except (BadResponse, BodyTooLarge) as error:
         raise type(error)(f"{names(hop)}: {error}") from None
 
 
-async def drop(answer: Answer) -> None:
+async def drop(raw: RawResponse) -> None:
     """Read a little of a body that nobody wants, undecoded, and close."""
     left = _DROPPED_BODY_BYTES
     try:
-        if answer.content is None:
-            async for piece in answer.pieces:
+        if raw.content is None:
+            async for piece in raw.pieces:
                 left -= len(piece)
                 if left < 0:
                     break
     except httpx.TransportError:
         pass  # what matters of it has come
     finally:
-        await answer.aclose()
+        await raw.aclose()
 
 
 def failed(hop: Hop, error: httpx.TransportError, told: str) -> FetchError:
@@ -99,7 +99,7 @@ def failed(hop: Hop, error: httpx.TransportError, told: str) -> FetchError:
     if isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
         return Blocked(text)
     if isinstance(error, httpx.RemoteProtocolError | httpx.DecodingError):
-        return BadAnswer(text)
+        return BadResponse(text)
     return ConnectionFailed(text)
 
 
@@ -113,5 +113,5 @@ def _broke_off(hop: Hop, error: httpx.TransportError, told: str) -> FetchError:
         and "incomplete" not in text
         and "without sending" not in text
     ):
-        return BadAnswer(text)
+        return BadResponse(text)
     return Truncated(text)

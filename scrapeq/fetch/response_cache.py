@@ -51,7 +51,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class CachedResponse:
     """
     An answer that was kept.
 
@@ -75,13 +75,13 @@ class Kept:
         old_s = freshness.age_s(self.head, self.requested_s, self.received_s, now_s)
         return freshness.lifetime_s(self.head, self.received_s) > old_s
 
-    def freshened(self, told: Page, requested_s: float, received_s: float) -> Kept:
+    def freshened(self, told: Page, requested_s: float, received_s: float) -> CachedResponse:
         """After a 304."""
         head = replace(self.head, headers=freshness.freshened(self.head.headers, told.headers))
-        return Kept(self.key, head, requested_s, received_s, self.packed, self.stored)
+        return CachedResponse(self.key, head, requested_s, received_s, self.packed, self.stored)
 
 
-class AnswerCache:
+class ResponseCache:
     """
     Args:
         path: The file, made if it is missing.
@@ -95,7 +95,7 @@ class AnswerCache:
         self._is_off = False
         self._thread = ThreadPoolExecutor(1, "answer-cache")
 
-    async def get(self, key: bytes) -> Kept | None:
+    async def get(self, key: bytes) -> CachedResponse | None:
         """What is kept under this key."""
         return await self._do(lambda db: self._get(db, key))
 
@@ -103,10 +103,10 @@ class AnswerCache:
         self, key: bytes, address: bytes, page: Page, requested_s: float, received_s: float
     ) -> None:
         """Keep an answer, in place of the one before."""
-        kept = Kept(key, replace(page, body=b""), requested_s, received_s, b"")
+        kept = CachedResponse(key, replace(page, body=b""), requested_s, received_s, b"")
         await self._do(lambda db: self._put(db, address, kept, page.body))
 
-    async def freshen(self, kept: Kept) -> None:
+    async def freshen(self, kept: CachedResponse) -> None:
         """A 304 came: its head is new, if it is still the one that was asked about."""
         await self._do(lambda db: self._freshen(db, kept))
 
@@ -190,7 +190,7 @@ class AnswerCache:
             self._db.close()
             self._db = None
 
-    def _get(self, db: sqlite3.Connection, key: bytes) -> Kept | None:
+    def _get(self, db: sqlite3.Connection, key: bytes) -> CachedResponse | None:
         row = db.execute(
             "SELECT id, used_s, head, body FROM answers JOIN bodies USING (id) WHERE key = ?", (key,)
         ).fetchone()
@@ -202,7 +202,7 @@ class AnswerCache:
             db.execute("UPDATE answers SET used_s = ? WHERE id = ?", (now_s, id_))
         return _read(key, head, body)
 
-    def _put(self, db: sqlite3.Connection, address: bytes, kept: Kept, body: bytes) -> None:
+    def _put(self, db: sqlite3.Connection, address: bytes, kept: CachedResponse, body: bytes) -> None:
         packed, head = zlib.compress(body, COMPRESSION), _written(kept)
         size = len(packed) + len(head) + ROW_BYTES
         if size > self._max_size // LARGEST_SHARE:
@@ -224,7 +224,7 @@ class AnswerCache:
             self._drop(db, oldest)
         db.execute("COMMIT")
 
-    def _freshen(self, db: sqlite3.Connection, kept: Kept) -> None:
+    def _freshen(self, db: sqlite3.Connection, kept: CachedResponse) -> None:
         db.execute(
             "UPDATE answers SET head = ?, used_s = ? WHERE key = ? AND head = ?",
             (_written(kept), int(time.time()), kept.key, kept.stored),
@@ -245,12 +245,14 @@ class AnswerCache:
                 db.execute("UPDATE total SET size = size - ?", (size,))
 
 
-def _written(kept: Kept) -> bytes:
+def _written(kept: CachedResponse) -> bytes:
     head = kept.head
     return orjson.dumps([head.url, head.status, head.headers, kept.requested_s, kept.received_s])
 
 
-def _read(key: bytes, head: bytes, packed: bytes) -> Kept:
+def _read(key: bytes, head: bytes, packed: bytes) -> CachedResponse:
     url, status, headers, requested_s, received_s = orjson.loads(head)
     fields = tuple((name, value) for name, value in headers)
-    return Kept(key, Page(url, status, fields, b"", requested_url=url), requested_s, received_s, packed, head)
+    return CachedResponse(
+        key, Page(url, status, fields, b"", requested_url=url), requested_s, received_s, packed, head
+    )

@@ -34,7 +34,7 @@ _ERRORS = (aiohttp.ClientError, HttpProcessingError, OSError, ValueError)
 _NO_DEFAULTS = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 
 
-class Answer:
+class RawResponse:
     """
     The head of an answer, and its raw body as a stream.
 
@@ -77,7 +77,7 @@ class Wire(Protocol):
 
     async def send(
         self, method: str, url: httpx.URL, headers: Fields, body: bytes | None, *, named: bool
-    ) -> Answer:
+    ) -> RawResponse:
         """`named`: the user named the host, so it may be a private one. Raises httpx.TransportError, Blocked."""
 
     async def aclose(self) -> None:
@@ -127,7 +127,7 @@ class AiohttpWire:
 
     async def send(
         self, method: str, url: httpx.URL, headers: Fields, body: bytes | None, *, named: bool
-    ) -> Answer:
+    ) -> RawResponse:
         """Raises httpx.TransportError, or Blocked when the guard refuses the address."""
         host = url.raw_host.decode("ascii")
         if not named:
@@ -143,7 +143,7 @@ class AiohttpWire:
                 query_string=query,
                 encoded=True,
             )
-            answer = await self._session(named).request(
+            raw = await self._session(named).request(
                 method,
                 target,
                 headers=CIMultiDict(headers),
@@ -154,9 +154,9 @@ class AiohttpWire:
             raise _translated(error) from error
 
         async def aclose() -> None:
-            answer.close()
+            raw.close()
 
-        return Answer(answer.status, answer.raw_headers, _pieces(answer), aclose)
+        return RawResponse(raw.status, raw.raw_headers, _pieces(raw), aclose)
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -175,7 +175,7 @@ class WatchedWire:
 
     async def send(
         self, method: str, url: httpx.URL, headers: Fields, body: bytes | None, *, named: bool
-    ) -> Answer:
+    ) -> RawResponse:
         """As the wire does."""
         self._tell(method, str(url), headers, body)
         return await self._wire.send(method, url, headers, body, named=named)
@@ -185,8 +185,8 @@ class WatchedWire:
         await self._wire.aclose()
 
 
-async def _pieces(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    content = answer.content
+async def _pieces(raw: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    content = raw.content
     try:
         while piece := await content.readany():
             yield piece
@@ -225,14 +225,14 @@ class HttpxWire:
 
     async def send(
         self, method: str, url: httpx.URL, headers: Fields, body: bytes | None, *, named: bool
-    ) -> Answer:
+    ) -> RawResponse:
         """Raises what the transport raises."""
         encoded = [(name.encode("latin-1"), value.encode("utf-8")) for name, value in headers]
         request = httpx.Request(method, url, headers=encoded, content=body)
         response = await self._transport.handle_async_request(request)
         stream = response.stream
         assert isinstance(stream, httpx.AsyncByteStream)
-        return Answer(response.status_code, response.headers.raw, aiter(stream), response.aclose)
+        return RawResponse(response.status_code, response.headers.raw, aiter(stream), response.aclose)
 
     async def aclose(self) -> None:
         """Close the transport."""

@@ -13,9 +13,9 @@ from scrapeq.responses.outcome import Outcome
 Judge = Callable[[Permit, Page], Outcome]
 
 
-class PermitAsking:
+class FetcherAuthGrants:
     """
-    The `Asking` of one request of a Fetcher.
+    The `AuthGrants` of one request of a Fetcher.
 
     A login takes the request's own permit where that is one of the same limits, and those who wait for it give theirs
     back, so that nobody waits for a permit that only he can give back; the request takes another one then.
@@ -49,7 +49,7 @@ class PermitAsking:
         self._permit = held[-1]
 
     async def begin(self, method: str, url: str, *, own: bool) -> None:
-        """See `Asking.begin`. Raises RateLimited when a limit is closed for longer than the caller waits."""
+        """See `AuthGrants.begin`. Raises RateLimited when a limit is closed for longer than the caller waits."""
         if own and self._granted:
             return
         if not own and self._granted and self._names(method, url) <= self._own:
@@ -61,13 +61,13 @@ class PermitAsking:
             self._granted = True
 
     def rest(self) -> None:
-        """See `Asking.rest`."""
+        """See `AuthGrants.rest`."""
         if self._granted:
             self._held[-1].settle(None, was_sent=False)
             self._granted = False
 
     async def end(self, page: Page | None, *, own: bool) -> bool:
-        """See `Asking.end`."""
+        """See `AuthGrants.end`."""
         permit = self._held[-1] if own else self._permit
         if permit is self._held[-1]:
             self._granted = False

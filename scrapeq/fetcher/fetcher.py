@@ -33,9 +33,9 @@ from scrapeq.errors import (
     UsageError,
 )
 from scrapeq.fetch import Egress, HopClosed
-from scrapeq.fetch.cache_lookup import Recall
-from scrapeq.fetch.response_cache import AnswerCache
-from scrapeq.fetcher.auth import PermitAsking
+from scrapeq.fetch.cache_lookup import CacheLookup
+from scrapeq.fetch.response_cache import ResponseCache
+from scrapeq.fetcher.auth import FetcherAuthGrants
 from scrapeq.fetcher.local_limits import Limiter, LocalLimits, Permit
 from scrapeq.fetcher.shared_limits import QueueLimits
 from scrapeq.fetcher.streaming import pages_of
@@ -44,9 +44,9 @@ from scrapeq.page import Page
 from scrapeq.plan import Auth, Cache, Client, LimitRule
 from scrapeq.queue import Queue
 from scrapeq.responses.match import host_of
-from scrapeq.responses.observation import NOTHING
+from scrapeq.responses.observation import NO_OBSERVATION
 from scrapeq.responses.outcome import Outcome, decide
-from scrapeq.responses.rule_observations import listen
+from scrapeq.responses.rule_observations import observe_for_rules
 
 if TYPE_CHECKING:
     import httpx
@@ -135,7 +135,7 @@ class Fetcher:
             connections=concurrency,
             auth=None if auth is None or isinstance(auth, Auth) else auth,
         )
-        self._cache = AnswerCache(Path(cache), max_size=Cache().max_size) if cache is not None else None
+        self._cache = ResponseCache(Path(cache), max_size=Cache().max_size) if cache is not None else None
         self._rules = tuple(rate_limits)
         token = own_auth.identity
         self._token = token_digest(token)
@@ -232,8 +232,8 @@ class Fetcher:
     ) -> Page:
         asked_for = url
         attempts = hops = 0
-        recall = Recall(self._cache, self._client, self._clock)
-        if (kept := await recall.fresh(method, url, fields, has_body=body is not None)) is not None:
+        cache_lookup = CacheLookup(self._cache, self._client, self._clock)
+        if (kept := await cache_lookup.fresh(method, url, fields, has_body=body is not None)) is not None:
             return replace(kept, requested_url=asked_for)
         while True:
             permit = await self._grants.acquire(url, method, max_wait_s=self._max_wait_s)
@@ -244,7 +244,7 @@ class Fetcher:
             try:
                 async with self._sending:
                     began = True
-                    conditions = recall.conditions if url == asked_for else ()
+                    conditions = cache_lookup.conditions if url == asked_for else ()
                     page = await self._send(method, url, (*fields, *conditions), body, held, asked_for)
             except FetchError as caught:
                 error = caught
@@ -263,17 +263,17 @@ class Fetcher:
             attempts += 1
             unsent = isinstance(error, AuthFailed)
             if outcome.action == "retry" and attempts < MAX_ATTEMPTS and (unsent or method in _IDEMPOTENT):
-                told_s = error.pause_s if isinstance(error, AuthFailed) else outcome.wait_s
-                await self._pause(url, attempts, told_s or 0.0)
+                wait_s = error.pause_s if isinstance(error, AuthFailed) else outcome.wait_s
+                await self._pause(url, attempts, wait_s or 0.0)
                 continue
             if page is None:
                 assert error is not None
                 raise error
-            page = await recall.revived(page) or page
-            if recall.was_misled:
+            page = await cache_lookup.revived(page) or page
+            if cache_lookup.was_misled:
                 continue
             if outcome.action == "success":
-                await recall.keep(page)
+                await cache_lookup.keep(page)
             return replace(page, requested_url=asked_for)
 
     async def _send(
@@ -292,7 +292,7 @@ class Fetcher:
                 held.append(permit)
             return permit is not None
 
-        asking = PermitAsking(
+        auth_grants = FetcherAuthGrants(
             self._grants,
             self._rules,
             method,
@@ -310,21 +310,21 @@ class Fetcher:
                 hop=gate,
                 named_hosts=(asked_for,),  # a hop that is sent later belongs to the same chain
                 home=asked_for,
-                asking=asking,
+                auth_grants=auth_grants,
             )
         finally:
-            asking.close()
+            auth_grants.close()
 
     def _settle(
         self, permit: Permit, method: str, url: str, page: Page | None, error: FetchError | None
     ) -> Outcome:
         if page is None:
-            seen, heard = NOTHING, None
+            seen, rule_observations = NO_OBSERVATION, None
         else:
             rules = [rule for rule, _ in instances_of(self._rules, method=method, url=url)]
             now_s = self._clock.now_s()
             names = {"now": now_s, "host": host_of(page.url), "token": self._token}
-            seen, heard = listen(page, now_s, rules, names)
+            seen, rule_observations = observe_for_rules(page, now_s, rules, names)
         outcome = decide(
             (),
             method=method,
@@ -333,7 +333,7 @@ class Fetcher:
             error=error,
             observation=seen,
             refusals_in_a_row=permit.refusals_in_a_row,
-            heard=heard,
+            rule_observations=rule_observations,
         )
         if page is not None:
             permit.settle(outcome)
@@ -343,9 +343,9 @@ class Fetcher:
             permit.settle(None, was_sent=not isinstance(error, Blocked | AuthFailed))
         return outcome
 
-    async def _pause(self, url: str, attempts: int, told_s: float) -> None:
+    async def _pause(self, url: str, attempts: int, wait_s: float) -> None:
         """Before the next try: full jitter, but never less than was told."""
-        if self._max_wait_s is not None and told_s > self._max_wait_s:
-            raise RateLimited(f"{url}: it asks to come back in {told_s:.1f} s", told_s)
+        if self._max_wait_s is not None and wait_s > self._max_wait_s:
+            raise RateLimited(f"{url}: it asks to come back in {wait_s:.1f} s", wait_s)
         most_s = min(RETRY_MAX_S, RETRY_BASE_S * 2 ** (attempts - 1))
-        await self._clock.sleep(max(told_s, random.uniform(0, most_s)))
+        await self._clock.sleep(max(wait_s, random.uniform(0, most_s)))

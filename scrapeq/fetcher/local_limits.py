@@ -15,9 +15,9 @@ from typing import Any, Protocol
 
 from scrapeq.clock import Clock, SystemClock
 from scrapeq.errors import RateLimited
-from scrapeq.limits.attribution import attributed
-from scrapeq.limits.charges import Answer, Charge, settle, spend
-from scrapeq.limits.consecutive_refusals import Streaks
+from scrapeq.limits.attribution import attribute
+from scrapeq.limits.charges import Charge, ChargedResponse, settle, spend
+from scrapeq.limits.consecutive_refusals import ConsecutiveRefusals
 from scrapeq.limits.counted import CountedLimit
 from scrapeq.limits.definitions import limits_of
 from scrapeq.limits.engine import US, How, LimitModel
@@ -89,7 +89,7 @@ class LocalPermit:
     @property
     def refusals_in_a_row(self) -> int:
         """How many there will have been in a row, should this one be refused."""
-        return self._limits.streaks.with_this(self._group.name, self._sent_s)
+        return self._limits.refusals.count_with(self._group.name, self._sent_s)
 
     def settle(self, outcome: Outcome | None, *, was_sent: bool = True) -> None:
         """Report its answer; None: no answer came, or it never was sent. Only the first call counts."""
@@ -98,16 +98,16 @@ class LocalPermit:
         limits, name, now_s = self._limits, self._group.name, self._limits.clock.monotonic_s()
         if outcome is None:
             how: How = "expired" if was_sent else "unsent"
-            limits.settle(self._charge, Answer(how, limits.now_us))
+            limits.settle(self._charge, ChargedResponse(how, limits.now_us))
             return
         if outcome.action == "rate_limited":
-            limits.streaks.refused(name, self.refusals_in_a_row, now_s)
+            limits.refusals.refused(name, self.refusals_in_a_row, now_s)
         else:
-            limits.streaks.answered(name)
-        found = attributed(
+            limits.refusals.succeeded(name)
+        found = attribute(
             self._group, outcome, limits.rules, clocks=limits.clocks, sent_s=self._sent_s, answered_s=now_s
         )
-        limits.settle(self._charge, Answer("answered", limits.now_us, **found._asdict()))
+        limits.settle(self._charge, ChargedResponse("answered", limits.now_us, **found._asdict()))
 
 
 class LocalLimits:
@@ -125,7 +125,7 @@ class LocalLimits:
     ) -> None:
         self.rules = tuple(rules)
         self.clock = clock or SystemClock()
-        self.streaks = Streaks()
+        self.refusals = ConsecutiveRefusals()
         self.clocks = ServerClocks()
         self._token = token
         self._began_s = self.clock.now_s() - self.clock.monotonic_s()
@@ -186,7 +186,7 @@ class LocalLimits:
             return None
         return self._permit(group, line)
 
-    def settle(self, charge: Charge, answer: Answer) -> None:
+    def settle(self, charge: Charge, answer: ChargedResponse) -> None:
         """What became of a grant; who waits looks again."""
         settle(lambda name: self._instances[name].model, charge, answer, self.now_us)
         for name in charge.limits:

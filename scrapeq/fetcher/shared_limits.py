@@ -12,14 +12,14 @@ import time
 from collections.abc import Sequence
 
 from scrapeq.errors import RateLimited, ScrapeqError
-from scrapeq.limits.attribution import attributed
-from scrapeq.limits.consecutive_refusals import Streaks
+from scrapeq.limits.attribution import attribute
+from scrapeq.limits.consecutive_refusals import ConsecutiveRefusals
 from scrapeq.limits.definitions import limits_of
 from scrapeq.limits.partition import group_of
 from scrapeq.limits.server_clock import ServerClocks
 from scrapeq.plan import LimitRule
 from scrapeq.queue import Entry, Queue
-from scrapeq.queue.commands import ACK, RELEASE, UNANSWERED, UNSENT, acquire
+from scrapeq.queue.commands import ACK, NO_RESPONSE, RELEASE, UNSENT, acquire
 from scrapeq.responses.outcome import Outcome
 from scrapeq.task import Group, Lease
 
@@ -39,7 +39,7 @@ class QueuePermit:
     @property
     def refusals_in_a_row(self) -> int:
         """How many there will have been in a row, should this one be refused."""
-        return self._limits.streaks.with_this(self._group.name, self._sent_s)
+        return self._limits.refusals.count_with(self._group.name, self._sent_s)
 
     def settle(self, outcome: Outcome | None, *, was_sent: bool = True) -> None:
         """Report its answer; None: no answer came, or it never was sent. Only the first call counts."""
@@ -48,13 +48,13 @@ class QueuePermit:
             return
         limits, now_s = self._limits, time.monotonic()
         if outcome is None:
-            limits.report(Entry(RELEASE, lease, sent=UNANSWERED if was_sent else UNSENT))
+            limits.report(Entry(RELEASE, lease, sent=NO_RESPONSE if was_sent else UNSENT))
             return
         if outcome.action == "rate_limited":
-            limits.streaks.refused(self._group.name, self.refusals_in_a_row, now_s)
+            limits.refusals.refused(self._group.name, self.refusals_in_a_row, now_s)
         else:
-            limits.streaks.answered(self._group.name)
-        found = attributed(
+            limits.refusals.succeeded(self._group.name)
+        found = attribute(
             self._group, outcome, limits.rules, clocks=limits.clocks, sent_s=self._sent_s, answered_s=now_s
         )
         limits.report(Entry(ACK, lease, **found._asdict()))
@@ -77,7 +77,7 @@ class QueueLimits:
         self._defined = False
         self._reported = asyncio.Event()
         self._reports: set[asyncio.Future[None]] = set()
-        self.streaks = Streaks()
+        self.refusals = ConsecutiveRefusals()
         self.clocks = ServerClocks()
 
     async def acquire(self, url: str, method: str = "GET", *, max_wait_s: float | None = None) -> QueuePermit:

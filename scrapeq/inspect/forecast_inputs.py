@@ -50,7 +50,7 @@ class Undertaking:
     work: list[Work] = field(default_factory=list)
     known: str = ""
     assumed: list[str] = field(default_factory=list)
-    states: list[LimitState] = field(default_factory=list)
+    limit_states: list[LimitState] = field(default_factory=list)
 
 
 def seeded(plan: Plan, now_s: float) -> Undertaking:
@@ -98,7 +98,7 @@ async def waiting(queue: Queue) -> Undertaking | None:
         undertaking.assumed.append(f"{counts.leased:,} tasks under way are counted as if not sent yet")
     instances = await queue.limit_instances()
     for start in range(0, len(instances), PIECE):
-        undertaking.states += await queue.limit_states(instances[start : start + PIECE])
+        undertaking.limit_states += await queue.limit_states(instances[start : start + PIECE])
     return undertaking
 
 

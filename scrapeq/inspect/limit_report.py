@@ -100,12 +100,12 @@ def state_word(limit: LimitState) -> str:
 
 
 def facts_of(
-    rules: Sequence[LimitRule], definitions: Mapping[str, Limit], states: Iterable[LimitState]
+    rules: Sequence[LimitRule], definitions: Mapping[str, Limit], cursor_store: Iterable[LimitState]
 ) -> list[LimitFact]:
     """Every instance that has a state, and every limit of the file that has none yet; in the file's order."""
     facts = [
         LimitFact(state.name, definitions.get(state.name.partition("|")[0], NO_DEFINITION), state)
-        for state in states
+        for state in cursor_store
     ]
     met = {fact.limit for fact in facts}
     named = [rule.name for rule in rules]

@@ -14,7 +14,12 @@ def view_of(state: LimitState) -> LimitView:
     if state.paused:
         word, why = "paused", "by a person, until resumed"
     elif state.parked_s > 0:
-        word, why = "parked", f"refused {state.streak} times in a row" if state.streak > 1 else "refused"
+        word, why = (
+            "parked",
+            f"refused {state.consecutive_refusals} times in a row"
+            if state.consecutive_refusals > 1
+            else "refused",
+        )
     elif state.opens_s == 0:
         word, why = "open", ""
     elif state.probing:

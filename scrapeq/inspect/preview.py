@@ -20,22 +20,22 @@ from scrapeq.errors import RateLimited
 from scrapeq.fetch import Egress
 from scrapeq.fetch.redirects import SAFE_FIELDS
 from scrapeq.inspect.limit_views import title_of
-from scrapeq.limits.attribution import NOTHING_SAID, Attributed
+from scrapeq.limits.attribution import NO_ATTRIBUTION, Attribution
 from scrapeq.limits.partition import ANY_TOKEN
 from scrapeq.page import Page
 from scrapeq.plan import Plan
-from scrapeq.protocols import Extraction, Extractor, Item, State, States
+from scrapeq.protocols import CursorState, CursorStore, Extraction, Extractor, Item
 from scrapeq.queue import Entry, Queue, Settled
-from scrapeq.queue.commands import ACK, ANSWER, ANSWERED, RELEASE, acquire
+from scrapeq.queue.commands import ACK, OBSERVE, RELEASE, RESPONDED, acquire
 from scrapeq.queue.replies import Pushed
 from scrapeq.resource.address import get_param, set_params
 from scrapeq.responses.outcome import Outcome
 from scrapeq.task import Group, Lease, NewTask, Task
-from scrapeq.wiring import group_function, pool_members, pools_of
-from scrapeq.worker.context import Means
+from scrapeq.wiring import group_function, pool_credentials, pools_of
+from scrapeq.worker.context import WorkerContext
 from scrapeq.worker.extraction import extractor_of
-from scrapeq.worker.slots import Held
-from scrapeq.worker.task_run import Visit
+from scrapeq.worker.slots import LeasedTask
+from scrapeq.worker.task_run import TaskRun
 
 MASK = "***"
 SETS_COOKIES = frozenset({"set-cookie", "set-cookie2"})
@@ -56,7 +56,7 @@ class Sent:
 
 
 @dataclass
-class Seen:
+class Preview:
     """
     What came of one page.
 
@@ -83,7 +83,7 @@ class Seen:
     url: str = ""
     headers: tuple[tuple[str, str], ...] = ()
     outcome: Outcome | None = None
-    said: Attributed = NOTHING_SAID
+    attribution: Attribution = NO_ATTRIBUTION
     items: Counter[str] = field(default_factory=Counter)
     first_items: list[Item] = field(default_factory=list)
     follow_ups: Counter[str] = field(default_factory=Counter)
@@ -94,15 +94,15 @@ class Seen:
     error: str = ""
 
 
-async def see(
+async def preview_page(
     plan: Plan,
     task: NewTask,
     *,
     queue: Queue | None = None,
-    states: States | None = None,
+    cursor_store: CursorStore | None = None,
     max_wait_s: float = 0.0,
     tokens: Path | None = None,
-) -> Seen:
+) -> Preview:
     """
     Ask for one page and say what came of it.
 
@@ -120,41 +120,45 @@ async def see(
         StoreError: the store went away.
     """
     group = group_function(plan)
-    seen = Seen(task, queue is not None)
+    preview = Preview(task, queue is not None)
     extractor = extractor_of(plan, group)
     lease = NO_LEASE if queue is None else await _granted(queue, plan, task.group, max_wait_s)
-    held = Held(Task("0", task.payload, task.priority, task.group.name, lease=lease), lease)
-    permit = _Permit(queue, seen)
-    watch = _Watch(plan, seen)
+    leased = LeasedTask(Task("0", task.payload, task.priority, task.group.name, lease=lease), lease)
+    permit = _Permit(queue, preview)
+    watch = _Watch(plan, preview)
     egress = Egress(
-        plan.client, connections=1, members=pool_members(plan), tokens=tokens, on_send=watch.before_sending
+        plan.client,
+        connections=1,
+        credentials=pool_credentials(plan),
+        tokens=tokens,
+        on_send=watch.before_sending,
     )
     watch.hidden = egress.hidden
-    means = Means(
+    context = WorkerContext(
         plan,
         cast(Queue, permit),
-        cast(Egress, _Heard(egress, seen)),
-        _Seeing(extractor, seen),
+        cast(Egress, _Heard(egress, preview)),
+        _Seeing(extractor, preview),
         _NoSink(),
-        _ReadOnly(states),
+        _ReadOnly(cursor_store),
         group,
         SystemClock(),
     )
     async with egress:
-        await _SeenVisit(means, held, seen).run()
+        await _SeenVisit(context, leased, preview).run()
     await permit.settled()
-    if seen.page is not None:
-        seen.url = egress.hidden(seen.page.url)
-        seen.headers = tuple(
+    if preview.page is not None:
+        preview.url = egress.hidden(preview.page.url)
+        preview.headers = tuple(
             (name, MASK if name.lower() in SETS_COOKIES else egress.hidden(value))
-            for name, value in seen.page.headers
+            for name, value in preview.page.headers
         )
-    seen.skipped = means.tally.skipped
+    preview.skipped = context.tally.skipped
     said_already = ("dead ", "parked ")
-    seen.events += [event for event in means.events if not event.startswith(said_already)]
-    if means.fatal is not None:
-        seen.error = means.fatal.message
-    return seen
+    preview.events += [event for event in context.events if not event.startswith(said_already)]
+    if context.fatal is not None:
+        preview.error = context.fatal.message
+    return preview
 
 
 async def _granted(queue: Queue, plan: Plan, group: Group, max_wait_s: float) -> Lease:
@@ -183,33 +187,38 @@ async def _closed(queue: Queue, group: Group) -> str:
     return " and ".join(title_of(name) for name in closed) or "its limit"
 
 
-class _SeenVisit(Visit):
+class _SeenVisit(TaskRun):
     """A visit that tells what the answer meant."""
 
-    def __init__(self, means: Means, held: Held, seen: Seen) -> None:
-        super().__init__(means, held)
-        self._seen = seen
+    def __init__(self, context: WorkerContext, leased: LeasedTask, preview: Preview) -> None:
+        super().__init__(context, leased)
+        self._seen = preview
 
     async def _conclude(
-        self, group: Group, page: Page | None, revived: Page | None, outcome: Outcome, streak: int
+        self,
+        group: Group,
+        page: Page | None,
+        revived: Page | None,
+        outcome: Outcome,
+        consecutive_refusals: int,
     ) -> None:
         self._seen.outcome = outcome
-        self._seen.said = self._settlement.said
-        await super()._conclude(group, page, revived, outcome, streak)
+        self._seen.attribution = self._settlement.attribution
+        await super()._conclude(group, page, revived, outcome, consecutive_refusals)
 
 
 class _Permit:
     """Stands for the queue: a grant that is no task is settled, whatever becomes of the task."""
 
-    def __init__(self, queue: Queue | None, seen: Seen) -> None:
+    def __init__(self, queue: Queue | None, preview: Preview) -> None:
         self._queue = queue
-        self._seen = seen
+        self._seen = preview
         self._soon: list[asyncio.Future[Settled]] = []
         self.max_attempts = queue.max_attempts if queue is not None else 1
         self.lease_s = queue.lease_s if queue is not None else LEASE_S
 
-    async def acquire(self, group: Group, *, member: str = "") -> Lease | None:
-        return NO_LEASE if self._queue is None else await self._queue.acquire(group, member=member)
+    async def acquire(self, group: Group, *, credential: str = "") -> Lease | None:
+        return NO_LEASE if self._queue is None else await self._queue.acquire(group, credential=credential)
 
     async def run(self, command: Any) -> Any:
         """Only `acquire` is run by a visit."""
@@ -225,20 +234,20 @@ class _Permit:
             self._push(task)
         if self._queue is not None:
             # what the answer said is told; what becomes of the task is nobody's
-            end = ACK if entry.sent == ANSWERED else RELEASE
-            verb = ANSWER if entry.verb == ANSWER else end
+            end = ACK if entry.sent == RESPONDED else RELEASE
+            verb = OBSERVE if entry.verb == OBSERVE else end
             await self._queue.settle(entry._replace(verb=verb, delay_s=0.0, error="", push=()))
         if entry.error:
             self._seen.error = entry.error
         return Settled("done", [Pushed("pushed")] * len(entry.push))
 
     def _push(self, task: NewTask) -> None:
-        seen = self._seen
-        if task is seen.next_page:
+        preview = self._seen
+        if task is preview.next_page:
             return
-        seen.follow_ups[task.payload["resource"]] += 1
-        if len(seen.first_follow_ups) < FEW:
-            seen.first_follow_ups.append(task)
+        preview.follow_ups[task.payload["resource"]] += 1
+        if len(preview.first_follow_ups) < FEW:
+            preview.first_follow_ups.append(task)
 
     async def settled(self) -> None:
         """Until all is told."""
@@ -248,9 +257,9 @@ class _Permit:
 class _Heard:
     """The egress, and the answer that it gave last."""
 
-    def __init__(self, egress: Egress, seen: Seen) -> None:
+    def __init__(self, egress: Egress, preview: Preview) -> None:
         self._egress = egress
-        self._seen = seen
+        self._seen = preview
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._egress, name)
@@ -264,16 +273,16 @@ class _Heard:
 class _Seeing:
     """`protocols.Extractor` that notes what goes through it."""
 
-    def __init__(self, extractor: Extractor, seen: Seen) -> None:
+    def __init__(self, extractor: Extractor, preview: Preview) -> None:
         self._extractor = extractor
-        self._seen = seen
+        self._seen = preview
 
     async def chunks(self, payload: dict[str, Any], priority: float, page: Page) -> AsyncIterator[Extraction]:
-        seen = self._seen
+        preview = self._seen
         async for part in self._extractor.chunks(payload, priority, page):
-            seen.items.update(item.resource for item in part.items)
-            seen.first_items += part.items[: FEW - len(seen.first_items)]
-            seen.next_page = part.next_page or seen.next_page
+            preview.items.update(item.resource for item in part.items)
+            preview.first_items += part.items[: FEW - len(preview.first_items)]
+            preview.next_page = part.next_page or preview.next_page
             yield replace(part, keep=None)
 
 
@@ -292,23 +301,23 @@ class _NoSink:
 
 
 class _ReadOnly:
-    def __init__(self, states: States | None) -> None:
-        self._states = states
+    def __init__(self, cursor_store: CursorStore | None) -> None:
+        self._cursor_store = cursor_store
 
-    async def get_many(self, keys: Sequence[str]) -> list[State | None]:
-        return [None] * len(keys) if self._states is None else await self._states.get_many(keys)
+    async def get_many(self, keys: Sequence[str]) -> list[CursorState | None]:
+        return [None] * len(keys) if self._cursor_store is None else await self._cursor_store.get_many(keys)
 
-    async def keep(self, key: str, state: State) -> None:
+    async def keep(self, key: str, state: CursorState) -> None:
         pass
 
 
 class _Watch:
     """Notes each request as it leaves, masked."""
 
-    def __init__(self, plan: Plan, seen: Seen) -> None:
+    def __init__(self, plan: Plan, preview: Preview) -> None:
         self._plan = plan
-        self._seen = seen
-        own = [*(seen.task.payload.get("headers") or {}), *plan.client.headers]
+        self._seen = preview
+        own = [*(preview.task.payload.get("headers") or {}), *plan.client.headers]
         self.hidden: Callable[[str], str] = str
         self._open = SAFE_FIELDS | {name.lower() for name in own if not SECRET_NAME.search(name)}
 

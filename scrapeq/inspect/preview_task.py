@@ -8,7 +8,7 @@ from typing import Any
 
 from scrapeq.errors import UsageError
 from scrapeq.plan import Plan
-from scrapeq.protocols import States, WalkStart
+from scrapeq.protocols import CursorStore, IncrementalStart
 from scrapeq.resource import TaskBuilder
 from scrapeq.resource.seeds import seeds_of, starts_by_itself
 from scrapeq.task import NewTask
@@ -21,7 +21,7 @@ async def first_page(
     url: str = "",
     seed: Mapping[str, Any] | None = None,
     parent: Mapping[str, Any] | None = None,
-    states: States | None = None,
+    cursor_store: CursorStore | None = None,
 ) -> NewTask:
     """
     The task of a page.
@@ -59,8 +59,8 @@ async def first_page(
             names = ", ".join(one.resource for one in kind.parents)
             raise UsageError(f"{kind.name} follows from {names}: give --parent K=V, or an address")
         first = builder.seeded_start(kind, own, now_s, 0.0, now_s)
-    if isinstance(first, WalkStart):
-        (kept,) = await states.get_many([first.state_key]) if states is not None else (None,)
+    if isinstance(first, IncrementalStart):
+        (kept,) = await cursor_store.get_many([first.state_key]) if cursor_store is not None else (None,)
         first = first.build(kept)
     if first is None:
         what = f"seed {dict(own)}" + (f" and parent {dict(parent)}" if parent is not None else "")

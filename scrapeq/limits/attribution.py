@@ -7,13 +7,13 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from scrapeq.errors import FetchError
-from scrapeq.limit import of_member
+from scrapeq.limit import of_credential
 from scrapeq.limits.partition import IMPLICIT
 from scrapeq.limits.server_clock import ServerClocks
 from scrapeq.limits.weights import settled
 from scrapeq.page import Page
 from scrapeq.plan import LimitRule, ResponseAction
-from scrapeq.responses.observation import Told
+from scrapeq.responses.observation import Reported
 from scrapeq.responses.outcome import Outcome
 from scrapeq.task import WEIGHT_MAX, Group
 
@@ -26,17 +26,17 @@ def scopes_of(actions: Iterable[ResponseAction]) -> frozenset[str]:
     return frozenset(one.scope for one in actions if one.action == "rate_limited") & WIDE_SCOPES
 
 
-def closed_by(group: Group, scope: str, member: str = "", members: Sequence[str] = ()) -> list[str]:
+def closed_by(group: Group, scope: str, credential: str = "", credentials: Sequence[str] = ()) -> list[str]:
     """
     The limit instances of a group that a refusal of this scope closes; none: only the task waits.
 
     Where a pool granted: those of the member whose request was refused; in a wider scope those of all members.
     """
     names = _closed_by(group, scope)
-    if not member:
+    if not credential:
         return names
-    whose = members if scope in _WIDER else [member]
-    return list(dict.fromkeys(of_member(name, one) for name in names for one in whose or [member]))
+    whose = credentials if scope in _WIDER else [credential]
+    return list(dict.fromkeys(of_credential(name, one) for name in names for one in whose or [credential]))
 
 
 def _closed_by(group: Group, scope: str) -> list[str]:
@@ -62,26 +62,26 @@ def rules_of(group: Group, rules: Sequence[LimitRule]) -> list[LimitRule]:
 
 def _instances(
     group: Group, outcome: Outcome, rules: Sequence[LimitRule]
-) -> list[tuple[str, Told | None, tuple[tuple[float, float], ...]]]:
+) -> list[tuple[str, Reported | None, tuple[tuple[float, float], ...]]]:
     """The limit instances of a group that an answer told something, with what it told."""
-    if outcome.heard is None and not outcome.told and not outcome.rates:
+    if outcome.rule_observations is None and not outcome.reported and not outcome.rates:
         return []
     names = {
         name.partition("|")[0]: name for name in (*group.limits, *([group.private] if group.private else []))
     }
-    if outcome.heard is not None:
-        every = [(names.get(one.rule), one) for one in outcome.heard]
-        return [(name, one.told, one.rates) for name, one in every if name is not None]
+    if outcome.rule_observations is not None:
+        every = [(names.get(one.rule), one) for one in outcome.rule_observations]
+        return [(name, one.reported, one.rates) for name, one in every if name is not None]
     by_name = {rule.name: (len(rule.partition_by), at) for at, rule in enumerate(rules)}
     deaf = {rule.name for rule in rules if rule.observe == "none"}
     listening = [name for name in names if name not in deaf]
     if not listening:
         return []
     narrowest = max(listening, key=lambda name: by_name.get(name, (0, 0)))
-    return [(names[narrowest], outcome.told, outcome.rates)]
+    return [(names[narrowest], outcome.reported, outcome.rates)]
 
 
-def told_to(
+def reported_budgets(
     group: Group,
     outcome: Outcome,
     rules: Sequence[LimitRule] = (),
@@ -105,21 +105,28 @@ def told_to(
         sent_s: When the request was sent, monotonic seconds.
         answered_s: When its answer was here.
     """
-    found = [(name, told) for name, told, _ in _instances(group, outcome, rules) if told is not None]
+    found = [
+        (name, reported) for name, reported, _ in _instances(group, outcome, rules) if reported is not None
+    ]
     if clocks is not None:
         rated = {rule.name for rule in rules if rule.rates}
         found = [
-            (name, told if name.partition("|")[0] in rated else clocks.read(name, told, sent_s, answered_s))
-            for name, told in found
+            (
+                name,
+                reported
+                if name.partition("|")[0] in rated
+                else clocks.read(name, reported, sent_s, answered_s),
+            )
+            for name, reported in found
         ]
-    return [(name, float(told.remaining), told.reset_s) for name, told in found]
+    return [(name, float(reported.remaining), reported.reset_s) for name, reported in found]
 
 
-def rates_told_to(
+def reported_rates(
     group: Group, outcome: Outcome, rules: Sequence[LimitRule] = ()
 ) -> list[tuple[str, float, float]]:
     """
-    The size and window that an answer named, without what is left, as in `told_to`: (instance, limit, seconds).
+    The size and window that an answer named, without what is left, as in `reported_budgets`: (instance, limit, seconds).
 
     Of several the lowest rate: paced by it, none of them is exceeded.
     """
@@ -165,20 +172,20 @@ def costs_of(
     return list(costs.items())
 
 
-class Attributed(NamedTuple):
-    """What an answer did to which limit instances; seconds. See `told_to`, `closed_by`, `rates_told_to`, `costs_of`."""
+class Attribution(NamedTuple):
+    """What an answer did to which limit instances; seconds. See `reported_budgets`, `closed_by`, `reported_rates`, `costs_of`."""
 
-    told: Sequence[tuple[str, float, float]] = ()
+    reported: Sequence[tuple[str, float, float]] = ()
     refused: Sequence[tuple[str, float]] = ()
     guessed: int = 0
     rates: Sequence[tuple[str, float, float]] = ()
     costs: Sequence[tuple[str, float]] = ()
 
 
-NOTHING_SAID = Attributed()
+NO_ATTRIBUTION = Attribution()
 
 
-def attributed(
+def attribute(
     group: Group,
     outcome: Outcome,
     rules: Sequence[LimitRule],
@@ -186,31 +193,31 @@ def attributed(
     clocks: ServerClocks,
     sent_s: float,
     answered_s: float,
-    member: str = "",
-    members: Sequence[str] = (),
+    credential: str = "",
+    credentials: Sequence[str] = (),
     costs: Sequence[tuple[str, float]] | None = None,
-) -> Attributed:
+) -> Attribution:
     """
     All that the answer to a request did.
 
     Args:
-        group, outcome, rules, clocks, sent_s, answered_s: See `told_to`.
+        group, outcome, rules, clocks, sent_s, answered_s: See `reported_budgets`.
         member, members: See `closed_by`.
         costs: See `costs_of`; None: those of a permit, for which weights that look at answers are not.
     """
     is_refusal = outcome.action == "rate_limited"
-    refused = closed_by(group, outcome.scope, member, members) if is_refusal else []
+    refused = closed_by(group, outcome.scope, credential, credentials) if is_refusal else []
     if costs is None:
         costs = costs_of(
             group, outcome, [replace(rule, weights=()) if rule.weights else rule for rule in rules]
         )
-    says = outcome.heard is not None or outcome.told or outcome.rates
+    says = outcome.rule_observations is not None or outcome.reported or outcome.rates
     if not (is_refusal or costs or says):
-        return NOTHING_SAID  # most of them
-    return Attributed(
-        told_to(group, outcome, rules, clocks=clocks, sent_s=sent_s, answered_s=answered_s),
+        return NO_ATTRIBUTION  # most of them
+    return Attribution(
+        reported_budgets(group, outcome, rules, clocks=clocks, sent_s=sent_s, answered_s=answered_s),
         [(name, outcome.wait_s or 0.0) for name in refused],
         outcome.guessed if is_refusal else 0,
-        rates_told_to(group, outcome, rules),
+        reported_rates(group, outcome, rules),
         costs,
     )

@@ -35,7 +35,7 @@ class Charge:
     answered: bool = False
 
 
-class Answer(NamedTuple):
+class ChargedResponse(NamedTuple):
     """
     What became of a request, `at` which time; the limits that the rest is of are those of its group.
 
@@ -49,7 +49,7 @@ class Answer(NamedTuple):
 
     how: How
     at: float
-    told: Sequence[tuple[str, float, float]] = ()
+    reported: Sequence[tuple[str, float, float]] = ()
     refused: Sequence[tuple[str, float]] = ()
     guessed: int = 0
     rates: Sequence[tuple[str, float, float]] = ()
@@ -62,16 +62,16 @@ def spend(limit: LimitOf, charge: Charge) -> None:
         limit(name).spend(charge.granted, charge.who, weight)
 
 
-def settle(limit: LimitOf, charge: Charge, answer: Answer, now: float) -> None:
+def settle(limit: LimitOf, charge: Charge, answer: ChargedResponse, now: float) -> None:
     """It is over, or more is known of its answer: only the first report gives back what was charged."""
     how, at, granted = answer.how, answer.at, charge.granted
-    told, refused = {name for name, *_ in answer.told}, {name for name, _ in answer.refused}
+    reported, refused = {name for name, *_ in answer.reported}, {name for name, _ in answer.refused}
     paid = {**charge.limits, **dict(answer.costs)}
     if how == "answered" and not charge.answered:
         for name in charge.limits:
-            if name not in told:
+            if name not in reported:
                 limit(name).cost(now, paid[name])
-    for name, remaining, reset_s in answer.told:
+    for name, remaining, reset_s in answer.reported:
         limit(name).tell(now, remaining, at + round(reset_s * US), granted, paid.get(name, charge.weight))
     for name, wait_s in answer.refused:
         until, charged = at + round(wait_s * US), charge.limits.get(name, charge.weight)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Streaks:
+class ConsecutiveRefusals:
     """
     Counts the refusals in a row of each group; times are monotonic seconds.
 
@@ -14,7 +14,7 @@ class Streaks:
     def __init__(self) -> None:
         self._seen: dict[str, tuple[int, float]] = {}
 
-    def with_this(self, group: str, sent_s: float) -> int:
+    def count_with(self, group: str, sent_s: float) -> int:
         """How many there are in a row, should the request sent at `sent_s` be refused."""
         count, heard_s = self._seen.get(group, (0, float("-inf")))
         return count + 1 if sent_s > heard_s else count
@@ -23,6 +23,6 @@ class Streaks:
         """It was refused, as the `count`th in a row."""
         self._seen[group] = count, now_s
 
-    def answered(self, group: str) -> None:
+    def succeeded(self, group: str) -> None:
         """It was not: the row is at its end."""
         self._seen.pop(group, None)

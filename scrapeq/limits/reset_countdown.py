@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from scrapeq.responses.observation import Told
+from scrapeq.responses.observation import Reported
 
 WORTH_S = 120.0  # a longer window is not worth the care: a second is less than a hundredth of it
 WORTH_REQUESTS = 2.0  # a window's requests a second from which on the last one may be kept
@@ -35,7 +35,7 @@ _SHORT_S = 2.0  # of shorter times to go, one window's cannot be told from the n
 
 
 @dataclass(slots=True)
-class Countdown:
+class ResetCountdown:
     """One limit's, as one process hears it; monotonic seconds. `late_s`: of `_LATE_S`, what may be so."""
 
     late_s: tuple[float, ...] = _LATE_S
@@ -49,35 +49,39 @@ class Countdown:
     size: float = 0.0
     longest_s: float = 0.0
 
-    def read(self, told: Told, sent_s: float, answered_s: float) -> Told:
+    def read(self, reported: Reported, sent_s: float, answered_s: float) -> Reported:
         """The budget with the end of its window; arguments as in `ServerClocks.read`."""
-        self.size = max(self.size, told.limit or 0.0, told.remaining)
-        self.longest_s = max(self.longest_s, told.reset_s)
-        self.cuts = self.cuts or not (told.remaining or told.reset_s)
+        self.size = max(self.size, reported.limit or 0.0, reported.remaining)
+        self.longest_s = max(self.longest_s, reported.reset_s)
+        self.cuts = self.cuts or not (reported.remaining or reported.reset_s)
         if self.longest_s < _SHORT_S or self.moves:
-            return self._as_it_stands(told)
-        after_s, until_s = sent_s + told.reset_s - _TICK_S, answered_s + told.reset_s
+            return self._as_it_stands(reported)
+        after_s, until_s = sent_s + reported.reset_s - _TICK_S, answered_s + reported.reset_s
         if after_s >= self.until_s:  # a later end: the former one is over
             self.moves = answered_s < self.after_s  # before it can be over
             self._keep([late_s for late_s in self.late_s if self.after_s + late_s < answered_s])
             self.first_s, self.after_s, self.until_s, self.least = answered_s, after_s, until_s, math.inf
         elif until_s <= self.after_s:
-            return told  # of a window that is over: overtaken
-        elif sent_s >= self.least_s and told.remaining >= max(self.least, 1):
+            return reported  # of a window that is over: overtaken
+        elif sent_s >= self.least_s and reported.remaining >= max(self.least, 1):
             self.moves = True  # it was filled up, in the same window
         if self.moves:
-            return self._as_it_stands(told)
-        if told.remaining < self.least:
-            self.least, self.least_s = told.remaining, answered_s
+            return self._as_it_stands(reported)
+        if reported.remaining < self.least:
+            self.least, self.least_s = reported.remaining, answered_s
         self.after_s, self.until_s = max(self.after_s, after_s), min(self.until_s, until_s)
-        ends_by_s = math.inf if told.window_s is None else self.first_s + told.window_s
+        ends_by_s = math.inf if reported.window_s is None else self.first_s + reported.window_s
         self._keep(
             [late for late in self.late_s if self.after_s + late < ends_by_s and self.until_s + late > sent_s]
         )
-        return self._as_it_stands(told) if self.moves else self._with_end(told, answered_s)
+        return self._as_it_stands(reported) if self.moves else self._with_end(reported, answered_s)
 
-    def _as_it_stands(self, told: Told) -> Told:
-        return told if told.remaining or not self.cuts else replace(told, reset_s=told.reset_s + _TICK_S)
+    def _as_it_stands(self, reported: Reported) -> Reported:
+        return (
+            reported
+            if reported.remaining or not self.cuts
+            else replace(reported, reset_s=reported.reset_s + _TICK_S)
+        )
 
     def _keep(self, late_s: list[float]) -> None:
         """The ways of rounding that agree with all that was told."""
@@ -85,11 +89,15 @@ class Countdown:
         if not late_s:  # no window of one server does that
             self.moves = True
 
-    def _with_end(self, told: Told, answered_s: float) -> Told:
+    def _with_end(self, reported: Reported, answered_s: float) -> Reported:
         early_s, late_s = self.until_s + self.late_s[0], self.until_s + self.late_s[-1]
         if len(self.late_s) > 1:
             if self.size < WORTH_REQUESTS * self.longest_s:
-                return told if self.late_s[0] == 0 else replace(told, reset_s=max(0.0, late_s - answered_s))
-            if told.remaining and answered_s < early_s:
-                return replace(told, remaining=told.remaining - 1, reset_s=early_s - answered_s)
-        return replace(told, reset_s=max(0.0, late_s - answered_s))
+                return (
+                    reported
+                    if self.late_s[0] == 0
+                    else replace(reported, reset_s=max(0.0, late_s - answered_s))
+                )
+            if reported.remaining and answered_s < early_s:
+                return replace(reported, remaining=reported.remaining - 1, reset_s=early_s - answered_s)
+        return replace(reported, reset_s=max(0.0, late_s - answered_s))

@@ -22,8 +22,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from scrapeq.limits.reset_countdown import WORTH_REQUESTS, WORTH_S, Countdown
-from scrapeq.responses.observation import Told
+from scrapeq.limits.reset_countdown import WORTH_REQUESTS, WORTH_S, ResetCountdown
+from scrapeq.responses.observation import Reported
 
 EMPTY_LEAST_S = 0.2  # what is empty stays so: where it fills one by one, several are there at once then
 MAX_CLOCKS = 10_000
@@ -47,9 +47,9 @@ class ServerClocks:
 
     def __init__(self) -> None:
         self._clocks: dict[str, _Clock] = {}
-        self._countdowns: dict[str, Countdown] = {}
+        self._countdowns: dict[str, ResetCountdown] = {}
 
-    def read(self, limit: str, told: Told, sent_s: float, answered_s: float) -> Told:
+    def read(self, limit: str, reported: Reported, sent_s: float, answered_s: float) -> Reported:
         """
         A budget with its reset as exact as can be told.
 
@@ -59,46 +59,46 @@ class ServerClocks:
             sent_s: When its request was sent, monotonic seconds.
             answered_s: When it was here; `reset_s` counts from then.
         """
-        if told.reset_s > WORTH_S:
-            return told
-        read = self._read(limit, told, sent_s, answered_s)
+        if reported.reset_s > WORTH_S:
+            return reported
+        read = self._read(limit, reported, sent_s, answered_s)
         if read.remaining or read.reset_s >= EMPTY_LEAST_S:
             return read
         return replace(read, reset_s=EMPTY_LEAST_S)
 
-    def _read(self, limit: str, told: Told, sent_s: float, answered_s: float) -> Told:
-        if told.reset_at is None or told.server_s is None:
-            return self._to_go(limit, told, sent_s, answered_s)
+    def _read(self, limit: str, reported: Reported, sent_s: float, answered_s: float) -> Reported:
+        if reported.reset_at is None or reported.server_s is None:
+            return self._to_go(limit, reported, sent_s, answered_s)
         clock = self._clocks.get(limit)
         # it was D to D + 1 at some time since the request left: less than was known before is another clock
-        if clock is None or told.server_s + _TICK_S - sent_s < clock.ahead_s:
+        if clock is None or reported.server_s + _TICK_S - sent_s < clock.ahead_s:
             if len(self._clocks) >= MAX_CLOCKS:
                 self._clocks.pop(next(iter(self._clocks)))
             clock = self._clocks[limit] = _Clock()
-        clock.ahead_s = max(clock.ahead_s, told.server_s - answered_s)
-        told_s = told.reset_at - clock.ahead_s  # by our clock, at the latest
-        if told.reset_at % _TICK_S:  # nothing was rounded off but of the Date
-            return replace(told, reset_s=max(0.0, told_s - answered_s))
-        if told.reset_at > clock.reset_at:
-            clock.rounds_up = clock.rounds_up or told.server_s < clock.reset_at
-            clock.reset_at, clock.first_s = told.reset_at, answered_s
-            clock.window_s = max(told_s - answered_s, _TICK_S)
-        clock.size = max(clock.size, told.limit or 0.0, told.remaining)
+        clock.ahead_s = max(clock.ahead_s, reported.server_s - answered_s)
+        reported_s = reported.reset_at - clock.ahead_s  # by our clock, at the latest
+        if reported.reset_at % _TICK_S:  # nothing was rounded off but of the Date
+            return replace(reported, reset_s=max(0.0, reported_s - answered_s))
+        if reported.reset_at > clock.reset_at:
+            clock.rounds_up = clock.rounds_up or reported.server_s < clock.reset_at
+            clock.reset_at, clock.first_s = reported.reset_at, answered_s
+            clock.window_s = max(reported_s - answered_s, _TICK_S)
+        clock.size = max(clock.size, reported.limit or 0.0, reported.remaining)
         if clock.size < WORTH_REQUESTS * clock.window_s:
-            return told
-        early_s = clock.first_s + math.floor(told_s - clock.first_s + _EXACT_TO_S)
+            return reported
+        early_s = clock.first_s + math.floor(reported_s - clock.first_s + _EXACT_TO_S)
         late_s = early_s + _TICK_S
-        if told.remaining and answered_s < early_s:
-            return replace(told, remaining=told.remaining - 1, reset_s=early_s - answered_s)
-        ends_s = min(late_s, told_s) if clock.rounds_up else late_s
-        return replace(told, reset_s=max(0.0, ends_s - answered_s))
+        if reported.remaining and answered_s < early_s:
+            return replace(reported, remaining=reported.remaining - 1, reset_s=early_s - answered_s)
+        ends_s = min(late_s, reported_s) if clock.rounds_up else late_s
+        return replace(reported, reset_s=max(0.0, ends_s - answered_s))
 
-    def _to_go(self, limit: str, told: Told, sent_s: float, answered_s: float) -> Told:
-        if told.reset_s % _TICK_S:
-            return told
+    def _to_go(self, limit: str, reported: Reported, sent_s: float, answered_s: float) -> Reported:
+        if reported.reset_s % _TICK_S:
+            return reported
         countdown = self._countdowns.get(limit)
         if countdown is None:
             if len(self._countdowns) >= MAX_CLOCKS:
                 self._countdowns.pop(next(iter(self._countdowns)))
-            countdown = self._countdowns[limit] = Countdown()
-        return countdown.read(told, sent_s, answered_s)
+            countdown = self._countdowns[limit] = ResetCountdown()
+        return countdown.read(reported, sent_s, answered_s)

@@ -8,17 +8,17 @@ from typing import Any
 
 from scrapeq.errors import FetchError
 from scrapeq.expression import Expression, as_number
-from scrapeq.expression.scope import ANSWER_NAMES, answer_scope
+from scrapeq.expression.scope import RESPONSE_NAMES, response_scope
 from scrapeq.page import Page
 from scrapeq.plan import LimitRule, Weight
-from scrapeq.responses.match import answer_matches, request_matches
+from scrapeq.responses.match import request_matches, response_matches
 from scrapeq.task import WEIGHT_MAX
 
 DEFAULT = 1.0
-_OF_ANSWERS = ANSWER_NAMES | {"retry_after", "rate_limit_reset", "exception"}
+_OF_ANSWERS = RESPONSE_NAMES | {"retry_after", "rate_limit_reset", "exception"}
 
 
-def needs_answer(one: Weight) -> bool:
+def needs_response(one: Weight) -> bool:
     """Whether only the answer tells if it holds, or how much it is."""
     match = one.match
     if match.status or match.exception or match.when is not None:
@@ -28,7 +28,7 @@ def needs_answer(one: Weight) -> bool:
 
 def varies(rule: LimitRule) -> bool:
     """Whether two requests of one instance may be charged different weights when they are sent."""
-    return any(not needs_answer(one) for one in rule.weights)
+    return any(not needs_response(one) for one in rule.weights)
 
 
 def estimate(
@@ -36,7 +36,7 @@ def estimate(
 ) -> float:
     """What a request is charged when it is sent: the first weight that its answer has no part in, else 1."""
     for one in rule.weights:
-        if not needs_answer(one) and request_matches(one.match, resource=resource, method=method, url=url):
+        if not needs_response(one) and request_matches(one.match, resource=resource, method=method, url=url):
             return _number(one.weight, {"resource": resource, **(names or {})})
     return DEFAULT
 
@@ -52,11 +52,11 @@ def settled(
     names: Mapping[str, Any] | None = None,
 ) -> float | None:
     """What it has cost, now that the answer is here; None: no weight of the rule looks at answers."""
-    if not any(needs_answer(one) for one in rule.weights):
+    if not any(needs_response(one) for one in rule.weights):
         return None
-    scope = answer_scope(page, **{"resource": resource, **(names or {})})
+    scope = response_scope(page, **{"resource": resource, **(names or {})})
     for one in rule.weights:
-        if answer_matches(
+        if response_matches(
             one.match, resource=resource, method=method, url=url, page=page, error=error, scope=scope
         ):
             return _number(one.weight, scope)

@@ -62,7 +62,7 @@ class Auth:
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
-    def is_renewed(self) -> bool:
+    def is_refreshable(self) -> bool:
         """Whether it is asked for by a request of its own."""
         return self.type in TOKEN_AUTHS
 

@@ -22,7 +22,7 @@ from typing import IO, Any
 
 import orjson
 
-from scrapeq.processes.fork_server import Nursery
+from scrapeq.processes.fork_server import ForkServer
 from scrapeq.processes.launch import PR_SET_PDEATHSIG
 
 ORPHANED_CODE = 1
@@ -31,29 +31,33 @@ LINE_MAX_BYTES = 16_000_000
 STEADY_LIVES = 10  # a child that lived so many of its pauses does not crash in a loop
 STEADY_S = 30.0  # nor does one that lived so long
 
-_nursery: Nursery | None = None
+_fork_server: ForkServer | None = None
 
 
-def use_nursery(nursery: Nursery | None) -> None:
+def use_fork_server(fork_server: ForkServer | None) -> None:
     """Fork the children of this process there, from now on; None: spawn them."""
-    global _nursery
-    _nursery = nursery
+    global _fork_server
+    _fork_server = fork_server
 
 
 class _Forked:
     """A child of the nursery, with the face of an `asyncio.subprocess.Process`."""
 
     def __init__(
-        self, nursery: Nursery, pid: int, stdin: asyncio.StreamWriter, stdout: asyncio.StreamReader | None
+        self,
+        fork_server: ForkServer,
+        pid: int,
+        stdin: asyncio.StreamWriter,
+        stdout: asyncio.StreamReader | None,
     ) -> None:
         self.pid = pid
         self.stdin = stdin
         self.stdout = stdout
         self.returncode: int | None = None
-        self._ended = asyncio.create_task(self._end(nursery))
+        self._ended = asyncio.create_task(self._end(fork_server))
 
-    async def _end(self, nursery: Nursery) -> int:
-        self.returncode = await nursery.wait(self.pid)
+    async def _end(self, fork_server: ForkServer) -> int:
+        self.returncode = await fork_server.wait(self.pid)
         self.stdin.close()
         return self.returncode
 
@@ -66,7 +70,9 @@ class _Forked:
         os.kill(self.pid, number)
 
 
-async def _fork(nursery: Nursery, module: str, args: Sequence[str], *, listen: bool, stderr: int) -> _Forked:
+async def _fork(
+    fork_server: ForkServer, module: str, args: Sequence[str], *, listen: bool, stderr: int
+) -> _Forked:
     """A child of the nursery. Raises OSError."""
     loop = asyncio.get_running_loop()
     with contextlib.ExitStack() as open_here:
@@ -79,7 +85,7 @@ async def _fork(nursery: Nursery, module: str, args: Sequence[str], *, listen: b
             open_here.callback(file.close)
         child_in, our_end = fds[0], fds[1]
         child_out = fds[3].fileno() if listen else sys.stdout.fileno()
-        pid = await nursery.fork(module, args, (child_in.fileno(), child_out, stderr))
+        pid = await fork_server.fork(module, args, (child_in.fileno(), child_out, stderr))
         kept = [our_end, *fds[2:3]]
         open_here.pop_all()
         for file in fds:
@@ -93,7 +99,7 @@ async def _fork(nursery: Nursery, module: str, args: Sequence[str], *, listen: b
         stdout = asyncio.StreamReader(limit=LINE_MAX_BYTES)
         reading = asyncio.StreamReaderProtocol(stdout)
         await loop.connect_read_pipe(lambda: reading, fds[2])
-    return _Forked(nursery, pid, stdin, stdout)
+    return _Forked(fork_server, pid, stdin, stdout)
 
 
 class Child:
@@ -144,9 +150,11 @@ class Child:
 
     async def start(self) -> None:
         """Start it. Raises OSError when the system has no process left to give."""
-        if _nursery is not None and not _nursery.gone and not self._descriptors:
+        if _fork_server is not None and not _fork_server.gone and not self._descriptors:
             stderr = (self._stderr or sys.stderr).fileno()
-            self._process = await _fork(_nursery, self.module, self._args, listen=self._listen, stderr=stderr)
+            self._process = await _fork(
+                _fork_server, self.module, self._args, listen=self._listen, stderr=stderr
+            )
         else:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,

@@ -30,7 +30,7 @@ FAILED_CODE = 1
 ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
-class Nursery:
+class ForkServer:
     """
     The supervisor's end.
 
@@ -118,7 +118,7 @@ class Nursery:
                 end.set_result(-signal.SIGKILL)
 
 
-def open_nursery(modules: Sequence[str]) -> Nursery:
+def open_fork_server(modules: Sequence[str]) -> ForkServer:
     """
     Fork it. To be called while this process has neither a loop nor a thread of its own.
 
@@ -137,7 +137,7 @@ def open_nursery(modules: Sequence[str]) -> Nursery:
         _tend(theirs, parent)
     theirs.close()
     ours.setblocking(False)
-    return Nursery(ours, pid)
+    return ForkServer(ours, pid)
 
 
 def _tie_to(parent: int) -> None:
@@ -155,7 +155,7 @@ def _tend(link: socket.socket, parent: int) -> NoReturn:
         _tie_to(parent)
         # Held back, not ignored: what reaches a child before it has become itself is delivered then.
         signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
-        setproctitle("scrapeq: nursery")
+        setproctitle("scrapeq: fork server")
         woken, wake = socket.socketpair()
         for end in (woken, wake):
             end.setblocking(False)

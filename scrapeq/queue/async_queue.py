@@ -326,20 +326,20 @@ class Queue(Steering):
         """
         await self._settled(c.Entry(c.RELEASE, lease, sent=sent, delay_s=delay_s, refused=park))
 
-    async def bury(self, lease: Lease, error: str, *, sent: int = c.ANSWERED) -> None:
+    async def bury(self, lease: Lease, error: str, *, sent: int = c.RESPONDED) -> None:
         """Dead letter at once, with its last error. Raises LeaseLost."""
         await self._settled(c.Entry(c.BURY, lease, sent=sent, error=error))
 
-    async def answer(
+    async def observe(
         self,
         lease: Lease,
         *,
         age_s: float = 0.0,
-        told: Sequence[tuple[str, float, float]] = (),
+        reported: Sequence[tuple[str, float, float]] = (),
         refused: Sequence[tuple[str, float]] = (),
     ) -> None:
         """The answer is here, the work goes on: frees its slot and tells the limits what was told. Raises LeaseLost."""
-        await self._settled(c.Entry(c.ANSWER, lease, age_s=age_s, told=told, refused=refused))
+        await self._settled(c.Entry(c.OBSERVE, lease, age_s=age_s, reported=reported, refused=refused))
 
     async def extend(self, lease: Lease, lease_s: float | None = None) -> None:
         """Keep the lease for `lease_s` seconds from now. Raises LeaseLost."""
@@ -350,7 +350,7 @@ class Queue(Steering):
         await self._settled(c.Entry(c.VISIBILITY, lease, delay_s=delay_s))
 
     async def acquire(
-        self, group: Group, *, weight: float = 1, wait_s: float = 0.0, member: str = ""
+        self, group: Group, *, weight: float = 1, wait_s: float = 0.0, credential: str = ""
     ) -> Lease | None:
         """
         A grant for a request that is no task; settle it by `ack`. None when closed for longer than `wait_s`.
@@ -359,7 +359,7 @@ class Queue(Steering):
         """
         deadline = time.monotonic() + wait_s
         while True:
-            got = await self.run(c.acquire(group, weight=weight, lease_s=self.lease_s, member=member))
+            got = await self.run(c.acquire(group, weight=weight, lease_s=self.lease_s, credential=credential))
             if isinstance(got, Lease):
                 return got
             left = deadline - time.monotonic()

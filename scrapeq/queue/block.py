@@ -17,7 +17,7 @@ from scrapeq.task import Dedup, Group, NewTask
 US = 1_000_000
 PAYLOAD_MAX = 1 << 20  # bytes
 GROUP_MAX = 255  # bytes
-MEMBER_MAX = 32  # bytes of the name of a pool's member, which a lease keeps behind its lane's
+CREDENTIAL_MAX = 32  # bytes of the name of a pool's member, which a lease keeps behind its lane's
 DIGEST_SIZE = 9  # bytes: 2^36 identities before the first likely collision
 DELAY_MAX_S = 100 * 366 * 86_400.0  # a century; beyond it microseconds would leave a double's exact range
 _PUSH_HEAD = struct.Struct(">ddHHBB")
@@ -127,6 +127,6 @@ def lane_name(limits: Sequence[str]) -> str:
     pooled = any(is_pooled(limit) for limit in limits)
     if pooled:
         text = "*" + text
-    if len(text) <= (GROUP_MAX - MEMBER_MAX - 1 if pooled else GROUP_MAX):
+    if len(text) <= (GROUP_MAX - CREDENTIAL_MAX - 1 if pooled else GROUP_MAX):
         return text
     return ("*" if pooled else "") + hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

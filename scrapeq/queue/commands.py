@@ -14,17 +14,17 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 import orjson
 
 from scrapeq.errors import UsageError
-from scrapeq.limit import SOURCES, Limit, LimitState, Rate, of_member
+from scrapeq.limit import SOURCES, Limit, LimitState, Rate, of_credential
 from scrapeq.queue.block import PAYLOAD_MAX, US, Block, duration_us, lane_name
 from scrapeq.queue.replies import (
     ACK,
-    ANSWER,
-    ANSWERED,
     BURY,
     EXTEND,
+    NO_RESPONSE,
+    OBSERVE,
     RELEASE,
+    RESPONDED,
     RETRY,
-    UNANSWERED,
     UNSENT,
     VISIBILITY,
     Counts,
@@ -40,13 +40,13 @@ Arg = bytes | str | int | float
 
 __all__ = [
     "ACK",
-    "ANSWER",
-    "ANSWERED",
     "BURY",
     "EXTEND",
+    "NO_RESPONSE",
+    "OBSERVE",
     "RELEASE",
+    "RESPONDED",
     "RETRY",
-    "UNANSWERED",
     "UNSENT",
     "US",
     "VISIBILITY",
@@ -117,7 +117,7 @@ def read_record(record: bytes) -> tuple[float, str, bytes]:
     return priority, record[start : start + group_len].decode(), record[start + group_len + key_len :]
 
 
-_WITH_MEMBERS = (
+_WITH_CREDENTIALS = (
     5  # of a reply's length modulo 6: four values, six a task, and the members of pools that granted
 )
 
@@ -127,7 +127,7 @@ def _parse_pop(reply: Any) -> Popped:
         return Popped([], 0.0, 1, again=True)
     wait, granted = float(reply[1]), int(reply[3])
     tasks = []
-    members = reply.pop() if len(reply) % 6 == _WITH_MEMBERS else ()
+    credentials = reply.pop() if len(reply) % 6 == _WITH_CREDENTIALS else ()
     for i in range(4, len(reply), 6):
         id_, token, record, attempts, expiries, releases = reply[i : i + 6]
         priority, group, payload = read_record(record)
@@ -136,9 +136,9 @@ def _parse_pop(reply: Any) -> Popped:
         tasks.append(
             Task(name, orjson.loads(payload), priority, group, attempts, expiries, releases, lease, "leased")
         )
-    for task, member in zip(tasks, members, strict=bool(members)):
-        if member and task.lease is not None:
-            task.lease = task.lease._replace(member=member.decode())
+    for task, credential in zip(tasks, credentials, strict=bool(credentials)):
+        if credential and task.lease is not None:
+            task.lease = task.lease._replace(credential=credential.decode())
     watch_us = granted + int(wait) if reply[0] == b"watch" else 0
     return Popped(tasks, None if wait < 0 else wait / US, int(reply[2]), watch_us=watch_us)
 
@@ -184,24 +184,26 @@ def settle(entries: Sequence[Entry], dedup: Dedup = "only_new") -> Command[list[
         args.append(entry.lease.id)
         args.append(entry.lease.token)
         extra: dict[str, Any] = {}
-        member = entry.lease.member
-        if entry.told:
+        credential = entry.lease.credential
+        if entry.reported:
             extra["told"] = [
-                (of_member(name, member), left, duration_us(reset, "reset"))
-                for name, left, reset in entry.told
+                (of_credential(name, credential), left, duration_us(reset, "reset"))
+                for name, left, reset in entry.reported
             ]
         if entry.refused:
             extra["refused"] = [
-                (of_member(name, member), duration_us(wait, "wait")) for name, wait in entry.refused
+                (of_credential(name, credential), duration_us(wait, "wait")) for name, wait in entry.refused
             ]
             extra["guessed"] = entry.guessed
         if entry.rates:
             extra["rates"] = [
-                (of_member(name, member), limit, duration_us(window, "window"))
+                (of_credential(name, credential), limit, duration_us(window, "window"))
                 for name, limit, window in entry.rates
             ]
         if entry.costs:
-            extra["costs"] = [(of_member(name, member), weight_of(cost, name)) for name, cost in entry.costs]
+            extra["costs"] = [
+                (of_credential(name, credential), weight_of(cost, name)) for name, cost in entry.costs
+            ]
         if entry.error:
             extra["error"] = entry.error
         args.append(orjson.dumps(extra) if extra else b"")
@@ -225,7 +227,7 @@ def settle(entries: Sequence[Entry], dedup: Dedup = "only_new") -> Command[list[
 
 
 def acquire(
-    group: Group, *, weight: float, lease_s: float, member: str = ""
+    group: Group, *, weight: float, lease_s: float, credential: str = ""
 ) -> Command[Lease | float | None]:
     """
     A grant without a task: the lease, or seconds until it is worth asking again (None: an event says).
@@ -243,7 +245,7 @@ def acquire(
         return None if wait < 0 else wait / US
 
     weight = weight_of(weight, "acquire")
-    return Command("acquire", (block.spec(), weight, duration_us(lease_s, "lease"), member), parse, False)
+    return Command("acquire", (block.spec(), weight, duration_us(lease_s, "lease"), credential), parse, False)
 
 
 def define(limits: Mapping[str, Limit], *, force: bool = False) -> Command[None]:
@@ -343,7 +345,9 @@ def limit_states(instances: Sequence[str]) -> Command[list[LimitState]]:
     def parse(reply: Any) -> list[LimitState]:
         states = []
         for name, i in zip(instances, range(0, len(reply), 15), strict=True):
-            park, paused, fly, probing, left, reset, cap, streak, *rest = map(float, reply[i : i + 15])
+            park, paused, fly, probing, left, reset, cap, consecutive_refusals, *rest = map(
+                float, reply[i : i + 15]
+            )
             heaviest, learned, window, in_trial, source, opens, used = rest
             states.append(
                 LimitState(
@@ -355,7 +359,7 @@ def limit_states(instances: Sequence[str]) -> Command[list[LimitState]]:
                     None if left < 0 else left,
                     max(0.0, reset / US) if left >= 0 else 0.0,
                     int(cap),
-                    int(streak),
+                    int(consecutive_refusals),
                     Rate(learned, window / US) if learned else None,
                     in_trial == 1,
                     SOURCES[int(source)],

@@ -8,8 +8,8 @@ from typing import Literal, NamedTuple
 
 from scrapeq.task import Lease, NewTask, Task
 
-ACK, RETRY, RELEASE, BURY, ANSWER, EXTEND, VISIBILITY = 1, 2, 3, 4, 5, 6, 7
-UNSENT, ANSWERED, UNANSWERED = 0, 1, 2  # what became of the request under a lease
+ACK, RETRY, RELEASE, BURY, OBSERVE, EXTEND, VISIBILITY = 1, 2, 3, 4, 5, 6, 7
+UNSENT, RESPONDED, NO_RESPONSE = 0, 1, 2  # what became of the request under a lease
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +58,11 @@ class Entry(NamedTuple):
 
     verb: int
     lease: Lease
-    sent: int = ANSWERED
+    sent: int = RESPONDED
     age_s: float = 0.0
     delay_s: float = 0.0
     max_attempts: int = 5
-    told: Sequence[tuple[str, float, float]] = ()
+    reported: Sequence[tuple[str, float, float]] = ()
     refused: Sequence[tuple[str, float]] = ()
     guessed: int = 0
     rates: Sequence[tuple[str, float, float]] = ()

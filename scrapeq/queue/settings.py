@@ -10,12 +10,12 @@ import orjson
 
 from scrapeq.errors import UsageError
 from scrapeq.limit import SOURCES, Change
-from scrapeq.queue.block import MEMBER_MAX, US
+from scrapeq.queue.block import CREDENTIAL_MAX, US
 from scrapeq.queue.commands import Command
 from scrapeq.task import Order
 
 POOL_MAX = 64  # members of one pool
-_MEMBER = re.compile(rf"[A-Za-z0-9_-]{{1,{MEMBER_MAX}}}")
+_CREDENTIAL = re.compile(rf"[A-Za-z0-9_-]{{1,{CREDENTIAL_MAX}}}")
 _POOL_NAME = re.compile(r"[A-Za-z0-9_-]{0,64}")
 
 
@@ -47,25 +47,25 @@ def define_pools(pools: Mapping[str, Sequence[str]]) -> Command[None]:
     Names are kept and shown: for a credential give a digest. Raises UsageError: none or more than 64 members, one
     named twice, or a name of other characters than letters, digits, _ and -, or of more than 32.
     """
-    for name, members in pools.items():
+    for name, credentials in pools.items():
         if not _POOL_NAME.fullmatch(name):
             raise UsageError(f"pool {name!r}: a name has up to 64 letters, digits, _ and -")
-        if not 1 <= len(members) <= POOL_MAX:
-            raise UsageError(f"pool {name!r}: {len(members)} members; it must have 1 to {POOL_MAX}")
-        if len(set(members)) < len(members):
+        if not 1 <= len(credentials) <= POOL_MAX:
+            raise UsageError(f"pool {name!r}: {len(credentials)} members; it must have 1 to {POOL_MAX}")
+        if len(set(credentials)) < len(credentials):
             raise UsageError(f"pool {name!r}: two of its members have one name")
-        for member in members:
-            if not _MEMBER.fullmatch(member):
+        for credential in credentials:
+            if not _CREDENTIAL.fullmatch(credential):
                 raise UsageError(
-                    f"pool {name!r}: {member!r} is no name of up to {MEMBER_MAX} letters, digits, _ and -"
+                    f"pool {name!r}: {credential!r} is no name of up to {CREDENTIAL_MAX} letters, digits, _ and -"
                 )
-    wire = {name: list(members) for name, members in pools.items()}
+    wire = {name: list(credentials) for name, credentials in pools.items()}
     return Command("steer", ("pools", orjson.dumps(wire)), lambda _: None)
 
 
-def retire_member(pool: str, member: str) -> Command[list[str]]:
+def retire_credential(pool: str, credential: str) -> Command[list[str]]:
     """A member is used no more until its pool is defined anew; the last one stays. -> who is left."""
-    return Command("steer", ("retire", pool, member), lambda reply: [name.decode() for name in reply[1:]])
+    return Command("steer", ("retire", pool, credential), lambda reply: [name.decode() for name in reply[1:]])
 
 
 def limit_history(instance: str) -> Command[list[Change]]:

@@ -64,9 +64,9 @@ class Steering:
         """
         await self.run(settings.define_pools(pools))
 
-    async def retire_member(self, pool: str, member: str) -> list[str]:
+    async def retire_credential(self, pool: str, credential: str) -> list[str]:
         """A member is used no more until its pool is defined anew; the last one stays. Who is left."""
-        return await self.run(settings.retire_member(pool, member))
+        return await self.run(settings.retire_credential(pool, credential))
 
     async def park(self, limits: Sequence[str] = (), *, group: str | None = None, for_s: float) -> None:
         """Close limits (or a group) for at least `for_s` seconds; a longer park stays. A probe reopens."""

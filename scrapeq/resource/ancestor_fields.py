@@ -18,7 +18,7 @@ Fields = frozenset[str] | None
 
 
 @dataclass(frozen=True, slots=True)
-class Carried:
+class InheritedFields:
     """What a resource's tasks carry: fields of the parent, and of further records above by their resource."""
 
     parent: Fields = frozenset()
@@ -32,7 +32,7 @@ def pruned(record: Any, fields: Fields) -> Any:
     return {name: record[name] for name in sorted(fields) if name in record}
 
 
-def carried_fields(plan: Plan) -> dict[str, Carried]:
+def inherited_fields(plan: Plan) -> dict[str, InheritedFields]:
     """What each resource's tasks carry, by the resource's name."""
     parents: dict[str, dict[str, Fields]] = {}
     for resource in plan.resources:
@@ -58,12 +58,12 @@ def carried_fields(plan: Plan) -> dict[str, Carried]:
                         above[name] = both
                         changed = True
     return {
-        resource.name: Carried(_parent_fields(plan, resource), parents[resource.name])
+        resource.name: InheritedFields(_parent_fields(plan, resource), parents[resource.name])
         for resource in plan.resources
     }
 
 
-def asked_fields(resource: Resource) -> Carried:
+def asked_fields(resource: Resource) -> InheritedFields:
     """What the request of a resource says of the records above it: two of which this is alike are asked for alike."""
     names: set[str] = set()
     found: dict[str, Fields] = {}
@@ -73,7 +73,7 @@ def asked_fields(resource: Resource) -> Carried:
         if path[0] == "parent":
             whole = whole or len(path) == 1
             names.update(path[1:2])
-    return Carried(None if whole else frozenset(names), found)
+    return InheritedFields(None if whole else frozenset(names), found)
 
 
 def _parent_fields(plan: Plan, resource: Resource) -> Fields:

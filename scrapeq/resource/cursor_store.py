@@ -12,19 +12,19 @@ from redis.exceptions import RedisError
 
 from scrapeq.errors import StoreError
 from scrapeq.lua import load
-from scrapeq.protocols import State
-from scrapeq.resource.incremental import after_walk
+from scrapeq.protocols import CursorState
+from scrapeq.resource.incremental import after_pagination
 
 SCAN_COUNT = 500  # fields read, or deleted, in one call
 PATIENCE_S = 10.0
 RETRY_FIRST_S, RETRY_MAX_S = 0.02, 0.5  # between tries while the store is away
 
-KEEP = load("scrapeq.schedule", "keep", allow_oom=True)
+KEEP = load("scrapeq.resource", "keep", allow_oom=True)
 
 
-class KeptStates:
+class RedisCursorStore:
     """
-    The states of one queue's walks (`protocols.States`).
+    The states of one queue's walks (`protocols.CursorStore`).
 
     Args:
         redis: An asyncio client.
@@ -37,16 +37,16 @@ class KeptStates:
         self._key = key
         self._patience_s = patience_s
 
-    async def get_many(self, keys: Sequence[str]) -> list[State | None]:
+    async def get_many(self, keys: Sequence[str]) -> list[CursorState | None]:
         """What is kept under each key. Raises StoreError."""
         raw = await self._patiently(lambda: self._redis.hmget(self._key, list(keys))) if keys else []
         return [None if one is None else orjson.loads(one) for one in raw]
 
-    async def keep(self, key: str, state: State) -> None:
+    async def keep(self, key: str, state: CursorState) -> None:
         """Keep what a walk ended with, unless others went farther, or it was set back meanwhile. Raises StoreError."""
         while True:
             raw = await self._patiently(lambda: self._redis.hget(self._key, key)) or b""
-            new = after_walk(orjson.loads(raw) if raw else None, state)
+            new = after_pagination(orjson.loads(raw) if raw else None, state)
             if new is None or await self._patiently(
                 lambda raw=raw, new=new: self._redis.eval(  # type: ignore[misc]
                     KEEP.text, 1, self._key, key, raw, orjson.dumps(new)
@@ -54,7 +54,7 @@ class KeptStates:
             ):
                 return
 
-    async def put(self, key: str, state: State) -> None:
+    async def put(self, key: str, state: CursorState) -> None:
         """Keep it, in place of whatever was. Raises StoreError."""
         await self._patiently(lambda: self._redis.hset(self._key, key, orjson.dumps(state)))
 
@@ -69,7 +69,7 @@ class KeptStates:
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, RETRY_MAX_S)
 
-    async def all(self, resources: Collection[str] | None = None) -> AsyncIterator[tuple[str, State]]:
+    async def all(self, resources: Collection[str] | None = None) -> AsyncIterator[tuple[str, CursorState]]:
         """Every key and what is kept under it, of these resources (None: of all); in no order."""
         async for key, raw in self._redis.hscan_iter(self._key, count=SCAN_COUNT):
             state = orjson.loads(raw)

@@ -17,7 +17,7 @@ from typing import Any
 
 from scrapeq.expression import Expression, Template
 from scrapeq.plan import Incremental
-from scrapeq.protocols import State
+from scrapeq.protocols import CursorState
 from scrapeq.resource.cursor_values import at_time, higher, in_form, moment_of, shifted
 
 _BEGUN = "begun"  # of a state on its way: the cursor and the token that its walk began with
@@ -26,7 +26,7 @@ Part = dict[str, Any]
 
 
 def begun(
-    incremental: Incremental, key: str, parent: str, state: State | None, scope: Mapping[str, Any]
+    incremental: Incremental, key: str, parent: str, state: CursorState | None, scope: Mapping[str, Any]
 ) -> Part:
     """
     What a walk begins with.
@@ -55,7 +55,7 @@ def begun(
     return {**part, "kept": kept, "cursor": kept, "bookmark": token, "from": [kept, token]}
 
 
-def begun_anew(incremental: Incremental, part: Part, scope: Mapping[str, Any]) -> Part | None:
+def restarted_bookmark(incremental: Incremental, part: Part, scope: Mapping[str, Any]) -> Part | None:
     """What a walk begins with whose token the server does not know any more; None when it began without one."""
     if part["token"] in (None, ""):
         return None
@@ -101,7 +101,7 @@ def next_window(incremental: Incremental, part: Part) -> Part | None:
 
 def kept_state(
     part: Part, following: Part | None, resource: str, seed: Mapping[str, Any], now_s: float
-) -> tuple[str, State] | None:
+) -> tuple[str, CursorState] | None:
     """
     What is kept once the last page of a walk, or of a window of it, is acked; None when there is nothing to keep.
 
@@ -128,7 +128,7 @@ def kept_state(
     return part["key"], state
 
 
-def after_walk(kept: State | None, ended: State) -> State | None:
+def after_pagination(kept: CursorState | None, ended: CursorState) -> CursorState | None:
     """
     What is kept after a walk; None when that stays which is kept already.
 

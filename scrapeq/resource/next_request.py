@@ -13,7 +13,7 @@ from scrapeq.expression import as_text
 from scrapeq.plan import Paginator
 from scrapeq.protocols import Change
 from scrapeq.resource.address import clean, get_param, resolve, set_params, task_key
-from scrapeq.resource.restart import key_in_walk
+from scrapeq.resource.restart import key_in_pagination
 
 FORM_TYPE = "application/x-www-form-urlencoded"
 JSON_TYPE = "application/json"
@@ -30,7 +30,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ParamPosition:
     """Where in a request a paginator puts a value: a parameter, a header, or a path into the body."""
 
     kind: Literal["param", "header", "body"]
@@ -63,29 +63,29 @@ class Place:
         return value
 
 
-def place(param: str, header: str, body_path: str, default: str) -> Place:
+def place(param: str, header: str, body_path: str, default: str) -> ParamPosition:
     """The place that is named; a parameter called `default` when none is."""
     if body_path:
-        return Place("body", body_path)
-    return Place("header", header) if header else Place("param", param or default)
+        return ParamPosition("body", body_path)
+    return ParamPosition("header", header) if header else ParamPosition("param", param or default)
 
 
-def cursor_place(paginator: Paginator, default: str = "cursor") -> Place:
+def cursor_position(paginator: Paginator, default: str = "cursor") -> ParamPosition:
     """Where its cursor goes."""
     return place(paginator.cursor_param, paginator.cursor_header, paginator.cursor_body_path, default)
 
 
-def page_place(paginator: Paginator) -> Place:
+def page_position(paginator: Paginator) -> ParamPosition:
     """Where its page number goes."""
     return place(paginator.page_param, paginator.page_header, paginator.page_body_path, "page")
 
 
-def offset_place(paginator: Paginator) -> Place:
+def offset_position(paginator: Paginator) -> ParamPosition:
     """Where its offset goes."""
     return place(paginator.offset_param, paginator.offset_header, paginator.offset_body_path, "offset")
 
 
-def limit_place(paginator: Paginator) -> Place:
+def limit_place(paginator: Paginator) -> ParamPosition:
     """Where its page size goes."""
     return place(paginator.limit_param, paginator.limit_header, paginator.limit_body_path, "limit")
 
@@ -100,9 +100,9 @@ def opened(request: Request, paginator: Paginator) -> Request:
         UsageError: there is no such place in the body.
     """
     if paginator.type == "page_number":
-        begins = [(page_place(paginator), paginator.base_page)]
+        begins = [(page_position(paginator), paginator.base_page)]
     elif paginator.type == "offset":
-        begins = [(offset_place(paginator), paginator.offset)]
+        begins = [(offset_position(paginator), paginator.offset)]
         if paginator.limit is not None:
             begins.append((limit_place(paginator), paginator.limit))
     else:
@@ -166,7 +166,7 @@ def payload_key(payload: Mapping[str, Any]) -> str:
     names = (payload.get("walk") or {}).get("headers") or ()
     told = {name: headers[name] for name in names if name in headers}
     key = task_key(payload.get("method", "GET"), payload["url"], payload.get("body"), told)
-    return key_in_walk(f"{payload['resource']} {key}", payload)
+    return key_in_pagination(f"{payload['resource']} {key}", payload)
 
 
 def _texts(value: Any) -> str | list[str] | None:

@@ -47,7 +47,7 @@ def restarted(payload: Mapping[str, Any]) -> dict[str, Any] | None:
     return {name: value for name, value in begun.items() if value is not None or name in payload}
 
 
-def key_in_walk(key: str, payload: Mapping[str, Any]) -> str:
+def key_in_pagination(key: str, payload: Mapping[str, Any]) -> str:
     """The identity of a page: those of a walk that began anew are no duplicates of those before."""
     resets = payload.get(_RESETS, 0)
     return f"{key} again {resets}" if resets else key

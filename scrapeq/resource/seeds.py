@@ -13,7 +13,7 @@ import orjson
 from scrapeq.errors import UsageError
 from scrapeq.expression import as_number
 from scrapeq.plan import Plan, Resource
-from scrapeq.protocols import WalkStart
+from scrapeq.protocols import IncrementalStart
 from scrapeq.resource.address import parse
 from scrapeq.resource.task_builder import GroupOf, TaskBuilder
 from scrapeq.task import NewTask
@@ -118,7 +118,7 @@ def _urls(file: str, lines: Iterator[str]) -> Iterator[tuple[int, dict[str, Any]
 
 def first_pages(
     builder: TaskBuilder, now_s: float, resources: Collection[str] | None = None, occurrence: int = 0
-) -> Iterator[NewTask | WalkStart]:
+) -> Iterator[NewTask | IncrementalStart]:
     """
     What begins with each seed of each resource that can start by itself.
 
@@ -142,7 +142,7 @@ def first_pages(
 
 def _first_pages_of(
     builder: TaskBuilder, resource: Resource, now_s: float, occurrence: int
-) -> Iterator[NewTask | WalkStart]:
+) -> Iterator[NewTask | IncrementalStart]:
     ranked = resource if resource.seeds or resource.seed_file else builder.plan
     for seed in seeds_of(builder.plan, resource):
         rank = None
@@ -162,7 +162,7 @@ def first_tasks(
 ) -> Iterator[NewTask]:
     """The tasks that a run begins with when nothing was kept; see `first_pages`."""
     for first in first_pages(TaskBuilder(plan, group_of), now_s, resources):
-        task = first.build(None) if isinstance(first, WalkStart) else first
+        task = first.build(None) if isinstance(first, IncrementalStart) else first
         if task is not None:
             yield task
 

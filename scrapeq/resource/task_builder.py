@@ -8,11 +8,11 @@ from typing import Any
 
 from scrapeq.errors import UsageError
 from scrapeq.plan import Endpoint, Plan, Resource
-from scrapeq.protocols import Change, State, WalkStart
+from scrapeq.protocols import Change, CursorState, IncrementalStart
 from scrapeq.resource.address import clean, get_param, set_params
-from scrapeq.resource.ancestor_fields import carried_fields, pruned
+from scrapeq.resource.ancestor_fields import inherited_fields, pruned
 from scrapeq.resource.identity import Above, Identities, above_of, above_seed
-from scrapeq.resource.incremental import Part, begun, begun_anew, scope_of
+from scrapeq.resource.incremental import Part, begun, restarted_bookmark, scope_of
 from scrapeq.resource.next_request import Request, changed, payload_key, request_of
 from scrapeq.resource.request import build_request
 from scrapeq.resource.restart import restarted, restarting, with_first
@@ -53,7 +53,7 @@ class TaskBuilder:
     def __init__(self, plan: Plan, group_of: GroupOf) -> None:
         self.plan = plan
         self._group_of = group_of
-        self._carried = carried_fields(plan)
+        self._carried = inherited_fields(plan)
         self._restarting = restarting(plan)
         self._identities = Identities(plan)
         auth = plan.client.auth
@@ -67,16 +67,16 @@ class TaskBuilder:
         delay_s: float,
         now_s: float,
         occurrence: int = 0,
-    ) -> NewTask | WalkStart | None:
+    ) -> NewTask | IncrementalStart | None:
         """What begins with a seed; None when a null in the path leaves nothing to ask for."""
         above = above_seed(resource, seed, occurrence)
 
-        def build(state: State | None) -> NewTask | None:
+        def build(state: CursorState | None) -> NewTask | None:
             return self._first_page(resource, above, 0, priority, delay_s, now_s, state)
 
         if _endpoint(resource).incremental is None:
             return build(None)
-        return WalkStart(self._identities.state_key(resource, above)[0], build)
+        return IncrementalStart(self._identities.state_key(resource, above)[0], build)
 
     def seeded(
         self,
@@ -85,7 +85,7 @@ class TaskBuilder:
         priority: float,
         delay_s: float,
         now_s: float,
-        state: State | None = None,
+        state: CursorState | None = None,
     ) -> NewTask | None:
         """The first page for one seed; None when a null in the path leaves nothing to ask for."""
         above = above_seed(resource, seed)
@@ -150,7 +150,7 @@ class TaskBuilder:
         priority: float,
         now_s: float,
         occurrence: int = 0,
-    ) -> NewTask | WalkStart | None:
+    ) -> NewTask | IncrementalStart | None:
         """
         The first page that follows from a record; an incremental walk's task is built once it is known what was kept.
 
@@ -175,13 +175,13 @@ class TaskBuilder:
         if _endpoint(resource).incremental is None:
             return self._first_page(resource, above, depth, priority, 0.0, now_s, None)
 
-        def build(state: State | None) -> NewTask | None:
+        def build(state: CursorState | None) -> NewTask | None:
             try:
                 return self._first_page(resource, above, depth, priority, 0.0, now_s, state)
             except UsageError:  # its values make no address: the page's other records make theirs
                 return None
 
-        return WalkStart(self._identities.state_key(resource, above)[0], build)
+        return IncrementalStart(self._identities.state_key(resource, above)[0], build)
 
     def next_window(self, payload: Payload, part: Part, priority: float, now_s: float) -> NewTask | None:
         """
@@ -206,7 +206,7 @@ class TaskBuilder:
         priority: float,
         delay_s: float,
         now_s: float,
-        state: State | None,
+        state: CursorState | None,
         *,
         part: Part | None = None,
     ) -> NewTask | None:
@@ -292,7 +292,7 @@ class TaskBuilder:
             resource, above = self.resource(payload["resource"]), above_of(payload)
             depth, incremental = payload.get("depth", 0), _endpoint(resource).incremental
             scope = self._scope(resource, above.seed, above.parent, above.ancestors, depth, now_s)
-            part = None if incremental is None else begun_anew(incremental, part, scope)
+            part = None if incremental is None else restarted_bookmark(incremental, part, scope)
             first = part and self._first_page(resource, above, depth, priority, 0.0, now_s, None, part=part)
             if first:
                 anew |= {name: first.payload[name] for name in ("url", "headers", "body", "incremental")}

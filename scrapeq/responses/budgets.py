@@ -95,7 +95,7 @@ class Budget:
         return self.remaining is not None and self.remaining <= 0
 
     @property
-    def is_told(self) -> bool:
+    def is_reported(self) -> bool:
         """It says how much is left, and until when."""
         return self.remaining is not None and self.reset_s is not None
 

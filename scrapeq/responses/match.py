@@ -22,7 +22,7 @@ _BEHIND_SCHEME = len("https://")
 _KINDS: tuple[tuple[type[errors.FetchError], str], ...] = (
     (errors.DeadlineExceeded, "timeout"),
     (errors.ConnectionFailed, "connection"),
-    (errors.BadAnswer, "bad_answer"),
+    (errors.BadResponse, "bad_answer"),
     (errors.BodyTooLarge, "too_large"),
     (errors.TooManyRedirects, "redirects"),
     (errors.Blocked, "blocked"),
@@ -108,7 +108,7 @@ def status_matches(wanted: tuple[int | str, ...], status: int) -> bool:
     )  # "5xx", "503" and 503 all mean what they say
 
 
-def answer_matches(
+def response_matches(
     match: Match,
     *,
     resource: str,

@@ -21,7 +21,7 @@ from functools import cached_property
 from typing import Any
 
 from scrapeq.expression import Expression, as_number, as_text
-from scrapeq.expression.scope import answer_scope
+from scrapeq.expression.scope import response_scope
 from scrapeq.page import Page
 from scrapeq.plan import Observe, Rate
 from scrapeq.responses import ratelimit_fields, times, vendors
@@ -41,7 +41,7 @@ AUTO = Observe()
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Reported:
     """
     A budget: `remaining` requests of `limit` until the reset, `reset_s` seconds from now.
 
@@ -89,7 +89,7 @@ class Observation:
     window_s: float | None = None
     policies: tuple[Policy, ...] = ()
     budgets: tuple[Budget, ...] = ()
-    told: Told | None = None
+    reported: Reported | None = None
     rates: tuple[tuple[float, float], ...] = ()
     cost: float | None = None
     bucket: str = ""
@@ -97,7 +97,7 @@ class Observation:
     refused: bool = False
 
 
-NOTHING = Observation()
+NO_OBSERVATION = Observation()
 
 
 def observe(
@@ -132,7 +132,7 @@ def observe_page(
     """Like `observe`, of a page; `names` are more names for expressions: seed, parent, now."""
     silent = not any(word in name for name in [name.lower() for name, _ in page.headers] for word in _WORDS)
     if silent and how == AUTO and (page.status < 400 or not page.body):
-        return NOTHING  # most answers of most servers
+        return NO_OBSERVATION  # most answers of most servers
     return _Reader(page, now_s, how, rates, names or {}).read()
 
 
@@ -186,15 +186,19 @@ class _Reader:
                 wait = refusal.wait_s
         elif closing is not None and wait < closing <= wait + _FLOORED_BY_S:
             wait = closing  # a server that floors Retry-After says its true reset elsewhere
-        told = next((one for level in levels if (one := told_of(level, self._date_s, declared))), None)
-        closed = told is not None and not told.remaining and told.reset_s >= (own_wait or 0.0)
+        reported = next(
+            (one for level in levels if (one := binding_budget(level, self._date_s, declared))), None
+        )
+        closed = reported is not None and not reported.remaining and reported.reset_s >= (own_wait or 0.0)
         if own_wait and not closed and not refused and page.status < 400:
-            told = Told(0, own_wait)  # what remains is told anew after that
+            reported = Reported(0, own_wait)  # what remains is told anew after that
         if said.scope in _TOKEN_WIDE:
             scope = "token"
         else:
             scope = refusal.scope if refusal is not None else ""
-        return self._observation(levels, declared, said, wait, retry_after, told, scope, refusal is not None)
+        return self._observation(
+            levels, declared, said, wait, retry_after, reported, scope, refusal is not None
+        )
 
     def _observation(
         self,
@@ -203,7 +207,7 @@ class _Reader:
         said: Named,
         wait: float | None,
         retry_after: float | None,
-        told: Told | None,
+        reported: Reported | None,
         scope: str,
         refused: bool,
     ) -> Observation:
@@ -225,7 +229,7 @@ class _Reader:
             window_s=window,
             policies=declared,
             budgets=budgets,
-            told=told,
+            reported=reported,
             rates=_rates(budgets, declared),
             cost=said.cost if cost is None else cost,
             bucket=self._text("bucket") or said.bucket,
@@ -246,7 +250,7 @@ class _Reader:
 
     @cached_property
     def _scope(self) -> Mapping[str, Any]:
-        return answer_scope(self._page, **self._names)
+        return response_scope(self._page, **self._names)
 
     def _value(self, part: str) -> Any:
         own: Expression | None = getattr(self._how, part)
@@ -316,9 +320,9 @@ class _Reader:
 # --- what follows from them
 
 
-def told_of(
+def binding_budget(
     budgets: Sequence[Budget], date_s: float | None = None, declared: Sequence[Policy] = ()
-) -> Told | None:
+) -> Reported | None:
     """
     The budget that binds of those that say when they reset: the one with the least left.
 
@@ -327,19 +331,21 @@ def told_of(
         date_s: The answer's own Date.
         declared: Every quota that the answer declares.
     """
-    told = [
-        _as_told(one, date_s, declared) for one in budgets if one.is_told and (not one.unit or one.exhausted)
+    reported = [
+        _as_reported(one, date_s, declared)
+        for one in budgets
+        if one.is_reported and (not one.unit or one.exhausted)
     ]
-    return min(told, key=lambda one: (one.remaining, -one.reset_s), default=None)
+    return min(reported, key=lambda one: (one.remaining, -one.reset_s), default=None)
 
 
-def _as_told(budget: Budget, date_s: float | None, declared: Sequence[Policy]) -> Told:
+def _as_reported(budget: Budget, date_s: float | None, declared: Sequence[Policy]) -> Reported:
     window = budget.window_s
     if window is None and len(declared) == 1 and declared[0].limit == budget.limit:
         window = declared[0].window_s
     remaining = int(min(max(budget.remaining or 0.0, 0), _MOST_REMAINING))
     dated = budget.reset_at is not None and date_s is not None
-    return Told(
+    return Reported(
         remaining,
         budget.reset_s or 0.0,
         budget.limit,
@@ -373,14 +379,14 @@ def _most_telling(budgets: Sequence[Budget]) -> Budget:
 
 def _rates(budgets: Sequence[Budget], declared: Sequence[Policy]) -> tuple[tuple[float, float], ...]:
     """Size and window of the quotas in requests of which nothing else was told."""
-    told = [budget for budget in budgets if budget.is_told]
-    found = [(b.limit, b.window_s) for b in budgets if not b.is_told and not b.unit]
-    if not (told and len(declared) == 1):  # the only policy is what is told of
+    reported = [budget for budget in budgets if budget.is_reported]
+    found = [(b.limit, b.window_s) for b in budgets if not b.is_reported and not b.unit]
+    if not (reported and len(declared) == 1):  # the only policy is what is told of
         found += [
             (policy.limit, policy.window_s)
             for policy in declared
             if not policy.unit
-            and not any(policy.limit == b.limit or (policy.name and policy.name == b.name) for b in told)
+            and not any(policy.limit == b.limit or (policy.name and policy.name == b.name) for b in reported)
         ]
     rates: list[tuple[float, float]] = []
     for limit, window in found:

@@ -18,12 +18,12 @@ from typing import Any
 
 from scrapeq import errors
 from scrapeq.expression import Expression, as_number, as_text
-from scrapeq.expression.scope import answer_scope
+from scrapeq.expression.scope import response_scope
 from scrapeq.page import Page
 from scrapeq.plan import Action, Exponential, OnExceed, Plan, ResponseAction
-from scrapeq.responses.match import answer_matches, exception_kind, status_matches
-from scrapeq.responses.observation import REFUSALS, Observation, Told
-from scrapeq.responses.rule_observations import Heard
+from scrapeq.responses.match import exception_kind, response_matches, status_matches
+from scrapeq.responses.observation import REFUSALS, Observation, Reported
+from scrapeq.responses.rule_observations import RuleObservation
 
 BACKOFF_BASE_S = 1.0
 BACKOFF_MAX_S = 300.0
@@ -32,10 +32,10 @@ POLL_BASE_S = 1.0
 POLL_MAX_S = 60.0
 POLL_MAX_WAIT_S = 3600.0  # all waits of one task together, where the file says nothing
 
-_REFUSALS_IF_TOLD = frozenset({403, 413, 503})  # ... and any 3xx
+_REFUSALS_WITH_WAIT = frozenset({403, 413, 503})  # ... and any 3xx
 _RETRIED = frozenset({408, 425})
 _NOT_MODIFIED = 304
-_SAME_AGAIN = (errors.BodyTooLarge, errors.BadAnswer, errors.TooManyRedirects, errors.Blocked)
+_SAME_AGAIN = (errors.BodyTooLarge, errors.BadResponse, errors.TooManyRedirects, errors.Blocked)
 _MAX_DOUBLINGS = 60
 _MESSAGE_LENGTH = 500
 
@@ -68,11 +68,11 @@ class Outcome:
     message: str = ""
     max_wait_s: float | None = None
     on_exceed: OnExceed = "park"
-    told: Told | None = None
+    reported: Reported | None = None
     guessed: int = 0
     rates: tuple[tuple[float, float], ...] = ()
     cost: float | None = None
-    heard: tuple[Heard, ...] | None = None
+    rule_observations: tuple[RuleObservation, ...] | None = None
     is_past_end: bool = False
 
 
@@ -98,9 +98,9 @@ def decide(
     observation: Observation,
     refusals_in_a_row: int = 1,
     names: Mapping[str, Any] | None = None,
-    heard: tuple[Heard, ...] | None = None,
+    rule_observations: tuple[RuleObservation, ...] | None = None,
     polls: int = 0,
-    renews: bool = False,
+    can_refresh: bool = False,
     not_modified: Page | None = None,
     guess: bool = False,
 ) -> Outcome:
@@ -124,26 +124,28 @@ def decide(
     extra["retry_after"] = observation.retry_after_s
     extra["rate_limit_reset"] = observation.reset_s
     extra["exception"] = exception_kind(error)
-    whole = answer_scope(page, **extra) if actions else extra
+    whole = response_scope(page, **extra) if actions else extra
     for one in actions:
         scope, answer = whole, page
         if not_modified is not None and status_matches(one.match.status, not_modified.status):
-            scope, answer = answer_scope(not_modified, **extra), not_modified
-        if answer_matches(
+            scope, answer = response_scope(not_modified, **extra), not_modified
+        if response_matches(
             one.match, resource=resource, method=method, url=url, page=answer, error=error, scope=scope
         ):
-            outcome = _told_by(one, scope, answer, error, observation, refusals_in_a_row, polls)
+            outcome = _reported_by(one, scope, answer, error, observation, refusals_in_a_row, polls)
             break
     else:
-        outcome = _built_in(page, error, observation, refusals_in_a_row, renews)
+        outcome = _built_in(page, error, observation, refusals_in_a_row, can_refresh)
         if guess and page is not None and page.status == HTTPStatus.NOT_FOUND:
-            outcome = Outcome("success", told=outcome.told, is_past_end=True)
-    if heard is None and not observation.rates and observation.cost is None:
+            outcome = Outcome("success", reported=outcome.reported, is_past_end=True)
+    if rule_observations is None and not observation.rates and observation.cost is None:
         return outcome  # most of them
-    return replace(outcome, rates=observation.rates, cost=observation.cost, heard=heard)
+    return replace(
+        outcome, rates=observation.rates, cost=observation.cost, rule_observations=rule_observations
+    )
 
 
-def _told_by(
+def _reported_by(
     action: ResponseAction,
     scope: Mapping[str, Any],
     page: Page | None,
@@ -153,20 +155,20 @@ def _told_by(
     polls: int,
 ) -> Outcome:
     wait, was_read = _first(action.wait, scope, polls + 1 if action.action == "poll" else refusals)
-    guessed = 0 if was_read or _says_when(observation) else 1 if wait is None else 2
+    guessed = 0 if was_read or _states_wait(observation) else 1 if wait is None else 2
     if action.action == "rate_limited":
         if wait is None:
             wait = _refused_for(observation, refusals)
         else:
             wait = max(wait, observation.retry_after_s or 0.0)
     elif action.action == "retry":
-        told = observation.wait_s
-        wait = told if wait is None else max(wait, told or 0.0)
+        reported = observation.wait_s
+        wait = reported if wait is None else max(wait, reported or 0.0)
     elif action.action == "poll":
         wait = _not_ready_for(wait, observation, polls)
     message = as_text(action.message.render(scope)) if action.message is not None else None
     if not message and action.action not in ("success", "ignore"):
-        message = _says(page, error)
+        message = _summary_line(page, error)
     return Outcome(
         action=action.action,
         wait_s=wait,
@@ -176,12 +178,12 @@ def _told_by(
         if action.action == "poll" and action.max_wait_s is None
         else action.max_wait_s,
         on_exceed=action.on_exceed or ("park" if action.action == "rate_limited" else "dead_letter"),
-        told=observation.told,
+        reported=observation.reported,
         guessed=guessed if action.action == "rate_limited" else 0,
     )
 
 
-def _says_when(observation: Observation) -> bool:
+def _states_wait(observation: Observation) -> bool:
     return observation.wait_s is not None or observation.retry_after_s is not None
 
 
@@ -209,18 +211,18 @@ def _refused_for(observation: Observation, refusals: int) -> float:
     What was told; a refusal of the probe after it means that it lied (servers floor their seconds, or say
     0), and lengthens it. Nothing told: own backoff.
     """
-    told = observation.wait_s if observation.wait_s is not None else observation.retry_after_s
-    if told is None:
+    reported = observation.wait_s if observation.wait_s is not None else observation.retry_after_s
+    if reported is None:
         return backoff_s(refusals)
-    return told if refusals <= 1 else max(told, backoff_s(refusals - 1))
+    return reported if refusals <= 1 else max(reported, backoff_s(refusals - 1))
 
 
 def _not_ready_for(wait: float | None, observation: Observation, polls: int) -> float:
     """When to ask again: what the file says, else Retry-After, else ever later; never before Retry-After."""
-    told = observation.retry_after_s
-    if wait is None and not told:
+    reported = observation.retry_after_s
+    if wait is None and not reported:
         return backoff_s(polls + 1, POLL_BASE_S, POLL_MAX_S)
-    return max(wait or 0.0, told or 0.0, POLL_LEAST_S)
+    return max(wait or 0.0, reported or 0.0, POLL_LEAST_S)
 
 
 def _built_in(
@@ -228,25 +230,25 @@ def _built_in(
     error: errors.FetchError | None,
     observation: Observation,
     refusals: int,
-    renews: bool,
+    can_refresh: bool,
 ) -> Outcome:
-    told = observation.told
+    reported = observation.reported
     if page is None:
         if isinstance(error, errors.AuthFailed) and error.final:
-            return Outcome("fail", message=_says(page, error))
+            return Outcome("fail", message=_summary_line(page, error))
         same_again = isinstance(error, _SAME_AGAIN) and not isinstance(error, errors.Truncated)
-        return Outcome("dead_letter" if same_again else "retry", message=_says(page, error))
+        return Outcome("dead_letter" if same_again else "retry", message=_summary_line(page, error))
     status = page.status
     if 200 <= status < 300 and not observation.refused:
-        return Outcome("success", told=told)
+        return Outcome("success", reported=reported)
     if status == _NOT_MODIFIED:
-        return Outcome("ignore", told=told)
-    says_when = observation.retry_after_s is not None
+        return Outcome("ignore", reported=reported)
+    states_wait = observation.retry_after_s is not None
     nothing_left = observation.remaining is not None and observation.remaining <= 0
     if (
         status in REFUSALS
         or observation.refused
-        or (says_when and (status in _REFUSALS_IF_TOLD or 300 <= status < 400))
+        or (states_wait and (status in _REFUSALS_WITH_WAIT or 300 <= status < 400))
         or (status == HTTPStatus.FORBIDDEN and nothing_left)
     ):
         wait = _refused_for(observation, refusals)
@@ -254,18 +256,22 @@ def _built_in(
             "rate_limited",
             wait_s=wait,
             scope=observation.scope or "limit",
-            message=_says(page, error),
-            told=told,
-            guessed=0 if _says_when(observation) else 1,
+            message=_summary_line(page, error),
+            reported=reported,
+            guessed=0 if _states_wait(observation) else 1,
         )
     if status >= 500 or status in _RETRIED:
-        return Outcome("retry", wait_s=observation.wait_s, message=_says(page, error), told=told)
-    if status == HTTPStatus.UNAUTHORIZED and renews:
-        return Outcome("refresh_auth", message=_says(page, error), on_exceed="dead_letter", told=told)
-    return Outcome("dead_letter", message=_says(page, error), told=told)
+        return Outcome(
+            "retry", wait_s=observation.wait_s, message=_summary_line(page, error), reported=reported
+        )
+    if status == HTTPStatus.UNAUTHORIZED and can_refresh:
+        return Outcome(
+            "refresh_auth", message=_summary_line(page, error), on_exceed="dead_letter", reported=reported
+        )
+    return Outcome("dead_letter", message=_summary_line(page, error), reported=reported)
 
 
-def _says(page: Page | None, error: errors.FetchError | None) -> str:
+def _summary_line(page: Page | None, error: errors.FetchError | None) -> str:
     """One line: `503 Service Unavailable`, or the error's own words."""
     if page is None:
         return str(error or "no answer").splitlines()[0][:_MESSAGE_LENGTH]

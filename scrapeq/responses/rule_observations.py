@@ -14,21 +14,21 @@ from typing import Any
 
 from scrapeq.page import Page
 from scrapeq.plan import LimitRule, Observe
-from scrapeq.responses.observation import AUTO, Observation, Told, observe_page, told_of
+from scrapeq.responses.observation import AUTO, Observation, Reported, binding_budget, observe_page
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class RuleObservation:
     """What an answer told the limit of one rule; `rates` as in `Observation`."""
 
     rule: str
-    told: Told | None
+    reported: Reported | None
     rates: tuple[tuple[float, float], ...] = ()
 
 
-def listen(
+def observe_for_rules(
     page: Page, now_s: float, rules: Sequence[LimitRule] = (), names: Mapping[str, Any] | None = None
-) -> tuple[Observation, tuple[Heard, ...] | None]:
+) -> tuple[Observation, tuple[RuleObservation, ...] | None]:
     """
     Read an answer for the rules of its request.
 
@@ -43,30 +43,32 @@ def listen(
         observation says is for whichever limit listens.
     """
     general = observe_page(page, now_s)
-    names_told = {budget.name for budget in general.budgets if budget.is_told}
-    if all(rule.observe in ("none", AUTO) and rule.name not in names_told for rule in rules):
+    reported_names = {budget.name for budget in general.budgets if budget.is_reported}
+    if all(rule.observe in ("none", AUTO) and rule.name not in reported_names for rule in rules):
         return general, None
     order = sorted(enumerate(rules), key=lambda one: (len(one[1].partition_by), one[0]), reverse=True)
-    heard: list[Heard] = []
+    heard: list[RuleObservation] = []
     read: dict[Observe, Observation] = {}
     silent: list[str] = []  # rules that say nothing about how they listen
     for _, rule in order:
         how = rule.observe
         if how == "none":
             continue
-        named = [budget for budget in general.budgets if budget.name == rule.name and rule.name in names_told]
+        named = [
+            budget for budget in general.budgets if budget.name == rule.name and rule.name in reported_names
+        ]
         if how == AUTO and not named:
             silent.append(rule.name)
         elif how == AUTO:
-            heard.append(Heard(rule.name, told_of(named)))
+            heard.append(RuleObservation(rule.name, binding_budget(named)))
         elif how not in read:
             read[how] = observe_page(page, now_s, how, rule.rates, names)
-            heard.append(Heard(rule.name, read[how].told, read[how].rates))
-    own = [one for one in heard if one.told or one.rates]
-    told = None if any(one.told == general.told for one in own) else general.told
+            heard.append(RuleObservation(rule.name, read[how].reported, read[how].rates))
+    own = [one for one in heard if one.reported or one.rates]
+    reported = None if any(one.reported == general.reported for one in own) else general.reported
     rates = tuple(rate for rate in general.rates if not any(rate in one.rates for one in own))
-    if silent and (told or rates):
-        own.append(Heard(silent[0], told, rates))
+    if silent and (reported or rates):
+        own.append(RuleObservation(silent[0], reported, rates))
     return _together(general, list(read.values())), tuple(own)
 
 

@@ -26,7 +26,7 @@ class Due:
     occurrence: int = 0
 
 
-class Dues:
+class DueTimes:
     """
     The dues of one queue.
 

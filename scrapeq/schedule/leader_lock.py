@@ -7,10 +7,10 @@ from typing import Any
 
 from scrapeq.lua import load
 
-OFFICE_MS = 10_000  # how long a dead scheduler is waited for
+LEADERSHIP_MS = 10_000  # how long a dead scheduler is waited for
 
 
-class Election:
+class LeaderLock:
     """
     The office of a queue's scheduler.
 
@@ -26,15 +26,15 @@ class Election:
         self._script = load("scrapeq.schedule", "renew", allow_oom=True)
         self.elected = False
 
-    async def stand(self) -> bool:
+    async def acquire(self) -> bool:
         """Renew the office, or take it when it is free. True while it is ours."""
         if self.elected:
-            self.elected = await self._renew(OFFICE_MS)
+            self.elected = await self._renew(LEADERSHIP_MS)
         if not self.elected:
-            self.elected = bool(await self._redis.set(self._key, self._holder, nx=True, px=OFFICE_MS))
+            self.elected = bool(await self._redis.set(self._key, self._holder, nx=True, px=LEADERSHIP_MS))
         return self.elected
 
-    async def resign(self) -> None:
+    async def release(self) -> None:
         """Leave the office to whoever stands by."""
         if self.elected:
             self.elected = False

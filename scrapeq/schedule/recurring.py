@@ -8,7 +8,7 @@ from dataclasses import replace
 from scrapeq.clock import Clock, SystemClock
 from scrapeq.errors import ScrapeqError
 from scrapeq.plan import Schedule
-from scrapeq.schedule.due_times import Due, Dues
+from scrapeq.schedule.due_times import Due, DueTimes
 from scrapeq.schedule.timetable import next_due_s, spelled
 
 Push = Callable[[str, int], Awaitable[None]]
@@ -27,10 +27,15 @@ class Recurring:
     """
 
     def __init__(
-        self, schedules: Mapping[str, Schedule], dues: Dues, push: Push, *, clock: Clock | None = None
+        self,
+        schedules: Mapping[str, Schedule],
+        due_times: DueTimes,
+        push: Push,
+        *,
+        clock: Clock | None = None,
     ) -> None:
         self._schedules = schedules
-        self._dues = dues
+        self._due_times = due_times
         self._push = push
         self._clock = clock or SystemClock()
 
@@ -41,7 +46,7 @@ class Recurring:
         Returns:
             Those that wait for a time to come: what begins now leaves them out.
         """
-        now_s, known = self._clock.now_s(), await self._dues.all()
+        now_s, known = self._clock.now_s(), await self._due_times.all()
         waiting = set()
         for name, schedule in self._schedules.items():
             due = known.get(name)
@@ -49,7 +54,7 @@ class Recurring:
                 waiting.add(name)
                 continue
             due_s = next_due_s(schedule, now_s, began_s)
-            await self._dues.keep(name, Due(due_s, spelled(schedule)))
+            await self._due_times.keep(name, Due(due_s, spelled(schedule)))
         return waiting
 
     async def turn(self) -> float | None:
@@ -58,7 +63,7 @@ class Recurring:
 
         Raises what `push` raised; the occurrence then goes on at the next turn, and the others have had theirs.
         """
-        known = await self._dues.all()
+        known = await self._due_times.all()
         failed: list[ScrapeqError] = []
         for name, schedule in self._schedules.items():
             try:
@@ -78,13 +83,13 @@ class Recurring:
             due.schedule != spelling
         ):  # the file says something else now: what was due later may be due sooner
             due = replace(due, due_s=min(due.due_s, next_due_s(schedule, now_s)), schedule=spelling)
-            await self._dues.keep(name, due)
+            await self._due_times.keep(name, due)
         if due.due_s > now_s:
             return due
         if not due.occurrence:
-            due = replace(due, occurrence=await self._dues.next_occurrence())
-            await self._dues.keep(name, due)
+            due = replace(due, occurrence=await self._due_times.next_occurrence())
+            await self._due_times.keep(name, due)
         await self._push(name, due.occurrence)
         done = Due(next_due_s(schedule, self._clock.now_s(), due.due_s), spelling)
-        await self._dues.keep(name, done)
+        await self._due_times.keep(name, done)
         return done

@@ -12,11 +12,11 @@ import contextlib
 from collections.abc import Awaitable, Callable
 
 from scrapeq.errors import ScrapeqError, StoreError
-from scrapeq.schedule.leader_lock import OFFICE_MS, Election
+from scrapeq.schedule.leader_lock import LEADERSHIP_MS, LeaderLock
 
-TURN_S = OFFICE_MS / 1000 / 3  # the office is renewed at a third of its time
+TURN_S = LEADERSHIP_MS / 1000 / 3  # the office is renewed at a third of its time
 AWAY_S = 1.0  # before the next try while the store is away
-STAND_BY_S = 0.2  # between looks whether the office is ours
+STANDBY_S = 0.2  # between looks whether the office is ours
 FAILED_S = (
     10.0  # before what could not be pushed is tried again: a file of seeds that makes no sense, a full queue
 )
@@ -37,7 +37,7 @@ class Scheduler:
 
     def __init__(
         self,
-        election: Election,
+        election: LeaderLock,
         sweep: Sweep,
         recur: Recur | None = None,
         event: Callable[[str], None] | None = None,
@@ -64,11 +64,11 @@ class Scheduler:
                 recurring.cancel()
                 await asyncio.wait([recurring])
             with contextlib.suppress(Exception):
-                await self._election.resign()
+                await self._election.release()
 
     async def _keep_recurring(self, recur: Recur) -> None:
         while True:
-            pause_s = STAND_BY_S
+            pause_s = STANDBY_S
             if self._election.elected:
                 try:
                     wait_s = await recur()
@@ -86,7 +86,7 @@ class Scheduler:
     async def _turn(self) -> float:
         """One turn; seconds until the next one."""
         try:
-            if not await self._election.stand():
+            if not await self._election.acquire():
                 return TURN_S
             more, wait_s = await self._sweep()
             self.sweeps += 1

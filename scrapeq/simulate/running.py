@@ -88,7 +88,7 @@ class Lane:
 def resume(model: SimulatedLimit, state: LimitState, now: float) -> None:
     """Begin with what is known of a limit now."""
     model.paused, model.parked_until = state.paused, now + state.parked_s * US
-    model.probation, model.streak = state.probing, state.streak
+    model.probation, model.streak = state.probing, state.consecutive_refusals
     if state.remaining is not None:
         model.remaining, model.reset_at = state.remaining, now + state.reset_s * US
     if state.learned is not None and model.learns:  # what it may be raised to is not known

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from scrapeq.errors import UsageError
-from scrapeq.limit import Limit, LimitState, of_member
+from scrapeq.limit import Limit, LimitState, of_credential
 from scrapeq.limits.engine import US
 from scrapeq.simulate.forecast import Forecast
 from scrapeq.simulate.instance import NEVER, SimulatedLimit, opens_at
@@ -58,8 +58,10 @@ class _Simulation:
     def _stream(self, work: Work, at: int, total: int) -> Stream:
         names = [*work.group.limits, *([work.group.private] if work.group.private else [])]
         stream = Stream(work)
-        for place, member in enumerate(_members(names, self._pools)):
-            limits = [(self._limit(of_member(name, member)), work.group.weight(name)) for name in names]
+        for place, credential in enumerate(_credentials(names, self._pools)):
+            limits = [
+                (self._limit(of_credential(name, credential)), work.group.weight(name)) for name in names
+            ]
             stream.lanes.append(Lane(stream, (-work.priority, at, place), limits))
         rules = [(limit.model.rules, weight) for lane in stream.lanes for limit, weight in lane.limits]
         stream.lot = lot_of(total, work.requests, rules)
@@ -214,7 +216,7 @@ class _Simulation:
                 self._begin(follower, wanted - follower.begun)
 
 
-def _members(instances: Sequence[str], pools: Mapping[str, Sequence[str]]) -> Sequence[str]:
+def _credentials(instances: Sequence[str], pools: Mapping[str, Sequence[str]]) -> Sequence[str]:
     """The members that may grant; one without a name where there is no pool."""
     found = (POOL.search(name) for name in instances)
     return next((pools.get(match[1]) for match in found if match), None) or [""]

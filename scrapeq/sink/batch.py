@@ -8,7 +8,7 @@ from pathlib import Path
 
 from scrapeq import plan
 from scrapeq.sink.durable import make_folder
-from scrapeq.sink.output import Answer, Record, SinkContext
+from scrapeq.sink.output import CapturedResponse, Record, SinkContext
 from scrapeq.sink.seen import Seen, digest_of, disposition_of
 
 NAME_DIGEST = 8
@@ -57,7 +57,7 @@ class BatchSink(ABC):
     def close_target(self) -> None:  # noqa: B027
         """Let go. May be repeated."""
 
-    def books_name(self) -> str:
+    def commit_log_name(self) -> str:
         """The name of its row in the ledger: what is written to another place is new there."""
         text = [self.output.type, self.output.url]
         text += [template.text for template in (self.output.path, self.output.table) if template is not None]
@@ -69,16 +69,16 @@ class BatchSink(ABC):
         place = Path(self.context.data) / (self.context.name or "plan")
         make_folder(place)
         ledger = self.context.ledger(place)
-        state = ledger.file(place / self.books_name())
+        state = ledger.file(place / self.commit_log_name())
         if state is None:
             ledger.begin()
-            state = ledger.add_file(place / self.books_name(), 0)
+            state = ledger.add_file(place / self.commit_log_name(), 0)
             ledger.commit()
         self._ledger = ledger
         self._seen = Seen(ledger, state.id, append=self.append, run=self.context.run)
         self.open_target()
 
-    def stage(self, records: Sequence[Record], answers: Sequence[Answer]) -> Iterable[bool]:
+    def stage(self, records: Sequence[Record], answers: Sequence[CapturedResponse]) -> Iterable[bool]:
         """Keep what is new."""
         assert self._seen is not None
         self._seen.look_up(records)

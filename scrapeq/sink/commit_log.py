@@ -32,9 +32,9 @@ def parse_token(text: str) -> Token:
     return int(match[1]), int(match[2])
 
 
-class SqliteBooks:
+class SqliteCommitLog:
     """
-    The books in one database (`output.Books`). Its methods may raise sqlite3.Error.
+    The books in one database (`output.CommitLog`). Its methods may raise sqlite3.Error.
 
     Args:
         database: In autocommit mode; closed by `close`.

@@ -13,8 +13,8 @@ from scrapeq.errors import OutputError, UsageError
 from scrapeq.sink.appended import AppendedFile, know_file, recover
 from scrapeq.sink.durable import make_folder
 from scrapeq.sink.ledger import Ledger
-from scrapeq.sink.output import Answer, Record, SinkContext
-from scrapeq.sink.output_paths import Place
+from scrapeq.sink.output import CapturedResponse, Record, SinkContext
+from scrapeq.sink.output_paths import OutputPath
 from scrapeq.sink.seen import Seen, disposition_of, look_up
 
 OPEN_MAX = 128  # descriptors that one output keeps between commits
@@ -39,7 +39,7 @@ class FileSink:
             raise UsageError(f"{output.type}: path is missing")
         self.output = output
         self.context = context
-        self.place = Place(output, context.base, inside=inside)
+        self.place = OutputPath(output, context.base, inside=inside)
         self.append = disposition_of(output, self.default, self.dispositions) == "append"
         self.files: dict[Path, AppendedFile] = {}
         self._ledger: Ledger | None = None
@@ -62,7 +62,7 @@ class FileSink:
                 if path.exists() and not os.access(path, os.W_OK):
                     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
-    def stage(self, records: Sequence[Record], answers: Sequence[Answer]) -> Iterable[bool]:
+    def stage(self, records: Sequence[Record], answers: Sequence[CapturedResponse]) -> Iterable[bool]:
         """Take in the records that are new to their file."""
         placed = [(self.file_of(record), record) for record in records]
         look_up((file.seen, record) for file, record in placed)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from scrapeq.errors import OutputError
-from scrapeq.sink.commit_log import SqliteBooks
+from scrapeq.sink.commit_log import SqliteCommitLog
 
 LEDGER_NAME = ".scrapeq-ledger.db"
 SCHEMA_VERSION = 2
@@ -40,9 +40,9 @@ class FileState:
     meta: dict[str, Any] = field(default_factory=dict)
 
 
-class Ledger(SqliteBooks):
+class Ledger(SqliteCommitLog):
     """
-    The ledger of the output folder `place` (`output.Books`). Not thread-safe beyond one call at a time.
+    The ledger of the output folder `place` (`output.CommitLog`). Not thread-safe beyond one call at a time.
 
     Raises:
         OutputError: the folder is held by another writer, the disk refuses, or the ledger is damaged.

@@ -41,7 +41,7 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class CapturedResponse:
     """A whole answer and the task that it answers, for outputs that keep answers."""
 
     task_id: str
@@ -74,7 +74,7 @@ class OutputSink(Protocol):
     def open(self) -> None:
         """Take what it writes to, undo what a kill has left, and prove that it can be written."""
 
-    def stage(self, records: Sequence[Record], answers: Sequence[Answer]) -> Iterable[bool]:
+    def stage(self, records: Sequence[Record], answers: Sequence[CapturedResponse]) -> Iterable[bool]:
         """Take in what is new or changed; which of the records are, in their order."""
 
     def write(self) -> None:
@@ -111,7 +111,7 @@ class Resting(Protocol):
 
 
 @runtime_checkable
-class Books(Protocol):
+class CommitLog(Protocol):
     """
     Where a commit becomes final: the ledger of a folder, or a database that holds its own.
 
@@ -139,18 +139,18 @@ class Books(Protocol):
         """Let go of it. May be repeated."""
 
 
-class HasBooks(Protocol):
+class HasCommitLog(Protocol):
     """A database that keeps its books itself."""
 
     @property
-    def books(self) -> Books:
+    def commit_log(self) -> CommitLog:
         """They."""
 
     def close(self) -> None:
         """Let go of it. May be repeated."""
 
 
-Opened = TypeVar("Opened", bound=HasBooks)
+Opened = TypeVar("Opened", bound=HasCommitLog)
 
 
 class SinkContext:
@@ -183,9 +183,9 @@ class SinkContext:
         self.stdout = 1 if stdout is None else stdout
         self.restarted = restarted
         self._ledgers: dict[Path, Ledger] = {}
-        self._shared: dict[Path, HasBooks] = {}
+        self._shared: dict[Path, HasCommitLog] = {}
         self._claims: dict[Path, object] = {}
-        self.books: list[Books] = []
+        self.commit_log: list[CommitLog] = []
 
     def ledger(self, place: Path, recover: Callable[[Ledger], None] | None = None) -> Ledger:
         """
@@ -197,7 +197,7 @@ class SinkContext:
         if ledger is None:
             ledger = Ledger(place)
             self._ledgers[place] = ledger
-            self.books.append(ledger)
+            self.commit_log.append(ledger)
             if recover is not None:
                 recover(ledger)
         return ledger
@@ -211,22 +211,22 @@ class SinkContext:
         if path not in self._shared:
             made = make(path)
             self._shared[path] = made
-            self.books.append(made.books)
+            self.commit_log.append(made.commit_log)
         return cast(Opened, self._shared[path])
 
-    def join(self, books: Books) -> None:
+    def join(self, commit_log: CommitLog) -> None:
         """Something else joins the commit."""
-        self.books.append(books)
+        self.commit_log.append(commit_log)
 
     def close(self) -> None:
         """Let go of all books."""
         for shared in self._shared.values():
             shared.close()
-        for books in self.books:
-            books.close()
+        for commit_log in self.commit_log:
+            commit_log.close()
         self._ledgers.clear()
         self._shared.clear()
-        self.books.clear()
+        self.commit_log.clear()
 
 
 SinkFactory = Callable[[plan.Output, SinkContext], OutputSink]

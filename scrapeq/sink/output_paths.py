@@ -53,7 +53,7 @@ def rendered(template: Template, resource: str, seed: Mapping[str, Any]) -> str:
     return "_" if value is None else str(value)
 
 
-class Place:
+class OutputPath:
     """
     One output's files.
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scrapeq import plan
-from scrapeq.sink.output_paths import Place, numbered, parts_there, rendered
+from scrapeq.sink.output_paths import OutputPath, numbered, parts_there, rendered
 
 FOLDERS = {"parquet", "warc"}
 FILED = {"jsonl", "csv", *FOLDERS}
@@ -42,7 +42,9 @@ def held(outputs: Sequence[plan.Output], base: Path) -> set[Path]:
 
 
 def _folder(output: plan.Output, base: Path) -> Path:
-    return Place(output, base.absolute(), inside="${resource}/part" if output.type in FOLDERS else "").folder
+    return OutputPath(
+        output, base.absolute(), inside="${resource}/part" if output.type in FOLDERS else ""
+    ).folder
 
 
 def _of_output(output: plan.Output, resources: Sequence[str], base: Path) -> list[str]:
@@ -59,7 +61,7 @@ def _of_output(output: plan.Output, resources: Sequence[str], base: Path) -> lis
         folder = _folder(output, base)
         return [_shown(folder, base) + "/"] if folder.is_dir() else []
     names = []
-    for path in dict.fromkeys(Place(output, base.absolute()).path(name, {}) for name in resources):
+    for path in dict.fromkeys(OutputPath(output, base.absolute()).path(name, {}) for name in resources):
         parts = parts_there(path) if output.rotate_bytes or output.rotate_s else []
         if path.exists():
             names.append(_shown(path, base))

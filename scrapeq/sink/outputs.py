@@ -25,8 +25,8 @@ from scrapeq.page import Page
 from scrapeq.protocols import Item
 from scrapeq.sink.commit_log import Token, parse_token
 from scrapeq.sink.output import (
-    Answer,
-    Books,
+    CapturedResponse,
+    CommitLog,
     Finishing,
     OutputAway,
     OutputSink,
@@ -79,7 +79,7 @@ def factory_of(type_: str) -> SinkFactory:
     return cast(SinkFactory, getattr(import_module(module), name))
 
 
-def wants_answers(outputs: Sequence[plan.Output]) -> bool:
+def captures_responses(outputs: Sequence[plan.Output]) -> bool:
     """Whether any of the outputs keeps answers."""
     return any(
         output.type == "warc"
@@ -125,7 +125,7 @@ class OutputSet:
             (factory_of(output.type)(output, self._context), output.resources) for output in outputs
         ]
         self._away_s = away_s
-        self._home: Books | None = None
+        self._home: CommitLog | None = None
         self._is_open = False
         self._counted: Counter[int] = (
             Counter()
@@ -146,8 +146,8 @@ class OutputSet:
         except BaseException as error:
             self.close()
             self._raise(error)
-        books = self._context.books
-        self._home = next((one for one in books if one.shared), books[0] if books else None)
+        commit_log = self._context.commit_log
+        self._home = next((one for one in commit_log if one.shared), commit_log[0] if commit_log else None)
         self._is_open = True
 
     def finish(self) -> None:
@@ -220,7 +220,7 @@ class OutputSet:
         results: list[int | LeaseLost] = []
         records: list[Record] = []
         owners: list[int] = []
-        answers: list[Answer] = []
+        answers: list[CapturedResponse] = []
         for request, token in zip(requests, parsed, strict=True):
             task = request.task_id
             known = newest.get(task)
@@ -231,7 +231,7 @@ class OutputSet:
             records += [_record(task, item) for item in request.items if self._sinks]
             owners += [len(results)] * (len(records) - len(owners))
             if request.page is not None:
-                answers.append(Answer(task, request.page, request.resource, request.seed))
+                answers.append(CapturedResponse(task, request.page, request.resource, request.seed))
             results.append(0)
         counted = Counter(owners[at] for at in self._stage(records, answers))
         for number, result in enumerate(results):
@@ -245,14 +245,14 @@ class OutputSet:
         if home is not None and claimed:
             home.begin()
             home.set_tokens(claimed)
-        for books in reversed(self._context.books):
-            if books is not home:
-                books.commit()
+        for commit_log in reversed(self._context.commit_log):
+            if commit_log is not home:
+                commit_log.commit()
         if home is not None:
             home.commit()
         return results
 
-    def _stage(self, records: list[Record], answers: list[Answer]) -> set[int]:
+    def _stage(self, records: list[Record], answers: list[CapturedResponse]) -> set[int]:
         """Which records are new or changed in any output."""
         new: set[int] = set()
         for sink, resources in self._sinks:
@@ -270,9 +270,9 @@ class OutputSet:
         """Undo what was not committed. The next commit opens everything anew and looks at the truth."""
         for sink, _ in self._sinks:
             sink.abandon()
-        for books in self._context.books:
+        for commit_log in self._context.commit_log:
             try:
-                books.rollback()
+                commit_log.rollback()
             except (sqlite3.Error, ScrapeqError):
                 continue
         try:

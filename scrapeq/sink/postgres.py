@@ -18,9 +18,9 @@ from psycopg.types.json import Jsonb, set_json_dumps
 from scrapeq import plan
 from scrapeq.errors import OutputError, UsageError
 from scrapeq.sink.columns import Columns, Kind, as_json
-from scrapeq.sink.output import Answer, Record, SinkContext
+from scrapeq.sink.output import CapturedResponse, Record, SinkContext
 from scrapeq.sink.output_paths import rendered
-from scrapeq.sink.postgres_commit_log import CONNECT_TIMEOUT_S, PostgresBooks, refused
+from scrapeq.sink.postgres_commit_log import CONNECT_TIMEOUT_S, PostgresCommitLog, refused
 from scrapeq.sink.seen import Seen, disposition_of
 from scrapeq.sink.staged import StagedTable, row_key, stage
 
@@ -76,7 +76,7 @@ class PostgresSink:
         self.output = output
         self.context = context
         self.mode = disposition_of(output, "merge", ("merge", "append", "append_changes"))
-        self._books: PostgresBooks | None = None
+        self._commit_log: PostgresCommitLog | None = None
         self._tables: dict[str, _Table] = {}
 
     @property
@@ -85,10 +85,10 @@ class PostgresSink:
         return "postgres"
 
     @property
-    def books(self) -> PostgresBooks:
+    def commit_log(self) -> PostgresCommitLog:
         """Those of its database, once it is open."""
-        assert self._books is not None
-        return self._books
+        assert self._commit_log is not None
+        return self._commit_log
 
     def open(self) -> None:
         """Connect, and make the books. Raises OutputError; OutputAway while the server cannot be reached."""
@@ -101,14 +101,14 @@ class PostgresSink:
             )
         except psycopg.Error as error:
             raise refused(error, self.output.url) from None
-        self._books = PostgresBooks(connection)
-        self.context.join(self._books)
+        self._commit_log = PostgresCommitLog(connection)
+        self.context.join(self._commit_log)
         try:
-            self._books.create()
+            self._commit_log.create()
         except psycopg.Error as error:
             raise refused(error) from None
 
-    def stage(self, records: Sequence[Record], answers: Sequence[Answer]) -> Iterable[bool]:
+    def stage(self, records: Sequence[Record], answers: Sequence[CapturedResponse]) -> Iterable[bool]:
         """Keep the rows that are new or changed."""
         try:
             return stage([(self._table(record), record) for record in records])
@@ -121,7 +121,7 @@ class PostgresSink:
     def write(self) -> None:
         """Into the transaction."""
         try:
-            self.books.begin()
+            self.commit_log.begin()
             for table in self._tables.values():
                 if table.rows or table.added:
                     self._fit(table)
@@ -140,7 +140,7 @@ class PostgresSink:
 
     def close(self) -> None:
         """Forget the connection; the context closes it."""
-        self._tables, self._books = {}, None
+        self._tables, self._commit_log = {}, None
 
     def _table(self, record: Record) -> _Table:
         item = record.item
@@ -159,11 +159,11 @@ class PostgresSink:
         cut = name.replace("\0", "_").encode()[:NAME_MAX_BYTES].decode(errors="ignore")
         if not cut or cut.startswith("_scrapeq_"):
             raise OutputError(f"postgres: {name!r} is no name for a table; set table:")
-        id_, meta = self.books.table_id(f"{schema}.{cut}" if schema else cut)
-        seen = Seen(self.books, id_, append=self.mode == "append", run=self.context.run)
-        there = self.books.columns_of(schema, cut)
+        id_, meta = self.commit_log.table_id(f"{schema}.{cut}" if schema else cut)
+        seen = Seen(self.commit_log, id_, append=self.mode == "append", run=self.context.run)
+        there = self.commit_log.columns_of(schema, cut)
         if not there and meta:
-            self.books.forget_items(id_)
+            self.commit_log.forget_items(id_)
         if there and not meta and self.mode == "merge" and KEY not in there:
             raise OutputError(
                 f"postgres: the table {name} is somebody else's: it has no column {KEY}; "
@@ -173,8 +173,8 @@ class PostgresSink:
         columns = Columns(known, longest=NAME_MAX_BYTES, taken=(KEY,))
         table = _Table(id_, schema, cut, seen, columns, self._key if self.mode == "merge" else None)
         table.there = bool(there)
-        if there and self.mode == "merge" and self.books.rows_are_missing(table.named, id_):
-            self.books.forget_items(id_)
+        if there and self.mode == "merge" and self.commit_log.rows_are_missing(table.named, id_):
+            self.commit_log.forget_items(id_)
         return table
 
     def _fit(self, table: _Table) -> None:
@@ -182,25 +182,25 @@ class PostgresSink:
         added, widened = table.columns.learn(table.changed)
         if table.there and not added and not widened:
             return
-        books, named, by_field = self.books, table.named, table.columns.by_field
-        books.lock_tables()
+        commit_log, named, by_field = self.commit_log, table.named, table.columns.by_field
+        commit_log.lock_tables()
         if table.schema:
-            books.run(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(quoted(table.schema)))
+            commit_log.run(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(quoted(table.schema)))
         columns = [_defined(by_field[field].name, by_field[field].kind) for field in by_field]
         if not table.there:
             if self.mode == "merge":
                 columns.append(sql.SQL("{} text PRIMARY KEY").format(quoted(KEY)))
-            books.run(
+            commit_log.run(
                 sql.SQL("CREATE TABLE IF NOT EXISTS {} ({})").format(named, sql.SQL(", ").join(columns))
             )
             table.there = True
             added = list(by_field)  # another machine may have made it before
-        there = books.columns_of(table.schema, table.name)
+        there = commit_log.columns_of(table.schema, table.name)
         for field in added:
             column = by_field[field]
             if column.name not in there:
                 add = sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {}")
-                books.run(add.format(named, _defined(column.name, column.kind)))
+                commit_log.run(add.format(named, _defined(column.name, column.kind)))
             elif column.name in there and there[column.name] != TYPES[column.kind]:
                 widened[field] = column.kind
         for field in widened:
@@ -208,8 +208,8 @@ class PostgresSink:
             if there.get(column.name, "") != TYPES[column.kind]:
                 name, kind = quoted(column.name), sql.SQL(TYPES[column.kind])
                 alter = sql.SQL("ALTER TABLE {} ALTER COLUMN {} TYPE {} USING {}::text::{}")
-                books.run(alter.format(named, name, kind, name, kind))
-        books.keep_columns(
+                commit_log.run(alter.format(named, name, kind, name, kind))
+        commit_log.keep_columns(
             f"{table.schema}.{table.name}" if table.schema else table.name, table.columns.kept()
         )
 
@@ -228,7 +228,7 @@ class PostgresSink:
             )
         if not names:
             for _ in rows:
-                self.books.run(sql.SQL("INSERT INTO {} DEFAULT VALUES").format(table.named))
+                self.commit_log.run(sql.SQL("INSERT INTO {} DEFAULT VALUES").format(table.named))
             return
         one = sql.SQL("({})").format(sql.SQL(", ").join([sql.Placeholder()] * len(names)))
         step = max(1, INSERT_MAX_VALUES // len(names))
@@ -237,7 +237,7 @@ class PostgresSink:
             insert = sql.SQL("INSERT INTO {} ({}) VALUES {}{}").format(
                 table.named, sql.SQL(", ").join(names), sql.SQL(", ").join([one] * len(some)), clash
             )
-            self.books.run(insert, [value for row in some for value in row])
+            self.commit_log.run(insert, [value for row in some for value in row])
 
 
 def _defined(name: str, kind: Kind) -> sql.Composed:

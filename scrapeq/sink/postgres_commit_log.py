@@ -53,9 +53,9 @@ def refused(error: psycopg.Error, url: str = "") -> OutputError:
     return kind(f"postgres: the output cannot be written: {said}")
 
 
-class PostgresBooks:
+class PostgresCommitLog:
     """
-    The books in one database (`output.Books`, and the memory of `seen.Seen`).
+    The books in one database (`output.CommitLog`, and the memory of `seen.Seen`).
 
     Args:
         connection: In autocommit mode; closed by `close`.

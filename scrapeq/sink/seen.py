@@ -57,8 +57,8 @@ class Seen:
         run: The run.
     """
 
-    def __init__(self, books: Memory, target: int, *, append: bool, run: str) -> None:
-        self._books = books
+    def __init__(self, commit_log: Memory, target: int, *, append: bool, run: str) -> None:
+        self._commit_log = commit_log
         self._target = target
         self._append = append
         self._run = run
@@ -69,7 +69,7 @@ class Seen:
     def look_up(self, records: Iterable[Record]) -> None:
         """What the books know of a batch, in one go; `is_new` asks them for any other record."""
         self._asked = {self.key(record) for record in records}
-        self._known = self._books.known(self._target, list(self._asked), append=self._append)
+        self._known = self._commit_log.known(self._target, list(self._asked), append=self._append)
 
     def key(self, record: Record) -> bytes:
         """What the books know the record by."""
@@ -80,7 +80,7 @@ class Seen:
         key = self.key(record)
         known = self._known
         if key not in self._asked:
-            known = self._books.known(self._target, [key], append=self._append)
+            known = self._commit_log.known(self._target, [key], append=self._append)
         if self._append:
             if key in self._new or key in known:
                 return False
@@ -94,9 +94,9 @@ class Seen:
     def save(self) -> None:
         """Put it into their transaction."""
         if self._append:
-            self._books.set_appended(self._target, self._new)
+            self._commit_log.set_appended(self._target, self._new)
         else:
-            self._books.set_digests([(self._target, key, digest) for key, digest in self._new.items()])
+            self._commit_log.set_digests([(self._target, key, digest) for key, digest in self._new.items()])
 
     def forget(self) -> None:
         """What is new has been saved, or was not written."""

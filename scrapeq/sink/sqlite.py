@@ -20,9 +20,9 @@ from pathlib import Path
 from scrapeq import plan
 from scrapeq.errors import OutputError, UsageError
 from scrapeq.sink.columns import Columns, Kind
-from scrapeq.sink.commit_log import SqliteBooks
+from scrapeq.sink.commit_log import SqliteCommitLog
 from scrapeq.sink.durable import make_folder
-from scrapeq.sink.output import Answer, OutputAway, Record, SinkContext
+from scrapeq.sink.output import CapturedResponse, OutputAway, Record, SinkContext
 from scrapeq.sink.output_paths import rendered
 from scrapeq.sink.seen import Seen, disposition_of
 from scrapeq.sink.staged import StagedTable, row_key, stage
@@ -62,19 +62,19 @@ class Database:
         self._lock = self._take_lock()
         try:
             database = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-            self.books = SqliteBooks(database, PREFIX)
+            self.commit_log = SqliteCommitLog(database, PREFIX)
             for pragma in ("journal_mode=WAL", "synchronous=FULL", f"cache_size=-{CACHE_KIB}"):
                 database.execute(f"PRAGMA {pragma}").fetchall()
-            self.books.begin()
-            self.books.create_items()
-            self.books.create_appended()
+            self.commit_log.begin()
+            self.commit_log.create_items()
+            self.commit_log.create_appended()
             database.execute(
                 f"CREATE TABLE IF NOT EXISTS {PREFIX}tables (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, "
                 "columns TEXT NOT NULL DEFAULT '{}')"
             )
-            self.books.prune_tokens()
-            self.books.prune_appended()
-            self.books.commit()
+            self.commit_log.prune_tokens()
+            self.commit_log.prune_appended()
+            self.commit_log.commit()
         except sqlite3.Error as error:
             self.close()
             raise OutputError(f"{path}: the output cannot be written: {error}") from None
@@ -103,7 +103,7 @@ class Database:
     def close(self) -> None:
         """Let go of it. May be repeated."""
         if hasattr(self, "books"):
-            self.books.close()
+            self.commit_log.close()
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -143,23 +143,23 @@ class SqliteSink:
         return str(self.path)
 
     @property
-    def books(self) -> SqliteBooks:
+    def commit_log(self) -> SqliteCommitLog:
         """Those of its database, once it is open."""
         assert self._database is not None
-        return self._database.books
+        return self._database.commit_log
 
     def open(self) -> None:
         """Take the database. Raises OutputError, OSError, sqlite3.Error."""
         self._database = self.context.shared(self.path, Database)
 
-    def stage(self, records: Sequence[Record], answers: Sequence[Answer]) -> Iterable[bool]:
+    def stage(self, records: Sequence[Record], answers: Sequence[CapturedResponse]) -> Iterable[bool]:
         """Keep the rows that are new or changed."""
         return stage([(self._table(record), record) for record in records])
 
     def write(self) -> None:
         """Into the database's transaction."""
         try:
-            self.books.begin()
+            self.commit_log.begin()
             for table in self._tables.values():
                 if table.rows or table.added:
                     self._fit(table)
@@ -198,7 +198,7 @@ class SqliteSink:
             raise OutputError(f"{self.path}: {name!r} is no name for a table; set table:")
         if self.context.claim(self.path / name, self) is not self:
             raise OutputError(f"{self.path}: two outputs write to the table {name}; give each its own")
-        database = self.books.database
+        database = self.commit_log.database
         row = database.execute(f"SELECT id, columns FROM {PREFIX}tables WHERE name = ?", (name,)).fetchone()
         there = {column[1] for column in database.execute(f"PRAGMA table_info({quoted(name)})")}
         if row is None:
@@ -207,18 +207,18 @@ class SqliteSink:
                     f"{self.path}: the table {name} is somebody else's: it has no column {KEY}; "
                     "name another with table:, or set write_disposition: append_changes"
                 )
-            self.books.begin()
+            self.commit_log.begin()
             cursor = database.execute(f"INSERT INTO {PREFIX}tables (name) VALUES (?)", (name,))
             row = (int(cursor.lastrowid or 0), "{}")
         elif not there:
-            self.books.begin()
-            self.books.forget_items(row[0])
+            self.commit_log.begin()
+            self.commit_log.forget_items(row[0])
             row = (row[0], "{}")
         elif self.mode == "merge" and self._rows_are_missing(name, row[0]):
-            self.books.begin()
-            self.books.forget_items(row[0])
+            self.commit_log.begin()
+            self.commit_log.forget_items(row[0])
         meta = {field: column for field, column in json.loads(row[1]).items() if column[0] in there}
-        seen = Seen(self.books, row[0], append=self.mode == "append", run=self.context.run)
+        seen = Seen(self.commit_log, row[0], append=self.mode == "append", run=self.context.run)
         columns = Columns(meta, fold_case=True, taken=(KEY,))
         key = partial(row_key, self.output) if self.mode == "merge" else None
         table = _Table(row[0], name, seen, columns, key)
@@ -227,13 +227,13 @@ class SqliteSink:
 
     def _rows_are_missing(self, name: str, id_: int) -> bool:
         """Somebody has deleted rows: they come again when their items do."""
-        database = self.books.database
+        database = self.commit_log.database
         rows = database.execute(f"SELECT count(*) FROM {quoted(name)}").fetchone()[0]
-        return bool(rows < self.books.count_items(id_))
+        return bool(rows < self.commit_log.count_items(id_))
 
     def _fit(self, table: _Table) -> None:
         """Make the table, add the columns that are new, widen those whose values are of another type now."""
-        database, name = self.books.database, quoted(table.name)
+        database, name = self.commit_log.database, quoted(table.name)
         added, widened = table.columns.learn(table.changed)
         by_field = table.columns.by_field
         if not table.there:
@@ -261,7 +261,7 @@ class SqliteSink:
 
     def _widen(self, table: str, column: str, old: Kind) -> None:
         """A column of numbers would turn the text `007` into 7, so it becomes a column of text."""
-        database, wider = self.books.database, quoted(f"{PREFIX}wider")
+        database, wider = self.commit_log.database, quoted(f"{PREFIX}wider")
         as_text = (
             f"CASE {column} WHEN 1 THEN 'true' WHEN 0 THEN 'false' END"
             if old == "bool"
@@ -283,11 +283,11 @@ class SqliteSink:
         else:
             clash = ""
         if not names:  # records without a field
-            self.books.database.executemany(
+            self.commit_log.database.executemany(
                 f"INSERT INTO {quoted(table.name)} DEFAULT VALUES", [()] * len(rows)
             )
             return
         marks = ", ".join("?" * len(names))
-        self.books.database.executemany(
+        self.commit_log.database.executemany(
             f"INSERT INTO {quoted(table.name)} ({', '.join(names)}) VALUES ({marks}){clash}", rows
         )

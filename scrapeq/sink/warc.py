@@ -21,7 +21,7 @@ from scrapeq import plan
 from scrapeq.protocols import Item
 from scrapeq.sink.appended import AppendedFile
 from scrapeq.sink.files import FileSink
-from scrapeq.sink.output import Answer, Record, SinkContext
+from scrapeq.sink.output import CapturedResponse, Record, SinkContext
 from scrapeq.sink.seen import digest_of
 from scrapeq.version import __version__
 
@@ -36,7 +36,7 @@ LEFT_OUT = frozenset(
 class WarcSink(FileSink):
     """An output of WARC files, `<name>-00001.warc.gz` and so on, in the folder of its path."""
 
-    wants_answers = True
+    captures_responses = True
     default = "append"
     packs = False  # each record is a member of its own
 
@@ -45,14 +45,14 @@ class WarcSink(FileSink):
             output = replace(output, rotate_bytes=PART_BYTES)
         super().__init__(output, context, inside=f"{context.name or 'pages'}{ENDING}")
 
-    def stage(self, records: Sequence[Record], answers: Sequence[Answer]) -> Iterable[bool]:
+    def stage(self, records: Sequence[Record], answers: Sequence[CapturedResponse]) -> Iterable[bool]:
         """Take in the answers that are new; items go elsewhere."""
         for answer in answers:
             if not self.output.resources or answer.resource in self.output.resources:
                 self._take_answer(answer)
         return [False] * len(records)
 
-    def _take_answer(self, answer: Answer) -> None:
+    def _take_answer(self, answer: CapturedResponse) -> None:
         path = self.place.path(answer.resource, answer.seed)
         file = self.files.get(path) or self.file_at(path)
         page = answer.page
@@ -78,7 +78,7 @@ def _head(path: Path) -> bytes:
     return out.getvalue()
 
 
-def _records(answer: Answer) -> bytes:
+def _records(answer: CapturedResponse) -> bytes:
     """The response and its request, two members."""
     page = answer.page
     address = urlsplit(page.url)

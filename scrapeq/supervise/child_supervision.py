@@ -20,13 +20,13 @@ log = structlog.get_logger("scrapeq.run")
 
 RESTART_FIRST_S, RESTART_MAX_S = 0.25, 30.0
 WRITER_RESTART_FIRST_S = 0.1  # every fetcher waits for it
-KEEPERS_S = 1.0
+RESTARTERS_S = 1.0
 WRITER_GRACE_S = 600.0  # at its end it may have files to close that are large
 CLOSE_GRACE_S = 30.0  # when the run has failed already
 FOUND = ("check  ", "auto   ")  # how events of extraction begin that are about the file
 
 
-class Keeping:
+class ChildSupervision:
     """
     Args:
         log_file: Where children log; None = the parent's standard error.
@@ -51,9 +51,9 @@ class Keeping:
         self._tally: dict[str, float] = {}
         self._told: set[str] = set()
         self._children: list[Child] = []
-        self._keepers: list[asyncio.Task[None]] = []
+        self._restarters: list[asyncio.Task[None]] = []
         self._writer: WriterProcess | None = None
-        self._writer_keeper: asyncio.Task[None] | None = None
+        self._writer_restarter: asyncio.Task[None] | None = None
 
     @property
     def running(self) -> int:
@@ -72,7 +72,7 @@ class Keeping:
 
     def keep(self, name: str, module: str, settings: dict[str, Any]) -> None:
         """Start a child and keep it."""
-        self._keepers.append(asyncio.create_task(self._keep_child(name, module, settings)))
+        self._restarters.append(asyncio.create_task(self._keep_child(name, module, settings)))
 
     async def keep_writer(self, writer: WriterProcess) -> None:
         """Start the writer, wait until it listens, and keep it. Raises OutputError."""
@@ -81,7 +81,7 @@ class Keeping:
             await writer.start()
         except OSError as error:
             raise OutputError(f"the writer of the output files cannot be started: {error.strerror}") from None
-        self._writer_keeper = asyncio.create_task(self._keep_writer(writer))
+        self._writer_restarter = asyncio.create_task(self._keep_writer(writer))
 
     async def _keep_child(self, name: str, module: str, settings: dict[str, Any]) -> None:
         """Start a child, listen to it, start it again when it dies, after a pause that doubles."""
@@ -162,8 +162,8 @@ class Keeping:
         """No child takes tasks any more; what is in flight ends within `grace_s` seconds, and is written."""
         self._draining = True
         await asyncio.gather(*(child.stop(grace_s) for child in list(self._children)))
-        if self._keepers:  # they have seen their children end, or sleep before they start one again
-            await asyncio.wait(self._keepers, timeout=KEEPERS_S)
+        if self._restarters:  # they have seen their children end, or sleep before they start one again
+            await asyncio.wait(self._restarters, timeout=RESTARTERS_S)
         if self._writer is not None:
             await self._end_writer(self._writer)
 
@@ -190,7 +190,7 @@ class Keeping:
     async def close(self) -> None:
         """Whatever still runs ends."""
         self._draining = True
-        for keeper in (*self._keepers, self._writer_keeper):
+        for keeper in (*self._restarters, self._writer_restarter):
             if keeper is not None:
                 keeper.cancel()
         for child in self._children:

@@ -23,13 +23,13 @@ from scrapeq.resource import TaskBuilder, first_pages
 from scrapeq.resource.seeds import starts_by_itself
 from scrapeq.sink import written
 from scrapeq.store.check import LOAD_TIMEOUT_S, check_server, named_errors
-from scrapeq.supervise.child_supervision import Keeping
+from scrapeq.supervise.child_supervision import ChildSupervision
 from scrapeq.supervise.options import RunOptions
 from scrapeq.supervise.run_state import RunState
 from scrapeq.supervise.sample_api import SampleApi
-from scrapeq.supervise.schedules import begin_schedules, schedules_of
+from scrapeq.supervise.schedules import schedules_of, start_schedules
 from scrapeq.wiring import (
-    Errand,
+    WorkerSettings,
     group_function,
     open_queue_of,
     output_base,
@@ -78,7 +78,7 @@ class PlanRun:
     message: str = ""
     snapshot: Snapshot = field(init=False)
     _demo: SampleApi | None = None
-    _demo_keeper: asyncio.Task[None] | None = None
+    _demo_restarter: asyncio.Task[None] | None = None
     _seeding: asyncio.Task[None] | None = None
     _ending: asyncio.Task[int] | None = None
     _client: Any = None
@@ -94,7 +94,7 @@ class PlanRun:
         self._base_items = 0.0
         self._occurrence = 0
         self._later: set[str] = set()  # resources whose schedules are due later
-        self._children = Keeping(self.log_file, self.progress.event, self.fail, lambda: self.over)
+        self._children = ChildSupervision(self.log_file, self.progress.event, self.fail, lambda: self.over)
 
     async def start(self) -> None:
         """Everything, in the order that has the first request on its way soonest. Raises ScrapeqError."""
@@ -119,7 +119,7 @@ class PlanRun:
         await self._queue.set_order(plan.queue.order)
         await self._queue.define_pools(pools_of(plan))
         only, keep = self.options.only, self.options.keep_running and self.options.role != "fetcher"
-        self._occurrence, self._later = await begin_schedules(
+        self._occurrence, self._later = await start_schedules(
             plan, self._state, self._queue, self._client, only=only, fresh=fresh, keep=keep
         )
         what = f"{plan.name} {'begins' if fresh else 'resumes'}"
@@ -135,10 +135,10 @@ class PlanRun:
         if self.options.role != "fetcher":
             settings: dict[str, Any] = {"name": plan.name, "store_url": self.store_url, "only": only}
             if keep and schedules_of(plan, only):
-                errand = Errand(
+                worker = WorkerSettings(
                     plan.file, plan.source, dict(plan.overrides), self.store_url, plan.client.base_url
                 )
-                settings["errand"] = asdict(errand)
+                settings["worker"] = asdict(worker)
             self._children.keep("scheduler", "scrapeq.supervise.scheduler_process", settings)
 
     def _check_only(self) -> None:
@@ -189,13 +189,13 @@ class PlanRun:
         self._demo = SampleApi(self.log_file, self.progress.event)
         url = await self._demo.start(self._state.record.demo_port)
         await self._state.remember_demo(self._demo.port)
-        self._demo_keeper = asyncio.create_task(self._demo.keep())
+        self._demo_restarter = asyncio.create_task(self._demo.keep())
         return url
 
     def _start_fetchers(self, plan: Plan) -> WriterProcess:
         """Fetchers are on their way; the writer that they need, not yet."""
         socket = writer_socket(self.folder, plan.file, plan.name)
-        errand = Errand(
+        worker = WorkerSettings(
             plan.file,
             plan.source,
             dict(plan.overrides),
@@ -208,7 +208,7 @@ class PlanRun:
             str((self.folder / f"{plan.name}.cache.db").absolute()),
             str(tokens_file(self.folder, plan)),
         )
-        settings = {**asdict(errand), "grace_s": plan.run.grace_s}
+        settings = {**asdict(worker), "grace_s": plan.run.grace_s}
         # a bound on requests is exact in one process
         for number in range(plan.run.workers if self.options.max_requests is None else 1):
             self._children.keep(f"fetcher {number + 1}", "scrapeq.worker.process", settings)
@@ -387,7 +387,7 @@ class PlanRun:
     async def close(self) -> None:
         """Whatever still runs ends."""
         self.over = True
-        for task in (self._demo_keeper, self._ending):
+        for task in (self._demo_restarter, self._ending):
             if task is not None:
                 task.cancel()
         await self._stop_seeding()

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from scrapeq.lua import load
-from scrapeq.protocols import WalkStart
+from scrapeq.protocols import IncrementalStart
 from scrapeq.queue import Queue
 from scrapeq.queue.async_queue import key_of
-from scrapeq.schedule.due_times import Dues
+from scrapeq.schedule.due_times import DueTimes
 from scrapeq.task import NewTask
-from scrapeq.wiring import kept_states, push_firsts
+from scrapeq.wiring import cursor_store_of, push_firsts
 
 STATS_KEEP_S = 30 * 86_400  # counts of finished runs are kept for a month
 ENDING_S = 5.0  # for another machine to forget what an ended run has seen; then it is done here
@@ -90,8 +90,8 @@ class RunState:
         All is asked for again: what walks of these resources (None: of all) keep is forgotten, when they are due, and
         an unfinished run with its tasks.
         """
-        await kept_states(self._redis, self._queue).clear(resources)
-        await Dues(self._redis, self._prefix).clear(resources)
+        await cursor_store_of(self._redis, self._queue).clear(resources)
+        await DueTimes(self._redis, self._prefix).clear(resources)
         if (await self.read()).state == "running":
             await self._queue.purge("tasks")
             await self._queue.purge("seen")
@@ -104,17 +104,17 @@ class RunState:
         """The port of the sample API: the tasks of this run hold it."""
         await self._redis.hset(self._key, "demo_port", port)
 
-    async def seed(self, firsts: Iterable[NewTask | WalkStart], queue: Queue | None = None) -> None:
+    async def seed(self, firsts: Iterable[NewTask | IncrementalStart], queue: Queue | None = None) -> None:
         """Push what the run begins with, once; a repeat changes nothing. `queue`: a more patient one."""
         if not self.record.seeded:
-            await push_firsts(queue or self._queue, kept_states(self._redis, self._queue), firsts)
+            await push_firsts(queue or self._queue, cursor_store_of(self._redis, self._queue), firsts)
             await self._redis.hset(self._key, "seeded", 1)
             await self.read()
 
     async def occurrence(self) -> int:
         """The number under which this run asks for what has a schedule; the same on all machines and restarts."""
         if await self._redis.hget(self._key, "occurrence") is None:
-            number = await Dues(self._redis, self._prefix).next_occurrence()
+            number = await DueTimes(self._redis, self._prefix).next_occurrence()
             await self._redis.hsetnx(self._key, "occurrence", number)
         return int(await self._redis.hget(self._key, "occurrence"))
 

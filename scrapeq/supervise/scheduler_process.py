@@ -18,22 +18,22 @@ from scrapeq.processes.logs import configure_child_log
 from scrapeq.queue import Queue
 from scrapeq.queue.async_queue import key_of
 from scrapeq.queue.connect import async_client
-from scrapeq.schedule import Election, Scheduler
+from scrapeq.schedule import LeaderLock, Scheduler
 from scrapeq.store.check import named_errors
 from scrapeq.store.open_queue import open_store_queue
 from scrapeq.supervise.schedules import recurring_of, schedules_of
-from scrapeq.wiring import Errand, errand_plan, open_queue_of
+from scrapeq.wiring import WorkerSettings, open_queue_of, plan_of
 
 PATIENCE_S = 5.0
 
 
-class _Office(Election):
+class _StoreLeaderLock(LeaderLock):
     """An election that says what ails the store as the queue does: the scheduler waits for it, then."""
 
-    async def stand(self) -> bool:
+    async def acquire(self) -> bool:
         """As Election. Raises StoreError."""
         with named_errors():
-            return await super().stand()
+            return await super().acquire()
 
 
 def scheduler_of(
@@ -44,16 +44,16 @@ def scheduler_of(
     only: Collection[str] = (),
 ) -> Scheduler:
     """The scheduler of a queue; with a plan it keeps its schedules, too (of `only` these, if there are any)."""
-    office = _Office(client, key_of(queue.name)[:-1] + "scheduler")
+    leader_lock = _StoreLeaderLock(client, key_of(queue.name)[:-1] + "scheduler")
     if plan is None or event is None or not schedules_of(plan, only):
-        return Scheduler(office, queue.sweep)
+        return Scheduler(leader_lock, queue.sweep)
     recurring = recurring_of(plan, queue, client, event, only)
 
     async def recur() -> float | None:
         with named_errors():
             return await recurring.turn()
 
-    return Scheduler(office, queue.sweep, recur, event)
+    return Scheduler(leader_lock, queue.sweep, recur, event)
 
 
 async def run_scheduler(
@@ -69,8 +69,8 @@ async def _serve(settings: dict[str, Any]) -> int:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     store_url, only = settings.pop("store_url"), settings.pop("only", ())
-    if "errand" in settings:  # a run that keeps schedules
-        plan = errand_plan(Errand(**settings["errand"]))
+    if "worker" in settings:  # a run that keeps schedules
+        plan = plan_of(WorkerSettings(**settings["worker"]))
         queue, client = open_queue_of(plan, store_url, patience_s=PATIENCE_S)
         scheduler = scheduler_of(queue, client, plan, _say, only)
     else:

@@ -13,10 +13,10 @@ from scrapeq.queue import Queue
 from scrapeq.queue.async_queue import key_of
 from scrapeq.resource import TaskBuilder, first_pages
 from scrapeq.resource.seeds import starts_by_itself
-from scrapeq.schedule.due_times import Dues
+from scrapeq.schedule.due_times import DueTimes
 from scrapeq.schedule.recurring import Recurring
 from scrapeq.supervise.run_state import RunState
-from scrapeq.wiring import group_function, kept_states, push_firsts
+from scrapeq.wiring import cursor_store_of, group_function, push_firsts
 
 
 def schedules_of(plan: Plan, only: Collection[str] = ()) -> dict[str, Schedule]:
@@ -30,9 +30,9 @@ def schedules_of(plan: Plan, only: Collection[str] = ()) -> dict[str, Schedule]:
     }
 
 
-def dues_of(queue: Queue, client: Any) -> Dues:
+def due_times_of(queue: Queue, client: Any) -> DueTimes:
     """When the schedules of a queue are due."""
-    return Dues(client, key_of(queue.name)[:-1])
+    return DueTimes(client, key_of(queue.name)[:-1])
 
 
 def recurring_of(
@@ -52,11 +52,11 @@ def recurring_of(
     async def push(name: str, occurrence: int) -> None:
         builder = TaskBuilder(await addressed(plan, queue, client), group_function(plan))
         firsts = first_pages(builder, time.time(), [name], occurrence)
-        pushed = await push_firsts(queue, kept_states(client, queue), firsts)
+        pushed = await push_firsts(queue, cursor_store_of(client, queue), firsts)
         pages = "1 first page" if pushed == 1 else f"{pushed} first pages"
         event(f"due    {name}: {pages if pushed else 'all of it is on its way'}")
 
-    return Recurring(schedules_of(plan, only), dues_of(queue, client), push)
+    return Recurring(schedules_of(plan, only), due_times_of(queue, client), push)
 
 
 async def addressed(plan: Plan, queue: Queue, client: Any) -> Plan:
@@ -74,7 +74,7 @@ async def addressed(plan: Plan, queue: Queue, client: Any) -> Plan:
     return replace(plan, client=replace(plan.client, base_url=f"http://127.0.0.1:{record.demo_port}/"))
 
 
-async def begin_schedules(
+async def start_schedules(
     plan: Plan, state: RunState, queue: Queue, client: Any, *, only: Collection[str], fresh: bool, keep: bool
 ) -> tuple[int, set[str]]:
     """

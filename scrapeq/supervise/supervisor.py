@@ -21,8 +21,8 @@ import structlog
 from scrapeq.errors import ScrapeqError, StoreError, UsageError
 from scrapeq.exit_codes import Exit, most_important
 from scrapeq.plan import Plan
-from scrapeq.processes.child import RestartPause, runner, use_nursery
-from scrapeq.processes.fork_server import open_nursery
+from scrapeq.processes.child import RestartPause, runner, use_fork_server
+from scrapeq.processes.fork_server import open_fork_server
 from scrapeq.processes.logs import open_log
 from scrapeq.protocols import Progress
 from scrapeq.sink import held
@@ -56,7 +56,7 @@ class Supervisor:
     _signals: int = 0
     _runs: list[PlanRun] = field(default_factory=list)
     _store: EmbeddedStore | None = None
-    _keeper: asyncio.Task[None] | None = None
+    _restarter: asyncio.Task[None] | None = None
     _log: TextIO | None = None
 
     async def run(self) -> int:
@@ -134,7 +134,7 @@ class Supervisor:
         redis = embedded[0].redis
         self._store = EmbeddedStore(self.folder, server=redis.server, durability=redis.durability)
         url = await self._store.start()
-        self._keeper = asyncio.create_task(self._keep_store(self._store))
+        self._restarter = asyncio.create_task(self._keep_store(self._store))
         return url
 
     async def _keep_store(self, store: EmbeddedStore) -> None:
@@ -184,8 +184,8 @@ class Supervisor:
         return most_important(codes)
 
     async def _close(self) -> None:
-        if self._keeper is not None:
-            self._keeper.cancel()
+        if self._restarter is not None:
+            self._restarter.cancel()
         for run in self._runs:
             await run.close()
         if self._store is not None:
@@ -210,11 +210,11 @@ def run_here(
     plans: Sequence[Plan], options: RunOptions, progress: Progress, *, folder: Path = Path(".scrapeq")
 ) -> int:
     """The same as `run`, in a loop of its own, for a process without threads: its children are forked."""
-    nursery = open_nursery(CHILDREN)
-    use_nursery(nursery)
+    fork_server = open_fork_server(CHILDREN)
+    use_fork_server(fork_server)
     try:
         with runner() as loop:
             return loop.run(run(plans, options, progress, folder=folder))
     finally:
-        use_nursery(None)
-        nursery.close()
+        use_fork_server(None)
+        fork_server.close()

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from scrapeq.testing.clock import FakeClock
-    from scrapeq.testing.pages import Asked, Scraped, page_of, scrape_page
+    from scrapeq.testing.pages import Scraped, TaskRequest, page_of, scrape_page
 
-__all__ = ["Asked", "FakeClock", "Scraped", "page_of", "scrape_page"]
+__all__ = ["FakeClock", "Scraped", "TaskRequest", "page_of", "scrape_page"]
 
 _PAGES = "scrapeq.testing.pages"
-_PLACES = {"FakeClock": "scrapeq.testing.clock", "Asked": _PAGES, "Scraped": _PAGES}
+_PLACES = {"FakeClock": "scrapeq.testing.clock", "TaskRequest": _PAGES, "Scraped": _PAGES}
 _PLACES |= {"page_of": _PAGES, "scrape_page": _PAGES}
 
 

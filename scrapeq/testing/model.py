@@ -15,7 +15,7 @@ from typing import Any, Literal
 import orjson
 
 from scrapeq.limit import Limit, LimitState
-from scrapeq.limits.charges import Answer, settle, spend
+from scrapeq.limits.charges import ChargedResponse, settle, spend
 from scrapeq.limits.engine import How
 from scrapeq.queue import commands as c
 from scrapeq.queue.block import placed
@@ -143,7 +143,7 @@ class Model(LimitBook):
                 self._back(task, now, now)
 
     def _expire(self, lease: LeaseRecord, now: int) -> None:
-        self._give_back(lease, Answer("expired", lease.ends), now)
+        self._give_back(lease, ChargedResponse("expired", lease.ends), now)
         del self.leases[lease.id]
         task = lease.task
         if task is None:
@@ -189,17 +189,17 @@ class Model(LimitBook):
             lease.task = task
             task.state = "leased"
             self.turns.serve(task.group)
-            taken.append(self._show(task, Lease(task.id, lease.token, now, choice.member), now))
+            taken.append(self._show(task, Lease(task.id, lease.token, now, choice.credential), now))
             self.counted["granted"] += 1
         self.turns.forget(self.tasks.values())
         live = sum(task.state != "dead" for task in self.tasks.values())
         return c.Popped(taken, None, live)
 
     def _choose(
-        self, group: str, now: int, priority: float, weight: float = 1, member: str = ""
+        self, group: str, now: int, priority: float, weight: float = 1, credential: str = ""
     ) -> Choice | None:
         """The first choice of which all limits grant."""
-        for choice in self.pools.choices(self.groups.get(group, Group()), member):
+        for choice in self.pools.choices(self.groups.get(group, Group()), credential):
             if all(
                 self.limit(name).grants(now, weight * own, priority) for name, own in choice.limits.items()
             ):
@@ -225,18 +225,18 @@ class Model(LimitBook):
         self.leases[id_] = lease
         return lease
 
-    def acquire(self, group: Group, *, weight: float, lease_s: float, member: str = "") -> Lease | None:
+    def acquire(self, group: Group, *, weight: float, lease_s: float, credential: str = "") -> Lease | None:
         """A grant without a task; None when a limit is closed."""
         now = self._tick()
         self.events(now)
         self._register([group])
-        choice = None if self.paused else self._choose(group.name, now, math.inf, weight, member)
+        choice = None if self.paused else self._choose(group.name, now, math.inf, weight, credential)
         if choice is None:
             return None
         self.sequence += 1
         ends = now + round(lease_s * US)
         lease = self._lease(f"{self.sequence:012d}", group.name, choice, now, ends, weight)
-        return Lease(lease.id, lease.token, now, choice.member)
+        return Lease(lease.id, lease.token, now, choice.credential)
 
     # ---- settle
 
@@ -265,7 +265,7 @@ class Model(LimitBook):
             lease.ends, lease.quiet = now + round(entry.delay_s * US), entry.verb == c.VISIBILITY
             return "done"
         self._observe(lease, named(entry), now)
-        if entry.verb == c.ANSWER:
+        if entry.verb == c.OBSERVE:
             return "lost" if lease.void else "done"
         del self.leases[lease.id]
         task = lease.task
@@ -293,16 +293,18 @@ class Model(LimitBook):
 
     def _observe(self, lease: LeaseRecord, entry: c.Entry, now: int) -> None:
         hows: tuple[How, ...] = ("unsent", "answered", "expired")
-        how = "answered" if entry.verb == c.ANSWER else hows[entry.sent]
+        how = "answered" if entry.verb == c.OBSERVE else hows[entry.sent]
         at = max(now - round(entry.age_s * US), lease.granted)
         if not lease.answered and how == "answered":
             self.counted["answered"] += 1
-        answer = Answer(how, at, entry.told, entry.refused, entry.guessed, entry.rates, entry.costs)
+        answer = ChargedResponse(
+            how, at, entry.reported, entry.refused, entry.guessed, entry.rates, entry.costs
+        )
         self._give_back(lease, answer, now)
         if entry.refused:
             self.counted["refused"] += 1
 
-    def _give_back(self, lease: LeaseRecord, answer: Answer, now: int) -> None:
+    def _give_back(self, lease: LeaseRecord, answer: ChargedResponse, now: int) -> None:
         settle(self.limit, lease, answer, now)
 
     def _bury(self, task: TaskRecord, error: str) -> None:

@@ -29,10 +29,10 @@ from scrapeq.inspect.preview_task import first_page
 from scrapeq.limits.attribution import rules_of
 from scrapeq.page import Page
 from scrapeq.plan import Plan
-from scrapeq.protocols import Item, State
+from scrapeq.protocols import CursorState, Item
 from scrapeq.resource.seeds import starts_by_itself
 from scrapeq.responses.outcome import Outcome, actions_for, decide
-from scrapeq.responses.rule_observations import listen
+from scrapeq.responses.rule_observations import observe_for_rules
 from scrapeq.task import NewTask
 from scrapeq.testing.clock import FakeClock
 from scrapeq.wiring import group_function, with_base_url
@@ -45,7 +45,7 @@ _PRIORITY = 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class TaskRequest:
     """A request as its task has it."""
 
     resource: str
@@ -75,13 +75,13 @@ class Scraped:
         events: What a run would say of it.
     """
 
-    request: Asked
+    request: TaskRequest
     outcome: Outcome
     items: list[Item] = field(default_factory=list)
-    follow_ups: list[Asked] = field(default_factory=list)
-    next_page: Asked | None = None
+    follow_ups: list[TaskRequest] = field(default_factory=list)
+    next_page: TaskRequest | None = None
     skipped: int = 0
-    keep: State | None = None
+    keep: CursorState | None = None
     events: list[str] = field(default_factory=list)
 
     def records(self, resource: str = "") -> list[dict[str, Any]]:
@@ -142,7 +142,7 @@ def scrape_page(
     parent: Mapping[str, Any] | None = None,
     priority: float = _PRIORITY,
     number: int = 1,
-    kept: State | None = None,
+    kept: CursorState | None = None,
     env: Mapping[str, str] | None = None,
     clock: Clock | None = None,
 ) -> Scraped:
@@ -184,7 +184,7 @@ async def _scrape(
     parent: Mapping[str, Any] | None,
     priority: float,
     number: int,
-    kept: State | None,
+    kept: CursorState | None,
     clock: Clock,
 ) -> Scraped:
     starts = any(one.name == resource and starts_by_itself(one) for one in plan.resources)
@@ -222,7 +222,7 @@ def _outcome(plan: Plan, payload: Mapping[str, Any], page: Page, clock: Clock) -
     names = {"seed": payload.get("seed"), "parent": payload.get("parent"), "now": now_s}
     resource, method, url = payload["resource"], payload["method"], payload["url"]
     group = group_function(plan)(resource, method, url, payload.get("seed") or {}, payload.get("parent"))
-    observed, heard = listen(page, now_s, rules_of(group, plan.rate_limits), names)
+    observed, rule_observations = observe_for_rules(page, now_s, rules_of(group, plan.rate_limits), names)
     return decide(
         actions_for(plan, resource),
         resource=resource,
@@ -233,13 +233,13 @@ def _outcome(plan: Plan, payload: Mapping[str, Any], page: Page, clock: Clock) -
         observation=observed,
         refusals_in_a_row=1,
         names=names,
-        heard=heard,
+        rule_observations=rule_observations,
     )
 
 
-def _asked(task: NewTask) -> Asked:
+def _asked(task: NewTask) -> TaskRequest:
     payload = task.payload
-    return Asked(
+    return TaskRequest(
         resource=payload["resource"],
         url=payload["url"],
         method=payload.get("method", "GET"),
@@ -254,14 +254,14 @@ def _asked(task: NewTask) -> Asked:
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """`protocols.States` with one state for all walks."""
+    """`protocols.CursorStore` with one state for all walks."""
 
-    state: State | None
+    state: CursorState | None
 
-    async def get_many(self, keys: Any) -> list[State | None]:
+    async def get_many(self, keys: Any) -> list[CursorState | None]:
         return [self.state] * len(keys)
 
-    async def keep(self, key: str, state: State) -> None:
+    async def keep(self, key: str, state: CursorState) -> None:
         raise AssertionError("a test keeps nothing")
 
 

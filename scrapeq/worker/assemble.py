@@ -8,23 +8,25 @@ from typing import Any
 from scrapeq.fetch import Egress
 from scrapeq.plan import Plan
 from scrapeq.queue import Queue
-from scrapeq.wiring import Errand, answer_cache, group_function, kept_states, pool_members
+from scrapeq.wiring import WorkerSettings, cursor_store_of, group_function, pool_credentials, response_cache
 from scrapeq.worker.extraction import extractor_of
 from scrapeq.worker.loop import FetchWorker
 from scrapeq.writer.client import WriterClient
 
 
-def fetch_worker(errand: Errand, plan: Plan, queue: Queue, client: Any, sink: WriterClient) -> FetchWorker:
+def fetch_worker(
+    worker_settings: WorkerSettings, plan: Plan, queue: Queue, client: Any, sink: WriterClient
+) -> FetchWorker:
     """A fetcher with all it needs."""
     group = group_function(plan)
     seeds = [seed["url"] for resource in plan.resources for seed in resource.seeds if "url" in seed]
     seeds += [seed["url"] for seed in plan.seeds if "url" in seed]
     egress = Egress(
         plan.client,
-        connections=max(errand.concurrency, 1),
+        connections=max(worker_settings.concurrency, 1),
         named_hosts=[str(url) for url in seeds],
-        members=pool_members(plan),
-        tokens=Path(errand.tokens) if errand.tokens else None,
+        credentials=pool_credentials(plan),
+        tokens=Path(worker_settings.tokens) if worker_settings.tokens else None,
     )
     return FetchWorker(
         plan=plan,
@@ -33,8 +35,8 @@ def fetch_worker(errand: Errand, plan: Plan, queue: Queue, client: Any, sink: Wr
         extractor=extractor_of(plan, group),
         sink=sink,
         group_of=group,
-        states=kept_states(client, queue),
-        concurrency=errand.concurrency,
-        max_requests=errand.max_requests,
-        cache=answer_cache(plan, errand.cache_file),
+        cursor_store=cursor_store_of(client, queue),
+        concurrency=worker_settings.concurrency,
+        max_requests=worker_settings.max_requests,
+        cache=response_cache(plan, worker_settings.cache_file),
     )

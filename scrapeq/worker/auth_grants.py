@@ -10,29 +10,29 @@ from __future__ import annotations
 import contextlib
 
 from scrapeq.errors import AuthFailed, StoreError
-from scrapeq.fetch import AskingClosed
-from scrapeq.limits.attribution import NOTHING_SAID, Attributed, attributed, closed_by, rules_of
+from scrapeq.fetch import AuthLimitClosed
+from scrapeq.limits.attribution import NO_ATTRIBUTION, Attribution, attribute, closed_by, rules_of
 from scrapeq.limits.partition import group_of
 from scrapeq.page import Page
 from scrapeq.queue import Entry
-from scrapeq.queue.commands import ACK, ANSWER, ANSWERED, RELEASE, UNANSWERED, UNSENT, acquire
+from scrapeq.queue.commands import ACK, NO_RESPONSE, OBSERVE, RELEASE, RESPONDED, UNSENT, acquire
 from scrapeq.responses.outcome import decide
-from scrapeq.responses.rule_observations import listen
+from scrapeq.responses.rule_observations import observe_for_rules
 from scrapeq.task import Group, Lease
-from scrapeq.worker.context import Means
+from scrapeq.worker.context import WorkerContext
 from scrapeq.worker.settlement import Settlement
-from scrapeq.worker.slots import Held
+from scrapeq.worker.slots import LeasedTask
 
 SAID_FROM_S = 0.5  # a wait that is shorter is no news
 LOOK_S = 0.25  # before a limit is tried again that opens when somebody else is answered
 
 
-class TaskAsking:
-    """The `Asking` of one visit."""
+class TaskAuthGrants:
+    """The `AuthGrants` of one visit."""
 
-    def __init__(self, means: Means, held: Held, settlement: Settlement) -> None:
-        self._means = means
-        self._held = held
+    def __init__(self, context: WorkerContext, leased: LeasedTask, settlement: Settlement) -> None:
+        self._context = context
+        self._leased = leased
         self._settlement = settlement
         self._granted = True  # the request itself: by the task's grant, or the last hop's
         self._lease: Lease | None = None  # of what is asked; None: the request's own grant
@@ -40,14 +40,16 @@ class TaskAsking:
         self._began_s = 0.0
 
     async def begin(self, method: str, url: str, *, own: bool) -> None:
-        """See `Asking.begin`; never waits. Raises AskingClosed."""
+        """See `AuthGrants.begin`; never waits. Raises AskingClosed."""
         if own and self._granted:
             return
-        means, settlement = self._means, self._settlement
+        context, settlement = self._context, self._settlement
         self._group = settlement.group(method, url) if own else self._group_of_asked(method, url)
-        self._began_s = means.clock.monotonic_s()
-        got = await means.queue.run(
-            acquire(self._group, weight=1, lease_s=means.queue.lease_s, member=self._held.lease.member)
+        self._began_s = context.clock.monotonic_s()
+        got = await context.queue.run(
+            acquire(
+                self._group, weight=1, lease_s=context.queue.lease_s, credential=self._leased.lease.credential
+            )
         )
         if isinstance(got, Lease):
             if own:
@@ -58,81 +60,81 @@ class TaskAsking:
         elif not own and self._granted and _covers(self._own_group(), self._group):
             self._lease = None
         else:
-            raise AskingClosed(method, url, got, own=own)
-        means.tally.requests += not own
+            raise AuthLimitClosed(method, url, got, own=own)
+        context.tally.requests += not own
 
     def rest(self) -> None:
         """Who asks never waits for a grant, so the task may keep its own."""
 
     async def end(self, page: Page | None, *, own: bool) -> bool:
-        """See `Asking.end`. What was answered is not lost with the lease or the store: they show at the next step."""
+        """See `AuthGrants.end`. What was answered is not lost with the lease or the store: they show at the next step."""
         if own:
-            self._means.tally.requests += 1  # for it is sent again
+            self._context.tally.requests += 1  # for it is sent again
             self._group, self._lease = self._own_group(), None
             self._began_s = self._settlement.sent_s
-        said, is_refusal = self._said(page)
-        sent = UNANSWERED if page is None else ANSWERED
+        attribution, is_refusal = self._attribution(page)
+        sent = NO_RESPONSE if page is None else RESPONDED
         settlement = self._settlement
         if self._lease is not None:
             entry = Entry(ACK, self._lease, sent)
         elif settlement.hops:
             entry = Entry(ACK, settlement.hops.pop(), sent)
         else:
-            entry = Entry(ANSWER, self._held.lease, sent)
+            entry = Entry(OBSERVE, self._leased.lease, sent)
         self._granted = self._lease is not None and self._granted
         with contextlib.suppress(StoreError):
-            await self._means.queue.settle(entry._replace(**said._asdict()))
+            await self._context.queue.settle(entry._replace(**attribution._asdict()))
         return is_refusal
 
     def _group_of_asked(self, method: str, url: str) -> Group:
         """By the rules that are for all resources; never the credential's own limit, which is closed for want of it."""
-        plan = self._means.plan
+        plan = self._context.plan
         return group_of(plan.rate_limits, method=method, url=url, token=plan.client.auth.identity)
 
     def _own_group(self) -> Group:
         settlement, payload = self._settlement, self._settlement.payload
         return settlement.hop_group or settlement.group(payload.get("method", "GET"), payload["url"])
 
-    def _said(self, page: Page | None) -> tuple[Attributed, bool]:
+    def _attribution(self, page: Page | None) -> tuple[Attribution, bool]:
         """What an answer says to the limits, by the built-in rules: the file's are for resources."""
-        means = self._means
+        context = self._context
         if page is None:
-            return NOTHING_SAID, False
-        rules = rules_of(self._group, means.plan.rate_limits)
-        observed, heard = listen(page, means.clock.now_s(), rules)
+            return NO_ATTRIBUTION, False
+        rules = rules_of(self._group, context.plan.rate_limits)
+        observed, rule_observations = observe_for_rules(page, context.clock.now_s(), rules)
         counted = self._group.name + "\0"
-        streak = means.streaks.with_this(counted, self._began_s)
+        in_a_row = context.refusals.count_with(counted, self._began_s)
         outcome = decide(
             (),
             method=page.method,
             url=page.url,
             page=page,
             observation=observed,
-            refusals_in_a_row=streak,
-            heard=heard,
+            refusals_in_a_row=in_a_row,
+            rule_observations=rule_observations,
         )
         is_refusal = outcome.action == "rate_limited"
-        now_s = means.clock.monotonic_s()
+        now_s = context.clock.monotonic_s()
         if is_refusal:
-            means.tally.refused += 1
-            means.streaks.refused(counted, streak, now_s)
+            context.tally.refused += 1
+            context.refusals.refused(counted, in_a_row, now_s)
         else:
-            means.streaks.answered(counted)
-        said = attributed(
+            context.refusals.succeeded(counted)
+        attribution = attribute(
             self._group,
             outcome,
-            means.plan.rate_limits,
-            clocks=means.clocks,
+            context.plan.rate_limits,
+            clocks=context.clocks,
             sent_s=self._began_s,
             answered_s=now_s,
-            member=self._held.lease.member,
-            members=means.egress.members,
+            credential=self._leased.lease.credential,
+            credentials=context.egress.credentials,
         )
-        return said, is_refusal
+        return attribution, is_refusal
 
     # --- when there is no credential
 
-    async def give_back(self, closed: AskingClosed) -> None:
+    async def give_back(self, closed: AuthLimitClosed) -> None:
         """The task goes back uncharged; what is closed for its credential is closed for all that need it."""
         settlement = self._settlement
         self._unsent()
@@ -142,11 +144,11 @@ class TaskAsking:
             names = self._close(wait_s)
             delay_s = 0.0 if names else wait_s
             line = f"parked {'what needs the credential' if names else settlement.who} for {wait_s:.0f} s: {closed}"
-            if wait_s >= SAID_FROM_S and line not in self._means.events:  # once for all who waited
-                self._means.events.append(line)
-        said, settlement.said = settlement.said, NOTHING_SAID
+            if wait_s >= SAID_FROM_S and line not in self._context.events:  # once for all who waited
+                self._context.events.append(line)
+        attribution, settlement.attribution = settlement.attribution, NO_ATTRIBUTION
         settlement.close_hops()
-        settlement.said = said
+        settlement.attribution = attribution
         await settlement.settle(RELEASE, delay_s=delay_s, error=str(closed))
 
     def failed(self, error: AuthFailed) -> None:
@@ -157,16 +159,18 @@ class TaskAsking:
 
     def _unsent(self) -> None:
         """The request itself did not go out; its grant is given back, unless a login was paid with it."""
-        self._settlement.sent = UNSENT if self._granted else ANSWERED
-        self._means.tally.requests -= 1
+        self._settlement.sent = UNSENT if self._granted else RESPONDED
+        self._context.tally.requests -= 1
 
     def _close(self, wait_s: float) -> list[str]:
         """Close the credential's own limit, where the plan knows of it."""
-        group, lease = self._own_group(), self._held.lease
-        names = closed_by(group, "token", lease.member, self._means.egress.members)
+        group, lease = self._own_group(), self._leased.lease
+        names = closed_by(group, "token", lease.credential, self._context.egress.credentials)
         names = [name for name in names if name.startswith("=token")]
-        said = self._settlement.said
-        self._settlement.said = said._replace(refused=[*said.refused, *((name, wait_s) for name in names)])
+        attribution = self._settlement.attribution
+        self._settlement.attribution = attribution._replace(
+            refused=[*attribution.refused, *((name, wait_s) for name in names)]
+        )
         return names
 
 

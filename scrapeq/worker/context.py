@@ -7,20 +7,20 @@ from dataclasses import dataclass, field
 
 from scrapeq.clock import Clock
 from scrapeq.fetch import Egress
-from scrapeq.fetch.response_cache import AnswerCache
-from scrapeq.limits.consecutive_refusals import Streaks
+from scrapeq.fetch.response_cache import ResponseCache
+from scrapeq.limits.consecutive_refusals import ConsecutiveRefusals
 from scrapeq.limits.partition import token_digest
 from scrapeq.limits.server_clock import ServerClocks
 from scrapeq.plan import Plan
-from scrapeq.protocols import Extractor, Sink, States
+from scrapeq.protocols import CursorStore, Extractor, Sink
 from scrapeq.queue import Queue
 from scrapeq.resource import GroupOf
-from scrapeq.sink import wants_answers
-from scrapeq.worker.slots import Fatal, Renewals, Tally
+from scrapeq.sink import captures_responses
+from scrapeq.worker.slots import AuthRetries, Fatal, Tally
 
 
 @dataclass(slots=True)
-class Means:
+class WorkerContext:
     """All that a visit needs, and where it tells what it did."""
 
     plan: Plan
@@ -28,22 +28,22 @@ class Means:
     egress: Egress
     extractor: Extractor
     sink: Sink
-    states: States
+    cursor_store: CursorStore
     group_of: GroupOf
     clock: Clock
-    cache: AnswerCache | None = None
+    cache: ResponseCache | None = None
     tally: Tally = field(default_factory=Tally)
-    streaks: Streaks = field(default_factory=Streaks)
+    refusals: ConsecutiveRefusals = field(default_factory=ConsecutiveRefusals)
     clocks: ServerClocks = field(default_factory=ServerClocks)
     events: list[str] = field(default_factory=list)
     fatal: Fatal | None = None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
-    renewals: Renewals = field(default_factory=Renewals)
-    keeps_answers: bool = False  # whether an output wants the answers themselves
+    auth_retries: AuthRetries = field(default_factory=AuthRetries)
+    captures_responses: bool = False  # whether an output wants the answers themselves
     token: str = ""  # the digest of the credential, where there is no pool
 
     def __post_init__(self) -> None:
-        self.keeps_answers = wants_answers(self.plan.outputs)
+        self.captures_responses = captures_responses(self.plan.outputs)
         self.token = token_digest(self.plan.client.auth.identity)
 
     def end(self, fatal: Fatal) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from scrapeq.clock import Clock
 from scrapeq.errors import HookError
 from scrapeq.extract import PageExtractor
-from scrapeq.extract.handler_results import GivenResults
+from scrapeq.extract.handler_results import HandlerResults
 from scrapeq.hooks import Context
 from scrapeq.page import Page
 from scrapeq.plan import Plan
@@ -41,7 +41,7 @@ def extractor_of(plan: Plan, group_of: GroupOf, *, clock: Clock | None = None) -
     hooks = hooks_of(plan)
     if not hooks:
         return declared
-    return HookedExtractor(declared, GivenResults(plan, group_of, clock=clock), hooks)
+    return HookedExtractor(declared, HandlerResults(plan, group_of, clock=clock), hooks)
 
 
 def context_of(payload: Mapping[str, Any], priority: float, page: Page) -> Context:
@@ -69,10 +69,10 @@ class HookedExtractor:
     """
 
     def __init__(
-        self, declared: Extractor, given: GivenResults, hooks: Mapping[str, Mapping[str, Hook]]
+        self, declared: Extractor, given: HandlerResults, hooks: Mapping[str, Mapping[str, Hook]]
     ) -> None:
         self._declared = declared
-        self._given = given
+        self._handler_results = given
         self._hooks = hooks
         self._told: set[str] = set()
         self._on_item = {name: own["on_item"] for name, own in hooks.items() if "on_item" in own}
@@ -99,18 +99,18 @@ class HookedExtractor:
     def _slow(self) -> list[str]:
         """Hooks that held up all requests of this process, each told once."""
         slow = [one for own in self._hooks.values() for one in own.values() if one.held_s > HELD_MOST_S]
-        told = [one for one in slow if one.name not in self._told]
-        self._told |= {one.name for one in told}
+        reported = [one for one in slow if one.name not in self._told]
+        self._told |= {one.name for one in reported}
         return [
             f"slow   {one.name} held up all requests of its process for {one.held_s:.1f} s; "
             "asyncio.to_thread does not"
-            for one in told
+            for one in reported
         ]
 
     async def _handled(
         self, handler: Hook, payload: dict[str, Any], priority: float, page: Page, context: Context
     ) -> AsyncIterator[Extraction]:
-        collected = self._given.of(payload, priority, page)
+        collected = self._handler_results.of(payload, priority, page)
         async with aclosing(handler.results(page, context, url=context.url)) as results:  # type: ignore[type-var]
             async for result in results:
                 with handler.named(url=context.url):
@@ -134,7 +134,7 @@ class HookedExtractor:
             record = await hook.call(dict(item.record), own, url=context.url)
             if record is not None:
                 with hook.named(url=context.url):
-                    changed = self._given.changed(item, record)
+                    changed = self._handler_results.changed(item, record)
                 yield changed
 
 

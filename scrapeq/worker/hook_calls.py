@@ -62,8 +62,8 @@ class Hook:
             log.error("a hook failed", hook=self.name, exc_info=error, **facts)
             said = (str(error).splitlines() or [""])[0]
             kind = type(error).__name__
-            told = said if isinstance(error, ScrapeqError) else f"{kind}: {said}" if said else kind
-            raise HookError(f"{self.name}: {told} ({self.place_of(error)})") from None
+            reported = said if isinstance(error, ScrapeqError) else f"{kind}: {said}" if said else kind
+            raise HookError(f"{self.name}: {reported} ({self.place_of(error)})") from None
 
     async def call(self, *given: Any, **facts: Any) -> Any:
         """What the function returns, awaited where that is asked for. Raises HookError."""

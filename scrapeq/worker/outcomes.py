@@ -9,10 +9,10 @@ from scrapeq.queue.commands import RELEASE, RETRY
 from scrapeq.resource import TaskBuilder
 from scrapeq.resource.restart import RESETS_MAX
 from scrapeq.responses.outcome import Outcome
-from scrapeq.worker.context import Means
+from scrapeq.worker.context import WorkerContext
 from scrapeq.worker.redirect_hops import without_hops
 from scrapeq.worker.settlement import Settlement
-from scrapeq.worker.slots import Fatal, Held
+from scrapeq.worker.slots import Fatal, LeasedTask
 
 POLLS = "polls"  # a member of the payload: how often it was not ready, and the seconds of all its waits
 FAIL_PAUSE_S = 1.0  # for the other fetchers to hear that the run is over, before they take what ended it
@@ -24,12 +24,12 @@ def polls_of(payload: dict[str, Any]) -> tuple[int, float]:
     return polls, waited_s
 
 
-class Verdict:
+class Outcomes:
     """Carries out an outcome."""
 
-    def __init__(self, means: Means, held: Held, settlement: Settlement) -> None:
-        self._means = means
-        self._held = held
+    def __init__(self, context: WorkerContext, leased: LeasedTask, settlement: Settlement) -> None:
+        self._context = context
+        self._leased = leased
         self._settlement = settlement
 
     async def carry_out(self, outcome: Outcome, refused: list[str]) -> None:
@@ -60,7 +60,7 @@ class Verdict:
 
     async def fail(self, message: str) -> None:
         """The run ends, and the task is not lost."""
-        self._means.end(Fatal("response", message))
+        self._context.end(Fatal("response", message))
         await self._settlement.settle(RELEASE, delay_s=FAIL_PAUSE_S, error=message)
 
     async def _give_up(self, outcome: Outcome, why: str) -> None:
@@ -83,9 +83,9 @@ class Verdict:
                 f"not ready after {polls + 1} answers and {waited_s:.0f} s (max_wait: {most_s:.0f} s)",
             )
             return
-        self._means.tally.polled += 1
+        self._context.tally.polled += 1
         if not polls:
-            self._means.events.append(
+            self._context.events.append(
                 f"poll   {payload['resource']}: not ready, asked again in {wait_s:.0f} s: {outcome.message}"
             )
         group = settlement.group(payload.get("method", "GET"), payload["url"])
@@ -98,19 +98,19 @@ class Verdict:
 
         The egress may have a newer one already: then this task's was the last one before it.
         """
-        means, member = self._means, self._held.lease.member
-        if not means.renewals.first(self._held.task.id):
-            means.renewals.over(self._held.task.id)  # should a person have it sent again
+        context, credential = self._context, self._leased.lease.credential
+        if not context.auth_retries.first(self._leased.task.id):
+            context.auth_retries.over(self._leased.task.id)  # should a person have it sent again
             await self._give_up(
                 outcome, "with a fresh credential, too"
             )  # so it is not the credential's fault
             return
-        forgotten = means.egress.refresh(member)
-        if not (forgotten or means.plan.client.auth.is_renewed):
+        forgotten = context.egress.refresh(credential)
+        if not (forgotten or context.plan.client.auth.is_refreshable):
             await self._give_up(outcome, "this credential cannot be asked for again")
             return
         if forgotten:
-            means.events.append(f"auth   {outcome.message}: the credential is asked for again")
+            context.events.append(f"auth   {outcome.message}: the credential is asked for again")
         await self._settlement.settle(RELEASE, error=outcome.message)
 
     async def _restart(self, outcome: Outcome) -> None:
@@ -118,33 +118,33 @@ class Verdict:
         payload = without_hops(
             {name: value for name, value in self._settlement.payload.items() if name != POLLS}
         )
-        builder = TaskBuilder(self._means.plan, self._means.group_of)
-        task = builder.restart(payload, self._held.task.priority, self._means.clock.now_s())
+        builder = TaskBuilder(self._context.plan, self._context.group_of)
+        task = builder.restart(payload, self._leased.task.priority, self._context.clock.now_s())
         if task is None:
             await self._give_up(outcome, f"the walk has begun anew {RESETS_MAX} times")
             return
-        self._means.events.append(
+        self._context.events.append(
             f"anew   {payload['resource']}: from its first page, at page {payload.get('page', 1)}: {outcome.message}"
         )
         await self._settlement.replaced(task)
 
     async def _retry(self, outcome: Outcome) -> None:
-        self._means.tally.retried += 1
-        delay_s = max(backoff_s(self._held.task.attempts), outcome.wait_s or 0.0)
+        self._context.tally.retried += 1
+        delay_s = max(backoff_s(self._leased.task.attempts), outcome.wait_s or 0.0)
         settled = await self._settlement.settle(RETRY, delay_s=delay_s, error=outcome.message)
         if settled.outcome == "dead":
             self._settlement.died(outcome.message)
 
     async def _refused(self, outcome: Outcome, refused: list[str]) -> None:
         """A refusal becomes a visibility delay and a closed limit; no attempt is charged, nobody waits here."""
-        means, wait_s = self._means, outcome.wait_s or 0.0
+        context, wait_s = self._context, outcome.wait_s or 0.0
         if outcome.max_wait_s is not None and wait_s > outcome.max_wait_s and outcome.on_exceed != "park":
             message = f"{outcome.message}: a wait of {wait_s:.0f} s is more than max_wait ({outcome.max_wait_s:.0f} s)"
             if outcome.on_exceed == "dead_letter":
                 await self._settlement.bury(message)
                 return
-            means.end(Fatal("limit", message))
+            context.end(Fatal("limit", message))
         task_alone = outcome.scope == "task"
         await self._settlement.settle(RELEASE, delay_s=wait_s if task_alone else 0.0, error=outcome.message)
         where = self._settlement.who if task_alone else ", ".join(refused) or "a hop's limit"
-        means.events.append(f"parked {where} for {wait_s:.0f} s: {outcome.message}")
+        context.events.append(f"parked {where} for {wait_s:.0f} s: {outcome.message}")

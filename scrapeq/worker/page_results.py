@@ -6,23 +6,23 @@ from collections.abc import Sequence
 
 from scrapeq.errors import ScrapeqError
 from scrapeq.page import Page
-from scrapeq.protocols import Extraction, Item, WalkStart
-from scrapeq.queue.commands import ANSWER, UNSENT
+from scrapeq.protocols import Extraction, IncrementalStart, Item
+from scrapeq.queue.commands import OBSERVE, UNSENT
 from scrapeq.task import NewTask
 from scrapeq.wiring import started
-from scrapeq.worker.context import Means
+from scrapeq.worker.context import WorkerContext
 from scrapeq.worker.outcomes import POLLS
 from scrapeq.worker.redirect_hops import without_hops
 from scrapeq.worker.settlement import Settlement
-from scrapeq.worker.slots import Held
+from scrapeq.worker.slots import LeasedTask
 
 
-class Harvest:
+class PageResults:
     """What one page gives."""
 
-    def __init__(self, means: Means, held: Held, settlement: Settlement) -> None:
-        self._means = means
-        self._held = held
+    def __init__(self, context: WorkerContext, leased: LeasedTask, settlement: Settlement) -> None:
+        self._context = context
+        self._leased = leased
         self._settlement = settlement
 
     async def keep(self, page: Page, answer: Page | None = None) -> None:
@@ -37,15 +37,15 @@ class Harvest:
 
         Raises LeaseLost, OutputError, StoreError.
         """
-        means, settlement = self._means, self._settlement
+        context, settlement = self._context, self._settlement
         # what follows has its own polls and hops
         payload = settlement.payload
         if POLLS in payload:
             payload = {name: value for name, value in payload.items() if name != POLLS}
         payload = without_hops(payload)
-        chunks = means.extractor.chunks(payload, self._held.task.priority, page)
+        chunks = context.extractor.chunks(payload, self._leased.task.priority, page)
         follow: list[NewTask] = []
-        to_keep = answer if means.keeps_answers else None
+        to_keep = answer if context.captures_responses else None
         last = Extraction()
         while True:
             try:
@@ -56,8 +56,8 @@ class Harvest:
             if found is None:
                 break
             last = found
-            means.tally.skipped += found.skipped
-            means.events += found.events
+            context.tally.skipped += found.skipped
+            context.events += found.events
             if found.items:
                 await self._write(found.items, to_keep)
                 to_keep = None
@@ -70,37 +70,37 @@ class Harvest:
         settled = await settlement.done(follow)
         if last.next_page is not None and settled.pushed[-1].outcome == "duplicate":
             name, number = payload["resource"], payload.get("page", 1)
-            means.events.append(f"loop   {name}: the page after page {number} has been asked for already")
+            context.events.append(f"loop   {name}: the page after page {number} has been asked for already")
         if last.keep is not None:
-            await means.states.keep(*last.keep)
+            await context.cursor_store.keep(*last.keep)
 
     async def _write(self, items: Sequence[Item], answer: Page | None) -> None:
         """The limits learn of the answer now, if there is one; the sink may take its time."""
-        means, held, settlement = self._means, self._held, self._settlement
+        context, leased, settlement = self._context, self._leased, self._settlement
         is_sent = settlement.sent != UNSENT
-        told = means.queue.settle_soon(settlement.entry(ANSWER)) if is_sent else None
+        reported = context.queue.settle_soon(settlement.entry(OBSERVE)) if is_sent else None
         try:
             if answer is None:
-                written = await means.sink.commit(held.task.id, held.lease.token, items)
+                written = await context.sink.commit(leased.task.id, leased.lease.token, items)
             else:
                 whose = settlement.payload
-                written = await means.sink.commit(
-                    held.task.id,
-                    held.lease.token,
+                written = await context.sink.commit(
+                    leased.task.id,
+                    leased.lease.token,
                     items,
                     page=answer,
                     resource=whose["resource"],
                     seed=whose.get("seed"),
                 )
         finally:
-            if told is not None:
-                await told
-        means.tally.items += written  # not in one line: others add to it while we wait
+            if reported is not None:
+                await reported
+        context.tally.items += written  # not in one line: others add to it while we wait
 
-    async def _started(self, starts: Sequence[WalkStart]) -> list[NewTask]:
+    async def _started(self, starts: Sequence[IncrementalStart]) -> list[NewTask]:
         """The first pages of walks, from where the last ones ended."""
         if not starts:
             return []
-        tasks = await started(self._means.states, starts)
-        self._means.tally.skipped += tasks.count(None)
+        tasks = await started(self._context.cursor_store, starts)
+        self._context.tally.skipped += tasks.count(None)
         return [task for task in tasks if task is not None]

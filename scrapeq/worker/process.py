@@ -16,8 +16,8 @@ from scrapeq.errors import ScrapeqError, StoreError
 from scrapeq.exit_codes import FATAL_REASONS, Exit
 from scrapeq.processes.child import enter_child, runner
 from scrapeq.processes.logs import configure_child_log
-from scrapeq.sink import wants_answers, wants_seeds
-from scrapeq.wiring import Errand, errand_plan, open_queue_of
+from scrapeq.sink import captures_responses, wants_seeds
+from scrapeq.wiring import WorkerSettings, open_queue_of, plan_of
 from scrapeq.worker.assemble import fetch_worker
 from scrapeq.worker.loop import FetchWorker
 from scrapeq.writer.client import WriterClient
@@ -54,13 +54,13 @@ def tell_now(worker: FetchWorker) -> None:
         say({"tally": counts, "events": events})
 
 
-async def serve(errand: Errand, grace_s: float) -> int:
+async def serve(worker_settings: WorkerSettings, grace_s: float) -> int:
     """Fetch until SIGTERM; the exit code."""
-    plan = errand_plan(errand)
-    queue, client = open_queue_of(plan, errand.store_url, lease_s=errand.lease_s)
-    seeds, answers = wants_seeds(plan.outputs), wants_answers(plan.outputs)
-    sink = WriterClient(Path(errand.writer_socket), seeds=seeds, answers=answers)
-    worker = fetch_worker(errand, plan, queue, client, sink)
+    plan = plan_of(worker_settings)
+    queue, client = open_queue_of(plan, worker_settings.store_url, lease_s=worker_settings.lease_s)
+    seeds, answers = wants_seeds(plan.outputs), captures_responses(plan.outputs)
+    sink = WriterClient(Path(worker_settings.writer_socket), seeds=seeds, answers=answers)
+    worker = fetch_worker(worker_settings, plan, queue, client, sink)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
     say({"ready": True})
     telling = asyncio.create_task(_tell(worker))
@@ -88,10 +88,10 @@ def main() -> int:
     keep_channel()
     grace_s = settings.pop("grace_s")
     configure_child_log()
-    errand = Errand(**settings)
+    worker_settings = WorkerSettings(**settings)
     with runner() as loop:
         try:
-            return loop.run(serve(errand, grace_s))
+            return loop.run(serve(worker_settings, grace_s))
         except ScrapeqError as error:
             say({"error": str(error)})
             return 1

@@ -5,41 +5,41 @@ from __future__ import annotations
 from typing import Any
 
 from scrapeq.fetch import HopClosed
-from scrapeq.worker.context import Means
+from scrapeq.worker.context import WorkerContext
 from scrapeq.worker.settlement import Settlement
-from scrapeq.worker.slots import Held
+from scrapeq.worker.slots import LeasedTask
 
 HOPS = "hops"  # a member of the payload: how many there were
 ASKED = "asked"  # and the request that the first of them began with
 MAX_HOPS = 10  # redirects of one task, over all the limits that they had to wait for
 
 
-class Hops:
+class RedirectHops:
     """The redirect hops of one visit."""
 
-    def __init__(self, means: Means, held: Held, settlement: Settlement) -> None:
-        self._means = means
-        self._held = held
+    def __init__(self, context: WorkerContext, leased: LeasedTask, settlement: Settlement) -> None:
+        self._context = context
+        self._leased = leased
         self._settlement = settlement
 
     async def may_go(self, url: str, method: str) -> bool:
         """May this redirect hop be sent now? Its own limits say; their grant is held until its answer."""
-        means = self._means
-        means.tally.redirects += 1
+        context = self._context
+        context.tally.redirects += 1
         group = self._settlement.group(method, url)
-        grant = await means.queue.acquire(group, member=self._held.lease.member)
+        grant = await context.queue.acquire(group, credential=self._leased.lease.credential)
         if grant is None:
             return False
         self._settlement.hops.append(grant)
         self._settlement.hop_group = group
-        means.tally.requests += 1
+        context.tally.requests += 1
         return True
 
     async def push(self, hop: HopClosed) -> None:
         """A hop that meets a closed limit becomes the task; it has no identity, for its address may be others' too."""
         settlement = self._settlement
         payload = settlement.payload
-        settlement.answered_s = self._means.clock.monotonic_s()
+        settlement.answered_s = self._context.clock.monotonic_s()
         settlement.close_hops()
         hops = payload.get(HOPS, 0) + len(settlement.hops) + 1
         if hops > MAX_HOPS:

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from scrapeq.errors import LeaseLost
-from scrapeq.limits.attribution import NOTHING_SAID, Attributed
+from scrapeq.limits.attribution import NO_ATTRIBUTION, Attribution
 from scrapeq.queue import Entry, Settled
-from scrapeq.queue.commands import ACK, ANSWER, ANSWERED, BURY, EXTEND, PUSH_COUNT, UNSENT
+from scrapeq.queue.commands import ACK, BURY, EXTEND, OBSERVE, PUSH_COUNT, RESPONDED, UNSENT
 from scrapeq.resource import payload_key
 from scrapeq.task import Group, Lease, NewTask
-from scrapeq.worker.context import Means
-from scrapeq.worker.slots import Held
+from scrapeq.worker.context import WorkerContext
+from scrapeq.worker.slots import LeasedTask
 
 ERROR_LENGTH = 500
 
@@ -26,64 +26,66 @@ class Settlement:
         held: The task and its lease.
     """
 
-    def __init__(self, means: Means, held: Held) -> None:
-        self._means = means
-        self._held = held
+    def __init__(self, context: WorkerContext, leased: LeasedTask) -> None:
+        self._context = context
+        self._leased = leased
         self.payload: dict[str, Any] = {}
         # grants that were taken after the task's own: of redirect hops, or after a login
         self.hops: list[Lease] = []
         self.hop_group: Group | None = None  # of the last redirect hop
-        self.sent = ANSWERED
+        self.sent = RESPONDED
         self.sent_s = self.answered_s = 0.0  # monotonic
-        self.said: Attributed = NOTHING_SAID
+        self.attribution: Attribution = NO_ATTRIBUTION
 
     @property
     def who(self) -> str:
         """The task, for a person."""
-        return f"task {self._held.task.id}"
+        return f"task {self._leased.task.id}"
 
     def group(self, method: str, url: str) -> Group:
         """The limits of a request of this task."""
         payload = self.payload
-        return self._means.group_of(
+        return self._context.group_of(
             payload["resource"], method, url, payload.get("seed") or {}, payload.get("parent")
         )
 
     def age_s(self) -> float:
         """How long the answer has been here."""
-        return self._means.clock.monotonic_s() - self.answered_s if self.answered_s else 0.0
+        return self._context.clock.monotonic_s() - self.answered_s if self.answered_s else 0.0
 
     def close_hops(self) -> None:
         """Give back the hops' grants. The answer is that of the last one: what it said belongs there."""
         for lease in self.hops[:-1]:
-            self._means.queue.settle_soon(Entry(ACK, lease))
+            self._context.queue.settle_soon(Entry(ACK, lease))
         if not self.hops:
             return
-        self._means.queue.settle_soon(self._said_by(Entry(ACK, self.hops[-1], self.sent, self.age_s())))
-        self.sent = ANSWERED  # the first request was: by a redirect
+        self._context.queue.settle_soon(
+            self._with_attribution(Entry(ACK, self.hops[-1], self.sent, self.age_s()))
+        )
+        self.sent = RESPONDED  # the first request was: by a redirect
 
     def entry(
         self, verb: int, *, delay_s: float = 0.0, error: str = "", push: Sequence[NewTask] = ()
     ) -> Entry:
         """What becomes of the task, with what the answer said."""
-        return self._said_by(
+        return self._with_attribution(
             Entry(
                 verb,
-                self._held.lease,
+                self._leased.lease,
                 self.sent,
                 self.age_s(),
                 delay_s,
-                self._means.queue.max_attempts,
-                error=self._means.egress.hidden(error)[:ERROR_LENGTH] if error else "",
+                self._context.queue.max_attempts,
+                error=self._context.egress.hidden(error)[:ERROR_LENGTH] if error else "",
                 push=push,
             )
         )
 
-    def _said_by(self, entry: Entry) -> Entry:
-        said, self.said = self.said, NOTHING_SAID
-        if said is NOTHING_SAID:
+    def _with_attribution(self, entry: Entry) -> Entry:
+        attribution, self.attribution = self.attribution, NO_ATTRIBUTION
+        if attribution is NO_ATTRIBUTION:
             return entry
-        return entry._replace(**said._asdict())
+        return entry._replace(**attribution._asdict())
 
     async def settle(
         self, verb: int, *, delay_s: float = 0.0, error: str = "", push: Sequence[NewTask] = ()
@@ -93,16 +95,16 @@ class Settlement:
 
         Raises LeaseLost.
         """
-        settled = await self._means.queue.settle(self.entry(verb, delay_s=delay_s, error=error, push=push))
+        settled = await self._context.queue.settle(self.entry(verb, delay_s=delay_s, error=error, push=push))
         if settled.outcome == "lost":
             raise LeaseLost(f"{self.who}: its lease ran out")
-        self._held.is_over = verb not in (ANSWER, EXTEND)
+        self._leased.is_over = verb not in (OBSERVE, EXTEND)
         return settled
 
     async def done(self, follow: Sequence[NewTask] = ()) -> Settled:
         """The ack, with what follows."""
         settled = await self.settle(ACK, push=follow)
-        self._means.tally.done += 1
+        self._context.tally.done += 1
         return settled
 
     def goes_on(self, payload: dict[str, Any], group: Group, delay_s: float = 0.0) -> NewTask:
@@ -111,7 +113,7 @@ class Settlement:
 
         What has no schedule needs no identity for that.
         """
-        task, occurrence = self._held.task, payload.get("occurrence", 0)
+        task, occurrence = self._leased.task, payload.get("occurrence", 0)
         if not occurrence:
             return NewTask(payload, task.priority, delay_s, group)
         chain = payload.get("chain") or payload_key(self.payload)
@@ -126,9 +128,9 @@ class Settlement:
         """More follow-ups than one call takes: under the same lease, never held up by a full queue. -> those left."""
         while len(follow) > PUSH_COUNT:
             if self.sent == UNSENT:  # an answer would cost what is to be given back
-                await self.settle(EXTEND, delay_s=self._means.queue.lease_s, push=follow[:PUSH_COUNT])
+                await self.settle(EXTEND, delay_s=self._context.queue.lease_s, push=follow[:PUSH_COUNT])
             else:
-                await self.settle(ANSWER, push=follow[:PUSH_COUNT])
+                await self.settle(OBSERVE, push=follow[:PUSH_COUNT])
             follow = follow[PUSH_COUNT:]
         return follow
 
@@ -139,7 +141,7 @@ class Settlement:
 
     def died(self, error: str) -> None:
         """Tell that the task is a dead letter."""
-        self._means.tally.dead += 1
+        self._context.tally.dead += 1
         resource = self.payload.get("resource", "?")
-        error = self._means.egress.hidden(error)[:ERROR_LENGTH]
-        self._means.events.append(f"dead   {resource}: {error} ({self._held.task.id})")
+        error = self._context.egress.hidden(error)[:ERROR_LENGTH]
+        self._context.events.append(f"dead   {resource}: {error} ({self._leased.task.id})")

@@ -37,7 +37,7 @@ class Tally:
 
 
 @dataclass(slots=True)
-class Held:
+class LeasedTask:
     """A task in a slot; `is_over`: its lease has ended as it should, and what is left to do needs none."""
 
     task: Task
@@ -54,7 +54,7 @@ class Fatal:
     message: str
 
 
-class Renewals:
+class AuthRetries:
     """
     Tasks that were sent again with a fresh credential, once for each, until they end here.
 
@@ -78,7 +78,7 @@ class Renewals:
         self._tasks.pop(task_id, None)
 
 
-def named_by_hand(payload: dict[str, Any]) -> list[str]:
+def user_named_hosts(payload: dict[str, Any]) -> list[str]:
     """A URL that somebody seeded by hand is named by them, so its host may be a private one."""
     seeded = (payload.get("seed") or {}).get("url")
     by_hand = seeded == payload["url"] and not payload.get("depth") and payload.get("parent") is None

@@ -46,7 +46,7 @@ class WriterClient:
     def __init__(
         self, path: Path, *, give_up_s: float = GIVE_UP_S, seeds: bool = False, answers: bool = False
     ) -> None:
-        self.wants_answers = answers
+        self.captures_responses = answers
         self._path = path
         self._seeds = seeds
         self._give_up_s = give_up_s
@@ -86,7 +86,7 @@ class WriterClient:
             else:
                 raw = [(item.resource, item.key, item.record) for item in items]
             written = 0
-            kept = (page, resource, seed or {}) if self.wants_answers and page is not None else None
+            kept = (page, resource, seed or {}) if self.captures_responses and page is not None else None
             for id_, frame in self._frames(task_id, lease_token, raw, kept):
                 written += await self._send(id_, frame)
         except FrameTooLarge as error:

@@ -29,7 +29,7 @@ PARTS = {
     "writer": "scrapeq.writer.server",
     "scheduler": "scrapeq.supervise.scheduler_process",
     "demo": "scrapeq.demo",
-    "nursery": "scrapeq: nursery",
+    "fork server": "scrapeq: fork server",
     "store": "unixsocket",
 }
 

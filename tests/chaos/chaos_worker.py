@@ -94,7 +94,7 @@ OPERATIONS: dict[str, Callable[[Queue, WriterClient, Any], Awaitable[Any]]] = {
     "release": lambda queue, _, task: queue.release(task.lease),
     "bury": lambda queue, _, task: queue.bury(task.lease, "stale"),
     "extend": lambda queue, _, task: queue.extend(task.lease),
-    "answer": lambda queue, _, task: queue.answer(task.lease),
+    "answer": lambda queue, _, task: queue.observe(task.lease),
     "visibility": lambda queue, _, task: queue.set_visibility(task.lease, 1.0),
     "commit": commit,
 }

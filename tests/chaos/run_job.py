@@ -14,7 +14,8 @@ from pathlib import Path
 from scrapeq import config
 from scrapeq.cli.error_output import exit_of
 from scrapeq.protocols import Snapshot
-from scrapeq.supervise.supervisor import RunOptions, run_here
+from scrapeq.supervise.options import RunOptions
+from scrapeq.supervise.supervisor import run_here
 
 
 class Lines:

@@ -21,7 +21,7 @@ named = setproctitle.setproctitle
 
 def die(title):
     named(title)
-    if "fetcher_process" in title:
+    if "worker.process" in title:
         with open(os.environ["STARTS"], "a") as starts:
             starts.write("x")
         os._exit(9)
@@ -134,9 +134,9 @@ def test_the_nursery_dies(target: Callable[..., Target], job: Callable[..., Job]
     server = target(20)
     work = job(server.url, scaled(6))
     work.start_up()
-    (nursery,) = work.children("nursery")
-    os.kill(nursery, signal.SIGKILL)
-    until("new fetchers", lambda: work.children("fetcher") and not work.children("nursery"), 20.0)
+    (forker,) = work.children("fork server")
+    os.kill(forker, signal.SIGKILL)
+    until("new fetchers", lambda: work.children("fetcher") and not work.children("fork server"), 20.0)
     assert work.ends(60.0) == 0, work.last_words()
     work.verdict()
 

@@ -75,7 +75,7 @@ OPERATIONS: dict[str, Callable[[Queue, Task], Awaitable[Any]]] = {
     "retry": lambda queue, task: queue.retry(task, delay_s=0.0),
     "release": lambda queue, task: queue.release(first(task)),
     "bury": lambda queue, task: queue.bury(first(task), "bad"),
-    "answer": lambda queue, task: queue.answer(first(task), told=[("shared", 1_000_000, 1000.0)]),
+    "answer": lambda queue, task: queue.observe(first(task), reported=[("shared", 1_000_000, 1000.0)]),
     "extend": lambda queue, task: queue.extend(first(task)),
     "visibility": lambda queue, task: queue.set_visibility(first(task), 60.0),
     "acquire": lambda queue, _: queue.acquire(GROUP),

@@ -24,7 +24,7 @@ class Received:
         return self.line.split(" ")[1]
 
 
-Answer = Callable[[Received, asyncio.StreamWriter], Awaitable[None]]
+RawResponse = Callable[[Received, asyncio.StreamWriter], Awaitable[None]]
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(answer: Answer, host: str = "127.0.0.1") -> AsyncIterator[Server]:
+async def serving(answer: RawResponse, host: str = "127.0.0.1") -> AsyncIterator[Server]:
     """Each request on each connection is given to `answer`, which writes what it likes."""
     server = Server(0)
     tasks: set[asyncio.Task[None]] = set()

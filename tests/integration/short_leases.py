@@ -6,10 +6,10 @@ import functools
 import sys
 
 from scrapeq.cli import main
-from scrapeq.supervise import supervisor
+from scrapeq.supervise import options
 
 LEASE_S = 3.0
 
 if __name__ == "__main__":
-    supervisor.RunOptions = functools.partial(supervisor.RunOptions, lease_s=LEASE_S)  # type: ignore[misc]
+    options.RunOptions = functools.partial(options.RunOptions, lease_s=LEASE_S)  # type: ignore[misc]
     sys.exit(main(sys.argv[1:]))

@@ -187,7 +187,7 @@ async def test_polls_that_stop_end_the_run(store_url: str) -> None:
     async with serving(handler) as url:
         worker, _, queue = await work(url, store_url, text, released)
     assert worker.fatal is not None
-    assert worker.fatal.kind == "answer"
+    assert worker.fatal.kind == "response"
     assert "not ready" in worker.fatal.message
     assert (await queue.counts()).dead == 0
 

@@ -195,8 +195,8 @@ def test_wikipedia_walks_by_objects_one_request_at_a_time(tmp_path: Path) -> Non
     with Wikipedia(max_limit=10, refuse_every=30, pages=14) as api:
         scrape = wikipedia(tmp_path, api)
         scrape.run()
-        members = scrape.table("out/wikipedia.db", "members")
-        assert sorted((one["pageid"], one["title"]) for one in members) == sorted(
+        credentials = scrape.table("out/wikipedia.db", "members")
+        assert sorted((one["pageid"], one["title"]) for one in credentials) == sorted(
             (one["pageid"], one["title"]) for one in api.pages
         )
         revisions = scrape.table("out/wikipedia.db", "revisions")

@@ -110,9 +110,9 @@ def test_slack_stops_at_once_when_the_token_is_refused(tmp_path: Path) -> None:
     with Slack() as api:
         scrape = slack(tmp_path, api)
         scrape.env["SLACK_TOKEN"] = "xoxb-revoked-1"
-        told = scrape.run(code=8)
-        assert "the token is refused: invalid_auth" in told
-        assert "xoxb-revoked-1" not in told
+        reported = scrape.run(code=8)
+        assert "the token is refused: invalid_auth" in reported
+        assert "xoxb-revoked-1" not in reported
         assert len(api.asked) == 1
 
 

@@ -87,10 +87,10 @@ def check_nothing_is_told(folder: Path, server: AuthServer, said: str) -> None:
     ]
     assert any("store" in str(path) for path in kept)
     assert any(path.suffix == ".gz" for path in kept)
-    told = said.encode()
+    reported = said.encode()
     for path in kept:
         raw = path.read_bytes()
-        told += _unpacked(raw) if path.suffix == ".gz" else raw
+        reported += _unpacked(raw) if path.suffix == ".gz" else raw
     secrets = [
         CLIENT_SECRET,
         REFRESH,
@@ -100,7 +100,7 @@ def check_nothing_is_told(folder: Path, server: AuthServer, said: str) -> None:
         *server.tokens,
         *server.sessions,
     ]
-    assert [secret for secret in secrets if secret.encode() in told] == []
+    assert [secret for secret in secrets if secret.encode() in reported] == []
 
 
 def _unpacked(raw: bytes) -> bytes:

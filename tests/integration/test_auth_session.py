@@ -12,8 +12,8 @@ from auth_server import CSRF, PASSWORD, USER, AuthServer
 
 from scrapeq import errors
 from scrapeq.expression import Expression, compile_expression
-from scrapeq.expression.scope import ANSWER_NAMES
-from scrapeq.fetch import AskingClosed, Egress
+from scrapeq.expression.scope import RESPONSE_NAMES
+from scrapeq.fetch import AuthLimitClosed, Egress
 from scrapeq.page import Page
 from scrapeq.plan import Auth, Client, Login
 from scrapeq.testing import FakeClock
@@ -32,7 +32,7 @@ def client(url: str, auth: Auth, **more: Any) -> Client:
 
 def when(text: str) -> Expression:
     """A condition over an answer."""
-    return compile_expression(text, ANSWER_NAMES)
+    return compile_expression(text, RESPONSE_NAMES)
 
 
 async def test_a_form_is_filled_and_the_session_kept() -> None:
@@ -211,7 +211,7 @@ class OneEach:
 
     async def begin(self, method: str, url: str, *, own: bool) -> None:
         if own or not self.left:
-            raise AskingClosed(method, url, 1.0, own=own)
+            raise AuthLimitClosed(method, url, 1.0, own=own)
         self.left -= 1
 
     def rest(self) -> None:
@@ -226,8 +226,8 @@ async def test_a_login_that_a_limit_stops_goes_on_where_it_was() -> None:
     server = AuthServer()
     async with server.serving() as url, Egress(client(url, FORM)) as egress:
         for own in (False, True):
-            with pytest.raises(AskingClosed) as closed:
-                await egress.send("GET", f"{url}/items/1", asking=OneEach())
+            with pytest.raises(AuthLimitClosed) as closed:
+                await egress.send("GET", f"{url}/items/1", auth_grants=OneEach())
             assert closed.value.own is own  # the login is whole after two of them, but for the request itself
-        assert (await egress.send("GET", f"{url}/items/1", asking=OneEach())).status == 200
+        assert (await egress.send("GET", f"{url}/items/1", auth_grants=OneEach())).status == 200
     assert [path for path, _ in server.saw] == ["/login", "/do-login?next=/", "/items/1"]

@@ -16,7 +16,7 @@ from test_worker_rules import nothing_left, serving, work
 
 from scrapeq import Fetcher
 from scrapeq.errors import UsageError
-from scrapeq.fetch.response_cache import AnswerCache
+from scrapeq.fetch.response_cache import ResponseCache
 from scrapeq.queue.connect import async_client
 
 PLAN = """
@@ -78,7 +78,7 @@ async def run(url: str, store_url: str, file: Path, text: str = PLAN, rules: str
     client = async_client(store_url)
     await client.flushall()
     await client.aclose()
-    cache = AnswerCache(file, max_size=10_000_000)
+    cache = ResponseCache(file, max_size=10_000_000)
     return await work(url, store_url, text.replace("RULES", rules), nothing_left, cache=cache, **given)
 
 
@@ -360,7 +360,7 @@ async def test_a_hop_that_waited_for_its_limit_is_no_answer_to_keep(store_url: s
             return web.json_response([{"n": 1}], headers={"ETag": '"1"', "Cache-Control": "max-age=60"})
         raise web.HTTPFound("/there")
 
-    cache = AnswerCache(tmp_path / "cache.db", max_size=1_000_000)
+    cache = ResponseCache(tmp_path / "cache.db", max_size=1_000_000)
     async with serving(handler) as url:
         _, sink, queue = await work(url, store_url, REDIRECTED, nothing_left, cache=cache)
     assert (await queue.counts()).dead == 0

@@ -151,10 +151,10 @@ def test_status_without_a_run(folder: Path, store_url: str, capsys: pytest.Captu
     with_queue(store_url, lambda queue: queue.park(["default|127.0.0.1:9,"], for_s=600))
     capsys.readouterr()
     assert call("status", "--json") == 0
-    (told,) = json_out(capsys)
-    states = {name: told[name] for name in ("ready", "delayed", "leased", "dead", "left")}
+    (reported,) = json_out(capsys)
+    states = {name: reported[name] for name in ("ready", "delayed", "leased", "dead", "left")}
     assert states == {"ready": 1, "delayed": 1, "leased": 0, "dead": 1, "left": 2}
-    assert [limit["state"] for limit in told["limits"] if limit["name"] == "default|127.0.0.1:9,"] == [
+    assert [limit["state"] for limit in reported["limits"] if limit["name"] == "default|127.0.0.1:9,"] == [
         "parked"
     ]
     assert call("status") == 0
@@ -222,8 +222,8 @@ def test_redrive_all_goes_beyond_one_piece(
     assert call("dead", "redrive", "--all", "--json") == 0
     assert json_out(capsys)[0]["redrive"] == 1203
     assert call("status", "--json") == 0
-    told = json_out(capsys)[0]
-    assert (told["ready"], told["dead"]) == (1203, 0)
+    reported = json_out(capsys)[0]
+    assert (reported["ready"], reported["dead"]) == (1203, 0)
 
 
 # --- purge
@@ -239,8 +239,8 @@ def test_purge_asks_or_wants_yes(folder: Path, store_url: str, capsys: pytest.Ca
     assert call("purge", "--dead", "--yes") == 0
     assert capsys.readouterr().out == "deleted from t: 1 dead letter\n"
     assert call("status", "--json") == 0
-    told = json_out(capsys)[0]
-    assert (told["ready"], told["dead"]) == (1, 0)
+    reported = json_out(capsys)[0]
+    assert (reported["ready"], reported["dead"]) == (1, 0)
     assert call("seed", f"{URL}/1", "--resource", "pages", "--json") == 0
     assert json_out(capsys)[0]["duplicates"] == 1
     assert call("purge", "--all", "--yes", "--json") == 0

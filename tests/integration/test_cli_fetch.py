@@ -56,8 +56,8 @@ async def shop(request: Received, writer: asyncio.StreamWriter) -> None:
         writer.write(response(302, b"", ("Location", "/orders/a?api=1")))
     else:
         left = ("X-RateLimit-Remaining", "41"), ("X-RateLimit-Reset", "60")
-        told = ("Set-Cookie", f"sid={COOKIE}"), ("X-Echo", request.header("authorization") or "")
-        writer.write(response(200, orjson.dumps(ORDERS), kind, *left, *told))
+        reported = ("Set-Cookie", f"sid={COOKIE}"), ("X-Echo", request.header("authorization") or "")
+        writer.write(response(200, orjson.dumps(ORDERS), kind, *left, *reported))
 
 
 async def scrapeq(folder: Path, *args: str) -> tuple[int, str, str]:
@@ -140,7 +140,7 @@ async def test_it_counts_against_the_limits_of_the_store(tmp_path: Path, store_u
     assert answer["items"] == {"orders": 20} and len(answer["first_items"]) == 5
     assert answer["follow_ups"] == {"lines": 10}
     assert answer["next_page"]["url"] == f"{server.url}/orders/a?page=2"
-    assert [told["remaining"] for told in answer["limits"]["told"]] == [41]
+    assert [reported["remaining"] for reported in answer["limits"]["told"]] == [41]
     client = async_client(store_url)
     async with Queue(client, "fetched") as queue:
         counts = await queue.counts()

@@ -37,22 +37,22 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store_url: str) -> P
 
 
 async def use(
-    queue: Queue, instance: str, *, answered: int = 0, told: tuple[float, float] | None = None
+    queue: Queue, instance: str, *, answered: int = 0, reported: tuple[float, float] | None = None
 ) -> None:
     """Requests of this limit: some answered, and one that told what is left (remaining, reset in seconds)."""
-    for number in range(answered + (told is not None)):
+    for number in range(answered + (reported is not None)):
         lease = await queue.acquire(Group("g" + instance, (), instance), wait_s=5)
         assert lease is not None
-        says = [(instance, *told)] if told is not None and number == answered else []
-        await queue.settle(Entry(ACK, lease, told=says))
+        says = [(instance, *reported)] if reported is not None and number == answered else []
+        await queue.settle(Entry(ACK, lease, reported=says))
 
 
 def known(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
     """How each limit is known, by its name."""
     capsys.readouterr()
     assert call("limits", "--json") == 0
-    (told,) = json_out(capsys)
-    return {limit["name"]: limit["known"] for limit in told["limits"]}
+    (reported,) = json_out(capsys)
+    return {limit["name"]: limit["known"] for limit in reported["limits"]}
 
 
 def test_each_limit_says_how_it_is_known(
@@ -61,7 +61,7 @@ def test_each_limit_says_how_it_is_known(
     """Configured, concurrency, told, unknown, parked and unused ones are told apart, in the file's order."""
 
     async def work(queue: Queue) -> None:
-        await use(queue, "default|told.example,", told=(39, 600))
+        await use(queue, "default|told.example,", reported=(39, 600))
         await queue.park(["default|new.example,"], for_s=600)
 
     assert call("limits", "show") == 0
@@ -92,9 +92,9 @@ def test_named_limits_are_shown_whole(
     said = capsys.readouterr().out
     assert said.count("parked, opens") == 2 and "one request first" in said
     assert call("limits", "show", CORE, "--json") == 0
-    (told,) = json_out(capsys)
-    assert [limit["name"] for limit in told["limits"]] == [CORE]
-    assert 80 < told["limits"][0]["parked_s"] <= 90 and told["limits"][0]["streak"] == 0
+    (reported,) = json_out(capsys)
+    assert [limit["name"] for limit in reported["limits"]] == [CORE]
+    assert 80 < reported["limits"][0]["parked_s"] <= 90 and reported["limits"][0]["consecutive_refusals"] == 0
     assert call("limits", "show", "cores") == Exit.USAGE
     assert "no limit is called 'cores'; did you mean core?" in capsys.readouterr().err
 
@@ -147,8 +147,8 @@ def test_what_was_learned_is_shown_with_its_history(
     assert "told, 40/1m" in said and "40/1m named by an answer" in said
     assert re.search(r"history +\d\d:\d\d:\d\d .* learned", said)
     assert call("limits", "show", "default", "--json") == 0
-    (told,) = json_out(capsys)
-    assert [limit["history"][-1]["source"] for limit in told["limits"]] == ["named", "learned"]
+    (reported,) = json_out(capsys)
+    assert [limit["history"][-1]["source"] for limit in reported["limits"]] == ["named", "learned"]
     assert call("limits", "show", "--yaml") == 0
     (folder / "again.yaml").write_text(CONFIG + capsys.readouterr().out)
     rules = {rule.name: rule for rule in config.load("again.yaml").rate_limits}

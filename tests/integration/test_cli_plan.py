@@ -44,25 +44,25 @@ def planned(capsys: pytest.CaptureFixture[str], *args: str) -> dict[str, Any]:
     """The answer in JSON."""
     capsys.readouterr()
     assert call("plan", *args, "--json") == 0
-    (told,) = json_out(capsys)
-    return dict(told)
+    (reported,) = json_out(capsys)
+    return dict(reported)
 
 
-def by_label(told: dict[str, Any]) -> dict[str, int]:
+def by_label(reported: dict[str, Any]) -> dict[str, int]:
     """Requests by resource."""
-    return {one["label"]: one["requests"] for one in told["work"]}
+    return {one["label"]: one["requests"] for one in reported["work"]}
 
 
 def test_the_seeds_are_planned_where_nothing_waits(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """First pages alone, unless pages are assumed; what nobody knows is named, with the option that says it."""
-    told = planned(capsys)
-    assert (by_label(told), told["left"]) == ({"pages": 2}, 0)
-    assert any("notes is left out" in text and "--assume notes=N" in text for text in told["assumed"])
-    assert any("one page is counted of each list: --pages N" in text for text in told["assumed"])
-    told = planned(capsys, "--pages", "60")
-    assert by_label(told) == {"pages": 120}
-    assert 110 <= told["done_s"] <= 130  # one a second, however many walks
-    (limit,) = told["limits"]
+    reported = planned(capsys)
+    assert (by_label(reported), reported["left"]) == ({"pages": 2}, 0)
+    assert any("notes is left out" in text and "--assume notes=N" in text for text in reported["assumed"])
+    assert any("one page is counted of each list: --pages N" in text for text in reported["assumed"])
+    reported = planned(capsys, "--pages", "60")
+    assert by_label(reported) == {"pages": 120}
+    assert 110 <= reported["done_s"] <= 130  # one a second, however many walks
+    (limit,) = reported["limits"]
     assert (limit["name"], limit["requests"], round(limit["share"])) == (CORE, 120, 1)
 
 
@@ -70,17 +70,17 @@ def test_what_follows_is_assumed_by_page_by_record_or_in_all(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Children count by their parent's pages or records, grandchildren by theirs, under the limits of their address."""
-    told = planned(
+    reported = planned(
         capsys, "--pages", "5", "--records", "20", "--assume", "notes=0.5/record", "--assume", "hits=2/page"
     )
-    assert by_label(told) == {"pages": 10, "notes": 100, "hits": 200}
-    limits = {one["name"]: one["requests"] for one in told["limits"]}
+    assert by_label(reported) == {"pages": 10, "notes": 100, "hits": 200}
+    limits = {one["name"]: one["requests"] for one in reported["limits"]}
     assert limits[CORE] == 310
     assert sorted(limits[name] for name in limits if name.startswith("search|")) == [100, 100]
-    done = {one["label"]: one["done_s"] for one in told["work"]}
-    assert done["pages"] < done["notes"] < done["hits"] == told["done_s"]
-    told = planned(capsys, "--assume", "pages=7", "--assume", "notes=9")
-    assert by_label(told) == {"pages": 7, "notes": 9}
+    done = {one["label"]: one["done_s"] for one in reported["work"]}
+    assert done["pages"] < done["notes"] < done["hits"] == reported["done_s"]
+    reported = planned(capsys, "--assume", "pages=7", "--assume", "notes=9")
+    assert by_label(reported) == {"pages": 7, "notes": 9}
 
 
 def test_what_waits_in_the_queue_is_planned_by_priority(
@@ -97,13 +97,13 @@ def test_what_waits_in_the_queue_is_planned_by_priority(
 
     with_queue(store_url, fill)
     before = with_queue(store_url, lambda queue: queue.counts())
-    told = planned(capsys)
-    assert (told["known"], by_label(told)) == ("101 tasks in the queue", {"notes": 101})
-    assert 590 <= told["done_s"] <= 610
-    assert any("1 tasks under way" in text for text in told["assumed"])
-    highest = [band["highest"] for band in told["bands"]]
+    reported = planned(capsys)
+    assert (reported["known"], by_label(reported)) == ("101 tasks in the queue", {"notes": 101})
+    assert 590 <= reported["done_s"] <= 610
+    assert any("1 tasks under way" in text for text in reported["assumed"])
+    highest = [band["highest"] for band in reported["bands"]]
     assert highest == sorted(highest, reverse=True) and len(highest) == 10
-    done = [band["done_s"] for band in told["bands"][:-1]]
+    done = [band["done_s"] for band in reported["bands"][:-1]]
     assert done == sorted(done)
     after = with_queue(store_url, lambda queue: queue.counts())
     assert (after.ready, after.delayed, after.leased) == (before.ready, before.delayed, before.leased)
@@ -125,8 +125,8 @@ def test_what_is_known_of_the_limits_counts(
         await queue.define({"core": Limit((Rate(1, 10.0),), version=5)})
 
     with_queue(store_url, fill)
-    told = planned(capsys)
-    assert 390 <= told["done_s"] <= 420
+    reported = planned(capsys)
+    assert 390 <= reported["done_s"] <= 420
     assert with_queue(store_url, lambda queue: queue.definitions()).keys() == {"core"}
     assert planned(capsys, "--limit", "core=10/1s")["done_s"] < 10
 

@@ -124,9 +124,9 @@ def test_a_run_without_a_terminal_says_lines_and_a_summary(folder: Path) -> None
     assert re.search(r"^t finished: \d+ pages, \d+ items in ", done.stdout, re.MULTILINE)
     assert "written   out/issues.jsonl" in done.stdout
     status = run(folder, "status", "--json")
-    told = orjson.loads(status.stdout)
-    assert (told["run"]["state"], told["left"], told["dead"]) == ("finished", 0, 0)
-    assert str(told["stats"]["items"]).startswith(
+    reported = orjson.loads(status.stdout)
+    assert (reported["run"]["state"], reported["left"], reported["dead"]) == ("finished", 0, 0)
+    assert str(reported["stats"]["items"]).startswith(
         str(len((folder / "out/issues.jsonl").read_text().splitlines()))
     )
 
@@ -134,10 +134,10 @@ def test_a_run_without_a_terminal_says_lines_and_a_summary(folder: Path) -> None
 def test_json_leaves_standard_output_to_one_object(folder: Path) -> None:
     """With --json: one object on standard output, the code in it; what is said to people is on standard error."""
     done = run(folder, "run", "t.yaml", "--json", "--max-requests", "1")
-    (told,) = [orjson.loads(line) for line in done.stdout.splitlines()]
-    assert told["exit"] == done.returncode == Exit.STOPPED
-    assert told["runs"][0]["name"] == "t"
-    assert told["runs"][0]["left"] > 0
+    (reported,) = [orjson.loads(line) for line in done.stdout.splitlines()]
+    assert reported["exit"] == done.returncode == Exit.STOPPED
+    assert reported["runs"][0]["name"] == "t"
+    assert reported["runs"][0]["left"] > 0
     assert "t stopped, work left" in done.stderr
 
 

@@ -85,8 +85,8 @@ async def test_stacked_codings_and_members_are_removed() -> None:
     """Three codings come off in reverse order; gzip members and zstd frames follow each other."""
     stacked = compressed("gzip", compressed("br", compressed("zstd", b"deep")))
     assert (await fetch(response(200, stacked, ("Content-Encoding", "zstd, br, gzip")))).body == b"deep"
-    members = gzip.compress(b"one ") + gzip.compress(b"two")
-    assert (await fetch(response(200, members, ("Content-Encoding", "gzip")))).body == b"one two"
+    credentials = gzip.compress(b"one ") + gzip.compress(b"two")
+    assert (await fetch(response(200, credentials, ("Content-Encoding", "gzip")))).body == b"one two"
     frames = compressed("zstd", b"one ") + compressed("zstd", b"two")
     assert (await fetch(response(200, frames, ("Content-Encoding", "zstd")))).body == b"one two"
 
@@ -112,7 +112,7 @@ async def test_layers_are_counted() -> None:
     body = b"x"
     for _ in range(6):
         body = gzip.compress(body)
-    with pytest.raises(errors.BadAnswer, match="6 content codings"):
+    with pytest.raises(errors.BadResponse, match="6 content codings"):
         await fetch(response(200, body, ("Content-Encoding", ", ".join(["gzip"] * 6))))
 
 
@@ -134,7 +134,7 @@ async def test_a_cut_off_compressed_body_is_no_page(coding: str) -> None:
 @pytest.mark.parametrize("coding", CODINGS)
 async def test_a_body_that_is_not_what_it_says_is_a_bad_answer(coding: str) -> None:
     """Text under a content coding is an error that names the coding."""
-    with pytest.raises(errors.BadAnswer, match=coding):
+    with pytest.raises(errors.BadResponse, match=coding):
         await fetch(response(200, b"<html>not compressed at all</html>", ("Content-Encoding", coding)))
 
 
@@ -145,32 +145,35 @@ async def test_an_empty_body_needs_no_coding() -> None:
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 BROKEN: dict[str, tuple[bytes, type[errors.FetchError]]] = {
-    "no HTTP": (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", errors.BadAnswer),
-    "HTTP/0.9": (b"<html>hello</html>", errors.BadAnswer),
-    "a bad length": (HEAD + b"Content-Length: x\r\n\r\n", errors.BadAnswer),
-    "a negative length": (HEAD + b"Content-Length: -5\r\n\r\nhello", errors.BadAnswer),
-    "two lengths": (HEAD + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello!", errors.BadAnswer),
+    "no HTTP": (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", errors.BadResponse),
+    "HTTP/0.9": (b"<html>hello</html>", errors.BadResponse),
+    "a bad length": (HEAD + b"Content-Length: x\r\n\r\n", errors.BadResponse),
+    "a negative length": (HEAD + b"Content-Length: -5\r\n\r\nhello", errors.BadResponse),
+    "two lengths": (HEAD + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello!", errors.BadResponse),
     "a short body": (HEAD + b"Content-Length: 50\r\n\r\nhello", errors.Truncated),
-    "a bad chunk": (HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n0\r\n\r\n", errors.BadAnswer),
+    "a bad chunk": (HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n0\r\n\r\n", errors.BadResponse),
     "a huge chunk": (
         HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"f" * 40 + b"\r\nhello",
-        errors.BadAnswer,
+        errors.BadResponse,
     ),
     "chunks without an end": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", errors.Truncated),
-    "NUL in a header": (HEAD + b"X-A: a\0b\r\nContent-Length: 0\r\n\r\n", errors.BadAnswer),
-    "too many headers": (HEAD + b"X-A: b\r\n" * 5_000 + b"Content-Length: 0\r\n\r\n", errors.BadAnswer),
-    "a huge header": (HEAD + b"X-A: " + b"b" * 1_000_000 + b"\r\n\r\n", errors.BadAnswer),
-    "a huge status line": (b"HTTP/1.1 200 " + b"O" * 1_000_000 + b"\r\n\r\n", errors.BadAnswer),
+    "NUL in a header": (HEAD + b"X-A: a\0b\r\nContent-Length: 0\r\n\r\n", errors.BadResponse),
+    "too many headers": (HEAD + b"X-A: b\r\n" * 5_000 + b"Content-Length: 0\r\n\r\n", errors.BadResponse),
+    "a huge header": (HEAD + b"X-A: " + b"b" * 1_000_000 + b"\r\n\r\n", errors.BadResponse),
+    "a huge status line": (b"HTTP/1.1 200 " + b"O" * 1_000_000 + b"\r\n\r\n", errors.BadResponse),
     "a header cut off": (HEAD + b"Content-Le", errors.FetchError),
     "nothing": (b"", errors.ConnectionFailed),
     "status 99": (b"HTTP/1.1 099 X\r\nContent-Length: 0\r\n\r\n", errors.FetchError),
     "a protocol switch": (
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
-        errors.BadAnswer,
+        errors.BadResponse,
     ),
     "too long by its length": (HEAD + b"Content-Length: 99999999999\r\n\r\nhello", errors.BodyTooLarge),
     "too long without one": (HEAD + b"Connection: close\r\n\r\n" + bytes(CAP + 1), errors.BodyTooLarge),
-    "an unknown coding": (HEAD + b"Content-Encoding: rot13\r\nContent-Length: 1\r\n\r\nx", errors.BadAnswer),
+    "an unknown coding": (
+        HEAD + b"Content-Encoding: rot13\r\nContent-Length: 1\r\n\r\nx",
+        errors.BadResponse,
+    ),
 }
 
 

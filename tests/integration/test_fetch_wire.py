@@ -6,7 +6,7 @@ import asyncio
 
 import httpx
 import pytest
-from fetch_server import Answer, Received, Server, response, serving
+from fetch_server import RawResponse, Received, Server, response, serving
 
 from scrapeq import errors
 from scrapeq.fetch import Egress
@@ -19,7 +19,7 @@ async def _hello(request: Received, writer: asyncio.StreamWriter) -> None:
     writer.write(response(200, b"hello", ("Set-Cookie", "a=1"), ("Set-Cookie", "b=2"), ("X-Odd", "\xfc")))
 
 
-def _redirects_to(url: str, status: int = 302, body: bytes = b"") -> Answer:
+def _redirects_to(url: str, status: int = 302, body: bytes = b"") -> RawResponse:
     async def answer(request: Received, writer: asyncio.StreamWriter) -> None:
         writer.write(response(status, body, ("Location", url)))
 

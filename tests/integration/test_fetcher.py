@@ -205,11 +205,11 @@ async def test_errors_of_a_stream_come_after_its_pages() -> None:
             async for page in fetcher.stream(["1bad", "2", "3", "4bad", "5"]):
                 seen.append(page.status)
         assert seen == [404] * 3
-        assert all(isinstance(one, errors.BadAnswer) for one in caught.value.exceptions)
-        told: list[str] = []
-        async for _ in fetcher.stream(["1bad", "2"], on_error=lambda url, error: told.append(url)):
+        assert all(isinstance(one, errors.BadResponse) for one in caught.value.exceptions)
+        reported: list[str] = []
+        async for _ in fetcher.stream(["1bad", "2"], on_error=lambda url, error: reported.append(url)):
             pass
-        assert told == ["1bad"]
+        assert reported == ["1bad"]
 
 
 async def test_a_broken_source_of_urls_is_raised() -> None:

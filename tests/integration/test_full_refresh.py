@@ -50,7 +50,7 @@ async def test_all_is_asked_for_again(store_url: str) -> None:
         async with Queue(client, "two") as queue:
             state = RunState(client, queue)
             await state.forget(["things"])
-            assert {kept["resource"] for kept in await scrape.states()} == {"others"}
+            assert {kept["resource"] for kept in await scrape.cursor_store()} == {"others"}
             asked.clear()
             await scrape.run()
             assert asked == {
@@ -67,7 +67,7 @@ async def test_all_is_asked_for_again(store_url: str) -> None:
             began_s = time.time()
             await RunState(client, queue).forget(None)
             assert (await queue.counts()).live == 0
-            assert await scrape.states() == []
+            assert await scrape.cursor_store() == []
             await scrape.run(nothing_left)
             assert set(asked.values()) == {1}
             assert {one.partition("?")[2] for one in asked} == {"since=0"}

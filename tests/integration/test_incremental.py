@@ -17,13 +17,13 @@ from scrapeq.extract import PageExtractor
 from scrapeq.fetch import Egress
 from scrapeq.limits.definitions import limits_of
 from scrapeq.plan import Plan
-from scrapeq.protocols import Item, State
+from scrapeq.protocols import CursorState, Item
 from scrapeq.queue import Queue
 from scrapeq.queue.connect import async_client
 from scrapeq.resource import TaskBuilder, first_pages
 from scrapeq.supervise.run_state import RunState
-from scrapeq.supervise.schedules import begin_schedules
-from scrapeq.wiring import group_function, kept_states
+from scrapeq.supervise.schedules import start_schedules
+from scrapeq.wiring import cursor_store_of, group_function
 from scrapeq.worker.loop import FetchWorker
 
 GIVE_UP_S = 20.0
@@ -52,7 +52,7 @@ class Scrape:
         await queue.define(limits_of(plan.rate_limits))
         state = RunState(client, queue)
         await state.begin()
-        occurrence, _ = await begin_schedules(plan, state, queue, client, only=(), fresh=True, keep=False)
+        occurrence, _ = await start_schedules(plan, state, queue, client, only=(), fresh=True, keep=False)
         await state.seed(first_pages(TaskBuilder(plan, group), time.time(), None, occurrence))
         before = len(self.sink.items)
         worker = FetchWorker(
@@ -62,7 +62,7 @@ class Scrape:
             extractor=PageExtractor(plan, group),
             sink=self.sink,
             group_of=group,
-            states=kept_states(client, queue),
+            cursor_store=cursor_store_of(client, queue),
             concurrency=4,
         )
         running = asyncio.create_task(worker.run(grace_s=2.0))
@@ -78,11 +78,11 @@ class Scrape:
             await client.aclose()
         return self.sink.items[before:], worker
 
-    async def states(self) -> list[State]:
+    async def cursor_store(self) -> list[CursorState]:
         """What is kept, by resource, seed and parent."""
         client = async_client(self.store_url)
         async with Queue(client, self.plan().name) as queue:
-            found = [state async for _, state in kept_states(client, queue).all()]
+            found = [state async for _, state in cursor_store_of(client, queue).all()]
         await client.aclose()
         return sorted(found, key=lambda state: (state["resource"], str(state["seed"]), state["parent"]))
 
@@ -143,14 +143,14 @@ async def test_the_second_run_asks_only_for_what_is_new(store_url: str) -> None:
         items, _ = await scrape.run()
         assert len(items) == 7
         assert {asked["since"] for asked in server.asked} == {"2024-01-01"}
-        (state,) = await scrape.states()
+        (state,) = await scrape.cursor_store()
         assert (state["resource"], state["cursor"]) == ("changes", "2024-05-01T12:00:07Z")
         server.asked.clear()
         server.change(3, minute=30)
         items, _ = await scrape.run()
         assert {asked["since"] for asked in server.asked} == {"2024-05-01T11:59:57Z"}
         assert items[0].key == "3"
-        (state,) = await scrape.states()
+        (state,) = await scrape.cursor_store()
         assert state["cursor"] == "2024-05-01T12:30:03Z"
         items, _ = await scrape.run()
         assert [item.key for item in items] == ["3"], "the lookback's"
@@ -162,12 +162,12 @@ async def test_no_records_leave_what_was_kept(store_url: str) -> None:
     async with serving(server.answer) as url:
         scrape = Scrape(store_url, CHANGES, url)
         assert await scrape.run()
-        assert await scrape.states() == []
+        assert await scrape.cursor_store() == []
         server.change(1)
         await scrape.run()
         server.records.clear()
         await scrape.run()
-        (state,) = await scrape.states()
+        (state,) = await scrape.cursor_store()
         assert state["cursor"] == "2024-05-01T12:00:01Z"
 
 
@@ -179,11 +179,11 @@ async def test_a_dead_page_in_the_middle_keeps_nothing(store_url: str) -> None:
         scrape = Scrape(store_url, CHANGES, url)
         items, _ = await scrape.run()
         assert len(items) == 3
-        assert await scrape.states() == []
+        assert await scrape.cursor_store() == []
         server.broken_page = 0
         items, _ = await scrape.run()
         assert {item.key for item in items} == {str(n) for n in range(1, 8)}
-        assert len(await scrape.states()) == 1
+        assert len(await scrape.cursor_store()) == 1
 
 
 BOOKMARK = """
@@ -222,15 +222,15 @@ async def test_the_servers_own_bookmark_is_kept(store_url: str) -> None:
         items, _ = await scrape.run()
         assert len(items) == 5
         assert asked[0] == {"start_time": "1735689600"}
-        assert (await scrape.states())[0]["token"] == "c5"
+        assert (await scrape.cursor_store())[0]["token"] == "c5"
         asked.clear()
         await scrape.run()
         assert asked == [{"cursor": "c5"}]
-        assert (await scrape.states())[0]["token"] == "c5", "null tells nothing"
+        assert (await scrape.cursor_store())[0]["token"] == "c5", "null tells nothing"
         tickets.append({"id": 6})
         items, _ = await scrape.run()
         assert [item.key for item in items] == ["6"]
-        assert (await scrape.states())[0]["token"] == "c6"
+        assert (await scrape.cursor_store())[0]["token"] == "c6"
 
 
 CHANNELS = """
@@ -268,7 +268,7 @@ async def test_state_is_kept_for_each_parent(store_url: str) -> None:
         scrape = Scrape(store_url, CHANNELS, url)
         await scrape.run()
         assert sorted((one["channel"], one["oldest"]) for one in asked) == [("C1", "0"), ("C2", "0")]
-        kept = [(state["parent"], state["cursor"]) for state in await scrape.states()]
+        kept = [(state["parent"], state["cursor"]) for state in await scrape.cursor_store()]
         assert kept == [("C1", "1512085950.000218"), ("C2", "900.5")]
         asked.clear()
         channels[0]["topic"] = 7
@@ -323,7 +323,7 @@ async def test_windows_get_all_of_a_search_that_is_cut(store_url: str, as_text: 
         assert [start for start, _ in windows] == [began_s, *ends[:-1]], "no gap and no overlap"
         assert [end - start for start, end in windows[:-1]] == [10 * DAY_S] * 4
         assert now_s <= ends[-1] <= now_s + 20
-        (state,) = await scrape.states()
+        (state,) = await scrape.cursor_store()
         assert int(state["cursor"]) == ends[-2], "the last window had no record: it is asked for again"
         asked.clear()
         await scrape.run()
@@ -345,7 +345,7 @@ async def test_what_was_read_of_windows_is_kept_at_each_end(store_url: str) -> N
         scrape = Scrape(store_url, SEARCH.replace("INITIAL", str(began_s)), url)
         await scrape.run()
         assert sorted(asked) == [began_s, began_s + 10 * DAY_S, began_s + 20 * DAY_S]
-        (state,) = await scrape.states()
+        (state,) = await scrape.cursor_store()
         assert state["cursor"] == began_s + 20 * DAY_S
         asked.clear()
         broken.clear()

@@ -11,29 +11,29 @@ from aiohttp import web
 from test_incremental import BOOKMARK, CHANGES, Changes, Scrape
 from test_worker_rules import serving
 
-from scrapeq.protocols import State
+from scrapeq.protocols import CursorState
 from scrapeq.queue import Queue
 from scrapeq.queue.connect import async_client
-from scrapeq.resource.cursor_store import KeptStates
+from scrapeq.resource.cursor_store import RedisCursorStore
 from scrapeq.supervise.run_state import RunState
 
 
 async def test_what_is_kept_late_is_kept(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A task that is acked has no lease to renew, and is not given up for want of it while its walk's end is kept."""
-    keep = KeptStates.keep
+    keep = RedisCursorStore.keep
 
-    async def slow(states: KeptStates, key: str, state: State) -> None:
+    async def slow(states: RedisCursorStore, key: str, state: CursorState) -> None:
         await asyncio.sleep(0.5)
         await keep(states, key, state)
 
-    monkeypatch.setattr(KeptStates, "keep", slow)
+    monkeypatch.setattr(RedisCursorStore, "keep", slow)
     monkeypatch.setattr(test_incremental, "Queue", functools.partial(Queue, lease_s=0.6))
     server = Changes()
     server.change(1, 2)
     async with serving(server.answer) as url:
         scrape = Scrape(store_url, CHANGES, url)
         _, worker = await scrape.run()
-        assert len(await scrape.states()) == 1
+        assert len(await scrape.cursor_store()) == 1
     assert worker.tally.lost == 0
 
 
@@ -56,12 +56,12 @@ async def test_a_dead_letter_that_is_redriven_late_sets_nothing_back(store_url: 
         server.broken_page = 0
         server.change(8, 9, minute=5)
         await scrape.run()
-        (state,) = await scrape.states()
+        (state,) = await scrape.cursor_store()
         assert state["cursor"] == "2024-05-01T12:05:09Z"
         await redrive(scrape)
         items, _ = await scrape.run()
         assert items
-        assert await scrape.states() == [state]
+        assert await scrape.cursor_store() == [state]
 
 
 async def test_a_dead_letter_of_before_a_full_refresh_keeps_nothing(store_url: str) -> None:
@@ -82,7 +82,7 @@ async def test_a_dead_letter_of_before_a_full_refresh_keeps_nothing(store_url: s
         await redrive(scrape)
         items, _ = await scrape.run()
         assert items
-        assert await scrape.states() == []
+        assert await scrape.cursor_store() == []
 
 
 FORGETFUL = BOOKMARK.replace(
@@ -110,13 +110,13 @@ async def test_a_bookmark_that_the_server_has_forgotten_is_let_go(store_url: str
     async with serving(answer) as url:
         scrape = Scrape(store_url, FORGETFUL, url)
         await scrape.run()
-        assert (await scrape.states())[0]["token"] == "a2"
+        assert (await scrape.cursor_store())[0]["token"] == "a2"
         lost.add("a2")
         asked.clear()
         items, worker = await scrape.run()
         assert asked == [{"cursor": "a2"}, start, {**start, "cursor": "b1"}]
         assert [item.key for item in items] == ["1", "2"]
-        (state,) = await scrape.states()
+        (state,) = await scrape.cursor_store()
         assert (state["token"], worker.tally.dead) == ("b2", 0)
         asked.clear()
         await scrape.run()

@@ -1,4 +1,4 @@
-"""The nursery: a child hears a signal from its first moment on."""
+"""The fork_server: a child hears a signal from its first moment on."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ def main():
 """
 SIGNALLED = """
 import asyncio, os, signal, sys
-from scrapeq.processes.fork_server import open_nursery
+from scrapeq.processes.fork_server import open_fork_server
 
-async def signalled(nursery):
+async def signalled(fork_server):
     codes = set()
     for _ in range(50):
-        pid = await nursery.fork("sleeper", (), (0, 1, 2))
+        pid = await fork_server.fork("sleeper", (), (0, 1, 2))
         os.kill(pid, signal.SIGTERM)
-        codes.add(await asyncio.wait_for(nursery.wait(pid), 5.0))
+        codes.add(await asyncio.wait_for(fork_server.wait(pid), 5.0))
     return codes
 
-nursery = open_nursery(["sleeper"])
+fork_server = open_fork_server(["sleeper"])
 try:
-    print(asyncio.run(signalled(nursery)))
+    print(asyncio.run(signalled(fork_server)))
 finally:
-    nursery.close()
+    fork_server.close()
 """
 
 

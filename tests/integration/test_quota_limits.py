@@ -8,7 +8,7 @@ import pytest
 import redis.asyncio
 
 from scrapeq.queue import Entry, Limit, Queue, Rate
-from scrapeq.queue.commands import ANSWER
+from scrapeq.queue.commands import OBSERVE
 from scrapeq.task import Group, Lease, NewTask
 
 FAR_S = 1000.0
@@ -28,9 +28,9 @@ async def granted(queue: Queue, most: int = 100, wait_s: float = 0.0) -> list[Le
     return [task.lease for task in (await queue.poll(most, wait_s)).tasks if task.lease is not None]
 
 
-async def told(queue: Queue, lease: Lease, remaining: int, reset_s: float = FAR_S) -> None:
+async def reported(queue: Queue, lease: Lease, remaining: int, reset_s: float = FAR_S) -> None:
     """The answer to a request says what is left."""
-    await queue.settle(Entry(ANSWER, lease, told=[("core|host", remaining, reset_s)]))
+    await queue.settle(Entry(OBSERVE, lease, reported=[("core|host", remaining, reset_s)]))
 
 
 async def left(queue: Queue) -> float | None:
@@ -42,13 +42,13 @@ async def test_an_answer_overtaken_by_a_later_count_raises_nothing(queue: Queue)
     """A slow answer that the server counted before one that is known already may not raise the budget."""
     await queue.define({"core": Limit(learn=True)})
     (probe,) = await granted(queue)
-    await told(queue, probe, 10)
+    await reported(queue, probe, 10)
     old = (await granted(queue, 2))[0]  # granted before what comes next is known
     (first,) = await granted(queue, 1)
-    await told(queue, first, 8)
+    await reported(queue, first, 8)
     (late,) = await granted(queue, 1)  # granted after it, and counted by the server before `old`
-    await told(queue, old, 6)
-    await told(queue, late, 7)
+    await reported(queue, old, 6)
+    await reported(queue, late, 7)
     assert await left(queue) == 6
 
 
@@ -56,11 +56,11 @@ async def test_a_new_window_under_way_raises_the_budget(queue: Queue) -> None:
     """Where requests overlap and the server begins a new window, what it tells counts at once."""
     await queue.define({"core": Limit(learn=True)})
     (probe,) = await granted(queue)
-    await told(queue, probe, 10)
+    await reported(queue, probe, 10)
     (old, _, _) = await granted(queue, 3)
-    await told(queue, old, 9)
+    await reported(queue, old, 9)
     (new,) = await granted(queue, 1)
-    await told(queue, new, 5000)
+    await reported(queue, new, 5000)
     assert await left(queue) == 5000
 
 
@@ -68,12 +68,12 @@ async def test_an_answer_of_the_window_before_closes_nothing(queue: Queue) -> No
     """A straggler that says that nothing is left of a window that is over leaves the new one as it is."""
     await queue.define({"core": Limit(learn=True)})
     (probe,) = await granted(queue)
-    await told(queue, probe, 2, reset_s=FAR_S)
+    await reported(queue, probe, 2, reset_s=FAR_S)
     straggler, last = await granted(queue)
-    await told(queue, last, 0, reset_s=0.0)  # the window is over now
+    await reported(queue, last, 0, reset_s=0.0)  # the window is over now
     (first,) = await granted(queue, wait_s=10)
-    await told(queue, first, 100)
-    await told(queue, straggler, 0, reset_s=FAR_S)
+    await reported(queue, first, 100)
+    await reported(queue, straggler, 0, reset_s=FAR_S)
     assert await left(queue) == 99  # it has cost its weight, for it may have been counted in either
 
 
@@ -83,7 +83,7 @@ async def test_a_full_bucket_refills_from_the_first_answer_on(queue: Queue) -> N
     leases = await granted(queue)
     assert len(leases) == 10
     assert await granted(queue, wait_s=0.7) == []
-    await queue.settle(Entry(ANSWER, leases[0]))
+    await queue.settle(Entry(OBSERVE, leases[0]))
     assert len(await granted(queue, wait_s=10)) == 1
 
 
@@ -91,5 +91,5 @@ async def test_a_configured_concurrency_is_not_cut_to_the_unknown_one(queue: Que
     """A limit that says only how many may be in flight lets so many be, once the first is answered."""
     await queue.define({"core": Limit(max_concurrency=20, learn=True)})
     (probe,) = await granted(queue)
-    await queue.settle(Entry(ANSWER, probe))
+    await queue.settle(Entry(OBSERVE, probe))
     assert len(await granted(queue)) == 20

@@ -25,7 +25,7 @@ import scrapeq
 from scrapeq.queue import Queue
 from scrapeq.queue.connect import async_client
 from scrapeq.supervise.scheduler_process import scheduler_of
-from scrapeq.supervise.schedules import dues_of
+from scrapeq.supervise.schedules import due_times_of
 
 ROOT = Path(scrapeq.__file__).parents[1]
 TIMEOUT_S = 40.0
@@ -91,7 +91,7 @@ async def test_a_schedule_that_is_faster_than_its_limit_never_piles_up(store_url
     async with serving(answer) as url:
         scrape = Scrape(store_url, CHANNELS, url)
         await keeping_schedules(scrape, long_enough)
-        states = await scrape.states()
+        states = await scrape.cursor_store()
     assert most <= 3, "the channels, and a page of each"
     assert [state["cursor"] for state in states] == [PAGES, PAGES]
 
@@ -213,7 +213,7 @@ async def test_the_scheduler_of_a_file_pushes_what_is_due(ticking: Path, store_u
         first_s = 0.0
         async with asyncio.timeout(TIMEOUT_S):
             while True:
-                due = (await dues_of(queue, client).all()).get("thing")
+                due = (await due_times_of(queue, client).all()).get("thing")
                 if due is not None and not due.occurrence:
                     first_s = first_s or due.due_s
                     if due.due_s >= first_s + 2:

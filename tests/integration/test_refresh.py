@@ -109,7 +109,7 @@ async def test_a_second_refusal_may_end_the_run(store_url: str) -> None:
 
     async with serving(server.handle) as url:
         worker, _, queue = await work(url, store_url, text, released, env={"S": "secret"})
-    assert worker.fatal is not None and worker.fatal.kind == "answer"
+    assert worker.fatal is not None and worker.fatal.kind == "response"
     counts = await queue.counts()
     assert (counts.live, counts.dead) == (1, 0)
 
@@ -138,7 +138,7 @@ async def test_a_login_that_is_refused_for_good_ends_the_run(store_url: str) -> 
         worker, _, queue = await work(
             url, store_url, OAUTH.replace("RULES", ""), ends, env={"S": "a-long-secret"}
         )
-    assert worker.fatal is not None and worker.fatal.kind == "answer"
+    assert worker.fatal is not None and worker.fatal.kind == "response"
     assert "invalid_client" in worker.fatal.message
     assert "a-long-secret" not in worker.fatal.message
     counts = await queue.counts()

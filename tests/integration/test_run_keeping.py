@@ -14,10 +14,12 @@ from scrapeq.errors import OutputError, StoreError
 from scrapeq.expression import compile_template
 from scrapeq.processes.child import Child
 from scrapeq.processes.runtime_folder import SOCKET_PATH_BYTES, writer_socket
+from scrapeq.store import embedded as store
 from scrapeq.store.embedded import EmbeddedStore
-from scrapeq.supervise import keeping, store, supervisor
-from scrapeq.supervise.child_supervision import Keeping
-from scrapeq.supervise.supervisor import RunOptions, Supervisor
+from scrapeq.supervise import child_supervision, supervisor
+from scrapeq.supervise.child_supervision import ChildSupervision
+from scrapeq.supervise.options import RunOptions
+from scrapeq.supervise.supervisor import Supervisor
 from scrapeq.writer.client import WriterProcess
 
 
@@ -32,7 +34,7 @@ def test_no_two_files_share_a_socket(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 async def test_a_child_that_cannot_be_started_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No process to be had is told, and is no end of the keeping."""
+    """No process to be had is told, and is no end of the child_supervision."""
     events: list[str] = []
     tries: list[Child] = []
     started = asyncio.Event()
@@ -44,8 +46,8 @@ async def test_a_child_that_cannot_be_started_is_tried_again(monkeypatch: pytest
         started.set()
 
     monkeypatch.setattr(Child, "start", start)
-    monkeypatch.setattr(keeping, "RESTART_FIRST_S", 0.001)
-    kept = Keeping(None, events.append, lambda code, message: None, lambda: False)
+    monkeypatch.setattr(child_supervision, "RESTART_FIRST_S", 0.001)
+    kept = ChildSupervision(None, events.append, lambda code, message: None, lambda: False)
     kept.keep("fetcher 1", "no_module", {})
     await asyncio.wait_for(started.wait(), 5.0)
     await kept.close()

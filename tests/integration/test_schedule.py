@@ -10,8 +10,8 @@ import redis.asyncio
 
 from scrapeq.errors import StoreError, UsageError
 from scrapeq.plan import Schedule
-from scrapeq.resource.cursor_store import KeptStates
-from scrapeq.schedule.due_times import Due, Dues
+from scrapeq.resource.cursor_store import RedisCursorStore
+from scrapeq.schedule.due_times import Due, DueTimes
 from scrapeq.schedule.recurring import Recurring
 from scrapeq.schedule.timetable import next_due_s, spelled
 from scrapeq.testing.clock import FakeClock
@@ -76,7 +76,7 @@ class Pushes:
 
 def recurring(client: Any, pushes: Pushes, clock: FakeClock, **schedules: Schedule) -> Recurring:
     """Schedules over a store."""
-    return Recurring(schedules, Dues(client, "scrapeq:{q}:"), pushes, clock=clock)
+    return Recurring(schedules, DueTimes(client, "scrapeq:{q}:"), pushes, clock=clock)
 
 
 async def test_what_was_missed_is_done_once(astore: redis.asyncio.Redis) -> None:
@@ -115,7 +115,7 @@ async def test_a_schedule_that_was_changed_holds_at_once(astore: redis.asyncio.R
 async def test_a_run_that_begins_asks_for_what_is_not_due_later(astore: redis.asyncio.Redis) -> None:
     """It leaves out what waits for its time; one that is resumed leaves the times as they are."""
     clock, pushes = FakeClock(NOON_S), Pushes()
-    dues = Dues(astore, "scrapeq:{q}:")
+    dues = DueTimes(astore, "scrapeq:{q}:")
     await dues.keep("later", Due(NOON_S + 60, spelled(HOURLY)))
     await dues.keep("missed", Due(NOON_S - 60, spelled(HOURLY)))
     three = recurring(astore, pushes, clock, later=HOURLY, missed=HOURLY, new=HOURLY)
@@ -157,10 +157,10 @@ class Flaky:
 async def test_a_store_that_is_away_for_a_moment_costs_no_state(astore: redis.asyncio.Redis) -> None:
     """It is tried again; one that stays away is an error of the store."""
     client = Flaky(astore, 3)
-    states = KeptStates(client, "scrapeq:{q}:state", patience_s=5.0)
+    states = RedisCursorStore(client, "scrapeq:{q}:state", patience_s=5.0)
     await states.keep("k", {"cursor": 1, "token": None})
     client.failures = 2
     assert await states.get_many(["k", "none"]) == [{"cursor": 1, "token": None}, None]
     client.failures = 1_000
     with pytest.raises(StoreError, match="Connection reset"):
-        await KeptStates(client, "scrapeq:{q}:state", patience_s=0.05).get_many(["k"])
+        await RedisCursorStore(client, "scrapeq:{q}:state", patience_s=0.05).get_many(["k"])

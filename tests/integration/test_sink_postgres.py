@@ -19,7 +19,7 @@ from scrapeq.errors import LeaseLost, OutputError
 from scrapeq.expression import compile_template
 from scrapeq.protocols import Item
 from scrapeq.sink import OutputSet
-from scrapeq.sink.postgres_commit_log import PostgresBooks
+from scrapeq.sink.postgres_commit_log import PostgresCommitLog
 
 _names = (f"t{number}" for number in itertools.count())
 
@@ -180,10 +180,10 @@ def test_a_lost_connection_is_made_again_and_the_commit_repeated(url: str) -> No
 
 def test_a_commit_that_nobody_knows_of_is_repeated(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server has committed and the connection broke before it could say so: nothing is there twice."""
-    commit = PostgresBooks.commit
+    commit = PostgresCommitLog.commit
     cut = [True]
 
-    def lost(self: PostgresBooks) -> None:
+    def lost(self: PostgresCommitLog) -> None:
         commit(self)
         if self._commits > 1 and cut.pop() if cut else False:
             _cut_all(url)
@@ -191,7 +191,7 @@ def test_a_commit_that_nobody_knows_of_is_repeated(url: str, monkeypatch: pytest
 
     with sink_at(output(url, write_disposition="append")) as sink:
         sink.check()
-        monkeypatch.setattr(PostgresBooks, "commit", lost)
+        monkeypatch.setattr(PostgresCommitLog, "commit", lost)
         assert sink.commit_many([("t1", "1.1", [item(1)])]) == [1]
     assert cut == []
     assert rows(url) == [{"id": 1}]

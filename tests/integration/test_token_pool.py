@@ -60,9 +60,9 @@ class Server:
         self._used[token] += 1
         self.served[token] += 1
         self.at.append((now, token))
-        told = {"X-RateLimit-Limit": str(QUOTA), "X-RateLimit-Remaining": str(QUOTA - self._used[token])}
-        told["X-RateLimit-Reset"] = f"{left_s:.3f}"
-        return web.json_response([{"n": request.path}], headers=told if self.tells else {})
+        reported = {"X-RateLimit-Limit": str(QUOTA), "X-RateLimit-Remaining": str(QUOTA - self._used[token])}
+        reported["X-RateLimit-Reset"] = f"{left_s:.3f}"
+        return web.json_response([{"n": request.path}], headers=reported if self.tells else {})
 
 
 @asynccontextmanager

@@ -17,7 +17,7 @@ from scrapeq import config
 from scrapeq.errors import UsageError
 from scrapeq.extract import PageExtractor
 from scrapeq.fetch import Egress
-from scrapeq.fetch.response_cache import AnswerCache
+from scrapeq.fetch.response_cache import ResponseCache
 from scrapeq.limits.definitions import limits_of
 from scrapeq.page import Page
 from scrapeq.protocols import Item
@@ -26,7 +26,7 @@ from scrapeq.queue.commands import ACK, Entry
 from scrapeq.queue.connect import async_client
 from scrapeq.resource import TaskBuilder, first_pages
 from scrapeq.task import NewTask
-from scrapeq.wiring import group_function, kept_states, pool_members
+from scrapeq.wiring import cursor_store_of, group_function, pool_credentials
 from scrapeq.worker.loop import FetchWorker
 
 Handler = Callable[[web.Request], Any]
@@ -68,7 +68,7 @@ async def work(
     text: str,
     until: Callable[[Queue], Any],
     env: dict[str, str] | None = None,
-    cache: AnswerCache | None = None,
+    cache: ResponseCache | None = None,
     concurrency: int = 8,
     first: str = "",
 ) -> tuple[FetchWorker, Kept, Queue]:
@@ -87,11 +87,11 @@ async def work(
     worker = FetchWorker(
         plan=plan,
         queue=queue,
-        egress=Egress(plan.client, members=pool_members(plan)),
+        egress=Egress(plan.client, credentials=pool_credentials(plan)),
         extractor=PageExtractor(plan, group),
         sink=sink,
         group_of=group,
-        states=kept_states(client, queue),
+        cursor_store=cursor_store_of(client, queue),
         concurrency=concurrency,
         cache=cache,
     )
@@ -213,15 +213,15 @@ async def test_a_refusal_after_a_redirect_closes_the_limit_that_refused(store_ur
     )
 
     async def parked(queue: Queue) -> bool:
-        states = {state.name: state for state in await queue.limit_states()}
-        return "there" in states and states["there"].parked_s > 0
+        cursor_store = {state.name: state for state in await queue.limit_states()}
+        return "there" in cursor_store and cursor_store["there"].parked_s > 0
 
     async with serving(handler) as url:
         _, _, queue = await work(url, store_url, PLAN.replace("RULES", rules), parked)
-    states = {state.name: state for state in await queue.limit_states()}
-    assert states["there"].parked_s > 250
-    assert states["here"].parked_s == 0
-    assert states["there"].in_flight == states["here"].in_flight == 0
+    cursor_store = {state.name: state for state in await queue.limit_states()}
+    assert cursor_store["there"].parked_s > 250
+    assert cursor_store["here"].parked_s == 0
+    assert cursor_store["there"].in_flight == cursor_store["here"].in_flight == 0
 
 
 async def test_an_endless_redirect_over_closed_limits_ends_as_a_dead_letter(store_url: str) -> None:
@@ -347,13 +347,13 @@ rate_limits:
   - {name: body, partition_by: [host], observe: {wait: body.backoff}}
 """
 
-    async def told(queue: Queue) -> bool:
-        states = await queue.limit_states()
-        return bool(states) and all(state.remaining == 0 for state in states)
+    async def reported(queue: Queue) -> bool:
+        cursor_store = await queue.limit_states()
+        return bool(cursor_store) and all(state.remaining == 0 for state in cursor_store)
 
     async with serving(handler) as url:
-        _, sink, queue = await work(url, store_url, PLAN.replace("RULES", rules), told)
-    states = {state.name.partition("|")[0]: state for state in await queue.limit_states()}
+        _, sink, queue = await work(url, store_url, PLAN.replace("RULES", rules), reported)
+    cursor_store = {state.name.partition("|")[0]: state for state in await queue.limit_states()}
     assert len(sink.items) == 1
-    assert 280 < states["fields"].reset_s <= 300
-    assert 70 < states["body"].reset_s <= 90
+    assert 280 < cursor_store["fields"].reset_s <= 300
+    assert 70 < cursor_store["body"].reset_s <= 90

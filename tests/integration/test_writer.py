@@ -27,7 +27,8 @@ from scrapeq.expression import compile_template
 from scrapeq.page import Page
 from scrapeq.processes.runtime_folder import runtime_folder
 from scrapeq.protocols import Item
-from scrapeq.supervise import frames, writer_client
+from scrapeq.writer import client as writer_client
+from scrapeq.writer import frames
 from scrapeq.writer.client import WriterClient, WriterProcess
 from scrapeq.writer.frames import FRAME_MAX_BYTES, FrameReader, FrameTooLarge, pack
 

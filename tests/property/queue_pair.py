@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import redis
 
-from scrapeq.limit import Limit, of_member
+from scrapeq.limit import Limit, of_credential
 from scrapeq.queue import commands as c
 from scrapeq.queue import settings
 from scrapeq.queue.block import lane_entries, placed
@@ -116,10 +116,10 @@ class Pair:
         """Settle on both; a call in which every lease is stale must change nothing but the clock."""
         for entry in entries:
             self._know(*(task.group for task in entry.push))
-            member = entry.lease.member
-            self.instances.update(of_member(name, member) for name, *_ in entry.told)
-            self.instances.update(of_member(name, member) for name, _ in entry.refused)
-            self.instances.update(of_member(name, member) for name, *_ in entry.rates)
+            credential = entry.lease.credential
+            self.instances.update(of_credential(name, credential) for name, *_ in entry.reported)
+            self.instances.update(of_credential(name, credential) for name, _ in entry.refused)
+            self.instances.update(of_credential(name, credential) for name, *_ in entry.rates)
         stale = all(
             (lease := self.model.leases.get(entry.lease.id)) is None or lease.token != entry.lease.token
             for entry in entries
@@ -130,11 +130,11 @@ class Pair:
         assert before is None or self.content() == before
         return got
 
-    def acquire(self, group: Group, *, weight: float, lease_s: float, member: str = "") -> Lease | None:
+    def acquire(self, group: Group, *, weight: float, lease_s: float, credential: str = "") -> Lease | None:
         """A grant without a task on both."""
         self._know(group)
-        got = self.run(c.acquire(group, weight=weight, lease_s=lease_s, member=member))
-        expected = self.model.acquire(group, weight=weight, lease_s=lease_s, member=member)
+        got = self.run(c.acquire(group, weight=weight, lease_s=lease_s, credential=credential))
+        expected = self.model.acquire(group, weight=weight, lease_s=lease_s, credential=credential)
         assert (got if isinstance(got, Lease) else None) == expected
         return expected
 
@@ -162,14 +162,16 @@ class Pair:
         """The same pools on both."""
         self.run(settings.define_pools(pools))
         self.model.define({})  # its clock goes on
-        self.model.pools.members.update({name: list(members) for name, members in pools.items()})
+        self.model.pools.credentials.update({name: list(credentials) for name, credentials in pools.items()})
         for group in self.model.groups.values():
             self._know(group)
 
-    def retire(self, pool: str, member: str) -> None:
+    def retire(self, pool: str, credential: str) -> None:
         """A member less on both."""
         self.model.define({})
-        assert self.run(settings.retire_member(pool, member)) == self.model.pools.retire(pool, member)
+        assert self.run(settings.retire_credential(pool, credential)) == self.model.pools.retire(
+            pool, credential
+        )
 
     def private_limit(self, group: str) -> str:
         """A limit of its own for the group, on both."""
@@ -256,19 +258,19 @@ class Pair:
         tasks, zsets = k.hashes["task"], k.zsets
 
         places = Counter([*zsets["delayed"], *zsets["dead"], *(i for i in zsets["leased"] if i in tasks)])
-        for members in k.ready.values():
-            places.update(id_ for id_, _ in members)
+        for credentials in k.ready.values():
+            places.update(id_ for id_, _ in credentials)
         assert places == Counter(dict.fromkeys(tasks, 1)), "an id is not in exactly one place"
 
-        for group, members in k.ready.items():
+        for group, credentials in k.ready.items():
             spec, parked = read_group(k.hashes["g"].get(group.encode())), group.encode() in zsets["gp"]
             turn = k.hashes["turn"].get(group.encode())
-            assert (turn is not None) == (bool(members) and self.model.turns.order == "fair"), (
+            assert (turn is not None) == (bool(credentials) and self.model.turns.order == "fair"), (
                 f"{group!r}: turn {turn!r}"
             )
             assert turn is None or int(turn) == self.model.turns.of[group]
-            score = members[0][1] if members and turn is None else float(turn or 0)
-            entry = (members[0][0] + group.encode(), score) if members else None
+            score = credentials[0][1] if credentials and turn is None else float(turn or 0)
+            entry = (credentials[0][0] + group.encode(), score) if credentials else None
             found = [
                 (lane, head)
                 for lane, heads in k.heads.items()
@@ -278,7 +280,9 @@ class Pair:
             assert not parked or entry, f"{group!r} is empty and parked"
             assert found == ([(spec[0], entry)] if entry and not parked else []), f"{group!r}: wrong heads"
 
-        entries = {member[ID:].decode(): (member[:ID], score) for member, score in zsets["lanes"].items()}
+        entries = {
+            credential[ID:].decode(): (credential[:ID], score) for credential, score in zsets["lanes"].items()
+        }
         parked_lanes = {lane.decode() for lane in zsets["lp"] if not lane.startswith(b"\0")}
         assert len(entries) == len(zsets["lanes"]), "a lane with two entries"
         assert not parked_lanes & set(entries), "a lane open and parked"
@@ -291,9 +295,9 @@ class Pair:
         for id_ in zsets["leased"]:
             meta = read_meta(k.hashes["meta"][id_])
             if not meta.answered:
-                lane, _, member = meta.lane.partition("\1")
+                lane, _, credential = meta.lane.partition("\1")
                 limits = read_lane(k.hashes["lane"][lane.encode()]) if lane else {}
-                limits = {of_member(name, member): weight for name, weight in limits.items()}
+                limits = {of_credential(name, credential): weight for name, weight in limits.items()}
                 limits |= {meta.private: 1} if meta.private else {}
                 charged.update({name: weight * meta.weight for name, weight in limits.items()})
         in_flight = {name.decode(): read_limit(state)[IN_FLIGHT] for name, state in k.hashes["l"].items()}

@@ -72,7 +72,7 @@ def pop(_: list[Lease]) -> c.Command[object]:
 def settle(leases: list[Lease]) -> c.Command[object]:
     """An ack with follow-ups, and a refused retry."""
     ack = c.Entry(c.ACK, leases[0], push=[NewTask("e", 1, group=OTHER), NewTask("f", group=Group("new"))])
-    retry = c.Entry(c.RETRY, leases[1], refused=[("lanewide", 3.0)], told=[("own|shared", 3, 9.0)])
+    retry = c.Entry(c.RETRY, leases[1], refused=[("lanewide", 3.0)], reported=[("own|shared", 3, 9.0)])
     return c.settle([ack, retry])
 
 

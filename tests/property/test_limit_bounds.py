@@ -75,8 +75,8 @@ class Simulation:
         self.served.append((arrival, answer))
         if chance < 0.15:  # cancelled on its way
             self.run(c.edit("cancel", [lease.id]))
-        told = answer + (self.r.randint(0, US // 2) if self.trouble else 0)
-        self._report(told, c.Entry(c.ACK, lease), told - answer)
+        reported = answer + (self.r.randint(0, US // 2) if self.trouble else 0)
+        self._report(reported, c.Entry(c.ACK, lease), reported - answer)
 
     def _report(self, at: int, entry: c.Entry, age_us: int) -> None:
         heapq.heappush(self.reports, (at, len(self.arrivals), entry, age_us))

@@ -137,19 +137,21 @@ class Run:
         lease = self._lease(r)
         held = self.pair.model.leases.get(lease.id)
         names = list(held.limits) if held and held.limits and r.random() < 0.9 else self.names
-        if lease.member and r.random() < 0.5:  # by the pool's name
-            names = [name.replace(lease.member, "*keys") for name in names]
+        if lease.credential and r.random() < 0.5:  # by the pool's name
+            names = [name.replace(lease.credential, "*keys") for name in names]
         verb = r.choice(
-            [c.ACK] * 3 + [c.RETRY] * 2 + [c.RELEASE, c.BURY, c.ANSWER, c.ANSWER, c.EXTEND, c.VISIBILITY]
+            [c.ACK] * 3 + [c.RETRY] * 2 + [c.RELEASE, c.BURY, c.OBSERVE, c.OBSERVE, c.EXTEND, c.VISIBILITY]
         )
-        told = [(r.choice(names), r.choice([0, 1, 3, 10]), self._duration(r, 20))] if r.random() < 0.2 else []
+        reported = (
+            [(r.choice(names), r.choice([0, 1, 3, 10]), self._duration(r, 20))] if r.random() < 0.2 else []
+        )
         refused = [(r.choice(names), self._duration(r, 4))] if r.random() < 0.15 else []
         delay = self._duration(r, 5) if r.random() < 0.6 else 0.0
         age = self._duration(r, 2) if r.random() < 0.3 else 0.0
         push = [self._task(r) for _ in range(r.choice([0, 0, 1, 2]))]
         error = r.choice(["", "a 500"])
         most = r.choice([1, 2, 5])
-        sent = r.choices((c.ANSWERED, c.UNANSWERED, c.UNSENT), (6, 2, 2))[0]
+        sent = r.choices((c.RESPONDED, c.NO_RESPONSE, c.UNSENT), (6, 2, 2))[0]
         guessed = r.choice([0, 0, 0, 1, 2])
         rates = (
             [(r.choice(names), r.choice([2, 5, 40]), self._duration(r, 3) or 1.0)]
@@ -157,7 +159,9 @@ class Run:
             else []
         )
         costs = [(r.choice(names), r.choice([1, *SIZES]))] if r.random() < 0.2 else []
-        return c.Entry(verb, lease, sent, age, delay, most, told, refused, guessed, rates, error, push, costs)
+        return c.Entry(
+            verb, lease, sent, age, delay, most, reported, refused, guessed, rates, error, push, costs
+        )
 
     # ---- operations
 
@@ -188,7 +192,7 @@ class Run:
             r.choice(self.groups),
             weight=r.choice([1, 1, 0.5, 2, 5]),
             lease_s=r.choice([1.024, 30.72]),
-            member=r.choice(["", *MEMBERS]) if self.pooled and r.random() < 0.5 else "",
+            credential=r.choice(["", *MEMBERS]) if self.pooled and r.random() < 0.5 else "",
         )
         if lease:
             self.leases.append(lease)

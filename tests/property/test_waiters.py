@@ -38,12 +38,12 @@ def test_a_park_over_a_probe_in_flight(store: redis.Redis, group: Group) -> None
 def test_another_lease_tells_of_the_limit(store: redis.Redis, group: Group) -> None:
     """An answer under other limits says that this one has room: who waits for its reset looks again."""
     pair, lease, name = one_in_flight(store, Limit(max_concurrency=5, learn=True), group)
-    pair.settle([c.Entry(c.ACK, lease, told=[(name, 0, 600.0)])])
+    pair.settle([c.Entry(c.ACK, lease, reported=[(name, 0, 600.0)])])
     assert not pair.pop(1, lease_s=600)
     pair.set_time(pair.model.server_us + US)
     other = pair.acquire(Group("other"), weight=1, lease_s=600)
     assert other
-    pair.settle([c.Entry(c.ACK, other, told=[(name, 9, 600.0)])])
+    pair.settle([c.Entry(c.ACK, other, reported=[(name, 9, 600.0)])])
     pair.check()
 
 

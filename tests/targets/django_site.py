@@ -122,14 +122,14 @@ class Slow(throttling.SimpleRateThrottle):
         return "slow"
 
 
-class Books(generics.ListAPIView):
+class CommitLog(generics.ListAPIView):
     queryset = Book.objects.all()
     serializer_class = BookSerializer
 
 
 def books(paginator, **more):
     """A list of all books with that pagination."""
-    return type(paginator.__name__, (Books,), {"pagination_class": paginator, **more}).as_view()
+    return type(paginator.__name__, (CommitLog,), {"pagination_class": paginator, **more}).as_view()
 
 
 signed_in = {"permission_classes": [permissions.IsAuthenticated]}
@@ -137,7 +137,7 @@ urlpatterns = [
     path("numbered/", books(Numbered)),
     path("offset/", books(Offset)),
     path("cursor/", books(Cursor)),
-    path("plain/", Books.as_view(pagination_class=None)),
+    path("plain/", CommitLog.as_view(pagination_class=None)),
     path("slow/", books(Numbered, throttle_classes=[Slow])),
     path(
         "by-token/",

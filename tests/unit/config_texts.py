@@ -17,7 +17,7 @@ def plan(text: str, folder: str = "") -> Plan:
     return load(f"{folder}a.yaml", text=text, env=ENV)
 
 
-def told(text: str) -> str:
+def reported(text: str) -> str:
     """All that is wrong with a text."""
     with pytest.raises(ConfigError) as caught:
         plan(text)

@@ -10,7 +10,7 @@ import pytest
 
 from scrapeq.cli.formatting import cut, limit_name, long_span, safe, span, table
 from scrapeq.cli.live_view import in_ascii, screen
-from scrapeq.cli.progress import shown
+from scrapeq.cli.progress import progress_output
 from scrapeq.cli.progress_lines import EVENTS_A_MINUTE, Lines, line
 from scrapeq.cli.settings import Settings
 from scrapeq.cli.summary import summary
@@ -148,10 +148,10 @@ def test_times_and_tables_read_well() -> None:
 
 
 @pytest.mark.parametrize(
-    ("how", "kind"), [("auto", "Lines"), ("live", "Lines"), ("lines", "Lines"), ("none", "Shown")]
+    ("how", "kind"), [("auto", "Lines"), ("live", "Lines"), ("lines", "Lines"), ("none", "ProgressOutput")]
 )
 def test_without_a_terminal_there_is_no_live_view(
     how: str, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A pipe never gets the live view, whatever is asked for."""
-    assert type(shown(how, Settings(), [])).__name__ == kind
+    assert type(progress_output(how, Settings(), [])).__name__ == kind

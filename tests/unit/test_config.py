@@ -289,7 +289,7 @@ def test_observe_is_a_preset_or_expressions_or_both() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("{preset: githb}", "observe.preset: unknown preset 'githb'\n.*did you mean github?"),
         ("gitlb", "observe: unknown observe 'gitlb'\n.*did you mean gitlab?"),
@@ -301,9 +301,9 @@ def test_observe_is_a_preset_or_expressions_or_both() -> None:
         ),
     ],
 )
-def test_mistakes_in_observe_are_told_with_what_is_near(text: str, told: str) -> None:
+def test_mistakes_in_observe_are_told_with_what_is_near(text: str, message: str) -> None:
     """An unknown preset, part, name or form names the nearest one, at its place."""
-    with pytest.raises(ConfigError, match=rf"(?s)a.yaml:4:\d+: rate_limits\[0\].*{told}"):
+    with pytest.raises(ConfigError, match=rf"(?s)a.yaml:4:\d+: rate_limits\[0\].*{message}"):
         observed(text)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from config_texts import client, plan, told
+from config_texts import client, plan, reported
 
 from scrapeq.config import describe
 from scrapeq.expression import compile_expression
@@ -137,7 +137,7 @@ def test_describe_shows_what_is_no_secret_of_a_login() -> None:
 )
 def test_wrong_credentials_are_told(auth: str, message: str) -> None:
     """What is missing, doubled, or stands in clear text; the value itself is never repeated."""
-    text = told(client(f"auth: {{{auth}}}"))
+    text = reported(client(f"auth: {{{auth}}}"))
     assert message in text
     assert "hunter2" not in text
 
@@ -146,7 +146,7 @@ def test_a_login_by_path_needs_a_base() -> None:
     """A whole address does not."""
     text = "version: 1\nname: a\nclient: {auth: {type: session, login: {path: %s}}}\n"
     text += "resources: [{name: a, endpoint: {url: https://b.test}}]\n"
-    assert "a path needs client.base_url" in told(text % "login")
+    assert "a path needs client.base_url" in reported(text % "login")
     assert plan(text % "https://b.test/login").client.auth.login == Login("https://b.test/login")
 
 
@@ -156,7 +156,7 @@ def test_a_cache_is_read_and_http2_is_refused_by_name() -> None:
     assert plan(client("cache: {}")).client.cache == Cache()
     assert plan(client("cache: {revalidate: true}")).client.cache == Cache(True)
     assert plan(client("timeout: 1s")).client.cache is None
-    assert "client.http2: not built yet in this version" in told(client("http2: true"))
+    assert "client.http2: not built yet in this version" in reported(client("http2: true"))
 
 
 @pytest.mark.parametrize(
@@ -176,6 +176,6 @@ def test_what_a_login_sends_is_a_secret_by_its_name(name: str, is_secret: bool) 
     """A user's name may stand in the file, a password may not, whatever the form calls it."""
     text = client(f"auth: {{type: session, login: {{path: in, data: {{{name}: hunter2}}}}}}")
     if is_secret:
-        assert f"login.data.{name}: a secret in clear text" in told(text)
+        assert f"login.data.{name}: a secret in clear text" in reported(text)
     else:
         assert plan(text).client.auth.login == Login("in", data={name: "hunter2"})

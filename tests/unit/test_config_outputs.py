@@ -20,7 +20,7 @@ def outputs(text: str) -> tuple[Output, ...]:
     return load("a.yaml", text=f"{HEAD}outputs: {text}\n", env=ENV).outputs
 
 
-def told(text: str) -> str:
+def reported(text: str) -> str:
     """All that is wrong with the outputs of a file."""
     with pytest.raises(ConfigError) as caught:
         outputs(text)
@@ -119,7 +119,7 @@ def test_no_password_of_a_database_is_shown(url: str) -> None:
 )
 def test_wrong_outputs_are_told(text: str, message: str) -> None:
     """At their place, without the value of a secret."""
-    found = told(text)
+    found = reported(text)
     assert message in found
     assert "hunter2" not in found and "s3cret" not in found
 

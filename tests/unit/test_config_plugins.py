@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from config_texts import client, plan, told
+from config_texts import client, plan, reported
 
 from scrapeq.config import describe
 from scrapeq.plan import Auth, Paginator
@@ -55,10 +55,10 @@ def test_types_that_a_package_adds_take_any_keys(acme: None) -> None:
     assert output.options["topic"].render({"resource": "r"}) == "x-r"
     assert output.options["batch"] == {"size": 5}
     assert "s3cret" not in json.dumps(describe(made)) + repr(made)
-    assert "client.auth.secret: a secret in clear text" in told(text.replace("'${env:S}'", "abc"))
-    assert "did you mean kafka? one of jsonl" in told(text.replace("type: kafka", "type: kafk"))
+    assert "client.auth.secret: a secret in clear text" in reported(text.replace("'${env:S}'", "abc"))
+    assert "did you mean kafka? one of jsonl" in reported(text.replace("type: kafka", "type: kafk"))
 
 
 def test_a_type_that_no_package_adds_is_unknown() -> None:
     """The names of packages that are installed are told, others are not known."""
-    assert "unknown type 'hmac'" in told(client("auth: {type: hmac, region: x}"))
+    assert "unknown type 'hmac'" in reported(client("auth: {type: hmac, region: x}"))

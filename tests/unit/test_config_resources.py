@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from config_texts import HEAD, plan, told
+from config_texts import HEAD, plan, reported
 
 from scrapeq.config import load, resource_terms
 from scrapeq.errors import ConfigError
@@ -44,13 +44,13 @@ def test_schedules_are_read() -> None:
 )
 def test_wrong_schedules_are_told(text: str, message: str) -> None:
     """In words, when the file is read."""
-    assert message in told(HEAD + f"resources: [{{name: a, endpoint: b, {text}}}]\n")
+    assert message in reported(HEAD + f"resources: [{{name: a, endpoint: b, {text}}}]\n")
 
 
 def test_a_schedule_belongs_where_a_tree_begins() -> None:
     """A child is started by its parent; a schedule and seeds of the defaults are none of the children's."""
     tree = "resources: [{name: a, endpoint: a}, {name: b, parent: a, endpoint: b%s}]\n"
-    assert "started by its parent" in told(HEAD + tree % ", schedule: {every: 1h}")
+    assert "started by its parent" in reported(HEAD + tree % ", schedule: {every: 1h}")
     defaults = "resource_defaults: {schedule: {every: 1h}, seeds: [{x: 1}]}\n"
     first, child = plan(HEAD + defaults + tree % "").resources
     assert (first.schedule, child.schedule) == (Schedule(3600.0), None)
@@ -64,7 +64,7 @@ def test_functions_are_read_by_name() -> None:
     )
     made = plan(text).resources[0]
     assert (made.handler, made.on_page, made.on_item) == ("acme.pages:read", "x:y.z", "x:i")
-    assert "'acme.pages.read' is not a function, package.module:name\n  acme.pages:read" in told(
+    assert "'acme.pages.read' is not a function, package.module:name\n  acme.pages:read" in reported(
         text.replace("pages:read", "pages.read")
     )
 
@@ -154,7 +154,7 @@ def test_the_kinds_of_files_are_those_that_can_be_read() -> None:
 )
 def test_wrong_seeds_are_told(text: str, message: str) -> None:
     """At their place."""
-    assert message in told(HEAD + f"seeds: {text}\nresources: [a]\n")
+    assert message in reported(HEAD + f"seeds: {text}\nresources: [a]\n")
 
 
 def test_a_file_of_seeds_may_be_made_by_another_step(tmp_path: Path) -> None:
@@ -210,16 +210,18 @@ def test_fields_are_read(text: str, expected: Any) -> None:
 )
 def test_wrong_fields_are_told(text: str, message: str) -> None:
     """At their place."""
-    assert message in told(HEAD + f"resources: [{{name: a, endpoint: b, fields: {{f: {text}}}}}]\n")
+    assert message in reported(HEAD + f"resources: [{{name: a, endpoint: b, fields: {{f: {text}}}}}]\n")
 
 
 def test_names_that_a_limit_cannot_have() -> None:
     """That of what no rule names, and one that is too long."""
     text = HEAD + "rate_limits: [{name: %s, max_concurrency: 1}]\nresources: [a]\n"
-    assert "'default' is the name of the limit of all requests that no rule matches" in told(text % "default")
-    assert "(at most 64)" in told(text % ("x" * 65))
+    assert "'default' is the name of the limit of all requests that no rule matches" in reported(
+        text % "default"
+    )
+    assert "(at most 64)" in reported(text % ("x" * 65))
     rates = ", ".join(["{limit: 1, interval: 1s}"] * 9)
-    assert "rates: 9 are too many; at most 8" in told(
+    assert "rates: 9 are too many; at most 8" in reported(
         text.replace("max_concurrency: 1", f"rates: [{rates}]") % "a"
     )
 
@@ -236,4 +238,4 @@ def test_names_that_a_limit_cannot_have() -> None:
 )
 def test_words_of_other_tools_are_told_by_ours(text: str, here: str) -> None:
     """What somebody knows from elsewhere has a name here."""
-    assert f"unknown key\n  here it is called {here}" in told(HEAD + text + "\n")
+    assert f"unknown key\n  here it is called {here}" in reported(HEAD + text + "\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from config_texts import HEAD, plan, told
+from config_texts import HEAD, plan, reported
 
 from scrapeq.plan import Decoder, Endpoint, Incremental, Paginator
 
@@ -117,13 +117,13 @@ def test_each_paginator_is_read(text: str, expected: Paginator) -> None:
 )
 def test_wrong_paginators_are_told(text: str, message: str) -> None:
     """What is missing, doubled or of another type."""
-    assert message in told(asked(f"paginator: {{{text}}}"))
+    assert message in reported(asked(f"paginator: {{{text}}}"))
 
 
 def test_all_pages_at_once_exclude_a_walk_that_is_resumed() -> None:
     """A walk's end must be known before its state is kept."""
     walk = "paginator: {type: page_number, total_path: pages, fan_out: true}, incremental: {cursor_path: at}"
-    assert "a walk that is resumed goes page by page\n  keep one of fan_out and incremental" in told(
+    assert "a walk that is resumed goes page by page\n  keep one of fan_out and incremental" in reported(
         asked(walk)
     )
 
@@ -134,11 +134,11 @@ def test_decoders_are_read_and_refused() -> None:
     made = endpoint(r'decoder: {type: csv, delimiter: "\t", encoding: latin-1, compression: gzip}').decoder
     assert made == Decoder("csv", "\t", "latin-1", "gzip")
     assert endpoint("decoder: {encoding: cp1252}").decoder == Decoder("auto", encoding="cp1252")
-    assert "'html' is not built yet" in told(asked("decoder: html"))
-    assert "';;' is not one character" in told(asked("decoder: {type: csv, delimiter: ;;}"))
-    assert "no encoding is called 'utf-9'" in told(asked("decoder: {type: csv, encoding: utf-9}"))
-    assert "no encoding is called 'hex'" in told(asked("decoder: {type: csv, encoding: hex}"))
-    assert "unknown compression 'gz'" in told(asked("decoder: {type: csv, compression: gz}"))
+    assert "'html' is not built yet" in reported(asked("decoder: html"))
+    assert "';;' is not one character" in reported(asked("decoder: {type: csv, delimiter: ;;}"))
+    assert "no encoding is called 'utf-9'" in reported(asked("decoder: {type: csv, encoding: utf-9}"))
+    assert "no encoding is called 'hex'" in reported(asked("decoder: {type: csv, encoding: hex}"))
+    assert "unknown compression 'gz'" in reported(asked("decoder: {type: csv, compression: gz}"))
 
 
 @pytest.mark.parametrize(
@@ -196,14 +196,14 @@ def test_what_is_new_is_read(text: str, expected: Incremental) -> None:
 )
 def test_wrong_bounds_are_told(text: str, message: str) -> None:
     """What `incremental` needs, and a name that nothing gives."""
-    assert message in told(asked(text))
+    assert message in reported(asked(text))
 
 
 def test_a_walk_may_begin_some_time_before_now() -> None:
     """An initial value may hold placeholders over seed, parent and now; windows then need no date."""
     found = endpoint("incremental: {cursor_path: at, initial_value: '${now - 30d}', step: 1d}").incremental
     assert found is not None and found.initial_value.render({"now": 30 * 86400 + 5}) == 5
-    assert "unknown name 'record'" in told(
+    assert "unknown name 'record'" in reported(
         asked("incremental: {cursor_path: at, initial_value: '${record.x}'}")
     )
 
@@ -212,7 +212,7 @@ def test_a_walk_without_a_filter_of_the_server_stops_where_it_was() -> None:
     """The bounds are known where a walk ends, and of each record; not in a resource that keeps nothing."""
     stop = "paginator: {type: header_link, stop_when: 'records[-1].at < incremental.start_value'}"
     assert endpoint("incremental: {cursor_path: at}, " + stop).paginator.stop_when is not None
-    assert "incremental is used, but this resource has none" in told(asked(stop))
+    assert "incremental is used, but this resource has none" in reported(asked(stop))
 
 
 def test_bounds_are_known_in_every_part_of_a_request() -> None:

@@ -12,12 +12,12 @@ from scrapeq.demo.window import FixedWindow
 def test_a_window_grants_its_limit_and_tells_the_rest() -> None:
     """The limit is granted, then refused, and the headers count down."""
     window = FixedWindow(2, 2.0, lambda: 1000.25)
-    told = [window.take() for _ in range(3)]
-    assert [verdict.granted for verdict in told] == [True, True, False]
-    assert [verdict.headers()["X-RateLimit-Remaining"] for verdict in told] == ["1", "0", "0"]
-    assert "Retry-After" not in told[1].headers()
-    assert told[2].headers()["Retry-After"] == "2"
-    assert told[2].headers()["X-RateLimit-Reset"] == "1002"
+    reported = [window.take() for _ in range(3)]
+    assert [verdict.granted for verdict in reported] == [True, True, False]
+    assert [verdict.headers()["X-RateLimit-Remaining"] for verdict in reported] == ["1", "0", "0"]
+    assert "Retry-After" not in reported[1].headers()
+    assert reported[2].headers()["Retry-After"] == "2"
+    assert reported[2].headers()["X-RateLimit-Reset"] == "1002"
 
 
 def test_what_is_told_is_never_too_early() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from scrapeq.errors import ExpressionError
 from scrapeq.expression import as_number, compile_expression, compile_template
-from scrapeq.expression.scope import answer_scope
+from scrapeq.expression.scope import response_scope
 from scrapeq.page import Page
 
 DAY_S = 86400
@@ -318,13 +318,13 @@ def test_a_filled_placeholder_is_never_parsed() -> None:
 def test_the_answer_is_read_only_when_asked() -> None:
     """A page gives its names lazily; a body that is no JSON, and no page at all, are null."""
     page = Page("http://a.test/", 200, (("X-Left", "0"),), b'{"ok": false}')
-    scope = answer_scope(page, retry_after=5, record={"id": 1})
+    scope = response_scope(page, retry_after=5, record={"id": 1})
     assert compile_expression("header('x-left') == '0' and body.ok == false and status == 200").evaluate(
         scope
     )
     assert compile_expression("retry_after + record.id").evaluate(scope) == 6
     assert dict(scope)["url"] == "http://a.test/"
-    broken = answer_scope(Page("http://a.test/", 200, (), b"<html>"))
+    broken = response_scope(Page("http://a.test/", 200, (), b"<html>"))
     assert compile_expression("body.ok == null and contains(text, 'html')").evaluate(broken)
-    assert compile_expression("header('x')").evaluate(answer_scope(None)) is None
-    assert compile_expression("status").evaluate(answer_scope(None)) is None
+    assert compile_expression("header('x')").evaluate(response_scope(None)) is None
+    assert compile_expression("status").evaluate(response_scope(None)) is None

@@ -16,7 +16,7 @@ from scrapeq.task import Group
 
 
 @pytest.mark.parametrize(
-    ("selector", "body", "told"),
+    ("selector", "body", "warning"),
     [
         ("records", {"rows": [{"id": 1}], "next": None}, "records stand at rows"),
         ("items", {"message": {"next-items": [{"id": 1}]}}, 'records stand at message."next-items"'),
@@ -25,9 +25,9 @@ from scrapeq.task import Group
         ("data", [], "it is a list"),
     ],
 )
-def test_a_selector_that_leads_nowhere(selector: str, body: Any, told: str) -> None:
+def test_a_selector_that_leads_nowhere(selector: str, body: Any, warning: str) -> None:
     """Where records may be, else what there is."""
-    assert lost_records(selector, body) == f"data_selector {selector} leads nowhere in an answer; {told}"
+    assert lost_records(selector, body) == f"data_selector {selector} leads nowhere in an answer; {warning}"
 
 
 @pytest.mark.parametrize(
@@ -46,9 +46,11 @@ def test_an_empty_answer_is_no_doubt(selector: str, body: Any) -> None:
 
 def test_a_key_that_no_record_has() -> None:
     """What it has instead, up to a few names."""
-    told = lost_key(("sku",), {f"field{n}": n for n in range(10)})
-    assert told.startswith("primary_key sku is not in a record")
-    assert told.endswith("it has field0, field1, field2, field3, field4, field5, field6, field7 and 2 more")
+    warning = lost_key(("sku",), {f"field{n}": n for n in range(10)})
+    assert warning.startswith("primary_key sku is not in a record")
+    assert warning.endswith(
+        "it has field0, field1, field2, field3, field4, field5, field6, field7 and 2 more"
+    )
 
 
 def events(resource: Resource, *bodies: Any, more: tuple[Resource, ...] = ()) -> list[str]:

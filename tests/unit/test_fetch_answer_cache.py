@@ -8,7 +8,7 @@ import random
 import sqlite3
 from pathlib import Path
 
-from scrapeq.fetch.response_cache import AnswerCache
+from scrapeq.fetch.response_cache import ResponseCache
 from scrapeq.page import Page
 
 NOW = 1795500000.0
@@ -27,7 +27,7 @@ def sized(number: int, size: int) -> Page:
 async def test_an_answer_is_found_again_by_another_process(tmp_path: Path) -> None:
     """Head, body and times, under its key alone; the newer one counts."""
     path = tmp_path / "new" / "api.cache.db"
-    one, other = AnswerCache(path, max_size=1_000_000), AnswerCache(path, max_size=1_000_000)
+    one, other = ResponseCache(path, max_size=1_000_000), ResponseCache(path, max_size=1_000_000)
     await one.put(b"key", b"place", page(b"old"), NOW - 10, NOW - 9)
     await one.put(b"key", b"place", page(b"x" * 100_000, Vary="Accept"), NOW - 1, NOW)
     kept = await other.get(b"key")
@@ -44,12 +44,12 @@ async def test_an_answer_is_found_again_by_another_process(tmp_path: Path) -> No
 
 async def test_a_304_renews_the_head_and_leaves_the_body(tmp_path: Path) -> None:
     """It is fresh again, by what the 304 says."""
-    cache = AnswerCache(tmp_path / "c.db", max_size=1_000_000)
+    cache = ResponseCache(tmp_path / "c.db", max_size=1_000_000)
     await cache.put(b"key", b"place", page(), NOW, NOW)
     kept = await cache.get(b"key")
     assert kept is not None and not kept.is_fresh(NOW)
-    told = Page("https://api.example/a", 304, (("Cache-Control", "max-age=60"),), b"")
-    await cache.freshen(kept.freshened(told, NOW + 5, NOW + 6))
+    reported = Page("https://api.example/a", 304, (("Cache-Control", "max-age=60"),), b"")
+    await cache.freshen(kept.freshened(reported, NOW + 5, NOW + 6))
     again = await cache.get(b"key")
     assert again is not None
     assert again.page().body == b"body"
@@ -60,14 +60,14 @@ async def test_a_304_renews_the_head_and_leaves_the_body(tmp_path: Path) -> None
 async def test_a_304_renews_no_answer_that_has_come_meanwhile(tmp_path: Path) -> None:
     """Two fetchers ask for an address that changes between them: no head is put on the other's body."""
     path = tmp_path / "c.db"
-    one, other = AnswerCache(path, max_size=1_000_000), AnswerCache(path, max_size=1_000_000)
+    one, other = ResponseCache(path, max_size=1_000_000), ResponseCache(path, max_size=1_000_000)
     await one.put(b"key", b"place", page(b"old"), NOW, NOW)
     kept = await one.get(b"key")
     assert kept is not None
     new = Page("https://api.example/a", 200, (("ETag", '"b"'),), b"new")
     await other.put(b"key", b"place", new, NOW + 1, NOW + 1)
-    told = Page("https://api.example/a", 304, (("Cache-Control", "max-age=60"),), b"")
-    await one.freshen(kept.freshened(told, NOW + 5, NOW + 6))
+    reported = Page("https://api.example/a", 304, (("Cache-Control", "max-age=60"),), b"")
+    await one.freshen(kept.freshened(reported, NOW + 5, NOW + 6))
     again = await one.get(b"key")
     assert again is not None
     assert (again.head.header("etag"), again.page().body) == ('"b"', b"new")
@@ -79,7 +79,7 @@ async def test_a_304_renews_no_answer_that_has_come_meanwhile(tmp_path: Path) ->
 async def test_what_was_used_longest_ago_is_dropped_for_what_is_new(tmp_path: Path) -> None:
     """The bound holds; an answer that is larger than its share is not kept at all."""
     path = tmp_path / "c.db"
-    cache = AnswerCache(path, max_size=1_000_000)
+    cache = ResponseCache(path, max_size=1_000_000)
     for number in range(100):
         await cache.put(b"%d" % number, b"place", sized(number, 50_000), NOW, NOW)
     await cache.put(b"large", b"place", sized(0, 200_000), NOW, NOW)
@@ -88,10 +88,10 @@ async def test_what_was_used_longest_ago_is_dropped_for_what_is_new(tmp_path: Pa
     assert found and found == list(range(found[0], 100))
     await cache.aclose()
     with sqlite3.connect(path) as db:
-        (told,) = db.execute("SELECT size FROM total").fetchone()
+        (reported,) = db.execute("SELECT size FROM total").fetchone()
         (summed,) = db.execute("SELECT sum(size) FROM answers").fetchone()
         (bodies,) = db.execute("SELECT count(*) FROM bodies").fetchone()
-    assert told == summed <= 1_000_000
+    assert reported == summed <= 1_000_000
     assert bodies == len(found)
 
 
@@ -99,14 +99,14 @@ async def test_a_damaged_or_foreign_file_is_begun_anew(tmp_path: Path) -> None:
     """What is kept may be lost; a run is not."""
     path = tmp_path / "c.db"
     path.write_bytes(os.urandom(10_000))
-    cache = AnswerCache(path, max_size=1_000_000)
+    cache = ResponseCache(path, max_size=1_000_000)
     assert await cache.get(b"key") is None
     await cache.put(b"key", b"place", page(), NOW, NOW)
     assert await cache.get(b"key") is not None
     await cache.aclose()
     with sqlite3.connect(path) as db:
         db.execute("PRAGMA user_version=99")
-    later = AnswerCache(path, max_size=1_000_000)
+    later = ResponseCache(path, max_size=1_000_000)
     assert await later.get(b"key") is None
     await later.put(b"key", b"place", page(), NOW, NOW)
     assert await later.get(b"key") is not None
@@ -116,7 +116,7 @@ async def test_a_damaged_or_foreign_file_is_begun_anew(tmp_path: Path) -> None:
 async def test_a_file_that_cannot_be_written_costs_only_the_cache(tmp_path: Path) -> None:
     """No error, no answer."""
     (tmp_path / "file").write_text("")
-    cache = AnswerCache(tmp_path / "file" / "c.db", max_size=1_000_000)
+    cache = ResponseCache(tmp_path / "file" / "c.db", max_size=1_000_000)
     await cache.put(b"key", b"place", page(), NOW, NOW)
     assert await cache.get(b"key") is None
     await cache.aclose()
@@ -124,7 +124,7 @@ async def test_a_file_that_cannot_be_written_costs_only_the_cache(tmp_path: Path
 
 async def test_several_write_at_once(tmp_path: Path) -> None:
     """The fetchers of a machine share the file."""
-    caches = [AnswerCache(tmp_path / "c.db", max_size=10_000_000) for _ in range(4)]
+    caches = [ResponseCache(tmp_path / "c.db", max_size=10_000_000) for _ in range(4)]
     keys = [b"%d" % number for number in range(200)]
     await asyncio.gather(
         *(caches[at % 4].put(key, b"place", sized(at, 1_000), NOW, NOW) for at, key in enumerate(keys))

@@ -104,8 +104,8 @@ def test_a_request_is_made_conditional_by_both_validators() -> None:
 def test_a_304_renews_the_fields_but_not_those_of_the_body() -> None:
     """Its Date, Cache-Control and the rest replace what was kept; lengths and types stay; an old Age goes."""
     kept = (("Content-Type", "text/plain"), ("ETag", '"a"'), ("Age", "9"), ("Date", EARLIER), ("X-Kept", "1"))
-    told = (DATE, ("Content-Length", "0"), ("Content-Type", "text/html"), ("cache-control", "max-age=5"))
-    assert freshened(kept, told) == (
+    reported = (DATE, ("Content-Length", "0"), ("Content-Type", "text/html"), ("cache-control", "max-age=5"))
+    assert freshened(kept, reported) == (
         ("Content-Type", "text/plain"),
         ("ETag", '"a"'),
         ("X-Kept", "1"),

@@ -172,7 +172,7 @@ async def test_locations_are_resolved(location: str, leads_to: str) -> None:
 )
 async def test_a_redirect_out_of_http_is_refused(location: str) -> None:
     """The error names both addresses, and nothing more is sent."""
-    with pytest.raises((errors.Blocked, errors.BadAnswer), match="redirects"):
+    with pytest.raises((errors.Blocked, errors.BadResponse), match="redirects"):
         await chain(location)
 
 

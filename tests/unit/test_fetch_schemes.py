@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from scrapeq import config
 from scrapeq.clock import SystemClock
-from scrapeq.fetch.auth_factory import scheme
-from scrapeq.fetch.refreshable_auth import Renewed
+from scrapeq.fetch.auth_factory import credential_of
+from scrapeq.fetch.refreshable_auth import RefreshableAuth
 
 TEXT = """\
 version: 1
@@ -24,4 +24,4 @@ outputs: [{type: stdout}]
 def test_a_session_takes_values_of_the_environment() -> None:
     """What a login depends on may have been filled in when the file was read."""
     client = config.load("a.yaml", text=TEXT, env={"NAME": "ada", "WORD": "x"}).client
-    assert isinstance(scheme(client, None, SystemClock()), Renewed)
+    assert isinstance(credential_of(client, None, SystemClock()), RefreshableAuth)

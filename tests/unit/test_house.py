@@ -16,7 +16,7 @@ PACKAGE = ROOT / "scrapeq"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 LUA = sorted(PACKAGE.rglob("*.lua"))
 BANNED = {"utils", "util", "common", "helpers", "models", "misc"}
-MAX_LINES = 400
+MAX_LINES = 500
 # methods that a base class documents: our own, asyncio's protocols, httpx's and aiohttp's
 DOCUMENTED = {
     node.name
@@ -29,7 +29,7 @@ DOCUMENTED = {
 
 
 def test_no_file_is_too_long_to_read() -> None:
-    """No file of the package or its tests has more than 400 lines."""
+    """No file of the package or its tests has more than 500 lines."""
     files = [*MODULES, *LUA, *(ROOT / "tests").rglob("*.py")]
     too_long = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in files}
     assert {name: lines for name, lines in too_long.items() if lines > MAX_LINES} == {}

@@ -15,7 +15,8 @@ from scrapeq.cli.yaml_text import scalar
 from scrapeq.config import reader
 from scrapeq.errors import UsageError
 from scrapeq.plan import Plan
-from scrapeq.resource.request import Request, build_request
+from scrapeq.resource.next_request import Request
+from scrapeq.resource.request import build_request
 
 SECRET = "s3cr3t-value"
 

@@ -11,7 +11,7 @@ import pytest
 from scrapeq import errors
 from scrapeq.page import Page
 from scrapeq.responses.match import exception_kind
-from scrapeq.responses.observation import NOTHING, Observation, observe
+from scrapeq.responses.observation import NO_OBSERVATION, Observation, observe
 from scrapeq.responses.outcome import BACKOFF_BASE_S, BACKOFF_MAX_S, Outcome, decide
 
 PAGE = Path(__file__).parents[2] / "docs" / "answers.md"
@@ -23,7 +23,7 @@ ERRORS = {
     "timeout": (errors.DeadlineExceeded("x"),),
     "connection": (errors.ConnectionFailed("x"),),
     "bad_answer, truncated": (errors.Truncated("x"),),
-    "bad_answer, any other": (errors.BadAnswer("x"),),
+    "bad_answer, any other": (errors.BadResponse("x"),),
     "too_large": (errors.BodyTooLarge("x"),),
     "redirects": (errors.TooManyRedirects("x"),),
     "blocked": (errors.Blocked("x"),),
@@ -47,11 +47,13 @@ def rows() -> list[tuple[str, str, str, str]]:
 
 
 def meaning(
-    status: int, *headers: tuple[str, str], renews: bool = False, seen: Observation | None = None
+    status: int, *headers: tuple[str, str], can_refresh: bool = False, seen: Observation | None = None
 ) -> Outcome:
     """What is built in."""
     page = Page("https://api.example/a", status, headers, b"")
-    return decide((), page=page, observation=seen or observe(status, headers, 1795500000.0), renews=renews)
+    return decide(
+        (), page=page, observation=seen or observe(status, headers, 1795500000.0), can_refresh=can_refresh
+    )
 
 
 def outcomes(answer: str) -> Iterator[Outcome]:
@@ -60,25 +62,27 @@ def outcomes(answer: str) -> Iterator[Outcome]:
         name = answer.replace("`", "").removeprefix("exception: ")
         for error in ERRORS[name]:
             assert exception_kind(error) == name.partition(",")[0]
-            yield decide((), error=error, observation=NOTHING)
+            yield decide((), error=error, observation=NO_OBSERVATION)
         return
     if answer.startswith("a preset"):
         yield meaning(200, seen=Observation(refused=True, wait_s=TOLD_S, scope="host"))
         yield meaning(200, seen=Observation(refused=True))
         return
     if answer.startswith("404 of a page that was a guess"):
-        yield decide((), page=Page("https://api.example/a", 404, (), b""), observation=NOTHING, guess=True)
+        yield decide(
+            (), page=Page("https://api.example/a", 404, (), b""), observation=NO_OBSERVATION, guess=True
+        )
         return
-    said, headers, renews = answer, (), False
+    said, headers, can_refresh = answer, (), False
     for end, added in ((" with Retry-After", (RETRY_AFTER,)), (" with nothing remaining", NOTHING_LEFT)):
         if said.endswith(end):
             said, headers = said.removesuffix(end), added
     if said.startswith("401"):
-        renews = "can be asked for again" in said
+        can_refresh = "can be asked for again" in said
         said = "401"
     said = said.removesuffix(" that leads nowhere")
     for status in STATUSES.get(said) or map(int, said.split(", ")):
-        yield meaning(status, *headers, renews=renews)
+        yield meaning(status, *headers, can_refresh=can_refresh)
 
 
 @pytest.mark.parametrize("row", rows(), ids=lambda row: row[0])
@@ -94,8 +98,8 @@ def test_each_row_is_what_the_code_does(row: tuple[str, str, str, str]) -> None:
         assert outcome.action == action, answer
         if action == "rate_limited":
             assert outcome.scope == scope or scope == "the preset's, else limit"
-            told = outcome.wait_s == TOLD_S
-            assert told or (wait == "told, else own" and outcome.wait_s == BACKOFF_BASE_S)
+            reported = outcome.wait_s == TOLD_S
+            assert reported or (wait == "told, else own" and outcome.wait_s == BACKOFF_BASE_S)
         else:
             assert outcome.wait_s is None  # the queue's own, or none
     if wait == "told, else own" and action == "retry":
@@ -112,9 +116,9 @@ def test_every_error_has_a_row() -> None:
 
 def test_a_304_stands_for_what_was_kept() -> None:
     """With the kept answer it is a success, whatever the 304 says beside."""
-    page, told = Page("https://a/", 200, (), b"{}"), Page("https://a/", 304, (RETRY_AFTER,), b"")
-    seen = observe(304, told.headers, 1795500000.0)
-    assert decide((), page=page, not_modified=told, observation=seen).action == "success"
+    page, reported = Page("https://a/", 200, (), b"{}"), Page("https://a/", 304, (RETRY_AFTER,), b"")
+    seen = observe(304, reported.headers, 1795500000.0)
+    assert decide((), page=page, not_modified=reported, observation=seen).action == "success"
 
 
 def test_the_page_names_the_constants() -> None:

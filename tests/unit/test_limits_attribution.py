@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from scrapeq.limits.attribution import costs_of, rates_told_to, told_to
+from scrapeq.limits.attribution import costs_of, reported_budgets, reported_rates
 from scrapeq.limits.partition import group_of
 from scrapeq.plan import LimitRule
-from scrapeq.responses.observation import Told
+from scrapeq.responses.observation import Reported
 from scrapeq.responses.outcome import Outcome
 from scrapeq.task import weight_of
 
 URL = "https://a.test/items"
-TOLD = Outcome("success", told=Told(remaining=7, reset_s=60.0))
+TOLD = Outcome("success", reported=Reported(remaining=7, reset_s=60.0))
 
 ALL = LimitRule("all", partition_by=())
 HOST = LimitRule("host", partition_by=("host",))
@@ -35,18 +35,18 @@ def test_a_told_budget_belongs_to_the_narrowest_limit_that_listens(
     rules: tuple[LimitRule, ...], expected: list[str]
 ) -> None:
     """The most keys win, of equal ones the last written; `observe: none` never listens."""
-    assert told_to(group_of(rules, url=URL), TOLD, rules) == [(name, 7.0, 60.0) for name in expected]
+    assert reported_budgets(group_of(rules, url=URL), TOLD, rules) == [(name, 7.0, 60.0) for name in expected]
 
 
 def test_an_answer_that_tells_nothing_is_told_to_nobody() -> None:
     """No reading, no entry."""
-    assert told_to(group_of((HOST,), url=URL), Outcome("success"), (HOST,)) == []
+    assert reported_budgets(group_of((HOST,), url=URL), Outcome("success"), (HOST,)) == []
 
 
 def test_of_several_rates_that_an_answer_names_the_lowest_is_learned() -> None:
     """A learned limit has one; in turns each would put the others out of force at every answer."""
     named = Outcome("success", rates=((1000.0, 3600.0), (10.0, 1.0)))
-    assert rates_told_to(group_of((), url=URL), named) == [("default|a.test,", 1000.0, 3600.0)]
+    assert reported_rates(group_of((), url=URL), named) == [("default|a.test,", 1000.0, 3600.0)]
 
 
 @pytest.mark.parametrize("cost", [2e9, float("inf")])

@@ -6,12 +6,12 @@ import pytest
 
 from scrapeq.errors import FetchError
 from scrapeq.expression import compile_expression
-from scrapeq.limits.attribution import rates_told_to, rules_of, told_to
+from scrapeq.limits.attribution import reported_budgets, reported_rates, rules_of
 from scrapeq.limits.partition import group_of
 from scrapeq.page import Page
 from scrapeq.plan import LimitRule, Observe, Rate
 from scrapeq.responses.outcome import Outcome, decide
-from scrapeq.responses.rule_observations import listen
+from scrapeq.responses.rule_observations import observe_for_rules
 
 NOW_S = 1795500000.0
 URL = "https://a.test/items"
@@ -27,15 +27,17 @@ def answered(
     """The outcome of an answer, the budgets it told and the rates."""
     group = group_of(rules, url=URL, token="t")
     page = Page(URL, status, headers, body)
-    observed, heard = listen(page, NOW_S, rules_of(group, rules))
+    observed, rule_observations = observe_for_rules(page, NOW_S, rules_of(group, rules))
     error: FetchError | None = None
-    outcome = decide((), url=URL, page=page, error=error, observation=observed, heard=heard)
-    return outcome, told_to(group, outcome, rules), rates_told_to(group, outcome, rules)
+    outcome = decide(
+        (), url=URL, page=page, error=error, observation=observed, rule_observations=rule_observations
+    )
+    return outcome, reported_budgets(group, outcome, rules), reported_rates(group, outcome, rules)
 
 
-def names(told: list[tuple[str, float, float]]) -> list[tuple[str, float, float]]:
+def names(reported: list[tuple[str, float, float]]) -> list[tuple[str, float, float]]:
     """The same by the names of the rules."""
-    return [(instance.partition("|")[0], *rest) for instance, *rest in told]  # type: ignore[misc]
+    return [(instance.partition("|")[0], *rest) for instance, *rest in reported]  # type: ignore[misc]
 
 
 CORE = LimitRule("core", partition_by=("token",), observe=Observe("github"))
@@ -48,7 +50,7 @@ OWN = LimitRule(
 
 
 @pytest.mark.parametrize(
-    ("rules", "headers", "body", "told"),
+    ("rules", "headers", "body", "reported"),
     [
         # who says `observe` hears, not the other, though it is as narrow and written later
         ((CORE, SECONDARY), GITHUB, b"", [("core", 7, 60)]),
@@ -77,10 +79,10 @@ def test_each_limit_hears_what_is_its_own(
     rules: tuple[LimitRule, ...],
     headers: tuple[tuple[str, str], ...],
     body: bytes,
-    told: list[tuple[str, float, float]],
+    reported: list[tuple[str, float, float]],
 ) -> None:
     """Its own reading, else the budget with its name, else what nobody heard if it is the narrowest."""
-    assert names(answered(rules, headers, body)[1]) == told
+    assert names(answered(rules, headers, body)[1]) == reported
 
 
 def test_rates_are_told_to_the_limit_that_hears_them() -> None:
@@ -123,8 +125,8 @@ def test_a_global_refusal_closes_the_credential() -> None:
 def test_a_wait_told_in_a_body_closes_the_limit_without_a_refusal() -> None:
     """`observe: {wait: body.backoff}`: nothing more until then, and the page counts."""
     rule = LimitRule("a", observe=Observe(wait=compile_expression("body.backoff")))
-    outcome, told, _ = answered((rule,), (), b'{"backoff": 10}')
-    assert (outcome.action, names(told)) == ("success", [("a", 0, 10)])
+    outcome, reported, _ = answered((rule,), (), b'{"backoff": 10}')
+    assert (outcome.action, names(reported)) == ("success", [("a", 0, 10)])
 
 
 def test_what_a_request_cost_is_in_its_outcome() -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from local_limits import ALL, ALONE, FINE, HOST, NEXT_WINDOW_S, OTHER, TICK_S, Limited, refusal
 
-from scrapeq.limits import local
+from scrapeq.fetcher import local_limits
 from scrapeq.limits.learning import LEAST_WINDOW_US, START_IN_FLIGHT, Learned, S
 from scrapeq.plan import LimitRule, Match, Rate, Weight
-from scrapeq.responses.observation import Told
+from scrapeq.responses.observation import Reported
 from scrapeq.responses.outcome import Outcome
-from scrapeq.responses.rule_observations import Heard
+from scrapeq.responses.rule_observations import RuleObservation
 
 
 async def test_an_unknown_limit_is_asked_carefully() -> None:
@@ -83,12 +83,12 @@ async def test_a_refused_probe_closes_for_longer_than_it_was_told() -> None:
 async def test_told_budgets_are_spent_to_the_last_and_no_further() -> None:
     """What remains minus what is in flight; then parked to the reset, and one request asks for the new budget."""
     here = Limited()
-    await here.heard(Outcome("success", told=Told(20, 60.0)))
+    await here.heard(Outcome("success", reported=Reported(20, 60.0)))
     flight = await here.fill()
     assert len(flight) == 20
     await here.clock.advance(1.0)
     for index, permit in enumerate(flight):
-        permit.settle(Outcome("success", told=Told(19 - index, 59.0)))
+        permit.settle(Outcome("success", reported=Reported(19 - index, 59.0)))
     assert await here.closed_s() == 59.0
     await here.clock.advance(59.0)
     assert len(await here.fill()) == 1
@@ -97,18 +97,18 @@ async def test_told_budgets_are_spent_to_the_last_and_no_further() -> None:
 async def test_an_older_answer_does_not_raise_the_budget() -> None:
     """Only a request that left after the last word may say that there is more."""
     here = Limited()
-    await here.heard(Outcome("success", told=Told(20, 60.0)))
+    await here.heard(Outcome("success", reported=Reported(20, 60.0)))
     early, late = await here.one(), await here.one()
     await here.clock.advance(1.0)
-    late.settle(Outcome("success", told=Told(5, 58.0)))
-    early.settle(Outcome("success", told=Told(18, 58.0)))
+    late.settle(Outcome("success", reported=Reported(5, 58.0)))
+    early.settle(Outcome("success", reported=Reported(18, 58.0)))
     assert len(await here.fill()) == 5
 
 
 async def test_answers_that_say_nothing_cost_one() -> None:
     """Silence and lost requests count against what was told; what was never sent does not."""
     here = Limited()
-    await here.heard(Outcome("success", told=Told(3, 60.0)))
+    await here.heard(Outcome("success", reported=Reported(3, 60.0)))
     one, two, three = await here.fill()
     one.settle(FINE)
     two.settle(None)
@@ -120,7 +120,7 @@ async def test_answers_that_say_nothing_cost_one() -> None:
 async def test_an_answer_may_tell_its_cost() -> None:
     """It counts instead of the weight that was charged."""
     here = Limited()
-    await here.heard(Outcome("success", told=Told(10, 60.0)))
+    await here.heard(Outcome("success", reported=Reported(10, 60.0)))
     (await here.one()).settle(Outcome("success", cost=7.0))
     assert len(await here.fill()) == 3
 
@@ -141,7 +141,7 @@ async def test_a_named_rate_is_kept() -> None:
 async def test_a_rule_may_not_listen() -> None:
     """`observe: none` leaves what answers tell aside, and nothing limits it but refusals."""
     here = Limited(LimitRule("x", observe="none"))
-    await here.heard(Outcome("success", told=Told(0, 60.0)))
+    await here.heard(Outcome("success", reported=Reported(0, 60.0)))
     permits = [await here.one() for _ in range(50)]
     await here.clock.advance(TICK_S)
     permits[0].settle(refusal(9.0))
@@ -244,10 +244,18 @@ async def test_a_refusal_of_a_wide_scope_closes_what_is_wide() -> None:
 async def test_a_told_budget_is_heard_by_the_narrowest_that_listens() -> None:
     """`observe: none` leaves it to the next; what was read for each limit goes to each."""
     here = Limited(ALL, LimitRule("host", Match(), ("host",), observe="none"))
-    await here.heard(Outcome("success", told=Told(0, 60.0)))
+    await here.heard(Outcome("success", reported=Reported(0, 60.0)))
     assert await here.fill(OTHER) == []
     two = Limited(ALL, HOST)
-    await two.heard(Outcome("success", heard=(Heard("all", Told(5, 60.0)), Heard("host", Told(2, 60.0)))))
+    await two.heard(
+        Outcome(
+            "success",
+            rule_observations=(
+                RuleObservation("all", Reported(5, 60.0)),
+                RuleObservation("host", Reported(2, 60.0)),
+            ),
+        )
+    )
     assert len(await two.fill()) == 2
     assert await two.closed_s() == 60.0 - TICK_S
 
@@ -267,8 +275,8 @@ async def test_idle_limits_are_forgotten_and_what_was_learned_last_of_all(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What is closed or in flight is never forgotten; then comes what showed itself by refusals."""
-    monkeypatch.setattr(local, "MAX_INSTANCES", 5)
-    monkeypatch.setattr(local, "KEPT_INSTANCES", 3)
+    monkeypatch.setattr(local_limits, "MAX_INSTANCES", 5)
+    monkeypatch.setattr(local_limits, "KEPT_INSTANCES", 3)
     here = Limited()
     hosts = [f"https://h{number}.example/" for number in range(9)]
     await here.heard(refusal(3600.0), hosts[0])

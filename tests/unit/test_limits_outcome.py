@@ -9,7 +9,7 @@ from scrapeq.expression import compile_expression, compile_template
 from scrapeq.page import Page
 from scrapeq.plan import Exponential, Match, Plan, ResponseAction
 from scrapeq.responses.match import exception_kind, host_matches, host_of, path_matches
-from scrapeq.responses.observation import NOTHING, Observation, Told, observe
+from scrapeq.responses.observation import NO_OBSERVATION, Observation, Reported, observe
 from scrapeq.responses.outcome import POLL_LEAST_S, Outcome, actions_for, backoff_s, decide
 
 URL = "https://api.example/issues?page=2"
@@ -72,7 +72,7 @@ def test_the_built_in_meanings(
         (errors.DeadlineExceeded("30 s are over"), "retry"),
         (errors.ConnectionFailed("reset"), "retry"),
         (errors.Truncated("12 of 20 bytes"), "retry"),
-        (errors.BadAnswer("no HTTP"), "dead_letter"),
+        (errors.BadResponse("no HTTP"), "dead_letter"),
         (errors.BodyTooLarge("1 MB"), "dead_letter"),
         (errors.TooManyRedirects("a loop"), "dead_letter"),
         (errors.Blocked("127.0.0.1"), "dead_letter"),
@@ -80,7 +80,7 @@ def test_the_built_in_meanings(
 )
 def test_the_built_in_meanings_of_errors(error: errors.FetchError, action: str) -> None:
     """What may pass is tried again, what would be the same again is not; the message is the error's."""
-    outcome = decide((), url=URL, error=error, observation=NOTHING)
+    outcome = decide((), url=URL, error=error, observation=NO_OBSERVATION)
     assert (outcome.action, outcome.message) == (action, str(error))
 
 
@@ -170,21 +170,23 @@ def test_what_happens_at_the_end_of_patience(action: str, given: str | None, on_
 def test_a_credential_that_can_be_asked_for_again_is() -> None:
     """A 401 with any other one is a dead letter; one that was refused for good ends the run."""
     page = Page(URL, 401, (), b"")
-    assert decide((), page=page, observation=NOTHING, renews=True).action == "refresh_auth"
-    assert decide((), page=page, observation=NOTHING).action == "dead_letter"
+    assert decide((), page=page, observation=NO_OBSERVATION, can_refresh=True).action == "refresh_auth"
+    assert decide((), page=page, observation=NO_OBSERVATION).action == "dead_letter"
     final = errors.AuthFailed("client is not known", final=True)
-    outcome = decide((), error=final, observation=NOTHING, renews=True)
+    outcome = decide((), error=final, observation=NO_OBSERVATION, can_refresh=True)
     assert (outcome.action, outcome.message) == ("fail", "client is not known")
     assert exception_kind(final) == "auth"
 
 
 def test_actions_that_name_a_304_are_judged_on_it_and_the_others_on_what_was_kept() -> None:
     """A body of a 304 is null, which must not look like a body that says no."""
-    kept, told = Page(URL, 200, (), b'{"ok": true}'), Page(URL, 304, (("X-A", "1"),), b"")
+    kept, reported = Page(URL, 200, (), b'{"ok": true}'), Page(URL, 304, (("X-A", "1"),), b"")
     bad = ResponseAction(Match(when=compile_expression("not body.ok")), "dead_letter")
     named = ResponseAction(Match(status=("3xx",), when=compile_expression("header('x-a') == '1'")), "ignore")
-    assert decide((bad,), page=kept, not_modified=told, observation=NOTHING).action == "success"
-    assert decide((bad, named), page=kept, not_modified=told, observation=NOTHING).action == "ignore"
+    assert decide((bad,), page=kept, not_modified=reported, observation=NO_OBSERVATION).action == "success"
+    assert (
+        decide((bad, named), page=kept, not_modified=reported, observation=NO_OBSERVATION).action == "ignore"
+    )
 
 
 def test_a_configured_wait_never_undercuts_retry_after() -> None:
@@ -212,16 +214,16 @@ def test_actions_match_errors_by_their_kind() -> None:
     """A rule for time-outs is none for broken connections."""
     action = ResponseAction(Match(exception=("timeout",)), "ignore")
     late, broken = errors.DeadlineExceeded("late"), errors.ConnectionFailed("broken")
-    assert decide((action,), url=URL, error=late, observation=NOTHING).action == "ignore"
-    assert decide((action,), url=URL, error=broken, observation=NOTHING).action == "retry"
+    assert decide((action,), url=URL, error=late, observation=NO_OBSERVATION).action == "ignore"
+    assert decide((action,), url=URL, error=broken, observation=NO_OBSERVATION).action == "retry"
     assert exception_kind(errors.Truncated("x")) == "bad_answer"
 
 
 def test_the_budget_told_comes_with_every_answer() -> None:
     """Successes and refusals tell it alike."""
     headers = (("RateLimit", '"a";r=0;t=4'),)
-    assert answered(200, *headers).told == answered(429, *headers).told == Told(0, 4.0)
-    assert decide((), url=URL, error=errors.ConnectionFailed("x"), observation=Observation()).told is None
+    assert answered(200, *headers).reported == answered(429, *headers).reported == Reported(0, 4.0)
+    assert decide((), url=URL, error=errors.ConnectionFailed("x"), observation=Observation()).reported is None
 
 
 @pytest.mark.parametrize(
@@ -268,6 +270,6 @@ def test_host_patterns(pattern: str, url: str, matches: bool) -> None:
 def test_a_page_that_was_a_guess_may_not_be_there(status: int, guess: bool, is_past_end: bool) -> None:
     """A 404 behind the last page is the walk's end, unless the file says what it is."""
     page = Page(URL, status, (), b"")
-    assert decide((), page=page, observation=NOTHING, guess=guess).is_past_end is is_past_end
-    told = ResponseAction(Match(status=(404,)), "fail")
-    assert not decide((told,), page=page, observation=NOTHING, guess=guess).is_past_end
+    assert decide((), page=page, observation=NO_OBSERVATION, guess=guess).is_past_end is is_past_end
+    reported = ResponseAction(Match(status=(404,)), "fail")
+    assert not decide((reported,), page=page, observation=NO_OBSERVATION, guess=guess).is_past_end

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from scrapeq.expression import compile_expression
 from scrapeq.plan import OBSERVED_PARTS, Observe, Rate
-from scrapeq.responses.budgets import Budget
-from scrapeq.responses.observation import Policy, Told, observe
+from scrapeq.responses.budgets import Budget, Policy
+from scrapeq.responses.observation import Reported, observe
 from scrapeq.responses.presets import NAMES, presets
 
 NOW_S = 1795500000.0
@@ -105,20 +105,20 @@ def test_no_bytes_make_it_fail(
 ) -> None:
     """Whatever is sent and however it is read, every number that comes out is finite and not negative."""
     seen = observe(status, headers, now_s, body, how, (Rate(5, 60.0),))
-    for seconds in (seen.wait_s, seen.retry_after_s, seen.reset_s, seen.told and seen.told.reset_s):
+    for seconds in (seen.wait_s, seen.retry_after_s, seen.reset_s, seen.reported and seen.reported.reset_s):
         assert seconds is None or (math.isfinite(seconds) and 0 <= seconds <= 2**31)
     for limit, window_s in seen.rates:
         assert 1 <= limit < math.inf and 0 < window_s <= 2**31
 
 
 @pytest.mark.parametrize(
-    ("headers", "told"),
+    ("headers", "reported"),
     [
-        ([("RateLimit", '"burst";r=4;t=1, "daily";r=900;t=3600')], Told(4, 1.0)),
-        ([("RateLimit", '"burst";r=0;t=5'), ("RateLimit", '"daily";r=0;t=3600')], Told(0, 3600.0)),
-        ([("RateLimit", "limit=100, remaining=99, reset=60")], Told(99, 60.0)),
-        ([("X-RateLimit-Remaining", "57"), ("X-RateLimit-Reset", "1795500010")], Told(57, 10.0)),
-        ([("X-RateLimit-Remaining", "0.0"), ("X-RateLimit-Reset", "345")], Told(0, 345.0)),
+        ([("RateLimit", '"burst";r=4;t=1, "daily";r=900;t=3600')], Reported(4, 1.0)),
+        ([("RateLimit", '"burst";r=0;t=5'), ("RateLimit", '"daily";r=0;t=3600')], Reported(0, 3600.0)),
+        ([("RateLimit", "limit=100, remaining=99, reset=60")], Reported(99, 60.0)),
+        ([("X-RateLimit-Remaining", "57"), ("X-RateLimit-Reset", "1795500010")], Reported(57, 10.0)),
+        ([("X-RateLimit-Remaining", "0.0"), ("X-RateLimit-Reset", "345")], Reported(0, 345.0)),
         ([("x-ratelimit-remaining-tokens", "9000"), ("x-ratelimit-reset-tokens", "1s")], None),
         (
             [("RateLimit", '"b";r=50;t=3'), ("RateLimit-Policy", '"b";q=100;qu="content-bytes";w=10')],
@@ -129,9 +129,9 @@ def test_no_bytes_make_it_fail(
         ([("Age", "5"), ("X-RateLimit-Remaining", "3"), ("X-RateLimit-Reset", "3")], None),
     ],
 )
-def test_the_tightest_budget_is_told(headers: list[tuple[str, str]], told: Told | None) -> None:
+def test_the_tightest_budget_is_told(headers: list[tuple[str, str]], reported: Reported | None) -> None:
     """Of several budgets in requests the one with the least left is told; one without a reset is none."""
-    assert observe(200, headers, NOW_S).told == told
+    assert observe(200, headers, NOW_S).reported == reported
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_each_budget_says_all_that_is_known_of_it() -> None:
         Budget(4, 1.0, 10.0, 1.0, name="burst", key="YWJj"),
         Budget(80, 30.0, 9000.0, 60.0, name="bytes", unit="content-bytes"),
     )
-    assert (seen.told, seen.rates) == (Told(4, 1.0), ())
+    assert (seen.reported, seen.rates) == (Reported(4, 1.0), ())
 
 
 @pytest.mark.parametrize(
@@ -208,42 +208,42 @@ def test_a_rate_can_be_told_by_expressions() -> None:
 
 
 @pytest.mark.parametrize(
-    ("headers", "told"),
+    ("headers", "reported"),
     [
-        ([("X-Shopify-Shop-Api-Call-Limit", "32/40")], Told(8, 0.5)),
+        ([("X-Shopify-Shop-Api-Call-Limit", "32/40")], Reported(8, 0.5)),
         (
             [("X-RateLimit-Limit", "60"), ("X-RateLimit-Used", "50"), ("X-RateLimit-Reset", "9")],
-            Told(10, 9.0),
+            Reported(10, 9.0),
         ),
-        ([("x-ratelimit-remaining-tokens", "0"), ("x-ratelimit-reset-tokens", "6m0s")], Told(0, 360.0)),
+        ([("x-ratelimit-remaining-tokens", "0"), ("x-ratelimit-reset-tokens", "6m0s")], Reported(0, 360.0)),
     ],
 )
-def test_what_is_left_follows_from_what_is_used(headers: list[tuple[str, str]], told: Told) -> None:
+def test_what_is_left_follows_from_what_is_used(headers: list[tuple[str, str]], reported: Reported) -> None:
     """Used and size make what remains; an empty budget of tokens holds requests up, too."""
-    assert observe(200, headers, NOW_S).told == told
+    assert observe(200, headers, NOW_S).reported == reported
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "reported"),
     [
-        (b'{"backoff": 10, "left": 250, "again": 3600}', Told(0, 10.0)),
-        (b'{"backoff": 10, "left": 0, "again": 3600}', Told(0, 3600.0)),
-        (b'{"backoff": 0, "left": 250, "again": 3600}', Told(250, 3600.0)),
-        (b'{"left": 250, "again": 3600}', Told(250, 3600.0)),
+        (b'{"backoff": 10, "left": 250, "again": 3600}', Reported(0, 10.0)),
+        (b'{"backoff": 10, "left": 0, "again": 3600}', Reported(0, 3600.0)),
+        (b'{"backoff": 0, "left": 250, "again": 3600}', Reported(250, 3600.0)),
+        (b'{"left": 250, "again": 3600}', Reported(250, 3600.0)),
     ],
 )
-def test_a_told_wait_binds_before_what_remains(body: bytes, told: Told) -> None:
+def test_a_told_wait_binds_before_what_remains(body: bytes, reported: Reported) -> None:
     """Until it is over nothing goes, however much is left; what is closed for longer stays so."""
     how = reads({"wait": "body.backoff", "remaining": "body.left", "reset": "body.again"})
-    assert observe(200, [], NOW_S, body, how).told == told
+    assert observe(200, [], NOW_S, body, how).reported == reported
 
 
 def test_a_used_weight_is_held_against_the_rate_of_the_file() -> None:
     """Where an answer says only how much was used, the limit with the same window says of how much."""
     headers = [("X-MBX-USED-WEIGHT-1M", "5990"), ("Date", "Tue, 24 Nov 2026 06:00:20 GMT")]
     seen = observe(200, headers, NOW_S, how=Observe("binance"), rates=(Rate(6000, 60.0),))
-    assert seen.told == Told(10, 40.0)
-    assert observe(200, headers, NOW_S, how=Observe("binance"), rates=(Rate(6000, 10.0),)).told is None
+    assert seen.reported == Reported(10, 40.0)
+    assert observe(200, headers, NOW_S, how=Observe("binance"), rates=(Rate(6000, 10.0),)).reported is None
 
 
 @pytest.mark.parametrize(
@@ -273,8 +273,8 @@ def test_the_server_names_bucket_and_scope() -> None:
     ]
     seen = observe(200, shared, NOW_S)
     assert (seen.bucket, seen.scope, seen.budgets[0].name) == ("abcd", "", "abcd")
-    for told in ([("X-RateLimit-Global", "true")], [("X-RateLimit-Scope", "global")]):
-        assert observe(429, [*told, ("Retry-After", "65")], NOW_S).scope == "token"
+    for reported in ([("X-RateLimit-Global", "true")], [("X-RateLimit-Scope", "global")]):
+        assert observe(429, [*reported, ("Retry-After", "65")], NOW_S).scope == "token"
 
 
 def test_each_preset_has_its_name() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from scrapeq.limits.reset_countdown import WORTH_S
 from scrapeq.limits.server_clock import ServerClocks
-from scrapeq.responses.observation import Told
+from scrapeq.responses.observation import Reported
 
 WAY_S = 0.02  # one way of a request or an answer
 AHEAD_S = 1795500000.3  # the server's clock, against the client's
@@ -25,7 +25,7 @@ class Server:
         self._count = 0
         self.accepted = self.refused = 0
 
-    def ask(self, at_s: float) -> Told:
+    def ask(self, at_s: float) -> Reported:
         """A request that arrives then, by the client's clock."""
         now_s = at_s + AHEAD_S
         if now_s >= self._ends_s:
@@ -37,18 +37,20 @@ class Server:
         else:
             self.refused += 1
         resets, date = self._rounds(self._ends_s), math.floor(now_s)
-        return Told(self._limit - self._count, float(max(0, resets - date)), self._limit, resets, float(date))
+        return Reported(
+            self._limit - self._count, float(max(0, resets - date)), self._limit, resets, float(date)
+        )
 
 
 def spend(server: Server, now_s: float, until_s: float, clocks: ServerClocks | None) -> float:
     """One request after the other, as many as are told to remain, then nothing until the reset. -> when it ends."""
     while now_s < until_s:
-        told = server.ask(now_s + WAY_S)
+        reported = server.ask(now_s + WAY_S)
         sent_s, now_s = now_s, now_s + 2 * WAY_S
         if clocks is not None:
-            told = clocks.read("limit", told, sent_s, now_s)
-        if not told.remaining:
-            now_s += told.reset_s
+            reported = clocks.read("limit", reported, sent_s, now_s)
+        if not reported.remaining:
+            now_s += reported.reset_s
     return now_s
 
 
@@ -76,22 +78,24 @@ def test_without_care_a_tenth_of_it_is_lost() -> None:
 def test_only_short_windows_and_many_requests_are_worth_a_kept_one() -> None:
     """A long window, a few requests, or a reset that is no whole second: told as it was."""
     clocks = ServerClocks()
-    for told in (
-        Told(5, 10.5, 100, None, None),
-        Told(5, WORTH_S + 1, 1000, SERVER_STARTED_S + 200, SERVER_STARTED_S),
-        Told(5, 10.0, 6, SERVER_STARTED_S + 10, SERVER_STARTED_S),
+    for reported in (
+        Reported(5, 10.5, 100, None, None),
+        Reported(5, WORTH_S + 1, 1000, SERVER_STARTED_S + 200, SERVER_STARTED_S),
+        Reported(5, 10.0, 6, SERVER_STARTED_S + 10, SERVER_STARTED_S),
     ):
-        assert clocks.read("limit", told, 0.0, 0.1) is told
+        assert clocks.read("limit", reported, 0.0, 0.1) is reported
 
 
 def test_the_last_request_is_kept_for_the_first_moment_that_may_be_the_end() -> None:
     """The rest goes at once; the kept one is granted when the told time is over."""
     clocks = ServerClocks()
-    first = clocks.read("limit", Told(99, 10.0, 100, SERVER_STARTED_S + 10, SERVER_STARTED_S), 0.0, 0.04)
+    first = clocks.read("limit", Reported(99, 10.0, 100, SERVER_STARTED_S + 10, SERVER_STARTED_S), 0.0, 0.04)
     assert (first.remaining, first.reset_s) == (98, 10.0)
-    later = clocks.read("limit", Told(1, 10.0, 100, SERVER_STARTED_S + 10, SERVER_STARTED_S), 0.5, 0.54)
+    later = clocks.read("limit", Reported(1, 10.0, 100, SERVER_STARTED_S + 10, SERVER_STARTED_S), 0.5, 0.54)
     assert (later.remaining, round(later.reset_s, 6)) == (0, 9.5)
-    spent = clocks.read("limit", Told(0, 1.0, 100, SERVER_STARTED_S + 10, SERVER_STARTED_S + 9), 10.04, 10.08)
+    spent = clocks.read(
+        "limit", Reported(0, 1.0, 100, SERVER_STARTED_S + 10, SERVER_STARTED_S + 9), 10.04, 10.08
+    )
     assert (spent.remaining, round(spent.reset_s, 6)) == (0, 0.96)
 
 
@@ -99,19 +103,19 @@ def test_a_reset_with_a_fraction_needs_the_clock_alone() -> None:
     """Nothing is kept back; what the Date cut off is found again by the answers after it."""
     clocks = ServerClocks()
     resets = SERVER_STARTED_S + 10.25
-    first = clocks.read("limit", Told(9, 10.25, 10, resets, SERVER_STARTED_S), 0.0, 0.5)
+    first = clocks.read("limit", Reported(9, 10.25, 10, resets, SERVER_STARTED_S), 0.0, 0.5)
     assert (first.remaining, first.reset_s) == (9, 10.25)
-    later = clocks.read("limit", Told(8, 9.25, 10, resets, SERVER_STARTED_S + 1), 0.9, 0.94)
+    later = clocks.read("limit", Reported(8, 9.25, 10, resets, SERVER_STARTED_S + 1), 0.9, 0.94)
     assert (later.remaining, later.reset_s) == (8, pytest.approx(9.25))
     assert clocks.read(
-        "limit", Told(7, 9.25, 10, resets, SERVER_STARTED_S + 1), 1.3, 1.4
+        "limit", Reported(7, 9.25, 10, resets, SERVER_STARTED_S + 1), 1.3, 1.4
     ).reset_s == pytest.approx(8.79)
 
 
 def test_answers_of_two_clocks_are_not_put_together() -> None:
     """An answer that was never that early by the clock known so far begins a new one."""
     clocks = ServerClocks()
-    clocks.read("limit", Told(99, 10.0, 100, SERVER_STARTED_S + 10, SERVER_STARTED_S), 0.0, 0.04)
+    clocks.read("limit", Reported(99, 10.0, 100, SERVER_STARTED_S + 10, SERVER_STARTED_S), 0.0, 0.04)
     behind = SERVER_STARTED_S - 60
-    told = clocks.read("limit", Told(98, 10.0, 100, behind + 10, behind), 0.1, 0.14)
-    assert told.reset_s == pytest.approx(10.0)
+    reported = clocks.read("limit", Reported(98, 10.0, 100, behind + 10, behind), 0.1, 0.14)
+    assert reported.reset_s == pytest.approx(10.0)

@@ -11,7 +11,7 @@ import pytest
 
 from scrapeq.limits.reset_countdown import WORTH_S
 from scrapeq.limits.server_clock import EMPTY_LEAST_S, ServerClocks
-from scrapeq.responses.observation import Told, observe
+from scrapeq.responses.observation import Reported, observe
 
 WAY_S = 0.02  # one way of a request or an answer
 WAKE_S = 0.001  # from an opening to the request that it lets go
@@ -39,7 +39,7 @@ class Server:
         self._log: deque[float] = deque()
         self.accepted = self.refused = 0
 
-    def ask(self, at_s: float) -> Told:
+    def ask(self, at_s: float) -> Reported:
         """A request that arrives then, by the client's clock."""
         now_s = at_s + PHASE_S
         if self._kind == "sliding":
@@ -57,19 +57,19 @@ class Server:
         ends_s = self._log[0] + self._window_s if self._kind == "sliding" else self._ends_s
         to_go_s = float(self._rounds(ends_s - now_s))
         window_s = self._window_s if self._declares else None
-        return Told(self.limit - len(self._log), to_go_s, self.limit, window_s=window_s)
+        return Reported(self.limit - len(self._log), to_go_s, self.limit, window_s=window_s)
 
 
 def spend(server: Server, until_s: float, processes: Sequence[ServerClocks], now_s: float = 0.0) -> float:
     """One request after the other, from any of the processes; none from an empty budget. -> when it ends."""
     chance = random.Random(1)
     while now_s < until_s:
-        told = server.ask(now_s + WAY_S)
+        reported = server.ask(now_s + WAY_S)
         sent_s, now_s = now_s, now_s + 2 * WAY_S
         if processes:
-            told = chance.choice(processes).read("limit", told, sent_s, now_s)
-        if not told.remaining:
-            now_s += told.reset_s + WAKE_S
+            reported = chance.choice(processes).read("limit", reported, sent_s, now_s)
+        if not reported.remaining:
+            now_s += reported.reset_s + WAKE_S
     return now_s
 
 
@@ -134,52 +134,52 @@ def test_read_as_it_stands_quota_is_lost_or_requests_are_refused() -> None:
 def test_the_end_is_where_all_answers_of_the_window_agree() -> None:
     """A burst of 1.7 s: its last answer says 9, an earlier one that this is too long."""
     clocks = ServerClocks()
-    clocks.read("limit", Told(299, 10.0, 300, window_s=10.0), 0.0, 0.04)
-    clocks.read("limit", Told(180, 10.0, 300, window_s=10.0), 0.9, 0.94)  # not cut off: 9.1 s to go
-    clocks.read("limit", Told(120, 9.0, 300, window_s=10.0), 1.02, 1.06)
-    told = clocks.read("limit", Told(0, 9.0, 300, window_s=10.0), 1.7, 1.74)
-    assert (told.remaining, told.reset_s) == (0, pytest.approx(10.04 - 1.74))
+    clocks.read("limit", Reported(299, 10.0, 300, window_s=10.0), 0.0, 0.04)
+    clocks.read("limit", Reported(180, 10.0, 300, window_s=10.0), 0.9, 0.94)  # not cut off: 9.1 s to go
+    clocks.read("limit", Reported(120, 9.0, 300, window_s=10.0), 1.02, 1.06)
+    reported = clocks.read("limit", Reported(0, 9.0, 300, window_s=10.0), 1.7, 1.74)
+    assert (reported.remaining, reported.reset_s) == (0, pytest.approx(10.04 - 1.74))
 
 
 def test_the_kept_request_finds_out_that_a_server_cuts_off() -> None:
     """It is the old window's last; then the rest wait a second more than is told."""
     clocks = ServerClocks()
-    first = clocks.read("limit", Told(99, 9.0, 100), 0.0, 0.04)
+    first = clocks.read("limit", Reported(99, 9.0, 100), 0.0, 0.04)
     assert (first.remaining, first.reset_s) == (98, pytest.approx(9.0))
-    kept = clocks.read("limit", Told(0, 0.0, 100), 9.05, 9.09)
+    kept = clocks.read("limit", Reported(0, 0.0, 100), 9.05, 9.09)
     assert (kept.remaining, kept.reset_s) == (0, pytest.approx(10.04 - 9.09))
 
 
 def test_an_answer_that_was_overtaken_says_nothing_of_the_next_window() -> None:
     """It is left as it is, and the end of the new window is not drawn back to the old one's."""
     clocks = ServerClocks()
-    clocks.read("limit", Told(99, 10.0, 100, window_s=10.0), 0.0, 0.04)
-    clocks.read("limit", Told(99, 10.0, 100, window_s=10.0), 10.04, 10.08)
-    late = Told(3, 1.0, 100, window_s=10.0)
+    clocks.read("limit", Reported(99, 10.0, 100, window_s=10.0), 0.0, 0.04)
+    clocks.read("limit", Reported(99, 10.0, 100, window_s=10.0), 10.04, 10.08)
+    late = Reported(3, 1.0, 100, window_s=10.0)
     assert clocks.read("limit", late, 9.5, 10.1) is late
-    told = clocks.read("limit", Told(50, 10.0, 100, window_s=10.0), 10.9, 10.94)
-    assert told.reset_s == pytest.approx(20.08 - 10.94)
+    reported = clocks.read("limit", Reported(50, 10.0, 100, window_s=10.0), 10.9, 10.94)
+    assert reported.reset_s == pytest.approx(20.08 - 10.94)
 
 
 def test_a_bucket_that_tells_how_long_for_all_of_it_is_believed() -> None:
     """Its end moves on with each request, before it can be over."""
     clocks = ServerClocks()
     for spent in range(1, 60):
-        told = Told(60 - spent, float(math.ceil(spent / 6)), 60)
-        read = clocks.read("limit", told, spent * 0.01, spent * 0.01 + 0.005)
-    assert read is told
+        reported = Reported(60 - spent, float(math.ceil(spent / 6)), 60)
+        read = clocks.read("limit", reported, spent * 0.01, spent * 0.01 + 0.005)
+    assert read is reported
 
 
 def test_what_is_empty_stays_so_for_a_moment() -> None:
     """A reset that is over as it arrives is that of one request: by then, a probe's turn comes."""
-    told = ServerClocks().read("limit", Told(0, 0.004, 100), 0.0, 0.04)
-    assert (told.remaining, told.reset_s) == (0, EMPTY_LEAST_S)
+    reported = ServerClocks().read("limit", Reported(0, 0.004, 100), 0.0, 0.04)
+    assert (reported.remaining, reported.reset_s) == (0, EMPTY_LEAST_S)
 
 
 def test_long_windows_are_told_as_they_are() -> None:
     """A second of them is worth nothing."""
-    told = Told(5, WORTH_S + 1, 1000)
-    assert ServerClocks().read("limit", told, 0.0, 0.04) is told
+    reported = Reported(5, WORTH_S + 1, 1000)
+    assert ServerClocks().read("limit", reported, 0.0, 0.04) is reported
 
 
 @pytest.mark.parametrize(
@@ -197,6 +197,6 @@ def test_long_windows_are_told_as_they_are() -> None:
 )
 def test_the_declared_window_comes_with_the_budget(fields: list[tuple[str, str]]) -> None:
     """In drafts 6, 7 and 8."""
-    told = observe(200, fields, 0.0).told
-    assert told is not None
-    assert (told.remaining, told.reset_s, told.window_s) == (7, 9.0, 10.0)
+    reported = observe(200, fields, 0.0).reported
+    assert reported is not None
+    assert (reported.remaining, reported.reset_s, reported.window_s) == (7, 9.0, 10.0)

@@ -48,12 +48,12 @@ async def test_who_comes_first_is_served_first() -> None:
         served.append(number)
         permit.settle(FINE)
 
-    asking = [asyncio.ensure_future(ask(number)) for number in range(5)]
+    auth_grants = [asyncio.ensure_future(ask(number)) for number in range(5)]
     await here.clock.advance(0.0)
     assert served == [0]
     assert await here.limits.try_acquire(URL) is None
-    asking[1].cancel()
-    asking[3].cancel()
+    auth_grants[1].cancel()
+    auth_grants[3].cancel()
     await here.clock.advance(3.0)
     assert served == [0, 2, 4]
 

@@ -75,7 +75,7 @@ def test_concurrency_counts_what_is_not_answered() -> None:
     q = model(Limit(max_concurrency=2))
     first, _ = q.pop(9, lease_s=100).tasks
     assert not q.pop(9, lease_s=100).tasks
-    q.settle([c.Entry(c.ANSWER, lease(first))])
+    q.settle([c.Entry(c.OBSERVE, lease(first))])
     assert len(q.pop(9, lease_s=100).tasks) == 1
     assert q.settle([c.Entry(c.ACK, lease(first))])[0].outcome == "done"
     assert not q.pop(9, lease_s=100).tasks
@@ -101,7 +101,7 @@ def test_a_told_budget_is_what_is_left_less_what_is_in_flight() -> None:
     """Three left means three, and none more before the reset."""
     q = model(Limit(learn=True))
     (first,) = q.pop(9, lease_s=100).tasks
-    q.settle([c.Entry(c.ACK, lease(first), told=[("a", 3, 60)])])
+    q.settle([c.Entry(c.ACK, lease(first), reported=[("a", 3, 60)])])
     assert len(q.pop(9, lease_s=100).tasks) == 3
     q.server_us += 60 * US
     assert len(q.pop(9, lease_s=100).tasks) == 1  # a new window: one, until it is known

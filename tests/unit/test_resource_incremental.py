@@ -12,7 +12,7 @@ from scrapeq.expression import compile_template as template
 from scrapeq.plan import Endpoint, Incremental, Parent, Plan, Resource
 from scrapeq.resource.identity import Above, Identities
 from scrapeq.resource.incremental import (
-    after_walk,
+    after_pagination,
     begun,
     beside,
     kept_state,
@@ -141,7 +141,7 @@ def test_what_the_end_of_a_walk_changes(
 ) -> None:
     """What is kept moves on with a walk, never back, and not from where a person has not set it."""
     expected = {name: value for name, value in ended.items() if name != "begun"} if moves else None
-    assert after_walk(kept, ended) == expected
+    assert after_pagination(kept, ended) == expected
 
 
 def test_what_is_asked_for_beside_a_walk_keeps_nothing() -> None:

@@ -150,8 +150,8 @@ def test_delayed_work_waits() -> None:
 
 def test_what_is_known_counts() -> None:
     """A told remainder, a learned rate and a used window are gone on with."""
-    told = simulate([Work(ONE, 5)], HOUR, states=[state("core", remaining=2.0, reset_s=900.0)])
-    assert told.done_s > 900
+    reported = simulate([Work(ONE, 5)], HOUR, states=[state("core", remaining=2.0, reset_s=900.0)])
+    assert reported.done_s > 900
     unknown = {"core": Limit(learn=True)}
     learned = simulate([Work(ONE, 100)], unknown, states=[state("core", learned=Rate(1, 2.0))], latency_s=0)
     assert learned.done_s == pytest.approx(198, abs=1)

@@ -18,7 +18,7 @@ from scrapeq.expression import compile_template
 from scrapeq.protocols import Item
 from scrapeq.sink import OutputSet
 from scrapeq.sink import sqlite as sqlite_sink
-from scrapeq.sink.commit_log import SqliteBooks
+from scrapeq.sink.commit_log import SqliteCommitLog
 
 
 def output(table: str = "${resource}", path: str = "out/items.db", **more: Any) -> plan.Output:
@@ -151,16 +151,16 @@ def test_a_kill_around_the_commit_loses_and_repeats_nothing(tmp_path: Path, when
         sink.commit_many([("t1", "1.1", [item(1)])])
     child = os.fork()
     if child == 0:
-        commit = SqliteBooks.commit
+        commit = SqliteCommitLog.commit
 
-        def crash(self: SqliteBooks) -> None:
+        def crash(self: SqliteCommitLog) -> None:
             if when == "after":
                 commit(self)
             os._exit(9)
 
         sink = OutputSet((output(write_disposition="append"),), base=tmp_path)
         sink.check()
-        SqliteBooks.commit = crash  # type: ignore[method-assign]
+        SqliteCommitLog.commit = crash  # type: ignore[method-assign]
         sink.commit_many([("t2", "2.1", [item(2)])])
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9

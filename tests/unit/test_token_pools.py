@@ -7,11 +7,11 @@ import pytest
 from scrapeq.config import load
 from scrapeq.errors import ConfigError, UsageError
 from scrapeq.fetch.auth import hidden
-from scrapeq.limit import of_member
+from scrapeq.limit import of_credential
 from scrapeq.limits.attribution import closed_by
 from scrapeq.limits.partition import ANY_TOKEN, group_of, token_digest
 from scrapeq.plan import Auth, LimitRule
-from scrapeq.queue.block import GROUP_MAX, MEMBER_MAX, lane_name, placed
+from scrapeq.queue.block import CREDENTIAL_MAX, GROUP_MAX, lane_name, placed
 from scrapeq.queue.settings import define_pools
 from scrapeq.task import Group
 
@@ -69,7 +69,7 @@ def test_the_store_knows_no_token() -> None:
         "core|api.example,*tokens&host|api.example", ("host|api.example",), "core|api.example,*tokens"
     )
     alone = group_of((CORE, HOST), url=URL, token="alpha")
-    assert of_member(group.private, token_digest("alpha")) == alone.private
+    assert of_credential(group.private, token_digest("alpha")) == alone.private
     long = LimitRule("core", partition_by=("seed.a", "seed.b", "seed.c", "seed.d", "token"))
     seed = dict.fromkeys("abcd", "x" * 60)
     assert group_of((long,), url=URL, token=ANY_TOKEN, seed=seed).private.endswith(",*tokens")
@@ -81,7 +81,7 @@ def test_the_lane_of_a_pool_leaves_room_for_its_member() -> None:
     limits, private = placed(group)
     assert private == ""
     assert lane_name(limits).startswith("*")
-    assert len(lane_name(limits)) + 1 + MEMBER_MAX <= GROUP_MAX
+    assert len(lane_name(limits)) + 1 + CREDENTIAL_MAX <= GROUP_MAX
     assert lane_name(group.limits)[0] != "*"
 
 
@@ -108,7 +108,7 @@ def test_no_error_shows_a_token_of_a_pool() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "members", "message"),
+    ("name", "credentials", "message"),
     [
         ("p", [], "0 members"),
         ("p", [str(i) for i in range(65)], "65 members"),
@@ -117,7 +117,7 @@ def test_no_error_shows_a_token_of_a_pool() -> None:
         ("p*", ["a"], "a name has up to 64"),
     ],
 )
-def test_a_pool_is_checked_before_it_is_sent(name: str, members: list[str], message: str) -> None:
+def test_a_pool_is_checked_before_it_is_sent(name: str, credentials: list[str], message: str) -> None:
     """Its size and its names."""
     with pytest.raises(UsageError, match=message.replace("|", r"\|")):
-        define_pools({name: members})
+        define_pools({name: credentials})

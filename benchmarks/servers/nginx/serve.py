@@ -51,8 +51,8 @@ def configuration(options: argparse.Namespace, port: int, upstream: int) -> str:
 class Log:
     """nginx's access log, carried over to the form that all servers here write."""
 
-    def __init__(self, source: Path, target: TextIO, told: bool) -> None:
-        self._source, self._target, self._told = source, target, told
+    def __init__(self, source: Path, target: TextIO, reported: bool) -> None:
+        self._source, self._target, self._told = source, target, reported
         self._rest, self._at = "", 0
         self._wall_s = time.time() - time.monotonic()
 

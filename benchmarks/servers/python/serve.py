@@ -57,8 +57,8 @@ class Recorded:
         status, headers = started[0], started[1]
         seen["status"] = int(status[:3])
         seen["accepted"] = seen["status"] not in REFUSALS
-        told = {name.lower(): value for name, value in headers}.get("retry-after", "0")
-        seen["wait_s"] = 0.0 if seen["accepted"] else float(told)
+        reported = {name.lower(): value for name, value in headers}.get("retry-after", "0")
+        seen["wait_s"] = 0.0 if seen["accepted"] else float(reported)
         self._travel()
         seen["answered_s"] = time.monotonic()
         self._log.write(json.dumps(seen) + "\n")

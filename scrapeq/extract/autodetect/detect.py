@@ -18,22 +18,22 @@ from scrapeq.expression import as_number, as_text
 from scrapeq.extract import known_names as names
 from scrapeq.extract.autodetect.found import header_number, way_of
 from scrapeq.extract.autodetect.injection import (
-    cursor_place_in,
+    cursor_position_in,
     is_elasticsearch,
     is_spring,
-    numbered_place,
-    places,
+    numbered_position,
+    positions,
     said,
     usual_param,
 )
-from scrapeq.extract.autodetect.signals import Signs, follow, looks_like_number, signs_of, written
+from scrapeq.extract.autodetect.signals import Signals, follow, looks_like_number, signals_of, written
 from scrapeq.extract.known_names import normal
 from scrapeq.extract.link_header import link_target
 from scrapeq.extract.paginators import (
-    Answered,
+    FetchedPage,
     Forward,
 )
-from scrapeq.resource.next_request import Place
+from scrapeq.resource.next_request import ParamPosition
 
 Found = dict[str, Any]
 """A paginator as the payload keeps it: `type`, and what its kind needs."""
@@ -51,7 +51,7 @@ class Detector:
         self._sifted = "[?" in selector
         self._made: dict[bytes, Forward] = {}
 
-    def find(self, at: Answered) -> tuple[Found | None, str]:
+    def find(self, at: FetchedPage) -> tuple[Found | None, str]:
         """
         What leads on from a first page, and a line about it.
 
@@ -59,21 +59,21 @@ class Detector:
             (None, "") where the answer is whole; (None, why) where it seems not to be.
         """
         records = at.records or ()
-        signs = signs_of(at.body, records)
-        if link_target(at.page.header("link") or "", "next") is not None or signs.links:
-            signs.forget_cut()
+        signals = signals_of(at.body, records)
+        if link_target(at.page.header("link") or "", "next") is not None or signals.links:
+            signals.forget_cut()
         links = at.page.header("link") or ""
-        signs.ended = signs.ended or any(link_target(links, rel) for rel in ("first", "prev", "last"))
-        found = self._link(at, signs) or self._cursor(at, signs)
-        if found is None and not signs.ended and signs.says_more is not False:
-            found = self._numbers(at, signs)
+        signals.ended = signals.ended or any(link_target(links, rel) for rel in ("first", "prev", "last"))
+        found = self._link(at, signals) or self._cursor(at, signals)
+        if found is None and not signals.ended and signals.says_more is not False:
+            found = self._numbers(at, signals)
         if found is not None:
-            if signs.more is not None and "more" not in found:
-                found["more"] = list(signs.more[0])
-            elif signs.last is not None:
-                found["last"] = list(signs.last[0])
+            if signals.more is not None and "more" not in found:
+                found["more"] = list(signals.more[0])
+            elif signals.last is not None:
+                found["last"] = list(signals.last[0])
             return found, f"the next page is found by {found.pop('by')}"
-        return None, self._why_not(at, signs)
+        return None, self._why_not(at, signals)
 
     def forward(self, found: Mapping[str, Any]) -> Forward:
         """The paginator that was found; kept, since many walks of a resource go the same way."""
@@ -85,11 +85,11 @@ class Detector:
             made = self._made[key] = way_of(found, self._sifted)
         return made
 
-    def _link(self, at: Answered, signs: Signs) -> Found | None:
+    def _link(self, at: FetchedPage, signals: Signals) -> Found | None:
         if link_target(at.page.header("link") or "", "next") is not None:
             return {"type": "header_link", "by": "the Link header (rel=next)"}
-        if signs.links:
-            steps = signs.links[0]
+        if signals.links:
+            steps = signals.links[0]
             found: Found = {"type": "json_link", "path": list(steps), "by": f"the link at {written(steps)}"}
             base = (*steps[:-1], "base")
             if str(follow(at.body, base)).startswith("http") and str(follow(at.body, steps)).startswith("/"):
@@ -100,10 +100,10 @@ class Detector:
                 return {"type": "json_link", "header": header, "by": f"the link in the header {header}"}
         return None
 
-    def _cursor(self, at: Answered, signs: Signs) -> Found | None:
-        if signs.says_more is False:
+    def _cursor(self, at: FetchedPage, signals: Signals) -> Found | None:
+        if signals.says_more is False:
             return None
-        for steps, known in signs.cursors:
+        for steps, known in signals.cursors:
             if not known.default:
                 return {
                     "type": "cursor",
@@ -112,101 +112,105 @@ class Detector:
                     "by": f"the members of {written(steps)}, which become parameters",
                 }
             default = usual_param(at.body, steps)
-            place = cursor_place_in(at, known._replace(default=default) if default else known)
-            if as_text(place.current(at.request)) != as_text(
+            position = cursor_position_in(at, known._replace(default=default) if default else known)
+            if as_text(position.current(at.request)) != as_text(
                 follow(at.body, steps)
             ):  # else it is what was sent
-                return _cursor_found({"path": list(steps)}, place, written(steps))
+                return _cursor_found({"path": list(steps)}, position, written(steps))
         for header, known in names.HEADER_CURSORS.items():
             if at.page.header(header):
-                return _cursor_found({"header": header}, cursor_place_in(at, known), f"the header {header}")
-        if signs.numbers:
-            steps = signs.numbers[0]
+                return _cursor_found(
+                    {"header": header}, cursor_position_in(at, known), f"the header {header}"
+                )
+        if signals.numbers:
+            steps = signals.numbers[0]
             known = names.CursorName("page", tuple(normal(name) for name in names.PAGE_PARAMS))
-            return _cursor_found({"path": list(steps)}, cursor_place_in(at, known), written(steps))
-        return self._last_id(at, signs) or self._unclear(at, signs)
+            return _cursor_found({"path": list(steps)}, cursor_position_in(at, known), written(steps))
+        return self._last_id(at, signals) or self._unclear(at, signals)
 
-    def _unclear(self, at: Answered, signs: Signs) -> Found | None:
+    def _unclear(self, at: FetchedPage, signals: Signals) -> Found | None:
         """`next_x`, whatever it is, where the request has `x` or `next_x` already."""
-        for steps in signs.unclear:
+        for steps in signals.unclear:
             kind = normal(str(steps[-1]))
             known = names.CursorName("", (kind.removeprefix("next") or kind, kind))
-            place = cursor_place_in(at, known)
-            if place.name and place.current(at.request) is not None:
-                return _cursor_found({"path": list(steps)}, place, written(steps))
+            position = cursor_position_in(at, known)
+            if position.name and position.current(at.request) is not None:
+                return _cursor_found({"path": list(steps)}, position, written(steps))
         return None
 
-    def _last_id(self, at: Answered, signs: Signs) -> Found | None:
+    def _last_id(self, at: FetchedPage, signals: Signals) -> Found | None:
         """Lists in the manner of Stripe: `{object: list, has_more: true, data: [{id: …}]}`."""
         body, records = at.body, at.records or ()
         if not isinstance(body, Mapping) or body.get("object") != "list" or body.get("has_more") is not True:
             return None
         if (
             not records
-            or signs.list_of is None
+            or signals.list_of is None
             or not isinstance(records[-1], Mapping)
             or "id" not in records[-1]
         ):
             return None
-        steps = (*signs.list_of, -1, "id")
-        place = cursor_place_in(at, names.CursorName("starting_after", ("after",)))
-        return _cursor_found({"path": list(steps)}, place, written(steps))
+        steps = (*signals.list_of, -1, "id")
+        position = cursor_position_in(at, names.CursorName("starting_after", ("after",)))
+        return _cursor_found({"path": list(steps)}, position, written(steps))
 
-    def _numbers(self, at: Answered, signs: Signs) -> Found | None:
+    def _numbers(self, at: FetchedPage, signals: Signals) -> Found | None:
         if not at.count:
             return None
-        roles = signs.roles
+        roles = signals.roles
         own, pages = roles.get("own"), roles.get("pages")
-        total, total_at = _total_of(at, signs)
-        page_place, offset_place = (
-            numbered_place(at, names.PAGE_PARAMS),
-            numbered_place(at, names.OFFSET_PARAMS),
+        total, total_at = _total_of(at, signals)
+        page_position, offset_position = (
+            numbered_position(at, names.PAGE_PARAMS),
+            numbered_position(at, names.OFFSET_PARAMS),
         )
         pages_header = next((name for name in names.HEADER_PAGES if header_number(at, name) is not None), "")
         many = pages[1] if pages else header_number(at, pages_header) if pages_header else None
         # An offset in the request, or in the answer beside a total, unless a page's number stands there, too.
-        if offset_place and not page_place:
-            return self._offset(at, offset_place, signs, total, total_at)
-        if many is not None or (own is not None and (total is not None or signs.says_more)):
-            return self._paged(at, signs, pages_header, many, page_place, total, total_at)
-        if not page_place and "offset" in roles and (total is not None or signs.says_more):
+        if offset_position and not page_position:
+            return self._offset(at, offset_position, signals, total, total_at)
+        if many is not None or (own is not None and (total is not None or signals.says_more)):
+            return self._paged(at, signals, pages_header, many, page_position, total, total_at)
+        if not page_position and "offset" in roles and (total is not None or signals.says_more):
             steps, _ = roles["offset"]
             name = str(steps[-1])
             name = usual_param(at.body, steps) or name
-            return self._offset(at, cursor_place_in(at, names.CursorName(name)), signs, total, total_at)
-        if page_place is not None:
-            return self._paged(at, signs, "", None, page_place, total, total_at)
+            return self._offset(at, cursor_position_in(at, names.CursorName(name)), signals, total, total_at)
+        if page_position is not None:
+            return self._paged(at, signals, "", None, page_position, total, total_at)
         if total is not None and is_elasticsearch(at.body):
-            return self._offset(at, cursor_place_in(at, names.CursorName("from")), signs, total, total_at)
-        if signs.says_more or (total is not None and total > at.count):
-            return self._partner(at, signs, total, total_at)
+            return self._offset(
+                at, cursor_position_in(at, names.CursorName("from")), signals, total, total_at
+            )
+        if signals.says_more or (total is not None and total > at.count):
+            return self._partner(at, signals, total, total_at)
         return None
 
-    def _partner(self, at: Answered, signs: Signs, total: int | None, total_at: Found) -> Found | None:
+    def _partner(self, at: FetchedPage, signals: Signals, total: int | None, total_at: Found) -> Found | None:
         """The request says how large a page is: what goes together with that, says where it begins."""
-        if signs.unclear:
+        if signals.unclear:
             return None
         for size, partner in names.PARTNERS.items():
-            for place in places(at, (size,)):
-                if looks_like_number(place.current(at.request)):
-                    where = Place(place.kind, place.name.replace(size, partner))
+            for position in positions(at, (size,)):
+                if looks_like_number(position.current(at.request)):
+                    where = ParamPosition(position.kind, position.name.replace(size, partner))
                     if partner in names.PAGE_PARAMS:
-                        return self._paged(at, signs, "", None, where, total, total_at)
-                    return self._offset(at, where, signs, total, total_at)
+                        return self._paged(at, signals, "", None, where, total, total_at)
+                    return self._offset(at, where, signals, total, total_at)
         return None
 
     def _paged(
         self,
-        at: Answered,
-        signs: Signs,
+        at: FetchedPage,
+        signals: Signals,
         pages_header: str,
         many: int | None,
-        place: Place | None,
+        position: ParamPosition | None,
         total: int | None,
         total_at: Found,
     ) -> Found | None:
-        own, pages, size = (signs.roles.get(role) for role in ("own", "pages", "size"))
-        sent = as_number(place.current(at.request)) if place else None
+        own, pages, size = (signals.roles.get(role) for role in ("own", "pages", "size"))
+        sent = as_number(position.current(at.request)) if position else None
         here = int(sent) if sent is not None else own[1] if own else 1
         # The first page's number: the one that comes when none is asked for; else 0 where 0 was asked for.
         base = here if sent is None else (0 if sent == 0 else 1)
@@ -228,45 +232,59 @@ class Detector:
             how = f", {total} records in all"
         else:
             how = ", until one is empty"
-        if place is None:
+        if position is None:
             key = str(own[0][-1]) if own else "page"
             numbered = normal(key) in ("pagenumber", "pageno", "pagenum") and not is_spring(at.body)
             name = usual_param(at.body, own[0] if own else ()) or (key if numbered else "page")
-            place = cursor_place_in(
+            position = cursor_position_in(
                 at, names.CursorName(name, tuple(normal(one) for one in names.PAGE_PARAMS))
             )
-        return {**found, "place": [place.kind, place.name], "by": f"the page's number, {said(place)}{how}"}
+        return {
+            **found,
+            "place": [position.kind, position.name],
+            "by": f"the page's number, {said(position)}{how}",
+        }
 
     def _offset(
-        self, at: Answered, place: Place, signs: Signs, total: int | None, total_at: Found
+        self, at: FetchedPage, position: ParamPosition, signals: Signals, total: int | None, total_at: Found
     ) -> Found | None:
-        sent = as_number(place.current(at.request))
-        own = signs.roles.get("offset")
+        sent = as_number(position.current(at.request))
+        own = signals.roles.get("offset")
         here = int(sent) if sent is not None else own[1] if own else 0
         if total is not None and here + at.count >= total + (1 if here == 1 else 0):
             return None
-        found: Found = {"type": "offset", "base": here if here == 1 else 0, "place": [place.kind, place.name]}
+        found: Found = {
+            "type": "offset",
+            "base": here if here == 1 else 0,
+            "place": [position.kind, position.name],
+        }
         if sent is None and here not in (0, 1):
             return None
-        size = signs.roles.get("size")
+        size = signals.roles.get("size")
         if self._sifted and size:
             found["limit"] = size[1]
         how = f", {total} records in all" if total is not None else ", until a page is empty"
-        return {**found, **total_at, "by": f"the offset, {said(place)}{how}"}
+        return {**found, **total_at, "by": f"the offset, {said(position)}{how}"}
 
-    def _why_not(self, at: Answered, signs: Signs) -> str:
-        total, _ = _total_of(at, signs)
-        pages = signs.roles.get("pages")
-        if signs.says_more:
-            flag = written((signs.more or signs.last or ((), True))[0])
+    def _why_not(self, at: FetchedPage, signals: Signals) -> str:
+        total, _ = _total_of(at, signals)
+        pages = signals.roles.get("pages")
+        if signals.says_more:
+            flag = written((signals.more or signals.last or ((), True))[0])
             said = f"{flag} says that there is more"
-        elif total is not None and total > at.count > 0 and not _is_later(at, signs):
+        elif total is not None and total > at.count > 0 and not _is_later(at, signals):
             said = f"the answer speaks of {total} records and has {at.count}"
-        elif pages is not None and pages[1] > 1 and not _is_later(at, signs):
+        elif pages is not None and pages[1] > 1 and not _is_later(at, signals):
             said = f"the answer speaks of {pages[1]} pages"
-        elif signs.unclear and not signs.ended and signs.says_more is not False:
-            said = f"{written(signs.unclear[0])} seems to lead on"
-        elif _is_full(at) and total is None and pages is None and not signs.ended and signs.says_more is None:
+        elif signals.unclear and not signals.ended and signals.says_more is not False:
+            said = f"{written(signals.unclear[0])} seems to lead on"
+        elif (
+            _is_full(at)
+            and total is None
+            and pages is None
+            and not signals.ended
+            and signals.says_more is None
+        ):
             said = f"the answer has as many records as were asked for ({at.count})"
             return f"{said}, and does not say whether there are more; name a paginator, or single_page"
         else:
@@ -274,11 +292,11 @@ class Detector:
         return f"{said}, but not how to ask for it; name a paginator"
 
 
-def _total_of(at: Answered, signs: Signs) -> tuple[int | None, Found]:
+def _total_of(at: FetchedPage, signals: Signals) -> tuple[int | None, Found]:
     """How many records there are in all, and where that is said."""
-    if found := signs.roles.get("total"):
+    if found := signals.roles.get("total"):
         return found[1], {"total": list(found[0])}
-    if (found := signs.roles.get("count")) and found[1] > at.count:
+    if (found := signals.roles.get("count")) and found[1] > at.count:
         return found[1], {"total": list(found[0])}
     for header in (*names.HEADER_TOTALS, "content-range"):
         number = header_number(at, header)
@@ -287,16 +305,16 @@ def _total_of(at: Answered, signs: Signs) -> tuple[int | None, Found]:
     return None, {}
 
 
-def _is_later(at: Answered, signs: Signs) -> bool:
+def _is_later(at: FetchedPage, signals: Signals) -> bool:
     """Whether the request asked for a page behind the first one."""
-    for place in (numbered_place(at, names.PAGE_PARAMS), numbered_place(at, names.OFFSET_PARAMS)):
-        if place is not None and (as_number(place.current(at.request)) or 0) > 1:
+    for position in (numbered_position(at, names.PAGE_PARAMS), numbered_position(at, names.OFFSET_PARAMS)):
+        if position is not None and (as_number(position.current(at.request)) or 0) > 1:
             return True
-    own = signs.roles.get("own")
+    own = signals.roles.get("own")
     return own is not None and own[1] > 1
 
 
-def _is_full(at: Answered) -> bool:
+def _is_full(at: FetchedPage) -> bool:
     """Whether the request asked for just so many records; one alone is mostly meant."""
     for name, value in parse_qsl(urlsplit(at.request.url).query):
         if normal(name) in names.SIZE_PARAMS and value.isdecimal() and int(value) == at.count > 1:
@@ -304,10 +322,10 @@ def _is_full(at: Answered) -> bool:
     return False
 
 
-def _cursor_found(source: Found, place: Place, where: str) -> Found:
+def _cursor_found(source: Found, position: ParamPosition, where: str) -> Found:
     return {
         "type": "cursor",
         **source,
-        "place": [place.kind, place.name],
-        "by": f"the cursor at {where}, {said(place)}",
+        "place": [position.kind, position.name],
+        "by": f"the cursor at {where}, {said(position)}",
     }

@@ -11,8 +11,8 @@ from scrapeq.expression import as_number
 from scrapeq.extract.autodetect.signals import follow, looks_like_number
 from scrapeq.extract.paginators import (
     Ahead,
-    Answered,
     Cursor,
+    FetchedPage,
     Forward,
     HeaderLink,
     JsonLink,
@@ -20,7 +20,7 @@ from scrapeq.extract.paginators import (
     PageNumber,
 )
 from scrapeq.protocols import Change
-from scrapeq.resource.next_request import Place
+from scrapeq.resource.next_request import ParamPosition
 
 
 def way_of(found: Mapping[str, Any], sifted: bool) -> Forward:
@@ -40,7 +40,7 @@ def _made(found: Mapping[str, Any], sifted: bool) -> Forward:
         return HeaderLink("next")
     if kind == "json_link":
         return JsonLink(_json_suffix_kept(_based(_reader(found), found.get("base"))), "auto")
-    where = Place(found["place"][0], found["place"][1])
+    where = ParamPosition(found["place"][0], found["place"][1])
     if kind == "cursor":
         return Cursor(_reader(found), where, "auto")
     if kind == "page_number":
@@ -65,18 +65,18 @@ class _Flagged(Forward):
         self.guesses = way.guesses
         self.probes = way.guesses
 
-    def next(self, at: Answered) -> Change | None:
+    def next(self, at: FetchedPage) -> Change | None:
         if self._more is not None and follow(at.body, self._more) is False:
             return None
         if self._last is not None and follow(at.body, self._last) is True:
             return None
         return self._way.next(at)
 
-    def ahead(self, at: Answered) -> Ahead | None:
+    def ahead(self, at: FetchedPage) -> Ahead | None:
         return self._way.ahead(at)
 
 
-def _reader(found: Mapping[str, Any]) -> Callable[[Answered], Any]:
+def _reader(found: Mapping[str, Any]) -> Callable[[FetchedPage], Any]:
     """What reads a place that was found: a header, or a way into the body."""
     if header := found.get("header"):
         return lambda at: at.page.header(header)
@@ -84,12 +84,12 @@ def _reader(found: Mapping[str, Any]) -> Callable[[Answered], Any]:
     return lambda at: follow(at.body, steps)
 
 
-def _based(read: Callable[[Answered], Any], base: Sequence[Any] | None) -> Callable[[Answered], Any]:
+def _based(read: Callable[[FetchedPage], Any], base: Sequence[Any] | None) -> Callable[[FetchedPage], Any]:
     """The link below the base that stands beside it."""
     if base is None:
         return read
 
-    def link(at: Answered) -> Any:
+    def link(at: FetchedPage) -> Any:
         value, below = read(at), follow(at.body, base)
         both = isinstance(value, str) and isinstance(below, str) and value.startswith("/")
         return below.rstrip("/") + value if both else value
@@ -97,33 +97,33 @@ def _based(read: Callable[[Answered], Any], base: Sequence[Any] | None) -> Calla
     return link
 
 
-def _total(found: Mapping[str, Any]) -> Callable[[Answered], Any]:
+def _total(found: Mapping[str, Any]) -> Callable[[FetchedPage], Any]:
     if header := found.get("total_header"):
         return lambda at: header_number(at, header)
     steps = found["total"]
     return lambda at: follow(at.body, steps)
 
 
-def _pages_of(total: Callable[[Answered], Any], size: int) -> Callable[[Answered], Any]:
-    def pages(at: Answered) -> int | None:
+def _pages_of(total: Callable[[FetchedPage], Any], size: int) -> Callable[[FetchedPage], Any]:
+    def pages(at: FetchedPage) -> int | None:
         records = as_number(total(at))
         return None if records is None else math.ceil(records / size)
 
     return pages
 
 
-def header_number(at: Answered, name: str) -> int | None:
+def header_number(at: FetchedPage, name: str) -> int | None:
     """The number in a header of the answer (in `items 0-24/319` the last one); None for none."""
     value = (at.page.header(name) or "").rpartition("/")[2].strip()
     return int(value) if looks_like_number(value) else None
 
 
-def _json_suffix_kept(read: Callable[[Answered], Any]) -> Callable[[Answered], Any]:
+def _json_suffix_kept(read: Callable[[FetchedPage], Any]) -> Callable[[FetchedPage], Any]:
     """
     The link, with the `.json` that the request has and the link lacks (Discourse names its own pages, which are HTML).
     """
 
-    def link(at: Answered) -> Any:
+    def link(at: FetchedPage) -> Any:
         value = read(at)
         if not isinstance(value, str):
             return value

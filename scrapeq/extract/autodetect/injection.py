@@ -12,36 +12,36 @@ import orjson
 from scrapeq.extract import known_names as names
 from scrapeq.extract.autodetect.signals import looks_like_number
 from scrapeq.extract.known_names import normal
-from scrapeq.extract.paginators import Answered
+from scrapeq.extract.paginators import FetchedPage
 from scrapeq.resource.address import get_param
-from scrapeq.resource.next_request import Place, is_form
+from scrapeq.resource.next_request import ParamPosition, is_form
 
 _GRAPHQL_VARIABLE = re.compile(r"\$(\w+)\s*:")
 
 
-def numbered_place(at: Answered, known: Sequence[str]) -> Place | None:
+def numbered_position(at: FetchedPage, known: Sequence[str]) -> ParamPosition | None:
     """Where the request has a page's number or an offset."""
-    for place in places(at, known):
-        if looks_like_number(place.current(at.request)):
-            return place
+    for position in positions(at, known):
+        if looks_like_number(position.current(at.request)):
+            return position
     return None
 
 
-def places(at: Answered, known: Sequence[str]) -> list[Place]:
+def positions(at: FetchedPage, known: Sequence[str]) -> list[ParamPosition]:
     """Where parameters of these names may stand in the request."""
     request = at.request
     if request.body is not None and request.method != "GET":
-        found = [Place("body", name) for name in known if "." not in name]
+        found = [ParamPosition("body", name) for name in known if "." not in name]
         if not is_form(request.headers):
-            found += [Place("body", f"variables.{name}") for name in known]
+            found += [ParamPosition("body", f"variables.{name}") for name in known]
         if not _is_readable(at):
             found = []
     else:
         found = []
-    return [*found, *(Place("param", name) for name in known)]
+    return [*found, *(ParamPosition("param", name) for name in known)]
 
 
-def _is_readable(at: Answered) -> bool:
+def _is_readable(at: FetchedPage) -> bool:
     """Whether the body of the request can be changed: a form, or a JSON object."""
     request = at.request
     if is_form(request.headers):
@@ -52,7 +52,7 @@ def _is_readable(at: Answered) -> bool:
         return False
 
 
-def cursor_place_in(at: Answered, known: names.CursorName) -> Place:
+def cursor_position_in(at: FetchedPage, known: names.CursorName) -> ParamPosition:
     """Where a cursor goes: a place that the request has already, else the usual one."""
     request = at.request
     wanted = {normal(known.default), *known.others}
@@ -61,26 +61,26 @@ def cursor_place_in(at: Answered, known: names.CursorName) -> Place:
         for piece in query.split("&"):
             name = unquote_plus(piece.partition("=")[0])
             if normal(name) in wanted and get_param(request.url, name) is not None:
-                return Place("param", name)
+                return ParamPosition("param", name)
     if request.body is None or request.method == "GET" or not _is_readable(at):
-        return Place("param", known.default)
+        return ParamPosition("param", known.default)
     if is_form(request.headers):
-        return Place("body", known.default)
+        return ParamPosition("body", known.default)
     body = orjson.loads(request.body)
     for name in body:
         if normal(name) in wanted:
-            return Place("body", name)
+            return ParamPosition("body", name)
     if isinstance(body.get("query"), str):  # GraphQL: the query declares its variables
         for name in [*(body.get("variables") or {}), *_GRAPHQL_VARIABLE.findall(body["query"])]:
             if normal(name) in wanted:
-                return Place("body", f"variables.{name}")
-    return Place("body", known.default)
+                return ParamPosition("body", f"variables.{name}")
+    return ParamPosition("body", known.default)
 
 
-def said(place: Place) -> str:
+def said(position: ParamPosition) -> str:
     """A place as people say it."""
-    what = {"param": "the parameter", "header": "the header", "body": "the body's"}[place.kind]
-    return f"sent as {what} {place.name}"
+    what = {"param": "the parameter", "header": "the header", "body": "the body's"}[position.kind]
+    return f"sent as {what} {position.name}"
 
 
 def usual_param(body: Any, steps: Sequence[Any]) -> str:

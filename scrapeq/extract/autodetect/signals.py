@@ -48,7 +48,7 @@ def written(steps: Sequence[Any]) -> str:
 
 
 @dataclass(slots=True)
-class Signs:
+class Signals:
     """What was found, the nearest to the root first."""
 
     links: list[Steps] = field(default_factory=list)
@@ -74,7 +74,7 @@ class Signs:
             self.more = None
 
 
-def signs_of(body: Any, records: Sequence[Any]) -> Signs:
+def signals_of(body: Any, records: Sequence[Any]) -> Signals:
     """
     All signs in a body.
 
@@ -82,17 +82,17 @@ def signs_of(body: Any, records: Sequence[Any]) -> Signs:
         body: The answer, decoded.
         records: Its records; where they are the body itself, its members are a record's and no signs.
     """
-    signs = Signs()
+    signals = Signals()
     if not isinstance(body, Mapping) or (len(records) == 1 and records[0] is body):
-        return signs
+        return signals
     spoken: list[dict[str, tuple[Steps, int]]] = []
     for steps, node in _objects(body, records):
-        _read(signs, steps, node, records, spoken)
+        _read(signals, steps, node, records, spoken)
     # The numbers of one object belong together; those of others fill the gaps.
     for roles in sorted(spoken, key=len, reverse=True):
         for role, found in roles.items():
-            signs.roles.setdefault(role, found)
-    return signs
+            signals.roles.setdefault(role, found)
+    return signals
 
 
 def _objects(body: Mapping[str, Any], records: Sequence[Any]) -> Iterator[tuple[Steps, Mapping[str, Any]]]:
@@ -113,15 +113,15 @@ def _objects(body: Mapping[str, Any], records: Sequence[Any]) -> Iterator[tuple[
 
 
 def _read(
-    signs: Signs,
+    signals: Signals,
     steps: Steps,
     node: Mapping[str, Any],
     records: Sequence[Any],
     spoken: list[dict[str, tuple[Steps, int]]],
 ) -> None:
     holds = next((name for name, value in node.items() if _is_list_of(value, records)), None)
-    if holds is not None and signs.list_of is None:
-        signs.list_of = (*steps, holds)
+    if holds is not None and signals.list_of is None:
+        signals.list_of = (*steps, holds)
     parent = normal(str(steps[-1])) if steps else ""
     near = not steps or holds is not None or parent in names.ENVELOPES
     roles: dict[str, tuple[Steps, int]] = {}
@@ -131,19 +131,19 @@ def _read(
         kind = normal(name)
         at = (*steps, name)
         if kind in names.LINKS:
-            _link(signs, at, value)
+            _link(signals, at, value)
         elif kind in names.NEXT and (near or kind == "nextpage"):
-            _next(signs, at, value, "cursor" if _speaks_of_cursors(node) else parent)
+            _next(signals, at, value, "cursor" if _speaks_of_cursors(node) else parent)
         elif kind in names.LINK_LISTS and isinstance(value, list):
-            _link_list(signs, at, value)
+            _link_list(signals, at, value)
         elif kind in names.CURSORS:
-            _cursor(signs, at, value, kind, node)
+            _cursor(signals, at, value, kind, node)
         elif kind in names.MORE and isinstance(value, bool):
-            signs.more = signs.more or (at, value)
+            signals.more = signals.more or (at, value)
         elif kind in names.LAST and isinstance(value, bool):
-            signs.last = signs.last or (at, value)
+            signals.last = signals.last or (at, value)
         elif near:
-            _short(signs, at, value, kind, parent, node, roles)
+            _short(signals, at, value, kind, parent, node, roles)
     if "pages" not in roles and "total" not in roles and parent != "pageable":
         roles = {role: found for role, found in roles.items() if normal(str(found[0][-1])) != "number"}
     if roles:
@@ -162,53 +162,53 @@ def _is_list_of(value: Any, records: Sequence[Any]) -> bool:
     return not value if not records else value[0] is records[0] or value[-1] is records[-1]
 
 
-def _link(signs: Signs, at: Steps, value: Any) -> None:
+def _link(signals: Signals, at: Steps, value: Any) -> None:
     if isinstance(value, Mapping):
         for member in LINK_MEMBERS:
             if isinstance(value.get(member), str):
-                signs.links.append((*at, member))
+                signals.links.append((*at, member))
                 return
     elif isinstance(value, str) and value.strip() and "{" not in value:
-        signs.links.append(at)
+        signals.links.append(at)
     elif not value:
-        signs.ended = True
+        signals.ended = True
 
 
-def _next(signs: Signs, at: Steps, value: Any, parent: str) -> None:
+def _next(signals: Signals, at: Steps, value: Any, parent: str) -> None:
     if value is None or value is False or value == "":
-        signs.ended = True
+        signals.ended = True
     elif looks_like_number(value):
-        signs.numbers.append(at)
+        signals.numbers.append(at)
     elif isinstance(value, str):
         if names.looks_like_address(value):
-            signs.links.append(at)
+            signals.links.append(at)
         elif parent in ("cursor", "cursors"):
-            signs.cursors.append((at, names.CURSORS["nextcursor"]))
+            signals.cursors.append((at, names.CURSORS["nextcursor"]))
         elif "{" not in value:
-            signs.unclear.append(at)
+            signals.unclear.append(at)
     elif isinstance(value, Mapping):
         for member in LINK_MEMBERS:
             if names.looks_like_address(value.get(member)):
-                signs.links.append((*at, member))
+                signals.links.append((*at, member))
                 return
         if isinstance(value.get("after"), str | int):
-            signs.cursors.append(((*at, "after"), names.CursorName("after")))
+            signals.cursors.append(((*at, "after"), names.CursorName("after")))
         elif value and all(isinstance(one, str | int) for one in value.values()):
-            signs.cursors.append((at, names.CursorName("")))
+            signals.cursors.append((at, names.CursorName("")))
     elif isinstance(value, list) and len(value) == 1 and isinstance(value[0], Mapping):
-        _next(signs, (*at, 0), value[0], parent)
+        _next(signals, (*at, 0), value[0], parent)
 
 
-def _link_list(signs: Signs, at: Steps, value: list[Any]) -> None:
+def _link_list(signals: Signals, at: Steps, value: list[Any]) -> None:
     related = [one for one in value if isinstance(one, Mapping) and ("rel" in one or "relation" in one)]
     if not related:
         return
     for one in _with_relation(value, "next"):
         for member in LINK_MEMBERS:
             if isinstance(one.get(member), str) and str(one.get("method", "GET")).upper() == "GET":
-                signs.links.append((*at, {"rel": "next"}, member))
+                signals.links.append((*at, {"rel": "next"}, member))
                 return
-    signs.ended = True
+    signals.ended = True
 
 
 def _with_relation(value: Any, rel: str) -> list[Mapping[str, Any]]:
@@ -220,7 +220,7 @@ def _with_relation(value: Any, rel: str) -> list[Mapping[str, Any]]:
     return found
 
 
-def _cursor(signs: Signs, at: Steps, value: Any, kind: str, node: Mapping[str, Any]) -> None:
+def _cursor(signals: Signals, at: Steps, value: Any, kind: str, node: Mapping[str, Any]) -> None:
     if kind == "endcursor" and not any(
         normal(name) == "hasnextpage" and flag is True for name, flag in node.items()
     ):
@@ -228,15 +228,15 @@ def _cursor(signs: Signs, at: Steps, value: Any, kind: str, node: Mapping[str, A
     if kind in ("continuationtoken", "paginationtoken", "bookmark") and not isinstance(value, str):
         return
     if isinstance(value, bool) or value is None or value == "" or value == 0:
-        signs.ended = True
+        signals.ended = True
     elif isinstance(value, str | int):
         known = names.CURSORS[kind]
         default = str(at[-1]) if kind in ("nexttoken",) else names.in_style(known.default, str(at[-1]))
-        signs.cursors.append((at, known._replace(default=default)))
+        signals.cursors.append((at, known._replace(default=default)))
 
 
 def _short(
-    signs: Signs,
+    signals: Signals,
     at: Steps,
     value: Any,
     kind: str,
@@ -246,27 +246,27 @@ def _short(
 ) -> None:
     """Members with short names, which mean something only beside others."""
     if kind == "after" and isinstance(value, str) and value and (parent == "cursors" or "before" in node):
-        signs.cursors.append((at, names.CursorName("after", ("cursor", "pageafter"))))
+        signals.cursors.append((at, names.CursorName("after", ("cursor", "pageafter"))))
     elif kind == "cursor" and isinstance(value, str) and value:
-        signs.cursors.append(
+        signals.cursors.append(
             (at, names.CURSORS["nextcursor"])
         )  # the request has none yet, so it is the next one
     elif kind == "continue" and value:
         if isinstance(value, str):
-            signs.cursors.append((at, names.CursorName("continue")))
+            signals.cursors.append((at, names.CursorName("continue")))
         elif isinstance(value, Mapping):
-            signs.cursors.append((at, names.CursorName("")))
+            signals.cursors.append((at, names.CursorName("")))
     elif kind == "offset" and isinstance(value, str) and value and not looks_like_number(value):
-        signs.cursors.append((at, names.CursorName("offset")))
+        signals.cursors.append((at, names.CursorName("offset")))
     elif kind in ("lastid",) and isinstance(value, str | int) and value and signs_more(node):
         default = "after" if node.get("object") == "list" else "after_id"
-        signs.cursors.append(
+        signals.cursors.append(
             (at, names.CursorName(default, ("after", "afterid", "sinceid", "startingafter")))
         )
     elif kind == "total" and isinstance(value, Mapping) and looks_like_number(value.get("value")):
         roles.setdefault("total", ((*at, "value"), int(value["value"])))
     elif kind.startswith("next") and isinstance(value, str | int) and value and not isinstance(value, bool):
-        signs.unclear.append(at)
+        signals.unclear.append(at)
     elif kind in names.ROLES and looks_like_number(value):
         roles.setdefault(names.ROLES[kind], (at, int(value)))
 
