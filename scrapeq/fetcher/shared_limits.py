@@ -1,116 +1,111 @@
 """
-Permits from the limits in a store, for requests that are no tasks.
+Rate limits in a store, for requests that are not tasks.
 
-With these a `Fetcher` shares its limits with every other process that names the same queue.
+A `Fetcher` shares them with every other process that names the same queue.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Sequence
 
+from scrapeq.clock import Clock, SystemClock
 from scrapeq.errors import RateLimited, ScrapeqError
-from scrapeq.limits.attribution import attribute
-from scrapeq.limits.consecutive_refusals import ConsecutiveRefusals
+from scrapeq.limits.attribution import Attribution
 from scrapeq.limits.definitions import limits_of
+from scrapeq.limits.judge import Judge
 from scrapeq.limits.partition import group_of
-from scrapeq.limits.server_clock import ServerClocks
 from scrapeq.plan import LimitRule
 from scrapeq.queue import Entry, Queue
 from scrapeq.queue.commands import ACK, NO_RESPONSE, RELEASE, UNSENT, acquire
-from scrapeq.responses.outcome import Outcome
 from scrapeq.task import Group, Lease
 
 WEIGHT = 1
-LOOK_FIRST_S, LOOK_MAX_S = 0.02, 0.5  # between looks while only somebody else's answer can open a limit
+# Seconds between attempts while only a response to another process can open a limit.
+RETRY_FIRST_S, RETRY_MAX_S = 0.02, 0.5
 
 
 class QueuePermit:
-    """One granted request; settle it with what its answer meant."""
+    """One granted request (`limiter.Permit`)."""
 
     def __init__(self, limits: QueueLimits, group: Group, lease: Lease) -> None:
         self._limits = limits
-        self._group = group
         self._lease: Lease | None = lease
-        self._sent_s = time.monotonic()
+        self.group = group
+        self.sent_s = limits.clock.monotonic_s()
 
-    @property
-    def refusals_in_a_row(self) -> int:
-        """How many there will have been in a row, should this one be refused."""
-        return self._limits.refusals.count_with(self._group.name, self._sent_s)
-
-    def settle(self, outcome: Outcome | None, *, was_sent: bool = True) -> None:
-        """Report its answer; None: no answer came, or it never was sent. Only the first call counts."""
+    def settle(self, attribution: Attribution | None, *, was_sent: bool = True) -> None:
+        """See `limiter.Permit.settle`."""
         lease, self._lease = self._lease, None
         if lease is None:
             return
-        limits, now_s = self._limits, time.monotonic()
-        if outcome is None:
-            limits.report(Entry(RELEASE, lease, sent=NO_RESPONSE if was_sent else UNSENT))
-            return
-        if outcome.action == "rate_limited":
-            limits.refusals.refused(self._group.name, self.refusals_in_a_row, now_s)
+        if attribution is None:
+            self._limits.report(Entry(RELEASE, lease, sent=NO_RESPONSE if was_sent else UNSENT))
         else:
-            limits.refusals.succeeded(self._group.name)
-        found = attribute(
-            self._group, outcome, limits.rules, clocks=limits.clocks, sent_s=self._sent_s, answered_s=now_s
-        )
-        limits.report(Entry(ACK, lease, **found._asdict()))
+            self._limits.report(Entry(ACK, lease, **attribution._asdict()))
 
 
 class QueueLimits:
     """
-    Permits from the limits in a store.
+    The rate limits of a queue in a store (`limiter.Limiter`).
 
     Args:
         queue: The queue whose limits they are.
-        rules: The limits that are known; others are told by the answers.
+        rules: The limits that are known; others are read from responses.
         token: The credential that requests carry, in clear; only its digest is stored.
+        clock: Monotonic time.
     """
 
-    def __init__(self, queue: Queue, rules: Sequence[LimitRule] = (), *, token: str = "") -> None:
+    def __init__(
+        self, queue: Queue, rules: Sequence[LimitRule] = (), *, token: str = "", clock: Clock | None = None
+    ) -> None:
         self._queue = queue
         self.rules = rules
+        self.clock = clock or SystemClock()
+        self.judge = Judge(rules)
         self._token = token
         self._defined = False
         self._reported = asyncio.Event()
         self._reports: set[asyncio.Future[None]] = set()
-        self.refusals = ConsecutiveRefusals()
-        self.clocks = ServerClocks()
 
     async def acquire(self, url: str, method: str = "GET", *, max_wait_s: float | None = None) -> QueuePermit:
-        """Wait for the limits. Raises RateLimited when one is closed for longer than `max_wait_s`, StoreError."""
+        """
+        Wait until every limit grants the request.
+
+        Raises:
+            RateLimited: a limit stays closed for more than `max_wait_s` seconds.
+            StoreError: the store cannot be reached.
+        """
         group = self._group(url, method)
-        look_s = LOOK_FIRST_S
+        pause_s = RETRY_FIRST_S
         reports = set(self._reports)
         while True:
-            got = await self._ask(group)
+            got = await self._try(group)
             if isinstance(got, Lease):
                 return QueuePermit(self, group, got)
             if got is not None and max_wait_s is not None and got > max_wait_s:
                 if reports:
-                    await asyncio.wait(reports)  # what this process gives back may be just on its way
+                    await asyncio.wait(reports)  # they may give back what this request waits for
                     reports.clear()
                     continue
-                raise RateLimited(f"{method} {url}: its limit is closed for another {got:.1f} s", got)
+                raise RateLimited(f"{method} {url}: its rate limit is closed for another {got:.1f} s", got)
             self._reported.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._reported.wait(), look_s if got is None else got)
-            look_s = min(look_s * 2, LOOK_MAX_S)
+                await asyncio.wait_for(self._reported.wait(), pause_s if got is None else got)
+            pause_s = min(pause_s * 2, RETRY_MAX_S)
 
     async def try_acquire(self, url: str, method: str = "GET") -> QueuePermit | None:
-        """A permit now, or None."""
+        """Return a permit if every limit grants one now, else None."""
         group = self._group(url, method)
-        got = await self._ask(group)
+        got = await self._try(group)
         return QueuePermit(self, group, got) if isinstance(got, Lease) else None
 
     def report(self, entry: Entry) -> None:
-        """Send what became of a grant; who waits in this process looks again."""
+        """Settle a grant in the store, and wake the callers of this process that wait."""
 
         async def send() -> None:
-            with contextlib.suppress(ScrapeqError):  # a grant that is not reported comes back by its lease
+            with contextlib.suppress(ScrapeqError):  # an unreported grant comes back when its lease expires
                 await self._queue.settle(entry)
             self._reported.set()
 
@@ -119,14 +114,14 @@ class QueueLimits:
         task.add_done_callback(self._reports.discard)
 
     async def close(self) -> None:
-        """Wait until everything is reported."""
+        """Wait until every grant is reported."""
         if self._reports:
             await asyncio.wait(self._reports)
 
     def _group(self, url: str, method: str) -> Group:
         return group_of(self.rules, url=url, method=method, token=self._token)
 
-    async def _ask(self, group: Group) -> Lease | float | None:
+    async def _try(self, group: Group) -> Lease | float | None:
         if not self._defined:
             await self._queue.define(limits_of(self.rules))
             self._defined = True

@@ -1,8 +1,8 @@
 """
-One page as the engine sees it: the visit of a task that is in no queue.
+One page as the engine sees it: the run of a task that is not in the queue.
 
-The request is a real one, and counts against the limits of the store, if there is one; what the answer says of them is
-told there, as always. Items are not written, follow-ups not pushed, states not kept.
+The request is real. It counts against the limits of the store, if there is one, and its response is reported to them.
+Items are not written, follow-ups not pushed, cursors not stored.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from scrapeq.clock import SystemClock
 from scrapeq.config.secret_terms import SECRET_NAME
@@ -32,21 +32,21 @@ from scrapeq.resource.address import get_param, set_params
 from scrapeq.responses.outcome import Outcome
 from scrapeq.task import Group, Lease, NewTask, Task
 from scrapeq.wiring import group_function, pool_credentials, pools_of
-from scrapeq.worker.context import WorkerContext
+from scrapeq.worker.context import LeasedTask, WorkerContext
 from scrapeq.worker.extraction import extractor_of
-from scrapeq.worker.slots import LeasedTask
 from scrapeq.worker.task_run import TaskRun
 
 MASK = "***"
-SETS_COOKIES = frozenset({"set-cookie", "set-cookie2"})
-FEW = 5  # items and follow-ups that are kept to be shown; of the others only how many
+COOKIE_HEADERS = frozenset({"set-cookie", "set-cookie2"})
+SAMPLE_SIZE = 5  # items and follow-ups that are listed; the others are only counted
 LEASE_S = 60.0
 NO_LEASE = Lease("0", "0", 0)
-LOOK_S = 0.5  # between looks at a limit that an event opens
+RETRY_S = 0.5  # between attempts at a limit that only a response to another request can open
+REPORTED_ELSEWHERE = ("dead ", "parked ")  # events that repeat `Preview.error`
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class SentRequest:
     """A request as it left, its credentials masked; `size`: bytes of its body."""
 
     method: str
@@ -58,27 +58,27 @@ class Sent:
 @dataclass
 class Preview:
     """
-    What came of one page.
+    What one page gives.
 
     Args:
-        task: What was asked for.
+        task: The task that was run.
         counted: Whether a store counted the request.
-        sent: The requests: redirects and logins, too.
-        page: The answer; None if none came.
-        url, headers: Its address and fields as a person may see them: cookies and echoed credentials are masked.
-        outcome: What it means; None if it was never judged.
-        said: What it told, closed and cost which limits.
-        items: How many of each resource; `first_items` the first of them.
-        follow_ups: How many tasks of each resource, the next page not among them; `first_follow_ups` the first.
-        next_page: The next page's task.
+        sent: The requests, including redirects and logins.
+        page: The response; None if there was none.
+        url, headers: Its address and headers as a user may see them: cookies and echoed credentials are masked.
+        outcome: What it means; None if it was not judged.
+        attribution: What it did to which limits.
+        items: The number of items of each resource; `first_items` are the first of them.
+        follow_ups: The number of follow-ups of each resource without the next page; `first_follow_ups` the first.
+        next_page: The task of the next page.
         skipped: Follow-ups or records that were left out.
-        events: What a run would say of it.
-        error: Why the task would fail, or wait; empty for a success.
+        events: What a run would report.
+        error: Why the task would fail or wait; "" for a success.
     """
 
     task: NewTask
     counted: bool = False
-    sent: list[Sent] = field(default_factory=list)
+    sent: list[SentRequest] = field(default_factory=list)
     page: Page | None = None
     url: str = ""
     headers: tuple[tuple[str, str], ...] = ()
@@ -104,116 +104,98 @@ async def preview_page(
     tokens: Path | None = None,
 ) -> Preview:
     """
-    Ask for one page and say what came of it.
+    Request one page, and return what it gives.
 
     Args:
         plan: `client.base_url` must be the real address.
-        task: What to ask for.
-        queue: Whose limits count it; None = nobody counts it.
-        states: What incremental walks keep; read only.
+        task: The task to run.
+        queue: The queue whose limits count the request; None = it is not counted.
+        cursor_store: Cursors of incremental resources; read only.
         max_wait_s: How long to wait for a closed limit.
-        tokens: Where logins are kept; None = in memory.
+        tokens: The file with the tokens of logins; None = in memory.
 
     Raises:
-        RateLimited: a limit is closed for longer.
+        RateLimited: a limit stays closed for longer.
         UsageError: a hook cannot be loaded.
-        StoreError: the store went away.
+        StoreError: the store cannot be reached.
     """
-    group = group_function(plan)
+    group_of = group_function(plan)
     preview = Preview(task, queue is not None)
-    extractor = extractor_of(plan, group)
-    lease = NO_LEASE if queue is None else await _granted(queue, plan, task.group, max_wait_s)
+    extractor = extractor_of(plan, group_of)
+    lease = NO_LEASE if queue is None else await _acquire(queue, plan, task.group, max_wait_s)
     leased = LeasedTask(Task("0", task.payload, task.priority, task.group.name, lease=lease), lease)
-    permit = _Permit(queue, preview)
-    watch = _Watch(plan, preview)
+    preview_queue = _PreviewQueue(queue, preview)
+    recorder = _RequestRecorder(plan, preview)
     egress = Egress(
         plan.client,
         connections=1,
         credentials=pool_credentials(plan),
         tokens=tokens,
-        on_send=watch.before_sending,
+        on_send=recorder.before_sending,
     )
-    watch.hidden = egress.hidden
+    recorder.hidden = egress.hidden
     context = WorkerContext(
         plan,
-        cast(Queue, permit),
-        cast(Egress, _Heard(egress, preview)),
-        _Seeing(extractor, preview),
+        preview_queue,
+        egress,
+        _PreviewExtractor(extractor, preview),
         _NoSink(),
-        _ReadOnly(cursor_store),
-        group,
+        _ReadOnlyCursors(cursor_store),
+        group_of,
         SystemClock(),
     )
+    run = TaskRun(context, leased)
     async with egress:
-        await _SeenVisit(context, leased, preview).run()
-    await permit.settled()
-    if preview.page is not None:
-        preview.url = egress.hidden(preview.page.url)
+        await run.run()
+    await preview_queue.flush()
+    if run.judgement is not None:
+        preview.outcome, preview.attribution = run.judgement
+    if run.page is not None:
+        preview.page, preview.url = run.page, egress.hidden(run.page.url)
         preview.headers = tuple(
-            (name, MASK if name.lower() in SETS_COOKIES else egress.hidden(value))
-            for name, value in preview.page.headers
+            (name, MASK if name.lower() in COOKIE_HEADERS else egress.hidden(value))
+            for name, value in run.page.headers
         )
     preview.skipped = context.tally.skipped
-    said_already = ("dead ", "parked ")
-    preview.events += [event for event in context.events if not event.startswith(said_already)]
+    preview.events += [event for event in context.events if not event.startswith(REPORTED_ELSEWHERE)]
     if context.fatal is not None:
         preview.error = context.fatal.message
     return preview
 
 
-async def _granted(queue: Queue, plan: Plan, group: Group, max_wait_s: float) -> Lease:
+async def _acquire(queue: Queue, plan: Plan, group: Group, max_wait_s: float) -> Lease:
     if pools := pools_of(plan):
         await queue.define_pools(pools)
     clock = SystemClock()
-    until_s = clock.monotonic_s() + max_wait_s
+    deadline_s = clock.monotonic_s() + max_wait_s
     while True:
-        got = await queue.run(acquire(group, weight=1, lease_s=queue.lease_s))
-        if isinstance(got, Lease):
-            return got
-        left_s = until_s - clock.monotonic_s()
-        if left_s <= 0 or (got is not None and got > left_s):
-            when = "until an answer opens it" if got is None else f"for another {got:.1f} s"
-            what = await _closed(queue, group)
-            raise RateLimited(f"{what} is closed {when}; --max-wait waits for it", got or 0.0)
-        await asyncio.sleep(min(left_s, LOOK_S if got is None else got))
+        granted = await queue.run(acquire(group, weight=1, lease_s=queue.lease_s))
+        if isinstance(granted, Lease):
+            return granted
+        left_s = deadline_s - clock.monotonic_s()
+        if left_s <= 0 or (granted is not None and granted > left_s):
+            when = "until a response opens it" if granted is None else f"for another {granted:.1f} s"
+            name = await _closed_limit(queue, group)
+            raise RateLimited(f"{name} is closed {when}; --max-wait waits for it", granted or 0.0)
+        await asyncio.sleep(min(left_s, RETRY_S if granted is None else granted))
 
 
-async def _closed(queue: Queue, group: Group) -> str:
-    """The limits of a group that are closed now, for a person; those of a pool are its members'."""
+async def _closed_limit(queue: Queue, group: Group) -> str:
+    """Name the closed limits of a group, for a message."""
     names = [name for name in (*group.limits, group.private) if name]
     if any(ANY_TOKEN in name for name in names):
-        return "every token's limit"
+        return "the limit of every token"
     closed = [state.name for state in await queue.limit_states(names) if state.opens_s != 0]
     return " and ".join(title_of(name) for name in closed) or "its limit"
 
 
-class _SeenVisit(TaskRun):
-    """A visit that tells what the answer meant."""
-
-    def __init__(self, context: WorkerContext, leased: LeasedTask, preview: Preview) -> None:
-        super().__init__(context, leased)
-        self._seen = preview
-
-    async def _conclude(
-        self,
-        group: Group,
-        page: Page | None,
-        revived: Page | None,
-        outcome: Outcome,
-        consecutive_refusals: int,
-    ) -> None:
-        self._seen.outcome = outcome
-        self._seen.attribution = self._settlement.attribution
-        await super()._conclude(group, page, revived, outcome, consecutive_refusals)
-
-
-class _Permit:
-    """Stands for the queue: a grant that is no task is settled, whatever becomes of the task."""
+class _PreviewQueue:
+    """A `TaskQueue` that settles grants and records what a run would push."""
 
     def __init__(self, queue: Queue | None, preview: Preview) -> None:
         self._queue = queue
-        self._seen = preview
-        self._soon: list[asyncio.Future[Settled]] = []
+        self._preview = preview
+        self._pending: list[asyncio.Future[Settled]] = []
         self.max_attempts = queue.max_attempts if queue is not None else 1
         self.lease_s = queue.lease_s if queue is not None else LEASE_S
 
@@ -221,67 +203,51 @@ class _Permit:
         return NO_LEASE if self._queue is None else await self._queue.acquire(group, credential=credential)
 
     async def run(self, command: Any) -> Any:
-        """Only `acquire` is run by a visit."""
+        """Run `acquire`, the only command of a task run."""
         return NO_LEASE if self._queue is None else await self._queue.run(command)
 
     def settle_soon(self, entry: Entry) -> asyncio.Future[Settled]:
         future = asyncio.ensure_future(self.settle(entry))
-        self._soon.append(future)
+        self._pending.append(future)
         return future
 
     async def settle(self, entry: Entry) -> Settled:
         for task in entry.push:
-            self._push(task)
+            self._record(task)
         if self._queue is not None:
-            # what the answer said is told; what becomes of the task is nobody's
+            # the limits observe the response; the task itself exists in no queue
             end = ACK if entry.sent == RESPONDED else RELEASE
             verb = OBSERVE if entry.verb == OBSERVE else end
             await self._queue.settle(entry._replace(verb=verb, delay_s=0.0, error="", push=()))
         if entry.error:
-            self._seen.error = entry.error
+            self._preview.error = entry.error
         return Settled("done", [Pushed("pushed")] * len(entry.push))
 
-    def _push(self, task: NewTask) -> None:
-        preview = self._seen
+    def _record(self, task: NewTask) -> None:
+        preview = self._preview
         if task is preview.next_page:
             return
         preview.follow_ups[task.payload["resource"]] += 1
-        if len(preview.first_follow_ups) < FEW:
+        if len(preview.first_follow_ups) < SAMPLE_SIZE:
             preview.first_follow_ups.append(task)
 
-    async def settled(self) -> None:
-        """Until all is told."""
-        await asyncio.gather(*self._soon)
+    async def flush(self) -> None:
+        """Wait until every grant is settled."""
+        await asyncio.gather(*self._pending)
 
 
-class _Heard:
-    """The egress, and the answer that it gave last."""
-
-    def __init__(self, egress: Egress, preview: Preview) -> None:
-        self._egress = egress
-        self._seen = preview
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._egress, name)
-
-    async def send(self, *args: Any, **more: Any) -> Page:
-        page = await self._egress.send(*args, **more)
-        self._seen.page = page
-        return page
-
-
-class _Seeing:
-    """`protocols.Extractor` that notes what goes through it."""
+class _PreviewExtractor:
+    """An `Extractor` that records what it extracts."""
 
     def __init__(self, extractor: Extractor, preview: Preview) -> None:
         self._extractor = extractor
-        self._seen = preview
+        self._preview = preview
 
     async def chunks(self, payload: dict[str, Any], priority: float, page: Page) -> AsyncIterator[Extraction]:
-        preview = self._seen
+        preview = self._preview
         async for part in self._extractor.chunks(payload, priority, page):
             preview.items.update(item.resource for item in part.items)
-            preview.first_items += part.items[: FEW - len(preview.first_items)]
+            preview.first_items += part.items[: SAMPLE_SIZE - len(preview.first_items)]
             preview.next_page = part.next_page or preview.next_page
             yield replace(part, keep=None)
 
@@ -300,7 +266,7 @@ class _NoSink:
         return len(items)
 
 
-class _ReadOnly:
+class _ReadOnlyCursors:
     def __init__(self, cursor_store: CursorStore | None) -> None:
         self._cursor_store = cursor_store
 
@@ -311,12 +277,12 @@ class _ReadOnly:
         pass
 
 
-class _Watch:
-    """Notes each request as it leaves, masked."""
+class _RequestRecorder:
+    """Records each request as it leaves, masked."""
 
     def __init__(self, plan: Plan, preview: Preview) -> None:
         self._plan = plan
-        self._seen = preview
+        self._preview = preview
         own = [*(preview.task.payload.get("headers") or {}), *plan.client.headers]
         self.hidden: Callable[[str], str] = str
         self._open = SAFE_FIELDS | {name.lower() for name in own if not SECRET_NAME.search(name)}
@@ -325,20 +291,20 @@ class _Watch:
         self, method: str, url: str, fields: Sequence[tuple[str, str]], body: bytes | None
     ) -> None:
         auth = self._plan.client.auth
-        asked = self._seen.task.payload["url"]
-        is_first = not self._seen.sent
+        requested = self._preview.task.payload["url"]
+        is_first = not self._preview.sent
         for piece in url.partition("?")[2].partition("#")[0].split("&"):
             name = piece.partition("=")[0]
-            added = (
+            was_added = (
                 is_first
-                and url.partition("?")[0] == asked.partition("?")[0]
-                and get_param(asked, name) is None
+                and url.partition("?")[0] == requested.partition("?")[0]
+                and get_param(requested, name) is None
             )
-            if name and (added or name == auth.name):
+            if name and (was_added or name == auth.name):
                 url = set_params(url, {name: MASK})
-        shown = tuple((name, self.hidden(self._header(name, value))) for name, value in fields)
-        self._seen.sent.append(
-            Sent(method, self.hidden(url).replace("%2A%2A%2A", MASK), shown, len(body or b""))
+        headers = tuple((name, self.hidden(self._header(name, value))) for name, value in fields)
+        self._preview.sent.append(
+            SentRequest(method, self.hidden(url).replace("%2A%2A%2A", MASK), headers, len(body or b""))
         )
 
     def _header(self, name: str, value: str) -> str:

@@ -1,5 +1,5 @@
 """
-Tests of configurations and hooks, without a network, a store or a sleep:
+Test configurations and hooks without a network, a store or a sleep:
 
     from scrapeq.testing import page_of, scrape_page
 
@@ -26,27 +26,26 @@ from scrapeq import config as configuration
 from scrapeq.clock import Clock
 from scrapeq.errors import UsageError
 from scrapeq.inspect.preview_task import first_page
-from scrapeq.limits.attribution import rules_of
+from scrapeq.limits.judge import Exchange, Judge
 from scrapeq.page import Page
 from scrapeq.plan import Plan
 from scrapeq.protocols import CursorState, Item
 from scrapeq.resource.seeds import starts_by_itself
-from scrapeq.responses.outcome import Outcome, actions_for, decide
-from scrapeq.responses.rule_observations import observe_for_rules
+from scrapeq.responses.outcome import Outcome, actions_for
 from scrapeq.task import NewTask
 from scrapeq.testing.clock import FakeClock
 from scrapeq.wiring import group_function, with_base_url
 from scrapeq.worker.extraction import extractor_of
 
 T = TypeVar("T")
-DEMO_URL = "http://demo.invalid"  # what demo:// stands for here
+DEMO_URL = "http://demo.invalid"  # the address of demo:// in tests
 _TYPES = {".jsonl": "application/jsonl", ".ndjson": "application/x-ndjson", ".yaml": "application/yaml"}
 _PRIORITY = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class TaskRequest:
-    """A request as its task has it."""
+    """The request of a task."""
 
     resource: str
     url: str
@@ -62,17 +61,17 @@ class TaskRequest:
 @dataclass(frozen=True, slots=True)
 class Scraped:
     """
-    What came of a page.
+    What a page gives.
 
     Args:
-        request: What the page was asked for with.
-        outcome: What the answer means; only a `success` is read further.
-        items: What would be written, in order.
-        follow_ups: What would be asked for, the next page not among it.
-        next_page: The next page of the walk.
-        skipped: Follow-ups and records that were left out.
-        keep: What an incremental walk would keep; None while it goes on.
-        events: What a run would say of it.
+        request: The request of the page.
+        outcome: What the response means; only a `success` is read further.
+        items: Items that would be written, in order.
+        follow_ups: Requests that would be pushed, except that of the next page.
+        next_page: The request of the next page.
+        skipped: The number of follow-ups and records that were left out.
+        cursor_state: What an incremental resource would store at this page; None while more pages follow.
+        events: What a run would report.
     """
 
     request: TaskRequest
@@ -81,11 +80,11 @@ class Scraped:
     follow_ups: list[TaskRequest] = field(default_factory=list)
     next_page: TaskRequest | None = None
     skipped: int = 0
-    keep: CursorState | None = None
+    cursor_state: CursorState | None = None
     events: list[str] = field(default_factory=list)
 
     def records(self, resource: str = "") -> list[dict[str, Any]]:
-        """The items as they are written; of one resource, or of all."""
+        """Return the items as they are written, of one resource or of all."""
         return [item.record for item in self.items if resource in ("", item.resource)]
 
 
@@ -100,36 +99,41 @@ def page_of(
     headers: Mapping[str, str] | None = None,
 ) -> Page:
     """
-    A page to test with.
+    Build a page to test with.
+
+        page_of(json={"items": []}, headers={"X-RateLimit-Remaining": "0"})
 
     Args:
-        url: Where it came from; empty = what the resource asks for.
-        body, json, text, file: Its body, one of them; `file` is read, and its name says its type.
+        url: Its address; "" = that of the resource's request.
+        body, json, text, file: Its body, one of them. `file` is read, and its name gives its type.
         status: HTTP status.
-        headers: By name. A Content-Type that fits is there unless it is given.
+        headers: By name. A fitting Content-Type is added unless one is given.
 
     Raises:
-        UsageError: there is more than one body.
+        UsageError: more than one body is given.
     """
-    given = [
+    bodies = [
         name
         for name, value in (("body", body), ("json", json), ("text", text), ("file", file))
         if value is not None
     ]
-    if len(given) > 1:
-        raise UsageError(f"page_of: {' and '.join(given)}: give one of them")
-    kind = ""
+    if len(bodies) > 1:
+        raise UsageError(f"page_of: got {' and '.join(bodies)}; give one of them")
+    content_type = ""
     if file is not None:
         path = Path(file)
-        body, kind = path.read_bytes(), _TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or ""
+        body, content_type = (
+            path.read_bytes(),
+            _TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "",
+        )
     elif text is not None:
         body = text.encode()
-        kind = ("text/html" if text.lstrip().startswith("<") else "text/plain") + "; charset=utf-8"
+        content_type = ("text/html" if text.lstrip().startswith("<") else "text/plain") + "; charset=utf-8"
     elif body is None:
-        body, kind = orjson.dumps(json), "application/json"
+        body, content_type = orjson.dumps(json), "application/json"
     fields = dict(headers or {})
-    if kind and not any(name.lower() == "content-type" for name in fields):
-        fields["Content-Type"] = kind
+    if content_type and not any(name.lower() == "content-type" for name in fields):
+        fields["Content-Type"] = content_type
     return Page(url, status, tuple(fields.items()), body)
 
 
@@ -142,29 +146,29 @@ def scrape_page(
     parent: Mapping[str, Any] | None = None,
     priority: float = _PRIORITY,
     number: int = 1,
-    kept: CursorState | None = None,
+    cursor_state: CursorState | None = None,
     env: Mapping[str, str] | None = None,
     clock: Clock | None = None,
 ) -> Scraped:
     """
-    What a run would make of a page: response actions, hooks, extraction, paginator.
+    Return what a run would make of a page: response actions, hooks, extraction and paginator.
 
     Args:
-        config: The YAML file (hooks are sought beside it and in this folder), or a plan.
-        resource: Whose page it is.
-        page: The answer; see `page_of`.
-        seed: The seed's values; None = the first of the file.
-        parent: The parent's record, for a resource that has one.
-        priority: The task's.
-        number: Which page of its walk it is.
-        kept: What an incremental walk has kept before.
-        env: Variables for `${env:…}`, beside those of this process.
-        clock: For `now`; None = one that stands still.
+        config: The YAML file (hooks are searched beside it and in the current folder), or a plan.
+        resource: The resource of the page.
+        page: The response; see `page_of`.
+        seed: The seed's values; None = the first seed of the file.
+        parent: The parent's record, for a resource that has a parent.
+        priority: The priority of the task.
+        number: The number of the page in its sequence, from 1.
+        cursor_state: What an incremental resource stored before.
+        env: Variables for `${env:…}`, added to those of this process.
+        clock: For `now`; None = a clock that stands still.
 
     Raises:
         ConfigError: the file has mistakes.
-        ExtractError: the page would be a dead letter; of a hook it is a HookError, which says file and line.
-        UsageError: there is no such resource, or it cannot be asked for.
+        ExtractError: the page would become a dead letter; for a hook it is a HookError with file and line.
+        UsageError: the resource does not exist, or cannot be requested this way.
     """
     if isinstance(config, Plan):
         plan = config
@@ -172,7 +176,9 @@ def scrape_page(
         plan = configuration.load(config, env={**os.environ, **(env or {})})
     if plan.client.base_url.startswith("demo:"):
         plan = with_base_url(plan, DEMO_URL)
-    scraping = _scrape(plan, resource, page, seed, parent, priority, number, kept, clock or FakeClock())
+    scraping = _scrape(
+        plan, resource, page, seed, parent, priority, number, cursor_state, clock or FakeClock()
+    )
     return _run(scraping)
 
 
@@ -184,60 +190,59 @@ async def _scrape(
     parent: Mapping[str, Any] | None,
     priority: float,
     number: int,
-    kept: CursorState | None,
+    cursor_state: CursorState | None,
     clock: Clock,
 ) -> Scraped:
-    starts = any(one.name == resource and starts_by_itself(one) for one in plan.resources)
-    alone = bool(page.url) and seed is None and parent is None and not starts
-    task = await first_page(plan, resource, page.url if alone else "", seed, parent, _Kept(kept))
+    starts_alone = any(one.name == resource and starts_by_itself(one) for one in plan.resources)
+    by_url = bool(page.url) and seed is None and parent is None and not starts_alone
+    task = await first_page(plan, resource, page.url if by_url else "", seed, parent, _OneState(cursor_state))
     payload = {**task.payload, "page": number}
     page = replace(
         page, url=page.url or payload["url"], requested_url=payload["url"], method=payload["method"]
     )
     outcome = _outcome(plan, payload, page, clock)
-    scraped = Scraped(_asked(task), outcome)
+    scraped = Scraped(_request_of(task), outcome)
     if outcome.action != "success":
         return scraped
     skipped, keep, following = 0, None, None
     async for part in extractor_of(plan, group_function(plan), clock=clock).chunks(payload, priority, page):
         scraped.items.extend(part.items)
-        scraped.follow_ups.extend(_asked(one) for one in part.follow_ups)
+        scraped.follow_ups.extend(_request_of(one) for one in part.follow_ups)
         for start in part.starts:
             started = start.build(None)
             skipped += started is None
-            scraped.follow_ups.extend([] if started is None else [_asked(started)])
+            scraped.follow_ups.extend([] if started is None else [_request_of(started)])
         scraped.events.extend(part.events)
         skipped += part.skipped
         keep, following = part.keep or keep, part.next_page or following
     return replace(
         scraped,
         skipped=skipped,
-        keep=None if keep is None else keep[1],
-        next_page=None if following is None else _asked(following),
+        cursor_state=None if keep is None else keep[1],
+        next_page=None if following is None else _request_of(following),
     )
 
 
 def _outcome(plan: Plan, payload: Mapping[str, Any], page: Page, clock: Clock) -> Outcome:
     now_s = clock.now_s()
-    names = {"seed": payload.get("seed"), "parent": payload.get("parent"), "now": now_s}
     resource, method, url = payload["resource"], payload["method"], payload["url"]
     group = group_function(plan)(resource, method, url, payload.get("seed") or {}, payload.get("parent"))
-    observed, rule_observations = observe_for_rules(page, now_s, rules_of(group, plan.rate_limits), names)
-    return decide(
-        actions_for(plan, resource),
+    exchange = Exchange(
+        group,
+        clock.monotonic_s(),
+        clock.monotonic_s(),
+        now_s,
         resource=resource,
         method=method,
         url=url,
         page=page,
-        error=None,
-        observation=observed,
-        refusals_in_a_row=1,
-        names=names,
-        rule_observations=rule_observations,
+        names={"seed": payload.get("seed"), "parent": payload.get("parent"), "now": now_s},
+        actions=actions_for(plan, resource),
     )
+    return Judge(plan.rate_limits).judge(exchange).outcome
 
 
-def _asked(task: NewTask) -> TaskRequest:
+def _request_of(task: NewTask) -> TaskRequest:
     payload = task.payload
     return TaskRequest(
         resource=payload["resource"],
@@ -253,8 +258,8 @@ def _asked(task: NewTask) -> TaskRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
-    """`protocols.CursorStore` with one state for all walks."""
+class _OneState:
+    """A `CursorStore` with the same state for every key."""
 
     state: CursorState | None
 
@@ -262,11 +267,11 @@ class _Kept:
         return [self.state] * len(keys)
 
     async def keep(self, key: str, state: CursorState) -> None:
-        raise AssertionError("a test keeps nothing")
+        raise AssertionError("a test stores nothing")
 
 
 def _run(scraping: Coroutine[Any, Any, T]) -> T:
-    """To its end, in an async test too: there in a thread, with a loop of its own."""
+    """Run to the end; inside a running event loop in a thread with its own loop."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -1,8 +1,8 @@
 """
-Grants for what a task's credential needs: a token request, a login, another request of an `httpx.Auth`.
+Grants for the requests of a task's credential: a token request, a login, further requests of an `httpx.Auth`.
 
-They pass the limits like all else. Where the limit is the task's own, and it grants no more beside the task (one that
-lets one request go at a time, say), the task's grant pays for the login, and the task takes another one.
+They pass the limits like every request. Where such a request shares the task's limit, and that limit grants nothing
+beside the task (a concurrency of one, say), the task's own grant pays for it and the task takes another one.
 """
 
 from __future__ import annotations
@@ -11,74 +11,77 @@ import contextlib
 
 from scrapeq.errors import AuthFailed, StoreError
 from scrapeq.fetch import AuthLimitClosed
-from scrapeq.limits.attribution import NO_ATTRIBUTION, Attribution, attribute, closed_by, rules_of
+from scrapeq.limits.attribution import NO_ATTRIBUTION, Attribution, closed_by
+from scrapeq.limits.judge import Exchange
 from scrapeq.limits.partition import group_of
 from scrapeq.page import Page
 from scrapeq.queue import Entry
 from scrapeq.queue.commands import ACK, NO_RESPONSE, OBSERVE, RELEASE, RESPONDED, UNSENT, acquire
-from scrapeq.responses.outcome import decide
-from scrapeq.responses.rule_observations import observe_for_rules
 from scrapeq.task import Group, Lease
-from scrapeq.worker.context import WorkerContext
 from scrapeq.worker.settlement import Settlement
-from scrapeq.worker.slots import LeasedTask
 
-SAID_FROM_S = 0.5  # a wait that is shorter is no news
-LOOK_S = 0.25  # before a limit is tried again that opens when somebody else is answered
+REPORT_FROM_S = 0.5  # shorter waits are not worth a message
+RETRY_S = 0.25  # before the next attempt at a limit that only a response to another request can open
 
 
 class TaskAuthGrants:
-    """The `AuthGrants` of one visit."""
+    """
+    The `AuthGrants` of one task run.
 
-    def __init__(self, context: WorkerContext, leased: LeasedTask, settlement: Settlement) -> None:
-        self._context = context
-        self._leased = leased
-        self._settlement = settlement
-        self._granted = True  # the request itself: by the task's grant, or the last hop's
-        self._lease: Lease | None = None  # of what is asked; None: the request's own grant
+    Args:
+        task: The task run.
+    """
+
+    def __init__(self, task: Settlement) -> None:
+        self._task = task
+        self._context = task.context
+        self._leased = task.leased
+        self._granted = True  # the request itself: by the task's grant, or that of the last hop
+        self._lease: Lease | None = (
+            None  # of the credential's request; None = it uses the request's own grant
+        )
         self._group = Group()
-        self._began_s = 0.0
+        self._sent_s = 0.0
 
     async def begin(self, method: str, url: str, *, own: bool) -> None:
-        """See `AuthGrants.begin`; never waits. Raises AskingClosed."""
+        """See `AuthGrants.begin`; never waits. Raises AuthLimitClosed."""
         if own and self._granted:
             return
-        context, settlement = self._context, self._settlement
-        self._group = settlement.group(method, url) if own else self._group_of_asked(method, url)
-        self._began_s = context.clock.monotonic_s()
-        got = await context.queue.run(
-            acquire(
-                self._group, weight=1, lease_s=context.queue.lease_s, credential=self._leased.lease.credential
-            )
+        context, task = self._context, self._task
+        self._group = task.group(method, url) if own else self._credential_group(method, url)
+        self._sent_s = context.clock.monotonic_s()
+        credential = self._leased.lease.credential
+        granted = await context.queue.run(
+            acquire(self._group, weight=1, lease_s=context.queue.lease_s, credential=credential)
         )
-        if isinstance(got, Lease):
+        if isinstance(granted, Lease):
             if own:
-                settlement.hops.append(got)
+                task.hops.append(granted)
                 self._granted = True
             else:
-                self._lease = got
+                self._lease = granted
         elif not own and self._granted and _covers(self._own_group(), self._group):
             self._lease = None
         else:
-            raise AuthLimitClosed(method, url, got, own=own)
+            raise AuthLimitClosed(method, url, granted, own=own)
         context.tally.requests += not own
 
     def rest(self) -> None:
-        """Who asks never waits for a grant, so the task may keep its own."""
+        """Keep the task's grant: `begin` never waits for another one."""
 
     async def end(self, page: Page | None, *, own: bool) -> bool:
-        """See `AuthGrants.end`. What was answered is not lost with the lease or the store: they show at the next step."""
+        """See `AuthGrants.end`. A lost lease or store is ignored here: the next step fails with it."""
+        task = self._task
         if own:
-            self._context.tally.requests += 1  # for it is sent again
+            self._context.tally.requests += 1  # the request is sent once more
             self._group, self._lease = self._own_group(), None
-            self._began_s = self._settlement.sent_s
-        attribution, is_refusal = self._attribution(page)
+            self._sent_s = task.sent_s
+        attribution, is_refusal = self._judge(page)
         sent = NO_RESPONSE if page is None else RESPONDED
-        settlement = self._settlement
         if self._lease is not None:
             entry = Entry(ACK, self._lease, sent)
-        elif settlement.hops:
-            entry = Entry(ACK, settlement.hops.pop(), sent)
+        elif task.hops:
+            entry = Entry(ACK, task.hops.pop(), sent)
         else:
             entry = Entry(OBSERVE, self._leased.lease, sent)
         self._granted = self._lease is not None and self._granted
@@ -86,96 +89,86 @@ class TaskAuthGrants:
             await self._context.queue.settle(entry._replace(**attribution._asdict()))
         return is_refusal
 
-    def _group_of_asked(self, method: str, url: str) -> Group:
-        """By the rules that are for all resources; never the credential's own limit, which is closed for want of it."""
+    def _credential_group(self, method: str, url: str) -> Group:
+        """
+        Return the limits of a request for the credential, by the rules that apply to all resources.
+
+        The credential's own limit is not among them: it is closed while there is no credential.
+        """
         plan = self._context.plan
         return group_of(plan.rate_limits, method=method, url=url, token=plan.client.auth.identity)
 
     def _own_group(self) -> Group:
-        settlement, payload = self._settlement, self._settlement.payload
-        return settlement.hop_group or settlement.group(payload.get("method", "GET"), payload["url"])
+        return self._task.hop_group or self._task.group(*self._task.request)
 
-    def _attribution(self, page: Page | None) -> tuple[Attribution, bool]:
-        """What an answer says to the limits, by the built-in rules: the file's are for resources."""
-        context = self._context
+    def _judge(self, page: Page | None) -> tuple[Attribution, bool]:
+        """Judge a response by the built-in rules, since response actions are for resources."""
         if page is None:
             return NO_ATTRIBUTION, False
-        rules = rules_of(self._group, context.plan.rate_limits)
-        observed, rule_observations = observe_for_rules(page, context.clock.now_s(), rules)
-        counted = self._group.name + "\0"
-        in_a_row = context.refusals.count_with(counted, self._began_s)
-        outcome = decide(
-            (),
-            method=page.method,
-            url=page.url,
-            page=page,
-            observation=observed,
-            refusals_in_a_row=in_a_row,
-            rule_observations=rule_observations,
+        context = self._context
+        outcome, attribution = context.judge.judge(
+            Exchange(
+                self._group,
+                self._sent_s,
+                context.clock.monotonic_s(),
+                context.clock.now_s(),
+                method=page.method,
+                url=page.url,
+                page=page,
+                credential=self._leased.lease.credential,
+                refusal_key=self._group.name + "\0",  # counted apart from the task's own requests
+            )
         )
         is_refusal = outcome.action == "rate_limited"
-        now_s = context.clock.monotonic_s()
-        if is_refusal:
-            context.tally.refused += 1
-            context.refusals.refused(counted, in_a_row, now_s)
-        else:
-            context.refusals.succeeded(counted)
-        attribution = attribute(
-            self._group,
-            outcome,
-            context.plan.rate_limits,
-            clocks=context.clocks,
-            sent_s=self._began_s,
-            answered_s=now_s,
-            credential=self._leased.lease.credential,
-            credentials=context.egress.credentials,
-        )
+        context.tally.refused += is_refusal
         return attribution, is_refusal
 
-    # --- when there is no credential
+    # --- without a credential
 
     async def give_back(self, closed: AuthLimitClosed) -> None:
-        """The task goes back uncharged; what is closed for its credential is closed for all that need it."""
-        settlement = self._settlement
-        self._unsent()
+        """Release the task without a charge, and close the limit of every task that needs the credential."""
+        task = self._task
+        self._mark_unsent()
         delay_s = 0.0
         if not closed.own:
-            wait_s = LOOK_S if closed.wait_s is None else closed.wait_s
+            wait_s = RETRY_S if closed.wait_s is None else closed.wait_s
             names = self._close(wait_s)
             delay_s = 0.0 if names else wait_s
-            line = f"parked {'what needs the credential' if names else settlement.who} for {wait_s:.0f} s: {closed}"
-            if wait_s >= SAID_FROM_S and line not in self._context.events:  # once for all who waited
-                self._context.events.append(line)
-        attribution, settlement.attribution = settlement.attribution, NO_ATTRIBUTION
-        settlement.close_hops()
-        settlement.attribution = attribution
-        await settlement.settle(RELEASE, delay_s=delay_s, error=str(closed))
+            what = "all tasks that need the credential" if names else task.title
+            event = f"parked {what} for {wait_s:.0f} s: {closed}"
+            if (
+                wait_s >= REPORT_FROM_S and event not in self._context.events
+            ):  # once for all tasks that waited
+                self._context.events.append(event)
+        attribution, task.attribution = task.attribution, NO_ATTRIBUTION
+        task.settle_hops()
+        task.attribution = attribution
+        await task.settle(RELEASE, delay_s=delay_s, error=str(closed))
 
-    def failed(self, error: AuthFailed) -> None:
-        """No task is sent for nothing while a login would only fail again."""
-        self._unsent()
+    def close_for(self, error: AuthFailed) -> None:
+        """Close the credential's limit while a login would only fail again."""
+        self._mark_unsent()
         if error.pause_s:
             self._close(error.pause_s)
 
-    def _unsent(self) -> None:
-        """The request itself did not go out; its grant is given back, unless a login was paid with it."""
-        self._settlement.sent = UNSENT if self._granted else RESPONDED
+    def _mark_unsent(self) -> None:
+        """The request itself was not sent: its grant is refunded, unless a login used it."""
+        self._task.sent = UNSENT if self._granted else RESPONDED
         self._context.tally.requests -= 1
 
     def _close(self, wait_s: float) -> list[str]:
-        """Close the credential's own limit, where the plan knows of it."""
-        group, lease = self._own_group(), self._leased.lease
-        names = closed_by(group, "token", lease.credential, self._context.egress.credentials)
+        """Close the credential's own limit, if the plan has one; return the limit instances."""
+        task = self._task
+        group, credential = self._own_group(), self._leased.lease.credential
+        names = closed_by(group, "token", credential, self._context.egress.credentials)
         names = [name for name in names if name.startswith("=token")]
-        attribution = self._settlement.attribution
-        self._settlement.attribution = attribution._replace(
-            refused=[*attribution.refused, *((name, wait_s) for name in names)]
-        )
+        closed = ((name, wait_s) for name in names)
+        task.attribution = task.attribution._replace(refused=[*task.attribution.refused, *closed])
         return names
 
 
 def _covers(own: Group, other: Group) -> bool:
-    """Whether a grant of one group is a grant of another, too."""
+    """Return whether a grant of one group is also a grant of the other."""
     ours = {*own.limits, own.private} - {""}
     theirs = {*other.limits, other.private} - {""}
     return theirs <= ours and all(other.weight(name) <= own.weight(name) for name in other.limits)

@@ -1,30 +1,119 @@
-"""What a fetch worker hands to each visit."""
+"""What all task runs of a fetch worker share, and the small records that they fill in."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from scrapeq.clock import Clock
 from scrapeq.fetch import Egress
 from scrapeq.fetch.response_cache import ResponseCache
-from scrapeq.limits.consecutive_refusals import ConsecutiveRefusals
+from scrapeq.limits.judge import Judge
 from scrapeq.limits.partition import token_digest
-from scrapeq.limits.server_clock import ServerClocks
 from scrapeq.plan import Plan
 from scrapeq.protocols import CursorStore, Extractor, Sink
-from scrapeq.queue import Queue
+from scrapeq.queue import Entry, Settled
+from scrapeq.queue.commands import Command
 from scrapeq.resource import GroupOf
 from scrapeq.sink import captures_responses
-from scrapeq.worker.slots import AuthRetries, Fatal, Tally
+from scrapeq.task import Group, Lease, Task
+
+AUTH_RETRIES_MAX = 10_000  # tasks remembered at once
+
+
+class TaskQueue(Protocol):
+    """What a task run needs of the queue: grants, and settling them."""
+
+    max_attempts: int
+    lease_s: float
+
+    async def run(self, command: Command[Any]) -> Any:
+        """Run a command, here `acquire`. Raises StoreError."""
+
+    async def acquire(self, group: Group, *, credential: str = "") -> Lease | None:
+        """Return a grant for a request that is not a task, or None while a limit is closed."""
+
+    async def settle(self, entry: Entry) -> Settled:
+        """Settle a lease. Raises StoreError."""
+
+    def settle_soon(self, entry: Entry) -> asyncio.Future[Settled]:
+        """Settle a lease together with others; the future fails with StoreError."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a worker did since it last reported."""
+
+    requests: int = 0
+    refused: int = 0
+    retried: int = 0
+    done: int = 0
+    dead: int = 0
+    items: int = 0
+    lost: int = 0
+    skipped: int = 0
+    redirects: int = 0
+    polled: int = 0
+    not_modified: int = 0
+    cached: int = 0
+
+    def take(self) -> dict[str, int]:
+        """Return the counts that are not zero, and reset them."""
+        counts = {name: getattr(self, name) for name in self.__slots__ if getattr(self, name)}
+        for name in counts:
+            setattr(self, name, 0)
+        return counts
+
+
+@dataclass(slots=True)
+class LeasedTask:
+    """A task in a slot. `is_over`: its lease was settled, and what is left to do needs none."""
+
+    task: Task
+    lease: Lease
+    worker: asyncio.Task[None] | None = None
+    is_over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fatal:
+    """Why the whole run ends: a key of `exit_codes.FATAL_REASONS`, and a message for the user."""
+
+    kind: str
+    message: str
+
+
+class AuthRetries:
+    """
+    Tasks that were sent a second time with a fresh credential, until they end.
+
+    A task may end in another process and then stays here, so the oldest are dropped at AUTH_RETRIES_MAX.
+    """
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, None] = {}
+
+    def add(self, task_id: str) -> bool:
+        """Remember a task; return whether it is new."""
+        if task_id in self._tasks:
+            return False
+        self._tasks[task_id] = None
+        if len(self._tasks) > AUTH_RETRIES_MAX:
+            del self._tasks[next(iter(self._tasks))]
+        return True
+
+    def discard(self, task_id: str) -> None:
+        """Forget a task."""
+        self._tasks.pop(task_id, None)
 
 
 @dataclass(slots=True)
 class WorkerContext:
-    """All that a visit needs, and where it tells what it did."""
+    """Everything that a task run needs, and where it records what it did."""
 
     plan: Plan
-    queue: Queue
+    queue: TaskQueue
     egress: Egress
     extractor: Extractor
     sink: Sink
@@ -33,20 +122,20 @@ class WorkerContext:
     clock: Clock
     cache: ResponseCache | None = None
     tally: Tally = field(default_factory=Tally)
-    refusals: ConsecutiveRefusals = field(default_factory=ConsecutiveRefusals)
-    clocks: ServerClocks = field(default_factory=ServerClocks)
     events: list[str] = field(default_factory=list)
     fatal: Fatal | None = None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     auth_retries: AuthRetries = field(default_factory=AuthRetries)
-    captures_responses: bool = False  # whether an output wants the answers themselves
-    token: str = ""  # the digest of the credential, where there is no pool
+    judge: Judge = field(init=False)
+    captures_responses: bool = field(init=False)  # whether an output stores whole responses
+    token: str = field(init=False)  # digest of the only credential; a pool's is in the lease
 
     def __post_init__(self) -> None:
+        self.judge = Judge(self.plan.rate_limits, self.egress.credentials)
         self.captures_responses = captures_responses(self.plan.outputs)
         self.token = token_digest(self.plan.client.auth.identity)
 
     def end(self, fatal: Fatal) -> None:
-        """The whole run ends, for this reason; the first one counts."""
+        """End the whole run; the first reason counts."""
         self.fatal = self.fatal or fatal
         self.stopping.set()

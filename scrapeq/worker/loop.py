@@ -1,6 +1,7 @@
 """
-The fetch worker: pops what may be sent now, sends it, tells the limits what the answer said, writes the items,
-acks with what follows. One process has one; its slots are asyncio tasks.
+The fetch worker: it pops the tasks that may be sent now, and runs each in a slot.
+
+One process has one worker; its slots are asyncio tasks.
 """
 
 from __future__ import annotations
@@ -21,32 +22,33 @@ from scrapeq.queue import Entry, Queue
 from scrapeq.queue.commands import BURY, EXTEND, RELEASE
 from scrapeq.resource import GroupOf
 from scrapeq.task import Task
-from scrapeq.worker.context import WorkerContext
-from scrapeq.worker.settlement import ERROR_LENGTH
-from scrapeq.worker.slots import Fatal, LeasedTask, Tally
+from scrapeq.worker.context import Fatal, LeasedTask, Tally, WorkerContext
+from scrapeq.worker.settlement import ERROR_MAX_CHARS
 from scrapeq.worker.task_run import TaskRun
 
 log = structlog.get_logger("scrapeq.worker")
 
 POP_MAX = 100  # tasks taken in one call
 IDLE_S = 10.0
-FULL_S = 1.0  # how long a full worker sleeps at most before it looks again
+FULL_S = 1.0  # longest sleep of a worker without a free slot
 
 
 class FetchWorker:
     """
+    Runs tasks until it is stopped.
+
     Args:
         plan: The plan.
         queue: Its queue.
         egress: The one way out.
         extractor: Turns pages into items and follow-ups.
-        sink: Where items go; answered means committed.
-        group_of: Which limits a request belongs to.
-        states: What incremental walks keep.
+        sink: Where items go; when it returns they are committed.
+        group_of: Maps a request to its limits.
+        cursor_store: Cursors of incremental resources.
         concurrency: Slots.
         max_requests: Tasks to take, at most; then the run ends.
-        clock: For ages of answers.
-        cache: Answers that are kept; closed at the end.
+        clock: Wall time and monotonic time.
+        cache: Cached responses; closed at the end.
     """
 
     def __init__(
@@ -72,19 +74,18 @@ class FetchWorker:
             plan, queue, egress, extractor, sink, cursor_store, group_of, clock or SystemClock(), cache
         )
         self._taken = 0
-        self._leased: dict[
-            str, LeasedTask
-        ] = {}  # by lease token: one id may be held again before we know that we lost it
-        self._free = asyncio.Event()
+        # by lease token: the same task may be leased again before this worker knows that it lost it
+        self._leased: dict[str, LeasedTask] = {}
+        self._slot_freed = asyncio.Event()
 
     @property
     def tally(self) -> Tally:
-        """What it did since it last told."""
+        """What it did since it last reported."""
         return self.context.tally
 
     @property
     def events(self) -> list[str]:
-        """What is worth a line."""
+        """Messages for the user, not reported yet."""
         return self.context.events
 
     @property
@@ -94,42 +95,44 @@ class FetchWorker:
 
     @property
     def in_flight(self) -> int:
-        """Tasks held now."""
+        """The number of leased tasks."""
         return len(self._leased)
 
     def stop(self) -> None:
-        """Take no more tasks; what is held is finished."""
+        """Take no more tasks; those that are leased are finished."""
         self.context.stopping.set()
-        self._free.set()
+        self._slot_freed.set()
         self.queue.interrupt()
 
     async def run(self, grace_s: float = 30.0) -> None:
         """
-        Work until `stop`; then finish what is held, at most `grace_s` seconds, and give back the rest.
+        Work until `stop`, finish the leased tasks within `grace_s` seconds, and release the rest.
 
-        Raises StoreError when the store stays away.
+        Raises:
+            StoreError: the store stays away.
         """
-        renewing = asyncio.create_task(self._renew())
+        extending = asyncio.create_task(self._extend_leases())
         try:
             async with self.egress:
-                await self.queue.arrive()  # in the place of one that was killed, perhaps
+                await self.queue.arrive()  # perhaps in the place of a worker that was killed
                 while not self.context.stopping.is_set():
-                    await self._turn()
+                    await self._fill_slots()
                 await self.queue.leave()
                 await self._drain(grace_s)
         finally:
-            renewing.cancel()
+            extending.cancel()
             if self.context.cache is not None:
                 await self.context.cache.aclose()
             with contextlib.suppress(asyncio.CancelledError):
-                await renewing
+                await extending
 
-    async def _turn(self) -> None:
+    async def _fill_slots(self) -> None:
+        """Pop as many tasks as there are free slots, and wait for a slot or a task."""
         free = self.concurrency - len(self._leased)
         if free <= 0:
-            self._free.clear()
+            self._slot_freed.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._free.wait(), FULL_S)
+                await asyncio.wait_for(self._slot_freed.wait(), FULL_S)
             return
         suspects = sum(1 for leased in self._leased.values() if leased.task.expiries)
         if self.max_requests is not None:
@@ -149,9 +152,9 @@ class FetchWorker:
         assert task.lease is not None
         leased = LeasedTask(task, task.lease)
         self._leased[leased.lease.token] = leased
-        leased.worker = asyncio.create_task(self._work(leased))
+        leased.worker = asyncio.create_task(self._run(leased))
 
-    async def _work(self, leased: LeasedTask) -> None:
+    async def _run(self, leased: LeasedTask) -> None:
         try:
             await TaskRun(self.context, leased).run()
         except LeaseLost:
@@ -161,40 +164,40 @@ class FetchWorker:
             raise
         except OutputError as error:
             self.context.end(Fatal("output", str(error)))
-            await self._give_back(leased)
+            await self._release(leased)
         except StoreError as error:
-            log.error("store", error=str(error))
-        except Exception as error:  # a slot never dies of one task: it is a dead letter that says so
+            log.error("store error", error=str(error))
+        except Exception as error:  # a slot survives any task: it becomes a dead letter with the error
             log.exception("task failed", task=leased.task.id)
-            text = f"{type(error).__name__}: {error}"[:ERROR_LENGTH]
+            text = f"{type(error).__name__}: {error}"[:ERROR_MAX_CHARS]
             with contextlib.suppress(ScrapeqError):
                 await self.queue.settle(Entry(BURY, leased.lease, error=text))
         finally:
             self._leased.pop(leased.lease.token, None)
-            self._free.set()
+            self._slot_freed.set()
             if self.fatal is not None:
                 self.stop()
 
-    async def _renew(self) -> None:
-        """Leases are renewed at a third of their time, all in one call."""
+    async def _extend_leases(self) -> None:
+        """Extend all leases when a third of their time is over."""
         while True:
             await asyncio.sleep(self.queue.lease_s / 3)
-            leased = [one for one in self._leased.values() if not one.is_over]
+            current = [one for one in self._leased.values() if not one.is_over]
             try:
                 settled = await asyncio.gather(
                     *(
                         self.queue.settle(Entry(EXTEND, one.lease, delay_s=self.queue.lease_s))
-                        for one in leased
+                        for one in current
                     )
                 )
-            except Exception as error:  # whatever it was: the next turn must come
-                log.warning("leases not renewed", error=str(error))
+            except Exception as error:  # whatever it was, the next round must come
+                log.warning("leases not extended", error=str(error))
                 continue
-            for one, result in zip(leased, settled, strict=True):
-                if one.is_over or one.lease.token not in self._leased:
+            for leased, result in zip(current, settled, strict=True):
+                if leased.is_over or leased.lease.token not in self._leased:
                     continue
-                if result.outcome == "lost" and one.worker is not None:
-                    one.worker.cancel()  # somebody else has it: what we do with it could only be refused
+                if result.outcome == "lost" and leased.worker is not None:
+                    leased.worker.cancel()  # another worker has the task: our result could only be refused
                     self.tally.lost += 1
 
     async def _drain(self, grace_s: float) -> None:
@@ -209,8 +212,8 @@ class FetchWorker:
             if leased.worker is not None:
                 leased.worker.cancel()
         for leased in left:
-            await self._give_back(leased)
+            await self._release(leased)
 
-    async def _give_back(self, leased: LeasedTask) -> None:
+    async def _release(self, leased: LeasedTask) -> None:
         with contextlib.suppress(ScrapeqError):
             await self.queue.settle(Entry(RELEASE, leased.lease))

@@ -1,65 +1,60 @@
-"""Redirects: each hop has limits of its own, and one that meets a closed limit becomes the task."""
+"""Redirects: each hop has limits of its own, and a hop that meets a closed limit becomes the task."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from scrapeq.fetch import HopClosed
-from scrapeq.worker.context import WorkerContext
 from scrapeq.worker.settlement import Settlement
-from scrapeq.worker.slots import LeasedTask
 
-HOPS = "hops"  # a member of the payload: how many there were
-ASKED = "asked"  # and the request that the first of them began with
-MAX_HOPS = 10  # redirects of one task, over all the limits that they had to wait for
+MAX_HOPS = 10  # redirects of one task, including those that waited for a limit
+
+HOPS = "hops"  # payload key: the number of hops so far
+ASKED = "asked"  # payload key: the request before the first hop
 
 
-class RedirectHops:
-    """The redirect hops of one visit."""
+async def may_send_hop(task: Settlement, method: str, url: str) -> bool:
+    """Take a grant from the limits of a hop, held until the response; return whether they granted it."""
+    context = task.context
+    context.tally.redirects += 1
+    group = task.group(method, url)
+    grant = await context.queue.acquire(group, credential=task.leased.lease.credential)
+    if grant is None:
+        return False
+    task.hops.append(grant)
+    task.hop_group = group
+    context.tally.requests += 1
+    return True
 
-    def __init__(self, context: WorkerContext, leased: LeasedTask, settlement: Settlement) -> None:
-        self._context = context
-        self._leased = leased
-        self._settlement = settlement
 
-    async def may_go(self, url: str, method: str) -> bool:
-        """May this redirect hop be sent now? Its own limits say; their grant is held until its answer."""
-        context = self._context
-        context.tally.redirects += 1
-        group = self._settlement.group(method, url)
-        grant = await context.queue.acquire(group, credential=self._leased.lease.credential)
-        if grant is None:
-            return False
-        self._settlement.hops.append(grant)
-        self._settlement.hop_group = group
-        context.tally.requests += 1
-        return True
+async def push_hop(task: Settlement, hop: HopClosed) -> None:
+    """
+    Continue the task as the hop that met a closed limit.
 
-    async def push(self, hop: HopClosed) -> None:
-        """A hop that meets a closed limit becomes the task; it has no identity, for its address may be others' too."""
-        settlement = self._settlement
-        payload = settlement.payload
-        settlement.answered_s = self._context.clock.monotonic_s()
-        settlement.close_hops()
-        hops = payload.get(HOPS, 0) + len(settlement.hops) + 1
-        if hops > MAX_HOPS:
-            await settlement.bury(f"more than {MAX_HOPS} redirects, the last to {hop.url}")
-            return
-        own = {name: payload.get(name) for name in ("method", "url", "headers", "body")}
-        following = {
-            ASKED: own,  # of the first hop, if there was one before
-            **payload,
-            "method": hop.method,
-            "url": hop.url,
-            "headers": dict(hop.headers),
-            "body": hop.body.decode("utf-8", "replace") if hop.body is not None else None,
-            HOPS: hops,
-        }
-        await settlement.done([settlement.goes_on(following, settlement.group(hop.method, hop.url))])
+    The hop has no identity of its own: other tasks may redirect to the same address.
+    """
+    payload = task.payload
+    task.received_s = task.context.clock.monotonic_s()
+    task.settle_hops()
+    hops = payload.get(HOPS, 0) + len(task.hops) + 1
+    if hops > MAX_HOPS:
+        await task.bury(f"more than {MAX_HOPS} redirects, the last one to {hop.url}")
+        return
+    own_request = {name: payload.get(name) for name in ("method", "url", "headers", "body")}
+    following = {
+        ASKED: own_request,  # `payload` overrides it when there was an earlier hop
+        **payload,
+        "method": hop.method,
+        "url": hop.url,
+        "headers": dict(hop.headers),
+        "body": hop.body.decode("utf-8", "replace") if hop.body is not None else None,
+        HOPS: hops,
+    }
+    await task.done([task.continued(following, task.group(hop.method, hop.url))])
 
 
 def without_hops(payload: dict[str, Any]) -> dict[str, Any]:
-    """The payload as it was before the first hop: what follows from the answer follows from what was asked for."""
+    """Return the payload as it was before the first hop: pages and children follow from the original request."""
     if HOPS not in payload:
         return payload
     own = {name: value for name, value in payload.items() if name not in (HOPS, ASKED)}

@@ -1,4 +1,4 @@
-"""The grants of one visit: what was sent under them, what the answers said, and how the task ends in the queue."""
+"""The state of one task run: its grants, what was sent under them, and how its lease is settled in the queue."""
 
 from __future__ import annotations
 
@@ -11,137 +11,155 @@ from scrapeq.queue import Entry, Settled
 from scrapeq.queue.commands import ACK, BURY, EXTEND, OBSERVE, PUSH_COUNT, RESPONDED, UNSENT
 from scrapeq.resource import payload_key
 from scrapeq.task import Group, Lease, NewTask
-from scrapeq.worker.context import WorkerContext
-from scrapeq.worker.slots import LeasedTask
+from scrapeq.worker.context import LeasedTask, WorkerContext
 
-ERROR_LENGTH = 500
+ERROR_MAX_CHARS = 500
 
 
 class Settlement:
     """
-    Builds the entries of a visit; what an answer said goes out with the first one after it, once.
+    Settles the lease of one task run, and the further grants that it took.
+
+    The attribution of a response (what it did to which limits) is sent once, with the first entry after it.
 
     Args:
-        means: What the worker has.
-        held: The task and its lease.
+        context: What the worker shares.
+        leased: The task and its lease.
+
+    Attributes:
+        payload: The task's payload, once it is checked.
+        hops: Grants that were taken after the task's own: for redirect hops, or after a login.
+        hop_group: The limits of the last redirect hop.
+        sent: Whether the request was sent and answered (UNSENT, RESPONDED, NO_RESPONSE).
+        sent_s, received_s: Monotonic seconds; 0 = not yet.
+        attribution: What the response did to which limits, until it is sent.
     """
 
     def __init__(self, context: WorkerContext, leased: LeasedTask) -> None:
-        self._context = context
-        self._leased = leased
+        self.context = context
+        self.leased = leased
         self.payload: dict[str, Any] = {}
-        # grants that were taken after the task's own: of redirect hops, or after a login
         self.hops: list[Lease] = []
-        self.hop_group: Group | None = None  # of the last redirect hop
+        self.hop_group: Group | None = None
         self.sent = RESPONDED
-        self.sent_s = self.answered_s = 0.0  # monotonic
+        self.sent_s = self.received_s = 0.0
         self.attribution: Attribution = NO_ATTRIBUTION
 
     @property
-    def who(self) -> str:
-        """The task, for a person."""
-        return f"task {self._leased.task.id}"
+    def title(self) -> str:
+        """The task, in messages."""
+        return f"task {self.leased.task.id}"
+
+    @property
+    def request(self) -> tuple[str, str]:
+        """Method and URL of the task's request."""
+        return self.payload.get("method", "GET"), self.payload["url"]
 
     def group(self, method: str, url: str) -> Group:
-        """The limits of a request of this task."""
+        """Return the limits of a request that belongs to this task."""
         payload = self.payload
-        return self._context.group_of(
+        return self.context.group_of(
             payload["resource"], method, url, payload.get("seed") or {}, payload.get("parent")
         )
 
     def age_s(self) -> float:
-        """How long the answer has been here."""
-        return self._context.clock.monotonic_s() - self.answered_s if self.answered_s else 0.0
+        """Return the seconds since the response was received; 0 before."""
+        return self.context.clock.monotonic_s() - self.received_s if self.received_s else 0.0
 
-    def close_hops(self) -> None:
-        """Give back the hops' grants. The answer is that of the last one: what it said belongs there."""
-        for lease in self.hops[:-1]:
-            self._context.queue.settle_soon(Entry(ACK, lease))
-        if not self.hops:
-            return
-        self._context.queue.settle_soon(
-            self._with_attribution(Entry(ACK, self.hops[-1], self.sent, self.age_s()))
-        )
-        self.sent = RESPONDED  # the first request was: by a redirect
+    # --- entries
 
     def entry(
         self, verb: int, *, delay_s: float = 0.0, error: str = "", push: Sequence[NewTask] = ()
     ) -> Entry:
-        """What becomes of the task, with what the answer said."""
-        return self._with_attribution(
+        """Build the entry that settles the task, with the attribution of its response."""
+        return self._attributed(
             Entry(
                 verb,
-                self._leased.lease,
+                self.leased.lease,
                 self.sent,
                 self.age_s(),
                 delay_s,
-                self._context.queue.max_attempts,
-                error=self._context.egress.hidden(error)[:ERROR_LENGTH] if error else "",
+                self.context.queue.max_attempts,
+                error=self.masked(error) if error else "",
                 push=push,
             )
         )
 
-    def _with_attribution(self, entry: Entry) -> Entry:
+    def masked(self, error: str) -> str:
+        """Return an error as it may be stored and shown: without credentials, not too long."""
+        return self.context.egress.hidden(error)[:ERROR_MAX_CHARS]
+
+    def _attributed(self, entry: Entry) -> Entry:
         attribution, self.attribution = self.attribution, NO_ATTRIBUTION
-        if attribution is NO_ATTRIBUTION:
-            return entry
-        return entry._replace(**attribution._asdict())
+        return entry if attribution is NO_ATTRIBUTION else entry._replace(**attribution._asdict())
+
+    def settle_hops(self) -> None:
+        """Give back the grants of redirect hops. The response is that of the last one, and so is its attribution."""
+        queue = self.context.queue
+        for lease in self.hops[:-1]:
+            queue.settle_soon(Entry(ACK, lease))
+        if self.hops:
+            queue.settle_soon(self._attributed(Entry(ACK, self.hops[-1], self.sent, self.age_s())))
+            self.sent = RESPONDED  # a redirect was the response to the task's own request
+
+    # --- settling
 
     async def settle(
         self, verb: int, *, delay_s: float = 0.0, error: str = "", push: Sequence[NewTask] = ()
     ) -> Settled:
         """
-        One call of one script.
+        Settle the task with one call of one script.
 
-        Raises LeaseLost.
+        Raises:
+            LeaseLost: the lease ran out.
+            StoreError: the store cannot be reached.
         """
-        settled = await self._context.queue.settle(self.entry(verb, delay_s=delay_s, error=error, push=push))
+        settled = await self.context.queue.settle(self.entry(verb, delay_s=delay_s, error=error, push=push))
         if settled.outcome == "lost":
-            raise LeaseLost(f"{self.who}: its lease ran out")
-        self._leased.is_over = verb not in (OBSERVE, EXTEND)
+            raise LeaseLost(f"{self.title}: its lease expired")
+        self.leased.is_over = verb not in (OBSERVE, EXTEND)
         return settled
 
-    async def done(self, follow: Sequence[NewTask] = ()) -> Settled:
-        """The ack, with what follows."""
-        settled = await self.settle(ACK, push=follow)
-        self._context.tally.done += 1
+    async def done(self, follow_ups: Sequence[NewTask] = ()) -> Settled:
+        """Acknowledge the task, and push its follow-ups."""
+        settled = await self.settle(ACK, push=follow_ups)
+        self.context.tally.done += 1
         return settled
 
-    def goes_on(self, payload: dict[str, Any], group: Group, delay_s: float = 0.0) -> NewTask:
-        """
-        The task as another one, in its walk; never a duplicate.
+    async def replace_with(self, task: NewTask) -> Settled:
+        """Acknowledge the task, and push the one that continues it: no progress is counted."""
+        return await self.settle(ACK, push=[task])
 
-        What has no schedule needs no identity for that.
+    def continued(self, payload: dict[str, Any], group: Group, delay_s: float = 0.0) -> NewTask:
         """
-        task, occurrence = self._leased.task, payload.get("occurrence", 0)
+        Return the task that continues this one, in its page sequence; it is never a duplicate.
+
+        Only tasks of a schedule need an identity for that.
+        """
+        task, occurrence = self.leased.task, payload.get("occurrence", 0)
         if not occurrence:
             return NewTask(payload, task.priority, delay_s, group)
         chain = payload.get("chain") or payload_key(self.payload)
         key = f"{payload_key(payload)} after {task.id}"
         return NewTask({**payload, "chain": chain}, task.priority, delay_s, group, key, occurrence, chain)
 
-    async def replaced(self, task: NewTask) -> Settled:
-        """The task goes on as another one, which is no progress."""
-        return await self.settle(ACK, push=[task])
-
-    async def push_some(self, follow: list[NewTask]) -> list[NewTask]:
-        """More follow-ups than one call takes: under the same lease, never held up by a full queue. -> those left."""
-        while len(follow) > PUSH_COUNT:
-            if self.sent == UNSENT:  # an answer would cost what is to be given back
-                await self.settle(EXTEND, delay_s=self._context.queue.lease_s, push=follow[:PUSH_COUNT])
+    async def push_excess(self, follow_ups: list[NewTask]) -> list[NewTask]:
+        """Push follow-ups that do not fit in the final call, under the same lease; return those that do."""
+        while len(follow_ups) > PUSH_COUNT:
+            batch, follow_ups = follow_ups[:PUSH_COUNT], follow_ups[PUSH_COUNT:]
+            if self.sent == UNSENT:  # OBSERVE would spend the grant that is still to be refunded
+                await self.settle(EXTEND, delay_s=self.context.queue.lease_s, push=batch)
             else:
-                await self.settle(OBSERVE, push=follow[:PUSH_COUNT])
-            follow = follow[PUSH_COUNT:]
-        return follow
+                await self.settle(OBSERVE, push=batch)
+        return follow_ups
 
     async def bury(self, error: str) -> None:
-        """A dead letter that says why."""
+        """Make the task a dead letter with this error."""
         await self.settle(BURY, error=error)
-        self.died(error)
+        self.report_dead(error)
 
-    def died(self, error: str) -> None:
-        """Tell that the task is a dead letter."""
-        self._context.tally.dead += 1
+    def report_dead(self, error: str) -> None:
+        """Count a dead letter, and tell the user."""
+        self.context.tally.dead += 1
         resource = self.payload.get("resource", "?")
-        error = self._context.egress.hidden(error)[:ERROR_LENGTH]
-        self._context.events.append(f"dead   {resource}: {error} ({self._leased.task.id})")
+        self.context.events.append(f"dead   {resource}: {self.masked(error)} ({self.leased.task.id})")

@@ -169,7 +169,7 @@ async def test_polls_end_at_max_wait_of_all_waits_together(store_url: str, on_ex
         _, _, queue = await work(url, store_url, text, nothing_left)
     (dead,) = await queue.peek(5, "dead")
     assert asked == 4
-    assert "not ready after 4 answers" in dead.last_error
+    assert "not ready after 4 requests" in dead.last_error
     assert "max_wait" in dead.last_error
 
 
@@ -231,7 +231,7 @@ class Walk:
         return web.json_response(body)
 
 
-async def test_a_walk_whose_cursor_expires_begins_anew(store_url: str) -> None:
+async def test_a_pagination_restarts_when_its_cursor_expires(store_url: str) -> None:
     """From its first page's address, and neither that nor the pages behind it are taken for duplicates."""
     walk = Walk(expire=2)
     async with serving(walk.handle) as url:
@@ -239,7 +239,7 @@ async def test_a_walk_whose_cursor_expires_begins_anew(store_url: str) -> None:
     assert walk.asked == ["a0", "a1", "a2"] * 3
     assert {item.key for item in sink.items} == {str(n) for n in range(6)}
     assert (await queue.counts()).dead == 0
-    assert sum(event.startswith("anew") for event in worker.events) == 2
+    assert sum(event.startswith("reset") for event in worker.events) == 2
 
 
 async def test_a_walk_that_always_loses_its_cursor_is_a_dead_letter(store_url: str) -> None:

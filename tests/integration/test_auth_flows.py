@@ -127,7 +127,7 @@ async def test_digest_answers_a_challenge() -> None:
         server.serving() as url,
         Fetcher(base_url=url, auth=httpx.DigestAuth(USER, PASSWORD)) as fetcher,
     ):
-        page = await fetcher.request("POST", "a?b=c", body=b"hello")
+        page = await fetcher.request("POST", "a?b=c", content=b"hello")
         assert page.status == 200
         assert page.json()["body"] == "hello"
         assert (await fetcher.get("d")).status == 200

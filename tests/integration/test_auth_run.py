@@ -176,7 +176,7 @@ async def test_a_refusal_by_the_token_endpoint_is_waited_out(tmp_path: Path) -> 
     assert tokens.at[1] - tokens.at[0] >= 2.0
     assert api.served == TASKS
     assert api.denied == 0
-    assert "parked what needs the credential for " in said
+    assert "parked all tasks that need the credential for " in said
     assert " for 0 s: " not in said
     assert written(tmp_path) == TASKS
 

@@ -77,7 +77,7 @@ async def test_a_second_refusal_is_not_the_credentials_fault(store_url: str) -> 
     async with serving(server.handle) as url:
         _, _, queue = await work(url, store_url, text, nothing_left, env={"S": "secret"})
     (dead,) = await queue.peek(5, "dead")
-    assert "401 Unauthorized: with a fresh credential, too" in dead.last_error
+    assert "401 Unauthorized: with a fresh credential too" in dead.last_error
     assert (server.asked, server.tokens) == (2, 2)
 
 
@@ -120,7 +120,7 @@ async def test_a_plain_token_cannot_be_asked_for_again(store_url: str) -> None:
     async with serving(server.handle) as url:
         _, _, queue = await work(url, store_url, PLAIN, nothing_left, env={"S": "secret"})
     (dead,) = await queue.peek(5, "dead")
-    assert "cannot be asked for again" in dead.last_error
+    assert "this credential cannot be renewed" in dead.last_error
     assert server.asked == 1
 
 

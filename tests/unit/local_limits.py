@@ -6,6 +6,7 @@ import pytest
 
 from scrapeq.errors import RateLimited
 from scrapeq.fetcher.local_limits import LocalLimits, LocalPermit
+from scrapeq.limits.judge import Exchange
 from scrapeq.plan import LimitRule
 from scrapeq.responses.outcome import Outcome
 from scrapeq.testing.clock import FakeClock
@@ -47,11 +48,21 @@ class Limited:
         assert caught.value.retry_after_s is not None
         return round(caught.value.retry_after_s, 3)
 
+    def settle(self, permit: LocalPermit, outcome: Outcome) -> None:
+        """The response to a request is here, and means this."""
+        now_s = self.clock.monotonic_s()
+        exchange = Exchange(permit.group, permit.sent_s, now_s, self.clock.now_s())
+        permit.settle(self.limits.judge.attribute(outcome, exchange))
+
+    def consecutive_refusals(self, permit: LocalPermit) -> int:
+        """How many refusals there are in a row, if this permit's request is refused."""
+        return self.limits.judge.refusals.count_with(permit.group.name, permit.sent_s)
+
     async def heard(self, outcome: Outcome = FINE, url: str = URL) -> None:
         """One request, and its answer a moment later."""
         permit = await self.one(url)
         await self.clock.advance(TICK_S)
-        permit.settle(outcome)
+        self.settle(permit, outcome)
         await self.clock.advance(TICK_S)
 
 

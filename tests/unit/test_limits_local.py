@@ -17,7 +17,7 @@ async def test_an_unknown_limit_is_asked_carefully() -> None:
     """One request until the first answer, then few in flight."""
     here = Limited()
     [first] = await here.fill()
-    first.settle(FINE)
+    here.settle(first, FINE)
     assert len(await here.fill()) == START_IN_FLIGHT
 
 
@@ -39,12 +39,12 @@ async def test_refusals_of_one_flight_are_one_event() -> None:
     assert len(flight) == 8
     await here.clock.advance(1.0)
     for index, permit in enumerate(flight):
-        assert permit.refusals_in_a_row == 1
-        permit.settle(refusal(10.0 - index))
+        assert here.consecutive_refusals(permit) == 1
+        here.settle(permit, refusal(10.0 - index))
     assert await here.closed_s() == 10.0
     await here.clock.advance(10.0)
     [probe] = await here.fill()
-    assert probe.refusals_in_a_row == 2
+    assert here.consecutive_refusals(probe) == 2
 
 
 async def test_one_probe_goes_after_a_park_and_only_its_answer_opens() -> None:
@@ -52,9 +52,9 @@ async def test_one_probe_goes_after_a_park_and_only_its_answer_opens() -> None:
     here = Limited(LimitRule("x", max_concurrency=3, observe="none"))
     first, *late = await here.fill()
     await here.clock.advance(1.0)
-    first.settle(refusal(5.0))
+    here.settle(first, refusal(5.0))
     for permit in late:
-        permit.settle(FINE)
+        here.settle(permit, FINE)
     await here.clock.advance(4.9)
     assert await here.fill() == []
     await here.clock.advance(0.1)
@@ -62,7 +62,7 @@ async def test_one_probe_goes_after_a_park_and_only_its_answer_opens() -> None:
     probe.settle(None)
     await here.clock.advance(1.0)
     [second] = await here.fill()
-    second.settle(FINE)
+    here.settle(second, FINE)
     assert len(await here.fill()) == 3
 
 
@@ -72,12 +72,12 @@ async def test_a_refused_probe_closes_for_longer_than_it_was_told() -> None:
     await here.heard(refusal(5.0))
     await here.clock.advance(5.0)
     [probe] = await here.fill()
-    assert probe.refusals_in_a_row == 2
-    probe.settle(refusal(5.0))
+    assert here.consecutive_refusals(probe) == 2
+    here.settle(probe, refusal(5.0))
     assert await here.closed_s() > 5.0
     await here.clock.advance(7.0)
     await here.heard()
-    assert (await here.one()).refusals_in_a_row == 1
+    assert here.consecutive_refusals(await here.one()) == 1
 
 
 async def test_told_budgets_are_spent_to_the_last_and_no_further() -> None:
@@ -88,7 +88,7 @@ async def test_told_budgets_are_spent_to_the_last_and_no_further() -> None:
     assert len(flight) == 20
     await here.clock.advance(1.0)
     for index, permit in enumerate(flight):
-        permit.settle(Outcome("success", reported=Reported(19 - index, 59.0)))
+        here.settle(permit, Outcome("success", reported=Reported(19 - index, 59.0)))
     assert await here.closed_s() == 59.0
     await here.clock.advance(59.0)
     assert len(await here.fill()) == 1
@@ -100,8 +100,8 @@ async def test_an_older_answer_does_not_raise_the_budget() -> None:
     await here.heard(Outcome("success", reported=Reported(20, 60.0)))
     early, late = await here.one(), await here.one()
     await here.clock.advance(1.0)
-    late.settle(Outcome("success", reported=Reported(5, 58.0)))
-    early.settle(Outcome("success", reported=Reported(18, 58.0)))
+    here.settle(late, Outcome("success", reported=Reported(5, 58.0)))
+    here.settle(early, Outcome("success", reported=Reported(18, 58.0)))
     assert len(await here.fill()) == 5
 
 
@@ -110,7 +110,7 @@ async def test_answers_that_say_nothing_cost_one() -> None:
     here = Limited()
     await here.heard(Outcome("success", reported=Reported(3, 60.0)))
     one, two, three = await here.fill()
-    one.settle(FINE)
+    here.settle(one, FINE)
     two.settle(None)
     assert await here.fill() == []
     three.settle(None, was_sent=False)
@@ -121,7 +121,7 @@ async def test_an_answer_may_tell_its_cost() -> None:
     """It counts instead of the weight that was charged."""
     here = Limited()
     await here.heard(Outcome("success", reported=Reported(10, 60.0)))
-    (await here.one()).settle(Outcome("success", cost=7.0))
+    here.settle(await here.one(), Outcome("success", cost=7.0))
     assert len(await here.fill()) == 3
 
 
@@ -130,7 +130,7 @@ async def test_a_named_rate_is_kept() -> None:
     here = Limited()
     await here.heard(Outcome("success", rates=((60.0, 60.0),)))
     await here.clock.advance(1.0)
-    (await here.one()).settle(FINE)
+    here.settle(await here.one(), FINE)
     assert await here.fill() == []
     await here.clock.advance(0.9)
     assert await here.fill() == []
@@ -144,7 +144,7 @@ async def test_a_rule_may_not_listen() -> None:
     await here.heard(Outcome("success", reported=Reported(0, 60.0)))
     permits = [await here.one() for _ in range(50)]
     await here.clock.advance(TICK_S)
-    permits[0].settle(refusal(9.0))
+    here.settle(permits[0], refusal(9.0))
     assert await here.closed_s() == 9.0
 
 
@@ -154,7 +154,7 @@ async def test_concurrency_is_kept() -> None:
     await here.heard()
     flight = await here.fill()
     assert len(flight) == 20
-    flight[0].settle(FINE)
+    here.settle(flight[0], FINE)
     assert len(await here.fill()) == 1
 
 
@@ -168,7 +168,7 @@ async def test_a_rate_is_paced_and_its_slots_are_free_one_window_after_the_answe
     assert len(flight) == 3
     assert await here.fill() == [], "paced, but all slots are taken until there are answers"
     for permit in flight:
-        permit.settle(FINE)
+        here.settle(permit, FINE)
         await here.clock.advance(1.0)
     assert await here.closed_s() == 9.0 - 3.0
     await here.clock.advance(6.0)
@@ -181,7 +181,7 @@ async def test_all_rates_of_a_limit_hold() -> None:
     flight = await here.fill()
     assert len(flight) == 10
     for permit in flight:
-        permit.settle(FINE)
+        here.settle(permit, FINE)
     await here.clock.advance(2.0)
     assert len(await here.fill()) == 2
 
@@ -189,7 +189,7 @@ async def test_all_rates_of_a_limit_hold() -> None:
 async def test_rates_below_one_take_longer() -> None:
     """Half a request a second is one in two seconds."""
     here = Limited(LimitRule("x", rates=(Rate(0.5, 1.0),)))
-    (await here.one()).settle(FINE)
+    here.settle(await here.one(), FINE)
     await here.clock.advance(1.9)
     assert await here.fill() == []
     await here.clock.advance(0.1)
@@ -201,7 +201,7 @@ async def test_a_calendar_window_is_spent_at_once_and_ends_with_the_hour() -> No
     here = Limited(LimitRule("x", rates=(Rate(5, 3600.0, aligned="UTC"),)))
     await here.clock.advance(NEXT_WINDOW_S % 3600 - 10.0)
     for permit in await here.fill():
-        permit.settle(FINE)
+        here.settle(permit, FINE)
     assert await here.closed_s() == 10.0
     await here.clock.advance(10.0)
     assert len(await here.fill()) == 5
@@ -221,8 +221,8 @@ async def test_every_matching_limit_must_grant() -> None:
     here = Limited(ALONE, HOST)
     first = await here.one()
     assert await here.fill(OTHER) == []
-    first.settle(FINE)
-    first.settle(refusal(99.0))  # only the first report counts
+    here.settle(first, FINE)
+    here.settle(first, refusal(99.0))  # only the first report counts
     assert len(await here.fill(OTHER)) == 1
 
 
@@ -276,7 +276,7 @@ async def test_idle_limits_are_forgotten_and_what_was_learned_last_of_all(
 ) -> None:
     """What is closed or in flight is never forgotten; then comes what showed itself by refusals."""
     monkeypatch.setattr(local_limits, "MAX_INSTANCES", 5)
-    monkeypatch.setattr(local_limits, "KEPT_INSTANCES", 3)
+    monkeypatch.setattr(local_limits, "RETAINED_INSTANCES", 3)
     here = Limited()
     hosts = [f"https://h{number}.example/" for number in range(9)]
     await here.heard(refusal(3600.0), hosts[0])
@@ -288,7 +288,7 @@ async def test_idle_limits_are_forgotten_and_what_was_learned_last_of_all(
     names = {name.split("|")[1].split(".")[0] for name in here.limits._instances}
     assert names == {"h0", "h1", "h2", "h5"}
     assert await here.fill(hosts[0]) == []
-    in_flight.settle(FINE)
+    here.settle(in_flight, FINE)
     assert len(await here.fill(hosts[1])) == START_IN_FLIGHT
 
 

@@ -14,7 +14,7 @@ from scrapeq.plan import LimitRule, Match, Rate
 async def test_waiting_ends_with_the_park() -> None:
     """Exactly when it was told."""
     here = Limited()
-    (await here.one()).settle(refusal(60.0))
+    here.settle(await here.one(), refusal(60.0))
     waiting = asyncio.ensure_future(here.limits.acquire(URL))
     await here.clock.advance(60.0 - TICK_S)
     assert not waiting.done()
@@ -26,7 +26,7 @@ async def test_a_closure_beyond_max_wait_is_told_to_the_caller() -> None:
     """With the seconds left, and at once, though another one waits patiently."""
     here = Limited()
     permit = await here.one()
-    permit.settle(refusal(60.0))
+    here.settle(permit, refusal(60.0))
     patient = asyncio.ensure_future(here.limits.acquire(URL))
     await here.clock.advance(0.0)
     with pytest.raises(RateLimited, match="default") as caught:
@@ -46,7 +46,7 @@ async def test_who_comes_first_is_served_first() -> None:
     async def ask(number: int) -> None:
         permit = await here.limits.acquire(URL)
         served.append(number)
-        permit.settle(FINE)
+        here.settle(permit, FINE)
 
     auth_grants = [asyncio.ensure_future(ask(number)) for number in range(5)]
     await here.clock.advance(0.0)
@@ -68,10 +68,10 @@ async def test_who_waits_for_a_narrow_limit_holds_nobody_up_at_a_wide_one() -> N
     here_too = asyncio.ensure_future(here.limits.acquire(URL))
     there = asyncio.ensure_future(here.limits.acquire(OTHER))
     await here.clock.advance(1.0)
-    held.settle(refusal(60.0))
+    here.settle(held, refusal(60.0))
     await here.clock.advance(1.0)
     assert there.done() and not here_too.done()
-    there.result().settle(FINE)
+    here.settle(there.result(), FINE)
     await here.clock.advance(59.0)
     assert here_too.done()
 
@@ -83,6 +83,6 @@ async def test_an_answer_wakes_who_waits() -> None:
     waiting = asyncio.ensure_future(here.limits.acquire(URL))
     await here.clock.advance(0.0)
     assert not waiting.done() and here.clock.sleepers == 0
-    first.settle(FINE)
+    here.settle(first, FINE)
     await here.clock.advance(0.0)
     assert waiting.done()

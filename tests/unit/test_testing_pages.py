@@ -57,15 +57,15 @@ def test_a_page_gives_items_follow_ups_and_the_next_page(file: Path) -> None:
     (lines,) = scraped.follow_ups
     assert (lines.resource, lines.url, lines.priority) == ("lines", "https://api.test/v1/orders/1/lines", 20)
     assert lines.parent["id"] == 1
-    assert scraped.next_page is not None and scraped.keep is None
+    assert scraped.next_page is not None and scraped.cursor_state is None
     assert (scraped.next_page.url, scraped.next_page.page) == ("https://api.test/v1/shops/a/orders?p=2", 2)
 
 
 def test_what_was_kept_and_what_is_kept_are_plain_values(file: Path) -> None:
     """The last page of an incremental walk keeps its highest value; a walk begins with what was kept."""
     scraped = scrape_page(file, "orders", page_of(json=[{"id": 1, "at": 20}]), seed={"shop": "b"}, env=ENV)
-    assert scraped.keep is not None and scraped.keep["cursor"] == 20
-    again = scrape_page(file, "orders", page_of(json=[]), kept=scraped.keep, env=ENV)
+    assert scraped.cursor_state is not None and scraped.cursor_state["cursor"] == 20
+    again = scrape_page(file, "orders", page_of(json=[]), cursor_state=scraped.cursor_state, env=ENV)
     assert (scraped.request.url, again.request.url) == (
         "https://api.test/v1/shops/b/orders?since=10",
         "https://api.test/v1/shops/a/orders?since=20",
@@ -89,14 +89,14 @@ def test_a_handlers_records_are_those_of_an_incremental_walk(file: Path) -> None
     first = scrape_page(
         file, "orders", page_of(json={"orders": [{"id": 1, "at": 20}], "next": "?p=9"}), env=ENV
     )
-    assert first.keep is None and first.next_page is not None
+    assert first.cursor_state is None and first.next_page is not None
     assert (first.next_page.url.rpartition("?")[2], first.next_page.priority) == ("p=2", 20)
     page = page_of(json={"orders": [{"id": 2, "at": 30}, {"id": 3, "at": 25}], "next": "?p=9"})
     second = scrape_page(file, "orders", page, number=2, env=ENV)
     assert second.next_page is not None and second.next_page.url.endswith("?p=9")
     page = page_of(json={"orders": [{"id": 2, "at": 30}, {"id": 3, "at": 25}]})
     last = scrape_page(file, "orders", page, number=3, env=ENV)
-    assert last.next_page is None and last.keep is not None and last.keep["cursor"] == 30
+    assert last.next_page is None and last.cursor_state is not None and last.cursor_state["cursor"] == 30
     assert [item.seed for item in last.items] == [{"shop": "a"}] * 2
 
 
@@ -141,7 +141,7 @@ def test_pages_are_made_of_bytes_text_json_and_files(tmp_path: Path) -> None:
     }
     assert {page.header("content-type") for page in pages.values()} == set(pages)
     assert all(page.header("content-type") == kind for kind, page in pages.items())
-    with pytest.raises(UsageError, match="json and text: give one of them"):
+    with pytest.raises(UsageError, match="got json and text; give one of them"):
         page_of(json=1, text="x")
 
 
