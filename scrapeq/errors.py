@@ -2,28 +2,29 @@
 Every error that scrapeq raises on purpose.
 
     ScrapeqError
-    ├── UsageError               bad arguments (a NaN priority, a negative delay, a payload that is no JSON)
+    ├── UsageError               a bad argument (a NaN priority, a negative delay, a payload that is not JSON)
     │   └── ConfigError          a configuration file with problems, each with file:line:col
     ├── ExpressionError          an expression that does not parse, with the position in its text
     ├── QueueError
-    │   ├── LeaseLost            the lease token is stale: somebody else has the task, or it is done
+    │   ├── LeaseLost            the lease token is stale: another worker has the task, or it is done
     │   ├── QueueFull            the queue is at its bound and the policy is to reject
-    │   └── NotDurable           the store did not confirm the write at the durability asked for
-    ├── StoreError               Redis/Valkey: unreachable, wrong version, refused, locked
+    │   └── NotDurable           the store did not confirm the write at the requested durability
+    ├── StoreError               Redis or Valkey: unreachable, wrong version, access denied, locked
     │   └── StoreBusy            another run holds this data folder
-    ├── OutputError              an output file that cannot be written
-    ├── ExtractError             an answer that is not what its resource says
-    │   └── HookError            a function of yours (handler, on_page, on_item) that failed: which, file and line
-    ├── FetchError               a request that got no whole answer
-    │   ├── Blocked              the guard refused the address; never sent
+    ├── OutputError              an output that cannot be written
+    ├── ExtractError             a response that does not match its resource
+    │   └── HookError            a hook (handler, on_page, on_item) that failed, with its file and line
+    ├── FetchError               a request without a complete response
+    │   ├── Blocked              the guard refused the address; nothing was sent there
     │   ├── BodyTooLarge         more bytes than max_body_size after decoding
-    │   ├── BadAnswer            the answer breaks HTTP, its framing or its encoding
-    │   │   └── Truncated        it ended before it was whole
+    │   ├── BadResponse          the response violates HTTP, its framing or its content encoding
+    │   │   └── Truncated        the response ended early
     │   ├── TooManyRedirects     a redirect loop, or too long a chain
     │   ├── DeadlineExceeded     the time for the whole request is over
     │   ├── ConnectionFailed     no connection, or it broke
-    │   └── AuthFailed           no credential could be had, so the request was not sent
-    └── RateLimited              a limit is closed for longer than the caller will wait (retry_after_s)
+    │   ├── AuthFailed           no credential could be obtained, so the request was not sent
+    │   └── StatusError          a 4xx or 5xx status, raised by Page.raise_for_status only
+    └── RateLimited              a limit stays closed for longer than the caller waits (retry_after_s)
 """
 
 from __future__ import annotations
@@ -32,33 +33,42 @@ from dataclasses import dataclass
 
 
 class ScrapeqError(Exception):
-    """Root of the tree; catching it catches whatever scrapeq raises on purpose."""
+    """The base class of everything that scrapeq raises on purpose."""
 
 
 class UsageError(ScrapeqError):
-    """An argument that can never work, told before anything was done."""
+    """An argument that can never work. It is raised before anything is done."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake in a configuration file: where it is, which field, what is wrong, what would be right."""
+    """
+    One mistake in a configuration file.
+
+    Args:
+        file: As it was given.
+        line, col: 1-based; 0 for a problem of the whole file.
+        field: For example "resources[0].endpoint.path"; may be empty.
+        message: What is wrong.
+        hint: What would be right; may be empty.
+    """
 
     file: str
-    line: int  # 1-based; 0 where there is none
-    col: int  # 1-based
-    field: str  # "resources[0].endpoint.path"; may be empty
+    line: int
+    col: int
+    field: str
     message: str
     hint: str = ""
 
     def __str__(self) -> str:
         field = f"{self.field}: " if self.field else ""
         hint = f"\n  {self.hint}" if self.hint else ""
-        place = f"{self.file}:{self.line}:{self.col}" if self.line else self.file
-        return f"{place}: {field}{self.message}{hint}"
+        position = f"{self.file}:{self.line}:{self.col}" if self.line else self.file
+        return f"{position}: {field}{self.message}{hint}"
 
 
 class ConfigError(UsageError):
-    """A configuration that is refused; `problems` has every mistake that was found."""
+    """A configuration that is refused. `problems` lists every mistake that was found."""
 
     def __init__(self, problems: list[Problem]) -> None:
         self.problems = problems
@@ -66,7 +76,7 @@ class ConfigError(UsageError):
 
 
 class ExpressionError(ScrapeqError):
-    """An expression that does not parse or names what does not exist; `position` is 0-based in its text."""
+    """An expression that does not parse or uses an unknown name. `position` is a 0-based index into its text."""
 
     def __init__(self, message: str, position: int = 0, hint: str = "") -> None:
         self.message = message
@@ -76,23 +86,23 @@ class ExpressionError(ScrapeqError):
 
 
 class QueueError(ScrapeqError):
-    """Something the queue refused."""
+    """The queue refused an operation."""
 
 
 class LeaseLost(QueueError):
-    """The lease token is stale; nothing was changed."""
+    """The lease token is stale. Nothing was changed."""
 
 
 class QueueFull(QueueError):
-    """The queue is at its bound (`max_tasks`) and the policy is `reject`; nothing was pushed."""
+    """The queue is at its bound (`max_tasks`) and its policy is `reject`. Nothing was pushed."""
 
 
 class NotDurable(QueueError):
-    """The write happened, but the store did not confirm it at the durability asked for."""
+    """The write happened, but the store did not confirm it at the requested durability."""
 
 
 class StoreError(ScrapeqError):
-    """The store cannot be used; the message names the remedy."""
+    """The store cannot be used. The message names the remedy."""
 
 
 class StoreBusy(StoreError):
@@ -100,41 +110,41 @@ class StoreBusy(StoreError):
 
 
 class OutputError(ScrapeqError):
-    """An output that cannot be written."""
+    """An output cannot be written."""
 
 
 class ExtractError(ScrapeqError):
-    """A whole answer that is not what its resource says: no JSON, a path that does not suit it."""
+    """A complete response does not match its resource: it is not JSON, say, or a path does not fit it."""
 
 
 class HookError(ExtractError):
-    """A hook failed, or gave what cannot be used; says which one, and in which file and line."""
+    """A hook failed or returned something unusable. The message names the hook, its file and line."""
 
 
 class FetchError(ScrapeqError):
-    """A request that got no whole answer."""
+    """A request got no complete response."""
 
 
 class Blocked(FetchError):
     """
-    The egress guard refused the address; nothing was sent there.
+    The egress guard refused the address, and nothing was sent there.
 
-    `was_sent`: another request was, under the same grant, and its redirect led there.
+    `was_sent`: an earlier request was sent under the same grant, and its redirect led to the address.
     """
 
     was_sent = False
 
 
 class BodyTooLarge(FetchError):
-    """The body is larger, after decoding, than `max_body_size` (bytes)."""
+    """The body has more bytes after decoding than `max_body_size`."""
 
 
 class BadResponse(FetchError):
-    """The answer breaks HTTP, its framing or its content encoding."""
+    """The response violates HTTP, its framing or its content encoding."""
 
 
 class Truncated(BadResponse):
-    """The answer ended before it was whole; what came is no page."""
+    """The response ended before it was complete, so it is not a page."""
 
 
 class TooManyRedirects(FetchError):
@@ -142,19 +152,19 @@ class TooManyRedirects(FetchError):
 
 
 class DeadlineExceeded(FetchError):
-    """The time for the whole request (connect, hops, body) is over."""
+    """The time for the whole request (connection, hops, body) is over."""
 
 
 class ConnectionFailed(FetchError):
-    """No connection could be made, or it broke before the answer was whole."""
+    """The connection could not be made, or it broke before the response was complete."""
 
 
 class AuthFailed(FetchError):
     """
-    A credential that is asked for (a token, a session) could not be had; the request that needed it was not sent.
+    A credential (a token, a session) could not be obtained, so the request that needs it was not sent.
 
-    `final`: asking again would be refused again (a wrong secret, a client that is not known). Else it is not asked
-    for again before `pause_s` seconds are over.
+    `final`: another attempt would fail too (a wrong secret, an unknown client). Otherwise the next attempt follows
+    after at least `pause_s` seconds.
     """
 
     def __init__(self, message: str, *, final: bool = False, pause_s: float = 0.0) -> None:
@@ -163,8 +173,16 @@ class AuthFailed(FetchError):
         super().__init__(message)
 
 
+class StatusError(FetchError):
+    """A response with a 4xx or 5xx status; see `Page.raise_for_status`."""
+
+    def __init__(self, message: str, status: int) -> None:
+        self.status = status
+        super().__init__(message)
+
+
 class RateLimited(ScrapeqError):
-    """A limit is closed for longer than the caller will wait; `retry_after_s` says how long (seconds)."""
+    """A limit stays closed for longer than the caller waits: for another `retry_after_s` seconds."""
 
     def __init__(self, message: str, retry_after_s: float) -> None:
         self.retry_after_s = retry_after_s

@@ -1,5 +1,5 @@
 """
-Functions of your own that take part in a scrape: `handler`, `on_page` and `on_item` of a resource.
+Your own functions in a scrape: `handler`, `on_page` and `on_item` of a resource.
 
     resources:
       - name: posts
@@ -13,22 +13,22 @@ Functions of your own that take part in a scrape: `handler`, `on_page` and `on_i
         for post in page.json()["posts"]:
             yield {"id": post["id"], "title": post["title"].strip()}     # a record of this resource
             yield context.follow("comments", post)                       # a declared child of it
-        yield context.next_page("?page=2")                               # the same request, elsewhere
+        yield context.next_page("?page=2")                               # the same request at another URL
 
-A **handler** takes the page and its context and gives records and follow-ups, in place of what the resource declares:
-no child is followed by itself. `record_filter`, `fields`, `include_from_parent` and `primary_key` hold for its records
-as for any, and the declared `paginator` still finds the next page. It returns one result, an iterable of them, or
-None, or is a generator; each may be async.
+A **handler** takes a page and its context and returns records and follow-ups. It replaces the declared extraction:
+children are not followed automatically. `record_filter`, `fields`, `include_from_parent` and `primary_key` apply to
+its records too, and the declared `paginator` still finds the next page. It returns one result, an iterable of
+results, or None, or it is a generator; each may be async.
 
-**on_page**(page, context) runs before a page is read, by a handler or as declared; it may return another Page
-(`dataclasses.replace(page, body=...)`), or None to leave it.
+**on_page**(page, context) runs before a page is read, by a handler or as declared. It may return another Page
+(`dataclasses.replace(page, body=...)`), or None to leave the page as it is.
 
-**on_item**(record, context) runs on each record as it is written, last of all; it returns the record, a changed one,
-or None to leave it out. Its context is that of the page.
+**on_item**(record, context) runs on each record just before it is written. It returns the record, a changed one, or
+None to leave the record out. Its context is that of the page.
 
-Any of them may be `async def`. One that is not is called on the event loop, where all requests of its process wait
-for it: what waits or computes for long should be async, or hand that to `asyncio.to_thread`. An exception makes the
-task a dead letter that names the hook, the file and the line; the traceback is in the log.
+Each of them may be `async def`. A plain function runs on the event loop and blocks all requests of its process
+meanwhile, so long waits and computations belong in an async function or in `asyncio.to_thread`. An exception makes
+the task a dead letter that names the hook, the file and the line; the traceback is in the log.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ from urllib.parse import urljoin
 from scrapeq.page import Page
 
 Record: TypeAlias = Mapping[str, Any]
-"""Plain JSON: text, numbers, true, false, None, lists and maps of them. Times become ISO 8601 text."""
+"""Plain JSON: strings, numbers, booleans, None, and lists and maps of them. Times become ISO 8601 strings."""
 
 Rank: TypeAlias = float | str | datetime | None
-"""A priority: any finite number, or a time (ISO 8601 text is one); None = as declared, else inherited."""
+"""A priority: a finite number or a time (also as an ISO 8601 string); None = as declared, else inherited."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class FollowUp:
 
 @dataclass(frozen=True, slots=True)
 class NewRequest:
-    """An address to ask; see `Context.request` and `Context.next_page`."""
+    """A request to send; see `Context.request` and `Context.next_page`."""
 
     url: str
     resource: str
@@ -82,7 +82,7 @@ class NewRequest:
 
 
 Result: TypeAlias = Record | NewItem | FollowUp | NewRequest
-"""What a handler gives; a map is a record of the page's own resource."""
+"""What a handler returns; a plain map is a record of the page's own resource."""
 
 Results: TypeAlias = Result | Iterable[Result] | None
 
@@ -94,17 +94,17 @@ OnItem: TypeAlias = Callable[[dict[str, Any], "Context"], Record | Awaitable[Rec
 @dataclass(frozen=True, slots=True)
 class Context:
     """
-    What is known of a page besides its answer.
+    What is known about a page besides its response.
 
     Args:
-        resource: The resource whose page it is.
-        seed: The seed that it all began with.
-        parent: The record that the page was asked for, None for a first page.
-        resources: The records above by their resource, as `resources.NAME` in expressions.
-        depth: How many records lie between the page and the seed.
-        page: Which page of its walk it is, from 1.
-        url: Where the answer came from, after redirects.
-        priority: The task's.
+        resource: The resource of the page.
+        seed: The seed that the page sequence started from.
+        parent: The record that the page was requested for; None for pages without a parent.
+        resources: All parent records by their resource, as `resources.NAME` in expressions.
+        depth: The number of records between the page and its seed.
+        page: The number of the page in its sequence, from 1.
+        url: The address of the response, after redirects.
+        priority: The priority of the task.
     """
 
     resource: str
@@ -118,23 +118,23 @@ class Context:
 
     def item(self, record: Record, *, resource: str = "", parent: Record | None = None) -> NewItem:
         """
-        A record to write.
+        Return a record to write.
 
         Args:
             record: Plain JSON.
-            resource: Whose record it is; empty = the page's resource, for which the map alone will do.
-            parent: The record that it stood in, for `include_from_parent` of another resource.
+            resource: The resource of the record; "" = that of the page, for which a plain map will do.
+            parent: The record that contains it, for `include_from_parent` of another resource.
         """
         return NewItem(record, resource or self.resource, parent)
 
     def follow(self, resource: str, record: Record, *, priority: Rank = None) -> FollowUp:
         """
-        What a declared child asks for about a record, as its `parent` says: its `each`, `when` and `priority` hold.
+        Return the requests of a declared child for a record; `each`, `when` and `priority` of its `parent` apply.
 
         Args:
-            resource: A resource whose `parent` is the page's. One without an endpoint gives items, no request.
+            resource: A resource whose `parent` is that of the page. Without an endpoint it yields items, not requests.
             record: The parent's record; `parent.x` in the child's path and parameters reads it.
-            priority: Instead of the declared one.
+            priority: Replaces the declared priority.
         """
         return FollowUp(resource, record, priority)
 
@@ -151,17 +151,17 @@ class Context:
         parent: Record | None = None,
     ) -> NewRequest:
         """
-        An address to ask, one level deeper.
+        Return a request to send, one level deeper.
 
         Args:
-            url: As it is, or relative to the page's own.
-            resource: Which resource reads the answer; empty = the page's.
-            priority: Its rank; None = the page's.
-            method: GET, POST, ….
-            headers: Beside those of `client.headers`. No secrets: the request is kept in the store.
-            params: Added to the URL; None is left out, a list repeats its name.
+            url: Absolute, or relative to the page.
+            resource: The resource that reads the response; "" = that of the page.
+            priority: Its priority; None = that of the page.
+            method: GET, POST and so on.
+            headers: Added to `client.headers`. Put no secrets here: the request is stored in the queue.
+            params: Added to the query; None is left out, a list repeats its name.
             json: A body.
-            parent: The record that it is about: `context.parent` there.
+            parent: The record that the request is about: `context.parent` for its page.
         """
         return NewRequest(
             urljoin(self.url, url),
@@ -175,5 +175,5 @@ class Context:
         )
 
     def next_page(self, url: str, *, priority: Rank = None) -> NewRequest:
-        """The request of this page again at another address, as its next page: seed, parent, headers and body stay."""
+        """Return the next page: the request of this page at another address; seed, parent, headers and body stay."""
         return NewRequest(urljoin(self.url, url), self.resource, priority, is_next_page=True)

@@ -1,27 +1,31 @@
-"""A whole answer, as the engine sees it after redirects and decoding."""
+"""A complete response, after redirects and decoding."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import orjson
+
+from scrapeq.errors import StatusError
+
+FIRST_ERROR_STATUS = 400
 
 
 @dataclass(frozen=True)
 class Page:
     """
-    A whole, decoded answer.
+    A complete, decoded response.
 
     Args:
-        url: Where it came from, after redirects.
+        url: Its address, after redirects.
         status: HTTP status.
-        headers: Name and value as sent, in order, repeated fields kept.
-        body: Decoded bytes (content encodings removed), within `max_body_size`.
+        headers: Names and values as sent, in order, with repeated fields.
+        body: Bytes without content encodings, at most `max_body_size`.
         elapsed_s: Seconds from the first byte sent to the last byte read.
-        requested_url: What was asked for.
-        method: The request's method.
+        requested_url: The address that was requested, before redirects.
+        method: The method of the request.
     """
 
     url: str
@@ -41,12 +45,12 @@ class Page:
         return found
 
     def header(self, name: str) -> str | None:
-        """One header by name, any case; repeated fields joined with a comma (RFC 9110, 5.2); None if absent."""
+        """Return a header by its name in any case, repeated fields joined by commas (RFC 9110, 5.2), or None."""
         return self._by_name.get(name.lower())
 
     @cached_property
     def text(self) -> str:
-        """The body as text: the charset that was declared if Python's text codecs know it, else UTF-8; never raises."""
+        """The body as text: in the declared charset if Python has a codec for it, else UTF-8. Never raises."""
         kind = self.header("content-type") or ""
         charset = "utf-8"
         for part in kind.split(";")[1:]:
@@ -59,5 +63,18 @@ class Page:
             return self.body.decode("utf-8", "replace")
 
     def json(self) -> Any:
-        """The body as JSON. Raises ValueError (orjson.JSONDecodeError) when it is none."""
+        """Return the body as JSON. Raises ValueError (orjson.JSONDecodeError) when it is not JSON."""
         return orjson.loads(self.body)
+
+    def raise_for_status(self) -> Self:
+        """
+        Return the page itself unless its status is 4xx or 5xx.
+
+            items = (await fetcher.get("items")).raise_for_status().json()
+
+        Raises:
+            StatusError: the status is 400 or higher.
+        """
+        if self.status >= FIRST_ERROR_STATUS:
+            raise StatusError(f"{self.method} {self.url}: status {self.status}", self.status)
+        return self

@@ -1,4 +1,4 @@
-"""Where the rooms meet: what one room asks of another, without importing it."""
+"""The interfaces between packages: what one needs of another without importing it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,19 @@ from scrapeq.page import Page
 from scrapeq.task import NewTask
 
 CursorState = Mapping[str, Any]
-"""What an incremental walk keeps: `cursor` and `token`, and whose it is (`resource`, `seed`, `parent`). Plain JSON."""
+"""The stored state of an incremental resource: `cursor`, `token`, `resource`, `seed`, `parent`. Plain JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
     """
-    One record for the sink: its resource, its identity there (empty = its content's digest) and its fields.
+    One record for the sink.
 
-    `seed`: that of its task, for outputs whose path names it.
+    Args:
+        resource: Its resource.
+        key: Its identity within the resource; "" = the digest of its content.
+        record: Its fields.
+        seed: The seed of its task, for outputs whose path names it.
     """
 
     resource: str
@@ -30,9 +34,9 @@ class Item:
 @dataclass(frozen=True, slots=True)
 class IncrementalStart:
     """
-    The first page of an incremental walk, which depends on what was kept under `state_key`.
+    The first page of an incremental page sequence, which depends on the state stored under `state_key`.
 
-    `build(state)` is its task, None when a null in the path leaves nothing to ask for.
+    `build(state)` returns its task, or None when a null in the path leaves nothing to request.
     """
 
     state_key: str
@@ -42,16 +46,16 @@ class IncrementalStart:
 @dataclass(slots=True)
 class Extraction:
     """
-    What a page, or a part of it, gave.
+    What was extracted from a page or a part of it.
 
     Args:
         items: Records for the sink.
         follow_ups: Tasks that follow.
-        skipped: Follow-ups that were left out (a null in a path).
-        starts: Follow-ups that need to know what was kept.
-        next_page: The walk's next page; in the last part only.
-        keep: (state key, state) to keep once the page is acked: its walk ends here.
-        events: What is worth a line.
+        skipped: The number of follow-ups that were left out (a null in a path).
+        starts: Follow-ups that depend on stored state.
+        next_page: The next page of the sequence; in the last part only.
+        keep: (state key, state) to store once the page is acknowledged, because its sequence ends here.
+        events: Messages for the user.
     """
 
     items: list[Item] = field(default_factory=list)
@@ -66,9 +70,11 @@ class Extraction:
 @dataclass(frozen=True, slots=True)
 class PageRequest:
     """
-    The request that a page answered, as a paginator sees it.
+    The request of a page, as a paginator sees it.
 
-    `number`: the page's in its walk, from 1. `remembered`: what the paginator asked to be remembered.
+    Args:
+        number: The number of the page in its sequence, from 1.
+        remembered: What the paginator stored with `Change.remember` on the page before.
     """
 
     method: str
@@ -82,14 +88,14 @@ class PageRequest:
 @dataclass(frozen=True, slots=True)
 class Change:
     """
-    What the next request of a walk has that this one has not; all else stays.
+    How the request of the next page differs from that of this page.
 
     Args:
-        url: The whole address, taken as it is; relative to the page's. Empty = this request's.
-        params: Parameters of the address by name: a value, a list of values, or None to leave it out.
-        headers: The same for headers (no lists).
-        body: Dotted path into the JSON body (or a form's field) -> any JSON value, or None.
-        remember: Plain JSON that the paginator is given on the next page; small, for it is stored with each task.
+        url: The whole address, relative to that of the page; "" = the same address.
+        params: Query parameters by name: a value, a list of values, or None to remove the parameter.
+        headers: Headers by name: a value, or None to remove the header.
+        body: Dotted path in the JSON body (or field of the form) -> any JSON value, or None to remove it.
+        remember: Plain JSON that the paginator receives with the next page. Keep it small: each task stores it.
     """
 
     url: str = ""
@@ -107,22 +113,22 @@ class Paginate(Protocol):
             token = page.header("x-continuation")
             return Change(params={options.get("param", "continuation"): token}) if token else None
 
-    It must be pure: the same answer gives the same change, in any process. Circles are found by scrapeq, and
-    `stop_when`, `max_pages`, `has_more_path` and `stop_after_empty_page` hold for it as for the others.
+    It must be pure: the same response gives the same change, in any process. scrapeq detects loops, and `stop_when`,
+    `max_pages`, `has_more_path` and `stop_after_empty_page` apply to it as to the built-in ones.
     """
 
     def __call__(
         self, page: Page, body: Any, records: Sequence[Any], request: PageRequest, options: Mapping[str, Any]
     ) -> Change | None:
         """
-        What leads to the next page; None when the walk ends here.
+        Return how the next page is requested, or None on the last page.
 
         Args:
-            page: The answer.
-            body: The answer, decoded.
+            page: The response.
+            body: Its decoded body.
             records: What `data_selector` found in it, before any filter.
-            request: What it answers.
-            options: The paginator's other keys in the file.
+            request: The request of the page.
+            options: The other keys of the paginator in the file.
         """
 
 
@@ -131,24 +137,25 @@ class Extractor(Protocol):
 
     def chunks(self, payload: dict[str, Any], priority: float, page: Page) -> AsyncIterator[Extraction]:
         """
-        The page in parts, so that a large one is never whole in memory as items or tasks.
+        Yield what a page contains in parts, so that a large page is never in memory as items or tasks at once.
 
-        Raises ScrapeqError when the page is not what the resource says.
+        Raises:
+            ScrapeqError: the page does not match its resource.
         """
 
 
 class CursorStore(Protocol):
-    """What incremental walks keep between runs."""
+    """The stored state of incremental resources, between runs."""
 
     async def get_many(self, keys: Sequence[str]) -> list[CursorState | None]:
-        """What is kept under each key."""
+        """Return the state under each key, or None."""
 
     async def keep(self, key: str, state: CursorState) -> None:
-        """Keep it; called once the last page of the walk is acked. What is kept never goes back."""
+        """Store a state, once the last page of its sequence is acknowledged. A cursor never moves backwards."""
 
 
 class Sink(Protocol):
-    """Takes items; answered means committed."""
+    """Where items go."""
 
     async def commit(
         self,
@@ -161,80 +168,106 @@ class Sink(Protocol):
         seed: Mapping[str, Any] | None = None,
     ) -> int:
         """
-        Write the items of one task, and the answer they came from where an output keeps answers.
+        Write items of one task, and the response that they come from where an output stores responses.
+
+        When it returns, they are committed.
 
         Args:
-            task_id, lease_token: The task, and the right to it.
+            task_id, lease_token: The task and its lease.
             items: In any number of calls.
-            page: The answer, in one of them.
-            resource, seed: Whose answer it is.
+            page: The response, in one of these calls.
+            resource, seed: Those of the response.
 
         Returns:
-            How many were new or changed (a repeat changes nothing).
+            The number of items that were new or changed; a repeated call changes nothing.
 
         Raises:
-            LeaseLost: a newer lease of this task has committed already.
+            LeaseLost: a newer lease of this task has already committed.
             OutputError: the output cannot be written.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class LimitView:
-    """One limit as a person sees it."""
+    """
+    One limit, as it is shown to users.
+
+    Args:
+        name: The limit instance.
+        state: open, closed (used up for now), parked (by a refusal) or paused (by a user).
+        opens_s: Seconds until it opens; 0 = open; None = when a response comes or a user resumes it.
+        in_flight: Requests in flight.
+        used: Responses in the current window; None = not counted.
+        size: Requests that the window allows; None = unknown.
+        why: For example "reported: 0 left".
+    """
 
     name: str
-    state: str  # open, closed (spent for now), parked (a refusal), paused (a person)
-    opens_s: float | None  # 0 = open; None = when an answer comes or a person resumes it
+    state: str
+    opens_s: float | None
     in_flight: int
-    used: float | None = None  # answered in the window; None = not counted
-    size: float | None = None  # what the window holds; None = not known
-    why: str = ""  # "told: 0 left", "429 Too Many Requests"
+    used: float | None = None
+    size: float | None = None
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """How a run stands: what the live view, the log lines and the summary are made of."""
+    """
+    The status of a run, from which the live view, the log lines and the summary are made.
+
+    Args:
+        state: starting, running, waiting, draining, finished, stopped, gave_up or failed.
+        per_s: Tasks done per second, over the last seconds.
+        not_modified: Requests with a 304 response.
+        cached: Responses from the cache, without a request.
+        waited_s: Seconds in which limits allowed no request.
+        closings: How often a limit closed.
+        left_s: Estimated seconds left; None = unknown.
+        outputs: The files, folders and tables that were written.
+        message: Why the run ended before all was done.
+    """
 
     name: str
-    state: str  # starting, running, waiting, draining, finished, stopped, gave_up, failed
+    state: str
     elapsed_s: float
     ready: int = 0
     delayed: int = 0
     leased: int = 0
     dead: int = 0
     done: int = 0
-    per_s: float = 0.0  # done, over the last seconds
+    per_s: float = 0.0
     requests: int = 0
     refused: int = 0
     retried: int = 0
-    not_modified: int = 0  # of the requests: answered with a 304
-    cached: int = 0  # answers that were not asked for, since those kept are fresh
+    not_modified: int = 0
+    cached: int = 0
     items: int = 0
-    waited_s: float = 0.0  # time in which nothing could be sent because of limits
-    closings: int = 0  # times that a limit closed
-    left_s: float | None = None  # an estimate; None = unknown
+    waited_s: float = 0.0
+    closings: int = 0
+    left_s: float | None = None
     limits: tuple[LimitView, ...] = ()
-    outputs: tuple[str, ...] = ()  # the files written
+    outputs: tuple[str, ...] = ()
     workers: int = 0
-    message: str = ""  # why it ended, if not because all is done
+    message: str = ""
 
     @property
     def left(self) -> int:
-        """Tasks still to do."""
+        """The number of tasks still to do."""
         return self.ready + self.delayed + self.leased
 
 
 class Progress(Protocol):
-    """Where a run shows itself."""
+    """Where a run shows its progress."""
 
     def update(self, snapshots: Sequence[Snapshot]) -> None:
-        """How the runs stand now; called a few times a second."""
+        """Show the status of all runs; called a few times a second."""
 
     def event(self, text: str) -> None:
-        """Something worth a line: a park, a restarted worker, a dead letter."""
+        """Show a message: a parked limit, a restarted worker, a dead letter."""
 
     def finish(self, snapshots: Sequence[Snapshot]) -> None:
-        """The end: the summary."""
+        """Show the summary at the end."""
 
     def close(self) -> None:
-        """Leave the terminal as it was; called before the process ends in a hurry, too. May be repeated."""
+        """Restore the terminal, also before the process exits at once. May be called more than once."""

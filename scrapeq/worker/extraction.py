@@ -1,4 +1,4 @@
-"""Pages to items and follow-ups, by the plan and by the functions that it names."""
+"""Extract items and follow-ups from pages: as the plan declares, and with its hooks."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from scrapeq.resource import GroupOf, check_payload
 from scrapeq.worker.hook_calls import Hook, hooks_of
 
 PART_SIZE = 500
-"""Results of a handler in one part: it is written before the handler goes on."""
+"""Results of a handler in one part, which is written before the handler continues."""
 
-HELD_MOST_S = 1.0
-"""A function that is not async and takes longer at once is worth a line."""
+SLOW_CALL_S = 1.0
+"""A plain function that blocks the event loop for longer is reported."""
 
 
 def extractor_of(plan: Plan, group_of: GroupOf, *, clock: Clock | None = None) -> Extractor:
     """
-    The extractor of a plan.
+    Return the extractor of a plan.
 
     Args:
         plan: `client.base_url` must be the real address.
-        group_of: Says which limits a follow-up belongs to.
+        group_of: Maps a request to its limits.
         clock: For `now` in expressions.
 
     Raises:
-        UsageError: a path in the plan is none, or a hook cannot be loaded.
+        UsageError: a path in the plan is invalid, or a hook cannot be loaded.
     """
     declared = PageExtractor(plan, group_of, clock=clock)
     hooks = hooks_of(plan)
@@ -45,7 +45,7 @@ def extractor_of(plan: Plan, group_of: GroupOf, *, clock: Clock | None = None) -
 
 
 def context_of(payload: Mapping[str, Any], priority: float, page: Page) -> Context:
-    """What hooks are told of a page."""
+    """Return the context that hooks receive with a page."""
     return Context(
         resource=payload["resource"],
         seed=payload.get("seed") or {},
@@ -60,21 +60,21 @@ def context_of(payload: Mapping[str, Any], priority: float, page: Page) -> Conte
 
 class HookedExtractor:
     """
-    `protocols.Extractor` with hooks around it.
+    An `Extractor` with hooks around it.
 
     Args:
-        declared: Extracts what no handler does.
-        given: Makes items and follow-ups of what handlers give.
+        declared: Extracts pages without a handler.
+        handler_results: Turns the results of handlers into items and follow-ups.
         hooks: By resource, then by key.
     """
 
     def __init__(
-        self, declared: Extractor, given: HandlerResults, hooks: Mapping[str, Mapping[str, Hook]]
+        self, declared: Extractor, handler_results: HandlerResults, hooks: Mapping[str, Mapping[str, Hook]]
     ) -> None:
         self._declared = declared
-        self._handler_results = given
+        self._handler_results = handler_results
         self._hooks = hooks
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._on_item = {name: own["on_item"] for name, own in hooks.items() if "on_item" in own}
 
     async def chunks(self, payload: dict[str, Any], priority: float, page: Page) -> AsyncIterator[Extraction]:
@@ -92,19 +92,21 @@ class HookedExtractor:
         async with aclosing(parts):  # type: ignore[type-var]
             async for part in parts:
                 if part.items and self._on_item:
-                    part.items = [item async for item in self._seen(part.items, context)]
+                    part.items = [item async for item in self._with_on_item(part.items, context)]
                 part.events += self._slow()
                 yield part
 
     def _slow(self) -> list[str]:
-        """Hooks that held up all requests of this process, each told once."""
-        slow = [one for own in self._hooks.values() for one in own.values() if one.held_s > HELD_MOST_S]
-        reported = [one for one in slow if one.name not in self._told]
-        self._told |= {one.name for one in reported}
+        """Report the hooks that blocked all requests of this process, each once."""
+        slow = [
+            one for own in self._hooks.values() for one in own.values() if one.longest_call_s > SLOW_CALL_S
+        ]
+        new = [one for one in slow if one.name not in self._reported]
+        self._reported |= {one.name for one in new}
         return [
-            f"slow   {one.name} held up all requests of its process for {one.held_s:.1f} s; "
-            "asyncio.to_thread does not"
-            for one in reported
+            f"slow   {one.name} blocked all requests of its process for {one.longest_call_s:.1f} s; "
+            "use asyncio.to_thread for long work"
+            for one in new
         ]
 
     async def _handled(
@@ -122,15 +124,15 @@ class HookedExtractor:
         for part in parts:
             yield part
 
-    async def _seen(self, items: list[Item], context: Context) -> AsyncIterator[Item]:
-        """The items as `on_item` leaves them."""
+    async def _with_on_item(self, items: list[Item], context: Context) -> AsyncIterator[Item]:
+        """Yield the items as `on_item` returns them."""
         for item in items:
             hook = self._on_item.get(item.resource)
             if hook is None:
                 yield item
                 continue
             own = context if context.resource == item.resource else replace(context, resource=item.resource)
-            # a copy: what the function changes in it must not change what follows from the record
+            # a copy: changes by the hook must not change the follow-ups of the record
             record = await hook.call(dict(item.record), own, url=context.url)
             if record is not None:
                 with hook.named(url=context.url):
@@ -143,5 +145,7 @@ async def _page_of(hook: Hook, page: Page, context: Context) -> Page:
     if found is None:
         return page
     if not isinstance(found, Page):
-        raise HookError(f"{hook.name}: gave a {type(found).__name__}, no Page and not None ({hook.begin})")
+        raise HookError(
+            f"{hook.name}: returned a {type(found).__name__}; expected a Page or None ({hook.definition})"
+        )
     return found

@@ -1,4 +1,4 @@
-"""The functions that a plan names: found, checked, called. Whatever they raise gets their name, file and line."""
+"""Find, check and call the hooks of a plan. Errors of a hook name it, with its file and line."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ log = structlog.get_logger("scrapeq.hooks")
 
 KEYS = ("handler", "on_page", "on_item")
 TAKES = {"handler": "(page, context)", "on_page": "(page, context)", "on_item": "(record, context)"}
-ANSWER_S = 600.0  # without a result an async hook is given up
+RESULT_TIMEOUT_S = 600.0  # an async hook without a result for this long fails
 FORM = "package.module:function"
 _RESULTS = (Mapping, NewItem, FollowUp, NewRequest)
 
@@ -36,66 +36,70 @@ _RESULTS = (Mapping, NewItem, FollowUp, NewRequest)
 @dataclass(slots=True)
 class Hook:
     """
-    One function of a plan, under its key; `reference` as written.
+    One hook of a plan.
 
-    `held_s`: the longest that it held up the event loop so far.
+    Args:
+        key: handler, on_page or on_item.
+        reference: As written in the file.
+        function: The function.
+        longest_call_s: The longest time that a call has blocked the event loop, seconds.
     """
 
     key: str
     reference: str
     function: Callable[..., Any] = field(repr=False)
-    held_s: float = 0.0
+    longest_call_s: float = 0.0
 
     @property
     def name(self) -> str:
-        """`handler blog:posts`."""
+        """Its name in messages, for example `handler blog:posts`."""
         return f"{self.key} {self.reference}"
 
     @contextmanager
     def named(self, **facts: Any) -> Iterator[None]:
-        """What is raised inside becomes a HookError; the traceback goes to the log, with these facts."""
+        """Turn exceptions into a HookError, and write the traceback with these facts to the log."""
         try:
             yield
-        except HookError as error:  # what it gave is wrong, and it has given it already
-            raise HookError(f"{self.name}: {error} ({self.begin})") from None
+        except HookError as error:  # a result that cannot be used: the function itself has not failed
+            raise HookError(f"{self.name}: {error} ({self.definition})") from None
         except (Exception, SystemExit) as error:
             log.error("a hook failed", hook=self.name, exc_info=error, **facts)
-            said = (str(error).splitlines() or [""])[0]
+            message = (str(error).splitlines() or [""])[0]
             kind = type(error).__name__
-            reported = said if isinstance(error, ScrapeqError) else f"{kind}: {said}" if said else kind
-            raise HookError(f"{self.name}: {reported} ({self.place_of(error)})") from None
+            text = message if isinstance(error, ScrapeqError) else f"{kind}: {message}" if message else kind
+            raise HookError(f"{self.name}: {text} ({self.line_of(error)})") from None
 
-    async def call(self, *given: Any, **facts: Any) -> Any:
-        """What the function returns, awaited where that is asked for. Raises HookError."""
+    async def call(self, *arguments: Any, **facts: Any) -> Any:
+        """Call the function, and return its result, awaited if it is awaitable. Raises HookError."""
         with self.named(**facts):
-            found = self._held(self.function, *given)
+            found = self._timed(self.function, *arguments)
             if inspect.isawaitable(found):
-                async with self._answering():
+                async with self._result_timeout():
                     found = await found
             return found
 
-    def _held(self, function: Callable[..., T], *given: Any) -> T:
-        """What a function returns that nothing else can run beside."""
-        began_s = time.monotonic()
+    def _timed(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Call a function that blocks the event loop, and measure how long."""
+        started_s = time.monotonic()
         try:
-            return function(*given)
+            return function(*arguments)
         finally:
-            self.held_s = max(self.held_s, time.monotonic() - began_s)
+            self.longest_call_s = max(self.longest_call_s, time.monotonic() - started_s)
 
     @asynccontextmanager
-    async def _answering(self) -> AsyncIterator[None]:
-        """One wait for a hook; a task that nobody ends would hold its slot for ever."""
+    async def _result_timeout(self) -> AsyncIterator[None]:
+        """Limit one wait for a hook: a task that never ends would occupy its slot forever."""
         try:
-            async with asyncio.timeout(ANSWER_S) as deadline:
+            async with asyncio.timeout(RESULT_TIMEOUT_S) as deadline:
                 yield
         except TimeoutError:
             if not deadline.expired():
                 raise
-            raise HookError(f"no result for {ANSWER_S:g} s") from None
+            raise HookError(f"no result for {RESULT_TIMEOUT_S:g} s") from None
 
-    async def results(self, *given: Any, **facts: Any) -> AsyncIterator[Any]:
-        """What a handler gives, one after the other. Raises HookError."""
-        found = await self.call(*given, **facts)
+    async def results(self, *arguments: Any, **facts: Any) -> AsyncIterator[Any]:
+        """Yield the results of a handler one by one. Raises HookError."""
+        found = await self.call(*arguments, **facts)
         if found is None:
             return
         if isinstance(found, _RESULTS):
@@ -106,7 +110,7 @@ class Hook:
                 while True:
                     with self.named(**facts):
                         try:
-                            async with self._answering():
+                            async with self._result_timeout():
                                 one = await anext(rest)
                         except StopAsyncIteration:
                             return
@@ -120,26 +124,28 @@ class Hook:
             while True:
                 with self.named(**facts):
                     try:
-                        one = self._held(next, each)
+                        one = self._timed(next, each)
                     except StopIteration:
                         return
                 yield one
         else:
-            raise HookError(f"{self.name}: gave a {type(found).__name__}, no records ({self.begin})")
+            raise HookError(
+                f"{self.name}: returned a {type(found).__name__}; expected records ({self.definition})"
+            )
 
     @property
-    def begin(self) -> str:
-        """`blog.py:12`: where the function begins."""
+    def definition(self) -> str:
+        """Where the function is defined, for example `blog.py:12`."""
         code = getattr(inspect.unwrap(self.function), "__code__", None)
-        return f"{_near(code.co_filename)}:{code.co_firstlineno}" if code else "no line of Python is known"
+        return f"{_near(code.co_filename)}:{code.co_firstlineno}" if code else "no Python source"
 
-    def place_of(self, error: BaseException) -> str:
-        """`blog.py:17`: the last line of the hook's own files that the error went through."""
+    def line_of(self, error: BaseException) -> str:
+        """Return the last line of the hook's own files in a traceback, for example `blog.py:17`."""
         home = os.path.dirname(inspect.getsourcefile(inspect.unwrap(self.function)) or "")
-        return _place(error.__traceback__, home) or "no line of Python is known"
+        return _last_line(error.__traceback__, home) or "no Python source"
 
 
-def _place(traceback: TracebackType | None, home: str) -> str:
+def _last_line(traceback: TracebackType | None, home: str) -> str:
     last = own = ""
     while traceback is not None:
         code = traceback.tb_frame.f_code
@@ -157,10 +163,10 @@ def _near(file: str) -> str:
 
 def hooks_of(plan: Plan) -> dict[str, dict[str, Hook]]:
     """
-    The hooks of each resource that has any, by their key.
+    Return the hooks of each resource that has any, by their key.
 
     Raises:
-        UsageError: one cannot be found, or its signature does not fit.
+        UsageError: a hook cannot be found, or its signature does not fit.
     """
     found: dict[str, dict[str, Hook]] = {}
     for resource in plan.resources:
@@ -171,7 +177,7 @@ def hooks_of(plan: Plan) -> dict[str, dict[str, Hook]]:
 
 
 def check_hooks(plan: Plan) -> list[Problem]:
-    """What is wrong with the hooks of a plan, each with its place in the file. Imports their modules."""
+    """Return the problems of a plan's hooks with their positions in the file. Imports their modules."""
     problems = []
     root = None
     for at, resource in enumerate(plan.resources):
@@ -183,13 +189,13 @@ def check_hooks(plan: Plan) -> list[Problem]:
             except UsageError as error:
                 root = root or reader.read(plan.source, plan.file)
                 message, _, hint = str(error).partition("\n")
-                line, col = _where(root, at, key)
+                line, col = _position(root, at, key)
                 problems.append(Problem(plan.file, line, col, f"resources[{at}].{key}", message, hint))
     return problems
 
 
-def _where(root: Any, at: int, key: str) -> tuple[int, int]:
-    """Where a resource's key is written, or the default that stands for it."""
+def _position(root: Any, at: int, key: str) -> tuple[int, int]:
+    """Return line and column of a resource's key, or of its default."""
     resources, defaults = root.get("resources"), root.get("resource_defaults")
     own = resources.items[at] if resources is not None and at < len(resources.items) else None
     for owner in (own, defaults):
@@ -201,77 +207,81 @@ def _where(root: Any, at: int, key: str) -> tuple[int, int]:
 
 def _load(plan: Plan, resource: Resource, key: str) -> Hook:
     if resource.endpoint is None and key != "on_item":
-        raise UsageError(f"{resource.name} has no endpoint, so it has no pages\non_item sees its records")
+        raise UsageError(f"{resource.name} has no endpoint and so no pages\nuse on_item for its records")
     reference = str(getattr(resource, key))
     return Hook(key, reference, load_function(reference, key, Path(plan.file).parent if plan.file else None))
 
 
 def load_function(reference: str, key: str, folder: Path | None = None) -> Callable[..., Any]:
     """
-    The function of `package.module:function`, sought beside the YAML file, in this folder, and where Python looks.
+    Return the function `package.module:function`, searched beside the YAML file, in the current folder and on sys.path.
 
     Raises:
-        UsageError: there is none, or it cannot be called as a hook of this key; a hint in the second line.
+        UsageError: it does not exist, or it cannot be called as a hook of this key. The second line is a hint.
     """
     module_name, colon, path = reference.partition(":")
     if not colon or not all(part.isidentifier() for part in (*module_name.split("."), *path.split("."))):
-        raise UsageError(f"{reference!r} names no function\n{key}: {FORM}")
+        raise UsageError(f"{reference!r} is not a function reference\n{key}: {FORM}")
     module = _import(module_name, folder)
     function: Any = module
     for part in path.split("."):
         if not hasattr(function, part):
             own = [name for name, value in vars(module).items() if callable(value) and name[0] != "_"]
             near = did_you_mean(part, own)
-            raise UsageError(f"{module_name} has no {part}" + (f"\ndid you mean {near}?" if near else ""))
+            raise UsageError(
+                f"{module_name} does not define {part}" + (f"\ndid you mean {near}?" if near else "")
+            )
         function = getattr(function, part)
     _check_signature(function, reference, key)
     return function  # type: ignore[no-any-return]
 
 
 def _import(name: str, folder: Path | None) -> Any:
-    places = [str(place.resolve()) for place in (folder, Path.cwd()) if place is not None]
-    for place in reversed(places):  # in front, as a script's own folder is
-        if place not in sys.path:
-            sys.path.insert(0, place)
+    folders = [str(one.resolve()) for one in (folder, Path.cwd()) if one is not None]
+    for one in reversed(folders):  # at the front, like the folder of a script
+        if one not in sys.path:
+            sys.path.insert(0, one)
     importlib.invalidate_caches()
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(f"{error.name}.")):
-            beside = f"beside the file ({places[0]})" if folder is not None else "here"
-            raise UsageError(f"there is no module {error.name!r}\nit is sought {beside}, in this folder, and where "
-                             "Python looks") from None  # fmt: skip
-        raise UsageError(f"{name} cannot be imported: {_said(error)}") from None
-    except (Exception, SystemExit) as error:  # whatever a foreign module raises when it is imported
-        raise UsageError(f"{name} cannot be imported: {_said(error)}") from None
+            beside = f"beside the file ({folders[0]})" if folder is not None else "in the current folder"
+            raise UsageError(f"module {error.name!r} not found\nlooked {beside}, in the current folder and on "
+                             "sys.path") from None  # fmt: skip
+        raise UsageError(f"{name} cannot be imported: {_describe(error)}") from None
+    except (Exception, SystemExit) as error:  # importing a module may raise anything
+        raise UsageError(f"{name} cannot be imported: {_describe(error)}") from None
 
 
-def _said(error: BaseException) -> str:
+def _describe(error: BaseException) -> str:
     first = (str(error).splitlines() or [""])[0]
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.msg} ({_near(error.filename)}:{error.lineno})"
     home = os.path.dirname(__file__)
-    place = ""
+    line = ""
     traceback = error.__traceback__
     while traceback is not None:
         file = traceback.tb_frame.f_code.co_filename
         if not file.startswith("<frozen") and os.path.dirname(file) != home and "importlib" not in file:
-            place = f" ({_near(file)}:{traceback.tb_lineno})"
+            line = f" ({_near(file)}:{traceback.tb_lineno})"
         traceback = traceback.tb_next
-    return f"{type(error).__name__}: {first}{place}"
+    return f"{type(error).__name__}: {first}{line}"
 
 
 def _check_signature(function: Any, reference: str, key: str) -> None:
     if not callable(function) or isinstance(function, type):
-        raise UsageError(f"{reference} is a {type(function).__name__}, no function")
+        raise UsageError(f"{reference} is a {type(function).__name__}, not a function")
     try:
         signature = inspect.signature(function)
-    except (TypeError, ValueError):  # some built-in ones have none
+    except (TypeError, ValueError):  # some built-in functions have no signature
         return
     try:
         signature.bind(None, None)
     except TypeError:
-        raise UsageError(f"{reference} takes {signature}, and is called with {TAKES[key]}") from None
+        raise UsageError(f"{reference} takes {signature}, but is called with {TAKES[key]}") from None
     if key != "handler" and (inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)):
         what = "page" if key == "on_page" else "record"
-        raise UsageError(f"{reference} is a generator, and gives one {what}\nreturn it, in place of yield")
+        raise UsageError(
+            f"{reference} is a generator, but must return one {what}\nuse return instead of yield"
+        )

@@ -1,4 +1,4 @@
-"""`python -m scrapeq.worker.process`: one fetcher, a child of the supervisor."""
+"""The fetcher process, a child of the supervisor: `python -m scrapeq.worker.process`."""
 
 from __future__ import annotations
 
@@ -22,70 +22,70 @@ from scrapeq.worker.assemble import fetch_worker
 from scrapeq.worker.loop import FetchWorker
 from scrapeq.writer.client import WriterClient
 
-TELL_S = 0.25  # how often a fetcher tells the supervisor what it did
+REPORT_EVERY_S = 0.25
 
 _supervisor: TextIO = sys.stdout
 
 
-def keep_channel() -> None:
-    """Standard output is the supervisor's alone: what a hook prints goes to the log."""
+def reserve_stdout() -> None:
+    """Reserve standard output for the supervisor, so that what a hook prints goes to the log."""
     global _supervisor
     _supervisor = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
 
-def say(message: dict[str, Any]) -> None:
-    """One JSON line to the supervisor."""
+def send(message: dict[str, Any]) -> None:
+    """Send one JSON line to the supervisor."""
     _supervisor.write(orjson.dumps(message).decode() + "\n")
     _supervisor.flush()
 
 
-async def _tell(worker: FetchWorker) -> None:
+async def _report_regularly(worker: FetchWorker) -> None:
     while True:
-        await asyncio.sleep(TELL_S)
-        tell_now(worker)
+        await asyncio.sleep(REPORT_EVERY_S)
+        report(worker)
 
 
-def tell_now(worker: FetchWorker) -> None:
-    """What it did since the last time, if anything."""
+def report(worker: FetchWorker) -> None:
+    """Report what the worker did since the last report, if anything."""
     counts = worker.tally.take()
     events, worker.events[:] = worker.events[:], []
     if counts or events:
-        say({"tally": counts, "events": events})
+        send({"tally": counts, "events": events})
 
 
 async def serve(worker_settings: WorkerSettings, grace_s: float) -> int:
-    """Fetch until SIGTERM; the exit code."""
+    """Fetch until SIGTERM, and return the exit code."""
     plan = plan_of(worker_settings)
     queue, client = open_queue_of(plan, worker_settings.store_url, lease_s=worker_settings.lease_s)
-    seeds, answers = wants_seeds(plan.outputs), captures_responses(plan.outputs)
-    sink = WriterClient(Path(worker_settings.writer_socket), seeds=seeds, answers=answers)
+    seeds, responses = wants_seeds(plan.outputs), captures_responses(plan.outputs)
+    sink = WriterClient(Path(worker_settings.writer_socket), seeds=seeds, answers=responses)
     worker = fetch_worker(worker_settings, plan, queue, client, sink)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
-    say({"ready": True})
-    telling = asyncio.create_task(_tell(worker))
+    send({"ready": True})
+    reporting = asyncio.create_task(_report_regularly(worker))
     try:
         await worker.run(grace_s)
     except StoreError as error:
-        say({"error": str(error)})
+        send({"error": str(error)})
         return Exit.STORE
     finally:
-        telling.cancel()
-        tell_now(worker)
+        reporting.cancel()
+        report(worker)
         with contextlib.suppress(Exception):
             await queue.close()
             await sink.close()
             await client.aclose()
     if worker.fatal is not None:
-        say({"fatal": worker.fatal.kind, "message": worker.fatal.message})
+        send({"fatal": worker.fatal.kind, "message": worker.fatal.message})
         return FATAL_REASONS[worker.fatal.kind]
     return 0
 
 
 def main() -> int:
-    """The child's main."""
+    """Run the child process."""
     settings = enter_child()
-    keep_channel()
+    reserve_stdout()
     grace_s = settings.pop("grace_s")
     configure_child_log()
     worker_settings = WorkerSettings(**settings)
@@ -93,8 +93,8 @@ def main() -> int:
         try:
             return loop.run(serve(worker_settings, grace_s))
         except ScrapeqError as error:
-            say({"error": str(error)})
-            return 1
+            send({"error": str(error)})
+            return Exit.INTERNAL
 
 
 if __name__ == "__main__":

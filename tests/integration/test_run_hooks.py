@@ -90,6 +90,6 @@ def test_a_hook_that_cannot_be_had_is_one_error_at_the_start(
     Path("t.yaml").write_text(CONFIG.replace("own:", "own_missing:"))
     assert main([verb, "t.yaml"]) == 2
     said = capsys.readouterr().err
-    assert "t.yaml:9:14: resources[0].handler: there is no module 'own_missing'" in said
-    assert "t.yaml:14:14: resources[1].on_item: there is no module 'own_missing'" in said
+    assert "t.yaml:9:14: resources[0].handler: module 'own_missing' not found" in said
+    assert "t.yaml:14:14: resources[1].on_item: module 'own_missing' not found" in said
     assert not Path(".scrapeq").exists()

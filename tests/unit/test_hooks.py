@@ -247,8 +247,8 @@ def _last_module() -> str:
     [
         ("return page.json()['nope']", "KeyError: 'nope' (MODULE.py:2)"),
         ("yield {}\n    raise SystemExit('enough')", "SystemExit: enough (MODULE.py:3)"),
-        ("return 5", "gave a int, no records (MODULE.py:1)"),
-        ("return 'text'", "gave a str, no records (MODULE.py:1)"),
+        ("return 5", "returned a int; expected records (MODULE.py:1)"),
+        ("return 'text'", "returned a str; expected records (MODULE.py:1)"),
         ("yield {'a': [1, {'b': {2}}]}", "a[1].b: a set is no JSON value (MODULE.py:1)"),
         ("yield {'a': 2**70}", "a: Integer exceeds 64-bit range (MODULE.py:1)"),
         ("yield {'a': '\\ud800'}", "a: str is not valid UTF-8: surrogates not allowed (MODULE.py:1)"),
@@ -279,7 +279,7 @@ def test_what_a_hook_does_wrong_is_named_with_its_file_and_line(module: Any, bod
 @pytest.mark.parametrize(
     ("hook", "source", "said"),
     [
-        ("on_page", "def f(page, context):\n    return b''", "gave a bytes, no Page and not None"),
+        ("on_page", "def f(page, context):\n    return b''", "returned a bytes; expected a Page or None"),
         ("on_item", "def f(record, context):\n    return 1", "a record is a map of fields, no int"),
         (
             "on_item",
@@ -297,11 +297,11 @@ def test_the_other_hooks_are_held_to_their_kind(module: Any, hook: str, source: 
 @pytest.mark.parametrize(
     ("source", "reference", "said"),
     [
-        ("", "no_such_module:f", "there is no module 'no_such_module'"),
-        ("def parse(page, context): ...", "MODULE:prase", "has no prase\ndid you mean parse?"),
-        ("def f(page): ...", "MODULE:f", "takes (page), and is called with (page, context)"),
+        ("", "no_such_module:f", "module 'no_such_module' not found"),
+        ("def parse(page, context): ...", "MODULE:prase", "does not define prase\ndid you mean parse?"),
+        ("def f(page): ...", "MODULE:f", "takes (page), but is called with (page, context)"),
         ("def f(page, context, *, more): ...", "MODULE:f", "takes (page, context, *, more)"),
-        ("f = 3", "MODULE:f", "is a int, no function"),
+        ("f = 3", "MODULE:f", "is a int, not a function"),
         ("x = 1/0", "MODULE:f", "cannot be imported: ZeroDivisionError: division by zero (MODULE.py:1)"),
         ("import no_such_module", "MODULE:f", "ModuleNotFoundError: No module named 'no_such_module'"),
         ("def f(:", "MODULE:f", "cannot be imported: invalid syntax (MODULE.py:1)"),
@@ -328,7 +328,7 @@ def test_a_hook_that_holds_up_its_process_is_told_once(module: Any, monkeypatch:
     events = [event for part in extracted(plan, {}) for event in part.events]
     (said,) = events
     assert said.startswith(
-        f"slow   handler {_last_module()}:posts held up all requests of its process for 3.0 s"
+        f"slow   handler {_last_module()}:posts blocked all requests of its process for 3.0 s"
     )
 
 
@@ -339,7 +339,7 @@ def test_a_hook_that_never_answers_is_given_up(
     module: Any, monkeypatch: pytest.MonkeyPatch, gives: str
 ) -> None:
     """A task that nobody ends would hold its slot for ever; a time-out of its own is its own error."""
-    monkeypatch.setattr("scrapeq.worker.hook_calls.ANSWER_S", 0.01)
+    monkeypatch.setattr("scrapeq.worker.hook_calls.RESULT_TIMEOUT_S", 0.01)
     source = f"import asyncio\nasync def posts(page, context):\n    {gives}"
     with pytest.raises(HookError, match=r"no result for 0\.01 s"):
         extracted(module(source, "handler: MODULE:posts"), {})
@@ -350,7 +350,7 @@ def test_a_hook_that_never_answers_is_given_up(
 
 def test_on_item_is_no_generator() -> None:
     """It gives one record, so `yield` is a mistake, told before the run."""
-    with pytest.raises(UsageError, match="is a generator, and gives one record"):
+    with pytest.raises(UsageError, match="is a generator, but must return one record"):
         load_function(f"{__name__}:_generator", "on_item")
 
 
