@@ -1,4 +1,4 @@
-"""What a `Fetcher` needs of rate limits, which live in this process (`local_limits`) or in a store (`shared_limits`)."""
+"""What a `Fetcher` needs of rate limits, in this process (`local_limits`) or in a store (`shared_limits`)."""
 
 from __future__ import annotations
 

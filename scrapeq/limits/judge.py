@@ -112,7 +112,7 @@ class Judge:
             polls=exchange.polls,
             can_refresh=exchange.can_refresh,
             not_modified=page if exchange.cached is not None else None,
-            guess=exchange.is_guess,
+            is_guess=exchange.is_guess,
         )
         if exchange.retry_because:
             outcome = replace(outcome, action="retry", message=exchange.retry_because)

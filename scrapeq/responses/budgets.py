@@ -1,8 +1,8 @@
 """
-The budgets that header fields tell: limit, remaining, used, reset and window, one `Budget` per limit named.
+Parse the budgets in header fields: limit, remaining, used, reset and window, one `Budget` for each limit.
 
-X-RateLimit-* and its kin with a vendor's prefix or a dimension, and the ways a reset is written. The IETF's
-structured fields are read in `structured`, fields that follow no common form in `vendors`.
+This covers X-RateLimit-* and its variants with a vendor's prefix or a dimension. `ratelimit_fields` parses the IETF's
+structured fields, `vendors` the fields without a common format.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from functools import lru_cache
 from scrapeq.responses import times
 
 RATE_FIELD = "x-amzn-ratelimit-limit"  # requests per second, not a count
-_NAMES_KEPT = 1024
-_SHORT_TEXT = 1024  # characters of a field value that are looked at; real ones are below 200
-# `rest` of a name -> what it says; longer words first, for `reset` begins `reset-after`
+_NAMES_CACHED = 1024
+_SHORT_TEXT = 1024  # characters; real values are shorter than 200, longer ones are ignored
+# The end of a name -> its meaning. Longer words come first, since "reset" is a prefix of "reset-after".
 _KINDS = {
     "remaining": "remaining",
     "reset-after": "reset-after",
@@ -31,7 +31,8 @@ _KINDS = {
     "used": "used",
     "observed": "used",
 }
-_OF_THE_ANSWER = frozenset({"cost", "name", "bucket", "resource", "scope", "global"})  # have no dimension
+# Fields that describe the response, not a limit.
+_OF_THE_RESPONSE = frozenset({"cost", "name", "bucket", "resource", "scope", "global"})
 _MS_ENDINGS = ("-ms", "-milliseconds", "-millis")
 _WINDOWS_S = {
     "second": 1.0, "secondly": 1.0, "per-second": 1.0,
@@ -63,19 +64,19 @@ class Policy:
 @dataclass(frozen=True, slots=True)
 class Budget:
     """
-    One limit as told.
+    One limit as a server reports it.
 
     Args:
-        remaining: What is left of it, in `unit`.
-        reset_s: Seconds from now until it is full again; of a leaky bucket, until the next request fits in.
+        remaining: What is left, in `unit`.
+        reset_s: Seconds from now until it is full again; for a leaky bucket, until the next request fits.
         limit: Its size.
         window_s: Seconds of its window.
-        used: What of it is spent.
+        used: What is spent.
         name: The server's name for it: a policy, a bucket, a resource.
         key: The partition key that it is counted for (`pk`).
-        unit: "" = requests; else tokens, content-bytes, concurrent-requests, …
-        scope: Whose it is, in the server's word: global, user, shared.
-        reset_at: The Unix time of the reset, where that is how it was written: in whole seconds, it is rounded.
+        unit: "" = requests; else tokens, content-bytes, concurrent-requests and so on.
+        scope: The server's word for who shares it: global, user, shared.
+        reset_at: The Unix time of the reset where it was written as one; whole seconds are rounded.
     """
 
     remaining: float | None = None
@@ -91,17 +92,17 @@ class Budget:
 
     @property
     def exhausted(self) -> bool:
-        """Nothing is left of it."""
+        """Whether nothing is left."""
         return self.remaining is not None and self.remaining <= 0
 
     @property
     def is_reported(self) -> bool:
-        """It says how much is left, and until when."""
+        """Whether it states what is left and when it resets."""
         return self.remaining is not None and self.reset_s is not None
 
 
 class Fields:
-    """Header values by lower-case name, bytes of any kind already text."""
+    """Header values by lower-case name."""
 
     def __init__(self, headers: Iterable[tuple[str, str]]) -> None:
         self.values: dict[str, list[str]] = {}
@@ -110,14 +111,14 @@ class Fields:
                 self.values.setdefault(name.lower(), []).append(value.strip(" \t"))
 
     def longest(self, name: str, read: Callable[[str], float | None]) -> float | None:
-        """The longest valid one of a field's values, also where a library joined them with commas."""
+        """Return the longest valid value of a field, also where several were joined by commas."""
         if name not in self.values:
             return None
         found = [read(part) for value in self.values.get(name, ()) for part in split(value)]
         return max((seconds for seconds in found if seconds is not None), default=None)
 
     def joined(self, name: str) -> str:
-        """All values of a field, as one (RFC 9110, 5.2)."""
+        """Return all values of a field as one (RFC 9110, 5.2)."""
         texts = self.values.get(name)
         if texts is None:
             return ""
@@ -125,7 +126,7 @@ class Fields:
 
 
 def split(value: str) -> list[str]:
-    """A field value at its commas, dates kept whole."""
+    """Split a field value at its commas, but not within dates."""
     if "," not in value:
         return [value]
     parts: list[str] = []
@@ -138,16 +139,16 @@ def split(value: str) -> list[str]:
 
 
 def unit_of(dimension: str) -> str:
-    """The unit that a name counts in: "" for requests."""
+    """Return the unit of a dimension; "" for requests."""
     return dimension if any(word in dimension for word in _OTHER_UNITS) else ""
 
 
-# --- fields by name: RateLimit-*, X-Rate-Limit-*, a vendor's own prefix, a dimension behind or before
+# --- fields by name: RateLimit-*, X-Rate-Limit-*, with a vendor's prefix, with a dimension before or after
 
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """Budgets as levels (RateLimit-*, those with seconds to go, the rest), and what is said of the whole answer."""
+    """Budgets by level (RateLimit-*, relative resets, the rest), and facts about the whole response."""
 
     levels: list[list[Budget]]
     cost: float | None = None
@@ -156,10 +157,10 @@ class Named:
 
 
 def named(fields: Fields, server_s: float, form: str = "auto") -> Named:
-    """All families of fields whose names say "rate limit"; `form` is how their resets are written."""
+    """Parse all fields with "rate limit" in their names; `form` is the format of their resets."""
     families: dict[tuple[str, str], dict[str, str]] = {}
     pairs: list[Budget] = []
-    said: dict[str, str] = {}
+    facts: dict[str, str] = {}
     for name in fields.values:
         if "limit-" not in name:
             continue
@@ -167,19 +168,19 @@ def named(fields: Fields, server_s: float, form: str = "auto") -> Named:
         text = fields.joined(name)
         if kind:
             families.setdefault((family, dimension), {})[kind] = text
-        elif rest in _OF_THE_ANSWER:
-            said.setdefault(rest, text)
+        elif rest in _OF_THE_RESPONSE:
+            facts.setdefault(rest, text)
         elif rest and (both := _SEMICOLONS.search(text)) is not None:  # "total=100; remaining=0; resets=33"
             remaining, reset = times.number(both[1]), times.number(both[2])
             total = _TOTAL.search(text)
             if remaining is not None and reset is not None:
                 limit = times.number(total[1]) if total else None
                 pairs.append(Budget(remaining, times.capped(reset), limit, name=rest))
-    bucket = said.get("bucket") or said.get("resource") or said.get("name") or ""
-    scope = "global" if said.get("global", "").lower() == "true" else said.get("scope", "").lower()
+    bucket = facts.get("bucket") or facts.get("resource") or facts.get("name") or ""
+    scope = "global" if facts.get("global", "").lower() == "true" else facts.get("scope", "").lower()
     ietf: list[Budget] = []
     deltas: list[Budget] = []
-    rest_of_them: list[Budget] = []
+    others: list[Budget] = []
     for (family, dimension), texts in families.items():
         budget = _family(texts, dimension, server_s, form)
         if not dimension:
@@ -189,24 +190,24 @@ def named(fields: Fields, server_s: float, form: str = "auto") -> Named:
             after = _milliseconds(texts.get("reset-after-ms", ""))
         if not family and not dimension:
             ietf.append(budget)
-        elif after is not None:  # needs no clock, so it beats an absolute reset
+        elif after is not None:  # independent of clocks, so it beats an absolute reset
             deltas.append(replace(budget, reset_s=times.capped(after), reset_at=None))
         else:
-            rest_of_them.append(budget)
-    cost = _longest_of(said.get("cost", ""), times.number)
-    return Named([ietf + pairs, deltas, rest_of_them], cost, bucket, scope)
+            others.append(budget)
+    cost = _longest_of(facts.get("cost", ""), times.number)
+    return Named([ietf + pairs, deltas, others], cost, bucket, scope)
 
 
-@lru_cache(maxsize=_NAMES_KEPT)
+@lru_cache(maxsize=_NAMES_CACHED)
 def _parts(name: str) -> tuple[str, str, str, str]:
-    """`x-ratelimit-reset-requests` -> (`x-`, `reset-requests`, `reset`, `requests`)."""
+    """Split `x-ratelimit-reset-requests` into (`x-`, `reset-requests`, `reset`, `requests`)."""
     found = _NAMED.fullmatch(name) if name != RATE_FIELD else None
     return ("", "", "", "") if found is None else (found["family"], found["rest"], *_kind(found["rest"]))
 
 
 def _kind(rest: str) -> tuple[str, str]:
     """
-    `requests-reset`, `reset-requests` -> (`reset`, `requests`); an unknown word is no kind.
+    Split `requests-reset` and `reset-requests` into (`reset`, `requests`); ("", "") for unknown words.
 
     `daily` alone is the limit of that window; `interval-milliseconds` is in milliseconds.
     """

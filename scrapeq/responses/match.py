@@ -1,4 +1,4 @@
-"""Whether a `plan.Match` holds for a request and its answer. Pure."""
+"""Decide whether a `plan.Match` holds for a request and its response. Pure."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from scrapeq.plan import Match
 
 _REGEX = "re:"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_PATTERNS_KEPT = 4096
-_HOSTS_KEPT = 4096
-_BEHIND_SCHEME = len("https://")
+_PATTERNS_CACHED = 4096
+_HOSTS_CACHED = 4096
+_SCHEME_LENGTH = len("https://")
 
-# Most derived first: a truncated answer is a bad answer.
+# A subclass comes before its base class.
 _KINDS: tuple[tuple[type[errors.FetchError], str], ...] = (
     (errors.DeadlineExceeded, "timeout"),
     (errors.ConnectionFailed, "connection"),
@@ -31,7 +31,7 @@ _KINDS: tuple[tuple[type[errors.FetchError], str], ...] = (
 
 
 def exception_kind(error: errors.FetchError | None) -> str | None:
-    """The word for an error: timeout, connection, bad_answer, too_large, redirects, blocked, auth."""
+    """Return the name of an error in configurations, for example timeout or connection."""
     for kind, word in _KINDS:
         if isinstance(error, kind):
             return word
@@ -39,12 +39,12 @@ def exception_kind(error: errors.FetchError | None) -> str | None:
 
 
 def host_of(url: str) -> str:
-    """A URL's host in lower case, with its port if that is not the scheme's own; "" if it has none."""
-    end = url.find("/", _BEHIND_SCHEME)
+    """Return the host of a URL in lower case, with a port other than the default one; "" for an invalid URL."""
+    end = url.find("/", _SCHEME_LENGTH)
     return _host_of_origin(url if end < 0 else url[:end])
 
 
-@lru_cache(maxsize=_HOSTS_KEPT)
+@lru_cache(maxsize=_HOSTS_CACHED)
 def _host_of_origin(url: str) -> str:
     try:
         parts = urlsplit(url)
@@ -56,7 +56,7 @@ def _host_of_origin(url: str) -> str:
     return host if port is None or port == _DEFAULT_PORTS.get(parts.scheme) else f"{host}:{port}"
 
 
-@lru_cache(maxsize=_PATTERNS_KEPT)
+@lru_cache(maxsize=_PATTERNS_CACHED)
 def _compiled(pattern: str, any_run: str, flags: int) -> re.Pattern[str]:
     if pattern.startswith(_REGEX):
         return re.compile(pattern[len(_REGEX) :], flags)
@@ -66,7 +66,7 @@ def _compiled(pattern: str, any_run: str, flags: int) -> re.Pattern[str]:
 
 
 def host_matches(pattern: str, host: str) -> bool:
-    """A host against a glob (`*` is any run) or `re:…`; a pattern without a port takes any port."""
+    """Match a host against a glob (`*` is any text) or `re:…`. A pattern without a port matches every port."""
     if not pattern.startswith(_REGEX) and ":" not in pattern:
         host = host.rsplit(":", 1)[0] if not host.endswith("]") else host
     return _compiled(pattern, ".*", re.IGNORECASE).search(host) is not None
@@ -74,9 +74,9 @@ def host_matches(pattern: str, host: str) -> bool:
 
 def path_matches(pattern: str, url: str) -> bool:
     """
-    A URL's path against a glob (`*` stays inside a segment, `**` does not) or `re:…`.
+    Match the path of a URL against a glob (`*` stays within a segment, `**` does not) or `re:…`.
 
-    A pattern with a "?" is held against path and query.
+    A pattern with a "?" is matched against path and query.
     """
     try:
         parts = urlsplit(url)
@@ -89,7 +89,7 @@ def path_matches(pattern: str, url: str) -> bool:
 
 
 def request_matches(match: Match, *, resource: str, method: str, url: str) -> bool:
-    """Whether the request's part of a match holds: resource, method, host, path."""
+    """Return whether resource, method, host and path of a match hold."""
     if match.resource and resource not in match.resource:
         return False
     if match.method and method.upper() not in [one.upper() for one in match.method]:
@@ -101,11 +101,9 @@ def request_matches(match: Match, *, resource: str, method: str, url: str) -> bo
     return not match.path or any(path_matches(pattern, url) for pattern in match.path)
 
 
-def status_matches(wanted: tuple[int | str, ...], status: int) -> bool:
-    """Whether a status is one of these numbers and classes."""
-    return any(
-        str(one) == str(status) or str(one).lower() == f"{status // 100}xx" for one in wanted
-    )  # "5xx", "503" and 503 all mean what they say
+def status_matches(expected: tuple[int | str, ...], status: int) -> bool:
+    """Return whether a status is one of these numbers (503, "503") or classes ("5xx")."""
+    return any(str(one) == str(status) or str(one).lower() == f"{status // 100}xx" for one in expected)
 
 
 def response_matches(
@@ -118,7 +116,7 @@ def response_matches(
     error: errors.FetchError | None,
     scope: Mapping[str, Any],
 ) -> bool:
-    """Whether a whole match holds: the request's part, status, kind of exception, and `when` in `scope`."""
+    """Return whether a whole match holds: request, status, exception, and `when` in `scope`."""
     if match.status and (page is None or not status_matches(match.status, page.status)):
         return False
     if match.exception and exception_kind(error) not in match.exception:

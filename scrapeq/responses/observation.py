@@ -1,15 +1,15 @@
 """
-What an answer says about waiting: every dialect read into one `Observation`. Pure, and never raises.
+Read what a response says about waiting, in any dialect, into one `Observation`. Pure; never raises.
 
-Sources: RFC 9110 10.2.3 (Retry-After), RFC 6585, draft-ietf-httpapi-ratelimit-headers 01 to 10, and the
-vendors' own fields. What says it most directly wins: vendor fields in milliseconds, Retry-After, the IETF's
-RateLimit fields, X-RateLimit-Reset-After, X-RateLimit-Reset and its kin, at last a refusal's body. A reset closes
-a limit only when nothing remains or the answer is a refusal. Waits are never cut short; only an overflow is capped
-(2^31 s). Absolute times are read against the answer's own Date.
+Sources: RFC 9110 10.2.3 (Retry-After), RFC 6585, draft-ietf-httpapi-ratelimit-headers 01 to 10, and vendors' fields.
+The most precise source wins: vendor fields in milliseconds, Retry-After, the IETF's RateLimit fields,
+X-RateLimit-Reset-After, X-RateLimit-Reset and its variants, and last the body of a refusal. A reset closes a limit
+only when nothing remains or the response is a refusal. Waits are never shortened; only an overflow is capped (2^31 s).
+Absolute times are compared with the Date of the response.
 
-Of several budgets that one answer tells, the one with the least left binds: until then none of them can be exceeded,
-and every answer tells them all anew. (The one with the lowest rate would not do: 900 left for an hour is a lower
-rate than 4 left for a second, and whoever spends the 900 at once is refused by the 4.)
+Of several budgets in one response, the one with the least remaining binds: within it none of them can be exceeded,
+and every response reports all of them. The lowest rate would be wrong: 900 left for an hour is a lower rate than 4
+left for a second, but a client that sends the 900 at once exceeds the 4.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from scrapeq.responses.budgets import Budget, Fields, Named, Policy, named
 from scrapeq.responses.presets import Preset, preset_of
 from scrapeq.responses.retry_after import retry_after_s
 
-REFUSALS = frozenset({418, 429, 529})  # statuses that mean nothing else than "too much"
+REFUSALS = frozenset({418, 429, 529})  # statuses that only mean "too many requests"
 
-_MOST_REMAINING = 1e12  # a larger budget is none worth counting
-_FLOORED_BY_S = 1.0  # servers that floor Retry-After are early by less than this
-_WORDS = ("limit", "retry", "x-mbx-", "x-sapi-")  # a name of a field that tells something has one of them
+_REMAINING_MAX = 1e12  # larger budgets are not worth counting
+_FLOORED_BY_S = 1.0  # servers that round Retry-After down are early by less than this
+_WORDS = ("limit", "retry", "x-mbx-", "x-sapi-")  # every relevant field name contains one of these
 
-_TOKEN_WIDE = frozenset({"global"})  # scopes that stand for all limits of a credential
+_TOKEN_WIDE = frozenset({"global"})  # scopes that mean all limits of a credential
 
 AUTO = Observe()
 
@@ -43,10 +43,12 @@ AUTO = Observe()
 @dataclass(frozen=True, slots=True)
 class Reported:
     """
-    A budget: `remaining` requests of `limit` until the reset, `reset_s` seconds from now.
+    A reported budget: `remaining` requests of `limit` until the reset in `reset_s` seconds.
 
-    `reset_at`: the reset's Unix time by the server's clock, which said `server_s`; where it was written so.
-    `window_s`: how long its window lasts at most, where that was declared.
+    Args:
+        reset_at: The Unix time of the reset by the server's clock, where it was written as one.
+        server_s: The server's clock at the response.
+        window_s: The length of the window, where it was declared.
     """
 
     remaining: int
@@ -60,24 +62,24 @@ class Reported:
 @dataclass(frozen=True, slots=True)
 class Observation:
     """
-    What one answer said.
+    What one response says about limits.
 
     Args:
-        wait_s: Seconds the limit is closed for; 0 = already over; None = it says nothing.
-        retry_after_s: What Retry-After or a vendor's form of it said, on whatever status.
+        wait_s: Seconds for which the limit is closed; 0 = open again; None = not stated.
+        retry_after_s: The value of Retry-After or a vendor's equivalent, with any status.
         limit: Requests in a window.
-        remaining: Requests left in it.
-        used: Requests spent in it.
-        reset_s: Seconds to the reset.
+        remaining: Requests left in the window.
+        used: Requests spent in the window.
+        reset_s: Seconds until the reset.
         window_s: Length of the window.
-        policies: Every quota declared.
-        budgets: Every budget told.
-        told: The budget that binds now; None if none was told.
-        rates: (requests, seconds) of quotas whose size and window were named, but not what is left.
-        cost: What this request has cost.
-        bucket: The server's name for the limit that it counted this request in.
-        scope: What a refusal closes, as in response_actions; "" = nothing was said.
-        refused: It is a refusal, whatever its status.
+        policies: All declared quotas.
+        budgets: All reported budgets.
+        reported: The budget that binds now; None if none was reported.
+        rates: (requests, seconds) of quotas whose size and window are stated, but not what is left.
+        cost: What this request cost.
+        bucket: The server's name for the limit that counted this request.
+        scope: What a refusal closes, as in response_actions; "" = not stated.
+        refused: Whether it is a refusal despite its status.
     """
 
     wait_s: float | None = None
@@ -109,15 +111,15 @@ def observe(
     rates: Sequence[Rate] = (),
 ) -> Observation:
     """
-    Read what an answer says about waiting.
+    Read what a response says about waiting.
 
     Args:
         status: HTTP status.
-        headers: Names and values as sent, repeated fields kept.
-        now_s: The client's clock, Unix seconds; only used where the answer has no valid Date.
-        body: Decoded; only read of refusals, and where `how` looks into it.
-        how: What is known of its dialect.
-        rates: Rates of the limit that it is read for, where an answer says only how much was used.
+        headers: Names and values as sent, with repeated fields.
+        now_s: The client's clock, Unix seconds; used when the response lacks a valid Date.
+        body: Decoded; only read for refusals, and where `how` uses it.
+        how: What is known about its dialect.
+        rates: Rates of the limit, for responses that only report what was used.
     """
     return observe_page(Page("", status, tuple(headers), body), now_s, how, rates)
 
@@ -129,10 +131,10 @@ def observe_page(
     rates: Sequence[Rate] = (),
     names: Mapping[str, Any] | None = None,
 ) -> Observation:
-    """Like `observe`, of a page; `names` are more names for expressions: seed, parent, now."""
+    """Read a page like `observe`; `names` are more names for expressions: seed, parent, now."""
     silent = not any(word in name for name in [name.lower() for name, _ in page.headers] for word in _WORDS)
     if silent and how == AUTO and (page.status < 400 or not page.body):
-        return NO_OBSERVATION  # most answers of most servers
+        return NO_OBSERVATION  # the usual case
     return _Reader(page, now_s, how, rates, names or {}).read()
 
 
@@ -157,14 +159,18 @@ class _Reader:
         retry_after = retry_after_s(fields, self._server_s)
         levels: list[list[Budget]] = []
         declared: tuple[Policy, ...] = ()
-        said = Named([])
-        if not (
-            fields.longest("age", times.number) or 0.0
-        ):  # what a cache answers tells of a budget long gone
-            seen = self._read_fields()
-            declared = ratelimit_fields.policies(seen)
-            said = named(seen, self._server_s, self._how.reset_format or self._preset.reset_format)
-            levels = [ratelimit_fields.budgets(seen, declared), *said.levels, vendors.budgets(seen)]
+        named_fields = Named([])
+        if not (fields.longest("age", times.number) or 0.0):  # a cached response reports an old budget
+            fields_read = self._read_fields()
+            declared = ratelimit_fields.policies(fields_read)
+            named_fields = named(
+                fields_read, self._server_s, self._how.reset_format or self._preset.reset_format
+            )
+            levels = [
+                ratelimit_fields.budgets(fields_read, declared),
+                *named_fields.levels,
+                vendors.budgets(fields_read),
+            ]
             levels = [[self._completed(budget) for budget in level] for level in levels]
             levels = self._with_own(levels)
         refusal = next((one for one in self._preset.refusals if one.when.evaluate(self._scope)), None)
@@ -185,26 +191,26 @@ class _Reader:
             if wait is None and refusal is not None:
                 wait = refusal.wait_s
         elif closing is not None and wait < closing <= wait + _FLOORED_BY_S:
-            wait = closing  # a server that floors Retry-After says its true reset elsewhere
+            wait = closing  # a server that rounds Retry-After down states its exact reset elsewhere
         reported = next(
             (one for level in levels if (one := binding_budget(level, self._date_s, declared))), None
         )
         closed = reported is not None and not reported.remaining and reported.reset_s >= (own_wait or 0.0)
         if own_wait and not closed and not refused and page.status < 400:
-            reported = Reported(0, own_wait)  # what remains is told anew after that
-        if said.scope in _TOKEN_WIDE:
+            reported = Reported(0, own_wait)  # the next response reports what remains
+        if named_fields.scope in _TOKEN_WIDE:
             scope = "token"
         else:
             scope = refusal.scope if refusal is not None else ""
         return self._observation(
-            levels, declared, said, wait, retry_after, reported, scope, refusal is not None
+            levels, declared, named_fields, wait, retry_after, reported, scope, refusal is not None
         )
 
     def _observation(
         self,
         levels: Sequence[Sequence[Budget]],
         declared: tuple[Policy, ...],
-        said: Named,
+        named_fields: Named,
         wait: float | None,
         retry_after: float | None,
         reported: Reported | None,
@@ -212,8 +218,8 @@ class _Reader:
         refused: bool,
     ) -> Observation:
         budgets = tuple(budget for level in levels for budget in level)
-        seen = _most_telling(budgets)
-        limit, window = seen.limit, seen.window_s
+        shown = _most_relevant(budgets)
+        limit, window = shown.limit, shown.window_s
         if limit is None:
             limit = next((policy.limit for policy in declared), None)
         if window is None:
@@ -223,28 +229,30 @@ class _Reader:
             wait_s=wait,
             retry_after_s=retry_after,
             limit=limit,
-            remaining=seen.remaining,
-            used=seen.used,
-            reset_s=seen.reset_s,
+            remaining=shown.remaining,
+            used=shown.used,
+            reset_s=shown.reset_s,
             window_s=window,
             policies=declared,
             budgets=budgets,
             reported=reported,
             rates=_rates(budgets, declared),
-            cost=said.cost if cost is None else cost,
-            bucket=self._text("bucket") or said.bucket,
+            cost=named_fields.cost if cost is None else cost,
+            bucket=self._text("bucket") or named_fields.bucket,
             scope=scope,
             refused=refused,
         )
 
     def _read_fields(self) -> Fields:
-        """The fields that the preset believes."""
+        """Return the fields that the preset reads."""
         only = self._preset.only
         if not only:
             return self._fields
-        seen = Fields(())
-        seen.values = {name: texts for name, texts in self._fields.values.items() if name.startswith(only)}
-        return seen
+        selected = Fields(())
+        selected.values = {
+            name: texts for name, texts in self._fields.values.items() if name.startswith(only)
+        }
+        return selected
 
     # --- expressions
 
@@ -268,12 +276,12 @@ class _Reader:
         return number if number is not None and math.isfinite(number) else None
 
     def _time(self, part: str, form: str) -> float | None:
-        """Seconds from a number, a duration or a date."""
+        """Read seconds from a number, a duration or a date."""
         text = self._text(part)
         return times.until_s(text, self._server_s, form) if text else None
 
     def _with_own(self, levels: list[list[Budget]]) -> list[list[Budget]]:
-        """What the expressions say stands in place of the same parts of what was read first."""
+        """Replace parts of the first budget by the values of expressions."""
         how, reads = self._how, self._preset.reads
         parts = ("limit", "remaining", "used", "reset", "interval")
         if not any(getattr(how, part) is not None or part in reads for part in parts):
@@ -287,23 +295,21 @@ class _Reader:
             "reset_s": times.until_s(reset, self._server_s, form) if reset else None,
             "window_s": times.in_window_units(self._text("interval")),
         }
-        given = {part: value for part, value in found.items() if value is not None}
-        if not given:
+        values = {part: value for part, value in found.items() if value is not None}
+        if not values:
             return levels
         flat = [budget for level in levels for budget in level]
-        base = _most_telling([budget for budget in flat if not budget.unit] or flat)
-        own = replace(base, **given)  # type: ignore[arg-type]
-        if "reset_s" in given:
+        base = _most_relevant([budget for budget in flat if not budget.unit] or flat)
+        own = replace(base, **values)  # type: ignore[arg-type]
+        if "reset_s" in values:
             own = replace(own, reset_at=times.moment_s(reset, self._server_s, form))
-        if "remaining" not in given and ("used" in given or "limit" in given):
-            own = replace(own, remaining=base.remaining if "used" not in given else None)
-        own = self._completed(
-            replace(own, unit="")
-        )  # whoever says it by hand says it in what is counted here
+        if "remaining" not in values and ("used" in values or "limit" in values):
+            own = replace(own, remaining=base.remaining if "used" not in values else None)
+        own = self._completed(replace(own, unit=""))  # expressions count in the unit of the limit
         return [[own], [budget for budget in flat if budget is not base]]
 
     def _completed(self, budget: Budget) -> Budget:
-        """What follows from the rest: what is left of what was used, the end of a window on the clock."""
+        """Complete a budget: what remains follows from what was used, a reset from an aligned window."""
         if budget.limit is None and budget.used is not None:
             same = [r for r in self._rates if budget.window_s in (None, r.interval_s)]
             if same:
@@ -317,19 +323,19 @@ class _Reader:
         return budget
 
 
-# --- what follows from them
+# --- conclusions
 
 
 def binding_budget(
     budgets: Sequence[Budget], date_s: float | None = None, declared: Sequence[Policy] = ()
 ) -> Reported | None:
     """
-    The budget that binds of those that say when they reset: the one with the least left.
+    Return the budget that binds, of those that state a reset: the one with the least remaining.
 
     Args:
-        budgets: Those of one dialect; a second one repeats the first.
-        date_s: The answer's own Date.
-        declared: Every quota that the answer declares.
+        budgets: Budgets of one dialect; a second dialect repeats the first.
+        date_s: The Date of the response.
+        declared: All quotas that the response declares.
     """
     reported = [
         _as_reported(one, date_s, declared)
@@ -343,7 +349,7 @@ def _as_reported(budget: Budget, date_s: float | None, declared: Sequence[Policy
     window = budget.window_s
     if window is None and len(declared) == 1 and declared[0].limit == budget.limit:
         window = declared[0].window_s
-    remaining = int(min(max(budget.remaining or 0.0, 0), _MOST_REMAINING))
+    remaining = int(min(max(budget.remaining or 0.0, 0), _REMAINING_MAX))
     dated = budget.reset_at is not None and date_s is not None
     return Reported(
         remaining,
@@ -356,7 +362,7 @@ def _as_reported(budget: Budget, date_s: float | None, declared: Sequence[Policy
 
 
 def _closing(levels: Sequence[Sequence[Budget]], refused: bool) -> float | None:
-    """Seconds to the reset of what is exhausted; if nothing is said to be, after a refusal, of anything."""
+    """Return the seconds until exhausted budgets reset; after a refusal without one, until any budget resets."""
     for level in levels:
         ends = [budget.reset_s for budget in level if budget.exhausted and budget.reset_s is not None]
         if ends:
@@ -369,8 +375,8 @@ def _closing(levels: Sequence[Sequence[Budget]], refused: bool) -> float | None:
     return None
 
 
-def _most_telling(budgets: Sequence[Budget]) -> Budget:
-    """The budget to show: the one with the least left, else one that knows anything."""
+def _most_relevant(budgets: Sequence[Budget]) -> Budget:
+    """Return the budget to show: the one with the least remaining, else any with a reset or a limit."""
     known = [budget for budget in budgets if budget.remaining is not None]
     if known:
         return min(known, key=lambda budget: (budget.remaining or 0.0, -(budget.reset_s or 0.0)))
@@ -378,10 +384,10 @@ def _most_telling(budgets: Sequence[Budget]) -> Budget:
 
 
 def _rates(budgets: Sequence[Budget], declared: Sequence[Policy]) -> tuple[tuple[float, float], ...]:
-    """Size and window of the quotas in requests of which nothing else was told."""
+    """Return size and window of the quotas in requests about which nothing else is known."""
     reported = [budget for budget in budgets if budget.is_reported]
     found = [(b.limit, b.window_s) for b in budgets if not b.is_reported and not b.unit]
-    if not (reported and len(declared) == 1):  # the only policy is what is told of
+    if not (reported and len(declared) == 1):  # the only policy is that of the reported budget
         found += [
             (policy.limit, policy.window_s)
             for policy in declared

@@ -27,15 +27,15 @@ from scrapeq.responses.rule_observations import RuleObservation
 
 BACKOFF_BASE_S = 1.0
 BACKOFF_MAX_S = 300.0
-POLL_LEAST_S = 0.1
+POLL_MIN_S = 0.1
 POLL_BASE_S = 1.0
 POLL_MAX_S = 60.0
-POLL_MAX_WAIT_S = 3600.0  # all waits of one task together, where the file says nothing
+POLL_MAX_WAIT_S = 3600.0  # total wait of one task, unless the configuration sets one
 
-_REFUSALS_WITH_WAIT = frozenset({403, 413, 503})  # ... and any 3xx
+_REFUSALS_WITH_WAIT = frozenset({403, 413, 503})  # and any 3xx
 _RETRIED = frozenset({408, 425})
 _NOT_MODIFIED = 304
-_SAME_AGAIN = (errors.BodyTooLarge, errors.BadResponse, errors.TooManyRedirects, errors.Blocked)
+_REPEATABLE = (errors.BodyTooLarge, errors.BadResponse, errors.TooManyRedirects, errors.Blocked)
 _MAX_DOUBLINGS = 60
 _MESSAGE_LENGTH = 500
 
@@ -43,23 +43,23 @@ _MESSAGE_LENGTH = 500
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """
-    What to do with a task after its answer.
+    What to do with a task after its response.
 
     Args:
-        action: success, ignore, retry (charged); rate_limited, poll, refresh_auth, reset_pagination (not charged);
-            dead_letter or fail.
-        wait_s: rate_limited: how long `scope` is closed. retry: not before; None = the queue's own backoff.
-            poll: when it is asked again.
-        scope: task, limit, host, token, all, or a limit's name.
-        message: One line that says why; empty for a success.
-        max_wait_s: A longer wait (poll: all of them together) meets `on_exceed`; None = none is too long.
+        action: success, ignore or retry (an attempt is charged); rate_limited, poll, refresh_auth or
+            reset_pagination (not charged); dead_letter or fail.
+        wait_s: rate_limited: how long `scope` is closed. retry: the minimum delay; None = the queue's backoff.
+            poll: the delay of the next request.
+        scope: task, limit, host, token, all, or the name of a limit.
+        message: The reason in one line; "" for a success.
+        max_wait_s: `on_exceed` applies to a longer wait (poll: to the total); None = no bound.
         on_exceed: park, dead_letter or stop.
-        told: The budget that the answer told, if it did.
-        guessed: rate_limited: the answer did not say how long; `wait_s` is our own backoff (1) or the file's word (2).
-        rates: (requests, seconds): size and window of limits that the answer named without saying what is left.
-        cost: What the request has cost, where the answer says so.
-        heard: What the answer told each limit, where that was read for several; else it is `told` and `rates`.
-        is_past_end: A success that is no page: the walk had gone on until there was none.
+        reported: The budget that the response reported, if any.
+        guessed: rate_limited: the response stated no wait, and `wait_s` is our backoff (1) or the configuration's (2).
+        rates: (requests, seconds): sizes and windows that the response named without stating what is left.
+        cost: What the request cost, where the response states it.
+        rule_observations: What the response reported about each limit; None = `reported` and `rates` apply.
+        is_past_end: A success without a page: the page sequence was followed until a page did not exist.
     """
 
     action: Action
@@ -77,12 +77,12 @@ class Outcome:
 
 
 def actions_for(plan: Plan, resource: str) -> tuple[ResponseAction, ...]:
-    """The response actions of a resource in the order they are tried: its own, then the file's."""
+    """Return the response actions of a resource in the order in which they are tried: its own, then the global ones."""
     return (*plan.resource_actions.get(resource, ()), *plan.response_actions)
 
 
 def backoff_s(refusals_in_a_row: int, base_s: float = BACKOFF_BASE_S, max_s: float = BACKOFF_MAX_S) -> float:
-    """A wait that doubles from `base_s` (the first refusal) to `max_s`, seconds."""
+    """Return a wait that doubles from `base_s` (the first refusal) to `max_s`, in seconds."""
     doublings = min(max(refusals_in_a_row, 1) - 1, _MAX_DOUBLINGS)
     return float(min(base_s * 2**doublings, max_s))
 
@@ -102,23 +102,23 @@ def decide(
     polls: int = 0,
     can_refresh: bool = False,
     not_modified: Page | None = None,
-    guess: bool = False,
+    is_guess: bool = False,
 ) -> Outcome:
     """
-    What an answer, or the error instead of one, means.
+    Return what a response, or the error in its place, means for the task.
 
     Args:
-        actions: Response actions in the order they are tried (`actions_for`).
+        actions: Response actions in the order in which they are tried (`actions_for`).
         resource, method, url: The request.
         page, error: Exactly one of them.
-        observation: What the answer said about waiting.
-        refusals_in_a_row: Should this be a refusal: how many there were in a row with it (1 = the first).
-        names: More names for expressions: seed, parent, now, host, token …
-        heard: What the answer told each limit (`listen`).
-        polls: How often the task has been told that it is not ready yet.
-        renews: Whether the credential is one that can be asked for again.
-        not_modified: The 304 that `page` was kept for; actions that name its status are judged on it.
-        guess: The page was asked for without knowing whether there is one: then a 404 is the walk's end.
+        observation: What the response says about waiting.
+        refusals_in_a_row: Consecutive refusals including this response, if it is one (1 = the first).
+        names: More names for expressions: seed, parent, now, host, token and so on.
+        rule_observations: What the response reports about each limit (`observe_for_rules`).
+        polls: How often the task was not ready before.
+        can_refresh: Whether the credential can be renewed.
+        not_modified: The 304 that confirmed `page`, a cached response; actions on its status are matched with it.
+        is_guess: The page was requested without knowing whether it exists: then a 404 ends the page sequence.
     """
     extra = dict(names or {})
     extra["retry_after"] = observation.retry_after_s
@@ -126,26 +126,26 @@ def decide(
     extra["exception"] = exception_kind(error)
     whole = response_scope(page, **extra) if actions else extra
     for one in actions:
-        scope, answer = whole, page
+        scope, response = whole, page
         if not_modified is not None and status_matches(one.match.status, not_modified.status):
-            scope, answer = response_scope(not_modified, **extra), not_modified
+            scope, response = response_scope(not_modified, **extra), not_modified
         if response_matches(
-            one.match, resource=resource, method=method, url=url, page=answer, error=error, scope=scope
+            one.match, resource=resource, method=method, url=url, page=response, error=error, scope=scope
         ):
-            outcome = _reported_by(one, scope, answer, error, observation, refusals_in_a_row, polls)
+            outcome = _declared(one, scope, response, error, observation, refusals_in_a_row, polls)
             break
     else:
         outcome = _built_in(page, error, observation, refusals_in_a_row, can_refresh)
-        if guess and page is not None and page.status == HTTPStatus.NOT_FOUND:
+        if is_guess and page is not None and page.status == HTTPStatus.NOT_FOUND:
             outcome = Outcome("success", reported=outcome.reported, is_past_end=True)
     if rule_observations is None and not observation.rates and observation.cost is None:
-        return outcome  # most of them
+        return outcome  # the usual case
     return replace(
         outcome, rates=observation.rates, cost=observation.cost, rule_observations=rule_observations
     )
 
 
-def _reported_by(
+def _declared(
     action: ResponseAction,
     scope: Mapping[str, Any],
     page: Page | None,
@@ -190,7 +190,7 @@ def _states_wait(observation: Observation) -> bool:
 def _first(
     terms: Sequence[Expression | float | Exponential], scope: Mapping[str, Any], refusals: int
 ) -> tuple[float | None, bool]:
-    """The first term that is a number of seconds, and whether the answer says it."""
+    """Return the first term that is a number of seconds, and whether the response states it."""
     for term in terms:
         if isinstance(term, Exponential):
             return backoff_s(refusals, term.base_s, term.max_s), False
@@ -206,10 +206,10 @@ def _first(
 
 def _refused_for(observation: Observation, refusals: int) -> float:
     """
-    How long a refusal closes a limit.
+    Return how long a refusal closes a limit.
 
-    What was told; a refusal of the probe after it means that it lied (servers floor their seconds, or say
-    0), and lengthens it. Nothing told: own backoff.
+    This is the stated wait. A refusal of the probe after that wait shows that it was too short (servers round seconds
+    down, or state 0), and lengthens it. Without a stated wait our own backoff applies.
     """
     reported = observation.wait_s if observation.wait_s is not None else observation.retry_after_s
     if reported is None:
@@ -218,11 +218,11 @@ def _refused_for(observation: Observation, refusals: int) -> float:
 
 
 def _not_ready_for(wait: float | None, observation: Observation, polls: int) -> float:
-    """When to ask again: what the file says, else Retry-After, else ever later; never before Retry-After."""
+    """Return the delay of the next poll: as configured, else Retry-After, else a backoff; at least Retry-After."""
     reported = observation.retry_after_s
     if wait is None and not reported:
         return backoff_s(polls + 1, POLL_BASE_S, POLL_MAX_S)
-    return max(wait or 0.0, reported or 0.0, POLL_LEAST_S)
+    return max(wait or 0.0, reported or 0.0, POLL_MIN_S)
 
 
 def _built_in(
@@ -236,8 +236,8 @@ def _built_in(
     if page is None:
         if isinstance(error, errors.AuthFailed) and error.final:
             return Outcome("fail", message=_summary_line(page, error))
-        same_again = isinstance(error, _SAME_AGAIN) and not isinstance(error, errors.Truncated)
-        return Outcome("dead_letter" if same_again else "retry", message=_summary_line(page, error))
+        is_repeatable = isinstance(error, _REPEATABLE) and not isinstance(error, errors.Truncated)
+        return Outcome("dead_letter" if is_repeatable else "retry", message=_summary_line(page, error))
     status = page.status
     if 200 <= status < 300 and not observation.refused:
         return Outcome("success", reported=reported)
@@ -272,9 +272,9 @@ def _built_in(
 
 
 def _summary_line(page: Page | None, error: errors.FetchError | None) -> str:
-    """One line: `503 Service Unavailable`, or the error's own words."""
+    """Describe a response in one line: `503 Service Unavailable`, or the text of the error."""
     if page is None:
-        return str(error or "no answer").splitlines()[0][:_MESSAGE_LENGTH]
+        return str(error or "no response").splitlines()[0][:_MESSAGE_LENGTH]
     try:
         return f"{page.status} {HTTPStatus(page.status).phrase}"
     except ValueError:

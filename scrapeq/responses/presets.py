@@ -1,9 +1,9 @@
 """
-Presets: how the answers of well-known APIs are read, by name.
+Presets: how the responses of well-known APIs are read, by name.
 
-`auto` reads every field of every dialect and tells resets apart by form and size. A preset adds what cannot be seen
-in an answer: the form of a reset, which fields not to believe, answers that are refusals though their status is
-none, expressions for what stands in a body. All of it is in the grammar that a file has for `observe`.
+`auto` reads every field of every dialect, and detects the format of resets. A preset adds what cannot be seen in a
+response: the format of a reset, fields to ignore, refusals with a status that does not say so, and expressions for
+values in a body. It uses the same grammar as `observe` in a configuration.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ NAMES = (
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An answer that is a refusal when `when` holds, whatever its status; `wait_s` where it does not say how long."""
+    """A response is a refusal when `when` holds, whatever its status; `wait_s` applies where it states no wait."""
 
     when: Expression
     wait_s: float | None = None
@@ -59,14 +59,14 @@ class Refusal:
 @dataclass(frozen=True, slots=True)
 class Preset:
     """
-    What is known of an API's answers.
+    How the responses of an API are read.
 
     Args:
-        reset_format: How reset fields are written.
-        only: Fields are read only if their names begin so; () = all.
-        reads: Expressions by the part of `observe` that they stand for.
-        refusals: The first that holds counts.
-        aligned: Windows begin on the clock, so their resets need not be told.
+        reset_format: The format of reset fields.
+        only: Prefixes of the names of fields that are read; () = all fields.
+        reads: Expressions by the part of `observe` that they replace.
+        refusals: Rules for refusals; the first that holds counts.
+        aligned: Windows start on the clock, so their resets follow from the time.
     """
 
     reset_format: ResetFormat = "auto"
@@ -94,10 +94,10 @@ _THROTTLED = "if(contains(text, 'throttleStatus'), body.extensions.cost.{}, null
 
 @cache
 def presets() -> Mapping[str, Preset]:
-    """All of them, by name."""
+    """Return all presets by name."""
     return {
         "auto": _PLAIN,
-        "none": Preset(only=("\0",)),  # no field is called so
+        "none": Preset(only=("\0",)),  # matches no field name
         "ietf": Preset("delta", only=("ratelimit", "retry-after", "age", "date")),
         "github": Preset(
             "epoch",
@@ -105,7 +105,7 @@ def presets() -> Mapping[str, Preset]:
             refusals=(
                 _refused(_SECONDARY.format("secondary rate limit"), 60.0, "token"),
                 _refused(_SECONDARY.format("abuse detection"), 60.0, "token"),
-                _refused(_TYPES.format("RATE_LIMITED", "type")),  # GraphQL answers 200
+                _refused(_TYPES.format("RATE_LIMITED", "type")),  # GraphQL responds with 200
             ),
         ),
         "gitlab": Preset("epoch"),
@@ -113,7 +113,7 @@ def presets() -> Mapping[str, Preset]:
         "reddit": Preset("delta"),
         "shopify": Preset(
             reads=_reads(
-                # GraphQL tells its bucket in the body; REST in a field that auto reads
+                # GraphQL reports its bucket in the body, REST in a field that `auto` reads
                 limit=_THROTTLED.format("throttleStatus.maximumAvailable"),
                 remaining=_THROTTLED.format("throttleStatus.currentlyAvailable"),
                 reset="if(contains(text, 'throttleStatus'), "
@@ -122,7 +122,7 @@ def presets() -> Mapping[str, Preset]:
             ),
             refusals=(
                 _refused(_TYPES.format("THROTTLED", "extensions.code")),
-                _refused("status == 430"),  # what Shopify answers to more than it wants to look at
+                _refused("status == 430"),  # the status of Shopify for clients that send far too much
             ),
         ),
         "zendesk": Preset("delta"),
@@ -172,5 +172,5 @@ def presets() -> Mapping[str, Preset]:
 
 
 def preset_of(how: Observe) -> Preset:
-    """The preset of an `observe`; one that does not exist reads like auto."""
+    """Return the preset of an `observe`; an unknown one reads like `auto`."""
     return _PLAIN if how.preset == "auto" else presets().get(how.preset, _PLAIN)

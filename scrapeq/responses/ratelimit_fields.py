@@ -1,4 +1,4 @@
-"""The IETF's RateLimit fields: draft-ietf-httpapi-ratelimit-headers 01 to 10, as structured fields (RFC 9651)."""
+"""Parse the IETF's RateLimit fields: draft-ietf-httpapi-ratelimit-headers 01 to 10, structured fields (RFC 9651)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _structured(text: str, kind: str) -> object:
         return None
     try:
         return http_sf.parse(text.encode("latin-1", "replace"), tltype=kind)
-    except (ValueError, RecursionError):  # malformed MUST be ignored
+    except (ValueError, RecursionError):  # malformed fields must be ignored (RFC 9651, 4.2)
         return None
 
 
@@ -43,7 +43,7 @@ def _key(value: object) -> str:
 
 
 def policies(fields: Fields) -> tuple[Policy, ...]:
-    """RateLimit-Policy in both its forms, and RateLimit-Limit's quota policies."""
+    """Return the policies of RateLimit-Policy, in both its forms, and the quota policies of RateLimit-Limit."""
     found: list[Policy] = []
     for name in ("ratelimit-policy", "ratelimit-limit"):
         for value, parameters in _members(fields.joined(name)):
@@ -67,7 +67,7 @@ def policies(fields: Fields) -> tuple[Policy, ...]:
 
 
 def budgets(fields: Fields, declared: Sequence[Policy]) -> list[Budget]:
-    """RateLimit, drafts 07 (a Dictionary) and 08 to 10 (a List)."""
+    """Return the budgets of RateLimit: draft 07 (a Dictionary) and drafts 08 to 10 (a List)."""
     text = fields.joined("ratelimit")
     table = _structured(text, "dictionary")
     if isinstance(table, dict) and "remaining" in table:

@@ -1,4 +1,4 @@
-"""Retry-After (RFC 9110, 10.2.3) and the fields that vendors send in its place."""
+"""Parse Retry-After (RFC 9110, 10.2.3) and the fields that vendors send in its place."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _MS_FIELDS = ("retry-after-ms", "x-ms-retry-after-ms", "x-amz-retry-after")
 
 
 def retry_after_s(fields: Fields, server_s: float) -> float | None:
-    """The wait that is told, seconds: that of the most direct field, of several values the longest valid one."""
+    """Return the wait in seconds: of the most precise field, and of several values the longest valid one."""
 
     def delta_or_date(text: str) -> float | None:
         seconds = times.number(text)

@@ -1,9 +1,9 @@
 """
-What an answer tells each limit of its request: which reading is whose. Pure.
+Assign what a response reports to the limits of its request. Pure.
 
-A rule with an `observe` of its own hears what that reads; of several with the same one, the narrowest does. A budget
-whose name is that of a rule is that rule's. What nobody has heard so is told to the narrowest rule that says nothing
-about how it listens. The narrowest has the most keys in its `partition_by`, of equal ones the last written.
+A rule with its own `observe` receives what that reads; of several rules with the same `observe`, the narrowest. A
+budget with the name of a rule belongs to that rule. Everything else belongs to the narrowest rule without an
+`observe`. The narrowest rule has the most keys in its `partition_by`; of equal ones it is the last one in the file.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from scrapeq.responses.observation import AUTO, Observation, Reported, binding_b
 
 @dataclass(frozen=True, slots=True)
 class RuleObservation:
-    """What an answer told the limit of one rule; `rates` as in `Observation`."""
+    """What a response reported about the limit of one rule; `rates` as in `Observation`."""
 
     rule: str
     reported: Reported | None
@@ -30,26 +30,26 @@ def observe_for_rules(
     page: Page, now_s: float, rules: Sequence[LimitRule] = (), names: Mapping[str, Any] | None = None
 ) -> tuple[Observation, tuple[RuleObservation, ...] | None]:
     """
-    Read an answer for the rules of its request.
+    Read a response for the rules that its request matches.
 
     Args:
-        page: The answer.
+        page: The response.
         now_s: The client's clock, Unix seconds.
-        rules: The rules that its request matches, in the order written; none = the implicit one.
+        rules: The rules in the order of the file; () = the implicit one.
         names: More names for expressions: seed, parent, now.
 
     Returns:
-        What it means for the task (a refusal if any rule's reading says so), and what it told whom; None: what the
-        observation says is for whichever limit listens.
+        The observation for the task (a refusal if any rule reads one), and those of the rules; None = the
+        observation applies to every limit that observes responses.
     """
     general = observe_page(page, now_s)
     reported_names = {budget.name for budget in general.budgets if budget.is_reported}
     if all(rule.observe in ("none", AUTO) and rule.name not in reported_names for rule in rules):
         return general, None
     order = sorted(enumerate(rules), key=lambda one: (len(one[1].partition_by), one[0]), reverse=True)
-    heard: list[RuleObservation] = []
+    found: list[RuleObservation] = []
     read: dict[Observe, Observation] = {}
-    silent: list[str] = []  # rules that say nothing about how they listen
+    undeclared: list[str] = []  # rules without an `observe`
     for _, rule in order:
         how = rule.observe
         if how == "none":
@@ -58,22 +58,22 @@ def observe_for_rules(
             budget for budget in general.budgets if budget.name == rule.name and rule.name in reported_names
         ]
         if how == AUTO and not named:
-            silent.append(rule.name)
+            undeclared.append(rule.name)
         elif how == AUTO:
-            heard.append(RuleObservation(rule.name, binding_budget(named)))
+            found.append(RuleObservation(rule.name, binding_budget(named)))
         elif how not in read:
             read[how] = observe_page(page, now_s, how, rule.rates, names)
-            heard.append(RuleObservation(rule.name, read[how].reported, read[how].rates))
-    own = [one for one in heard if one.reported or one.rates]
+            found.append(RuleObservation(rule.name, read[how].reported, read[how].rates))
+    own = [one for one in found if one.reported or one.rates]
     reported = None if any(one.reported == general.reported for one in own) else general.reported
     rates = tuple(rate for rate in general.rates if not any(rate in one.rates for one in own))
-    if silent and (reported or rates):
-        own.append(RuleObservation(silent[0], reported, rates))
-    return _together(general, list(read.values())), tuple(own)
+    if undeclared and (reported or rates):
+        own.append(RuleObservation(undeclared[0], reported, rates))
+    return _merged(general, list(read.values())), tuple(own)
 
 
-def _together(general: Observation, others: Sequence[Observation]) -> Observation:
-    """One observation for the task: what a rule's reading says counts before what is read without one."""
+def _merged(general: Observation, others: Sequence[Observation]) -> Observation:
+    """Merge observations for the task: those of rules take precedence over the general one."""
     if not others:
         return general
     refusals = [one for one in others if one.refused]

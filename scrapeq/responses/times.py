@@ -1,8 +1,8 @@
 """
-The ways servers write a time: numbers, durations, HTTP dates and their relatives.
+Parse the times that servers write: numbers, durations, HTTP dates and similar formats.
 
-Everything here is strict where guessing would shorten a wait, and never raises: what cannot be read is None.
-`email.utils` is no help: it takes 31 February and hour 25, and turns two-digit years at a fixed pivot.
+Functions return None for what they cannot parse, and never raise. They are strict where a guess could shorten a
+wait. `email.utils` is not used: it accepts 31 February and hour 25, and expands two-digit years at a fixed pivot.
 """
 
 from __future__ import annotations
@@ -10,15 +10,12 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta, timezone
 
-OVERFLOW_S = 2147483648.0  # RFC 9111, 1.2.2: what a delta that is too large is read as
+OVERFLOW_S = 2147483648.0  # the value of a delta that is too large (RFC 9111, 1.2.2)
 
-EPOCH_S_FROM = 1e9  # a reset field at least this large is Unix seconds: no window is 31 years long
-EPOCH_MS_FROM = 1e11  # ... and from here on Unix milliseconds
-_FINER_EPOCHS = (
-    (1e17, 1e9),
-    (1e14, 1e6),
-    (EPOCH_MS_FROM, 1e3),
-)  # nano-, micro-, milliseconds: from there, per second
+EPOCH_S_FROM = 1e9  # from here on a reset is Unix seconds, since windows are shorter than 31 years
+EPOCH_MS_FROM = 1e11  # from here on a reset is Unix milliseconds
+# (first value, units per second) of nanoseconds, microseconds and milliseconds
+_FINER_EPOCHS = ((1e17, 1e9), (1e14, 1e6), (EPOCH_MS_FROM, 1e3))
 
 _CENTURY = 100
 _PIVOT_YEARS = 50  # RFC 9110, 5.6.7
@@ -48,7 +45,7 @@ _TIME = r"(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2}))?"
 _ZONE = r"(?P<zone>[A-Za-z]{1,4}|[+-][0-9]{4})"
 _FLAGS = re.ASCII | re.IGNORECASE
 _DATES = (
-    # IMF-fixdate, and the Internet Message Format around it (RFC 9110, 5.6.7: be robust)
+    # IMF-fixdate, and the variants of the Internet Message Format (RFC 9110, 5.6.7, asks for robust parsers)
     re.compile(
         r"(?:[a-z]{3}, *)?(?P<day>[0-9]{1,2})[ -](?P<month>[a-z]{3})[ -](?P<year>[0-9]{4})"
         rf" +{_TIME} +{_ZONE}",
@@ -63,7 +60,7 @@ _DATES = (
     re.compile(
         rf"[a-z]{{3}} (?P<month>[a-z]{{3}}) (?P<day>[ 0-9]?[0-9]) {_TIME} (?P<year>[0-9]{{4}})", _FLAGS
     ),
-    # what JavaScript's Date prints
+    # Date.toString of JavaScript
     re.compile(
         r"[a-z]{3} (?P<month>[a-z]{3}) (?P<day>[0-9]{1,2}) (?P<year>[0-9]{4}) "
         rf"{_TIME} (?:GMT|UTC)?(?P<zone>[+-][0-9]{{4}})?"
@@ -83,22 +80,22 @@ _ZONES_H = {
 
 
 def capped(seconds: float) -> float:
-    """Seconds, not negative, and at most what an overflow is read as."""
+    """Clamp seconds to 0 … OVERFLOW_S."""
     return min(max(seconds, 0.0), OVERFLOW_S)
 
 
 def number(text: str) -> float | None:
-    """An unsigned decimal in ASCII digits, else None: no sign, exponent, underscore, inf or nan."""
+    """Parse an unsigned decimal in ASCII digits: no sign, exponent, underscore, inf or nan."""
     return float(text) if _NUMBER.fullmatch(text) else None
 
 
 def signed(text: str) -> float | None:
-    """A decimal in ASCII digits that may be negative, else None."""
+    """Parse a decimal in ASCII digits that may be negative."""
     return float(text) if _SIGNED.fullmatch(text) else None
 
 
 def duration_s(text: str) -> float | None:
-    """A duration as Go prints it (`6m0s`, `12ms`, `1h2m3.5s`), in seconds; None if it is none."""
+    """Parse a duration as Go prints it (`6m0s`, `12ms`, `1h2m3.5s`); return seconds."""
     total, end = 0.0, 0
     for part in _DURATION_PART.finditer(text):
         if part.start() != end:
@@ -109,13 +106,13 @@ def duration_s(text: str) -> float | None:
 
 
 def in_window_units(text: str) -> float | None:
-    """A window's length: a duration (`1s`, `1h30m`), or a number of seconds."""
+    """Parse the length of a window: a duration (`1s`, `1h30m`) or a number of seconds."""
     value = duration_s(text)
     return number(text) if value is None else value
 
 
 def moment_s(text: str, server_s: float, form: str = "auto") -> float | None:
-    """The Unix time, by the server's clock, that a reset is written as; None if it is none, or seconds to go."""
+    """Return the Unix time (of the server's clock) of a reset; None when it is not a time or is relative."""
     value = number(text)
     if value is None:
         moment = iso_date(text) if form in ("auto", "iso") else None
@@ -130,13 +127,13 @@ def moment_s(text: str, server_s: float, form: str = "auto") -> float | None:
 
 def until_s(text: str, server_s: float, form: str = "auto") -> float | None:
     """
-    Seconds to a reset, however it is written; None where it cannot be read as `form`.
+    Return the seconds until a reset, or None where it cannot be read as `form`.
 
     Args:
         text: The value.
         server_s: The server's time, Unix seconds.
-        form: delta or delta_ms (to go), epoch or epoch_ms (Unix time), http_date, iso; auto tells them apart: by
-            their form, numbers by their size. Milliseconds to go it takes for seconds: nothing in them says so.
+        form: delta or delta_ms (relative), epoch or epoch_ms (Unix time), http_date or iso. auto detects the format,
+            for numbers by their size; relative milliseconds look like seconds, so it reads them as seconds.
     """
     moment = moment_s(text, server_s, form)
     if moment is not None:
@@ -169,7 +166,7 @@ def _offset(zone: str | None) -> timezone | None:
 def _timestamp(found: re.Match[str], year: int, month: int, fraction_s: float = 0.0) -> float | None:
     zone = _offset(found.groupdict().get("zone"))
     second = int(found["second"] or 0)
-    if zone is None or second > 60:  # 60 is a leap second, and legal
+    if zone is None or second > 60:  # 60 is a valid leap second
         return None
     try:
         moment = datetime(
@@ -188,10 +185,10 @@ def _timestamp(found: re.Match[str], year: int, month: int, fraction_s: float = 
 
 def http_date(text: str, now_s: float) -> float | None:
     """
-    An HTTP date (RFC 9110, 5.6.7) as Unix seconds, any of its forms and the usual zones; None if it is none.
+    Parse an HTTP date (RFC 9110, 5.6.7) in any of its forms and the usual time zones; return Unix seconds.
 
-    A two-digit year that seems more than 50 years ahead of `now_s` is the latest such year in the past.
-    A wrong weekday is not held against a date.
+    A two-digit year that appears to be more than 50 years after `now_s` is the latest such year in the past.
+    A wrong weekday is ignored.
     """
     for form in _DATES:
         found = form.fullmatch(text)
@@ -205,7 +202,7 @@ def http_date(text: str, now_s: float) -> float | None:
             return _timestamp(found, year, month)
         now = datetime.fromtimestamp(min(max(now_s, 0.0), OVERFLOW_S * 2), UTC)
         year += now.year // _CENTURY * _CENTURY
-        if year < now.year - _PIVOT_YEARS:  # 05 read in 2099 is 2105
+        if year < now.year - _PIVOT_YEARS:  # in 2099, 05 is 2105
             year += _CENTURY
         moment = _timestamp(found, year, month)
         if moment is not None and moment > _years_later(now, _PIVOT_YEARS):
@@ -220,7 +217,7 @@ def _years_later(now: datetime, years: int) -> float:
 
 
 def iso_date(text: str) -> float | None:
-    """An RFC 3339 time, seconds and zone optional (then UTC), as Unix seconds; None if it is none."""
+    """Parse an RFC 3339 time, with optional seconds and time zone (default UTC); return Unix seconds."""
     found = _ISO.fullmatch(text)
     if found is None:
         return None

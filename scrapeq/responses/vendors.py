@@ -1,4 +1,4 @@
-"""What single vendors say in ways of their own: header fields of no common form, and waits that stand in a body."""
+"""Parse what is specific to one vendor: header fields without a common format, and waits in a response body."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from scrapeq.responses import times
 from scrapeq.responses.budgets import RATE_FIELD, Budget, Fields
 
 _SHOPIFY_FIELD = "x-shopify-shop-api-call-limit"
-_SHOPIFY_EMPTIES_S = 20.0  # every plan's bucket is empty again after this: 40 at 2/s, 80 at 4/s, 400 at 20/s
+_SHOPIFY_EMPTIES_S = 20.0  # the bucket of every plan drains in this time: 40 at 2/s, 80 at 4/s, 400 at 20/s
 _SLASHED = re.compile(r"([0-9]+)\s*/\s*([0-9]+)", re.ASCII)
 _BINANCE_FIELD = re.compile(r"x-(?:mbx|sapi)-(?:used|order)-[a-z-]*?-?(\d{1,4})([smhd])", re.ASCII)
 _UNIT_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _COINGLASS_WINDOW_S = 60.0
-_MAX_BODY = 64_000  # bytes of a refusal's body that are read: it is an error's, not a page of records
-# a decimal per second, and what it is rounded to: the field has two to four digits itself
+_MAX_BODY = 64_000  # bytes; the body of a refusal is an error message, not a page of records
+# decimals of the interval of one token: the rate itself has two to four digits
 _RATE_DIGITS = 2
 
 
 def budgets(fields: Fields) -> list[Budget]:
-    """Budgets of fields whose names or values follow no common form."""
+    """Return the budgets of fields whose names or values do not follow a common format."""
     found = [_shopify(text) for text in fields.values.get(_SHOPIFY_FIELD, ())]
     found += [_coinglass(fields)]
     found += [
@@ -82,10 +82,10 @@ def sentry_s(fields: Fields) -> float | None:
 
 def body_wait_s(page: Page) -> float | None:
     """
-    The wait that a refusal's JSON body tells: seconds, or None.
+    Return the wait in the JSON body of a refusal, in seconds, or None.
 
-    `retry_after` (Discord; under `parameters`: Telegram), `retry_after_ms` (Matrix), and `retryDelay` of a
-    google.rpc.RetryInfo among an error's details.
+    Known are `retry_after` (Discord; Telegram under `parameters`), `retry_after_ms` (Matrix), and `retryDelay` of a
+    google.rpc.RetryInfo in the details of an error.
     """
     if len(page.body) > _MAX_BODY or not (b"retry_after" in page.body or b"retryDelay" in page.body):
         return None
@@ -98,9 +98,9 @@ def body_wait_s(page: Page) -> float | None:
     if not isinstance(body, Mapping):
         return None
     error = body.get("error")
-    places = [place for place in (body, body.get("parameters"), error) if isinstance(place, Mapping)]
-    waits = [_seconds(place.get("retry_after")) for place in places]
-    waits += [_seconds(place.get("retry_after_ms"), 1000) for place in places]
+    objects = [one for one in (body, body.get("parameters"), error) if isinstance(one, Mapping)]
+    waits = [_seconds(one.get("retry_after")) for one in objects]
+    waits += [_seconds(one.get("retry_after_ms"), 1000) for one in objects]
     details = error.get("details") if isinstance(error, Mapping) else body.get("details")
     for detail in details if isinstance(details, list) else ():
         if isinstance(detail, Mapping) and isinstance(delay := detail.get("retryDelay"), str):

@@ -70,7 +70,7 @@ def outcomes(answer: str) -> Iterator[Outcome]:
         return
     if answer.startswith("404 of a page that was a guess"):
         yield decide(
-            (), page=Page("https://api.example/a", 404, (), b""), observation=NO_OBSERVATION, guess=True
+            (), page=Page("https://api.example/a", 404, (), b""), observation=NO_OBSERVATION, is_guess=True
         )
         return
     said, headers, can_refresh = answer, (), False

@@ -10,7 +10,7 @@ from scrapeq.page import Page
 from scrapeq.plan import Exponential, Match, Plan, ResponseAction
 from scrapeq.responses.match import exception_kind, host_matches, host_of, path_matches
 from scrapeq.responses.observation import NO_OBSERVATION, Observation, Reported, observe
-from scrapeq.responses.outcome import POLL_LEAST_S, Outcome, actions_for, backoff_s, decide
+from scrapeq.responses.outcome import POLL_MIN_S, Outcome, actions_for, backoff_s, decide
 
 URL = "https://api.example/issues?page=2"
 
@@ -145,7 +145,7 @@ def test_a_poll_waits_as_told_else_ever_longer() -> None:
     assert wait(3, ("Retry-After", "9")) == 9
     assert wait(3, ("Retry-After", "9"), terms=(2.0,)) == 9
     assert wait(3, terms=(2.0,)) == 2
-    assert wait(3, terms=(0.0,)) == POLL_LEAST_S
+    assert wait(3, terms=(0.0,)) == POLL_MIN_S
     assert wait(2, terms=(Exponential(5.0, 60.0),)) == 20
     assert wait(2, terms=(compile_expression("body.in"), 2.0), body=b'{"in": 7}') == 7
 
@@ -270,6 +270,6 @@ def test_host_patterns(pattern: str, url: str, matches: bool) -> None:
 def test_a_page_that_was_a_guess_may_not_be_there(status: int, guess: bool, is_past_end: bool) -> None:
     """A 404 behind the last page is the walk's end, unless the file says what it is."""
     page = Page(URL, status, (), b"")
-    assert decide((), page=page, observation=NO_OBSERVATION, guess=guess).is_past_end is is_past_end
+    assert decide((), page=page, observation=NO_OBSERVATION, is_guess=guess).is_past_end is is_past_end
     reported = ResponseAction(Match(status=(404,)), "fail")
-    assert not decide((reported,), page=page, observation=NO_OBSERVATION, guess=guess).is_past_end
+    assert not decide((reported,), page=page, observation=NO_OBSERVATION, is_guess=guess).is_past_end
