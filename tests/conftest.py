@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import signal
@@ -49,6 +50,30 @@ def _wait_until_up(socket: str, process: subprocess.Popen[bytes], log: Path) -> 
                 if process.poll() is not None or time.monotonic() > deadline:
                     pytest.fail(f"the store did not start: {log.read_text('utf-8', 'replace')[-2000:]}")
                 time.sleep(0.01)
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Workers of `-n auto`: two a core, since most tests wait rather than compute."""
+    return 2 * len(os.sched_getaffinity(0))
+
+
+@pytest.fixture(autouse=True)
+def machine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """
+    Run tests marked `serial`, which measure, alone on the machine, and all others side by side.
+
+    A serial test holds the door while it waits for the room to empty, so that it does not wait forever.
+    """
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        yield
+        return
+    folder = tmp_path_factory.getbasetemp().parent  # the same for all workers
+    alone = request.node.get_closest_marker("serial") is not None
+    with (folder / "door").open("w") as door, (folder / "room").open("w") as room:
+        fcntl.flock(door, fcntl.LOCK_EX)
+        fcntl.flock(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        fcntl.flock(door, fcntl.LOCK_UN)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from chaos_job import HERE, Job, Target, alive, cpu_s, repeats, rng, scaled, until
 
 ORPHANS_S = 3.0
@@ -141,6 +142,7 @@ def test_the_nursery_dies(target: Callable[..., Target], job: Callable[..., Job]
     work.verdict()
 
 
+@pytest.mark.serial  # it measures the CPU of the supervisor
 def test_a_child_that_crashes_in_a_loop(
     target: Callable[..., Target], job: Callable[..., Job], tmp_path: Path
 ) -> None:

@@ -29,6 +29,7 @@ def run(script: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, cwd=BENCHMARKS)
 
 
+@pytest.mark.serial  # it measures
 def test_every_figure_is_measured_and_nothing_goes_wrong(tmp_path: Path) -> None:
     """Each row gives figures that are numbers, and no task is lost, doubled or out of order."""
     report = tmp_path / "queue.json"

@@ -11,6 +11,8 @@ from scrapeq.queue import Entry, Limit, Queue, Rate
 from scrapeq.queue.commands import OBSERVE
 from scrapeq.task import Group, Lease, NewTask
 
+pytestmark = pytest.mark.serial  # it measures
+
 FAR_S = 1000.0
 GROUP = Group("core|host", (), "core|host")
 
