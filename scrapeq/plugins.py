@@ -26,7 +26,7 @@ def missing_extra(type_: str) -> str:
 
 
 @cache
-def _found(group: str) -> dict[str, EntryPoint]:
+def _entry_points(group: str) -> dict[str, EntryPoint]:
     from importlib.metadata import entry_points  # costs a start 15 ms, and few need it
 
     return {point.name: point for point in entry_points(group=group)}
@@ -34,7 +34,7 @@ def _found(group: str) -> dict[str, EntryPoint]:
 
 def names(group: str) -> list[str]:
     """The names that installed packages add to a group, sorted."""
-    return sorted(_found(group))
+    return sorted(_entry_points(group))
 
 
 def load(group: str, name: str) -> Any:
@@ -44,7 +44,7 @@ def load(group: str, name: str) -> Any:
     Raises:
         UsageError: none has that name, or it cannot be imported.
     """
-    point = _found(group).get(name)
+    point = _entry_points(group).get(name)
     if point is None:
         raise UsageError(
             f"no package adds {name!r} to {group}; there are: {', '.join(names(group)) or 'none'}"

@@ -18,8 +18,8 @@ from scrapeq.config.crosscheck import CrossCheck
 from scrapeq.config.describe import describe
 from scrapeq.config.language import language, schema
 from scrapeq.config.nodes import Node
-from scrapeq.config.normalise import normalise
-from scrapeq.config.read_context import Reading, Refused
+from scrapeq.config.normalize import normalize
+from scrapeq.config.read_context import ReadContext, InvalidValue
 from scrapeq.errors import ConfigError, Problem
 from scrapeq.plan import Plan
 
@@ -51,21 +51,21 @@ def load(
         ConfigError: every problem that was found, in the order of the file.
     """
     file = str(path)
-    reading = Reading(os.environ if env is None else env, Path(file).parent, inputs, credentials)
+    context = ReadContext(os.environ if env is None else env, Path(file).parent, inputs, credentials)
     source = _text_of(file) if text is None else text
     root = reader.read(source, file)
-    _check_version(root, reading)
-    root = normalise(root, reading, overrides or {})
+    _check_version(root, context)
+    root = normalize(root, context, overrides or {})
     name = root.get("name")
     if name and name.kind == "scalar" and name.text:
-        reading.name = name.text
+        context.name = name.text
     try:
-        found = language().read(root, "", reading)
-    except Refused:
-        raise ConfigError(reading.problems) from None
-    CrossCheck(found, reading).run()
-    if reading.problems:
-        raise ConfigError(_in_order(reading.problems))
+        found = language().read(root, "", context)
+    except InvalidValue:
+        raise ConfigError(context.problems) from None
+    CrossCheck(found, context).run()
+    if context.problems:
+        raise ConfigError(_in_order(context.problems))
     return replace(build(found, file), source=source, overrides=dict(overrides or {}))
 
 
@@ -79,16 +79,16 @@ def _text_of(file: str) -> str:
     return reader.decode(data, file)
 
 
-def _check_version(root: Node, reading: Reading) -> None:
+def _check_version(root: Node, context: ReadContext) -> None:
     """A newer file is refused at once: nothing else in it can be judged."""
     version = root.get("version") if root.kind == "map" else None
     if version and isinstance(version.value, int) and not isinstance(version.value, bool):
         try:
             shape = language().keys["version"].shape
             assert shape is not None
-            shape.read(version, "version", reading)
-        except Refused:
-            raise ConfigError(reading.problems) from None
+            shape.read(version, "version", context)
+        except InvalidValue:
+            raise ConfigError(context.problems) from None
 
 
 def _in_order(problems: list[Problem]) -> list[Problem]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from scrapeq.config.nodes import Node
-from scrapeq.config.normalise import resources_of
-from scrapeq.config.output_checks import check_output, check_places
-from scrapeq.config.read_context import NOT_BUILT, Reading, Use
-from scrapeq.config.records import Found
+from scrapeq.config.normalize import resources_of
+from scrapeq.config.output_checks import check_output, check_shared_targets
+from scrapeq.config.read_context import NOT_IMPLEMENTED, ReadContext, ExpressionUse
+from scrapeq.config.records import ParsedMap
 from scrapeq.config.request_checks import (
     check_auth,
     check_incremental,
@@ -26,11 +26,11 @@ SCOPES = ("task", "limit", "host", "token", "all")
 class CrossCheck:
     """One file's checks; every problem is noted, nothing is raised."""
 
-    def __init__(self, root: Found, reading: Reading) -> None:
+    def __init__(self, root: ParsedMap, context: ReadContext) -> None:
         self._root = root
-        self._reading = reading
+        self._reading = context
         self._resources = resources_of(root)
-        self._by_name: dict[str, Found] = {}
+        self._by_name: dict[str, ParsedMap] = {}
         for found in self._resources:
             if isinstance(found.get("name"), str):
                 self._by_name.setdefault(found.get("name"), found)
@@ -39,7 +39,7 @@ class CrossCheck:
         """All of them."""
         self._auth()
         self._unique(self._resources, "resource")
-        limits = [limit for limit in self._root.get("rate_limits", ()) if isinstance(limit, Found)]
+        limits = [limit for limit in self._root.get("rate_limits", ()) if isinstance(limit, ParsedMap)]
         self._unique(limits, "limit")
         self._limits(limits)
         self._actions(self._root, [limit.get("name") for limit in limits])
@@ -49,15 +49,15 @@ class CrossCheck:
         self._cycles()
         self._outputs()
         for use in self._reading.uses:
-            self._use(use)
+            self._check_use(use)
 
     def _auth(self) -> None:
         client = self._root.get("client")
-        auth = client.get("auth") if isinstance(client, Found) else None
-        if isinstance(auth, Found):
+        auth = client.get("auth") if isinstance(client, ParsedMap) else None
+        if isinstance(auth, ParsedMap):
             check_auth(auth, client.has("base_url"), self._reading)
 
-    def _unique(self, found: Iterable[Found], what: str) -> None:
+    def _unique(self, found: Iterable[ParsedMap], what: str) -> None:
         seen: dict[str, int] = {}
         for one in found:
             name = one.get("name")
@@ -65,91 +65,100 @@ class CrossCheck:
                 continue
             if name in seen:
                 message = f"two {what}s are called '{name}'; the first is in line {seen[name]}"
-                self._reading.note(one.at("name"), f"{one.field}.name", message)
-            seen.setdefault(name, one.at("name").line)
+                self._reading.report(one.value_node("name"), f"{one.field}.name", message)
+            seen.setdefault(name, one.value_node("name").line)
 
-    def _known(self, name: str, node: Node, field: str, prefix: str = "") -> bool:
+    def _check_resource(self, name: str, node: Node, field: str, prefix: str = "") -> bool:
         if name in self._by_name:
             return True
         near = did_you_mean(name, self._by_name)
         known = ", ".join(self._by_name)
         hint = f"did you mean {near}?" if near else (f"resources: {known}" if known else "")
-        self._reading.note(node, field, f"{prefix}no resource is called '{name}'", hint)
+        self._reading.report(node, field, f"{prefix}no resource is called '{name}'", hint)
         return False
 
-    def _known_all(self, found: Found, key: str, prefix: str = "") -> None:
-        node = found.at(key)
-        for at, name in enumerate(found.get(key, ())):
+    def _check_resources(self, found: ParsedMap, key: str, prefix: str = "") -> None:
+        node = found.value_node(key)
+        for index, name in enumerate(found.get(key, ())):
             many = node.kind == "list"
-            place = node.items[at] if many and at < len(node.items) else node
-            self._known(str(name), place, f"{found.field}.{key}" + (f"[{at}]" if many else ""), prefix)
+            place = node.items[index] if many and index < len(node.items) else node
+            self._check_resource(
+                str(name), place, f"{found.field}.{key}" + (f"[{index}]" if many else ""), prefix
+            )
 
-    def _limits(self, limits: list[Found]) -> None:
+    def _limits(self, limits: list[ParsedMap]) -> None:
         for limit in limits:
             match = limit.get("match")
-            if isinstance(match, Found):
-                self._known_all(match, "resource", "can never match: ")
+            if isinstance(match, ParsedMap):
+                self._check_resources(match, "resource", "can never match: ")
             for weight in limit.get("weights", ()):
-                if isinstance(weight, Found) and isinstance(weight.get("match"), Found):
-                    self._known_all(weight.get("match"), "resource", "can never match: ")
+                if isinstance(weight, ParsedMap) and isinstance(weight.get("match"), ParsedMap):
+                    self._check_resources(weight.get("match"), "resource", "can never match: ")
             for rate in limit.get("rates", ()):
-                if isinstance(rate, Found):
+                if isinstance(rate, ParsedMap):
                     self._aligned(rate)
             told = limit.has("observe") and limit.get("observe") != "none"  # its answers say what it is
             if not told and not limit.has("rates") and not limit.has("max_concurrency"):
                 message = "limits nothing: it has neither rates nor max_concurrency"
-                self._reading.note(limit.node, limit.field, message, "rates: [{limit: 30, interval: 1m}]")
+                self._reading.report(limit.node, limit.field, message, "rates: [{limit: 30, interval: 1m}]")
 
-    def _aligned(self, rate: Found) -> None:
+    def _aligned(self, rate: ParsedMap) -> None:
         interval_s = rate.get("interval")
         if not rate.has("aligned"):
             return
         if isinstance(interval_s, int | float) and DAY_S % interval_s and interval_s % DAY_S:
             message = "calendar windows divide a day, or are whole days"
-            self._reading.note(rate.at("interval"), f"{rate.field}.interval", message, "1m, 1h, 6h, 1d, 7d")
+            self._reading.report(
+                rate.value_node("interval"), f"{rate.field}.interval", message, "1m, 1h, 6h, 1d, 7d"
+            )
         if rate.has("burst"):
             message = "a calendar window is no token bucket"
-            self._reading.note(
-                rate.at("burst"), f"{rate.field}.burst", message, "keep one of burst and aligned"
+            self._reading.report(
+                rate.value_node("burst"), f"{rate.field}.burst", message, "keep one of burst and aligned"
             )
 
-    def _actions(self, owner: Found, limits: list[str]) -> None:
+    def _actions(self, owner: ParsedMap, limits: list[str]) -> None:
         for action in owner.get("response_actions", ()):
-            if not isinstance(action, Found):
+            if not isinstance(action, ParsedMap):
                 continue
             match = action.get("match")
-            if isinstance(match, Found):
-                self._known_all(match, "resource", "can never match: ")
+            if isinstance(match, ParsedMap):
+                self._check_resources(match, "resource", "can never match: ")
             scope = action.get("scope")
             if isinstance(scope, str) and scope not in (*SCOPES, *limits):
                 near = did_you_mean(scope, [*SCOPES, *[name for name in limits if name]])
                 one_of = f"one of {', '.join(SCOPES)}, or a limit's name"
                 hint = f"did you mean {near}? {one_of}" if near else one_of
-                self._reading.note(
-                    action.at("scope"), f"{action.field}.scope", f"unknown scope '{scope}'", hint
+                self._reading.report(
+                    action.value_node("scope"), f"{action.field}.scope", f"unknown scope '{scope}'", hint
                 )
 
-    def _resource(self, resource: Found) -> None:
+    def _resource(self, resource: ParsedMap) -> None:
         for parent in resource.get("parent", ()):
-            if isinstance(parent, Found) and isinstance(parent.get("resource"), str):
-                self._known(parent.get("resource"), parent.at("resource"), f"{parent.field}.resource")
+            if isinstance(parent, ParsedMap) and isinstance(parent.get("resource"), str):
+                self._check_resource(
+                    parent.get("resource"), parent.value_node("resource"), f"{parent.field}.resource"
+                )
         if resource.has("include_from_parent") and not resource.has("parent"):
             field = f"{resource.field}.include_from_parent"
-            self._reading.note(
-                resource.at("include_from_parent"), field, "this resource has no parent", "add parent:"
+            self._reading.report(
+                resource.value_node("include_from_parent"),
+                field,
+                "this resource has no parent",
+                "add parent:",
             )
-        if isinstance(resource.get("schedule"), Found):
+        if isinstance(resource.get("schedule"), ParsedMap):
             check_schedule(resource.get("schedule"), resource, self._reading)
         endpoint = resource.get("endpoint")
-        if isinstance(endpoint, Found):
+        if isinstance(endpoint, ParsedMap):
             self._endpoint(resource, endpoint)
         elif not resource.has("endpoint") and not resource.has("parent"):
             name = resource.get("name", "path")
             message = "has neither endpoint nor parent: there is nothing to take records from"
-            if not self._reading.has_unbuilt(f"{resource.field}."):
-                self._reading.note(resource.node, resource.field, message, f"endpoint: {name}")
+            if not self._reading.has_unimplemented(f"{resource.field}."):
+                self._reading.report(resource.node, resource.field, message, f"endpoint: {name}")
 
-    def _endpoint(self, resource: Found, endpoint: Found) -> None:
+    def _endpoint(self, resource: ParsedMap, endpoint: ParsedMap) -> None:
         exclusive(endpoint, ("path", "url"), self._reading)
         if not (endpoint.has("path") or endpoint.has("url") or self._addressed(resource)):
             hint = f"path: {resource.get('name', '')}".rstrip()
@@ -157,36 +166,39 @@ class CrossCheck:
                 "data_selector"
             ):  # it means the parent's answer, or a record's
                 hint += ", or without an endpoint parent: {resource: …, each: …} for a list inside the parent's records"
-            self._reading.note(endpoint.node, endpoint.field, "has neither path nor url", hint)
+            self._reading.report(endpoint.node, endpoint.field, "has neither path nor url", hint)
         exclusive(endpoint, ("json", "data"), self._reading)
         paginator, incremental = endpoint.get("paginator"), endpoint.get("incremental")
-        if isinstance(paginator, Found):
+        if isinstance(paginator, ParsedMap):
             check_paginator(paginator, endpoint, self._reading)
-        if isinstance(incremental, Found):
+        if isinstance(incremental, ParsedMap):
             check_incremental(incremental, self._reading)
         path = endpoint.get("path")
         if path is None:
             return
         if path.source.startswith(("http://", "https://")):
             field = f"{endpoint.field}.path"
-            self._reading.note(
-                endpoint.at("path"), field, "a path is joined to base_url", "for a whole address write url:"
+            self._reading.report(
+                endpoint.value_node("path"),
+                field,
+                "a path is joined to base_url",
+                "for a whole address write url:",
             )
         elif not self._root.node.get("client") or not self._root.node.entries["client"].node.get("base_url"):
             field = f"{endpoint.field}.path"
             hint = "client: {base_url: https://api.acme.test/v1}, or url: in place of path:"
-            self._reading.note(endpoint.at("path"), field, "a path needs client.base_url", hint)
+            self._reading.report(endpoint.value_node("path"), field, "a path needs client.base_url", hint)
 
-    def _addressed(self, resource: Found) -> bool:
+    def _addressed(self, resource: ParsedMap) -> bool:
         """Whether a resource without an address may have one from elsewhere: its seeds, or what is not built yet."""
         seeds = self._all_seeds([resource.get("name", "")])
-        return seeds is None or "url" in seeds or self._reading.has_unbuilt(f"{resource.field}.")
+        return seeds is None or "url" in seeds or self._reading.has_unimplemented(f"{resource.field}.")
 
     def _parents(self, name: str) -> list[str]:
         resource = self._by_name.get(name)
         if resource is None:
             return []
-        found = [p.get("resource") for p in resource.get("parent", ()) if isinstance(p, Found)]
+        found = [p.get("resource") for p in resource.get("parent", ()) if isinstance(p, ParsedMap)]
         return [parent for parent in found if isinstance(parent, str)]
 
     def ancestors(self, name: str) -> list[str]:
@@ -223,28 +235,30 @@ class CrossCheck:
             chain = " <- ".join([*path, parent])
             message = f"nothing ever starts {name}: {chain}"
             field = f"{resource.field}.parent"
-            self._reading.note(resource.at("parent"), field, message, "one of them needs no parent, or seeds")
+            self._reading.report(
+                resource.value_node("parent"), field, message, "one of them needs no parent, or seeds"
+            )
 
     def _outputs(self) -> None:
-        outputs = [output for output in self._root.get("outputs", ()) if isinstance(output, Found)]
+        outputs = [output for output in self._root.get("outputs", ()) if isinstance(output, ParsedMap)]
         for output in outputs:
-            self._known_all(output, "resources")
+            self._check_resources(output, "resources")
             check_output(output, self._reading)
-        check_places(outputs, self._reading)
+        check_shared_targets(outputs, self._reading)
 
-    def _use(self, use: Use) -> None:
-        unbuilt = sorted(use.compiled.names & use.unbuilt)
-        if unbuilt:
-            self._reading.note(use.node, use.field, f"'{unbuilt[0]}' is {NOT_BUILT}")
+    def _check_use(self, use: ExpressionUse) -> None:
+        unimplemented = sorted(use.compiled.names & use.unimplemented)
+        if unimplemented:
+            self._reading.report(use.node, use.field, f"'{unimplemented[0]}' is {NOT_IMPLEMENTED}")
         owner = next((r for r in self._resources if use.field.startswith(f"{r.field}.")), None)
         if owner is None:
             self._seeds(use, self._all_seeds(self._by_name))
             return
         if "parent" in use.compiled.names and not owner.has("parent"):
-            self._reading.note(
+            self._reading.report(
                 use.node, use.field, "parent is used, but this resource has no parent", "add parent:"
             )
-        if "incremental" in use.compiled.names - use.unbuilt:
+        if "incremental" in use.compiled.names - use.unimplemented:
             check_incremental_use(use, owner, self._reading)
         name = owner.get("name")
         if not isinstance(name, str):
@@ -254,10 +268,10 @@ class CrossCheck:
         for path in sorted(use.compiled.paths):
             if path[0] != "resources" or len(path) < len(("resources", "NAME")):
                 continue
-            if self._known(path[1], use.node, use.field) and path[1] not in ancestors:
+            if self._check_resource(path[1], use.node, use.field) and path[1] not in ancestors:
                 message = f"resources.{path[1]} is used, but {path[1]} is no parent of this resource"
                 hint = f"parents: {', '.join(ancestors)}" if ancestors else "add parent:"
-                self._reading.note(use.node, use.field, message, hint)
+                self._reading.report(use.node, use.field, message, hint)
 
     def _all_seeds(self, names: Collection[str]) -> set[str] | None:
         """The members that seeds of these resources have; None if that cannot be told."""
@@ -273,14 +287,14 @@ class CrossCheck:
             keys |= seeds.names
         return keys
 
-    def _seeds(self, use: Use, known: set[str] | None) -> None:
+    def _seeds(self, use: ExpressionUse, known: set[str] | None) -> None:
         if known is None or "seed" not in use.compiled.names:
             return
         if not known:
-            self._reading.note(use.node, use.field, "seed is used, but there are no seeds", "add seeds:")
+            self._reading.report(use.node, use.field, "seed is used, but there are no seeds", "add seeds:")
             return
         for path in sorted(use.compiled.paths):
             if path[0] == "seed" and len(path) > 1 and path[1] not in known:
                 near = did_you_mean(path[1], known)
                 hint = f"did you mean {near}?" if near else f"seeds have {', '.join(sorted(known))}"
-                self._reading.note(use.node, use.field, f"no seed has '{path[1]}'", hint)
+                self._reading.report(use.node, use.field, f"no seed has '{path[1]}'", hint)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from scrapeq.expression.scope import RESPONSE_NAMES
 
 # What a task carries with it; `page` is the number of the page in its walk, from 1.
-_CARRIED = frozenset({"seed", "parent", "resources", "resource", "depth", "now", "page"})
-_TASK = _CARRIED | {"incremental"}
-_LATER = frozenset({"link", "sitemap"})
+_TASK_CONTEXT = frozenset({"seed", "parent", "resources", "resource", "depth", "now", "page"})
+_TASK = _TASK_CONTEXT | {"incremental"}
+_UNIMPLEMENTED = frozenset({"link", "sitemap"})
 # The members of `incremental`: the bounds of what is asked for, and the server's own bookmark.
 INCREMENTAL = ("start_value", "end_value", "token")
 
@@ -19,7 +19,7 @@ class ExpressionScope:
     """`names` exist here; `later` are names of the language that this version does not give here."""
 
     names: frozenset[str]
-    later: frozenset[str] = _LATER
+    unimplemented: frozenset[str] = _UNIMPLEMENTED
 
 
 # Path, params, headers and body of a request, before it is sent.
@@ -31,11 +31,11 @@ RECORD = ExpressionScope(PAGE.names | {"record"})
 # An edge of the tree: the record of the parent is called `parent` here.
 EDGE = ExpressionScope(_TASK | RESPONSE_NAMES)
 # What an answer tells of a limit: `observe`. `token` is a short digest of the credential, `task` its id.
-OBSERVED = ExpressionScope(_CARRIED | RESPONSE_NAMES | {"host", "token", "task"}, frozenset())
+OBSERVED = ExpressionScope(_TASK_CONTEXT | RESPONSE_NAMES | {"host", "token", "task"}, frozenset())
 # What an answer means: response_actions.
 RESPONSE = ExpressionScope(OBSERVED.names | {"retry_after", "rate_limit_reset", "exception"}, frozenset())
 # Where a walk that nothing was kept of begins.
-BEGINNING = ExpressionScope(frozenset({"seed", "parent", "now"}), frozenset())
+INITIAL_VALUE = ExpressionScope(frozenset({"seed", "parent", "now"}), frozenset())
 # What a login's answer says.
 LOGIN = ExpressionScope(RESPONSE_NAMES, frozenset())
 # How a seed ranks.

@@ -11,7 +11,7 @@ from scrapeq.config.client_terms import client
 from scrapeq.config.limit_terms import LimitName, PriorityThreshold, WeightTerm, Zone
 from scrapeq.config.output_terms import outputs
 from scrapeq.config.paths import Path
-from scrapeq.config.records import Key, ListOf, MapOf, Record, learn_places, unbuilt
+from scrapeq.config.records import Key, ListOf, MapOf, Record, learn_parent_keys, unimplemented
 from scrapeq.config.request_terms import METHODS, endpoint
 from scrapeq.config.resource_terms import Field, FunctionName, Seeds, schedule
 from scrapeq.config.shapes import Choice, Duration, Expr, Flag, Number, TemplateText, Text
@@ -46,7 +46,7 @@ def _rate_limits() -> ListOf:
     rate = Record(
         {
             "limit": Key(
-                Number(0, more=True, fractions=True), required=True, hint="{limit: 30, interval: 1m}"
+                Number(0, exclusive=True, fractions=True), required=True, hint="{limit: 30, interval: 1m}"
             ),
             "interval": Key(Duration(), required=True, hint="{limit: 30, interval: 1m}"),
             "burst": Key(Number()),
@@ -63,7 +63,7 @@ def _rate_limits() -> ListOf:
     reserve = Record(
         {
             "fraction": Key(
-                Number(0, 0.999, more=True, fractions=True),
+                Number(0, 0.999, exclusive=True, fractions=True),
                 required=True,
                 hint="{fraction: 0.1, min_priority: now - 1d}",
             ),
@@ -77,14 +77,14 @@ def _rate_limits() -> ListOf:
             "partition_by": Key(
                 ListOf(Text(partition, "one of host, token, resource, seed.x, parent.x"), single=True)
             ),
-            "rates": Key(ListOf(rate, most=RATES_MAX)),
+            "rates": Key(ListOf(rate, max_items=RATES_MAX)),
             "max_concurrency": Key(Number(1, MAX_CONCURRENCY)),
             "observe": Key(Observe()),
             "weights": Key(ListOf(weight)),
             "reserve": Key(reserve),
         }
     )
-    return ListOf(limit, wanted="- {name: core, rates: [{limit: 30, interval: 1m}]}")
+    return ListOf(limit, expected="- {name: core, rates: [{limit: 30, interval: 1m}]}")
 
 
 def _actions() -> ListOf:
@@ -99,7 +99,7 @@ def _actions() -> ListOf:
             "message": Key(TemplateText(expression_scopes.RESPONSE)),
         }
     )
-    return ListOf(action, wanted="- {match: {status: 403}, action: retry}")
+    return ListOf(action, expected="- {match: {status: 403}, action: retry}")
 
 
 def _resource_keys() -> dict[str, Key]:
@@ -127,9 +127,9 @@ def _resource_keys() -> dict[str, Key]:
         "handler": Key(FunctionName()),
         "on_page": Key(FunctionName()),
         "on_item": Key(FunctionName()),
-        "recrawl": unbuilt("start the run again; items that did not change are not written again"),
-        "links": unbuilt(),
-        "match": unbuilt(),
+        "recrawl": unimplemented("start the run again; items that did not change are not written again"),
+        "links": unimplemented(),
+        "match": unimplemented(),
     }
 
 
@@ -147,7 +147,7 @@ def language() -> Record:
         {
             "url": Key(RedisUrl()),
             "durability": Key(Choice(("fast", "normal", "strict"))),
-            "server": Key(Text(wanted="a path to a server binary")),
+            "server": Key(Text(expected="a path to a server binary")),
         },
         shorthand="url",
     )
@@ -179,13 +179,13 @@ def language() -> Record:
             "response_actions": Key(_actions()),
             "seeds": Key(Seeds()),
             "resource_defaults": Key(None),  # merged into the resources before they are read
-            "resources": Key(ListOf(resource, least=1, wanted="at least one resource"), required=True),
-            "crawl": unbuilt(),
+            "resources": Key(ListOf(resource, min_items=1, expected="at least one resource"), required=True),
+            "crawl": unimplemented(),
             "outputs": Key(outputs()),
         },
         extra="x-",
     )
-    learn_places(root)
+    learn_parent_keys(root)
     return root
 
 

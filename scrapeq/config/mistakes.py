@@ -15,7 +15,7 @@ _BRACE_VALUE = re.compile(r"^\s*(?:- +)*([\w.-]+):\s+(\{[\w.\[\]-]+\}.*?)\s*$")
 _PLACEHOLDER = re.compile(r"(?<!\$)\{([^{}]*)\}")
 _TABBED = re.compile(r"^ *\t")
 _DASHES = re.compile(r" *(?:- +)*")
-_CUT = "inside { } or [ ], a comma or bracket ends the value"
+_CUT_MESSAGE = "inside { } or [ ], a comma or bracket ends the value"
 _QUOTE_IT = "quote the expression"
 # What is left of the parser's own wording, said plainly.
 _REWORDED = {
@@ -30,7 +30,7 @@ _REWORDED = {
 }
 
 
-def place(text: str, index: int) -> tuple[int, int]:
+def position(text: str, index: int) -> tuple[int, int]:
     """Line and column, 1-based, of an index."""
     begin = text.rfind("\n", 0, index) + 1
     return text.count("\n", 0, index) + 1, index - begin + 1
@@ -78,7 +78,7 @@ def _indent(line: str) -> int:
     return len(line) - len(line.lstrip(" "))
 
 
-def _content(line: str) -> int:
+def _key_column(line: str) -> int:
     """Where the first key of a line stands: after its indentation and the dashes of a list."""
     found = _DASHES.match(line)
     return found.end() if found else 0
@@ -89,7 +89,7 @@ def _key(line: str) -> str:
     return found[2] if found else ""
 
 
-def _above(lines: list[str], row: int) -> int:
+def _line_above(lines: list[str], row: int) -> int:
     """The nearest line above that says something; -1 if there is none."""
     for number in range(row - 1, -1, -1):
         stripped = lines[number].strip()
@@ -100,9 +100,9 @@ def _above(lines: list[str], row: int) -> int:
 
 def _tab(lines: list[str], row: int, col: int, error: Any) -> _Found:
     if _TABBED.match(lines[row]) and "tab" in f"{error.problem} cannot start any token tab":
-        at = lines[row].index("\t")
-        if at >= col or error.problem.startswith("found a tab") or not lines[row][:col].strip():
-            return row, at, "", "a tab indents this line; YAML allows spaces only", "replace it by spaces"
+        index = lines[row].index("\t")
+        if index >= col or error.problem.startswith("found a tab") or not lines[row][:col].strip():
+            return row, index, "", "a tab indents this line; YAML allows spaces only", "replace it by spaces"
     return None
 
 
@@ -116,10 +116,10 @@ def _escape(lines: list[str], row: int, col: int, error: Any) -> _Found:
 def _deeper(lines: list[str], row: int, col: int, error: Any) -> _Found:
     if not error.problem.startswith("mapping values are not allowed"):
         return None
-    above = _above(lines, row)
+    above = _line_above(lines, row)
     indent, key = _indent(lines[row]), _key(lines[row])
     if above >= 0:
-        before = _content(lines[above])
+        before = _key_column(lines[above])
         if indent > before and key and _KEY_WITH_VALUE.match(lines[above]):
             message = f"indented deeper ({indent}) than the line above ({before}), which has a value already"
             hint = f'use {before} spaces, or move it under a key that ends in ":"'
@@ -142,7 +142,7 @@ def _flow(lines: list[str], row: int, col: int, error: Any) -> _Found:
         close = "}" if what == "{" else "]"
         key = _key(lines[opened.line])
         return opened.line, opened.column, key, f"this '{what}' is never closed", f"add '{close}'"
-    return row, col, "", _CUT, _QUOTE_IT
+    return row, col, "", _CUT_MESSAGE, _QUOTE_IT
 
 
 def _brace(lines: list[str], row: int, col: int, error: Any) -> _Found:
@@ -195,7 +195,7 @@ def _end_of_text(lines: list[str], row: int, col: int, error: Any) -> _Found:
 def _shallower(lines: list[str], row: int, col: int, error: Any) -> _Found:
     if "did not find expected" not in error.problem:
         return None
-    above = _above(lines, row)
+    above = _line_above(lines, row)
     indent = _indent(lines[row])
     starts = [lines[number].lstrip().startswith("- ") for number in (row, above) if number >= 0]
     if len(set(starts)) > 1 and indent == _indent(lines[above]):
@@ -209,11 +209,13 @@ def _shallower(lines: list[str], row: int, col: int, error: Any) -> _Found:
 
 def cut_by_flow(node: Node, field: str) -> Problem | None:
     """`{stop_when: min(a, b)}` is no error of YAML, but the value ends at the comma: the first value cut so."""
-    values = [(f"[{at}]", item) for at, item in enumerate(node.items)]
+    values = [(f"[{index}]", item) for index, item in enumerate(node.items)]
     values += [(key, entry.node) for key, entry in node.entries.items()]
     for key, value in values:
         if value.kind == "scalar" and value.plain and _unbalanced(value.text):
-            return Problem(value.file, value.line, value.col, join_field([field, key]), _CUT, _QUOTE_IT)
+            return Problem(
+                value.file, value.line, value.col, join_field([field, key]), _CUT_MESSAGE, _QUOTE_IT
+            )
     return None
 
 

@@ -5,42 +5,46 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from scrapeq import plugins
-from scrapeq.config.read_context import Reading
-from scrapeq.config.records import Found
+from scrapeq.config.read_context import ReadContext
+from scrapeq.config.records import ParsedMap
 
-TABLES = ("sqlite", "postgres")
-_GROWING = ("jsonl", "csv", "parquet", "warc", "stdout")
+TABLE_OUTPUTS = ("sqlite", "postgres")
+_APPEND_ONLY = ("jsonl", "csv", "parquet", "warc", "stdout")
 
 
-def check_output(output: Found, reading: Reading) -> None:
+def check_output(output: ParsedMap, context: ReadContext) -> None:
     """When a file is closed, and whether what was written can be replaced."""
     rotate = output.get("rotate")
-    if isinstance(rotate, Found) and not (rotate.has("size") or rotate.has("every")):
-        reading.note(rotate.node, rotate.field, "has neither size nor every", "rotate: {size: 100MB}")
+    if isinstance(rotate, ParsedMap) and not (rotate.has("size") or rotate.has("every")):
+        context.report(rotate.node, rotate.field, "has neither size nor every", "rotate: {size: 100MB}")
     kind = output.get("type")
     if missing := plugins.missing_extra(str(kind)):
         needed, _, remedy = missing.partition(": ")
-        reading.note(output.at("type"), f"{output.field}.type", needed, remedy)
-    if output.get("write_disposition") == "merge" and kind in _GROWING:
+        context.report(output.value_node("type"), f"{output.field}.type", needed, remedy)
+    if output.get("write_disposition") == "merge" and kind in _APPEND_ONLY:
         message = f"{kind} only grows: what was written is never replaced"
-        hint = f"append or append_changes, or an output with tables: {', '.join(TABLES)}"
-        reading.note(output.at("write_disposition"), f"{output.field}.write_disposition", message, hint)
+        hint = f"append or append_changes, or an output with tables: {', '.join(TABLE_OUTPUTS)}"
+        context.report(
+            output.value_node("write_disposition"), f"{output.field}.write_disposition", message, hint
+        )
 
 
-def check_places(outputs: Sequence[Found], reading: Reading) -> None:
+def check_shared_targets(outputs: Sequence[ParsedMap], context: ReadContext) -> None:
     """Two outputs never write into one file, or into one table of one resource."""
-    for at, output in enumerate(outputs):
-        key, before = _place(output), outputs[:at]
-        same = next((one for one in before if key and _place(one) == key and _share(one, output)), None)
+    for index, output in enumerate(outputs):
+        key, before = _target(output), outputs[:index]
+        same = next((one for one in before if key and _target(one) == key and _collide(one, output)), None)
         if same is None:
             continue
-        what = "table" if {same.get("type"), output.get("type")} <= set(TABLES) else "file"
+        what = "table" if {same.get("type"), output.get("type")} <= set(TABLE_OUTPUTS) else "file"
         where = "path" if output.has("path") else "type"
         message = f"the same {what} as {same.field}"
-        reading.note(output.at(where), f"{output.field}.{where}", message, "give each output its own")
+        context.report(
+            output.value_node(where), f"{output.field}.{where}", message, "give each output its own"
+        )
 
 
-def _place(output: Found) -> str:
+def _target(output: ParsedMap) -> str:
     """What an output writes into, as it is written; empty where that cannot be told."""
     if output.get("type") == "stdout":
         return "stdout"
@@ -48,9 +52,9 @@ def _place(output: Found) -> str:
     return path.source if path is not None else str(output.get("url", ""))
 
 
-def _share(one: Found, other: Found) -> bool:
+def _collide(one: ParsedMap, other: ParsedMap) -> bool:
     """Whether two outputs of one place meet in it."""
-    if not {one.get("type"), other.get("type")} <= set(TABLES):
+    if not {one.get("type"), other.get("type")} <= set(TABLE_OUTPUTS):
         return True
     tables = [table.source if (table := output.get("table")) else "${resource}" for output in (one, other)]
     named = [set(output.get("resources", ())) for output in (one, other)]

@@ -12,21 +12,21 @@ from scrapeq.errors import ExpressionError, Problem
 from scrapeq.expression import Expression, Placeholder, Template, did_you_mean, split_placeholders
 
 MAX_SECRET_FILE = 64_000
-NOT_BUILT = "not built yet in this version"
+NOT_IMPLEMENTED = "not built yet in this version"
 
 
-class Refused(Exception):
+class InvalidValue(Exception):
     """A value that cannot be read; the problem is noted already."""
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
+class ExpressionUse:
     """An expression or template where it stands."""
 
     field: str
     node: Node
     compiled: Expression | Template
-    unbuilt: frozenset[str]  # names that are of the language, but not given in this version
+    unimplemented: frozenset[str]  # names that are of the language, but not given in this version
 
 
 class Filled(str):
@@ -48,7 +48,7 @@ NO_CREDENTIAL = "unset"  # stands for one that is never sent
 
 
 @dataclass
-class Reading:
+class ReadContext:
     """
     Collects the problems of one file; `folder` is where `${file:...}` begins.
 
@@ -61,31 +61,31 @@ class Reading:
     credentials: bool = True
     name: str = "demo"
     problems: list[Problem] = field(default_factory=list)
-    uses: list[Use] = field(default_factory=list)
+    uses: list[ExpressionUse] = field(default_factory=list)
 
-    def note(self, node: Node, field: str, message: str, hint: str = "", *, offset: int = 0) -> None:
+    def report(self, node: Node, field: str, message: str, hint: str = "", *, offset: int = 0) -> None:
         """A problem; `offset` moves the column within a value of one line."""
         col = node.col
         if offset and "\n" not in node.text and not node.filled:
             col += offset + (0 if node.plain else 1)
         self.problems.append(Problem(node.file, node.line, col, field, message, hint))
 
-    def refuse(self, node: Node, field: str, message: str, hint: str = "", *, offset: int = 0) -> NoReturn:
+    def reject(self, node: Node, field: str, message: str, hint: str = "", *, offset: int = 0) -> NoReturn:
         """A problem, and no value."""
-        self.note(node, field, message, hint, offset=offset)
-        raise Refused
+        self.report(node, field, message, hint, offset=offset)
+        raise InvalidValue
 
-    def refuse_expression(self, node: Node, field: str, error: ExpressionError) -> NoReturn:
+    def reject_expression(self, node: Node, field: str, error: ExpressionError) -> NoReturn:
         """The problem of an expression, at its place in the value."""
-        self.refuse(node, field, error.message, error.hint, offset=error.position)
+        self.reject(node, field, error.message, error.hint, offset=error.position)
 
     def has_problem(self, prefix: str) -> bool:
         """Whether something below this field is wrong: then what is missing may be that."""
         return any(problem.field.startswith(prefix) for problem in self.problems)
 
-    def has_unbuilt(self, prefix: str) -> bool:
+    def has_unimplemented(self, prefix: str) -> bool:
         """Whether something below this field was refused because it is not built: then what is missing may be that."""
-        return any(NOT_BUILT in p.message and p.field.startswith(prefix) for p in self.problems)
+        return any(NOT_IMPLEMENTED in p.message and p.field.startswith(prefix) for p in self.problems)
 
     def fill(self, placeholder: Placeholder, node: Node, field: str, *, secret: bool = False) -> str | None:
         """What `${env:X}`, `${env:X:-default}` or `${file:PATH}` stands for; None for any other placeholder."""
@@ -93,12 +93,12 @@ class Reading:
         if not colon or kind not in ("env", "file"):
             return None
         if kind == "file":
-            return self._file(rest, node, field, placeholder.at)
+            return self._file(rest, node, field, placeholder.position)
         name, dash, default = rest.partition(":-")
         value = self.env.get(name)
         if dash:
             if not value and default and secret:
-                self.refuse(node, field, "a secret in clear text", f"${{env:{name}}}, without a default")
+                self.reject(node, field, "a secret in clear text", f"${{env:{name}}}, without a default")
             return value or default
         if not value and not self.credentials and field.startswith(CREDENTIAL_FIELDS):
             return NO_CREDENTIAL
@@ -106,12 +106,14 @@ class Reading:
             near = did_you_mean(name, self.env.keys())
             hint = f"{near} is set: is that the one?" if near else f"export {name}=..."
             message = f"the environment variable {name} is not set"
-            self.refuse(node, field, message, hint, offset=placeholder.at - 2)
+            self.reject(node, field, message, hint, offset=placeholder.position - 2)
         if not value and secret:
-            self.refuse(node, field, f"the environment variable {name} is empty", offset=placeholder.at - 2)
+            self.reject(
+                node, field, f"the environment variable {name} is empty", offset=placeholder.position - 2
+            )
         return value
 
-    def _file(self, written: str, node: Node, field: str, at: int) -> str:
+    def _file(self, written: str, node: Node, field: str, index: int) -> str:
         path = self.folder / written
         try:
             with path.open("rb") as file:
@@ -119,10 +121,10 @@ class Reading:
             text = data.decode("utf-8")
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
-            self.refuse(node, field, f"the file {written} cannot be read: {reason}", offset=at - 2)
+            self.reject(node, field, f"the file {written} cannot be read: {reason}", offset=index - 2)
         if len(data) > MAX_SECRET_FILE:
-            self.refuse(
-                node, field, f"the file {written} is larger than {MAX_SECRET_FILE} bytes", offset=at - 2
+            self.reject(
+                node, field, f"the file {written} is larger than {MAX_SECRET_FILE} bytes", offset=index - 2
             )
         return text.rstrip("\r\n")
 
@@ -134,7 +136,7 @@ class Reading:
         try:
             pieces = split_placeholders(node.text)
         except ExpressionError as error:
-            self.refuse_expression(node, field, error)
+            self.reject_expression(node, field, error)
         for piece in pieces:
             if isinstance(piece, str):
                 parts.append(piece)
@@ -143,7 +145,7 @@ class Reading:
             if value is None:
                 message = f"${{{piece.source}}} is not known here"
                 hint = "only ${env:...} and ${file:...} are filled in here"
-                self.refuse(node, field, message, hint, offset=piece.at - 2)
+                self.reject(node, field, message, hint, offset=piece.position - 2)
             parts.append(value)
         text = "".join(parts)
         made = node.scalar(text, plain=False)

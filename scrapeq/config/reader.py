@@ -32,7 +32,7 @@ def decode(data: bytes, file: str) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = data[: error.start].decode("utf-8", "replace")
-        line, col = mistakes.place(before, len(before))
+        line, col = mistakes.position(before, len(before))
         raise ConfigError([Problem(file, line, col, "", "this is no UTF-8 text")]) from None
 
 
@@ -45,7 +45,7 @@ def read(text: str, file: str) -> Node:
     """
     text = text.removeprefix("\ufeff")
     if odd := _UNPRINTABLE.search(text):
-        line, col = mistakes.place(text, odd.start())
+        line, col = mistakes.position(text, odd.start())
         raise ConfigError([Problem(file, line, col, "", f"the character {odd[0]!a} cannot stand in YAML")])
     composer = _Composer(text, file)
     try:
@@ -94,7 +94,7 @@ class _Composer:
         self._stack: list[_Open] = []
         self._anchors: dict[str, Node | None] = {}  # None while the collection is open
         self._total = 0
-        self._documents = 0
+        self._document_count = 0
 
     def feed(self, event: Any) -> None:
         """One event of the parser."""
@@ -109,8 +109,8 @@ class _Composer:
         elif isinstance(event, yaml.AliasEvent):
             self._alias(event)
         elif isinstance(event, yaml.DocumentStartEvent):
-            self._documents += 1
-            if self._documents > 1:
+            self._document_count += 1
+            if self._document_count > 1:
                 mark: Any = event.start_mark
                 self._stop(
                     mark.line + 1, mark.column + 1, "a second document begins here; one file holds one scrape"
@@ -197,11 +197,11 @@ class _Composer:
             parent.node.items.append(node)
             parent.node.size += node.size
         elif parent.key is None:
-            self._begin_key(parent, node)
+            self._start_key(parent, node)
         else:
             self._end_value(parent, parent.key, node)
 
-    def _begin_key(self, parent: _Open, node: Node) -> None:
+    def _start_key(self, parent: _Open, node: Node) -> None:
         if node.kind != "scalar":
             field = self._field()
             if node.flow and node.kind == "map":
@@ -217,7 +217,7 @@ class _Composer:
     def _end_value(self, parent: _Open, key: Node, node: Node) -> None:
         self._check_comment(node, key.text)
         if key.text == "<<" and key.plain:
-            parent.merged += self._bases(node)
+            parent.merged += self._merge_sources(node)
         elif key.text in parent.node.entries:
             first = parent.node.entries[key.text].line
             parent.key = None
@@ -228,7 +228,7 @@ class _Composer:
         parent.node.size += node.size
         parent.key = None
 
-    def _bases(self, node: Node) -> list[Node]:
+    def _merge_sources(self, node: Node) -> list[Node]:
         bases = node.items if node.kind == "list" else [node]
         if any(base.kind != "map" for base in bases):
             self._problem(node.line, node.col, "<< takes a map, or a list of maps", "<<: *name")

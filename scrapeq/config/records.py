@@ -9,7 +9,7 @@ from typing import Any
 
 from scrapeq.config.foreign_keys import FOREIGN
 from scrapeq.config.nodes import Entry, Node
-from scrapeq.config.read_context import NOT_BUILT, Reading, Refused
+from scrapeq.config.read_context import NOT_IMPLEMENTED, ReadContext, InvalidValue
 from scrapeq.config.shapes import Choice, Schema, Shape
 from scrapeq.expression import did_you_mean
 
@@ -23,13 +23,13 @@ class Key:
     hint: str = ""
 
 
-def unbuilt(hint: str = "") -> Key:
+def unimplemented(hint: str = "") -> Key:
     """A key of the language that this version refuses by name; `hint` says what works instead."""
     return Key(None, hint=hint)
 
 
 @dataclass
-class Found:
+class ParsedMap:
     """What was read of a map: values by key, and the node, for problems that show later."""
 
     node: Node
@@ -44,7 +44,7 @@ class Found:
         """Whether the key was written, readable or not."""
         return key in self.node.entries
 
-    def at(self, key: str) -> Node:
+    def value_node(self, key: str) -> Node:
         """The node of a key's value; the map's own when there is none."""
         return self.node.get(key) or self.node
 
@@ -64,13 +64,13 @@ class Record(Shape):
         self._extra = extra  # keys beginning so are the user's own
         self._example = example  # said to whoever writes no map
 
-    def read(self, node: Node, field: str, reading: Reading) -> Found:
+    def read(self, node: Node, field: str, context: ReadContext) -> ParsedMap:
         node = self.as_map(node)
         if node.kind != "map":
             what = "is empty" if node.is_null else f"must be a map, not a {node.kind}"
             hint = self._example or f"keys: {', '.join(self._built(self.keys))}"
-            reading.refuse(node, field, what, hint)
-        return self._read_map(node, field, reading, self.keys)
+            context.reject(node, field, what, hint)
+        return self._read_map(node, field, context, self.keys)
 
     def as_map(self, node: Node) -> Node:
         """The map that a shorthand stands for."""
@@ -82,53 +82,53 @@ class Record(Shape):
     def _built(keys: Mapping[str, Key]) -> list[str]:
         return [name for name, key in keys.items() if key.shape]
 
-    def _read_map(self, node: Node, field: str, reading: Reading, keys: Mapping[str, Key]) -> Found:
-        found = Found(node, field)
+    def _read_map(self, node: Node, field: str, context: ReadContext, keys: Mapping[str, Key]) -> ParsedMap:
+        found = ParsedMap(node, field)
         for name, entry in node.entries.items():
             inner = f"{field}.{name}" if field else name
             key = keys.get(name)
             if key is None:
                 if not (self._extra and name.startswith(self._extra)):
-                    self.unknown(entry, inner, reading, keys)
+                    self.unknown(entry, inner, context, keys)
             elif key.shape is None:
-                self.refuse_unbuilt(entry, inner, key, reading)
+                self.reject_unimplemented(entry, inner, key, context)
             else:
                 try:
-                    found.values[name] = key.shape.read(entry.node, inner, reading)
-                except Refused:
+                    found.values[name] = key.shape.read(entry.node, inner, context)
+                except InvalidValue:
                     continue
         # A key that was meant, but misspelt, is one mistake.
         meant = {did_you_mean(name, keys) for name in node.entries if name not in keys}
         for name, key in keys.items():
             if key.required and name not in node.entries and name not in meant:
                 inner = f"{field}.{name}" if field else name
-                reading.note(node, inner, "is missing", key.hint)
+                context.report(node, inner, "is missing", key.hint)
         return found
 
     @staticmethod
-    def refuse_unbuilt(entry: Entry, field: str, key: Key, reading: Reading) -> None:
+    def reject_unimplemented(entry: Entry, field: str, key: Key, context: ReadContext) -> None:
         """Notes a key of the language that is not built yet."""
-        reading.note(_key_node(entry), field, NOT_BUILT, key.hint)
+        context.report(_key_node(entry), field, NOT_IMPLEMENTED, key.hint)
 
-    def unknown(self, entry: Entry, field: str, reading: Reading, keys: Mapping[str, Key]) -> None:
+    def unknown(self, entry: Entry, field: str, context: ReadContext, keys: Mapping[str, Key]) -> None:
         """Notes a key that is none: a word of another tool, a key of another level, or a typo."""
         name, node = entry.key, _key_node(entry)
         here = FOREIGN.get(name.replace("-", "_").lower())
         if here and (here.split(".")[0] in keys or not field.endswith(f".{name}")):
-            reading.note(node, field, "unknown key", f"here it is called {here}")
+            context.report(node, field, "unknown key", f"here it is called {here}")
             return
         message = f"unknown key '{name}'"
         if below := self._level_below(name, keys):
-            reading.note(node, field, message, f"{name} belongs under {below}:")
+            context.report(node, field, message, f"{name} belongs under {below}:")
             return
         if near := did_you_mean(name, keys):
-            reading.note(node, field, message, f"did you mean {near}?")
-        elif above := PLACES.get(name):
-            reading.note(node, field, message, f"{name} belongs under {above}:")
+            context.report(node, field, message, f"did you mean {near}?")
+        elif above := PARENT_KEYS.get(name):
+            context.report(node, field, message, f"{name} belongs under {above}:")
         elif below := self._level_below(near_below := self._near_below(name, keys), keys):
-            reading.note(node, field, message, f"did you mean {near_below}, under {below}:?")
+            context.report(node, field, message, f"did you mean {near_below}, under {below}:?")
         else:
-            reading.note(node, field, message, f"keys: {', '.join(self._built(keys))}")
+            context.report(node, field, message, f"keys: {', '.join(self._built(keys))}")
 
     @staticmethod
     def _level_below(name: str, keys: Mapping[str, Key]) -> str:
@@ -187,28 +187,28 @@ class TypedRecord(Record):
         every = {name: key for keys in by_type.values() for name, key in keys.items()}
         super().__init__({**self._common, **every}, shorthand="type" if short else "")
 
-    def _read_map(self, node: Node, field: str, reading: Reading, keys: Mapping[str, Key]) -> Found:
+    def _read_map(self, node: Node, field: str, context: ReadContext, keys: Mapping[str, Key]) -> ParsedMap:
         kind = node.get("type")
         word = kind.text if kind else ""
         if word not in self._by_type:
             # The type is what is wrong, or missing: keys that only a type has cannot be judged.
             judged = {key: entry for key, entry in node.entries.items() if key in self._common}
-            found = super()._read_map(node.with_entries(judged), field, reading, self._common)
+            found = super()._read_map(node.with_entries(judged), field, context, self._common)
             if self._options and word in self._kind.added():
                 rest = {key: entry for key, entry in node.entries.items() if key not in self._common}
-                found.values["options"] = self._options.read(node.with_entries(rest), field, reading)
+                found.values["options"] = self._options.read(node.with_entries(rest), field, context)
             return found
-        return super()._read_map(node, field, reading, {**self._common, **self._by_type[word]})
+        return super()._read_map(node, field, context, {**self._common, **self._by_type[word]})
 
-    def unknown(self, entry: Entry, field: str, reading: Reading, keys: Mapping[str, Key]) -> None:
+    def unknown(self, entry: Entry, field: str, context: ReadContext, keys: Mapping[str, Key]) -> None:
         """Also tells a key that another type has."""
         for word, others in self._by_type.items():
             if entry.key in others:
                 node = _key_node(entry)
                 hint = f"{entry.key} belongs to type {word}"
-                reading.note(node, field, f"unknown key '{entry.key}'", hint)
+                context.report(node, field, f"unknown key '{entry.key}'", hint)
                 return
-        super().unknown(entry, field, reading, keys)
+        super().unknown(entry, field, context, keys)
 
     def schema(self) -> Schema:
         made = super().schema()
@@ -230,55 +230,61 @@ class ListOf(Shape):
     """A list; with `single`, one value stands for a list of it."""
 
     def __init__(
-        self, inner: Shape, *, single: bool = False, least: int = 0, most: int = 0, wanted: str = "a list"
+        self,
+        inner: Shape,
+        *,
+        single: bool = False,
+        min_items: int = 0,
+        max_items: int = 0,
+        expected: str = "a list",
     ) -> None:
-        self._inner, self._single, self._least, self._wanted = inner, single, least, wanted
-        self._most = most  # 0 = any number
+        self._inner, self._single, self._min_items, self._expected = inner, single, min_items, expected
+        self._max_items = max_items  # 0 = any number
 
-    def read(self, node: Node, field: str, reading: Reading) -> tuple[Any, ...]:
+    def read(self, node: Node, field: str, context: ReadContext) -> tuple[Any, ...]:
         if node.kind != "list":
             if not self._single:
                 what = "is empty" if node.is_null else f"must be a list, not a {node.kind}"
-                reading.refuse(node, field, what, f"write {self._wanted}")
-            return (self._inner.read(node, field, reading),)
-        if len(node.items) < self._least:
-            reading.refuse(node, field, "is empty", f"write {self._wanted}")
-        if self._most and len(node.items) > self._most:
-            reading.refuse(node, field, f"{len(node.items)} are too many; at most {self._most}")
-        return tuple(self._read_items(node, field, reading))
+                context.reject(node, field, what, f"write {self._expected}")
+            return (self._inner.read(node, field, context),)
+        if len(node.items) < self._min_items:
+            context.reject(node, field, "is empty", f"write {self._expected}")
+        if self._max_items and len(node.items) > self._max_items:
+            context.reject(node, field, f"{len(node.items)} are too many; at most {self._max_items}")
+        return tuple(self._read_items(node, field, context))
 
-    def _read_items(self, node: Node, field: str, reading: Reading) -> Iterator[Any]:
-        for at, item in enumerate(node.items):
+    def _read_items(self, node: Node, field: str, context: ReadContext) -> Iterator[Any]:
+        for index, item in enumerate(node.items):
             try:
-                yield self._inner.read(item, f"{field}[{at}]", reading)
-            except Refused:
+                yield self._inner.read(item, f"{field}[{index}]", context)
+            except InvalidValue:
                 continue
 
     def schema(self) -> Schema:
         inner = self._inner.schema()
         made: Schema = {"type": "array", "items": inner}
-        if self._least:
-            made["minItems"] = self._least
-        if self._most:
-            made["maxItems"] = self._most
+        if self._min_items:
+            made["minItems"] = self._min_items
+        if self._max_items:
+            made["maxItems"] = self._max_items
         return {"anyOf": [inner, made]} if self._single else made
 
 
 class MapOf(Shape):
     """A map whose keys are the user's own."""
 
-    def __init__(self, inner: Shape, wanted: str = "a map {name: value}") -> None:
-        self._inner, self._wanted = inner, wanted
+    def __init__(self, inner: Shape, expected: str = "a map {name: value}") -> None:
+        self._inner, self._expected = inner, expected
 
-    def read(self, node: Node, field: str, reading: Reading) -> dict[str, Any]:
+    def read(self, node: Node, field: str, context: ReadContext) -> dict[str, Any]:
         if node.kind != "map":
             what = "is empty" if node.is_null else f"must be a map, not a {node.kind}"
-            reading.refuse(node, field, what, f"write {self._wanted}")
+            context.reject(node, field, what, f"write {self._expected}")
         values: dict[str, Any] = {}
         for name, entry in node.entries.items():
             try:
-                values[name] = self._inner.read(entry.node, f"{field}.{name}", reading)
-            except Refused:
+                values[name] = self._inner.read(entry.node, f"{field}.{name}", context)
+            except InvalidValue:
                 continue
         return values
 
@@ -292,17 +298,17 @@ def _key_node(entry: Entry) -> Node:
 
 
 # Where a key belongs that is known elsewhere only; `language` fills it.
-PLACES: dict[str, str] = {}
+PARENT_KEYS: dict[str, str] = {}
 
 
-def learn_places(root: Record) -> None:
+def learn_parent_keys(root: Record) -> None:
     """Notes for every key of the language the map it belongs under, the outermost first."""
     waiting: list[tuple[str, Record]] = [("", root)]
     while waiting:
         below, record = waiting.pop(0)
         for name, key in record.keys.items():
             if below:
-                PLACES.setdefault(name, below)
+                PARENT_KEYS.setdefault(name, below)
             shape: Any = key.shape
             inner = getattr(shape, "_inner", shape)
             if isinstance(inner, Record):

@@ -15,9 +15,9 @@ from scrapeq.config.client_terms import WholeUrl
 from scrapeq.config.limit_terms import Zone
 from scrapeq.config.nodes import Node
 from scrapeq.config.paths import Path
-from scrapeq.config.read_context import NOT_BUILT, Reading
-from scrapeq.config.records import Key, ListOf, MapOf, Record, unbuilt
-from scrapeq.config.secret_terms import note_stored_pairs, note_stored_secrets
+from scrapeq.config.read_context import NOT_IMPLEMENTED, ReadContext
+from scrapeq.config.records import Key, ListOf, MapOf, Record, unimplemented
+from scrapeq.config.secret_terms import report_stored_pairs, report_stored_secrets
 from scrapeq.config.shapes import Choice, Duration, Expr, Flag, Json, Schema, Shape, Text, last_key
 
 SEED_FILES = (".csv", ".jsonl", ".ndjson", ".txt")
@@ -41,30 +41,33 @@ class Seeds(Shape):
     """What to begin with: a list of maps, a file of them, or addresses."""
 
     def __init__(self) -> None:
-        self._list = ListOf(MapOf(Json(), "a map: {name: value}"), least=1, wanted="[{name: value}]")
+        self._list = ListOf(MapOf(Json(), "a map: {name: value}"), min_items=1, expected="[{name: value}]")
         self._map = Record(
             {
                 "file": Key(SeedFile()),
-                "urls": Key(ListOf(SeedUrl(), single=True, least=1, wanted="[https://acme.test/a]")),
-                "sitemap": unbuilt("write the addresses: {urls: [https://acme.test/a]}"),
+                "urls": Key(ListOf(SeedUrl(), single=True, min_items=1, expected="[https://acme.test/a]")),
+                "sitemap": unimplemented("write the addresses: {urls: [https://acme.test/a]}"),
                 "priority": Key(Expr(expression_scopes.SEED)),
             }
         )
 
-    def read(self, node: Node, field: str, reading: Reading) -> SeedSource:
+    def read(self, node: Node, field: str, context: ReadContext) -> SeedSource:
         if node.kind != "map":
-            rows = self._list.read(node, field, reading)
-            for at, item in enumerate(node.items):
+            rows = self._list.read(node, field, context)
+            for index, item in enumerate(node.items):
                 members = {name: entry.node for name, entry in item.entries.items()}
-                note_stored_secrets(members, f"{field}[{at}]", reading)
+                report_stored_secrets(members, f"{field}[{index}]", context)
             return SeedSource(rows, names=frozenset(name for row in rows for name in row))
         if not node.entries.keys() & self._map.keys.keys() - {"priority"}:
             hint = f"{last_key(field)}: [{{name: value}}], or {{file: seeds.csv}}, or {{urls: [https://acme.test/a]}}"
-            reading.refuse(node, field, "must be a list, not a map", hint)
-        found = self._map.read(node, field, reading)
+            context.reject(node, field, "must be a list, not a map", hint)
+        found = self._map.read(node, field, context)
         if found.has("file") and found.has("urls"):
-            reading.note(
-                found.at("urls"), f"{field}.urls", "file and urls exclude each other", "keep one of them"
+            context.report(
+                found.value_node("urls"),
+                f"{field}.urls",
+                "file and urls exclude each other",
+                "keep one of them",
             )
         priority = found.get("priority")
         if found.has("file"):
@@ -80,19 +83,19 @@ class Seeds(Shape):
 class SeedUrl(WholeUrl):
     """An address to begin with; it is stored with its task, so that no credential may be in it."""
 
-    def read(self, node: Node, field: str, reading: Reading) -> str:
-        note_stored_pairs(node, field, reading)
-        return super().read(node, field, reading)
+    def read(self, node: Node, field: str, context: ReadContext) -> str:
+        report_stored_pairs(node, field, context)
+        return super().read(node, field, context)
 
 
 class SeedFile(Shape):
     """A file of seeds, relative to the configuration: its absolute path, and the names of its columns, if it has."""
 
-    def read(self, node: Node, field: str, reading: Reading) -> tuple[str, frozenset[str] | None]:
-        written = Text().read(node, field, reading)
-        path = (reading.folder / written).absolute()
+    def read(self, node: Node, field: str, context: ReadContext) -> tuple[str, frozenset[str] | None]:
+        written = Text().read(node, field, context)
+        path = (context.folder / written).absolute()
         if path.suffix.lower() not in SEED_FILES:
-            reading.refuse(
+            context.reject(
                 node,
                 field,
                 f"the seeds in {written} are of no kind that is known",
@@ -102,12 +105,12 @@ class SeedFile(Shape):
             with path.open(encoding="utf-8-sig", newline="") as file:
                 first = file.readline(MAX_HEADER)
         except FileNotFoundError:
-            if reading.inputs:
-                reading.refuse(node, field, f"there is no file {written} in {reading.folder.absolute()}")
+            if context.inputs:
+                context.reject(node, field, f"there is no file {written} in {context.folder.absolute()}")
             return str(path), None
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
-            reading.refuse(node, field, f"the file {written} cannot be read: {reason}")
+            context.reject(node, field, f"the file {written} cannot be read: {reason}")
         if path.suffix.lower() != ".csv":
             return str(path), frozenset({"url"}) if path.suffix.lower() == ".txt" else None
         try:
@@ -116,7 +119,7 @@ class SeedFile(Shape):
             columns = []
         if not columns or not all(columns) or len(set(columns)) < len(columns):
             message = f"the first line of {written} names the columns, each once"
-            reading.refuse(node, field, message, "owner,repo")
+            context.reject(node, field, message, "owner,repo")
         return str(path), frozenset(columns)
 
     def schema(self) -> Schema:
@@ -137,18 +140,18 @@ class Field(Shape):
                 "type": Key(Choice(tuple(kind for kind in get_args(plan.FieldType) if kind))),
                 "required": Key(Flag()),
                 "default": Key(_Default(self)),
-                **dict.fromkeys(later, unbuilt("a path into a JSON record")),
+                **dict.fromkeys(later, unimplemented("a path into a JSON record")),
             }
         )
 
-    def read(self, node: Node, field: str, reading: Reading) -> Any:
+    def read(self, node: Node, field: str, context: ReadContext) -> Any:
         if node.kind == "scalar" and _CSS.search(node.text):
-            reading.refuse(node, field, f"a CSS path is {NOT_BUILT}", "a JMESPath into a JSON record")
+            context.reject(node, field, f"a CSS path is {NOT_IMPLEMENTED}", "a JMESPath into a JSON record")
         if node.kind != "map":
-            return Path().read(node, field, reading)
-        found = self._map.read(node, field, reading)
-        if found.has("path") == found.has("value") and not reading.has_unbuilt(field):
-            reading.refuse(node, field, "needs either path or value", "{value: EXPR}, or the path alone")
+            return Path().read(node, field, context)
+        found = self._map.read(node, field, context)
+        if found.has("path") == found.has("value") and not context.has_unimplemented(field):
+            context.reject(node, field, "needs either path or value", "{value: EXPR}, or the path alone")
         if len(found.values) == 1 and len(node.entries) == 1:
             return found.get("value", found.get("path"))
         return plan.Field(**found.values)
@@ -163,10 +166,10 @@ class _Default(Shape):
     def __init__(self, field: Field) -> None:
         self._field = field
 
-    def read(self, node: Node, field: str, reading: Reading) -> Any:
+    def read(self, node: Node, field: str, context: ReadContext) -> Any:
         if node.kind != "map":
-            return Json().read(node, field, reading)
-        made = self._field.read(node, field, reading)
+            return Json().read(node, field, context)
+        made = self._field.read(node, field, context)
         if isinstance(made, plan.Field):
             return made
         return plan.Field(path=made) if isinstance(made, str) else plan.Field(value=made)
@@ -178,14 +181,14 @@ class _Default(Shape):
 class Regex(Text):
     """A regular expression."""
 
-    def read(self, node: Node, field: str, reading: Reading) -> str:
-        pattern = super().read(node, field, reading)
+    def read(self, node: Node, field: str, context: ReadContext) -> str:
+        pattern = super().read(node, field, context)
         if len(pattern) > MAX_REGEX:
-            reading.refuse(node, field, f"the pattern is longer than {MAX_REGEX} characters")
+            context.reject(node, field, f"the pattern is longer than {MAX_REGEX} characters")
         try:
             re.compile(pattern)
         except (re.error, RecursionError, OverflowError) as error:
-            reading.refuse(node, field, f"no regular expression: {error}")
+            context.reject(node, field, f"no regular expression: {error}")
         return pattern
 
 
@@ -198,22 +201,22 @@ def schedule() -> Record:
 class Cron(Text):
     """A cron line of five fields."""
 
-    def read(self, node: Node, field: str, reading: Reading) -> str:
+    def read(self, node: Node, field: str, context: ReadContext) -> str:
         from cronsim import CronSim, CronSimError  # few files have a schedule: a start does not pay for it
 
-        line = super().read(node, field, reading)
+        line = super().read(node, field, context)
         try:
             next(CronSim(line, datetime.now(UTC)))
         except CronSimError as error:
-            self._refuse(node, field, reading, str(error))
+            self._refuse(node, field, context, str(error))
         except StopIteration:
-            self._refuse(node, field, reading, "there is no such day")
+            self._refuse(node, field, context, "there is no such day")
         return line
 
     @staticmethod
-    def _refuse(node: Node, field: str, reading: Reading, why: str) -> NoReturn:
+    def _refuse(node: Node, field: str, context: ReadContext, why: str) -> NoReturn:
         hint = "minute hour day-of-month month day-of-week: 30 16 * * mon-fri"
-        reading.refuse(node, field, f"'{node.text}' is no cron line: {why[:1].lower()}{why[1:]}", hint)
+        context.reject(node, field, f"'{node.text}' is no cron line: {why[:1].lower()}{why[1:]}", hint)
 
 
 class FunctionName(Text):

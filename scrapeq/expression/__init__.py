@@ -17,7 +17,7 @@ from typing import Any
 from scrapeq.errors import ExpressionError
 from scrapeq.expression.parser import Node, Parser
 from scrapeq.expression.suggest import did_you_mean
-from scrapeq.expression.template import Fill, Part, Placeholder, segment, split_placeholders
+from scrapeq.expression.template import Fill, Part, Placeholder, encode_segment, split_placeholders
 from scrapeq.expression.values import Raw, as_number, as_text
 
 __all__ = [
@@ -152,7 +152,7 @@ class Template(_Compiled):
             elif text in (".", ".."):
                 return None
             else:
-                done.append(segment(text))
+                done.append(encode_segment(text))
         return "".join(done)
 
 
@@ -205,4 +205,4 @@ def _compile_part(part: Part, known_names: Collection[str] | None, fill: Fill | 
     try:
         return compile_expression(part.source, known_names)
     except ExpressionError as error:
-        raise ExpressionError(error.message, part.at + error.position, error.hint) from None
+        raise ExpressionError(error.message, part.position + error.position, error.hint) from None

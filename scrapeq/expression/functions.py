@@ -11,8 +11,8 @@ import orjson
 
 from scrapeq.errors import ExpressionError
 from scrapeq.expression import values
-from scrapeq.expression.pattern import finder
-from scrapeq.expression.template import segment
+from scrapeq.expression.pattern import compile_search
+from scrapeq.expression.template import encode_segment
 from scrapeq.expression.values import Raw, as_text
 
 MAX_PATTERN = 500
@@ -26,17 +26,17 @@ _UNSAFE_DATE_FORMAT = re.compile(r"%(?![aAwdbBmyYHIMpSfzZjUWcxXGuV%])")
 class Function:
     """A call: how many values it takes, and what it does with them."""
 
-    least: int
-    most: int | None
+    min_values: int
+    max_values: int | None
     call: Callable[..., Any]
 
-    def takes(self) -> str:
+    def describe_arity(self) -> str:
         """`1 value`, `2 to 3 values`, for messages."""
-        if self.most is None:
-            return f"{self.least} or more values"
-        if self.least == self.most:
-            return f"{self.least} value{'' if self.least == 1 else 's'}"
-        return f"{self.least} to {self.most} values"
+        if self.max_values is None:
+            return f"{self.min_values} or more values"
+        if self.min_values == self.max_values:
+            return f"{self.min_values} value{'' if self.min_values == 1 else 's'}"
+        return f"{self.min_values} to {self.max_values} values"
 
 
 def _default(*given: Any) -> Any:
@@ -105,7 +105,7 @@ def _time(value: Any) -> float | None:
 
 
 def _date(value: Any, pattern: Any = "%Y-%m-%dT%H:%M:%SZ") -> str | None:
-    moment = values.moment(value)
+    moment = values.as_datetime(value)
     if moment is None or not isinstance(pattern, str) or len(pattern) > MAX_DATE_FORMAT:
         return None
     if _UNSAFE_DATE_FORMAT.search(pattern):
@@ -139,17 +139,17 @@ def _segments(value: Any) -> Raw | None:
     if text is None:
         return None
     parts = text.split("/")
-    return None if "." in parts or ".." in parts else Raw("/".join(map(segment, parts)))
+    return None if "." in parts or ".." in parts else Raw("/".join(map(encode_segment, parts)))
 
 
-def regex_of(pattern: str, at: int) -> Callable[[Any], Any]:
+def compile_regex_call(pattern: str, position: int) -> Callable[[Any], Any]:
     """The `regex(text, 'pattern')` call: the first group, else the whole match, else null."""
     if len(pattern) > MAX_PATTERN:
-        raise ExpressionError(f"the pattern is longer than {MAX_PATTERN} characters", at)
+        raise ExpressionError(f"the pattern is longer than {MAX_PATTERN} characters", position)
     try:
-        find = finder(pattern)
+        find = compile_search(pattern)
     except ValueError as error:
-        raise ExpressionError(str(error), at) from None
+        raise ExpressionError(str(error), position) from None
 
     def call(value: Any) -> str | None:
         text = as_text(value)
@@ -158,14 +158,14 @@ def regex_of(pattern: str, at: int) -> Callable[[Any], Any]:
     return call
 
 
-def path_of(path: str, at: int) -> Callable[[Any], Any]:
+def compile_path_call(path: str, position: int) -> Callable[[Any], Any]:
     """The `path(value, 'items[].id')` call: JMESPath over a value."""
     import jmespath  # few expressions need it, and every start would pay for it
 
     try:
         compiled = jmespath.compile(path)
     except (ValueError, RecursionError) as error:
-        raise ExpressionError(f"no path: {str(error).splitlines()[0]}", at) from None
+        raise ExpressionError(f"no path: {str(error).splitlines()[0]}", position) from None
 
     def call(value: Any) -> Any:
         try:
@@ -178,8 +178,8 @@ def path_of(path: str, at: int) -> Callable[[Any], Any]:
 
 # Calls whose second value is a program of its own: it stands in the file as text and never comes from data.
 LITERAL_SECOND: Mapping[str, Callable[[str, int], Callable[[Any], Any]]] = {
-    "regex": regex_of,
-    "path": path_of,
+    "regex": compile_regex_call,
+    "path": compile_path_call,
 }
 
 FUNCTIONS: Mapping[str, Function] = {

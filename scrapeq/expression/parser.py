@@ -70,29 +70,29 @@ class Parser:
     def _expect(self, symbol: str) -> None:
         if not self._is(symbol):
             token = self._peek()
-            raise ExpressionError(f"expected '{symbol}', found {token}", token.at)
+            raise ExpressionError(f"expected '{symbol}', found {token}", token.position)
         self._take()
 
     def _unexpected(self, token: Token) -> ExpressionError:
         if token.kind == "end":
-            return ExpressionError("the expression ends too early", token.at)
+            return ExpressionError("the expression ends too early", token.position)
         if token.kind == "quoted":
-            return ExpressionError(f"unexpected '\"': text is written '{token.value}'", token.at)
+            return ExpressionError(f"unexpected '\"': text is written '{token.value}'", token.position)
         if token.kind == "name" and token.value in ("is", "eq", "equals"):
-            return ExpressionError(f"unexpected '{token.value}': use '=='", token.at)
+            return ExpressionError(f"unexpected '{token.value}': use '=='", token.position)
         if token.value in (")", "]"):
-            return ExpressionError(f"unexpected {token}: nothing is open here", token.at)
-        return ExpressionError(f"unexpected {token}", token.at)
+            return ExpressionError(f"unexpected {token}: nothing is open here", token.position)
+        return ExpressionError(f"unexpected {token}", token.position)
 
-    def _count_operator(self, at: int) -> None:
+    def _count_operator(self, position: int) -> None:
         self._operators += 1
         if self._operators > MAX_OPERATORS:
-            raise ExpressionError(f"the expression has more than {MAX_OPERATORS} operators", at)
+            raise ExpressionError(f"the expression has more than {MAX_OPERATORS} operators", position)
 
     def _expression(self, binding: int) -> Node:
         self._depth += 1
         if self._depth > MAX_DEPTH:
-            raise ExpressionError(f"the expression is nested deeper than {MAX_DEPTH}", self._peek().at)
+            raise ExpressionError(f"the expression is nested deeper than {MAX_DEPTH}", self._peek().position)
         left = self._prefix()
         while True:
             token = self._peek()
@@ -100,7 +100,7 @@ class Parser:
             if power <= binding:
                 break
             self._take()
-            self._count_operator(token.at)
+            self._count_operator(token.position)
             operator = token.value
             if operator == "not":
                 self._expect("in")
@@ -108,7 +108,9 @@ class Parser:
             left = _binary(operator, left, self._expression(power))
             after = self._peek()
             if power == _COMPARE and _BINDING.get(after.value, 0) == _COMPARE and after.kind != "text":
-                raise ExpressionError(f"unexpected {after}: comparisons do not chain, use 'and'", after.at)
+                raise ExpressionError(
+                    f"unexpected {after}: comparisons do not chain, use 'and'", after.position
+                )
         self._depth -= 1
         return left
 
@@ -122,7 +124,7 @@ class Parser:
             if token.value in ("true", "false", "null"):
                 return _constant({"true": True, "false": False, "null": None}[token.value])
             if token.value == "not":
-                self._count_operator(token.at)
+                self._count_operator(token.position)
                 inner = self._expression(_NOT)
                 return lambda scope: not inner(scope)
         if token.kind == "symbol":
@@ -133,7 +135,7 @@ class Parser:
             if token.value == "[":
                 return self._postfix(_list(self._arguments("]")))
             if token.value == "-":
-                self._count_operator(token.at)
+                self._count_operator(token.position)
                 positive = self._expression(_UNARY)
                 return lambda scope: negative(positive(scope))
         raise self._unexpected(token)
@@ -163,13 +165,13 @@ class Parser:
         name = token.value
         if self._known is not None and name not in self._known:
             if name in CALLS:
-                raise ExpressionError(f"'{name}' is a call: write {name}(...)", token.at)
+                raise ExpressionError(f"'{name}' is a call: write {name}(...)", token.position)
             near = did_you_mean(name, [*self._known, "null", "true", "false"])
             if not near and "record" in self._known:
                 near = f"record.{name}"
             hint = f" (did you mean '{near}'?)" if near else ""
             known = ", ".join(sorted(self._known))
-            raise ExpressionError(f"unknown name '{name}'{hint}", token.at, f"known here: {known}")
+            raise ExpressionError(f"unknown name '{name}'{hint}", token.position, f"known here: {known}")
         self.names.add(name)
 
     def _steps(self) -> tuple[str | int, ...]:
@@ -179,7 +181,7 @@ class Parser:
                 self._take()
                 token = self._take()
                 if token.kind not in ("name", "word", "quoted"):
-                    raise ExpressionError(f"expected a name after '.', found {token}", token.at)
+                    raise ExpressionError(f"expected a name after '.', found {token}", token.position)
                 steps.append(token.value)
             elif self._is("["):
                 self._take()
@@ -188,9 +190,11 @@ class Parser:
                     self._take()
                 token = self._take()
                 if token.kind == "text":
-                    raise ExpressionError(f"unexpected '[': a key is written .\"{token.value}\"", token.at)
+                    raise ExpressionError(
+                        f"unexpected '[': a key is written .\"{token.value}\"", token.position
+                    )
                 if token.kind != "number" or not isinstance(token.value, int):
-                    raise ExpressionError(f"expected a whole number in [ ], found {token}", token.at)
+                    raise ExpressionError(f"expected a whole number in [ ], found {token}", token.position)
                 steps.append(sign * token.value)
                 self._expect("]")
             else:
@@ -206,7 +210,7 @@ class Parser:
             near = did_you_mean(name, CALLS)
             hint = f" (did you mean '{near}'?)" if near else ""
             raise ExpressionError(
-                f"unknown call '{name}'{hint}", token.at, f"calls: {', '.join(sorted(CALLS))}"
+                f"unknown call '{name}'{hint}", token.position, f"calls: {', '.join(sorted(CALLS))}"
             )
         self._take()
         arguments = self._arguments_of_call()
@@ -222,17 +226,17 @@ class Parser:
             _check_count(token, count, 2, 2, "2 values")
             literal = arguments.literals[1]
             if literal is None:
-                raise ExpressionError(f"the second value of {name}() must be a text: '...'", token.at)
-            program = LITERAL_SECOND[name](literal.value, literal.at)
+                raise ExpressionError(f"the second value of {name}() must be a text: '...'", token.position)
+            program = LITERAL_SECOND[name](literal.value, literal.position)
             subject = arguments.nodes[0]
             return self._postfix(lambda scope: program(subject(scope)))
         function = FUNCTIONS[name]
-        _check_count(token, count, function.least, function.most, function.takes())
+        _check_count(token, count, function.min_values, function.max_values, function.describe_arity())
         return self._postfix(_apply(function.call, arguments.nodes))
 
     def _check_header(self, token: Token) -> None:
         if self._known is not None and "header" not in self._known:
-            raise ExpressionError("header() is known only where there is an answer", token.at)
+            raise ExpressionError("header() is known only where there is an answer", token.position)
         self.names.add("header")
 
     def _arguments_of_call(self) -> _Arguments:
@@ -257,9 +261,9 @@ class _Arguments:
         self.literals: list[Token | None] = []
 
 
-def _check_count(token: Token, count: int, least: int, most: int | None, takes: str) -> None:
-    if count < least or (most is not None and count > most):
-        raise ExpressionError(f"{token.value}() takes {takes}, not {count}", token.at)
+def _check_count(token: Token, count: int, min_values: int, max_values: int | None, arity: str) -> None:
+    if count < min_values or (max_values is not None and count > max_values):
+        raise ExpressionError(f"{token.value}() takes {arity}, not {count}", token.position)
 
 
 def _constant(value: Any) -> Node:
@@ -278,8 +282,8 @@ def _if(nodes: list[Node]) -> Node:
 
 def _header(name: Node) -> Node:
     def node(scope: Scope) -> Any:
-        header, wanted = scope.get("header"), name(scope)
-        return header(wanted) if callable(header) and isinstance(wanted, str) else None
+        header, requested = scope.get("header"), name(scope)
+        return header(requested) if callable(header) and isinstance(requested, str) else None
 
     return node
 

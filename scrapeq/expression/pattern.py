@@ -11,7 +11,7 @@ SEARCH_S = 0.25
 """Seconds of processor time for one search; what is not found by then is not there."""
 
 
-def finder(pattern: str) -> Callable[[str], str | None]:
+def compile_search(pattern: str) -> Callable[[str], str | None]:
     """
     What finds a pattern in a text: its first group, else the whole match, else null.
 

@@ -17,7 +17,7 @@ class Placeholder:
     """What stands between `${` and `}`; `at` is the 0-based place of its first character."""
 
     source: str
-    at: int
+    position: int
 
 
 Part = str | Placeholder
@@ -35,17 +35,17 @@ def split_placeholders(text: str) -> list[Part]:
         raise ExpressionError(f"the text is longer than {MAX_TEMPLATE} characters", MAX_TEMPLATE)
     parts: list[Part] = []
     literal: list[str] = []
-    at, count = 0, 0
+    position, count = 0, 0
     while True:
-        begin = text.find("${", at)
+        begin = text.find("${", position)
         if begin < 0:
-            literal.append(text[at:])
+            literal.append(text[position:])
             break
-        if begin > at and text[begin - 1] == "$":
-            literal.append(text[at : begin - 1] + "${")
-            at = begin + 2
+        if begin > position and text[begin - 1] == "$":
+            literal.append(text[position : begin - 1] + "${")
+            position = begin + 2
             continue
-        literal.append(text[at:begin])
+        literal.append(text[position:begin])
         end = _end(text, begin + 2)
         count += 1
         if count > MAX_PLACEHOLDERS:
@@ -54,28 +54,28 @@ def split_placeholders(text: str) -> list[Part]:
             parts.append(joined)
         literal = []
         parts.append(Placeholder(text[begin + 2 : end], begin + 2))
-        at = end + 1
+        position = end + 1
     if joined := "".join(literal):
         parts.append(joined)
     return parts
 
 
-def _end(text: str, at: int) -> int:
+def _end(text: str, position: int) -> int:
     """Where the placeholder that begins at `at` is closed; braces inside quoted text do not close it."""
-    plain = text.startswith(("env:", "file:"), at)
+    plain = text.startswith(("env:", "file:"), position)
     quote_mark = ""
-    for place in range(at, len(text)):
-        letter = text[place]
+    for position in range(position, len(text)):
+        letter = text[position]
         if quote_mark:
-            if letter == quote_mark and text[place - 1] != "\\":
+            if letter == quote_mark and text[position - 1] != "\\":
                 quote_mark = ""
         elif letter == "}":
-            return place
+            return position
         elif letter in "'\"" and not plain:
             quote_mark = letter
-    raise ExpressionError("this '${' is never closed", at - 2, "add }, or write $${ for a literal ${")
+    raise ExpressionError("this '${' is never closed", position - 2, "add }, or write $${ for a literal ${")
 
 
-def segment(text: str) -> str:
+def encode_segment(text: str) -> str:
     """The text percent-encoded as one path segment (RFC 3986, 3.3): only unreserved characters stay."""
     return quote(text, safe="-._~", errors="replace")

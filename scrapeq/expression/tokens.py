@@ -11,7 +11,7 @@ from scrapeq.errors import ExpressionError
 MAX_LENGTH = 4_000
 MAX_TOKENS = 1_000
 UNIT_S = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
-WORDS = frozenset({"or", "and", "not", "in", "true", "false", "null"})
+KEYWORDS = frozenset({"or", "and", "not", "in", "true", "false", "null"})
 
 Kind = Literal["number", "text", "quoted", "name", "word", "symbol", "end"]
 
@@ -48,7 +48,7 @@ class Token:
 
     kind: Kind
     value: Any
-    at: int
+    position: int
 
     def __str__(self) -> str:
         return "the end" if self.kind == "end" else repr(str(self.value))
@@ -70,46 +70,48 @@ def tokenize(text: str) -> list[Token]:
     if len(text) > MAX_LENGTH:
         raise ExpressionError(f"the expression is longer than {MAX_LENGTH} characters", MAX_LENGTH)
     tokens: list[Token] = []
-    at = _skip_space(text, 0)
-    while at < len(text):
+    position = _skip_space(text, 0)
+    while position < len(text):
         if len(tokens) >= MAX_TOKENS:
-            raise ExpressionError(f"the expression has more than {MAX_TOKENS} words", at)
-        token, at = _next(text, at)
+            raise ExpressionError(f"the expression has more than {MAX_TOKENS} words", position)
+        token, position = _next(text, position)
         tokens.append(token)
-        at = _skip_space(text, at)
+        position = _skip_space(text, position)
     tokens.append(Token("end", "", len(text)))
     return tokens
 
 
-def _skip_space(text: str, at: int) -> int:
-    found = _SPACE.match(text, at)
-    return found.end() if found else at
+def _skip_space(text: str, position: int) -> int:
+    found = _SPACE.match(text, position)
+    return found.end() if found else position
 
 
-def _next(text: str, at: int) -> tuple[Token, int]:
-    if text[at].isascii() and text[at].isdigit():
-        return _number(text, at)
-    if found := _NAME.match(text, at):
+def _next(text: str, position: int) -> tuple[Token, int]:
+    if text[position].isascii() and text[position].isdigit():
+        return _number(text, position)
+    if found := _NAME.match(text, position):
         name = found[0]
-        return Token("word" if name in WORDS else "name", name, at), found.end()
-    if found := _TEXT.match(text, at):
-        return Token("text", _ESCAPE.sub(r"\1", found[1]), at), found.end()
-    if found := _QUOTED.match(text, at):
-        return Token("quoted", _QUOTED_ESCAPE.sub(r"\1", found[1]), at), found.end()
-    if text[at] in "'\"":
-        raise ExpressionError(f"the text that begins here is not closed: {text[at]} is missing", at)
-    if not text.startswith("===", at) and (found := _SYMBOL.match(text, at)):
-        return Token("symbol", found[0], at), found.end()
+        return Token("word" if name in KEYWORDS else "name", name, position), found.end()
+    if found := _TEXT.match(text, position):
+        return Token("text", _ESCAPE.sub(r"\1", found[1]), position), found.end()
+    if found := _QUOTED.match(text, position):
+        return Token("quoted", _QUOTED_ESCAPE.sub(r"\1", found[1]), position), found.end()
+    if text[position] in "'\"":
+        raise ExpressionError(
+            f"the text that begins here is not closed: {text[position]} is missing", position
+        )
+    if not text.startswith("===", position) and (found := _SYMBOL.match(text, position)):
+        return Token("symbol", found[0], position), found.end()
     for foreign, remedy in _FOREIGN:
-        if text.startswith(foreign, at):
-            raise ExpressionError(f"unexpected '{foreign}': {remedy}", at)
-    raise ExpressionError(f"unexpected {text[at]!r}", at)
+        if text.startswith(foreign, position):
+            raise ExpressionError(f"unexpected '{foreign}': {remedy}", position)
+    raise ExpressionError(f"unexpected {text[position]!r}", position)
 
 
-def _number(text: str, at: int) -> tuple[Token, int]:
-    if found := _DURATION.match(text, at):
-        return Token("number", duration_s(found[0]), at), found.end()
-    found = _NUMBER.match(text, at)
+def _number(text: str, position: int) -> tuple[Token, int]:
+    if found := _DURATION.match(text, position):
+        return Token("number", duration_s(found[0]), position), found.end()
+    found = _NUMBER.match(text, position)
     assert found is not None  # it begins with a digit
     end = found.end()
     if unit := _NAME.match(text, end):
@@ -118,7 +120,7 @@ def _number(text: str, at: int) -> tuple[Token, int]:
         raise ExpressionError(f"unexpected {unit[0]!r} after a number; units are ms s m h d", end)
     value = float(found[0])
     if value in (float("inf"), float("-inf")):
-        raise ExpressionError("the number is too large", at)
+        raise ExpressionError("the number is too large", position)
     if found[0].isdigit():
-        return Token("number", int(found[0]), at), end
-    return Token("number", value, at), end
+        return Token("number", int(found[0]), position), end
+    return Token("number", value, position), end

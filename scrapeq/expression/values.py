@@ -104,7 +104,7 @@ def _unix_s(moment: datetime) -> int | float:
     return int(seconds) if seconds == int(seconds) else seconds
 
 
-def moment(value: Any) -> datetime | None:
+def as_datetime(value: Any) -> datetime | None:
     """The UTC time of Unix seconds or a date's text; None if it is none or out of range."""
     seconds = _number(value)
     if seconds is None and isinstance(value, str):

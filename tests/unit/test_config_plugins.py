@@ -31,9 +31,9 @@ def acme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         "[scrapeq.paginators]\nbook = acme:Book\n[scrapeq.auth]\nhmac = acme:Hmac\n[scrapeq.sinks]\nkafka = acme:K\n",
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    plugins._found.cache_clear()
+    plugins._entry_points.cache_clear()
     yield
-    plugins._found.cache_clear()
+    plugins._entry_points.cache_clear()
 
 
 def test_types_that_a_package_adds_take_any_keys(acme: None) -> None:

@@ -12,13 +12,13 @@ from typing import Any
 from scrapeq.config import reader
 from scrapeq.config.language import resource_keys
 from scrapeq.config.nodes import Entry, Node
-from scrapeq.config.read_context import Reading
-from scrapeq.config.records import Found, Record
+from scrapeq.config.read_context import ReadContext
+from scrapeq.config.records import ParsedMap, Record
 from scrapeq.errors import ConfigError, Problem
 from scrapeq.expression import as_text
 
 # Of two keys that say the same in two ways, a resource's own drives out the other one of the defaults.
-_RIVALS = (("path", "url"), ("json", "data"))
+_ALTERNATIVE_KEYS = (("path", "url"), ("json", "data"))
 ENVIRONMENT = {
     "SCRAPEQ_REDIS_URL": "redis.url",
     "SCRAPEQ_WORKERS": "run.workers",
@@ -27,7 +27,7 @@ ENVIRONMENT = {
 MAX_INDEX = 100_000
 
 
-def normalise(root: Node, reading: Reading, overrides: Mapping[str, Any]) -> Node:
+def normalize(root: Node, context: ReadContext, overrides: Mapping[str, Any]) -> Node:
     """The root with shorthands written out, overrides put in and `resource_defaults` merged into each resource."""
     if root.kind != "map":
         raise ConfigError(
@@ -39,29 +39,29 @@ def normalise(root: Node, reading: Reading, overrides: Mapping[str, Any]) -> Nod
         )
     _expand(root)
     for variable, field in ENVIRONMENT.items():
-        if value := reading.env.get(variable):
-            _override(root, field, value, f"the environment variable {variable}", reading)
+        if value := context.env.get(variable):
+            _override(root, field, value, f"the environment variable {variable}", context)
     for field, value in overrides.items():
-        _override(root, field, value, f"the flag {field}", reading)
-    _merge_defaults(root, reading)
+        _override(root, field, value, f"the flag {field}", context)
+    _merge_defaults(root, context)
     return root
 
 
 def _expand(root: Node) -> None:
-    _wrap(root, "redis", "url")
+    _expand_shorthand(root, "redis", "url")
     defaults = root.get("resource_defaults")
     if defaults and defaults.kind == "map":
         _expand_resource(defaults)
     resources = root.get("resources")
     if not resources or resources.kind != "list":
         return
-    resources.items = [_named(item) for item in resources.items]
+    resources.items = [_from_name(item) for item in resources.items]
     for item in resources.items:
         if item.kind == "map":
             _expand_resource(item)
 
 
-def _named(item: Node) -> Node:
+def _from_name(item: Node) -> Node:
     """A resource that is a name alone: its path is its name."""
     if item.kind != "scalar" or item.is_null:
         return item.with_entries(dict(item.entries))
@@ -69,15 +69,15 @@ def _named(item: Node) -> Node:
 
 
 def _expand_resource(resource: Node) -> None:
-    _wrap(resource, "endpoint", "path")
+    _expand_shorthand(resource, "endpoint", "path")
     endpoint = resource.get("endpoint")
     if endpoint and endpoint.kind == "map":
         endpoint = endpoint.with_entries(dict(endpoint.entries))
         resource.entries["endpoint"] = _with_node(resource.entries["endpoint"], endpoint)
-        _wrap(endpoint, "paginator", "type")
+        _expand_shorthand(endpoint, "paginator", "type")
 
 
-def _wrap(parent: Node, key: str, shorthand: str) -> None:
+def _expand_shorthand(parent: Node, key: str, shorthand: str) -> None:
     entry = parent.entries.get(key)
     if entry and entry.node.kind == "scalar" and not entry.node.is_null:
         parent.entries[key] = _with_node(entry, entry.node.map(**{shorthand: entry.node}))
@@ -87,18 +87,18 @@ def _with_node(entry: Entry, node: Node) -> Entry:
     return Entry(entry.key, entry.line, entry.col, node)
 
 
-def _merge_defaults(root: Node, reading: Reading) -> None:
+def _merge_defaults(root: Node, context: ReadContext) -> None:
     defaults = root.get("resource_defaults")
     root.entries.pop("resource_defaults", None)
     resources = root.get("resources")
     items = resources.items if resources and resources.kind == "list" else []
     if defaults and not defaults.is_null:
         if defaults.kind != "map":
-            reading.note(
+            context.report(
                 defaults, "resource_defaults", f"must be a map, not a {defaults.kind}", "primary_key: id"
             )
             return
-        _check_defaults(defaults, reading)
+        _check_defaults(defaults, context)
     for item in items:
         if item.kind != "map":
             continue
@@ -115,21 +115,21 @@ def _merge_defaults(root: Node, reading: Reading) -> None:
         item.entries = _merge(given, item.entries)
 
 
-def _check_defaults(defaults: Node, reading: Reading) -> None:
+def _check_defaults(defaults: Node, context: ReadContext) -> None:
     """Keys of the defaults that no resource has, and those of another name: once, at their own place."""
     record = Record(resource_keys())
     for key, entry in defaults.entries.items():
         field = f"resource_defaults.{key}"
         known = record.keys.get(key)
         if known is None:
-            record.unknown(entry, field, reading, record.keys)
+            record.unknown(entry, field, context, record.keys)
         elif known.shape is None:
-            record.refuse_unbuilt(entry, field, known, reading)
+            record.reject_unimplemented(entry, field, known, context)
 
 
 def _merge(base: Mapping[str, Entry], own: Mapping[str, Entry]) -> dict[str, Entry]:
     """Maps merge, the rest replaces, null removes; a paginator of another type replaces the whole."""
-    for one, other in _RIVALS:
+    for one, other in _ALTERNATIVE_KEYS:
         if one in own or other in own:
             base = {key: entry for key, entry in base.items() if key not in (one, other) or key in own}
     merged = dict(base)
@@ -156,27 +156,27 @@ def _other_type(one: Node, other: Node) -> bool:
     return bool(first and second and first.text != second.text)
 
 
-def _override(root: Node, field: str, value: Any, source: str, reading: Reading) -> None:
+def _override(root: Node, field: str, value: Any, source: str, context: ReadContext) -> None:
     """Puts one value in the place that `a.b[0].c` names; `resources.NAME` finds a resource by its name."""
     try:
-        node = _value(value, source)
+        node = _node_of(value, source)
     except ConfigError as error:
-        reading.problems += error.problems
+        context.problems += error.problems
         return
     if field == "redis":
         node = node.map(url=node)
     steps = [step for step in field.replace("[", ".[").split(".") if step]
     if not steps or not all(step.strip("[]") for step in steps):
-        reading.note(node, field, "names no place", "--set run.workers=4")
+        context.report(node, field, "names no place", "--set run.workers=4")
         return
     place: Node | None = root
     for step in steps[:-1]:
-        place = _below(place, step, node) if place else None
-    if place is None or not _put(place, steps[-1], node):
-        reading.note(node, field, "there is no such place in the file")
+        place = _child(place, step, node) if place else None
+    if place is None or not _replace_child(place, steps[-1], node):
+        context.report(node, field, "there is no such place in the file")
 
 
-def _below(place: Node, step: str, like: Node) -> Node | None:
+def _child(place: Node, step: str, like: Node) -> Node | None:
     if place.kind == "list":
         return _element(place.items, step)
     if place.kind != "map":
@@ -194,13 +194,13 @@ def _below(place: Node, step: str, like: Node) -> Node | None:
 
 
 def _element(items: list[Node], step: str) -> Node | None:
-    at = step.strip("[]")
-    if at.isdigit() and len(at) < len(str(MAX_INDEX)):
-        return items[int(at)] if int(at) < len(items) else None
+    index = step.strip("[]")
+    if index.isdigit() and len(index) < len(str(MAX_INDEX)):
+        return items[int(index)] if int(index) < len(items) else None
     return next((item for item in items if (name := item.get("name")) and name.text == step), None)
 
 
-def _put(place: Node, step: str, node: Node) -> bool:
+def _replace_child(place: Node, step: str, node: Node) -> bool:
     if place.kind == "map":
         if step == "endpoint" and node.kind == "scalar":
             node = node.map(path=node)
@@ -208,14 +208,19 @@ def _put(place: Node, step: str, node: Node) -> bool:
             node = node.map(type=node)
         place.entries[step] = Entry(step, 0, 0, node)
         return True
-    at = step.strip("[]")
-    if place.kind == "list" and at.isdigit() and len(at) < len(str(MAX_INDEX)) and int(at) < len(place.items):
-        place.items[int(at)] = node
+    index = step.strip("[]")
+    if (
+        place.kind == "list"
+        and index.isdigit()
+        and len(index) < len(str(MAX_INDEX))
+        and int(index) < len(place.items)
+    ):
+        place.items[int(index)] = node
         return True
     return False
 
 
-def _value(value: Any, source: str) -> Node:
+def _node_of(value: Any, source: str) -> Node:
     """A node of a typed value, or of the text of a flag, which is read as YAML."""
     if isinstance(value, str):
         try:
@@ -227,10 +232,10 @@ def _value(value: Any, source: str) -> Node:
         ):
             node = Node("scalar", source, 0, 0, value, value)
     elif isinstance(value, Mapping):
-        entries = {str(key): Entry(str(key), 0, 0, _value(inner, source)) for key, inner in value.items()}
+        entries = {str(key): Entry(str(key), 0, 0, _node_of(inner, source)) for key, inner in value.items()}
         node = Node("map", source, 0, 0, entries=entries)
     elif isinstance(value, Iterable):
-        node = Node("list", source, 0, 0, items=[_value(inner, source) for inner in value])
+        node = Node("list", source, 0, 0, items=[_node_of(inner, source) for inner in value])
     else:
         text = as_text(value)
         node = Node("scalar", source, 0, 0, value, text or "", plain=True)
@@ -239,6 +244,6 @@ def _value(value: Any, source: str) -> Node:
     return node
 
 
-def resources_of(root: Found) -> list[Found]:
+def resources_of(root: ParsedMap) -> list[ParsedMap]:
     """The resources that could be read, in order."""
-    return [found for found in root.get("resources", ()) if isinstance(found, Found)]
+    return [found for found in root.get("resources", ()) if isinstance(found, ParsedMap)]
