@@ -19,7 +19,7 @@ from scrapeq.config.describe import describe
 from scrapeq.config.language import language, schema
 from scrapeq.config.nodes import Node
 from scrapeq.config.normalize import normalize
-from scrapeq.config.read_context import ReadContext, InvalidValue
+from scrapeq.config.read_context import InvalidValue, ReadContext
 from scrapeq.errors import ConfigError, Problem
 from scrapeq.plan import Plan
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from scrapeq.config.nodes import Node
 from scrapeq.config.normalize import resources_of
 from scrapeq.config.output_checks import check_output, check_shared_targets
-from scrapeq.config.read_context import NOT_IMPLEMENTED, ReadContext, ExpressionUse
+from scrapeq.config.read_context import NOT_IMPLEMENTED, ExpressionUse, ReadContext
 from scrapeq.config.records import ParsedMap
 from scrapeq.config.request_checks import (
     check_auth,

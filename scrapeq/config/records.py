@@ -9,7 +9,7 @@ from typing import Any
 
 from scrapeq.config.foreign_keys import FOREIGN
 from scrapeq.config.nodes import Entry, Node
-from scrapeq.config.read_context import NOT_IMPLEMENTED, ReadContext, InvalidValue
+from scrapeq.config.read_context import NOT_IMPLEMENTED, InvalidValue, ReadContext
 from scrapeq.config.shapes import Choice, Schema, Shape
 from scrapeq.expression import did_you_mean
 

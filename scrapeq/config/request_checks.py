@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scrapeq.config.expression_scopes import INCREMENTAL
-from scrapeq.config.read_context import ReadContext, ExpressionUse
+from scrapeq.config.read_context import ExpressionUse, ReadContext
 from scrapeq.config.records import ParsedMap
 from scrapeq.expression import as_number, did_you_mean
 

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from scrapeq.config import units
 from scrapeq.config.expression_scopes import ExpressionScope
 from scrapeq.config.nodes import Node
-from scrapeq.config.read_context import NOT_IMPLEMENTED, Filled, ReadContext, ExpressionUse
+from scrapeq.config.read_context import NOT_IMPLEMENTED, ExpressionUse, Filled, ReadContext
 from scrapeq.errors import ExpressionError
 from scrapeq.expression import Placeholder, as_text, compile_expression, compile_template, did_you_mean
 

@@ -1,4 +1,4 @@
-"""The calls of the expression grammar. Each answers null rather than raising, whatever it is given."""
+"""The functions that expressions can call. For arguments they cannot handle they return null instead of raising."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ _UNSAFE_DATE_FORMAT = re.compile(r"%(?![aAwdbBmyYHIMpSfzZjUWcxXGuV%])")
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A call: how many values it takes, and what it does with them."""
+    """A function of the expression language, and how many arguments it takes (`max_arguments` None: any number)."""
 
-    min_values: int
-    max_values: int | None
+    min_arguments: int
+    max_arguments: int | None
     call: Callable[..., Any]
 
     def describe_arity(self) -> str:
-        """`1 value`, `2 to 3 values`, for messages."""
-        if self.max_values is None:
-            return f"{self.min_values} or more values"
-        if self.min_values == self.max_values:
-            return f"{self.min_values} value{'' if self.min_values == 1 else 's'}"
-        return f"{self.min_values} to {self.max_values} values"
+        """Return the number of arguments in words, for messages: `1 argument`, `2 to 3 arguments`."""
+        if self.max_arguments is None:
+            return f"{self.min_arguments} or more arguments"
+        if self.min_arguments == self.max_arguments:
+            return f"{self.min_arguments} argument{'' if self.min_arguments == 1 else 's'}"
+        return f"{self.min_arguments} to {self.max_arguments} arguments"
 
 
-def _default(*given: Any) -> Any:
-    return next((value for value in given if value is not None), None)
+def _default(*arguments: Any) -> Any:
+    return next((value for value in arguments if value is not None), None)
 
 
 def _length(value: Any) -> int | None:
@@ -85,8 +85,12 @@ def _format(value: Any, spec: Any) -> str | None:
 
 
 def _extreme(pick: Callable[[list[Any]], Any]) -> Callable[..., Any]:
-    def call(*given: Any) -> Any:
-        flat = list(given[0]) if len(given) == 1 and isinstance(given[0], list | tuple) else list(given)
+    def call(*arguments: Any) -> Any:
+        flat = (
+            list(arguments[0])
+            if len(arguments) == 1 and isinstance(arguments[0], list | tuple)
+            else list(arguments)
+        )
         if not flat or any(value is None for value in flat):
             return None
         if all(isinstance(value, str) for value in flat):
@@ -117,7 +121,7 @@ def _date(value: Any, pattern: Any = "%Y-%m-%dT%H:%M:%SZ") -> str | None:
 
 
 def _json(value: Any) -> Any:
-    """Text is parsed; anything else is written as JSON text."""
+    """Parse a string as JSON; serialize any other value to a JSON string."""
     if value is None:
         return None
     if isinstance(value, str):
@@ -134,7 +138,7 @@ def _raw(value: Any) -> Raw | None:
 
 
 def _segments(value: Any) -> Raw | None:
-    """Each segment encoded, the slashes between them kept; null with a dot segment, which would lead elsewhere."""
+    """Encode each path segment and keep the slashes between them; null for a dot segment, which servers resolve."""
     text = as_text(value)
     if text is None:
         return None
@@ -143,7 +147,7 @@ def _segments(value: Any) -> Raw | None:
 
 
 def compile_regex_call(pattern: str, position: int) -> Callable[[Any], Any]:
-    """The `regex(text, 'pattern')` call: the first group, else the whole match, else null."""
+    """Compile the call `regex(text, 'pattern')`: it returns the first group, else the whole match, else null."""
     if len(pattern) > MAX_PATTERN:
         raise ExpressionError(f"the pattern is longer than {MAX_PATTERN} characters", position)
     try:
@@ -159,13 +163,14 @@ def compile_regex_call(pattern: str, position: int) -> Callable[[Any], Any]:
 
 
 def compile_path_call(path: str, position: int) -> Callable[[Any], Any]:
-    """The `path(value, 'items[].id')` call: JMESPath over a value."""
-    import jmespath  # few expressions need it, and every start would pay for it
+    """Compile the call `path(value, 'items[].id')`: it applies a JMESPath to a value."""
+    import jmespath  # imported here because few expressions need it and it slows every start
 
     try:
         compiled = jmespath.compile(path)
     except (ValueError, RecursionError) as error:
-        raise ExpressionError(f"no path: {str(error).splitlines()[0]}", position) from None
+        message = f"not a valid JMESPath: {str(error).splitlines()[0]}"
+        raise ExpressionError(message, position) from None
 
     def call(value: Any) -> Any:
         try:
@@ -176,7 +181,8 @@ def compile_path_call(path: str, position: int) -> Callable[[Any], Any]:
     return call
 
 
-# Calls whose second value is a program of its own: it stands in the file as text and never comes from data.
+# Functions whose second argument is a pattern. It must be a string literal in the file, so that it never comes
+# from data, and it is compiled when the file is read.
 LITERAL_SECOND: Mapping[str, Callable[[str, int], Callable[[Any], Any]]] = {
     "regex": compile_regex_call,
     "path": compile_path_call,
@@ -200,5 +206,5 @@ FUNCTIONS: Mapping[str, Function] = {
     "raw": Function(1, 1, _raw),
     "segments": Function(1, 1, _segments),
 }
-# `if` looks only at the branch it takes, `header` asks the answer: the parser knows both.
+# The parser implements `if`, which evaluates one branch only, and `header`, which reads the response.
 CALLS = frozenset({*FUNCTIONS, *LITERAL_SECOND, "if", "header"})

@@ -1,4 +1,4 @@
-"""Text with `${...}` in it: split once, compiled once, rendered for every request."""
+"""Splits a string that contains `${...}` into literal text and placeholders."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_PLACEHOLDERS = 200
 
 @dataclass(frozen=True, slots=True)
 class Placeholder:
-    """What stands between `${` and `}`; `at` is the 0-based place of its first character."""
+    """The source between `${` and `}`; `position` is the 0-based index of its first character."""
 
     source: str
     position: int
@@ -26,10 +26,10 @@ Fill = Callable[[Placeholder], str | None]
 
 def split_placeholders(text: str) -> list[Part]:
     """
-    Literal text and placeholders in turn; `$${` is a literal `${`.
+    Return the literal texts and placeholders of a string in order; `$${` is a literal `${`.
 
     Raises:
-        ExpressionError: a `${` that is never closed, too many of them, or too long a text.
+        ExpressionError: A `${` is never closed, or the string is too long or has too many placeholders.
     """
     if len(text) > MAX_TEMPLATE:
         raise ExpressionError(f"the text is longer than {MAX_TEMPLATE} characters", MAX_TEMPLATE)
@@ -60,22 +60,22 @@ def split_placeholders(text: str) -> list[Part]:
     return parts
 
 
-def _end(text: str, position: int) -> int:
-    """Where the placeholder that begins at `at` is closed; braces inside quoted text do not close it."""
-    plain = text.startswith(("env:", "file:"), position)
+def _end(text: str, start: int) -> int:
+    """Return the index of the `}` that closes the placeholder at `start`; braces in quoted text do not count."""
+    is_plain = text.startswith(("env:", "file:"), start)  # the quotes in it are ordinary characters
     quote_mark = ""
-    for position in range(position, len(text)):
+    for position in range(start, len(text)):
         letter = text[position]
         if quote_mark:
             if letter == quote_mark and text[position - 1] != "\\":
                 quote_mark = ""
         elif letter == "}":
             return position
-        elif letter in "'\"" and not plain:
+        elif letter in "'\"" and not is_plain:
             quote_mark = letter
-    raise ExpressionError("this '${' is never closed", position - 2, "add }, or write $${ for a literal ${")
+    raise ExpressionError("this '${' is never closed", start - 2, "add }, or write $${ for a literal ${")
 
 
 def encode_segment(text: str) -> str:
-    """The text percent-encoded as one path segment (RFC 3986, 3.3): only unreserved characters stay."""
+    """Percent-encode a text as one path segment (RFC 3986, 3.3): all but unreserved characters are encoded."""
     return quote(text, safe="-._~", errors="replace")
