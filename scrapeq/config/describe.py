@@ -49,7 +49,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Expression | Template):
         return value.source
     if isinstance(value, Observe):
-        return value.written()
+        return value.as_written()
     if isinstance(value, Auth):
         return _auth(value)
     if is_dataclass(value) and not isinstance(value, type):

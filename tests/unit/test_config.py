@@ -283,9 +283,9 @@ def test_observe_is_a_preset_or_expressions_or_both() -> None:
     made = observed("{reset: \"header('x-left')\", reset_format: delta_ms}")
     assert isinstance(made, Observe) and made.reset is not None
     assert (made.preset, made.reset.source, made.reset_format) == ("auto", "header('x-left')", "delta_ms")
-    assert made.written() == {"reset": "header('x-left')", "reset_format": "delta_ms"}
+    assert made.as_written() == {"reset": "header('x-left')", "reset_format": "delta_ms"}
     own = observed("{preset: none, remaining: body.left}")
-    assert isinstance(own, Observe) and own.written() == {"preset": "none", "remaining": "body.left"}
+    assert isinstance(own, Observe) and own.as_written() == {"preset": "none", "remaining": "body.left"}
 
 
 @pytest.mark.parametrize(
