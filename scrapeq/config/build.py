@@ -1,4 +1,4 @@
-"""From what was read, once it has no problems, to the frozen plan."""
+"""Builds the plan from a parsed file that has passed all checks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TABLE_OUTPUTS, DEFAULT_TABLE = ("sqlite", "postgres"), "${resource}"
 
 
 def build(root: ParsedMap, file: str) -> plan.Plan:
-    """The plan of a root that has no problems."""
+    """Return the plan of a file whose values are all valid."""
     resources = resources_of(root)
     actions = {r.get("name"): _actions(r) for r in resources if r.get("response_actions")}
     return plan.Plan(
@@ -80,7 +80,7 @@ def _limit(found: ParsedMap) -> plan.LimitRule:
     values = dict(found.values)
     values["match"] = _match(values.get("match"))
     values["weights"] = tuple(
-        plan.Weight(_match(one.get("match")), one.get("weight")) for one in values.get("weights", ())
+        plan.Weight(_match(weight.get("match")), weight.get("weight")) for weight in values.get("weights", ())
     )
     if "reserve" in values:
         threshold, of_now = values["reserve"].get("min_priority")
@@ -92,12 +92,12 @@ def _limit(found: ParsedMap) -> plan.LimitRule:
 
 
 def _actions(owner: ParsedMap) -> tuple[plan.ResponseAction, ...]:
-    made = []
+    result = []
     for found in owner.get("response_actions", ()):
         values = _renamed(found.values, max_wait="max_wait_s")
         values["match"] = _match(values["match"])
-        made.append(plan.ResponseAction(**values))
-    return tuple(made)
+        result.append(plan.ResponseAction(**values))
+    return tuple(result)
 
 
 def _resource(found: ParsedMap) -> plan.Resource:
@@ -110,11 +110,8 @@ def _resource(found: ParsedMap) -> plan.Resource:
     return plan.Resource(**values)
 
 
-_STREAMED = (
-    "csv",
-    "jsonl",
-    "text",
-)  # files: their rows are read one by one, and there is no answer around them
+# Formats that are read row by row. Nothing around the rows could refer to a next page.
+_STREAMED = ("csv", "jsonl", "text")
 
 
 def _endpoint(found: ParsedMap, *, handled: bool) -> plan.Endpoint:

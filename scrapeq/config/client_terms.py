@@ -1,4 +1,4 @@
-"""Shapes of `client`: how requests are sent, and the credentials they are sent with."""
+"""Shapes of the `client` section: settings of all requests, and the types of auth."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _TEXT = Text()
 
 
 def client() -> Record:
-    """How requests are sent."""
+    """Return the shape of `client`."""
     return Record(
         {
             "base_url": Key(BaseUrl()),
@@ -105,7 +105,7 @@ def _auth() -> TypedRecord:
 
 
 class AlwaysFalse(Flag):
-    """A switch of the language whose other side is not built yet."""
+    """A boolean for which `true` is not implemented."""
 
     def __init__(self, hint: str) -> None:
         self._hint = hint
@@ -117,7 +117,7 @@ class AlwaysFalse(Flag):
 
 
 class WholeUrl(Text):
-    """A whole http(s) address; its credentials stand elsewhere."""
+    """A full http or https URL without credentials."""
 
     def read(self, node: Node, field: str, context: ReadContext) -> str:
         url = super().read(node, field, context)
@@ -125,15 +125,13 @@ class WholeUrl(Text):
             parts = urlsplit(url)
             _ = parts.port
         except ValueError as error:
-            context.reject(node, field, f"this is no URL: {error}")
+            context.reject(node, field, f"not a valid URL: {error}")
         if parts.scheme not in ("http", "https") or not parts.hostname:
             context.reject(
-                node, field, "the URL must begin with http:// or https://, and name a host", "https://…"
+                node, field, "the URL must start with http:// or https:// and include a host", "https://…"
             )
         if parts.username is not None or parts.password is not None:
-            context.reject(
-                node, field, "credentials in a URL", "client_id and client_secret have keys of their own"
-            )
+            context.reject(node, field, "credentials in a URL", "write client_id: and client_secret: instead")
         if any(letter.isspace() for letter in url):
-            context.reject(node, field, "a URL has no spaces")
+            context.reject(node, field, "a URL cannot contain spaces")
         return Filled(url, node.text) if node.text != url else url

@@ -1,4 +1,4 @@
-"""A plan as plain JSON, for people to look at: secrets are masked, expressions stand as they were written."""
+"""Converts a plan to JSON for display: secrets are masked, expressions and placeholders appear as written."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ _PUBLIC = (
     "session_token_path",
     "expires_s",
 )
-_ORIGINS = ("source", "overrides")  # of the plan: what it was made of says nothing that its parts do not
+_INPUTS = ("source", "overrides")  # fields of the plan whose information is in its other fields as well
 _URL_SECRET = re.compile(r"(://[^/@:]*:)[^/@]*@")
 
 
 def describe(plan: Plan) -> dict[str, Any]:
     """
-    The plan as a JSON-able map.
+    Return a plan as a map that can be serialized to JSON.
 
-    Credentials are `***`; what was filled in from the environment or a file is shown as it was written (`${env:X}`);
-    the store's URL is shown without its password; durations have their unit.
+    Credentials and the password of the store's URL are `***`. Values from the environment or a file appear as written
+    (`${env:X}`), durations with their unit.
     """
     described: dict[str, Any] = _plain(plan)
-    for name in _ORIGINS:
+    for name in _INPUTS:
         described.pop(name, None)
     described["redis"]["url"] = _URL_SECRET.sub(rf"\1{MASK}@", str(plan.redis.url))
     return described
@@ -74,10 +74,10 @@ def _field_value(name: str, value: Any) -> Any:
 def _auth(auth: Auth) -> dict[str, Any]:
     bare = Auth(auth.type)
     described: dict[str, Any] = {"type": auth.type}
-    kept = [name for name in _PUBLIC if getattr(auth, name) != getattr(bare, name)]
+    names = [name for name in _PUBLIC if getattr(auth, name) != getattr(bare, name)]
     if auth.type == "api_key":
-        kept.append("location")
-    described |= {_name(name): _field_value(name, getattr(auth, name)) for name in kept}
+        names.append("location")
+    described |= {_name(name): _field_value(name, getattr(auth, name)) for name in names}
     if auth.login:
         described["login"] = _login(auth.login)
     described |= {
@@ -95,7 +95,7 @@ def _login(login: Login) -> dict[str, Any]:
 
 
 def _masked(value: Any) -> Any:
-    """The same shape with every value of it masked."""
+    """Return the same structure with every value masked."""
     if isinstance(value, Mapping):
         return {str(key): _masked(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

@@ -1,7 +1,7 @@
 """
-Before anything is read: shorthands become what they stand for, flags and variables are put in, defaults are merged.
+Normalizes a parsed file before it is validated: expands shorthands, applies flags and merges defaults.
 
-Every node keeps the place where it was written, so that messages name that and not what was made of it.
+Every node keeps its original position, so that messages refer to the file as the user wrote it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from scrapeq.config.records import ParsedMap, Record
 from scrapeq.errors import ConfigError, Problem
 from scrapeq.expression import as_text
 
-# Of two keys that say the same in two ways, a resource's own drives out the other one of the defaults.
+# Alternative keys for the same thing: if a resource has one of a pair, the other is not taken from the defaults.
 _ALTERNATIVE_KEYS = (("path", "url"), ("json", "data"))
 ENVIRONMENT = {
     "SCRAPEQ_REDIS_URL": "redis.url",
@@ -28,14 +28,20 @@ MAX_INDEX = 100_000
 
 
 def normalize(root: Node, context: ReadContext, overrides: Mapping[str, Any]) -> Node:
-    """The root with shorthands written out, overrides put in and `resource_defaults` merged into each resource."""
+    """
+    Expand shorthands, apply overrides, and merge `resource_defaults` into each resource.
+
+    Args:
+        root: The root node; it is changed.
+        context: Receives the problems; its environment is read for the variables in `ENVIRONMENT`.
+        overrides: Values by field path, such as `run.workers` or `resources.issues.selected`.
+
+    Raises:
+        ConfigError: The root is not a map.
+    """
     if root.kind != "map":
         raise ConfigError(
-            [
-                Problem(
-                    root.file, root.line, root.col, "", f"a map is expected, not a {root.kind}", "name: acme"
-                )
-            ]
+            [Problem(root.file, root.line, root.col, "", f"must be a map, not a {root.kind}", "name: acme")]
         )
     _expand(root)
     for variable, field in ENVIRONMENT.items():
@@ -62,7 +68,7 @@ def _expand(root: Node) -> None:
 
 
 def _from_name(item: Node) -> Node:
-    """A resource that is a name alone: its path is its name."""
+    """Return the map of a resource that may be written as a string, which is its name and its path."""
     if item.kind != "scalar" or item.is_null:
         return item.with_entries(dict(item.entries))
     return item.map(name=item, endpoint=item.map(path=item))
@@ -103,20 +109,20 @@ def _merge_defaults(root: Node, context: ReadContext) -> None:
         if item.kind != "map":
             continue
         base = defaults.entries if defaults and defaults.kind == "map" else {}
-        given = {
+        inherited = {
             key: entry for key, entry in base.items() if key in resource_keys() and resource_keys()[key].shape
         }
         if "endpoint" not in item.entries:
-            given.pop("endpoint", None)  # no endpoint = no request
+            inherited.pop("endpoint", None)  # a resource without an endpoint sends no request
         if "parent" in item.entries:
-            given.pop("seeds", None)  # it is started by its parent
+            inherited.pop("seeds", None)  # its parent starts it
         if ("parent" in item.entries and "seeds" not in item.entries) or "endpoint" not in item.entries:
-            given.pop("schedule", None)
-        item.entries = _merge(given, item.entries)
+            inherited.pop("schedule", None)
+        item.entries = _merge(inherited, item.entries)
 
 
 def _check_defaults(defaults: Node, context: ReadContext) -> None:
-    """Keys of the defaults that no resource has, and those of another name: once, at their own place."""
+    """Report unknown and unimplemented keys of the defaults at their own position, once for all resources."""
     record = Record(resource_keys())
     for key, entry in defaults.entries.items():
         field = f"resource_defaults.{key}"
@@ -128,23 +134,27 @@ def _check_defaults(defaults: Node, context: ReadContext) -> None:
 
 
 def _merge(base: Mapping[str, Entry], own: Mapping[str, Entry]) -> dict[str, Entry]:
-    """Maps merge, the rest replaces, null removes; a paginator of another type replaces the whole."""
+    """
+    Merge the entries of a resource into those of the defaults.
+
+    Maps merge, other values replace, and null removes a key. A map of another `type` replaces the whole map.
+    """
     for one, other in _ALTERNATIVE_KEYS:
         if one in own or other in own:
             base = {key: entry for key, entry in base.items() if key not in (one, other) or key in own}
     merged = dict(base)
     for key, entry in own.items():
-        under = base.get(key)
-        if entry.node.is_null and (entry.node.text or under):
+        default = base.get(key)
+        if entry.node.is_null and (entry.node.text or default):
             merged.pop(key, None)
             continue
         if (
-            under
-            and under.node.kind == "map"
+            default
+            and default.node.kind == "map"
             and entry.node.kind == "map"
-            and not _other_type(under.node, entry.node)
+            and not _other_type(default.node, entry.node)
         ):
-            inner = _merge(under.node.entries, entry.node.entries)
+            inner = _merge(default.node.entries, entry.node.entries)
             merged[key] = _with_node(entry, entry.node.with_entries(inner))
         else:
             merged[key] = entry
@@ -157,7 +167,7 @@ def _other_type(one: Node, other: Node) -> bool:
 
 
 def _override(root: Node, field: str, value: Any, source: str, context: ReadContext) -> None:
-    """Puts one value in the place that `a.b[0].c` names; `resources.NAME` finds a resource by its name."""
+    """Set one value at a path such as `a.b[0].c`; `resources.NAME` refers to a resource by its name."""
     try:
         node = _node_of(value, source)
     except ConfigError as error:
@@ -167,61 +177,62 @@ def _override(root: Node, field: str, value: Any, source: str, context: ReadCont
         node = node.map(url=node)
     steps = [step for step in field.replace("[", ".[").split(".") if step]
     if not steps or not all(step.strip("[]") for step in steps):
-        context.report(node, field, "names no place", "--set run.workers=4")
+        context.report(node, field, "is not the path of a key", "--set run.workers=4")
         return
-    place: Node | None = root
+    parent: Node | None = root
     for step in steps[:-1]:
-        place = _child(place, step, node) if place else None
-    if place is None or not _replace_child(place, steps[-1], node):
-        context.report(node, field, "there is no such place in the file")
+        parent = _child(parent, step, node) if parent else None
+    if parent is None or not _replace_child(parent, steps[-1], node):
+        context.report(node, field, "this path does not exist in the file")
 
 
-def _child(place: Node, step: str, like: Node) -> Node | None:
-    if place.kind == "list":
-        return _element(place.items, step)
-    if place.kind != "map":
+def _child(parent: Node, step: str, like: Node) -> Node | None:
+    if parent.kind == "list":
+        return _element(parent.items, step)
+    if parent.kind != "map":
         return None
-    entry = place.entries.get(step)
+    entry = parent.entries.get(step)
     if entry is None or entry.node.is_null:
-        made = Node("map", like.file, 0, 0)
-        place.entries[step] = Entry(step, 0, 0, made)
-        return made
-    # What is changed is a copy: an alias elsewhere must not change with it.
+        result = Node("map", like.file, 0, 0)
+        parent.entries[step] = Entry(step, 0, 0, result)
+        return result
+    # The node may be an alias that is used elsewhere as well, so a copy is changed.
     copy = entry.node.with_entries(dict(entry.node.entries))
     copy.items = list(copy.items)
-    place.entries[step] = _with_node(entry, copy)
+    parent.entries[step] = _with_node(entry, copy)
     return copy
 
 
 def _element(items: list[Node], step: str) -> Node | None:
-    index = step.strip("[]")
-    if index.isdigit() and len(index) < len(str(MAX_INDEX)):
-        return items[int(index)] if int(index) < len(items) else None
+    index = _index(step)
+    if index is not None:
+        return items[index] if index < len(items) else None
     return next((item for item in items if (name := item.get("name")) and name.text == step), None)
 
 
-def _replace_child(place: Node, step: str, node: Node) -> bool:
-    if place.kind == "map":
+def _replace_child(parent: Node, step: str, node: Node) -> bool:
+    if parent.kind == "map":
         if step == "endpoint" and node.kind == "scalar":
             node = node.map(path=node)
         if step == "paginator" and node.kind == "scalar":
             node = node.map(type=node)
-        place.entries[step] = Entry(step, 0, 0, node)
+        parent.entries[step] = Entry(step, 0, 0, node)
         return True
-    index = step.strip("[]")
-    if (
-        place.kind == "list"
-        and index.isdigit()
-        and len(index) < len(str(MAX_INDEX))
-        and int(index) < len(place.items)
-    ):
-        place.items[int(index)] = node
+    index = _index(step)
+    if parent.kind == "list" and index is not None and index < len(parent.items):
+        parent.items[index] = node
         return True
     return False
 
 
+def _index(step: str) -> int | None:
+    """Return the index that a step such as `[0]` or `0` of a path names, or None; MAX_INDEX bounds its length."""
+    digits = step.strip("[]")
+    return int(digits) if digits.isdigit() and len(digits) < len(str(MAX_INDEX)) else None
+
+
 def _node_of(value: Any, source: str) -> Node:
-    """A node of a typed value, or of the text of a flag, which is read as YAML."""
+    """Return the node of a Python value; a string, such as the value of a flag, is parsed as YAML."""
     if isinstance(value, str):
         try:
             node = reader.read(value, source)
@@ -245,5 +256,5 @@ def _node_of(value: Any, source: str) -> Node:
 
 
 def resources_of(root: ParsedMap) -> list[ParsedMap]:
-    """The resources that could be read, in order."""
+    """Return the resources without errors of their own form, in order."""
     return [found for found in root.get("resources", ()) if isinstance(found, ParsedMap)]

@@ -1,4 +1,4 @@
-"""Shapes of `outputs`: where items go, in which form."""
+"""Shapes of the `outputs` section: where items are written, and in which format."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from scrapeq.expression import Template
 
 
 def outputs() -> ListOf:
-    """Where items go."""
+    """Return the shape of `outputs`."""
     rotate = Key(Record({"size": Key(Size()), "every": Key(Duration())}))
     table = Key(TemplateText(expression_scopes.OUTPUT, path=True))
     output = TypedRecord(
@@ -57,7 +57,7 @@ def _path(example: str) -> Key:
 
 
 class Options(Shape):
-    """The options of an output that a package adds: any values; texts may hold `${resource}` and `${seed.x}`."""
+    """The options of an entry point's output: any values; strings may contain `${resource}` and `${seed.x}`."""
 
     def read(self, node: Node, field: str, context: ReadContext) -> dict[str, Any]:
         values: dict[str, Any] = MapOf(_Option()).read(node, field, context)

@@ -1,4 +1,4 @@
-"""Paths into a record or a body: JMESPath, or JSONPath (RFC 9535) when the path begins with `$`."""
+"""Paths into a record or a body: JMESPath, or JSONPath (RFC 9535) if the path starts with `$`."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _HYPHENATED = re.compile(r'(?<!["\w-])([A-Za-z_]\w*(?:-\w+)+)(?!["\w-])', re.ASC
 
 
 class Path(Shape):
-    """A path, checked when the file is read."""
+    """A path; its syntax is checked when the file is read."""
 
     def read(self, node: Node, field: str, context: ReadContext) -> str:
         node = scalar(node, field, context, "a path")
         path = node.text
         if len(path) > MAX_PATH:
             context.reject(node, field, f"the path is longer than {MAX_PATH} characters")
-        # Most paths are plain names: they need neither library, and a start does not pay for it.
+        # Most paths are plain names. Importing the libraries only for other paths keeps starts fast.
         if not _SIMPLE.fullmatch(path):
             if path.startswith("$"):
                 self._check_jsonpath(path, node, field, context)
@@ -48,7 +48,9 @@ class Path(Shape):
             message, index = str(error).splitlines()[0], 0
         fixed = _HYPHENATED.sub(r'"\1"', path)
         hint = (
-            fixed if fixed != path else "a JMESPath, such as data.items, or a JSONPath, such as $.data.items"
+            fixed
+            if fixed != path
+            else "write a JMESPath such as data.items, or a JSONPath such as $.data.items"
         )
         context.reject(node, field, message, hint, offset=min(index, len(path)))
 
@@ -60,9 +62,11 @@ class Path(Shape):
             jsonpath_rfc9535.compile(path)
         except (jsonpath_rfc9535.JSONPathError, ValueError, RecursionError) as error:
             index = getattr(getattr(error, "token", None), "index", 0)
-            message = _LOCATION.sub("", str(error).splitlines()[0])  # the file's place is told instead
+            message = _LOCATION.sub(
+                "", str(error).splitlines()[0]
+            )  # the problem has the position in the file
             context.reject(
-                node, field, f"no JSONPath: {message}", "$.data.items", offset=min(index, len(path))
+                node, field, f"not a valid JSONPath: {message}", "$.data.items", offset=min(index, len(path))
             )
 
     def schema(self) -> Schema:

@@ -1,4 +1,4 @@
-"""Shapes of what may hold a credential: a map of values, the URL of a database."""
+"""Shapes of values that may contain credentials, and checks for credentials that would be exposed or stored."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from scrapeq.config.read_context import Filled, ReadContext
 from scrapeq.config.records import MapOf
 from scrapeq.config.shapes import ENV_SCHEMA, Json, Schema, Shape, Text, reject_plaintext_secret, scalar
 
-STORED_SECRET = ("a secret that would be stored with every task", "put it under client.auth")
+STORED_SECRET = ("this secret would be stored with every task", "put it under client.auth")
 DATABASE_SCHEMES = ("postgres", "postgresql")
 
-# "author" and "keyword" are no secrets
+# Names that suggest a credential, but not "author" or "keyword".
 SECRET_NAME = re.compile(
     r"key(?!word)|token|secret|passw|cookie|credential|auth(?!or(?!i[sz]))", re.ASCII | re.IGNORECASE
 )
 EXTERNAL_PLACEHOLDER = re.compile(r"\$\{(?:env|file):")
 _PAIR = re.compile(r"(?:^|[?&])([^=?&#\s]+)=([^&#]*)")
-# What is a credential by its name, in the languages of the forms that people fill in; a `token_type` is none.
+# Names of form fields whose value is a credential, in several languages; `token_type` is not one of them.
 _SECRET_VALUE_NAME = re.compile(
     r"passw|passphrase|passcode|secret|senha|contrase|kennwort|motdepasse|"
     r"(?:^|[_\W])(?:pass|pwd|pw|pin|otp|mdp)$|(?-i:[a-z](?:Pass|Pwd|Pin|Otp)$)|token$|(?:api|access|private|signing)[_-]?key$|credentials?$",
@@ -30,7 +30,7 @@ _SECRET_VALUE_NAME = re.compile(
 
 
 def has_plaintext_secret(name: str, node: Node) -> bool:
-    """Whether a value that is a credential by its name stands in the file itself."""
+    """Return whether a value is a credential, judged by its name, and is in the configuration file itself."""
     return (
         bool(_SECRET_VALUE_NAME.search(name.replace(" ", "")))
         and node.kind == "scalar"
@@ -42,9 +42,10 @@ def has_plaintext_secret(name: str, node: Node) -> bool:
 
 class SecretMap(Shape):
     """
-    A map of values of which some are secrets: what is one by its name must come from the environment or a file.
+    A map in which a value whose name suggests a secret must come from the environment or a file.
 
-    A user's name, or a kind of grant, may stand in the file. With `texts` each value is a text.
+    Other values, such as a user name or a grant type, may be in the configuration itself. With `texts` every value
+    must be a string.
     """
 
     def __init__(self, *, texts: bool = False) -> None:
@@ -59,7 +60,7 @@ class SecretMap(Shape):
 
 
 class SecretJson(Shape):
-    """Any value; in its maps at any depth, what is a secret by its name must come from the environment or a file."""
+    """Any value; at any depth, a value whose name suggests a secret must come from the environment or a file."""
 
     def read(self, node: Node, field: str, context: ReadContext) -> Any:
         return _SecretValue(False).read(node, field, context)
@@ -86,7 +87,7 @@ class _SecretValue(Shape):
 
 
 class DatabaseUrl(Shape):
-    """The URL of a PostgreSQL database; one that holds a password must come from the environment or a file."""
+    """The URL of a PostgreSQL database; a password in it must come from the environment or a file."""
 
     def read(self, node: Node, field: str, context: ReadContext) -> str:
         node = scalar(node, field, context, "a URL such as ${env:DATABASE_URL}")
@@ -97,17 +98,17 @@ class DatabaseUrl(Shape):
             parts = urlsplit(url)
             secret = bool(parts.password) or "password" in parse_qs(parts.query)
         except ValueError:
-            context.reject(node, field, "this is no URL")
+            context.reject(node, field, "not a valid URL")
         if secret and not self._password_is_external(node.text):
             reject_plaintext_secret(node, field, context, "DATABASE_URL")
         if parts.scheme not in DATABASE_SCHEMES:
             schemes = " or ".join(f"{scheme}://" for scheme in DATABASE_SCHEMES)
-            context.reject(node, field, f"must begin with {schemes}", "postgres://user@host/database")
+            context.reject(node, field, f"must start with {schemes}", "postgres://user@host/database")
         return Filled(url, node.text) if is_external else url
 
     @staticmethod
     def _password_is_external(written: str) -> bool:
-        """Whether the part of the written URL that holds the password is a placeholder."""
+        """Return whether the password in the URL, as written in the file, is a placeholder."""
         if EXTERNAL_PLACEHOLDER.match(written.strip()):
             return True
         _, _, rest = written.partition("://")
@@ -122,7 +123,7 @@ class DatabaseUrl(Shape):
 
 
 def report_stored_secrets(values: Mapping[str, Node], field: str, context: ReadContext) -> None:
-    """Notes credentials by their names whose values would be stored with every task."""
+    """Report values from outside the file whose names suggest secrets, because they would be stored with every task."""
     for name, node in values.items():
         is_external = any(EXTERNAL_PLACEHOLDER.search(inner.text) for inner in node.walk())
         if SECRET_NAME.search(name) and is_external:
@@ -130,7 +131,7 @@ def report_stored_secrets(values: Mapping[str, Node], field: str, context: ReadC
 
 
 def report_stored_pairs(node: Node, field: str, context: ReadContext) -> None:
-    """Notes them among the pairs of a query, or of a form written as one text."""
+    """Like `report_stored_secrets`, for the pairs of a query string or of a form written as one string."""
     if any(
         SECRET_NAME.search(name) and EXTERNAL_PLACEHOLDER.search(value)
         for name, value in _PAIR.findall(node.text)

@@ -1,4 +1,4 @@
-"""The shapes of single values: each reads a node into a plain value, and says itself as JSON Schema."""
+"""Shapes of single values: each validates a node, converts it to a plain value, and describes itself as JSON Schema."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ _SEGMENT = re.compile(r"(?<![$\w])\{([A-Za-z_][\w.]*)\}")
 
 
 def last_key(field: str) -> str:
-    """`limit` of `rates[0].limit`, `resources` of `resources[1]`."""
+    """Return the last key of a field path: `limit` of `rates[0].limit`, `resources` of `resources[1]`."""
     return re.sub(r"\[\d+\]$", "", field).rpartition(".")[2]
 
 
 class Shape:
-    """What may stand in a place."""
+    """What kind of value is valid for a key."""
 
     def read(self, node: Node, field: str, context: ReadContext) -> Any:
-        """The value. Raises Refused once its problems are noted."""
+        """Return the value of a node. Raises InvalidValue after reporting the problem."""
         raise NotImplementedError
 
     def schema(self) -> Schema:
-        """Itself as JSON Schema (2020-12)."""
+        """Return the JSON Schema (2020-12) of this shape."""
         raise NotImplementedError
 
 
 def scalar(node: Node, field: str, context: ReadContext, expected: str) -> Node:
-    """The node if it is a scalar that says something; the usual mistakes are told apart."""
+    """Return the node if it is a scalar and not null; otherwise reject it, with hints for the usual mistakes."""
     if node.kind == "map" and node.flow and len(node.entries) == 1:
         key, entry = next(iter(node.entries.items()))
         if entry.node.is_null:
@@ -52,10 +52,10 @@ def scalar(node: Node, field: str, context: ReadContext, expected: str) -> Node:
 
 
 class Text(Shape):
-    """A text; numbers and booleans keep their spelling. `pattern` must match all of it."""
+    """A string; numbers and booleans keep their spelling. `pattern` must match the whole string."""
 
     def __init__(
-        self, pattern: str = "", expected: str = "a text", hint: str = "", min_length: int = 1
+        self, pattern: str = "", expected: str = "a string", hint: str = "", min_length: int = 1
     ) -> None:
         self._pattern = re.compile(pattern) if pattern else None
         self._expected, self._hint, self._min_length = expected, hint, min_length
@@ -76,7 +76,7 @@ class Text(Shape):
 
 
 class Secret(Shape):
-    """A credential: only from the environment or a file; an empty text is no secret."""
+    """A credential, which must come from the environment or a file; `allow_empty` also accepts an empty string."""
 
     def __init__(self, allow_empty: bool = False, *, lines: bool = False) -> None:
         self._allow_empty = allow_empty
@@ -91,7 +91,7 @@ class Secret(Shape):
         filled = context.filled(node, field, secret=True)
         text = filled.text.strip()
         if any(ord(letter) < ord(" ") and letter not in self._allowed for letter in text):
-            context.reject(node, field, "the secret has a line break or a control character in it")
+            context.reject(node, field, "the secret contains a line break or another control character")
         return Filled(text, node.text)
 
     def schema(self) -> Schema:
@@ -99,7 +99,7 @@ class Secret(Shape):
 
 
 def reject_plaintext_secret(node: Node, field: str, context: ReadContext, variable: str = "") -> NoReturn:
-    """Refuses a secret that stands in the file itself, or an empty one; `variable` is a name for it."""
+    """Reject a secret that is in the file itself, or empty; `variable` is the name of a variable for the hint."""
     key = last_key(field)
     hint = f"{key}: ${{env:{_variable(context.name, variable or key)}}}"
     context.reject(node, field, "a secret in clear text" if node.text else "is empty", hint)
@@ -110,7 +110,7 @@ def _variable(name: str, key: str) -> str:
 
 
 class Number(Shape):
-    """A number, whole unless `fractions`; from `minimum` (`exclusive` = above it) to `maximum`."""
+    """A number, whole unless `fractions`, from `minimum` (with `exclusive` above it) to `maximum`."""
 
     def __init__(
         self,
@@ -132,11 +132,11 @@ class Number(Shape):
         node = context.filled(scalar(node, field, context, expected), field)
         value: Any = node.value
         if isinstance(value, bool) or not isinstance(value, int | float):
-            near = "without quotes" if node.text.strip().lstrip("-").isdigit() else ""
-            context.reject(node, field, f"'{node.text}' is no {expected[2:]}", near)
+            hint = "write it without quotes" if node.text.strip().lstrip("-").isdigit() else ""
+            context.reject(node, field, f"'{node.text}' is not {expected}", hint)
         if isinstance(value, float) and not self._fractions:
             if not value.is_integer():
-                context.reject(node, field, f"{node.text} is no whole number")
+                context.reject(node, field, f"{node.text} is not a whole number")
             value = int(value)
         if value < self._minimum or (self._exclusive and value == self._minimum):
             bound = f"more than {self._minimum:g}" if self._exclusive else f"at least {self._minimum:g}"
@@ -153,15 +153,14 @@ class Number(Shape):
 
 
 class Flag(Shape):
-    """true or false."""
+    """A boolean."""
 
     def read(self, node: Node, field: str, context: ReadContext) -> bool:
         node = context.filled(scalar(node, field, context, "true or false"), field)
         if not isinstance(node.value, bool):
-            meant = {"yes": "true", "on": "true", "no": "false", "off": "false"}.get(node.text.lower(), "")
-            context.reject(
-                node, field, f"'{node.text}' is neither true nor false", meant and f"write {meant}"
-            )
+            boolean = {"yes": "true", "on": "true", "no": "false", "off": "false"}.get(node.text.lower(), "")
+            hint = boolean and f"write {boolean}"
+            context.reject(node, field, f"'{node.text}' is neither true nor false", hint)
         return node.value
 
     def schema(self) -> Schema:
@@ -169,7 +168,7 @@ class Flag(Shape):
 
 
 class Duration(Shape):
-    """Seconds, written `500ms 30s 1h30m 7d`."""
+    """A duration such as `500ms`, `30s`, `1h30m` or `7d`; read as seconds."""
 
     def __init__(self, *, zero: bool = False) -> None:
         self._zero = zero
@@ -194,7 +193,7 @@ class Duration(Shape):
 
 
 class Size(Shape):
-    """Bytes, written `10MB 2GiB`."""
+    """A size such as `10MB` or `2GiB`; read as bytes."""
 
     def read(self, node: Node, field: str, context: ReadContext) -> int:
         node = context.filled(scalar(node, field, context, "a size such as 64MB"), field)
@@ -213,9 +212,13 @@ class Size(Shape):
 
 class Choice(Shape):
     """
-    One word of a list; `unbuilt` are words of the language that this version refuses by name.
+    One word of a list.
 
-    `group`: names that installed packages add to this group of entry points are words of it, too.
+    Args:
+        built: The valid words.
+        unimplemented: Words of the language that are not implemented.
+        fold: Whether a word may be in lower case; the words are in upper case.
+        group: A group of entry points whose names are valid words too.
     """
 
     def __init__(
@@ -229,10 +232,10 @@ class Choice(Shape):
         )
 
     def added(self) -> list[str]:
-        """The words that installed packages add."""
+        """Return the words that installed packages add."""
         if not self._group:
             return []
-        from scrapeq import plugins  # it looks at every installed package: a start does not pay for it
+        from scrapeq import plugins  # imported here because listing all installed packages slows a start
 
         return [name for name in plugins.names(self._group) if name not in (*self.built, *self.unimplemented)]
 
@@ -262,7 +265,7 @@ class Choice(Shape):
 
 
 class Expr(Shape):
-    """A bare expression."""
+    """An expression, written without `${ }`."""
 
     def __init__(self, scope: ExpressionScope) -> None:
         self._scope = scope
@@ -274,7 +277,7 @@ class Expr(Shape):
         except ExpressionError as error:
             if "${" in node.text:
                 inner = node.text.replace("${", "").replace("}", "")
-                context.reject(node, field, "an expression stands alone here, without ${ }", f"write {inner}")
+                context.reject(node, field, "an expression is written without ${ } here", f"write {inner}")
             context.reject_expression(node, field, _known_here(error, self._scope.names))
         context.uses.append(ExpressionUse(field, node, compiled, self._scope.unimplemented))
         return compiled
@@ -284,20 +287,20 @@ class Expr(Shape):
 
 
 def _known_here(error: ExpressionError, names: frozenset[str]) -> ExpressionError:
-    """The same error; the names it lists are those that this version gives."""
+    """Limit the names in the hint of an error to those that are implemented."""
     if error.message.startswith("unknown name"):
-        error.hint = f"known here: {', '.join(sorted(names))}"
+        error.hint = f"available names: {', '.join(sorted(names))}"
     return error
 
 
 class TemplateText(Shape):
-    """A text with `${...}` in it. In a path, `{name}` without `$` is refused: it would be sent as it is."""
+    """A string that may contain `${...}`. In a path, `{name}` without `$` is rejected: it would be sent unchanged."""
 
     def __init__(self, scope: ExpressionScope, *, path: bool = False) -> None:
         self._scope, self._path = scope, path
 
     def read(self, node: Node, field: str, context: ReadContext) -> Any:
-        node = scalar(node, field, context, "a text")
+        node = scalar(node, field, context, "a string")
         found = _SEGMENT.search(node.text)
         if found and (self._path or ("." in found[1] and found[1].split(".")[0] in self._scope.names)):
             hint = f"placeholders are written ${{{found[1]}}}"
@@ -319,9 +322,10 @@ class TemplateText(Shape):
 
 class Json(Shape):
     """
-    Any value; texts in it may hold `${...}`.
+    Any value; strings in it may contain `${...}`.
 
-    Without a place only the environment is filled in. With `spelling`, numbers keep theirs (`1.10`): they become text.
+    Without a scope only `${env:...}` and `${file:...}` are filled in. With `spelling`, a number that would be written
+    differently (`1.10`) becomes a string.
     """
 
     def __init__(self, scope: ExpressionScope | None = None, *, spelling: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Shapes of values that have a form of their own: addresses, globs, statuses, waits, headers and params."""
+"""Shapes of values with a special syntax: URLs, globs, statuses, waits, observations, tokens, headers and params."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from scrapeq.responses.presets import NAMES
 
 VERSION = 1
 MAX_PATTERN = 500
-MAX_TOKENS = 64  # of one pool
+MAX_TOKENS = 64  # in one pool
 REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+cluster", "redis+sentinel")
 
 _SECRET_HEADERS = frozenset({"authorization", "proxy-authorization"})
@@ -43,7 +43,7 @@ class Version(Shape):
     def read(self, node: Node, field: str, context: ReadContext) -> int:
         node = scalar(node, field, context, "a whole number")
         if isinstance(node.value, bool) or not isinstance(node.value, int):
-            context.reject(node, field, f"'{node.text}' is no whole number", f"version: {VERSION}")
+            context.reject(node, field, f"'{node.text}' is not a whole number", f"version: {VERSION}")
         if node.value != VERSION:
             hint = "upgrade scrapeq" if node.value > VERSION else f"version: {VERSION}"
             context.reject(node, field, f"this scrapeq reads version {VERSION}", hint)
@@ -54,7 +54,7 @@ class Version(Shape):
 
 
 class BaseUrl(Text):
-    """What paths are joined to: http, https or demo."""
+    """The URL that paths are joined to: http, https or `demo://`."""
 
     def read(self, node: Node, field: str, context: ReadContext) -> str:
         url = super().read(node, field, context)
@@ -64,17 +64,19 @@ class BaseUrl(Text):
             parts = urlsplit(url)
             _ = parts.port
         except ValueError as error:
-            context.reject(node, field, f"this is no URL: {error}")
+            context.reject(node, field, f"not a valid URL: {error}")
         if parts.scheme not in ("http", "https") or not parts.hostname:
             hint = f"https://{url.split('://')[-1]}" if "." in url else "https://api.acme.test/v1"
-            context.reject(node, field, "the URL must begin with http:// or https://, and name a host", hint)
+            context.reject(
+                node, field, "the URL must start with http:// or https:// and include a host", hint
+            )
         if parts.username is not None or parts.password is not None:
             hint = "auth: {type: http_basic, username: ${env:USER}, password: ${env:PASSWORD}}"
             context.reject(node, field, "credentials in a URL", hint)
         if parts.query or parts.fragment or url.endswith(("?", "#")):
-            context.reject(node, field, "a base URL has neither ? nor #", "parameters belong under params:")
+            context.reject(node, field, "a base URL cannot contain ? or #", "parameters belong under params:")
         if any(letter.isspace() for letter in url):
-            context.reject(node, field, "a URL has no spaces")
+            context.reject(node, field, "a URL cannot contain spaces")
         return url
 
 
@@ -86,7 +88,7 @@ class RedisUrl(Text):
         if url == "embedded" or (url.split("://")[0] in REDIS_SCHEMES and "://" in url):
             return url
         schemes = ", ".join(f"{scheme}://" for scheme in REDIS_SCHEMES)
-        return context.reject(node, field, f"must be embedded, or begin with one of {schemes}")
+        return context.reject(node, field, f"must be embedded, or start with one of {schemes}")
 
 
 class Glob(Text):
@@ -100,14 +102,14 @@ class Glob(Text):
             try:
                 re.compile(text[3:])
             except (re.error, RecursionError, OverflowError) as error:
-                context.reject(node, field, f"no regular expression: {error}")
+                context.reject(node, field, f"not a valid regular expression: {error}")
         elif _REGEX_MARKS.search(text):
             context.reject(node, field, "a pattern is a glob here", f"write re:{text}")
         return text
 
 
 class Status(Shape):
-    """An HTTP status, or a class of them: 403, 5xx."""
+    """An HTTP status or a class of statuses: 403, 5xx."""
 
     def read(self, node: Node, field: str, context: ReadContext) -> int | str:
         node = scalar(node, field, context, "a status such as 403 or 5xx")
@@ -116,7 +118,12 @@ class Status(Shape):
             return text
         if re.fullmatch(r"[1-5][0-9][0-9]", text, re.ASCII):
             return int(text)
-        return context.reject(node, field, f"'{node.text}' is no status", "403, or a class: 5xx")
+        return context.reject(
+            node,
+            field,
+            f"'{node.text}' is not an HTTP status",
+            "write a status such as 403, or a class such as 5xx",
+        )
 
     def schema(self) -> Schema:
         return {
@@ -153,7 +160,7 @@ class WaitTerm(Shape):
 
 
 class Observe(Shape):
-    """How answers tell of a limit: the name of a preset, or a map of one, expressions, and the form of a reset."""
+    """How to read a limit from responses: the name of a preset, or a map of a preset, expressions and reset format."""
 
     def __init__(self) -> None:
         self._names = Choice(NAMES)
@@ -175,23 +182,23 @@ class Observe(Shape):
 
 
 class Tokens(Shape):
-    """Tokens, in a list or separated by commas or line breaks; of several the one that has room is sent."""
+    """A pool of tokens, in a list or separated by commas or line breaks."""
 
     def read(self, node: Node, field: str, context: ReadContext) -> tuple[str, ...]:
         nodes = node.items if node.kind == "list" else [node]
         tokens: list[str] = []
-        for one in nodes:
-            text = Secret(lines=True).read(one, field, context)
+        for item in nodes:
+            text = Secret(lines=True).read(item, field, context)
             found = [part.strip() for part in re.split(r"[,\r\n]", text) if part.strip()]
             if not found:
-                context.reject(one, field, "there is no token in it")
-            tokens += [Filled(token, one.text) for token in found]
+                context.reject(item, field, "contains no token")
+            tokens += [Filled(token, item.text) for token in found]
         if not tokens:
-            context.reject(node, field, "there is no token in it")
+            context.reject(node, field, "contains no token")
         if len(set(tokens)) < len(tokens):
-            context.reject(node, field, "one of the tokens stands there twice", "give each token once")
+            context.reject(node, field, "contains the same token twice", "list each token once")
         if len(tokens) > MAX_TOKENS:
-            context.reject(node, field, f"{len(tokens)} tokens are too many; at most {MAX_TOKENS}")
+            context.reject(node, field, f"contains {len(tokens)} tokens; at most {MAX_TOKENS} are allowed")
         return tuple(tokens)
 
     def schema(self) -> Schema:
@@ -201,9 +208,12 @@ class Tokens(Shape):
 
 class PlainMap(Shape):
     """
-    Headers or params that every request gets: plain values; only the environment is filled in.
+    Headers or params of every request: plain values, in which only `${env:...}` and `${file:...}` are filled in.
 
-    What is `stored` stands in each task in the store, so that no credential may be among it.
+    Args:
+        secret_names: The map holds headers: their names are checked, and those of credentials must not be plain text.
+        stored: The values are stored with every task, so credentials among them are reported.
+        scope: The names that expressions in the values may use; None allows none.
     """
 
     def __init__(
@@ -230,9 +240,9 @@ class PlainMap(Shape):
 
     def _check_header(self, name: str, node: Node, field: str, context: ReadContext) -> None:
         if not _HEADER_NAME.fullmatch(name):
-            context.report(node, field, f"'{name}' is no name of a header")
+            context.report(node, field, f"'{name}' is not a valid header name")
         if node.kind != "scalar":
-            context.report(node, field, f"must be a text, not a {node.kind}")
+            context.report(node, field, f"must be a string, not a {node.kind}")
         elif name.lower() in _SECRET_HEADERS and "${" not in node.text and node.text:
             context.report(
                 node,
@@ -241,14 +251,14 @@ class PlainMap(Shape):
                 "auth: {type: bearer, token: ${env:TOKEN}}, under client:",
             )
         elif "\n" in node.text or "\r" in node.text:
-            context.report(node, field, "a header has no line breaks")
+            context.report(node, field, "a header cannot contain line breaks")
 
     def schema(self) -> Schema:
         return {"type": "object"}
 
 
 class ParamMap(PlainMap):
-    """Params or headers of a resource: values may hold `${...}`; null is left out."""
+    """Params or headers of a resource: values may contain `${...}`; a null value is left out of the request."""
 
     def __init__(self, scope: expression_scopes.ExpressionScope, *, secret_names: bool = False) -> None:
         super().__init__(secret_names=secret_names, scope=scope)

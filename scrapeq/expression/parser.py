@@ -171,7 +171,7 @@ class Parser:
                 near = f"record.{name}"
             hint = f" (did you mean '{near}'?)" if near else ""
             known = ", ".join(sorted(self._known))
-            raise ExpressionError(f"unknown name '{name}'{hint}", token.position, f"known here: {known}")
+            raise ExpressionError(f"unknown name '{name}'{hint}", token.position, f"available names: {known}")
         self.names.add(name)
 
     def _steps(self) -> tuple[str | int, ...]:

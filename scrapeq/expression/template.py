@@ -37,23 +37,23 @@ def split_placeholders(text: str) -> list[Part]:
     literal: list[str] = []
     position, count = 0, 0
     while True:
-        begin = text.find("${", position)
-        if begin < 0:
+        start = text.find("${", position)
+        if start < 0:
             literal.append(text[position:])
             break
-        if begin > position and text[begin - 1] == "$":
-            literal.append(text[position : begin - 1] + "${")
-            position = begin + 2
+        if start > position and text[start - 1] == "$":
+            literal.append(text[position : start - 1] + "${")
+            position = start + 2
             continue
-        literal.append(text[position:begin])
-        end = _end(text, begin + 2)
+        literal.append(text[position:start])
+        end = _end(text, start + 2)
         count += 1
         if count > MAX_PLACEHOLDERS:
-            raise ExpressionError(f"the text has more than {MAX_PLACEHOLDERS} placeholders", begin)
+            raise ExpressionError(f"the text has more than {MAX_PLACEHOLDERS} placeholders", start)
         if joined := "".join(literal):
             parts.append(joined)
         literal = []
-        parts.append(Placeholder(text[begin + 2 : end], begin + 2))
+        parts.append(Placeholder(text[start + 2 : end], start + 2))
         position = end + 1
     if joined := "".join(literal):
         parts.append(joined)

@@ -142,9 +142,9 @@ class ResponseAction:
             page sequence, a few times at most. dead_letter gives the task up. fail ends the run.
         scope: task, limit, host, token, all, or the name of a limit.
         wait: The first term that is not null applies; a term is an expression (seconds), seconds, or exponential.
-        max_wait_s: The longest wait; None for no bound.
+        max_wait_s: The longest accepted wait; None accepts any.
         on_exceed: What to do with a longer wait. None: park for rate_limited, otherwise dead_letter.
-        message: The text that is logged.
+        message: The reason that a dead letter or the end of the run states.
     """
 
     match: Match

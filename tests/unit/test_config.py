@@ -14,7 +14,7 @@ from scrapeq.expression import Expression, Template
 from scrapeq.plan import Auth, Exponential, Match, Observe, Plan, Rate
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "data" / "config").glob("*.yaml"))
-SITES = {"catalogue.yaml", "handbook.yaml"}  # they need what is not built yet
+SITES = {"catalogue.yaml", "handbook.yaml"}  # they need what is not implemented
 HEAD = "version: 1\nname: demo\nclient: {base_url: https://a.test}\n"
 ENV = {
     **dict.fromkeys(("CONTACT", "SHOP", "DESK"), "acme"),
@@ -34,13 +34,13 @@ def plan(text: str, env: dict[str, str] | None = None, **overrides: Any) -> Plan
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
 def test_real_targets_are_recognised(file: Path) -> None:
-    """Each example either loads or is refused only for what is not built yet; no key of it is unknown."""
+    """Each example either loads or is refused only for what is not implemented; no key of it is unknown."""
     try:
         assert load(file, env=ENV).name
         assert file.name not in SITES
     except ConfigError as error:
         assert file.name in SITES, str(error)
-        assert {p.message.partition("not built yet")[1] for p in error.problems} == {"not built yet"}, str(
+        assert {p.message.partition("not implemented")[1] for p in error.problems} == {"not implemented"}, str(
             error
         )
 
@@ -248,9 +248,9 @@ def test_a_wrong_flag_is_told_as_a_flag() -> None:
     """The problem names the flag or the variable, not a line of the file."""
     with pytest.raises(ConfigError, match=r"the flag run.workers: run.workers: 0 is too small"):
         plan(HEAD + "resources: [a]\n", run__workers=0)
-    with pytest.raises(ConfigError, match=r"SCRAPEQ_WORKERS: run.workers: 'x' is no whole number"):
+    with pytest.raises(ConfigError, match=r"SCRAPEQ_WORKERS: run.workers: 'x' is not a whole number"):
         plan(HEAD + "resources: [a]\n", {"SCRAPEQ_WORKERS": "x"})
-    with pytest.raises(ConfigError, match="no such place"):
+    with pytest.raises(ConfigError, match="this path does not exist"):
         plan(HEAD + "resources: [a]\n", resources__b__selected=False)
 
 
@@ -330,7 +330,7 @@ def test_the_file_itself_can_be_wrong(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
         load(tmp_path)
     (tmp_path / "latin.yaml").write_bytes(b"version: 1\nname: \xe9")
-    with pytest.raises(ConfigError, match=r"latin.yaml:2:7: this is no UTF-8 text"):
+    with pytest.raises(ConfigError, match=r"latin.yaml:2:7: this is not UTF-8 text"):
         load(tmp_path / "latin.yaml")
 
 

@@ -90,7 +90,7 @@ def test_describe_shows_what_is_no_secret_of_a_login() -> None:
     [
         ("type: bearer", "client.auth: has neither token nor tokens"),
         ("type: api_key, name: k", "client.auth: has neither api_key nor api_keys"),
-        ("type: bearer, token: '${env:S}', tokens: '${env:S}'", "token and tokens exclude each other"),
+        ("type: bearer, token: '${env:S}', tokens: '${env:S}'", "token and tokens are mutually exclusive"),
         (
             "type: oauth2_client_credentials, access_token_url: 'https://a.test', client_id: me, client_secret: x",
             "client.auth.client_secret: a secret in clear text\n  client_secret: ${env:DEMO_CLIENT_SECRET}",
@@ -101,7 +101,7 @@ def test_describe_shows_what_is_no_secret_of_a_login() -> None:
         ),
         (
             "type: oauth2_refresh_token, access_token_url: token, refresh_token: '${env:R}'",
-            "access_token_url: the URL must begin with http:// or https://",
+            "access_token_url: the URL must start with http:// or https://",
         ),
         (
             "type: oauth2_refresh_token, access_token_url: 'https://u:p@a.test', refresh_token: '${env:R}'",
@@ -118,7 +118,7 @@ def test_describe_shows_what_is_no_secret_of_a_login() -> None:
         (
             "type: oauth2_refresh_token, access_token_url: 'https://a.test', refresh_token: '${env:R}', "
             "client_auth: basic",
-            "basic sends client_id and client_secret",
+            "basic needs client_id and client_secret",
         ),
         ("type: session", "client.auth.login: is missing"),
         (
@@ -129,7 +129,7 @@ def test_describe_shows_what_is_no_secret_of_a_login() -> None:
             "type: session, login: {path: in, json: {auth: [{Passwort: hunter2}]}}",
             "client.auth.login.json.auth[0].Passwort: a secret in clear text",
         ),
-        ("type: session, login: {path: in, data: {a: 1}, json: {a: 1}}", "data and json exclude each other"),
+        ("type: session, login: {path: in, data: {a: 1}, json: {a: 1}}", "data and json are mutually exclusive"),
         ("type: session, login: {path: in, form: f, json: {a: 1}}", "a form is sent as data"),
         ("type: session, login: {path: in}, success_when: record.ok", "unknown name 'record'"),
         ("type: sesion, login: {path: in}", "unknown type 'sesion'\n  did you mean session?"),
@@ -156,7 +156,7 @@ def test_a_cache_is_read_and_http2_is_refused_by_name() -> None:
     assert plan(client("cache: {}")).client.cache == Cache()
     assert plan(client("cache: {revalidate: true}")).client.cache == Cache(True)
     assert plan(client("timeout: 1s")).client.cache is None
-    assert "client.http2: not built yet in this version" in reported(client("http2: true"))
+    assert "client.http2: not implemented in this version" in reported(client("http2: true"))
 
 
 @pytest.mark.parametrize(

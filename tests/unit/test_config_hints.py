@@ -17,12 +17,12 @@ HEAD = "version: 1\nname: demo\nclient: {base_url: https://a.test}\nresources:\n
         (
             "- {name: a, endpoint: a, priority: updated_at}",
             "unknown name 'updated_at' (did you mean 'record.updated_at'?)",
-            "known here: ",
+            "available names: ",
         ),
         (
             "- a\n- {name: lines, parent: a, endpoint: {data_selector: lines}}",
             "has neither path nor url",
-            "without an endpoint parent: {resource: …, each: …} for a list inside the parent's records",
+            "or for a list in the parent's records, parent: {resource: …, each: …} without an endpoint",
         ),
         ("- {name: a, endpoint: {data_selector: lines}}", "has neither path nor url", "path: a"),
     ],

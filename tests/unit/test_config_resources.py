@@ -29,15 +29,15 @@ def test_schedules_are_read() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("schedule: {cron: '61 * * * *'}", "'61 * * * *' is no cron line: bad minute"),
-        ("schedule: {cron: '* * *'}", "is no cron line: wrong number of fields\n  minute hour day-of-month"),
-        ("schedule: {cron: '0 0 31 2 *'}", "is no cron line: bad day-of-month"),
-        ("schedule: {cron: '* * * * *', every: 1h}", "every and cron exclude each other"),
-        ("schedule: {every: 1h, timezone: UTC}", "a time zone is that of a cron line"),
+        ("schedule: {cron: '61 * * * *'}", "'61 * * * *' is not a cron expression: bad minute"),
+        ("schedule: {cron: '* * *'}", "is not a cron expression: wrong number of fields\n  minute hour day-of-month"),
+        ("schedule: {cron: '0 0 31 2 *'}", "is not a cron expression: bad day-of-month"),
+        ("schedule: {cron: '* * * * *', every: 1h}", "every and cron are mutually exclusive"),
+        ("schedule: {every: 1h, timezone: UTC}", "timezone needs cron"),
         ("schedule: {timezone: UTC}", "has neither every nor cron\n  every: 15m"),
         (
             "schedule: {cron: '* * * * *', timezone: Europe/Berlim}",
-            "no time zone is called 'Europe/Berlim'\n  did you mean Europe/Berlin?",
+            "unknown time zone 'Europe/Berlim'\n  did you mean Europe/Berlin?",
         ),
         ("schedule: 15m", "must be a map, not a scalar"),
     ],
@@ -64,7 +64,7 @@ def test_functions_are_read_by_name() -> None:
     )
     made = plan(text).resources[0]
     assert (made.handler, made.on_page, made.on_item) == ("acme.pages:read", "x:y.z", "x:i")
-    assert "'acme.pages.read' is not a function, package.module:name\n  acme.pages:read" in reported(
+    assert "'acme.pages.read' is not a function, package.module:name\n  for example acme.pages:read" in reported(
         text.replace("pages:read", "pages.read")
     )
 
@@ -105,7 +105,7 @@ def test_seeds_of_a_file_are_read_when_the_run_begins(tmp_path: Path) -> None:
     (tmp_path / "repos.csv").write_text("\ufeffowner,repo\nocto,tools\n")
     text = HEAD + "seeds: {file: repos.csv, priority: seed.stars + now}\n"
     text += "resources: [{name: a, endpoint: '${seed.%s}'}]\n"
-    with pytest.raises(ConfigError, match=r"(?s)no seed has 'repos'.*did you mean repo\?"):
+    with pytest.raises(ConfigError, match=r"(?s)no seed has the key 'repos'.*did you mean repo\?"):
         load(tmp_path / "a.yaml", text=text % "repos", env={})
     made = load(tmp_path / "a.yaml", text=text.replace("stars", "repo") % "repo", env={})
     assert made.seed_file == str(tmp_path / "repos.csv")
@@ -138,15 +138,15 @@ def test_the_kinds_of_files_are_those_that_can_be_read() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{file: nothing.csv}", "seeds.file: there is no file nothing.csv in "),
+        ("{file: nothing.csv}", "seeds.file: the file nothing.csv does not exist in "),
         (
             "{file: a.xlsx}",
-            "the seeds in a.xlsx are of no kind that is known\n  one of .csv, .jsonl, .ndjson, .txt",
+            "'a.xlsx' is not a supported kind of seed file\n  one of .csv, .jsonl, .ndjson, .txt",
         ),
-        ("{urls: [a.test]}", "seeds.urls[0]: the URL must begin with http:// or https://"),
+        ("{urls: [a.test]}", "seeds.urls[0]: the URL must start with http:// or https://"),
         ("{urls: []}", "seeds.urls: is empty"),
-        ("{urls: ['https://a.test'], file: a.csv}", "file and urls exclude each other"),
-        ("{sitemap: auto}", "seeds.sitemap: not built yet in this version"),
+        ("{urls: ['https://a.test'], file: a.csv}", "file and urls are mutually exclusive"),
+        ("{sitemap: auto}", "seeds.sitemap: not implemented in this version"),
         ("{urls: 'https://a.test', priority: record.x}", "unknown name 'record'"),
         ("{repo: a}", "must be a list, not a map\n  seeds: [{name: value}], or {file: seeds.csv}"),
         ("[]", "is empty"),
@@ -163,7 +163,7 @@ def test_a_file_of_seeds_may_be_made_by_another_step(tmp_path: Path) -> None:
     made = load(tmp_path / "a.yaml", text=text, env={}, inputs=False)
     assert made.seed_file == str(tmp_path / "x.csv")
     (tmp_path / "x.csv").write_bytes(b"")
-    with pytest.raises(ConfigError, match=r"the first line of x.csv names the columns, each once"):
+    with pytest.raises(ConfigError, match=r"the first line of x.csv must name the columns, each once"):
         load(tmp_path / "a.yaml", text=text, env={}, inputs=False)
 
 
@@ -201,10 +201,10 @@ def test_fields_are_read(text: str, expected: Any) -> None:
         ("{type: int}", "needs either path or value"),
         ("{path: a, value: record.b}", "needs either path or value"),
         ("{path: a, type: integer}", "unknown type 'integer'\n  did you mean"),
-        ("{path: a, regex: '('}", "no regular expression: missing )"),
+        ("{path: a, regex: '('}", "not a valid regular expression: missing )"),
         ("{path: a, default: {type: int}}", "fields.f.default: needs either path or value"),
-        ("h1::text", "a CSS path is not built yet"),
-        ("{css: h1}", "fields.f.css: not built yet"),
+        ("h1::text", "a CSS path is not implemented"),
+        ("{css: h1}", "fields.f.css: not implemented"),
         ("{path: a, requird: true}", "unknown key 'requird'\n  did you mean required?"),
     ],
 )
@@ -216,12 +216,12 @@ def test_wrong_fields_are_told(text: str, message: str) -> None:
 def test_names_that_a_limit_cannot_have() -> None:
     """That of what no rule names, and one that is too long."""
     text = HEAD + "rate_limits: [{name: %s, max_concurrency: 1}]\nresources: [a]\n"
-    assert "'default' is the name of the limit of all requests that no rule matches" in reported(
+    assert "'default' is reserved for the limit of all requests that no rule matches" in reported(
         text % "default"
     )
     assert "(at most 64)" in reported(text % ("x" * 65))
     rates = ", ".join(["{limit: 1, interval: 1s}"] * 9)
-    assert "rates: 9 are too many; at most 8" in reported(
+    assert "rates: has 9 elements; at most 8 are allowed" in reported(
         text.replace("max_concurrency: 1", f"rates: [{rates}]") % "a"
     )
 

@@ -8,7 +8,7 @@ from scrapeq.config import load
 from scrapeq.errors import ConfigError
 
 HEAD = "version: 1\nname: demo\nclient:\n  base_url: https://a.test\n"
-MESSAGE, HINT = "a secret that would be stored with every task", "put it under client.auth"
+MESSAGE, HINT = "this secret would be stored with every task", "put it under client.auth"
 ENV = {"X": "s3cret"}
 
 

@@ -80,29 +80,29 @@ def test_each_paginator_is_read(text: str, expected: Paginator) -> None:
         ("type: json_link", "paginator.next_url_path: is missing\n  next_url_path: links.next"),
         (
             "type: header_cursor, cursor_key: X",
-            "does not say where the cursor is sent\n  cursor_param: cursor",
+            "does not say where to send the cursor\n  cursor_param: cursor",
         ),
         (
             "type: offset, limit_param: n",
-            "limit_param needs limit, the number of records on a page\n  limit: 100",
+            "limit_param needs limit, the number of records per page\n  limit: 100",
         ),
         (
             "type: offset, total_path: n, fan_out: true",
-            "fan_out needs limit, the number of records on a page",
+            "fan_out needs limit, the number of records per page",
         ),
         (
             "type: cursor, cursor_path: a, cursor_param: b, cursor_header: c",
-            "cursor_param and cursor_header exclude each other",
+            "cursor_param and cursor_header are mutually exclusive",
         ),
         ("type: cursor, cursor_path: a, cursor_body_path: b..c", "is not a dotted path into the body"),
-        ("type: offset, limit: 5, fan_out: true", "all pages at once need to be counted"),
+        ("type: offset, limit: 5, fan_out: true", "fan_out needs to know the number of pages"),
         (
             "type: page_number, fan_out: true",
-            "all pages at once need to be counted\n  total_path: total, or maximum_page:",
+            "fan_out needs to know the number of pages\n  total_path: total, or maximum_page:",
         ),
         (
             "type: cursor, cursor_path: a, fan_out: true",
-            "all pages at once need numbers of pages\n  type: page_number, offset, header_link or auto",
+            "fan_out needs a type of paginator that numbers its pages\n  type: page_number, offset, header_link or auto",
         ),
         (
             "type: header_link, stop_when: length(recods) < 1",
@@ -123,7 +123,7 @@ def test_wrong_paginators_are_told(text: str, message: str) -> None:
 def test_all_pages_at_once_exclude_a_walk_that_is_resumed() -> None:
     """A walk's end must be known before its state is kept."""
     walk = "paginator: {type: page_number, total_path: pages, fan_out: true}, incremental: {cursor_path: at}"
-    assert "a walk that is resumed goes page by page\n  keep one of fan_out and incremental" in reported(
+    assert "fan_out and incremental are mutually exclusive: incremental requests page by page\n  keep one of them" in reported(
         asked(walk)
     )
 
@@ -134,10 +134,10 @@ def test_decoders_are_read_and_refused() -> None:
     made = endpoint(r'decoder: {type: csv, delimiter: "\t", encoding: latin-1, compression: gzip}').decoder
     assert made == Decoder("csv", "\t", "latin-1", "gzip")
     assert endpoint("decoder: {encoding: cp1252}").decoder == Decoder("auto", encoding="cp1252")
-    assert "'html' is not built yet" in reported(asked("decoder: html"))
+    assert "'html' is not implemented" in reported(asked("decoder: html"))
     assert "';;' is not one character" in reported(asked("decoder: {type: csv, delimiter: ;;}"))
-    assert "no encoding is called 'utf-9'" in reported(asked("decoder: {type: csv, encoding: utf-9}"))
-    assert "no encoding is called 'hex'" in reported(asked("decoder: {type: csv, encoding: hex}"))
+    assert "unknown encoding 'utf-9'" in reported(asked("decoder: {type: csv, encoding: utf-9}"))
+    assert "unknown encoding 'hex'" in reported(asked("decoder: {type: csv, encoding: hex}"))
     assert "unknown compression 'gz'" in reported(asked("decoder: {type: csv, compression: gz}"))
 
 
@@ -169,21 +169,21 @@ def test_what_is_new_is_read(text: str, expected: Incremental) -> None:
     [
         ("incremental: {lookback: 1h}", "incremental: has neither cursor_path nor token_path"),
         ("incremental: {token_path: a, lookback: 1h}", "lookback needs cursor_path"),
-        ("incremental: {cursor_path: a, step: 1d}", "windows need a beginning\n  initial_value: 2024-01-01"),
+        ("incremental: {cursor_path: a, step: 1d}", "step needs initial_value, the start of the first window\n  initial_value: 2024-01-01"),
         (
             "incremental: {cursor_path: a, step: 1d, initial_value: abc}",
-            "'abc' is no time: windows need one",
+            "'abc' is not a time, but step needs one",
         ),
-        ("incremental: {cursor_path: a, initial_value: true}", "'true' is no place to begin"),
+        ("incremental: {cursor_path: a, initial_value: true}", "'true' is not a valid initial value"),
         (
             "params: {since: '${incremental.start_value}'}",
-            "params.since: incremental is used, but this resource has none\n  add incremental: under endpoint:",
+            "params.since: incremental is used, but this resource does not define it\n  add incremental: under endpoint:",
         ),
         (
             "incremental: {cursor_path: a}, params: {s: '${incremental.start}'}",
-            "incremental has no 'start'\n  did you mean start_value?",
+            "unknown name 'incremental.start'\n  did you mean start_value?",
         ),
-        ("incremental: {cursor_path: a}, params: {s: '${incremental}'}", "incremental alone is no value"),
+        ("incremental: {cursor_path: a}, params: {s: '${incremental}'}", "incremental itself is not a value"),
         (
             "incremental: {cursor_path: a}, params: {s: '${incremental.token}'}",
             "incremental.token needs token_path",
@@ -212,7 +212,7 @@ def test_a_walk_without_a_filter_of_the_server_stops_where_it_was() -> None:
     """The bounds are known where a walk ends, and of each record; not in a resource that keeps nothing."""
     stop = "paginator: {type: header_link, stop_when: 'records[-1].at < incremental.start_value'}"
     assert endpoint("incremental: {cursor_path: at}, " + stop).paginator.stop_when is not None
-    assert "incremental is used, but this resource has none" in reported(asked(stop))
+    assert "incremental is used, but this resource does not define it" in reported(asked(stop))
 
 
 def test_bounds_are_known_in_every_part_of_a_request() -> None:
