@@ -72,7 +72,7 @@ def check_paginator(paginator: ParsedMap, endpoint: ParsedMap, context: ReadCont
     if not paginator.get("fan_out"):
         return
     if isinstance(kind, str) and kind not in (*NUMBERED, *MAY_STATE_TOTAL):
-        message = "fan_out needs a type of paginator that numbers its pages"
+        message = "fan_out needs a paginator type with numbered pages"
         hint = f"type: {', '.join(reversed(NUMBERED))}, {' or '.join(reversed(MAY_STATE_TOTAL))}"
         context.report(paginator.value_node("fan_out"), f"{field}.fan_out", message, hint)
         return

@@ -1,4 +1,4 @@
-"""Every mistake of the language's table, told in its words and at its place."""
+"""The messages, hints and positions for mistakes in configuration files."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ HEAD = "version: 1\nname: demo\nclient: {base_url: https://a.test}\n"  # three l
 
 
 def problems(text: str, env: dict[str, str] | None = None) -> list[Problem]:
-    """What is wrong with a text."""
+    """Return the problems of a text."""
     with pytest.raises(ConfigError) as caught:
         load("a.yaml", text=text, env=ENV if env is None else env)
     return caught.value.problems
 
 
 def resource(body: str) -> str:
-    """A whole file with one resource, whose keys begin in line 6, column 5."""
+    """Return a file with one resource, whose keys start on line 6, column 5."""
     return (
         HEAD
         + "resources:\n  - name: issues\n"
@@ -31,19 +31,19 @@ def resource(body: str) -> str:
 
 
 def limit(body: str) -> str:
-    """A whole file with one limit, whose keys begin in line 6, column 5."""
+    """Return a file with one limit, whose keys start on line 6, column 5."""
     head = HEAD + "rate_limits:\n  - name: core\n"
     return head + textwrap.indent(textwrap.dedent(body).strip("\n"), " " * 4) + "\nresources: [issues]\n"
 
 
 def client(body: str) -> str:
-    """A whole file whose client has these keys, from line 5, column 3."""
+    """Return a file whose client has these keys, from line 5, column 3."""
     head = "version: 1\nname: demo\nclient:\n  base_url: https://a.test\n"
     return head + textwrap.indent(textwrap.dedent(body).strip("\n"), " " * 2) + "\nresources: [issues]\n"
 
 
 def tree(comments: str) -> str:
-    """A file with issues and, from line 6, a second resource."""
+    """Return a file with the resource `issues` and, from line 6, a second resource."""
     return (
         HEAD
         + "resources:\n  - issues\n"
@@ -252,8 +252,8 @@ ROWS = {
 
 
 @pytest.mark.parametrize("mistake", ROWS)
-def test_a_mistake_is_told_in_the_words_of_the_language(mistake: str) -> None:
-    """One mistake, one problem, with line, column, field, message and hint."""
+def test_mistake_is_one_problem_with_position_message_and_hint(mistake: str) -> None:
+    """Checks line, column, field, message and hint."""
     text, (line, col, field, message, hint) = ROWS[mistake]
     found = problems(text)
     assert [(p.line, p.col, p.message) for p in found] == [(line, col, message)]
@@ -289,7 +289,10 @@ MORE = {
         "two resources are called 'issues'; the first is on line 5",
     ),
     "no seeds": (resource("endpoint: a/${seed.repo}"), "seed is used, but there are no seeds"),
-    "no such seed": (resource("endpoint: a/${seed.repoo}\nseeds: [{repo: a}]"), "no seed has the key 'repoo'"),
+    "no such seed": (
+        resource("endpoint: a/${seed.repoo}\nseeds: [{repo: a}]"),
+        "no seed has the key 'repoo'",
+    ),
     "another type's key": (
         resource("endpoint: {path: a, paginator: {type: header_link, page_param: p}}"),
         "unknown key 'page_param'",
@@ -342,8 +345,8 @@ MORE = {
 
 
 @pytest.mark.parametrize("mistake", MORE)
-def test_other_mistakes_are_one_clear_problem(mistake: str) -> None:
-    """What the table does not list is told as clearly; the first problem is the one that was made."""
+def test_other_mistake_has_a_clear_message(mistake: str) -> None:
+    """One of the problems has the expected message."""
     text, message = MORE[mistake]
     found = problems(text)
     assert any(message in problem.message for problem in found), found
@@ -357,29 +360,29 @@ LATER = {
 
 
 @pytest.mark.parametrize("field", LATER)
-def test_a_key_that_is_not_built_is_refused_by_name(field: str) -> None:
-    """A key of the language is never an unknown key, and never silently ignored."""
+def test_unimplemented_key_is_rejected_by_name(field: str) -> None:
+    """Such a key is neither called unknown nor silently ignored."""
     found = problems(resource("endpoint: a\n" + LATER[field]))
     assert [(p.field, p.message) for p in found] == [(field, "not implemented in this version")]
 
 
-def test_all_problems_are_told_in_the_order_of_the_file() -> None:
-    """One run shows every mistake, not the first only."""
+def test_all_problems_are_reported_in_the_order_of_the_file() -> None:
+    """Loading reports every mistake, not only the first."""
     text = client("timeout: 30\nbase_urll: x") + "run: {workers: 0}\n"
     found = problems(text)
     assert [p.field for p in found] == ["client.timeout", "client.base_urll", "run.workers"]
     assert str(found[0]) == "a.yaml:5:12: client.timeout: 30 has no unit: 30s, 30m or 30h?"
 
 
-def test_a_wrong_default_is_told_once_where_it_stands() -> None:
-    """A default that is wrong shows in every resource, but it is one mistake."""
+def test_wrong_default_is_reported_once_at_its_position() -> None:
+    """The default is read in every resource, but it is one mistake."""
     text = HEAD + "resource_defaults: {endpoint: {parms: 1}, recrawl: {min: 1h}}\nresources: [a, b]\n"
     found = problems(text)
     assert [(p.line, p.col) for p in found] == [(4, 32), (4, 43)]
 
 
 def test_no_problem_shows_a_secret() -> None:
-    """A credential in clear text is refused without being repeated."""
+    """The message for a credential in clear text does not contain it."""
     text = client("auth: {type: http_basic, username: hunter1, password: hunter2}")
     assert not any("hunter" in str(problem) for problem in problems(text))
 
@@ -393,8 +396,8 @@ def test_no_problem_shows_a_secret() -> None:
         (HEAD.replace("name:", "nmae:") + "resources: [a]", "nmae"),
     ],
 )
-def test_a_key_that_must_be_there_and_is_misspelt_is_one_mistake(text: str, field: str | None) -> None:
-    """It is not told as missing, too."""
+def test_misspelled_required_key_is_one_mistake(text: str, field: str | None) -> None:
+    """The key is not reported as missing as well."""
     (problem,) = problems(text)
     assert problem.message.startswith("unknown key") and problem.hint.startswith("did you mean")
     assert field is None or problem.field == field
