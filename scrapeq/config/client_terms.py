@@ -33,7 +33,7 @@ def client() -> Record:
         {
             "base_url": Key(BaseUrl()),
             "user_agent": Key(_TEXT),
-            "headers": Key(PlainMap(secret_names=True, stored=False)),
+            "headers": Key(PlainMap(headers=True, stored=False)),
             "params": Key(PlainMap()),
             "timeout": Key(Duration()),
             "max_body_size": Key(Size()),
@@ -56,7 +56,7 @@ def _auth() -> TypedRecord:
         "client_secret": Key(Secret(allow_empty=True)),
         "client_auth": Key(Choice(("body", "basic"))),
         "scopes": Key(ListOf(_TEXT, single=True)),
-        "token_params": Key(SecretMap(texts=True)),
+        "token_params": Key(SecretMap(strings_only=True)),
         "expires": Key(Duration()),
     }
     login = Record(

@@ -96,7 +96,7 @@ class CrossCheck:
             for rate in limit.get("rates", ()):
                 if isinstance(rate, ParsedMap):
                     self._check_aligned_rate(rate)
-            # The responses state a limit that is observed, so it needs no rates of its own.
+            # For a limit that is observed, the responses state the rates.
             is_observed = limit.has("observe") and limit.get("observe") != "none"
             if not is_observed and not limit.has("rates") and not limit.has("max_concurrency"):
                 message = "limits nothing: it has neither rates nor max_concurrency"
@@ -142,7 +142,7 @@ class CrossCheck:
             self._context.report(
                 resource.value_node("include_from_parent"),
                 field,
-                "this resource has no parent",
+                "include_from_parent needs a parent",
                 "add parent:",
             )
         if isinstance(resource.get("schedule"), ParsedMap):
@@ -158,7 +158,7 @@ class CrossCheck:
 
     def _check_endpoint(self, resource: ParsedMap, endpoint: ParsedMap) -> None:
         check_exclusive(endpoint, ("path", "url"), self._context)
-        if not (endpoint.has("path") or endpoint.has("url") or self._may_have_address(resource)):
+        if not (endpoint.has("path") or endpoint.has("url") or self._may_have_url(resource)):
             hint = f"path: {resource.get('name', '')}".rstrip()
             if resource.has("parent") and endpoint.has("data_selector"):
                 # The selector probably means a list in the parent's response or records.
@@ -186,7 +186,7 @@ class CrossCheck:
             hint = "client: {base_url: https://api.acme.test/v1}, or url: instead of path:"
             self._context.report(endpoint.value_node("path"), field, "a path needs client.base_url", hint)
 
-    def _may_have_address(self, resource: ParsedMap) -> bool:
+    def _may_have_url(self, resource: ParsedMap) -> bool:
         """Whether a URL may come from the seeds, or from a key that is not implemented."""
         seeds = self._seed_keys([resource.get("name", "")])
         return seeds is None or "url" in seeds or self._context.has_unimplemented(f"{resource.field}.")
@@ -198,7 +198,7 @@ class CrossCheck:
         found = [p.get("resource") for p in resource.get("parent", ()) if isinstance(p, ParsedMap)]
         return [parent for parent in found if isinstance(parent, str)]
 
-    def ancestors(self, name: str) -> list[str]:
+    def _ancestors(self, name: str) -> list[str]:
         """Return every resource that leads to this one, the nearest first."""
         found: list[str] = []
         waiting = self._parents(name)
@@ -228,7 +228,10 @@ class CrossCheck:
             path = [name]
             while (parent := self._parents(path[-1])[0]) not in path:
                 path.append(parent)
-            reported |= {*path, *(n for n in self._by_name if n not in started and name in self.ancestors(n))}
+            reported |= {
+                *path,
+                *(n for n in self._by_name if n not in started and name in self._ancestors(n)),
+            }
             chain = " <- ".join([*path, parent])
             message = f"nothing ever starts {name}: {chain}"
             field = f"{resource.field}.parent"
@@ -263,7 +266,7 @@ class CrossCheck:
         name = owner.get("name")
         if not isinstance(name, str):
             return
-        ancestors = self.ancestors(name)
+        ancestors = self._ancestors(name)
         self._check_seed_keys(use, self._seed_keys([name, *ancestors]))
         for path in sorted(use.compiled.paths):
             if path[0] != "resources" or len(path) < len(("resources", "NAME")):

@@ -72,8 +72,8 @@ def explain(text: str, file: str, error: Any) -> Problem:
     row = min(mark.line, len(lines) - 1) if mark else 0
     col = mark.column if mark else 0
     problem = str(error.problem or error.context or "this is not valid YAML")
-    for look in (_tab, _escape, _deeper, _flow, _brace, _alias, _quoted, _symbol, _end_of_text, _shallower):
-        found = look(lines, row, col, error)
+    for detect in (_tab, _escape, _deeper, _flow, _brace, _alias, _quoted, _symbol, _end_of_text, _shallower):
+        found = detect(lines, row, col, error)
         if found:
             row, col, field, problem, hint = found
             return Problem(file, row + 1, col + 1, field, problem, hint)

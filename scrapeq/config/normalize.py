@@ -256,5 +256,5 @@ def _node_of(value: Any, source: str) -> Node:
 
 
 def resources_of(root: ParsedMap) -> list[ParsedMap]:
-    """Return the resources without errors of their own form, in order."""
+    """Return the resources that could be parsed, in order."""
     return [found for found in root.get("resources", ()) if isinstance(found, ParsedMap)]

@@ -32,20 +32,14 @@ def check_output(output: ParsedMap, context: ReadContext) -> None:
 def check_shared_targets(outputs: Sequence[ParsedMap], context: ReadContext) -> None:
     """Check that two outputs do not write to the same file, or to the same table for the same resource."""
     for index, output in enumerate(outputs):
-        written, before = _target(output), outputs[:index]
-        same = next(
-            (
-                earlier
-                for earlier in before
-                if written and _target(earlier) == written and _collide(earlier, output)
-            ),
-            None,
-        )
-        if same is None:
+        if not _target(output):
             continue
-        target = "table" if {same.get("type"), output.get("type")} <= set(TABLE_OUTPUTS) else "file"
+        rival = next((earlier for earlier in outputs[:index] if _collide(earlier, output)), None)
+        if rival is None:
+            continue
+        target = "table" if _are_tables(rival, output) else "file"
         key = "path" if output.has("path") else "type"
-        message = f"writes to the same {target} as {same.field}"
+        message = f"writes to the same {target} as {rival.field}"
         hint = f"give each output its own {target}"
         context.report(output.value_node(key), f"{output.field}.{key}", message, hint)
 
@@ -58,12 +52,16 @@ def _target(output: ParsedMap) -> str:
     return path.source if path is not None else str(output.get("url", ""))
 
 
-def _collide(earlier: ParsedMap, other: ParsedMap) -> bool:
-    """Return whether two outputs with the same target write to the same file or table."""
-    if not {earlier.get("type"), other.get("type")} <= set(TABLE_OUTPUTS):
+def _are_tables(first: ParsedMap, second: ParsedMap) -> bool:
+    return {first.get("type"), second.get("type")} <= set(TABLE_OUTPUTS)
+
+
+def _collide(first: ParsedMap, second: ParsedMap) -> bool:
+    """Return whether two outputs write to the same file, or to the same table for the same resource."""
+    if _target(first) != _target(second):
+        return False
+    if not _are_tables(first, second):
         return True
-    tables = [
-        table.source if (table := output.get("table")) else "${resource}" for output in (earlier, other)
-    ]
-    named = [set(output.get("resources", ())) for output in (earlier, other)]
-    return tables[0] == tables[1] and (not all(named) or bool(named[0] & named[1]))
+    tables = [table.source if (table := output.get("table")) else "${resource}" for output in (first, second)]
+    resources = [set(output.get("resources", ())) for output in (first, second)]
+    return tables[0] == tables[1] and (not all(resources) or bool(resources[0] & resources[1]))

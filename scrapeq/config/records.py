@@ -72,7 +72,7 @@ class Record(Shape):
         node = self.as_map(node)
         if node.kind != "map":
             message = "is empty" if node.is_null else f"must be a map, not a {node.kind}"
-            hint = self._example or f"keys: {', '.join(self._built(self.keys))}"
+            hint = self._example or f"keys: {', '.join(self._implemented(self.keys))}"
             context.reject(node, field, message, hint)
         return self._read_map(node, field, context, self.keys)
 
@@ -83,7 +83,7 @@ class Record(Shape):
         return node
 
     @staticmethod
-    def _built(keys: Mapping[str, Key]) -> list[str]:
+    def _implemented(keys: Mapping[str, Key]) -> list[str]:
         return [name for name, key in keys.items() if key.shape]
 
     def _read_map(self, node: Node, field: str, context: ReadContext, keys: Mapping[str, Key]) -> ParsedMap:
@@ -102,9 +102,9 @@ class Record(Shape):
                 except InvalidValue:
                     continue
         # A required key that is misspelled is one mistake, not two.
-        meant = {did_you_mean(name, keys) for name in node.entries if name not in keys}
+        intended = {did_you_mean(name, keys) for name in node.entries if name not in keys}
         for name, key in keys.items():
-            if key.required and name not in node.entries and name not in meant:
+            if key.required and name not in node.entries and name not in intended:
                 inner = f"{field}.{name}" if field else name
                 context.report(node, inner, "is missing", key.hint)
         return found
@@ -132,7 +132,7 @@ class Record(Shape):
         elif below := self._level_below(near_below := self._near_below(name, keys), keys):
             context.report(node, field, message, f"did you mean {near_below}, under {below}:?")
         else:
-            context.report(node, field, message, f"keys: {', '.join(self._built(keys))}")
+            context.report(node, field, message, f"keys: {', '.join(self._implemented(keys))}")
 
     @staticmethod
     def _level_below(name: str, keys: Mapping[str, Key]) -> str:
@@ -188,7 +188,10 @@ class TypedRecord(Record):
         self._kind = kind
         self._by_type = by_type
         self._options = options
-        self._common = {"type": Key(kind, required=True, hint=f"one of {', '.join(kind.built)}"), **common}
+        self._common = {
+            "type": Key(kind, required=True, hint=f"one of {', '.join(kind.implemented)}"),
+            **common,
+        }
         every = {name: key for keys in by_type.values() for name, key in keys.items()}
         super().__init__({**self._common, **every}, shorthand="type" if short else "")
 

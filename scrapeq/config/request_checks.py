@@ -32,12 +32,8 @@ def check_auth(auth: ParsedMap, has_base_url: bool, context: ReadContext) -> Non
             context.report(auth.node, auth.field, f"has neither {key} nor {key}s", hint)
     if auth.get("client_auth") == "basic" and not (auth.has("client_id") and auth.has("client_secret")):
         message = "basic needs client_id and client_secret"
-        context.report(
-            auth.value_node("client_auth"),
-            f"{auth.field}.client_auth",
-            message,
-            "client_secret: ${env:CLIENT_SECRET}",
-        )
+        hint = "client_secret: ${env:CLIENT_SECRET}"
+        context.report(auth.value_node("client_auth"), f"{auth.field}.client_auth", message, hint)
     login = auth.get("login")
     if not isinstance(login, ParsedMap):
         return
@@ -48,9 +44,8 @@ def check_auth(auth: ParsedMap, has_base_url: bool, context: ReadContext) -> Non
     path = login.get("path")
     if isinstance(path, str) and not path.startswith(("http://", "https://")) and not has_base_url:
         message = "a path needs client.base_url"
-        context.report(
-            login.value_node("path"), f"{login.field}.path", message, "write a full URL, or add base_url:"
-        )
+        hint = "write a full URL, or add base_url:"
+        context.report(login.value_node("path"), f"{login.field}.path", message, hint)
 
 
 def check_paginator(paginator: ParsedMap, endpoint: ParsedMap, context: ReadContext) -> None:
@@ -79,20 +74,11 @@ def check_paginator(paginator: ParsedMap, endpoint: ParsedMap, context: ReadCont
     limit_key = "maximum_offset" if kind == "offset" else "maximum_page"
     if kind in NUMBERED and not (paginator.has("total_path") or paginator.has(limit_key)):
         message = "fan_out needs to know the number of pages"
-        context.report(
-            paginator.value_node("fan_out"),
-            f"{field}.fan_out",
-            message,
-            f"total_path: total, or {limit_key}:",
-        )
+        hint = f"total_path: total, or {limit_key}:"
+        context.report(paginator.value_node("fan_out"), f"{field}.fan_out", message, hint)
     if endpoint.has("incremental"):
         message = "fan_out and incremental are mutually exclusive: incremental requests page by page"
-        context.report(
-            paginator.value_node("fan_out"),
-            f"{field}.fan_out",
-            message,
-            "keep one of them",
-        )
+        context.report(paginator.value_node("fan_out"), f"{field}.fan_out", message, "keep one of them")
 
 
 def check_incremental(found: ParsedMap, context: ReadContext) -> None:
@@ -148,14 +134,12 @@ def check_schedule(found: ParsedMap, resource: ParsedMap, context: ReadContext) 
         context.report(found.node, found.field, "has neither every nor cron", "every: 15m")
     if found.has("timezone") and not found.has("cron"):
         message = "timezone needs cron"
-        context.report(
-            found.value_node("timezone"), f"{found.field}.timezone", message, "cron: 30 16 * * mon-fri"
-        )
+        hint = "cron: 30 16 * * mon-fri"
+        context.report(found.value_node("timezone"), f"{found.field}.timezone", message, hint)
     if resource.has("parent") and not resource.has("seeds"):
         message = "this resource is started by its parent"
-        context.report(
-            found.node, found.field, message, "put the schedule on the resource that has no parent"
-        )
+        hint = "put the schedule on the resource at the root of the tree"
+        context.report(found.node, found.field, message, hint)
     elif not resource.has("endpoint"):
         message = "this resource sends no requests"
         context.report(found.node, found.field, message, "add endpoint:")

@@ -45,7 +45,7 @@ def endpoint() -> Record:
             "url": Key(Address(path=True)),
             "method": Key(Choice(METHODS, fold=True)),
             "params": Key(ParamMap(scope)),
-            "headers": Key(ParamMap(scope, secret_names=True)),
+            "headers": Key(ParamMap(scope, headers=True)),
             "json": Key(Body(scope)),
             "data": Key(Body(scope, spelling=True)),
             "decoder": Key(_decoder()),

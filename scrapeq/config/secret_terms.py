@@ -44,15 +44,15 @@ class SecretMap(Shape):
     """
     A map in which a value whose name suggests a secret must come from the environment or a file.
 
-    Other values, such as a user name or a grant type, may be in the configuration itself. With `texts` every value
-    must be a string.
+    Other values, such as a user name or a grant type, may be in the configuration itself. With `strings_only` every
+    value must be a string.
     """
 
-    def __init__(self, *, texts: bool = False) -> None:
-        self._texts = texts
+    def __init__(self, *, strings_only: bool = False) -> None:
+        self._strings_only = strings_only
 
     def read(self, node: Node, field: str, context: ReadContext) -> dict[str, Any]:
-        values: dict[str, Any] = MapOf(_SecretValue(self._texts)).read(node, field, context)
+        values: dict[str, Any] = MapOf(_SecretValue(self._strings_only)).read(node, field, context)
         return values
 
     def schema(self) -> Schema:
@@ -70,18 +70,18 @@ class SecretJson(Shape):
 
 
 class _SecretValue(Shape):
-    def __init__(self, texts: bool) -> None:
-        self._texts = texts
+    def __init__(self, strings_only: bool) -> None:
+        self._strings_only = strings_only
 
     def read(self, node: Node, field: str, context: ReadContext) -> Any:
         name = field.rpartition(".")[2]
-        if node.kind == "map" and not self._texts:
+        if node.kind == "map" and not self._strings_only:
             return MapOf(self).read(node, field, context)
-        if node.kind == "list" and not self._texts:
+        if node.kind == "list" and not self._strings_only:
             return [self.read(item, f"{field}[{index}]", context) for index, item in enumerate(node.items)]
         if has_plaintext_secret(name, node):
             reject_plaintext_secret(node, field, context)
-        if self._texts:
+        if self._strings_only:
             return Text(min_length=0).read(node, field, context)
         return Json(spelling=True).read(node, field, context)
 

@@ -17,7 +17,7 @@ Schema = dict[str, Any]
 
 ENV_SCHEMA: Schema = {"type": "string", "pattern": r"\$\{(env|file):"}
 _SCALAR_TYPES = ["string", "number", "boolean"]
-_SEGMENT = re.compile(r"(?<![$\w])\{([A-Za-z_][\w.]*)\}")
+_BRACES = re.compile(r"(?<![$\w])\{([A-Za-z_][\w.]*)\}")
 
 
 def last_key(field: str) -> str:
@@ -120,12 +120,8 @@ class Number(Shape):
         exclusive: bool = False,
         fractions: bool = False,
     ) -> None:
-        self._minimum, self._maximum, self._exclusive, self._fractions = (
-            minimum,
-            maximum,
-            exclusive,
-            fractions,
-        )
+        self._minimum, self._maximum = minimum, maximum
+        self._exclusive, self._fractions = exclusive, fractions
 
     def read(self, node: Node, field: str, context: ReadContext) -> int | float:
         expected = "a number" if self._fractions else "a whole number"
@@ -215,17 +211,22 @@ class Choice(Shape):
     One word of a list.
 
     Args:
-        built: The valid words.
+        implemented: The valid words.
         unimplemented: Words of the language that are not implemented.
         fold: Whether a word may be in lower case; the words are in upper case.
         group: A group of entry points whose names are valid words too.
     """
 
     def __init__(
-        self, built: Sequence[str], unimplemented: Sequence[str] = (), *, fold: bool = False, group: str = ""
+        self,
+        implemented: Sequence[str],
+        unimplemented: Sequence[str] = (),
+        *,
+        fold: bool = False,
+        group: str = "",
     ) -> None:
-        self.built, self.unimplemented, self._fold, self._group = (
-            tuple(built),
+        self.implemented, self.unimplemented, self._fold, self._group = (
+            tuple(implemented),
             tuple(unimplemented),
             fold,
             group,
@@ -237,22 +238,26 @@ class Choice(Shape):
             return []
         from scrapeq import plugins  # imported here because listing all installed packages slows a start
 
-        return [name for name in plugins.names(self._group) if name not in (*self.built, *self.unimplemented)]
+        return [
+            name
+            for name in plugins.names(self._group)
+            if name not in (*self.implemented, *self.unimplemented)
+        ]
 
     def read(self, node: Node, field: str, context: ReadContext) -> str:
         key = last_key(field)
-        node = context.filled(scalar(node, field, context, f"one of {', '.join(self.built)}"), field)
+        node = context.filled(scalar(node, field, context, f"one of {', '.join(self.implemented)}"), field)
         word = node.text.upper() if self._fold else node.text
-        if word in self.built:
+        if word in self.implemented:
             return word
-        one_of = f"one of {', '.join(self.built)}"
+        one_of = f"one of {', '.join(self.implemented)}"
         if word in self.unimplemented:
             context.reject(node, field, f"'{word}' is {NOT_IMPLEMENTED}", one_of)
         added = self.added()
         if word in added:
             return word
-        one_of = f"one of {', '.join([*self.built, *added])}"
-        near = did_you_mean(word, [*self.built, *self.unimplemented, *added])
+        one_of = f"one of {', '.join([*self.implemented, *added])}"
+        near = did_you_mean(word, [*self.implemented, *self.unimplemented, *added])
         hint = f"did you mean {near}? {one_of}" if near else one_of
         return context.reject(node, field, f"unknown {key} '{word}'", hint)
 
@@ -260,8 +265,8 @@ class Choice(Shape):
         if self._fold:
             return {"type": "string"}
         if self._group:
-            return {"anyOf": [{"enum": list(self.built)}, {"type": "string"}]}
-        return {"anyOf": [{"enum": list(self.built)}, ENV_SCHEMA]}
+            return {"anyOf": [{"enum": list(self.implemented)}, {"type": "string"}]}
+        return {"anyOf": [{"enum": list(self.implemented)}, ENV_SCHEMA]}
 
 
 class Expr(Shape):
@@ -301,7 +306,7 @@ class TemplateText(Shape):
 
     def read(self, node: Node, field: str, context: ReadContext) -> Any:
         node = scalar(node, field, context, "a string")
-        found = _SEGMENT.search(node.text)
+        found = _BRACES.search(node.text)
         if found and (self._path or ("." in found[1] and found[1].split(".")[0] in self._scope.names)):
             hint = f"placeholders are written ${{{found[1]}}}"
             context.reject(node, field, "{…} is not replaced", hint, offset=found.start())
@@ -339,7 +344,7 @@ class Json(Shape):
         if not isinstance(node.value, str):
             keep = not self._spelling or node.value is None or as_text(node.value) == node.text
             return node.value if keep else node.text
-        if self._scope is not None and ("${" in node.text or _SEGMENT.search(node.text)):
+        if self._scope is not None and ("${" in node.text or _BRACES.search(node.text)):
             return TemplateText(self._scope).read(node, field, context)
         filled = context.filled(node, field)
         return Filled(filled.text, filled.filled) if filled.filled else node.value

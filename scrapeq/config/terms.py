@@ -211,7 +211,7 @@ class PlainMap(Shape):
     Headers or params of every request: plain values, in which only `${env:...}` and `${file:...}` are filled in.
 
     Args:
-        secret_names: The map holds headers: their names are checked, and those of credentials must not be plain text.
+        headers: The map holds headers: their names are checked, and those of credentials must not be plain text.
         stored: The values are stored with every task, so credentials among them are reported.
         scope: The names that expressions in the values may use; None allows none.
     """
@@ -219,11 +219,11 @@ class PlainMap(Shape):
     def __init__(
         self,
         *,
-        secret_names: bool = False,
+        headers: bool = False,
         stored: bool = True,
         scope: expression_scopes.ExpressionScope | None = None,
     ) -> None:
-        self._headers = secret_names
+        self._headers = headers
         self._stored = stored
         self._scope = scope
 
@@ -260,5 +260,5 @@ class PlainMap(Shape):
 class ParamMap(PlainMap):
     """Params or headers of a resource: values may contain `${...}`; a null value is left out of the request."""
 
-    def __init__(self, scope: expression_scopes.ExpressionScope, *, secret_names: bool = False) -> None:
-        super().__init__(secret_names=secret_names, scope=scope)
+    def __init__(self, scope: expression_scopes.ExpressionScope, *, headers: bool = False) -> None:
+        super().__init__(headers=headers, scope=scope)
