@@ -1,4 +1,4 @@
-"""What other packages add by entry point: sinks, paginators, credentials."""
+"""Entry points of other packages: sinks, paginators and types of auth."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 SINKS, PAGINATORS, AUTHS = "scrapeq.sinks", "scrapeq.paginators", "scrapeq.auth"
 
 EXTRAS = {"postgres": "psycopg", "parquet": "pyarrow", "warc": "warcio"}
-"""The types of outputs that need an extra of the same name, and the package that it brings."""
+"""Output types that need the extra of the same name, and the package that the extra installs."""
 
 
 def missing_extra(type_: str) -> str:
-    """What to install before an output of this type can be used; empty when nothing is missing."""
+    """Return a message that says what to install for an output type; empty if nothing is missing."""
     package = EXTRAS.get(type_)
     if package is None or find_spec(package) is not None:
         return ""
@@ -26,30 +26,30 @@ def missing_extra(type_: str) -> str:
 
 
 @cache
-def _found(group: str) -> dict[str, EntryPoint]:
-    from importlib.metadata import entry_points  # costs a start 15 ms, and few need it
+def _entry_points(group: str) -> dict[str, EntryPoint]:
+    from importlib.metadata import entry_points  # the import takes 15 ms, and few runs need it
 
     return {point.name: point for point in entry_points(group=group)}
 
 
 def names(group: str) -> list[str]:
-    """The names that installed packages add to a group, sorted."""
-    return sorted(_found(group))
+    """Return the sorted names of the entry points that installed packages add to a group."""
+    return sorted(_entry_points(group))
 
 
 def load(group: str, name: str) -> Any:
     """
-    What an entry point leads to.
+    Return the object that an entry point refers to.
 
     Raises:
-        UsageError: none has that name, or it cannot be imported.
+        UsageError: The entry point does not exist or cannot be imported.
     """
-    point = _found(group).get(name)
+    point = _entry_points(group).get(name)
     if point is None:
         raise UsageError(
-            f"no package adds {name!r} to {group}; there are: {', '.join(names(group)) or 'none'}"
+            f"no installed package provides {name!r} in {group}; available: {', '.join(names(group)) or 'none'}"
         )
     try:
         return point.load()
-    except Exception as error:  # whatever a foreign module raises when it is imported
+    except Exception as error:  # importing another package may raise anything
         raise UsageError(f"{group}: {name} ({point.value}) cannot be imported: {error}") from None

@@ -1,7 +1,8 @@
 """
-One YAML file in, one frozen plan out, or every mistake in it with its place.
+Reads a YAML configuration file into a plan, or reports every mistake in it with line and column.
 
-`load` reads, `describe` shows a plan with its secrets masked, `schema` is the language as JSON Schema.
+`load` reads a file, `describe` returns a plan with its secrets masked, `schema` returns the JSON Schema of the
+language.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from scrapeq.config.crosscheck import CrossCheck
 from scrapeq.config.describe import describe
 from scrapeq.config.language import language, schema
 from scrapeq.config.nodes import Node
-from scrapeq.config.normalise import normalise
-from scrapeq.config.read_context import Reading, Refused
+from scrapeq.config.normalize import normalize
+from scrapeq.config.read_context import InvalidValue, ReadContext
 from scrapeq.errors import ConfigError, Problem
 from scrapeq.plan import Plan
 
@@ -36,36 +37,40 @@ def load(
     credentials: bool = True,
 ) -> Plan:
     """
-    Read a configuration.
+    Read a configuration file.
 
     Args:
-        path: The file; `${file:...}` is relative to its folder.
-        env: The environment; None = this process's.
-        overrides: Flags, as `{"run.workers": 3}`; a text is read as YAML. They win over `SCRAPEQ_REDIS_URL`,
-            `SCRAPEQ_WORKERS` and `SCRAPEQ_CONCURRENCY`, which win over the file.
-        text: What the file says, if that is known already.
-        inputs: Whether the files of seeds must be there already.
-        credentials: Whether their environment variables must be set; what asks nobody does without.
+        path: The file; the paths of `${file:...}` are relative to its folder.
+        env: The environment variables; None reads those of this process.
+        overrides: Flags, such as `{"run.workers": 3}`; a string is parsed as YAML. They override
+            `SCRAPEQ_REDIS_URL`, `SCRAPEQ_WORKERS` and `SCRAPEQ_CONCURRENCY`, which override the file.
+        text: The contents of the file, if the caller has read it.
+        inputs: Whether the files of seeds must exist.
+        credentials: Whether the environment variables of credentials must be set; False is for commands that send no
+            requests.
+
+    Returns:
+        The plan.
 
     Raises:
-        ConfigError: every problem that was found, in the order of the file.
+        ConfigError: The file has problems; carries all of them, in the order of the file.
     """
     file = str(path)
-    reading = Reading(os.environ if env is None else env, Path(file).parent, inputs, credentials)
+    context = ReadContext(os.environ if env is None else env, Path(file).parent, inputs, credentials)
     source = _text_of(file) if text is None else text
     root = reader.read(source, file)
-    _check_version(root, reading)
-    root = normalise(root, reading, overrides or {})
+    _check_version(root, context)
+    root = normalize(root, context, overrides or {})
     name = root.get("name")
     if name and name.kind == "scalar" and name.text:
-        reading.name = name.text
+        context.name = name.text
     try:
-        found = language().read(root, "", reading)
-    except Refused:
-        raise ConfigError(reading.problems) from None
-    CrossCheck(found, reading).run()
-    if reading.problems:
-        raise ConfigError(_in_order(reading.problems))
+        found = language().read(root, "", context)
+    except InvalidValue:
+        raise ConfigError(context.problems) from None
+    CrossCheck(found, context).run()
+    if context.problems:
+        raise ConfigError(_in_order(context.problems))
     return replace(build(found, file), source=source, overrides=dict(overrides or {}))
 
 
@@ -79,25 +84,25 @@ def _text_of(file: str) -> str:
     return reader.decode(data, file)
 
 
-def _check_version(root: Node, reading: Reading) -> None:
-    """A newer file is refused at once: nothing else in it can be judged."""
+def _check_version(root: Node, context: ReadContext) -> None:
+    """Reject a file of another version before reading anything else in it."""
     version = root.get("version") if root.kind == "map" else None
     if version and isinstance(version.value, int) and not isinstance(version.value, bool):
         try:
             shape = language().keys["version"].shape
             assert shape is not None
-            shape.read(version, "version", reading)
-        except Refused:
-            raise ConfigError(reading.problems) from None
+            shape.read(version, "version", context)
+        except InvalidValue:
+            raise ConfigError(context.problems) from None
 
 
 def _in_order(problems: list[Problem]) -> list[Problem]:
-    """By place, each once: a default that is wrong shows in every resource that has it."""
+    """Sort problems by position and drop duplicates: a wrong default is found once in each resource."""
     seen: set[tuple[str, int, int, str]] = set()
-    kept = []
+    unique = []
     for problem in sorted(problems, key=lambda p: (p.line, p.col)):
         key = (problem.file, problem.line, problem.col, problem.message)
         if key not in seen or not problem.line:
-            kept.append(problem)
+            unique.append(problem)
         seen.add(key)
-    return kept
+    return unique

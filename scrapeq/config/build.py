@@ -1,21 +1,21 @@
-"""From what was read, once it has no problems, to the frozen plan."""
+"""Builds the plan from a parsed file that has passed all checks."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from scrapeq import plan
-from scrapeq.config.normalise import resources_of
-from scrapeq.config.records import Found
+from scrapeq.config.normalize import resources_of
+from scrapeq.config.records import ParsedMap
 from scrapeq.config.resource_terms import SeedSource
 from scrapeq.expression import compile_template
 from scrapeq.limit import Reserve
 
-TABLES, TABLE = ("sqlite", "postgres"), "${resource}"
+TABLE_OUTPUTS, DEFAULT_TABLE = ("sqlite", "postgres"), "${resource}"
 
 
-def build(root: Found, file: str) -> plan.Plan:
-    """The plan of a root that has no problems."""
+def build(root: ParsedMap, file: str) -> plan.Plan:
+    """Return the plan of a file whose values are all valid."""
     resources = resources_of(root)
     actions = {r.get("name"): _actions(r) for r in resources if r.get("response_actions")}
     return plan.Plan(
@@ -34,9 +34,9 @@ def build(root: Found, file: str) -> plan.Plan:
     )
 
 
-def _values(root: Found, key: str) -> dict[str, Any]:
+def _values(root: ParsedMap, key: str) -> dict[str, Any]:
     found = root.get(key)
-    return dict(found.values) if isinstance(found, Found) else {}
+    return dict(found.values) if isinstance(found, ParsedMap) else {}
 
 
 def _renamed(values: dict[str, Any], **names: str) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def _seeds(source: SeedSource | None) -> dict[str, Any]:
     return {"seeds": source.rows, "seed_file": source.file, "seed_priority": source.priority}
 
 
-def _client(found: Found | None) -> plan.Client:
+def _client(found: ParsedMap | None) -> plan.Client:
     if found is None:
         return plan.Client()
     values = _renamed(found.values, timeout="timeout_s")
@@ -61,7 +61,7 @@ def _client(found: Found | None) -> plan.Client:
     return plan.Client(**values)
 
 
-def _auth(found: Found) -> plan.Auth:
+def _auth(found: ParsedMap) -> plan.Auth:
     values = _renamed(found.values, expires="expires_s", api_key="token")
     if "login" in values:
         values["login"] = plan.Login(**values["login"].values)
@@ -72,15 +72,15 @@ def _auth(found: Found) -> plan.Auth:
     return plan.Auth(**values)
 
 
-def _match(found: Found | None) -> plan.Match:
+def _match(found: ParsedMap | None) -> plan.Match:
     return plan.Match(**found.values) if found else plan.Match()
 
 
-def _limit(found: Found) -> plan.LimitRule:
+def _limit(found: ParsedMap) -> plan.LimitRule:
     values = dict(found.values)
     values["match"] = _match(values.get("match"))
     values["weights"] = tuple(
-        plan.Weight(_match(one.get("match")), one.get("weight")) for one in values.get("weights", ())
+        plan.Weight(_match(weight.get("match")), weight.get("weight")) for weight in values.get("weights", ())
     )
     if "reserve" in values:
         threshold, of_now = values["reserve"].get("min_priority")
@@ -91,16 +91,16 @@ def _limit(found: Found) -> plan.LimitRule:
     return plan.LimitRule(**values)
 
 
-def _actions(owner: Found) -> tuple[plan.ResponseAction, ...]:
-    made = []
+def _actions(owner: ParsedMap) -> tuple[plan.ResponseAction, ...]:
+    result = []
     for found in owner.get("response_actions", ()):
         values = _renamed(found.values, max_wait="max_wait_s")
         values["match"] = _match(values["match"])
-        made.append(plan.ResponseAction(**values))
-    return tuple(made)
+        result.append(plan.ResponseAction(**values))
+    return tuple(result)
 
 
-def _resource(found: Found) -> plan.Resource:
+def _resource(found: ParsedMap) -> plan.Resource:
     values = {key: value for key, value in found.values.items() if key != "response_actions"}
     values |= _seeds(values.pop("seeds", None))
     endpoint, schedule = values.get("endpoint"), values.get("schedule")
@@ -110,14 +110,11 @@ def _resource(found: Found) -> plan.Resource:
     return plan.Resource(**values)
 
 
-_STREAMED = (
-    "csv",
-    "jsonl",
-    "text",
-)  # files: their rows are read one by one, and there is no answer around them
+# Formats that are read row by row. Nothing around the rows could refer to a next page.
+_STREAMED = ("csv", "jsonl", "text")
 
 
-def _endpoint(found: Found, *, handled: bool) -> plan.Endpoint:
+def _endpoint(found: ParsedMap, *, handled: bool) -> plan.Endpoint:
     values = dict(found.values)
     if "decoder" in values:
         values["decoder"] = plan.Decoder(**values["decoder"].values)
@@ -131,11 +128,11 @@ def _endpoint(found: Found, *, handled: bool) -> plan.Endpoint:
     return plan.Endpoint(**values)
 
 
-def _output(found: Found) -> plan.Output:
+def _output(found: ParsedMap) -> plan.Output:
     values = dict(found.values)
     if "rotate" in values:
         rotate = values.pop("rotate")
         values |= _renamed(rotate.values, size="rotate_bytes", every="rotate_s")
-    if values["type"] in TABLES:
-        values.setdefault("table", compile_template(TABLE))
+    if values["type"] in TABLE_OUTPUTS:
+        values.setdefault("table", compile_template(DEFAULT_TABLE))
     return plan.Output(**values)

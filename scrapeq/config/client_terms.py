@@ -1,4 +1,4 @@
-"""Shapes of `client`: how requests are sent, and the credentials they are sent with."""
+"""Shapes of the `client` section: settings of all requests, and the types of auth."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from scrapeq import plugins
 from scrapeq.config import expression_scopes
 from scrapeq.config.nodes import Node
 from scrapeq.config.paths import Path
-from scrapeq.config.read_context import NOT_BUILT, Filled, Reading
+from scrapeq.config.read_context import NOT_IMPLEMENTED, Filled, ReadContext
 from scrapeq.config.records import Key, ListOf, Record, TypedRecord
 from scrapeq.config.secret_terms import SecretJson, SecretMap
 from scrapeq.config.shapes import Choice, Duration, Expr, Flag, Secret, Size, Text
 from scrapeq.config.terms import BaseUrl, PlainMap, Tokens
 
-AUTHS = (
+AUTH_TYPES = (
     "none",
     "bearer",
     "api_key",
@@ -28,12 +28,12 @@ _TEXT = Text()
 
 
 def client() -> Record:
-    """How requests are sent."""
+    """Return the shape of `client`."""
     return Record(
         {
             "base_url": Key(BaseUrl()),
             "user_agent": Key(_TEXT),
-            "headers": Key(PlainMap(secret_names=True, stored=False)),
+            "headers": Key(PlainMap(headers=True, stored=False)),
             "params": Key(PlainMap()),
             "timeout": Key(Duration()),
             "max_body_size": Key(Size()),
@@ -41,7 +41,7 @@ def client() -> Record:
             "allow_hosts": Key(
                 ListOf(Text(r"(?!\w+://)[^/\s@]+", "a host, such as files.acme.test"), single=True)
             ),
-            "http2": Key(OnlyFalse("requests are sent as HTTP/1.1")),
+            "http2": Key(AlwaysFalse("requests are sent as HTTP/1.1")),
             "cache": Key(Record({"revalidate": Key(Flag()), "max_size": Key(Size())})),
         }
     )
@@ -56,7 +56,7 @@ def _auth() -> TypedRecord:
         "client_secret": Key(Secret(allow_empty=True)),
         "client_auth": Key(Choice(("body", "basic"))),
         "scopes": Key(ListOf(_TEXT, single=True)),
-        "token_params": Key(SecretMap(texts=True)),
+        "token_params": Key(SecretMap(strings_only=True)),
         "expires": Key(Duration()),
     }
     login = Record(
@@ -68,7 +68,7 @@ def _auth() -> TypedRecord:
         }
     )
     return TypedRecord(
-        Choice(AUTHS, group=plugins.AUTHS),
+        Choice(AUTH_TYPES, group=plugins.AUTHS),
         {},
         {
             "none": {},
@@ -104,36 +104,34 @@ def _auth() -> TypedRecord:
     )
 
 
-class OnlyFalse(Flag):
-    """A switch of the language whose other side is not built yet."""
+class AlwaysFalse(Flag):
+    """A boolean for which `true` is not implemented."""
 
     def __init__(self, hint: str) -> None:
         self._hint = hint
 
-    def read(self, node: Node, field: str, reading: Reading) -> bool:
-        if super().read(node, field, reading):
-            reading.refuse(node, field, NOT_BUILT, self._hint)
+    def read(self, node: Node, field: str, context: ReadContext) -> bool:
+        if super().read(node, field, context):
+            context.reject(node, field, NOT_IMPLEMENTED, self._hint)
         return False
 
 
 class WholeUrl(Text):
-    """A whole http(s) address; its credentials stand elsewhere."""
+    """A full http or https URL without credentials."""
 
-    def read(self, node: Node, field: str, reading: Reading) -> str:
-        url = super().read(node, field, reading)
+    def read(self, node: Node, field: str, context: ReadContext) -> str:
+        url = super().read(node, field, context)
         try:
             parts = urlsplit(url)
             _ = parts.port
         except ValueError as error:
-            reading.refuse(node, field, f"this is no URL: {error}")
+            context.reject(node, field, f"not a valid URL: {error}")
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            reading.refuse(
-                node, field, "the URL must begin with http:// or https://, and name a host", "https://…"
+            context.reject(
+                node, field, "the URL must start with http:// or https:// and include a host", "https://…"
             )
         if parts.username is not None or parts.password is not None:
-            reading.refuse(
-                node, field, "credentials in a URL", "client_id and client_secret have keys of their own"
-            )
+            context.reject(node, field, "credentials in a URL", "write client_id: and client_secret: instead")
         if any(letter.isspace() for letter in url):
-            reading.refuse(node, field, "a URL has no spaces")
+            context.reject(node, field, "a URL cannot contain spaces")
         return Filled(url, node.text) if node.text != url else url

@@ -1,4 +1,4 @@
-"""Words of other tools, and what the same thing is called here."""
+"""Key names of other tools, and the key of scrapeq with the same meaning."""
 
 from __future__ import annotations
 
@@ -82,5 +82,5 @@ _CALLED: Mapping[str, tuple[str, ...]] = {
     "include_from_parent": ("parent_fields", "extra_fields"),
 }
 
-# The word as somebody else calls it -> the word here.
+# Key of another tool -> key of scrapeq.
 FOREIGN: Mapping[str, str] = {word: here for here, words in _CALLED.items() for word in words}

@@ -1,4 +1,4 @@
-"""The language: every key, the shape of its value, and which keys this version knows but refuses."""
+"""The configuration language: every key, the shape of its value, and the keys that are not implemented."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scrapeq.config.client_terms import client
 from scrapeq.config.limit_terms import LimitName, PriorityThreshold, WeightTerm, Zone
 from scrapeq.config.output_terms import outputs
 from scrapeq.config.paths import Path
-from scrapeq.config.records import Key, ListOf, MapOf, Record, learn_places, unbuilt
+from scrapeq.config.records import Key, ListOf, MapOf, Record, learn_parent_keys, unimplemented
 from scrapeq.config.request_terms import METHODS, endpoint
 from scrapeq.config.resource_terms import Field, FunctionName, Seeds, schedule
 from scrapeq.config.shapes import Choice, Duration, Expr, Flag, Number, TemplateText, Text
@@ -28,14 +28,14 @@ _TEXT = Text()
 _NAMES = ListOf(Text(), single=True)
 
 
-def _match(*, answer: bool) -> Record:
+def _match(*, response: bool) -> Record:
     keys = {
         "resource": Key(_NAMES),
         "method": Key(ListOf(Choice(METHODS, fold=True), single=True)),
         "host": Key(ListOf(Glob(), single=True)),
         "path": Key(ListOf(Glob(), single=True)),
     }
-    if answer:
+    if response:
         keys["status"] = Key(ListOf(Status(), single=True))
         keys["exception"] = Key(ListOf(Choice(EXCEPTIONS), single=True))
         keys["when"] = Key(Expr(expression_scopes.RESPONSE))
@@ -46,7 +46,7 @@ def _rate_limits() -> ListOf:
     rate = Record(
         {
             "limit": Key(
-                Number(0, more=True, fractions=True), required=True, hint="{limit: 30, interval: 1m}"
+                Number(0, exclusive=True, fractions=True), required=True, hint="{limit: 30, interval: 1m}"
             ),
             "interval": Key(Duration(), required=True, hint="{limit: 30, interval: 1m}"),
             "burst": Key(Number()),
@@ -56,14 +56,14 @@ def _rate_limits() -> ListOf:
     partition = r"host|token|resource|(seed|parent)\.[A-Za-z_]\w*"
     weight = Record(
         {
-            "match": Key(_match(answer=True), required=True, hint="{match: {status: 304}, weight: 0}"),
+            "match": Key(_match(response=True), required=True, hint="{match: {status: 304}, weight: 0}"),
             "weight": Key(WeightTerm(), required=True, hint="{match: {status: 304}, weight: 0}"),
         }
     )
     reserve = Record(
         {
             "fraction": Key(
-                Number(0, 0.999, more=True, fractions=True),
+                Number(0, 0.999, exclusive=True, fractions=True),
                 required=True,
                 hint="{fraction: 0.1, min_priority: now - 1d}",
             ),
@@ -73,24 +73,24 @@ def _rate_limits() -> ListOf:
     limit = Record(
         {
             "name": Key(LimitName(RESOURCE_NAME, NAME_OF_LETTERS), required=True, hint="name: core"),
-            "match": Key(_match(answer=False)),
+            "match": Key(_match(response=False)),
             "partition_by": Key(
                 ListOf(Text(partition, "one of host, token, resource, seed.x, parent.x"), single=True)
             ),
-            "rates": Key(ListOf(rate, most=RATES_MAX)),
+            "rates": Key(ListOf(rate, max_items=RATES_MAX)),
             "max_concurrency": Key(Number(1, MAX_CONCURRENCY)),
             "observe": Key(Observe()),
             "weights": Key(ListOf(weight)),
             "reserve": Key(reserve),
         }
     )
-    return ListOf(limit, wanted="- {name: core, rates: [{limit: 30, interval: 1m}]}")
+    return ListOf(limit, expected="- {name: core, rates: [{limit: 30, interval: 1m}]}")
 
 
 def _actions() -> ListOf:
     action = Record(
         {
-            "match": Key(_match(answer=True), required=True, hint="match: {status: 403}"),
+            "match": Key(_match(response=True), required=True, hint="match: {status: 403}"),
             "action": Key(Choice(get_args(plan.Action)), required=True, hint="action: retry"),
             "scope": Key(_TEXT),
             "wait": Key(ListOf(WaitTerm(), single=True)),
@@ -99,7 +99,7 @@ def _actions() -> ListOf:
             "message": Key(TemplateText(expression_scopes.RESPONSE)),
         }
     )
-    return ListOf(action, wanted="- {match: {status: 403}, action: retry}")
+    return ListOf(action, expected="- {match: {status: 403}, action: retry}")
 
 
 def _resource_keys() -> dict[str, Key]:
@@ -127,15 +127,15 @@ def _resource_keys() -> dict[str, Key]:
         "handler": Key(FunctionName()),
         "on_page": Key(FunctionName()),
         "on_item": Key(FunctionName()),
-        "recrawl": unbuilt("start the run again; items that did not change are not written again"),
-        "links": unbuilt(),
-        "match": unbuilt(),
+        "recrawl": unimplemented("run scrapeq again; unchanged items are not written again"),
+        "links": unimplemented(),
+        "match": unimplemented(),
     }
 
 
 @cache
 def language() -> Record:
-    """The whole file."""
+    """Return the shape of a whole file."""
     resource = Record(
         {
             "name": Key(Text(RESOURCE_NAME, NAME_OF_LETTERS), required=True, hint="name: issues"),
@@ -147,7 +147,7 @@ def language() -> Record:
         {
             "url": Key(RedisUrl()),
             "durability": Key(Choice(("fast", "normal", "strict"))),
-            "server": Key(Text(wanted="a path to a server binary")),
+            "server": Key(Text(expected="a path to a server binary")),
         },
         shorthand="url",
     )
@@ -178,37 +178,41 @@ def language() -> Record:
             "rate_limits": Key(_rate_limits()),
             "response_actions": Key(_actions()),
             "seeds": Key(Seeds()),
-            "resource_defaults": Key(None),  # merged into the resources before they are read
-            "resources": Key(ListOf(resource, least=1, wanted="at least one resource"), required=True),
-            "crawl": unbuilt(),
+            "resource_defaults": Key(None),  # `normalize` has merged it into the resources
+            "resources": Key(ListOf(resource, min_items=1, expected="at least one resource"), required=True),
+            "crawl": unimplemented(),
             "outputs": Key(outputs()),
         },
         extra="x-",
     )
-    learn_places(root)
+    learn_parent_keys(root)
     return root
 
 
 @cache
 def resource_keys() -> dict[str, Key]:
-    """The keys of a resource besides its name, which are those of `resource_defaults`."""
+    """Return the keys of a resource except its name; `resource_defaults` has the same keys."""
     return _resource_keys()
 
 
 def schema() -> dict[str, Any]:
-    """The language as JSON Schema 2020-12; every shorthand is in it, what is not built yet is not."""
-    made = language().schema()
-    made["properties"]["resource_defaults"] = _removable(Record(_resource_keys()).schema())
-    _removable(made["properties"]["resources"]["items"]["anyOf"][1])
+    """Return the language as JSON Schema 2020-12, with all shorthands and without unimplemented keys."""
+    result = language().schema()
+    result["properties"]["resource_defaults"] = _removable(Record(_resource_keys()).schema())
+    _removable(result["properties"]["resources"]["items"]["anyOf"][1])
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "scrapeq: one file, one scrape",
-        **made,
+        **result,
     }
 
 
 def _removable(schema: dict[str, Any]) -> dict[str, Any]:
-    """Of maps that merge with defaults: null removes any key but the name, and the type may be the default's."""
+    """
+    Adapt the schema of a map that is merged with defaults, in place.
+
+    Null removes any key but the name, and the type may come from the defaults.
+    """
     for option in (schema, *schema.get("anyOf", ())):
         properties = option.get("properties", {})
         if option.get("required") == ["type"]:

@@ -1,8 +1,8 @@
 """
-A YAML file as a tree in which every value knows where it was written.
+The nodes of a parsed YAML file: every value with its line and column.
 
-Plain scalars follow the core schema of YAML 1.2 (10.3.2), without its surprises: `NO` and `2024-01-01` are text, and so
-are numbers with leading zeros.
+Plain scalars follow the core schema of YAML 1.2 (10.3.2): `NO` and `2024-01-01` are strings. Unlike there, numbers with
+leading zeros are strings too.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-MAX_DIGITS = 300  # a longer number is an identity, not a quantity: it stays text
+MAX_DIGITS = 300  # a longer number is an identifier, not a quantity, and stays a string
 
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)", re.ASCII)
 _BASED = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+", re.ASCII)
@@ -31,19 +31,20 @@ class Node:
     """
     A value of the file.
 
-    Args:
-        kind: What it is.
-        file: The file, flag or variable it was given by.
-        line, col: Where it begins, 1-based; line 0 where there is none.
-        value: Of a scalar: None, bool, int, float or str.
-        text: Of a scalar: as it was written.
-        plain: Whether a scalar stood without quotes.
-        flow: Whether it stands inside `{ }` or `[ ]`.
-        items: Of a list.
-        entries: Of a map, by key.
-        size: Nodes below and itself, aliases counted each time.
-        depth: Levels below and its own.
-        filled: The text before `${env:...}` was filled in; empty if nothing was.
+    Attributes:
+        kind: Scalar, list or map.
+        file: The file, flag or environment variable that it comes from.
+        line: 1-based line of its start; 0 if it does not come from a file.
+        col: 1-based column of its start.
+        value: The value of a scalar: None, bool, int, float or str.
+        text: The text of a scalar as written.
+        plain: Whether a scalar is unquoted.
+        flow: Whether it is inside `{ }` or `[ ]`.
+        items: The elements of a list.
+        entries: The entries of a map by key.
+        size: Number of nodes in this subtree, with an alias counted each time it is used.
+        depth: Number of levels in this subtree.
+        filled: The text before `${env:...}` or `${file:...}` was filled in; empty if nothing was.
     """
 
     kind: Kind
@@ -61,31 +62,31 @@ class Node:
     filled: str = ""
 
     def get(self, key: str) -> Node | None:
-        """The value under a key of a map."""
+        """Return the value of a key of a map, or None."""
         entry = self.entries.get(key)
         return entry.node if entry else None
 
     @property
     def is_null(self) -> bool:
-        """Whether it is a scalar that says nothing."""
+        """Whether it is a null scalar."""
         return self.kind == "scalar" and self.value is None
 
     def scalar(self, text: str, *, plain: bool) -> Node:
-        """A scalar in the same place."""
+        """Return a new scalar at the same position."""
         value = resolve(text) if plain else text
         return Node("scalar", self.file, self.line, self.col, value, text, plain, self.flow)
 
     def map(self, **entries: Node) -> Node:
-        """A map in the same place, for shorthands."""
-        made = {key: Entry(key, node.line, node.col, node) for key, node in entries.items()}
-        return Node("map", self.file, self.line, self.col, flow=self.flow, entries=made)
+        """Return a new map at the same position, for a shorthand."""
+        result = {key: Entry(key, node.line, node.col, node) for key, node in entries.items()}
+        return Node("map", self.file, self.line, self.col, flow=self.flow, entries=result)
 
     def with_entries(self, entries: dict[str, Entry]) -> Node:
-        """The same map with other entries."""
+        """Return a copy of the map with other entries."""
         return replace(self, entries=entries)
 
     def walk(self) -> Iterator[Node]:
-        """Itself and all below."""
+        """Yield the node itself and every node below it."""
         yield self
         for item in self.items:
             yield from item.walk()
@@ -95,7 +96,7 @@ class Node:
 
 @dataclass(slots=True)
 class Entry:
-    """A key of a map, where it stands, and its value."""
+    """A key of a map with its position, and its value."""
 
     key: str
     line: int
@@ -104,7 +105,7 @@ class Entry:
 
 
 def resolve(text: str) -> Any:
-    """The value of a plain scalar."""
+    """Return the value of a plain scalar: None, bool, int, float or str."""
     if text in _WORDS:
         return _WORDS[text]
     if not (text[0].isdigit() or text[0] in "+-.") or len(text) > MAX_DIGITS:

@@ -1,4 +1,4 @@
-"""Shapes of `outputs`: where items go, in which form."""
+"""Shapes of the `outputs` section: where items are written, and in which format."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any, get_args
 from scrapeq import plan, plugins
 from scrapeq.config import expression_scopes
 from scrapeq.config.nodes import Node
-from scrapeq.config.read_context import Filled, Reading
+from scrapeq.config.read_context import Filled, ReadContext
 from scrapeq.config.records import Key, ListOf, MapOf, Record, TypedRecord
-from scrapeq.config.secret_terms import DatabaseUrl, has_clear_secret
+from scrapeq.config.secret_terms import DatabaseUrl, has_plaintext_secret
 from scrapeq.config.shapes import (
     Choice,
     Duration,
@@ -19,13 +19,13 @@ from scrapeq.config.shapes import (
     Size,
     TemplateText,
     Text,
-    clear_secret,
+    reject_plaintext_secret,
 )
 from scrapeq.expression import Template
 
 
 def outputs() -> ListOf:
-    """Where items go."""
+    """Return the shape of `outputs`."""
     rotate = Key(Record({"size": Key(Size()), "every": Key(Duration())}))
     table = Key(TemplateText(expression_scopes.OUTPUT, path=True))
     output = TypedRecord(
@@ -49,7 +49,7 @@ def outputs() -> ListOf:
         short=True,
         options=Options(),
     )
-    return ListOf(output, single=True, wanted='- {type: jsonl, path: "out/${resource}.jsonl"}')
+    return ListOf(output, single=True, expected='- {type: jsonl, path: "out/${resource}.jsonl"}')
 
 
 def _path(example: str) -> Key:
@@ -57,10 +57,10 @@ def _path(example: str) -> Key:
 
 
 class Options(Shape):
-    """The options of an output that a package adds: any values; texts may hold `${resource}` and `${seed.x}`."""
+    """The options of an entry point's output: any values; strings may contain `${resource}` and `${seed.x}`."""
 
-    def read(self, node: Node, field: str, reading: Reading) -> dict[str, Any]:
-        values: dict[str, Any] = MapOf(_Option()).read(node, field, reading)
+    def read(self, node: Node, field: str, context: ReadContext) -> dict[str, Any]:
+        values: dict[str, Any] = MapOf(_Option()).read(node, field, context)
         return values
 
     def schema(self) -> Schema:
@@ -68,14 +68,14 @@ class Options(Shape):
 
 
 class _Option(Shape):
-    def read(self, node: Node, field: str, reading: Reading) -> Any:
+    def read(self, node: Node, field: str, context: ReadContext) -> Any:
         if node.kind == "map":
-            return MapOf(self).read(node, field, reading)
+            return MapOf(self).read(node, field, context)
         if node.kind == "list":
-            return [self.read(item, f"{field}[{at}]", reading) for at, item in enumerate(node.items)]
-        if has_clear_secret(field.rpartition(".")[2], node):
-            clear_secret(node, field, reading)
-        value = Json(expression_scopes.OUTPUT).read(node, field, reading)
+            return [self.read(item, f"{field}[{index}]", context) for index, item in enumerate(node.items)]
+        if has_plaintext_secret(field.rpartition(".")[2], node):
+            reject_plaintext_secret(node, field, context)
+        value = Json(expression_scopes.OUTPUT).read(node, field, context)
         if isinstance(value, Template) and value.is_literal:
             return Filled(value.render({}), node.text)
         return value

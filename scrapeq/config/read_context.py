@@ -1,4 +1,4 @@
-"""What is known while one file is read: its problems so far, the environment, and which names its expressions use."""
+"""State of reading one file: its problems so far, the environment, and the expressions that were found."""
 
 from __future__ import annotations
 
@@ -12,47 +12,54 @@ from scrapeq.errors import ExpressionError, Problem
 from scrapeq.expression import Expression, Placeholder, Template, did_you_mean, split_placeholders
 
 MAX_SECRET_FILE = 64_000
-NOT_BUILT = "not built yet in this version"
+NOT_IMPLEMENTED = "not implemented in this version"
 
 
-class Refused(Exception):
-    """A value that cannot be read; the problem is noted already."""
+class InvalidValue(Exception):
+    """A value that cannot be read; its problem has been reported."""
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
-    """An expression or template where it stands."""
+class ExpressionUse:
+    """An expression or template of the file, with its position."""
 
     field: str
     node: Node
     compiled: Expression | Template
-    unbuilt: frozenset[str]  # names that are of the language, but not given in this version
+    unimplemented: frozenset[str]  # names that the expression may use but that have no value in this version
 
 
 class Filled(str):
-    """A text into which `${env:...}` or `${file:...}` was filled; `source` is as it was written."""
+    """A string into which `${env:...}` or `${file:...}` was filled; `source` is the string as written."""
 
     source: str
 
     def __new__(cls, text: str, source: str) -> Filled:
-        made = super().__new__(cls, text)
-        made.source = source
-        return made
+        result = super().__new__(cls, text)
+        result.source = source
+        return result
 
     def __deepcopy__(self, _memo: object) -> Filled:
-        return self  # as any text
+        return self  # immutable, like any string
 
 
 CREDENTIAL_FIELDS = ("client.auth.", "client.headers.")
-NO_CREDENTIAL = "unset"  # stands for one that is never sent
+NO_CREDENTIAL = "unset"  # placeholder for a credential that is never sent
 
 
 @dataclass
-class Reading:
+class ReadContext:
     """
-    Collects the problems of one file; `folder` is where `${file:...}` begins.
+    The environment of one file, and the problems found in it.
 
-    Without `inputs` a file of seeds need not be there yet; without `credentials` their variables need not be set.
+    Attributes:
+        env: The environment variables.
+        folder: The folder to which the paths of `${file:...}` are relative.
+        inputs: Whether the files of seeds must exist.
+        credentials: Whether the environment variables of credentials must be set.
+        name: The name of the scrape, for hints.
+        problems: All problems found so far.
+        uses: All expressions and templates found so far.
     """
 
     env: Mapping[str, str]
@@ -61,44 +68,44 @@ class Reading:
     credentials: bool = True
     name: str = "demo"
     problems: list[Problem] = field(default_factory=list)
-    uses: list[Use] = field(default_factory=list)
+    uses: list[ExpressionUse] = field(default_factory=list)
 
-    def note(self, node: Node, field: str, message: str, hint: str = "", *, offset: int = 0) -> None:
-        """A problem; `offset` moves the column within a value of one line."""
+    def report(self, node: Node, field: str, message: str, hint: str = "", *, offset: int = 0) -> None:
+        """Record a problem; `offset` is the 0-based index of the mistake in a single-line value."""
         col = node.col
         if offset and "\n" not in node.text and not node.filled:
             col += offset + (0 if node.plain else 1)
         self.problems.append(Problem(node.file, node.line, col, field, message, hint))
 
-    def refuse(self, node: Node, field: str, message: str, hint: str = "", *, offset: int = 0) -> NoReturn:
-        """A problem, and no value."""
-        self.note(node, field, message, hint, offset=offset)
-        raise Refused
+    def reject(self, node: Node, field: str, message: str, hint: str = "", *, offset: int = 0) -> NoReturn:
+        """Report a problem and raise InvalidValue."""
+        self.report(node, field, message, hint, offset=offset)
+        raise InvalidValue
 
-    def refuse_expression(self, node: Node, field: str, error: ExpressionError) -> NoReturn:
-        """The problem of an expression, at its place in the value."""
-        self.refuse(node, field, error.message, error.hint, offset=error.position)
+    def reject_expression(self, node: Node, field: str, error: ExpressionError) -> NoReturn:
+        """Report the problem of an expression at its position in the value, and raise InvalidValue."""
+        self.reject(node, field, error.message, error.hint, offset=error.position)
 
     def has_problem(self, prefix: str) -> bool:
-        """Whether something below this field is wrong: then what is missing may be that."""
+        """Return whether a field with this prefix has a problem, which may explain a missing key."""
         return any(problem.field.startswith(prefix) for problem in self.problems)
 
-    def has_unbuilt(self, prefix: str) -> bool:
-        """Whether something below this field was refused because it is not built: then what is missing may be that."""
-        return any(NOT_BUILT in p.message and p.field.startswith(prefix) for p in self.problems)
+    def has_unimplemented(self, prefix: str) -> bool:
+        """Return whether a field with this prefix was rejected as unimplemented, which may explain a missing key."""
+        return any(NOT_IMPLEMENTED in p.message and p.field.startswith(prefix) for p in self.problems)
 
     def fill(self, placeholder: Placeholder, node: Node, field: str, *, secret: bool = False) -> str | None:
-        """What `${env:X}`, `${env:X:-default}` or `${file:PATH}` stands for; None for any other placeholder."""
+        """Return the text of `${env:X}`, `${env:X:-default}` or `${file:PATH}`; None for any other placeholder."""
         kind, colon, rest = placeholder.source.partition(":")
         if not colon or kind not in ("env", "file"):
             return None
         if kind == "file":
-            return self._file(rest, node, field, placeholder.at)
+            return self._read_file(rest, node, field, placeholder.position)
         name, dash, default = rest.partition(":-")
         value = self.env.get(name)
         if dash:
             if not value and default and secret:
-                self.refuse(node, field, "a secret in clear text", f"${{env:{name}}}, without a default")
+                self.reject(node, field, "a secret in clear text", f"${{env:{name}}}, without a default")
             return value or default
         if not value and not self.credentials and field.startswith(CREDENTIAL_FIELDS):
             return NO_CREDENTIAL
@@ -106,47 +113,49 @@ class Reading:
             near = did_you_mean(name, self.env.keys())
             hint = f"{near} is set: is that the one?" if near else f"export {name}=..."
             message = f"the environment variable {name} is not set"
-            self.refuse(node, field, message, hint, offset=placeholder.at - 2)
+            self.reject(node, field, message, hint, offset=placeholder.position - 2)
         if not value and secret:
-            self.refuse(node, field, f"the environment variable {name} is empty", offset=placeholder.at - 2)
+            self.reject(
+                node, field, f"the environment variable {name} is empty", offset=placeholder.position - 2
+            )
         return value
 
-    def _file(self, written: str, node: Node, field: str, at: int) -> str:
+    def _read_file(self, written: str, node: Node, field: str, position: int) -> str:
         path = self.folder / written
         try:
             with path.open("rb") as file:
                 data = file.read(MAX_SECRET_FILE + 1)
             text = data.decode("utf-8")
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
-            self.refuse(node, field, f"the file {written} cannot be read: {reason}", offset=at - 2)
+            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+            self.reject(node, field, f"the file {written} cannot be read: {reason}", offset=position - 2)
         if len(data) > MAX_SECRET_FILE:
-            self.refuse(
-                node, field, f"the file {written} is larger than {MAX_SECRET_FILE} bytes", offset=at - 2
+            self.reject(
+                node, field, f"the file {written} is larger than {MAX_SECRET_FILE} bytes", offset=position - 2
             )
         return text.rstrip("\r\n")
 
     def filled(self, node: Node, field: str, *, secret: bool = False) -> Node:
-        """The scalar with its environment filled in; any other placeholder is refused."""
+        """Return the scalar with `${env:...}` and `${file:...}` filled in; any other placeholder is rejected."""
         if node.kind != "scalar" or "${" not in node.text:
             return node
         parts: list[str] = []
         try:
             pieces = split_placeholders(node.text)
         except ExpressionError as error:
-            self.refuse_expression(node, field, error)
+            self.reject_expression(node, field, error)
         for piece in pieces:
             if isinstance(piece, str):
                 parts.append(piece)
                 continue
             value = self.fill(piece, node, field, secret=secret)
             if value is None:
-                message = f"${{{piece.source}}} is not known here"
-                hint = "only ${env:...} and ${file:...} are filled in here"
-                self.refuse(node, field, message, hint, offset=piece.at - 2)
+                message = f"${{{piece.source}}} is not available here"
+                hint = "only ${env:...} and ${file:...} are available here"
+                self.reject(node, field, message, hint, offset=piece.position - 2)
             parts.append(value)
         text = "".join(parts)
-        made = node.scalar(text, plain=False)
-        made.value = text if secret or not text else resolve(text)
-        made.filled = node.text
-        return made
+        result = node.scalar(text, plain=False)
+        result.value = text if secret or not text else resolve(text)
+        result.filled = node.text
+        return result

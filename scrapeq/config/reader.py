@@ -1,4 +1,4 @@
-"""Reads YAML into nodes: no tags, no second document, no duplicate keys, no exploding or recursive aliases."""
+"""Reads restricted YAML into nodes: rejects tags, multiple documents, duplicate keys, and recursive or huge aliases."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scrapeq.errors import ConfigError, Problem
 MAX_BYTES = 4_000_000
 MAX_NODES = 500_000
 MAX_DEPTH = 40
-TOO_DEEP = "maximum nesting depth"  # in the words of PyYAML
+TOO_DEEP = "maximum nesting depth"  # part of PyYAML's message
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
@@ -25,28 +25,28 @@ _CORE = "tag:yaml.org,2002:"
 
 
 def decode(data: bytes, file: str) -> str:
-    """The text of a file. Raises ConfigError: too large, or not UTF-8."""
+    """Return the text of a file. Raises ConfigError if it is too large or not UTF-8."""
     if len(data) > MAX_BYTES:
         raise ConfigError([Problem(file, 0, 0, "", f"the file is larger than {MAX_BYTES} bytes")])
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = data[: error.start].decode("utf-8", "replace")
-        line, col = mistakes.place(before, len(before))
-        raise ConfigError([Problem(file, line, col, "", "this is no UTF-8 text")]) from None
+        line, col = mistakes.position(before, len(before))
+        raise ConfigError([Problem(file, line, col, "", "this is not UTF-8 text")]) from None
 
 
 def read(text: str, file: str) -> Node:
     """
-    The root node of a text. An empty text is an empty map.
+    Parse a text and return its root node. An empty text is an empty map.
 
     Raises:
-        ConfigError: with line and column, in the words of `mistakes`.
+        ConfigError: The text is not valid YAML, or uses features that are rejected; carries line and column.
     """
     text = text.removeprefix("\ufeff")
     if odd := _UNPRINTABLE.search(text):
-        line, col = mistakes.place(text, odd.start())
-        raise ConfigError([Problem(file, line, col, "", f"the character {odd[0]!a} cannot stand in YAML")])
+        line, col = mistakes.position(text, odd.start())
+        raise ConfigError([Problem(file, line, col, "", f"the character {odd[0]!a} is not allowed in YAML")])
     composer = _Composer(text, file)
     try:
         for event in yaml.parse(text, Loader=_LOADER):
@@ -55,31 +55,33 @@ def read(text: str, file: str) -> Node:
         pass
     except yaml.MarkedYAMLError as error:
         problem = mistakes.explain(text, file, error)
-        if TOO_DEEP in problem.message:  # the parser reads ahead, and has a bound of its own
+        if TOO_DEEP in problem.message:  # the parser has its own bound, and reads ahead
             problem = replace(problem, message=f"nested deeper than {MAX_DEPTH} levels")
         composer.problems.append(problem)
     except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
-        composer.problems.append(Problem(file, 1, 1, "", f"this is no YAML: {str(error).splitlines()[0]}"))
+        composer.problems.append(
+            Problem(file, 1, 1, "", f"this is not valid YAML: {str(error).splitlines()[0]}")
+        )
     if composer.problems:
         raise ConfigError(composer.problems)
     return composer.root or Node("map", file, 1, 1)
 
 
 class _Stop(Exception):
-    """A refusal that ends the reading; its problem is noted already."""
+    """Stops the parser; the problem has been recorded."""
 
 
 class _Open:
-    """A collection that is being filled."""
+    """A list or map whose end has not been read yet."""
 
     def __init__(self, node: Node, anchor: str | None) -> None:
         self.node = node
         self.anchor = anchor
-        self.key: Node | None = None  # of a map: the key that waits for its value
+        self.key: Node | None = None  # in a map: the key whose value is read next
         self.merged: list[Node] = []
 
     def path(self) -> str:
-        """The member that is being read, for the field of a problem."""
+        """Return the key or index that is being read, for the field of a problem."""
         if self.node.kind == "list":
             return f"[{len(self.node.items)}]"
         return self.key.text if self.key else ""
@@ -94,10 +96,10 @@ class _Composer:
         self._stack: list[_Open] = []
         self._anchors: dict[str, Node | None] = {}  # None while the collection is open
         self._total = 0
-        self._documents = 0
+        self._document_count = 0
 
     def feed(self, event: Any) -> None:
-        """One event of the parser."""
+        """Process one event of the parser."""
         if isinstance(event, yaml.ScalarEvent):
             self._add(self._scalar(event), event.anchor)
         elif isinstance(event, yaml.MappingStartEvent):
@@ -109,8 +111,8 @@ class _Composer:
         elif isinstance(event, yaml.AliasEvent):
             self._alias(event)
         elif isinstance(event, yaml.DocumentStartEvent):
-            self._documents += 1
-            if self._documents > 1:
+            self._document_count += 1
+            if self._document_count > 1:
                 mark: Any = event.start_mark
                 self._stop(
                     mark.line + 1, mark.column + 1, "a second document begins here; one file holds one scrape"
@@ -140,9 +142,9 @@ class _Composer:
         tag = event.tag
         if tag is None or tag in _TEXT_TAGS or tag in (f"{_CORE}map", f"{_CORE}seq"):
             return
-        shown = tag.replace(_CORE, "!!")
+        short = tag.replace(_CORE, "!!")
         line, col = event.start_mark.line + 1, event.start_mark.column + 1
-        self._problem(line, col, f"the tag {shown} is not read; values are plain data", "remove the tag")
+        self._problem(line, col, f"the tag {short} is not allowed; values are plain data", "remove the tag")
 
     def _open(self, kind: Any, event: Any) -> None:
         mark = event.start_mark
@@ -183,7 +185,9 @@ class _Composer:
         self._total += count
         if self._total > MAX_NODES:
             self._stop(
-                node.line, node.col, f"the file has more than {MAX_NODES} values, aliases counted each time"
+                node.line,
+                node.col,
+                f"the file has more than {MAX_NODES} values, with aliases counted each time",
             )
         if anchor:
             self._anchors[anchor] = node
@@ -197,11 +201,11 @@ class _Composer:
             parent.node.items.append(node)
             parent.node.size += node.size
         elif parent.key is None:
-            self._begin_key(parent, node)
+            self._start_key(parent, node)
         else:
             self._end_value(parent, parent.key, node)
 
-    def _begin_key(self, parent: _Open, node: Node) -> None:
+    def _start_key(self, parent: _Open, node: Node) -> None:
         if node.kind != "scalar":
             field = self._field()
             if node.flow and node.kind == "map":
@@ -217,26 +221,26 @@ class _Composer:
     def _end_value(self, parent: _Open, key: Node, node: Node) -> None:
         self._check_comment(node, key.text)
         if key.text == "<<" and key.plain:
-            parent.merged += self._bases(node)
+            parent.merged += self._merge_sources(node)
         elif key.text in parent.node.entries:
             first = parent.node.entries[key.text].line
             parent.key = None
-            message = f"'{key.text}' is here twice; the first is in line {first}"
+            message = f"'{key.text}' appears twice; the first is on line {first}"
             self._problem(key.line, key.col, message)
         else:
             parent.node.entries[key.text] = Entry(key.text, key.line, key.col, node)
         parent.node.size += node.size
         parent.key = None
 
-    def _bases(self, node: Node) -> list[Node]:
+    def _merge_sources(self, node: Node) -> list[Node]:
         bases = node.items if node.kind == "list" else [node]
         if any(base.kind != "map" for base in bases):
-            self._problem(node.line, node.col, "<< takes a map, or a list of maps", "<<: *name")
+            self._problem(node.line, node.col, "<< takes a map or a list of maps", "<<: *name")
             return []
         return bases
 
     def _check_comment(self, node: Node, key: str) -> None:
-        """`title: #main` gives an empty value and a comment, and never means that."""
+        """Report `title: #main`, which YAML reads as an empty value and a comment, as the author never means it."""
         if not (node.is_null and node.plain and not node.text) or node.line > len(self._lines):
             return
         line = self._lines[node.line - 1]

@@ -1,4 +1,4 @@
-"""Shapes of what has parts: maps with known keys, maps with any keys, lists; and what to say of a key that is none."""
+"""Shapes of maps and lists: maps with known keys, maps with any keys, lists; and suggestions for unknown keys."""
 
 from __future__ import annotations
 
@@ -9,126 +9,130 @@ from typing import Any
 
 from scrapeq.config.foreign_keys import FOREIGN
 from scrapeq.config.nodes import Entry, Node
-from scrapeq.config.read_context import NOT_BUILT, Reading, Refused
+from scrapeq.config.read_context import NOT_IMPLEMENTED, InvalidValue, ReadContext
 from scrapeq.config.shapes import Choice, Schema, Shape
 from scrapeq.expression import did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One key of a map: its shape (None = of the language, but not built yet) and whether it must be there."""
+    """One key of a map: its shape (None: not implemented), whether it is required, and a hint for its problems."""
 
     shape: Shape | None
     required: bool = False
     hint: str = ""
 
 
-def unbuilt(hint: str = "") -> Key:
-    """A key of the language that this version refuses by name; `hint` says what works instead."""
+def unimplemented(hint: str = "") -> Key:
+    """Return a key that is not implemented; `hint` says what to write instead."""
     return Key(None, hint=hint)
 
 
 @dataclass
-class Found:
-    """What was read of a map: values by key, and the node, for problems that show later."""
+class ParsedMap:
+    """A parsed map: its valid values by key, and its node, for the positions of later problems."""
 
     node: Node
     field: str
     values: dict[str, Any] = member(default_factory=dict)
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The value of a key, or the default when it is absent or could not be read."""
+        """Return the value of a key, or the default if it is absent or invalid."""
         return self.values.get(key, default)
 
     def has(self, key: str) -> bool:
-        """Whether the key was written, readable or not."""
+        """Return whether the key is in the file, valid or not."""
         return key in self.node.entries
 
-    def at(self, key: str) -> Node:
-        """The node of a key's value; the map's own when there is none."""
+    def value_node(self, key: str) -> Node:
+        """Return the node of a key's value, or the node of the map if the key is absent."""
         return self.node.get(key) or self.node
-
-    def kept(self, *keys: str) -> dict[str, Any]:
-        """The values of these keys that are there, for a constructor with defaults."""
-        return {key: self.values[key] for key in keys if key in self.values}
 
 
 class Record(Shape):
-    """A map with known keys. `shorthand` is the key that a value alone stands for."""
+    """
+    A map with known keys.
+
+    Args:
+        keys: The keys, by name.
+        shorthand: The key for which a scalar in place of the map is a shorthand.
+        extra: Prefix of keys that belong to the user and are ignored.
+        example: Hint for a value that is not a map.
+    """
 
     def __init__(
         self, keys: Mapping[str, Key], *, shorthand: str = "", extra: str = "", example: str = ""
     ) -> None:
         self.keys = dict(keys)
         self.shorthand = shorthand
-        self._extra = extra  # keys beginning so are the user's own
-        self._example = example  # said to whoever writes no map
+        self._extra = extra
+        self._example = example
 
-    def read(self, node: Node, field: str, reading: Reading) -> Found:
+    def read(self, node: Node, field: str, context: ReadContext) -> ParsedMap:
         node = self.as_map(node)
         if node.kind != "map":
-            what = "is empty" if node.is_null else f"must be a map, not a {node.kind}"
-            hint = self._example or f"keys: {', '.join(self._built(self.keys))}"
-            reading.refuse(node, field, what, hint)
-        return self._read_map(node, field, reading, self.keys)
+            message = "is empty" if node.is_null else f"must be a map, not a {node.kind}"
+            hint = self._example or f"keys: {', '.join(self._implemented(self.keys))}"
+            context.reject(node, field, message, hint)
+        return self._read_map(node, field, context, self.keys)
 
     def as_map(self, node: Node) -> Node:
-        """The map that a shorthand stands for."""
+        """Return the map for which a scalar is a shorthand; other nodes unchanged."""
         if self.shorthand and node.kind == "scalar" and not node.is_null:
             return node.map(**{self.shorthand: node})
         return node
 
     @staticmethod
-    def _built(keys: Mapping[str, Key]) -> list[str]:
+    def _implemented(keys: Mapping[str, Key]) -> list[str]:
         return [name for name, key in keys.items() if key.shape]
 
-    def _read_map(self, node: Node, field: str, reading: Reading, keys: Mapping[str, Key]) -> Found:
-        found = Found(node, field)
+    def _read_map(self, node: Node, field: str, context: ReadContext, keys: Mapping[str, Key]) -> ParsedMap:
+        found = ParsedMap(node, field)
         for name, entry in node.entries.items():
             inner = f"{field}.{name}" if field else name
             key = keys.get(name)
             if key is None:
                 if not (self._extra and name.startswith(self._extra)):
-                    self.unknown(entry, inner, reading, keys)
+                    self.unknown(entry, inner, context, keys)
             elif key.shape is None:
-                self.refuse_unbuilt(entry, inner, key, reading)
+                self.reject_unimplemented(entry, inner, key, context)
             else:
                 try:
-                    found.values[name] = key.shape.read(entry.node, inner, reading)
-                except Refused:
+                    found.values[name] = key.shape.read(entry.node, inner, context)
+                except InvalidValue:
                     continue
-        # A key that was meant, but misspelt, is one mistake.
-        meant = {did_you_mean(name, keys) for name in node.entries if name not in keys}
+        # A required key that is misspelled is one mistake, not two.
+        intended = {did_you_mean(name, keys) for name in node.entries if name not in keys}
         for name, key in keys.items():
-            if key.required and name not in node.entries and name not in meant:
+            if key.required and name not in node.entries and name not in intended:
                 inner = f"{field}.{name}" if field else name
-                reading.note(node, inner, "is missing", key.hint)
+                context.report(node, inner, "is missing", key.hint)
         return found
 
     @staticmethod
-    def refuse_unbuilt(entry: Entry, field: str, key: Key, reading: Reading) -> None:
-        """Notes a key of the language that is not built yet."""
-        reading.note(_key_node(entry), field, NOT_BUILT, key.hint)
+    def reject_unimplemented(entry: Entry, field: str, key: Key, context: ReadContext) -> None:
+        """Report a key that is not implemented."""
+        context.report(_key_node(entry), field, NOT_IMPLEMENTED, key.hint)
 
-    def unknown(self, entry: Entry, field: str, reading: Reading, keys: Mapping[str, Key]) -> None:
-        """Notes a key that is none: a word of another tool, a key of another level, or a typo."""
+    def unknown(self, entry: Entry, field: str, context: ReadContext, keys: Mapping[str, Key]) -> None:
+        """Report an unknown key: a key of another tool, a key of another level, or a typo."""
         name, node = entry.key, _key_node(entry)
         here = FOREIGN.get(name.replace("-", "_").lower())
         if here and (here.split(".")[0] in keys or not field.endswith(f".{name}")):
-            reading.note(node, field, "unknown key", f"here it is called {here}")
+            context.report(node, field, "unknown key", f"here it is called {here}")
             return
         message = f"unknown key '{name}'"
         if below := self._level_below(name, keys):
-            reading.note(node, field, message, f"{name} belongs under {below}:")
+            context.report(node, field, message, f"{name} belongs under {below}:")
             return
         if near := did_you_mean(name, keys):
-            reading.note(node, field, message, f"did you mean {near}?")
-        elif above := PLACES.get(name):
-            reading.note(node, field, message, f"{name} belongs under {above}:")
+            context.report(node, field, message, f"did you mean {near}?")
+        elif above := PARENT_KEYS.get(name):
+            context.report(node, field, message, f"{name} belongs under {above}:")
         elif below := self._level_below(near_below := self._near_below(name, keys), keys):
-            reading.note(node, field, message, f"did you mean {near_below}, under {below}:?")
+            context.report(node, field, message, f"did you mean {near_below}, under {below}:?")
         else:
-            reading.note(node, field, message, f"keys: {', '.join(self._built(keys))}")
+            context.report(node, field, message, f"keys: {', '.join(self._implemented(keys))}")
 
     @staticmethod
     def _level_below(name: str, keys: Mapping[str, Key]) -> str:
@@ -143,32 +147,33 @@ class Record(Shape):
         return did_you_mean(name, known) or ""
 
     def all_keys(self) -> set[str]:
-        """Every key it may have."""
+        """Return every key that the map may have."""
         return set(self.keys)
 
     def schema(self) -> Schema:
         properties = {name: key.shape.schema() for name, key in self.keys.items() if key.shape}
-        made: Schema = {"type": "object", "properties": properties, "additionalProperties": False}
+        result: Schema = {"type": "object", "properties": properties, "additionalProperties": False}
         if self._extra:
-            made["patternProperties"] = {f"^{self._extra}": {}}
+            result["patternProperties"] = {f"^{self._extra}": {}}
         required = [name for name, key in self.keys.items() if key.required]
         if required:
-            made["required"] = required
+            result["required"] = required
         if self.shorthand:
-            return {"anyOf": [self.shorthand_schema(), made]}
-        return made
+            return {"anyOf": [self.shorthand_schema(), result]}
+        return result
 
     def shorthand_schema(self) -> Schema:
-        """The shape of a value alone."""
+        """Return the schema of the shorthand."""
         shape = self.keys[self.shorthand].shape
         return shape.schema() if shape else {}
 
 
 class TypedRecord(Record):
     """
-    A map whose `type` says which further keys it may have.
+    A map whose `type` decides which other keys it may have.
 
-    Of a type that an installed package adds, `options` reads the keys that are not `common`, as one map.
+    If an entry point of an installed package provides the type, `options` reads all keys that are not `common` as one
+    map.
     """
 
     def __init__(
@@ -183,39 +188,42 @@ class TypedRecord(Record):
         self._kind = kind
         self._by_type = by_type
         self._options = options
-        self._common = {"type": Key(kind, required=True, hint=f"one of {', '.join(kind.built)}"), **common}
+        self._common = {
+            "type": Key(kind, required=True, hint=f"one of {', '.join(kind.implemented)}"),
+            **common,
+        }
         every = {name: key for keys in by_type.values() for name, key in keys.items()}
         super().__init__({**self._common, **every}, shorthand="type" if short else "")
 
-    def _read_map(self, node: Node, field: str, reading: Reading, keys: Mapping[str, Key]) -> Found:
+    def _read_map(self, node: Node, field: str, context: ReadContext, keys: Mapping[str, Key]) -> ParsedMap:
         kind = node.get("type")
         word = kind.text if kind else ""
         if word not in self._by_type:
-            # The type is what is wrong, or missing: keys that only a type has cannot be judged.
-            judged = {key: entry for key, entry in node.entries.items() if key in self._common}
-            found = super()._read_map(node.with_entries(judged), field, reading, self._common)
+            # Without a known type, only the common keys can be checked.
+            common = {key: entry for key, entry in node.entries.items() if key in self._common}
+            found = super()._read_map(node.with_entries(common), field, context, self._common)
             if self._options and word in self._kind.added():
                 rest = {key: entry for key, entry in node.entries.items() if key not in self._common}
-                found.values["options"] = self._options.read(node.with_entries(rest), field, reading)
+                found.values["options"] = self._options.read(node.with_entries(rest), field, context)
             return found
-        return super()._read_map(node, field, reading, {**self._common, **self._by_type[word]})
+        return super()._read_map(node, field, context, {**self._common, **self._by_type[word]})
 
-    def unknown(self, entry: Entry, field: str, reading: Reading, keys: Mapping[str, Key]) -> None:
-        """Also tells a key that another type has."""
+    def unknown(self, entry: Entry, field: str, context: ReadContext, keys: Mapping[str, Key]) -> None:
+        """Report an unknown key, or a key that belongs to another type."""
         for word, others in self._by_type.items():
             if entry.key in others:
                 node = _key_node(entry)
                 hint = f"{entry.key} belongs to type {word}"
-                reading.note(node, field, f"unknown key '{entry.key}'", hint)
+                context.report(node, field, f"unknown key '{entry.key}'", hint)
                 return
-        super().unknown(entry, field, reading, keys)
+        super().unknown(entry, field, context, keys)
 
     def schema(self) -> Schema:
-        made = super().schema()
-        inner = made["anyOf"][1] if self.shorthand else made
+        result = super().schema()
+        inner = result["anyOf"][1] if self.shorthand else result
         inner["required"] = ["type"]
         if self._options:
-            inner["additionalProperties"] = True  # of a type that a package adds
+            inner["additionalProperties"] = True  # for the types of entry points
         inner["allOf"] = [
             {
                 "if": {"properties": {"type": {"const": word}}, "required": ["type"]},
@@ -223,62 +231,70 @@ class TypedRecord(Record):
             }
             for word, keys in self._by_type.items()
         ]
-        return made
+        return result
 
 
 class ListOf(Shape):
-    """A list; with `single`, one value stands for a list of it."""
+    """A list; with `single`, a value that is not a list is a shorthand for a list of one."""
 
     def __init__(
-        self, inner: Shape, *, single: bool = False, least: int = 0, most: int = 0, wanted: str = "a list"
+        self,
+        inner: Shape,
+        *,
+        single: bool = False,
+        min_items: int = 0,
+        max_items: int = 0,
+        expected: str = "a list",
     ) -> None:
-        self._inner, self._single, self._least, self._wanted = inner, single, least, wanted
-        self._most = most  # 0 = any number
+        self._inner, self._single, self._min_items, self._expected = inner, single, min_items, expected
+        self._max_items = max_items  # 0: any number
 
-    def read(self, node: Node, field: str, reading: Reading) -> tuple[Any, ...]:
+    def read(self, node: Node, field: str, context: ReadContext) -> tuple[Any, ...]:
         if node.kind != "list":
             if not self._single:
-                what = "is empty" if node.is_null else f"must be a list, not a {node.kind}"
-                reading.refuse(node, field, what, f"write {self._wanted}")
-            return (self._inner.read(node, field, reading),)
-        if len(node.items) < self._least:
-            reading.refuse(node, field, "is empty", f"write {self._wanted}")
-        if self._most and len(node.items) > self._most:
-            reading.refuse(node, field, f"{len(node.items)} are too many; at most {self._most}")
-        return tuple(self._read_items(node, field, reading))
+                message = "is empty" if node.is_null else f"must be a list, not a {node.kind}"
+                context.reject(node, field, message, f"write {self._expected}")
+            return (self._inner.read(node, field, context),)
+        if len(node.items) < self._min_items:
+            context.reject(node, field, "is empty", f"write {self._expected}")
+        if self._max_items and len(node.items) > self._max_items:
+            context.reject(
+                node, field, f"has {len(node.items)} elements; at most {self._max_items} are allowed"
+            )
+        return tuple(self._read_items(node, field, context))
 
-    def _read_items(self, node: Node, field: str, reading: Reading) -> Iterator[Any]:
-        for at, item in enumerate(node.items):
+    def _read_items(self, node: Node, field: str, context: ReadContext) -> Iterator[Any]:
+        for index, item in enumerate(node.items):
             try:
-                yield self._inner.read(item, f"{field}[{at}]", reading)
-            except Refused:
+                yield self._inner.read(item, f"{field}[{index}]", context)
+            except InvalidValue:
                 continue
 
     def schema(self) -> Schema:
         inner = self._inner.schema()
-        made: Schema = {"type": "array", "items": inner}
-        if self._least:
-            made["minItems"] = self._least
-        if self._most:
-            made["maxItems"] = self._most
-        return {"anyOf": [inner, made]} if self._single else made
+        result: Schema = {"type": "array", "items": inner}
+        if self._min_items:
+            result["minItems"] = self._min_items
+        if self._max_items:
+            result["maxItems"] = self._max_items
+        return {"anyOf": [inner, result]} if self._single else result
 
 
 class MapOf(Shape):
-    """A map whose keys are the user's own."""
+    """A map with arbitrary keys."""
 
-    def __init__(self, inner: Shape, wanted: str = "a map {name: value}") -> None:
-        self._inner, self._wanted = inner, wanted
+    def __init__(self, inner: Shape, expected: str = "a map {name: value}") -> None:
+        self._inner, self._expected = inner, expected
 
-    def read(self, node: Node, field: str, reading: Reading) -> dict[str, Any]:
+    def read(self, node: Node, field: str, context: ReadContext) -> dict[str, Any]:
         if node.kind != "map":
-            what = "is empty" if node.is_null else f"must be a map, not a {node.kind}"
-            reading.refuse(node, field, what, f"write {self._wanted}")
+            message = "is empty" if node.is_null else f"must be a map, not a {node.kind}"
+            context.reject(node, field, message, f"write {self._expected}")
         values: dict[str, Any] = {}
         for name, entry in node.entries.items():
             try:
-                values[name] = self._inner.read(entry.node, f"{field}.{name}", reading)
-            except Refused:
+                values[name] = self._inner.read(entry.node, f"{field}.{name}", context)
+            except InvalidValue:
                 continue
         return values
 
@@ -287,22 +303,22 @@ class MapOf(Shape):
 
 
 def _key_node(entry: Entry) -> Node:
-    """The place of a key, for a problem."""
+    """Return a node at the position of the key itself, for a problem."""
     return Node("scalar", entry.node.file, entry.line, entry.col, text=entry.key, plain=True)
 
 
-# Where a key belongs that is known elsewhere only; `language` fills it.
-PLACES: dict[str, str] = {}
+# The map that a key belongs under, for hints on misplaced keys; `language` fills it.
+PARENT_KEYS: dict[str, str] = {}
 
 
-def learn_places(root: Record) -> None:
-    """Notes for every key of the language the map it belongs under, the outermost first."""
+def learn_parent_keys(root: Record) -> None:
+    """Store for every key of the language the map that it belongs under, preferring outer maps."""
     waiting: list[tuple[str, Record]] = [("", root)]
     while waiting:
         below, record = waiting.pop(0)
         for name, key in record.keys.items():
             if below:
-                PLACES.setdefault(name, below)
+                PARENT_KEYS.setdefault(name, below)
             shape: Any = key.shape
             inner = getattr(shape, "_inner", shape)
             if isinstance(inner, Record):

@@ -1,4 +1,4 @@
-"""Shapes of `endpoint`: the request, how its answer is read, and how its pages are walked."""
+"""Shapes of `endpoint`: the request, how its response is decoded, paginator and incremental."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from scrapeq import plugins
 from scrapeq.config import expression_scopes
 from scrapeq.config.nodes import Node
 from scrapeq.config.paths import Path
-from scrapeq.config.read_context import Filled, Reading
+from scrapeq.config.read_context import Filled, ReadContext
 from scrapeq.config.records import Key, MapOf, Record, TypedRecord
-from scrapeq.config.secret_terms import note_stored_pairs, note_stored_secrets
+from scrapeq.config.secret_terms import report_stored_pairs, report_stored_secrets
 from scrapeq.config.shapes import (
     Choice,
     Duration,
@@ -37,17 +37,17 @@ _BODY_PATH = Text(r"[^.\s]+(\.[^.\s]+)*", "a dotted path into the body, such as 
 
 
 def endpoint() -> Record:
-    """What is asked for: a path alone, or a map."""
-    asked = expression_scopes.REQUEST
+    """Return the shape of `endpoint`: a map, or as a shorthand its path."""
+    scope = expression_scopes.REQUEST
     return Record(
         {
             "path": Key(Address(path=True)),
             "url": Key(Address(path=True)),
             "method": Key(Choice(METHODS, fold=True)),
-            "params": Key(ParamMap(asked)),
-            "headers": Key(ParamMap(asked, secret_names=True)),
-            "json": Key(Body(asked)),
-            "data": Key(Body(asked, spelling=True)),
+            "params": Key(ParamMap(scope)),
+            "headers": Key(ParamMap(scope, headers=True)),
+            "json": Key(Body(scope)),
+            "data": Key(Body(scope, spelling=True)),
             "decoder": Key(_decoder()),
             "data_selector": Key(Path()),
             "paginator": Key(paginator()),
@@ -82,9 +82,9 @@ def _incremental() -> Record:
 
 
 def paginator() -> TypedRecord:
-    """How the next page is found."""
+    """Return the shape of `paginator`."""
     whole = Number(0)
-    sent = _sent("cursor")
+    cursor_destination = _destination_keys("cursor")
     return TypedRecord(
         Choice(PAGINATORS, group=plugins.PAGINATORS),
         {
@@ -100,23 +100,23 @@ def paginator() -> TypedRecord:
             "header_link": {"links_next_key": Key(_TEXT), "link_header": Key(_TEXT)},
             "header_cursor": {
                 "cursor_key": Key(_TEXT, required=True, hint="cursor_key: X-Next-Cursor"),
-                **sent,
+                **cursor_destination,
             },
             "cursor": {
                 "cursor_path": Key(Path(), required=True, hint="cursor_path: meta.next_cursor"),
-                **sent,
+                **cursor_destination,
             },
             "offset": {
                 "limit": Key(Number()),
                 "offset": Key(whole),
-                **_sent("offset"),
-                **_sent("limit"),
+                **_destination_keys("offset"),
+                **_destination_keys("limit"),
                 "total_path": Key(Path()),
                 "maximum_offset": Key(whole),
             },
             "page_number": {
                 "base_page": Key(whole),
-                **_sent("page"),
+                **_destination_keys("page"),
                 "page_path": Key(Path()),
                 "total_path": Key(Path()),
                 "maximum_page": Key(whole),
@@ -129,66 +129,71 @@ def paginator() -> TypedRecord:
     )
 
 
-def _sent(what: str) -> dict[str, Key]:
-    """Where a cursor, a page or an offset is put in the request."""
+def _destination_keys(value: str) -> dict[str, Key]:
+    """Return the keys that say where in the request a cursor, page or offset is sent."""
     return {
-        f"{what}_param": Key(_TEXT),
-        f"{what}_header": Key(_TEXT),
-        f"{what}_body_path": Key(_BODY_PATH),
+        f"{value}_param": Key(_TEXT),
+        f"{value}_header": Key(_TEXT),
+        f"{value}_body_path": Key(_BODY_PATH),
     }
 
 
 class Address(TemplateText):
-    """A path or a URL; a credential of the environment in its query would be stored with every task."""
+    """A path or a URL. A credential in its query is reported, because it would be stored with every task."""
 
     def __init__(self, *, path: bool) -> None:
         super().__init__(expression_scopes.REQUEST, path=path)
 
-    def read(self, node: Node, field: str, reading: Reading) -> Any:
-        note_stored_pairs(node, field, reading)
-        return super().read(node, field, reading)
+    def read(self, node: Node, field: str, context: ReadContext) -> Any:
+        report_stored_pairs(node, field, context)
+        return super().read(node, field, context)
 
 
 class Body(Json):
-    """The body of a request; a credential of the environment in it would be stored with every task."""
+    """The body of a request. A credential in it is reported, because it would be stored with every task."""
 
-    def read(self, node: Node, field: str, reading: Reading) -> Any:
+    def read(self, node: Node, field: str, context: ReadContext) -> Any:
         if node.kind == "map":
             flat = {name: entry.node for name, entry in node.entries.items() if entry.node.kind != "map"}
-            note_stored_secrets(flat, field, reading)
+            report_stored_secrets(flat, field, context)
         elif node.kind == "scalar":
-            note_stored_pairs(node, field, reading)
-        return super().read(node, field, reading)
+            report_stored_pairs(node, field, context)
+        return super().read(node, field, context)
 
 
 class Encoding(Text):
     """The name of a character encoding."""
 
-    def read(self, node: Node, field: str, reading: Reading) -> str:
-        name = super().read(node, field, reading)
+    def read(self, node: Node, field: str, context: ReadContext) -> str:
+        name = super().read(node, field, context)
         try:
             known = codecs.lookup(name)._is_text_encoding
         except (LookupError, ValueError):
             known = False
         if not known:
-            reading.refuse(
-                node, field, f"no encoding is called '{name}'", "utf-8, latin-1, cp1252, shift_jis"
+            context.reject(
+                node, field, f"unknown encoding '{name}'", "for example utf-8, latin-1, cp1252, shift_jis"
             )
         return name
 
 
 class InitialValue(Shape):
-    """Where the first walk begins: a number, or a text (a date keeps its spelling), or `${now - 30d}`."""
+    """The cursor of the first run: a number, a string (a date keeps its spelling), or a template: `${now - 30d}`."""
 
-    def read(self, node: Node, field: str, reading: Reading) -> Any:
-        node = scalar(node, field, reading, "a number, a date or a text")
+    def read(self, node: Node, field: str, context: ReadContext) -> Any:
+        node = scalar(node, field, context, "a number, a date or a string")
         if "${" in node.text:
-            made = TemplateText(expression_scopes.BEGINNING).read(node, field, reading)
-            if not made.is_literal:
-                return made
-            node = reading.filled(node, field)
+            result = TemplateText(expression_scopes.INITIAL_VALUE).read(node, field, context)
+            if not result.is_literal:
+                return result
+            node = context.filled(node, field)
         if isinstance(node.value, bool):
-            reading.refuse(node, field, f"'{node.text}' is no place to begin", "a number, a date or a text")
+            context.reject(
+                node,
+                field,
+                f"'{node.text}' is not a valid initial value",
+                "write a number, a date or a string",
+            )
         if isinstance(node.value, str):
             return Filled(node.text, node.filled) if node.filled else node.text
         return node.value

@@ -1,4 +1,4 @@
-"""Shapes of what a resource begins with, gives and is repeated by: seeds, fields, schedules, functions."""
+"""Shapes of the keys of a resource: seeds, fields, schedules, and the names of functions."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from scrapeq.config.client_terms import WholeUrl
 from scrapeq.config.limit_terms import Zone
 from scrapeq.config.nodes import Node
 from scrapeq.config.paths import Path
-from scrapeq.config.read_context import NOT_BUILT, Reading
-from scrapeq.config.records import Key, ListOf, MapOf, Record, unbuilt
-from scrapeq.config.secret_terms import note_stored_pairs, note_stored_secrets
+from scrapeq.config.read_context import NOT_IMPLEMENTED, ReadContext
+from scrapeq.config.records import Key, ListOf, MapOf, Record, unimplemented
+from scrapeq.config.secret_terms import report_stored_pairs, report_stored_secrets
 from scrapeq.config.shapes import Choice, Duration, Expr, Flag, Json, Schema, Shape, Text, last_key
 
 SEED_FILES = (".csv", ".jsonl", ".ndjson", ".txt")
@@ -29,7 +29,7 @@ _FUNCTION = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
 
 @dataclass(frozen=True, slots=True)
 class SeedSource:
-    """What to begin with: rows, or a file of them; `names` are the members they have, None = not known."""
+    """Seeds: rows, or a file of rows; `names` are the keys that the rows have, None if unknown until the run."""
 
     rows: tuple[Mapping[str, Any], ...] = ()
     file: str = ""
@@ -38,33 +38,36 @@ class SeedSource:
 
 
 class Seeds(Shape):
-    """What to begin with: a list of maps, a file of them, or addresses."""
+    """Seeds: a list of maps, a file of rows, or URLs."""
 
     def __init__(self) -> None:
-        self._list = ListOf(MapOf(Json(), "a map: {name: value}"), least=1, wanted="[{name: value}]")
+        self._list = ListOf(MapOf(Json(), "a map: {name: value}"), min_items=1, expected="[{name: value}]")
         self._map = Record(
             {
                 "file": Key(SeedFile()),
-                "urls": Key(ListOf(SeedUrl(), single=True, least=1, wanted="[https://acme.test/a]")),
-                "sitemap": unbuilt("write the addresses: {urls: [https://acme.test/a]}"),
+                "urls": Key(ListOf(SeedUrl(), single=True, min_items=1, expected="[https://acme.test/a]")),
+                "sitemap": unimplemented("write the addresses: {urls: [https://acme.test/a]}"),
                 "priority": Key(Expr(expression_scopes.SEED)),
             }
         )
 
-    def read(self, node: Node, field: str, reading: Reading) -> SeedSource:
+    def read(self, node: Node, field: str, context: ReadContext) -> SeedSource:
         if node.kind != "map":
-            rows = self._list.read(node, field, reading)
-            for at, item in enumerate(node.items):
+            rows = self._list.read(node, field, context)
+            for index, item in enumerate(node.items):
                 members = {name: entry.node for name, entry in item.entries.items()}
-                note_stored_secrets(members, f"{field}[{at}]", reading)
+                report_stored_secrets(members, f"{field}[{index}]", context)
             return SeedSource(rows, names=frozenset(name for row in rows for name in row))
         if not node.entries.keys() & self._map.keys.keys() - {"priority"}:
             hint = f"{last_key(field)}: [{{name: value}}], or {{file: seeds.csv}}, or {{urls: [https://acme.test/a]}}"
-            reading.refuse(node, field, "must be a list, not a map", hint)
-        found = self._map.read(node, field, reading)
+            context.reject(node, field, "must be a list, not a map", hint)
+        found = self._map.read(node, field, context)
         if found.has("file") and found.has("urls"):
-            reading.note(
-                found.at("urls"), f"{field}.urls", "file and urls exclude each other", "keep one of them"
+            context.report(
+                found.value_node("urls"),
+                f"{field}.urls",
+                "file and urls are mutually exclusive",
+                "keep one of them",
             )
         priority = found.get("priority")
         if found.has("file"):
@@ -78,36 +81,38 @@ class Seeds(Shape):
 
 
 class SeedUrl(WholeUrl):
-    """An address to begin with; it is stored with its task, so that no credential may be in it."""
+    """A URL as a seed. A credential in it is reported, because it would be stored with the task."""
 
-    def read(self, node: Node, field: str, reading: Reading) -> str:
-        note_stored_pairs(node, field, reading)
-        return super().read(node, field, reading)
+    def read(self, node: Node, field: str, context: ReadContext) -> str:
+        report_stored_pairs(node, field, context)
+        return super().read(node, field, context)
 
 
 class SeedFile(Shape):
-    """A file of seeds, relative to the configuration: its absolute path, and the names of its columns, if it has."""
+    """A file of seeds; read as (absolute path, names of the columns or None if they are unknown until the run)."""
 
-    def read(self, node: Node, field: str, reading: Reading) -> tuple[str, frozenset[str] | None]:
-        written = Text().read(node, field, reading)
-        path = (reading.folder / written).absolute()
+    def read(self, node: Node, field: str, context: ReadContext) -> tuple[str, frozenset[str] | None]:
+        written = Text().read(node, field, context)
+        path = (context.folder / written).absolute()
         if path.suffix.lower() not in SEED_FILES:
-            reading.refuse(
+            context.reject(
                 node,
                 field,
-                f"the seeds in {written} are of no kind that is known",
+                f"'{written}' is not a supported kind of seed file",
                 f"one of {', '.join(SEED_FILES)}",
             )
         try:
             with path.open(encoding="utf-8-sig", newline="") as file:
                 first = file.readline(MAX_HEADER)
         except FileNotFoundError:
-            if reading.inputs:
-                reading.refuse(node, field, f"there is no file {written} in {reading.folder.absolute()}")
+            if context.inputs:
+                context.reject(
+                    node, field, f"the file {written} does not exist in {context.folder.absolute()}"
+                )
             return str(path), None
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
-            reading.refuse(node, field, f"the file {written} cannot be read: {reason}")
+            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+            context.reject(node, field, f"the file {written} cannot be read: {reason}")
         if path.suffix.lower() != ".csv":
             return str(path), frozenset({"url"}) if path.suffix.lower() == ".txt" else None
         try:
@@ -115,8 +120,8 @@ class SeedFile(Shape):
         except csv.Error:
             columns = []
         if not columns or not all(columns) or len(set(columns)) < len(columns):
-            message = f"the first line of {written} names the columns, each once"
-            reading.refuse(node, field, message, "owner,repo")
+            message = f"the first line of {written} must name the columns, each once"
+            context.reject(node, field, message, "owner,repo")
         return str(path), frozenset(columns)
 
     def schema(self) -> Schema:
@@ -124,7 +129,7 @@ class SeedFile(Shape):
 
 
 class Field(Shape):
-    """One field of an item: a path into the record, or a map of a path or a value and what is done with it."""
+    """One field of an item: a path into the record, or a map with a path or value and its processing."""
 
     def __init__(self) -> None:
         later = ("css", "xpath", "jsonld", "meta")
@@ -137,18 +142,20 @@ class Field(Shape):
                 "type": Key(Choice(tuple(kind for kind in get_args(plan.FieldType) if kind))),
                 "required": Key(Flag()),
                 "default": Key(_Default(self)),
-                **dict.fromkeys(later, unbuilt("a path into a JSON record")),
+                **dict.fromkeys(later, unimplemented("write a path into a JSON record")),
             }
         )
 
-    def read(self, node: Node, field: str, reading: Reading) -> Any:
+    def read(self, node: Node, field: str, context: ReadContext) -> Any:
         if node.kind == "scalar" and _CSS.search(node.text):
-            reading.refuse(node, field, f"a CSS path is {NOT_BUILT}", "a JMESPath into a JSON record")
+            context.reject(
+                node, field, f"a CSS path is {NOT_IMPLEMENTED}", "write a JMESPath into a JSON record"
+            )
         if node.kind != "map":
-            return Path().read(node, field, reading)
-        found = self._map.read(node, field, reading)
-        if found.has("path") == found.has("value") and not reading.has_unbuilt(field):
-            reading.refuse(node, field, "needs either path or value", "{value: EXPR}, or the path alone")
+            return Path().read(node, field, context)
+        found = self._map.read(node, field, context)
+        if found.has("path") == found.has("value") and not context.has_unimplemented(field):
+            context.reject(node, field, "needs either path or value", "{value: EXPR}, or the path alone")
         if len(found.values) == 1 and len(node.entries) == 1:
             return found.get("value", found.get("path"))
         return plan.Field(**found.values)
@@ -158,18 +165,18 @@ class Field(Shape):
 
 
 class _Default(Shape):
-    """What stands for null: a plain value, or a map like a field's."""
+    """The replacement for null: a plain value, or a map like that of a field."""
 
     def __init__(self, field: Field) -> None:
         self._field = field
 
-    def read(self, node: Node, field: str, reading: Reading) -> Any:
+    def read(self, node: Node, field: str, context: ReadContext) -> Any:
         if node.kind != "map":
-            return Json().read(node, field, reading)
-        made = self._field.read(node, field, reading)
-        if isinstance(made, plan.Field):
-            return made
-        return plan.Field(path=made) if isinstance(made, str) else plan.Field(value=made)
+            return Json().read(node, field, context)
+        result = self._field.read(node, field, context)
+        if isinstance(result, plan.Field):
+            return result
+        return plan.Field(path=result) if isinstance(result, str) else plan.Field(value=result)
 
     def schema(self) -> Schema:
         return {}
@@ -178,46 +185,47 @@ class _Default(Shape):
 class Regex(Text):
     """A regular expression."""
 
-    def read(self, node: Node, field: str, reading: Reading) -> str:
-        pattern = super().read(node, field, reading)
+    def read(self, node: Node, field: str, context: ReadContext) -> str:
+        pattern = super().read(node, field, context)
         if len(pattern) > MAX_REGEX:
-            reading.refuse(node, field, f"the pattern is longer than {MAX_REGEX} characters")
+            context.reject(node, field, f"the pattern is longer than {MAX_REGEX} characters")
         try:
             re.compile(pattern)
         except (re.error, RecursionError, OverflowError) as error:
-            reading.refuse(node, field, f"no regular expression: {error}")
+            context.reject(node, field, f"not a valid regular expression: {error}")
         return pattern
 
 
 def schedule() -> Record:
-    """When a resource is asked for again."""
+    """Return the shape of `schedule`."""
     keys = {"every": Key(Duration()), "cron": Key(Cron()), "timezone": Key(Zone())}
     return Record(keys, example="{every: 15m}")
 
 
 class Cron(Text):
-    """A cron line of five fields."""
+    """A cron expression of five fields."""
 
-    def read(self, node: Node, field: str, reading: Reading) -> str:
-        from cronsim import CronSim, CronSimError  # few files have a schedule: a start does not pay for it
+    def read(self, node: Node, field: str, context: ReadContext) -> str:
+        from cronsim import CronSim, CronSimError  # imported here because few files have a schedule
 
-        line = super().read(node, field, reading)
+        line = super().read(node, field, context)
         try:
             next(CronSim(line, datetime.now(UTC)))
         except CronSimError as error:
-            self._refuse(node, field, reading, str(error))
+            self._reject(node, field, context, str(error))
         except StopIteration:
-            self._refuse(node, field, reading, "there is no such day")
+            self._reject(node, field, context, "this day does not exist")
         return line
 
     @staticmethod
-    def _refuse(node: Node, field: str, reading: Reading, why: str) -> NoReturn:
-        hint = "minute hour day-of-month month day-of-week: 30 16 * * mon-fri"
-        reading.refuse(node, field, f"'{node.text}' is no cron line: {why[:1].lower()}{why[1:]}", hint)
+    def _reject(node: Node, field: str, context: ReadContext, reason: str) -> NoReturn:
+        hint = "minute hour day-of-month month day-of-week, for example 30 16 * * mon-fri"
+        message = f"'{node.text}' is not a cron expression: {reason[:1].lower()}{reason[1:]}"
+        context.reject(node, field, message, hint)
 
 
 class FunctionName(Text):
-    """A function of a Python package; it is imported when the run begins."""
+    """A function of a Python package; the run imports it when it starts."""
 
     def __init__(self) -> None:
-        super().__init__(_FUNCTION, "a function, package.module:name", "acme.pages:read_issues")
+        super().__init__(_FUNCTION, "a function, package.module:name", "for example acme.pages:read_issues")

@@ -1,4 +1,4 @@
-"""The shapes of single values: each reads a node into a plain value, and says itself as JSON Schema."""
+"""Shapes of single values: each validates a node, converts it to a plain value, and describes itself as JSON Schema."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from scrapeq.config import units
 from scrapeq.config.expression_scopes import ExpressionScope
 from scrapeq.config.nodes import Node
-from scrapeq.config.read_context import NOT_BUILT, Filled, Reading, Use
+from scrapeq.config.read_context import NOT_IMPLEMENTED, ExpressionUse, Filled, ReadContext
 from scrapeq.errors import ExpressionError
 from scrapeq.expression import Placeholder, as_text, compile_expression, compile_template, did_you_mean
 
@@ -17,54 +17,56 @@ Schema = dict[str, Any]
 
 ENV_SCHEMA: Schema = {"type": "string", "pattern": r"\$\{(env|file):"}
 _SCALAR_TYPES = ["string", "number", "boolean"]
-_SEGMENT = re.compile(r"(?<![$\w])\{([A-Za-z_][\w.]*)\}")
+_BRACES = re.compile(r"(?<![$\w])\{([A-Za-z_][\w.]*)\}")
 
 
 def last_key(field: str) -> str:
-    """`limit` of `rates[0].limit`, `resources` of `resources[1]`."""
+    """Return the last key of a field path: `limit` of `rates[0].limit`, `resources` of `resources[1]`."""
     return re.sub(r"\[\d+\]$", "", field).rpartition(".")[2]
 
 
 class Shape:
-    """What may stand in a place."""
+    """What kind of value is valid for a key."""
 
-    def read(self, node: Node, field: str, reading: Reading) -> Any:
-        """The value. Raises Refused once its problems are noted."""
+    def read(self, node: Node, field: str, context: ReadContext) -> Any:
+        """Return the value of a node. Raises InvalidValue after reporting the problem."""
         raise NotImplementedError
 
     def schema(self) -> Schema:
-        """Itself as JSON Schema (2020-12)."""
+        """Return the JSON Schema (2020-12) of this shape."""
         raise NotImplementedError
 
 
-def scalar(node: Node, field: str, reading: Reading, wanted: str) -> Node:
-    """The node if it is a scalar that says something; the usual mistakes are told apart."""
+def scalar(node: Node, field: str, context: ReadContext, expected: str) -> Node:
+    """Return the node if it is a scalar and not null; otherwise reject it, with hints for the usual mistakes."""
     if node.kind == "map" and node.flow and len(node.entries) == 1:
         key, entry = next(iter(node.entries.items()))
         if entry.node.is_null:
             hint = f'{last_key(field)}: "${{{key}}}"'
-            reading.refuse(node, field, "{ starts a YAML mapping here", hint)
+            context.reject(node, field, "{ starts a YAML mapping here", hint)
     if node.kind != "scalar":
-        reading.refuse(node, field, f"must be {wanted}, not a {node.kind}")
+        context.reject(node, field, f"must be {expected}, not a {node.kind}")
     if node.is_null:
-        reading.refuse(node, field, "is empty", f"write {wanted}, or remove the line")
+        context.reject(node, field, "is empty", f"write {expected}, or remove the line")
     return node
 
 
 class Text(Shape):
-    """A text; numbers and booleans keep their spelling. `pattern` must match all of it."""
+    """A string; numbers and booleans keep their spelling. `pattern` must match the whole string."""
 
-    def __init__(self, pattern: str = "", wanted: str = "a text", hint: str = "", least: int = 1) -> None:
+    def __init__(
+        self, pattern: str = "", expected: str = "a string", hint: str = "", min_length: int = 1
+    ) -> None:
         self._pattern = re.compile(pattern) if pattern else None
-        self._wanted, self._hint, self._least = wanted, hint, least
+        self._expected, self._hint, self._min_length = expected, hint, min_length
 
-    def read(self, node: Node, field: str, reading: Reading) -> str:
-        node = reading.filled(scalar(node, field, reading, self._wanted), field)
+    def read(self, node: Node, field: str, context: ReadContext) -> str:
+        node = context.filled(scalar(node, field, context, self._expected), field)
         text = node.text
-        if len(text) < self._least:
-            reading.refuse(node, field, "is empty", f"write {self._wanted}")
+        if len(text) < self._min_length:
+            context.reject(node, field, "is empty", f"write {self._expected}")
         if self._pattern and not self._pattern.fullmatch(text):
-            reading.refuse(node, field, f"'{text}' is not {self._wanted}", self._hint)
+            context.reject(node, field, f"'{text}' is not {self._expected}", self._hint)
         return Filled(text, node.filled) if node.filled else text
 
     def schema(self) -> Schema:
@@ -74,33 +76,33 @@ class Text(Shape):
 
 
 class Secret(Shape):
-    """A credential: only from the environment or a file; an empty text is no secret."""
+    """A credential, which must come from the environment or a file; `allow_empty` also accepts an empty string."""
 
     def __init__(self, allow_empty: bool = False, *, lines: bool = False) -> None:
         self._allow_empty = allow_empty
         self._allowed = "\r\n" if lines else ""
 
-    def read(self, node: Node, field: str, reading: Reading) -> str:
+    def read(self, node: Node, field: str, context: ReadContext) -> str:
         if node.kind == "scalar" and not node.text and not node.plain and self._allow_empty:
             return ""
-        node = scalar(node, field, reading, "a secret from the environment")
+        node = scalar(node, field, context, "a secret from the environment")
         if "${env:" not in node.text and "${file:" not in node.text:
-            clear_secret(node, field, reading)
-        filled = reading.filled(node, field, secret=True)
+            reject_plaintext_secret(node, field, context)
+        filled = context.filled(node, field, secret=True)
         text = filled.text.strip()
         if any(ord(letter) < ord(" ") and letter not in self._allowed for letter in text):
-            reading.refuse(node, field, "the secret has a line break or a control character in it")
+            context.reject(node, field, "the secret contains a line break or another control character")
         return Filled(text, node.text)
 
     def schema(self) -> Schema:
         return {"anyOf": [ENV_SCHEMA, {"const": ""}]} if self._allow_empty else ENV_SCHEMA
 
 
-def clear_secret(node: Node, field: str, reading: Reading, variable: str = "") -> NoReturn:
-    """Refuses a secret that stands in the file itself, or an empty one; `variable` is a name for it."""
+def reject_plaintext_secret(node: Node, field: str, context: ReadContext, variable: str = "") -> NoReturn:
+    """Reject a secret that is in the file itself, or empty; `variable` is the name of a variable for the hint."""
     key = last_key(field)
-    hint = f"{key}: ${{env:{_variable(reading.name, variable or key)}}}"
-    reading.refuse(node, field, "a secret in clear text" if node.text else "is empty", hint)
+    hint = f"{key}: ${{env:{_variable(context.name, variable or key)}}}"
+    context.reject(node, field, "a secret in clear text" if node.text else "is empty", hint)
 
 
 def _variable(name: str, key: str) -> str:
@@ -108,48 +110,53 @@ def _variable(name: str, key: str) -> str:
 
 
 class Number(Shape):
-    """A number, whole unless `fractions`; from `least` (`more` = above it) to `most`."""
+    """A number, whole unless `fractions`, from `minimum` (with `exclusive` above it) to `maximum`."""
 
     def __init__(
-        self, least: float = 1, most: float = 1_000_000_000, *, more: bool = False, fractions: bool = False
+        self,
+        minimum: float = 1,
+        maximum: float = 1_000_000_000,
+        *,
+        exclusive: bool = False,
+        fractions: bool = False,
     ) -> None:
-        self._least, self._most, self._more, self._fractions = least, most, more, fractions
+        self._minimum, self._maximum = minimum, maximum
+        self._exclusive, self._fractions = exclusive, fractions
 
-    def read(self, node: Node, field: str, reading: Reading) -> int | float:
-        wanted = "a number" if self._fractions else "a whole number"
-        node = reading.filled(scalar(node, field, reading, wanted), field)
+    def read(self, node: Node, field: str, context: ReadContext) -> int | float:
+        expected = "a number" if self._fractions else "a whole number"
+        node = context.filled(scalar(node, field, context, expected), field)
         value: Any = node.value
         if isinstance(value, bool) or not isinstance(value, int | float):
-            near = "without quotes" if node.text.strip().lstrip("-").isdigit() else ""
-            reading.refuse(node, field, f"'{node.text}' is no {wanted[2:]}", near)
+            hint = "write it without quotes" if node.text.strip().lstrip("-").isdigit() else ""
+            context.reject(node, field, f"'{node.text}' is not {expected}", hint)
         if isinstance(value, float) and not self._fractions:
             if not value.is_integer():
-                reading.refuse(node, field, f"{node.text} is no whole number")
+                context.reject(node, field, f"{node.text} is not a whole number")
             value = int(value)
-        if value < self._least or (self._more and value == self._least):
-            bound = f"more than {self._least:g}" if self._more else f"at least {self._least:g}"
-            reading.refuse(node, field, f"{node.text} is too small; it must be {bound}")
-        if value > self._most:
-            reading.refuse(node, field, f"{node.text} is too large; it must be at most {self._most:,.0f}")
+        if value < self._minimum or (self._exclusive and value == self._minimum):
+            bound = f"more than {self._minimum:g}" if self._exclusive else f"at least {self._minimum:g}"
+            context.reject(node, field, f"{node.text} is too small; it must be {bound}")
+        if value > self._maximum:
+            context.reject(node, field, f"{node.text} is too large; it must be at most {self._maximum:,.0f}")
         number: int | float = value
         return number
 
     def schema(self) -> Schema:
-        bound = "exclusiveMinimum" if self._more else "minimum"
+        bound = "exclusiveMinimum" if self._exclusive else "minimum"
         kind = "number" if self._fractions else "integer"
-        return {"anyOf": [{"type": kind, bound: self._least, "maximum": self._most}, ENV_SCHEMA]}
+        return {"anyOf": [{"type": kind, bound: self._minimum, "maximum": self._maximum}, ENV_SCHEMA]}
 
 
 class Flag(Shape):
-    """true or false."""
+    """A boolean."""
 
-    def read(self, node: Node, field: str, reading: Reading) -> bool:
-        node = reading.filled(scalar(node, field, reading, "true or false"), field)
+    def read(self, node: Node, field: str, context: ReadContext) -> bool:
+        node = context.filled(scalar(node, field, context, "true or false"), field)
         if not isinstance(node.value, bool):
-            meant = {"yes": "true", "on": "true", "no": "false", "off": "false"}.get(node.text.lower(), "")
-            reading.refuse(
-                node, field, f"'{node.text}' is neither true nor false", meant and f"write {meant}"
-            )
+            boolean = {"yes": "true", "on": "true", "no": "false", "off": "false"}.get(node.text.lower(), "")
+            hint = boolean and f"write {boolean}"
+            context.reject(node, field, f"'{node.text}' is neither true nor false", hint)
         return node.value
 
     def schema(self) -> Schema:
@@ -157,24 +164,24 @@ class Flag(Shape):
 
 
 class Duration(Shape):
-    """Seconds, written `500ms 30s 1h30m 7d`."""
+    """A duration such as `500ms`, `30s`, `1h30m` or `7d`; read as seconds."""
 
     def __init__(self, *, zero: bool = False) -> None:
         self._zero = zero
 
-    def read(self, node: Node, field: str, reading: Reading) -> float:
-        node = reading.filled(scalar(node, field, reading, "a duration such as 30s"), field)
+    def read(self, node: Node, field: str, context: ReadContext) -> float:
+        node = context.filled(scalar(node, field, context, "a duration such as 30s"), field)
         text = node.text.strip()
         if text.startswith("-"):
-            reading.refuse(node, field, f"{text} is too small; it must be more than 0")
+            context.reject(node, field, f"{text} is too small; it must be more than 0")
         if self._zero and text == "0":
             return 0.0
         try:
             seconds = units.read_duration(text)
         except units.UnitError as error:
-            reading.refuse(node, field, str(error))
+            context.reject(node, field, str(error))
         if seconds <= 0 and not self._zero:
-            reading.refuse(node, field, f"{text} is too small; it must be more than 0")
+            context.reject(node, field, f"{text} is too small; it must be more than 0")
         return seconds
 
     def schema(self) -> Schema:
@@ -182,17 +189,17 @@ class Duration(Shape):
 
 
 class Size(Shape):
-    """Bytes, written `10MB 2GiB`."""
+    """A size such as `10MB` or `2GiB`; read as bytes."""
 
-    def read(self, node: Node, field: str, reading: Reading) -> int:
-        node = reading.filled(scalar(node, field, reading, "a size such as 64MB"), field)
+    def read(self, node: Node, field: str, context: ReadContext) -> int:
+        node = context.filled(scalar(node, field, context, "a size such as 64MB"), field)
         text = node.text.strip()
         try:
             size = units.read_size(text)
         except units.UnitError as error:
-            reading.refuse(node, field, str(error))
+            context.reject(node, field, str(error))
         if size <= 0:
-            reading.refuse(node, field, f"{text} is too small; it must be more than 0")
+            context.reject(node, field, f"{text} is too small; it must be more than 0")
         return size
 
     def schema(self) -> Schema:
@@ -201,65 +208,83 @@ class Size(Shape):
 
 class Choice(Shape):
     """
-    One word of a list; `unbuilt` are words of the language that this version refuses by name.
+    One word of a list.
 
-    `group`: names that installed packages add to this group of entry points are words of it, too.
+    Args:
+        implemented: The valid words.
+        unimplemented: Words of the language that are not implemented.
+        fold: Whether a word may be in lower case; the words are in upper case.
+        group: A group of entry points whose names are valid words too.
     """
 
     def __init__(
-        self, built: Sequence[str], unbuilt: Sequence[str] = (), *, fold: bool = False, group: str = ""
+        self,
+        implemented: Sequence[str],
+        unimplemented: Sequence[str] = (),
+        *,
+        fold: bool = False,
+        group: str = "",
     ) -> None:
-        self.built, self.unbuilt, self._fold, self._group = tuple(built), tuple(unbuilt), fold, group
+        self.implemented, self.unimplemented, self._fold, self._group = (
+            tuple(implemented),
+            tuple(unimplemented),
+            fold,
+            group,
+        )
 
     def added(self) -> list[str]:
-        """The words that installed packages add."""
+        """Return the words that installed packages add."""
         if not self._group:
             return []
-        from scrapeq import plugins  # it looks at every installed package: a start does not pay for it
+        from scrapeq import plugins  # imported here because listing all installed packages slows a start
 
-        return [name for name in plugins.names(self._group) if name not in (*self.built, *self.unbuilt)]
+        return [
+            name
+            for name in plugins.names(self._group)
+            if name not in (*self.implemented, *self.unimplemented)
+        ]
 
-    def read(self, node: Node, field: str, reading: Reading) -> str:
+    def read(self, node: Node, field: str, context: ReadContext) -> str:
         key = last_key(field)
-        node = reading.filled(scalar(node, field, reading, f"one of {', '.join(self.built)}"), field)
+        node = context.filled(scalar(node, field, context, f"one of {', '.join(self.implemented)}"), field)
         word = node.text.upper() if self._fold else node.text
-        if word in self.built:
+        if word in self.implemented:
             return word
-        one_of = f"one of {', '.join(self.built)}"
-        if word in self.unbuilt:
-            reading.refuse(node, field, f"'{word}' is {NOT_BUILT}", one_of)
+        one_of = f"one of {', '.join(self.implemented)}"
+        if word in self.unimplemented:
+            context.reject(node, field, f"'{word}' is {NOT_IMPLEMENTED}", one_of)
         added = self.added()
         if word in added:
             return word
-        one_of = f"one of {', '.join([*self.built, *added])}"
-        near = did_you_mean(word, [*self.built, *self.unbuilt, *added])
+        one_of = f"one of {', '.join([*self.implemented, *added])}"
+        near = did_you_mean(word, [*self.implemented, *self.unimplemented, *added])
         hint = f"did you mean {near}? {one_of}" if near else one_of
-        return reading.refuse(node, field, f"unknown {key} '{word}'", hint)
+        return context.reject(node, field, f"unknown {key} '{word}'", hint)
 
     def schema(self) -> Schema:
         if self._fold:
             return {"type": "string"}
         if self._group:
-            return {"anyOf": [{"enum": list(self.built)}, {"type": "string"}]}
-        return {"anyOf": [{"enum": list(self.built)}, ENV_SCHEMA]}
+            return {"anyOf": [{"enum": list(self.implemented)}, {"type": "string"}]}
+        return {"anyOf": [{"enum": list(self.implemented)}, ENV_SCHEMA]}
 
 
 class Expr(Shape):
-    """A bare expression."""
+    """An expression, written without `${ }`."""
 
-    def __init__(self, place: ExpressionScope) -> None:
-        self._place = place
+    def __init__(self, scope: ExpressionScope) -> None:
+        self._scope = scope
 
-    def read(self, node: Node, field: str, reading: Reading) -> Any:
-        node = scalar(node, field, reading, "an expression")
+    def read(self, node: Node, field: str, context: ReadContext) -> Any:
+        node = scalar(node, field, context, "an expression")
         try:
-            compiled = compile_expression(node.text, self._place.names | self._place.later)
+            compiled = compile_expression(node.text, self._scope.names | self._scope.unimplemented)
         except ExpressionError as error:
             if "${" in node.text:
                 inner = node.text.replace("${", "").replace("}", "")
-                reading.refuse(node, field, "an expression stands alone here, without ${ }", f"write {inner}")
-            reading.refuse_expression(node, field, _known_here(error, self._place.names))
-        reading.uses.append(Use(field, node, compiled, self._place.later))
+                context.reject(node, field, "an expression is written without ${ } here", f"write {inner}")
+            context.reject_expression(node, field, _known_here(error, self._scope.names))
+        context.uses.append(ExpressionUse(field, node, compiled, self._scope.unimplemented))
         return compiled
 
     def schema(self) -> Schema:
@@ -267,33 +292,33 @@ class Expr(Shape):
 
 
 def _known_here(error: ExpressionError, names: frozenset[str]) -> ExpressionError:
-    """The same error; the names it lists are those that this version gives."""
+    """Limit the names in the hint of an error to those that are implemented."""
     if error.message.startswith("unknown name"):
-        error.hint = f"known here: {', '.join(sorted(names))}"
+        error.hint = f"available names: {', '.join(sorted(names))}"
     return error
 
 
 class TemplateText(Shape):
-    """A text with `${...}` in it. In a path, `{name}` without `$` is refused: it would be sent as it is."""
+    """A string that may contain `${...}`. In a path, `{name}` without `$` is rejected: it would be sent unchanged."""
 
-    def __init__(self, place: ExpressionScope, *, path: bool = False) -> None:
-        self._place, self._path = place, path
+    def __init__(self, scope: ExpressionScope, *, path: bool = False) -> None:
+        self._scope, self._path = scope, path
 
-    def read(self, node: Node, field: str, reading: Reading) -> Any:
-        node = scalar(node, field, reading, "a text")
-        found = _SEGMENT.search(node.text)
-        if found and (self._path or ("." in found[1] and found[1].split(".")[0] in self._place.names)):
+    def read(self, node: Node, field: str, context: ReadContext) -> Any:
+        node = scalar(node, field, context, "a string")
+        found = _BRACES.search(node.text)
+        if found and (self._path or ("." in found[1] and found[1].split(".")[0] in self._scope.names)):
             hint = f"placeholders are written ${{{found[1]}}}"
-            reading.refuse(node, field, "{…} is not replaced", hint, offset=found.start())
+            context.reject(node, field, "{…} is not replaced", hint, offset=found.start())
 
         def fill(placeholder: Placeholder) -> str | None:
-            return reading.fill(placeholder, node, field)
+            return context.fill(placeholder, node, field)
 
         try:
-            compiled = compile_template(node.text, self._place.names | self._place.later, fill=fill)
+            compiled = compile_template(node.text, self._scope.names | self._scope.unimplemented, fill=fill)
         except ExpressionError as error:
-            reading.refuse_expression(node, field, _known_here(error, self._place.names))
-        reading.uses.append(Use(field, node, compiled, self._place.later))
+            context.reject_expression(node, field, _known_here(error, self._scope.names))
+        context.uses.append(ExpressionUse(field, node, compiled, self._scope.unimplemented))
         return compiled
 
     def schema(self) -> Schema:
@@ -302,25 +327,26 @@ class TemplateText(Shape):
 
 class Json(Shape):
     """
-    Any value; texts in it may hold `${...}`.
+    Any value; strings in it may contain `${...}`.
 
-    Without a place only the environment is filled in. With `spelling`, numbers keep theirs (`1.10`): they become text.
+    Without a scope only `${env:...}` and `${file:...}` are filled in. With `spelling`, a number that would be written
+    differently (`1.10`) becomes a string.
     """
 
-    def __init__(self, place: ExpressionScope | None = None, *, spelling: bool = False) -> None:
-        self._place, self._spelling = place, spelling
+    def __init__(self, scope: ExpressionScope | None = None, *, spelling: bool = False) -> None:
+        self._scope, self._spelling = scope, spelling
 
-    def read(self, node: Node, field: str, reading: Reading) -> Any:
+    def read(self, node: Node, field: str, context: ReadContext) -> Any:
         if node.kind == "list":
-            return [self.read(item, f"{field}[{at}]", reading) for at, item in enumerate(node.items)]
+            return [self.read(item, f"{field}[{index}]", context) for index, item in enumerate(node.items)]
         if node.kind == "map":
-            return {key: self.read(e.node, f"{field}.{key}", reading) for key, e in node.entries.items()}
+            return {key: self.read(e.node, f"{field}.{key}", context) for key, e in node.entries.items()}
         if not isinstance(node.value, str):
             keep = not self._spelling or node.value is None or as_text(node.value) == node.text
             return node.value if keep else node.text
-        if self._place is not None and ("${" in node.text or _SEGMENT.search(node.text)):
-            return TemplateText(self._place).read(node, field, reading)
-        filled = reading.filled(node, field)
+        if self._scope is not None and ("${" in node.text or _BRACES.search(node.text)):
+            return TemplateText(self._scope).read(node, field, context)
+        filled = context.filled(node, field)
         return Filled(filled.text, filled.filled) if filled.filled else node.value
 
     def schema(self) -> Schema:

@@ -1,4 +1,4 @@
-"""Durations and sizes as people write them, and what to write instead of what is none."""
+"""Parses durations and sizes such as `1h30m` and `64MB`; errors suggest the right spelling."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _POWER = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
 class UnitError(ValueError):
-    """A text that is no duration, or no size; the message says what to write."""
+    """A text that is not a duration or size; the message says what to write."""
 
 
 def read_duration(text: str) -> float:
-    """Seconds of `500ms 30s 1h30m 7d`. Raises UnitError."""
+    """Return the seconds of a duration such as `500ms`, `30s`, `1h30m` or `7d`. Raises UnitError."""
     if is_duration(text):
         return float(duration_s(text))
     if _NUMBER.fullmatch(text):
@@ -40,20 +40,20 @@ def read_duration(text: str) -> float:
     if _CLOCK.fullmatch(text):
         first, second, *third = text.split(":")
         if third:
-            raise UnitError(f"'{text}' is no duration: write {int(first)}h{int(second)}m{int(third[0])}s")
+            raise UnitError(f"'{text}' is not a duration: write {int(first)}h{int(second)}m{int(third[0])}s")
         minutes, rest = int(first), int(second)
-        raise UnitError(f"'{text}' is no duration: {minutes}m{rest}s or {minutes}h{rest}m?")
+        raise UnitError(f"'{text}' is not a duration: {minutes}m{rest}s or {minutes}h{rest}m?")
     if _MONTHS.fullmatch(text):
         raise UnitError("months and years have no fixed length; write days")
     if week := _WEEK.fullmatch(text):
-        raise UnitError(f"'{text}' is no duration: write {int(week[1][:6]) * 7}d")
-    if written := _meant(text):
-        raise UnitError(f"'{text}' is no duration: write {written}")
-    raise UnitError(f"'{text}' is no duration: 500ms, 30s, 1h30m or 7d")
+        raise UnitError(f"'{text}' is not a duration: write {int(week[1][:6]) * 7}d")
+    if written := _normalized_duration(text):
+        raise UnitError(f"'{text}' is not a duration: write {written}")
+    raise UnitError(f"'{text}' is not a duration: 500ms, 30s, 1h30m or 7d")
 
 
-def _meant(text: str) -> str:
-    """`1h30m` for `1 hour and 30 minutes` or `PT1H30M`; empty if it cannot be told."""
+def _normalized_duration(text: str) -> str:
+    """Return `1h30m` for `1 hour and 30 minutes` or `PT1H30M`; empty for other text."""
     if iso := _ISO.fullmatch(text):
         parts = zip(iso.groups(), "dhms", strict=True)
         return "".join(f"{number}{unit}" for number, unit in parts if number)
@@ -66,7 +66,7 @@ def _meant(text: str) -> str:
 
 
 def read_size(text: str) -> int:
-    """Bytes of `512B 64MB 2GiB` (MB = 10^6, MiB = 2^20). Raises UnitError."""
+    """Return the bytes of a size such as `512B`, `64MB` or `2GiB` (MB = 10^6, MiB = 2^20). Raises UnitError."""
     if found := _SIZE.fullmatch(text):
         unit = found[2]
         base = 1024 if "i" in unit else 1000
@@ -75,12 +75,12 @@ def read_size(text: str) -> int:
         raise UnitError(f"{text} has no unit: {text}B, {text}KB or {text}MB?")
     loose = _LOOSE_SIZE.fullmatch(text)
     if loose:
-        raise UnitError(f"'{text}' is no size: write {loose[1]}{loose[2].upper()}{loose[3].lower()}B")
-    raise UnitError(f"'{text}' is no size: 512B, 64MB or 2GiB")
+        raise UnitError(f"'{text}' is not a size: write {loose[1]}{loose[2].upper()}{loose[3].lower()}B")
+    raise UnitError(f"'{text}' is not a size: 512B, 64MB or 2GiB")
 
 
 def write_duration(seconds: float) -> str:
-    """`1h30m` of 5400; the inverse of `read_duration`."""
+    """Return seconds as a duration: `1h30m` for 5400. The inverse of `read_duration`."""
     if seconds != int(seconds):
         return f"{round(seconds * 1000)}ms"
     rest, parts = int(seconds), []

@@ -1,12 +1,13 @@
 """
-The one expression grammar of the configuration, and texts with `${...}` in them.
+Expressions of the configuration, and templates: strings that contain `${...}`.
 
     or and not == != < <= > >= in + - * / %    a.b  a."x-y"  a[-1]    'text'  1h30m  true false null  [1, 2]
-    calls: if default length contains starts_with lower split join regex number format min max time date
-           header json raw path
+    functions: if default length contains starts_with lower split join regex number format min max time date
+               header json raw segments path
 
-Null propagates; text that meets a number is read as a number or a time (ISO 8601, Unix seconds). Data is
-never code: the text is parsed into closures, within bounds of length and depth, and evaluation never raises.
+Null propagates. A string compared or combined with a number is read as a number or a time (ISO 8601, Unix
+seconds). Data is never code: an expression is parsed into closures, its length and depth are bounded, and
+its evaluation never raises.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 from scrapeq.errors import ExpressionError
 from scrapeq.expression.parser import Node, Parser
 from scrapeq.expression.suggest import did_you_mean
-from scrapeq.expression.template import Fill, Part, Placeholder, segment, split_placeholders
+from scrapeq.expression.template import Fill, Part, Placeholder, encode_segment, split_placeholders
 from scrapeq.expression.values import Raw, as_number, as_text
 
 __all__ = [
@@ -34,7 +35,7 @@ __all__ = [
 
 
 class _Compiled:
-    """What expressions and templates share: their text, the names they read, equality by text."""
+    """Base of expressions and templates: their source, the names they read, equality by source."""
 
     __slots__ = ("names", "paths", "source")
 
@@ -57,8 +58,10 @@ class Expression(_Compiled):
     """
     A compiled expression.
 
-    `source` is its text, `names` the root names it reads, `paths` the attribute paths
-    (`("parent", "number")`; a path ends before the first `[index]`).
+    Attributes:
+        source: The text it was compiled from.
+        names: The root names it reads.
+        paths: The attribute paths it reads, such as `("parent", "number")`; a path ends before the first `[index]`.
     """
 
     __slots__ = ("_node",)
@@ -70,12 +73,12 @@ class Expression(_Compiled):
         self._node = node
 
     def evaluate(self, scope: Mapping[str, Any]) -> Any:
-        """The value in this scope; names that it lacks are null. Never raises."""
+        """Return the value in this scope. A name that the scope lacks is null. Never raises."""
         return self._node(scope)
 
 
 class Template(_Compiled):
-    """A text with placeholders, compiled; `names` and `paths` are those of all of them."""
+    """A compiled string with placeholders; `names` and `paths` cover all of its placeholders."""
 
     __slots__ = ("_parts",)
 
@@ -100,7 +103,7 @@ class Template(_Compiled):
 
     @property
     def is_literal(self) -> bool:
-        """Whether it has no placeholder."""
+        """Whether the template consists of literal text only."""
         return not self.names and all(isinstance(part, str) for part in self._parts)
 
     @property
@@ -110,14 +113,19 @@ class Template(_Compiled):
 
     @property
     def text(self) -> str:
-        """What compiles to the same template, with all that was filled in when it was compiled."""
+        """Return a source that compiles to the same template, including the text filled in at compile time."""
         return "".join(
             part.replace("${", "$${") if isinstance(part, str) else f"${{{part.source}}}"
             for part in self._parts
         )
 
     def render(self, scope: Mapping[str, Any]) -> Any:
-        """The text; a lone `${x}` keeps its type (and its null), null inside a longer text is empty."""
+        """
+        Return the rendered value.
+
+        A template that is a single `${x}` keeps the type of the value, null included. Inside a longer string null
+        renders as an empty string.
+        """
         parts = self._parts
         if len(parts) == 1 and isinstance(parts[0], Expression):
             value = parts[0].evaluate(scope)
@@ -127,33 +135,35 @@ class Template(_Compiled):
         )
 
     def render_url(self, scope: Mapping[str, Any]) -> str | None:
-        """The text as a whole address: each value as it is; None when one is null."""
-        done = [part if isinstance(part, str) else as_text(part.evaluate(scope)) for part in self._parts]
-        return None if None in done else "".join(text for text in done if text is not None)
+        """Return the rendered string as a full URL: values are not encoded. None if a value is null."""
+        rendered = [part if isinstance(part, str) else as_text(part.evaluate(scope)) for part in self._parts]
+        return None if None in rendered else "".join(text for text in rendered if text is not None)
 
     def render_path(self, scope: Mapping[str, Any]) -> str | None:
         """
-        The text as part of a URL's path: a value is encoded as one segment; one of `segments(x)`, `raw(x)` is not.
+        Return the rendered string as part of a URL's path.
+
+        Each value is percent-encoded as one path segment, except the results of `segments(x)` and `raw(x)`.
 
         Returns:
-            None when a value is null, or is `.` or `..`, which would lead elsewhere however encoded.
+            None if a value is null, or is `.` or `..`: servers resolve dot segments even when they are encoded.
         """
-        done: list[str] = []
+        rendered: list[str] = []
         for part in self._parts:
             if isinstance(part, str):
-                done.append(part)
+                rendered.append(part)
                 continue
             value = part.evaluate(scope)
             text = as_text(value)
             if text is None:
                 return None
             if isinstance(value, Raw):
-                done.append(text)
+                rendered.append(text)
             elif text in (".", ".."):
                 return None
             else:
-                done.append(segment(text))
-        return "".join(done)
+                rendered.append(encode_segment(text))
+        return "".join(rendered)
 
 
 def compile_expression(text: str, known_names: Collection[str] | None = None) -> Expression:
@@ -162,10 +172,10 @@ def compile_expression(text: str, known_names: Collection[str] | None = None) ->
 
     Args:
         text: The expression, without `${}`.
-        known_names: Root names that exist in its place; None = any.
+        known_names: Root names that the expression may use; None allows any name.
 
     Raises:
-        ExpressionError: with the 0-based position in the text.
+        ExpressionError: The expression is invalid; carries the 0-based position in the text.
     """
     parser = Parser(text, known_names)
     node = parser.parse()
@@ -176,15 +186,16 @@ def compile_template(
     text: str, known_names: Collection[str] | None = None, *, fill: Fill | None = None
 ) -> Template:
     """
-    Compile a text with `${...}` in it; `$${` is a literal `${`.
+    Compile a string that contains `${...}`; `$${` is a literal `${`.
 
     Args:
-        text: The text.
-        known_names: Root names that exist in its place; None = any.
-        fill: Answers the text that a placeholder stands for already now (it is never parsed), or None.
+        text: The string.
+        known_names: Root names that the placeholders may use; None allows any name.
+        fill: Returns the literal text for a placeholder that is resolved at compile time, such as `env:X`, or None
+            for an expression. The returned text is never parsed.
 
     Raises:
-        ExpressionError: with the 0-based position in the whole text.
+        ExpressionError: A placeholder is invalid; carries the 0-based position in the whole string.
     """
     compiled: list[str | Expression] = []
     for part in split_placeholders(text):
@@ -205,4 +216,4 @@ def _compile_part(part: Part, known_names: Collection[str] | None, fill: Fill | 
     try:
         return compile_expression(part.source, known_names)
     except ExpressionError as error:
-        raise ExpressionError(error.message, part.at + error.position, error.hint) from None
+        raise ExpressionError(error.message, part.position + error.position, error.hint) from None

@@ -1,4 +1,4 @@
-"""The calls of the expression grammar. Each answers null rather than raising, whatever it is given."""
+"""The functions that expressions can call. For arguments they cannot handle they return null instead of raising."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import orjson
 
 from scrapeq.errors import ExpressionError
 from scrapeq.expression import values
-from scrapeq.expression.pattern import finder
-from scrapeq.expression.template import segment
+from scrapeq.expression.pattern import compile_search
+from scrapeq.expression.template import encode_segment
 from scrapeq.expression.values import Raw, as_text
 
 MAX_PATTERN = 500
@@ -24,23 +24,23 @@ _UNSAFE_DATE_FORMAT = re.compile(r"%(?![aAwdbBmyYHIMpSfzZjUWcxXGuV%])")
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A call: how many values it takes, and what it does with them."""
+    """A function of the expression language, and how many arguments it takes (`max_arguments` None: any number)."""
 
-    least: int
-    most: int | None
+    min_arguments: int
+    max_arguments: int | None
     call: Callable[..., Any]
 
-    def takes(self) -> str:
-        """`1 value`, `2 to 3 values`, for messages."""
-        if self.most is None:
-            return f"{self.least} or more values"
-        if self.least == self.most:
-            return f"{self.least} value{'' if self.least == 1 else 's'}"
-        return f"{self.least} to {self.most} values"
+    def describe_arity(self) -> str:
+        """Return the number of arguments in words, for messages: `1 argument`, `2 to 3 arguments`."""
+        if self.max_arguments is None:
+            return f"{self.min_arguments} or more arguments"
+        if self.min_arguments == self.max_arguments:
+            return f"{self.min_arguments} argument{'' if self.min_arguments == 1 else 's'}"
+        return f"{self.min_arguments} to {self.max_arguments} arguments"
 
 
-def _default(*given: Any) -> Any:
-    return next((value for value in given if value is not None), None)
+def _default(*arguments: Any) -> Any:
+    return next((value for value in arguments if value is not None), None)
 
 
 def _length(value: Any) -> int | None:
@@ -85,8 +85,12 @@ def _format(value: Any, spec: Any) -> str | None:
 
 
 def _extreme(pick: Callable[[list[Any]], Any]) -> Callable[..., Any]:
-    def call(*given: Any) -> Any:
-        flat = list(given[0]) if len(given) == 1 and isinstance(given[0], list | tuple) else list(given)
+    def call(*arguments: Any) -> Any:
+        flat = (
+            list(arguments[0])
+            if len(arguments) == 1 and isinstance(arguments[0], list | tuple)
+            else list(arguments)
+        )
         if not flat or any(value is None for value in flat):
             return None
         if all(isinstance(value, str) for value in flat):
@@ -105,7 +109,7 @@ def _time(value: Any) -> float | None:
 
 
 def _date(value: Any, pattern: Any = "%Y-%m-%dT%H:%M:%SZ") -> str | None:
-    moment = values.moment(value)
+    moment = values.as_datetime(value)
     if moment is None or not isinstance(pattern, str) or len(pattern) > MAX_DATE_FORMAT:
         return None
     if _UNSAFE_DATE_FORMAT.search(pattern):
@@ -117,7 +121,7 @@ def _date(value: Any, pattern: Any = "%Y-%m-%dT%H:%M:%SZ") -> str | None:
 
 
 def _json(value: Any) -> Any:
-    """Text is parsed; anything else is written as JSON text."""
+    """Parse a string as JSON; serialize any other value to a JSON string."""
     if value is None:
         return None
     if isinstance(value, str):
@@ -134,22 +138,22 @@ def _raw(value: Any) -> Raw | None:
 
 
 def _segments(value: Any) -> Raw | None:
-    """Each segment encoded, the slashes between them kept; null with a dot segment, which would lead elsewhere."""
+    """Encode each path segment and keep the slashes between them; null for a dot segment, which servers resolve."""
     text = as_text(value)
     if text is None:
         return None
     parts = text.split("/")
-    return None if "." in parts or ".." in parts else Raw("/".join(map(segment, parts)))
+    return None if "." in parts or ".." in parts else Raw("/".join(map(encode_segment, parts)))
 
 
-def regex_of(pattern: str, at: int) -> Callable[[Any], Any]:
-    """The `regex(text, 'pattern')` call: the first group, else the whole match, else null."""
+def compile_regex_call(pattern: str, position: int) -> Callable[[Any], Any]:
+    """Compile the call `regex(text, 'pattern')`: it returns the first group, else the whole match, else null."""
     if len(pattern) > MAX_PATTERN:
-        raise ExpressionError(f"the pattern is longer than {MAX_PATTERN} characters", at)
+        raise ExpressionError(f"the pattern is longer than {MAX_PATTERN} characters", position)
     try:
-        find = finder(pattern)
+        find = compile_search(pattern)
     except ValueError as error:
-        raise ExpressionError(str(error), at) from None
+        raise ExpressionError(str(error), position) from None
 
     def call(value: Any) -> str | None:
         text = as_text(value)
@@ -158,14 +162,15 @@ def regex_of(pattern: str, at: int) -> Callable[[Any], Any]:
     return call
 
 
-def path_of(path: str, at: int) -> Callable[[Any], Any]:
-    """The `path(value, 'items[].id')` call: JMESPath over a value."""
-    import jmespath  # few expressions need it, and every start would pay for it
+def compile_path_call(path: str, position: int) -> Callable[[Any], Any]:
+    """Compile the call `path(value, 'items[].id')`: it applies a JMESPath to a value."""
+    import jmespath  # imported here because few expressions need it and it slows every start
 
     try:
         compiled = jmespath.compile(path)
     except (ValueError, RecursionError) as error:
-        raise ExpressionError(f"no path: {str(error).splitlines()[0]}", at) from None
+        message = f"not a valid JMESPath: {str(error).splitlines()[0]}"
+        raise ExpressionError(message, position) from None
 
     def call(value: Any) -> Any:
         try:
@@ -176,10 +181,11 @@ def path_of(path: str, at: int) -> Callable[[Any], Any]:
     return call
 
 
-# Calls whose second value is a program of its own: it stands in the file as text and never comes from data.
+# Functions whose second argument is a pattern. It must be a string literal in the file, so that it never comes
+# from data, and it is compiled when the file is read.
 LITERAL_SECOND: Mapping[str, Callable[[str, int], Callable[[Any], Any]]] = {
-    "regex": regex_of,
-    "path": path_of,
+    "regex": compile_regex_call,
+    "path": compile_path_call,
 }
 
 FUNCTIONS: Mapping[str, Function] = {
@@ -200,5 +206,5 @@ FUNCTIONS: Mapping[str, Function] = {
     "raw": Function(1, 1, _raw),
     "segments": Function(1, 1, _segments),
 }
-# `if` looks only at the branch it takes, `header` asks the answer: the parser knows both.
+# The parser implements `if`, which evaluates one branch only, and `header`, which reads the response.
 CALLS = frozenset({*FUNCTIONS, *LITERAL_SECOND, "if", "header"})

@@ -1,8 +1,8 @@
 """
-The one expression grammar: a Pratt parser that turns text into closures.
+The parser of expressions: a Pratt parser that turns text into closures.
 
-Loosest to tightest: `or`, `and`, `not`, comparisons and `in`, `+ -`, `* / %`, unary `-`, `.name`, `[-1]`.
-Comparisons do not chain. `and`, `or` and `not` answer booleans; null, false, 0 and what is empty are false.
+Operators from loosest to tightest: `or`, `and`, `not`, comparisons and `in`, `+ -`, `* / %`, unary `-`, `.name`,
+`[-1]`. Comparisons do not chain. `and`, `or` and `not` return booleans; null, false, 0 and empty values are false.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from scrapeq.expression.tokens import Token, tokenize
 from scrapeq.expression.values import calculate, compare, contains, equal, negative
 
 MAX_DEPTH = 50
-MAX_OPERATORS = 200  # each may cost one Python frame when it is evaluated
+MAX_OPERATORS = 200  # evaluating one may take a Python stack frame
 
 Scope = Mapping[str, Any]
 Node = Callable[[Scope], Any]
@@ -33,7 +33,7 @@ _BINDING = {
 
 
 class Parser:
-    """Parses one text; `names` and `paths` collect what it reads."""
+    """A parser for one expression; `names` and `paths` collect what the expression reads."""
 
     def __init__(self, text: str, known_names: Collection[str] | None) -> None:
         self._tokens = tokenize(text)
@@ -45,13 +45,13 @@ class Parser:
         self.paths: set[tuple[str, ...]] = set()
 
     def parse(self) -> Node:
-        """The whole text as one closure. Raises ExpressionError."""
+        """Parse the whole text and return one closure. Raises ExpressionError."""
         if self._peek().kind == "end":
             raise ExpressionError("the expression is empty", 0)
         node = self._expression(0)
-        left = self._peek()
-        if left.kind != "end":
-            raise self._unexpected(left)
+        rest = self._peek()
+        if rest.kind != "end":
+            raise self._unexpected(rest)
         return node
 
     def _peek(self) -> Token:
@@ -65,42 +65,42 @@ class Parser:
 
     def _is(self, symbol: str) -> bool:
         token = self._peek()
-        return token.kind in ("symbol", "word") and token.value == symbol
+        return token.kind in ("symbol", "keyword") and token.value == symbol
 
     def _expect(self, symbol: str) -> None:
         if not self._is(symbol):
             token = self._peek()
-            raise ExpressionError(f"expected '{symbol}', found {token}", token.at)
+            raise ExpressionError(f"expected '{symbol}', found {token}", token.position)
         self._take()
 
     def _unexpected(self, token: Token) -> ExpressionError:
         if token.kind == "end":
-            return ExpressionError("the expression ends too early", token.at)
+            return ExpressionError("the expression ends too early", token.position)
         if token.kind == "quoted":
-            return ExpressionError(f"unexpected '\"': text is written '{token.value}'", token.at)
+            return ExpressionError(f"unexpected '\"': write text as '{token.value}'", token.position)
         if token.kind == "name" and token.value in ("is", "eq", "equals"):
-            return ExpressionError(f"unexpected '{token.value}': use '=='", token.at)
+            return ExpressionError(f"unexpected '{token.value}': use '=='", token.position)
         if token.value in (")", "]"):
-            return ExpressionError(f"unexpected {token}: nothing is open here", token.at)
-        return ExpressionError(f"unexpected {token}", token.at)
+            return ExpressionError(f"unexpected {token}: no bracket is open here", token.position)
+        return ExpressionError(f"unexpected {token}", token.position)
 
-    def _count_operator(self, at: int) -> None:
+    def _count_operator(self, position: int) -> None:
         self._operators += 1
         if self._operators > MAX_OPERATORS:
-            raise ExpressionError(f"the expression has more than {MAX_OPERATORS} operators", at)
+            raise ExpressionError(f"the expression has more than {MAX_OPERATORS} operators", position)
 
     def _expression(self, binding: int) -> Node:
         self._depth += 1
         if self._depth > MAX_DEPTH:
-            raise ExpressionError(f"the expression is nested deeper than {MAX_DEPTH}", self._peek().at)
+            raise ExpressionError(f"the expression is nested deeper than {MAX_DEPTH}", self._peek().position)
         left = self._prefix()
         while True:
             token = self._peek()
-            power = _BINDING.get(token.value, 0) if token.kind in ("symbol", "word") else 0
+            power = _BINDING.get(token.value, 0) if token.kind in ("symbol", "keyword") else 0
             if power <= binding:
                 break
             self._take()
-            self._count_operator(token.at)
+            self._count_operator(token.position)
             operator = token.value
             if operator == "not":
                 self._expect("in")
@@ -108,7 +108,9 @@ class Parser:
             left = _binary(operator, left, self._expression(power))
             after = self._peek()
             if power == _COMPARE and _BINDING.get(after.value, 0) == _COMPARE and after.kind != "text":
-                raise ExpressionError(f"unexpected {after}: comparisons do not chain, use 'and'", after.at)
+                raise ExpressionError(
+                    f"unexpected {after}: comparisons do not chain, use 'and'", after.position
+                )
         self._depth -= 1
         return left
 
@@ -118,11 +120,11 @@ class Parser:
             return _constant(token.value)
         if token.kind == "name":
             return self._call(token) if self._is("(") else self._name(token)
-        if token.kind == "word":
+        if token.kind == "keyword":
             if token.value in ("true", "false", "null"):
                 return _constant({"true": True, "false": False, "null": None}[token.value])
             if token.value == "not":
-                self._count_operator(token.at)
+                self._count_operator(token.position)
                 inner = self._expression(_NOT)
                 return lambda scope: not inner(scope)
         if token.kind == "symbol":
@@ -133,7 +135,7 @@ class Parser:
             if token.value == "[":
                 return self._postfix(_list(self._arguments("]")))
             if token.value == "-":
-                self._count_operator(token.at)
+                self._count_operator(token.position)
                 positive = self._expression(_UNARY)
                 return lambda scope: negative(positive(scope))
         raise self._unexpected(token)
@@ -163,13 +165,13 @@ class Parser:
         name = token.value
         if self._known is not None and name not in self._known:
             if name in CALLS:
-                raise ExpressionError(f"'{name}' is a call: write {name}(...)", token.at)
+                raise ExpressionError(f"'{name}' is a function: write {name}(...)", token.position)
             near = did_you_mean(name, [*self._known, "null", "true", "false"])
             if not near and "record" in self._known:
                 near = f"record.{name}"
             hint = f" (did you mean '{near}'?)" if near else ""
             known = ", ".join(sorted(self._known))
-            raise ExpressionError(f"unknown name '{name}'{hint}", token.at, f"known here: {known}")
+            raise ExpressionError(f"unknown name '{name}'{hint}", token.position, f"available names: {known}")
         self.names.add(name)
 
     def _steps(self) -> tuple[str | int, ...]:
@@ -178,8 +180,8 @@ class Parser:
             if self._is("."):
                 self._take()
                 token = self._take()
-                if token.kind not in ("name", "word", "quoted"):
-                    raise ExpressionError(f"expected a name after '.', found {token}", token.at)
+                if token.kind not in ("name", "keyword", "quoted"):
+                    raise ExpressionError(f"expected a name after '.', found {token}", token.position)
                 steps.append(token.value)
             elif self._is("["):
                 self._take()
@@ -188,9 +190,11 @@ class Parser:
                     self._take()
                 token = self._take()
                 if token.kind == "text":
-                    raise ExpressionError(f"unexpected '[': a key is written .\"{token.value}\"", token.at)
+                    raise ExpressionError(
+                        f"unexpected '[': write the key as .\"{token.value}\"", token.position
+                    )
                 if token.kind != "number" or not isinstance(token.value, int):
-                    raise ExpressionError(f"expected a whole number in [ ], found {token}", token.at)
+                    raise ExpressionError(f"expected a whole number in [ ], found {token}", token.position)
                 steps.append(sign * token.value)
                 self._expect("]")
             else:
@@ -198,7 +202,7 @@ class Parser:
 
     def _postfix(self, node: Node) -> Node:
         steps = self._steps()
-        return (lambda scope: _walk(node(scope), steps)) if steps else node
+        return (lambda scope: _follow(node(scope), steps)) if steps else node
 
     def _call(self, token: Token) -> Node:
         name = token.value
@@ -206,33 +210,35 @@ class Parser:
             near = did_you_mean(name, CALLS)
             hint = f" (did you mean '{near}'?)" if near else ""
             raise ExpressionError(
-                f"unknown call '{name}'{hint}", token.at, f"calls: {', '.join(sorted(CALLS))}"
+                f"unknown function '{name}'{hint}", token.position, f"functions: {', '.join(sorted(CALLS))}"
             )
         self._take()
         arguments = self._arguments_of_call()
         count = len(arguments.nodes)
         if name == "if":
-            _check_count(token, count, 2, 3, "2 to 3 values")
+            _check_count(token, count, 2, 3, "2 to 3 arguments")
             return self._postfix(_if(arguments.nodes))
         if name == "header":
-            _check_count(token, count, 1, 1, "1 value")
+            _check_count(token, count, 1, 1, "1 argument")
             self._check_header(token)
             return self._postfix(_header(arguments.nodes[0]))
         if name in LITERAL_SECOND:
-            _check_count(token, count, 2, 2, "2 values")
+            _check_count(token, count, 2, 2, "2 arguments")
             literal = arguments.literals[1]
             if literal is None:
-                raise ExpressionError(f"the second value of {name}() must be a text: '...'", token.at)
-            program = LITERAL_SECOND[name](literal.value, literal.at)
+                raise ExpressionError(
+                    f"the second argument of {name}() must be a string literal: '...'", token.position
+                )
+            program = LITERAL_SECOND[name](literal.value, literal.position)
             subject = arguments.nodes[0]
             return self._postfix(lambda scope: program(subject(scope)))
         function = FUNCTIONS[name]
-        _check_count(token, count, function.least, function.most, function.takes())
+        _check_count(token, count, function.min_arguments, function.max_arguments, function.describe_arity())
         return self._postfix(_apply(function.call, arguments.nodes))
 
     def _check_header(self, token: Token) -> None:
         if self._known is not None and "header" not in self._known:
-            raise ExpressionError("header() is known only where there is an answer", token.at)
+            raise ExpressionError("header() is available only where there is a response", token.position)
         self.names.add("header")
 
     def _arguments_of_call(self) -> _Arguments:
@@ -250,16 +256,16 @@ class Parser:
 
 
 class _Arguments:
-    """What stands between the brackets of a call; `literals` has the token where a value is a plain text."""
+    """The arguments of a call; `literals` holds the token of each argument that is a string literal, else None."""
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
         self.literals: list[Token | None] = []
 
 
-def _check_count(token: Token, count: int, least: int, most: int | None, takes: str) -> None:
-    if count < least or (most is not None and count > most):
-        raise ExpressionError(f"{token.value}() takes {takes}, not {count}", token.at)
+def _check_count(token: Token, count: int, min_arguments: int, max_arguments: int | None, arity: str) -> None:
+    if count < min_arguments or (max_arguments is not None and count > max_arguments):
+        raise ExpressionError(f"{token.value}() takes {arity}, not {count}", token.position)
 
 
 def _constant(value: Any) -> Node:
@@ -278,8 +284,8 @@ def _if(nodes: list[Node]) -> Node:
 
 def _header(name: Node) -> Node:
     def node(scope: Scope) -> Any:
-        header, wanted = scope.get("header"), name(scope)
-        return header(wanted) if callable(header) and isinstance(wanted, str) else None
+        header, requested = scope.get("header"), name(scope)
+        return header(requested) if callable(header) and isinstance(requested, str) else None
 
     return node
 
@@ -294,10 +300,10 @@ def _apply(call: Callable[..., Any], nodes: list[Node]) -> Node:
 def _lookup(name: str, steps: tuple[str | int, ...]) -> Node:
     if not steps:
         return lambda scope: scope.get(name)
-    return lambda scope: _walk(scope.get(name), steps)
+    return lambda scope: _follow(scope.get(name), steps)
 
 
-def _walk(value: Any, steps: tuple[str | int, ...]) -> Any:
+def _follow(value: Any, steps: tuple[str | int, ...]) -> Any:
     for step in steps:
         if isinstance(step, str):
             if not isinstance(value, Mapping):

@@ -1,4 +1,8 @@
-"""Regular expressions over text from outside, bounded in time: of most patterns some text makes a search of hours."""
+"""
+Regular expression searches over untrusted text, bounded in time.
+
+Many patterns backtrack for hours on a text that was made for it, so a search stops after `SEARCH_S`.
+"""
 
 from __future__ import annotations
 
@@ -6,25 +10,26 @@ import re
 from collections.abc import Callable
 
 MAX_INPUT = 100_000
-"""Characters that are looked at."""
+"""Number of characters that are searched; the rest of a longer text is ignored."""
 SEARCH_S = 0.25
-"""Seconds of processor time for one search; what is not found by then is not there."""
+"""Seconds of processor time for one search; a search that takes longer counts as no match."""
 
 
-def finder(pattern: str) -> Callable[[str], str | None]:
+def compile_search(pattern: str) -> Callable[[str], str | None]:
     """
-    What finds a pattern in a text: its first group, else the whole match, else null.
+    Return a function that searches a text and returns the first group, else the whole match, else None.
 
     Raises:
-        ValueError: it is no regular expression.
+        ValueError: The pattern is not a valid regular expression.
     """
-    import regex  # `re` cannot be stopped; few files need it, and every start would pay for it
+    # Unlike `re`, `regex` has a timeout. Imported here because few files need it and it slows every start.
+    import regex
 
     try:
         re.compile(pattern)
         compiled = regex.compile(pattern)
     except (re.error, regex.error, RecursionError, OverflowError) as error:
-        raise ValueError(f"no regular expression: {error}") from None
+        raise ValueError(f"not a valid regular expression: {error}") from None
 
     def find(text: str) -> str | None:
         try:

@@ -1,4 +1,4 @@
-"""The names that an answer gives to expressions."""
+"""The names through which expressions read a response: `status`, `text`, `body`, `url`, `header`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ RESPONSE_NAMES = frozenset({"status", "text", "body", "url", "header"})
 
 
 class ResponseLike(Protocol):
-    """What is read of a page."""
+    """The parts of a page that expressions read."""
 
     @property
     def status(self) -> int:
@@ -18,7 +18,7 @@ class ResponseLike(Protocol):
 
     @property
     def url(self) -> str:
-        """Where it came from."""
+        """URL that the response came from."""
         ...
 
     @property
@@ -27,16 +27,16 @@ class ResponseLike(Protocol):
         ...
 
     def json(self) -> Any:
-        """The body as JSON; ValueError when it is none."""
+        """Return the body parsed as JSON. Raises ValueError."""
         ...
 
     def header(self, name: str) -> str | None:
-        """One header by name, any case; None if absent."""
+        """Return the value of a header, or None; the name is case-insensitive."""
         ...
 
 
 class _ResponseScope(Mapping[str, Any]):
-    """Reads an answer only when asked: a body that no expression names is never parsed."""
+    """A scope that reads the response lazily: a body that no expression uses is never parsed."""
 
     __slots__ = ("_known", "_page")
 
@@ -52,7 +52,7 @@ class _ResponseScope(Mapping[str, Any]):
         return self._known[name]
 
     def get(self, name: str, default: Any = None) -> Any:
-        """Like a dict's, without the exception underneath: expressions ask for absent names often."""
+        """Like `dict.get`, without raising internally, because expressions often look up absent names."""
         known = self._known
         if name in known:
             return known[name]
@@ -67,11 +67,11 @@ class _ResponseScope(Mapping[str, Any]):
 
 def response_scope(page: ResponseLike | None, /, **extra: Any) -> Mapping[str, Any]:
     """
-    `status`, `text`, `body` (JSON or null), `url`, `header('x')` of a page, read lazily; and `extra`.
+    Return a scope with `status`, `text`, `body` (JSON or null), `url` and `header('x')` of a page, read lazily.
 
     Args:
-        page: The answer; None (a connection error, say) makes them all null.
-        extra: More names: `record`, `parent`, `seed`, `now`, `retry_after`.
+        page: The response; None (after a connection error, for example) makes all of these names null.
+        extra: More names, such as `record`, `parent`, `seed`, `now`, `retry_after`.
     """
     return _ResponseScope(page, extra)
 

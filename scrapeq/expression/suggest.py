@@ -1,4 +1,4 @@
-"""The nearest right word, for messages."""
+"""Suggestions for misspelled words, for messages."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ MAX_WORD = 40
 
 
 def did_you_mean(word: str, known: Collection[str]) -> str | None:
-    """The known word nearest to `word`, or None when none is near; case and `-` count for little."""
+    """Return the known word most similar to `word`, or None; ignores case, and `-` equals `_`."""
     if not word or len(word) > MAX_WORD:
         return None
-    from difflib import get_close_matches  # only an error pays for it
+    from difflib import get_close_matches  # imported here because only errors need it
 
     folded = {name.lower().replace("-", "_"): name for name in sorted(known, reverse=True)}
     found = get_close_matches(word.lower().replace("-", "_"), list(folded), n=1, cutoff=0.6)

@@ -1,4 +1,4 @@
-"""Text with `${...}` in it: split once, compiled once, rendered for every request."""
+"""Splits a string that contains `${...}` into literal text and placeholders."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ MAX_PLACEHOLDERS = 200
 
 @dataclass(frozen=True, slots=True)
 class Placeholder:
-    """What stands between `${` and `}`; `at` is the 0-based place of its first character."""
+    """The source between `${` and `}`; `position` is the 0-based index of its first character."""
 
     source: str
-    at: int
+    position: int
 
 
 Part = str | Placeholder
@@ -26,56 +26,56 @@ Fill = Callable[[Placeholder], str | None]
 
 def split_placeholders(text: str) -> list[Part]:
     """
-    Literal text and placeholders in turn; `$${` is a literal `${`.
+    Return the literal texts and placeholders of a string in order; `$${` is a literal `${`.
 
     Raises:
-        ExpressionError: a `${` that is never closed, too many of them, or too long a text.
+        ExpressionError: A `${` is never closed, or the string is too long or has too many placeholders.
     """
     if len(text) > MAX_TEMPLATE:
         raise ExpressionError(f"the text is longer than {MAX_TEMPLATE} characters", MAX_TEMPLATE)
     parts: list[Part] = []
     literal: list[str] = []
-    at, count = 0, 0
+    position, count = 0, 0
     while True:
-        begin = text.find("${", at)
-        if begin < 0:
-            literal.append(text[at:])
+        start = text.find("${", position)
+        if start < 0:
+            literal.append(text[position:])
             break
-        if begin > at and text[begin - 1] == "$":
-            literal.append(text[at : begin - 1] + "${")
-            at = begin + 2
+        if start > position and text[start - 1] == "$":
+            literal.append(text[position : start - 1] + "${")
+            position = start + 2
             continue
-        literal.append(text[at:begin])
-        end = _end(text, begin + 2)
+        literal.append(text[position:start])
+        end = _end(text, start + 2)
         count += 1
         if count > MAX_PLACEHOLDERS:
-            raise ExpressionError(f"the text has more than {MAX_PLACEHOLDERS} placeholders", begin)
+            raise ExpressionError(f"the text has more than {MAX_PLACEHOLDERS} placeholders", start)
         if joined := "".join(literal):
             parts.append(joined)
         literal = []
-        parts.append(Placeholder(text[begin + 2 : end], begin + 2))
-        at = end + 1
+        parts.append(Placeholder(text[start + 2 : end], start + 2))
+        position = end + 1
     if joined := "".join(literal):
         parts.append(joined)
     return parts
 
 
-def _end(text: str, at: int) -> int:
-    """Where the placeholder that begins at `at` is closed; braces inside quoted text do not close it."""
-    plain = text.startswith(("env:", "file:"), at)
+def _end(text: str, start: int) -> int:
+    """Return the index of the `}` that closes the placeholder at `start`; braces in quoted text do not count."""
+    is_plain = text.startswith(("env:", "file:"), start)  # the quotes in it are ordinary characters
     quote_mark = ""
-    for place in range(at, len(text)):
-        letter = text[place]
+    for position in range(start, len(text)):
+        letter = text[position]
         if quote_mark:
-            if letter == quote_mark and text[place - 1] != "\\":
+            if letter == quote_mark and text[position - 1] != "\\":
                 quote_mark = ""
         elif letter == "}":
-            return place
-        elif letter in "'\"" and not plain:
+            return position
+        elif letter in "'\"" and not is_plain:
             quote_mark = letter
-    raise ExpressionError("this '${' is never closed", at - 2, "add }, or write $${ for a literal ${")
+    raise ExpressionError("this '${' is never closed", start - 2, "add }, or write $${ for a literal ${")
 
 
-def segment(text: str) -> str:
-    """The text percent-encoded as one path segment (RFC 3986, 3.3): only unreserved characters stay."""
+def encode_segment(text: str) -> str:
+    """Percent-encode a text as one path segment (RFC 3986, 3.3): all but unreserved characters are encoded."""
     return quote(text, safe="-._~", errors="replace")

@@ -1,7 +1,8 @@
 """
-What values do when they meet: null propagates, text that meets a number is read as a number or a time.
+Arithmetic, comparison and conversion of the values of expressions.
 
-Nothing here raises on any value; what cannot be answered is null (None).
+Null propagates. A string compared or combined with a number is read as a number or a time. The functions accept any
+value and never raise: a result that does not exist is null (None).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 import orjson
 
 MAX_NUMERIC_TEXT = 64
-MAX_WHOLE = 1 << 128  # larger products become floats, so that no expression can grow a number without end
+MAX_WHOLE = 1 << 128  # larger results become floats, so that an expression cannot grow a number without bound
 
 _NUMERIC = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _LEAP_SECOND = re.compile(r"(T\d\d:\d\d:)60")
@@ -25,24 +26,24 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Raw(str):
-    """Text that goes into a path as it is."""
+    """Text that is inserted into a path without encoding."""
 
     __slots__ = ()
 
 
 def as_number(value: Any) -> float | None:
     """
-    A finite number, or None.
+    Return a value as a finite float, or None.
 
-    Reads numbers, numeric text, and ISO 8601 dates and times (-> Unix seconds; without a zone they are UTC).
-    A boolean is no number.
+    Accepts numbers, numeric strings, and ISO 8601 dates and times (as Unix seconds; UTC if they have no zone).
+    A boolean is not a number.
     """
     number = _number(value)
     return None if number is None else float(number)
 
 
 def _number(value: Any) -> int | float | None:
-    """Like `as_number`, but whole numbers stay whole: an id of 19 digits keeps its last one."""
+    """Like `as_number`, but integers stay integers, so that an id of 19 digits keeps its last digit."""
     if isinstance(value, bool) or value is None:
         return None
     if isinstance(value, int):
@@ -68,7 +69,7 @@ def _finite(value: Any) -> float | None:
 
 
 def iso_time_s(text: str) -> float | None:
-    """Unix seconds of an ISO 8601 date or time; None if it is none. Whole seconds are whole."""
+    """Return the Unix seconds of an ISO 8601 date or time (an int if they are whole); None for any other text."""
     text = text.strip()
     if len(text) > MAX_NUMERIC_TEXT or len(text) < len("2024-01") or not text[:4].isdigit():
         return None
@@ -86,10 +87,10 @@ def iso_time_s(text: str) -> float | None:
 
 
 def http_time_s(text: str) -> float | None:
-    """Unix seconds of an RFC 9110 (5.6.7) or RFC 5322 date; None if it is none."""
+    """Return the Unix seconds of an RFC 9110 (5.6.7) or RFC 5322 date; None for any other text."""
     if len(text) > MAX_NUMERIC_TEXT or not any(letter.isalpha() for letter in text):
         return None
-    from email.utils import parsedate_to_datetime  # costs a start 10 ms, and few need it
+    from email.utils import parsedate_to_datetime  # the import takes 10 ms, and few expressions need it
 
     try:
         return _unix_s(parsedate_to_datetime(text))
@@ -104,8 +105,8 @@ def _unix_s(moment: datetime) -> int | float:
     return int(seconds) if seconds == int(seconds) else seconds
 
 
-def moment(value: Any) -> datetime | None:
-    """The UTC time of Unix seconds or a date's text; None if it is none or out of range."""
+def as_datetime(value: Any) -> datetime | None:
+    """Return Unix seconds, or a date in text form, as a UTC datetime; None for anything else or out of range."""
     seconds = _number(value)
     if seconds is None and isinstance(value, str):
         seconds = http_time_s(value)
@@ -118,7 +119,7 @@ def moment(value: Any) -> datetime | None:
 
 
 def as_text(value: Any) -> str | None:
-    """The text that stands for a value inside a longer one; None for null. Whole floats lose their `.0`."""
+    """Return a value as text, as it is inserted into a longer string; None for null. Whole floats lose their `.0`."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -134,7 +135,7 @@ def as_text(value: Any) -> str | None:
 
 
 def equal(left: Any, right: Any) -> bool:
-    """Equality: null equals only null, a number equals text that reads as the same number or time."""
+    """Compare for equality: null equals only null, and a number equals text that is the same number or time."""
     if left is None or right is None:
         return left is right
     if isinstance(left, bool) or isinstance(right, bool):
@@ -149,7 +150,7 @@ def equal(left: Any, right: Any) -> bool:
 
 
 def compare(operator: str, left: Any, right: Any) -> bool | None:
-    """`<`, `<=`, `>` or `>=`; None when the two have no order."""
+    """Apply `<`, `<=`, `>` or `>=`; None if the operands cannot be ordered."""
     if left is None or right is None:
         return None
     if not (isinstance(left, str) and isinstance(right, str)):
@@ -166,7 +167,7 @@ def compare(operator: str, left: Any, right: Any) -> bool | None:
 
 
 def contains(whole: Any, part: Any) -> bool | None:
-    """Whether a list has the element, a text the part, a map the key; None when null is asked."""
+    """Return whether a list has an element, a string a substring, or a map a key; None for any other container."""
     if whole is None:
         return None
     if isinstance(whole, str):
@@ -180,7 +181,7 @@ def contains(whole: Any, part: Any) -> bool | None:
 
 
 def calculate(operator: str, left: Any, right: Any) -> Any:
-    """`+ - * / %`; `+` joins two texts; None when null is met, for no number, and for a division by 0."""
+    """Apply `+ - * / %`; `+` joins two strings. None if an operand is null or not a number, or for a division by 0."""
     if operator == "+" and isinstance(left, str) and isinstance(right, str):
         return left + right
     first, second = _number(left), _number(right)
@@ -201,18 +202,18 @@ def calculate(operator: str, left: Any, right: Any) -> Any:
 
 
 def bounded(number: int | float) -> int | float | None:
-    """The number, a float when it is very large, None when it is not finite."""
+    """Return the number: as a float if it is very large, None if it is not finite."""
     if isinstance(number, int):
         return number if abs(number) <= MAX_WHOLE else _finite(number)
     return number if math.isfinite(number) else None
 
 
 def negative(value: Any) -> Any:
-    """`-value`; None for what is no number."""
+    """Return `-value`; None if the value is not a number."""
     number = _number(value)
     return None if number is None else -number
 
 
 def number(value: Any) -> int | float | None:
-    """The `number(x)` of the language: whole numbers stay whole."""
+    """Implement `number(x)` of the expression language; integers stay integers."""
     return _number(value)

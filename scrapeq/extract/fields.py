@@ -12,8 +12,8 @@ import orjson
 
 from scrapeq.errors import ExtractError, UsageError
 from scrapeq.expression import Expression, as_text
-from scrapeq.expression.pattern import finder
-from scrapeq.expression.values import moment
+from scrapeq.expression.pattern import compile_search
+from scrapeq.expression.values import as_datetime
 from scrapeq.expression.values import number as number_of
 from scrapeq.extract.decode import bounded, writable
 from scrapeq.extract.selector import compile_path, matches_several
@@ -102,7 +102,7 @@ def _pattern(regex: str, name: str) -> Callable[[str], str | None] | None:
     if not regex:
         return None
     try:
-        return finder(regex)
+        return compile_search(regex)
     except ValueError as error:
         raise UsageError(f"fields.{name}.regex: {error}") from None
 
@@ -152,7 +152,7 @@ def _time(value: Any) -> str | None:
         for _ in ("ms", "us", "ns"):
             if abs(value) >= MILLISECONDS_FROM:
                 value = value / 1000
-    found = moment(value)
+    found = as_datetime(value)
     if found is None:
         return None
     found = found.astimezone(UTC)

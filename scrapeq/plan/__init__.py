@@ -1,8 +1,8 @@
 """
-The frozen plan: what a configuration file says, as plain values.
+The plan: the contents of a configuration file as immutable dataclasses.
 
-`config.load` makes it; every room takes its parts. Nothing here knows YAML, and nothing here acts.
-Durations are seconds (`_s`), sizes bytes, expressions are compiled (`Expression`, `Template`).
+`config.load` creates a plan, and the other packages receive its parts. The classes know nothing of YAML and hold no
+behavior. Durations are in seconds (`_s`), sizes in bytes; expressions are compiled (`Expression`, `Template`).
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ WriteDisposition = Literal["", "merge", "append", "append_changes"]
 
 @dataclass(frozen=True, slots=True)
 class Redis:
-    """Where the store is: `embedded` or a URL; `server` is a path to a server binary, empty = found."""
+    """The store: `embedded` or a URL; `server` is the path of a server binary, empty to search for one."""
 
     url: str = "embedded"
     durability: Literal["fast", "normal", "strict"] = "normal"
@@ -91,7 +91,7 @@ class Redis:
 
 @dataclass(frozen=True, slots=True)
 class QueueSettings:
-    """Order and bound of the queue."""
+    """The order in which tasks are taken, and what happens when the queue holds `max_tasks` tasks."""
 
     order: Literal["strict", "fair"] = "strict"
     max_tasks: int = 1_000_000
@@ -100,24 +100,30 @@ class QueueSettings:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """How many fetcher processes, slots in each, and seconds to drain."""
+    """Processes of a run and their shutdown."""
 
-    workers: int = 2
-    concurrency: int = 32
-    grace_s: float = 30.0
+    workers: int = 2  # fetcher processes
+    concurrency: int = 32  # concurrent requests in each
+    grace_s: float = 30.0  # time for requests in flight to finish at shutdown
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
     """
-    Where items go.
+    A destination of items.
 
-    `type`: one of OUTPUTS, or the name of an entry point of the group `scrapeq.sinks`, which is given `options`.
-    `path` and `table` may hold ${resource} and ${seed.x}; `resources` empty = all. `url` is a secret.
-    `write_disposition`: merge keeps the newest of each key; append writes each record once a task that gave it;
-    append_changes writes it again only when it changed; "" = the type's own (merge for tables, append for stdout and
-    warc, else append_changes).
-    A file is closed and a new one begun at `rotate_bytes`, or after `rotate_s` seconds.
+    Attributes:
+        type: One of OUTPUTS, or the name of an entry point of the group `scrapeq.sinks`, which receives `options`.
+        path: The output file or folder; may contain ${resource} and ${seed.x}.
+        resources: The resources it receives; empty means all.
+        url: URL of a database; a secret.
+        table: The table name; may contain ${resource} and ${seed.x}.
+        write_disposition: merge keeps the newest record of each key; append writes a record once for each task that
+            returned it; append_changes writes a record again only if it changed; "" is the default of the type (merge
+            for tables, append for stdout and warc, otherwise append_changes).
+        rotate_bytes: Size at which the file is closed and a new one started.
+        rotate_s: Age in seconds at which the file is closed and a new one started.
+        options: The other keys of an entry point's output.
     """
 
     type: str
@@ -133,7 +139,7 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One file, ready to run."""
+    """A whole configuration file, validated and ready to run."""
 
     name: str
     file: str
@@ -149,12 +155,12 @@ class Plan:
     resources: tuple[Resource, ...] = ()
     outputs: tuple[Output, ...] = ()
     resource_actions: Mapping[str, tuple[ResponseAction, ...]] = field(default_factory=dict)
-    # what it was made of, so that another process can make the same
+    # The text of the file and the flags, so that another process can build the same plan.
     source: str = field(default="", repr=False)
     overrides: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def resource(self, name: str) -> Resource:
-        """The resource of that name; KeyError if there is none."""
+        """Return the resource with this name. Raises KeyError."""
         for candidate in self.resources:
             if candidate.name == name:
                 return candidate

@@ -1,4 +1,4 @@
-"""How requests are sent: credentials, headers, caps, what is kept of answers."""
+"""The client section of a plan: base URL, headers, credentials, size and time limits, response cache."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Any, Literal
 from scrapeq.expression import Expression
 
 STATIC_AUTHS = ("none", "bearer", "api_key", "http_basic")
-"""Credentials that stand in the file and are sent as they are."""
+"""Types of auth whose credential is given in the configuration and sent unchanged."""
 
 TOKEN_AUTHS = ("oauth2_client_credentials", "oauth2_refresh_token", "session")
-"""Credentials that are asked for with a request of their own, and asked for again when they run out."""
+"""Types of auth whose credential is obtained with a dedicated request and renewed when it expires."""
 
 
 @dataclass(frozen=True, slots=True)
 class Login:
     """
-    The request that begins a session.
+    The request that logs in to a session.
 
-    `form`: a CSS selector of the form on the page at `path`, whose hidden fields are sent along; empty = no page is
-    read first. `data` (a form) and `json` hold the values; they are secrets.
+    `form` is the CSS selector of the form on the page at `path`, whose hidden fields are sent along; if it is empty,
+    the page is not loaded first. `data` (a form) and `json` hold the values to send; they are secrets.
     """
 
-    path: str  # joined to base_url, or a whole URL
+    path: str  # joined to base_url, or a full URL
     form: str = ""
     data: Mapping[str, Any] = field(default_factory=dict, repr=False)
     json: Any = field(default=None, repr=False)
@@ -33,45 +33,45 @@ class Login:
 @dataclass(frozen=True, slots=True)
 class Auth:
     """
-    Credentials. Values are secrets: never shown (`repr` leaves them out).
+    Credentials. Their values are secrets, so `repr` omits them.
 
-    `type`: none, bearer, api_key, http_basic, oauth2_client_credentials, oauth2_refresh_token, session, or the name
-    of an entry point of the group `scrapeq.auth`, which is given `options`.
+    `type` is one of STATIC_AUTHS or TOKEN_AUTHS, or the name of an entry point of the group `scrapeq.auth`, which
+    receives `options`.
     """
 
     type: str = "none"
-    token: str = field(default="", repr=False)  # bearer; api_key's value; the first of a pool's
+    token: str = field(default="", repr=False)  # bearer: the token; api_key: the key; of a pool: the first
     name: str = ""  # api_key: the header, query parameter or cookie
     location: Literal["header", "query", "cookie"] = "header"
     username: str = field(default="", repr=False)
     password: str = field(default="", repr=False)
-    tokens: tuple[str, ...] = field(default=(), repr=False)  # a pool; the one that has room is sent
-    access_token_url: str = ""  # oauth2: where tokens are asked for (RFC 6749, 3.2)
+    tokens: tuple[str, ...] = field(
+        default=(), repr=False
+    )  # a pool; a request uses one whose limits are open
+    access_token_url: str = ""  # oauth2: the token endpoint (RFC 6749, 3.2)
     client_id: str = field(default="", repr=False)
     client_secret: str = field(default="", repr=False)
     client_auth: Literal["body", "basic"] = "body"  # RFC 6749, 2.3.1
     refresh_token: str = field(default="", repr=False)
     scopes: tuple[str, ...] = ()
-    token_params: Mapping[str, str] = field(
-        default_factory=dict, repr=False
-    )  # more fields of the token request
+    token_params: Mapping[str, str] = field(default_factory=dict, repr=False)  # added to the token request
     login: Login | None = None  # session
-    success_when: Expression | None = None  # session: over the login's answer; None = a 2xx or 3xx
-    session_token_path: str = ""  # session: a token in the login's answer, sent as a bearer token
-    expires_s: float | None = None  # when to ask anew, where the answer does not say
+    success_when: Expression | None = None  # session: over the login response; None means any 2xx or 3xx
+    session_token_path: str = ""  # session: path of a token in the login response, sent as a bearer token
+    expires_s: float | None = None  # lifetime of a credential whose response does not state one
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def is_refreshable(self) -> bool:
-        """Whether it is asked for by a request of its own."""
+        """Whether the credential is obtained, and renewed, with a dedicated request."""
         return self.type in TOKEN_AUTHS
 
     @property
     def identity(self) -> str:
         """
-        What tells this credential from others, to partition limits by: shown and stored as a digest only.
+        The value that distinguishes this credential from others, for limits partitioned by token; "" if there is none.
 
-        One that is renewed keeps it, so it is no secret that could be guessed from a digest. Empty: there is none.
+        It is displayed and stored only as a digest. A refreshable credential keeps its identity when it is renewed.
         """
         if self.token or self.username or self.client_id:
             return self.token or self.username or self.client_id
@@ -81,11 +81,13 @@ class Auth:
 @dataclass(frozen=True, slots=True)
 class Cache:
     """
-    Answers are kept (RFC 9111).
+    The response cache (RFC 9111).
 
-    `revalidate`: None: used without a request while they say that they are fresh, then asked for conditionally
-    (RFC 9110, 13). True: always asked for conditionally. False: asked for anew once they are no longer fresh, and only
-    fresh ones are kept. `max_size`: bytes of all that is kept, compressed.
+    Attributes:
+        revalidate: None uses a cached response without a request while it is fresh, then sends a conditional request
+            (RFC 9110, 13). True always sends a conditional request. False stores only responses with a freshness
+            lifetime and requests stale ones unconditionally.
+        max_size: Total size of the cache in bytes, compressed.
     """
 
     revalidate: bool | None = None
@@ -94,10 +96,10 @@ class Cache:
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """How requests are sent."""
+    """Settings that apply to every request."""
 
-    base_url: str = ""  # without "${...}"; "demo://" = the sample API
-    user_agent: str = ""  # empty = scrapeq/<version>
+    base_url: str = ""  # never contains "${...}"; "demo://" is the sample API
+    user_agent: str = ""  # empty means scrapeq/<version>
     headers: Mapping[str, str] = field(default_factory=dict)
     params: Mapping[str, Any] = field(default_factory=dict)
     timeout_s: float = 30.0

@@ -1,4 +1,4 @@
-"""Limits, and what answers mean."""
+"""Rate limits and response actions: which requests a limit covers, and what to do with a matching response."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ ResetFormat = Literal["auto", "delta", "delta_ms", "epoch", "epoch_ms", "http_da
 @dataclass(frozen=True, slots=True)
 class Match:
     """
-    What a rule is for; an empty part matches everything, parts are joined by and, values in one by or.
+    The condition of a rule. All parts must match; a part matches if one of its values does, or if it is empty.
 
-    `status` holds numbers and classes ("5xx"); `host` and `path` are globs, or regexes after "re:";
-    `exception` holds timeout, connection, bad_answer, too_large; `when` is an expression over the answer.
+    `status` holds numbers and classes ("5xx"); `host` and `path` are globs, or regular expressions after "re:";
+    `exception` holds timeout, connection, bad_answer, too_large; `when` is an expression over the response.
     """
 
     resource: tuple[str, ...] = ()
@@ -45,9 +45,11 @@ class Match:
 @dataclass(frozen=True, slots=True)
 class Rate:
     """
-    `limit` requests in `interval_s` seconds; `burst`: a token bucket of that size.
+    A rate of `limit` requests in `interval_s` seconds.
 
-    `aligned`: counted in calendar windows of this time zone (`UTC`, or an IANA name); empty = in any window.
+    Attributes:
+        burst: Size of the token bucket, if the limit is one.
+        aligned: Time zone (`UTC`, or an IANA name) of the calendar windows that are counted; empty means any window.
     """
 
     limit: float
@@ -58,7 +60,7 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Weight:
-    """What a request costs that `match` holds for: a number, or an expression over it and its answer."""
+    """The cost of a matching request: a number, or an expression over the request and its response."""
 
     match: Match
     weight: Expression | float
@@ -67,13 +69,13 @@ class Weight:
 @dataclass(frozen=True, slots=True)
 class Observe:
     """
-    How answers are read for one limit: a preset by name, and expressions over the answer in place of its parts.
+    How to read the state of a limit from responses: a preset, and expressions that override parts of it.
 
     `limit`, `remaining`, `used` and `cost` are numbers; `reset` is a time in `reset_format`; `interval` (the window)
-    and `wait` are seconds or durations; `bucket` is a name. A null leaves that part to the preset.
+    and `wait` are seconds or durations; `bucket` is a name. Where an expression is null, the preset applies.
     """
 
-    preset: str = "auto"  # a name of limits.presets; none: nothing is read but the expressions
+    preset: str = "auto"  # a name in responses.presets; with "none" only the expressions are read
     limit: Expression | None = None
     remaining: Expression | None = None
     used: Expression | None = None
@@ -82,28 +84,36 @@ class Observe:
     wait: Expression | None = None
     cost: Expression | None = None
     bucket: Expression | None = None
-    reset_format: ResetFormat | None = None  # None: the preset's
+    reset_format: ResetFormat | None = None  # None: that of the preset
 
-    def written(self) -> dict[str, str]:
-        """As a file says it."""
+    def as_written(self) -> dict[str, str]:
+        """Return it as it is written in a configuration file."""
         parts = {part: getattr(self, part) for part in OBSERVED_PARTS}
-        said = {part: one.source for part, one in parts.items() if one is not None}
-        if self.preset != "auto" or not (said or self.reset_format):
-            said = {"preset": self.preset, **said}
-        return {**said, "reset_format": self.reset_format} if self.reset_format else said
+        keys = {part: expression.source for part, expression in parts.items() if expression is not None}
+        if self.preset != "auto" or not (keys or self.reset_format):
+            keys = {"preset": self.preset, **keys}
+        return {**keys, "reset_format": self.reset_format} if self.reset_format else keys
 
 
 @dataclass(frozen=True, slots=True)
 class LimitRule:
     """
-    A limit of the file; `partition_by` says which requests share one instance of it.
+    A limit of the configuration file.
 
-    `observe` says how answers tell of it; with "none" it never listens. `weights`: the first that matches, else 1.
+    Attributes:
+        match: The requests that it limits.
+        partition_by: Requests with equal values of these keys share one instance of the limit.
+        observe: How to read its state from responses; "none" ignores them.
+        weights: The cost of a request: that of the first match, otherwise 1.
+        reserve: The part of the quota that only important tasks may use.
     """
 
     name: str
     match: Match = Match()
-    partition_by: tuple[str, ...] = ("host", "token")  # host token resource seed.x parent.x; () = one for all
+    partition_by: tuple[str, ...] = (
+        "host",
+        "token",
+    )  # host token resource seed.x parent.x; () = one instance
     rates: tuple[Rate, ...] = ()
     max_concurrency: int | None = None
     observe: Observe | Literal["none"] = Observe()
@@ -113,7 +123,7 @@ class LimitRule:
 
 @dataclass(frozen=True, slots=True)
 class Exponential:
-    """A wait that doubles from `base_s` to `max_s` with each refusal in a row."""
+    """A wait that starts at `base_s`, doubles with each consecutive refusal, and is at most `max_s`."""
 
     base_s: float
     max_s: float
@@ -122,14 +132,19 @@ class Exponential:
 @dataclass(frozen=True, slots=True)
 class ResponseAction:
     """
-    What an answer means when `match` holds.
+    What to do with a matching response.
 
-    success and ignore end the task; retry is charged; rate_limited closes `scope`; poll asks again later, uncharged,
-    until `max_wait` (of all waits together) meets `on_exceed`; refresh_auth asks for new credentials and sends it
-    again, once; reset_pagination begins the walk anew, a few times; fail ends the run.
-
-    `wait`: the first term that is not null counts; a term is an expression (seconds), seconds, or exponential.
-    `scope`: task, limit, host, token, all, or a limit's name.
+    Attributes:
+        match: The responses that it applies to.
+        action: success and ignore end the task. retry charges an attempt. rate_limited closes `scope`. poll repeats
+            the request later without charging an attempt; when all waits together exceed `max_wait_s`, `on_exceed`
+            applies. refresh_auth renews the credential and repeats the request once. reset_pagination restarts the
+            page sequence, a few times at most. dead_letter gives the task up. fail ends the run.
+        scope: task, limit, host, token, all, or the name of a limit.
+        wait: The first term that is not null applies; a term is an expression (seconds), seconds, or exponential.
+        max_wait_s: The longest accepted wait; None accepts any.
+        on_exceed: What to do with a longer wait. None: park for rate_limited, otherwise dead_letter.
+        message: The reason that a dead letter or the end of the run states.
     """
 
     match: Match
@@ -137,5 +152,5 @@ class ResponseAction:
     scope: str = "limit"
     wait: tuple[Expression | float | Exponential, ...] = ()
     max_wait_s: float | None = None
-    on_exceed: OnExceed | None = None  # None: park for rate_limited, else dead_letter
+    on_exceed: OnExceed | None = None
     message: Template | None = None

@@ -1,4 +1,4 @@
-"""Kinds of pages and records: how each is asked for, read, walked, followed and ranked."""
+"""Resources: how their pages are requested, paginated, decoded and extracted, and how tasks are prioritized."""
 
 from __future__ import annotations
 
@@ -24,26 +24,32 @@ FieldType = Literal["", "text", "int", "float", "bool", "time", "json"]
 @dataclass(frozen=True, slots=True)
 class Paginator:
     """
-    How the next page is found.
+    How to find the next page of a page sequence.
 
-    `type`: one of PAGINATORS, or the name of an entry point of the group `scrapeq.paginators`, which is given
-    `options`. A cursor, page or offset is put where the one of `…_param`, `…_header`, `…_body_path` that is given
-    says; `…_body_path` is a dotted path into the JSON (or form) body.
+    `type` is one of PAGINATORS, or the name of an entry point of the group `scrapeq.paginators`, which receives
+    `options`. The value of a cursor, page or offset is sent in the `…_param`, the `…_header` or at the `…_body_path`
+    that is set; `…_body_path` is a dotted path into the JSON or form body.
 
-    json_link: `next_url_path`. header_link: `links_next_key`; a `link_header` other than Link is the address itself.
-    header_cursor: `cursor_key` (a header of the answer).
-    cursor: `cursor_path`; an object's members become parameters. offset: `offset` (the first), `limit` (the page's
-    size), `total_path`, `maximum_offset`. page_number: `base_page`, `page_path` (where the answer says its own
-    number), `total_path` (how many pages), `maximum_page`.
-    `implied`: nobody wrote it; what it finds on a list is walked, and what stands for one record alone is not.
-    `has_more_path` ends any of them when it is false. `fan_out`: all pages at once, where the count is known.
+    The types and their keys:
+        json_link: `next_url_path`, the path of the next URL in the body.
+        header_link: `links_next_key`, the relation in the Link header; any other `link_header` holds the URL itself.
+        header_cursor: `cursor_key`, the response header with the next cursor.
+        cursor: `cursor_path`, the path of the next cursor; the members of an object become parameters.
+        offset: `offset` (the first one), `limit` (records per page), `total_path`, `maximum_offset`.
+        page_number: `base_page`, `page_path` (the response's own page number), `total_path` (the number of pages),
+            `maximum_page`.
+
+    Attributes:
+        implied: The file names no paginator. The pages of a list are followed, those of a single record are not.
+        has_more_path: The page sequence ends where this value is false, whatever the type.
+        fan_out: Request all pages at once, as soon as their number is known.
     """
 
     type: str = "single_page"
     implied: bool = False
     stop_when: Expression | None = None
     max_pages: int | None = None
-    stop_after_empty_page: bool | None = None  # None: walks by number or offset stop there, the others go on
+    stop_after_empty_page: bool | None = None  # None: page_number and offset stop, others continue
     has_more_path: str = ""
     priority: Expression | None = None
     fan_out: bool = False
@@ -76,17 +82,24 @@ class Paginator:
 
 @dataclass(frozen=True, slots=True)
 class Parent:
-    """One edge of the tree: once per record of `resource`, or per element of its `each`."""
+    """One edge of the resource tree: one request per record of `resource`, or per element of `each`."""
 
     resource: str
-    each: str = ""  # a path into the parent's record
+    each: str = ""  # path of a list in the parent's record
     when: Expression | None = None
     priority: Expression | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Decoder:
-    """How a body is read. `delimiter`: csv; `encoding` wins over the declared one; `compression` of the file itself."""
+    """
+    How to decode a response body.
+
+    Attributes:
+        delimiter: The separator of csv.
+        encoding: Overrides the encoding that the response declares.
+        compression: Compression of the file itself, in addition to that of the HTTP transfer.
+    """
 
     type: Literal["auto", "json", "jsonl", "csv", "xml", "text"] = "auto"
     delimiter: str = ","
@@ -97,10 +110,14 @@ class Decoder:
 @dataclass(frozen=True, slots=True)
 class Incremental:
     """
-    Only what is new since the last walk that ended.
+    Requests only what is new since the last completed page sequence.
 
-    `cursor_path`: into a record; the highest value is kept. `token_path`: into the body; the last page's is kept.
-    `step_s`: asked for in windows of that length, one after the other. `lookback_s` is taken off what was kept.
+    Attributes:
+        cursor_path: Path in a record; the highest value is stored as the cursor.
+        initial_value: The cursor of the first run.
+        lookback_s: Subtracted from the stored cursor.
+        step_s: Length of the consecutive time windows in which the data is requested; None for one request.
+        token_path: Path in the body; the value on the last page is stored.
     """
 
     cursor_path: str = ""
@@ -115,8 +132,8 @@ class Endpoint:
     """
     The request of a resource.
 
-    `path` is joined to base_url with exactly one "/", `url` stands alone. Values of params, headers, json and data
-    are Templates, plain values, or maps and lists of them.
+    `path` is joined to base_url with exactly one "/"; `url` is a full URL. The values of params, headers, json and
+    data are templates, plain values, or maps and lists of these.
     """
 
     path: Template | None = None
@@ -127,7 +144,7 @@ class Endpoint:
     json: Any = None
     data: Any = None
     decoder: Decoder = Decoder()
-    data_selector: str = ""  # JMESPath, or JSONPath when it begins with "$"; "" = the usual places
+    data_selector: str = ""  # JMESPath, or JSONPath if it starts with "$"; "" searches the usual keys
     paginator: Paginator = Paginator()
     incremental: Incremental | None = None
 
@@ -135,10 +152,16 @@ class Endpoint:
 @dataclass(frozen=True, slots=True)
 class Field:
     """
-    One field of an item, where a path or an expression alone does not say it.
+    One field of an item that needs more than a path or an expression.
 
-    `path` or `value` gives it; `regex` takes its first group, else the whole match; `all` keeps a list; `type`
-    converts; `default` (another Field, or a plain value) stands in for null; a null `required` one drops the record.
+    Attributes:
+        path: Path in the record; exclusive with `value`.
+        value: Expression over the record.
+        regex: Replaces the value with the first group, or with the whole match if there is no group.
+        all: Keep all matches, as a list.
+        type: Type that the value is converted to.
+        required: Drop the record if the value is null.
+        default: Replaces null: another Field, or a plain value.
     """
 
     path: str = ""
@@ -152,7 +175,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """When it is asked for again: every so many seconds, or by a cron line in a time zone."""
+    """When a resource is requested again: at an interval, or by a cron expression in a time zone."""
 
     every_s: float | None = None
     cron: str = ""
@@ -162,23 +185,22 @@ class Schedule:
 @dataclass(frozen=True, slots=True)
 class Resource:
     """
-    A kind of page or record. No endpoint: elements inside the parent's record, no request.
+    A kind of record, and the request that returns it.
 
-    `handler`, `on_page`, `on_item` are `package.module:function` (see `scrapeq.hooks`).
+    A resource without an endpoint sends no request: its records are elements of the parent's record. `handler`,
+    `on_page` and `on_item` are written `package.module:function` (see `scrapeq.hooks`).
     """
 
     name: str
     endpoint: Endpoint | None = None
     parents: tuple[Parent, ...] = ()
-    seeds: tuple[Mapping[str, Any], ...] = ()  # its own; without any, the file's
-    seed_file: str = ""  # csv, jsonl or txt; absolute
-    seed_priority: Expression | None = None  # over `seed` and `now`; None = the time
+    seeds: tuple[Mapping[str, Any], ...] = ()  # without any, the seeds of the file apply
+    seed_file: str = ""  # absolute path of a csv, jsonl or txt file
+    seed_priority: Expression | None = None  # over `seed` and `now`; None: the current time
     primary_key: tuple[str, ...] = ()
     include_from_parent: tuple[str, ...] = ()
     record_filter: Expression | None = None
-    fields: Mapping[str, str | Expression | Field] = field(
-        default_factory=dict
-    )  # name -> path, value, or both
+    fields: Mapping[str, str | Expression | Field] = field(default_factory=dict)  # by name; a str is a path
     priority: Expression | None = None
     selected: bool = True
     schedule: Schedule | None = None

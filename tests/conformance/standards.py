@@ -182,7 +182,7 @@ RULES = (
     ("second document", "one file, one document"),
     ("tag", "tags"),
     ("tab", "tabs for indentation"),
-    ("is here twice", "duplicate keys"),
+    ("appears twice", "duplicate keys"),
     ("alias", "aliases that name their own anchor"),
     ("key", "keys that are no text"),
 )

@@ -49,12 +49,12 @@ def test_a_file_of_seeds_that_is_not_there_yet_is_a_note(
     assert call("validate", file) == Exit.DONE
     said = capsys.readouterr()
     assert said.out == "t.yaml: ok, t: a\n"
-    assert said.err.startswith("note: t.yaml:4:15: seeds.file: there is no file rows.csv in ")
+    assert said.err.startswith("note: t.yaml:4:15: seeds.file: the file rows.csv does not exist in ")
     assert call("validate", file, "--json") == Exit.DONE
     [report] = json_out(capsys)[0]["files"]
     assert (report["ok"], report["problems"], len(report["notes"])) == (True, [], 1)
     assert call("run", file) == Exit.USAGE
-    assert "error: t.yaml:4:15: seeds.file: there is no file rows.csv in " in capsys.readouterr().err
+    assert "error: t.yaml:4:15: seeds.file: the file rows.csv does not exist in " in capsys.readouterr().err
     Path("rows.csv").write_text("id\n1\n")
     assert call("validate", file) == Exit.DONE
     assert capsys.readouterr().err == ""

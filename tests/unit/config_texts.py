@@ -1,4 +1,4 @@
-"""Files as texts that tests of the configuration share, and what is wrong with them."""
+"""Configuration texts that tests share, and functions that load them."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ ENV = {"ID": "me", "S": "s3cret", "R": "r3fresh", "EMPTY": ""}
 
 
 def plan(text: str, folder: str = "") -> Plan:
-    """The plan of a text."""
+    """Return the plan of a configuration text."""
     return load(f"{folder}a.yaml", text=text, env=ENV)
 
 
 def reported(text: str) -> str:
-    """All that is wrong with a text."""
+    """Return the message of the ConfigError that a text raises."""
     with pytest.raises(ConfigError) as caught:
         plan(text)
     return str(caught.value)
 
 
 def client(inner: str) -> str:
-    """A file whose client has these keys."""
+    """Return a configuration text whose client has these keys."""
     return f"version: 1\nname: demo\nclient: {{base_url: https://a.test, {inner}}}\nresources: [a]\n"

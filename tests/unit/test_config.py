@@ -1,4 +1,4 @@
-"""What a configuration says, read into a plan."""
+"""Loading configuration files into plans: keys, defaults, environment, flags, `describe` and `schema`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scrapeq.expression import Expression, Template
 from scrapeq.plan import Auth, Exponential, Match, Observe, Plan, Rate
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "data" / "config").glob("*.yaml"))
-SITES = {"catalogue.yaml", "handbook.yaml"}  # they need what is not built yet
+SITES = {"catalogue.yaml", "handbook.yaml"}  # they use keys that are not implemented
 HEAD = "version: 1\nname: demo\nclient: {base_url: https://a.test}\n"
 ENV = {
     **dict.fromkeys(("CONTACT", "SHOP", "DESK"), "acme"),
@@ -27,26 +27,26 @@ ENV = {
 
 
 def plan(text: str, env: dict[str, str] | None = None, **overrides: Any) -> Plan:
-    """The plan of a text."""
+    """Return the plan of a text; `a__b=1` overrides `a.b`."""
     flags = {key.replace("__", "."): value for key, value in overrides.items()}
     return load("a.yaml", text=text, env=env or {}, overrides=flags)
 
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
-def test_real_targets_are_recognised(file: Path) -> None:
-    """Each example either loads or is refused only for what is not built yet; no key of it is unknown."""
+def test_every_example_loads_or_uses_unimplemented_keys_only(file: Path) -> None:
+    """None of the examples has an unknown key or another mistake."""
     try:
         assert load(file, env=ENV).name
         assert file.name not in SITES
     except ConfigError as error:
         assert file.name in SITES, str(error)
-        assert {p.message.partition("not built yet")[1] for p in error.problems} == {"not built yet"}, str(
-            error
+        assert {p.message.partition("not implemented")[1] for p in error.problems} == {"not implemented"}, (
+            str(error)
         )
 
 
-def test_a_small_file_has_the_defaults() -> None:
-    """What is not written is what the plan's own defaults say."""
+def test_minimal_file_gets_the_defaults_of_the_plan() -> None:
+    """Absent keys have the default values of the plan's classes."""
     made = plan(HEAD + "resources: [charges]\n")
     bare = Plan("demo", "a.yaml", client=made.client, resources=made.resources)
     assert describe(made) == describe(bare)
@@ -116,8 +116,8 @@ outputs: [{type: jsonl, path: "out/${resource}.jsonl", resources: [issues, comme
 """
 
 
-def test_a_full_file_is_read_into_the_plan() -> None:
-    """Every key of this version lands where the rooms look for it."""
+def test_every_key_of_a_full_file_is_read_into_the_plan() -> None:
+    """Each key ends up in its field of the plan."""
     made = plan(FULL)
     assert (made.redis.url, made.redis.durability) == ("redis://store:6379/1", "strict")
     assert (made.queue.max_tasks, made.queue.on_full) == (500, "reject")
@@ -138,8 +138,8 @@ def test_a_full_file_is_read_into_the_plan() -> None:
     assert made.seeds == ({"repo": "a", "country": "NO", "since": "2024-01-01", "id": "0000012345", "n": 5},)
 
 
-def test_resources_take_the_defaults() -> None:
-    """Maps merge, the rest replaces, null removes, another paginator or address drives the default out."""
+def test_resource_defaults_are_merged_into_resources() -> None:
+    """Maps merge, other values replace, null removes; another paginator or address replaces the default."""
     made = plan(FULL)
     issues, comments, labels = made.resources
     assert issues.endpoint is not None and comments.endpoint is not None
@@ -162,8 +162,8 @@ def test_resources_take_the_defaults() -> None:
     assert isinstance(issues.fields["day"], Expression)
 
 
-def test_an_alias_that_is_changed_does_not_change_its_anchor() -> None:
-    """An override or a default reaches the one place that it names."""
+def test_override_of_an_alias_does_not_change_its_anchor() -> None:
+    """An override changes only the value that it names."""
     text = (
         HEAD
         + "x-e: &e {path: a, params: {n: 1}}\nresources: [{name: a, endpoint: *e}, {name: b, endpoint: *e}]\n"
@@ -172,8 +172,8 @@ def test_an_alias_that_is_changed_does_not_change_its_anchor() -> None:
     assert [r.endpoint.params["n"] for r in made.resources if r.endpoint] == [2, 1]
 
 
-def test_merge_keys_take_what_is_not_written() -> None:
-    """`<<` merges an anchor's map under the keys that stand beside it."""
+def test_merge_key_adds_absent_keys_only() -> None:
+    """`<<` merges an anchor's map; the keys next to it take precedence."""
     made = plan(
         HEAD
         + "x-p: &p {a: 1, b: 2}\nresources:\n  - name: a\n    endpoint: {path: a, params: {<<: *p, b: 3}}\n"
@@ -201,8 +201,8 @@ AUTHS: list[tuple[str, Auth]] = [
 
 
 @pytest.mark.parametrize(("auth", "expected"), AUTHS)
-def test_credentials_come_from_the_environment_and_are_never_shown(auth: str, expected: Auth) -> None:
-    """Each kind is read; neither `repr` nor `describe` shows a value."""
+def test_credentials_come_from_the_environment_and_are_masked(auth: str, expected: Auth) -> None:
+    """Every type of auth is read; neither `repr` nor `describe` contains a secret."""
     made = plan(
         "version: 1\nname: a\nclient:\n  base_url: https://a.test\n  auth: " + auth + "\nresources: [a]",
         {"T": "s3cret"},
@@ -212,8 +212,8 @@ def test_credentials_come_from_the_environment_and_are_never_shown(auth: str, ex
     assert "s3cret" not in json.dumps(describe(made))
 
 
-def test_a_secret_can_stand_in_a_file(tmp_path: Path) -> None:
-    """`${file:...}` is relative to the configuration, without its last line break."""
+def test_secret_is_read_from_a_file(tmp_path: Path) -> None:
+    """`${file:...}` is relative to the configuration file; a trailing line break is removed."""
     (tmp_path / "token").write_text("s3cret\n")
     file = tmp_path / "a.yaml"
     auth = "client: {base_url: demo://, auth: {type: bearer, token: '${file:token}'}}"
@@ -224,8 +224,8 @@ def test_a_secret_can_stand_in_a_file(tmp_path: Path) -> None:
         load(file, env={})
 
 
-def test_the_environment_fills_any_value_and_is_never_parsed() -> None:
-    """Numbers are numbers again, defaults apply to what is unset or empty, `${` in a value stays text."""
+def test_environment_variables_fill_any_value_and_are_never_parsed() -> None:
+    """Numeric text becomes a number, defaults replace unset and empty variables, `${` in a value stays literal."""
     text = HEAD + "run: {workers: '${env:N:-3}'}\nresources: [{name: a, endpoint: 'x/${env:P}/${now}'}]\n"
     made = plan(text, {"P": "${boom}", "N": ""})
     assert made.run.workers == 3
@@ -233,8 +233,8 @@ def test_the_environment_fills_any_value_and_is_never_parsed() -> None:
     assert made.resources[0].endpoint.path.render_path({"now": 1}) == "x/${boom}/1"
 
 
-def test_a_flag_wins_over_the_environment_over_the_file() -> None:
-    """Flag, then SCRAPEQ_*, then YAML, then the default."""
+def test_flags_override_the_environment_which_overrides_the_file() -> None:
+    """The order is flag, SCRAPEQ_* variable, YAML, default."""
     text = HEAD + "run: {workers: 2}\nresources: [a]\n"
     env = {"SCRAPEQ_WORKERS": "3", "SCRAPEQ_REDIS_URL": "redis://r", "SCRAPEQ_CONCURRENCY": "7"}
     assert plan(text).run.workers == 2
@@ -244,18 +244,18 @@ def test_a_flag_wins_over_the_environment_over_the_file() -> None:
     assert plan(text, env, run__workers=5).run.workers == 5
 
 
-def test_a_wrong_flag_is_told_as_a_flag() -> None:
-    """The problem names the flag or the variable, not a line of the file."""
+def test_problem_of_a_flag_names_the_flag() -> None:
+    """A problem of a flag or variable names it instead of a line of the file."""
     with pytest.raises(ConfigError, match=r"the flag run.workers: run.workers: 0 is too small"):
         plan(HEAD + "resources: [a]\n", run__workers=0)
-    with pytest.raises(ConfigError, match=r"SCRAPEQ_WORKERS: run.workers: 'x' is no whole number"):
+    with pytest.raises(ConfigError, match=r"SCRAPEQ_WORKERS: run.workers: 'x' is not a whole number"):
         plan(HEAD + "resources: [a]\n", {"SCRAPEQ_WORKERS": "x"})
-    with pytest.raises(ConfigError, match="no such place"):
+    with pytest.raises(ConfigError, match="this path does not exist"):
         plan(HEAD + "resources: [a]\n", resources__b__selected=False)
 
 
-def test_a_flag_reaches_into_lists_and_replaces_shorthands() -> None:
-    """Places in lists are found by number or by name; values are read as YAML."""
+def test_flag_sets_list_elements_and_replaces_shorthands() -> None:
+    """List elements are addressed by index or name; values are parsed as YAML."""
     flags = {"resources[0].endpoint.params": "{a: 1}", "resources.b.endpoint": "c/d", "client.timeout": "1m"}
     made = load("a.yaml", text=HEAD + "resources: [a, b]\n", env={}, overrides=flags)
     assert [r.endpoint.params for r in made.resources if r.endpoint] == [{"a": 1}, {}]
@@ -269,23 +269,23 @@ def test_a_flag_reaches_into_lists_and_replaces_shorthands() -> None:
 
 
 def observed(text: str) -> Observe | str:
-    """The `observe` of the one limit of a file."""
+    """Return the `observe` of the only limit of a file."""
     limits = f"rate_limits: [{{name: a, rates: [{{limit: 1, interval: 1s}}], observe: {text}}}]\n"
     (rule,) = plan(HEAD + limits + "resources: [a]\n").rate_limits
     return rule.observe
 
 
 def test_observe_is_a_preset_or_expressions_or_both() -> None:
-    """A name alone is a preset; a map may hold a preset, expressions and the form of a reset."""
+    """A string is a preset; a map may contain a preset, expressions and the format of a reset."""
     assert observed("github") == observed("{preset: github}") == Observe("github")
     assert observed("none") == observed("{preset: none}") == "none"
     assert observed("auto") == Observe()
     made = observed("{reset: \"header('x-left')\", reset_format: delta_ms}")
     assert isinstance(made, Observe) and made.reset is not None
     assert (made.preset, made.reset.source, made.reset_format) == ("auto", "header('x-left')", "delta_ms")
-    assert made.written() == {"reset": "header('x-left')", "reset_format": "delta_ms"}
+    assert made.as_written() == {"reset": "header('x-left')", "reset_format": "delta_ms"}
     own = observed("{preset: none, remaining: body.left}")
-    assert isinstance(own, Observe) and own.written() == {"preset": "none", "remaining": "body.left"}
+    assert isinstance(own, Observe) and own.as_written() == {"preset": "none", "remaining": "body.left"}
 
 
 @pytest.mark.parametrize(
@@ -301,20 +301,20 @@ def test_observe_is_a_preset_or_expressions_or_both() -> None:
         ),
     ],
 )
-def test_mistakes_in_observe_are_told_with_what_is_near(text: str, message: str) -> None:
-    """An unknown preset, part, name or form names the nearest one, at its place."""
+def test_mistake_in_observe_suggests_the_nearest_word(text: str, message: str) -> None:
+    """The message for an unknown preset, part, name or format suggests a similar one."""
     with pytest.raises(ConfigError, match=rf"(?s)a.yaml:4:\d+: rate_limits\[0\].*{message}"):
         observed(text)
 
 
-def test_a_limit_that_answers_tell_of_needs_no_rates() -> None:
-    """A limit with an `observe` is known by its answers."""
+def test_limit_with_observe_needs_neither_rates_nor_concurrency() -> None:
+    """The responses state the limit."""
     (rule,) = plan(HEAD + "rate_limits: [{name: a, observe: github}]\nresources: [a]\n").rate_limits
     assert (rule.rates, rule.max_concurrency, rule.observe) == ((), None, Observe("github"))
 
 
-def test_describe_shows_what_was_written() -> None:
-    """Filled-in values stand as placeholders, a password in the store's URL is masked, durations have units."""
+def test_describe_returns_values_as_written() -> None:
+    """Filled-in values appear as placeholders, the password in the store's URL is masked, durations have units."""
     text = HEAD.replace("https://a.test", "'https://${env:H}'") + "redis: '${env:R}'\nresources: [a]\n"
     shown = describe(plan(text, {"H": "h.test", "R": "redis://u:pw@r:1/0"}))
     assert shown["client"]["base_url"] == "https://${env:H}"
@@ -323,19 +323,19 @@ def test_describe_shows_what_was_written() -> None:
     assert json.loads(json.dumps(shown)) == shown
 
 
-def test_the_file_itself_can_be_wrong(tmp_path: Path) -> None:
-    """A file that is absent, a folder or no text is one problem that names it."""
+def test_unreadable_file_is_one_problem_that_names_the_file(tmp_path: Path) -> None:
+    """Covers a missing file, a folder, and a file that is not UTF-8."""
     with pytest.raises(ConfigError, match=r"nothing.yaml: cannot be read: No such file"):
         load(tmp_path / "nothing.yaml")
     with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
         load(tmp_path)
     (tmp_path / "latin.yaml").write_bytes(b"version: 1\nname: \xe9")
-    with pytest.raises(ConfigError, match=r"latin.yaml:2:7: this is no UTF-8 text"):
+    with pytest.raises(ConfigError, match=r"latin.yaml:2:7: this is not UTF-8 text"):
         load(tmp_path / "latin.yaml")
 
 
-def test_the_schema_is_plain_json_and_knows_the_shorthands() -> None:
-    """It can be written out, and has an alternative for each shorthand of the language."""
+def test_schema_is_plain_json_with_all_shorthands() -> None:
+    """The schema can be serialized, and has an alternative for each shorthand of the language."""
     made = json.loads(json.dumps(schema()))
     assert made["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     assert made["required"] == ["version", "name", "resources"]

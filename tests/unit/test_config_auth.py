@@ -1,4 +1,4 @@
-"""Credentials that are asked for, and what is kept of answers: read into the plan, shown masked, and refused."""
+"""Loading refreshable credentials and the cache, masking secrets, and the messages for invalid settings."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ AUTHS: list[tuple[str, Auth]] = [
 
 
 @pytest.mark.parametrize(("auth", "expected"), AUTHS)
-def test_credentials_that_are_asked_for_are_read_and_never_shown(auth: str, expected: Auth) -> None:
-    """Each kind is read; no secret stands in `repr` or `describe`, where the rest can be seen."""
+def test_refreshable_credentials_are_read_and_masked(auth: str, expected: Auth) -> None:
+    """Every type is read; `repr` and `describe` contain its settings but no secret."""
     made = plan(client(f"auth: {{{auth}}}"))
     assert made.client.auth == expected
     shown = json.dumps(describe(made)["client"]["auth"])
@@ -78,8 +78,8 @@ def test_credentials_that_are_asked_for_are_read_and_never_shown(auth: str, expe
     assert expected.type in shown
 
 
-def test_describe_shows_what_is_no_secret_of_a_login() -> None:
-    """Names stay, values are masked at any depth."""
+def test_describe_masks_the_values_of_a_login() -> None:
+    """Names remain, values are masked at any depth."""
     made = plan(client("auth: {type: session, login: {path: in, json: {u: ann, deep: [{pw: '${env:S}'}]}}}"))
     shown = describe(made)["client"]["auth"]
     assert shown["login"] == {"path": "in", "json": {"u": "***", "deep": [{"pw": "***"}]}}
@@ -90,7 +90,7 @@ def test_describe_shows_what_is_no_secret_of_a_login() -> None:
     [
         ("type: bearer", "client.auth: has neither token nor tokens"),
         ("type: api_key, name: k", "client.auth: has neither api_key nor api_keys"),
-        ("type: bearer, token: '${env:S}', tokens: '${env:S}'", "token and tokens exclude each other"),
+        ("type: bearer, token: '${env:S}', tokens: '${env:S}'", "token and tokens are mutually exclusive"),
         (
             "type: oauth2_client_credentials, access_token_url: 'https://a.test', client_id: me, client_secret: x",
             "client.auth.client_secret: a secret in clear text\n  client_secret: ${env:DEMO_CLIENT_SECRET}",
@@ -101,7 +101,7 @@ def test_describe_shows_what_is_no_secret_of_a_login() -> None:
         ),
         (
             "type: oauth2_refresh_token, access_token_url: token, refresh_token: '${env:R}'",
-            "access_token_url: the URL must begin with http:// or https://",
+            "access_token_url: the URL must start with http:// or https://",
         ),
         (
             "type: oauth2_refresh_token, access_token_url: 'https://u:p@a.test', refresh_token: '${env:R}'",
@@ -118,7 +118,7 @@ def test_describe_shows_what_is_no_secret_of_a_login() -> None:
         (
             "type: oauth2_refresh_token, access_token_url: 'https://a.test', refresh_token: '${env:R}', "
             "client_auth: basic",
-            "basic sends client_id and client_secret",
+            "basic needs client_id and client_secret",
         ),
         ("type: session", "client.auth.login: is missing"),
         (
@@ -129,34 +129,37 @@ def test_describe_shows_what_is_no_secret_of_a_login() -> None:
             "type: session, login: {path: in, json: {auth: [{Passwort: hunter2}]}}",
             "client.auth.login.json.auth[0].Passwort: a secret in clear text",
         ),
-        ("type: session, login: {path: in, data: {a: 1}, json: {a: 1}}", "data and json exclude each other"),
+        (
+            "type: session, login: {path: in, data: {a: 1}, json: {a: 1}}",
+            "data and json are mutually exclusive",
+        ),
         ("type: session, login: {path: in, form: f, json: {a: 1}}", "a form is sent as data"),
         ("type: session, login: {path: in}, success_when: record.ok", "unknown name 'record'"),
         ("type: sesion, login: {path: in}", "unknown type 'sesion'\n  did you mean session?"),
     ],
 )
-def test_wrong_credentials_are_told(auth: str, message: str) -> None:
-    """What is missing, doubled, or stands in clear text; the value itself is never repeated."""
+def test_invalid_auth_is_rejected(auth: str, message: str) -> None:
+    """Covers keys that are missing, duplicated or in clear text; no message contains a secret."""
     text = reported(client(f"auth: {{{auth}}}"))
     assert message in text
     assert "hunter2" not in text
 
 
-def test_a_login_by_path_needs_a_base() -> None:
-    """A whole address does not."""
+def test_login_path_needs_a_base_url() -> None:
+    """A full URL does not."""
     text = "version: 1\nname: a\nclient: {auth: {type: session, login: {path: %s}}}\n"
     text += "resources: [{name: a, endpoint: {url: https://b.test}}]\n"
     assert "a path needs client.base_url" in reported(text % "login")
     assert plan(text % "https://b.test/login").client.auth.login == Login("https://b.test/login")
 
 
-def test_a_cache_is_read_and_http2_is_refused_by_name() -> None:
-    """`http2: false` says what is so."""
+def test_cache_is_read_and_http2_is_rejected_by_name() -> None:
+    """`http2: false` is accepted, because it describes the actual behavior."""
     assert plan(client("cache: {revalidate: false}, http2: false")).client.cache == Cache(False)
     assert plan(client("cache: {}")).client.cache == Cache()
     assert plan(client("cache: {revalidate: true}")).client.cache == Cache(True)
     assert plan(client("timeout: 1s")).client.cache is None
-    assert "client.http2: not built yet in this version" in reported(client("http2: true"))
+    assert "client.http2: not implemented in this version" in reported(client("http2: true"))
 
 
 @pytest.mark.parametrize(
@@ -172,8 +175,8 @@ def test_a_cache_is_read_and_http2_is_refused_by_name() -> None:
         ],
     ],
 )
-def test_what_a_login_sends_is_a_secret_by_its_name(name: str, is_secret: bool) -> None:
-    """A user's name may stand in the file, a password may not, whatever the form calls it."""
+def test_login_value_is_a_secret_by_its_name(name: str, is_secret: bool) -> None:
+    """A user name may be in the file; a password may not, whatever the form calls it."""
     text = client(f"auth: {{type: session, login: {{path: in, data: {{{name}: hunter2}}}}}}")
     if is_secret:
         assert f"login.data.{name}: a secret in clear text" in reported(text)

@@ -1,4 +1,4 @@
-"""No bytes, and no value in any place, get more out of the configuration than a plan or a list of problems."""
+"""Arbitrary bytes and values either load as a plan or raise ConfigError."""
 
 from __future__ import annotations
 
@@ -70,10 +70,10 @@ WORDS = [
     st.binary(max_size=80)
     | st.lists(st.sampled_from(WORDS), max_size=40).map(lambda words: "".join(words).encode())
 )
-def test_no_bytes_raise_anything_but_a_config_error(
+def test_arbitrary_bytes_load_or_raise_config_error(
     tmp_path_factory: pytest.TempPathFactory, data: bytes
 ) -> None:
-    """Whatever stands in the file, the answer is a plan or a list of problems that can be printed."""
+    """The problems of any file can be printed."""
     file = tmp_path_factory.getbasetemp() / "fuzz.yaml"
     file.write_bytes(data)
     try:
@@ -108,7 +108,7 @@ FRAGMENTS = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner),
     max_leaves=4,
 )
-PLACES = [
+PATHS = [
     *[
         "redis",
         "queue",
@@ -160,34 +160,34 @@ PLACES = [
 ]
 
 
-@given(st.sampled_from(PLACES), FRAGMENTS)
-def test_no_value_in_any_place_raises_anything_but_a_config_error(place: str, value: Any) -> None:
-    """A value of any kind in any place of a good file is read or refused."""
+@given(st.sampled_from(PATHS), FRAGMENTS)
+def test_arbitrary_value_of_any_key_loads_or_raises_config_error(path: str, value: Any) -> None:
+    """Overrides one key of a valid file with a value of any type."""
     base = HEAD + "rate_limits: [{name: l, max_concurrency: 1}]\nresources: [a]\n"
     base += "response_actions: [{match: {status: 403}, action: retry}]\noutputs: [{type: jsonl, path: a}]\n"
     try:
-        load("a.yaml", text=base, env={}, overrides={place: value})
+        load("a.yaml", text=base, env={}, overrides={path: value})
     except ConfigError as error:
         assert error.problems
         assert str(error)
 
 
-def test_aliases_that_explode_are_refused() -> None:
-    """Nine levels of nine aliases are a few hundred bytes, and would be a billion values."""
+def test_aliases_that_expand_exponentially_are_rejected() -> None:
+    """Nine levels of nine aliases are a few hundred bytes and would expand to a billion values."""
     lines = ["x-0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1]"]
     lines += [f"x-{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10)]
     with pytest.raises(ConfigError, match="aliases counted each time"):
         load("a.yaml", text="\n".join(lines))
 
 
-def test_aliases_that_nest_are_refused() -> None:
-    """A thousand anchors, each around the one before, are as deep as a thousand brackets."""
+def test_deeply_nested_aliases_are_rejected() -> None:
+    """A thousand anchors, each containing the previous one, are as deep as a thousand brackets."""
     lines = ["x-0: &a0 [1]", *(f"x-{n}: &a{n} [*a{n - 1}]" for n in range(1, 1000))]
     with pytest.raises(ConfigError, match="nested deeper than"):
         load("a.yaml", text="\n".join(lines))
 
 
-def test_deep_nesting_is_refused() -> None:
-    """A hundred thousand brackets are one problem, not a crash."""
+def test_deep_nesting_is_rejected() -> None:
+    """A hundred thousand brackets raise ConfigError instead of exhausting the stack."""
     with pytest.raises(ConfigError, match="nested deeper than"):
         load("a.yaml", text="a: " + "[" * 100_000)

@@ -1,4 +1,4 @@
-"""What a first-time writer of a file guesses wrong is answered with what would be right."""
+"""Hints for wrong guesses of new users, and loading without credentials."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ HEAD = "version: 1\nname: demo\nclient: {base_url: https://a.test}\nresources:\n
         (
             "- {name: a, endpoint: a, priority: updated_at}",
             "unknown name 'updated_at' (did you mean 'record.updated_at'?)",
-            "known here: ",
+            "available names: ",
         ),
         (
             "- a\n- {name: lines, parent: a, endpoint: {data_selector: lines}}",
             "has neither path nor url",
-            "without an endpoint parent: {resource: …, each: …} for a list inside the parent's records",
+            "or for a list in the parent's records, parent: {resource: …, each: …} without an endpoint",
         ),
         ("- {name: a, endpoint: {data_selector: lines}}", "has neither path nor url", "path: a"),
     ],
 )
-def test_a_guess_is_answered(body: str, message: str, hint: str) -> None:
-    """One problem, with its remedy."""
+def test_wrong_guess_gets_a_hint(body: str, message: str, hint: str) -> None:
+    """The mistake is one problem, and its hint says what to write."""
     with pytest.raises(ConfigError) as caught:
         load("a.yaml", text=HEAD + body + "\n", env={})
     (problem,) = caught.value.problems
@@ -36,8 +36,8 @@ def test_a_guess_is_answered(body: str, message: str, hint: str) -> None:
     assert problem.hint is not None and hint in problem.hint
 
 
-def test_what_asks_nobody_needs_no_credential() -> None:
-    """`status` in another terminal: the token's variable may be unset there, what is no credential may not."""
+def test_credentials_may_be_unset_for_commands_that_send_no_requests() -> None:
+    """For `status` in another terminal the variable of a token may be unset; other variables may not."""
     body = "- {name: a, endpoint: '${env:PLACE}'}\n"
     auth = HEAD.replace("https://a.test", 'https://a.test, auth: {type: bearer, token: "${env:TOKEN}"}')
     load("a.yaml", text=auth + body, env={"PLACE": "p"}, credentials=False)

@@ -1,4 +1,4 @@
-"""Every mistake of the language's table, told in its words and at its place."""
+"""The messages, hints and positions for mistakes in configuration files."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ HEAD = "version: 1\nname: demo\nclient: {base_url: https://a.test}\n"  # three l
 
 
 def problems(text: str, env: dict[str, str] | None = None) -> list[Problem]:
-    """What is wrong with a text."""
+    """Return the problems of a text."""
     with pytest.raises(ConfigError) as caught:
         load("a.yaml", text=text, env=ENV if env is None else env)
     return caught.value.problems
 
 
 def resource(body: str) -> str:
-    """A whole file with one resource, whose keys begin in line 6, column 5."""
+    """Return a file with one resource, whose keys start on line 6, column 5."""
     return (
         HEAD
         + "resources:\n  - name: issues\n"
@@ -31,19 +31,19 @@ def resource(body: str) -> str:
 
 
 def limit(body: str) -> str:
-    """A whole file with one limit, whose keys begin in line 6, column 5."""
+    """Return a file with one limit, whose keys start on line 6, column 5."""
     head = HEAD + "rate_limits:\n  - name: core\n"
     return head + textwrap.indent(textwrap.dedent(body).strip("\n"), " " * 4) + "\nresources: [issues]\n"
 
 
 def client(body: str) -> str:
-    """A whole file whose client has these keys, from line 5, column 3."""
+    """Return a file whose client has these keys, from line 5, column 3."""
     head = "version: 1\nname: demo\nclient:\n  base_url: https://a.test\n"
     return head + textwrap.indent(textwrap.dedent(body).strip("\n"), " " * 2) + "\nresources: [issues]\n"
 
 
 def tree(comments: str) -> str:
-    """A file with issues and, from line 6, a second resource."""
+    """Return a file with the resource `issues` and, from line 6, a second resource."""
     return (
         HEAD
         + "resources:\n  - issues\n"
@@ -85,7 +85,7 @@ ROWS = {
     ),
     "duplicate": (
         "version: 1\nname: a\nname: b\n",
-        (3, 1, None, "'name' is here twice; the first is in line 2", ""),
+        (3, 1, None, "'name' appears twice; the first is on line 2", ""),
     ),
     "paginator": (
         resource("endpoint:\n  path: a\n  paginator: {type: next_link}"),
@@ -114,7 +114,7 @@ ROWS = {
     ),
     "duration in words": (
         client("timeout: 1 minute"),
-        (5, 12, "client.timeout", "'1 minute' is no duration: write 1m", ""),
+        (5, 12, "client.timeout", "'1 minute' is not a duration: write 1m", ""),
     ),
     "duration without unit": (
         client("timeout: 30"),
@@ -122,7 +122,7 @@ ROWS = {
     ),
     "1:30": (
         client("timeout: 1:30"),
-        (5, 12, "client.timeout", "'1:30' is no duration: 1m30s or 1h30m?", ""),
+        (5, 12, "client.timeout", "'1:30' is not a duration: 1m30s or 1h30m?", ""),
     ),
     "1M": (
         client("timeout: 1M"),
@@ -155,7 +155,7 @@ ROWS = {
             28,
             "resources[0].parent",
             "nothing ever starts issues: issues <- comments <- issues",
-            "one of them needs no parent, or seeds",
+            "remove the parent of one of them, or give it seeds",
         ),
     ),
     "undeclared": (
@@ -238,7 +238,7 @@ ROWS = {
     ),
     'the escape "\\d"': (
         resource("endpoint: a\nrecord_filter: \"regex(record.a, '\\d')\""),
-        (7, 38, None, "\\d is no escape inside double quotes", "use single quotes"),
+        (7, 38, None, "\\d is not an escape inside double quotes", "use single quotes"),
     ),
     "---": (
         HEAD + "resources: [a]\n---\nversion: 1\n",
@@ -252,8 +252,8 @@ ROWS = {
 
 
 @pytest.mark.parametrize("mistake", ROWS)
-def test_a_mistake_is_told_in_the_words_of_the_language(mistake: str) -> None:
-    """One mistake, one problem, with line, column, field, message and hint."""
+def test_mistake_is_one_problem_with_position_message_and_hint(mistake: str) -> None:
+    """Checks line, column, field, message and hint."""
     text, (line, col, field, message, hint) = ROWS[mistake]
     found = problems(text)
     assert [(p.line, p.col, p.message) for p in found] == [(line, col, message)]
@@ -262,34 +262,37 @@ def test_a_mistake_is_told_in_the_words_of_the_language(mistake: str) -> None:
 
 
 MORE = {
-    "no token": (client("auth: {type: bearer, tokens: '${env:NONE:-}, '}"), "there is no token in it"),
+    "no token": (client("auth: {type: bearer, tokens: '${env:NONE:-}, '}"), "contains no token"),
     "an empty secret": (client("auth: {type: bearer, token: '${env:EMPTY}'}"), "EMPTY is empty"),
     "a secret as default": (client("auth: {type: bearer, token: '${env:X:-abc}'}"), "a secret in clear text"),
     "a secret as header": (client("headers: {Authorization: Bearer abc}"), "a secret in clear text"),
     "credentials in the URL": (HEAD.replace("//a", "//u:p@a") + "resources: [a]", "credentials in a URL"),
-    "no scheme": (HEAD.replace("https://", "") + "resources: [a]", "must begin with http:// or https://"),
+    "no scheme": (HEAD.replace("https://", "") + "resources: [a]", "must start with http:// or https://"),
     "no version": ("name: a\nclient: {base_url: https://a.test}\nresources: [a]", "is missing"),
     "an empty text": ("", "is missing"),
-    "a list": ("- a", "a map is expected, not a list"),
-    "a quoted number": (HEAD + "run: {workers: '3'}\nresources: [a]", "'3' is no whole number"),
+    "a list": ("- a", "must be a map, not a list"),
+    "a quoted number": (HEAD + "run: {workers: '3'}\nresources: [a]", "'3' is not a whole number"),
     "yes": (resource("endpoint: a\nselected: yes"), "'yes' is neither true nor false"),
     "a size": (client("max_body_size: 64"), "64 has no unit: 64B, 64KB or 64MB?"),
-    "a size in another spelling": (client("max_body_size: 64 mb"), "'64 mb' is no size: write 64MB"),
-    "two ways": (resource("endpoint: {path: a, url: https://a.test}"), "path and url exclude each other"),
+    "a size in another spelling": (client("max_body_size: 64 mb"), "'64 mb' is not a size: write 64MB"),
+    "two ways": (resource("endpoint: {path: a, url: https://a.test}"), "path and url are mutually exclusive"),
     "a path that is a URL": (resource("endpoint: https://b.test/a"), "a path is joined to base_url"),
     "a path without base": ("version: 1\nname: a\nresources: [a]", "a path needs client.base_url"),
     "neither endpoint nor parent": (resource("primary_key: id"), "has neither endpoint nor parent"),
     "an unknown parent": (tree("- {name: b, parent: issue, endpoint: c}"), "no resource is called 'issue'"),
     "no ancestor": (
         tree("- {name: b, endpoint: 'c/${resources.issues.id}'}"),
-        "issues is no parent of this resource",
+        "issues is not a parent of this resource",
     ),
     "twice": (
         tree("- {name: issues, endpoint: c}"),
-        "two resources are called 'issues'; the first is in line 5",
+        "two resources are called 'issues'; the first is on line 5",
     ),
     "no seeds": (resource("endpoint: a/${seed.repo}"), "seed is used, but there are no seeds"),
-    "no such seed": (resource("endpoint: a/${seed.repoo}\nseeds: [{repo: a}]"), "no seed has 'repoo'"),
+    "no such seed": (
+        resource("endpoint: a/${seed.repoo}\nseeds: [{repo: a}]"),
+        "no seed has the key 'repoo'",
+    ),
     "another type's key": (
         resource("endpoint: {path: a, paginator: {type: header_link, page_param: p}}"),
         "unknown key 'page_param'",
@@ -301,15 +304,15 @@ MORE = {
     ),
     "a wait in words": (
         HEAD + "response_actions: [{match: {status: 403}, action: retry, wait: 1 minute}]\nresources: [a]",
-        "'1 minute' is no duration: write 1m",
+        "'1 minute' is not a duration: write 1m",
     ),
     "an expression in braces": (
         resource("endpoint: a\npriority: ${record.id}"),
-        "an expression stands alone here",
+        "an expression is written without ${ } here",
     ),
     "a python tag": (
         "version: !!python/object/apply:os.system ['true']",
-        "is not read; values are plain data",
+        "is not allowed; values are plain data",
     ),
     "a recursive anchor": ("version: &a [*a]", "the anchor 'a' contains itself"),
     "an unclosed list": ("version: 1\nresources: [a\nname: b\n", "this '[' is never closed"),
@@ -318,8 +321,8 @@ MORE = {
         HEAD + "resources:\n- name: a\n   endpoint: b\n",
         "indented deeper (3) than the line above (2)",
     ),
-    "a colon": ("version: 1\nname: a: b\n", "a colon followed by a space begins a mapping here"),
-    "text after a quote": ("version: 1\nname: 'a' b\n", "text goes on after the closing quote"),
+    "a colon": ("version: 1\nname: a: b\n", "a colon followed by a space starts a mapping here"),
+    "text after a quote": ("version: 1\nname: 'a' b\n", "text continues after the closing quote"),
     "an unreadable parent": (
         tree("- {name: b, parent: {resource: c: d}}\n"),
         "a comma or bracket ends the value",
@@ -327,9 +330,9 @@ MORE = {
     "no parent that can be read": (tree("- {name: b, parent: [1: 2], endpoint: c}"), "unknown key '1'"),
     "a name that has no value here": (
         resource("endpoint: a\nrecord_filter: record.url in link.urls"),
-        "'link' is not built yet in this version",
+        "'link' is not implemented in this version",
     ),
-    "a stray @": ("version: @1\n", "cannot begin a value in YAML"),
+    "a stray @": ("version: @1\n", "cannot start a value in YAML"),
     "the same file twice": (
         HEAD + "resources: [a]\noutputs: [{type: jsonl, path: o}, {type: jsonl, path: o}]",
         "the same file as outputs[0]",
@@ -342,8 +345,8 @@ MORE = {
 
 
 @pytest.mark.parametrize("mistake", MORE)
-def test_other_mistakes_are_one_clear_problem(mistake: str) -> None:
-    """What the table does not list is told as clearly; the first problem is the one that was made."""
+def test_other_mistake_has_a_clear_message(mistake: str) -> None:
+    """One of the problems has the expected message."""
     text, message = MORE[mistake]
     found = problems(text)
     assert any(message in problem.message for problem in found), found
@@ -357,29 +360,29 @@ LATER = {
 
 
 @pytest.mark.parametrize("field", LATER)
-def test_a_key_that_is_not_built_is_refused_by_name(field: str) -> None:
-    """A key of the language is never an unknown key, and never silently ignored."""
+def test_unimplemented_key_is_rejected_by_name(field: str) -> None:
+    """Such a key is neither called unknown nor silently ignored."""
     found = problems(resource("endpoint: a\n" + LATER[field]))
-    assert [(p.field, p.message) for p in found] == [(field, "not built yet in this version")]
+    assert [(p.field, p.message) for p in found] == [(field, "not implemented in this version")]
 
 
-def test_all_problems_are_told_in_the_order_of_the_file() -> None:
-    """One run shows every mistake, not the first only."""
+def test_all_problems_are_reported_in_the_order_of_the_file() -> None:
+    """Loading reports every mistake, not only the first."""
     text = client("timeout: 30\nbase_urll: x") + "run: {workers: 0}\n"
     found = problems(text)
     assert [p.field for p in found] == ["client.timeout", "client.base_urll", "run.workers"]
     assert str(found[0]) == "a.yaml:5:12: client.timeout: 30 has no unit: 30s, 30m or 30h?"
 
 
-def test_a_wrong_default_is_told_once_where_it_stands() -> None:
-    """A default that is wrong shows in every resource, but it is one mistake."""
+def test_wrong_default_is_reported_once_at_its_position() -> None:
+    """The default is read in every resource, but it is one mistake."""
     text = HEAD + "resource_defaults: {endpoint: {parms: 1}, recrawl: {min: 1h}}\nresources: [a, b]\n"
     found = problems(text)
     assert [(p.line, p.col) for p in found] == [(4, 32), (4, 43)]
 
 
 def test_no_problem_shows_a_secret() -> None:
-    """A credential in clear text is refused without being repeated."""
+    """The message for a credential in clear text does not contain it."""
     text = client("auth: {type: http_basic, username: hunter1, password: hunter2}")
     assert not any("hunter" in str(problem) for problem in problems(text))
 
@@ -393,8 +396,8 @@ def test_no_problem_shows_a_secret() -> None:
         (HEAD.replace("name:", "nmae:") + "resources: [a]", "nmae"),
     ],
 )
-def test_a_key_that_must_be_there_and_is_misspelt_is_one_mistake(text: str, field: str | None) -> None:
-    """It is not told as missing, too."""
+def test_misspelled_required_key_is_one_mistake(text: str, field: str | None) -> None:
+    """The key is not reported as missing as well."""
     (problem,) = problems(text)
     assert problem.message.startswith("unknown key") and problem.hint.startswith("did you mean")
     assert field is None or problem.field == field

@@ -1,4 +1,4 @@
-"""Where items go: read into the plan, shown without passwords, and refused."""
+"""Loading outputs, masking their passwords, and the messages for invalid ones."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ ENV = {"DB": "postgres://u:s3cret@h/d", "PW": "s3cret", "HOST": "db.test"}
 
 
 def outputs(text: str) -> tuple[Output, ...]:
-    """The outputs of a file."""
+    """Return the outputs of a file."""
     return load("a.yaml", text=f"{HEAD}outputs: {text}\n", env=ENV).outputs
 
 
 def reported(text: str) -> str:
-    """All that is wrong with the outputs of a file."""
+    """Return the message of the ConfigError that the outputs of a file raise."""
     with pytest.raises(ConfigError) as caught:
         outputs(text)
     return str(caught.value)
@@ -53,13 +53,13 @@ KINDS: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("text", "expected"), KINDS)
 def test_each_kind_of_output_is_read(text: str, expected: dict[str, Any]) -> None:
-    """All seven, with their keys."""
+    """Covers all seven types and their keys."""
     (output,) = outputs(text)
     assert {name: getattr(output, name) for name in expected} == expected
 
 
-def test_a_table_is_called_as_its_resource_unless_the_file_says_else() -> None:
-    """`${resource}` and `${seed.x}` are known in names of files and tables."""
+def test_table_is_named_after_its_resource_by_default() -> None:
+    """`${resource}` and `${seed.x}` are available in names of files and tables."""
     first, second = outputs(
         "[{type: sqlite, path: o.db}, {type: sqlite, path: p.db, table: 'x_${resource}'}]"
     )
@@ -74,8 +74,8 @@ def test_a_table_is_called_as_its_resource_unless_the_file_says_else() -> None:
 @pytest.mark.parametrize(
     "url", ["${env:DB}", "postgres://u:${env:PW}@h/d", "postgres://u@h/d?password=${env:PW}"]
 )
-def test_no_password_of_a_database_is_shown(url: str) -> None:
-    """Neither by `repr` nor by `describe`, which shows what was written."""
+def test_database_password_is_never_displayed(url: str) -> None:
+    """`repr` omits it, and `describe` returns the URL as written."""
     made = load("a.yaml", text=f"{HEAD}outputs: {{type: postgres, url: '{url}'}}\n", env=ENV)
     assert describe(made)["outputs"][0]["url"] == url
     assert "s3cret" not in repr(made) + json.dumps(describe(made))
@@ -92,40 +92,43 @@ def test_no_password_of_a_database_is_shown(url: str) -> None:
         ),
         ("{type: postgres, url: 'postgres://u@h/d?password=hunter2'}", "a secret in clear text"),
         ("{type: postgres, url: 'postgres://u:hunter2@${env:HOST}/d'}", "a secret in clear text"),
-        ("{type: postgres, url: 'mysql://h/d'}", "must begin with postgres:// or postgresql://"),
-        ("{type: postgres, url: '${env:PW}'}", "must begin with postgres:// or postgresql://"),
+        ("{type: postgres, url: 'mysql://h/d'}", "must start with postgres:// or postgresql://"),
+        ("{type: postgres, url: '${env:PW}'}", "must start with postgres:// or postgresql://"),
         ("{type: jsonl, path: o, table: t}", "unknown key 'table'\n  table belongs to type sqlite"),
         ("{type: jsonl, path: o, rotate: {}}", "rotate: has neither size nor every"),
         ("{type: jsonl, path: o, rotate: {size: 5}}", "5 has no unit: 5B, 5KB or 5MB?"),
         (
             "{type: csv, path: o, write_disposition: merge}",
-            "csv only grows: what was written is never replaced\n  append or append_changes",
+            "csv output is append-only, so it cannot replace records\n  write append or append_changes",
         ),
         ("{type: csv, path: o, write_disposition: replace}", "unknown write_disposition 'replace'"),
         (
             "{type: jsonl, path: '{resource}.x'}",
             "{…} is not replaced\n  placeholders are written ${resource}",
         ),
-        ("[{type: jsonl, path: o}, {type: csv, path: o}]", "outputs[1].path: the same file as outputs[0]"),
+        (
+            "[{type: jsonl, path: o}, {type: csv, path: o}]",
+            "outputs[1].path: writes to the same file as outputs[0]",
+        ),
         ("[{type: jsonl, path: o}, {type: sqlite, path: o}]", "the same file as outputs[0]"),
         (
             "[{type: sqlite, path: o}, {type: sqlite, path: o}]",
-            "outputs[1].path: the same table as outputs[0]",
+            "outputs[1].path: writes to the same table as outputs[0]",
         ),
-        ("[stdout, stdout]", "outputs[1].type: the same file as outputs[0]"),
+        ("[stdout, stdout]", "outputs[1].type: writes to the same file as outputs[0]"),
         ("{type: jsonl, path: 'o/${seed.x}'}", "seed is used, but there are no seeds"),
         ("{type: parquett, path: o}", "unknown type 'parquett'\n  did you mean parquet?"),
     ],
 )
-def test_wrong_outputs_are_told(text: str, message: str) -> None:
-    """At their place, without the value of a secret."""
+def test_invalid_output_is_rejected(text: str, message: str) -> None:
+    """The message names the field and does not contain secrets."""
     found = reported(text)
     assert message in found
     assert "hunter2" not in found and "s3cret" not in found
 
 
-def test_one_database_may_hold_tables_of_several_outputs() -> None:
-    """Of different names, or of different resources."""
+def test_several_outputs_may_share_a_database() -> None:
+    """Their tables or their resources must differ."""
     made = outputs("[{type: sqlite, path: o, resources: a}, {type: sqlite, path: o, resources: b}]")
     assert [output.resources for output in made] == [("a",), ("b",)]
     assert len(outputs("[{type: sqlite, path: o}, {type: sqlite, path: o, table: 'h_${resource}'}]")) == 2

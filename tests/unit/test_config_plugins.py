@@ -1,4 +1,4 @@
-"""Types that installed packages add."""
+"""Types of auth, paginators and outputs that installed packages provide."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scrapeq.plan import Auth, Paginator
 
 
 def package(folder: Path, points: str) -> None:
-    """An installed package that adds entry points."""
+    """Create the metadata of an installed package with entry points."""
     info = folder / "acme-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n")
@@ -23,7 +23,7 @@ def package(folder: Path, points: str) -> None:
 
 @pytest.fixture
 def acme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A package with a paginator, a credential and a sink of its own."""
+    """Install a package with a paginator, a type of auth and a sink."""
     from scrapeq import plugins
 
     package(
@@ -31,13 +31,13 @@ def acme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         "[scrapeq.paginators]\nbook = acme:Book\n[scrapeq.auth]\nhmac = acme:Hmac\n[scrapeq.sinks]\nkafka = acme:K\n",
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    plugins._found.cache_clear()
+    plugins._entry_points.cache_clear()
     yield
-    plugins._found.cache_clear()
+    plugins._entry_points.cache_clear()
 
 
-def test_types_that_a_package_adds_take_any_keys(acme: None) -> None:
-    """The common keys are read as ever, the others are options; secrets come from outside, and are masked."""
+def test_types_of_installed_packages_accept_any_keys(acme: None) -> None:
+    """Common keys are read as usual, all others are options; secrets must not be in the file, and are masked."""
     text = "version: 1\nname: demo\n"
     text += "client: {base_url: https://a.test, auth: {type: hmac, region: x, secret: '${env:S}'}}\n"
     text += (
@@ -59,6 +59,6 @@ def test_types_that_a_package_adds_take_any_keys(acme: None) -> None:
     assert "did you mean kafka? one of jsonl" in reported(text.replace("type: kafka", "type: kafk"))
 
 
-def test_a_type_that_no_package_adds_is_unknown() -> None:
-    """The names of packages that are installed are told, others are not known."""
+def test_type_without_an_installed_package_is_unknown() -> None:
+    """Only the names of installed packages are valid types."""
     assert "unknown type 'hmac'" in reported(client("auth: {type: hmac, region: x}"))

@@ -1,4 +1,4 @@
-"""Credentials that would be stored with every task are refused; what only looks like one is not."""
+"""Credentials that would be stored with every task are rejected; similar names are not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from scrapeq.config import load
 from scrapeq.errors import ConfigError
 
 HEAD = "version: 1\nname: demo\nclient:\n  base_url: https://a.test\n"
-MESSAGE, HINT = "a secret that would be stored with every task", "put it under client.auth"
+MESSAGE, HINT = "this secret would be stored with every task", "put it under client.auth"
 ENV = {"X": "s3cret"}
 
 
@@ -26,8 +26,8 @@ ENV = {"X": "s3cret"}
     ],
 )
 @pytest.mark.parametrize("value", ["'${env:X}'", "'v ${env:X}'", "'${env:X} ${now}'", "'${env:X:-a}'"])
-def test_a_credential_of_the_environment_is_refused_in_an_endpoint(key: str, name: str, value: str) -> None:
-    """At its value, with the place where it belongs."""
+def test_credential_in_headers_or_params_of_an_endpoint_is_rejected(key: str, name: str, value: str) -> None:
+    """The problem has the position of the value, and the hint says where it belongs."""
     text = f"{HEAD}resources:\n  - name: a\n    endpoint:\n      path: x\n      {key}:\n        {name}: {value}\n"
     with pytest.raises(ConfigError) as caught:
         load("a.yaml", text=text, env=ENV)
@@ -38,8 +38,8 @@ def test_a_credential_of_the_environment_is_refused_in_an_endpoint(key: str, nam
     assert "s3cret" not in str(caught.value)
 
 
-def test_a_credential_in_the_params_of_every_request_is_refused() -> None:
-    """They are part of the stored address, and so is a list of them."""
+def test_credential_in_the_params_of_the_client_is_rejected() -> None:
+    """Params are part of the stored URL; a list of values is checked too."""
     with pytest.raises(ConfigError) as caught:
         load("a.yaml", text=HEAD + "  params: {api_key: ['${env:X}']}\nresources: [a]\n", env=ENV)
     [problem] = caught.value.problems
@@ -57,10 +57,8 @@ def test_a_credential_in_the_params_of_every_request_is_refused() -> None:
         ("url: 'https://a.test/b?x=1&api_key=${env:X}'", "url"),
     ],
 )
-def test_a_credential_of_the_environment_is_refused_wherever_a_request_is_stored(
-    line: str, field: str
-) -> None:
-    """In its address and in its body, at any depth."""
+def test_credential_in_url_or_body_of_an_endpoint_is_rejected(line: str, field: str) -> None:
+    """Bodies are checked at any depth."""
     address = "" if line.startswith(("path", "url")) else "path: x, "
     text = f"{HEAD}resources: [{{name: a, endpoint: {{{address}{line}}}}}]\n"
     with pytest.raises(ConfigError) as caught:
@@ -70,8 +68,8 @@ def test_a_credential_of_the_environment_is_refused_wherever_a_request_is_stored
     assert "s3cret" not in str(caught.value)
 
 
-def test_a_credential_among_the_seeds_is_refused() -> None:
-    """A seed is stored with each of its tasks; what is no credential may come from the environment."""
+def test_credential_in_a_seed_is_rejected() -> None:
+    """Seeds are stored with their tasks; other values may come from the environment."""
     text = HEAD + "seeds: [{owner: '${env:X}', api_key: '${env:X}'}]\nresources: [a]\n"
     with pytest.raises(ConfigError) as caught:
         load("a.yaml", text=text, env=ENV)
@@ -81,8 +79,8 @@ def test_a_credential_among_the_seeds_is_refused() -> None:
         load("a.yaml", text=text, env=ENV)
 
 
-def test_headers_that_are_added_when_sent_may_hold_one() -> None:
-    """client.headers is never stored."""
+def test_client_headers_may_contain_a_credential() -> None:
+    """They are added when a request is sent, and never stored."""
     made = load("a.yaml", text=HEAD + "  headers: {X-Api-Key: '${env:X}'}\nresources: [a]\n", env=ENV)
     assert made.client.headers["X-Api-Key"] == "s3cret"
 
@@ -97,7 +95,7 @@ def test_headers_that_are_added_when_sent_may_hold_one() -> None:
         "sort_key: '${now}'",
     ],
 )
-def test_what_is_no_credential_is_read(pair: str) -> None:
-    """Names that only begin alike, and values that are not of the environment."""
+def test_value_that_is_not_a_credential_is_accepted(pair: str) -> None:
+    """Covers similar names, and values that are not from the environment."""
     text = f"{HEAD}resources: [{{name: a, endpoint: {{path: x, params: {{{pair}}}}}}}]\n"
     assert pair.partition(":")[0] in load("a.yaml", text=text, env=ENV).resources[0].endpoint.params  # type: ignore[union-attr]

@@ -1,4 +1,4 @@
-"""Durations and sizes, as they are written and as they are mistaken."""
+"""Parsing and writing durations and sizes, and the messages for invalid ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scrapeq.config.units import UnitError, read_duration, read_size, write_dura
     ("text", "seconds"), [("500ms", 0.5), ("30s", 30), ("1h30m", 5400), ("7d", 604800), ("1.5h", 5400)]
 )
 def test_durations(text: str, seconds: float) -> None:
-    """Durations are seconds, and are written back to what reads the same."""
+    """A duration is read as seconds; writing and reading it again gives the same value."""
     assert read_duration(text) == seconds
     assert read_duration(write_duration(seconds)) == seconds
 
@@ -28,8 +28,8 @@ def test_durations(text: str, seconds: float) -> None:
         ("", "500ms, 30s, 1h30m or 7d"),
     ],
 )
-def test_what_is_no_duration_says_what_to_write(text: str, remedy: str) -> None:
-    """The message has the right spelling where it can be told."""
+def test_invalid_duration_is_rejected_with_a_suggestion(text: str, remedy: str) -> None:
+    """The message contains the right spelling, or examples."""
     with pytest.raises(UnitError, match=remedy):
         read_duration(text)
 
@@ -38,5 +38,5 @@ def test_what_is_no_duration_says_what_to_write(text: str, remedy: str) -> None:
     ("text", "size"), [("10MB", 10_000_000), ("2GiB", 2 << 30), ("512B", 512), ("1.5KB", 1500)]
 )
 def test_sizes(text: str, size: int) -> None:
-    """MB counts in thousands, MiB in 1024s."""
+    """MB is a power of 1000, MiB a power of 1024."""
     assert read_size(text) == size

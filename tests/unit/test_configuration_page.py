@@ -1,4 +1,4 @@
-"""The page about the configuration has every key of the language, no other, and its examples can be read."""
+"""docs/configuration.md documents exactly the keys of the language, and its examples load."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
 EXAMPLES = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.M | re.S)
 ENV = {name: "postgres://h/d" if name.endswith("URL") else "x" for name in re.findall(r"\$\{env:(\w+)", PAGE)}
 ROOT = "the whole file"
-# these stand in the page once, under the first place that has them
+# keys that the page documents once, under the first path that has them
 REPEATED = {"resources.seeds", "resources.response_actions"}
 Keys = set[tuple[str, str]]
 
 
 def inner(shape: Any) -> Record | None:
-    """The map below a key: itself, that of a list or of a map of names, or one form of several."""
+    """Return the map shape of a key: the shape itself, the elements of its list or map, or one of its forms."""
     for name in ("_inner", "_map"):
         found = getattr(shape, name, None)
         if found is not None and not isinstance(shape, Record):
@@ -32,7 +32,7 @@ def inner(shape: Any) -> Record | None:
 
 
 def records(place: str, record: Record) -> Iterator[tuple[str, Keys]]:
-    """Every map of the language: its place and its keys, each with the type that it belongs to."""
+    """Yield the path and the keys of every map of the language; each key with the type that it belongs to, or ""."""
     built = {name: key for name, key in record.keys.items() if key.shape or name == "resource_defaults"}
     if isinstance(record, TypedRecord):
         typed = {(kind, name) for kind, keys in record._by_type.items() for name in keys}
@@ -47,7 +47,7 @@ def records(place: str, record: Record) -> Iterator[tuple[str, Keys]]:
 
 
 def written() -> dict[str, Keys]:
-    """The keys of the page by the place that the heading above them names."""
+    """Return the keys in the tables of the page, by the paths that the heading above them names."""
     found: dict[str, Keys] = {}
     places: list[str] = []
     for line in PAGE.splitlines():
@@ -63,24 +63,24 @@ def written() -> dict[str, Keys]:
     return found
 
 
-def test_the_page_has_every_key_of_the_language_and_no_other() -> None:
-    """Place by place, and type by type; a limit matches less than an answer does, which the page says in words."""
-    said, known = written(), dict(records(ROOT, language()))
-    assert said.keys() == known.keys()
-    only_answers = {("", name) for name in ("status", "exception", "when")}
-    assert known["rate_limits.match"] | only_answers == known["response_actions.match"]
-    known["rate_limits.match"] |= only_answers
-    assert {place: said[place] ^ known[place] for place in known if said[place] != known[place]} == {}
+def test_page_documents_exactly_the_keys_of_the_language() -> None:
+    """Compares path by path and type by type; the prose of the page names the keys that `match` of a limit lacks."""
+    documented, known = written(), dict(records(ROOT, language()))
+    assert documented.keys() == known.keys()
+    responses_only = {("", name) for name in ("status", "exception", "when")}
+    assert known["rate_limits.match"] | responses_only == known["response_actions.match"]
+    known["rate_limits.match"] |= responses_only
+    assert {path: documented[path] ^ known[path] for path in known if documented[path] != known[path]} == {}
 
 
-def test_the_page_has_every_type() -> None:
-    """Those without keys of their own, too."""
+def test_page_names_every_type() -> None:
+    """Includes types without their own keys."""
     for _, found in typed("", language()):
         assert [kind for kind in found._by_type if f"`{kind}`" not in PAGE and f" {kind}" not in PAGE] == []
 
 
 def typed(place: str, record: Record) -> Iterator[tuple[str, TypedRecord]]:
-    """Every map whose keys depend on its type."""
+    """Yield every map whose keys depend on its type."""
     if isinstance(record, TypedRecord):
         yield place, record
     for name, key in record.keys.items():
@@ -90,8 +90,8 @@ def typed(place: str, record: Record) -> Iterator[tuple[str, TypedRecord]]:
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=[str(at) for at in range(len(EXAMPLES))])
-def test_each_example_of_the_page_can_be_read(example: str) -> None:
-    """As it stands, after the lines that every file has."""
+def test_every_example_of_the_page_loads(example: str) -> None:
+    """Each example is completed with the keys that every file needs."""
     head = {"version": "version: 1", "name": "name: acme", "resources": "resources: [a]"}
     head["client"] = "client: {base_url: https://a.test}"
     lines = [line for key, line in head.items() if not re.search(rf"^{key}:", example, re.M)]

@@ -1,4 +1,4 @@
-"""The expression grammar: what it computes, what it reads, what it refuses and in which words."""
+"""Expressions and templates: their values, the names they read, and the messages for invalid ones."""
 
 from __future__ import annotations
 
@@ -103,8 +103,8 @@ SCOPE: dict[str, Any] = {"record": RECORD, "records": [1, 2], "now": NEW_YEAR_S 
         ("9223372036854775807 + 0", 9223372036854775807),
     ],
 )
-def test_an_expression_has_this_value(text: str, value: Any) -> None:
-    """Operators, paths, calls, null and coercion do what the language says."""
+def test_expression_evaluates_to_value(text: str, value: Any) -> None:
+    """Covers operators, paths, function calls, null and coercion."""
     found = compile_expression(text).evaluate(SCOPE)
     assert found == value
     assert type(found) is type(value)
@@ -134,8 +134,8 @@ def test_an_expression_has_this_value(text: str, value: Any) -> None:
         ("9" * 5000, None),
     ],
 )
-def test_a_priority_is_read_from_numbers_and_times(value: Any, number: float | None) -> None:
-    """Numbers, numeric text and ISO times become finite floats; the rest is null."""
+def test_as_number_reads_numbers_and_times(value: Any, number: float | None) -> None:
+    """Numbers, numeric strings and ISO times become finite floats; anything else is null."""
     assert as_number(value) == number
 
 
@@ -149,45 +149,51 @@ def test_a_priority_is_read_from_numbers_and_times(value: Any, number: float | N
         ("a = 1", "unexpected '=': use '=='", 2),
         ("a === 1", "unexpected '===': use '=='", 2),
         ("recrod.id", "unknown name 'recrod' (did you mean 'record'?)", 0),
-        ("lenght(record)", "unknown call 'lenght' (did you mean 'length'?)", 0),
-        ("length()", "length() takes 1 value, not 0", 0),
-        ("length", "'length' is a call: write length(...)", 0),
-        ('record == "x"', "unexpected '\"': text is written 'x'", 10),
-        ("record['x']", "unexpected '[': a key is written .\"x\"", 7),
+        ("lenght(record)", "unknown function 'lenght' (did you mean 'length'?)", 0),
+        ("length()", "length() takes 1 argument, not 0", 0),
+        ("length", "'length' is a function: write length(...)", 0),
+        ('record == "x"', "unexpected '\"': write text as 'x'", 10),
+        ("record['x']", "unexpected '[': write the key as .\"x\"", 7),
         ("1 < 2 < 3", "unexpected '<': comparisons do not chain, use 'and'", 6),
         ("record.", "expected a name after '.', found the end", 7),
         ("record +", "the expression ends too early", 8),
         ("", "the expression is empty", 0),
         ("(record", "expected ')', found the end", 7),
-        ("record)", "unexpected ')': nothing is open here", 6),
-        ("'x", "the text that begins here is not closed: ' is missing", 0),
+        ("record)", "unexpected ')': no bracket is open here", 6),
+        ("'x", "this string is never closed: add '", 0),
         ("1M", "months and years have no fixed length; write days", 1),
         ("1x", "unexpected 'x' after a number; units are ms s m h d", 1),
         ("record None", "unexpected 'None'", 7),
-        ("regex(record, '(')", "no regular expression: missing ), unterminated subpattern at position 0", 14),
-        ("regex(record, record)", "the second value of regex() must be a text: '...'", 0),
-        ("header('x')", "header() is known only where there is an answer", 0),
+        (
+            "regex(record, '(')",
+            "not a valid regular expression: missing ), unterminated subpattern at position 0",
+            14,
+        ),
+        ("regex(record, record)", "the second argument of regex() must be a string literal: '...'", 0),
+        ("header('x')", "header() is available only where there is a response", 0),
         ("(" * 60 + "1" + ")" * 60, "the expression is nested deeper than 50", 50),
         ("1" + "+1" * 300, "the expression has more than 200 operators", 401),
     ],
 )
-def test_a_mistake_is_told_in_these_words(text: str, message: str, position: int) -> None:
-    """Each refusal has the language's own wording and the place in the text."""
+def test_invalid_expression_is_rejected_with_message_and_position(
+    text: str, message: str, position: int
+) -> None:
+    """The message names the remedy; the position is the 0-based index of the mistake."""
     with pytest.raises(ExpressionError) as caught:
         compile_expression(text, {"record", "records", "a", "b"})
     assert caught.value.message == message
     assert caught.value.position == position
 
 
-def test_names_and_paths_are_what_is_read() -> None:
-    """`names` has the roots, `paths` the attributes up to the first index, `header` a name of the answer."""
+def test_names_and_paths_list_what_an_expression_reads() -> None:
+    """`names` holds the root names, `header` included; `paths` holds attribute paths up to the first index."""
     expression = compile_expression("parent.a.b + parent.c[0].d and header('x') == seed.\"x-y\"")
     assert expression.names == {"parent", "seed", "header"}
     assert expression.paths == {("parent", "a", "b"), ("parent", "c"), ("seed", "x-y")}
 
 
 def test_a_long_chain_of_operators_evaluates() -> None:
-    """The bound on operators is one that the interpreter's stack can carry."""
+    """The Python stack is deep enough for the maximum number of operators."""
     assert compile_expression("1" + "+1" * 200).evaluate({}) == 201
 
 
@@ -218,8 +224,8 @@ def test_a_long_chain_of_operators_evaluates() -> None:
         )
     ).map("".join)
 )
-def test_any_text_compiles_or_is_refused(text: str) -> None:
-    """No text makes the compiler, or the evaluation of what it lets through, raise anything else."""
+def test_any_text_compiles_or_raises_expression_error(text: str) -> None:
+    """Neither compiling nor evaluating an arbitrary text raises any other exception."""
     try:
         expression = compile_expression(text)
     except ExpressionError as error:
@@ -239,7 +245,7 @@ CALLS_OF_ONE = ["length", "lower", "number", "time", "date", "json", "raw", "seg
 
 @given(VALUES, VALUES)
 def test_evaluation_never_raises(x: Any, y: Any) -> None:
-    """Every operator and call takes any two values without an exception."""
+    """Every operator and function accepts any two values."""
     scope = {"x": x, "y": y}
     for operator in ["+", "-", "*", "/", "%", "==", "!=", "<", "<=", ">", ">=", "in", "not in", "and", "or"]:
         compile_expression(f"x {operator} y").evaluate(scope)
@@ -291,14 +297,14 @@ def test_a_template_renders(text: str, value: Any) -> None:
         ("a/${umlaut}", "a/%C3%BC"),
     ],
 )
-def test_a_value_is_one_segment_of_a_path(text: str, path: str | None) -> None:
-    """Values in a path are percent-encoded whole, a null or a dot segment means that there is no path."""
+def test_render_path_encodes_each_value_as_one_segment(text: str, path: str | None) -> None:
+    """A slash in a value is percent-encoded; for a null or a dot segment the result is None."""
     scope = {"x": "s p/q?", "n": 7.0, "dots": "..", "umlaut": "ü"}
     assert compile_template(text).render_path(scope) == path
 
 
-def test_a_mistake_in_a_template_has_its_place_in_the_whole_text() -> None:
-    """The position counts from the begin of the text, not of the placeholder."""
+def test_template_error_position_counts_from_the_start_of_the_string() -> None:
+    """The position is not relative to the placeholder."""
     with pytest.raises(ExpressionError) as caught:
         compile_template("abc ${seed.x} ${recrod}", {"seed", "record"})
     assert caught.value.position == 16
@@ -306,8 +312,8 @@ def test_a_mistake_in_a_template_has_its_place_in_the_whole_text() -> None:
         compile_template("abc ${seed.x")
 
 
-def test_a_filled_placeholder_is_never_parsed() -> None:
-    """What `fill` answers is literal, even when it looks like a placeholder."""
+def test_text_returned_by_fill_is_never_parsed() -> None:
+    """The text is literal even if it looks like a placeholder."""
     template = compile_template(
         "a-${env:X}-${seed.id}", {"seed"}, fill=lambda p: "${boom" if ":" in p.source else None
     )
@@ -315,8 +321,8 @@ def test_a_filled_placeholder_is_never_parsed() -> None:
     assert template.names == {"seed"}
 
 
-def test_the_answer_is_read_only_when_asked() -> None:
-    """A page gives its names lazily; a body that is no JSON, and no page at all, are null."""
+def test_response_scope_reads_the_page_lazily() -> None:
+    """A body that is not JSON is null; without a page every name is null."""
     page = Page("http://a.test/", 200, (("X-Left", "0"),), b'{"ok": false}')
     scope = response_scope(page, retry_after=5, record={"id": 1})
     assert compile_expression("header('x-left') == '0' and body.ok == false and status == 200").evaluate(

@@ -129,7 +129,7 @@ def test_a_required_field_that_is_null_drops_the_record() -> None:
 
 def test_a_regex_that_is_none_is_named() -> None:
     """When the plan is compiled."""
-    with pytest.raises(UsageError, match=r"fields\.f\.regex: no regular expression: .* position 0"):
+    with pytest.raises(UsageError, match=r"fields\.f\.regex: not a valid regular expression: .* position 0"):
         read(Field(path="v", regex="("), {})
 
 

@@ -92,7 +92,7 @@ def test_what_an_output_cannot_do_is_one_error_at_the_start(
     """A disposition, an extra that is missing, a type that nobody adds, two outputs of one file."""
     with pytest.raises(OutputError, match="jsonl: write_disposition: merge is not possible here"):
         OutputSet((output("jsonl", "a.jsonl", write_disposition="merge"),), base=tmp_path)
-    with pytest.raises(UsageError, match="no package adds 'nothing'"):
+    with pytest.raises(UsageError, match="no installed package provides 'nothing'"):
         OutputSet((output("nothing"),), base=tmp_path)
     monkeypatch.setattr("scrapeq.plugins.find_spec", lambda name: None)
     with pytest.raises(

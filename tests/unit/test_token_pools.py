@@ -46,11 +46,11 @@ def test_tokens_are_separated_by_commas_lines_or_places(written: str, tokens: tu
 @pytest.mark.parametrize(
     ("written", "message"),
     [
-        ("tokens: ['${env:TWO}', '${env:ONE}']", "one of the tokens stands there twice"),
-        ("tokens: '${env:MANY}'", "65 tokens are too many; at most 64"),
+        ("tokens: ['${env:TWO}', '${env:ONE}']", "contains the same token twice"),
+        ("tokens: '${env:MANY}'", "contains 65 tokens; at most 64 are allowed"),
         ("tokens: [a, b]", "a secret in clear text"),
-        ("token: '${env:LINES}'", "the secret has a line break"),
-        ("token: '${env:ONE}', tokens: '${env:TWO}'", "token and tokens exclude each other"),
+        ("token: '${env:LINES}'", "the secret contains a line break"),
+        ("token: '${env:ONE}', tokens: '${env:TWO}'", "token and tokens are mutually exclusive"),
     ],
 )
 def test_a_pool_that_is_none_is_one_clear_error(written: str, message: str) -> None:

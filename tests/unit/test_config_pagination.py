@@ -1,4 +1,4 @@
-"""Walks over pages, decoders and what is new since the last time: read into the plan, and refused."""
+"""Loading paginators, decoders and incremental settings, and the messages for invalid ones."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from scrapeq.plan import Decoder, Endpoint, Incremental, Paginator
 
 
 def endpoint(inner: str) -> Endpoint:
-    """The endpoint of a file whose one resource has these keys below `endpoint`."""
-    found = plan(asked(inner)).resources[0].endpoint
+    """Return the endpoint of a file whose only resource has these keys under `endpoint`."""
+    found = plan(file_with(inner)).resources[0].endpoint
     assert found is not None
     return found
 
 
-def asked(inner: str, more: str = "") -> str:
-    """A file whose one resource has these keys below `endpoint`."""
+def file_with(inner: str, more: str = "") -> str:
+    """Return a file whose only resource has these keys under `endpoint`."""
     return HEAD + f"resources: [{{name: a, endpoint: {{path: b, {inner}}}{more}}}]\n"
 
 
@@ -68,7 +68,7 @@ PAGINATORS: list[tuple[str, Paginator]] = [
 
 @pytest.mark.parametrize(("text", "expected"), PAGINATORS)
 def test_each_paginator_is_read(text: str, expected: Paginator) -> None:
-    """All keys of all types, and the shorthand."""
+    """Covers all keys of all types, and the shorthand."""
     assert endpoint(f"paginator: {{type: {text}}}").paginator == expected
     if "," not in text:
         assert endpoint(f"paginator: {text}").paginator == expected
@@ -80,29 +80,29 @@ def test_each_paginator_is_read(text: str, expected: Paginator) -> None:
         ("type: json_link", "paginator.next_url_path: is missing\n  next_url_path: links.next"),
         (
             "type: header_cursor, cursor_key: X",
-            "does not say where the cursor is sent\n  cursor_param: cursor",
+            "does not say where to send the cursor\n  cursor_param: cursor",
         ),
         (
             "type: offset, limit_param: n",
-            "limit_param needs limit, the number of records on a page\n  limit: 100",
+            "limit_param needs limit, the number of records per page\n  limit: 100",
         ),
         (
             "type: offset, total_path: n, fan_out: true",
-            "fan_out needs limit, the number of records on a page",
+            "fan_out needs limit, the number of records per page",
         ),
         (
             "type: cursor, cursor_path: a, cursor_param: b, cursor_header: c",
-            "cursor_param and cursor_header exclude each other",
+            "cursor_param and cursor_header are mutually exclusive",
         ),
         ("type: cursor, cursor_path: a, cursor_body_path: b..c", "is not a dotted path into the body"),
-        ("type: offset, limit: 5, fan_out: true", "all pages at once need to be counted"),
+        ("type: offset, limit: 5, fan_out: true", "fan_out needs to know the number of pages"),
         (
             "type: page_number, fan_out: true",
-            "all pages at once need to be counted\n  total_path: total, or maximum_page:",
+            "fan_out needs to know the number of pages\n  total_path: total, or maximum_page:",
         ),
         (
             "type: cursor, cursor_path: a, fan_out: true",
-            "all pages at once need numbers of pages\n  type: page_number, offset, header_link or auto",
+            "fan_out needs a paginator type with numbered pages\n  type: page_number, offset, header_link or auto",
         ),
         (
             "type: header_link, stop_when: length(recods) < 1",
@@ -115,30 +115,31 @@ def test_each_paginator_is_read(text: str, expected: Paginator) -> None:
         ("type: ofset", "unknown type 'ofset'\n  did you mean offset?"),
     ],
 )
-def test_wrong_paginators_are_told(text: str, message: str) -> None:
-    """What is missing, doubled or of another type."""
-    assert message in reported(asked(f"paginator: {{{text}}}"))
+def test_invalid_paginator_is_rejected(text: str, message: str) -> None:
+    """Covers keys that are missing, duplicated or of another type."""
+    assert message in reported(file_with(f"paginator: {{{text}}}"))
 
 
-def test_all_pages_at_once_exclude_a_walk_that_is_resumed() -> None:
-    """A walk's end must be known before its state is kept."""
-    walk = "paginator: {type: page_number, total_path: pages, fan_out: true}, incremental: {cursor_path: at}"
-    assert "a walk that is resumed goes page by page\n  keep one of fan_out and incremental" in reported(
-        asked(walk)
+def test_fan_out_and_incremental_are_mutually_exclusive() -> None:
+    """The cursor is stored only when the page sequence is complete."""
+    keys = "paginator: {type: page_number, total_path: pages, fan_out: true}, incremental: {cursor_path: at}"
+    assert (
+        "fan_out and incremental are mutually exclusive: incremental requests page by page\n  keep one of them"
+        in reported(file_with(keys))
     )
 
 
-def test_decoders_are_read_and_refused() -> None:
-    """A name alone, or a map."""
+def test_decoders_are_read_or_rejected() -> None:
+    """A decoder is a string or a map."""
     assert endpoint("decoder: xml").decoder == Decoder("xml")
     made = endpoint(r'decoder: {type: csv, delimiter: "\t", encoding: latin-1, compression: gzip}').decoder
     assert made == Decoder("csv", "\t", "latin-1", "gzip")
     assert endpoint("decoder: {encoding: cp1252}").decoder == Decoder("auto", encoding="cp1252")
-    assert "'html' is not built yet" in reported(asked("decoder: html"))
-    assert "';;' is not one character" in reported(asked("decoder: {type: csv, delimiter: ;;}"))
-    assert "no encoding is called 'utf-9'" in reported(asked("decoder: {type: csv, encoding: utf-9}"))
-    assert "no encoding is called 'hex'" in reported(asked("decoder: {type: csv, encoding: hex}"))
-    assert "unknown compression 'gz'" in reported(asked("decoder: {type: csv, compression: gz}"))
+    assert "'html' is not implemented" in reported(file_with("decoder: html"))
+    assert "';;' is not one character" in reported(file_with("decoder: {type: csv, delimiter: ;;}"))
+    assert "unknown encoding 'utf-9'" in reported(file_with("decoder: {type: csv, encoding: utf-9}"))
+    assert "unknown encoding 'hex'" in reported(file_with("decoder: {type: csv, encoding: hex}"))
+    assert "unknown compression 'gz'" in reported(file_with("decoder: {type: csv, compression: gz}"))
 
 
 @pytest.mark.parametrize(
@@ -157,8 +158,8 @@ def test_decoders_are_read_and_refused() -> None:
         ("token_path: after", Incremental(token_path="after")),
     ],
 )
-def test_what_is_new_is_read(text: str, expected: Incremental) -> None:
-    """Dates keep their spelling, numbers are numbers."""
+def test_incremental_is_read(text: str, expected: Incremental) -> None:
+    """Dates keep their spelling; numbers are read as numbers."""
     found = endpoint(f"incremental: {{{text}}}").incremental
     assert found == expected
     assert found is not None and type(found.initial_value) is not bool
@@ -169,21 +170,25 @@ def test_what_is_new_is_read(text: str, expected: Incremental) -> None:
     [
         ("incremental: {lookback: 1h}", "incremental: has neither cursor_path nor token_path"),
         ("incremental: {token_path: a, lookback: 1h}", "lookback needs cursor_path"),
-        ("incremental: {cursor_path: a, step: 1d}", "windows need a beginning\n  initial_value: 2024-01-01"),
+        (
+            "incremental: {cursor_path: a, step: 1d}",
+            "step needs initial_value, the start of the first window\n  initial_value: 2024-01-01",
+        ),
         (
             "incremental: {cursor_path: a, step: 1d, initial_value: abc}",
-            "'abc' is no time: windows need one",
+            "'abc' is not a time, but step needs one",
         ),
-        ("incremental: {cursor_path: a, initial_value: true}", "'true' is no place to begin"),
+        ("incremental: {cursor_path: a, initial_value: true}", "'true' is not a valid initial value"),
         (
             "params: {since: '${incremental.start_value}'}",
-            "params.since: incremental is used, but this resource has none\n  add incremental: under endpoint:",
+            "params.since: incremental is used, but this resource does not define it\n"
+            "  add incremental: under endpoint:",
         ),
         (
             "incremental: {cursor_path: a}, params: {s: '${incremental.start}'}",
-            "incremental has no 'start'\n  did you mean start_value?",
+            "unknown name 'incremental.start'\n  did you mean start_value?",
         ),
-        ("incremental: {cursor_path: a}, params: {s: '${incremental}'}", "incremental alone is no value"),
+        ("incremental: {cursor_path: a}, params: {s: '${incremental}'}", "incremental itself is not a value"),
         (
             "incremental: {cursor_path: a}, params: {s: '${incremental.token}'}",
             "incremental.token needs token_path",
@@ -194,29 +199,29 @@ def test_what_is_new_is_read(text: str, expected: Incremental) -> None:
         ),
     ],
 )
-def test_wrong_bounds_are_told(text: str, message: str) -> None:
-    """What `incremental` needs, and a name that nothing gives."""
-    assert message in reported(asked(text))
+def test_invalid_incremental_is_rejected(text: str, message: str) -> None:
+    """Covers missing keys, and expressions that read values that do not exist."""
+    assert message in reported(file_with(text))
 
 
-def test_a_walk_may_begin_some_time_before_now() -> None:
-    """An initial value may hold placeholders over seed, parent and now; windows then need no date."""
+def test_initial_value_may_be_relative_to_now() -> None:
+    """It may contain placeholders with seed, parent and now; `step` accepts such a value instead of a date."""
     found = endpoint("incremental: {cursor_path: at, initial_value: '${now - 30d}', step: 1d}").incremental
     assert found is not None and found.initial_value.render({"now": 30 * 86400 + 5}) == 5
     assert "unknown name 'record'" in reported(
-        asked("incremental: {cursor_path: at, initial_value: '${record.x}'}")
+        file_with("incremental: {cursor_path: at, initial_value: '${record.x}'}")
     )
 
 
-def test_a_walk_without_a_filter_of_the_server_stops_where_it_was() -> None:
-    """The bounds are known where a walk ends, and of each record; not in a resource that keeps nothing."""
+def test_stop_when_may_use_incremental_bounds() -> None:
+    """For servers without a filter; a resource without `incremental` cannot use them."""
     stop = "paginator: {type: header_link, stop_when: 'records[-1].at < incremental.start_value'}"
     assert endpoint("incremental: {cursor_path: at}, " + stop).paginator.stop_when is not None
-    assert "incremental is used, but this resource has none" in reported(asked(stop))
+    assert "incremental is used, but this resource does not define it" in reported(file_with(stop))
 
 
-def test_bounds_are_known_in_every_part_of_a_request() -> None:
-    """Path, params, headers, and the body."""
+def test_incremental_bounds_are_available_in_every_part_of_a_request() -> None:
+    """Covers params, headers and the body."""
     value = "'${incremental.start_value}'"
     made = endpoint(
         f"incremental: {{cursor_path: a}}, params: {{s: {value}}}, headers: {{s: {value}}}, json: [{value}]"
