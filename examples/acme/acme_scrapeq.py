@@ -1,4 +1,4 @@
-"""A sink, a paginator and a credential for scrapeq; pyproject.toml says their names. See docs/extending.md."""
+"""A sink, a paginator and a credential for scrapeq; pyproject.toml says their names. See docs/reference/extending.md."""
 
 import hashlib
 import hmac

@@ -9,7 +9,7 @@ import pytest
 
 from scrapeq import config
 
-PAGE = Path(__file__).parents[2] / "docs" / "incremental.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "incremental.md"
 HEAD = "version: 1\nname: t\nclient: {base_url: https://a.test}\n"
 BLOCKS = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)
 

@@ -1,4 +1,4 @@
-"""The table of built-in meanings in docs/answers.md, row by row against the code."""
+"""The table of built-in meanings in docs/reference/response-actions.md, row by row against the code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scrapeq.responses.match import exception_kind
 from scrapeq.responses.observation import NO_OBSERVATION, Observation, observe
 from scrapeq.responses.outcome import BACKOFF_BASE_S, BACKOFF_MAX_S, Outcome, decide
 
-PAGE = Path(__file__).parents[2] / "docs" / "answers.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "response-actions.md"
 TOLD_S = 7.0
 RETRY_AFTER = ("Retry-After", "7")
 NOTHING_LEFT = (("X-RateLimit-Remaining", "0"), ("X-RateLimit-Reset", "7"))
