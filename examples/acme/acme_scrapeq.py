@@ -15,7 +15,7 @@ from scrapeq.sink import BatchSink, Record, SinkContext
 
 
 class MarkdownSink(BatchSink):
-    """Write one file per record: `{type: markdown, folder: notes, title: title}`. A changed record replaces its file."""
+    """Write one file per record: `{type: markdown, folder: notes, title: title}`. A change replaces the file."""
 
     default = "merge"
 
