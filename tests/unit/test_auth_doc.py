@@ -24,7 +24,8 @@ def test_a_piece_can_be_read(piece: str, monkeypatch: pytest.MonkeyPatch) -> Non
     for name in ["WORD", *re.findall(r"\$\{env:(\w+)\}", piece)]:
         monkeypatch.setenv(name, f"secret-of-{name}")
     before, indent = AROUND.get(piece.split(":")[0], ("" if piece.startswith("client") else SESSION, ""))
-    plan = config.load("acme.yaml", text=REST + before + textwrap.indent(piece, indent))
+    text = piece if piece.startswith("version") else REST + before + textwrap.indent(piece, indent)
+    plan = config.load("acme.yaml", text=text)
     assert plan.client.auth.type != "none"
 
 
