@@ -85,7 +85,8 @@ class Limit:
     Args:
         rates: All of them must grant. Paced, and each slot is freed one interval after its answer.
         max_concurrency: Requests in flight at once; None = no bound.
-        learn: Without rates they are learned from refusals (docs/limits.md): one request first, then a few at once.
+        learn: Without rates they are learned from refusals: one request first, then a few at once
+            (docs/explanation/limits.md).
             What answers tell (`remaining`, `reset`) is obeyed either way.
         version: Of two definitions under one name the higher wins.
         reserve: A share of each quota that is kept for what matters most.

@@ -1,7 +1,7 @@
 """
 A learned limit over time, as one picture.
 
-    python benchmarks/quota.py --picture docs/limits.svg [--shape fixed] [--telling seconds] [--seed 1]
+    python benchmarks/quota.py --picture docs/explanation/limits.svg [--shape fixed] [--telling seconds] [--seed 1]
 
 Nothing is configured. The server's limit is halved under way, and raised later. Drawn is a simulated run of the real
 engine, so the same seed gives the same picture.

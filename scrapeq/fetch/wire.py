@@ -2,8 +2,8 @@
 The wire: one request out, one raw answer in. No decoding, redirects, cookies, nor proxies or credentials from the
 environment; those are the egress's, or nobody's.
 
-`AiohttpWire` is the default, since httpx pools slowly (docs/decisions/0002-the-wire.md); `HttpxWire` drives any httpx
-transport. Both raise httpx.TransportError, or Blocked when the guard refuses an address.
+`AiohttpWire` is the default, since httpx pools slowly (docs/decisions/0002-aiohttp-behind-a-wire-protocol.md);
+`HttpxWire` drives any httpx transport. Both raise httpx.TransportError, or Blocked when the guard refuses an address.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@ What is learned of a limit that nobody declared: how many requests in which wind
 
 Slow start until the first refusal; it and the answer that ends its park give a first size and window. From then on the
 limit is paced like a configured one, lowered by what a refusal shows, and tried a little higher after some calm
-windows. docs/limits.md tells why; the scripts of the queue do the same (`include/learn.lua`).
+windows. docs/explanation/limits.md tells why; the scripts of the queue do the same (`include/learn.lua`).
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ Built in: 429, 418 and 529 are refusals, and what a preset knows as one; 403, 41
 Retry-After, 403 also when nothing remains. Other 5xx, 408, 425, time-outs, broken connections, truncated answers:
 retry. 401: refresh_auth, where the credential is one that can be asked for again; fail, where asking for it was
 refused for good. Other 4xx, and answers that would be the same again: dead letter. A wait is never shorter than what
-Retry-After said. docs/answers.md has the table.
+Retry-After said. docs/reference/response-actions.md has the table.
 """
 
 from __future__ import annotations

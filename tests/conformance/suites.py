@@ -1,10 +1,11 @@
 """
 The whole suites of three standards: `make suites`, or
 
-    python tests/conformance/suites.py [--folder FOLDER] [--write docs/conformance.md]
+    python tests/conformance/suites.py [--folder FOLDER]
 
 They are cloned from their public repositories at fixed commits into the folder (default: .suites), unless they are
-there already. Prints how many cases pass, and which do not; ends with 1 when fewer pass than docs/conformance.md says.
+there already. Prints how many cases pass, and which do not; ends with 1 when fewer pass than
+docs/explanation/conformance.md says.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any
 from standards import Verdict, judge_jsonpath, judge_structured, judge_yaml, yaml_cases
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs" / "conformance.md"
+PAGE = ROOT / "docs" / "explanation" / "conformance.md"
 ROW = re.compile(r"^\| ([^|]+?) \| ([\d,]+) \| ([\d,]+) \|", re.MULTILINE)
 
 
@@ -91,7 +92,7 @@ def _cloned(suite: Suite, folder: Path) -> Path:
 
 
 def _told() -> dict[str, int]:
-    """How many pass by docs/conformance.md, by the suite's title."""
+    """How many pass by docs/explanation/conformance.md, by the suite's title."""
     rows = ROW.findall(PAGE.read_text("utf-8")) if PAGE.exists() else []
     return {title: int(passed.replace(",", "")) for title, _, passed in rows}
 

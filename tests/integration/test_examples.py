@@ -154,8 +154,8 @@ def test_each_example_is_listed() -> None:
 
 
 def test_what_the_guide_shows_is_what_runs() -> None:
-    """Each piece of code of docs/extending.md that stands in an example stands there word for word."""
-    guide = (ROOT / "docs" / "extending.md").read_text()
+    """Each piece of code of docs/reference/extending.md that stands in an example stands there word for word."""
+    guide = (ROOT / "docs" / "reference" / "extending.md").read_text()
     module = (EXAMPLES / "acme" / "acme_scrapeq.py").read_text()
     project = (EXAMPLES / "acme" / "pyproject.toml").read_text()
     shown = [block.partition("\n```")[0] for block in guide.split("```python\n")[1:]]

@@ -1,4 +1,4 @@
-"""Every configuration in docs/authentication.md is one that can be read."""
+"""Every configuration in docs/reference/authentication.md is one that can be read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from scrapeq import config
 
-TEXT = (Path(__file__).parents[2] / "docs" / "authentication.md").read_text()
+TEXT = (Path(__file__).parents[2] / "docs" / "reference" / "authentication.md").read_text()
 PIECES = [textwrap.dedent(piece) for piece in re.findall(r"```yaml\n(.*?)```", TEXT, re.S)]
 CLIENT = "client:\n  base_url: https://api.acme.test\n"
 AROUND = {"auth": (CLIENT, "  "), "login": (f"{CLIENT}  auth:\n    type: session\n", "    ")}
@@ -24,7 +24,8 @@ def test_a_piece_can_be_read(piece: str, monkeypatch: pytest.MonkeyPatch) -> Non
     for name in ["WORD", *re.findall(r"\$\{env:(\w+)\}", piece)]:
         monkeypatch.setenv(name, f"secret-of-{name}")
     before, indent = AROUND.get(piece.split(":")[0], ("" if piece.startswith("client") else SESSION, ""))
-    plan = config.load("acme.yaml", text=REST + before + textwrap.indent(piece, indent))
+    text = piece if piece.startswith("version") else REST + before + textwrap.indent(piece, indent)
+    plan = config.load("acme.yaml", text=text)
     assert plan.client.auth.type != "none"
 
 

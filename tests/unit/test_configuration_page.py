@@ -13,7 +13,7 @@ from scrapeq.config import load
 from scrapeq.config.language import language
 from scrapeq.config.records import Record, TypedRecord
 
-PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "configuration.md").read_text()
 EXAMPLES = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.M | re.S)
 ENV = {name: "postgres://h/d" if name.endswith("URL") else "x" for name in re.findall(r"\$\{env:(\w+)", PAGE)}
 ROOT = "the whole file"

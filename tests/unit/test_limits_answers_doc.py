@@ -1,4 +1,4 @@
-"""The table of built-in meanings in docs/answers.md, row by row against the code."""
+"""The table of built-in meanings in docs/reference/response-actions.md, row by row against the code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scrapeq.responses.match import exception_kind
 from scrapeq.responses.observation import NO_OBSERVATION, Observation, observe
 from scrapeq.responses.outcome import BACKOFF_BASE_S, BACKOFF_MAX_S, Outcome, decide
 
-PAGE = Path(__file__).parents[2] / "docs" / "answers.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "response-actions.md"
 TOLD_S = 7.0
 RETRY_AFTER = ("Retry-After", "7")
 NOTHING_LEFT = (("X-RateLimit-Remaining", "0"), ("X-RateLimit-Reset", "7"))
@@ -27,7 +27,7 @@ ERRORS = {
     "too_large": (errors.BodyTooLarge("x"),),
     "redirects": (errors.TooManyRedirects("x"),),
     "blocked": (errors.Blocked("x"),),
-    "auth, refused for good": (errors.AuthFailed("x", final=True),),
+    "auth, rejected permanently": (errors.AuthFailed("x", final=True),),
     "auth, any other": (errors.AuthFailed("x"),),
 }
 STATUSES = {
@@ -64,11 +64,11 @@ def outcomes(answer: str) -> Iterator[Outcome]:
             assert exception_kind(error) == name.partition(",")[0]
             yield decide((), error=error, observation=NO_OBSERVATION)
         return
-    if answer.startswith("a preset"):
+    if answer.startswith("any status that a preset"):
         yield meaning(200, seen=Observation(refused=True, wait_s=TOLD_S, scope="host"))
         yield meaning(200, seen=Observation(refused=True))
         return
-    if answer.startswith("404 of a page that was a guess"):
+    if answer.startswith("404 for a guessed page"):
         yield decide(
             (), page=Page("https://api.example/a", 404, (), b""), observation=NO_OBSERVATION, is_guess=True
         )
@@ -78,9 +78,9 @@ def outcomes(answer: str) -> Iterator[Outcome]:
         if said.endswith(end):
             said, headers = said.removesuffix(end), added
     if said.startswith("401"):
-        can_refresh = "can be asked for again" in said
+        can_refresh = "refreshable" in said
         said = "401"
-    said = said.removesuffix(" that leads nowhere")
+    said = said.removesuffix(" that cannot be followed")
     for status in STATUSES.get(said) or map(int, said.split(", ")):
         yield meaning(status, *headers, can_refresh=can_refresh)
 
@@ -97,12 +97,12 @@ def test_each_row_is_what_the_code_does(row: tuple[str, str, str, str]) -> None:
             continue
         assert outcome.action == action, answer
         if action == "rate_limited":
-            assert outcome.scope == scope or scope == "the preset's, else limit"
+            assert outcome.scope == scope or scope == "from the preset, or limit"
             reported = outcome.wait_s == TOLD_S
-            assert reported or (wait == "told, else own" and outcome.wait_s == BACKOFF_BASE_S)
+            assert reported or (wait == "reported, or backoff" and outcome.wait_s == BACKOFF_BASE_S)
         else:
             assert outcome.wait_s is None  # the queue's own, or none
-    if wait == "told, else own" and action == "retry":
+    if wait == "reported, or backoff" and action == "retry":
         assert meaning(500, RETRY_AFTER).wait_s == TOLD_S
 
 

@@ -35,7 +35,7 @@ def in_lua(name: str) -> dict[str, float]:
 
 def test_the_page_says_what_the_code_says() -> None:
     """Each constant of the table has the value that it has in Python."""
-    said = ROW.findall((ROOT / "docs" / "limits.md").read_text())
+    said = ROW.findall((ROOT / "docs" / "explanation" / "limits.md").read_text())
     assert len(said) > 20
     for name, values, seconds in said:
         value = numbers(values)

@@ -1,5 +1,5 @@
--- learn: what is learned of a limit without declared rates: how many requests in which window (docs/limits.md). The same
---        as scrapeq/limits/learning.py, on fields of the limit's state.
+-- learn: what is learned of a limit without declared rates: how many requests in which window
+--        (docs/explanation/limits.md). The same as scrapeq/limits/learning.py, on fields of the limit's state.
 --   lh:<instance>  list  its history, newest first: "us limit window-us source trial"
 -- NEEDS   base, and of limits: the fields, slots_of, wake_waiters (given later)
 -- GIVES   in_force(s), learn_granted, learn_answered, learn_refused, learn_reopened, learn_declared
