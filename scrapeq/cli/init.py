@@ -51,12 +51,12 @@ def init(
     exports: list[str] = []
     if curl is not None:
         from scrapeq.cli.curl import read_curl
-        from scrapeq.cli.curl_config import written
+        from scrapeq.cli.curl_config import render_config
 
         command = sys.stdin.read() if curl == STDIN else curl
-        asked = read_curl(command)
-        text, exports = written(asked, output)
-        notes = asked.notes
+        request = read_curl(command)
+        text, exports = render_config(request, output)
+        notes = request.notes
     else:
         text = _start(target if output != STDOUT else Path(FILE))
     if output == STDOUT:

@@ -89,7 +89,7 @@ def _run(args: list[str]) -> int:
 def test_a_command_that_makes_no_sense_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     """One line says what is wrong."""
     assert main(["init", "--curl", "curl 'https://acme.test"]) == 2
-    assert capsys.readouterr().err == "error: a quote (') is not closed: 'https://acme.test'…\n"
+    assert capsys.readouterr().err == "error: --curl: unclosed quote ' before 'https://acme.test'\n"
     assert not Path("scrapeq.yaml").exists()
 
 
