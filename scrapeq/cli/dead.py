@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scrapeq.cli.error_output import say
+from scrapeq.cli.error_output import print_message
 from scrapeq.cli.formatting import count, counted, cut, safe, table
 from scrapeq.cli.open_queue import width, with_queue, with_store
 from scrapeq.cli.options import CountOption, HostOption, ResourceOption, WhereOption
@@ -35,7 +35,7 @@ app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
 
 def register(parent: typer.Typer) -> None:
     """Add these verbs."""
-    parent.add_typer(app, name="dead", rich_help_panel="Steer")
+    parent.add_typer(app, name="dead", rich_help_panel="Manage")
 
 
 @app.callback()
@@ -225,5 +225,5 @@ def _change(settings: Settings, verb: str, given: list[str], all_: bool, wanted:
         if verb == "redrive" and changed:
             settings.note("next: scrapeq run   (if no run goes on)")
     for id_ in missed:
-        say(f"error: {short_id(id_)} is no dead letter")
+        print_message(f"error: {short_id(id_)} is no dead letter")
     return Exit.USAGE if missed else Exit.DONE

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scrapeq.cli.error_output import say
+from scrapeq.cli.error_output import print_message
 from scrapeq.cli.formatting import count, counted, safe
 from scrapeq.cli.open_queue import with_store
 from scrapeq.cli.options import check_resource, read_duration, read_priority
@@ -175,7 +175,7 @@ class Seeding:
                 error.add_note(f"{added} had been added; seeding all again adds none of them twice")
             raise
         if self.junk > JUNK_SHOWN:
-            say(f"error: {self.source}: {count(self.junk - JUNK_SHOWN)} more lines make no sense")
+            print_message(f"error: {self.source}: {count(self.junk - JUNK_SHOWN)} more lines make no sense")
 
     async def _built(
         self, states: CursorStore, firsts: list[tuple[int, NewTask | IncrementalStart]]
@@ -218,7 +218,7 @@ class Seeding:
     def _refuse(self, number: int, error: ScrapeqError) -> None:
         self.junk += 1
         if self.junk <= JUNK_SHOWN:
-            say(f"error: {self.source}, line {number}: {safe(str(error))}")
+            print_message(f"error: {self.source}, line {number}: {safe(str(error))}")
 
     async def _push(self, queue: Queue, piece: list[tuple[int, NewTask]]) -> None:
         try:
@@ -239,7 +239,7 @@ async def _pushed(queue: Queue, tasks: list[NewTask]) -> list[str]:
     with suppress(TimeoutError):
         await asyncio.wait_for(asyncio.shield(pushing), FULL_NOTE_S)
     if not pushing.done():
-        say("the queue is full or the store slow: waiting (a run makes room; Ctrl-C gives up)")
+        print_message("the queue is full or the store slow: waiting (a run makes room; Ctrl-C gives up)")
     return [one.outcome for one in await pushing]
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from scrapeq.cli.error_output import problem_text, say
+from scrapeq.cli.error_output import problem_text, print_message
 from scrapeq.cli.settings import Settings
 from scrapeq.errors import ConfigError, Problem
 from scrapeq.exit_codes import Exit
@@ -56,7 +56,7 @@ def _report(settings: Settings, file: str) -> dict[str, Any]:
     except ConfigError as error:
         if not settings.json:
             for problem in error.problems:
-                say(f"error: {problem_text(problem)}")
+                print_message(f"error: {problem_text(problem)}")
         return {"file": file, "ok": False, "problems": _as_json(error.problems)}
     if not settings.json:
         for problem in notes:

@@ -13,7 +13,7 @@ import orjson
 import pytest
 from cli_calls import CONFIG, call, with_queue
 
-from scrapeq.cli.error_output import exit_of
+from scrapeq.cli.error_output import report_error
 from scrapeq.errors import OutputError, QueueFull, RateLimited, StoreBusy
 from scrapeq.exit_codes import Exit
 from scrapeq.queue import Queue
@@ -95,7 +95,7 @@ def test_each_error_has_its_code(capsys: pytest.CaptureFixture[str]) -> None:
         RateLimited("x", 1.0): Exit.GAVE_UP,
         KeyboardInterrupt(): Exit.SECOND_SIGNAL,
     }
-    assert [exit_of(error) for error in codes] == list(codes.values())
+    assert [report_error(error) for error in codes] == list(codes.values())
 
 
 def test_what_nobody_foresaw_keeps_its_traceback_in_a_file(
