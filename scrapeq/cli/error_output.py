@@ -51,7 +51,9 @@ def report_error(error: BaseException) -> Exit:
 
 def _drop_stdout() -> Exit:
     """Point standard output to the null device: in `scrapeq peek | head` the reader may close the pipe early."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would report the pipe when it exits
+    os.dup2(
+        os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+    )  # Python would report the pipe when it exits
     return Exit.DONE
 
 
@@ -64,7 +66,9 @@ def _print_error(error: BaseException) -> None:
     elif isinstance(error, ExpressionError):
         print_message(f"error: {error.message}" + (f"\n  {error.hint}" if error.hint else ""))
     else:
-        print_message("\n  ".join([f"error: {error or type(error).__name__}", *getattr(error, "__notes__", ())]))
+        print_message(
+            "\n  ".join([f"error: {error or type(error).__name__}", *getattr(error, "__notes__", ())])
+        )
 
 
 def problem_text(problem: Problem) -> str:

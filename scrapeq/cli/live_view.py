@@ -202,7 +202,8 @@ def _bar_line(snapshot: Snapshot, width: int) -> Text:
 def _limits(limits: Sequence[LimitView], width: int, now_s: float) -> list[Line]:
     wide = width >= WIDE
     name_width = min(
-        NAME_MAX if wide else NARROW_NAME_MAX, max(len("LIMIT"), *(len(limit_name(limit.name)) for limit in limits))
+        NAME_MAX if wide else NARROW_NAME_MAX,
+        max(len("LIMIT"), *(len(limit_name(limit.name)) for limit in limits)),
     )
     head = f"{'LIMIT':{name_width}} STATE  {'USED':>11} {'UNTIL':20} {'IN FLIGHT':>9}"
     lines = [Line(Text(head + ("  WHY" if wide else ""), "bold"), 2)]

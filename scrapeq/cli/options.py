@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from scrapeq.errors import UsageError
-
-if TYPE_CHECKING:
-    from scrapeq.plan import Plan
 
 ResourceOption = Annotated[
     str, typer.Option("--resource", metavar="NAME", help="Only tasks of this resource.")
@@ -91,14 +88,3 @@ def check_resource(names: list[str], name: str, option: str) -> None:
         similar = did_you_mean(name, names)
         hint = f"did you mean {similar}?" if similar else f"the resources are {', '.join(names)}"
         raise UsageError(f"{option}: unknown resource {name!r}; {hint}")
-
-
-def only_resource(plan: Plan) -> str:
-    """Return the name of the only resource with an endpoint; empty if there are several."""
-    names = endpoint_names(plan)
-    return names[0] if len(names) == 1 else ""
-
-
-def endpoint_names(plan: Plan) -> list[str]:
-    """Return the names of the resources that send requests."""
-    return [resource.name for resource in plan.resources if resource.endpoint is not None]

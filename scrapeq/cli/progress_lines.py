@@ -85,7 +85,9 @@ class Lines(ProgressOutput):
             state, shown_s = self._shown.get(snapshot.name, ("", 0.0))
             changed = snapshot.state != state
             flips = {state, snapshot.state} == {"running", "waiting"}
-            if now_s - shown_s >= LINE_EVERY_S or (changed and (not flips or now_s - shown_s >= FLIP_EVERY_S)):
+            if now_s - shown_s >= LINE_EVERY_S or (
+                changed and (not flips or now_s - shown_s >= FLIP_EVERY_S)
+            ):
                 self._shown[snapshot.name] = (snapshot.state, now_s)
                 self.write(line(snapshot, now_s))
 
@@ -98,9 +100,7 @@ class Lines(ProgressOutput):
             self._omitted += 1
             return
         if self._omitted:
-            self.write(
-                f"{clock(now_s)} {count(self._omitted)} events omitted here; see .scrapeq/run.log"
-            )
+            self.write(f"{clock(now_s)} {count(self._omitted)} events omitted here; see .scrapeq/run.log")
             self._omitted = 0
         self._events.append(now_s)
         self.write(f"{clock(now_s)} {safe(text)}")

@@ -53,7 +53,9 @@ class Settings:
         if recorded:
             return recorded
         file = DEFAULT_CONFIG if Path(DEFAULT_CONFIG).is_file() else "FILE"
-        raise UsageError(f"no configuration: nothing ran in this directory yet; use -c {file} or set {CONFIG_VARIABLE}")
+        raise UsageError(
+            f"no configuration: nothing ran in this directory yet; use -c {file} or set {CONFIG_VARIABLE}"
+        )
 
     def file(self, argument: str | None = None) -> str:
         """Return the only configuration file. Raises UsageError if there are none or several."""

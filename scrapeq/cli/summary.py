@@ -38,7 +38,8 @@ def summary(snapshot: Snapshot, now_s: float, *, file: str = "") -> list[str]:
     commands = _next_commands(snapshot, command)
     widest = max((len(text) for text, _ in commands), default=0)
     lines += [
-        f"{'next:' if i == 0 else '     '} {text:{widest}}  {purpose}" for i, (text, purpose) in enumerate(commands)
+        f"{'next:' if i == 0 else '     '} {text:{widest}}  {purpose}"
+        for i, (text, purpose) in enumerate(commands)
     ]
     return lines if commands else lines[:-1]
 
