@@ -47,7 +47,13 @@ def test_the_screen_starts_with_the_most_important_lines() -> None:
     assert "RUNNING as fast as the limits allow" in text.splitlines()[0]
     for words in (" 52% ", "52 done, 48 left", "1.36/s, 40 ready, 5 delayed, 3 leased, 2 dead", "core a91f"):
         assert words in text
-    for words in ("5,000/5,000", "in 12m44s", "server reports 0 left", "12:00:00 parked core", "DEAD 2: scrapeq dead"):
+    for words in (
+        "5,000/5,000",
+        "in 12m44s",
+        "server reports 0 left",
+        "12:00:00 parked core",
+        "DEAD 2: scrapeq dead",
+    ):
         assert words in text
 
 
@@ -128,7 +134,11 @@ def test_the_summary_shows_totals_and_the_next_commands() -> None:
     """Pages, items, refusals, waits, dead letters, output files, and commands for what is left."""
     text = "\n".join(summary(a_snapshot(state="stopped"), NOW_S, file="api.yaml"))
     assert text.startswith("api stopped, work left: 52 pages, 331 items in 2 min (")
-    for words in ("requests  60, 1 refused (1.7%)", "1 min 2 s (52%) for limits to open", "limits closed 3 times"):
+    for words in (
+        "requests  60, 1 refused (1.7%)",
+        "1 min 2 s (52%) for limits to open",
+        "limits closed 3 times",
+    ):
         assert words in text
     for words in ("2 dead letters", "48 tasks: 40 ready, 5 delayed, 3 in flight", "out/issues.jsonl"):
         assert words in text
@@ -148,10 +158,9 @@ def test_durations_limit_names_and_tables_are_formatted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("how", "expected"), [("auto", "Lines"), ("live", "Lines"), ("lines", "Lines"), ("none", "ProgressOutput")]
+    ("how", "expected"),
+    [("auto", "Lines"), ("live", "Lines"), ("lines", "Lines"), ("none", "ProgressOutput")],
 )
-def test_the_live_view_needs_a_terminal(
-    how: str, expected: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_live_view_needs_a_terminal(how: str, expected: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A pipe never gets the live view, whatever --progress says."""
     assert type(progress_output(how, Settings(), [])).__name__ == expected

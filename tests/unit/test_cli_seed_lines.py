@@ -35,9 +35,7 @@ def test_an_object_is_a_seed_unless_it_has_url_or_seed() -> None:
     """A plain object has the values of a seed; with url or seed, the other keys are attributes of the task."""
     assert read_line('{"owner": "o", "priority": 1}') == SeedLine({"owner": "o", "priority": 1})
     assert read_line('{"url": "https://a.test/", "priority": -2.5}') == SeedLine("https://a.test/", "", -2.5)
-    line = read_line(
-        '{"seed": {"url": "x"}, "resource": "r", "priority": "2024-01-01", "delay": "1m30s"}'
-    )
+    line = read_line('{"seed": {"url": "x"}, "resource": "r", "priority": "2024-01-01", "delay": "1m30s"}')
     assert line == SeedLine({"url": "x"}, "r", 1704067200.0, 90.0)
 
 
