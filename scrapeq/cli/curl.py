@@ -234,7 +234,7 @@ def _read(path: str) -> str:
 def _complete(request: CurlRequest) -> None:
     """Add what the options imply together: scheme, method, content type."""
     if not request.url:
-        raise UsageError("--curl: the command has no URL")
+        raise UsageError("--curl: missing URL")
     if "://" not in request.url:
         request.url = f"http://{request.url}"
     parts = urlsplit(request.url)

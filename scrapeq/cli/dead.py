@@ -38,7 +38,7 @@ REASONS_SHOWN = 6
 PIPE_WIDTH = 10_000  # columns of the line of reasons where the output is not a terminal
 
 IdsArgument = Annotated[
-    list[str] | None, typer.Argument(metavar="ID", help="Ids of dead letters; see scrapeq dead list.")
+    list[str] | None, typer.Argument(metavar="ID...", help="Ids of dead letters; see scrapeq dead list.")
 ]
 AllOption = Annotated[bool, typer.Option("--all", help="All dead letters.")]
 
@@ -79,12 +79,12 @@ def list_(
     return _list(ctx.obj, selection(resource, host, where=where), number)
 
 
-def _list(settings: Settings, wanted: Selection, number: int) -> int:
+def _list(settings: Settings, conditions: Selection, number: int) -> int:
     async def read(queue: Queue) -> tuple[int, list[Task], Counter[str], int]:
         total = (await queue.counts()).dead
         shown: list[Task] = []
         reasons: Counter[str] = Counter()
-        async for task in select_tasks(queue, "dead", wanted, total):
+        async for task in select_tasks(queue, "dead", conditions, total):
             reasons[_reason(task)] += 1
             if len(shown) < number:
                 shown.append(task)
@@ -135,7 +135,7 @@ def show(
     id_: Annotated[str, typer.Argument(metavar="ID", help="Id of a task; see scrapeq dead list.")],
 ) -> int:
     """
-    Show one task, dead or not: its error, its request and its payload.
+    Show a task with its error, request and payload. It need not be dead.
 
     \b
         scrapeq dead show 93311
@@ -207,8 +207,8 @@ def drop(
     return _change(ctx.obj, "drop", ids or [], all_, selection(resource, host, where=where))
 
 
-def _change(settings: Settings, verb: str, texts: list[str], all_: bool, wanted: Selection) -> int:
-    if bool(texts) + all_ + (not wanted.is_all) != 1:
+def _change(settings: Settings, verb: str, texts: list[str], all_: bool, conditions: Selection) -> int:
+    if bool(texts) + all_ + (not conditions.is_all) != 1:
         raise UsageError(
             f"dead {verb}: give either IDs, or conditions (--where, --resource, --host), or --all"
         )
@@ -230,7 +230,7 @@ def _change(settings: Settings, verb: str, texts: list[str], all_: bool, wanted:
             results = await act(*ids)
             return sum(results), [id_ for id_, changed in zip(ids, results, strict=True) if not changed]
         total = (await queue.counts()).dead  # leaves out the tasks that die from now on
-        matched = [task.id async for task in select_tasks(queue, "dead", wanted, total)]
+        matched = [task.id async for task in select_tasks(queue, "dead", conditions, total)]
         changed = 0
         for start in range(0, len(matched), BATCH):
             changed += sum(await act(*matched[start : start + BATCH]))

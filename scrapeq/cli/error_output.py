@@ -72,7 +72,7 @@ def _print_error(error: BaseException) -> None:
 
 
 def problem_text(problem: Problem) -> str:
-    """Return `file:line:col: field: message` and the hint; a problem of the whole file has no line."""
+    """Return `file:line:col: field: message` and the hint; `file: …` if the problem concerns the whole file."""
     return str(problem) if problem.line else str(problem).replace(":0:0:", ":", 1)
 
 

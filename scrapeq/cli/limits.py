@@ -64,7 +64,7 @@ def limits(ctx: typer.Context) -> None:
 def show(
     ctx: typer.Context,
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME", help="Only these limits, with their history.")
+        list[str] | None, typer.Argument(metavar="NAME...", help="Only these limits, with their history.")
     ] = None,
     as_yaml: Annotated[
         bool, typer.Option("--yaml", help="Print rate_limits: for the configuration file.")
@@ -137,7 +137,7 @@ def _unknown_limit(name: str, plan: Plan, others: list[str]) -> UsageError:
 
     known = list(dict.fromkeys([*(rule.name for rule in plan.rate_limits), *others]))
     similar = did_you_mean(name, known)
-    known_text = f"the limits are {', '.join(known)}" if known else "no limits are known"
+    known_text = f"known limits: {', '.join(known)}" if known else "no limits are known"
     hint = f"did you mean {similar}?" if similar else known_text
     return UsageError(f"unknown limit {safe(name)!r}; {hint}")
 
@@ -278,7 +278,7 @@ def set_(
     name: NameArgument,
     rates: Annotated[
         list[str] | None,
-        typer.Argument(metavar="RATE", help="For example 30/1m; all of several rates must grant."),
+        typer.Argument(metavar="RATE...", help="For example 30/1m; all of several rates must grant."),
     ] = None,
     burst: Annotated[int, typer.Option("--burst", metavar="N", min=0, help="Size of the token bucket.")] = 0,
     max_concurrency: Annotated[

@@ -81,10 +81,10 @@ def check_choice(value: str, choices: Sequence[str], option: str) -> None:
 
 
 def check_resource(names: list[str], name: str, option: str) -> None:
-    """Raise UsageError with the most similar name if there is no resource with this name."""
+    """Raise UsageError with the most similar name if the name is not one of the resources."""
     if name not in names:
         from scrapeq.expression import did_you_mean
 
         similar = did_you_mean(name, names)
-        hint = f"did you mean {similar}?" if similar else f"the resources are {', '.join(names)}"
+        hint = f"did you mean {similar}?" if similar else f"known resources: {', '.join(names)}"
         raise UsageError(f"{option}: unknown resource {name!r}; {hint}")

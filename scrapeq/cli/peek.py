@@ -53,13 +53,13 @@ def peek(
     """
     settings: Settings = ctx.obj
     check_choice(state, STATES, "--state")
-    wanted = selection(resource, host, group, where)
+    conditions = selection(resource, host, group, where)
     task_state: State = state  # type: ignore[assignment]
 
     async def read(queue: Queue) -> tuple[list[Task], Counts]:
         tasks: list[Task] = []
-        limit = number if wanted.is_all else max(number, READ_MAX)
-        async for task in select_tasks(queue, task_state, wanted, limit):
+        limit = number if conditions.is_all else max(number, READ_MAX)
+        async for task in select_tasks(queue, task_state, conditions, limit):
             tasks.append(task)
             if len(tasks) == number:
                 break
@@ -71,7 +71,7 @@ def peek(
             settings.print_json(json_of(task))
         return Exit.DONE
     total = getattr(counts, state)
-    if not tasks and total and not wanted.is_all:
+    if not tasks and total and not conditions.is_all:
         print(f"none of {count(total)} {state} tasks matches")
     elif not tasks:
         others = ", ".join(f"{count(getattr(counts, other))} {other}" for other in STATES if other != state)
@@ -79,7 +79,7 @@ def peek(
     else:
         rows = [("ID", "PRIORITY", "DUE", "RESOURCE", "REQUEST", "GROUP"), *map(_row, tasks)]
         print("\n".join(table(rows, terminal_width())))
-        if total > len(tasks) and wanted.is_all:
+        if total > len(tasks) and conditions.is_all:
             settings.note(f"{count(total - len(tasks))} more {state} tasks")
     return Exit.DONE
 

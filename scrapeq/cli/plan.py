@@ -50,7 +50,7 @@ class Estimate:
 def plan(
     ctx: typer.Context,
     file: Annotated[
-        str | None, typer.Argument(metavar="FILE", help="Configuration file. Default: that of -c.")
+        str | None, typer.Argument(metavar="FILE", help="Configuration file. Default: the file of -c.")
     ] = None,
     pages: Annotated[
         int | None,
@@ -167,7 +167,7 @@ def _assumed_limits(limits: dict[str, Limit], texts: list[str]) -> dict[str, Lim
         if not equals:
             raise UsageError(f"--limit: expected NAME=RATE, got {safe(text)!r}; for example core=30/1m")
         if name not in limits:
-            raise UsageError(f"--limit: unknown limit {safe(name)!r}; the limits are {', '.join(limits)}")
+            raise UsageError(f"--limit: unknown limit {safe(name)!r}; known limits: {', '.join(limits)}")
         previous = assumed[name].rates if name in assumed else ()
         assumed[name] = replace(limits[name], rates=(*previous, read_rate(rate, 0)), learn=False)
     return assumed
@@ -189,9 +189,7 @@ def _unknown_rates(forecast: Forecast, limits: dict[str, Limit], workload: Workl
             how = counted(definition.max_concurrency, "concurrent request")
         if state is not None and state.remaining is not None:
             how += f", after the {count(state.remaining)} that the server reports left"
-        lines.append(
-            f"{limit_name(one.name)} has no known rate ({how}); to assume one: --limit {name}=5000/1h"
-        )
+        lines.append(f"{limit_name(one.name)}: unknown rate ({how}); to assume one: --limit {name}=5000/1h")
     return lines[:LIMITS_SHOWN]
 
 

@@ -27,7 +27,7 @@ def run(
     ctx: typer.Context,
     files: Annotated[
         list[str] | None,
-        typer.Argument(metavar="FILE", help="Configuration files. Default: that of -c."),
+        typer.Argument(metavar="FILE...", help="Configuration files. Default: the file of -c."),
     ] = None,
     workers: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Number of fetcher processes.")

@@ -43,7 +43,7 @@ def register(app: typer.Typer) -> None:
 def seed(
     ctx: typer.Context,
     urls: Annotated[
-        list[str] | None, typer.Argument(metavar="URL", help="URLs, requested as they are.")
+        list[str] | None, typer.Argument(metavar="URL...", help="URLs, requested as they are.")
     ] = None,
     file: Annotated[
         str, typer.Option("-f", "--file", metavar="FILE", help="One task per line; - is standard input.")

@@ -107,19 +107,19 @@ def _host(url: str) -> str:
         return ""
 
 
-async def select_tasks(queue: Queue, state: State, wanted: Selection, limit: int) -> AsyncIterator[Task]:
+async def select_tasks(queue: Queue, state: State, conditions: Selection, limit: int) -> AsyncIterator[Task]:
     """
     Yield the tasks in a state that match, in the queue's order. No task is leased or changed.
 
     Args:
         queue: The queue to read.
         state: ready, delayed, leased or dead.
-        wanted: The conditions.
+        conditions: The conditions to match.
         limit: Only the first so many tasks in the state are read.
     """
-    if state == "ready":  # merged from many groups, so it has no offset at which a second call could continue
+    if state == "ready":  # merged from many groups: a second call could not continue at an offset
         for task in await queue.peek(limit, state):
-            if wanted.matches(task):
+            if conditions.matches(task):
                 yield task
         return
     for offset in range(0, limit, BATCH):
@@ -127,7 +127,7 @@ async def select_tasks(queue: Queue, state: State, wanted: Selection, limit: int
         if not ids:
             return
         for task_or_none in await queue.get(*ids):
-            if task_or_none is not None and task_or_none.state == state and wanted.matches(task_or_none):
+            if task_or_none is not None and task_or_none.state == state and conditions.matches(task_or_none):
                 yield task_or_none
 
 

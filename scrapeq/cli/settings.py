@@ -36,7 +36,7 @@ class Settings:
 
     def files(self, arguments: Sequence[str] = ()) -> list[str]:
         """
-        Return the configuration files: the verb's arguments, else -c, else SCRAPEQ_CONFIG, else those that last ran here.
+        Return the configuration files: the arguments, else -c, else SCRAPEQ_CONFIG, else those that last ran here.
 
         Raises:
             UsageError: There are none.
@@ -73,7 +73,7 @@ class Settings:
             credentials: Require the environment variables that hold credentials.
 
         Raises:
-            UsageError: There is no file, or more than one.
+            UsageError: There are zero or several configuration files.
             ConfigError: The file has mistakes.
         """
         return self.load(self.file(), overrides, credentials=credentials)

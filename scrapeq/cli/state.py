@@ -108,7 +108,7 @@ def set_(
     seed: SeedOption = "",
 ) -> int:
     """
-    Set where an incremental resource continues, for its stored cursors and for the seeds of the file.
+    Set where an incremental resource continues. This sets its stored cursors, and those of the seeds of the file.
 
     \b
         scrapeq state set --resource issues --cursor 2024-05-01T00:00:00Z
@@ -117,7 +117,7 @@ def set_(
     if not cursor and not token:
         raise UsageError("state set: give --cursor VALUE or --token TEXT")
     plan = _load_plan(settings, resource)
-    wanted = _read_seed(seed)
+    seed_values = _read_seed(seed)
     endpoint = plan.resource(resource).endpoint
     initial = endpoint.incremental.initial_value if endpoint and endpoint.incremental else None
 
@@ -125,8 +125,8 @@ def set_(
         from scrapeq.wiring import cursor_store_of
 
         store = cursor_store_of(client, queue)
-        cursors = dict(_empty_cursors(plan, plan.resource(resource), wanted))
-        cursors |= {key: dict(one) async for key, one in _stored(queue, client, resource, wanted)}
+        cursors = dict(_empty_cursors(plan, plan.resource(resource), seed_values))
+        cursors |= {key: dict(one) async for key, one in _stored(queue, client, resource, seed_values)}
         for key, one in cursors.items():
             changed = {**one, "at": time.time()}
             if cursor:
@@ -138,7 +138,7 @@ def set_(
 
     changed = with_store(plan, change, define=False)
     if not changed:
-        raise UsageError(f"state set: {resource} has no stored cursor and no seed that matches")
+        raise UsageError(f"state set: no stored cursor and no seed of {resource} matches")
     return _report(settings, plan, "set", changed)
 
 
@@ -152,12 +152,12 @@ def clear(ctx: typer.Context, resource: ResourceOption = "", seed: SeedOption = 
     """
     settings: Settings = ctx.obj
     plan = _load_plan(settings, resource)
-    wanted = _read_seed(seed)
+    seed_values = _read_seed(seed)
 
     async def forget(queue: Queue, client: Any) -> int:
         from scrapeq.wiring import cursor_store_of
 
-        keys = [key async for key, _ in _stored(queue, client, resource, wanted)]
+        keys = [key async for key, _ in _stored(queue, client, resource, seed_values)]
         return await cursor_store_of(client, queue).forget(keys)
 
     return _report(settings, plan, "cleared", with_store(plan, forget, define=False))
@@ -193,7 +193,7 @@ async def _stored(
 
 
 def _empty_cursors(
-    plan: Plan, resource: Resource, wanted: Mapping[str, Any] | None
+    plan: Plan, resource: Resource, seed_values: Mapping[str, Any] | None
 ) -> list[tuple[str, dict[str, Any]]]:
     """Return cursors without a value for the seeds of the file that match, with their keys."""
     from scrapeq.resource.identity import Identities, above_seed
@@ -204,7 +204,7 @@ def _empty_cursors(
     identities = Identities(plan)
     cursors = []
     for seed, _ in seeds_of(plan, resource):
-        if wanted is None or _has_values(seed, wanted):
+        if seed_values is None or _has_values(seed, seed_values):
             key, _ = identities.state_key(resource, above_seed(resource, seed))
             cursor = {
                 "resource": resource.name,
@@ -233,8 +233,8 @@ def _read_seed(text: str) -> Mapping[str, Any] | None:
     return seed
 
 
-def _has_values(seed: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    return all(name in seed and seed[name] == value for name, value in wanted.items())
+def _has_values(seed: Mapping[str, Any], seed_values: Mapping[str, Any]) -> bool:
+    return all(name in seed and seed[name] == value for name, value in seed_values.items())
 
 
 def _same_type(text: str, previous: Any) -> Any:

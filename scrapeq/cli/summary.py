@@ -38,7 +38,7 @@ def summary(snapshot: Snapshot, now_s: float, *, file: str = "") -> list[str]:
     commands = _next_commands(snapshot, command)
     widest = max((len(text) for text, _ in commands), default=0)
     lines += [
-        f"{'next:' if i == 0 else '     '} {text:{widest}}  {purpose}"
+        f"{'next:' if i == 0 else '     '} {text:{widest}}  # {purpose}"
         for i, (text, purpose) in enumerate(commands)
     ]
     return lines if commands else lines[:-1]
@@ -75,7 +75,7 @@ def _waited(snapshot: Snapshot) -> str:
     if not snapshot.closings and snapshot.waited_s < NOTICEABLE_S:
         return "not at all: no limit closed"
     share = _share(snapshot.waited_s, snapshot.elapsed_s)
-    closings = f"; limits closed {counted(snapshot.closings, 'time')}" if snapshot.closings else ""
+    closings = f"; they closed {counted(snapshot.closings, 'time')}" if snapshot.closings else ""
     return f"{long_span(snapshot.waited_s)}{share} for limits to open{closings}"
 
 
@@ -88,7 +88,7 @@ def _next_commands(snapshot: Snapshot, command: str) -> list[tuple[str, str]]:
     """Return the commands that make sense next, each with its purpose."""
     commands = []
     if snapshot.dead:
-        commands.append((f"{command} dead", "list what failed and why; then redrive it"))
+        commands.append((f"{command} dead", "list what failed and why, then redrive"))
     if snapshot.left and snapshot.state != "failed":
         commands.append((f"{command} run", "resume"))
     return commands

@@ -22,7 +22,8 @@ def register(app: typer.Typer) -> None:
 def validate(
     ctx: typer.Context,
     files: Annotated[
-        list[str] | None, typer.Argument(metavar="FILE", help="Configuration files. Default: that of -c.")
+        list[str] | None,
+        typer.Argument(metavar="FILE...", help="Configuration files. Default: the file of -c."),
     ] = None,
     show: Annotated[
         bool, typer.Option("--show", help="Print the configuration with all defaults, secrets masked.")

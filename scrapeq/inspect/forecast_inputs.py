@@ -70,7 +70,11 @@ def seeded_work(plan: Plan, now_s: float) -> Workload:
     work = [
         Work(group, count, priority, label=resource) for (resource, group, priority), count in counts.items()
     ]
-    return Workload(work, f"{sum(counts.values()):,} first pages, from the seeds")
+    return Workload(work, f"{_counted(sum(counts.values()), 'first page')}, from the seeds")
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _with_sample_url(plan: Plan) -> Plan:
@@ -87,7 +91,7 @@ async def queued_work(queue: Queue) -> Workload | None:
         return None
     groups = [found async for found in queue.ready_by_group()]
     by_name = {group.name: group for group, _ in groups}
-    workload = Workload(known=f"{counts.live:,} tasks in the queue")
+    workload = Workload(known=f"{_counted(counts.live, 'task')} in the queue")
     read_labels = sum(len(ready) for _, ready in groups) <= READ_MAX
     chunks = max(1, min(CHUNKS_PER_GROUP, CHUNKS_MAX // max(1, len(groups))))
     for group, ready in groups:
@@ -101,9 +105,11 @@ async def queued_work(queue: Queue) -> Workload | None:
     workload.work += _delayed_work(not_ready, by_name)
     missing = counts.delayed + counts.leased - len(not_ready)
     if missing > 0:
-        workload.assumed.append(f"{missing:,} delayed tasks are not included: only {READ_MAX:,} are read")
+        workload.assumed.append(
+            f"not included: {_counted(missing, 'delayed task')}, since only {READ_MAX:,} are read"
+        )
     if counts.leased:
-        workload.assumed.append(f"{counts.leased:,} tasks in flight are counted as not sent yet")
+        workload.assumed.append(f"{_counted(counts.leased, 'task')} in flight, counted as not sent yet")
     instances = await queue.limit_instances()
     for start in range(0, len(instances), BATCH):
         workload.limit_states += await queue.limit_states(instances[start : start + BATCH])
@@ -181,7 +187,7 @@ def apply_assumptions(
     plan = _with_sample_url(plan)
     if pages is not None:
         workload.work = [_with_pages(plan, one, pages) for one in workload.work]
-        workload.assumed.append(f"each paginated list has {pages:,} pages (--pages)")
+        workload.assumed.append(f"each paginated list has {_counted(pages, 'page')} (--pages)")
     elif any(_is_paginated(plan, one.label) for one in workload.work):
         workload.assumed.append("each paginated list has one page; to assume more: --pages N")
     pending = {one.resource: one for one in assumptions}
@@ -201,7 +207,7 @@ def apply_assumptions(
                 f"{resource.name} is not included: its requests follow from responses; "
                 f"to include it: --assume {resource.name}=N, or N/page of {resource.parents[0].resource}"
                 if resource.parents
-                else f"{resource.name} is not included: it has no tasks in the queue"
+                else f"{resource.name} is not included: none of its tasks is in the queue"
             )
 
 
@@ -238,7 +244,9 @@ def _add(
             workload.work += _distribute(own, round(one.count))
         else:
             _add_children(plan, workload, resource, round(one.count), parent_work)
-        workload.assumed.append(f"{resource.name}: {round(one.count):,} requests in total (--assume)")
+        workload.assumed.append(
+            f"{resource.name}: {_counted(round(one.count), 'request')} in total (--assume)"
+        )
         return True
     if not parent_work:
         return False
@@ -252,7 +260,8 @@ def _add(
     total = round(per_page * sum(work.requests for work in parent_work))
     _add_children(plan, workload, resource, total, parent_work)
     workload.assumed.append(
-        f"{resource.name}: {total:,} requests, {one.count:g} per {one.unit} of {', '.join(parents)} (--assume)"
+        f"{resource.name}: {_counted(total, 'request')}, {one.count:g} per {one.unit} of {', '.join(parents)} "
+        "(--assume)"
     )
     return True
 
@@ -290,7 +299,9 @@ def _groups_of(plan: Plan, resource: Resource) -> list[tuple[Group, int]]:
     """Return the groups of a resource's requests, with the number of seeds that lead to each."""
     endpoint = resource.endpoint
     if endpoint is None:
-        raise UsageError(f"--assume {resource.name}: the resource has no endpoint, so it sends no requests")
+        raise UsageError(
+            f"--assume {resource.name}: without an endpoint, this resource does not send requests"
+        )
     template = endpoint.url or endpoint.path
     group_of = group_function(plan)
     counts: Counter[Group] = Counter()

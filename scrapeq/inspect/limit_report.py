@@ -33,7 +33,7 @@ class LimitFact:
     What is known about one limit instance, or about a limit that no request has matched yet.
 
     Args:
-        name: The instance, `core|api.example,a91f`, or the limit's name if it has no instance yet.
+        name: The instance, `core|api.example,a91f`, or the limit's name before its first instance.
         definition: What the file or a manual setting grants.
         state: The current state; None if no request has matched it yet.
         history: The changes of a learned rate, newest first; empty unless it was read.

@@ -42,7 +42,7 @@ async def first_page(
     if kind.endpoint is None:
         names = " or ".join(one.resource for one in kind.parents)
         raise UsageError(
-            f"{kind.name} has no endpoint: its records come from pages of {names}; fetch one of those"
+            f"{kind.name} is not requested itself: its records come from pages of {names}; fetch one of those"
         )
     now_s = time.time()
     if url:
@@ -50,7 +50,7 @@ async def first_page(
     values = seed if seed is not None else next(seeds_of(plan, kind)).values
     if parent is not None:
         if not kind.parents:
-            raise UsageError(f"{kind.name} has no parent; leave out --parent")
+            raise UsageError(f"--parent: {kind.name} does not have a parent")
         edge = kind.parents[0].resource
         start = builder.child_start(
             kind,

@@ -211,7 +211,7 @@ async def test_any_url_is_shown_without_a_configuration(tmp_path: Path) -> None:
         (("fetch",), "fetch: give a URL, --resource NAME or -c FILE"),
         (
             ("-c", "t.yaml", "fetch", "--resource", "parts"),
-            "parts has no endpoint: its records come from pages of orders",
+            "parts is not requested itself: its records come from pages of orders",
         ),
         (("fetch", "nonsense"), "'nonsense' is neither an http(s) URL nor a JSON object"),
         (
@@ -226,7 +226,10 @@ async def test_any_url_is_shown_without_a_configuration(tmp_path: Path) -> None:
             ("-c", "t.yaml", "fetch", "--resource", "orders", "--seed", "x"),
             "--seed: expected KEY=VALUE, got 'x'",
         ),
-        (("-c", "t.yaml", "fetch", "--resource", "orders", "--parent", "a=1"), "orders has no parent"),
+        (
+            ("-c", "t.yaml", "fetch", "--resource", "orders", "--parent", "a=1"),
+            "--parent: orders does not have a parent",
+        ),
         (
             ("-c", "t.yaml", "fetch", "--resource", "orders", "--seed", "x=1"),
             "a value in the path is null or missing in seed",

@@ -102,7 +102,7 @@ def test_queued_tasks_are_planned_by_priority(
     reported = planned(capsys)
     assert (reported["known"], by_label(reported)) == ("101 tasks in the queue", {"notes": 101})
     assert 590 <= reported["done_s"] <= 610
-    assert any("1 tasks in flight" in text for text in reported["assumed"])
+    assert any("1 task in flight" in text for text in reported["assumed"])
     highest = [band["highest"] for band in reported["bands"]]
     assert highest == sorted(highest, reverse=True) and len(highest) == 10
     done = [band["done_s"] for band in reported["bands"][:-1]]
@@ -136,7 +136,7 @@ def test_the_state_of_limits_in_the_store_counts(
 def test_work_that_never_ends_is_reported(
     folder: Path, store_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With a paused limit the output has no time, but names the limit."""
+    """With a paused limit the output does not contain a time, but names the limit."""
 
     async def fill(queue: Queue) -> None:
         await queue.push({"n": 1}, group=Group(CORE, (), CORE))
@@ -179,7 +179,7 @@ def test_a_limit_without_a_known_rate_is_named(
     assert call("plan", "t.yaml") == 0
     printed = capsys.readouterr().out
     assert (
-        "default 127.0.0.1:9 has no known rate (learned during the run); to assume one: --limit default=5000/1h"
+        "default 127.0.0.1:9: unknown rate (learned during the run); to assume one: --limit default=5000/1h"
         in printed
     )
     assert not (tmp_path / ".scrapeq").exists()
@@ -196,7 +196,7 @@ def test_a_limit_without_a_known_rate_is_named(
         (["--assume", "notes=4/record"], "needs the records per page: --records N"),
         (["--assume", "hits=4/page"], "the pages of its parent are unknown; give the total, hits=N"),
         (["--limit", "core"], "--limit: expected NAME=RATE, got 'core'"),
-        (["--limit", "cor=1/1m"], "unknown limit 'cor'; the limits are default, core, search"),
+        (["--limit", "cor=1/1m"], "unknown limit 'cor'; known limits: default, core, search"),
         (["--limit", "core=1/m"], "write 1/1m"),
         (["--latency", "3"], "--latency: 3 has no unit"),
     ],

@@ -70,16 +70,16 @@ class Terminal:
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )
         os.close(terminal)
-        self.seen = b""
+        self.output = b""
 
     def until(self, words: bytes) -> None:
         """Read until these words were shown or the process ended."""
         deadline = time.monotonic() + LIMIT_S
-        while words not in self.seen:
-            assert time.monotonic() < deadline, self.seen[-2000:]
+        while words not in self.output:
+            assert time.monotonic() < deadline, self.output[-2000:]
             if select.select([self._end], [], [], 0.5)[0]:
                 try:
-                    self.seen += os.read(self._end, 65536)
+                    self.output += os.read(self._end, 65536)
                 except OSError:  # the other end is closed
                     return
 
@@ -103,14 +103,14 @@ def test_the_live_view_restores_the_terminal(folder: Path) -> None:
         code = terminal.close()
     finally:
         terminal.process.kill()
-    seen = terminal.seen
+    output = terminal.output
     assert code in (Exit.DONE, Exit.STOPPED)
-    assert seen.count(ALTERNATE_ON) == seen.count(ALTERNATE_OFF) == 1
-    view, after = seen.split(ALTERNATE_OFF)
+    assert output.count(ALTERNATE_ON) == output.count(ALTERNATE_OFF) == 1
+    view, after = output.split(ALTERNATE_OFF)
     for words in ("scrapeq t", "Ctrl-C drains and stops", "LIMIT"):
         assert words.encode() in view
     assert re.search(rb"\x1b\[K(\x1b\[\?25h)?t (finished|stopped)", after)
-    assert b"Traceback" not in seen
+    assert b"Traceback" not in output
 
 
 def test_a_run_without_a_terminal_writes_lines_and_a_summary(folder: Path) -> None:

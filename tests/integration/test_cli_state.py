@@ -73,7 +73,7 @@ def test_cursors_are_set_shown_and_cleared(
         (("show", "--seed", "a"), "--seed: expected a JSON object, got 'a'"),
         (
             ("set", "--resource", "issues", "--cursor", "1", "--seed", '{"repo": "c"}'),
-            "issues has no stored cursor and no seed that matches",
+            "no stored cursor and no seed of issues matches",
         ),
     ],
 )

@@ -162,7 +162,9 @@ def test_the_scheduler_ends_on_a_signal(folder: Path, store_url: str, by: list[s
 
         async def has_leader(queue: Queue) -> None:
             while not await queue._redis.exists("scrapeq:{t}:scheduler"):  # noqa: ASYNC110
-                await asyncio.sleep(0.02)  # another process acquires it, so there is no event to wait for
+                await asyncio.sleep(
+                    0.02
+                )  # another process acquires it, so this test cannot wait for an event
 
         with_queue(store_url, lambda queue: asyncio.wait_for(has_leader(queue), 20))
         process.terminate()

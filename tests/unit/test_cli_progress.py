@@ -137,7 +137,7 @@ def test_the_summary_shows_totals_and_the_next_commands() -> None:
     for words in (
         "requests  60, 1 refused (1.7%)",
         "1 min 2 s (52%) for limits to open",
-        "limits closed 3 times",
+        "they closed 3 times",
     ):
         assert words in text
     for words in ("2 dead letters", "48 tasks: 40 ready, 5 delayed, 3 in flight", "out/issues.jsonl"):

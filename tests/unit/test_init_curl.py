@@ -158,7 +158,7 @@ def test_cookies_and_further_credentials_are_kept_out_of_the_file() -> None:
     [
         ("wget https://acme.test", "not a curl command"),
         ("", "not a curl command"),
-        ("curl", "the command has no URL"),
+        ("curl", "--curl: missing URL"),
         ("curl ftp://acme.test", "ftp://acme.test: not an http(s) URL"),
         ("curl a.test b.test", "two URLs"),
         ("curl 'a.test", "unclosed quote '"),
