@@ -28,7 +28,7 @@ class Exit(IntEnum):
 
 
 MEANINGS: dict[Exit, str] = {
-    Exit.DONE: "done; no work is left",
+    Exit.DONE: "success; a run has done all its work",
     Exit.INTERNAL: "internal error; the message names the file with the traceback",
     Exit.USAGE: "wrong usage or configuration",
     Exit.DEAD_LETTERS: "done, but some tasks ended as dead letters",
