@@ -1,4 +1,4 @@
-"""`python -m scrapeq`: the command, without an installed script."""
+"""Run the command line with `python -m scrapeq`."""
 
 import sys
 

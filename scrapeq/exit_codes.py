@@ -1,5 +1,5 @@
 """
-Every exit code of the command, and which one a run reports when several apply.
+Every exit code of the command, which error ends with which code, and which code wins when several apply.
 
 The reference in `docs/reference/exit-codes.md` is generated from this table.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import IntEnum
+
+from scrapeq import errors
 
 
 class Exit(IntEnum):
@@ -26,7 +28,7 @@ class Exit(IntEnum):
 
 
 MEANINGS: dict[Exit, str] = {
-    Exit.DONE: "done",
+    Exit.DONE: "success; a run has done all its work",
     Exit.INTERNAL: "internal error; the message names the file with the traceback",
     Exit.USAGE: "wrong usage or configuration",
     Exit.DEAD_LETTERS: "done, but some tasks ended as dead letters",
@@ -38,7 +40,21 @@ MEANINGS: dict[Exit, str] = {
     Exit.SECOND_SIGNAL: "ended at once by a second Ctrl-C or SIGTERM",
 }
 
-# When several runs of one command end differently, the first of these that occurred is the exit code.
+# The exit code of an error that ends a command: the first class that matches counts. The worker handles FetchError,
+# ExtractError and LeaseLost itself, so one of them here is a bug and ends with `Exit.INTERNAL`.
+ERRORS: tuple[tuple[type[BaseException], Exit], ...] = (
+    (errors.UsageError, Exit.USAGE),
+    (errors.ExpressionError, Exit.USAGE),
+    (errors.QueueFull, Exit.STORE),
+    (errors.NotDurable, Exit.STORE),
+    (errors.StoreError, Exit.STORE),
+    (errors.OutputError, Exit.OUTPUT),
+    (errors.RateLimited, Exit.GAVE_UP),
+    (errors.ScrapeqError, Exit.INTERNAL),
+    (KeyboardInterrupt, Exit.SECOND_SIGNAL),
+)
+
+# When the runs of one command end with different codes, the command ends with the first of these.
 PRECEDENCE = (
     Exit.STORE,
     Exit.OUTPUT,
@@ -49,7 +65,7 @@ PRECEDENCE = (
     Exit.DEAD_LETTERS,
 )
 
-# Why a fetcher ends the whole run, as it reports it to the supervisor.
+# The reasons for which a worker ends the whole run, by the word that it reports to the supervisor.
 FATAL_REASONS: dict[str, Exit] = {
     "output": Exit.OUTPUT,
     "limit": Exit.GAVE_UP,
@@ -58,7 +74,12 @@ FATAL_REASONS: dict[str, Exit] = {
 }
 
 
+def exit_code_of(error: BaseException) -> Exit | None:
+    """Return the exit code for an error that scrapeq raises on purpose or a Ctrl-C; None for any other."""
+    return next((code for kind, code in ERRORS if isinstance(error, kind)), None)
+
+
 def most_important(codes: Iterable[int]) -> int:
-    """Return the code that a command reports when its runs ended with these codes."""
+    """Return the exit code of a command whose runs ended with these codes."""
     found = set(codes)
     return next((code for code in PRECEDENCE if code in found), Exit.DONE)

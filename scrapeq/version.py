@@ -1,3 +1,3 @@
-"""The version, where every floor may read it."""
+"""The version of scrapeq, in a module that every other module may import."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""The command line: one file a family of verbs. Heavy modules are imported inside the verbs, so that help is quick."""
+"""The command line: one module for each verb. Verbs import heavy modules when they run, so that --help stays fast."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import os
 import sys
 from collections.abc import Sequence
 
-from scrapeq.cli.error_output import exit_of
+from scrapeq.cli.error_output import report_error
 from scrapeq.exit_codes import Exit
 
 __all__ = ["main"]
 
-# Python looks for circular garbage at every 700 new containers; imports and JSON make many, and hardly any garbage.
-GC_CONTAINERS = 50_000
+# Python's default of 700 makes the garbage collector run all the time while modules are imported and JSON is parsed;
+# both create many containers and hardly any cycles.
+GC_THRESHOLD = 50_000  # new containers between two collections
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,26 +22,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     Run one command line.
 
     Args:
-        argv: What stands behind `scrapeq`; None = this process's.
+        argv: The arguments after `scrapeq`; None = those of this process.
 
     Returns:
-        The exit code. Never raises: every error is one line on standard error.
+        The exit code. It never raises: every error becomes one message on standard error.
     """
-    gc.set_threshold(GC_CONTAINERS)
+    gc.set_threshold(GC_THRESHOLD)
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by whoever started us
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (open to the end)
+        if getattr(sys, name) is None:  # the parent process closed it
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (stays open until the process ends)
         stream = getattr(sys, name)
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a terminal without UTF-8 gets "?", not a traceback
+            stream.reconfigure(errors="replace")  # print "?" where the terminal's encoding lacks a character
     try:
-        from scrapeq.cli.app import app, globals_first
+        from scrapeq.cli.app import app, global_options_first
 
-        args = globals_first(sys.argv[1:] if argv is None else argv) or ["--help"]
+        args = global_options_first(sys.argv[1:] if argv is None else argv) or ["--help"]
         code = app(args, prog_name="scrapeq", standalone_mode=False)
         sys.stdout.flush()
-        if code == Exit.SECOND_SIGNAL:  # the option parser's own answer to Ctrl-C
+        if code == Exit.SECOND_SIGNAL:  # how click reports a Ctrl-C that it caught
             raise KeyboardInterrupt
         return int(code or Exit.DONE)
     except BaseException as error:
-        return int(exit_of(error))
+        return int(report_error(error))

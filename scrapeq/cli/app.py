@@ -1,4 +1,4 @@
-"""The verbs and the options that all of them have."""
+"""The command `scrapeq`: its verbs, and the options that all of them have."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ from scrapeq.cli import (
     status,
     validate,
 )
-from scrapeq.cli.error_output import say
+from scrapeq.cli.error_output import print_message
 from scrapeq.cli.settings import Settings, Verbosity
 
-VALUED = {"-c": "-c", "--config": "-c", "--redis": "--redis"}
-SHORT_HELP = 90  # characters
+OPTIONS_WITH_VALUE = {"-c": "-c", "--config": "-c", "--redis": "--redis"}
 FLAGS = {"--json", "-q", "--quiet", "-v", "--verbose"}
+SHORT_HELP = 90  # characters of a verb's summary in the help of the command
 
-FAMILIES = ("Run", "Watch", "Steer", "Data", "Check")  # the order of the help
+SECTIONS = ("Run", "Watch", "Manage", "Data", "Check")  # of the help, in this order
 
 
 class Verbs(TyperGroup):
-    """The verbs by family, in plain text: drawing boxes would take longer than the rest of the help."""
+    """The verbs in sections of plain text: importing rich for boxes would take longer than everything else."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """One section a family."""
+        """Write one section of verbs after the other."""
         commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
-        for family in FAMILIES:
+        for section in SECTIONS:
             rows = [
                 (name, command.get_short_help_str(SHORT_HELP))
                 for name, command in commands.items()
-                if command is not None and getattr(command, "rich_help_panel", "") == family
+                if command is not None and getattr(command, "rich_help_panel", "") == section
             ]
             if rows:
-                with formatter.section(family):
+                with formatter.section(section):
                     formatter.write_dl(rows)
 
 
@@ -63,8 +63,8 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"scrapeq {importlib.import_module('scrapeq').__version__}")
         raise typer.Exit
 
@@ -75,32 +75,38 @@ def scrapeq(
     config: Annotated[
         str,
         typer.Option(
-            "-c", "--config", metavar="FILE", help="The YAML file; else SCRAPEQ_CONFIG, else what ran here."
+            "-c",
+            "--config",
+            metavar="FILE",
+            help="Configuration file. Default: $SCRAPEQ_CONFIG, else the file that last ran in this directory.",
         ),
     ] = "",
     redis: Annotated[
-        str, typer.Option("--redis", metavar="URL", help="The store; wins over redis.url.")
+        str, typer.Option("--redis", metavar="URL", help="URL of the store; overrides redis.url.")
     ] = "",
-    json: Annotated[bool, typer.Option("--json", help="Answer in JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Say nothing but errors.")] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say more.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print errors only.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Print debug messages.")] = False,
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
     ] = False,
 ) -> None:
     """
-    Scrape what matters most first, as fast as the limits allow, and lose nothing.
+    Scrape rate-limited APIs: the most important pages first, as fast as the limits allow, without losing any.
 
     \b
-        scrapeq run api.yaml
+        scrapeq init                create scrapeq.yaml
+        scrapeq run scrapeq.yaml    run it; the same command resumes it
 
-    These options may stand before the verb or after it.
+    The options below may come before or after the verb. Every verb ends with exit code 0 on success, 2 for wrong usage
+    or configuration, 6 if the store cannot be used, 1 for an internal error; its --help lists any others.
     """
     if quiet and verbose:
         raise typer.BadParameter("-q and -v contradict each other")
     verbosity: Verbosity = "quiet" if quiet else "verbose" if verbose else "normal"
     ctx.obj = Settings(config=config, redis=redis, json=json, verbosity=verbosity)
-    ctx.obj.log_to(say, store_warnings=False)
+    ctx.obj.send_logs_to(print_message, store_warnings=False)
 
 
 for module in (
@@ -122,8 +128,8 @@ for module in (
     module.register(app)
 
 
-def globals_first(argv: Sequence[str]) -> list[str]:
-    """The options that all verbs have, moved before the verb; what stands behind `--` stays."""
+def global_options_first(argv: Sequence[str]) -> list[str]:
+    """Return the arguments with the options of all verbs moved before the verb; arguments after `--` stay."""
     front: list[str] = []
     rest: list[str] = []
     words = iter(argv)
@@ -131,15 +137,11 @@ def globals_first(argv: Sequence[str]) -> list[str]:
         name, equals, _ = word.partition("=")
         if word == "--":
             rest += [word, *words]
-        elif word in VALUED:
-            front += [VALUED[word], *list(_first(words))]
-        elif word in FLAGS or (equals and name.startswith("--") and name in VALUED):
+        elif word in OPTIONS_WITH_VALUE:
+            value = next(words, None)  # if it is missing, the option parser reports that
+            front += [OPTIONS_WITH_VALUE[word], *([] if value is None else [value])]
+        elif word in FLAGS or (equals and name.startswith("--") and name in OPTIONS_WITH_VALUE):
             front.append(word)
         else:
             rest.append(word)
     return front + rest
-
-
-def _first(words: object) -> Sequence[str]:
-    """The next word, if there is one: without it the option parser says what is missing."""
-    return [word for _, word in zip(range(1), words, strict=False)]  # type: ignore[call-overload]

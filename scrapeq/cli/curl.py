@@ -1,8 +1,9 @@
-"""A curl command as the request that it sends."""
+"""Read a curl command, as typed or as a browser copies it, into the request that curl would send."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import getopt
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -10,73 +11,71 @@ from urllib.parse import quote, urlsplit
 from scrapeq.cli.shell_words import shell_words
 from scrapeq.errors import UsageError
 
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-# What a client sets by itself, or what would make the answer another one.
-NOISE = _words(
-    "accept-encoding connection content-length host transfer-encoding te priority dnt upgrade-insecure-requests "
-    "pragma cache-control if-none-match if-modified-since expect traceparent tracestate "
-    "x-request-id keep-alive proxy-connection"
-)
 FORM_TYPE = "application/x-www-form-urlencoded"
 JSON_TYPE = "application/json"
 
-_SHORT = dict(
-    pair.split("=")
-    for pair in _words(
-        "X=request H=header d=data u=user A=user-agent b=cookie e=referer F=form T=upload-file x=proxy m=max-time "
-        "o=output c=cookie-jar r=range K=config w=write-out E=cert y=speed-time Y=speed-limit D=dump-header "
-        "C=continue-at U=proxy-user z=time-cond t=telnet-option G=get I=head L=location k=insecure "
-        "s=silent S=show-error v=verbose i=include f=fail g=globoff N=no-buffer O=remote-name J=remote-header-name "
-        "a=append n=netrc q=disable 4=ipv4 6=ipv6 0=http1.0 #=progress-bar"
-    )
+
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
+# Headers that scrapeq sets itself, and headers that would change the response (conditional and tracing headers).
+NOISE = _words(
+    "accept-encoding connection content-length host transfer-encoding te priority dnt upgrade-insecure-requests pragma "
+    "cache-control if-none-match if-modified-since expect traceparent tracestate x-request-id keep-alive "
+    "proxy-connection"
 )
+NOISE_PREFIXES = ("sec-", "x-forwarded-")
+
+# curl's options, as `name`, or `name:letter` with a short form. Those with a value come second.
 _FLAGS = _words(
-    "get head location silent show-error verbose include globoff no-buffer compressed remote-name append "
-    "ipv4 ipv6 http1.0 http1.1 http2 http3 progress-bar fail fail-with-body location-trusted no-progress-meter "
-    "tcp-nodelay raw remote-header-name ssl-reqd http2-prior-knowledge http3-only path-as-is "
-    "parallel basic anyauth tlsv1.2 tlsv1.3 no-keepalive create-dirs disable remote-time fail-early tr-encoding"
+    "get:G head:I location:L silent:s show-error:S verbose:v include:i fail:f globoff:g no-buffer:N remote-name:O "
+    "remote-header-name:J append:a insecure:k netrc:n disable:q ipv4:4 ipv6:6 http1.0:0 progress-bar:# compressed "
+    "http1.1 http2 http3 http2-prior-knowledge http3-only fail-with-body location-trusted no-progress-meter raw "
+    "tcp-nodelay ssl-reqd path-as-is parallel basic anyauth digest ntlm negotiate tlsv1.2 tlsv1.3 no-keepalive "
+    "create-dirs remote-time fail-early tr-encoding"
 )
-_NOTED = {
-    "insecure": "-k is left out: certificates are always checked",
-    "netrc": "-n is left out: write auth: {type: http_basic, …}",
-    "proxy": "the proxy is left out",
-    "cert": "the client certificate is left out",
-    "key": "the client certificate's key is left out",
-    "cacert": "--cacert is left out: set SSL_CERT_FILE",
-    "proxy-user": "the proxy is left out",
+_VALUED = _words(
+    "url request:X header:H data:d data-ascii data-raw data-binary data-urlencode json url-query user:u oauth2-bearer "
+    "user-agent:A referer:e cookie:b range:r max-time:m form:F form-string upload-file:T config:K aws-sigv4 proxy:x "
+    "proxy-user:U cert:E key cacert continue-at:C telnet-option:t output:o cookie-jar:c write-out:w speed-time:y "
+    "speed-limit:Y dump-header:D time-cond:z connect-timeout retry retry-delay retry-max-time limit-rate resolve "
+    "max-redirs stderr trace trace-ascii keepalive-time interface dns-servers ciphers tls-max proto proto-default "
+    "output-dir proxy-header noproxy connect-to max-filesize rate create-file-mode"
+)
+_NOTES = {
+    "insecure": "-k was left out: scrapeq always verifies certificates",
+    "netrc": "-n was left out: write auth: {type: http_basic, …}",
+    "proxy": "the proxy was left out",
+    "cert": "the client certificate was left out",
+    "key": "the key of the client certificate was left out",
+    "cacert": "--cacert was left out: set SSL_CERT_FILE",
+    "proxy-user": "the proxy was left out",
 }
-# with a value
-_UNUSED = _words(
-    "output cookie-jar connect-timeout retry retry-delay retry-max-time write-out limit-rate resolve max-redirs "
-    "dump-header speed-time speed-limit stderr trace trace-ascii keepalive-time interface dns-servers "
-    "ciphers tls-max proto proto-default output-dir proxy-header noproxy connect-to max-filesize "
-    "rate create-file-mode time-cond"
-)
-_REFUSED = {
-    "form": "a multipart form cannot be sent",
-    "form-string": "a multipart form cannot be sent",
-    "upload-file": "a file cannot be sent",
-    "config": "options in a file are not read: write them in the command",
-    "aws-sigv4": "requests signed for AWS need an auth of your own: docs/reference/extending.md",
-    "digest": "digest authentication needs an auth of your own: docs/reference/extending.md",
-    "ntlm": "NTLM needs an auth of your own: docs/reference/extending.md",
-    "negotiate": "Negotiate needs an auth of your own: docs/reference/extending.md",
-    "continue-at": "a part of a file cannot be asked for",
-    "telnet-option": "this is no HTTP",
+_UNSUPPORTED = {
+    "form": "multipart forms are not supported",
+    "form-string": "multipart forms are not supported",
+    "upload-file": "uploads of a file are not supported",
+    "config": "option files are not read: write the options in the command",
+    "aws-sigv4": "AWS signatures need a custom auth: docs/reference/extending.md",
+    "digest": "digest authentication needs a custom auth: docs/reference/extending.md",
+    "ntlm": "NTLM needs a custom auth: docs/reference/extending.md",
+    "negotiate": "Negotiate needs a custom auth: docs/reference/extending.md",
+    "continue-at": "resuming a download is not supported",
+    "telnet-option": "only HTTP is supported",
 }
 
 
 @dataclass
 class CurlRequest:
     """
-    A request as a curl command says it.
+    The request that a curl command describes.
 
-    `data`: the body, or the query with -G; `user`: name and password; `bearer`: an OAuth 2 token; `notes`: what was
-    left out. `headers` keep their order and spelling; there is no noise in them.
+    Attributes:
+        headers: Names and values in the command's order and spelling, without `NOISE`.
+        data: The pieces of the body, or of the query with -G.
+        auth: "basic" or "bearer" if an option or the URL has credentials. Their values are not stored.
+        notes: What was left out, for the user.
     """
 
     url: str = ""
@@ -84,8 +83,7 @@ class CurlRequest:
     headers: list[tuple[str, str]] = field(default_factory=list)
     data: list[str] = field(default_factory=list)
     query: list[str] = field(default_factory=list)
-    user: str | None = None
-    bearer: str = ""
+    auth: str = ""
     max_time: str = ""
     is_json: bool = False
     is_get: bool = False
@@ -93,198 +91,163 @@ class CurlRequest:
     notes: list[str] = field(default_factory=list)
 
     def header(self, name: str) -> str | None:
-        """A header by name, any case; the last one counts."""
+        """Return the last header with this name, in any case."""
         found = [value for own, value in self.headers if own.lower() == name.lower()]
         return found[-1] if found else None
 
-    def set_header(self, name: str, value: str) -> None:
-        """A header that an option stands for, unless -H says it."""
+    def default_header(self, name: str, value: str) -> None:
+        """Add a header that an option implies, unless the command has it."""
         if self.header(name) is None:
             self.headers.append((name, value))
 
     @property
     def body(self) -> str | None:
-        """The body; None if there is none."""
+        """The body; None if the request has none."""
         if not self.data or self.is_get:
             return None
-        return "".join(self.data) if self.is_json else "&".join(self.data)
+        return ("" if self.is_json else "&").join(self.data)
 
 
 def read_curl(command: str) -> CurlRequest:
     """
-    The request of a curl command, as a person types it or a browser copies it.
+    Return the request that a curl command sends.
 
     Raises:
-        UsageError: it is none, or says what scrapeq cannot do.
+        UsageError: The text is not a curl command, or uses an option that scrapeq cannot follow.
     """
     text = command.strip().removeprefix("$ ").lstrip()
-    if "^\n" in text or "^\r\n" in text or '^"' in text:
-        raise UsageError("--curl: this was copied for the Windows command line; copy it as cURL (bash)")
+    if re.search(r'\^(?:\r?\n|")', text):
+        raise UsageError("--curl: the command is quoted for Windows; copy it as cURL (bash)")
     words = shell_words(text)
     if not words or Path(words[0]).name.lower() not in ("curl", "curl.exe"):
-        raise UsageError('--curl: this is no curl command: --curl "curl https://api.example.com/items"')
-    asked = CurlRequest()
+        raise UsageError(
+            '--curl: not a curl command; for example --curl "curl https://api.example.com/items"'
+        )
+    request = CurlRequest()
     for name, value in _options(words[1:]):
-        _take(asked, name, value)
-    _finish(asked)
-    return asked
+        _apply(request, name, value)
+    _complete(request)
+    return request
 
 
-def _options(words: list[str]) -> Iterator[tuple[str, str]]:
-    """Options by their long names, with their values; an address is a `url`."""
-    rest = iter(words)
-
-    def following(option: str) -> str:
-        value = next(rest, None)
-        if value is None:
-            raise UsageError(f"--curl: {option} has no value")
-        return value
-
-    for word in rest:
-        if word == "--":
-            for address in rest:
-                yield "url", address
-        elif word.startswith("--"):
-            name = word[2:]
-            yield name, "" if _is_flag(name, word) else following(word)
-        elif word.startswith("-") and word != "-":
-            letters = word[1:]
-            while letters:
-                letter, letters = letters[0], letters[1:]
-                known = _SHORT.get(letter)
-                if known is None:
-                    raise UsageError(f"--curl: -{letter} is no option that is known here; leave it out")
-                if _is_flag(known, word):
-                    yield known, ""
-                else:
-                    yield known, letters or following(f"-{letter}")
-                    letters = ""
-        else:
-            yield "url", word
+def _options(words: list[str]) -> list[tuple[str, str]]:
+    """Return the options by their long names, with their values; any other word is a `url`."""
+    short, long, names = "", [], {}
+    for table, colon, equals in ((_FLAGS, "", ""), (_VALUED, ":", "=")):
+        for name, _, letter in (option.partition(":") for option in table):
+            long.append(name + equals)
+            if letter:
+                short += letter + colon
+                names[f"-{letter}"] = name
+    # getopt rather than argparse: like curl, it takes the next word as the value even if that begins with a dash.
+    try:
+        options, urls = getopt.gnu_getopt(words, short, long)
+    except getopt.GetoptError as error:
+        hint = "; leave it out" if "not recognized" in error.msg else ""
+        raise UsageError(f"--curl: {error.msg}{hint}") from None
+    return [(names.get(option, option[2:]), value) for option, value in options] + [
+        ("url", url) for url in urls
+    ]
 
 
-def _is_flag(name: str, written: str) -> bool:
-    if name in _FLAGS or name in ("insecure", "netrc", "digest", "ntlm", "negotiate"):
-        return True
-    if name in _TAKEN or name in _UNUSED or name in _NOTED or name in _REFUSED:
-        return False
-    raise UsageError(f"--curl: {written} is no option that is known here; leave it out")
+def _apply(request: CurlRequest, name: str, value: str) -> None:
+    """Change the request as one option says; options that do not concern it are ignored."""
+    if name in _UNSUPPORTED:
+        raise UsageError(f"--curl: {_UNSUPPORTED[name]}")
+    if name in _NOTES:
+        request.notes.append(_NOTES[name])
+    match name:
+        case "url":
+            if request.url:
+                raise UsageError(
+                    f"--curl: two URLs, {request.url} and {value}; give a command with one request"
+                )
+            request.url = value
+        case "request":
+            request.method = value
+        case "header":
+            _add_header(request, value)
+        case "data" | "data-ascii":
+            request.data.append(re.sub("[\r\n]", "", _read(value[1:])) if value[:1] == "@" else value)
+        case "data-raw":
+            request.data.append(value)
+        case "data-binary" | "json":
+            request.data.append(_read(value[1:]) if value[:1] == "@" else value)
+            request.is_json = request.is_json or name == "json"
+        case "data-urlencode":
+            request.data.append(_urlencoded(value))
+        case "url-query":
+            request.query.append(_urlencoded(value))
+        case "user":
+            request.auth = "basic"
+        case "oauth2-bearer":
+            request.auth = "bearer"
+        case "user-agent":
+            request.default_header("User-Agent", value)
+        case "referer":
+            request.default_header("Referer", value)
+        case "cookie":
+            if "=" not in value:
+                raise UsageError(
+                    f"--curl: -b {value}: cookie files are not read; write the cookies in the command"
+                )
+            request.default_header("Cookie", value)
+        case "range":
+            request.default_header("Range", f"bytes={value}")
+        case "max-time":
+            request.max_time = value
+        case "get":
+            request.is_get = True
+        case "head":
+            request.is_head = True
 
 
-def _take(asked: CurlRequest, name: str, value: str) -> None:
-    if name in _REFUSED:
-        raise UsageError(f"--curl: {_REFUSED[name]}")
-    if name in _NOTED:
-        asked.notes.append(_NOTED[name])
-    elif name in _TAKEN:
-        _TAKEN[name](asked, value)
-    elif name == "get":
-        asked.is_get = True
-    elif name == "head":
-        asked.is_head = True
-
-
-def _url(asked: CurlRequest, value: str) -> None:
-    if asked.url:
-        raise UsageError(f"--curl: two addresses, {asked.url} and {value}; one command is one request")
-    asked.url = value
-
-
-def _header(asked: CurlRequest, value: str) -> None:
-    if value.startswith("@"):
-        raise UsageError("--curl: headers in a file are not read: write them in the command")
-    name, colon, text = value.partition(":")
-    name, text = name.strip(), text.strip()
-    if not colon and value.endswith(";"):
-        name = value[:-1].strip()
-    elif not colon or not text:
-        return  # curl takes the header out
-    lower = name.lower()
-    if (
-        name
-        and not name.startswith(":")
-        and lower not in NOISE
-        and not lower.startswith(("sec-", "x-forwarded-"))
-    ):
-        asked.headers.append((name, text))
-
-
-def _data(asked: CurlRequest, value: str) -> None:
-    asked.data.append(_file(value[1:]).replace("\r", "").replace("\n", "") if value[:1] == "@" else value)
-
-
-def _binary(asked: CurlRequest, value: str) -> None:
-    asked.data.append(_file(value[1:]) if value[:1] == "@" else value)
+def _add_header(request: CurlRequest, text: str) -> None:
+    if text.startswith("@"):
+        raise UsageError("--curl: header files are not read; write the headers in the command")
+    name, _, value = (text[:-1] + ":" if ":" not in text and text.endswith(";") else text).partition(":")
+    is_empty = not value.strip() and not text.endswith(
+        ";"
+    )  # `Name:` removes a header, `Name;` sends an empty one
+    name = name.strip()
+    if name and not is_empty and name.lower() not in NOISE and not name.lower().startswith(NOISE_PREFIXES):
+        request.headers.append((name, value.strip()))
 
 
 def _urlencoded(value: str) -> str:
-    """`content`, `=content`, `name=content`, `@file`, `name@file`, as --data-urlencode takes them."""
+    """Encode `content`, `=content`, `name=content`, `@file` or `name@file`, as --data-urlencode does."""
     name, equals, content = value.partition("=")
     if not equals:
         name, at, path = value.partition("@")
-        content = _file(path) if at else value
-        name = name if at else ""
-    return f"{name}={quote(content, safe='')}" if name else quote(content, safe="")
+        name, content = (name, _read(path)) if at else ("", value)
+    return (f"{name}=" if name else "") + quote(content, safe="")
 
 
-def _json(asked: CurlRequest, value: str) -> None:
-    _binary(asked, value)
-    asked.is_json = True
-
-
-def _cookie(asked: CurlRequest, value: str) -> None:
-    if "=" not in value:
-        raise UsageError(f"--curl: -b {value}: cookies in a file are not read: write them in the command")
-    asked.set_header("Cookie", value)
-
-
-def _file(path: str) -> str:
+def _read(path: str) -> str:
     try:
         return Path(path).read_text("utf-8")
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise UsageError(f"--curl: {path}: cannot be read: {reason}") from None
 
 
-def _finish(asked: CurlRequest) -> None:
-    if not asked.url:
-        raise UsageError("--curl: there is no address in this command")
-    if "://" not in asked.url:
-        asked.url = f"http://{asked.url}"
-    parts = urlsplit(asked.url)
+def _complete(request: CurlRequest) -> None:
+    """Add what the options imply together: scheme, method, content type."""
+    if not request.url:
+        raise UsageError("--curl: missing URL")
+    if "://" not in request.url:
+        request.url = f"http://{request.url}"
+    parts = urlsplit(request.url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(f"--curl: {asked.url} is no http(s) address")
-    if asked.is_get:
-        asked.query += asked.data
-    if asked.is_json:
-        asked.set_header("Content-Type", JSON_TYPE)
-        asked.set_header("Accept", JSON_TYPE)
-    elif asked.body is not None:
-        asked.set_header("Content-Type", FORM_TYPE)
-    implied = "HEAD" if asked.is_head else "POST" if asked.body is not None else "GET"
-    asked.method = (asked.method or implied).upper()
-
-
-def _set(name: str) -> Callable[[CurlRequest, str], None]:
-    return lambda asked, value: setattr(asked, name, value)
-
-
-_TAKEN: dict[str, Callable[[CurlRequest, str], None]] = {
-    "url": _url,
-    "request": _set("method"),
-    "header": _header,
-    "data": _data,
-    "data-ascii": _data,
-    "data-raw": lambda asked, value: asked.data.append(value),
-    "data-binary": _binary,
-    "data-urlencode": lambda asked, value: asked.data.append(_urlencoded(value)),
-    "json": _json,
-    "url-query": lambda asked, value: asked.query.append(_urlencoded(value)),
-    "user": _set("user"),
-    "oauth2-bearer": _set("bearer"),
-    "user-agent": lambda asked, value: asked.set_header("User-Agent", value),
-    "referer": lambda asked, value: asked.set_header("Referer", value),
-    "cookie": _cookie,
-    "range": lambda asked, value: asked.set_header("Range", f"bytes={value}"),
-    "max-time": _set("max_time"),
-}
+        raise UsageError(f"--curl: {request.url}: not an http(s) URL")
+    if parts.username is not None:
+        request.auth = request.auth or "basic"
+    if request.is_get:
+        request.query += request.data
+    if request.is_json:
+        request.default_header("Content-Type", JSON_TYPE)
+        request.default_header("Accept", JSON_TYPE)
+    elif request.body is not None:
+        request.default_header("Content-Type", FORM_TYPE)
+    implied = "HEAD" if request.is_head else "POST" if request.body is not None else "GET"
+    request.method = (request.method or implied).upper()

@@ -1,9 +1,7 @@
-"""The request of a curl command as a configuration, its credentials as environment variables."""
+"""Write the request of a curl command as a configuration file, with its credentials as environment variables."""
 
 from __future__ import annotations
 
-import base64
-import ipaddress
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -18,269 +16,235 @@ from scrapeq.errors import UsageError
 
 _VERSION = re.compile(
     r"api|rest|v\d[\w.]*|\d{4}-\d{2}(?:-\d{2})?", re.IGNORECASE
-)  # segments that begin every path
-_RESOURCE_NAME = re.compile(r"[^A-Za-z0-9_-]+")
+)  # path segments of a base URL
+_NOT_IN_NAME = re.compile(r"[^A-Za-z0-9_-]+")
 _SECRET_HEADER = re.compile(
-    r"auth|token|secret|api[-_]?key|access[-_]?key|password|csrf|xsrf|session", re.IGNORECASE
+    r"auth|token|secret|api[-_]?key|access[-_]?key|password|csrf|xsrf|session|^cookie$", re.IGNORECASE
 )
-_SECRET_NAME = re.compile(
+_SECRET_PARAM = re.compile(
     r"(?!.*(?:page|next|cont|sync|cursor))(?:.*[-_.])?(?:api[-_]?key|access[-_]?key|app[-_]?key|subscription[-_]?key"
     r"|access[-_]?token|auth[-_]?token|token|secret|password|passwd|pwd|key|auth|signature|sig|appid)",
     re.IGNORECASE,
 )
-_SECRET_LENGTH = 8  # characters; a `key` or `token` that is shorter is another thing
+_SECRET_LENGTH = 8  # characters; a shorter `key` or `token` is an ordinary parameter
 _SECRET_IN_BODY = re.compile(r".*(?:passw|secret|api[-_]?key|access[-_]?token).*|pwd", re.IGNORECASE)
-_PAGE_PARAMS = frozenset(
-    {"page", "offset", "start", "skip", "cursor", "after", "page_token", "pagetoken", "from"}
-)
-_FIRST_PAGE = frozenset({"", "0", "1"})
-_OUTER = frozenset({"www", "api", "rest", "app", "data"})  # labels of a host that name nothing
+_PAGE_PARAMS = {"page", "offset", "start", "skip", "cursor", "after", "page_token", "pagetoken", "from"}
+_FIRST_PAGE = {"", "0", "1"}
+_GENERIC_LABELS = {"www", "api", "rest", "app", "data"}  # host labels that do not name the API
 _JSON_TYPES = {"application/json", "text/json"}
+_NAME_LENGTH = 64
 
 
 @dataclass
-class _Credentials:
-    """The secrets of a request, each under the name of a variable."""
+class _Secrets:
+    """The environment variables that stand for a request's credentials."""
 
-    stem: str
+    prefix: str
     exports: list[str] = field(default_factory=list)
 
-    def keep(self, what: str, value: str, where: str) -> str:
-        """`${env:…}` in its place."""
-        name = stem = f"{self.stem}_{re.sub('[^A-Z0-9]+', '_', what.upper()).strip('_') or 'SECRET'}"
+    def add(self, suffix: str, source: str) -> str:
+        """Return `${env:…}` for a new variable; `source` tells the user which value it needs."""
+        name = stem = f"{self.prefix}_{re.sub('[^A-Z0-9]+', '_', suffix.upper()).strip('_') or 'SECRET'}"
         number = 2
         taken = {line.split("=")[0].removeprefix("export ") for line in self.exports}
         while name in taken:
             name, number = f"{stem}_{number}", number + 1
-        self.exports.append(f"export {name}=...   # {where}")
+        self.exports.append(f"export {name}=...   # {source}")
         return f"${{env:{name}}}"
 
 
-def written(asked: CurlRequest, output: str) -> tuple[str, list[str]]:
+def render_config(request: CurlRequest, output: str) -> tuple[str, list[str]]:
     """
-    The file's text, and the lines that set the variables it names.
+    Return the text of the file, and the shell lines that export the variables it needs.
 
     Raises:
-        UsageError: the request cannot be said in a file.
+        UsageError: A configuration cannot express the request.
     """
-    parts = urlsplit(asked.url)
-    host = parts.hostname or ""
-    stem = _stem(host)
-    kept = _Credentials(stem)
-    base, path, name = _divided(asked.url)
-    params = _pairs(
-        [*parse_qsl(parts.query, keep_blank_values=True), *parse_qsl("&".join(asked.query), True)]
-    )
+    parts = urlsplit(request.url)
+    prefix = _variable_prefix(parts.hostname or "")
+    secrets = _Secrets(prefix)
+    base, path, name = _split_url(request.url)
+    params = _grouped([*parse_qsl(parts.query, True), *parse_qsl("&".join(request.query), True)])
     client: dict[str, Any] = {"base_url": _literal(base)}
     endpoint: dict[str, Any] = {"path": _literal(path)} if path else {"url": _literal(base)}
-    headers, agent = _headers(asked)
-    auth = _auth(asked, headers, params, parts.username, parts.password, kept)
+    headers, agent = _headers(request)
+    auth = _auth(request, headers, params, secrets)
     if agent:
         client["user_agent"] = _literal(agent)
     if headers:
-        client["headers"] = _headers_kept(headers, kept)
+        client["headers"] = {
+            name: secrets.add(name, f"the {name} header") if _SECRET_HEADER.search(name) else _literal(value)
+            for name, value in headers.items()
+        }
     if auth:
         client["auth"] = auth
-    if asked.max_time.isdecimal():
-        client["timeout"] = f"{asked.max_time}s"
-    if asked.method != "GET":
-        endpoint["method"] = asked.method
+    if request.max_time.isdecimal():
+        client["timeout"] = f"{request.max_time}s"
+    if request.method != "GET":
+        endpoint["method"] = request.method
     if params:
-        endpoint["params"] = _params(params, asked)
-    endpoint |= _body(asked)
+        endpoint["params"] = _params(params, request)
+    endpoint |= _body(request)
     endpoint["paginator"] = "auto"
-    resource = {"name": name, "endpoint": endpoint}
-    return _text(name_of(stem.lower()), client, resource, output, kept.exports), kept.exports
-
-
-def _text(
-    name: str, client: dict[str, Any], resource: dict[str, Any], output: str, exports: Iterable[str]
-) -> str:
     file = output if output != "-" else "FILE"
-    lines = [f"# scrapeq run {file}", "#"]
-    lines += [f"#   {line}" for line in exports]
-    lines += ["#"] if exports else []
-    lines += [
-        f"# scrapeq -c {file} fetch --resource {resource['name']}   shows the first page as it is seen."
+    lines = [
+        f"# Run or resume:  scrapeq run {file}",
+        f"# Try one page:   scrapeq -c {file} fetch --resource {name}",
     ]
-    lines += ["version: 1", f"name: {scalar(name)}", "", *block({"client": client}), ""]
-    lines += block({"resources": [resource]})
+    if secrets.exports:
+        lines += [
+            "#",
+            "# It needs these environment variables:",
+            *(f"#   {line}" for line in secrets.exports),
+        ]
+    lines += ["version: 1", f"name: {scalar(name_of(prefix.lower()))}", "", *block({"client": client}), ""]
+    lines += block({"resources": [{"name": name, "endpoint": endpoint}]})
     lines += [
-        "    # primary_key: id           # a record with such a key is written again only when it changed",
-        "    # data_selector: data.items  below endpoint says where the records are, if they are not found",
+        "    # primary_key: id           # write a record again only when it changed",
+        "    # data_selector: data.items  goes under endpoint, if the records are not detected",
         "",
         "outputs:",
         '  - {type: jsonl, path: "out/${resource}.jsonl"}',
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n", secrets.exports
 
 
 def _literal(text: str) -> str:
     return text.replace("${", "$${")
 
 
-def _stem(host: str) -> str:
-    """`ACME` of api.acme.test."""
-    labels = [label for label in host.split(".") if label]
-    try:
-        ipaddress.ip_address(host.strip("[]"))
-        labels = []
-    except ValueError:
-        pass
-    named = [label for label in labels[:-1] if label.lower() not in _OUTER] or labels[:1]
-    stem = re.sub(r"[^A-Z0-9]+", "_", named[-1].upper()).strip("_") if named else "API"
-    return stem if stem[:1].isalpha() else f"API_{stem}".rstrip("_")
+def _variable_prefix(host: str) -> str:
+    """Return `ACME` for api.acme.test."""
+    is_ip = ":" in host or host.rpartition(".")[2].isdigit()
+    labels = [] if is_ip else [label for label in host.split(".") if label]
+    named = [label for label in labels[:-1] if label.lower() not in _GENERIC_LABELS] or labels[:1]
+    prefix = re.sub(r"[^A-Z0-9]+", "_", named[-1].upper()).strip("_") if named else "API"
+    return prefix if prefix[:1].isalpha() else f"API_{prefix}".rstrip("_")
 
 
-def _divided(url: str) -> tuple[str, str, str]:
-    """base_url, path below it, and a name for the resource."""
+def _split_url(url: str) -> tuple[str, str, str]:
+    """Return base_url, the path below it, and a name for the resource."""
     parts = urlsplit(url)
-    address = (parts.netloc.rpartition("@")[2]).lower()
     segments = parts.path.split("/")[1:]
     at = 0
     while at < len(segments) - 1 and _VERSION.fullmatch(segments[at]):
         at += 1
-    base = "/".join([f"{parts.scheme}://{address}", *segments[:at]])
-    named = [_RESOURCE_NAME.sub("-", unquote(part)).strip("-") for part in segments[at:]]
-    words = [word for word in named if word and not word[0].isdigit()]
-    return base, "/".join(segments[at:]), words[-1][:64] if words else "items"
+    base = "/".join([f"{parts.scheme}://{parts.netloc.rpartition('@')[2].lower()}", *segments[:at]])
+    names = [_NOT_IN_NAME.sub("-", unquote(part)).strip("-") for part in segments[at:]]
+    names = [name for name in names if name and not name[0].isdigit()]
+    return base, "/".join(segments[at:]), names[-1][:_NAME_LENGTH] if names else "items"
 
 
-def _pairs(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
-    """Names and values; a name that is there twice has a list."""
-    found: dict[str, Any] = {}
+def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """Return values by name; a name that occurs more than once has a list."""
+    found: dict[str, list[str]] = {}
     for name, value in pairs:
-        if name in found:
-            before = found[name]
-            found[name] = [*before, value] if isinstance(before, list) else [before, value]
-        else:
-            found[name] = value
-    return found
+        found.setdefault(name, []).append(value)
+    return {name: values if len(values) > 1 else values[0] for name, values in found.items()}
 
 
-def _headers(asked: CurlRequest) -> tuple[dict[str, str], str]:
-    """The headers by their names, the last of each; and the user agent."""
-    by_lower: dict[str, tuple[str, str]] = {}
-    for name, value in asked.headers:
-        by_lower[name.lower()] = (name, value)
+def _headers(request: CurlRequest) -> tuple[dict[str, str], str]:
+    """Return the last header of each name, and the user agent."""
+    by_lower = {name.lower(): (name, value) for name, value in request.headers}
     agent = by_lower.pop("user-agent", ("", ""))[1]
     if by_lower.get("accept", ("", ""))[1] == "*/*":
         del by_lower["accept"]
-    if asked.body is not None or asked.method == "GET":
-        by_lower.pop("content-type", None)  # of the body: it stands there
+    if request.body is not None or request.method == "GET":
+        by_lower.pop("content-type", None)  # `_body` writes it beside the body
     return dict(by_lower.values()), agent
 
 
 def _auth(
-    asked: CurlRequest,
-    headers: dict[str, str],
-    params: dict[str, Any],
-    user: str | None,
-    password: str | None,
-    kept: _Credentials,
+    request: CurlRequest, headers: dict[str, str], params: dict[str, Any], secrets: _Secrets
 ) -> dict[str, Any]:
-    """What the request is allowed by; taken out of where it stood."""
-    if asked.user is None and user is not None:
-        asked.user = f"{unquote(user)}:{unquote(password or '')}"
+    """Return the `auth` of the client, and remove the credential from where the request has it."""
     authorization = next((name for name in headers if name.lower() == "authorization"), "")
-    scheme, _, value = headers.get(authorization, "").partition(" ")
-    if asked.bearer or scheme.lower() == "bearer":
+    scheme = headers.get(authorization, "").partition(" ")[0].lower()
+    if request.auth == "bearer" or scheme == "bearer":
         headers.pop(authorization, None)
-        where = "what stood behind Authorization: Bearer" if authorization else "the token of --oauth2-bearer"
-        return {"type": "bearer", "token": kept.keep("token", asked.bearer or value, where)}
-    if asked.user is None and scheme.lower() == "basic":
-        try:
-            asked.user = base64.b64decode(value.strip(), validate=True).decode()
+        return {"type": "bearer", "token": secrets.add("token", "the bearer token")}
+    if request.auth == "basic" or scheme == "basic":
+        if not request.auth:
             del headers[authorization]
-        except ValueError:
-            asked.user = None
-    if asked.user is not None:
-        name, _, secret = asked.user.partition(":")
         return {
             "type": "http_basic",
-            "username": kept.keep("username", name, "the user's name"),
-            "password": kept.keep("password", secret, "the password"),
+            "username": secrets.add("username", "the user name"),
+            "password": secrets.add("password", "the password"),
         }
     for name in [authorization, *headers]:
         if name and name.lower() != "cookie" and _SECRET_HEADER.search(name):
-            secret = kept.keep(
-                "token" if name == authorization else "api_key", headers.pop(name), f"the header {name}"
-            )
+            del headers[name]
+            secret = secrets.add("token" if name == authorization else "api_key", f"the {name} header")
             return {"type": "api_key", "name": name, "location": "header", "api_key": secret}
-    for name, given in params.items():
-        if _is_secret(name, given):
+    for name, value in params.items():
+        if _is_secret(name, value):
             del params[name]
-            secret = kept.keep("api_key", given, f"the parameter {name}")
+            secret = secrets.add("api_key", f"the {name} parameter")
             return {"type": "api_key", "name": name, "location": "query", "api_key": secret}
     return {}
 
 
-def _headers_kept(headers: dict[str, str], kept: _Credentials) -> dict[str, str]:
-    found = {}
-    for name, value in headers.items():
-        is_secret = name.lower() == "cookie" or _SECRET_HEADER.search(name)
-        found[name] = kept.keep(name, value, f"the header {name}") if is_secret else _literal(value)
-    return found
-
-
 def _is_secret(name: str, value: Any) -> bool:
-    named = isinstance(value, str) and bool(_SECRET_NAME.fullmatch(name))
-    return named and (len(value) >= _SECRET_LENGTH or bool(_SECRET_IN_BODY.fullmatch(name)))
+    if not isinstance(value, str) or not _SECRET_PARAM.fullmatch(name):
+        return False
+    return len(value) >= _SECRET_LENGTH or bool(_SECRET_IN_BODY.fullmatch(name))
 
 
-def _params(params: dict[str, Any], asked: CurlRequest) -> dict[str, Any]:
+def _params(params: dict[str, Any], request: CurlRequest) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in params.items():
         if _is_secret(name, value):
-            asked.notes.append(f"the parameter {name} is left out: a credential beside the one under auth")
+            request.notes.append(
+                f"the parameter {name} was left out: a second credential, beside the one under auth"
+            )
         else:
-            found[name] = [_plain(one) for one in value] if isinstance(value, list) else _plain(value)
+            found[name] = [_number(one) for one in value] if isinstance(value, list) else _number(value)
         if name.lower() in _PAGE_PARAMS and str(value) not in _FIRST_PAGE:
-            asked.notes.append(f"{name}={value} stays in params: the scrape begins there")
+            request.notes.append(f"{name}={value} stays in params: the scrape starts at that page")
     return found
 
 
-def _plain(text: str) -> Any:
-    """A whole number as one; all else as text."""
+def _number(text: str) -> Any:
+    """Return a whole number as an int, any other text as it is."""
     return int(text) if len(text) < 16 and text.isdecimal() and str(int(text)) == text else _literal(text)
 
 
-def _body(asked: CurlRequest) -> dict[str, Any]:
-    body = asked.body
+def _body(request: CurlRequest) -> dict[str, Any]:
+    body = request.body
     if body is None:
         return {}
-    given = asked.header("content-type") or ""
-    kind = given.partition(";")[0].strip().lower()
+    content_type = request.header("content-type") or ""
+    kind = content_type.partition(";")[0].strip().lower()
+    header = {"headers": {"Content-Type": _literal(content_type)}}
     if kind in _JSON_TYPES or kind.endswith("+json") or body.lstrip()[:1] in ("{", "["):
         try:
             value = orjson.loads(body)
         except ValueError:
             value = None
         if isinstance(value, dict | list):
-            more = {} if kind in _JSON_TYPES else {"headers": {"Content-Type": _literal(given)}}
-            return {**more, "json": _in_body(value, asked)}
+            return {**({} if kind in _JSON_TYPES else header), "json": _without_secrets(value, request)}
     if kind == FORM_TYPE:
         pairs = parse_qsl(body, keep_blank_values=True)
         if pairs and all("=" in piece for piece in body.split("&")) and body[:1] not in "{[<":
-            return {"data": _in_body(_pairs(pairs), asked)}
+            return {"data": _without_secrets(_grouped(pairs), request)}
     if "\0" in body:
-        raise UsageError("--curl: the body holds bytes that are no text")
-    return {"headers": {"Content-Type": _literal(given)}, "data": _literal(body)}
+        raise UsageError("--curl: binary bodies are not supported")
+    return {**header, "data": _literal(body)}
 
 
-def _in_body(value: Any, asked: CurlRequest) -> Any:
-    """A part of a body; what is a credential by its name is left out, since tasks are kept in the store."""
-    if isinstance(value, dict):
-        kept = {}
-        for name, member in value.items():
-            if _SECRET_IN_BODY.fullmatch(name) and isinstance(member, str) and member:
-                asked.notes.append(
-                    f"{name} is left out of the body: it would be kept in the store; a login is "
-                    "client: {auth: {type: session, …}}"
-                )
-            else:
-                kept[name] = _in_body(member, asked)
-        return kept
+def _without_secrets(value: Any, request: CurlRequest) -> Any:
+    """Return a part of a body without its credentials: tasks, and so their bodies, are stored in the queue."""
     if isinstance(value, list):
-        return [_in_body(member, asked) for member in value]
-    return _literal(value) if isinstance(value, str) else value
+        return [_without_secrets(member, request) for member in value]
+    if not isinstance(value, dict):
+        return _literal(value) if isinstance(value, str) else value
+    found = {}
+    for name, member in value.items():
+        if _SECRET_IN_BODY.fullmatch(name) and isinstance(member, str) and member:
+            request.notes.append(
+                f"{name} was left out of the body: the queue would store it; for a login write "
+                "client: {auth: {type: session, …}}"
+            )
+        else:
+            found[name] = _without_secrets(member, request)
+    return found

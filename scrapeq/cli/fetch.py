@@ -1,4 +1,4 @@
-"""The verb that shows one page: fetch."""
+"""The verb `fetch`: request one page and show how scrapeq reads it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import typer
 
 from scrapeq.cli.error_output import FOLDER
 from scrapeq.cli.formatting import clock, count, counted, cut, limit_name, safe, span
-from scrapeq.cli.open_queue import width
-from scrapeq.cli.options import check_resource, read_bound
+from scrapeq.cli.open_queue import terminal_width
+from scrapeq.cli.options import check_resource, read_bound, split_pair
 from scrapeq.cli.settings import CONFIG_VARIABLE, Settings
 from scrapeq.errors import UsageError
 from scrapeq.exit_codes import Exit
@@ -23,117 +23,110 @@ if TYPE_CHECKING:
     from scrapeq.plan import Plan
     from scrapeq.task import NewTask
 
-PLAIN = "page"  # the resource of a page without a configuration
-_NAME_WIDTH = 9
-_MORE = 110  # columns of an item where the output is no terminal
+RESOURCE = "page"  # name of the resource without a configuration
+NAME_WIDTH = 9  # columns of the names at the left
+ITEM_WIDTH = 110  # columns of an item where the output is not a terminal
 
 
 def register(app: typer.Typer) -> None:
-    """Add this verb."""
+    """Add the verb."""
     app.command(rich_help_panel="Check")(fetch)
 
 
 def fetch(
     ctx: typer.Context,
-    url: Annotated[str, typer.Argument(metavar="[URL]", help="An address, asked for as it is.")] = "",
+    url: Annotated[str, typer.Argument(metavar="[URL]", help="URL to request as it is.")] = "",
     resource: Annotated[
         str,
         typer.Option(
             "--resource",
             metavar="NAME",
-            help="Whose page it is; its first one, without URL.",
+            help="Resource that reads the response. Without URL its first page is requested.",
         ),
     ] = "",
     seed: Annotated[
         list[str] | None,
-        typer.Option("--seed", metavar="K=V", help="The seed's values; else the first seed."),
+        typer.Option("--seed", metavar="K=V", help="Values of the seed. Default: the first seed."),
     ] = None,
     parent: Annotated[
-        list[str] | None, typer.Option("--parent", metavar="K=V", help="The parent record's values.")
+        list[str] | None, typer.Option("--parent", metavar="K=V", help="Values of the parent record.")
     ] = None,
     max_wait: Annotated[
         str,
-        typer.Option(
-            "--max-wait", metavar="10m", help="How long to wait for a closed limit; else not at all."
-        ),
+        typer.Option("--max-wait", metavar="10m", help="Wait so long for a closed limit. Default: 0s."),
     ] = "",
 ) -> int:
     """
-    Ask for one page and show it as the engine sees it.
+    Request one page and show how scrapeq reads it.
 
     \b
         scrapeq -c api.yaml fetch --resource issues --seed owner=octo --seed repo=tools
 
-    It shows the request, what the answer tells the limits and means, the items, and what follows. The request counts
-    against the limits that are kept in the store; nothing is written or pushed. Without -c any address is shown as it
-    is read where nothing is known of it; with -c alone, the first page of the first resource.
+    It shows the request, the response and its outcome, what it says about rate limits, the items, and the requests that
+    follow. The request counts against the limits in the store; no item is written and no task is pushed. Without -c it
+    shows how any URL is read without a configuration; with -c alone, the first page of the first resource.
 
-    Exit codes: 0 a good answer, 3 one that fails or none, 4 a limit, 8 one that says to stop.
+    Exit codes: 0 success, 3 the request failed or would be retried, 4 rate limited, 8 the response stops the run.
     """
     settings: Settings = ctx.obj
     wait_s = read_bound(max_wait, "--max-wait") or 0.0
     if not (url or resource or settings.config or os.environ.get(CONFIG_VARIABLE)):
-        raise UsageError("fetch what? an address, or --resource NAME")
-    plan = _plan(settings, url, resource)
-    own, above = _values(seed, "--seed"), _values(parent, "--parent")
+        raise UsageError("fetch: give a URL, --resource NAME or -c FILE")
+    plan = _load_plan(settings, url, resource)
+    seed_values, parent_values = _values(seed, "--seed"), _values(parent, "--parent")
     import asyncio
 
-    with open(os.devnull, "w") as quiet, redirect_stdout(sys.stderr):  # what hooks print is no answer
-        seen = asyncio.run(_see(plan, url, resource, own, above, wait_s, quiet))
+    with (
+        open(os.devnull, "w") as null,
+        redirect_stdout(sys.stderr),
+    ):  # standard output is not for what hooks print
+        preview = asyncio.run(_preview(plan, url, resource, seed_values, parent_values, wait_s, null))
     if settings.json:
-        settings.print_json(_as_json(plan, seen))
+        settings.print_json(_as_json(plan, preview))
     else:
-        print("\n".join(_as_text(seen)))
-    return _exit_of(seen)
+        print("\n".join(_as_text(preview)))
+    return _exit_code(preview)
 
 
-def _exit_of(seen: Preview) -> Exit:
-    """What a run would end with, had it only this page."""
-    action = seen.outcome.action if seen.outcome is not None else ""
-    if action in ("success", "ignore") and not seen.error:
+def _exit_code(preview: Preview) -> Exit:
+    """Return the exit code that a run with only this page would have."""
+    action = preview.outcome.action if preview.outcome is not None else ""
+    if action in ("success", "ignore") and not preview.error:
         return Exit.DONE
     return {"rate_limited": Exit.GAVE_UP, "fail": Exit.RESPONSE}.get(action, Exit.DEAD_LETTERS)
 
 
-def _plan(settings: Settings, url: str, resource: str) -> Plan:
+def _load_plan(settings: Settings, url: str, resource: str) -> Plan:
     if settings.config or os.environ.get(CONFIG_VARIABLE) or resource or not url:
-        files = settings.files()
-        if len(files) > 1:
-            raise UsageError(f"several configurations ran here: {', '.join(files)}; choose one with -c FILE")
-        plan = settings.load_whole(files[0])
+        plan = settings.load_and_check(settings.file())
         if resource:
             check_resource([one.name for one in plan.resources], resource, "--resource")
         return plan
-    from scrapeq.cli.seed_lines import address
+    from scrapeq.cli.seed_lines import check_url
     from scrapeq.plan import Endpoint, Paginator, Plan, Resource
 
-    address(url)
-    return Plan("fetch", "", resources=(Resource(PLAIN, Endpoint(paginator=Paginator("auto"))),))
+    check_url(url)
+    return Plan("fetch", "", resources=(Resource(RESOURCE, Endpoint(paginator=Paginator("auto"))),))
 
 
-def _values(given: list[str] | None, option: str) -> dict[str, Any] | None:
-    """K=V as values, as YAML would read them; None when there are none."""
+def _values(pairs: list[str] | None, option: str) -> dict[str, Any] | None:
+    """Return the values of K=V options, read as YAML; None without options."""
     from scrapeq.config.nodes import resolve
 
-    if not given:
+    if not pairs:
         return None
-    values = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise UsageError(f"{option}: {text!r} is no KEY=VALUE: {option} id=7")
-        values[name] = resolve(value)
-    return values
+    split = [split_pair(text, option, "id=7") for text in pairs]
+    return {name: resolve(value) for name, value in split}
 
 
-async def _see(
+async def _preview(
     plan: Plan,
     url: str,
     resource: str,
     seed: dict[str, Any] | None,
     parent: dict[str, Any] | None,
     wait_s: float,
-    quiet: TextIO,
+    null: TextIO,
 ) -> Preview:
     from scrapeq.inspect.preview import preview_page
     from scrapeq.inspect.preview_task import first_page
@@ -143,7 +136,7 @@ async def _see(
 
     async with AsyncExitStack() as stack:
         if plan.client.base_url.startswith("demo:"):
-            demo = SampleApi(quiet, lambda text: None)
+            demo = SampleApi(null, lambda text: None)
             plan = with_base_url(plan, await demo.start())
             stack.push_async_callback(demo.stop, 1.0)
         queue = cursor_store = None
@@ -157,16 +150,16 @@ async def _see(
         )
 
 
-# --- the answer
+# --- output
 
 
-def _as_json(plan: Plan, seen: Preview) -> dict[str, Any]:
-    page, outcome, said = seen.page, seen.outcome, seen.attribution
+def _as_json(plan: Plan, preview: Preview) -> dict[str, Any]:
+    page, outcome, attribution = preview.page, preview.outcome, preview.attribution
     return {
         "file": plan.file,
-        "resource": seen.task.payload["resource"],
-        "page": seen.task.payload.get("page", 1),
-        "counted": seen.counted,
+        "resource": preview.task.payload["resource"],
+        "page": preview.task.payload.get("page", 1),
+        "counted": preview.counted,
         "requests": [
             {
                 "method": one.method,
@@ -174,13 +167,13 @@ def _as_json(plan: Plan, seen: Preview) -> dict[str, Any]:
                 "headers": [list(field) for field in one.headers],
                 "body_bytes": one.size,
             }
-            for one in seen.sent
+            for one in preview.sent
         ],
         "answer": page
         and {
-            "url": seen.url,
+            "url": preview.url,
             "status": page.status,
-            "headers": [list(field) for field in seen.headers],
+            "headers": [list(field) for field in preview.headers],
             "bytes": len(page.body),
             "elapsed_s": page.elapsed_s,
         },
@@ -193,23 +186,24 @@ def _as_json(plan: Plan, seen: Preview) -> dict[str, Any]:
         },
         "limits": {
             "told": [
-                {"limit": name, "remaining": left, "reset_s": reset} for name, left, reset in said.reported
+                {"limit": name, "remaining": left, "reset_s": reset}
+                for name, left, reset in attribution.reported
             ],
-            "rates": [{"limit": name, "requests": size, "seconds": s} for name, size, s in said.rates],
-            "closed": [{"limit": name, "for_s": wait} for name, wait in said.refused],
-            "costs": [{"limit": name, "weight": weight} for name, weight in said.costs],
+            "rates": [{"limit": name, "requests": size, "seconds": s} for name, size, s in attribution.rates],
+            "closed": [{"limit": name, "for_s": wait} for name, wait in attribution.refused],
+            "costs": [{"limit": name, "weight": weight} for name, weight in attribution.costs],
         },
-        "items": dict(seen.items),
+        "items": dict(preview.items),
         "first_items": [
-            {"resource": one.resource, "key": one.key, "record": one.record} for one in seen.first_items
+            {"resource": one.resource, "key": one.key, "record": one.record} for one in preview.first_items
         ],
-        "follow_ups": dict(seen.follow_ups),
-        "first_follow_ups": [_task_json(task) for task in seen.first_follow_ups],
-        "next_page": seen.next_page and _task_json(seen.next_page),
-        "auto": seen.next_page and (seen.next_page.payload.get("walk") or {}).get("auto"),
-        "left_out": seen.skipped,
-        "events": seen.events,
-        "error": seen.error,
+        "follow_ups": dict(preview.follow_ups),
+        "first_follow_ups": [_task_json(task) for task in preview.first_follow_ups],
+        "next_page": preview.next_page and _task_json(preview.next_page),
+        "auto": preview.next_page and (preview.next_page.payload.get("walk") or {}).get("auto"),
+        "left_out": preview.skipped,
+        "events": preview.events,
+        "error": preview.error,
     }
 
 
@@ -225,92 +219,93 @@ def _task_json(task: NewTask) -> dict[str, Any]:
 
 
 def _row(name: str, text: str) -> str:
-    columns = width()
-    line = f"{name:{_NAME_WIDTH}} {text}".rstrip()
+    columns = terminal_width()
+    line = f"{name:{NAME_WIDTH}} {text}".rstrip()
     return cut(line, columns) if columns else line
 
 
-def _as_text(seen: Preview) -> list[str]:
-    payload = seen.task.payload
+def _as_text(preview: Preview) -> list[str]:
+    payload = preview.task.payload
     lines = [f"{payload['resource']}, page {payload.get('page', 1)}"]
-    for at, one in enumerate(seen.sent):
-        lines += ["", _row("sent" if at == 0 else "and then", f"{one.method} {safe(one.url)}")]
+    for at, one in enumerate(preview.sent):
+        lines += ["", _row("request" if at == 0 else "then", f"{one.method} {safe(one.url)}")]
         lines += [_row("", f"{safe(name)}: {safe(value)}") for name, value in one.headers]
-        lines += [_row("", f"{count(one.size)} bytes of body")] if one.size else []
-    lines += ["", *_answer_lines(seen), *_limit_lines(seen), *_meaning_lines(seen), *_item_lines(seen)]
-    lines += _follow_lines(seen)
-    lines += [_row("noted", safe(event)) for event in seen.events]
-    counted_by = "it counts against the limits in the store" if seen.counted else "no store counts it"
-    return [*lines, "", f"nothing was written or pushed; {counted_by}"]
+        lines += [_row("", f"body of {counted(one.size, 'byte')}")] if one.size else []
+    lines += ["", *_response_lines(preview), *_limit_lines(preview), *_outcome_lines(preview)]
+    lines += [*_item_lines(preview), *_follow_up_lines(preview)]
+    lines += [_row("event", safe(event)) for event in preview.events]
+    counted_by = "the store counted the request" if preview.counted else "no store counted the request"
+    return [*lines, "", f"no item was written, no task was pushed; {counted_by}"]
 
 
-def _answer_lines(seen: Preview) -> list[str]:
-    page = seen.page
+def _response_lines(preview: Preview) -> list[str]:
+    page = preview.page
     if page is None:
-        return [_row("answer", "none")]
-    kind = safe(page.header("content-type") or "of no declared type")
-    lines = [
-        _row("answer", f"{page.status} in {page.elapsed_s:.2f} s, {count(len(page.body))} bytes, {kind}")
-    ]
-    if page.url not in (one.url for one in seen.sent):
-        lines.append(_row("", f"from {safe(seen.url)}"))
+        return [_row("response", "none")]
+    content_type = safe(page.header("content-type") or "without a content type")
+    size = counted(len(page.body), "byte")
+    lines = [_row("response", f"{page.status} in {page.elapsed_s:.2f} s, {size}, {content_type}")]
+    if page.url not in (one.url for one in preview.sent):
+        lines.append(_row("", f"from {safe(preview.url)}"))
     return lines
 
 
-def _limit_lines(seen: Preview) -> list[str]:
-    said, now_s = seen.attribution, time.time()
-    reported = [
+def _limit_lines(preview: Preview) -> list[str]:
+    attribution, now_s = preview.attribution, time.time()
+    lines = [
         f"{limit_name(name)}: {count(left)} left until {clock(now_s + reset_s)} UTC, in {span(reset_s)}"
-        for name, left, reset_s in said.reported
+        for name, left, reset_s in attribution.reported
     ]
-    reported += [f"{limit_name(name)}: {size:g} in {span(seconds)}" for name, size, seconds in said.rates]
-    reported += [f"{limit_name(name)}: closed for {span(wait_s)}" for name, wait_s in said.refused]
-    reported += [f"{limit_name(name)}: it has cost {weight:g}" for name, weight in said.costs]
-    if not reported:
-        reported = ["nothing is told"]
-    return [_row("limits" if at == 0 else "", text) for at, text in enumerate(reported)]
+    lines += [
+        f"{limit_name(name)}: {size:g} per {span(seconds)}" for name, size, seconds in attribution.rates
+    ]
+    lines += [f"{limit_name(name)}: closed for {span(wait_s)}" for name, wait_s in attribution.refused]
+    lines += [f"{limit_name(name)}: the request cost {weight:g}" for name, weight in attribution.costs]
+    if not lines:
+        lines = ["nothing reported"]
+    return [_row("limits" if at == 0 else "", text) for at, text in enumerate(lines)]
 
 
-def _meaning_lines(seen: Preview) -> list[str]:
-    outcome = seen.outcome
+def _outcome_lines(preview: Preview) -> list[str]:
+    outcome = preview.outcome
     if outcome is None:
-        return [_row("means", safe(seen.error) or "nothing: the request was not sent")]
+        return [_row("outcome", safe(preview.error) or "none: the request was not sent")]
     text: str = outcome.action
     if outcome.action == "rate_limited":
         text += f" ({outcome.scope})"
     if outcome.wait_s:
         text += f", wait {span(outcome.wait_s)}"
-    why = outcome.message or (seen.error if outcome.action != "success" else "")
-    lines = [_row("means", text + (f": {safe(why)}" if why else ""))]
-    if outcome.action == "success" and seen.error:
-        lines.append(_row("", f"dead letter: {safe(seen.error)}"))
+    why = outcome.message or (preview.error if outcome.action != "success" else "")
+    lines = [_row("outcome", text + (f": {safe(why)}" if why else ""))]
+    if outcome.action == "success" and preview.error:
+        lines.append(_row("", f"dead letter: {safe(preview.error)}"))
     return lines
 
 
-def _item_lines(seen: Preview) -> list[str]:
+def _item_lines(preview: Preview) -> list[str]:
     import orjson
 
-    if not seen.items:
-        return [_row("items", "none")] if seen.outcome and seen.outcome.action == "success" else []
-    lines = [_row("items", ", ".join(f"{count(number)} {name}" for name, number in seen.items.items()))]
-    for item in seen.first_items:
+    if not preview.items:
+        return [_row("items", "none")] if preview.outcome and preview.outcome.action == "success" else []
+    lines = [_row("items", ", ".join(f"{count(number)} {name}" for name, number in preview.items.items()))]
+    for item in preview.first_items:
         text = safe(orjson.dumps(item.record).decode())
-        lines.append(_row("", text if width() else cut(text, _MORE)))
+        lines.append(_row("", text if terminal_width() else cut(text, ITEM_WIDTH)))
     return lines
 
 
-def _follow_lines(seen: Preview) -> list[str]:
+def _follow_up_lines(preview: Preview) -> list[str]:
     lines = []
-    if seen.follow_ups:
-        counts = ", ".join(f"{count(number)} {name}" for name, number in seen.follow_ups.items())
-        lines.append(_row("follows", counts))
-        lines += [_row("", _task_text(task)) for task in seen.first_follow_ups]
-    if seen.next_page is not None:
-        lines.append(_row("next page", _task_text(seen.next_page)))
-    elif seen.outcome is not None and seen.outcome.action == "success" and not seen.error:
-        lines.append(_row("next page", "none: the walk ends here"))
-    if seen.skipped:
-        lines.append(_row("left out", counted(seen.skipped, "record or request", "records and requests")))
+    if preview.follow_ups:
+        counts = ", ".join(f"{count(number)} {name}" for name, number in preview.follow_ups.items())
+        lines.append(_row("follow-up", counts))
+        lines += [_row("", _task_text(task)) for task in preview.first_follow_ups]
+    if preview.next_page is not None:
+        lines.append(_row("next page", _task_text(preview.next_page)))
+    elif preview.outcome is not None and preview.outcome.action == "success" and not preview.error:
+        lines.append(_row("next page", "none: this is the last page"))
+    if preview.skipped:
+        lines.append(_row("skipped", counted(preview.skipped, "record or request", "records and requests")))
     return lines
 
 

@@ -1,4 +1,4 @@
-"""The verb that begins: init."""
+"""The verb `init`: write a configuration to start from."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from scrapeq.cli.settings import LAST_CONFIG as FILE
-from scrapeq.cli.settings import Settings
+from scrapeq.cli.settings import DEFAULT_CONFIG, Settings
 from scrapeq.errors import UsageError
 from scrapeq.exit_codes import Exit
 
@@ -17,48 +16,47 @@ STDOUT = STDIN = "-"
 
 
 def register(app: typer.Typer) -> None:
-    """Add this verb."""
+    """Add the verb."""
     app.command(rich_help_panel="Run")(init)
 
 
 def init(
     ctx: typer.Context,
     output: Annotated[
-        str, typer.Option("-o", "--output", metavar="FILE", help="The file to write; - is standard output.")
-    ] = FILE,
+        str, typer.Option("-o", "--output", metavar="FILE", help="File to write; - is standard output.")
+    ] = DEFAULT_CONFIG,
     curl: Annotated[
         str | None,
         typer.Option(
-            "--curl", metavar="COMMAND", help="A curl command to begin from; - reads standard input."
+            "--curl", metavar="COMMAND", help="Start from this curl command; - reads it from standard input."
         ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> int:
     """
-    Write a configuration to begin with; it validates and runs.
+    Write a configuration that runs as it is, for you to change.
 
     \b
         scrapeq init --curl "curl https://api.example.com/v1/items?per_page=100 -H 'Authorization: Bearer …'"
 
-    Without --curl it scrapes the sample API. With it, it asks for what the command asks for; what a browser copies
-    as cURL will do. Credentials become ${env:…}, and are not in the file.
+    Without --curl it scrapes the bundled sample API. With --curl it sends the same request as the command, for example
+    one that a browser copied with "Copy as cURL". Credentials become ${env:…} and are not written to the file.
     """
     settings: Settings = ctx.obj
     target = Path(output)
     if output != STDOUT and target.exists() and not force:
-        raise UsageError(f"{output} is there already; --force writes over it, -o FILE writes another")
+        raise UsageError(f"{output} exists; overwrite it with --force, or choose another file with -o FILE")
     notes: list[str] = []
     exports: list[str] = []
     if curl is not None:
         from scrapeq.cli.curl import read_curl
-        from scrapeq.cli.curl_config import written
+        from scrapeq.cli.curl_config import render_config
 
-        command = sys.stdin.read() if curl == STDIN else curl
-        asked = read_curl(command)
-        text, exports = written(asked, output)
-        notes = asked.notes
+        request = read_curl(sys.stdin.read() if curl == STDIN else curl)
+        text, exports = render_config(request, output)
+        notes = request.notes
     else:
-        text = _start(target if output != STDOUT else Path(FILE))
+        text = _sample_config(target if output != STDOUT else Path(DEFAULT_CONFIG))
     if output == STDOUT:
         sys.stdout.write(text)
         return Exit.DONE
@@ -68,7 +66,7 @@ def init(
         return Exit.DONE
     for note in notes:
         settings.note(f"note: {note}")
-    print(f"{output} written")
+    print(f"wrote {output}")
     for line in exports:
         print(f"  {line}")
     settings.note(
@@ -77,7 +75,7 @@ def init(
     return Exit.DONE
 
 
-def _start(target: Path) -> str:
+def _sample_config(target: Path) -> str:
     from importlib.resources import files
 
     from scrapeq.cli.yaml_text import name_of

@@ -1,8 +1,9 @@
-"""Options that several verbs have, and how their values are read."""
+"""Options that several verbs share, and the readers and checks of option values."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -16,15 +17,19 @@ HostOption = Annotated[str, typer.Option("--host", metavar="HOST", help="Only re
 GroupOption = Annotated[str, typer.Option("--group", metavar="NAME", help="Only tasks of this group.")]
 WhereOption = Annotated[
     str,
-    typer.Option("--where", metavar="EXPR", help='Only where this holds: "status == 503 and attempts > 1".'),
+    typer.Option(
+        "--where",
+        metavar="EXPR",
+        help='Only tasks for which this holds: "status == 503 and attempts > 1".',
+    ),
 ]
 CountOption = Annotated[
-    int, typer.Option("-n", "--number", metavar="N", min=1, max=100_000, help="How many at most.")
+    int, typer.Option("-n", "--number", metavar="N", min=1, max=100_000, help="Maximum number of rows.")
 ]
 
 
 def read_duration(text: str, option: str) -> float:
-    """Seconds of `10m`. Raises UsageError that names the option."""
+    """Return the seconds of a duration such as `10m`. Raises UsageError that names the option."""
     from scrapeq.config.units import UnitError
     from scrapeq.config.units import read_duration as read
 
@@ -37,42 +42,49 @@ def read_duration(text: str, option: str) -> float:
 
 
 def read_bound(text: str, option: str) -> float | None:
-    """Seconds of an optional duration; None when it was not given."""
+    """Return the seconds of an optional duration; None if the text is empty."""
     return read_duration(text, option) if text else None
 
 
 def read_priority(text: str, option: str) -> float:
-    """A finite number, or a time as Unix seconds. Raises UsageError that names the option."""
+    """Return a finite number, or a time as Unix seconds. Raises UsageError that names the option."""
     from scrapeq.expression import as_number
 
     number = as_number(text)
     if number is None:
         try:
-            finite = math.isfinite(float(text))
+            number = float(text)
         except ValueError:
-            raise UsageError(f"{option}: {text!r} is no number and no time (2024-05-01T12:00:00Z)") from None
-        if not finite:
-            raise UsageError(f"{option}: {text} is no finite number")
-        number = float(text)
+            raise UsageError(f"{option}: {text!r} is not a number or a time (2024-05-01T12:00:00Z)") from None
+        if not math.isfinite(number):
+            raise UsageError(f"{option}: {text} is not a finite number")
     return number
 
 
-def check_resource(known: list[str], name: str, option: str) -> None:
-    """Raises UsageError that names the nearest one, if no resource has this name."""
-    if name not in known:
+def read_settings(pairs: list[str]) -> dict[str, str]:
+    """Return the overrides of `--set run.workers=4`; the values are YAML. Raises UsageError."""
+    return dict(split_pair(text, "--set", "run.workers=4") for text in pairs)
+
+
+def split_pair(text: str, option: str, example: str) -> tuple[str, str]:
+    """Return the two sides of KEY=VALUE. Raises UsageError that names the option and shows an example."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise UsageError(f"{option}: expected KEY=VALUE, got {text!r}; for example {option} {example}")
+    return name, value
+
+
+def check_choice(value: str, choices: Sequence[str], option: str) -> None:
+    """Raise UsageError if the value is not one of the choices."""
+    if value not in choices:
+        raise UsageError(f"{option}: unknown value {value!r}; choose one of {', '.join(choices)}")
+
+
+def check_resource(names: list[str], name: str, option: str) -> None:
+    """Raise UsageError with the most similar name if the name is not one of the resources."""
+    if name not in names:
         from scrapeq.expression import did_you_mean
 
-        near = did_you_mean(name, known)
-        hint = f"did you mean {near}?" if near else f"there are: {', '.join(known)}"
-        raise UsageError(f"{option}: no resource is called {name!r}; {hint}")
-
-
-def read_settings(given: list[str]) -> dict[str, str]:
-    """`--set run.workers=4` as overrides; the value is read as YAML. Raises UsageError."""
-    found: dict[str, str] = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise UsageError(f"--set: {text!r} is no KEY=VALUE: --set run.workers=4")
-        found[name] = value
-    return found
+        similar = did_you_mean(name, names)
+        hint = f"did you mean {similar}?" if similar else f"known resources: {', '.join(names)}"
+        raise UsageError(f"{option}: unknown resource {name!r}; {hint}")

@@ -1,4 +1,4 @@
-"""How a run shows its progress: live on a terminal, in lines elsewhere, or not at all."""
+"""Choose how a run shows its progress: a live view on a terminal, lines elsewhere, or nothing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from scrapeq.cli.error_output import say
+from scrapeq.cli.error_output import print_message
 from scrapeq.cli.progress_lines import Lines, ProgressOutput
 from scrapeq.cli.settings import Settings
 
@@ -15,21 +15,21 @@ def progress_output(
     how: str, settings: Settings, runs: Sequence[tuple[str, str]], *, items: bool = False
 ) -> ProgressOutput:
     """
-    The way that fits: `auto` is live where standard output is a terminal, else lines.
+    Return the progress output for `--progress`.
 
     Args:
-        how: auto, live, lines or none.
-        settings: `quiet` shows nothing, `json` leaves standard output to the JSON.
+        how: auto, live, lines or none. `auto` is live if the output is a terminal, else lines.
+        settings: `quiet` shows nothing; with `json` the progress goes to standard error.
         runs: Name and file of each run.
-        items: Standard output is for items.
+        items: An output writes items to standard output, so the progress goes to standard error.
     """
     out = sys.stderr if settings.json or items else sys.stdout
-    able = out.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
+    is_terminal = out.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
     if settings.verbosity == "quiet" or how == "none":
-        return ProgressOutput(out, runs, summed=settings.verbosity != "quiet" and not settings.json)
-    if how == "live" and not able:
-        say("warning: --progress live needs a terminal; lines are shown instead")
-    if how in ("auto", "live") and able:
+        return ProgressOutput(out, runs, show_summary=settings.verbosity != "quiet" and not settings.json)
+    if how == "live" and not is_terminal:
+        print_message("warning: --progress live needs a terminal; showing lines instead")
+    if how in ("auto", "live") and is_terminal:
         from scrapeq.cli.live_view import LiveView
 
         return LiveView(out, runs)

@@ -1,4 +1,4 @@
-"""The verb that empties: purge."""
+"""The verb `purge`: delete parts of a queue's data."""
 
 from __future__ import annotations
 
@@ -16,75 +16,81 @@ from scrapeq.exit_codes import Exit
 if TYPE_CHECKING:
     from scrapeq.queue import Queue
 
-What = Literal["tasks", "dead", "seen", "limits", "state"]
+Part = Literal["tasks", "dead", "seen", "limits", "state"]
 
-# What each option deletes, in the order in which it is done: first the run, so that nothing is taken for resumed.
-MEANINGS: dict[What, str] = {
-    "state": "the run, so that the next one begins anew; what incremental walks keep; when schedules are due",
-    "tasks": "all tasks that wait or are under way",
+# What each option deletes. The run comes first, so that a purge that is cut short does not look like a resumable run.
+DESCRIPTIONS: dict[Part, str] = {
+    "state": "the run's record, the cursors of incremental resources, and the due times of schedules",
+    "tasks": "all ready, delayed and leased tasks",
     "dead": "all dead letters",
-    "seen": "what was seen already, so that everything may be asked again",
-    "limits": "what was learned of the limits, told waits too",
+    "seen": "the record of requests already made, which prevents duplicates",
+    "limits": "what was learned about rate limits, including current waits",
 }
 
 
 def register(app: typer.Typer) -> None:
-    """Add this verb."""
+    """Add the verb."""
     app.command(rich_help_panel="Data")(purge)
 
 
 def purge(
     ctx: typer.Context,
-    tasks: Annotated[bool, typer.Option("--tasks", help="All tasks that wait or are under way.")] = False,
+    tasks: Annotated[bool, typer.Option("--tasks", help="All ready, delayed and leased tasks.")] = False,
     dead: Annotated[bool, typer.Option("--dead", help="All dead letters.")] = False,
-    seen: Annotated[bool, typer.Option("--seen", help="What was seen already.")] = False,
+    seen: Annotated[
+        bool, typer.Option("--seen", help="The record of requests already made, so they can be made again.")
+    ] = False,
     state: Annotated[
-        bool, typer.Option("--state", help="The run, what incremental walks keep, when schedules are due.")
+        bool,
+        typer.Option("--state", help="The run's record, cursors of incremental resources, due times."),
     ] = False,
     limits: Annotated[
-        bool, typer.Option("--limits", help="What was learned of the limits, told waits too.")
+        bool, typer.Option("--limits", help="What was learned about rate limits, with current waits.")
     ] = False,
-    all_: Annotated[bool, typer.Option("--all", help="All of these.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    all_: Annotated[bool, typer.Option("--all", help="All of the above.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> int:
     """
-    Delete what the queue holds; what was written to the outputs stays.
+    Delete tasks, dead letters or other data from the queue. Output files are not touched.
 
     \b
         scrapeq purge --dead
+
+    Exit codes: 0 deleted, 2 not confirmed or wrong usage.
     """
     settings: Settings = ctx.obj
-    chosen: dict[What, bool] = {"state": state, "tasks": tasks, "dead": dead, "seen": seen, "limits": limits}
-    kinds = [kind for kind, wanted in chosen.items() if wanted or all_]
-    if not kinds:
-        raise UsageError("purge what? --tasks, --dead, --seen, --state, --limits or --all")
+    chosen: dict[Part, bool] = {"state": state, "tasks": tasks, "dead": dead, "seen": seen, "limits": limits}
+    parts = [part for part, is_chosen in chosen.items() if is_chosen or all_]
+    if not parts:
+        raise UsageError("purge: choose --tasks, --dead, --seen, --state, --limits or --all")
     plan = settings.plan(credentials=False)
     if not yes and not sys.stdin.isatty():
-        raise UsageError(f"purge --{' --'.join(kinds)} deletes for good; say --yes where nobody can be asked")
+        raise UsageError(
+            f"purge --{' --'.join(parts)} cannot be undone; add --yes to confirm without a terminal"
+        )
 
     async def confirm_and_purge(queue: Queue) -> dict[str, int] | None:
         if not yes:
-            found = await queue.counts()
-            sizes = {"tasks": f" ({count(found.live)})", "dead": f" ({count(found.dead)})"}
-            listed = "".join(f"\n  {MEANINGS[kind]}{sizes.get(kind, '')}" for kind in kinds)
-            # a store that waits for an answer harms nobody: this is its only visitor, or a run's own
-            if not typer.confirm(f"Delete from the queue {plan.name}:{listed}\nfor good?", err=True):
+            counts = await queue.counts()
+            sizes = {"tasks": f" ({count(counts.live)})", "dead": f" ({count(counts.dead)})"}
+            listed = "".join(f"\n  {DESCRIPTIONS[part]}{sizes.get(part, '')}" for part in parts)
+            # This blocks the event loop, which is fine: nothing else runs in this process.
+            if not typer.confirm(
+                f"Delete permanently from the queue {plan.name}:{listed}\nContinue?", err=True
+            ):
                 return None
-        return {kind: await queue.purge(kind) for kind in kinds}
+        return {part: await queue.purge(part) for part in parts}
 
-    gone = with_queue(plan, confirm_and_purge)
-    if gone is None:
+    deleted = with_queue(plan, confirm_and_purge)
+    if deleted is None:
         settings.note("nothing was deleted")
         return Exit.USAGE
     if settings.json:
-        settings.print_json({"queue": plan.name, "purged": gone})
+        settings.print_json({"queue": plan.name, "purged": deleted})
     elif settings.verbosity != "quiet":
-        parts = [counted(gone[k], "task") for k in ("tasks",) if k in gone]
-        parts += [counted(gone[k], "dead letter") for k in ("dead",) if k in gone]
-        parts += [
-            {"seen": "what was seen", "state": "the run's state", "limits": "the limits' state"}[k]
-            for k in kinds
-            if k not in ("tasks", "dead")
-        ]
-        print(f"deleted from {plan.name}: {', '.join(parts)}")
+        names = {"seen": "the record of requests", "state": "the run's state", "limits": "the limits' state"}
+        numbers = {"tasks": "task", "dead": "dead letter"}
+        listed = [counted(deleted[part], one) for part, one in numbers.items() if part in deleted]
+        listed += [names[part] for part in parts if part in names]
+        print(f"deleted from {plan.name}: {', '.join(listed)}")
     return Exit.DONE

@@ -1,4 +1,4 @@
-"""The verb `run`."""
+"""The verb `run`: scrape until no work is left."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scrapeq.cli.error_output import FOLDER
-from scrapeq.cli.options import check_resource, read_bound, read_settings
+from scrapeq.cli.options import check_choice, check_resource, read_bound, read_settings
 from scrapeq.cli.settings import Settings
-from scrapeq.errors import UsageError
 
 if TYPE_CHECKING:
     from scrapeq.cli.progress_lines import ProgressOutput
@@ -20,7 +19,7 @@ PROGRESS = ("auto", "live", "lines", "none")
 
 
 def register(app: typer.Typer) -> None:
-    """Add this verb."""
+    """Add the verb."""
     app.command(rich_help_panel="Run")(run)
 
 
@@ -28,52 +27,64 @@ def run(
     ctx: typer.Context,
     files: Annotated[
         list[str] | None,
-        typer.Argument(metavar="FILE", help="The YAML files; none: -c, or what ran here."),
+        typer.Argument(metavar="FILE...", help="Configuration files. Default: the file of -c."),
     ] = None,
-    workers: Annotated[int | None, typer.Option(metavar="N", min=1, help="Fetcher processes.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Number of fetcher processes.")
+    ] = None,
     concurrency: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Requests at once in each.")
+        int | None, typer.Option(metavar="N", min=1, help="Concurrent requests per fetcher process.")
     ] = None,
-    role: Annotated[str, typer.Option(metavar="ROLE", help="all, fetcher (no seeds) or scheduler.")] = "all",
-    only: Annotated[str, typer.Option(metavar="R,...", help="Begin with these resources only.")] = "",
+    role: Annotated[
+        str, typer.Option(metavar="ROLE", help="all, fetcher (adds no seeds) or scheduler.")
+    ] = "all",
+    only: Annotated[str, typer.Option(metavar="R,...", help="Start from these resources only.")] = "",
     keep_running: Annotated[
-        bool, typer.Option("--keep-running", help="Go on when nothing is left; schedules are kept.")
+        bool, typer.Option("--keep-running", help="Stay up when no work is left, and follow the schedules.")
     ] = False,
     full_refresh: Annotated[
         bool,
-        typer.Option("--full-refresh", help="Ask for everything again, also what an unfinished run had."),
+        typer.Option("--full-refresh", help="Discard an unfinished run and all cursors; fetch everything."),
     ] = False,
-    progress: Annotated[str, typer.Option(metavar="HOW", help="auto, live, lines or none.")] = "auto",
-    for_: Annotated[str, typer.Option("--for", metavar="10m", help="Stop after so long.")] = "",
-    max_requests: Annotated[int | None, typer.Option(metavar="N", min=1, help="Stop after so many.")] = None,
-    max_items: Annotated[int | None, typer.Option(metavar="N", min=1, help="Stop after so many.")] = None,
+    progress: Annotated[
+        str, typer.Option(metavar="HOW", help="auto (live on a terminal), live, lines or none.")
+    ] = "auto",
+    for_: Annotated[str, typer.Option("--for", metavar="10m", help="Stop after this time.")] = "",
+    max_requests: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Stop after so many requests.")
+    ] = None,
+    max_items: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Stop after so many items.")
+    ] = None,
     max_wait: Annotated[
-        str, typer.Option(metavar="10m", help="Give up rather than wait longer for a limit.")
+        str, typer.Option(metavar="10m", help="Give up if a rate limit stays closed for longer.")
     ] = "",
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="K=V", help="Override a key: --set run.workers=4.")
+        list[str] | None,
+        typer.Option("--set", metavar="K=V", help="Override a key of the file: --set run.workers=4."),
     ] = None,
 ) -> int:
     """
-    Scrape until nothing is left, and show how it goes. The same command resumes what was stopped.
+    Scrape until no work is left, and show the progress. The same command resumes a stopped run.
 
     \b
         scrapeq run api.yaml --max-wait 10m
 
-    Exit codes: 0 done, 3 done with dead letters, 4 gave up at a limit, 5 stopped, work left, 6 store, 7 output,
-    8 an answer said to stop, 2 usage, 1 internal, 130 second signal.
+    Exit codes: 0 done, 3 done with dead letters, 4 gave up waiting for a limit (--max-wait), 5 stopped with work left,
+    6 store, 7 output, 8 stopped by a response (action: fail), 2 usage or configuration, 1 internal error, 130 stopped
+    at once by a second signal.
     """
     settings: Settings = ctx.obj
-    _one_of(role, ROLES, "--role")
-    _one_of(progress, PROGRESS, "--progress")
+    check_choice(role, ROLES, "--role")
+    check_choice(progress, PROGRESS, "--progress")
     overrides: dict[str, Any] = dict(read_settings(set_ or []))
     overrides |= {"run.workers": workers} if workers is not None else {}
     overrides |= {"run.concurrency": concurrency} if concurrency is not None else {}
     for_s, max_wait_s = read_bound(for_, "--for"), read_bound(max_wait, "--max-wait")
-    plans = _plans(settings, settings.files(files or ()), overrides)
-    chosen = tuple(name.strip() for name in only.split(",") if name.strip())
-    for name in chosen:
-        check_resource([one.name for plan in plans for one in plan.resources], name, "--only")
+    plans = _load_plans(settings, settings.files(files or ()), overrides)
+    resources = tuple(name.strip() for name in only.split(",") if name.strip())
+    for name in resources:
+        check_resource([resource.name for plan in plans for resource in plan.resources], name, "--only")
 
     from scrapeq.cli.progress import progress_output
     from scrapeq.supervise.options import RunOptions
@@ -86,26 +97,26 @@ def run(
         max_requests=max_requests,
         max_items=max_items,
         max_wait_s=max_wait_s,
-        only=chosen,
+        only=resources,
     )
     items = any(output.type == "stdout" for plan in plans for output in plan.outputs)
     view = progress_output(progress, settings, [(plan.name, plan.file) for plan in plans], items=items)
-    settings.log_to(view.event)
-    code = _supervised(plans, options, view)
+    settings.send_logs_to(view.event)
+    code = _supervise(plans, options, view)
     if settings.json:
-        settings.print_json({"exit": code, "runs": view.final()}, aside=items)
+        settings.print_json({"exit": code, "runs": view.final()}, to_stderr=items)
     return code
 
 
-def _plans(settings: Settings, files: list[str], overrides: dict[str, Any]) -> list[Plan]:
-    """All plans, or every mistake in all files. Raises ConfigError, UsageError."""
+def _load_plans(settings: Settings, files: list[str], overrides: dict[str, Any]) -> list[Plan]:
+    """Return the plans of all files. Raises ConfigError with the mistakes of all files, or UsageError."""
     from scrapeq.errors import ConfigError, Problem
 
     plans: list[Plan] = []
     problems: list[Problem] = []
     for file in files:
         try:
-            plans.append(settings.load_whole(file, overrides))
+            plans.append(settings.load_and_check(file, overrides))
         except ConfigError as error:
             problems += error.problems
     if problems:
@@ -113,15 +124,10 @@ def _plans(settings: Settings, files: list[str], overrides: dict[str, Any]) -> l
     return plans
 
 
-def _supervised(plans: list[Plan], options: Any, view: ProgressOutput) -> int:
+def _supervise(plans: list[Plan], options: Any, view: ProgressOutput) -> int:
     from scrapeq.supervise.supervisor import run_here
 
     try:
         return run_here(plans, options, view, folder=FOLDER)
     finally:
         view.close()
-
-
-def _one_of(value: str, known: tuple[str, ...], option: str) -> None:
-    if value not in known:
-        raise UsageError(f"{option}: {value!r} is none; one of {', '.join(known)}")

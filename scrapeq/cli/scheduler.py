@@ -1,4 +1,4 @@
-"""The verb `scheduler`."""
+"""The verb `scheduler`: start scheduled runs and keep a queue in order without workers."""
 
 from __future__ import annotations
 
@@ -19,29 +19,35 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    """Add this verb."""
+    """Add the verb."""
     app.command(rich_help_panel="Run")(scheduler)
 
 
 def scheduler(
     ctx: typer.Context,
     queue: Annotated[
-        str, typer.Option("--queue", metavar="NAME", help="A queue by its name, without a file.")
+        str, typer.Option("--queue", metavar="NAME", help="Serve this queue, without a configuration file.")
     ] = "",
 ) -> int:
     """
-    Keep the schedules of a file, and do what time brings to a queue that nobody pops. Any number may run; one at a
-    time does the work.
+    Start scheduled runs on time, and keep a queue in order while no worker pops from it.
 
     \b
         scrapeq --redis redis://queue.internal scheduler --queue api
+
+    Any number may run for one queue; one at a time is the leader and does the work. It runs until Ctrl-C.
+
+    Exit codes: 0 stopped by a signal, 130 stopped at once by a second signal.
     """
     settings: Settings = ctx.obj
     plan = _queue_plan(settings, queue) if queue else settings.plan()
     settings.note(f"scheduling {plan.name} until Ctrl-C")
     import asyncio
 
-    return asyncio.run(_schedule(plan, settings.note))
+    code = asyncio.run(_schedule(plan, settings.note))
+    if settings.json:
+        settings.print_json({"queue": plan.name, "exit": code})
+    return code
 
 
 def _queue_plan(settings: Settings, name: str) -> Plan:

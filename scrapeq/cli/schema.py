@@ -1,4 +1,4 @@
-"""The verb `schema`."""
+"""The verb `schema`: print the JSON Schema of the configuration."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from scrapeq.exit_codes import Exit
 
 
 def register(app: typer.Typer) -> None:
-    """Add this verb."""
+    """Add the verb."""
     app.command(rich_help_panel="Check")(schema)
 
 

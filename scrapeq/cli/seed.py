@@ -1,4 +1,4 @@
-"""The verb that adds tasks: seed."""
+"""The verb `seed`: add tasks to a queue."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scrapeq.cli.error_output import say
+from scrapeq.cli.error_output import print_message
 from scrapeq.cli.formatting import count, counted, safe
 from scrapeq.cli.open_queue import with_store
 from scrapeq.cli.options import check_resource, read_duration, read_priority
-from scrapeq.cli.seed_lines import Numbered, SeedLine, address, read_batches
+from scrapeq.cli.seed_lines import NumberedLine, SeedLine, check_url, read_batches
 from scrapeq.cli.settings import Settings
 from scrapeq.errors import ScrapeqError, UsageError
 from scrapeq.exit_codes import Exit
@@ -28,83 +28,87 @@ if TYPE_CHECKING:
     from scrapeq.resource import TaskBuilder
     from scrapeq.task import NewTask
 
-PIECE = 1000  # tasks pushed in one call
-FULL_NOTE_S = 3.0  # a push that takes longer waits for room
-JUNK_SHOWN = 100  # of more junk lines only the number is said
+BATCH = 1000  # tasks pushed in one call
+SLOW_PUSH_S = 3.0  # a push that takes longer is reported
+INVALID_SHOWN = 100  # further invalid lines are only counted
 STDIN = "-"
-NOTHING_TO_ASK = "this seed leaves a null in the path"
+NULL_IN_PATH = "a value in the path is null or missing in this seed"
 
 
 def register(app: typer.Typer) -> None:
-    """Add this verb."""
+    """Add the verb."""
     app.command(rich_help_panel="Run")(seed)
 
 
 def seed(
     ctx: typer.Context,
     urls: Annotated[
-        list[str] | None, typer.Argument(metavar="URL", help="Addresses, asked for as they are.")
+        list[str] | None, typer.Argument(metavar="URL...", help="URLs, requested as they are.")
     ] = None,
     file: Annotated[
-        str, typer.Option("-f", "--file", metavar="FILE", help="A line a task; - is standard input.")
+        str, typer.Option("-f", "--file", metavar="FILE", help="One task per line; - is standard input.")
     ] = "",
     resource: Annotated[
         str,
         typer.Option(
-            "--resource",
-            metavar="NAME",
-            help="Which resource reads the answers; the only one if there is one.",
+            "--resource", metavar="NAME", help="Resource that reads the responses. Default: the only one."
         ),
     ] = "",
     priority: Annotated[
         str,
         typer.Option(
-            "--priority", metavar="N", help="Any number, or a time; higher first. Else the time now."
+            "--priority",
+            metavar="N",
+            help="A number or a time; higher comes first. Default: the current time.",
         ),
     ] = "",
-    delay: Annotated[str, typer.Option("--delay", metavar="10m", help="Not before so long.")] = "",
+    delay: Annotated[
+        str, typer.Option("--delay", metavar="10m", help="Wait so long before the first request.")
+    ] = "",
 ) -> int:
     """
-    Add tasks to the queue, while a run goes on or before one. What is in the queue already is not added twice.
+    Add tasks to the queue, before or during a run. Tasks that the queue already has are not added again.
 
     \b
         scrapeq seed -f repositories.jsonl --resource issues --priority 100
 
-    A line of FILE is an address, or a JSON object: a seed's values as under seeds: in the YAML, or an envelope with
-    url or seed, and resource, priority, delay. Blank lines and # comments are passed over. A line that makes no
-    sense is named by its number; the others are added, and the exit code is 2.
+    A line of FILE is a URL, or a JSON object: the values of a seed, as under seeds: in the YAML, or an object with
+    url or seed, and resource, priority, delay. Blank lines and # comments are ignored. Invalid lines are reported with
+    their number, the others are added.
+
+    Exit codes: 0 all lines were added, 2 some lines are invalid or wrong usage.
     """
     settings: Settings = ctx.obj
     if urls and list(urls) == [STDIN]:
         urls, file = None, file or STDIN
     if bool(urls) == bool(file):
-        raise UsageError("seed what? addresses, or -f FILE (- is standard input)")
+        raise UsageError("seed: give URLs or -f FILE (- is standard input)")
     for url in urls or ():
-        address(url)  # a wrong one is refused before anything is added
+        check_url(url)  # before any task is added
     plan = settings.plan()
-    rules = SeedLine(
+    defaults = SeedLine(
         "",
-        resource or _only_resource(plan, bool(file)),
+        resource or _default_resource(plan, bool(file)),
         read_priority(priority, "--priority") if priority else None,
         read_duration(delay, "--delay") if delay else None,
     )
-    if rules.resource:
-        check_resource([one.name for one in plan.resources], rules.resource, "--resource")
+    if defaults.resource:
+        check_resource([one.name for one in plan.resources], defaults.resource, "--resource")
     source = "standard input" if file == STDIN else file or "the command line"
-    seeding = Seeding(plan, rules, source)
+    seeding = Seeding(plan, defaults, source)
     if urls:
-        batches = _of(urls)
+        batches = _lines_of(urls)
         with_store(plan, lambda queue, client: seeding.push_all(queue, client, batches))
     else:
-        with _opened(file) as fd:
+        with _open(file) as fd:
             with_store(plan, lambda queue, client: seeding.push_all(queue, client, read_batches(fd)))
     _report(settings, plan, seeding)
-    return Exit.USAGE if seeding.junk else Exit.DONE
+    return Exit.USAGE if seeding.invalid else Exit.DONE
 
 
 @contextmanager
-def _opened(file: str) -> Iterator[int]:
-    """The file's descriptor."""
+def _open(file: str) -> Iterator[int]:
+    """Open the file and yield its descriptor."""
     if file == STDIN:
         yield 0
         return
@@ -118,141 +122,151 @@ def _opened(file: str) -> Iterator[int]:
         os.close(fd)
 
 
-async def _of(urls: list[str]) -> AsyncIterator[list[Numbered]]:
+async def _lines_of(urls: list[str]) -> AsyncIterator[list[NumberedLine]]:
     yield [(i, SeedLine(url)) for i, url in enumerate(urls, 1)]
 
 
-def _only_resource(plan: Plan, each_may_say: bool) -> str:
-    able = [one.name for one in plan.resources if one.endpoint is not None]
-    if len(able) == 1:
-        return able[0]
-    if each_may_say:
-        return ""
-    raise UsageError(f"which resource reads the answer? --resource, one of {', '.join(able)}")
+def _default_resource(plan: Plan, lines_may_name_it: bool) -> str:
+    from scrapeq.inspect.preview_task import only_resource
+
+    try:
+        return only_resource(plan)
+    except UsageError:
+        if lines_may_name_it:
+            return ""
+        raise
 
 
 @dataclass
 class Seeding:
     """
-    Lines on their way into the queue.
+    Pushes seed lines into a queue, and counts what came of them.
 
     Args:
-        plan: Whose queue it is.
-        rules: What holds for lines that do not say otherwise.
+        plan: The plan of the queue.
+        defaults: Resource, priority and delay of lines that do not have their own.
         source: Where the lines come from, for messages.
     """
 
     plan: Plan
-    rules: SeedLine
+    defaults: SeedLine
     source: str
     outcomes: Counter[str] = field(default_factory=Counter)
-    junk: int = 0
+    invalid: int = 0
 
-    async def push_all(self, queue: Queue, client: Any, batches: AsyncIterator[list[Numbered]]) -> None:
-        """Push each batch, in pieces. Raises StoreError, QueueFull; what was pushed before stays."""
+    async def push_all(self, queue: Queue, client: Any, batches: AsyncIterator[list[NumberedLine]]) -> None:
+        """Push all batches. Raises StoreError, QueueFull; what was pushed before the error stays in the queue."""
         from scrapeq.resource import TaskBuilder
         from scrapeq.supervise.schedules import addressed
         from scrapeq.wiring import cursor_store_of, group_function
 
-        states = cursor_store_of(client, queue)
-        with suppress(UsageError):  # without an address seeds are refused one by one, addresses are not
+        store = cursor_store_of(client, queue)
+        with suppress(
+            UsageError
+        ):  # without a base URL each seed is refused by itself, but URLs can be pushed
             self.plan = await addressed(self.plan, queue, client)
         builder = TaskBuilder(self.plan, group_function(self.plan))
         try:
             async for batch in batches:
-                firsts: list[tuple[int, NewTask | IncrementalStart]] = []
-                for number, wanted in batch:
+                starts: list[tuple[int, NewTask | IncrementalStart]] = []
+                for number, line in batch:
                     try:
-                        firsts.append((number, self._first(builder, wanted)))
+                        starts.append((number, self._start(builder, line)))
                     except ScrapeqError as error:
-                        self._refuse(number, error)
-                tasks = await self._built(states, firsts)
-                for start in range(0, len(tasks), PIECE):
-                    await self._push(queue, tasks[start : start + PIECE])
+                        self._reject(number, error)
+                tasks = await self._build(store, starts)
+                for offset in range(0, len(tasks), BATCH):
+                    await self._push(queue, tasks[offset : offset + BATCH])
         except ScrapeqError as error:
             if self.outcomes["pushed"]:
                 added = counted(self.outcomes["pushed"], "task")
-                error.add_note(f"{added} had been added; seeding all again adds none of them twice")
+                error.add_note(f"{added} had been added before; seeding again does not add them twice")
             raise
-        if self.junk > JUNK_SHOWN:
-            say(f"error: {self.source}: {count(self.junk - JUNK_SHOWN)} more lines make no sense")
+        if self.invalid > INVALID_SHOWN:
+            print_message(f"error: {self.source}: {count(self.invalid - INVALID_SHOWN)} more invalid lines")
 
-    async def _built(
-        self, states: CursorStore, firsts: list[tuple[int, NewTask | IncrementalStart]]
+    async def _build(
+        self, store: CursorStore, starts: list[tuple[int, NewTask | IncrementalStart]]
     ) -> list[tuple[int, NewTask]]:
-        """Their tasks: a walk's begins where the last one ended."""
+        """Return the tasks; those of incremental resources continue at their stored cursors."""
         from scrapeq.protocols import IncrementalStart
 
-        walks = [first.state_key for _, first in firsts if isinstance(first, IncrementalStart)]
-        kept = iter(await states.get_many(walks))
+        keys = [start.state_key for _, start in starts if isinstance(start, IncrementalStart)]
+        cursors = iter(await store.get_many(keys))
         tasks: list[tuple[int, NewTask]] = []
-        for number, first in firsts:
+        for number, start in starts:
             try:
-                task = first.build(next(kept)) if isinstance(first, IncrementalStart) else first
+                task = start.build(next(cursors)) if isinstance(start, IncrementalStart) else start
                 if task is None:
-                    raise UsageError(NOTHING_TO_ASK)
+                    raise UsageError(NULL_IN_PATH)
                 tasks.append((number, task))
             except ScrapeqError as error:
-                self._refuse(number, error)
+                self._reject(number, error)
         return tasks
 
-    def _first(self, builder: TaskBuilder, wanted: SeedLine | str) -> NewTask | IncrementalStart:
-        if isinstance(wanted, str):
-            raise UsageError(wanted)
-        name = wanted.resource or self.rules.resource
+    def _start(self, builder: TaskBuilder, line: SeedLine | str) -> NewTask | IncrementalStart:
+        """Return the task of a line, or its start if it depends on a cursor. Raises UsageError."""
+        if isinstance(line, str):
+            raise UsageError(line)
+        name = line.resource or self.defaults.resource
         if not name:
-            raise UsageError("which resource reads the answer? --resource NAME, or a member resource")
-        kind, now_s = builder.resource(name), time.time()
-        rank = self.rules.priority if wanted.priority is None else wanted.priority
-        rank = now_s if rank is None else rank
-        delay_s = (self.rules.delay_s if wanted.delay_s is None else wanted.delay_s) or 0.0
-        if isinstance(wanted.seed, str):
-            return builder.at_url(kind, wanted.seed, rank, delay_s)
+            raise UsageError(
+                "several resources could read the response; give --resource NAME or the key resource"
+            )
+        resource, now_s = builder.resource(name), time.time()
+        priority = self.defaults.priority if line.priority is None else line.priority
+        priority = now_s if priority is None else priority
+        delay_s = (self.defaults.delay_s if line.delay_s is None else line.delay_s) or 0.0
+        if isinstance(line.seed, str):
+            return builder.at_url(resource, line.seed, priority, delay_s)
         if self.plan.client.base_url.startswith("demo:"):
-            raise UsageError("the sample API (demo://) has an address only once a run has begun; run first")
-        first = builder.seeded_start(kind, wanted.seed, rank, delay_s, now_s)
-        if first is None:
-            raise UsageError(f"{NOTHING_TO_ASK} of {name}")
-        return first
+            raise UsageError(
+                "the sample API (demo://) has a URL only once a run has started it; use scrapeq run first"
+            )
+        start = builder.seeded_start(resource, line.seed, priority, delay_s, now_s)
+        if start is None:
+            raise UsageError(f"{name}: {NULL_IN_PATH}")
+        return start
 
-    def _refuse(self, number: int, error: ScrapeqError) -> None:
-        self.junk += 1
-        if self.junk <= JUNK_SHOWN:
-            say(f"error: {self.source}, line {number}: {safe(str(error))}")
+    def _reject(self, number: int, error: ScrapeqError) -> None:
+        self.invalid += 1
+        if self.invalid <= INVALID_SHOWN:
+            print_message(f"error: {self.source}, line {number}: {safe(str(error))}")
 
-    async def _push(self, queue: Queue, piece: list[tuple[int, NewTask]]) -> None:
+    async def _push(self, queue: Queue, batch: list[tuple[int, NewTask]]) -> None:
         try:
-            self.outcomes.update(await _pushed(queue, [task for _, task in piece]))
-        except UsageError as error:  # a payload that the queue refuses must not take its neighbours with it
-            if len(piece) == 1:
-                self._refuse(piece[0][0], error)
+            self.outcomes.update(await _push_batch(queue, [task for _, task in batch]))
+        except UsageError as error:
+            if len(batch) == 1:
+                self._reject(batch[0][0], error)
                 return
-            for one in piece:
+            for one in batch:  # the queue refuses a batch as a whole, so find the invalid tasks in it
                 await self._push(queue, [one])
 
 
-async def _pushed(queue: Queue, tasks: list[NewTask]) -> list[str]:
-    """The outcomes of a push; one that has to wait for room says so."""
+async def _push_batch(queue: Queue, tasks: list[NewTask]) -> list[str]:
+    """Return the outcomes of a push; tell the user if it takes long."""
     import asyncio
 
     pushing = asyncio.ensure_future(queue.push_many(tasks))
     with suppress(TimeoutError):
-        await asyncio.wait_for(asyncio.shield(pushing), FULL_NOTE_S)
+        await asyncio.wait_for(asyncio.shield(pushing), SLOW_PUSH_S)
     if not pushing.done():
-        say("the queue is full or the store slow: waiting (a run makes room; Ctrl-C gives up)")
+        print_message("waiting: the queue is full or the store is slow (a run makes room; Ctrl-C gives up)")
     return [one.outcome for one in await pushing]
 
 
 def _report(settings: Settings, plan: Plan, seeding: Seeding) -> None:
-    outcomes, junk = seeding.outcomes, seeding.junk
-    new, twice, dead = outcomes["pushed"], outcomes["duplicate"], outcomes["dead"]
+    outcomes, invalid = seeding.outcomes, seeding.invalid
+    new, duplicates, dead = outcomes["pushed"], outcomes["duplicate"], outcomes["dead"]
     if settings.json:
-        settings.print_json({"queue": plan.name, "new": new, "duplicates": twice, "dead": dead, "junk": junk})
+        fields = {"queue": plan.name, "new": new, "duplicates": duplicates, "dead": dead, "junk": invalid}
+        settings.print_json(fields)
         return
     if settings.verbosity == "quiet":
         return
-    said = f"{plan.name}: {counted(new, 'new task')}"
-    said += f", {counted(twice, 'duplicate')}" if twice else ""
-    said += f", {count(dead)} already dead letters (scrapeq dead redrive)" if dead else ""
-    said += f", {counted(junk, 'line that makes', 'lines that make')} no sense" if junk else ""
-    print(said)
+    text = f"{plan.name}: {counted(new, 'new task')}"
+    text += f", {counted(duplicates, 'duplicate')}" if duplicates else ""
+    text += f", {counted(dead, 'existing dead letter')} (see scrapeq dead redrive)" if dead else ""
+    text += f", {counted(invalid, 'invalid line')}" if invalid else ""
+    print(text)

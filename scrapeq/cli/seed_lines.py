@@ -1,13 +1,13 @@
 """
-The lines of a seed file. One line is one task:
+Read the lines of a seed file. One line is one task:
 
-    https://api.example.com/issues?page=1             an address, asked for as it is
-    {"owner": "octo", "repo": "tools"}                a seed's values, as under `seeds:` in the YAML
-    {"url": "https://…", "priority": 5}               an address, and what else the task has
-    {"seed": {"owner": "octo"}, "delay": "10m"}       a seed's values, and what else the task has
+    https://api.example.com/issues?page=1             a URL, requested as it is
+    {"owner": "octo", "repo": "tools"}                the values of a seed, as under `seeds:` in the YAML
+    {"url": "https://…", "priority": 5}               a URL, with attributes of the task
+    {"seed": {"owner": "octo"}, "delay": "10m"}       the values of a seed, with attributes of the task
 
-An object with `url` or `seed` may also have `resource`, `priority` (a number, or a time) and `delay` (`10m`, or
-seconds), and nothing else. Blank lines and lines that begin with `#` are passed over.
+An object with `url` or `seed` may also have `resource`, `priority` (a number or a time) and `delay` (`10m`, or
+seconds), and nothing else. Blank lines and lines that start with `#` are ignored.
 """
 
 from __future__ import annotations
@@ -24,13 +24,20 @@ from scrapeq.errors import UsageError
 
 LINE_MAX = 1 << 20  # bytes, as a payload
 READ_BYTES = 1 << 16
-MEMBERS = ("url", "seed", "resource", "priority", "delay")
+URL_SHOWN = 80  # characters of a URL in an error
+KEYS = ("url", "seed", "resource", "priority", "delay")
 SCHEMES = ("http", "https")
 
 
 @dataclass(frozen=True, slots=True)
 class SeedLine:
-    """What one line asks for; None and empty = what the command says. `seed` is an address or a seed's values."""
+    """
+    The task that one line describes.
+
+    Attributes:
+        seed: A URL, or the values of a seed.
+        resource, priority, delay_s: Empty or None = as the command's options say.
+    """
 
     seed: str | Mapping[str, Any]
     resource: str = ""
@@ -38,41 +45,42 @@ class SeedLine:
     delay_s: float | None = None
 
 
-Numbered = tuple[int, SeedLine | str]
+NumberedLine = tuple[int, SeedLine | str]
+"""A line's number (1-based) with its task, or with the text of what is wrong with it."""
 
 
 class LineReader:
-    """Lines out of bytes that come in pieces; each with its number (1-based) and what it asks for, or what is wrong."""
+    """Splits bytes that arrive in pieces into the lines of a seed file."""
 
     def __init__(self) -> None:
         self._number = 0
         self._rest = b""
-        self._too_long = False
+        self._is_too_long = False
 
-    def feed(self, data: bytes) -> Iterator[Numbered]:
-        """The lines that end in these bytes; those that ask for nothing are passed over."""
-        *whole, self._rest = (self._rest + data).split(b"\n")
-        for raw in whole:
-            yield from self._line(raw)
+    def feed(self, data: bytes) -> Iterator[NumberedLine]:
+        """Yield the lines that end in these bytes, except blank lines and comments."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            yield from self._read(line)
         if len(self._rest) > LINE_MAX:
-            self._rest, self._too_long = b"", True
+            self._rest, self._is_too_long = b"", True
 
-    def end(self) -> Iterator[Numbered]:
-        """The last line, if nothing ended it."""
-        if self._rest or self._too_long:
-            yield from self._line(self._rest)
+    def end(self) -> Iterator[NumberedLine]:
+        """Yield the last line if no newline ended it."""
+        if self._rest or self._is_too_long:
+            yield from self._read(self._rest)
             self._rest = b""
 
-    def _line(self, raw: bytes) -> Iterator[Numbered]:
+    def _read(self, line: bytes) -> Iterator[NumberedLine]:
         self._number += 1
-        too_long, self._too_long = self._too_long or len(raw) > LINE_MAX, False
-        if too_long:
+        is_too_long, self._is_too_long = self._is_too_long or len(line) > LINE_MAX, False
+        if is_too_long:
             yield self._number, f"longer than {LINE_MAX} bytes"
             return
         try:
-            text = raw.decode("utf-8-sig" if self._number == 1 else "utf-8").strip()
+            text = line.decode("utf-8-sig" if self._number == 1 else "utf-8").strip()
         except UnicodeDecodeError:
-            yield self._number, "no UTF-8 text"
+            yield self._number, "not UTF-8 text"
             return
         if text and not text.startswith("#"):
             try:
@@ -81,31 +89,31 @@ class LineReader:
                 yield self._number, str(error)
 
 
-async def read_batches(fd: int) -> AsyncIterator[list[Numbered]]:
+async def read_batches(fd: int) -> AsyncIterator[list[NumberedLine]]:
     """
-    The lines of an open file or pipe, as they come: a slow pipe's are handed over before the next is there.
+    Yield the lines of an open file or pipe as they arrive; a slow pipe's lines do not wait for later ones.
 
     Raises:
-        UsageError: it cannot be read.
+        UsageError: The file cannot be read.
     """
     reader = LineReader()
     try:
-        while data := await _read(fd):
+        while data := await _read_bytes(fd):
             yield list(reader.feed(data))
     except OSError as error:
         raise UsageError(f"the seeds cannot be read: {error.strerror}") from None
     yield list(reader.end())
 
 
-async def _read(fd: int) -> bytes:
-    """The next bytes; waits without blocking where the system can tell (a pipe, a terminal), so that Ctrl-C works."""
+async def _read_bytes(fd: int) -> bytes:
+    """Return the next bytes. For a pipe or terminal it waits in the event loop, so that Ctrl-C works."""
     import asyncio
 
     loop = asyncio.get_running_loop()
     readable = asyncio.Event()
     try:
         loop.add_reader(fd, readable.set)
-    except OSError:  # a regular file: always readable
+    except OSError:  # the loop cannot watch a regular file, which is always readable
         return os.read(fd, READ_BYTES)
     try:
         await readable.wait()
@@ -115,57 +123,59 @@ async def _read(fd: int) -> bytes:
 
 
 def read_line(text: str) -> SeedLine:
-    """What one line asks for. Raises UsageError that says what is wrong with it."""
+    """Return the task that a line describes. Raises UsageError that says what is wrong with the line."""
     if text.startswith("{"):
-        return _object(text)
-    return SeedLine(address(text))
+        return _read_object(text)
+    return SeedLine(check_url(text))
 
 
-def address(text: str) -> str:
-    """The text, if it is an http(s) address. Raises UsageError."""
-    shown = text if len(text) <= 80 else text[:79] + "…"
+def check_url(text: str) -> str:
+    """Return the text if it is an http(s) URL. Raises UsageError."""
+    shown = text if len(text) <= URL_SHOWN else text[: URL_SHOWN - 1] + "…"
     try:
         parts = urlsplit(text)
         host = parts.hostname
     except ValueError as error:
-        raise UsageError(f"{shown!r} is no address: {error}") from None
+        raise UsageError(f"{shown!r} is not a URL: {error}") from None
     if parts.scheme.lower() not in SCHEMES or not host:
-        raise UsageError(f"{shown!r} is neither an http(s) address nor a JSON object")
+        raise UsageError(f"{shown!r} is neither an http(s) URL nor a JSON object")
     if any(letter.isspace() for letter in text):
-        raise UsageError(f"{shown!r} holds a space; write it as %20")
+        raise UsageError(f"{shown!r} contains a space; write it as %20")
     return text
 
 
-def _object(text: str) -> SeedLine:
+def _read_object(text: str) -> SeedLine:
     import orjson
 
     try:
-        found = orjson.loads(text)
+        fields = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise UsageError(f"no JSON: {error.msg.partition(': line ')[0]} (column {error.colno})") from None
-    if "url" not in found and "seed" not in found:
-        return SeedLine(found)
-    if "url" in found and "seed" in found:
-        raise UsageError("has both url and seed; one of them says what to ask for")
-    unknown = [name for name in found if name not in MEMBERS]
+        raise UsageError(
+            f"invalid JSON: {error.msg.partition(': line ')[0]} (column {error.colno})"
+        ) from None
+    if "url" not in fields and "seed" not in fields:
+        return SeedLine(fields)
+    if "url" in fields and "seed" in fields:
+        raise UsageError("has both url and seed; give one of them")
+    unknown = [name for name in fields if name not in KEYS]
     if unknown:
         raise UsageError(
-            f"unknown member {unknown[0]!r}; beside url or seed: resource, priority, delay "
-            '(a seed\'s own url is written {"seed": {"url": …}})'
+            f"unknown key {unknown[0]!r}; beside url or seed only resource, priority and delay are allowed "
+            '(write a seed that has a value named url as {"seed": {"url": …}})'
         )
-    seed = found.get("seed")
-    if "seed" in found and not isinstance(seed, dict):
-        raise UsageError("seed is no JSON object")
-    if "url" in found and not isinstance(found["url"], str):
-        raise UsageError("url is no text")
-    resource = found.get("resource", "")
+    seed = fields.get("seed")
+    if "seed" in fields and not isinstance(seed, dict):
+        raise UsageError("seed must be a JSON object")
+    if "url" in fields and not isinstance(fields["url"], str):
+        raise UsageError("url must be a string")
+    resource = fields.get("resource", "")
     if not isinstance(resource, str):
-        raise UsageError("resource is no text")
+        raise UsageError("resource must be a string")
     return SeedLine(
-        seed if isinstance(seed, dict) else address(found["url"]),
+        seed if isinstance(seed, dict) else check_url(fields["url"]),
         resource,
-        _priority(found.get("priority")),
-        _delay(found.get("delay")),
+        _priority(fields.get("priority")),
+        _delay(fields.get("delay")),
     )
 
 
@@ -174,7 +184,7 @@ def _priority(value: Any) -> float | None:
         return value
     if isinstance(value, str):
         return read_priority(value, "priority")
-    raise UsageError(f"priority: {value!r} is no number and no time")
+    raise UsageError(f"priority: {value!r} is not a number or a time")
 
 
 def _delay(value: Any) -> float | None:
@@ -186,4 +196,4 @@ def _delay(value: Any) -> float | None:
         if value < 0:
             raise UsageError(f"delay: {value} is negative; it must be 0 or more seconds")
         return float(value)
-    raise UsageError(f"delay: {value!r} is no duration")
+    raise UsageError(f"delay: {value!r} is not a duration")

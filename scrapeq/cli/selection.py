@@ -1,4 +1,4 @@
-"""Which tasks a verb is about: by resource, host, group, or an expression over the task."""
+"""Select tasks by resource, host, group, or an expression over their facts."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ if TYPE_CHECKING:
     from scrapeq.queue import Queue
     from scrapeq.task import State, Task
 
-# What --where may name: the task's own members, and those of its request.
+# The names that --where knows: the facts of a task and of its request.
 NAMES = (
     "id", "state", "priority", "group", "attempts", "expiries", "releases", "error", "status",
     "resource", "method", "url", "host", "depth", "page", "seed", "parent",
 )  # fmt: skip
-PIECE = 500  # tasks read in one call
-GROUP_END = ","  # ends a group's name, and means nothing to a person
+BATCH = 500  # tasks read in one call
+ID_DIGITS = 12
+GROUP_END = ","  # ends the name of a group in the store; the user need not type it
 
 _STATUS = re.compile(r"(\d{3})\b", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Conditions that a task must meet, all of them; an empty one is met by every task."""
+    """Conditions that a task must meet, all of them. A Selection without conditions matches every task."""
 
     resource: str = ""
     host: str = ""
@@ -37,11 +38,11 @@ class Selection:
 
     @property
     def is_all(self) -> bool:
-        """No condition at all."""
+        """Whether it matches every task."""
         return not (self.resource or self.host or self.group or self.where)
 
-    def holds(self, task: Task) -> bool:
-        """Whether the task is meant."""
+    def matches(self, task: Task) -> bool:
+        """Return whether the task meets the conditions."""
         facts = facts_of(task)
         return (
             (not self.resource or facts["resource"] == self.resource)
@@ -52,7 +53,7 @@ class Selection:
 
 
 def selection(resource: str = "", host: str = "", group: str = "", where: str = "") -> Selection:
-    """The conditions of the options. Raises UsageError for an expression that does not parse."""
+    """Return the conditions of the options. Raises UsageError if the expression does not parse."""
     compiled = None
     if where:
         from scrapeq.expression import compile_expression
@@ -68,7 +69,7 @@ def selection(resource: str = "", host: str = "", group: str = "", where: str = 
 
 
 def facts_of(task: Task) -> dict[str, Any]:
-    """A task as names for people, JSON and expressions; `status` is read from the error's text, null without one."""
+    """Return a task as the names of `NAMES`; `status` is the number that its error starts with, else None."""
     request: Mapping[str, Any] = task.payload if isinstance(task.payload, Mapping) else {}
     status = _STATUS.match(task.last_error)
     url = str(request.get("url") or "")
@@ -94,7 +95,7 @@ def facts_of(task: Task) -> dict[str, Any]:
 
 
 def json_of(task: Task) -> dict[str, Any]:
-    """A task as --json shows it."""
+    """Return a task as --json prints it."""
     facts = facts_of(task)
     return {**facts, "due_in_s": task.due_in_s, "payload": task.payload}
 
@@ -106,32 +107,40 @@ def _host(url: str) -> str:
         return ""
 
 
-async def selected(queue: Queue, state: State, wanted: Selection, at_most: int) -> AsyncIterator[Task]:
-    """The tasks of a state that are meant, in their order, among the first `at_most`; it takes none of them."""
-    if state == "ready":  # merged from many groups: read in one piece, there is no offset to go on from
-        for task in await queue.peek(at_most, state):
-            if wanted.holds(task):
+async def select_tasks(queue: Queue, state: State, conditions: Selection, limit: int) -> AsyncIterator[Task]:
+    """
+    Yield the tasks in a state that match, in the queue's order. No task is leased or changed.
+
+    Args:
+        queue: The queue to read.
+        state: ready, delayed, leased or dead.
+        conditions: The conditions to match.
+        limit: Only the first so many tasks in the state are read.
+    """
+    if state == "ready":  # merged from many groups: a second call could not continue at an offset
+        for task in await queue.peek(limit, state):
+            if conditions.matches(task):
                 yield task
         return
-    for offset in range(0, at_most, PIECE):
-        ids = await queue.ids(state, min(PIECE, at_most - offset), offset)
+    for offset in range(0, limit, BATCH):
+        ids = await queue.ids(state, min(BATCH, limit - offset), offset)
         if not ids:
             return
-        for found in await queue.get(*ids):
-            if found is not None and found.state == state and wanted.holds(found):
-                yield found
+        for task_or_none in await queue.get(*ids):
+            if task_or_none is not None and task_or_none.state == state and conditions.matches(task_or_none):
+                yield task_or_none
 
 
-def task_ids(given: list[str]) -> list[str]:
-    """Ids as the queue writes them; leading zeros may be left out. Raises UsageError."""
-    for id_ in given:
-        if not (id_.isascii() and id_.isdigit() and len(id_) <= 12):
+def task_ids(texts: list[str]) -> list[str]:
+    """Return ids as the queue writes them; the user may omit leading zeros. Raises UsageError."""
+    for text in texts:
+        if not (text.isascii() and text.isdigit() and len(text) <= ID_DIGITS):
             raise UsageError(
-                f"{id_!r} is no task id: a number of up to 12 digits, as `scrapeq peek` shows it"
+                f"{text!r} is not a task id; an id is a number of up to {ID_DIGITS} digits, see scrapeq peek"
             )
-    return [id_.zfill(12) for id_ in given]
+    return [text.zfill(ID_DIGITS) for text in texts]
 
 
 def short_id(id_: str) -> str:
-    """An id without its leading zeros."""
+    """Return an id without its leading zeros."""
     return id_.lstrip("0") or "0"

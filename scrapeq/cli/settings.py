@@ -1,4 +1,4 @@
-"""What the options of all verbs say: which file, which store, how to answer."""
+"""The options of all verbs: which configuration and store to use, and how to print."""
 
 from __future__ import annotations
 
@@ -11,62 +11,72 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-from scrapeq.cli.error_output import FOLDER, say
+from scrapeq.cli.error_output import FOLDER, print_message
 from scrapeq.errors import UsageError
 
 if TYPE_CHECKING:
     from scrapeq.plan import Plan
 
 CONFIG_VARIABLE = "SCRAPEQ_CONFIG"
-LAST_CONFIG = "scrapeq.yaml"  # what init writes
-REMEMBERED = FOLDER / "run.json"  # where a run keeps the names of its files
-JSON_VERSION = 1  # of what --json answers
+DEFAULT_CONFIG = "scrapeq.yaml"  # the file that init writes
+RUN_RECORD = FOLDER / "run.json"  # where a run stores the names of its files
+JSON_VERSION = 1  # of the objects that --json prints
 
 Verbosity = Literal["quiet", "normal", "verbose"]
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The options of all verbs; `config` and `redis` empty = not given."""
+    """The options of all verbs. An empty `config` or `redis` was not given."""
 
     config: str = ""
     redis: str = ""
     json: bool = False
     verbosity: Verbosity = "normal"
 
-    def files(self, given: Sequence[str] = ()) -> list[str]:
+    def files(self, arguments: Sequence[str] = ()) -> list[str]:
         """
-        The configuration files: those of the verb, else -c, else SCRAPEQ_CONFIG, else those that ran here.
+        Return the configuration files: the arguments, else -c, else SCRAPEQ_CONFIG, else those that last ran here.
 
         Raises:
-            UsageError: there are none.
+            UsageError: There are none.
         """
-        if given:
+        if arguments:
             if self.config:
-                raise UsageError("give the files either after the verb or with -c, not both")
-            return list(dict.fromkeys(given))
+                raise UsageError("give configuration files either as arguments or with -c, not both")
+            return list(dict.fromkeys(arguments))
         if self.config:
             return [self.config]
         if os.environ.get(CONFIG_VARIABLE):
             return [os.environ[CONFIG_VARIABLE]]
-        remembered = read_remembered()
-        if remembered:
-            return remembered
-        found = LAST_CONFIG if Path(LAST_CONFIG).is_file() else "FILE"
+        recorded = read_run_record()
+        if recorded:
+            return recorded
+        file = DEFAULT_CONFIG if Path(DEFAULT_CONFIG).is_file() else "FILE"
         raise UsageError(
-            f"no configuration: name it with -c {found} or in {CONFIG_VARIABLE} (nothing has run in this folder yet)"
+            f"no configuration: nothing ran in this directory yet; use -c {file} or set {CONFIG_VARIABLE}"
         )
+
+    def file(self, argument: str | None = None) -> str:
+        """Return the only configuration file. Raises UsageError if there are none or several."""
+        files = self.files([argument] if argument is not None else ())
+        if len(files) > 1:
+            raise UsageError(f"several configurations ran here: {', '.join(files)}; choose one with -c FILE")
+        return files[0]
 
     def plan(self, overrides: Mapping[str, Any] | None = None, *, credentials: bool = True) -> Plan:
         """
-        The one plan that a verb is about; without `credentials` theirs need not be in the environment.
+        Return the plan of the only configuration file.
 
-        Raises UsageError, ConfigError.
+        Args:
+            overrides: Values by key, which replace those of the file.
+            credentials: Require the environment variables that hold credentials.
+
+        Raises:
+            UsageError: There are zero or several configuration files.
+            ConfigError: The file has mistakes.
         """
-        files = self.files()
-        if len(files) > 1:
-            raise UsageError(f"several configurations ran here: {', '.join(files)}; choose one with -c FILE")
-        return self.load(files[0], overrides, credentials=credentials)
+        return self.load(self.file(), overrides, credentials=credentials)
 
     def load(
         self,
@@ -76,7 +86,7 @@ class Settings:
         inputs: bool = True,
         credentials: bool = True,
     ) -> Plan:
-        """One file with the flags' values over it; see `config.load`. Raises ConfigError."""
+        """Return the plan of a file, with --redis and the overrides applied; see `config.load`. Raises ConfigError."""
         from scrapeq import config
 
         changes = dict(overrides or {})
@@ -84,10 +94,10 @@ class Settings:
             changes["redis.url"] = self.redis
         return config.load(file, overrides=changes, inputs=inputs, credentials=credentials)
 
-    def load_whole(
+    def load_and_check(
         self, file: str, overrides: Mapping[str, Any] | None = None, *, inputs: bool = True
     ) -> Plan:
-        """As `load`, and what the file names of other code can be used. Raises ConfigError, UsageError."""
+        """As `load`, and import the hooks and auth plugins that the file names. Raises ConfigError, UsageError."""
         from scrapeq.errors import ConfigError
         from scrapeq.plan import STATIC_AUTHS, TOKEN_AUTHS
 
@@ -104,57 +114,59 @@ class Settings:
         return plan
 
     def note(self, text: str) -> None:
-        """Something a person may want to know; not with -q."""
+        """Print a remark on standard error, unless -q was given."""
         if self.verbosity != "quiet":
-            say(text)
+            print_message(text)
 
-    def print_json(self, answer: Mapping[str, Any], *, aside: bool = False) -> None:
-        """One JSON object on a line of standard output, with the version of its shape; `aside`: of standard error."""
-        write_json({"v": JSON_VERSION, **answer}, out=sys.stderr if aside else None)
+    def print_json(self, fields: Mapping[str, Any], *, to_stderr: bool = False) -> None:
+        """Print one JSON object on a line, with the version of its format in `v`."""
+        write_json({"v": JSON_VERSION, **fields}, out=sys.stderr if to_stderr else None)
 
-    def log_to(self, tell: Callable[[str], None], *, store_warnings: bool = True) -> None:
+    def send_logs_to(self, show: Callable[[str], None], *, store_warnings: bool = True) -> None:
         """
-        What the rooms log is told to a person: warnings, with -q errors only, with -v everything.
+        Show the log records of scrapeq: warnings, with -q only errors, with -v everything.
 
-        `store_warnings`: what is said of the store each time it is opened; once a run is enough.
+        Args:
+            show: Called with the text of each record.
+            store_warnings: Show warnings about the store, which each opening of the store repeats.
         """
         level = {"quiet": logging.ERROR, "normal": logging.WARNING, "verbose": logging.DEBUG}[self.verbosity]
         root = logging.getLogger("scrapeq")
-        root.handlers[:] = [_Teller(tell)]
+        root.handlers[:] = [_CallbackHandler(show)]
         root.setLevel(level)
         quiet = self.verbosity != "verbose" and not store_warnings
         logging.getLogger("scrapeq.store").setLevel(logging.ERROR if quiet else logging.NOTSET)
 
 
-class _Teller(logging.Handler):
-    def __init__(self, tell: Callable[[str], None]) -> None:
+class _CallbackHandler(logging.Handler):
+    def __init__(self, show: Callable[[str], None]) -> None:
         super().__init__()
-        self._tell = tell
+        self._show = show
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._tell(f"{record.levelname.lower()}: {record.getMessage()}")
+        self._show(f"{record.levelname.lower()}: {record.getMessage()}")
 
 
 def write_json(value: Any, *, indent: bool = False, out: TextIO | None = None) -> None:
-    """JSON and a newline on standard output, or elsewhere."""
+    """Write JSON and a newline to a stream; None = standard output."""
     import orjson
 
     options = orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS | (orjson.OPT_INDENT_2 if indent else 0)
     (out or sys.stdout).write(orjson.dumps(value, option=options).decode())
 
 
-def _near(file: str) -> str:
-    """A file below this folder by its shortest name."""
-    path, here = Path(file), Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else file
-
-
-def read_remembered() -> list[str]:
-    """The files of the run of this folder; empty when none is known."""
+def read_run_record() -> list[str]:
+    """Return the files of the last run of this directory that still exist; empty if nothing ran."""
     import orjson
 
     with suppress(OSError, ValueError, KeyError, TypeError):
-        files = orjson.loads(REMEMBERED.read_bytes())["files"]
+        files = orjson.loads(RUN_RECORD.read_bytes())["files"]
         if all(isinstance(file, str) for file in files):
-            return [_near(file) for file in files if Path(file).is_file()]
+            return [_relative(file) for file in files if Path(file).is_file()]
     return []
+
+
+def _relative(file: str) -> str:
+    """Return the path relative to the current directory, if it is below it."""
+    path, here = Path(file), Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else file

@@ -1,4 +1,4 @@
-"""The verb `status`."""
+"""The verb `status`: show the tasks, limits, run and store of a queue."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 
 from scrapeq.cli.error_output import FOLDER
 from scrapeq.cli.formatting import clock, count, counted, limit_name, rate, safe, span, table
-from scrapeq.cli.open_queue import width, with_store
+from scrapeq.cli.open_queue import terminal_width, with_store
 from scrapeq.cli.settings import Settings
 from scrapeq.exit_codes import Exit
 
@@ -20,20 +20,23 @@ if TYPE_CHECKING:
     from scrapeq.queue import Counts, LimitState, Queue
     from scrapeq.supervise.run_state import RunRecord
 
-WATCH_S = 2.0
+WATCH_EVERY_S = 2.0
 STATES = ("ready", "delayed", "leased", "dead")
+COUNTERS = (
+    "pushed", "granted", "refused", "expired", "died", "retried", "released", "duplicates", "cancelled", "answered",
+)  # fmt: skip
 LIMITS_SHOWN = 20
-DUE_SHOWN = 10
+SCHEDULES_SHOWN = 10
 
 
 def register(app: typer.Typer) -> None:
-    """Add this verb."""
+    """Add the verb."""
     app.command(rich_help_panel="Watch")(status)
 
 
 @dataclass(frozen=True, slots=True)
 class QueueStatus:
-    """How a queue stands."""
+    """The state of a queue at one moment."""
 
     plan: Plan
     counts: Counts
@@ -46,10 +49,10 @@ class QueueStatus:
 
 def status(
     ctx: typer.Context,
-    watch: Annotated[bool, typer.Option("--watch", help="Again and again, until Ctrl-C.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Repeat until Ctrl-C.")] = False,
 ) -> int:
     """
-    Show how the scrape stands: tasks, limits, the run, the store. It works with and without a run.
+    Show tasks, limits, the run and the store, during a run or without one.
 
     \b
         scrapeq status --json
@@ -71,7 +74,7 @@ def status(
             if not settings.json:
                 print()
             sys.stdout.flush()
-            await asyncio.sleep(WATCH_S)
+            await asyncio.sleep(WATCH_EVERY_S)
 
     with_store(plan, show)
     return Exit.DONE
@@ -82,24 +85,24 @@ async def _queue_status(plan: Plan, queue: Queue, client: Any) -> QueueStatus:
     from scrapeq.supervise.run_state import RunState
     from scrapeq.supervise.schedules import due_times_of, schedules_of
 
-    known = await due_times_of(queue, client).all() if schedules_of(plan) else {}
-    due_s = {name: known[name].due_s for name in schedules_of(plan) if name in known}
+    due_times = await due_times_of(queue, client).all() if schedules_of(plan) else {}
+    due_s = {name: due_times[name].due_s for name in schedules_of(plan) if name in due_times}
     state = RunState(client, queue)
     run, stats = await state.read(), await state.stats()
     store = redact_url(plan.redis.url)
     if store == "embedded":
-        store = f"embedded in {FOLDER}, {_holder()}"
+        store = f"embedded in {FOLDER}, {_store_user()}"
     return QueueStatus(plan, await queue.counts(), await queue.limit_states(), run, stats, store, due_s)
 
 
-def _holder() -> str:
-    """Whose the embedded store is now."""
+def _store_user() -> str:
+    """Return which run uses the embedded store, as text."""
     from scrapeq.store.embedded import read_lock
 
     lock = read_lock(FOLDER)
     if lock.get("visit") or not lock.get("pid"):
-        return "no run goes on"
-    return f"held by the run of process {lock['pid']}"
+        return "no active run"
+    return f"in use by the run of process {lock['pid']}"
 
 
 def _as_json(queue_status: QueueStatus) -> dict[str, Any]:
@@ -118,47 +121,26 @@ def _as_json(queue_status: QueueStatus) -> dict[str, Any]:
         "paused": queue_status.counts.paused,
         "next_event_s": queue_status.counts.next_event_s,
         "due_s": queue_status.due_s,
-        "counters": {
-            name: counts[name]
-            for name in (
-                "pushed",
-                "granted",
-                "refused",
-                "expired",
-                "died",
-                "retried",
-                "released",
-                "duplicates",
-                "cancelled",
-                "answered",
-            )
-        },
+        "counters": {name: counts[name] for name in COUNTERS},
         "limits": [{**asdict(limit), "state": state_word(limit)} for limit in queue_status.limits],
     }
 
 
 def _as_text(queue_status: QueueStatus) -> list[str]:
-    counts, run, now_s = queue_status.counts, queue_status.run, time.time()
+    counts, stats, now_s = queue_status.counts, queue_status.stats, time.time()
     lines = [f"{queue_status.plan.name}  {_headline(queue_status)}", ""]
     lines.append(
         "  "
         + "  ".join(f"{state} {count(getattr(counts, state))}" for state in STATES)
-        + f"  done {count(queue_status.stats.get('done', counts.done))}"
+        + f"  done {count(stats.get('done', counts.done))}"
     )
     if counts.ready + counts.leased == 0 and counts.delayed and counts.next_event_s is not None:
-        lines.append(f"  the next task is due in {span(counts.next_event_s)}")
-    if run.id:
-        asked = queue_status.stats.get("requests")
-        word = "unfinished" if run.state == "running" else run.state
-        parts = [f"run {run.id} {word}", f"begun {clock(run.started_s)} UTC" if run.started_s else ""]
-        parts.append(
-            f"{count(asked)} requests, {count(queue_status.stats.get('refused', 0))} refused" if asked else ""
-        )
-        parts.append(f"{count(queue_status.stats['items'])} items" if queue_status.stats.get("items") else "")
-        lines.append("  " + ", ".join(part for part in parts if part))
-    for name, due_s in sorted(queue_status.due_s.items(), key=lambda one: one[1])[:DUE_SHOWN]:
-        missed = "" if due_s > now_s else ", as soon as a scheduler runs"
-        lines.append(f"  {safe(name)} is due at {clock(due_s)} UTC{missed}")
+        lines.append(f"  next task due in {span(counts.next_event_s)}")
+    if queue_status.run.id:
+        lines.append(f"  {_run_text(queue_status.run, stats)}")
+    for name, due_s in sorted(queue_status.due_s.items(), key=lambda one: one[1])[:SCHEDULES_SHOWN]:
+        overdue = "" if due_s > now_s else ", overdue: no scheduler is running"
+        lines.append(f"  {safe(name)} due at {clock(due_s)} UTC{overdue}")
     lines.append(f"  store {queue_status.store}")
     if queue_status.limits:
         lines.append("")
@@ -166,6 +148,17 @@ def _as_text(queue_status: QueueStatus) -> list[str]:
     if counts.dead:
         lines += ["", f"{counted(counts.dead, 'dead letter')}: scrapeq dead"]
     return lines
+
+
+def _run_text(run: RunRecord, stats: dict[str, float]) -> str:
+    parts = [f"run {run.id} {'unfinished' if run.state == 'running' else run.state}"]
+    if run.started_s:
+        parts.append(f"started {clock(run.started_s)} UTC")
+    if stats.get("requests"):
+        parts.append(f"{count(stats['requests'])} requests, {count(stats.get('refused', 0))} refused")
+    if stats.get("items"):
+        parts.append(f"{count(stats['items'])} items")
+    return ", ".join(parts)
 
 
 def _headline(queue_status: QueueStatus) -> str:
@@ -176,30 +169,34 @@ def _headline(queue_status: QueueStatus) -> str:
         return "PAUSED"
     if counts.live == 0:
         if queue_status.run.state == "running":
-            return "nothing left to do"
-        return "finished" if queue_status.run.state == "finished" else "empty: scrapeq run FILE fills it"
+            return "no tasks left"
+        return "finished" if queue_status.run.state == "finished" else "empty; scrapeq run FILE fills it"
     closed = [limit for limit in queue_status.limits if state_word(limit) != "open"]
-    held = f", {limit_name(closed[0].name)} is {state_word(closed[0])}" if closed else ""
-    return f"{counted(counts.live, 'task')} left{held}"
+    limit_text = f", {limit_name(closed[0].name)} is {state_word(closed[0])}" if closed else ""
+    return f"{counted(counts.live, 'task')} left{limit_text}"
 
 
 def _limit_lines(limits: list[LimitState], now_s: float) -> list[str]:
     from scrapeq.inspect.limit_report import state_word
 
-    rows = [("LIMIT", "STATE", "OPENS", "IN FLIGHT", "TOLD")]
+    rows = [("LIMIT", "STATE", "OPENS", "IN FLIGHT", "REPORTED")]
     ordered = sorted(limits, key=lambda limit: (state_word(limit) == "open", limit.name))
     for limit in ordered[:LIMITS_SHOWN]:
-        if limit.opens_s == 0:
-            opens = "now"
-        elif limit.opens_s is None:
-            opens = "when resumed" if limit.paused else "at an answer"
-        else:
-            opens = f"{clock(now_s + limit.opens_s)} in {span(limit.opens_s)}"
-        told = ""
+        reported = ""
         if limit.remaining is not None:
-            told = f"{rate(limit.remaining)} left, resets in {span(limit.reset_s)}"
-        rows.append((limit_name(limit.name), state_word(limit), opens, count(limit.in_flight), told))
-    lines = table(rows, width())
+            reported = f"{rate(limit.remaining)} left, resets in {span(limit.reset_s)}"
+        opens = opens_text(limit, now_s)
+        rows.append((limit_name(limit.name), state_word(limit), opens, count(limit.in_flight), reported))
+    lines = table(rows, terminal_width())
     if len(limits) > LIMITS_SHOWN:
         lines.append(f"{count(len(limits) - LIMITS_SHOWN)} more: scrapeq limits")
     return lines
+
+
+def opens_text(limit: LimitState, now_s: float) -> str:
+    """Return when a limit opens: `now`, `14:36:00 in 4m34s`, or the event that opens it."""
+    if limit.opens_s == 0:
+        return "now"
+    if limit.opens_s is None:
+        return "when resumed" if limit.paused else "at a response"
+    return f"{clock(now_s + limit.opens_s)} in {span(limit.opens_s)}"

@@ -1,4 +1,4 @@
-"""What is said at the end of a run."""
+"""Write the summary that ends a run."""
 
 from __future__ import annotations
 
@@ -8,84 +8,87 @@ from scrapeq.protocols import Snapshot
 HEADLINES = {
     "finished": "finished",
     "stopped": "stopped, work left",
-    "gave_up": "gave up at a limit, work left",
+    "gave_up": "gave up waiting for a limit, work left",
     "failed": "failed",
 }
 OUTPUTS_SHOWN = 8
+NOTICEABLE_S = 0.05  # a shorter wait counts as none
 
 
 def summary(snapshot: Snapshot, now_s: float, *, file: str = "") -> list[str]:
     """
-    The lines of the summary.
+    Return the lines of the summary.
 
     Args:
-        snapshot: How it ended.
-        now_s: When it ended, Unix seconds.
-        file: Named in the commands that come next; empty where they find it themselves.
+        snapshot: The run at its end.
+        now_s: The time of its end, Unix seconds.
+        file: The configuration that the suggested commands name; empty if they find it themselves.
     """
-    verdict = HEADLINES.get(snapshot.state, snapshot.state.replace("_", " "))
+    headline = HEADLINES.get(snapshot.state, snapshot.state.replace("_", " "))
     took = long_span(snapshot.elapsed_s)
     times = f"{clock(now_s - snapshot.elapsed_s)} to {clock(now_s)} UTC"
     lines = [
-        f"{safe(snapshot.name)} {verdict}: {counted(snapshot.done, 'page')}, {counted(snapshot.items, 'item')}"
+        f"{safe(snapshot.name)} {headline}: {counted(snapshot.done, 'page')}, {counted(snapshot.items, 'item')}"
         f" in {took} ({times})"
     ]
     if snapshot.message:
         lines.append(f"  {safe(snapshot.message)}")
     lines += ["", *(f"  {name:9} {text}" for name, text in _facts(snapshot)), ""]
     command = f"scrapeq -c {file}" if file else "scrapeq"
-    following = _next(snapshot, command)
-    widest = max((len(what) for what, _ in following), default=0)
+    commands = _next_commands(snapshot, command)
+    widest = max((len(text) for text, _ in commands), default=0)
     lines += [
-        f"{'next:' if i == 0 else '     '} {what:{widest}}  {why}" for i, (what, why) in enumerate(following)
+        f"{'next:' if i == 0 else '     '} {text:{widest}}  # {purpose}"
+        for i, (text, purpose) in enumerate(commands)
     ]
-    return lines if following else lines[:-1]
+    return lines if commands else lines[:-1]
 
 
 def _facts(snapshot: Snapshot) -> list[tuple[str, str]]:
-    facts = [("asked", _asked(snapshot)), ("waited", _waited(snapshot))]
+    facts = [("requests", _requests(snapshot)), ("waited", _waited(snapshot))]
     if snapshot.dead:
         facts.append(("failed", counted(snapshot.dead, "dead letter")))
     if snapshot.left:
-        parts = [(snapshot.ready, "ready"), (snapshot.delayed, "delayed"), (snapshot.leased, "under way")]
+        parts = [(snapshot.ready, "ready"), (snapshot.delayed, "delayed"), (snapshot.leased, "in flight")]
         which = ", ".join(f"{count(number)} {word}" for number, word in parts if number)
         facts.append(("left", f"{counted(snapshot.left, 'task')}: {which}"))
     outputs = [safe(path) for path in snapshot.outputs[:OUTPUTS_SHOWN]]
     if len(snapshot.outputs) > OUTPUTS_SHOWN:
         outputs.append(f"{len(snapshot.outputs) - OUTPUTS_SHOWN} more")
-    facts.append(("written", ", ".join(outputs) or "nothing"))
+    facts.append(("output", ", ".join(outputs) or "none"))
     return facts
 
 
-def _asked(snapshot: Snapshot) -> str:
-    said = counted(snapshot.requests, "request")
-    share = (
-        f" ({100 * snapshot.refused / snapshot.requests:.2g} %)"
-        if snapshot.refused and snapshot.requests
-        else ""
-    )
-    said += f", {count(snapshot.refused)} of them refused{share}"
+def _requests(snapshot: Snapshot) -> str:
+    share = _share(snapshot.refused, snapshot.requests) if snapshot.refused else ""
     parts = [
         (snapshot.not_modified, "not modified"),
-        (snapshot.retried, "tried again"),
-        (snapshot.cached, "more answered from the cache"),
+        (snapshot.retried, "retried"),
+        (snapshot.cached, "more served from the cache"),
     ]
-    return said + "".join(f", {count(number)} {what}" for number, what in parts if number)
+    return f"{count(snapshot.requests)}, {count(snapshot.refused)} refused{share}" + "".join(
+        f", {count(number)} {text}" for number, text in parts if number
+    )
 
 
 def _waited(snapshot: Snapshot) -> str:
-    if not snapshot.closings and snapshot.waited_s < 0.05:
+    if not snapshot.closings and snapshot.waited_s < NOTICEABLE_S:
         return "not at all: no limit closed"
-    share = f" ({100 * snapshot.waited_s / snapshot.elapsed_s:.0f} %)" if snapshot.elapsed_s else ""
-    said = f"{long_span(snapshot.waited_s)}{share} with nothing that could be sent"
-    closed = f"; limits closed {counted(snapshot.closings, 'time')}" if snapshot.closings else ""
-    return said + closed
+    share = _share(snapshot.waited_s, snapshot.elapsed_s)
+    closings = f"; they closed {counted(snapshot.closings, 'time')}" if snapshot.closings else ""
+    return f"{long_span(snapshot.waited_s)}{share} for limits to open{closings}"
 
 
-def _next(snapshot: Snapshot, command: str) -> list[tuple[str, str]]:
-    following = []
+def _share(part: float, whole: float) -> str:
+    percent = 100 * part / whole if whole else 0.0
+    return f" ({percent:.{0 if percent >= 10 else 1}f}%)" if percent else ""
+
+
+def _next_commands(snapshot: Snapshot, command: str) -> list[tuple[str, str]]:
+    """Return the commands that make sense next, each with its purpose."""
+    commands = []
     if snapshot.dead:
-        following.append((f"{command} dead", "what failed and why; redrive what you fixed"))
+        commands.append((f"{command} dead", "list what failed and why, then redrive"))
     if snapshot.left and snapshot.state != "failed":
-        following.append((f"{command} run", "go on where this stopped"))
-    return following
+        commands.append((f"{command} run", "resume"))
+    return commands

@@ -1,4 +1,4 @@
-"""The verb `validate`."""
+"""The verb `validate`: check configuration files."""
 
 from __future__ import annotations
 
@@ -6,29 +6,36 @@ from typing import Annotated, Any
 
 import typer
 
-from scrapeq.cli.error_output import problem_text, say
+from scrapeq.cli.error_output import print_message, problem_text
 from scrapeq.cli.settings import Settings
 from scrapeq.errors import ConfigError, Problem
 from scrapeq.exit_codes import Exit
 
+YAML_WIDTH = 110  # columns
+
 
 def register(app: typer.Typer) -> None:
-    """Add this verb."""
+    """Add the verb."""
     app.command(rich_help_panel="Check")(validate)
 
 
 def validate(
     ctx: typer.Context,
-    files: Annotated[list[str] | None, typer.Argument(metavar="FILE", help="The YAML files.")] = None,
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="FILE...", help="Configuration files. Default: the file of -c."),
+    ] = None,
     show: Annotated[
-        bool, typer.Option("--show", help="Show what the file says with all defaults, secrets masked.")
+        bool, typer.Option("--show", help="Print the configuration with all defaults, secrets masked.")
     ] = False,
 ) -> int:
     """
-    Read configuration files and name every mistake with its place.
+    Check configuration files and report every mistake with its line and column.
 
     \b
         scrapeq validate api.yaml
+
+    Exit codes: 0 all files are valid, 2 one of them is not.
     """
     settings: Settings = ctx.obj
     reports = [_report(settings, file) for file in settings.files(files or ())]
@@ -47,22 +54,21 @@ def _report(settings: Settings, file: str) -> dict[str, Any]:
     notes: list[Problem] = []
     try:
         try:
-            plan = settings.load_whole(file)
+            plan = settings.load_and_check(file)
         except ConfigError as error:
-            plan = settings.load_whole(
-                file, inputs=False
-            )  # a file of seeds may be made by another step, before the run
+            # A file of seeds may be created by another step before the run, so its absence is only a note.
+            plan = settings.load_and_check(file, inputs=False)
             notes = error.problems
     except ConfigError as error:
         if not settings.json:
             for problem in error.problems:
-                say(f"error: {problem_text(problem)}")
+                print_message(f"error: {problem_text(problem)}")
         return {"file": file, "ok": False, "problems": _as_json(error.problems)}
     if not settings.json:
         for problem in notes:
             settings.note(f"note: {problem_text(problem)}")
-    shown = {"name": plan.name, "plan": config.describe(plan)}
-    return {"file": file, "ok": True, "problems": [], "notes": _as_json(notes), **shown}
+    described = {"name": plan.name, "plan": config.describe(plan)}
+    return {"file": file, "ok": True, "problems": [], "notes": _as_json(notes), **described}
 
 
 def _as_json(problems: list[Problem]) -> list[dict[str, Any]]:
@@ -79,8 +85,8 @@ def _print_report(settings: Settings, report: dict[str, Any], show: bool) -> Non
     if show:
         import yaml
 
-        print(f"# {report['file']}, as it is understood")
-        print(yaml.safe_dump(plan, sort_keys=False, allow_unicode=True, width=110), end="")
+        print(f"# {report['file']} with all defaults")
+        print(yaml.safe_dump(plan, sort_keys=False, allow_unicode=True, width=YAML_WIDTH), end="")
     elif settings.verbosity != "quiet":
         names = ", ".join(resource["name"] for resource in plan["resources"])
         print(f"{report['file']}: ok, {plan['name']}: {names}")

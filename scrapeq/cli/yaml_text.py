@@ -1,4 +1,4 @@
-"""Values as YAML that the configuration's reader reads back as they are."""
+"""Write values as YAML that the configuration reader reads back unchanged."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 
 from scrapeq.config.nodes import resolve
 
-_NO_NAME = re.compile(r"[^a-z0-9_-]+")
+_NOT_IN_NAME = re.compile(r"[^a-z0-9_-]+")
 _NAME_LENGTH = 64
 _PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./@+-]*(?: [A-Za-z0-9_./@+-]+)*|\d+")
-_UNPRINTED = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]")
+_UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]")
 
 
 def scalar(value: Any) -> str:
-    """One value on one line: plain where that is read back as itself, else in double quotes."""
+    """Return a value on one line: plain if YAML reads it back unchanged, else in double quotes."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -26,11 +26,11 @@ def scalar(value: Any) -> str:
     text = str(value)
     if _PLAIN.fullmatch(text) and resolve(text) == text:
         return text
-    return _UNPRINTED.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(text, ensure_ascii=False))
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(text, ensure_ascii=False))
 
 
 def block(value: Any, indent: int = 0) -> Iterator[str]:
-    """The lines of a map or list in block style."""
+    """Yield the lines of a map or list in block style."""
     pad = " " * indent
     if isinstance(value, Mapping):
         for name, member in value.items():
@@ -56,5 +56,5 @@ def _leaf(value: Any) -> str:
 
 
 def name_of(text: str) -> str:
-    """A text as a scrape's name."""
-    return _NO_NAME.sub("-", text.lower()).strip("-")[:_NAME_LENGTH] or "scrape"
+    """Return a text as a valid name of a scrape."""
+    return _NOT_IN_NAME.sub("-", text.lower()).strip("-")[:_NAME_LENGTH] or "scrape"

@@ -1,4 +1,4 @@
-"""What is known of each limit of a queue and how, for people; and the same as YAML."""
+"""Report what a queue knows about each limit and from which source, as facts and as YAML."""
 
 from __future__ import annotations
 
@@ -16,25 +16,27 @@ from scrapeq.limit import Change, Limit, LimitState, Rate
 from scrapeq.limits.partition import IMPLICIT
 from scrapeq.plan import LimitRule, Plan
 
-How = Literal["by hand", "configured", "told", "learned", "concurrency", "unknown"]
+Source = Literal["manual", "configured", "reported", "learned", "concurrency", "unknown"]
 
 NO_DEFINITION = Limit()
-_NO_NAME = re.compile(r"[^A-Za-z0-9_-]+")
+WHOLE_FROM = (
+    10  # larger learned limits are written without their fraction, which is an artifact of the estimate
+)
+_NOT_IN_NAME = re.compile(r"[^A-Za-z0-9_-]+")
 _NAME_LENGTH = 64
-WHOLE_FROM = 10
-_DIGEST_MARK = "~"  # begins a part of an instance's name that was too long
+_DIGEST_MARK = "~"  # starts a part of an instance's name that was replaced by its digest
 
 
 @dataclass(frozen=True, slots=True)
 class LimitFact:
     """
-    One limit instance, or a limit that no request has met yet (`state` None).
+    What is known about one limit instance, or about a limit that no request has matched yet.
 
     Args:
-        name: The instance: `core|api.example,a91f`, or the limit's name.
-        definition: What grants it where nothing is told.
-        state: What is known now.
-        history: What was learned of it, newest first, where that was asked for.
+        name: The instance, `core|api.example,a91f`, or the limit's name before its first instance.
+        definition: What the file or a manual setting grants.
+        state: The current state; None if no request has matched it yet.
+        history: The changes of a learned rate, newest first; empty unless it was read.
     """
 
     name: str
@@ -44,37 +46,37 @@ class LimitFact:
 
     @property
     def limit(self) -> str:
-        """The limit's own name, without the partition."""
+        """The limit's name, without the partition."""
         return self.name.partition("|")[0]
 
     @property
-    def how(self) -> How:
+    def source(self) -> Source:
         """
-        How it is known what it grants.
+        Where the rate comes from.
 
-        by hand (`limits set`), configured (the file), told (the answers), learned (refusals), concurrency (only how
-        many at once), unknown.
+        manual (`limits set`), configured (the file), reported (by the server), learned (from refusals), concurrency
+        (only a maximum of concurrent requests), or unknown.
         """
         if self.definition.rates:
-            return "by hand" if self.definition.version else "configured"
+            return "manual" if self.definition.version else "configured"
         if self.state is not None and (self.state.remaining is not None or self.state.source == "named"):
-            return "told"
+            return "reported"
         if self.state is not None and self.state.learned is not None:
             return "learned"
         if self.definition.version:
-            return "by hand"
+            return "manual"
         return "concurrency" if self.definition.max_concurrency else "unknown"
 
     @property
     def rates(self) -> tuple[Rate, ...]:
-        """The rates in force; empty = none is known."""
+        """The rates in force; empty if none is known."""
         if self.definition.rates or self.state is None or self.state.learned is None:
             return self.definition.rates
         return (self.state.learned,)
 
     @property
-    def sure_rates(self) -> tuple[Rate, ...]:
-        """The rates that are known to be granted: without what a trial adds."""
+    def proven_rates(self) -> tuple[Rate, ...]:
+        """The rates that the server is known to grant: during a trial, those before the trial."""
         if self.rates and self.state is not None and self.state.in_trial and self.history:
             return (Rate(self.history[0].limit, self.history[0].interval_s),)
         return self.rates
@@ -86,12 +88,12 @@ class LimitFact:
 
     @property
     def word(self) -> str:
-        """open, closed (spent for now), parked (a refusal), paused (a person), unused (no request has met it)."""
+        """`state_word` of the state, or unused if no request has matched the limit."""
         return "unused" if self.state is None else state_word(self.state)
 
 
 def state_word(limit: LimitState) -> str:
-    """open, closed (spent for now), parked (a refusal), paused (a person)."""
+    """Return open, closed (used up for now), parked (refused by the server) or paused (by the user)."""
     if limit.paused:
         return "paused"
     if limit.parked_s > 0:
@@ -100,26 +102,33 @@ def state_word(limit: LimitState) -> str:
 
 
 def facts_of(
-    rules: Sequence[LimitRule], definitions: Mapping[str, Limit], cursor_store: Iterable[LimitState]
+    rules: Sequence[LimitRule], definitions: Mapping[str, Limit], states: Iterable[LimitState]
 ) -> list[LimitFact]:
-    """Every instance that has a state, and every limit of the file that has none yet; in the file's order."""
+    """
+    Return a fact for every instance with a state and every limit without one, in the order of the rules.
+
+    Args:
+        rules: The limits of the file.
+        definitions: The limits of the store, by name.
+        states: The instances of the store.
+    """
     facts = [
         LimitFact(state.name, definitions.get(state.name.partition("|")[0], NO_DEFINITION), state)
-        for state in cursor_store
+        for state in states
     ]
-    met = {fact.limit for fact in facts}
-    named = [rule.name for rule in rules]
+    used = {fact.limit for fact in facts}
+    names = [rule.name for rule in rules]
     facts += [
         LimitFact(name, definitions.get(name, NO_DEFINITION))
-        for name in dict.fromkeys([*named, *sorted(definitions)])
-        if name not in met and name != IMPLICIT.name
+        for name in dict.fromkeys([*names, *sorted(definitions)])
+        if name not in used and name != IMPLICIT.name
     ]
-    place = {name: at for at, name in enumerate(named)}
-    return sorted(facts, key=lambda fact: (place.get(fact.limit, len(place)), fact.name))
+    position = {name: at for at, name in enumerate(names)}
+    return sorted(facts, key=lambda fact: (position.get(fact.limit, len(position)), fact.name))
 
 
 def rate_text(rate: Rate) -> str:
-    """`30/1m`, as `limits set` takes it."""
+    """Return `30/1m`, the form that `limits set` takes."""
     digits = 0 if rate.limit == int(rate.limit) or rate.limit >= WHOLE_FROM**2 else 2
     return f"{rate.limit:,.{digits}f}/{write_duration(rate.interval_s)}"
 
@@ -129,23 +138,23 @@ def rate_text(rate: Rate) -> str:
 
 def rules_yaml(plan: Plan, facts: Sequence[LimitFact]) -> list[dict[str, Any]]:
     """
-    Entries of `rate_limits`: the file's as they are written there, with what else is known of what they grant.
+    Return entries for `rate_limits`: those of the file, completed with the rates that the store knows.
 
-    Of instances that differ the lowest rate stands. What holds where the file has no rule becomes a rule per host;
-    a host of which nothing is known is left out.
+    If the instances of a limit differ, the lowest rate is used. Rates of hosts without a rule in the file become one
+    rule per host; hosts without a known rate are omitted.
     """
-    named = {fact.limit for fact in facts}
-    entries = [entry for entry in _file_entries(plan) if entry["name"] in named]
+    names = {fact.limit for fact in facts}
+    entries = [entry for entry in _file_entries(plan) if entry["name"] in names]
     taken = {rule.name for rule in plan.rate_limits}
     for entry in entries:
-        _fill(entry, [fact for fact in facts if fact.limit == entry["name"]])
+        _complete(entry, [fact for fact in facts if fact.limit == entry["name"]])
     by_host: dict[str, list[LimitFact]] = {}
     for fact in facts:
         host = unquote(fact.name.partition("|")[2].partition(",")[0])
         if fact.limit == IMPLICIT.name and host and not host.startswith(_DIGEST_MARK):
             by_host.setdefault(host, []).append(fact)
-    for host, own in by_host.items():
-        entry = _fill({"name": "", "match": {"host": host}}, own)
+    for host, host_facts in by_host.items():
+        entry = _complete({"name": "", "match": {"host": host}}, host_facts)
         if entry.keys() & {"rates", "max_concurrency"}:
             entries.append({**entry, "name": _name_for(host, taken)})
     return entries
@@ -153,12 +162,12 @@ def rules_yaml(plan: Plan, facts: Sequence[LimitFact]) -> list[dict[str, Any]]:
 
 def _file_entries(plan: Plan) -> list[dict[str, Any]]:
     root = reader.read(plan.source, plan.file)
-    written = root.get("rate_limits")
-    return [_plain(node) for node in written.items] if written is not None else []
+    node = root.get("rate_limits")
+    return [_plain(item) for item in node.items] if node is not None else []
 
 
 def _plain(node: Node) -> Any:
-    """A part of a file as plain values."""
+    """Return a node of the file as plain values."""
     if node.kind == "list":
         return [_plain(item) for item in node.items]
     if node.kind == "map":
@@ -166,20 +175,22 @@ def _plain(node: Node) -> Any:
     return node.value
 
 
-def _fill(entry: dict[str, Any], facts: Sequence[LimitFact]) -> dict[str, Any]:
-    """The entry with what is known beside the file."""
-    # calendar windows are the file's own: by hand only the rest was said
+def _complete(entry: dict[str, Any], facts: Sequence[LimitFact]) -> dict[str, Any]:
+    """Add to the entry what the facts know beyond the file, and return it."""
+    # Aligned rates come from the file: with a manual setting only the concurrency can differ from it.
     known = [
         fact
         for fact in facts
-        if fact.how != "configured" and fact.rates and all(rate.aligned_s is None for rate in fact.rates)
+        if fact.source != "configured" and fact.rates and all(rate.aligned_s is None for rate in fact.rates)
     ]
     if known:
-        lowest = min((fact.sure_rates for fact in known), key=_per_s)
+        lowest = min((fact.proven_rates for fact in known), key=_per_s)
         entry["rates"] = [_rate_yaml(rate) for rate in lowest]
-    most = next((fact.definition.max_concurrency for fact in facts if fact.how == "by hand"), None)
-    if most:
-        entry["max_concurrency"] = most
+    max_concurrency = next(
+        (fact.definition.max_concurrency for fact in facts if fact.source == "manual"), None
+    )
+    if max_concurrency:
+        entry["max_concurrency"] = max_concurrency
     return entry
 
 
@@ -188,18 +199,18 @@ def _per_s(rates: Iterable[Rate]) -> float:
 
 
 def _rate_yaml(rate: Rate) -> dict[str, Any]:
-    # what was learned is an estimate: its fraction is nothing to write down, unless it is all there is
+    # Round down, since a learned rate is an estimate; keep three decimals of a small one.
     limit: float = (
         math.floor(rate.limit) if rate.limit >= WHOLE_FROM else math.floor(rate.limit * 1000) / 1000
     )
     limit = int(limit) if limit == int(limit) else limit
-    written: dict[str, Any] = {"limit": limit, "interval": write_duration(rate.interval_s)}
-    return {**written, "burst": rate.burst} if rate.burst else written
+    entry: dict[str, Any] = {"limit": limit, "interval": write_duration(rate.interval_s)}
+    return {**entry, "burst": rate.burst} if rate.burst else entry
 
 
 def _name_for(host: str, taken: set[str]) -> str:
-    """A limit's name for a host, unlike those that are there."""
-    stem = name = _NO_NAME.sub("-", host).strip("-")[:_NAME_LENGTH] or "host"
+    """Return a name for the limit of a host that is not taken, and add it to those taken."""
+    stem = name = _NOT_IN_NAME.sub("-", host).strip("-")[:_NAME_LENGTH] or "host"
     number = 2
     while name in taken:
         name = f"{stem[: _NAME_LENGTH - len(str(number)) - 1]}-{number}"

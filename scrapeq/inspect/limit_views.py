@@ -1,33 +1,29 @@
-"""Limits as a person sees them, and how often they closed."""
+"""Describe limits for the progress output, and count how often they closed."""
 
 from __future__ import annotations
 
 from scrapeq.protocols import LimitView
 from scrapeq.queue import LimitState, Queue
 
-SHOWN = 12
-NOTICEABLE_S = 0.15  # a shorter wait is pacing, not a closed limit
+LIMITS_SHOWN = 12
+NOTICEABLE_S = 0.15  # a shorter wait is pacing and does not count as a closed limit
 
 
 def view_of(state: LimitState) -> LimitView:
-    """One limit, in words."""
+    """Return a limit with its state and the reason for it in words."""
     if state.paused:
-        word, why = "paused", "by a person, until resumed"
+        word, why = "paused", "by the user, until resumed"
     elif state.parked_s > 0:
-        word, why = (
-            "parked",
-            f"refused {state.consecutive_refusals} times in a row"
-            if state.consecutive_refusals > 1
-            else "refused",
-        )
+        times = f" {state.consecutive_refusals} times in a row" if state.consecutive_refusals > 1 else ""
+        word, why = "parked", f"refused{times}"
     elif state.opens_s == 0:
         word, why = "open", ""
     elif state.probing:
-        word, why = "closed", "one request first: its answer opens it"
+        word, why = "closed", "one probe first: its response opens it"
     elif state.remaining is not None:
-        word, why = "closed", f"told: {state.remaining:.0f} left"
+        word, why = "closed", f"server reports {state.remaining:.0f} left"
     else:
-        word, why = "closed", "spent for now"
+        word, why = "closed", "used up for now"
     return LimitView(
         state.name,
         word,
@@ -40,32 +36,32 @@ def view_of(state: LimitState) -> LimitView:
 
 
 def title_of(instance: str) -> str:
-    """A limit instance for a sentence: `core (api.example)`."""
+    """Return the name of a limit instance for a sentence: `core (api.example)`."""
     name, _, parts = instance.partition("|")
     parts = ", ".join(part for part in parts.split(",") if part)
     return f"{name} ({parts})" if parts else name
 
 
 class LimitWatch:
-    """Looks at the limits of a queue and counts how often each closed."""
+    """Reads the limits of a queue and counts how often each of them closed."""
 
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
-        self._closed: dict[str, bool] = {}
+        self._was_closed: dict[str, bool] = {}
         self.closings = 0
-        self.soonest: LimitView | None = None  # of the closed ones whose time is known
+        self.soonest: LimitView | None = None  # the closed limit with a known time that opens first
 
     async def look(self) -> list[LimitView]:
-        """The limits, closed ones first."""
+        """Return the limits, closed ones first."""
         views = [view_of(state) for state in await self._queue.limit_states()]
         for view in views:
-            closed = view.state in ("closed", "parked") and (
+            is_closed = view.state in ("closed", "parked") and (
                 view.opens_s is None or view.opens_s > NOTICEABLE_S
             )
-            if closed and not self._closed.get(view.name):
+            if is_closed and not self._was_closed.get(view.name):
                 self.closings += 1
-            self._closed[view.name] = closed
+            self._was_closed[view.name] = is_closed
         timed = [view for view in views if view.opens_s]
         self.soonest = min(timed, key=lambda view: view.opens_s or 0.0, default=None)
         views.sort(key=lambda view: (view.state == "open", -(view.opens_s or 0.0), view.name))
-        return views[:SHOWN]
+        return views[:LIMITS_SHOWN]

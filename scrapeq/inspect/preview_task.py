@@ -1,4 +1,4 @@
-"""The task of one page, by hand: of a seed, of a parent's record, or an address."""
+"""Build the task of one page for a preview: from a seed, from a parent record, or from a URL."""
 
 from __future__ import annotations
 
@@ -24,57 +24,70 @@ async def first_page(
     cursor_store: CursorStore | None = None,
 ) -> NewTask:
     """
-    The task of a page.
+    Return the task of a page.
 
     Args:
-        plan: `client.base_url` must be the real address.
-        resource: Whose page it is; "" = the only one that has pages.
-        url: Its address; "" = that of the resource's first page.
-        seed: The seed's values; None = the first seed that there is.
-        parent: The parent's record, for a resource that has one.
-        states: What incremental walks keep.
+        plan: The plan, with the real URL in `client.base_url`.
+        resource: Name of the resource; "" = the first that starts by itself, with a URL the only one.
+        url: The URL to request; "" = that of the resource's first page.
+        seed: The values of the seed; None = the first seed of the plan.
+        parent: The parent record, for a resource that has a parent.
+        cursor_store: The cursors of incremental resources; None = start from the initial value.
 
     Raises:
-        UsageError: nothing can be asked for so.
+        UsageError: These arguments do not lead to a request.
     """
     builder = TaskBuilder(plan, group_function(plan))
-    kind = builder.resource(resource or (_only(plan) if url else _first(plan)))
+    kind = builder.resource(resource or (only_resource(plan) if url else _first_resource(plan)))
     if kind.endpoint is None:
         names = " or ".join(one.resource for one in kind.parents)
-        raise UsageError(f"{kind.name} has no endpoint: it is seen on a page of {names}")
+        raise UsageError(
+            f"{kind.name} is not requested itself: its records come from pages of {names}; fetch one of those"
+        )
     now_s = time.time()
     if url:
         return builder.at_url(kind, url, now_s, 0.0, seed)
-    own = seed if seed is not None else next(seeds_of(plan, kind)).values
+    values = seed if seed is not None else next(seeds_of(plan, kind)).values
     if parent is not None:
         if not kind.parents:
-            raise UsageError(f"{kind.name} has no parent")
+            raise UsageError(f"--parent: {kind.name} does not have a parent")
         edge = kind.parents[0].resource
-        above = {edge: parent}
-        first = builder.child_start(
-            kind, edge, seed=own, parent=parent, ancestors=above, depth=1, priority=now_s, now_s=now_s
+        start = builder.child_start(
+            kind,
+            edge,
+            seed=values,
+            parent=parent,
+            ancestors={edge: parent},
+            depth=1,
+            priority=now_s,
+            now_s=now_s,
         )
     else:
         if not starts_by_itself(kind) and seed is None:
             names = ", ".join(one.resource for one in kind.parents)
-            raise UsageError(f"{kind.name} follows from {names}: give --parent K=V, or an address")
-        first = builder.seeded_start(kind, own, now_s, 0.0, now_s)
-    if isinstance(first, IncrementalStart):
-        (kept,) = await cursor_store.get_many([first.state_key]) if cursor_store is not None else (None,)
-        first = first.build(kept)
-    if first is None:
-        what = f"seed {dict(own)}" + (f" and parent {dict(parent)}" if parent is not None else "")
-        raise UsageError(f"{kind.name}: {what} leaves a null in the path")
-    return first
+            raise UsageError(
+                f"{kind.name} follows from {names}: give the parent's values (--parent K=V), or a URL"
+            )
+        start = builder.seeded_start(kind, values, now_s, 0.0, now_s)
+    if isinstance(start, IncrementalStart):
+        (cursor,) = await cursor_store.get_many([start.state_key]) if cursor_store is not None else (None,)
+        start = start.build(cursor)
+    if start is None:
+        source = f"seed {dict(values)}" + (f" and parent {dict(parent)}" if parent is not None else "")
+        raise UsageError(f"{kind.name}: a value in the path is null or missing in {source}")
+    return start
 
 
-def _first(plan: Plan) -> str:
-    """The first resource that follows from none, else the only one."""
-    return next((one.name for one in plan.resources if starts_by_itself(one)), "") or _only(plan)
+def _first_resource(plan: Plan) -> str:
+    """Return the first resource that does not follow from another, else the only one."""
+    return next((one.name for one in plan.resources if starts_by_itself(one)), "") or only_resource(plan)
 
 
-def _only(plan: Plan) -> str:
-    able = [one.name for one in plan.resources if one.endpoint is not None]
-    if len(able) == 1:
-        return able[0]
-    raise UsageError(f"which resource reads the answer? --resource, one of {', '.join(able)}")
+def only_resource(plan: Plan) -> str:
+    """Return the name of the only resource that sends requests. Raises UsageError if there are several."""
+    names = [one.name for one in plan.resources if one.endpoint is not None]
+    if len(names) == 1:
+        return names[0]
+    raise UsageError(
+        f"several resources could read the response; choose one with --resource: {', '.join(names)}"
+    )

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scrapeq import config
-from scrapeq.cli.error_output import exit_of
+from scrapeq.cli.error_output import report_error
 from scrapeq.protocols import Snapshot
 from scrapeq.supervise.options import RunOptions
 from scrapeq.supervise.supervisor import run_here
@@ -43,7 +43,7 @@ def main(file: str, options: RunOptions) -> int:
         plan = config.load(file)
         return run_here([plan], options, Lines(), folder=Path(".scrapeq"))
     except BaseException as error:
-        return int(exit_of(error))
+        return int(report_error(error))
 
 
 if __name__ == "__main__":

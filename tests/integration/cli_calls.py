@@ -1,4 +1,4 @@
-"""How the tests of the command line call it: in this process, over the queue of a small configuration."""
+"""Call the command line in this process, with the queue of a small configuration."""
 
 from __future__ import annotations
 
@@ -27,30 +27,30 @@ URL = "http://127.0.0.1:9/a"
 
 
 def call(*args: str) -> int:
-    """One command in this process."""
+    """Run one command in this process and return its exit code."""
     return main([*args])
 
 
 def json_out(capsys: pytest.CaptureFixture[str]) -> list[Any]:
-    """The JSON Lines on standard output."""
+    """Return the JSON Lines on standard output."""
     return [orjson.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
 def with_queue(store_url: str, work: Any) -> Any:
-    """Do something with the queue of the configuration."""
+    """Run `work` with the queue of the configuration and return its result."""
 
-    async def visit() -> Any:
+    async def open_and_work() -> Any:
         client = async_client(store_url)
         async with Queue(client, "t") as queue:
             result = await work(queue)
         await client.aclose()
         return result
 
-    return asyncio.run(visit())
+    return asyncio.run(open_and_work())
 
 
 def make_dead(store_url: str, *errors: str) -> list[str]:
-    """Dead letters with these errors; their ids."""
+    """Create dead letters with these errors and return their ids."""
 
     async def work(queue: Queue) -> list[str]:
         await queue.push_many(

@@ -1,4 +1,4 @@
-"""The command line over a real store: the verbs that look at a queue and change it, and every bad usage."""
+"""The verbs that show and change a queue, with a real store, and wrong usage of each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scrapeq.exit_codes import Exit
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store_url: str) -> Path:
-    """A folder of its own with a configuration, which the environment names; its store is the tests'."""
+    """Return a directory with a configuration that the environment names, with the store of the tests."""
     (tmp_path / "t.yaml").write_text(CONFIG)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SCRAPEQ_CONFIG", "t.yaml")
@@ -25,8 +25,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store_url: str) -> P
 # --- seed
 
 
-def test_seed_says_what_was_new(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Addresses are added once; what was there already is counted as a duplicate."""
+def test_seed_reports_new_tasks_and_duplicates(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """URLs are added once; those that the queue has are counted as duplicates."""
     assert call("seed", f"{URL}/1", f"{URL}/2", "--resource", "pages", "--priority", "-5") == 0
     assert capsys.readouterr().out == "t: 2 new tasks\n"
     assert call("seed", f"{URL}/1", f"{URL}/3", "--resource", "pages", "--json") == 0
@@ -38,19 +38,21 @@ def test_seed_says_what_was_new(folder: Path, capsys: pytest.CaptureFixture[str]
     ]
 
 
-def test_junk_lines_are_named_and_the_others_kept(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A file with junk: each junk line by its number, the good lines in the queue, exit code 2."""
+def test_invalid_seed_lines_are_reported_and_the_others_added(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each invalid line is reported with its number, the valid ones are in the queue, the exit code is 2."""
     (folder / "seeds").write_text(
         f'# seeds\n{URL}/1\nnonsense\n\n{{"n": 7}}\n{{"url": "{URL}/2", "delay": "1h"}}\n{{"seed": {{}}}}\n'
         f'{{"url": "{URL}/3", "resource": "nots"}}\n'
     )
     assert call("seed", "-f", "seeds", "--resource", "notes") == Exit.USAGE
-    said = capsys.readouterr()
-    assert "3 new tasks" in said.out
-    assert "error: seeds, line 3: 'nonsense' is neither" in said.err
-    assert "error: seeds, line 7: " in said.err
-    assert "error: seeds, line 8: no resource is called 'nots'" in said.err
-    assert said.err.count("error:") == 3
+    printed = capsys.readouterr()
+    assert "3 new tasks" in printed.out
+    assert "error: seeds, line 3: 'nonsense' is neither" in printed.err
+    assert "error: seeds, line 7: " in printed.err
+    assert "error: seeds, line 8: " in printed.err and "'nots'" in printed.err
+    assert printed.err.count("error:") == 3
     assert call("peek", "--json") == 0
     assert sorted(task["url"] for task in json_out(capsys)) == [URL + "/1", "http://127.0.0.1:9/n/7"]
     assert call("peek", "--state", "delayed", "--json") == 0
@@ -58,21 +60,23 @@ def test_junk_lines_are_named_and_the_others_kept(folder: Path, capsys: pytest.C
     assert 3500 < delayed["due_in_s"] <= 3600
 
 
-def test_a_payload_too_large_takes_no_neighbour_with_it(
+def test_a_payload_that_is_too_large_does_not_affect_its_neighbors(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A seed that makes a task over the queue's bound is named; those beside it are added."""
-    big = "ü" * 450_000  # percent-encoded in the address it is six times as long
+    """A seed whose task exceeds the queue's bound is reported; those beside it are added."""
+    big = "ü" * 450_000  # six times as long when percent-encoded in the URL
     (folder / "seeds").write_text(f'{{"n": 1}}\n{{"n": "{big}"}}\n{{"n": 3}}\n')
     assert call("seed", "-f", "seeds", "--resource", "pages") == Exit.USAGE
-    said = capsys.readouterr()
-    assert "2 new tasks" in said.out
-    assert "error: seeds, line 2: " in said.err
+    printed = capsys.readouterr()
+    assert "2 new tasks" in printed.out
+    assert "error: seeds, line 2: " in printed.err
 
 
 @pytest.mark.parametrize("source", [["-f", "-"], ["-"]])
-def test_a_slow_pipe_is_added_as_it_comes(folder: Path, store_url: str, source: list[str]) -> None:
-    """Lines on standard input are in the queue before the pipe ends; Ctrl-C ends it at once, nothing lost."""
+def test_lines_of_a_slow_pipe_are_added_as_they_arrive(
+    folder: Path, store_url: str, source: list[str]
+) -> None:
+    """Lines on standard input are in the queue before the pipe ends; Ctrl-C stops at once without losing any."""
     process = subprocess.Popen(
         [sys.executable, "-m", "scrapeq", "seed", *source, "--resource", "pages"],
         stdin=subprocess.PIPE,
@@ -94,32 +98,32 @@ def test_a_slow_pipe_is_added_as_it_comes(folder: Path, store_url: str, source: 
 
 
 @pytest.mark.parametrize(
-    ("args", "words"),
+    ("args", "message"),
     [
-        (["seed"], "seed what?"),
+        (["seed"], "seed: give URLs or -f FILE"),
         (["seed", "ftp://x/", "--resource", "pages"], "'ftp://x/' is neither"),
-        (["seed", URL], "which resource"),
+        (["seed", URL], "choose one with --resource: pages, notes"),
         (["seed", URL, "--resource", "page"], "did you mean pages?"),
-        (["seed", URL, "--resource", "pages", "--priority", "nan"], "--priority: nan is no finite number"),
-        (["seed", URL, "--resource", "pages", "--priority", "-inf"], "no finite number"),
-        (["seed", URL, "--resource", "pages", "--priority", "soon"], "no number and no time"),
+        (["seed", URL, "--resource", "pages", "--priority", "nan"], "--priority: nan is not a finite number"),
+        (["seed", URL, "--resource", "pages", "--priority", "-inf"], "is not a finite number"),
+        (["seed", URL, "--resource", "pages", "--priority", "soon"], "is not a number or a time"),
         (["seed", URL, "--resource", "pages", "--delay", "-5s"], "negative"),
         (["seed", URL, "--resource", "pages", "--delay", "5"], "5 has no unit"),
         (["seed", "-f", "nowhere", "--resource", "pages"], "nowhere: cannot be read"),
         (["seed", "-f", ".", "--resource", "pages"], "cannot be read: Is a directory"),
-        (["peek", "--state", "gone"], "--state: 'gone' is none"),
+        (["peek", "--state", "gone"], "--state: unknown value 'gone'"),
         (["peek", "--where", "status = 503"], "use '=='"),
         (["peek", "--where", "statos == 503"], "did you mean"),
-        (["dead", "redrive"], "redrive which?"),
-        (["dead", "drop", "1", "--all"], "drop which?"),
-        (["dead", "show", "x1"], "is no task id"),
-        (["dead", "show", "77"], "there is no task 77"),
-        (["purge"], "purge what?"),
+        (["dead", "redrive"], "dead redrive: give either IDs"),
+        (["dead", "drop", "1", "--all"], "dead drop: give either IDs"),
+        (["dead", "show", "x1"], "'x1' is not a task id"),
+        (["dead", "show", "77"], "task 77 does not exist"),
+        (["purge"], "purge: choose --tasks"),
         (["run", "t.yaml", "--for", "10"], "--for: 10 has no unit"),
-        (["run", "t.yaml", "--role", "boss"], "--role: 'boss' is none"),
-        (["run", "t.yaml", "--progress", "loud"], "--progress: 'loud' is none"),
+        (["run", "t.yaml", "--role", "boss"], "--role: unknown value 'boss'"),
+        (["run", "t.yaml", "--progress", "loud"], "--progress: unknown value 'loud'"),
         (["run", "t.yaml", "--workers", "0"], "--workers"),
-        (["run", "t.yaml", "--set", "workers"], "--set: 'workers' is no KEY=VALUE"),
+        (["run", "t.yaml", "--set", "workers"], "--set: expected KEY=VALUE, got 'workers'"),
         (["run", "t.yaml", "--only", "pagse"], "pagse"),
         (["run", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
         (["stauts"], "Did you mean 'status'"),
@@ -129,22 +133,22 @@ def test_a_slow_pipe_is_added_as_it_comes(folder: Path, store_url: str, source: 
         (["-c", "t.yaml", "validate", "t.yaml"], "not both"),
     ],
 )
-def test_bad_usage_is_one_error_and_code_2(
-    folder: Path, capsys: pytest.CaptureFixture[str], args: list[str], words: str
+def test_wrong_usage_is_one_error_and_code_2(
+    folder: Path, capsys: pytest.CaptureFixture[str], args: list[str], message: str
 ) -> None:
-    """Each mistake: one clear error on standard error, code 2, nothing on standard output, no traceback."""
+    """Each mistake gives one error on standard error, code 2, nothing on standard output and not a traceback."""
     assert call(*args) == Exit.USAGE
-    said = capsys.readouterr()
-    assert words in said.err
-    assert said.err.startswith("error: ") and said.err.count("error: ") == 1
-    assert said.out == "" and "Traceback" not in said.err
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert printed.err.startswith("error: ") and printed.err.count("error: ") == 1
+    assert printed.out == "" and "Traceback" not in printed.err
 
 
-# --- looking
+# --- show
 
 
-def test_status_without_a_run(folder: Path, store_url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Status tells the states apart, names the store without its secrets, and shows limits that are closed."""
+def test_status_works_without_a_run(folder: Path, store_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """It counts tasks by state, names the store without its secrets, and shows closed limits."""
     make_dead(store_url, "503 Service Unavailable")
     call("seed", f"{URL}/1", "--resource", "pages")
     call("seed", f"{URL}/2", "--resource", "pages", "--delay", "1h")
@@ -169,8 +173,8 @@ def test_status_without_a_run(folder: Path, store_url: str, capsys: pytest.Captu
         assert words in text
 
 
-def test_peek_takes_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The best come first, conditions choose among them, and they stay where they are."""
+def test_peek_does_not_take_tasks(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It shows the highest priorities first, filters by conditions, and leaves all tasks ready."""
     for number in range(5):
         call("seed", f"{URL}/{number}", "--resource", "pages", "--priority", str(number))
     capsys.readouterr()
@@ -181,7 +185,7 @@ def test_peek_takes_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) ->
     assert call("peek", "--where", "priority < 2", "--json") == 0
     assert [task["priority"] for task in json_out(capsys)] == [1.0, 0.0]
     assert call("peek", "--resource", "notes") == 0
-    assert "none of 5 is meant" in capsys.readouterr().out
+    assert "none of 5 ready tasks matches" in capsys.readouterr().out
     assert call("status", "--json") == 0
     assert json_out(capsys)[0]["ready"] == 5
 
@@ -189,10 +193,10 @@ def test_peek_takes_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) ->
 # --- dead letters
 
 
-def test_dead_letters_are_listed_shown_and_sent_again(
+def test_dead_letters_are_listed_shown_redriven_and_dropped(
     folder: Path, store_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """List counts the reasons; redrive by condition takes those alone; drop deletes; missing ids are named."""
+    """list counts the reasons; redrive takes those that match; drop deletes; ids that are not dead are reported."""
     first, second, third = make_dead(
         store_url, "503 Service Unavailable", "404 Not Found", "503 Service Unavailable"
     )
@@ -206,18 +210,18 @@ def test_dead_letters_are_listed_shown_and_sent_again(
     assert call("dead", "list", "--json") == 0
     assert [task["id"] for task in json_out(capsys)] == [second]
     assert call("dead", "drop", first, second) == Exit.USAGE
-    said = capsys.readouterr()
-    assert said.out == "1 dead letter deleted\n"
-    assert said.err == f"error: {first.lstrip('0')} is no dead letter\n"
+    printed = capsys.readouterr()
+    assert printed.out == "1 dead letter deleted\n"
+    assert printed.err == f"error: task {first.lstrip('0')} is not a dead letter\n"
     assert call("dead", "list") == 0
     assert capsys.readouterr().out == "no dead letters\n"
     assert third not in (first, second)
 
 
-def test_redrive_all_goes_beyond_one_piece(
+def test_redrive_all_takes_more_than_one_batch(
     folder: Path, store_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """More dead letters than are read in one call: all are sent again, each once."""
+    """If there are more dead letters than one call reads, all of them become ready, each once."""
     make_dead(store_url, *["500 Internal Server Error"] * 1203)
     assert call("dead", "redrive", "--all", "--json") == 0
     assert json_out(capsys)[0]["redrive"] == 1203
@@ -229,8 +233,10 @@ def test_redrive_all_goes_beyond_one_piece(
 # --- purge
 
 
-def test_purge_asks_or_wants_yes(folder: Path, store_url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where nobody can be asked it wants --yes and deletes nothing; with it, only what was named."""
+def test_purge_without_a_terminal_needs_yes(
+    folder: Path, store_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without --yes it deletes nothing; with it, only what the options name."""
     make_dead(store_url, "404 Not Found")
     call("seed", f"{URL}/1", "--resource", "pages")
     capsys.readouterr()

@@ -1,4 +1,4 @@
-"""`scrapeq init`: the file it writes validates, and runs."""
+"""`scrapeq init` writes a file that is valid and runs."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from scrapeq.cli import main
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test has a folder of its own to work in."""
+    """Run each test in its own directory."""
     monkeypatch.chdir(tmp_path)
 
 
-def test_the_plain_file_validates_and_scrapes_the_sample_api(capsys: pytest.CaptureFixture[str]) -> None:
-    """As it stands, with nothing to fill in."""
+def test_the_default_file_is_valid_and_scrapes_the_sample_api(capsys: pytest.CaptureFixture[str]) -> None:
+    """It needs no change."""
     assert main(["init"]) == 0
     assert main(["validate", "scrapeq.yaml"]) == 0
     assert "scrapeq.yaml: ok, scrapeq: issues, comments" in capsys.readouterr().out
@@ -29,11 +29,11 @@ def test_the_plain_file_validates_and_scrapes_the_sample_api(capsys: pytest.Capt
     assert records and all(record["id"] and record["title"] for record in records)
 
 
-def test_a_file_that_is_there_is_not_written_over(capsys: pytest.CaptureFixture[str]) -> None:
-    """Only --force does that; -o - writes none."""
+def test_an_existing_file_is_not_overwritten(capsys: pytest.CaptureFixture[str]) -> None:
+    """Only --force overwrites it; -o - does not write a file."""
     Path("mine.yaml").write_text("mine")
     assert main(["init", "-o", "mine.yaml"]) == 2
-    assert "mine.yaml is there already; --force writes over it" in capsys.readouterr().err
+    assert "mine.yaml exists; overwrite it with --force" in capsys.readouterr().err
     assert Path("mine.yaml").read_text() == "mine"
     assert main(["init", "-o", "mine.yaml", "--force"]) == 0
     assert "name: mine " in Path("mine.yaml").read_text()
@@ -46,54 +46,54 @@ def test_a_file_that_is_there_is_not_written_over(capsys: pytest.CaptureFixture[
 async def test_the_file_of_a_curl_command_runs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its request arrives at the server with the credential, which stands in no file and no output."""
+    """The server gets the request with the credential, which is neither in the file nor in any output."""
     import asyncio
 
-    async def answer(request: Received, writer: asyncio.StreamWriter) -> None:
+    async def respond(request: Received, writer: asyncio.StreamWriter) -> None:
         writer.write(response(200, b'{"items":[{"id":1},{"id":2}]}', ("Content-Type", "application/json")))
 
-    async with serving(answer) as server:
+    async with serving(respond) as server:
         command = (
             f"curl '{server.url}/v1/search?q=a%20b' -H 'Authorization: Bearer hidden-token' \\\n"
             "  -H 'sec-fetch-mode: cors' -H 'X-Own: yes' --json '{\"n\": [1, true]}'"
         )
         monkeypatch.setattr("sys.stdin", io.StringIO(command))
         assert main(["--json", "init", "--curl", "-"]) == 0
-        (said,) = [orjson.loads(line) for line in capsys.readouterr().out.splitlines()]
-        names = [re.sub(r"export (\w+)=.*", r"\1", line) for line in said["environment"]]
+        (result,) = [orjson.loads(line) for line in capsys.readouterr().out.splitlines()]
+        names = [re.sub(r"export (\w+)=.*", r"\1", line) for line in result["environment"]]
         assert names == ["API_TOKEN"]
         monkeypatch.setenv("API_TOKEN", "hidden-token")
         run = ["run", "scrapeq.yaml", "--progress", "none", "--workers", "1"]
         assert await asyncio.to_thread(_run, run) == 0
     (request,) = server.received
-    _check(request, str(said))
+    _check(request, str(result))
 
 
-def _check(request: Received, said: str) -> None:
+def _check(request: Received, output: str) -> None:
     assert request.line == "POST /v1/search?q=a%20b HTTP/1.1"
     assert request.header("authorization") == "Bearer hidden-token"
     assert (request.header("x-own"), request.header("sec-fetch-mode")) == ("yes", None)
     assert orjson.loads(request.body) == {"n": [1, True]}
-    assert "hidden-token" not in Path("scrapeq.yaml").read_text() + said
+    assert "hidden-token" not in Path("scrapeq.yaml").read_text() + output
     assert len(Path("out/search.jsonl").read_bytes().splitlines()) == 2
 
 
 def _run(args: list[str]) -> int:
-    """In a process of its own: a run takes signals, which only a main thread has."""
+    """Run it in another process: a run handles signals, which needs the main thread."""
     import subprocess
     import sys
 
     return subprocess.run([sys.executable, "-m", "scrapeq", *args], timeout=60, check=False).returncode
 
 
-def test_a_command_that_makes_no_sense_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    """One line says what is wrong."""
+def test_an_invalid_curl_command_does_not_write_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    """One line on standard error says what is wrong."""
     assert main(["init", "--curl", "curl 'https://acme.test"]) == 2
-    assert capsys.readouterr().err == "error: a quote (') is not closed: 'https://acme.test'…\n"
+    assert capsys.readouterr().err == "error: --curl: unclosed quote ' before 'https://acme.test'\n"
     assert not Path("scrapeq.yaml").exists()
 
 
-def test_an_empty_command_is_no_command(capsys: pytest.CaptureFixture[str]) -> None:
-    """A variable that is not set, say: it must not write the sample's file."""
+def test_an_empty_curl_command_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """An unset shell variable must not lead to the default file."""
     assert main(["init", "--curl", ""]) == 2
     assert "--curl" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The verb `limits` over a real store: what it shows, what it sets and what it forgets."""
+"""`scrapeq limits` with a real store: show, set and clear."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CORE = "core|api.example"
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store_url: str) -> Path:
-    """A folder with a configuration that has limits, which the environment names; its store is the tests'."""
+    """Return a directory with a configuration with limits that the environment names, with the store of the tests."""
     (tmp_path / "t.yaml").write_text(CONFIG + RULES)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SCRAPEQ_CONFIG", "t.yaml")
@@ -39,29 +39,29 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store_url: str) -> P
 async def use(
     queue: Queue, instance: str, *, answered: int = 0, reported: tuple[float, float] | None = None
 ) -> None:
-    """Requests of this limit: some answered, and one that told what is left (remaining, reset in seconds)."""
+    """Make requests under a limit: some with a plain response, then one that reports (remaining, reset in seconds)."""
     for number in range(answered + (reported is not None)):
         lease = await queue.acquire(Group("g" + instance, (), instance), wait_s=5)
         assert lease is not None
-        says = [(instance, *reported)] if reported is not None and number == answered else []
-        await queue.settle(Entry(ACK, lease, reported=says))
+        budgets = [(instance, *reported)] if reported is not None and number == answered else []
+        await queue.settle(Entry(ACK, lease, reported=budgets))
 
 
 def known(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
-    """How each limit is known, by its name."""
+    """Return the source of each limit's rate by name."""
     capsys.readouterr()
     assert call("limits", "--json") == 0
     (reported,) = json_out(capsys)
     return {limit["name"]: limit["known"] for limit in reported["limits"]}
 
 
-def test_each_limit_says_how_it_is_known(
+def test_each_limit_names_the_source_of_its_rate(
     folder: Path, store_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Configured, concurrency, told, unknown, parked and unused ones are told apart, in the file's order."""
+    """Configured, concurrency, reported, unknown, parked and unused limits differ; the file's order is kept."""
 
     async def work(queue: Queue) -> None:
-        await use(queue, "default|told.example,", reported=(39, 600))
+        await use(queue, "default|reporting.example,", reported=(39, 600))
         await queue.park(["default|new.example,"], for_s=600)
 
     assert call("limits", "show") == 0
@@ -72,37 +72,37 @@ def test_each_limit_says_how_it_is_known(
         CORE: "configured",
         "few": "concurrency",
         "default|new.example,": "unknown",
-        "default|told.example,": "told",
+        "default|reporting.example,": "reported",
     }
     assert call("limits") == 0
     rows = {line.split("  ")[0]: line for line in capsys.readouterr().out.splitlines()}
     assert "5,000/1h, 100/1m burst 10" in rows["core api.example"]
     assert "3 of 5,000" in rows["core api.example"]
-    assert "unused" in rows["few"] and "2 at once" in rows["few"]
+    assert "unused" in rows["few"] and "2 concurrent" in rows["few"]
     assert re.search(r"parked .* in (10m|9m\d+s)", rows["default new.example"])
-    assert re.search(r"39 left, resets in (10m|9m\d+s)", rows["default told.example"])
+    assert re.search(r"39 left, resets in (10m|9m\d+s)", rows["default reporting.example"])
 
 
-def test_named_limits_are_shown_whole(
+def test_named_limits_are_shown_in_detail(
     folder: Path, store_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A limit's name means all its instances, an instance's name itself; an unknown one is an error with a hint."""
+    """The name of a limit selects all its instances; an unknown name is an error with a suggestion."""
     with_queue(store_url, lambda queue: queue.park([CORE, "core|other.example"], for_s=90))
     assert call("limits", "show", "core") == 0
-    said = capsys.readouterr().out
-    assert said.count("parked, opens") == 2 and "one request first" in said
+    printed = capsys.readouterr().out
+    assert printed.count("parked, opens") == 2 and "one probe first" in printed
     assert call("limits", "show", CORE, "--json") == 0
     (reported,) = json_out(capsys)
     assert [limit["name"] for limit in reported["limits"]] == [CORE]
     assert 80 < reported["limits"][0]["parked_s"] <= 90 and reported["limits"][0]["consecutive_refusals"] == 0
     assert call("limits", "show", "cores") == Exit.USAGE
-    assert "no limit is called 'cores'; did you mean core?" in capsys.readouterr().err
+    assert "unknown limit 'cores'; did you mean core?" in capsys.readouterr().err
 
 
-def test_the_yaml_validates_and_means_the_same(
+def test_the_printed_yaml_is_read_back_as_the_same_limits(
     folder: Path, store_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What --yaml prints, put in the file's place, is read back as the limits that stand."""
+    """A configuration with the output of --yaml is valid and has the limits in force."""
     before = config.load("t.yaml").rate_limits
     with_queue(store_url, lambda queue: use(queue, CORE, answered=1))
     assert call("limits", "show", "--yaml") == 0
@@ -119,7 +119,7 @@ def test_the_yaml_validates_and_means_the_same(
 
 
 async def learn(queue: Queue, instance: str, *, wait_s: float = 0.2) -> None:
-    """Some answers, a refusal, and the probe that ends its park: size and window are estimated."""
+    """Let the queue learn a limit: some responses, a refusal, and the probe that ends its park."""
     group = Group("g" + instance, (), instance)
     for refused in (False, False, True, False):
         lease = await queue.acquire(group, wait_s=5)
@@ -127,10 +127,10 @@ async def learn(queue: Queue, instance: str, *, wait_s: float = 0.2) -> None:
         await queue.settle(Entry(ACK, lease, refused=[(instance, wait_s)] if refused else []))
 
 
-def test_what_was_learned_is_shown_with_its_history(
+def test_learned_rates_are_shown_with_their_history(
     folder: Path, store_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Learned from refusals and named by an answer are told apart; both become rules per host that validate."""
+    """Rates learned from refusals and rates reported by the server differ; both become valid rules per host."""
 
     async def work(queue: Queue) -> None:
         await learn(queue, "default|shy.example:8080,")
@@ -138,14 +138,14 @@ def test_what_was_learned_is_shown_with_its_history(
         assert lease is not None
         await queue.settle(Entry(ACK, lease, rates=[("default|names.example,", 40, 60.0)]))
 
-    assert call("status") == 0  # the limits are known to the store
+    assert call("status") == 0  # defines the limits of the file in the store
     with_queue(store_url, work)
     found = known(capsys)
-    assert (found["default|shy.example:8080,"], found["default|names.example,"]) == ("learned", "told")
+    assert (found["default|shy.example:8080,"], found["default|names.example,"]) == ("learned", "reported")
     assert call("limits", "show", "default") == 0
-    said = capsys.readouterr().out
-    assert "told, 40/1m" in said and "40/1m named by an answer" in said
-    assert re.search(r"history +\d\d:\d\d:\d\d .* learned", said)
+    printed = capsys.readouterr().out
+    assert "reported, 40/1m" in printed and "40/1m reported by the server" in printed
+    assert re.search(r"history +\d\d:\d\d:\d\d .* learned", printed)
     assert call("limits", "show", "default", "--json") == 0
     (reported,) = json_out(capsys)
     assert [limit["history"][-1]["source"] for limit in reported["limits"]] == ["named", "learned"]
@@ -157,24 +157,26 @@ def test_what_was_learned_is_shown_with_its_history(
     assert rules["shy-example-8080"].match.host == ("shy.example:8080",)
 
 
-def test_nothing_known_is_an_empty_block(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where no limit is known, that is said, as YAML and as text."""
+def test_without_known_limits_the_yaml_is_an_empty_list(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The text says that no limits are known."""
     (folder / "t.yaml").write_text(CONFIG)
     assert call("limits") == 0
-    assert "no limit is known yet" in capsys.readouterr().out
+    assert "no limits known yet" in capsys.readouterr().out
     assert call("limits", "show", "--yaml") == 0
     assert yaml.safe_load(capsys.readouterr().out) == {"rate_limits": []}
 
 
-def test_what_is_set_by_hand_stands_above_the_file_until_cleared(
+def test_a_manual_setting_overrides_the_file_until_it_is_cleared(
     folder: Path, store_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It holds at once, other commands that read the file leave it, and clear brings the file's word back."""
+    """It applies at once, commands that read the file keep it, and clear restores the limits of the file."""
     assert call("limits", "set", "core", "2/1h", "--max-concurrency", "9") == 0
-    assert capsys.readouterr().out.startswith("core: 2/1h, 9 at once, by hand")
-    assert call("status", "--json") == 0  # reads the file, and defines its limits
+    assert capsys.readouterr().out.startswith("core: 2/1h, 9 concurrent; to undo: scrapeq limits clear core")
+    assert call("status", "--json") == 0  # reads the file and defines its limits
     with_queue(store_url, lambda queue: use(queue, CORE, answered=1))
-    assert known(capsys) == {CORE: "by hand", "few": "concurrency"}
+    assert known(capsys) == {CORE: "manual", "few": "concurrency"}
     assert call("limits", "show", "core") == 0
     assert "scrapeq limits clear core" in capsys.readouterr().out
     assert call("limits", "clear", "core", "--json") == 0
@@ -184,10 +186,10 @@ def test_what_is_set_by_hand_stands_above_the_file_until_cleared(
     assert [rate.limit for rate in definition.rates] == [5000, 100] and definition.max_concurrency is None
 
 
-def test_what_is_not_given_stays_as_the_file_says(
+def test_a_manual_setting_keeps_what_it_does_not_give(
     folder: Path, store_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Rates keep the file's concurrency, a concurrency the file's rates; the implicit limit can be set too."""
+    """Rates keep the concurrency of the file, a concurrency keeps its rates; the implicit limit can be set too."""
     assert call("limits", "set", "few", "30/1m", "100/1d") == 0
     assert call("limits", "set", "core", "--max-concurrency", "3") == 0
     assert call("limits", "set", "default", "1/2s", "--burst", "4") == 0
@@ -198,13 +200,13 @@ def test_what_is_not_given_stays_as_the_file_says(
     assert defined["default"].rates[0].burst == 4 and not defined["default"].learn
     assert call("limits", "set", "few", "0.5/1m") == 0
     (rate,) = with_queue(store_url, lambda queue: queue.definitions())["few"].rates
-    assert (rate.limit, rate.interval_s) == (1, 120), "half a request a minute is one in two, as in a file"
+    assert (rate.limit, rate.interval_s) == (1, 120), (
+        "half a request per minute is one request per two minutes, as in a file"
+    )
 
 
-def test_a_concurrency_by_hand_leaves_the_files_calendar(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """As YAML, too: windows of the calendar are written as they stand in the file."""
+def test_a_manual_concurrency_keeps_aligned_rates(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--yaml prints aligned rates as the file has them."""
     (folder / "t.yaml").write_text(
         CONFIG + "rate_limits: [{name: day, rates: [{limit: 9, interval: 1d, aligned: UTC}]}]\n"
     )
@@ -216,27 +218,27 @@ def test_a_concurrency_by_hand_leaves_the_files_calendar(
     assert (rule.rates[0].aligned, rule.max_concurrency) == ("UTC", 3)
 
 
-def test_clear_of_one_instance_leaves_the_others(
+def test_clearing_one_instance_keeps_the_others(
     folder: Path, store_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Only the instance that is named is forgotten, and the wait that is lifted is said."""
+    """Only the named instance is deleted, and the output names the lifted wait."""
     with_queue(store_url, lambda queue: queue.park([CORE, "core|other.example"], for_s=600))
     assert call("limits", "clear", CORE) == 0
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     assert re.fullmatch(
-        r"forgotten: what was known of core api\.example \(a wait of (10m|9m\d+s) is lifted\)\n", said
+        r"deleted: the state of core api\.example \(lifted a wait of (10m|9m\d+s)\)\n", printed
     )
     assert list(known(capsys)) == ["core|other.example", "few"]
     assert call("limits", "clear", "few") == 0
-    assert capsys.readouterr().out == "forgotten: nothing, for nothing was known\n"
+    assert capsys.readouterr().out == "deleted: nothing, the store had no data about it\n"
 
 
 @pytest.mark.parametrize(
-    ("args", "words"),
+    ("args", "message"),
     [
-        (["set", "core"], "set core to what?"),
-        (["set", "core", "30"], "'30' is no rate: write 30/1m"),
-        (["set", "core", "30/m"], "'30/m' is no rate: write 30/1m"),
+        (["set", "core"], "limits set: give a rate or --max-concurrency"),
+        (["set", "core", "30"], "'30' is not a rate; write requests/interval, for example 30/1m"),
+        (["set", "core", "30/m"], "'30/m' is not a rate; write 30/1m"),
         (["set", "core", "30/60"], "60 has no unit"),
         (["set", "core", "0/1m"], "must be more than 0"),
         (["set", "core", "5/0s"], "must be more than 0"),
@@ -246,16 +248,16 @@ def test_clear_of_one_instance_leaves_the_others(
         (["set", "cor", "30/1m"], "did you mean core?"),
         (["set", "core|api.example", "30/1m"], "is one instance"),
         (["clear"], "missing argument"),
-        (["clear", "nots"], "no limit is called 'nots'"),
+        (["clear", "nots"], "unknown limit 'nots'"),
         (["shw"], "No such command"),
     ],
 )
-def test_bad_usage_is_one_error_and_code_2(
-    folder: Path, capsys: pytest.CaptureFixture[str], args: list[str], words: str
+def test_wrong_usage_is_one_error_and_code_2(
+    folder: Path, capsys: pytest.CaptureFixture[str], args: list[str], message: str
 ) -> None:
-    """Each mistake: one clear error, code 2, nothing on standard output."""
+    """Each mistake gives one error on standard error, code 2, and nothing on standard output."""
     assert call("limits", *args) == Exit.USAGE
-    said = capsys.readouterr()
-    assert words.lower() in said.err.lower()
-    assert said.err.startswith("error: ") and said.err.count("error: ") == 1
-    assert said.out == "" and "Traceback" not in said.err
+    printed = capsys.readouterr()
+    assert message.lower() in printed.err.lower()
+    assert printed.err.startswith("error: ") and printed.err.count("error: ") == 1
+    assert printed.out == "" and "Traceback" not in printed.err

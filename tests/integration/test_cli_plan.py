@@ -1,4 +1,4 @@
-"""The verb `plan` over a real store: from seeds, from what waits, with what is assumed; nothing is changed."""
+"""`scrapeq plan` with a real store: estimates from seeds, from queued tasks and from assumptions."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CORE = "core|api.example,"
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store_url: str) -> Path:
-    """A folder with a configuration that the environment names; its store is the tests'."""
+    """Return a directory with a configuration that the environment names, with the store of the tests."""
     (tmp_path / "t.yaml").write_text(FILE)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SCRAPEQ_CONFIG", "t.yaml")
@@ -41,7 +41,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store_url: str) -> P
 
 
 def planned(capsys: pytest.CaptureFixture[str], *args: str) -> dict[str, Any]:
-    """The answer in JSON."""
+    """Return the estimate in JSON."""
     capsys.readouterr()
     assert call("plan", *args, "--json") == 0
     (reported,) = json_out(capsys)
@@ -49,27 +49,29 @@ def planned(capsys: pytest.CaptureFixture[str], *args: str) -> dict[str, Any]:
 
 
 def by_label(reported: dict[str, Any]) -> dict[str, int]:
-    """Requests by resource."""
+    """Return the requests by resource."""
     return {one["label"]: one["requests"] for one in reported["work"]}
 
 
-def test_the_seeds_are_planned_where_nothing_waits(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """First pages alone, unless pages are assumed; what nobody knows is named, with the option that says it."""
+def test_an_empty_queue_is_planned_from_the_seeds(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Only first pages count unless --pages is given; unknown numbers are listed with the option for them."""
     reported = planned(capsys)
     assert (by_label(reported), reported["left"]) == ({"pages": 2}, 0)
-    assert any("notes is left out" in text and "--assume notes=N" in text for text in reported["assumed"])
-    assert any("one page is counted of each list: --pages N" in text for text in reported["assumed"])
+    assert any("notes is not included" in text and "--assume notes=N" in text for text in reported["assumed"])
+    assert any(
+        "each paginated list has one page; to assume more: --pages N" in text for text in reported["assumed"]
+    )
     reported = planned(capsys, "--pages", "60")
     assert by_label(reported) == {"pages": 120}
-    assert 110 <= reported["done_s"] <= 130  # one a second, however many walks
+    assert 110 <= reported["done_s"] <= 130  # one per second, however many lists
     (limit,) = reported["limits"]
     assert (limit["name"], limit["requests"], round(limit["share"])) == (CORE, 120, 1)
 
 
-def test_what_follows_is_assumed_by_page_by_record_or_in_all(
+def test_follow_ups_are_assumed_per_page_per_record_or_in_total(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Children count by their parent's pages or records, grandchildren by theirs, under the limits of their address."""
+    """They count per page or record of the parent resource, under the limits of their own URLs."""
     reported = planned(
         capsys, "--pages", "5", "--records", "20", "--assume", "notes=0.5/record", "--assume", "hits=2/page"
     )
@@ -83,10 +85,10 @@ def test_what_follows_is_assumed_by_page_by_record_or_in_all(
     assert by_label(reported) == {"pages": 7, "notes": 9}
 
 
-def test_what_waits_in_the_queue_is_planned_by_priority(
+def test_queued_tasks_are_planned_by_priority(
     folder: Path, store_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Ready, delayed and leased tasks count; the highest priority is done first; --fresh looks at the seeds."""
+    """Ready, delayed and leased tasks count; the highest priority is done first; --fresh uses the seeds."""
     payload = {"v": 1, "resource": "notes", "method": "GET", "url": "http://api.example/p/1"}
     group = Group(CORE, (), CORE)
 
@@ -100,7 +102,7 @@ def test_what_waits_in_the_queue_is_planned_by_priority(
     reported = planned(capsys)
     assert (reported["known"], by_label(reported)) == ("101 tasks in the queue", {"notes": 101})
     assert 590 <= reported["done_s"] <= 610
-    assert any("1 tasks under way" in text for text in reported["assumed"])
+    assert any("1 task in flight" in text for text in reported["assumed"])
     highest = [band["highest"] for band in reported["bands"]]
     assert highest == sorted(highest, reverse=True) and len(highest) == 10
     done = [band["done_s"] for band in reported["bands"][:-1]]
@@ -110,10 +112,10 @@ def test_what_waits_in_the_queue_is_planned_by_priority(
     assert by_label(planned(capsys, "--fresh")) == {"pages": 2}
 
 
-def test_what_is_known_of_the_limits_counts(
+def test_the_state_of_limits_in_the_store_counts(
     folder: Path, store_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A park is waited for, a limit set by hand stands above the file, --limit above both; nothing is defined."""
+    """A park delays the work, a manual setting overrides the file, --limit overrides both; the store is unchanged."""
 
     async def fill(queue: Queue) -> None:
         group = Group(CORE, (), CORE)
@@ -131,8 +133,10 @@ def test_what_is_known_of_the_limits_counts(
     assert planned(capsys, "--limit", "core=10/1s")["done_s"] < 10
 
 
-def test_what_never_ends_is_said(folder: Path, store_url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A paused limit: no time is made up, and the limit is named."""
+def test_work_that_never_ends_is_reported(
+    folder: Path, store_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a paused limit the output does not contain a time, but names the limit."""
 
     async def fill(queue: Queue) -> None:
         await queue.push({"n": 1}, group=Group(CORE, (), CORE))
@@ -141,65 +145,68 @@ def test_what_never_ends_is_said(folder: Path, store_url: str, capsys: pytest.Ca
     with_queue(store_url, fill)
     assert planned(capsys)["left"] == 1
     assert call("plan") == 0
-    said = capsys.readouterr().out
-    assert said.startswith("t  never done: 1 of 1 request wait for good: core api.example does not open")
+    printed = capsys.readouterr().out
+    assert printed.startswith("t  never done: 1 of 1 request cannot be sent: core api.example does not open")
 
 
-def test_the_text_says_how_long_and_why(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The verdict first, then what was assumed, the limits, the resources, and how far when."""
+def test_the_text_says_how_long_the_work_takes_and_why(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The total comes first, then the assumptions, the limits, the resources, and the progress over time."""
     assert call("plan", "--pages", "300", "--assume", "notes=30", "--latency", "50ms") == 0
-    said = capsys.readouterr().out
-    lines = said.splitlines()
+    printed = capsys.readouterr().out
+    lines = printed.splitlines()
     assert lines[0].startswith("t  done after 1") and "630 requests" in lines[0]
     for words in (
         "2 first pages, from the seeds",
-        "notes: 30 requests in all (--assume)",
-        "an answer takes 50ms, 64 requests at once, and none is refused",
+        "notes: 30 requests in total (--assume)",
+        "a response takes 50ms; 64 concurrent requests; no refusals",
         "LIMIT",
         "core api.example",
         "60/1m",
         "RESOURCE",
-        "50 % after 5m",
+        "50% after 5m",
     ):
-        assert words in said
+        assert words in printed
 
 
-def test_without_any_limit_that_is_said(
+def test_a_limit_without_a_known_rate_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An unknown limit is named; without a data folder no store is started for it."""
+    """Without a data folder the command does not start a store."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "t.yaml").write_text(CONFIG)
     assert call("plan", "t.yaml") == 0
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     assert (
-        "of default 127.0.0.1:9 no rate is known, it is learned on the way: --limit default=5000/1h" in said
+        "default 127.0.0.1:9: unknown rate (learned during the run); to assume one: --limit default=5000/1h"
+        in printed
     )
     assert not (tmp_path / ".scrapeq").exists()
 
 
 @pytest.mark.parametrize(
-    ("args", "words"),
+    ("args", "message"),
     [
         (["nowhere.yaml"], "nowhere.yaml: cannot be read"),
         (["--pages", "0"], "--pages"),
-        (["--assume", "notes"], "'notes' is no RESOURCE=N"),
-        (["--assume", "notes=-4"], "is no RESOURCE=N"),
+        (["--assume", "notes"], "--assume: expected RESOURCE=N, got 'notes'"),
+        (["--assume", "notes=-4"], "expected RESOURCE=N, got 'notes=-4'"),
         (["--assume", "nots=4"], "did you mean notes?"),
-        (["--assume", "notes=4/record"], "say how many a page has: --records N"),
-        (["--assume", "hits=4/page"], "its parent's pages are not known; say hits=N, in all"),
-        (["--limit", "core"], "'core' is no NAME=RATE"),
-        (["--limit", "cor=1/1m"], "there are: default, core, search"),
+        (["--assume", "notes=4/record"], "needs the records per page: --records N"),
+        (["--assume", "hits=4/page"], "the pages of its parent are unknown; give the total, hits=N"),
+        (["--limit", "core"], "--limit: expected NAME=RATE, got 'core'"),
+        (["--limit", "cor=1/1m"], "unknown limit 'cor'; known limits: default, core, search"),
         (["--limit", "core=1/m"], "write 1/1m"),
         (["--latency", "3"], "--latency: 3 has no unit"),
     ],
 )
-def test_bad_usage_is_one_error_and_code_2(
-    folder: Path, capsys: pytest.CaptureFixture[str], args: list[str], words: str
+def test_wrong_usage_is_one_error_and_code_2(
+    folder: Path, capsys: pytest.CaptureFixture[str], args: list[str], message: str
 ) -> None:
-    """Each mistake: one clear error, code 2, nothing on standard output."""
+    """Each mistake gives one error on standard error, code 2, and nothing on standard output."""
     assert call("plan", *args) == Exit.USAGE
-    said = capsys.readouterr()
-    assert words in said.err
-    assert said.err.startswith("error: ") and said.err.count("error: ") == 1
-    assert said.out == "" and "Traceback" not in said.err
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert printed.err.startswith("error: ") and printed.err.count("error: ") == 1
+    assert printed.out == "" and "Traceback" not in printed.err

@@ -1,4 +1,4 @@
-"""`scrapeq run` as a user sees it: on a terminal, in a pipe, with bad surroundings."""
+"""`scrapeq run` as a user sees it: on a terminal, in a pipe, with outputs and folders that do not work."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ LIMIT_S = 60
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder of its own with a configuration that scrapes the sample API."""
+    """Return a directory with a configuration that scrapes the sample API."""
     (tmp_path / "t.yaml").write_text(CONFIG)
     return tmp_path
 
 
 def run(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    """One command in a process of its own, without a terminal."""
+    """Run one command in another process, without a terminal."""
     command = [sys.executable, "-m", "scrapeq", *args]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=LIMIT_S)
 
@@ -70,32 +70,32 @@ class Terminal:
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )
         os.close(terminal)
-        self.seen = b""
+        self.output = b""
 
     def until(self, words: bytes) -> None:
-        """Read until these words were shown, or the process has ended."""
+        """Read until these words were shown or the process ended."""
         deadline = time.monotonic() + LIMIT_S
-        while words not in self.seen:
-            assert time.monotonic() < deadline, self.seen[-2000:]
+        while words not in self.output:
+            assert time.monotonic() < deadline, self.output[-2000:]
             if select.select([self._end], [], [], 0.5)[0]:
                 try:
-                    self.seen += os.read(self._end, 65536)
+                    self.output += os.read(self._end, 65536)
                 except OSError:  # the other end is closed
                     return
 
     def press(self, keys: bytes) -> None:
-        """What a person types."""
+        """Type these keys."""
         os.write(self._end, keys)
 
     def close(self) -> int:
-        """Read all there is; the exit code."""
+        """Read until the process ends, and return its exit code."""
         self.until(b"\0no such thing\0")
         os.close(self._end)
         return self.process.wait(LIMIT_S)
 
 
-def test_the_live_view_gives_the_terminal_back(folder: Path) -> None:
-    """The view has a screen of its own; Ctrl-C drains and stops; the summary is on the screen before it."""
+def test_the_live_view_restores_the_terminal(folder: Path) -> None:
+    """The view uses the alternate screen; Ctrl-C drains and stops; the summary is on the normal screen."""
     terminal = Terminal(folder, "run", "t.yaml", "--keep-running")
     try:
         terminal.until(b"LIMIT")
@@ -103,26 +103,26 @@ def test_the_live_view_gives_the_terminal_back(folder: Path) -> None:
         code = terminal.close()
     finally:
         terminal.process.kill()
-    seen = terminal.seen
+    output = terminal.output
     assert code in (Exit.DONE, Exit.STOPPED)
-    assert seen.count(ALTERNATE_ON) == seen.count(ALTERNATE_OFF) == 1
-    view, after = seen.split(ALTERNATE_OFF)
+    assert output.count(ALTERNATE_ON) == output.count(ALTERNATE_OFF) == 1
+    view, after = output.split(ALTERNATE_OFF)
     for words in ("scrapeq t", "Ctrl-C drains and stops", "LIMIT"):
         assert words.encode() in view
     assert re.search(rb"\x1b\[K(\x1b\[\?25h)?t (finished|stopped)", after)
-    assert b"Traceback" not in seen
+    assert b"Traceback" not in output
 
 
-def test_a_run_without_a_terminal_says_lines_and_a_summary(folder: Path) -> None:
-    """Plain lines, no escape sequence, then the summary; the verbs after it find the file themselves."""
+def test_a_run_without_a_terminal_writes_lines_and_a_summary(folder: Path) -> None:
+    """It writes plain lines without escape sequences, then the summary; later verbs find the file themselves."""
     done = run(folder, "run", "t.yaml")
     assert (done.returncode, done.stderr) == (Exit.DONE, "")
     assert "\x1b" not in done.stdout
     lines = done.stdout.splitlines()
     assert re.fullmatch(r"\d\d:\d\d:\d\d t begins: 1 tasks? to do, 0 dead letters", lines[0])
-    assert any(re.match(r"\d\d:\d\d:\d\d t \d+ %, [\d,]+ done, ", line) for line in lines)
+    assert any(re.match(r"\d\d:\d\d:\d\d t \d+%, [\d,]+ done, ", line) for line in lines)
     assert re.search(r"^t finished: \d+ pages, \d+ items in ", done.stdout, re.MULTILINE)
-    assert "written   out/issues.jsonl" in done.stdout
+    assert "output    out/issues.jsonl" in done.stdout
     status = run(folder, "status", "--json")
     reported = orjson.loads(status.stdout)
     assert (reported["run"]["state"], reported["left"], reported["dead"]) == ("finished", 0, 0)
@@ -132,7 +132,7 @@ def test_a_run_without_a_terminal_says_lines_and_a_summary(folder: Path) -> None
 
 
 def test_json_leaves_standard_output_to_one_object(folder: Path) -> None:
-    """With --json: one object on standard output, the code in it; what is said to people is on standard error."""
+    """With --json, standard output is one object with the exit code; the progress goes to standard error."""
     done = run(folder, "run", "t.yaml", "--json", "--max-requests", "1")
     (reported,) = [orjson.loads(line) for line in done.stdout.splitlines()]
     assert reported["exit"] == done.returncode == Exit.STOPPED
@@ -141,8 +141,8 @@ def test_json_leaves_standard_output_to_one_object(folder: Path) -> None:
     assert "t stopped, work left" in done.stderr
 
 
-def test_surroundings_that_do_not_work_are_one_error(folder: Path) -> None:
-    """An output that cannot be written is code 7; a data folder that cannot be used is code 6."""
+def test_an_unusable_output_or_data_folder_is_one_error(folder: Path) -> None:
+    """An output that cannot be written ends with code 7, a data folder that cannot be used with code 6."""
     (folder / "o.yaml").write_text(CONFIG.replace("out/", "/proc/out/"))
     done = run(folder, "run", "o.yaml", "--progress", "none")
     assert done.returncode == Exit.OUTPUT
@@ -155,8 +155,8 @@ def test_surroundings_that_do_not_work_are_one_error(folder: Path) -> None:
     assert re.fullmatch(r"error: .*\.scrapeq: .*\n", done.stderr)
 
 
-def test_only_a_child_is_told_that_nothing_begins(folder: Path) -> None:
-    """It follows from records that nobody asks for, so the run ends at once, and says why."""
+def test_only_with_a_child_resource_ends_at_once(folder: Path) -> None:
+    """A child resource follows from records of its parent, so the run has nothing to do, and says so."""
     child = '  - {name: notes, parent: issues, endpoint: "x/${parent.id}"}\noutputs:'
     (folder / "c.yaml").write_text(CONFIG.replace("outputs:", child))
     done = run(folder, "run", "c.yaml", "--only", "notes")

@@ -1,4 +1,4 @@
-"""What incremental walks keep, shown, set and cleared from the command line."""
+"""`scrapeq state`: show, set and clear the cursors of incremental resources."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ resources:
 
 @pytest.fixture
 def at_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store_url: str) -> None:
-    """A folder with the file, and its store."""
+    """Work in a directory with the file, with the store of the tests."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "t.yaml").write_text(FILE)
     monkeypatch.setenv("SCRAPEQ_CONFIG", "t.yaml")
     monkeypatch.setenv("SCRAPEQ_REDIS_URL", store_url)
 
 
-def test_state_is_set_shown_and_cleared(
+def test_cursors_are_set_shown_and_cleared(
     at_store: None, store_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """By resource and seed; a number stays one where there was one."""
+    """They are selected by resource and seed; a numeric cursor stays a number."""
     store = ("--redis", store_url)
     assert call(*store, "state") == 0
-    assert capsys.readouterr().out == "nothing is kept\n"
+    assert capsys.readouterr().out == "no cursors stored\n"
     assert call(*store, "state", "set", "--resource", "issues", "--cursor", "2024-05-01") == 0
     assert (
         call(*store, "state", "set", "--resource", "events", "--cursor", "17", "--seed", '{"repo": "b"}') == 0
     )
-    assert capsys.readouterr().out == "t: 2 states set\nt: 1 state set\n"
+    assert capsys.readouterr().out == "t: 2 cursors set\nt: 1 cursor set\n"
     assert call(*store, "--json", "state", "show") == 0
     shown = [(one["resource"], one["seed"], one["cursor"]) for one in json_out(capsys)]
     assert shown == [
@@ -54,41 +54,44 @@ def test_state_is_set_shown_and_cleared(
     ]
     assert call(*store, "state", "show", "--resource", "issues") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["RESOURCE", "SEED", "PARENT", "CURSOR", "TOKEN", "KEPT"]
+    assert lines[0].split() == ["RESOURCE", "SEED", "PARENT", "CURSOR", "TOKEN", "SAVED"]
     assert len(lines) == 3
     assert call(*store, "state", "clear", "--resource", "issues", "--seed", '{"repo": "a"}') == 0
     assert call(*store, "state", "set", "--resource", "issues", "--token", "t1") == 0
     assert call(*store, "--json", "state", "clear") == 0
     assert capsys.readouterr().out.endswith('"cleared":3}\n')
     assert call(*store, "state") == 0
-    assert capsys.readouterr().out == "nothing is kept\n"
+    assert capsys.readouterr().out == "no cursors stored\n"
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("args", "message"),
     [
         (("show", "--resource", "isues"), "did you mean issues?"),
         (("clear", "--resource", "notes"), "notes is not incremental"),
-        (("set", "--resource", "issues"), "to what? --cursor VALUE"),
-        (("show", "--seed", "a"), "is no JSON object"),
-        (("set", "--resource", "issues", "--cursor", "1", "--seed", '{"repo": "c"}'), "none of its seeds"),
+        (("set", "--resource", "issues"), "state set: give --cursor VALUE or --token TEXT"),
+        (("show", "--seed", "a"), "--seed: expected a JSON object, got 'a'"),
+        (
+            ("set", "--resource", "issues", "--cursor", "1", "--seed", '{"repo": "c"}'),
+            "no stored cursor and no seed of issues matches",
+        ),
     ],
 )
-def test_what_makes_no_sense_is_said(
-    at_store: None, store_url: str, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str
+def test_wrong_usage_is_one_error_and_code_2(
+    at_store: None, store_url: str, capsys: pytest.CaptureFixture[str], args: tuple[str, ...], message: str
 ) -> None:
-    """One line that says what would be right, and the code for a wrong use."""
-    assert call("--redis", store_url, "state", *words) == 2
-    assert said in capsys.readouterr().err
+    """The error says what would be right."""
+    assert call("--redis", store_url, "state", *args) == 2
+    assert message in capsys.readouterr().err
 
 
-def test_purging_the_state_forgets_what_is_kept(
+def test_purging_the_state_deletes_the_cursors(
     at_store: None, store_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The run is forgotten, and where its walks would begin."""
+    """The record of the run is deleted too."""
     store = ("--redis", store_url)
     assert call(*store, "state", "set", "--resource", "issues", "--cursor", "2024-05-01") == 0
     assert call(*store, "purge", "--state", "--yes") == 0
     capsys.readouterr()
     assert call(*store, "state") == 0
-    assert capsys.readouterr().out == "nothing is kept\n"
+    assert capsys.readouterr().out == "no cursors stored\n"

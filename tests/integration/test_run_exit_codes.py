@@ -1,4 +1,4 @@
-"""`scrapeq run` as a person meets it: the exit code of every ending, one clear message, and never a traceback."""
+"""`scrapeq run` ends with the documented exit code, one clear message, and never a traceback."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ ISSUES = "repos/octo/tools/issues"
 
 
 class Runs:
-    """Runs of one folder."""
+    """Commands that run in one folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.started: list[subprocess.Popen[str]] = []
 
     def file(self, url: str, *paths: str, more: str = "") -> str:
-        """A file that asks for these paths."""
+        """Write a configuration that requests these paths, and return its name."""
         seeds = json.dumps([{"path": path} for path in paths])
         (self.folder / "pages.yaml").write_text(PAGES.format(url=url, seeds=seeds, more=more))
         return "pages.yaml"
 
     def start(self, *words: str) -> subprocess.Popen[str]:
-        """Start a command."""
+        """Start a command in the folder."""
         process = subprocess.Popen(
             [sys.executable, "-m", "scrapeq", *words],
             cwd=self.folder,
@@ -62,7 +62,7 @@ class Runs:
         return process
 
     def run(self, *words: str) -> tuple[int, str, str]:
-        """The exit code, standard output and standard error of a command."""
+        """Return the exit code, standard output and standard error of a command."""
         process = self.start(*words)
         out, errors = process.communicate(timeout=TIMEOUT_S)
         return process.returncode, out, errors
@@ -70,7 +70,7 @@ class Runs:
 
 @pytest.fixture
 def runs(tmp_path: Path) -> Iterator[Runs]:
-    """Runs of a folder; they end with the test."""
+    """Yield a runner of commands that are killed at the end of the test."""
     found = Runs(tmp_path)
     yield found
     for process in found.started:
@@ -80,7 +80,7 @@ def runs(tmp_path: Path) -> Iterator[Runs]:
 
 @pytest.fixture
 def api() -> Iterator[str]:
-    """The sample API with limits that do not matter, a process of its own."""
+    """Yield the URL of a sample API whose limits are high enough not to matter."""
     command = [sys.executable, "-m", "scrapeq.demo", "--exit-with-stdin", "--limit", "1000"]
     process = subprocess.Popen(
         command,
@@ -96,7 +96,7 @@ def api() -> Iterator[str]:
 
 
 def one_error(errors: str, *parts: str) -> None:
-    """One error, that says these things, and no traceback."""
+    """Check that there is one error with these parts, and not a traceback."""
     assert "Traceback" not in errors
     assert "internal" not in errors
     assert errors.count("error: ") == 1, errors
@@ -104,61 +104,62 @@ def one_error(errors: str, *parts: str) -> None:
         assert part in errors
 
 
-def until(holds: Callable[[], Any]) -> Any:
+def until(condition: Callable[[], Any]) -> Any:
+    """Wait until the condition is true, and return its value."""
     deadline = time.monotonic() + TIMEOUT_S
-    while not (found := holds()):
+    while not (found := condition()):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     return found
 
 
-def test_done(runs: Runs, api: str) -> None:
-    """0, and the items are there."""
+def test_a_finished_run_ends_with_0(runs: Runs, api: str) -> None:
+    """All items are in the output."""
     code, _, errors = runs.run("run", runs.file(api, ISSUES))
     assert code == 0, errors
     assert "Traceback" not in errors
     assert (runs.folder / "out/page.jsonl").read_bytes().count(b"\n") == 30
 
 
-def test_dead_letters(runs: Runs, api: str) -> None:
-    """3: all is done but what can never be had."""
+def test_a_run_with_dead_letters_ends_with_3(runs: Runs, api: str) -> None:
+    """A page that does not exist becomes a dead letter; a later run without any ends with 0."""
     code, _, errors = runs.run("run", runs.file(api, ISSUES, "no/such/page"))
     assert code == 3, errors
     assert (runs.folder / "out/page.jsonl").exists()
     code, _, errors = runs.run("run", runs.file(api, ISSUES))
-    assert code == 0, errors  # a run without any, though those of the first are still there
+    assert code == 0, errors  # the dead letter of the first run does not count for this one
 
 
-def test_gave_up_at_a_limit(runs: Runs, api: str) -> None:
-    """4: a limit is closed for longer than the run will wait, and which one is said."""
+def test_giving_up_at_a_limit_ends_with_4(runs: Runs, api: str) -> None:
+    """The message names the limit that is closed for longer than --max-wait."""
     more = "rate_limits: [{name: slow, rates: [{limit: 1, interval: 1h}]}]"
-    code, said, errors = runs.run(
+    code, out, errors = runs.run(
         "run", runs.file(api, ISSUES, "repos/octo/site/issues", more=more), "--max-wait", "10m"
     )
     assert code == 4, errors
-    reason = next(line for line in said.splitlines() if "--max-wait" in line)
+    reason = next(line for line in out.splitlines() if "--max-wait" in line)
     assert "slow (127.0.0.1:" in reason
     assert "is closed for another 35" in reason  # of 3600 s
 
 
-def test_stopped_at_a_bound(runs: Runs, api: str) -> None:
-    """5: a bound is reached and work is left; the same command resumes it."""
+def test_a_bound_ends_with_5(runs: Runs, api: str) -> None:
+    """With --for, work is left when the time is over."""
     more = "rate_limits: [{name: slow, rates: [{limit: 1, interval: 1h}]}]"
     file = runs.file(api, ISSUES, "repos/octo/site/issues", more=more)
     code, _, errors = runs.run("run", file, "--for", "2s")
     assert code == 5, errors
 
 
-def test_an_answer_said_stop(runs: Runs, api: str) -> None:
-    """8: an action `fail`, with its message."""
+def test_the_action_fail_ends_with_8(runs: Runs, api: str) -> None:
+    """The output has the message of the action."""
     more = 'response_actions: [{match: {status: 404}, action: fail, message: "gone: ${status}"}]'
-    code, said, errors = runs.run("run", runs.file(api, "no/such/page", more=more))
+    code, out, errors = runs.run("run", runs.file(api, "no/such/page", more=more))
     assert code == 8, errors
-    assert "gone: 404" in said
+    assert "gone: 404" in out
 
 
-def test_a_wrong_file(runs: Runs) -> None:
-    """2: every mistake with its place."""
+def test_an_invalid_file_ends_with_2(runs: Runs) -> None:
+    """Every mistake is reported with its position."""
     (runs.folder / "wrong.yaml").write_text("version: 1\nname: x\nresorces: []\n")
     code, _, errors = runs.run("run", "wrong.yaml")
     assert code == 2
@@ -172,8 +173,8 @@ def test_a_wrong_file(runs: Runs) -> None:
     one_error(errors, "--wrokers")
 
 
-def test_a_store_that_cannot_be_reached(runs: Runs, api: str) -> None:
-    """6: one line, the URL without its password, and the remedy; at once."""
+def test_an_unreachable_store_ends_with_6(runs: Runs, api: str) -> None:
+    """The error comes at once, with the remedy and without the password of the URL."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"redis://user:secret@127.0.0.1:{unused.getsockname()[1]}/0"
@@ -188,8 +189,8 @@ def test_a_store_that_cannot_be_reached(runs: Runs, api: str) -> None:
     one_error(errors, "none.sock")
 
 
-def test_a_folder_that_another_run_holds(runs: Runs, api: str) -> None:
-    """6: the second run of a folder names the first one and the way to share a store; the first one goes on."""
+def test_a_second_run_in_a_folder_ends_with_6(runs: Runs, api: str) -> None:
+    """The error names the process of the first run and how to share a store; the first run continues."""
     file = runs.file(api, ISSUES)
     first = runs.start("run", file, "--keep-running")
     until((runs.folder / "out/page.jsonl").exists)
@@ -202,8 +203,8 @@ def test_a_folder_that_another_run_holds(runs: Runs, api: str) -> None:
     assert first.returncode == 0
 
 
-def test_an_output_that_cannot_be_written(runs: Runs, api: str) -> None:
-    """7: the path is named; nothing runs on behind it."""
+def test_an_unwritable_output_ends_with_7(runs: Runs, api: str) -> None:
+    """The error names the path, and no process is left."""
     (runs.folder / "out").write_text("a file is in the way")
     code, _, errors = runs.run("run", runs.file(api, ISSUES))
     assert code == 7
@@ -211,39 +212,39 @@ def test_an_output_that_cannot_be_written(runs: Runs, api: str) -> None:
     assert not list(runtime_folder(runs.folder / ".scrapeq").glob("*.sock"))
 
 
-def test_an_output_that_fails_on_the_way(runs: Runs, api: str) -> None:
-    """7, too, when the output goes away while the run writes; when it is back the same command completes."""
+def test_an_output_that_fails_during_the_run_ends_with_7(runs: Runs, api: str) -> None:
+    """When the output works again, the same command completes the run."""
     (runs.folder / "out").mkdir()
-    (runs.folder / "out/page.jsonl").mkdir()  # found out at the first item
-    code, said, errors = runs.run("run", runs.file(api, ISSUES))
+    (runs.folder / "out/page.jsonl").mkdir()  # the first item cannot be written
+    code, out, errors = runs.run("run", runs.file(api, ISSUES))
     assert code == 7, errors
-    assert "page.jsonl" in said
+    assert "page.jsonl" in out
     assert "Traceback" not in errors
     (runs.folder / "out/page.jsonl").rmdir()
-    code, said, errors = runs.run("run", runs.file(api, ISSUES))
+    code, out, errors = runs.run("run", runs.file(api, ISSUES))
     assert code == 0, errors
     assert (runs.folder / "out/page.jsonl").read_bytes().count(b"\n") == 30
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_folders_without_permission(runs: Runs, api: str) -> None:
-    """7 for the output, 6 for the data folder."""
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can write everywhere")
+def test_an_output_folder_without_permission_ends_with_7(runs: Runs, api: str) -> None:
+    """The error names the folder."""
     (runs.folder / "out").mkdir(mode=0o500)
     code, _, errors = runs.run("run", runs.file(api, ISSUES))
     assert code == 7
     one_error(errors, "out")
 
 
-def test_a_data_folder_that_cannot_be(runs: Runs, api: str) -> None:
-    """6: a file stands where the data folder should be."""
+def test_an_unusable_data_folder_ends_with_6(runs: Runs, api: str) -> None:
+    """A file has the name of the data folder."""
     (runs.folder / ".scrapeq").write_text("a file is in the way")
     code, _, errors = runs.run("run", runs.file(api, ISSUES))
     assert code == 6
     one_error(errors, ".scrapeq")
 
 
-def test_a_second_signal(runs: Runs, api: str) -> None:
-    """130 at once."""
+def test_a_second_signal_ends_with_130(runs: Runs, api: str) -> None:
+    """It ends the run at once."""
     first = runs.start("run", runs.file(api, ISSUES), "--keep-running")
     until((runs.folder / "out/page.jsonl").exists)
     first.send_signal(signal.SIGINT)

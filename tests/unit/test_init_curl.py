@@ -1,4 +1,4 @@
-"""`init --curl`: what curl would send is what the written configuration asks for, without a secret in the file."""
+"""`init --curl`: the generated configuration sends the same request as curl, and the file contains no secret."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from scrapeq import config
 from scrapeq.cli.curl import read_curl
-from scrapeq.cli.curl_config import written
+from scrapeq.cli.curl_config import render_config
 from scrapeq.cli.shell_words import shell_words
 from scrapeq.cli.yaml_text import scalar
 from scrapeq.config import reader
@@ -21,9 +21,9 @@ from scrapeq.resource.request import build_request
 SECRET = "s3cr3t-value"
 
 
-def asked(command: str) -> tuple[Plan, Request, str]:
-    """The plan that a command becomes, its first request, and the file's text."""
-    text, exports = written(read_curl(command), "t.yaml")
+def load_curl(command: str) -> tuple[Plan, Request, str]:
+    """Return the plan of a curl command, its first request, and the text of the file."""
+    text, exports = render_config(read_curl(command), "t.yaml")
     env = {re.sub(r"export (\w+)=.*", r"\1", line): SECRET for line in exports}
     plan = config.load("t.yaml", text=text, env=env)
     (resource,) = plan.resources
@@ -51,6 +51,7 @@ def asked(command: str) -> tuple[Plan, Request, str]:
             '{"q":"a! ${x}"}',
         ),
         ("curl -I https://acme.test/a", "HEAD", "https://acme.test/a", None),
+        ("curl -H 'Content-Type: text/plain' -d --x=1 acme.test/a", "POST", "http://acme.test/a", "--x=1"),
         (
             "curl 'https://acme.test/a/$%7Bx%7D/${y}?z=${w}&n=0123&d=2024-01-01&b=NO&e=1e5'",
             "GET",
@@ -65,18 +66,18 @@ def asked(command: str) -> tuple[Plan, Request, str]:
         ),
     ],
 )
-def test_the_request_is_the_one_that_curl_sends(
+def test_the_configuration_sends_the_request_of_curl(
     command: str, method: str, url: str, body: str | None
 ) -> None:
-    """Method, address and body, whatever the options that say them."""
-    plan, request, _ = asked(command)
+    """Method, URL and body match, whichever options give them."""
+    plan, request, _ = load_curl(command)
     assert (request.method, request.url, request.body) == (method, url, body)
     (resource,) = plan.resources
     assert resource.endpoint is not None and resource.endpoint.paginator.type == "auto"
 
 
-def test_what_a_browser_copies_is_understood() -> None:
-    """Continued lines and noise headers; what matters of them stays."""
+def test_a_command_copied_from_a_browser_loses_only_noise_headers() -> None:
+    """Continued lines are joined, and headers that a client sets itself are dropped."""
     command = r"""curl 'https://www.acme.test/api/v2/users/42/orders?sort=date' \
   -H 'accept: application/json' \
   -H 'accept-language: de' \
@@ -86,7 +87,7 @@ def test_what_a_browser_copies_is_understood() -> None:
   -H 'x-requested-with: XMLHttpRequest' \
   -H 'user-agent: Mozilla/5.0 (X11)' \
   --compressed --insecure"""
-    plan, _, text = asked(command)
+    plan, _, text = load_curl(command)
     assert plan.client.headers == {
         "accept": "application/json",
         "accept-language": "de",
@@ -97,7 +98,7 @@ def test_what_a_browser_copies_is_understood() -> None:
         "https://www.acme.test/api/v2",
     )
     assert (plan.name, plan.resources[0].name) == ("acme", "orders")
-    assert read_curl(command).notes == ["-k is left out: certificates are always checked"]
+    assert read_curl(command).notes == ["-k was left out: scrapeq always verifies certificates"]
     assert "42/orders" in text
 
 
@@ -116,66 +117,66 @@ def test_what_a_browser_copies_is_understood() -> None:
         (f"-G -d api_key={SECRET}", {"type": "api_key", "name": "api_key", "location": "query"}),
     ],
 )
-def test_credentials_are_found_and_kept_out_of_the_file(options: str, auth: dict[str, Any]) -> None:
-    """They become auth and a variable of the environment, and stand nowhere in the file."""
-    plan, request, text = asked(f"curl https://acme.test/a {options}")
+def test_a_credential_becomes_auth_and_an_environment_variable(options: str, auth: dict[str, Any]) -> None:
+    """Its value appears neither in the file nor in the URL."""
+    plan, request, text = load_curl(f"curl https://acme.test/a {options}")
     for name, value in auth.items():
         assert getattr(plan.client.auth, name) == value
     assert SECRET not in text and SECRET not in request.url
     assert "bWU6" not in text
 
 
-def test_a_password_in_json_is_left_out_whatever_its_type_says() -> None:
-    """curl itself calls every body of -d a form."""
-    _, request, text = asked(f'curl https://acme.test/a -d \'{{"q": 1, "password": "{SECRET}"}}\'')
+def test_a_password_in_a_json_body_is_left_out_whatever_the_content_type() -> None:
+    """curl sends every -d body as a form."""
+    _, request, text = load_curl(f'curl https://acme.test/a -d \'{{"q": 1, "password": "{SECRET}"}}\'')
     assert SECRET not in text
     assert request.body == '{"q":1}'
     assert request.headers["Content-Type"] == "application/x-www-form-urlencoded"
 
 
-def test_cookies_and_further_credentials_never_stand_in_the_file() -> None:
-    """A cookie is a header from the environment; what would be kept with every task is left out, and said."""
+def test_cookies_and_further_credentials_are_kept_out_of_the_file() -> None:
+    """A cookie comes from the environment; what every task would store is left out, with a note."""
     command = (
         f"curl https://acme.test/a -b 'sid={SECRET}' -H 'Authorization: Bearer {SECRET}' "
         f'-H \'X-CSRF-Token: {SECRET}\' --json \'{{"password": "{SECRET}", "token": "next"}}\' '
         f"--url-query token={SECRET} --url-query page_token=abcdefgh1"
     )
-    plan, request, text = asked(command)
+    plan, request, text = load_curl(command)
     assert SECRET not in text
     assert plan.client.headers["Cookie"] == plan.client.headers["X-CSRF-Token"] == SECRET
     assert (request.url, request.body) == ("https://acme.test/a?page_token=abcdefgh1", '{"token":"next"}')
     read = read_curl(command)
-    written(read, "t.yaml")
-    assert [note.split(" is left out")[0] for note in read.notes if "left out" in note] == [
+    render_config(read, "t.yaml")
+    assert [note.split(" was left out")[0] for note in read.notes if "left out" in note] == [
         "the parameter token",
         "password",
     ]
 
 
 @pytest.mark.parametrize(
-    ("command", "said"),
+    ("command", "message"),
     [
-        ("wget https://acme.test", "this is no curl command"),
-        ("", "this is no curl command"),
-        ("curl", "there is no address in this command"),
-        ("curl ftp://acme.test", "is no http(s) address"),
-        ("curl a.test b.test", "two addresses"),
-        ("curl 'a.test", "a quote (') is not closed"),
-        ('curl "a.test', 'a quote (") is not closed'),
-        ("curl $'a.test", "a quote ($') is not closed"),
-        ("curl a.test -H", "-H has no value"),
-        ("curl a.test --frobnicate", "--frobnicate is no option that is known here"),
-        ("curl a.test -F file=@x", "a multipart form cannot be sent"),
+        ("wget https://acme.test", "not a curl command"),
+        ("", "not a curl command"),
+        ("curl", "--curl: missing URL"),
+        ("curl ftp://acme.test", "ftp://acme.test: not an http(s) URL"),
+        ("curl a.test b.test", "two URLs"),
+        ("curl 'a.test", "unclosed quote '"),
+        ('curl "a.test', 'unclosed quote "'),
+        ("curl $'a.test", "unclosed quote $'"),
+        ("curl a.test -H", "option -H requires argument"),
+        ("curl a.test --frobnicate", "option --frobnicate not recognized; leave it out"),
+        ("curl a.test -F file=@x", "multipart forms are not supported"),
         ("curl a.test -d @/no/such/file", "/no/such/file: cannot be read"),
         ('curl ^"https://a.test^" ^\n -H ^"a: b^"', "copy it as cURL (bash)"),
-        ("curl a.test -b jar.txt", "cookies in a file are not read"),
+        ("curl a.test -b jar.txt", "cookie files are not read"),
     ],
 )
-def test_what_cannot_be_said_is_one_clear_error(command: str, said: str) -> None:
-    """With the option's name, and what to do."""
+def test_an_unsupported_command_is_one_clear_error(command: str, message: str) -> None:
+    """The message names the option and what to do."""
     with pytest.raises(UsageError) as caught:
-        written(read_curl(command), "t.yaml")
-    assert said in str(caught.value)
+        render_config(read_curl(command), "t.yaml")
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -188,8 +189,8 @@ def test_what_cannot_be_said_is_one_clear_error(command: str, said: str) -> None
         ('"$x `y` \\z"', ["$x `y` \\z"]),
     ],
 )
-def test_words_are_a_shells(text: str, words: list[str]) -> None:
-    """Quotes, escapes, continued lines."""
+def test_words_are_split_as_a_shell_splits_them(text: str, words: list[str]) -> None:
+    """Quotes, escapes and continued lines."""
     assert shell_words(text) == words
 
 
@@ -214,7 +215,7 @@ def test_words_are_a_shells(text: str, words: list[str]) -> None:
         "${x}",
     ],
 )
-def test_a_text_is_read_back_as_it_is(text: str) -> None:
-    """Whatever YAML would make of it without quotes."""
+def test_a_scalar_is_read_back_unchanged(text: str) -> None:
+    """Even a text that YAML would read as another type without quotes."""
     node = reader.read(f"x: {scalar(text)}\n", "t.yaml").get("x")
     assert node is not None and node.value == text
