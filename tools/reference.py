@@ -19,7 +19,7 @@ from typer.core import TyperArgument, TyperGroup, TyperOption
 
 import scrapeq
 from scrapeq import errors
-from scrapeq.cli.app import FAMILIES, app
+from scrapeq.cli.app import SECTIONS, app
 from scrapeq.exit_codes import ERRORS, MEANINGS, PRECEDENCE, Exit
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
@@ -66,7 +66,7 @@ def commands() -> str:
         "",
         *_parameters(group, context),
     ]
-    for family in FAMILIES:
+    for family in SECTIONS:
         members = [
             (name, command)
             for name in group.list_commands(context)
