@@ -207,10 +207,10 @@ class Seeding:
         rank = now_s if rank is None else rank
         delay_s = (self.rules.delay_s if wanted.delay_s is None else wanted.delay_s) or 0.0
         if isinstance(wanted.seed, str):
-            return builder.at_url(kind, wanted.seed, rank, delay_s)
+            return builder.from_url(kind, wanted.seed, rank, delay_s)
         if self.plan.client.base_url.startswith("demo:"):
             raise UsageError("the sample API (demo://) has an address only once a run has begun; run first")
-        first = builder.seeded_start(kind, wanted.seed, rank, delay_s, now_s)
+        first = builder.seed_start(kind, wanted.seed, rank, delay_s, now_s)
         if first is None:
             raise UsageError(f"{NOTHING_TO_ASK} of {name}")
         return first

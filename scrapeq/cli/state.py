@@ -191,7 +191,7 @@ def _of_seeds(
     plan: Plan, resource: Resource, wanted: Mapping[str, Any] | None
 ) -> list[tuple[str, dict[str, Any]]]:
     """The states that walks of the file's seeds would keep, without a value yet."""
-    from scrapeq.resource.identity import Identities, above_seed
+    from scrapeq.resource.identity import Identities, ancestry_of_seed
     from scrapeq.resource.seeds import seeds_of, starts_by_itself
 
     if not starts_by_itself(resource):
@@ -200,7 +200,7 @@ def _of_seeds(
     found = []
     for seed, _ in seeds_of(plan, resource):
         if wanted is None or _is_of(wanted, seed):
-            key, _ = identities.state_key(resource, above_seed(resource, seed))
+            key, _ = identities.state_key(resource, ancestry_of_seed(resource, seed))
             one = {
                 "resource": resource.name,
                 "seed": dict(seed),

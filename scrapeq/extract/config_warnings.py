@@ -15,7 +15,7 @@ MAX_NAMES = 8
 """Names of a record or an answer that a line tells."""
 
 
-def lost_records(selector: str, body: Any) -> str | None:
+def missing_records_warning(selector: str, body: Any) -> str | None:
     """
     Why a selector gave no record: None where it leads to an empty list, or cannot be told from one that does.
 
@@ -30,7 +30,7 @@ def lost_records(selector: str, body: Any) -> str | None:
             return None
     except ExtractError:
         return None
-    lists = [".".join(way) for way in _lists(body, ())]
+    lists = [".".join(path) for path in _lists(body, ())]
     if lists:
         places = f"records stand at {' and '.join(lists[:MAX_NAMES])}"
     else:
@@ -38,13 +38,13 @@ def lost_records(selector: str, body: Any) -> str | None:
     return f"data_selector {selector} leads nowhere in an answer; {places}"
 
 
-def lost_key(names: tuple[str, ...], record: Any) -> str:
+def missing_key_warning(names: tuple[str, ...], record: Any) -> str:
     """That no part of the primary key is in a record."""
     has = f"it has {_names(record)}" if isinstance(record, Mapping) else f"it is a {_kind(record)}"
     return f"primary_key {', '.join(names)} is not in a record, which is known by all it holds then; {has}"
 
 
-def lost_address(paths: Iterable[tuple[str, ...]], record: Any) -> str | None:
+def missing_parent_field_warning(paths: Iterable[tuple[str, ...]], record: Any) -> str | None:
     """
     That nothing follows from a record, since its child's address asks for a member that the record has not; None where
     the member is there and null, which is meant.
@@ -63,16 +63,16 @@ def lost_address(paths: Iterable[tuple[str, ...]], record: Any) -> str | None:
     return f"nothing is asked for, since parent.{lost[0]} is not in a record; it has {_names(record)}"
 
 
-def _lists(value: Any, way: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+def _lists(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     """The ways to lists of objects."""
     if isinstance(value, list):
         if value and isinstance(value[0], Mapping):
-            yield way or ("@",)
-    elif isinstance(value, Mapping) and len(way) < MAX_DEPTH:
+            yield path or ("@",)
+    elif isinstance(value, Mapping) and len(path) < MAX_DEPTH:
         for name, inner in value.items():
             step = str(name)
             if isinstance(inner, list | dict):
-                yield from _lists(inner, (*way, step if step.isidentifier() else orjson.dumps(step).decode()))
+                yield from _lists(inner, (*path, step if step.isidentifier() else orjson.dumps(step).decode()))
 
 
 def _names(record: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ import orjson
 
 from scrapeq.errors import ExtractError
 from scrapeq.extract.rows import csv_rows, json_lines, likely_delimiter
-from scrapeq.extract.unpack import unpacked
+from scrapeq.extract.unpack import decompress
 from scrapeq.page import Page
 from scrapeq.plan import Decoder
 
@@ -21,8 +21,8 @@ MAX_NESTING = 200
 
 DEFAULT_MAX_BYTES = 64_000_000
 
-_UTF8_MARK = b"\xef\xbb\xbf"
-_JSON_BEGINS = frozenset(b'{["-0123456789tfn')
+_UTF8_BOM = b"\xef\xbb\xbf"
+_JSON_FIRST_BYTES = frozenset(b'{["-0123456789tfn')
 _JSONL_TYPES = frozenset(
     {"application/x-ndjson", "application/ndjson", "application/jsonl", "application/jsonlines", "text/jsonl"}
 )
@@ -32,7 +32,7 @@ _CSV_TYPES = frozenset(
 _XML_TYPES = frozenset({"application/xml", "text/xml"})
 _HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 _TEXT_TYPES = frozenset({"text/plain", "text/markdown"})
-_FILE_TYPES = frozenset(  # say no more than that it is a file; its name does
+_GENERIC_TYPES = frozenset(  # say no more than that it is a file; its name does
     {
         "",
         "application/octet-stream",
@@ -85,37 +85,37 @@ def decode(page: Page, decoder: Decoder, max_bytes: int = DEFAULT_MAX_BYTES) -> 
     Raises:
         ExtractError: the body is not what it should be. (Rows raise it while they are read.)
     """
-    body, member = unpacked(page.body, decoder.compression, max_bytes)
-    reading = _Reading(page, body, member, decoder)
+    body, member = decompress(page.body, decoder.compression, max_bytes)
+    reader = _BodyReader(page, body, member, decoder)
     kind = decoder.type
     if kind == "auto":
-        return reading.guess()
+        return reader.detect()
     if kind == "text":
-        return Body(reading.text(), is_text=True)
+        return Body(reader.text(), is_text=True)
     if kind == "csv":
-        return reading.csv(decoder.delimiter)
+        return reader.csv(decoder.delimiter)
     if kind == "xml":
-        return reading.xml()
-    return reading.lines() if kind == "jsonl" else reading.json()
+        return reader.xml()
+    return reader.lines() if kind == "jsonl" else reader.json()
 
 
-def writable(text: str) -> str:
+def encodable(text: str) -> str:
     """The text without what UTF-8 cannot say (lone surrogates, which some charsets and headers give)."""
     return text if text.isascii() else text.encode(errors="replace").decode()
 
 
-class _Reading:
+class _BodyReader:
     """One body on its way to a value."""
 
     def __init__(self, page: Page, body: bytes, member: str, decoder: Decoder) -> None:
         self._page = page
         self._body = body
         self._kind = (page.header("content-type") or "").partition(";")[0].strip().lower()
-        if self._kind in _FILE_TYPES:
-            self._kind = _by_name(member or urlsplit(page.url).path) or self._kind
+        if self._kind in _GENERIC_TYPES:
+            self._kind = _type_by_name(member or urlsplit(page.url).path) or self._kind
         self._encoding = decoder.encoding
 
-    def guess(self) -> Body:
+    def detect(self) -> Body:
         body, kind = self._utf8(), self._kind
         start = body.lstrip()[:1]
         if not start:
@@ -128,7 +128,7 @@ class _Reading:
             return self.csv("\t" if kind == "text/tab-separated-values" else "")
         if kind in _XML_TYPES or (kind.endswith("+xml") and kind not in _HTML_TYPES):
             return self.xml()
-        if start[0] in _JSON_BEGINS:
+        if start[0] in _JSON_FIRST_BYTES:
             try:
                 return self.json()
             except ExtractError:
@@ -146,10 +146,10 @@ class _Reading:
 
     def text(self) -> str:
         if self._encoding:
-            return writable(self._body.decode(self._encoding, "replace").removeprefix("\ufeff"))
+            return encodable(self._body.decode(self._encoding, "replace").removeprefix("\ufeff"))
         if self._body is self._page.body:
-            return writable(self._page.text)
-        return writable(self._body.decode(self._charset() or "utf-8", "replace"))
+            return encodable(self._page.text)
+        return encodable(self._body.decode(self._charset() or "utf-8", "replace"))
 
     def json(self) -> Body:
         body = self._utf8()
@@ -160,15 +160,15 @@ class _Reading:
         except ValueError as error:
             called = f" ({self._kind})" if self._kind else ""
             raise ExtractError(f"the answer{called} is no JSON: {error}") from None
-        return Body(bounded(value, body))
+        return Body(check_depth(value, body))
 
     def lines(self) -> Body:
         body = self._utf8()
-        return Body(rows=lambda: json_lines(body, bounded))
+        return Body(rows=lambda: json_lines(body, check_depth))
 
     def csv(self, delimiter: str) -> Body:
         body, encoding = self._body, self._encoding or self._charset() or "utf-8"
-        if body.startswith(_UTF8_MARK) and codecs.lookup(encoding).name == "utf-8":
+        if body.startswith(_UTF8_BOM) and codecs.lookup(encoding).name == "utf-8":
             encoding = "utf-8-sig"
         delimiter = delimiter or likely_delimiter(body, encoding)
         return Body(rows=lambda: csv_rows(body, encoding, delimiter))
@@ -180,7 +180,7 @@ class _Reading:
             return Body()
         encoding = self._encoding or self._charset()
         tree = xml_tree(self._body.decode(encoding, "replace") if encoding else self._body)
-        return Body(bounded(tree, self._body), is_tree=True)
+        return Body(check_depth(tree, self._body), is_tree=True)
 
     def _charset(self) -> str:
         """The declared charset, if Python's text codecs know it; empty if not."""
@@ -200,15 +200,15 @@ class _Reading:
         body = self._body
         if self._encoding:
             return self.text().encode(errors="replace")
-        if body.startswith(_UTF8_MARK):
-            return body[len(_UTF8_MARK) :]
+        if body.startswith(_UTF8_BOM):
+            return body[len(_UTF8_BOM) :]
         charset = self._charset()
         if charset and codecs.lookup(charset).name != "utf-8":
             return self.text().lstrip("\ufeff").encode(errors="replace")
         return body
 
 
-def bounded(value: Any, body: bytes) -> Any:
+def check_depth(value: Any, body: bytes) -> Any:
     """
     The value, unless it is nested too deeply; few bodies have brackets enough to be asked at all.
 
@@ -227,7 +227,7 @@ def bounded(value: Any, body: bytes) -> Any:
     return value
 
 
-def _by_name(path: str) -> str:
+def _type_by_name(path: str) -> str:
     """The type that a file's name speaks of: `rates.csv.gz` is CSV."""
     name = path.rpartition("/")[2].lower()
     for packed in (".gz", ".zip", ".bz2", ".xz", ".zst"):

@@ -15,7 +15,7 @@ from scrapeq.expression import Expression, as_text
 from scrapeq.expression.pattern import finder
 from scrapeq.expression.values import moment
 from scrapeq.expression.values import number as number_of
-from scrapeq.extract.decode import bounded, writable
+from scrapeq.extract.decode import check_depth, encodable
 from scrapeq.extract.selector import compile_path, matches_several
 from scrapeq.plan import Field
 
@@ -40,17 +40,17 @@ def compile_field(name: str, source: str | Expression | Field) -> Read:
         UsageError: its path or its regex is none.
     """
     if isinstance(source, Field):
-        return _compile_full(name, source)
+        return _compile_field_options(name, source)
     if isinstance(source, Expression):
-        return lambda record, scope: plain(source.evaluate(scope))
+        return lambda record, scope: to_json_value(source.evaluate(scope))
     path = compile_path(source, f"fields.{name}")
     return lambda record, scope: path(record)
 
 
-def plain(value: Any) -> Any:
+def to_json_value(value: Any) -> Any:
     """What an expression gave, as JSON can hold it."""
     if isinstance(value, str):
-        return writable(value)
+        return encodable(value)
     if value is None or isinstance(value, bool | float):
         return value
     if isinstance(value, int):
@@ -61,7 +61,7 @@ def plain(value: Any) -> Any:
         return as_text(value)
 
 
-def _compile_full(name: str, field: Field) -> Read:
+def _compile_field_options(name: str, field: Field) -> Read:
     source: str | Expression = field.value if field.value is not None else field.path
     read = compile_field(name, source)
     # Of a JSONPath's several matches one is meant, unless `all` is said.
@@ -78,14 +78,14 @@ def _compile_full(name: str, field: Field) -> Read:
             value = None if text is None else find(text)
         return None if value is None else convert(value)
 
-    def made(value: Any) -> Any:
+    def converted(value: Any) -> Any:
         if not field.all:
             return one(next(iter(value), None) if first and isinstance(value, list) else value)
         values = value if isinstance(value, list) else [value]
         return [done for done in (one(each) for each in values) if done is not None] or None
 
     def whole(record: Any, scope: Scope) -> Any:
-        value = made(read(record, scope))
+        value = converted(read(record, scope))
         if value is not None:
             return value
         if default is None:
@@ -109,7 +109,7 @@ def _pattern(regex: str, name: str) -> Callable[[str], str | None] | None:
 
 def _text(value: Any) -> str | None:
     text = as_text(value)
-    return None if text is None else writable(text)
+    return None if text is None else encodable(text)
 
 
 def _numeric(value: Any) -> int | float | None:
@@ -164,17 +164,17 @@ def _json(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return bounded(orjson.loads(value), value.encode())
+        return check_depth(orjson.loads(value), value.encode())
     except (ValueError, ExtractError):
         return None
 
 
-def _as_it_is(value: Any) -> Any:
+def _unchanged(value: Any) -> Any:
     return value
 
 
 _CONVERTERS: Mapping[str, Callable[[Any], Any]] = {
-    "": _as_it_is,
+    "": _unchanged,
     "text": _text,
     "int": _int,
     "float": _float,

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 _LETTERS = re.compile(r"[^a-z0-9]+")
 
 
-def normal(name: str) -> str:
+def normalize(name: str) -> str:
     """A name without case and punctuation: `@odata.nextLink` -> `odatanextlink`."""
     return _LETTERS.sub("", name.lower())
 
 
-LINKS = frozenset(
+NEXT_LINK_KEYS = frozenset(
     {
         "nextpageurl",
         "nexturl",
@@ -36,7 +36,7 @@ LINKS = frozenset(
 )
 """Members that are the next page's address wherever they stand."""
 
-NEXT = frozenset({"next", "nextpage"})
+NEXT_KEYS = frozenset({"next", "nextpage"})
 """Members that may be an address, a number, an object or a token: their value tells."""
 
 LINK_LISTS = frozenset({"links", "link"})
@@ -93,7 +93,7 @@ class CursorName(NamedTuple):
     others: tuple[str, ...] = ()
 
 
-CURSORS: dict[str, CursorName] = {
+CURSOR_KEYS: dict[str, CursorName] = {
     "nextcursor": CursorName(
         "cursor", ("after", "nextcursor", "pagecursor", "startcursor", "startingafter", "pageafter")
     ),
@@ -119,12 +119,12 @@ CURSORS: dict[str, CursorName] = {
 }
 """Members that are the next page's cursor; their parameter is written as they are (`nextPageToken`: `pageToken`)."""
 
-HEADER_LINKS = (
+LINK_HEADERS = (
     *("next-page", "x-next-page", "x-next-page-url", "x-next-url", "x-next-link", "x-next"),
     *("next-link", "x-pagination-next-url"),
 )
 """Headers that hold the next page's address; some of them are a number elsewhere."""
-HEADER_CURSORS: dict[str, CursorName] = {
+CURSOR_HEADERS: dict[str, CursorName] = {
     "x-next-page": CursorName("page", ("pagenumber", "pageno", "p")),
     "x-nextpage": CursorName("page", ("pagenumber", "pageno", "p")),
     "x-next-cursor": CursorName("cursor", ("after", "nextcursor", "pagecursor")),
@@ -133,7 +133,7 @@ HEADER_CURSORS: dict[str, CursorName] = {
     "x-ms-continuationtoken": CursorName("continuationToken", ("continuationtoken",)),
     "x-continuation-token": CursorName("continuationToken", ("continuationtoken", "continuation")),
 }
-HEADER_PAGES = (
+PAGE_COUNT_HEADERS = (
     "x-wp-totalpages",
     "x-total-pages",
     "x-totalpages",
@@ -142,7 +142,7 @@ HEADER_PAGES = (
     "x-pagination-total-pages",
     "total-pages",
 )
-HEADER_TOTALS = (
+TOTAL_HEADERS = (
     "x-total-count",
     "x-total",
     "x-wp-total",
@@ -152,7 +152,7 @@ HEADER_TOTALS = (
     "total-count",
 )
 
-MORE = frozenset(
+MORE_FLAGS = frozenset(
     {
         "hasmore",
         "hasnext",
@@ -173,15 +173,15 @@ MORE = frozenset(
     }
 )
 """Flags that are true while there is more."""
-CUT = frozenset({"istruncated", "truncated"})
+TRUNCATION_FLAGS = frozenset({"istruncated", "truncated"})
 """Those of them that may speak of one page only, as datasette's does."""
 
-LAST = frozenset(
+LAST_FLAGS = frozenset(
     {"last", "islast", "islastpage", "lastpage", "endofstream", "done", "iscomplete", "exhausted"}
 )
 """Flags that are true on the last page."""
 
-ROLES: dict[str, str] = {
+NUMBER_ROLES: dict[str, str] = {
     **dict.fromkeys(("page", "currentpage", "pagenumber", "pageno", "pageindex", "pagenum", "number"), "own"),
     **dict.fromkeys(("currentpagenumber", "current"), "own"),
     **dict.fromkeys(("totalpages", "lastpage", "pagecount", "numpages", "nbpages", "pages"), "pages"),
@@ -217,7 +217,7 @@ OFFSET_PARAMS = (
     ),
     "pagination[start]",
 )
-PARTNERS = {
+SIZE_PARAM_PARTNERS = {
     **dict.fromkeys(("per_page", "perPage", "page_size", "pageSize", "pagesize"), "page"),
     "_limit": "_page",
     "limit": "offset",
@@ -241,7 +241,7 @@ def looks_like_address(value: Any) -> bool:
     return isinstance(value, str) and bool(_ADDRESS.fullmatch(value.strip())) and "{" not in value
 
 
-def in_style(name: str, of: str) -> str:
+def match_style(name: str, of: str) -> str:
     """
     A parameter's name in the style of a member: `page_token` as `pageToken` beside `nextPageToken`.
 

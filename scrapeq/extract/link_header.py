@@ -19,9 +19,9 @@ def link_target(header: str, rel: str) -> str | None:
 
     A link with `anchor` speaks about another page and is passed over. Broken links end the reading.
     """
-    wanted = rel.lower()
+    target_rel = rel.lower()
     for target, parameters in _links(header):
-        if "anchor" not in parameters and wanted in parameters.get("rel", "").lower().split():
+        if "anchor" not in parameters and target_rel in parameters.get("rel", "").lower().split():
             return target
     return None
 

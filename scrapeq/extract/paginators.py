@@ -27,7 +27,7 @@ from scrapeq.resource.next_request import (
     request_of,
 )
 
-LINK_MEMBERS = ("href", "url", "link", "uri")
+LINK_KEYS = ("href", "url", "link", "uri")
 """Where an object that stands for a link has its address (JSON:API, HAL, and others)."""
 
 
@@ -70,39 +70,39 @@ class FetchedPage:
 
 
 @dataclass(frozen=True, slots=True)
-class Ahead:
+class RemainingPages:
     """All pages behind the first: how many, and what each one's request has that the first has not (from 0)."""
 
     count: int
     change: Callable[[int], Change]
 
 
-class Forward(Protocol):
+class PageStrategy(Protocol):
     """A way to the next page."""
 
-    guesses: bool
+    is_open_ended: bool
     """Whether it goes on because nothing says the end; then an empty page ends the walk."""
-    probes: bool = False
+    is_unverified: bool = False
     """Whether the server may not know what it is asked, whatever it tells; a page that comes twice ends the walk."""
 
     def next(self, at: FetchedPage) -> Change | None:
         """What leads to the next page; None at the end. Raises ExtractError for what leads nowhere."""
 
-    def ahead(self, at: FetchedPage) -> Ahead | None:
+    def remaining(self, at: FetchedPage) -> RemainingPages | None:
         """All pages behind the first one; None when it does not know how many."""
 
 
-class _Single(Forward):
-    guesses = False
+class SinglePage(PageStrategy):
+    is_open_ended = False
 
     def next(self, at: FetchedPage) -> Change | None:
         return None
 
-    def ahead(self, at: FetchedPage) -> Ahead | None:
+    def remaining(self, at: FetchedPage) -> RemainingPages | None:
         return None
 
 
-class JsonLink(_Single):
+class JsonLink(SinglePage):
     """The body has the next page's address."""
 
     def __init__(self, read: Callable[[FetchedPage], Any], name: str) -> None:
@@ -112,7 +112,7 @@ class JsonLink(_Single):
     def next(self, at: FetchedPage) -> Change | None:
         value = self._read(at)
         if isinstance(value, Mapping):
-            value = next((value[name] for name in LINK_MEMBERS if value.get(name)), None)
+            value = next((value[name] for name in LINK_KEYS if value.get(name)), None)
         if not value:
             return None
         if not isinstance(value, str):
@@ -120,7 +120,7 @@ class JsonLink(_Single):
         return Change(url=value) if value.strip() else None
 
 
-class HeaderLink(_Single):
+class HeaderLink(SinglePage):
     """The Link header has the next page's address (RFC 8288), or another header is that address."""
 
     def __init__(self, rel: str, header: str = "Link") -> None:
@@ -134,7 +134,7 @@ class HeaderLink(_Single):
         target = link_target(value, self._rel)
         return None if target is None else Change(url=target or at.page.url or at.payload["url"])
 
-    def ahead(self, at: FetchedPage) -> Ahead | None:
+    def remaining(self, at: FetchedPage) -> RemainingPages | None:
         """Where next and last differ in nothing but the page's number."""
         links = at.page.header(self._header) or ""
         following, last = link_target(links, self._rel), link_target(links, "last")
@@ -147,15 +147,15 @@ class HeaderLink(_Single):
             if not _is_number(begin) or not _is_number(final):
                 continue
             assert begin is not None and final is not None
-            where = ParamPosition("param", name)
-            if resolve(first, _numbered(first, where, final)) != resolve(end, _numbered(end, where, final)):
+            position = ParamPosition("param", name)
+            if resolve(first, _numbered(first, position, final)) != resolve(end, _numbered(end, position, final)):
                 return None
             start = int(begin)
 
-            def change(index: int, where: ParamPosition = where, start: int = start) -> Change:
-                return Change(url=_numbered(first, where, str(start + index)))
+            def change(index: int, position: ParamPosition = position, start: int = start) -> Change:
+                return Change(url=_numbered(first, position, str(start + index)))
 
-            return Ahead(int(final) - start + 1, change) if int(final) >= start else None
+            return RemainingPages(int(final) - start + 1, change) if int(final) >= start else None
         return None
 
 
@@ -163,35 +163,35 @@ def _is_number(text: str | None) -> bool:
     return text is not None and text.isdecimal() and len(text) <= MAX_DIGITS
 
 
-def _numbered(url: str, where: ParamPosition, number: str) -> str:
-    return set_params(url, {where.name: number})
+def _numbered(url: str, position: ParamPosition, number: str) -> str:
+    return set_params(url, {position.name: number})
 
 
-class Cursor(_Single):
+class Cursor(SinglePage):
     """The body, or a header, has a value that asks for what is behind it."""
 
-    def __init__(self, read: Callable[[FetchedPage], Any], where: ParamPosition, name: str) -> None:
+    def __init__(self, read: Callable[[FetchedPage], Any], position: ParamPosition, name: str) -> None:
         self._read = read
-        self._where = where
+        self._position = position
         self._name = name
 
     def next(self, at: FetchedPage) -> Change | None:
         value = self._read(at)
         if not value:  # null, "", 0, false, an empty map: the servers' ways to say the end
             return None
-        if self._where.kind == "body":
-            return self._where.change(value)
-        if isinstance(value, Mapping) and self._where.kind == "param":
+        if self._position.kind == "body":
+            return self._position.change(value)
+        if isinstance(value, Mapping) and self._position.kind == "param":
             # Members that the last page added and this one lacks must go: back to the first page's address.
             first = at.memory.get("first") or at.payload["url"]
             members = {name: as_text(member) for name, member in value.items()}
             return Change(url=first, params=members, remember={"first": first})
         if isinstance(value, bool | list | Mapping):
             raise ExtractError(f"{self._name} gives {as_text(value)}, no cursor")
-        return self._where.change(value)
+        return self._position.change(value)
 
 
-class PageNumber(Forward):
+class PageNumber(PageStrategy):
     """
     The request has the page's number.
 
@@ -203,47 +203,47 @@ class PageNumber(Forward):
         largest: The largest number to ask for.
     """
 
-    guesses = True
+    is_open_ended = True
 
     def __init__(
         self,
-        where: ParamPosition,
+        position: ParamPosition,
         base: int,
         own: Callable[[FetchedPage], Any] | None,
         pages: Callable[[FetchedPage], Any] | None,
-        largest: int | None,
+        maximum: int | None,
     ) -> None:
-        self._where, self._base, self._own, self._pages, self._largest = where, base, own, pages, largest
+        self._position, self._base, self._own, self._pages, self._maximum = position, base, own, pages, maximum
 
     def next(self, at: FetchedPage) -> Change | None:
         number = self._number(at) + 1
         end = self._end(at)
-        return None if end is not None and number >= end else self._where.change(number)
+        return None if end is not None and number >= end else self._position.change(number)
 
-    def ahead(self, at: FetchedPage) -> Ahead | None:
+    def remaining(self, at: FetchedPage) -> RemainingPages | None:
         if self._pages is None or as_number(self._pages(at)) is None:
             return None
         end, start = self._end(at), self._number(at) + 1
         if end is None:
             return None
-        return Ahead(max(0, end - start), lambda index: self._where.change(start + index))
+        return RemainingPages(max(0, end - start), lambda index: self._position.change(start + index))
 
     def _number(self, at: FetchedPage) -> int:
         number = None if self._own is None else as_number(self._own(at))
         if number is None:
-            number = as_number(self._where.current(at.request))
+            number = as_number(self._position.current(at.request))
         return self._base + at.number - 1 if number is None else int(number)
 
     def _end(self, at: FetchedPage) -> int | None:
         """The first number that is too large."""
         pages = None if self._pages is None else as_number(self._pages(at))
         ends = [] if pages is None else [self._base + math.ceil(pages)]
-        if self._largest is not None:
-            ends.append(self._largest + 1)
+        if self._maximum is not None:
+            ends.append(self._maximum + 1)
         return min(ends, default=None)
 
 
-class Offset(Forward):
+class Offset(PageStrategy):
     """
     The request has the number of records to pass over.
 
@@ -256,19 +256,19 @@ class Offset(Forward):
         sifted: The selector leaves records out, so that their number says nothing about the page's size.
     """
 
-    guesses = True
+    is_open_ended = True
 
     def __init__(
         self,
-        where: ParamPosition,
+        position: ParamPosition,
         base: int,
         limit: int | None,
         total: Callable[[FetchedPage], Any] | None,
-        largest: int | None,
-        sifted: bool = False,
+        maximum: int | None,
+        filters_records: bool = False,
     ) -> None:
-        self._where, self._base, self._limit, self._total = where, base, limit, total
-        self._largest, self._sifted = largest, sifted
+        self._position, self._base, self._limit, self._total = position, base, limit, total
+        self._maximum, self._filters_records = maximum, filters_records
 
     def next(self, at: FetchedPage) -> Change | None:
         step = self._step(at)
@@ -276,19 +276,19 @@ class Offset(Forward):
         end = self._end(at)
         if step <= 0 or (end is not None and offset >= end):
             return None
-        return self._where.change(offset)
+        return self._position.change(offset)
 
-    def ahead(self, at: FetchedPage) -> Ahead | None:
+    def remaining(self, at: FetchedPage) -> RemainingPages | None:
         if self._total is None or as_number(self._total(at)) is None:
             return None
         step, end, offset = self._step(at), self._end(at), self._offset(at)
         if step <= 0 or end is None:
             return None
         count = max(0, math.ceil((end - offset) / step) - 1)
-        return Ahead(count, lambda index: self._where.change(offset + (index + 1) * step))
+        return RemainingPages(count, lambda index: self._position.change(offset + (index + 1) * step))
 
     def _offset(self, at: FetchedPage) -> int:
-        sent = as_number(self._where.current(at.request))
+        sent = as_number(self._position.current(at.request))
         return self._base if sent is None else int(sent)
 
     def _step(self, at: FetchedPage) -> int:
@@ -296,19 +296,19 @@ class Offset(Forward):
         if limit is None:
             return at.count
         # A server that gives no more than 50 where 100 are asked for: a step of 100 would lose half of them.
-        return at.count if 0 < at.count < limit and not self._sifted else limit
+        return at.count if 0 < at.count < limit and not self._filters_records else limit
 
     def _end(self, at: FetchedPage) -> int | None:
         """The first offset that is too large."""
         total = None if self._total is None else as_number(self._total(at))
         # Offsets begin at 0, or at 1 where the first one is 1.
         ends = [] if total is None else [math.ceil(total) + (1 if self._base == 1 else 0)]
-        if self._largest is not None:
-            ends.append(self._largest + 1)
+        if self._maximum is not None:
+            ends.append(self._maximum + 1)
         return min(ends, default=None)
 
 
-class Foreign(_Single):
+class PluginPaginator(SinglePage):
     """What another package adds; whatever it raises gets its name."""
 
     def __init__(self, name: str, paginate: Paginate, options: Mapping[str, Any]) -> None:
@@ -330,7 +330,7 @@ class Foreign(_Single):
         return change
 
 
-def forward(paginator: Paginator, selector: str = "") -> Forward:
+def page_strategy(paginator: Paginator, selector: str = "") -> PageStrategy:
     """
     The way that a paginator goes; `auto` has none before the first answer.
 
@@ -339,7 +339,7 @@ def forward(paginator: Paginator, selector: str = "") -> Forward:
     """
     kind = paginator.type
     if kind in ("single_page", "auto"):
-        return _Single()
+        return SinglePage()
     if kind == "json_link":
         path = paginator.next_url_path or "next"
         return JsonLink(in_body(path, "next_url_path") or (lambda at: None), f"next_url_path: {path!r}")
@@ -369,10 +369,10 @@ def forward(paginator: Paginator, selector: str = "") -> Forward:
             paginator.limit,
             in_body(paginator.total_path, "total_path"),
             paginator.maximum_offset,
-            sifted="[?" in selector,
+            filters_records="[?" in selector,
         )
     assert kind not in PAGINATORS
-    return Foreign(kind, plugins.load(plugins.PAGINATORS, kind), paginator.options)
+    return PluginPaginator(kind, plugins.load(plugins.PAGINATORS, kind), paginator.options)
 
 
 def in_body(path: str, field: str) -> Callable[[FetchedPage], Any] | None:

@@ -97,10 +97,10 @@ def _column_names(header: list[str]) -> list[str]:
     taken: set[str] = set()
     copies: Counter[str] = Counter()  # a header of nothing but one name must not cost its length squared
     for number, cell in enumerate(header, start=1):
-        wanted = name = cell.strip() or f"column_{number}"
+        base_name = name = cell.strip() or f"column_{number}"
         while name in taken:
-            copies[wanted] += 1
-            name = f"{wanted}_{copies[wanted] + 1}"
+            copies[base_name] += 1
+            name = f"{base_name}_{copies[base_name] + 1}"
         names.append(name)
         taken.add(name)
     return names

@@ -9,12 +9,12 @@ from typing import Any
 import jmespath
 
 from scrapeq.errors import ExtractError, UsageError
-from scrapeq.extract.known_names import CURSORS, normal
+from scrapeq.extract.known_names import CURSOR_KEYS, normalize
 
 Path = Callable[[Any], Any]
 Records = Callable[[Any], list[Any]]
 
-USUAL_NAMES = ("items", "data", "results", "records", "values", "entries", "rows")
+RECORD_LIST_NAMES = ("items", "data", "results", "records", "values", "entries", "rows")
 """Where the records of an answer mostly are, when they have a name."""
 
 WRAPPERS = ("data", "response", "result", "results", "message", "_embedded", "hits", "d", "payload", "query")
@@ -23,7 +23,7 @@ WRAPPERS = ("data", "response", "result", "results", "message", "_embedded", "hi
 CONNECTION_DEPTH = 4
 """How deep below `data` a GraphQL connection is looked for: `data.repository.owner.issues`, say."""
 
-BESIDE = frozenset({"links", "link", "errors", "warnings", "messages", "included", "facets"})
+NON_RECORD_LISTS = frozenset({"links", "link", "errors", "warnings", "messages", "included", "facets"})
 """Lists beside the records, which are none."""
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
@@ -75,7 +75,7 @@ def compile_records(selector: str, primary_key: Sequence[str] = ()) -> Records:
         UsageError: it is no path.
     """
     if not selector:
-        return lambda body: usual_records(body, primary_key)
+        return lambda body: default_records(body, primary_key)
     if selector.startswith("$"):
         path, several = _json_path(selector, "data_selector")
         return path if several else lambda body: _as_records(path(body))
@@ -83,7 +83,7 @@ def compile_records(selector: str, primary_key: Sequence[str] = ()) -> Records:
     return lambda body: _as_records(path(body))
 
 
-def usual_records(body: Any, primary_key: Sequence[str] = ()) -> list[Any]:
+def default_records(body: Any, primary_key: Sequence[str] = ()) -> list[Any]:
     """
     The records of a body that nobody described.
 
@@ -94,30 +94,30 @@ def usual_records(body: Any, primary_key: Sequence[str] = ()) -> list[Any]:
     """
     if not isinstance(body, dict):
         return _as_records(body)
-    if all(normal(name) in CURSORS for name in body):
+    if all(normalize(name) in CURSOR_KEYS for name in body):
         return []
     if primary_key and all(name in body for name in primary_key):
         return [body]
-    found = _usual_list(body)
+    found = _record_list(body)
     if found is None and "id" not in body:
         inner = (body[name] for name in WRAPPERS if isinstance(body.get(name), dict))
-        found = next((one for one in map(_usual_list, inner) if one is not None), None)
+        found = next((one for one in map(_record_list, inner) if one is not None), None)
         if found is None:
-            found = _connected(body.get("data"))
+            found = _connection_nodes(body.get("data"))
     return [body] if found is None else found
 
 
-def _usual_list(body: dict[str, Any]) -> list[Any] | None:
-    for name in USUAL_NAMES:
+def _record_list(body: dict[str, Any]) -> list[Any] | None:
+    for name in RECORD_LIST_NAMES:
         if isinstance(body.get(name), list):
             return list(body[name])
-    lists = [value for name, value in body.items() if isinstance(value, list) and name not in BESIDE]
+    lists = [value for name, value in body.items() if isinstance(value, list) and name not in NON_RECORD_LISTS]
     if len(lists) == 1 and all(isinstance(element, dict) for element in lists[0]):
         return lists[0]
     return None
 
 
-def _connected(data: Any) -> list[Any] | None:
+def _connection_nodes(data: Any) -> list[Any] | None:
     """The nodes of the only connection on the highest level that has any (GraphQL Cursor Connections); else None."""
     level = [data]
     for _ in range(CONNECTION_DEPTH):

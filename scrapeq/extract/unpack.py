@@ -19,7 +19,7 @@ _GZIP_MAGIC, _ZIP_MAGIC = b"\x1f\x8b\x08", b"PK\x03\x04"
 _ZIP_ENCRYPTED = 0x1
 
 
-def unpacked(body: bytes, compression: str, max_bytes: int) -> tuple[bytes, str]:
+def decompress(body: bytes, compression: str, max_bytes: int) -> tuple[bytes, str]:
     """
     What a compressed file holds, and the name of the file inside (zip; else empty).
 
@@ -63,7 +63,7 @@ def _gzip(body: bytes, max_bytes: int) -> bytes:
                 at += len(piece)
             out = decoder.decompress(piece, _PIECE_BYTES)
             whole += out
-            _bounded(len(whole), max_bytes)
+            _check_size(len(whole), max_bytes)
             if not piece and not out and not decoder.eof:
                 raise EOFError("it ends early")
         at -= len(decoder.unused_data)
@@ -92,7 +92,7 @@ def _zstd(body: bytes, max_bytes: int) -> bytes:
             if not piece:
                 raise EOFError("it ends early")
             whole += decoder.decompress(piece)
-            _bounded(len(whole), max_bytes)
+            _check_size(len(whole), max_bytes)
             at += len(piece)
         at -= len(decoder.unused_data)
         if at >= len(body):
@@ -126,10 +126,10 @@ def _all_of(stream: IO[bytes], max_bytes: int) -> bytes:
     whole = bytearray()
     while piece := stream.read(_PIECE_BYTES):
         whole += piece
-        _bounded(len(whole), max_bytes)
+        _check_size(len(whole), max_bytes)
     return bytes(whole)
 
 
-def _bounded(size: int, max_bytes: int) -> None:
+def _check_size(size: int, max_bytes: int) -> None:
     if size > max_bytes:
         raise ExtractError(f"the file is larger than max_body_size ({max_bytes} bytes) once it is unpacked")

@@ -44,7 +44,7 @@ async def first_page(
         raise UsageError(f"{kind.name} has no endpoint: it is seen on a page of {names}")
     now_s = time.time()
     if url:
-        return builder.at_url(kind, url, now_s, 0.0, seed)
+        return builder.from_url(kind, url, now_s, 0.0, seed)
     own = seed if seed is not None else next(seeds_of(plan, kind)).values
     if parent is not None:
         if not kind.parents:
@@ -58,7 +58,7 @@ async def first_page(
         if not starts_by_itself(kind) and seed is None:
             names = ", ".join(one.resource for one in kind.parents)
             raise UsageError(f"{kind.name} follows from {names}: give --parent K=V, or an address")
-        first = builder.seeded_start(kind, own, now_s, 0.0, now_s)
+        first = builder.seed_start(kind, own, now_s, 0.0, now_s)
     if isinstance(first, IncrementalStart):
         (kept,) = await cursor_store.get_many([first.state_key]) if cursor_store is not None else (None,)
         first = first.build(kept)

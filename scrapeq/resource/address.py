@@ -11,18 +11,18 @@ from scrapeq.errors import UsageError
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 DIGEST_BYTES = 16
-_KEPT_IN_PATH = "/:@!$&'()*+,;=~%"
-_KEPT_IN_QUERY = _KEPT_IN_PATH + "?[]|"
+_SAFE_IN_PATH = "/:@!$&'()*+,;=~%"
+_SAFE_IN_QUERY = _SAFE_IN_PATH + "?[]|"
 # An address in which nothing is left to clean; most are, and the long way costs twenty times as much. A port that
 # might be none takes the long way, as do a user, an address of IPv6 and capitals.
-_PLAIN = re.compile(
+_CLEAN_URL = re.compile(
     r"(https?)://[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::([1-5]?[0-9]{1,4}))?"
     r"(/[/:@!$&'()*+,;=~%\w.-]*)?(?:\?([/:@!$&'()*+,;=~%?\[\]|\w.-]+))?",
     re.ASCII,
 )
 
 
-def parse(url: str) -> SplitResult:
+def parse_url(url: str) -> SplitResult:
     """
     The parts of an absolute http(s) address.
 
@@ -47,11 +47,11 @@ def clean(url: str) -> str:
     Raises:
         UsageError: it is no http(s) address.
     """
-    if _PLAIN.fullmatch(url):
+    if _CLEAN_URL.fullmatch(url):
         return url
-    parts = parse(url.strip())
-    path = quote(parts.path, safe=_KEPT_IN_PATH, errors="replace")
-    query = quote(parts.query, safe=_KEPT_IN_QUERY, errors="replace")
+    parts = parse_url(url.strip())
+    path = quote(parts.path, safe=_SAFE_IN_PATH, errors="replace")
+    query = quote(parts.query, safe=_SAFE_IN_QUERY, errors="replace")
     return parts._replace(path=path, query=query, fragment="").geturl()
 
 
@@ -82,12 +82,12 @@ def canonical(url: str) -> str:
     Raises:
         UsageError: it is no http(s) address.
     """
-    plain = _PLAIN.fullmatch(url)
+    plain = _CLEAN_URL.fullmatch(url)
     if plain and plain[3] and "&" not in (plain[4] or ""):
         other_port = plain[2] is None or int(plain[2]) != DEFAULT_PORTS[plain[1]]
         if other_port:
             return url
-    parts = parse(url)
+    parts = parse_url(url)
     host = (parts.hostname or "").lower()
     if ":" in host:
         host = f"[{host}]"
@@ -109,8 +109,8 @@ def task_key(method: str, url: str, body: str | None, headers: Mapping[str, str]
     if body is not None:
         key = f"{key} {digest(body.encode(errors='replace'))}"
     if headers:
-        told = "\n".join(f"{name.lower()}: {headers[name]}" for name in sorted(headers))
-        key = f"{key} #{digest(told.encode(errors='replace'))}"
+        named = "\n".join(f"{name.lower()}: {headers[name]}" for name in sorted(headers))
+        key = f"{key} #{digest(named.encode(errors='replace'))}"
     return key
 
 
@@ -119,18 +119,18 @@ def digest(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=DIGEST_BYTES).hexdigest()
 
 
-def encoded(params: Iterable[tuple[str, str]]) -> str:
+def encode_params(params: Iterable[tuple[str, str]]) -> str:
     """Names and values as a query; names keep their spelling once decoded."""
     return "&".join(f"{_quoted(name)}={_quoted(value)}" for name, value in params)
 
 
 def with_params(url: str, params: Iterable[tuple[str, str]]) -> str:
     """The address with more parameters behind those it has."""
-    more = encoded(params)
-    if not more:
+    extra = encode_params(params)
+    if not extra:
         return url
     url = url.partition("#")[0]
-    return f"{url}{'&' if '?' in url else '?'}{more}"
+    return f"{url}{'&' if '?' in url else '?'}{extra}"
 
 
 def get_param(url: str, name: str) -> str | None:
@@ -144,15 +144,15 @@ def get_param(url: str, name: str) -> str | None:
 def set_params(url: str, params: Mapping[str, str | Sequence[str] | None]) -> str:
     """The address with these parameters changed in place, or added; None removes, a list repeats. The rest stays."""
     base, _, query = url.partition("#")[0].partition("?")
-    left = dict(params)
+    remaining = dict(params)
     pieces: list[str] = []
     for piece in filter(None, query.split("&")):
         name = _name(piece)
         if name not in params:
             pieces.append(piece)
             continue
-        pieces += _pieces(name, left.pop(name, None))
-    for name, value in left.items():
+        pieces += _pieces(name, remaining.pop(name, None))
+    for name, value in remaining.items():
         pieces += _pieces(name, value)
     return f"{base}?{'&'.join(pieces)}" if pieces else base
 

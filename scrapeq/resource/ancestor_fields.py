@@ -25,7 +25,7 @@ class InheritedFields:
     parents: Mapping[str, Fields] = field(default_factory=dict)
 
 
-def pruned(record: Any, fields: Fields) -> Any:
+def select_fields(record: Any, fields: Fields) -> Any:
     """The record with these fields alone; what is no map stays whole."""
     if fields is None or not isinstance(record, Mapping):
         return record
@@ -38,11 +38,11 @@ def inherited_fields(plan: Plan) -> dict[str, InheritedFields]:
     for resource in plan.resources:
         found: dict[str, Fields] = {}
         for path in _paths(plan, resource):
-            _ask(found, path)
+            _add_path(found, path)
         for parent in resource.parents:
             # An edge is judged on the parent's page, so the parent's task must have what it asks for.
             for path in _paths_in((parent.when, parent.priority)):
-                _ask(found, path)
+                _add_path(found, path)
         parents[resource.name] = found
     changed = True
     while changed:  # what a child needs, its parent must hand on; trees of resources may have cycles
@@ -63,13 +63,13 @@ def inherited_fields(plan: Plan) -> dict[str, InheritedFields]:
     }
 
 
-def asked_fields(resource: Resource) -> InheritedFields:
+def request_fields(resource: Resource) -> InheritedFields:
     """What the request of a resource says of the records above it: two of which this is alike are asked for alike."""
     names: set[str] = set()
     found: dict[str, Fields] = {}
     whole = False
-    for path in _paths_in(_request_of(resource)):
-        _ask(found, path)
+    for path in _paths_in(_request_parts(resource)):
+        _add_path(found, path)
         if path[0] == "parent":
             whole = whole or len(path) == 1
             names.update(path[1:2])
@@ -86,12 +86,12 @@ def _parent_fields(plan: Plan, resource: Resource) -> Fields:
                 return None
             names.add(path[1])
     for rule in plan.rate_limits:
-        if _concerns(rule.match, resource):
+        if _applies_to(rule.match, resource):
             names |= {part.split(".")[1] for part in rule.partition_by if part.startswith("parent.")}
     return frozenset(names)
 
 
-def _ask(found: dict[str, Fields], path: tuple[str, ...]) -> None:
+def _add_path(found: dict[str, Fields], path: tuple[str, ...]) -> None:
     if path[0] == "resources" and len(path) > 1:
         fields = frozenset({path[2]}) if len(path) > 2 else None
         found[path[1]] = _union(found[path[1]], fields) if path[1] in found else fields
@@ -105,7 +105,7 @@ def _has_hooks(resource: Resource) -> bool:
     return bool(resource.handler or resource.on_page or resource.on_item)
 
 
-def _concerns(match: Match, resource: Resource) -> bool:
+def _applies_to(match: Match, resource: Resource) -> bool:
     return not match.resource or resource.name in match.resource
 
 
@@ -115,25 +115,25 @@ def _paths(plan: Plan, resource: Resource) -> Iterator[tuple[str, ...]]:
     endpoint = resource.endpoint
     if endpoint is not None:
         paginator = endpoint.paginator
-        yield from _paths_in((_request_of(resource), paginator.stop_when, paginator.priority))
+        yield from _paths_in((_request_parts(resource), paginator.stop_when, paginator.priority))
     actions = (*plan.resource_actions.get(resource.name, ()), *plan.response_actions)
     for action in actions:
-        if _concerns(action.match, resource):
-            yield from _paths_of_action(action)
+        if _applies_to(action.match, resource):
+            yield from _paths_in_action(action)
     for rule in plan.rate_limits:
         yield from _paths_in(rule.match.when)
 
 
-def _request_of(resource: Resource) -> Any:
+def _request_parts(resource: Resource) -> Any:
     endpoint = resource.endpoint
     if endpoint is None:
         return ()
-    begins = endpoint.incremental.initial_value if endpoint.incremental else None
+    initial = endpoint.incremental.initial_value if endpoint.incremental else None
     address = (endpoint.path, endpoint.url, endpoint.params)
-    return (*address, endpoint.headers, endpoint.json, endpoint.data, begins)
+    return (*address, endpoint.headers, endpoint.json, endpoint.data, initial)
 
 
-def _paths_of_action(action: ResponseAction) -> Iterator[tuple[str, ...]]:
+def _paths_in_action(action: ResponseAction) -> Iterator[tuple[str, ...]]:
     yield from _paths_in((action.match.when, action.wait, action.message))
 
 

@@ -13,10 +13,10 @@ from redis.exceptions import RedisError
 from scrapeq.errors import StoreError
 from scrapeq.lua import load
 from scrapeq.protocols import CursorState
-from scrapeq.resource.incremental import after_pagination
+from scrapeq.resource.incremental import merge_state
 
 SCAN_COUNT = 500  # fields read, or deleted, in one call
-PATIENCE_S = 10.0
+RETRY_FOR_S = 10.0
 RETRY_FIRST_S, RETRY_MAX_S = 0.02, 0.5  # between tries while the store is away
 
 KEEP = load("scrapeq.resource", "keep", allow_oom=True)
@@ -32,39 +32,39 @@ class RedisCursorStore:
         patience_s: Seconds to go on trying while the store is away.
     """
 
-    def __init__(self, redis: Any, key: str, *, patience_s: float = PATIENCE_S) -> None:
+    def __init__(self, redis: Any, key: str, *, retry_for_s: float = RETRY_FOR_S) -> None:
         self._redis = redis
         self._key = key
-        self._patience_s = patience_s
+        self._retry_for_s = retry_for_s
 
     async def get_many(self, keys: Sequence[str]) -> list[CursorState | None]:
         """What is kept under each key. Raises StoreError."""
-        raw = await self._patiently(lambda: self._redis.hmget(self._key, list(keys))) if keys else []
+        raw = await self._with_retries(lambda: self._redis.hmget(self._key, list(keys))) if keys else []
         return [None if one is None else orjson.loads(one) for one in raw]
 
     async def keep(self, key: str, state: CursorState) -> None:
         """Keep what a walk ended with, unless others went farther, or it was set back meanwhile. Raises StoreError."""
         while True:
-            raw = await self._patiently(lambda: self._redis.hget(self._key, key)) or b""
-            new = after_pagination(orjson.loads(raw) if raw else None, state)
-            if new is None or await self._patiently(
-                lambda raw=raw, new=new: self._redis.eval(  # type: ignore[misc]
-                    KEEP.text, 1, self._key, key, raw, orjson.dumps(new)
+            raw = await self._with_retries(lambda: self._redis.hget(self._key, key)) or b""
+            merged = merge_state(orjson.loads(raw) if raw else None, state)
+            if merged is None or await self._with_retries(
+                lambda raw=raw, merged=merged: self._redis.eval(  # type: ignore[misc]
+                    KEEP.text, 1, self._key, key, raw, orjson.dumps(merged)
                 )
             ):
                 return
 
     async def put(self, key: str, state: CursorState) -> None:
         """Keep it, in place of whatever was. Raises StoreError."""
-        await self._patiently(lambda: self._redis.hset(self._key, key, orjson.dumps(state)))
+        await self._with_retries(lambda: self._redis.hset(self._key, key, orjson.dumps(state)))
 
-    async def _patiently(self, ask: Callable[[], Awaitable[Any]]) -> Any:
-        until_s, pause_s = time.monotonic() + self._patience_s, RETRY_FIRST_S
+    async def _with_retries(self, send: Callable[[], Awaitable[Any]]) -> Any:
+        deadline_s, pause_s = time.monotonic() + self._retry_for_s, RETRY_FIRST_S
         while True:
             try:
-                return await ask()
+                return await send()
             except (RedisError, OSError) as error:
-                if time.monotonic() + pause_s > until_s:
+                if time.monotonic() + pause_s > deadline_s:
                     raise StoreError(f"what walks keep cannot be reached: {error}") from error
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, RETRY_MAX_S)
@@ -87,7 +87,7 @@ class RedisCursorStore:
 
     async def forget(self, keys: Sequence[str]) -> int:
         """Forget what is kept under these keys; how many there were."""
-        gone = 0
+        deleted = 0
         for start in range(0, len(keys), SCAN_COUNT):
-            gone += int(await self._redis.hdel(self._key, *keys[start : start + SCAN_COUNT]))
-        return gone
+            deleted += int(await self._redis.hdel(self._key, *keys[start : start + SCAN_COUNT]))
+        return deleted

@@ -20,7 +20,7 @@ MILLIS_FROM, MICROS_FROM, NANOS_FROM = 10**11, 10**14, 10**17
 """Larger numbers are no Unix seconds any more: as such they would be beyond the year 5138."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LONGEST = 64
+_MAX_LENGTH = 64
 _ISO = re.compile(
     r"(?P<day>\d{4}-\d\d-\d\d)"
     r"(?:(?P<between>[Tt ])(?P<clock>\d\d:\d\d(?P<seconds>:\d\d(?:(?P<point>[.,])(?P<fraction>\d+))?)?)"
@@ -33,36 +33,36 @@ _COMPACT = re.compile(
 _NUMBER = re.compile(r"[+-]?(?P<whole>\d+)(?:\.(?P<fraction>\d+))?", re.ASCII)
 
 
-def higher(kept: Any, seen: Any) -> Any:
+def higher(current: Any, new: Any) -> Any:
     """
     The higher of two values as it is spelled: as numbers or times where both are, else as text. `kept` of equal ones.
 
     What is neither text nor number (null, true, a map, a list) is lower than all.
     """
-    if not _is_value(seen):
-        return kept if _is_value(kept) else None
-    if not _is_value(kept):
-        return seen
-    first, second = _position(kept), _position(seen)
+    if not _is_value(new):
+        return current if _is_value(current) else None
+    if not _is_value(current):
+        return new
+    first, second = _position(current), _position(new)
     if first is not None and second is not None and first != second:
-        return seen if second > first else kept
-    if first is not None and second is not None and not _same_length(kept, seen):
-        return kept  # two spellings of one moment
-    return seen if (as_text(seen) or "") > (as_text(kept) or "") else kept
+        return new if second > first else current
+    if first is not None and second is not None and not _same_length(current, new):
+        return current  # two spellings of one moment
+    return new if (as_text(new) or "") > (as_text(current) or "") else current
 
 
 def _is_value(value: Any) -> bool:
     return isinstance(value, str | int | float) and not isinstance(value, bool) and value != ""
 
 
-def _same_length(kept: Any, seen: Any) -> bool:
+def _same_length(current: Any, new: Any) -> bool:
     """Whether text decides: of two with fractions finer than microseconds, say."""
-    return isinstance(kept, str) and isinstance(seen, str) and len(kept) == len(seen)
+    return isinstance(current, str) and isinstance(new, str) and len(current) == len(new)
 
 
 def _position(value: Any) -> int | float | None:
-    found = number(value)
-    return http_time_s(value) if found is None and isinstance(value, str) else found
+    match = number(value)
+    return http_time_s(value) if match is None and isinstance(value, str) else match
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,46 +88,46 @@ def moment_of(value: Any) -> Moment | None:
     if not _is_value(value):
         return None
     if isinstance(value, int | float):
-        return _number_of(str(value), type(value))
+        return _number_moment(str(value), type(value))
     text = value.strip()
-    if len(text) > _LONGEST:
+    if len(text) > _MAX_LENGTH:
         return None
-    if found := _COMPACT.fullmatch(text):
-        return _compact(text, found["clock"] is not None)
+    if match := _COMPACT.fullmatch(text):
+        return _compact_moment(text, match["clock"] is not None)
     if _NUMBER.fullmatch(text):
-        return _number_of(text, str)
-    if found := _ISO.fullmatch(text):
-        return _iso(text, found)
+        return _number_moment(text, str)
+    if match := _ISO.fullmatch(text):
+        return _iso_moment(text, match)
     seconds = iso_time_s(text)
     if seconds is not None:  # a form that few use: a week's day, a month
-        return Moment(Decimal(str(seconds)), "text", lambda s: _at(s).strftime("%Y-%m-%dT%H:%M:%SZ"))
+        return Moment(Decimal(str(seconds)), "text", lambda s: _datetime_at(s).strftime("%Y-%m-%dT%H:%M:%SZ"))
     seconds = http_time_s(text)
     if seconds is not None:
-        return Moment(Decimal(str(seconds)), "text", lambda s: _at(s).strftime("%a, %d %b %Y %H:%M:%S GMT"))
+        return Moment(Decimal(str(seconds)), "text", lambda s: _datetime_at(s).strftime("%a, %d %b %Y %H:%M:%S GMT"))
     return None
 
 
 def shifted(value: Any, by_s: float) -> Any:
     """The value so many seconds later (earlier if negative), in its form; what is no time stays."""
-    found = moment_of(value) if by_s else None
-    if found is None:
+    match = moment_of(value) if by_s else None
+    if match is None:
         return value
-    moved = found.seconds + Decimal(str(by_s))
-    if found.kind == "number" and moved < 0 <= found.seconds:
+    moved = match.seconds + Decimal(str(by_s))
+    if match.kind == "number" and moved < 0 <= match.seconds:
         moved = Decimal(0)  # few servers take a time before 1970
     try:
-        return found.write(moved)
+        return match.write(moved)
     except (OverflowError, ValueError):  # before the year 1
         return value
 
 
-def at_time(unix_s: float | Decimal, like: Any) -> Any:
+def time_like(unix_s: float | Decimal, like: Any) -> Any:
     """A time in the form of another value; None when that is no time."""
-    found = moment_of(like)
-    return None if found is None else found.write(Decimal(str(unix_s)))
+    match = moment_of(like)
+    return None if match is None else match.write(Decimal(str(unix_s)))
 
 
-def in_form(value: Any, like: Any) -> Any:
+def value_like(value: Any, like: Any) -> Any:
     """The value in the form of another one, where both are times and one is for people, the other a number, say."""
     own, other = moment_of(value), moment_of(like)
     if own is None or other is None or (own.kind == other.kind == "number"):
@@ -135,9 +135,9 @@ def in_form(value: Any, like: Any) -> Any:
     return other.write(own.seconds)
 
 
-def _number_of(text: str, kind: type) -> Moment | None:
-    found = _NUMBER.fullmatch(text)
-    if found is None:
+def _number_moment(text: str, kind: type) -> Moment | None:
+    match = _NUMBER.fullmatch(text)
+    if match is None:
         return None
     try:
         value = Decimal(text)
@@ -145,52 +145,52 @@ def _number_of(text: str, kind: type) -> Moment | None:
         return None
     size = abs(value)
     unit = 1 if size < MILLIS_FROM else 10**3 if size < MICROS_FROM else 10**6 if size < NANOS_FROM else 10**9
-    places = len(found["fraction"] or "")
+    places = len(match["fraction"] or "")
 
     def write(seconds: Decimal) -> Any:
         moved = seconds * unit
         if kind is float:
             return float(moved)
-        return _fixed(moved, places) if kind is str else int(moved // 1)
+        return _round_down(moved, places) if kind is str else int(moved // 1)
 
     return Moment(value / unit, "number", write, Decimal(1).scaleb(-places) / unit)
 
 
-def _fixed(value: Decimal, places: int) -> str:
+def _round_down(value: Decimal, places: int) -> str:
     """Rounded down, with so many digits behind the point."""
     scaled = int(value.scaleb(places) // 1)
     return f"{Decimal(scaled).scaleb(-places):f}"
 
 
-def _compact(text: str, has_clock: bool) -> Moment | None:
+def _compact_moment(text: str, has_clock: bool) -> Moment | None:
     form = "%Y%m%d%H%M%S" if has_clock else "%Y%m%d"
     try:
         moment = datetime.strptime(text, form).replace(tzinfo=UTC)
     except ValueError:
         return None
     resolution = Decimal(1 if has_clock else 86_400)
-    return Moment(_unix(moment), "text", lambda s: _at(s).strftime(form), resolution)
+    return Moment(_unix(moment), "text", lambda s: _datetime_at(s).strftime(form), resolution)
 
 
-def _iso(text: str, found: re.Match[str]) -> Moment | None:
+def _iso_moment(text: str, match: re.Match[str]) -> Moment | None:
     seconds = iso_time_s(text.upper().replace(",", "."))
     if seconds is None:
         return None
-    zone = found["zone"] or ""
+    zone = match["zone"] or ""
     offset = _offset(zone)
-    places = len(found["fraction"] or "")
+    places = len(match["fraction"] or "")
 
     def write(unix_s: Decimal) -> str:
-        moment = _at(unix_s).astimezone(offset)
-        if found["clock"] is None:
+        moment = _datetime_at(unix_s).astimezone(offset)
+        if match["clock"] is None:
             return f"{moment:%Y-%m-%d}"
-        clock = f"{moment:%H:%M:%S}" if found["seconds"] else f"{moment:%H:%M}"
+        clock = f"{moment:%H:%M:%S}" if match["seconds"] else f"{moment:%H:%M}"
         fraction = (
-            f"{found['point']}{moment.microsecond:06d}".ljust(places + 1, "0")[: places + 1] if places else ""
+            f"{match['point']}{moment.microsecond:06d}".ljust(places + 1, "0")[: places + 1] if places else ""
         )
-        return f"{moment:%Y-%m-%d}{found['between']}{clock}{fraction}{zone}"
+        return f"{moment:%Y-%m-%d}{match['between']}{clock}{fraction}{zone}"
 
-    resolution = 86_400 if found["clock"] is None else 1 if found["seconds"] else 60
+    resolution = 86_400 if match["clock"] is None else 1 if match["seconds"] else 60
     finest = Decimal(1).scaleb(-min(places, 6))
     return Moment(Decimal(str(seconds)), "text", write, Decimal(resolution) if not places else finest)
 
@@ -203,7 +203,7 @@ def _offset(zone: str) -> timezone:
     return timezone(-away if digits[0] == "-" else away)
 
 
-def _at(unix_s: Decimal) -> datetime:
+def _datetime_at(unix_s: Decimal) -> datetime:
     return _EPOCH + timedelta(microseconds=int(unix_s * 1_000_000 // 1))
 
 

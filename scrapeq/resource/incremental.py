@@ -18,16 +18,16 @@ from typing import Any
 from scrapeq.expression import Expression, Template
 from scrapeq.plan import Incremental
 from scrapeq.protocols import CursorState
-from scrapeq.resource.cursor_values import at_time, higher, in_form, moment_of, shifted
+from scrapeq.resource.cursor_values import time_like, higher, value_like, moment_of, shifted
 
 _BEGUN = "begun"  # of a state on its way: the cursor and the token that its walk began with
-Part = dict[str, Any]
+IncrementalProgress = dict[str, Any]
 """The member `incremental` of a payload."""
 
 
-def begun(
+def start_progress(
     incremental: Incremental, key: str, parent: str, state: CursorState | None, scope: Mapping[str, Any]
-) -> Part:
+) -> IncrementalProgress:
     """
     What a walk begins with.
 
@@ -44,63 +44,63 @@ def begun(
         initial = initial.evaluate(scope)
     elif isinstance(initial, Template):
         initial = initial.render(scope)
-    kept = state.get("cursor") if state else None
+    stored = state.get("cursor") if state else None
     token = state.get("token") if state else None
-    start = initial if kept is None else shifted(kept, -incremental.lookback_s)
-    part = {"key": key, "parent": parent, "start": start, "end": at_time(now_s, start), "token": token}
+    start = initial if stored is None else shifted(stored, -incremental.lookback_s)
+    progress = {"key": key, "parent": parent, "start": start, "end": time_like(now_s, start), "token": token}
     if incremental.step_s is not None and start is not None:
-        part["start"] = in_form(start, initial)
-        part["until"] = float(now_s)
-        part["end"] = _window_end(part["start"], incremental.step_s, now_s)
-    return {**part, "kept": kept, "cursor": kept, "bookmark": token, "from": [kept, token]}
+        progress["start"] = value_like(start, initial)
+        progress["until"] = float(now_s)
+        progress["end"] = _window_end(progress["start"], incremental.step_s, now_s)
+    return {**progress, "kept": stored, "cursor": stored, "bookmark": token, "from": [stored, token]}
 
 
-def restarted_bookmark(incremental: Incremental, part: Part, scope: Mapping[str, Any]) -> Part | None:
+def restart_without_token(incremental: Incremental, progress: IncrementalProgress, scope: Mapping[str, Any]) -> IncrementalProgress | None:
     """What a walk begins with whose token the server does not know any more; None when it began without one."""
-    if part["token"] in (None, ""):
+    if progress["token"] in (None, ""):
         return None
-    new = begun(incremental, part["key"], part["parent"], {"cursor": part["kept"]}, scope)
-    return {**new, "from": part.get("from", [part["kept"], part["token"]])}
+    new = start_progress(incremental, progress["key"], progress["parent"], {"cursor": progress["kept"]}, scope)
+    return {**new, "from": progress.get("from", [progress["kept"], progress["token"]])}
 
 
-def scope_of(part: Part | None) -> dict[str, Any]:
+def incremental_scope(progress: IncrementalProgress | None) -> dict[str, Any]:
     """The name `incremental` of expressions."""
-    part = part or {}
-    return {"start_value": part.get("start"), "end_value": part.get("end"), "token": part.get("token")}
+    progress = progress or {}
+    return {"start_value": progress.get("start"), "end_value": progress.get("end"), "token": progress.get("token")}
 
 
-def with_cursor(part: Part, cursor: Any) -> Part:
+def add_cursor(progress: IncrementalProgress, cursor: Any) -> IncrementalProgress:
     """The part after one more record."""
-    highest = higher(part["cursor"], cursor)
-    return part if highest is part["cursor"] else {**part, "cursor": highest}
+    highest = higher(progress["cursor"], cursor)
+    return progress if highest is progress["cursor"] else {**progress, "cursor": highest}
 
 
-def with_token(part: Part, token: Any) -> Part:
+def add_token(progress: IncrementalProgress, token: Any) -> IncrementalProgress:
     """The part after one more page; the last token that is not null counts."""
-    return part if token in (None, "") else {**part, "bookmark": token}
+    return progress if token in (None, "") else {**progress, "bookmark": token}
 
 
-def beside(payload: Mapping[str, Any]) -> dict[str, Any]:
+def detached_payload(payload: Mapping[str, Any]) -> dict[str, Any]:
     """A page's payload for what is asked for beside its walk: it is no page of the chain, and its end keeps nothing."""
     other = {name: value for name, value in payload.items() if name != "chain"}
     return {**other, "incremental": {**other["incremental"], "key": ""}} if "incremental" in other else other
 
 
-def next_window(incremental: Incremental, part: Part) -> Part | None:
+def next_window(incremental: Incremental, progress: IncrementalProgress) -> IncrementalProgress | None:
     """The part of the window behind this one, whose last page was read; None when it was the last."""
-    end = moment_of(part["end"])
-    if part.get("until") is None or incremental.step_s is None or end is None:
+    end = moment_of(progress["end"])
+    if progress.get("until") is None or incremental.step_s is None or end is None:
         return None
-    until_s = Decimal(str(part["until"]))
+    until_s = Decimal(str(progress["until"]))
     if end.seconds + end.resolution_s > until_s:
         return None
-    kept = higher(part["kept"], part["end"])  # all before it was read, though it may have had no record
-    following = _window_end(part["end"], incremental.step_s, until_s)
-    return {**part, "start": part["end"], "end": following, "kept": kept}
+    stored = higher(progress["kept"], progress["end"])  # all before it was read, though it may have had no record
+    following = _window_end(progress["end"], incremental.step_s, until_s)
+    return {**progress, "start": progress["end"], "end": following, "kept": stored}
 
 
-def kept_state(
-    part: Part, following: Part | None, resource: str, seed: Mapping[str, Any], now_s: float
+def final_state(
+    progress: IncrementalProgress, following: IncrementalProgress | None, resource: str, seed: Mapping[str, Any], now_s: float
 ) -> tuple[str, CursorState] | None:
     """
     What is kept once the last page of a walk, or of a window of it, is acked; None when there is nothing to keep.
@@ -113,22 +113,22 @@ def kept_state(
         now_s: Unix seconds.
     """
     # between windows: where the next one begins, for a record may be ahead of its window
-    cursor = higher(part["kept"], part["cursor"]) if following is None else following["kept"]
-    if cursor is None and part["bookmark"] is None:
+    cursor = higher(progress["kept"], progress["cursor"]) if following is None else following["kept"]
+    if cursor is None and progress["bookmark"] is None:
         return None
     state = {
         "resource": resource,
         "seed": dict(seed),
-        "parent": part["parent"],
+        "parent": progress["parent"],
         "cursor": cursor,
-        "token": part["bookmark"],
+        "token": progress["bookmark"],
         "at": now_s,
-        _BEGUN: part.get("from", [part["kept"], part["token"]]),
+        _BEGUN: progress.get("from", [progress["kept"], progress["token"]]),
     }
-    return part["key"], state
+    return progress["key"], state
 
 
-def after_pagination(kept: CursorState | None, ended: CursorState) -> CursorState | None:
+def merge_state(stored: CursorState | None, final: CursorState) -> CursorState | None:
     """
     What is kept after a walk; None when that stays which is kept already.
 
@@ -137,16 +137,16 @@ def after_pagination(kept: CursorState | None, ended: CursorState) -> CursorStat
 
     Args:
         kept: What is kept now.
-        ended: What the walk says (`kept_state`).
+        ended: What the walk says (`final_state`).
     """
-    began, began_token = ended.get(_BEGUN) or (None, None)
-    cursor, there = ended["cursor"], kept.get("cursor") if kept else None
+    began, began_token = final.get(_BEGUN) or (None, None)
+    cursor, there = final["cursor"], stored.get("cursor") if stored else None
     if cursor is None:
-        stays = (kept.get("token") if kept else None) != began_token
+        stays = (stored.get("token") if stored else None) != began_token
     else:
         set_back = higher(there, began) != there
         stays = set_back or higher(cursor, there) != cursor
-    return None if stays else {name: value for name, value in ended.items() if name != _BEGUN}
+    return None if stays else {name: value for name, value in final.items() if name != _BEGUN}
 
 
 def _window_end(start: Any, step_s: float, until_s: Decimal) -> Any:

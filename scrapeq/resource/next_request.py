@@ -13,7 +13,7 @@ from scrapeq.expression import as_text
 from scrapeq.plan import Paginator
 from scrapeq.protocols import Change
 from scrapeq.resource.address import clean, get_param, resolve, set_params, task_key
-from scrapeq.resource.restart import key_in_pagination
+from scrapeq.resource.restart import key_after_restarts
 
 FORM_TYPE = "application/x-www-form-urlencoded"
 JSON_TYPE = "application/json"
@@ -63,7 +63,7 @@ class ParamPosition:
         return value
 
 
-def place(param: str, header: str, body_path: str, default: str) -> ParamPosition:
+def param_position(param: str, header: str, body_path: str, default: str) -> ParamPosition:
     """The place that is named; a parameter called `default` when none is."""
     if body_path:
         return ParamPosition("body", body_path)
@@ -72,25 +72,25 @@ def place(param: str, header: str, body_path: str, default: str) -> ParamPositio
 
 def cursor_position(paginator: Paginator, default: str = "cursor") -> ParamPosition:
     """Where its cursor goes."""
-    return place(paginator.cursor_param, paginator.cursor_header, paginator.cursor_body_path, default)
+    return param_position(paginator.cursor_param, paginator.cursor_header, paginator.cursor_body_path, default)
 
 
 def page_position(paginator: Paginator) -> ParamPosition:
     """Where its page number goes."""
-    return place(paginator.page_param, paginator.page_header, paginator.page_body_path, "page")
+    return param_position(paginator.page_param, paginator.page_header, paginator.page_body_path, "page")
 
 
 def offset_position(paginator: Paginator) -> ParamPosition:
     """Where its offset goes."""
-    return place(paginator.offset_param, paginator.offset_header, paginator.offset_body_path, "offset")
+    return param_position(paginator.offset_param, paginator.offset_header, paginator.offset_body_path, "offset")
 
 
-def limit_place(paginator: Paginator) -> ParamPosition:
+def limit_position(paginator: Paginator) -> ParamPosition:
     """Where its page size goes."""
-    return place(paginator.limit_param, paginator.limit_header, paginator.limit_body_path, "limit")
+    return param_position(paginator.limit_param, paginator.limit_header, paginator.limit_body_path, "limit")
 
 
-def opened(request: Request, paginator: Paginator) -> Request:
+def with_first_page(request: Request, paginator: Paginator) -> Request:
     """
     The first request of a walk: with the first page's number, or the first offset and the page's size.
 
@@ -100,20 +100,20 @@ def opened(request: Request, paginator: Paginator) -> Request:
         UsageError: there is no such place in the body.
     """
     if paginator.type == "page_number":
-        begins = [(page_position(paginator), paginator.base_page)]
+        initial = [(page_position(paginator), paginator.base_page)]
     elif paginator.type == "offset":
-        begins = [(offset_position(paginator), paginator.offset)]
+        initial = [(offset_position(paginator), paginator.offset)]
         if paginator.limit is not None:
-            begins.append((limit_place(paginator), paginator.limit))
+            initial.append((limit_position(paginator), paginator.limit))
     else:
         return request
-    for where, value in begins:
-        if where.current(request) is None:
-            request = changed(request, where.change(value), request.url)
+    for position, value in initial:
+        if position.current(request) is None:
+            request = apply_change(request, position.change(value), request.url)
     return request
 
 
-def changed(request: Request, change: Change, base: str) -> Request:
+def apply_change(request: Request, change: Change, base: str) -> Request:
     """
     The request after a change.
 
@@ -129,17 +129,17 @@ def changed(request: Request, change: Change, base: str) -> Request:
     if change.url:
         url = resolve(base, change.url)
     if change.params:
-        url = clean(set_params(url, {name: _texts(value) for name, value in change.params.items()}))
+        url = clean(set_params(url, {name: _as_texts(value) for name, value in change.params.items()}))
     if change.headers:
-        headers = _changed_headers(headers, change.headers)
+        headers = _apply_headers(headers, change.headers)
     if change.body:
         if is_form(headers):
-            fields = {name: _texts(value) for name, value in change.body.items()}
+            fields = {name: _as_texts(value) for name, value in change.body.items()}
             body = set_params("?" + (body or ""), fields).partition("?")[2]
         else:
             value = _json(body) if body else {}
             for path, new in change.body.items():
-                _put(value, path, new)
+                _set_path(value, path, new)
             body = orjson.dumps(value).decode()
             if not any(name.lower() == "content-type" for name in headers):
                 headers = {**headers, "Content-Type": JSON_TYPE}
@@ -164,28 +164,28 @@ def payload_key(payload: Mapping[str, Any]) -> str:
     """
     headers = payload.get("headers") or {}
     names = (payload.get("walk") or {}).get("headers") or ()
-    told = {name: headers[name] for name in names if name in headers}
-    key = task_key(payload.get("method", "GET"), payload["url"], payload.get("body"), told)
-    return key_in_pagination(f"{payload['resource']} {key}", payload)
+    significant = {name: headers[name] for name in names if name in headers}
+    key = task_key(payload.get("method", "GET"), payload["url"], payload.get("body"), significant)
+    return key_after_restarts(f"{payload['resource']} {key}", payload)
 
 
-def _texts(value: Any) -> str | list[str] | None:
+def _as_texts(value: Any) -> str | list[str] | None:
     if isinstance(value, list | tuple):
         return [text for text in (as_text(one) for one in value) if text is not None]
     return as_text(value)
 
 
-def _changed_headers(headers: Mapping[str, str], change: Mapping[str, str | None]) -> dict[str, str]:
+def _apply_headers(headers: Mapping[str, str], change: Mapping[str, str | None]) -> dict[str, str]:
     lowered = {name.lower() for name in change}
-    kept = {name: value for name, value in headers.items() if name.lower() not in lowered}
+    result = {name: value for name, value in headers.items() if name.lower() not in lowered}
     for name, value in change.items():
         if value is None:
             continue
         # A line break in a value that comes from data would begin a header of its own (RFC 9110, 5.5).
         if any(letter in value for letter in "\r\n\0"):
             raise UsageError(f"headers: the value of {name} has a line break in it")
-        kept[name] = value
-    return kept
+        result[name] = value
+    return result
 
 
 def is_form(headers: Mapping[str, str]) -> bool:
@@ -203,7 +203,7 @@ def _json(body: str) -> Any:
         ) from None
 
 
-def _put(value: Any, path: str, new: Any) -> None:
+def _set_path(value: Any, path: str, new: Any) -> None:
     """Set the member at a dotted path (numbers count in lists); maps on the way are made, None removes."""
     *way, last = path.split(".")
     for step in way:

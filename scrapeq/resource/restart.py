@@ -11,7 +11,7 @@ RESETS_MAX = 3  # of one walk; a server that loses its cursors more often loses 
 _FIRST, _RESETS = "first", "resets"  # members of a payload
 
 
-def restarting(plan: Plan) -> frozenset[str]:
+def restartable_resources(plan: Plan) -> frozenset[str]:
     """The resources whose walks may begin anew, so that their pages must remember the first one."""
     found: set[str] = set()
     for name in (resource.name for resource in plan.resources):
@@ -24,7 +24,7 @@ def restarting(plan: Plan) -> frozenset[str]:
     return frozenset(found)
 
 
-def with_first(before: Mapping[str, Any], following: dict[str, Any]) -> dict[str, Any]:
+def record_first_page(before: Mapping[str, Any], following: dict[str, Any]) -> dict[str, Any]:
     """
     A next page's payload that remembers the walk's first page.
 
@@ -37,7 +37,7 @@ def with_first(before: Mapping[str, Any], following: dict[str, Any]) -> dict[str
     return {**following, _FIRST: first}
 
 
-def restarted(payload: Mapping[str, Any]) -> dict[str, Any] | None:
+def restart_payload(payload: Mapping[str, Any]) -> dict[str, Any] | None:
     """The payload of the walk's first page, to be asked for again; None when that was done often enough."""
     resets = payload.get(_RESETS, 0) + 1
     if resets > RESETS_MAX:
@@ -47,7 +47,7 @@ def restarted(payload: Mapping[str, Any]) -> dict[str, Any] | None:
     return {name: value for name, value in begun.items() if value is not None or name in payload}
 
 
-def key_in_pagination(key: str, payload: Mapping[str, Any]) -> str:
+def key_after_restarts(key: str, payload: Mapping[str, Any]) -> str:
     """The identity of a page: those of a walk that began anew are no duplicates of those before."""
     resets = payload.get(_RESETS, 0)
     return f"{key} again {resets}" if resets else key

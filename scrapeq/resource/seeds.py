@@ -14,7 +14,7 @@ from scrapeq.errors import UsageError
 from scrapeq.expression import as_number
 from scrapeq.plan import Plan, Resource
 from scrapeq.protocols import IncrementalStart
-from scrapeq.resource.address import parse
+from scrapeq.resource.address import parse_url
 from scrapeq.resource.task_builder import GroupOf, TaskBuilder
 from scrapeq.task import NewTask
 
@@ -26,13 +26,13 @@ class Seed(NamedTuple):
     """A seed's values, and where they stand (`seeds.csv:7`; empty = in the plan)."""
 
     values: Mapping[str, Any]
-    place: str = ""
+    position: str = ""
 
 
 def starts_by_itself(resource: Resource) -> bool:
     """Whether a run begins with it: it has an endpoint, and no parent or seeds of its own."""
-    own = bool(resource.seeds or resource.seed_file)
-    return resource.endpoint is not None and (own or not resource.parents)
+    source = bool(resource.seeds or resource.seed_file)
+    return resource.endpoint is not None and (source or not resource.parents)
 
 
 def seeds_of(plan: Plan, resource: Resource) -> Iterator[Seed]:
@@ -42,13 +42,13 @@ def seeds_of(plan: Plan, resource: Resource) -> Iterator[Seed]:
     Raises:
         UsageError: a seed file cannot be read, or a line of it makes no sense.
     """
-    own = resource if resource.seeds or resource.seed_file else plan
-    if not own.seeds and not own.seed_file:
+    source = resource if resource.seeds or resource.seed_file else plan
+    if not source.seeds and not source.seed_file:
         yield Seed({})
-    for values in own.seeds:
+    for values in source.seeds:
         yield Seed(values)
-    if own.seed_file:
-        yield from read_seed_file(own.seed_file)
+    if source.seed_file:
+        yield from read_seed_file(source.seed_file)
 
 
 def read_seed_file(file: str) -> Iterator[Seed]:
@@ -66,7 +66,7 @@ def read_seed_file(file: str) -> Iterator[Seed]:
         raise UsageError(f"{file}: a file of seeds ends in {', '.join(SEED_FILES)}")
     try:
         with path.open(encoding="utf-8-sig", newline="" if kind == ".csv" else None) as lines:
-            reader = {".csv": _csv_rows, ".jsonl": _json_lines, ".ndjson": _json_lines, ".txt": _urls}[kind]
+            reader = {".csv": _csv_rows, ".jsonl": _json_lines, ".ndjson": _json_lines, ".txt": _url_lines}[kind]
             for line, values in reader(file, lines):
                 yield Seed(values, f"{file}:{line}")
     except OSError as error:
@@ -104,13 +104,13 @@ def _json_lines(file: str, lines: Iterator[str]) -> Iterator[tuple[int, dict[str
         yield number, values
 
 
-def _urls(file: str, lines: Iterator[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+def _url_lines(file: str, lines: Iterator[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in enumerate(lines, 1):
         url = line.strip()
         if not url or url.startswith("#"):
             continue
         try:
-            parse(url)
+            parse_url(url)
         except UsageError as error:
             raise UsageError(f"{file}:{number}: {error}") from None
         yield number, {"url": url}
@@ -143,16 +143,16 @@ def first_pages(
 def _first_pages_of(
     builder: TaskBuilder, resource: Resource, now_s: float, occurrence: int
 ) -> Iterator[NewTask | IncrementalStart]:
-    ranked = resource if resource.seeds or resource.seed_file else builder.plan
+    priority_source = resource if resource.seeds or resource.seed_file else builder.plan
     for seed in seeds_of(builder.plan, resource):
-        rank = None
-        if ranked.seed_priority is not None:
-            rank = as_number(ranked.seed_priority.evaluate({"seed": seed.values, "now": now_s}))
+        priority_value = None
+        if priority_source.seed_priority is not None:
+            priority_value = as_number(priority_source.seed_priority.evaluate({"seed": seed.values, "now": now_s}))
         try:
-            rank = now_s if rank is None else rank
-            first = builder.seeded_start(resource, seed.values, rank, 0.0, now_s, occurrence)
+            priority_value = now_s if priority_value is None else priority_value
+            first = builder.seed_start(resource, seed.values, priority_value, 0.0, now_s, occurrence)
         except UsageError as error:
-            raise UsageError(f"{seed.place}: {error}" if seed.place else str(error)) from None
+            raise UsageError(f"{seed.position}: {error}" if seed.position else str(error)) from None
         if first is not None:
             yield first
 
@@ -193,12 +193,12 @@ def seed_task(
     """
     builder = TaskBuilder(plan, group_of)
     kind = builder.resource(resource)
-    rank = now_s if priority is None else priority
-    if not math.isfinite(rank):
-        raise UsageError(f"priority: {rank!r} is no finite number")
+    priority_value = now_s if priority is None else priority
+    if not math.isfinite(priority_value):
+        raise UsageError(f"priority: {priority_value!r} is no finite number")
     if isinstance(seed, str):
-        return builder.at_url(kind, seed, rank, delay_s)
-    task = builder.seeded(kind, seed, rank, delay_s, now_s)
+        return builder.from_url(kind, seed, priority_value, delay_s)
+    task = builder.from_seed(kind, seed, priority_value, delay_s, now_s)
     if task is None:
         raise UsageError(f"{resource}: this seed leaves a null in the path: {dict(seed)}")
     return task

@@ -10,12 +10,12 @@ from scrapeq.errors import UsageError
 from scrapeq.plan import Endpoint, Plan, Resource
 from scrapeq.protocols import Change, CursorState, IncrementalStart
 from scrapeq.resource.address import clean, get_param, set_params
-from scrapeq.resource.ancestor_fields import inherited_fields, pruned
-from scrapeq.resource.identity import Above, Identities, above_of, above_seed
-from scrapeq.resource.incremental import Part, begun, restarted_bookmark, scope_of
-from scrapeq.resource.next_request import Request, changed, payload_key, request_of
+from scrapeq.resource.ancestor_fields import inherited_fields, select_fields
+from scrapeq.resource.identity import Ancestry, Identities, ancestry_of, ancestry_of_seed
+from scrapeq.resource.incremental import IncrementalProgress, start_progress, restart_without_token, incremental_scope
+from scrapeq.resource.next_request import Request, apply_change, payload_key, request_of
 from scrapeq.resource.request import build_request
-from scrapeq.resource.restart import restarted, restarting, with_first
+from scrapeq.resource.restart import restart_payload, restartable_resources, record_first_page
 from scrapeq.task import Group, NewTask
 
 PAYLOAD_VERSION = 1
@@ -53,13 +53,13 @@ class TaskBuilder:
     def __init__(self, plan: Plan, group_of: GroupOf) -> None:
         self.plan = plan
         self._group_of = group_of
-        self._carried = inherited_fields(plan)
-        self._restarting = restarting(plan)
+        self._inherited = inherited_fields(plan)
+        self._restartable = restartable_resources(plan)
         self._identities = Identities(plan)
         auth = plan.client.auth
         self._secret_name = auth.name if auth.type == "api_key" and auth.location == "query" else ""
 
-    def seeded_start(
+    def seed_start(
         self,
         resource: Resource,
         seed: Mapping[str, Any],
@@ -69,16 +69,16 @@ class TaskBuilder:
         occurrence: int = 0,
     ) -> NewTask | IncrementalStart | None:
         """What begins with a seed; None when a null in the path leaves nothing to ask for."""
-        above = above_seed(resource, seed, occurrence)
+        ancestry = ancestry_of_seed(resource, seed, occurrence)
 
         def build(state: CursorState | None) -> NewTask | None:
-            return self._first_page(resource, above, 0, priority, delay_s, now_s, state)
+            return self._first_page(resource, ancestry, 0, priority, delay_s, now_s, state)
 
         if _endpoint(resource).incremental is None:
             return build(None)
-        return IncrementalStart(self._identities.state_key(resource, above)[0], build)
+        return IncrementalStart(self._identities.state_key(resource, ancestry)[0], build)
 
-    def seeded(
+    def from_seed(
         self,
         resource: Resource,
         seed: Mapping[str, Any],
@@ -88,10 +88,10 @@ class TaskBuilder:
         state: CursorState | None = None,
     ) -> NewTask | None:
         """The first page for one seed; None when a null in the path leaves nothing to ask for."""
-        above = above_seed(resource, seed)
-        return self._first_page(resource, above, 0, priority, delay_s, now_s, state)
+        ancestry = ancestry_of_seed(resource, seed)
+        return self._first_page(resource, ancestry, 0, priority, delay_s, now_s, state)
 
-    def at_url(
+    def from_url(
         self,
         resource: Resource,
         url: str,
@@ -110,7 +110,7 @@ class TaskBuilder:
         payload = self._payload(resource, request, seed=seed, parent=None, edge=None, parents={}, depth=0)
         return self._task(payload, priority, None, delay_s)
 
-    def requested(
+    def from_request(
         self,
         resource: Resource,
         request: Request,
@@ -171,19 +171,19 @@ class TaskBuilder:
         Raises:
             UsageError: the record's values make no request.
         """
-        above = Above(seed, parent, edge, ancestors, occurrence)
+        ancestry = Ancestry(seed, parent, edge, ancestors, occurrence)
         if _endpoint(resource).incremental is None:
-            return self._first_page(resource, above, depth, priority, 0.0, now_s, None)
+            return self._first_page(resource, ancestry, depth, priority, 0.0, now_s, None)
 
         def build(state: CursorState | None) -> NewTask | None:
             try:
-                return self._first_page(resource, above, depth, priority, 0.0, now_s, state)
+                return self._first_page(resource, ancestry, depth, priority, 0.0, now_s, state)
             except UsageError:  # its values make no address: the page's other records make theirs
                 return None
 
-        return IncrementalStart(self._identities.state_key(resource, above)[0], build)
+        return IncrementalStart(self._identities.state_key(resource, ancestry)[0], build)
 
-    def next_window(self, payload: Payload, part: Part, priority: float, now_s: float) -> NewTask | None:
+    def next_window(self, payload: Payload, progress: IncrementalProgress, priority: float, now_s: float) -> NewTask | None:
         """
         The first page of the next window of a walk; None when a null in the path leaves nothing to ask for.
 
@@ -193,46 +193,46 @@ class TaskBuilder:
             priority: Its rank.
             now_s: Unix seconds, for `now` in expressions.
         """
-        resource, above = self.resource(payload["resource"]), above_of(payload)
+        resource, ancestry = self.resource(payload["resource"]), ancestry_of(payload)
         return self._first_page(
-            resource, above, payload.get("depth", 0), priority, 0.0, now_s, None, part=part
+            resource, ancestry, payload.get("depth", 0), priority, 0.0, now_s, None, progress=progress
         )
 
     def _first_page(
         self,
         resource: Resource,
-        above: Above,
+        ancestry: Ancestry,
         depth: int,
         priority: float,
         delay_s: float,
         now_s: float,
         state: CursorState | None,
         *,
-        part: Part | None = None,
+        progress: IncrementalProgress | None = None,
     ) -> NewTask | None:
-        scope = self._scope(resource, above.seed, above.parent, above.ancestors, depth, now_s)
+        scope = self._scope(resource, ancestry.seed, ancestry.parent, ancestry.ancestors, depth, now_s)
         endpoint = _endpoint(resource)
-        if endpoint.incremental is not None and part is None:
-            key, label = self._identities.state_key(resource, above)
-            part = begun(endpoint.incremental, key, label, state, scope)
-        scope["incremental"] = scope_of(part)
+        if endpoint.incremental is not None and progress is None:
+            key, label = self._identities.state_key(resource, ancestry)
+            progress = start_progress(endpoint.incremental, key, label, state, scope)
+        scope["incremental"] = incremental_scope(progress)
         request = build_request(self.plan.client, endpoint, scope)
         if request is None:
             return None
         payload = self._payload(
             resource,
             request,
-            seed=above.seed,
-            parent=above.parent,
-            edge=above.edge,
-            parents=above.ancestors,
+            seed=ancestry.seed,
+            parent=ancestry.parent,
+            edge=ancestry.edge,
+            parents=ancestry.ancestors,
             depth=depth,
         )
-        if part is not None:
-            payload["incremental"] = part
-        if above.occurrence:
-            payload |= {"occurrence": above.occurrence, "chain": self._identities.walk(resource, above)}
-        return self._task(payload, priority, above.parent, delay_s)
+        if progress is not None:
+            payload["incremental"] = progress
+        if ancestry.occurrence:
+            payload |= {"occurrence": ancestry.occurrence, "chain": self._identities.chain_id(resource, ancestry)}
+        return self._task(payload, priority, ancestry.parent, delay_s)
 
     def next_page(
         self,
@@ -241,7 +241,7 @@ class TaskBuilder:
         priority: float,
         *,
         base: str = "",
-        walk: Mapping[str, Any] | None = None,
+        pagination: Mapping[str, Any] | None = None,
         number: int | None = None,
     ) -> NewTask:
         """
@@ -258,24 +258,24 @@ class TaskBuilder:
         Raises:
             UsageError: the change makes no request.
         """
-        request = changed(request_of(payload), change, base or payload["url"])
-        kept = dict((payload.get("walk") or {}) if walk is None else walk)
+        request = apply_change(request_of(payload), change, base or payload["url"])
+        state_of_pages = dict((payload.get("walk") or {}) if pagination is None else pagination)
         if change.headers:
-            kept["headers"] = sorted({*kept.get("headers", ()), *change.headers})
+            state_of_pages["headers"] = sorted({*state_of_pages.get("headers", ()), *change.headers})
         following = {
             **payload,
             "url": request.url,
             "headers": request.headers,
             "body": request.body,
             "page": payload.get("page", 1) + 1 if number is None else number,
-            "walk": kept,
+            "walk": state_of_pages,
         }
-        if not kept:
+        if not state_of_pages:
             del following["walk"]
-        if "until" in kept:
+        if "until" in state_of_pages:
             following.pop("chain", None)  # pages all at once are no chain
-        if payload["resource"] in self._restarting:
-            following = with_first(payload, following)
+        if payload["resource"] in self._restartable:
+            following = record_first_page(payload, following)
         return self._task(following, priority, payload.get("parent"))
 
     def restart(self, payload: Payload, priority: float, now_s: float) -> NewTask | None:
@@ -284,19 +284,19 @@ class TaskBuilder:
 
         None when that was done often enough. `now_s`: Unix seconds, for `now` in expressions.
         """
-        anew = restarted(payload)
-        if anew is None:
+        first_page = restart_payload(payload)
+        if first_page is None:
             return None
-        part = payload.get("incremental")
-        if part is not None and payload.get("page", 1) == 1:
-            resource, above = self.resource(payload["resource"]), above_of(payload)
+        progress = payload.get("incremental")
+        if progress is not None and payload.get("page", 1) == 1:
+            resource, ancestry = self.resource(payload["resource"]), ancestry_of(payload)
             depth, incremental = payload.get("depth", 0), _endpoint(resource).incremental
-            scope = self._scope(resource, above.seed, above.parent, above.ancestors, depth, now_s)
-            part = None if incremental is None else restarted_bookmark(incremental, part, scope)
-            first = part and self._first_page(resource, above, depth, priority, 0.0, now_s, None, part=part)
+            scope = self._scope(resource, ancestry.seed, ancestry.parent, ancestry.ancestors, depth, now_s)
+            progress = None if incremental is None else restart_without_token(incremental, progress, scope)
+            first = progress and self._first_page(resource, ancestry, depth, priority, 0.0, now_s, None, progress=progress)
             if first:
-                anew |= {name: first.payload[name] for name in ("url", "headers", "body", "incremental")}
-        return self._task(anew, priority, anew.get("parent"))
+                first_page |= {name: first.payload[name] for name in ("url", "headers", "body", "incremental")}
+        return self._task(first_page, priority, first_page.get("parent"))
 
     def resource(self, name: str) -> Resource:
         """
@@ -341,9 +341,9 @@ class TaskBuilder:
         parents: Mapping[str, Any],
         depth: int,
     ) -> Payload:
-        carried = self._carried[resource.name]
-        above = {
-            name: pruned(parents[name], fields) for name, fields in carried.parents.items() if name in parents
+        inherited = self._inherited[resource.name]
+        ancestry = {
+            name: select_fields(parents[name], fields) for name, fields in inherited.parents.items() if name in parents
         }
         return {
             "v": PAYLOAD_VERSION,
@@ -353,9 +353,9 @@ class TaskBuilder:
             "headers": request.headers,
             "body": request.body,
             "seed": dict(seed),
-            "parent": pruned(parent, carried.parent),
+            "parent": select_fields(parent, inherited.parent),
             "parent_resource": edge,
-            "parents": above,
+            "parents": ancestry,
             "depth": depth,
             "page": 1,
         }
@@ -369,8 +369,8 @@ class TaskBuilder:
         group = self._group_of(payload["resource"], method, url, payload.get("seed") or {}, parent)
         key, occurrence = payload_key(payload), payload.get("occurrence", 0)
         # what is no page of a chain is its own: it may go on as another task (a poll, a hop)
-        walk = payload.get("chain") or key if occurrence else ""
-        return NewTask(payload, priority, delay_s, group, key, occurrence, walk)
+        pagination = payload.get("chain") or key if occurrence else ""
+        return NewTask(payload, priority, delay_s, group, key, occurrence, pagination)
 
 
 def _endpoint(resource: Resource) -> Endpoint:

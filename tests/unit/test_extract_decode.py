@@ -17,7 +17,7 @@ import zstandard
 
 from scrapeq.errors import ExtractError
 from scrapeq.extract.decode import Body, decode
-from scrapeq.extract.unpack import unpacked
+from scrapeq.extract.unpack import decompress
 from scrapeq.page import Page
 from scrapeq.plan import Decoder
 
@@ -225,7 +225,7 @@ def test_a_file_of_many_gzip_members_is_read_in_one_go(member: bytes) -> None:
     """BGZF and our own files are thousands of members: the rest of the file is not copied for each of them."""
     count = 10_000_000 // len(member)
     started_s = time.process_time()
-    whole, _ = unpacked(member * count, "gzip", 2**31)
+    whole, _ = decompress(member * count, "gzip", 2**31)
     assert len(whole) == count * len(gzip.decompress(member))
     assert time.process_time() - started_s < 20  # a hundredfold, where it is copied
 

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from scrapeq.expression import compile_template as template
-from scrapeq.extract.config_warnings import lost_address, lost_key, lost_records
+from scrapeq.extract.config_warnings import missing_parent_field_warning, missing_key_warning, missing_records_warning
 from scrapeq.extract.extractor import PageExtractor
 from scrapeq.page import Page
 from scrapeq.plan import Client, Endpoint, Parent, Plan, Resource
@@ -27,7 +27,7 @@ from scrapeq.task import Group
 )
 def test_a_selector_that_leads_nowhere(selector: str, body: Any, warning: str) -> None:
     """Where records may be, else what there is."""
-    assert lost_records(selector, body) == f"data_selector {selector} leads nowhere in an answer; {warning}"
+    assert missing_records_warning(selector, body) == f"data_selector {selector} leads nowhere in an answer; {warning}"
 
 
 @pytest.mark.parametrize(
@@ -41,12 +41,12 @@ def test_a_selector_that_leads_nowhere(selector: str, body: Any, warning: str) -
 )
 def test_an_empty_answer_is_no_doubt(selector: str, body: Any) -> None:
     """Nothing selected is not the same as nowhere."""
-    assert lost_records(selector, body) is None
+    assert missing_records_warning(selector, body) is None
 
 
 def test_a_key_that_no_record_has() -> None:
     """What it has instead, up to a few names."""
-    warning = lost_key(("sku",), {f"field{n}": n for n in range(10)})
+    warning = missing_key_warning(("sku",), {f"field{n}": n for n in range(10)})
     assert warning.startswith("primary_key sku is not in a record")
     assert warning.endswith(
         "it has field0, field1, field2, field3, field4, field5, field6, field7 and 2 more"
@@ -80,11 +80,11 @@ def test_each_doubt_is_said_once_and_none_after_records_came() -> None:
 def test_an_address_that_asks_for_what_no_record_has() -> None:
     """Named once, with what there is; a member that is there and null is meant."""
     asked = {("parent", "number"), ("seed", "repo")}
-    assert lost_address(asked, {"id": 1, "nr": 2}) == (
+    assert missing_parent_field_warning(asked, {"id": 1, "nr": 2}) == (
         "nothing is asked for, since parent.number is not in a record; it has id, nr"
     )
-    assert lost_address(asked, {"id": 1, "number": None}) is None
-    assert lost_address(asked, 7) is None
+    assert missing_parent_field_warning(asked, {"id": 1, "number": None}) is None
+    assert missing_parent_field_warning(asked, 7) is None
 
 
 def test_a_child_without_an_address_is_said_once() -> None:

@@ -33,7 +33,7 @@ class Scrape:
         self.plan = Plan("t", "t.yaml", client=Client(base_url="https://api.test"), resources=resources)
         self.extractor = PageExtractor(self.plan, group_of)
         builder = TaskBuilder(self.plan, group_of)
-        self.task = builder.at_url(resources[0], "https://api.test/x", 50.0, 0.0, seed or {"s": 1})
+        self.task = builder.from_url(resources[0], "https://api.test/x", 50.0, 0.0, seed or {"s": 1})
 
     def answer(self, body: Any, task: NewTask | None = None, kind: str = "application/json") -> Extraction:
         """What the answer to the task gives; text and bytes go as they are."""

@@ -10,7 +10,7 @@ import pytest
 
 from scrapeq.expression import compile_template as template
 from scrapeq.extract import PageExtractor
-from scrapeq.extract.extractor import PART_SIZE
+from scrapeq.extract.extractor import CHUNK_SIZE
 from scrapeq.page import Page
 from scrapeq.plan import Client, Decoder, Endpoint, Paginator, Parent, Plan, Resource
 from scrapeq.protocols import Extraction
@@ -28,7 +28,7 @@ async def parts_of(body: bytes, *resources: Resource) -> list[Extraction]:
     page = Page(task.payload["url"], 200, (), body)
     seen = []
     async for part in PageExtractor(plan, lambda *_: Group()).chunks(task.payload, 1.0, page):
-        assert len(part.items) + len(part.follow_ups) <= PART_SIZE + 1
+        assert len(part.items) + len(part.follow_ups) <= CHUNK_SIZE + 1
         del part.items[1:], part.follow_ups[1:]
         seen.append(part)
     return seen
@@ -75,7 +75,7 @@ async def grown_mib(kind: str) -> int:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     parts = await parts_of(body, *resources)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    assert len(parts) == CHILDREN // PART_SIZE + 1
+    assert len(parts) == CHILDREN // CHUNK_SIZE + 1
     if kind in ("csv", "jsonl"):
         assert [part.next_page is not None for part in parts] == [False] * (len(parts) - 1) + [True]
     return grown // 1024

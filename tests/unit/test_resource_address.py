@@ -132,7 +132,7 @@ def test_an_address_that_is_clean_takes_no_other_way(rest: str) -> None:
     """What is passed on as it is would have come out of the long way unchanged."""
     for scheme in ("http://", "https://"):
         url = scheme + rest
-        if address._PLAIN.fullmatch(url):
+        if address._CLEAN_URL.fullmatch(url):
             parts = urlsplit(url)
             port = parts.port
             assert parts.hostname and (port is None or port <= 65_535)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from scrapeq.resource.cursor_values import at_time, higher, in_form, shifted
+from scrapeq.resource.cursor_values import time_like, higher, value_like, shifted
 
 NOON_S = 1714564800.75  # 2024-05-01T12:00:00.75Z
 FORMS: list[tuple[Any, Any, Any]] = [  # a value, ten minutes earlier, NOON_S in its form
@@ -42,7 +42,7 @@ def test_a_time_keeps_its_form(value: Any, earlier: Any, noon: Any) -> None:
     """Moved back by a lookback, and as the end of a window."""
     assert shifted(value, -600.0) == earlier
     assert type(shifted(value, -600.0)) is type(value)
-    assert at_time(NOON_S, value) == noon
+    assert time_like(NOON_S, value) == noon
     assert shifted(value, 0.0) is value
 
 
@@ -52,7 +52,7 @@ def test_a_time_keeps_its_form(value: Any, earlier: Any, noon: Any) -> None:
 def test_what_is_no_time_stays_as_it_is(value: Any) -> None:
     """It is never moved, and gives no form."""
     assert shifted(value, -600.0) is value
-    assert at_time(NOON_S, value) is None
+    assert time_like(NOON_S, value) is None
 
 
 @pytest.mark.parametrize(
@@ -88,8 +88,8 @@ def test_of_equal_ones_the_kept_spelling_stays() -> None:
 
 def test_a_cursor_takes_the_form_of_the_initial_value() -> None:
     """A date for one, a number for the other; two numbers are of one form."""
-    assert in_form("2024-05-01T12:00:00Z", "2024-01-01") == "2024-05-01"
-    assert in_form(1704067200, "2024-01-01T00:00:00Z") == "2024-01-01T00:00:00Z"
-    assert in_form("2024-05-01", 0) == 1714521600
-    assert in_form(1704067200000, 0) == 1704067200000
-    assert in_form("v10", "2024-01-01") == "v10"
+    assert value_like("2024-05-01T12:00:00Z", "2024-01-01") == "2024-05-01"
+    assert value_like(1704067200, "2024-01-01T00:00:00Z") == "2024-01-01T00:00:00Z"
+    assert value_like("2024-05-01", 0) == 1714521600
+    assert value_like(1704067200000, 0) == 1704067200000
+    assert value_like("v10", "2024-01-01") == "v10"

@@ -243,7 +243,7 @@ def test_a_next_page_changes_only_the_address_and_the_count() -> None:
     task = first(Endpoint(path=template("x"), method="POST", json={"a": 1}, headers={"H": "1"}), {"s": 1})
     builder = TaskBuilder(plan(Resource("r", Endpoint(path=template("x")))), group_of)
     following = builder.next_page(
-        task.payload, Change(url="https://b.test/y?cursor=2"), 3.0, walk={"own": {"first": "u"}}
+        task.payload, Change(url="https://b.test/y?cursor=2"), 3.0, pagination={"own": {"first": "u"}}
     )
     assert following.payload == {
         **task.payload,
@@ -286,7 +286,7 @@ def test_a_key_of_the_query_is_in_no_task() -> None:
     [begun] = first_tasks(made, group_of, NOW_S)
     echoed = "https://a.test/x?a=b%20c&api%5Fkey=s3cret&cursor=2&api_key=s3cret"
     following = builder.next_page(begun.payload, Change(url=echoed), 0.0)
-    by_hand = builder.at_url(made.resource("r"), echoed, 0.0, 0.0, seed={})
+    by_hand = builder.from_url(made.resource("r"), echoed, 0.0, 0.0, seed={})
     for task in (following, by_hand):
         assert task.payload["url"] == "https://a.test/x?a=b%20c&cursor=2"
         assert "s3cret" not in f"{orjson.dumps(task.payload)!r} {task.key} {task.group}"

@@ -16,22 +16,22 @@ import orjson
 
 from scrapeq.expression import as_number, as_text
 from scrapeq.extract import known_names as names
-from scrapeq.extract.autodetect.found import header_number, way_of
+from scrapeq.extract.autodetect.found import header_number, build_strategy
 from scrapeq.extract.autodetect.injection import (
     cursor_position_in,
     is_elasticsearch,
     is_spring,
     numbered_position,
     positions,
-    said,
-    usual_param,
+    describe_position,
+    known_param,
 )
-from scrapeq.extract.autodetect.signals import Signals, follow, looks_like_number, signals_of, written
-from scrapeq.extract.known_names import normal
+from scrapeq.extract.autodetect.signals import Signals, resolve_path, looks_like_number, signals_of, format_path
+from scrapeq.extract.known_names import normalize
 from scrapeq.extract.link_header import link_target
 from scrapeq.extract.paginators import (
     FetchedPage,
-    Forward,
+    PageStrategy,
 )
 from scrapeq.resource.next_request import ParamPosition
 
@@ -48,8 +48,8 @@ class Detector:
     """
 
     def __init__(self, selector: str) -> None:
-        self._sifted = "[?" in selector
-        self._made: dict[bytes, Forward] = {}
+        self._filters_records = "[?" in selector
+        self._strategies: dict[bytes, PageStrategy] = {}
 
     def find(self, at: FetchedPage) -> tuple[Found | None, str]:
         """
@@ -61,11 +61,11 @@ class Detector:
         records = at.records or ()
         signals = signals_of(at.body, records)
         if link_target(at.page.header("link") or "", "next") is not None or signals.links:
-            signals.forget_cut()
+            signals.drop_truncation_flag()
         links = at.page.header("link") or ""
         signals.ended = signals.ended or any(link_target(links, rel) for rel in ("first", "prev", "last"))
         found = self._link(at, signals) or self._cursor(at, signals)
-        if found is None and not signals.ended and signals.says_more is not False:
+        if found is None and not signals.ended and signals.has_more is not False:
             found = self._numbers(at, signals)
         if found is not None:
             if signals.more is not None and "more" not in found:
@@ -75,33 +75,33 @@ class Detector:
             return found, f"the next page is found by {found.pop('by')}"
         return None, self._why_not(at, signals)
 
-    def forward(self, found: Mapping[str, Any]) -> Forward:
+    def page_strategy(self, found: Mapping[str, Any]) -> PageStrategy:
         """The paginator that was found; kept, since many walks of a resource go the same way."""
         key = orjson.dumps(found, option=orjson.OPT_SORT_KEYS)
-        made = self._made.get(key)
-        if made is None:
-            if len(self._made) >= 100:
-                self._made.clear()
-            made = self._made[key] = way_of(found, self._sifted)
-        return made
+        strategy = self._strategies.get(key)
+        if strategy is None:
+            if len(self._strategies) >= 100:
+                self._strategies.clear()
+            strategy = self._strategies[key] = build_strategy(found, self._filters_records)
+        return strategy
 
     def _link(self, at: FetchedPage, signals: Signals) -> Found | None:
         if link_target(at.page.header("link") or "", "next") is not None:
             return {"type": "header_link", "by": "the Link header (rel=next)"}
         if signals.links:
             steps = signals.links[0]
-            found: Found = {"type": "json_link", "path": list(steps), "by": f"the link at {written(steps)}"}
+            found: Found = {"type": "json_link", "path": list(steps), "by": f"the link at {format_path(steps)}"}
             base = (*steps[:-1], "base")
-            if str(follow(at.body, base)).startswith("http") and str(follow(at.body, steps)).startswith("/"):
+            if str(resolve_path(at.body, base)).startswith("http") and str(resolve_path(at.body, steps)).startswith("/"):
                 found["base"] = list(base)  # Confluence: links begin below the address of the site
             return found
-        for header in names.HEADER_LINKS:
+        for header in names.LINK_HEADERS:
             if names.looks_like_address(at.page.header(header)):
                 return {"type": "json_link", "header": header, "by": f"the link in the header {header}"}
         return None
 
     def _cursor(self, at: FetchedPage, signals: Signals) -> Found | None:
-        if signals.says_more is False:
+        if signals.has_more is False:
             return None
         for steps, known in signals.cursors:
             if not known.default:
@@ -109,33 +109,33 @@ class Detector:
                     "type": "cursor",
                     "path": list(steps),
                     "place": ["param", ""],
-                    "by": f"the members of {written(steps)}, which become parameters",
+                    "by": f"the members of {format_path(steps)}, which become parameters",
                 }
-            default = usual_param(at.body, steps)
+            default = known_param(at.body, steps)
             position = cursor_position_in(at, known._replace(default=default) if default else known)
             if as_text(position.current(at.request)) != as_text(
-                follow(at.body, steps)
+                resolve_path(at.body, steps)
             ):  # else it is what was sent
-                return _cursor_found({"path": list(steps)}, position, written(steps))
-        for header, known in names.HEADER_CURSORS.items():
+                return _cursor_found({"path": list(steps)}, position, format_path(steps))
+        for header, known in names.CURSOR_HEADERS.items():
             if at.page.header(header):
                 return _cursor_found(
                     {"header": header}, cursor_position_in(at, known), f"the header {header}"
                 )
         if signals.numbers:
             steps = signals.numbers[0]
-            known = names.CursorName("page", tuple(normal(name) for name in names.PAGE_PARAMS))
-            return _cursor_found({"path": list(steps)}, cursor_position_in(at, known), written(steps))
+            known = names.CursorName("page", tuple(normalize(name) for name in names.PAGE_PARAMS))
+            return _cursor_found({"path": list(steps)}, cursor_position_in(at, known), format_path(steps))
         return self._last_id(at, signals) or self._unclear(at, signals)
 
     def _unclear(self, at: FetchedPage, signals: Signals) -> Found | None:
         """`next_x`, whatever it is, where the request has `x` or `next_x` already."""
-        for steps in signals.unclear:
-            kind = normal(str(steps[-1]))
+        for steps in signals.unrecognized:
+            kind = normalize(str(steps[-1]))
             known = names.CursorName("", (kind.removeprefix("next") or kind, kind))
             position = cursor_position_in(at, known)
             if position.name and position.current(at.request) is not None:
-                return _cursor_found({"path": list(steps)}, position, written(steps))
+                return _cursor_found({"path": list(steps)}, position, format_path(steps))
         return None
 
     def _last_id(self, at: FetchedPage, signals: Signals) -> Found | None:
@@ -152,7 +152,7 @@ class Detector:
             return None
         steps = (*signals.list_of, -1, "id")
         position = cursor_position_in(at, names.CursorName("starting_after", ("after",)))
-        return _cursor_found({"path": list(steps)}, position, written(steps))
+        return _cursor_found({"path": list(steps)}, position, format_path(steps))
 
     def _numbers(self, at: FetchedPage, signals: Signals) -> Found | None:
         if not at.count:
@@ -164,17 +164,17 @@ class Detector:
             numbered_position(at, names.PAGE_PARAMS),
             numbered_position(at, names.OFFSET_PARAMS),
         )
-        pages_header = next((name for name in names.HEADER_PAGES if header_number(at, name) is not None), "")
-        many = pages[1] if pages else header_number(at, pages_header) if pages_header else None
+        pages_header = next((name for name in names.PAGE_COUNT_HEADERS if header_number(at, name) is not None), "")
+        page_count = pages[1] if pages else header_number(at, pages_header) if pages_header else None
         # An offset in the request, or in the answer beside a total, unless a page's number stands there, too.
         if offset_position and not page_position:
             return self._offset(at, offset_position, signals, total, total_at)
-        if many is not None or (own is not None and (total is not None or signals.says_more)):
-            return self._paged(at, signals, pages_header, many, page_position, total, total_at)
-        if not page_position and "offset" in roles and (total is not None or signals.says_more):
+        if page_count is not None or (own is not None and (total is not None or signals.has_more)):
+            return self._paged(at, signals, pages_header, page_count, page_position, total, total_at)
+        if not page_position and "offset" in roles and (total is not None or signals.has_more):
             steps, _ = roles["offset"]
             name = str(steps[-1])
-            name = usual_param(at.body, steps) or name
+            name = known_param(at.body, steps) or name
             return self._offset(at, cursor_position_in(at, names.CursorName(name)), signals, total, total_at)
         if page_position is not None:
             return self._paged(at, signals, "", None, page_position, total, total_at)
@@ -182,15 +182,15 @@ class Detector:
             return self._offset(
                 at, cursor_position_in(at, names.CursorName("from")), signals, total, total_at
             )
-        if signals.says_more or (total is not None and total > at.count):
+        if signals.has_more or (total is not None and total > at.count):
             return self._partner(at, signals, total, total_at)
         return None
 
     def _partner(self, at: FetchedPage, signals: Signals, total: int | None, total_at: Found) -> Found | None:
         """The request says how large a page is: what goes together with that, says where it begins."""
-        if signals.unclear:
+        if signals.unrecognized:
             return None
-        for size, partner in names.PARTNERS.items():
+        for size, partner in names.SIZE_PARAM_PARTNERS.items():
             for position in positions(at, (size,)):
                 if looks_like_number(position.current(at.request)):
                     where = ParamPosition(position.kind, position.name.replace(size, partner))
@@ -204,7 +204,7 @@ class Detector:
         at: FetchedPage,
         signals: Signals,
         pages_header: str,
-        many: int | None,
+        page_count: int | None,
         position: ParamPosition | None,
         total: int | None,
         total_at: Found,
@@ -219,13 +219,13 @@ class Detector:
         found: Found = {"type": "page_number", "base": base}
         if own and own[1] == here:
             found["own"] = list(own[0])
-        if many is not None:
-            if here + 1 >= base + many:
+        if page_count is not None:
+            if here + 1 >= base + page_count:
                 return None
             found |= {"pages": list(pages[0])} if pages else {"pages_header": pages_header}
-            how = f", {many} in all"
+            how = f", {page_count} in all"
         elif total is not None:
-            each = size[1] if size and size[1] and self._sifted else at.count
+            each = size[1] if size and size[1] and self._filters_records else at.count
             if here + 1 >= base + math.ceil(total / each):
                 return None
             found |= {**total_at, "size": each}
@@ -234,15 +234,15 @@ class Detector:
             how = ", until one is empty"
         if position is None:
             key = str(own[0][-1]) if own else "page"
-            numbered = normal(key) in ("pagenumber", "pageno", "pagenum") and not is_spring(at.body)
-            name = usual_param(at.body, own[0] if own else ()) or (key if numbered else "page")
+            numbered = normalize(key) in ("pagenumber", "pageno", "pagenum") and not is_spring(at.body)
+            name = known_param(at.body, own[0] if own else ()) or (key if numbered else "page")
             position = cursor_position_in(
-                at, names.CursorName(name, tuple(normal(one) for one in names.PAGE_PARAMS))
+                at, names.CursorName(name, tuple(normalize(one) for one in names.PAGE_PARAMS))
             )
         return {
             **found,
             "place": [position.kind, position.name],
-            "by": f"the page's number, {said(position)}{how}",
+            "by": f"the page's number, {describe_position(position)}{how}",
         }
 
     def _offset(
@@ -261,29 +261,29 @@ class Detector:
         if sent is None and here not in (0, 1):
             return None
         size = signals.roles.get("size")
-        if self._sifted and size:
+        if self._filters_records and size:
             found["limit"] = size[1]
         how = f", {total} records in all" if total is not None else ", until a page is empty"
-        return {**found, **total_at, "by": f"the offset, {said(position)}{how}"}
+        return {**found, **total_at, "by": f"the offset, {describe_position(position)}{how}"}
 
     def _why_not(self, at: FetchedPage, signals: Signals) -> str:
         total, _ = _total_of(at, signals)
         pages = signals.roles.get("pages")
-        if signals.says_more:
-            flag = written((signals.more or signals.last or ((), True))[0])
+        if signals.has_more:
+            flag = format_path((signals.more or signals.last or ((), True))[0])
             said = f"{flag} says that there is more"
         elif total is not None and total > at.count > 0 and not _is_later(at, signals):
             said = f"the answer speaks of {total} records and has {at.count}"
         elif pages is not None and pages[1] > 1 and not _is_later(at, signals):
             said = f"the answer speaks of {pages[1]} pages"
-        elif signals.unclear and not signals.ended and signals.says_more is not False:
-            said = f"{written(signals.unclear[0])} seems to lead on"
+        elif signals.unrecognized and not signals.ended and signals.has_more is not False:
+            said = f"{format_path(signals.unrecognized[0])} seems to lead on"
         elif (
             _is_full(at)
             and total is None
             and pages is None
             and not signals.ended
-            and signals.says_more is None
+            and signals.has_more is None
         ):
             said = f"the answer has as many records as were asked for ({at.count})"
             return f"{said}, and does not say whether there are more; name a paginator, or single_page"
@@ -298,7 +298,7 @@ def _total_of(at: FetchedPage, signals: Signals) -> tuple[int | None, Found]:
         return found[1], {"total": list(found[0])}
     if (found := signals.roles.get("count")) and found[1] > at.count:
         return found[1], {"total": list(found[0])}
-    for header in (*names.HEADER_TOTALS, "content-range"):
+    for header in (*names.TOTAL_HEADERS, "content-range"):
         number = header_number(at, header)
         if number is not None:
             return number, {"total_header": header}
@@ -317,7 +317,7 @@ def _is_later(at: FetchedPage, signals: Signals) -> bool:
 def _is_full(at: FetchedPage) -> bool:
     """Whether the request asked for just so many records; one alone is mostly meant."""
     for name, value in parse_qsl(urlsplit(at.request.url).query):
-        if normal(name) in names.SIZE_PARAMS and value.isdecimal() and int(value) == at.count > 1:
+        if normalize(name) in names.SIZE_PARAMS and value.isdecimal() and int(value) == at.count > 1:
             return True
     return False
 
@@ -327,5 +327,5 @@ def _cursor_found(source: Found, position: ParamPosition, where: str) -> Found:
         "type": "cursor",
         **source,
         "place": [position.kind, position.name],
-        "by": f"the cursor at {where}, {said(position)}",
+        "by": f"the cursor at {where}, {describe_position(position)}",
     }

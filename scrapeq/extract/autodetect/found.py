@@ -8,12 +8,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from scrapeq.expression import as_number
-from scrapeq.extract.autodetect.signals import follow, looks_like_number
+from scrapeq.extract.autodetect.signals import resolve_path, looks_like_number
 from scrapeq.extract.paginators import (
-    Ahead,
+    RemainingPages,
     Cursor,
     FetchedPage,
-    Forward,
+    PageStrategy,
     HeaderLink,
     JsonLink,
     Offset,
@@ -23,7 +23,7 @@ from scrapeq.protocols import Change
 from scrapeq.resource.next_request import ParamPosition
 
 
-def way_of(found: Mapping[str, Any], sifted: bool) -> Forward:
+def build_strategy(found: Mapping[str, Any], filters_records: bool) -> PageStrategy:
     """
     The way that was found.
 
@@ -31,10 +31,10 @@ def way_of(found: Mapping[str, Any], sifted: bool) -> Forward:
         found: As the payload keeps it.
         sifted: The selector leaves records out.
     """
-    return _Flagged(_made(found, sifted), found.get("more"), found.get("last"))
+    return _FlagAware(_unflagged_strategy(found, filters_records), found.get("more"), found.get("last"))
 
 
-def _made(found: Mapping[str, Any], sifted: bool) -> Forward:
+def _unflagged_strategy(found: Mapping[str, Any], filters_records: bool) -> PageStrategy:
     kind = found["type"]
     if kind == "header_link":
         return HeaderLink("next")
@@ -52,28 +52,28 @@ def _made(found: Mapping[str, Any], sifted: bool) -> Forward:
             pages = _pages_of(_total(found), found["size"])
         return PageNumber(where, found["base"], own, pages, None)
     known = "total" in found or "total_header" in found
-    return Offset(where, found["base"], found.get("limit"), _total(found) if known else None, None, sifted)
+    return Offset(where, found["base"], found.get("limit"), _total(found) if known else None, None, filters_records)
 
 
-class _Flagged(Forward):
+class _FlagAware(PageStrategy):
     """A way that ends, too, where a flag says so."""
 
-    def __init__(self, way: Forward, more: Sequence[Any] | None, last: Sequence[Any] | None) -> None:
-        self._way = way
+    def __init__(self, strategy: PageStrategy, more: Sequence[Any] | None, last: Sequence[Any] | None) -> None:
+        self._strategy = strategy
         self._more = more
         self._last = last
-        self.guesses = way.guesses
-        self.probes = way.guesses
+        self.is_open_ended = strategy.is_open_ended
+        self.is_unverified = strategy.is_open_ended
 
     def next(self, at: FetchedPage) -> Change | None:
-        if self._more is not None and follow(at.body, self._more) is False:
+        if self._more is not None and resolve_path(at.body, self._more) is False:
             return None
-        if self._last is not None and follow(at.body, self._last) is True:
+        if self._last is not None and resolve_path(at.body, self._last) is True:
             return None
-        return self._way.next(at)
+        return self._strategy.next(at)
 
-    def ahead(self, at: FetchedPage) -> Ahead | None:
-        return self._way.ahead(at)
+    def remaining(self, at: FetchedPage) -> RemainingPages | None:
+        return self._strategy.remaining(at)
 
 
 def _reader(found: Mapping[str, Any]) -> Callable[[FetchedPage], Any]:
@@ -81,7 +81,7 @@ def _reader(found: Mapping[str, Any]) -> Callable[[FetchedPage], Any]:
     if header := found.get("header"):
         return lambda at: at.page.header(header)
     steps = found["path"]
-    return lambda at: follow(at.body, steps)
+    return lambda at: resolve_path(at.body, steps)
 
 
 def _based(read: Callable[[FetchedPage], Any], base: Sequence[Any] | None) -> Callable[[FetchedPage], Any]:
@@ -90,7 +90,7 @@ def _based(read: Callable[[FetchedPage], Any], base: Sequence[Any] | None) -> Ca
         return read
 
     def link(at: FetchedPage) -> Any:
-        value, below = read(at), follow(at.body, base)
+        value, below = read(at), resolve_path(at.body, base)
         both = isinstance(value, str) and isinstance(below, str) and value.startswith("/")
         return below.rstrip("/") + value if both else value
 
@@ -101,7 +101,7 @@ def _total(found: Mapping[str, Any]) -> Callable[[FetchedPage], Any]:
     if header := found.get("total_header"):
         return lambda at: header_number(at, header)
     steps = found["total"]
-    return lambda at: follow(at.body, steps)
+    return lambda at: resolve_path(at.body, steps)
 
 
 def _pages_of(total: Callable[[FetchedPage], Any], size: int) -> Callable[[FetchedPage], Any]:

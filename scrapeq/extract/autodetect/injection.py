@@ -11,7 +11,7 @@ import orjson
 
 from scrapeq.extract import known_names as names
 from scrapeq.extract.autodetect.signals import looks_like_number
-from scrapeq.extract.known_names import normal
+from scrapeq.extract.known_names import normalize
 from scrapeq.extract.paginators import FetchedPage
 from scrapeq.resource.address import get_param
 from scrapeq.resource.next_request import ParamPosition, is_form
@@ -55,12 +55,12 @@ def _is_readable(at: FetchedPage) -> bool:
 def cursor_position_in(at: FetchedPage, known: names.CursorName) -> ParamPosition:
     """Where a cursor goes: a place that the request has already, else the usual one."""
     request = at.request
-    wanted = {normal(known.default), *known.others}
+    candidates = {normalize(known.default), *known.others}
     query = urlsplit(request.url).query
     if query:
         for piece in query.split("&"):
             name = unquote_plus(piece.partition("=")[0])
-            if normal(name) in wanted and get_param(request.url, name) is not None:
+            if normalize(name) in candidates and get_param(request.url, name) is not None:
                 return ParamPosition("param", name)
     if request.body is None or request.method == "GET" or not _is_readable(at):
         return ParamPosition("param", known.default)
@@ -68,22 +68,22 @@ def cursor_position_in(at: FetchedPage, known: names.CursorName) -> ParamPositio
         return ParamPosition("body", known.default)
     body = orjson.loads(request.body)
     for name in body:
-        if normal(name) in wanted:
+        if normalize(name) in candidates:
             return ParamPosition("body", name)
     if isinstance(body.get("query"), str):  # GraphQL: the query declares its variables
         for name in [*(body.get("variables") or {}), *_GRAPHQL_VARIABLE.findall(body["query"])]:
-            if normal(name) in wanted:
+            if normalize(name) in candidates:
                 return ParamPosition("body", f"variables.{name}")
     return ParamPosition("body", known.default)
 
 
-def said(position: ParamPosition) -> str:
+def describe_position(position: ParamPosition) -> str:
     """A place as people say it."""
     what = {"param": "the parameter", "header": "the header", "body": "the body's"}[position.kind]
     return f"sent as {what} {position.name}"
 
 
-def usual_param(body: Any, steps: Sequence[Any]) -> str:
+def known_param(body: Any, steps: Sequence[Any]) -> str:
     """The parameter of APIs that are known by the shape of their answers; empty where none is."""
     if not isinstance(body, Mapping):
         return ""

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scrapeq.extract import known_names as names
-from scrapeq.extract.known_names import normal
-from scrapeq.extract.paginators import LINK_MEMBERS
+from scrapeq.extract.known_names import normalize
+from scrapeq.extract.paginators import LINK_KEYS
 
 MAX_OBJECTS = 100
 """Objects that are looked at; a body with more around its records is a map of records itself."""
@@ -19,7 +19,7 @@ Steps = tuple[Any, ...]
 """A way into a body: names, positions in lists, and `{"rel": "next"}` for the link with that relation."""
 
 
-def follow(value: Any, steps: Sequence[Any]) -> Any:
+def resolve_path(value: Any, steps: Sequence[Any]) -> Any:
     """What a way leads to; None when it leads nowhere."""
     for step in steps:
         if isinstance(step, Mapping):
@@ -34,7 +34,7 @@ def follow(value: Any, steps: Sequence[Any]) -> Any:
     return value
 
 
-def written(steps: Sequence[Any]) -> str:
+def format_path(steps: Sequence[Any]) -> str:
     """A way as people write it: `links[rel=next].href`, `data[-1].id`."""
     text = ""
     for step in steps:
@@ -54,7 +54,7 @@ class Signals:
     links: list[Steps] = field(default_factory=list)
     cursors: list[tuple[Steps, names.CursorName]] = field(default_factory=list)
     numbers: list[Steps] = field(default_factory=list)  # the next page's number itself
-    unclear: list[Steps] = field(default_factory=list)  # something that is next, by no name that is known
+    unrecognized: list[Steps] = field(default_factory=list)  # something that is next, by no name that is known
     ended: bool = False  # a link or cursor is there, and empty
     more: tuple[Steps, bool] | None = None  # a flag: where, and what it says
     last: tuple[Steps, bool] | None = None
@@ -62,15 +62,15 @@ class Signals:
     list_of: Steps | None = None  # where the records are
 
     @property
-    def says_more(self) -> bool | None:
+    def has_more(self) -> bool | None:
         """Whether a flag says that there is more; None when none speaks."""
         if self.more is not None:
             return self.more[1]
         return None if self.last is None else not self.last[1]
 
-    def forget_cut(self) -> None:
+    def drop_truncation_flag(self) -> None:
         """A link leads on: that nothing was cut off is said of this page alone."""
-        if self.more is not None and not self.more[1] and normal(str(self.more[0][-1])) in names.CUT:
+        if self.more is not None and not self.more[1] and normalize(str(self.more[0][-1])) in names.TRUNCATION_FLAGS:
             self.more = None
 
 
@@ -85,11 +85,11 @@ def signals_of(body: Any, records: Sequence[Any]) -> Signals:
     signals = Signals()
     if not isinstance(body, Mapping) or (len(records) == 1 and records[0] is body):
         return signals
-    spoken: list[dict[str, tuple[Steps, int]]] = []
+    role_groups: list[dict[str, tuple[Steps, int]]] = []
     for steps, node in _objects(body, records):
-        _read(signals, steps, node, records, spoken)
+        _read(signals, steps, node, records, role_groups)
     # The numbers of one object belong together; those of others fill the gaps.
-    for roles in sorted(spoken, key=len, reverse=True):
+    for roles in sorted(role_groups, key=len, reverse=True):
         for role, found in roles.items():
             signals.roles.setdefault(role, found)
     return signals
@@ -117,42 +117,42 @@ def _read(
     steps: Steps,
     node: Mapping[str, Any],
     records: Sequence[Any],
-    spoken: list[dict[str, tuple[Steps, int]]],
+    role_groups: list[dict[str, tuple[Steps, int]]],
 ) -> None:
     holds = next((name for name, value in node.items() if _is_list_of(value, records)), None)
     if holds is not None and signals.list_of is None:
         signals.list_of = (*steps, holds)
-    parent = normal(str(steps[-1])) if steps else ""
+    parent = normalize(str(steps[-1])) if steps else ""
     near = not steps or holds is not None or parent in names.ENVELOPES
     roles: dict[str, tuple[Steps, int]] = {}
     for name, value in node.items():
         if name == holds:
             continue
-        kind = normal(name)
+        kind = normalize(name)
         at = (*steps, name)
-        if kind in names.LINKS:
+        if kind in names.NEXT_LINK_KEYS:
             _link(signals, at, value)
-        elif kind in names.NEXT and (near or kind == "nextpage"):
+        elif kind in names.NEXT_KEYS and (near or kind == "nextpage"):
             _next(signals, at, value, "cursor" if _speaks_of_cursors(node) else parent)
         elif kind in names.LINK_LISTS and isinstance(value, list):
             _link_list(signals, at, value)
-        elif kind in names.CURSORS:
+        elif kind in names.CURSOR_KEYS:
             _cursor(signals, at, value, kind, node)
-        elif kind in names.MORE and isinstance(value, bool):
+        elif kind in names.MORE_FLAGS and isinstance(value, bool):
             signals.more = signals.more or (at, value)
-        elif kind in names.LAST and isinstance(value, bool):
+        elif kind in names.LAST_FLAGS and isinstance(value, bool):
             signals.last = signals.last or (at, value)
         elif near:
             _short(signals, at, value, kind, parent, node, roles)
     if "pages" not in roles and "total" not in roles and parent != "pageable":
-        roles = {role: found for role, found in roles.items() if normal(str(found[0][-1])) != "number"}
+        roles = {role: found for role, found in roles.items() if normalize(str(found[0][-1])) != "number"}
     if roles:
-        spoken.append(roles)
+        role_groups.append(roles)
 
 
 def _speaks_of_cursors(node: Mapping[str, Any]) -> bool:
     """Whether the page itself is named by a text that is no number: so is the next one, then."""
-    own = next((value for name, value in node.items() if normal(name) == "currentpage"), None)
+    own = next((value for name, value in node.items() if normalize(name) == "currentpage"), None)
     return isinstance(own, str) and bool(own) and not looks_like_number(own)
 
 
@@ -164,7 +164,7 @@ def _is_list_of(value: Any, records: Sequence[Any]) -> bool:
 
 def _link(signals: Signals, at: Steps, value: Any) -> None:
     if isinstance(value, Mapping):
-        for member in LINK_MEMBERS:
+        for member in LINK_KEYS:
             if isinstance(value.get(member), str):
                 signals.links.append((*at, member))
                 return
@@ -183,11 +183,11 @@ def _next(signals: Signals, at: Steps, value: Any, parent: str) -> None:
         if names.looks_like_address(value):
             signals.links.append(at)
         elif parent in ("cursor", "cursors"):
-            signals.cursors.append((at, names.CURSORS["nextcursor"]))
+            signals.cursors.append((at, names.CURSOR_KEYS["nextcursor"]))
         elif "{" not in value:
-            signals.unclear.append(at)
+            signals.unrecognized.append(at)
     elif isinstance(value, Mapping):
-        for member in LINK_MEMBERS:
+        for member in LINK_KEYS:
             if names.looks_like_address(value.get(member)):
                 signals.links.append((*at, member))
                 return
@@ -204,7 +204,7 @@ def _link_list(signals: Signals, at: Steps, value: list[Any]) -> None:
     if not related:
         return
     for one in _with_relation(value, "next"):
-        for member in LINK_MEMBERS:
+        for member in LINK_KEYS:
             if isinstance(one.get(member), str) and str(one.get("method", "GET")).upper() == "GET":
                 signals.links.append((*at, {"rel": "next"}, member))
                 return
@@ -222,7 +222,7 @@ def _with_relation(value: Any, rel: str) -> list[Mapping[str, Any]]:
 
 def _cursor(signals: Signals, at: Steps, value: Any, kind: str, node: Mapping[str, Any]) -> None:
     if kind == "endcursor" and not any(
-        normal(name) == "hasnextpage" and flag is True for name, flag in node.items()
+        normalize(name) == "hasnextpage" and flag is True for name, flag in node.items()
     ):
         return
     if kind in ("continuationtoken", "paginationtoken", "bookmark") and not isinstance(value, str):
@@ -230,8 +230,8 @@ def _cursor(signals: Signals, at: Steps, value: Any, kind: str, node: Mapping[st
     if isinstance(value, bool) or value is None or value == "" or value == 0:
         signals.ended = True
     elif isinstance(value, str | int):
-        known = names.CURSORS[kind]
-        default = str(at[-1]) if kind in ("nexttoken",) else names.in_style(known.default, str(at[-1]))
+        known = names.CURSOR_KEYS[kind]
+        default = str(at[-1]) if kind in ("nexttoken",) else names.match_style(known.default, str(at[-1]))
         signals.cursors.append((at, known._replace(default=default)))
 
 
@@ -249,7 +249,7 @@ def _short(
         signals.cursors.append((at, names.CursorName("after", ("cursor", "pageafter"))))
     elif kind == "cursor" and isinstance(value, str) and value:
         signals.cursors.append(
-            (at, names.CURSORS["nextcursor"])
+            (at, names.CURSOR_KEYS["nextcursor"])
         )  # the request has none yet, so it is the next one
     elif kind == "continue" and value:
         if isinstance(value, str):
@@ -258,7 +258,7 @@ def _short(
             signals.cursors.append((at, names.CursorName("")))
     elif kind == "offset" and isinstance(value, str) and value and not looks_like_number(value):
         signals.cursors.append((at, names.CursorName("offset")))
-    elif kind in ("lastid",) and isinstance(value, str | int) and value and signs_more(node):
+    elif kind in ("lastid",) and isinstance(value, str | int) and value and has_more_flag(node):
         default = "after" if node.get("object") == "list" else "after_id"
         signals.cursors.append(
             (at, names.CursorName(default, ("after", "afterid", "sinceid", "startingafter")))
@@ -266,14 +266,14 @@ def _short(
     elif kind == "total" and isinstance(value, Mapping) and looks_like_number(value.get("value")):
         roles.setdefault("total", ((*at, "value"), int(value["value"])))
     elif kind.startswith("next") and isinstance(value, str | int) and value and not isinstance(value, bool):
-        signals.unclear.append(at)
-    elif kind in names.ROLES and looks_like_number(value):
-        roles.setdefault(names.ROLES[kind], (at, int(value)))
+        signals.unrecognized.append(at)
+    elif kind in names.NUMBER_ROLES and looks_like_number(value):
+        roles.setdefault(names.NUMBER_ROLES[kind], (at, int(value)))
 
 
-def signs_more(node: Mapping[str, Any]) -> bool:
+def has_more_flag(node: Mapping[str, Any]) -> bool:
     """Whether a flag of this object says that there is more."""
-    return any(normal(name) in names.MORE and flag is True for name, flag in node.items())
+    return any(normalize(name) in names.MORE_FLAGS and flag is True for name, flag in node.items())
 
 
 def looks_like_number(value: Any) -> bool:
