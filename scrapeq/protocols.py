@@ -129,7 +129,7 @@ class Paginate(Protocol):
 class Extractor(Protocol):
     """Turns a page into items and follow-ups."""
 
-    def chunks(self, payload: dict[str, Any], priority: float, page: Page) -> AsyncIterator[Extraction]:
+    def chunks(self, payload: Mapping[str, Any], priority: float, page: Page) -> AsyncIterator[Extraction]:
         """
         The page in parts, so that a large one is never whole in memory as items or tasks.
 

@@ -1,4 +1,4 @@
-"""A resource made ready for extraction: everything compiled that can be, once."""
+"""Resources compiled for extraction: paths, fields and paginators are prepared once."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from scrapeq.resource.address import digest
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """What follows from a record: the child's kind, the edge as written, and its `each` compiled."""
+    """What follows from a record: the child's compiled resource, the edge as configured, and its `each` compiled."""
 
     child: CompiledResource
     parent: Parent
     each: Path | None
 
     def elements(self, record: Any) -> list[Any]:
-        """The record itself, or the elements that `each` leads to; nulls left out."""
+        """Return the record itself, or the elements that `each` selects; nulls are left out."""
         has_records = record if self.each is None else self.each(record)
         if self.each is not None and isinstance(has_records, list):
             return [element for element in has_records if element is not None]
@@ -34,7 +34,7 @@ class Edge:
 
 @dataclass(slots=True)
 class CompiledResource:
-    """One resource: how its page is read and what its records become."""
+    """One resource: how its pages are read and what its records become."""
 
     resource: Resource
     endpoint: Endpoint
@@ -48,7 +48,9 @@ class CompiledResource:
     cursor: Path | None = None  # incremental: into a record
     token: Path | None = None  # incremental: into the body
     edges: list[Edge] = field(default_factory=list)
-    nested_edges: list[Edge] = field(default_factory=list)  # those of its edges that lead to records inside a record
+    nested_edges: list[Edge] = field(
+        default_factory=list
+    )  # those of its edges that lead to records inside a record
     request_edges: list[Edge] = field(default_factory=list)  # and those that lead to requests
     can_stream: bool = False  # whether rows may be read one by one, since nothing asks for all of them
     has_records: bool = False  # whether there was ever a record
@@ -62,12 +64,12 @@ class CompiledResource:
 
     @property
     def url_paths(self) -> frozenset[tuple[str, ...]]:
-        """What its path and url ask for, name by name."""
+        """The attribute paths that the URL reads, each as a tuple of names."""
         templates = (self.endpoint.path, self.endpoint.url)
         return frozenset[tuple[str, ...]]().union(*(one.paths for one in templates if one is not None))
 
     def add_edge(self, edge: Edge) -> None:
-        """One more that follows from its records."""
+        """Add a child that follows from its records."""
         self.edges.append(edge)
         (self.nested_edges if edge.child.resource.endpoint is None else self.request_edges).append(edge)
 
@@ -75,9 +77,9 @@ class CompiledResource:
         self, record: Any, scope: Scope, parent: Any, parent_name: str | None
     ) -> dict[str, Any] | None:
         """
-        The record as it is written: `fields`, then `include_from_parent` as `_parent_field`.
+        Return the record as written: `fields`, then `include_from_parent` as `_parent_field`.
 
-        None when a required field is null.
+        None if a required field is null.
         """
         if self.fields:
             output = {name: read(record, scope) for name, read in self.fields}
@@ -96,16 +98,16 @@ class CompiledResource:
 
     def parent_view(self, record: Any, output: Mapping[str, Any] | None) -> Any:
         """
-        The record as what follows from it sees it: what the server gave, and the `fields` that have other names.
+        Return the record as its children see it: the server's fields, and the configured `fields` with other names.
 
-        A resource that is its own parent hands down so what it has put together on the way, a path for instance.
+        A resource that is its own parent can thus pass on what it has assembled on the way, such as a path.
         """
         if output is None or output is record or not isinstance(record, dict):
             return record
         return {**output, **record}
 
     def item_key(self, output: dict[str, Any], record: Any) -> str:
-        """Its identity for the sink: the primary key's text, a JSON list of several, else a digest of it all."""
+        """Return the item's identity: the text of the primary key, a JSON list of several, or else a digest of the content."""
         parts = [output[name] if name in output else path(record) for name, path in self.key_paths]
         if len(parts) == 1 and (text := as_text(parts[0])):
             return text
@@ -117,32 +119,38 @@ class CompiledResource:
         return digest(orjson.dumps(output, option=orjson.OPT_SORT_KEYS))
 
     def is_first_warning(self, topic: str) -> bool:
-        """Whether that is doubted for the first time."""
+        """Return whether this is the first warning on a topic, and remember it."""
         new = topic not in self.warned
         self.warned.add(topic)
         return new
 
     def priority_of(self, scope: Scope) -> float | None:
-        """The resource's `priority` on the record of the scope; None when there is none."""
+        """Evaluate the resource's `priority` on the record of the scope; None if it has none or gives no number."""
         return None if self.resource.priority is None else as_number(self.resource.priority.evaluate(scope))
 
 
 def compile_resources(plan: Plan) -> dict[str, CompiledResource]:
     """
-    Every resource of the plan by its name, joined to its children.
+    Compile every resource of the plan and connect it to its children.
 
     Raises:
-        UsageError: a path is none.
+        UsageError: a path is invalid.
     """
     compiled_resources = {resource.name: _compile(resource) for resource in plan.resources}
     for resource in plan.resources:
         for parent in resource.parents:
             if parent.resource in compiled_resources:
                 each = compile_path(parent.each, "each") if parent.each else None
-                compiled_resources[parent.resource].add_edge(Edge(compiled_resources[resource.name], parent, each))
+                compiled_resources[parent.resource].add_edge(
+                    Edge(compiled_resources[resource.name], parent, each)
+                )
     for compiled in compiled_resources.values():
-        compiled.can_stream = compiled.pagination.can_stream and not {"records", "body"} & _names_on_page(compiled, set())
-        compiled.can_stream = compiled.can_stream and compiled.endpoint.data_selector in ("", "@") and compiled.token is None
+        compiled.can_stream = compiled.pagination.can_stream and not {"records", "body"} & _names_on_page(
+            compiled, set()
+        )
+        compiled.can_stream = (
+            compiled.can_stream and compiled.endpoint.data_selector in ("", "@") and compiled.token is None
+        )
     return compiled_resources
 
 
@@ -150,9 +158,8 @@ def _compile(resource: Resource) -> CompiledResource:
     endpoint = resource.endpoint or Endpoint(paginator=Paginator())
     incremental = endpoint.incremental or Incremental()
     paginator = endpoint.paginator
-    if (
-        endpoint.incremental is not None
-    ):  # pages all at once have no last one, after which its state may be kept
+    if endpoint.incremental is not None:
+        # The state is stored after the last page, and pages that are requested at once end in any order.
         paginator = replace(paginator, fan_out=False)
     return CompiledResource(
         resource=resource,
@@ -166,13 +173,17 @@ def _compile(resource: Resource) -> CompiledResource:
         key_paths=tuple((name, _key_path(name)) for name in resource.primary_key),
         included=tuple((name, _key_path(name)) for name in resource.include_from_parent),
         needs_scope=bool(list(_expressions(resource))),
-        cursor=compile_path(incremental.cursor_path, "incremental.cursor_path") if incremental.cursor_path else None,
-        token=compile_path(incremental.token_path, "incremental.token_path") if incremental.token_path else None,
+        cursor=compile_path(incremental.cursor_path, "incremental.cursor_path")
+        if incremental.cursor_path
+        else None,
+        token=compile_path(incremental.token_path, "incremental.token_path")
+        if incremental.token_path
+        else None,
     )
 
 
 def _expressions(resource: Resource) -> Iterator[Expression]:
-    """Those that are evaluated for each record."""
+    """Yield the expressions that are evaluated for each record."""
     for one in (resource.record_filter, resource.priority):
         if one is not None:
             yield one
@@ -186,7 +197,7 @@ def _expressions(resource: Resource) -> Iterator[Expression]:
 
 
 def _names_on_page(compiled: CompiledResource, seen: set[str]) -> set[str]:
-    """The names that expressions may ask for while a page of this kind is read."""
+    """Return the names that expressions may read while a page of this resource is extracted."""
     if compiled.name in seen:
         return set()
     seen.add(compiled.name)
@@ -203,7 +214,7 @@ def _names_on_page(compiled: CompiledResource, seen: set[str]) -> set[str]:
 
 
 def _key_path(name: str) -> Path:
-    # A field's name first (it may hold what a path may not: "x-id"), a path second.
+    # The name of a field goes first, since it may be no valid path ("x-id").
     if "." in name:
         path = compile_path(name, "primary_key")
         return lambda record: record[name] if isinstance(record, dict) and name in record else path(record)

@@ -1,4 +1,4 @@
-"""Bytes to values: as the resource says, the answer says, or the bytes look."""
+"""Decodes response bodies: as the resource says, else as the response declares, else by the first bytes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from scrapeq.extract.unpack import decompress
 from scrapeq.page import Page
 from scrapeq.plan import Decoder
 
+ORJSON_DEPTH = 254  # the most levels that orjson writes
 MAX_NESTING = 200
-"""Deeper values could be read, but neither queued nor written again (orjson writes 254 levels)."""
+"""Deeper values could be read, but not be queued or written again."""
 
 DEFAULT_MAX_BYTES = 64_000_000
 
@@ -32,7 +33,7 @@ _CSV_TYPES = frozenset(
 _XML_TYPES = frozenset({"application/xml", "text/xml"})
 _HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 _TEXT_TYPES = frozenset({"text/plain", "text/markdown"})
-_GENERIC_TYPES = frozenset(  # say no more than that it is a file; its name does
+_GENERIC_TYPES = frozenset(  # they say only that it is a file; its name says more
     {
         "",
         "application/octet-stream",
@@ -60,7 +61,7 @@ class Body:
     """
     A decoded body: a value, or rows that are read one by one.
 
-    `is_text`: the value is the text itself. `is_tree`: it is XML, with one root around everything.
+    `is_text`: the value is the text itself. `is_tree`: the value is XML, with one root around everything.
     """
 
     value: Any = None
@@ -69,21 +70,21 @@ class Body:
     is_tree: bool = False
 
     def whole(self) -> Any:
-        """The value; rows as a list, null for none."""
+        """Return the value; rows as a list, or None if there are none."""
         return self.value if self.rows is None else (list(self.rows()) or None)
 
 
 def decode(page: Page, decoder: Decoder, max_bytes: int = DEFAULT_MAX_BYTES) -> Body:
     """
-    The body as a value; an empty one is null.
+    Decode a body; an empty one is None.
 
     Args:
-        page: The answer.
+        page: The response.
         decoder: How to read it.
-        max_bytes: What a compressed file may be unpacked.
+        max_bytes: The most bytes that a compressed file may decompress to.
 
     Raises:
-        ExtractError: the body is not what it should be. (Rows raise it while they are read.)
+        ExtractError: the body is not what the decoder expects. (Rows raise it while they are read.)
     """
     body, member = decompress(page.body, decoder.compression, max_bytes)
     reader = _BodyReader(page, body, member, decoder)
@@ -100,12 +101,12 @@ def decode(page: Page, decoder: Decoder, max_bytes: int = DEFAULT_MAX_BYTES) -> 
 
 
 def encodable(text: str) -> str:
-    """The text without what UTF-8 cannot say (lone surrogates, which some charsets and headers give)."""
+    """Return the text with `?` for what UTF-8 cannot encode: lone surrogates, from some charsets and headers."""
     return text if text.isascii() else text.encode(errors="replace").decode()
 
 
 class _BodyReader:
-    """One body on its way to a value."""
+    """Reads one body."""
 
     def __init__(self, page: Page, body: bytes, member: str, decoder: Decoder) -> None:
         self._page = page
@@ -141,7 +142,8 @@ class _BodyReader:
         if kind in _TEXT_TYPES:
             return Body(self.text(), is_text=True)
         raise ExtractError(
-            f"the answer is {kind or 'of no declared type'} and no JSON; `decoder: text` would take it as it is"
+            f"the response is not JSON but {kind or 'of an undeclared type'}; "
+            "set `decoder: text` to take it as it is"
         )
 
     def text(self) -> str:
@@ -158,8 +160,8 @@ class _BodyReader:
         try:
             value = orjson.loads(body)
         except ValueError as error:
-            called = f" ({self._kind})" if self._kind else ""
-            raise ExtractError(f"the answer{called} is no JSON: {error}") from None
+            declared = f" ({self._kind})" if self._kind else ""
+            raise ExtractError(f"the response{declared} is not valid JSON: {error}") from None
         return Body(check_depth(value, body))
 
     def lines(self) -> Body:
@@ -174,7 +176,7 @@ class _BodyReader:
         return Body(rows=lambda: csv_rows(body, encoding, delimiter))
 
     def xml(self) -> Body:
-        from scrapeq.extract.xml_tree import xml_tree  # few files need it, and every start would pay for it
+        from scrapeq.extract.xml_tree import xml_tree  # imported late: few plans need it
 
         if not self._body.strip():
             return Body()
@@ -183,7 +185,7 @@ class _BodyReader:
         return Body(check_depth(tree, self._body), is_tree=True)
 
     def _charset(self) -> str:
-        """The declared charset, if Python's text codecs know it; empty if not."""
+        """Return the declared charset if Python has a text codec for it, else an empty string."""
         for part in (self._page.header("content-type") or "").split(";")[1:]:
             name, _, value = part.strip().partition("=")
             if name.strip().lower() == "charset":
@@ -196,7 +198,7 @@ class _BodyReader:
         return ""
 
     def _utf8(self) -> bytes:
-        """The body as UTF-8 (RFC 8259, 8.1), read through its charset where that is another one."""
+        """Return the body as UTF-8 (RFC 8259, 8.1), converted from its charset if that is another one."""
         body = self._body
         if self._encoding:
             return self.text().encode(errors="replace")
@@ -210,25 +212,25 @@ class _BodyReader:
 
 def check_depth(value: Any, body: bytes) -> Any:
     """
-    The value, unless it is nested too deeply; few bodies have brackets enough to be asked at all.
+    Return the value unless it is nested too deeply. Few bodies have enough brackets to need the full check.
 
     Raises:
-        ExtractError: it is.
+        ExtractError: it is nested too deeply.
     """
     if body.count(b"[") + body.count(b"{") + body.count(b"<") <= MAX_NESTING:
         return value
     deeper = value
-    for _ in range(254 - MAX_NESTING):
+    for _ in range(ORJSON_DEPTH - MAX_NESTING):
         deeper = [deeper]
     try:
         orjson.dumps(deeper)
     except TypeError:
-        raise ExtractError(f"the answer is nested more than {MAX_NESTING} levels deep") from None
+        raise ExtractError(f"the response is nested more than {MAX_NESTING} levels deep") from None
     return value
 
 
 def _type_by_name(path: str) -> str:
-    """The type that a file's name speaks of: `rates.csv.gz` is CSV."""
+    """Return the media type for a file name: `rates.csv.gz` is CSV."""
     name = path.rpartition("/")[2].lower()
     for packed in (".gz", ".zip", ".bz2", ".xz", ".zst"):
         name = name.removesuffix(packed)

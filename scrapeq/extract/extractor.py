@@ -13,7 +13,11 @@ from scrapeq.errors import ExtractError, UsageError
 from scrapeq.expression import as_number
 from scrapeq.expression.scope import response_scope
 from scrapeq.extract.compiled_resource import CompiledResource, Edge, compile_resources
-from scrapeq.extract.config_warnings import missing_parent_field_warning, missing_key_warning, missing_records_warning
+from scrapeq.extract.config_warnings import (
+    missing_parent_field_warning,
+    missing_key_warning,
+    missing_records_warning,
+)
 from scrapeq.extract.decode import Body, decode
 from scrapeq.extract.pagination import BuildTask, NextPages
 from scrapeq.extract.paginators import FetchedPage
@@ -22,7 +26,14 @@ from scrapeq.page import Page
 from scrapeq.plan import Plan
 from scrapeq.protocols import Change, Extraction, IncrementalStart, Item
 from scrapeq.resource import GroupOf, Payload, TaskBuilder, check_payload
-from scrapeq.resource.incremental import IncrementalProgress, final_state, next_window, incremental_scope, add_cursor, add_token
+from scrapeq.resource.incremental import (
+    IncrementalProgress,
+    final_state,
+    next_window,
+    incremental_scope,
+    add_cursor,
+    add_token,
+)
 from scrapeq.task import NewTask
 
 MAX_NESTED = 1000
@@ -135,7 +146,12 @@ class PageReader:
         parent, parent_name = self._payload.get("parent"), self._payload.get("parent_resource")
         stack = [
             Batch(
-                compiled, self._count_records(self._read(compiled), compiled.cursor), parent, parent_name, parents, self._priority
+                compiled,
+                self._count_records(self._read(compiled), compiled.cursor),
+                parent,
+                parent_name,
+                parents,
+                self._priority,
             )
         ]
         while stack:
@@ -157,7 +173,9 @@ class PageReader:
                 yield self._take_chunk()
         yield from self._end(compiled, parent, parents)
 
-    def _end(self, compiled: CompiledResource, parent: Any, parents: Mapping[str, Any]) -> Iterator[Extraction]:
+    def _end(
+        self, compiled: CompiledResource, parent: Any, parents: Mapping[str, Any]
+    ) -> Iterator[Extraction]:
         """What follows the page, and the last part."""
         yield from self._next_pages(compiled, parent, parents)
         self._warn(compiled)
@@ -170,7 +188,11 @@ class PageReader:
         """What the file says that does not hold of the first answers."""
         if compiled.has_records or self._record_count:
             compiled.has_records = True
-        elif self._records is not None and not self._decoded_body.is_text and compiled.is_first_warning("records"):
+        elif (
+            self._records is not None
+            and not self._decoded_body.is_text
+            and compiled.is_first_warning("records")
+        ):
             warning = missing_records_warning(compiled.endpoint.data_selector, self._body)
             if warning is not None:
                 self._chunk.events.append(f"check  {compiled.name}: {warning}")
@@ -188,7 +210,9 @@ class PageReader:
         if body.is_text:
             self._records = [{"text": self._body}] if self._body else []
         else:
-            self._records = compiled.records(unwrapped(self._body) if self._is_plain_tree(compiled) else self._body)
+            self._records = compiled.records(
+                unwrapped(self._body) if self._is_plain_tree(compiled) else self._body
+            )
         return self._records
 
     def _is_plain_tree(self, compiled: CompiledResource) -> bool:
@@ -228,7 +252,9 @@ class PageReader:
         resource = compiled.resource
         ancestors = {**batch.ancestors, compiled.name: record} if compiled.edges else batch.ancestors
         scope = (
-            self._scope(compiled.name, record, batch.parent, ancestors, self._depth) if compiled.needs_scope else {}
+            self._scope(compiled.name, record, batch.parent, ancestors, self._depth)
+            if compiled.needs_scope
+            else {}
         )
         if resource.record_filter is not None and not resource.record_filter.evaluate(scope):
             return ()
@@ -255,7 +281,9 @@ class PageReader:
             stack.append(self._nested(batch, edge, above, ancestors, rank))
         if not compiled.request_edges:
             return ()
-        return chain.from_iterable(self._children(compiled, edge, above, ancestors, rank) for edge in compiled.request_edges)
+        return chain.from_iterable(
+            self._children(compiled, edge, above, ancestors, rank) for edge in compiled.request_edges
+        )
 
     def _nested(
         self, batch: Batch, edge: Edge, record: Any, ancestors: Mapping[str, Any], rank: float

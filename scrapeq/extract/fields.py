@@ -1,4 +1,4 @@
-"""Fields of items: a path or an expression, and what is made of the value."""
+"""Fields of items: a path or an expression, then a regex, a type and a default."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Read = Callable[[Any, Scope], Any]
 LARGEST_WHOLE = 2**64 - 1
 SMALLEST_WHOLE = -(2**63)
 MILLISECONDS_FROM = 1e11
-"""A Unix time from here on (the year 5138) counts milliseconds; a thousandfold one microseconds, and so on."""
+"""Where Unix times in ms begin (as seconds, the year 5138); those in us begin a thousand times higher, and so on."""
 
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _TRUE = frozenset({"true", "yes", "y", "t", "on", "1"})
@@ -34,10 +34,10 @@ _FALSE = frozenset({"false", "no", "n", "f", "off", "0"})
 
 def compile_field(name: str, source: str | Expression | Field) -> Read:
     """
-    A field as a function of (record, scope).
+    Compile a field into a function of (record, scope).
 
     Raises:
-        UsageError: its path or its regex is none.
+        UsageError: its path or its regex is invalid.
     """
     if isinstance(source, Field):
         return _compile_field_options(name, source)
@@ -48,7 +48,7 @@ def compile_field(name: str, source: str | Expression | Field) -> Read:
 
 
 def to_json_value(value: Any) -> Any:
-    """What an expression gave, as JSON can hold it."""
+    """Return the result of an expression as a value that JSON can hold."""
     if isinstance(value, str):
         return encodable(value)
     if value is None or isinstance(value, bool | float):
@@ -64,7 +64,7 @@ def to_json_value(value: Any) -> Any:
 def _compile_field_options(name: str, field: Field) -> Read:
     source: str | Expression = field.value if field.value is not None else field.path
     read = compile_field(name, source)
-    # Of a JSONPath's several matches one is meant, unless `all` is said.
+    # Without `all`, only the first match of a JSONPath counts.
     first = not field.all and isinstance(source, str) and matches_several(source)
     find = _pattern(field.regex, name)
     convert = _CONVERTERS[field.type]
@@ -118,7 +118,7 @@ def _numeric(value: Any) -> int | float | None:
     if isinstance(value, str):
         value = value.strip()
         if not _NUMBER.fullmatch(value):
-            return None  # a date's text would be read as its seconds
+            return None  # number_of would read a date as its Unix seconds
     return number_of(value)
 
 
@@ -143,7 +143,7 @@ def _bool(value: Any) -> bool | None:
 
 
 def _time(value: Any) -> str | None:
-    """ISO 8601 in UTC, with a fraction where there is one; numbers are Unix seconds, or finer where they must be."""
+    """Return ISO 8601 in UTC, with a fraction if there is one; numbers are Unix times in s, ms, us or ns."""
     if isinstance(value, bool):
         return None
     number = _numeric(value)

@@ -118,7 +118,11 @@ class HandlerPage(PageReader):
         compiled = self._results.compiled_resources.get(name)
         if compiled is None:
             near = did_you_mean(name, self._results.compiled_resources)
-            hint = f"did you mean {near}?" if near else f"there are: {', '.join(self._results.compiled_resources)}"
+            hint = (
+                f"did you mean {near}?"
+                if near
+                else f"there are: {', '.join(self._results.compiled_resources)}"
+            )
             raise HookError(f"no resource is called {name!r}; {hint}")
         return compiled
 
@@ -183,7 +187,11 @@ class HandlerPage(PageReader):
                 self._next = change, results
             else:  # one walk goes on; what else is asked for like this page are requests of their own
                 rank = self._priority if results is None else results
-                self._push(self._builder.next_page(detached_payload(self._payload), change, rank, base=self._page.url))
+                self._push(
+                    self._builder.next_page(
+                        detached_payload(self._payload), change, rank, base=self._page.url
+                    )
+                )
             return
         compiled = self._resource(result.resource)
         parent = None if result.parent is None else plain_record(result.parent)

@@ -1,4 +1,4 @@
-"""The Link header (RFC 8288, 3)."""
+"""Reads the Link header (RFC 8288, 3)."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
 def link_target(header: str, rel: str) -> str | None:
     """
-    The target of the first link with this relation, as written; None if there is none.
+    Return the target of the first link with this relation, as written; None if there is none.
 
-    A link with `anchor` speaks about another page and is passed over. Broken links end the reading.
+    Links with `anchor` describe another page and are skipped. Reading stops at a malformed link.
     """
     target_rel = rel.lower()
     for target, parameters in _links(header):

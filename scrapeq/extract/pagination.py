@@ -175,17 +175,23 @@ class Pagination:
             remaining = RemainingPages(min(remaining.count, self._paginator.max_pages - 1), remaining.change)
         return remaining
 
-    def _fan_out_tasks(self, remaining: RemainingPages, state: Mapping[str, Any], build: BuildTask) -> Iterator[NewTask]:
+    def _fan_out_tasks(
+        self, remaining: RemainingPages, state: Mapping[str, Any], build: BuildTask
+    ) -> Iterator[NewTask]:
         last = remaining.count + 1  # it may find that there are more by now, and goes on
         for index in range(remaining.count):
             yield build(remaining.change(index), {**state, "until": last}, index + 2)
 
-    def _repeats_previous(self, at: FetchedPage, strategy: PageStrategy, state: dict[str, Any], next_pages: NextPages) -> bool:
+    def _repeats_previous(
+        self, at: FetchedPage, strategy: PageStrategy, state: dict[str, Any], next_pages: NextPages
+    ) -> bool:
         """Whether a server that does not look at the number gives the same page for each, and nothing else ends it."""
         before = state.pop("same", None)
         if not strategy.is_open_ended or at.records is None:
             return False
-        if not strategy.is_unverified and (self._is_bounded or strategy.remaining(at) is not None or self._reports_more(at)):
+        if not strategy.is_unverified and (
+            self._is_bounded or strategy.remaining(at) is not None or self._reports_more(at)
+        ):
             return False
         state["same"] = _fingerprint(orjson.dumps(at.records, option=orjson.OPT_NON_STR_KEYS))
         if at.number == 1 or not at.count or before != state["same"]:

@@ -148,7 +148,9 @@ class HeaderLink(SinglePage):
                 continue
             assert begin is not None and final is not None
             position = ParamPosition("param", name)
-            if resolve(first, _numbered(first, position, final)) != resolve(end, _numbered(end, position, final)):
+            if resolve(first, _numbered(first, position, final)) != resolve(
+                end, _numbered(end, position, final)
+            ):
                 return None
             start = int(begin)
 
@@ -213,7 +215,13 @@ class PageNumber(PageStrategy):
         pages: Callable[[FetchedPage], Any] | None,
         maximum: int | None,
     ) -> None:
-        self._position, self._base, self._own, self._pages, self._maximum = position, base, own, pages, maximum
+        self._position, self._base, self._own, self._pages, self._maximum = (
+            position,
+            base,
+            own,
+            pages,
+            maximum,
+        )
 
     def next(self, at: FetchedPage) -> Change | None:
         number = self._number(at) + 1

@@ -277,7 +277,7 @@ class _Seeing:
         self._extractor = extractor
         self._seen = preview
 
-    async def chunks(self, payload: dict[str, Any], priority: float, page: Page) -> AsyncIterator[Extraction]:
+    async def chunks(self, payload: Mapping[str, Any], priority: float, page: Page) -> AsyncIterator[Extraction]:
         preview = self._seen
         async for part in self._extractor.chunks(payload, priority, page):
             preview.items.update(item.resource for item in part.items)

@@ -1,8 +1,8 @@
 """
-Values of a cursor: which of two is higher, and a time moved or said anew in the form that it came in.
+Values of a cursor: which of two is higher, and times shifted or rewritten in the form in which they came.
 
-Forms: ISO dates and times (with Z, offset, fraction or none of them), days without separators (20240501), HTTP dates,
-Unix times in s, ms, us or ns, as numbers or as text. What is no time stays as it is.
+Forms: ISO dates and times (with or without Z, offset and fraction), days without separators (20240501), HTTP dates,
+Unix times in s, ms, us or ns, as numbers or as text. Values that are not times stay as they are.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from scrapeq.expression.values import as_text, http_time_s, iso_time_s, number
 
 MILLIS_FROM, MICROS_FROM, NANOS_FROM = 10**11, 10**14, 10**17
-"""Larger numbers are no Unix seconds any more: as such they would be beyond the year 5138."""
+"""Where Unix times in ms, us and ns begin: as seconds, these numbers would be beyond the year 5138."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_LENGTH = 64
@@ -35,9 +35,9 @@ _NUMBER = re.compile(r"[+-]?(?P<whole>\d+)(?:\.(?P<fraction>\d+))?", re.ASCII)
 
 def higher(current: Any, new: Any) -> Any:
     """
-    The higher of two values as it is spelled: as numbers or times where both are, else as text. `kept` of equal ones.
+    Return the higher of two values in its own spelling, or `current` if they are equal.
 
-    What is neither text nor number (null, true, a map, a list) is lower than all.
+    Two numbers or two times compare as such, anything else as text. Null, booleans, maps and lists are lower than all.
     """
     if not _is_value(new):
         return current if _is_value(current) else None
@@ -47,7 +47,7 @@ def higher(current: Any, new: Any) -> Any:
     if first is not None and second is not None and first != second:
         return new if second > first else current
     if first is not None and second is not None and not _same_length(current, new):
-        return current  # two spellings of one moment
+        return current  # two spellings of the same time
     return new if (as_text(new) or "") > (as_text(current) or "") else current
 
 
@@ -56,7 +56,7 @@ def _is_value(value: Any) -> bool:
 
 
 def _same_length(current: Any, new: Any) -> bool:
-    """Whether text decides: of two with fractions finer than microseconds, say."""
+    """Return whether text decides, for example between two times with fractions finer than microseconds."""
     return isinstance(current, str) and isinstance(new, str) and len(current) == len(new)
 
 
@@ -68,13 +68,13 @@ def _position(value: Any) -> int | float | None:
 @dataclass(frozen=True, slots=True)
 class Moment:
     """
-    A time and its form.
+    A time and the form in which it was written.
 
     Args:
         seconds: Unix time.
-        kind: text (a date or time that people read), or number.
-        write: Unix time -> a value in this form, rounded down to what it can say.
-        resolution_s: The smallest step that it can say.
+        kind: "text" (a date or time for people) or "number".
+        write: Turns a Unix time into a value of this form, rounded down to its resolution.
+        resolution_s: The smallest step of this form.
     """
 
     seconds: Decimal
@@ -84,7 +84,7 @@ class Moment:
 
 
 def moment_of(value: Any) -> Moment | None:
-    """A value as a time in its form; None when it is no time."""
+    """Parse a value as a time in its form; None if it is not a time."""
     if not _is_value(value):
         return None
     if isinstance(value, int | float):
@@ -99,36 +99,38 @@ def moment_of(value: Any) -> Moment | None:
     if match := _ISO.fullmatch(text):
         return _iso_moment(text, match)
     seconds = iso_time_s(text)
-    if seconds is not None:  # a form that few use: a week's day, a month
+    if seconds is not None:  # a rare ISO form: a week date, a month
         return Moment(Decimal(str(seconds)), "text", lambda s: _datetime_at(s).strftime("%Y-%m-%dT%H:%M:%SZ"))
     seconds = http_time_s(text)
     if seconds is not None:
-        return Moment(Decimal(str(seconds)), "text", lambda s: _datetime_at(s).strftime("%a, %d %b %Y %H:%M:%S GMT"))
+        return Moment(
+            Decimal(str(seconds)), "text", lambda s: _datetime_at(s).strftime("%a, %d %b %Y %H:%M:%S GMT")
+        )
     return None
 
 
 def shifted(value: Any, by_s: float) -> Any:
-    """The value so many seconds later (earlier if negative), in its form; what is no time stays."""
+    """Return the value shifted by some seconds, in its form; a value that is not a time stays as it is."""
     match = moment_of(value) if by_s else None
     if match is None:
         return value
     moved = match.seconds + Decimal(str(by_s))
     if match.kind == "number" and moved < 0 <= match.seconds:
-        moved = Decimal(0)  # few servers take a time before 1970
+        moved = Decimal(0)  # few servers accept times before 1970
     try:
         return match.write(moved)
-    except (OverflowError, ValueError):  # before the year 1
+    except (OverflowError, ValueError):  # the result is before the year 1
         return value
 
 
 def time_like(unix_s: float | Decimal, like: Any) -> Any:
-    """A time in the form of another value; None when that is no time."""
+    """Write a Unix time in the form of another value; None if that is not a time."""
     match = moment_of(like)
     return None if match is None else match.write(Decimal(str(unix_s)))
 
 
 def value_like(value: Any, like: Any) -> Any:
-    """The value in the form of another one, where both are times and one is for people, the other a number, say."""
+    """Rewrite a time in the form of another one, unless both are numbers; other values stay as they are."""
     own, other = moment_of(value), moment_of(like)
     if own is None or other is None or (own.kind == other.kind == "number"):
         return value
@@ -157,7 +159,7 @@ def _number_moment(text: str, kind: type) -> Moment | None:
 
 
 def _round_down(value: Decimal, places: int) -> str:
-    """Rounded down, with so many digits behind the point."""
+    """Write a number with this many decimal places, rounded down."""
     scaled = int(value.scaleb(places) // 1)
     return f"{Decimal(scaled).scaleb(-places):f}"
 

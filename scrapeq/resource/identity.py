@@ -1,9 +1,9 @@
 """
-Whose walk it is: the same from run to run, whatever else of the records above it changes.
+Identities of incremental states and page sequences, equal from run to run whatever else changes in the parent records.
 
-A walk belongs to a resource, a seed and a parent's record. The record is told by its primary key, where its resource
-has one and the record has all of it: that is what tells it from others in the outputs, too. Else by what the request
-says of it: where that is alike, the same is asked for. Records further above count by what the request says of them.
+They belong to a resource, a seed and a parent record. The parent record counts by its primary key, if its resource has
+one and the record has all of it, as in the outputs. Otherwise it counts by the fields that the request depends on, as
+do the records further above.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from scrapeq.expression import as_text
 from scrapeq.plan import Plan, Resource
 from scrapeq.resource.address import digest
 from scrapeq.resource.ancestor_fields import request_fields, select_fields
+from scrapeq.resource.payload import Payload
 
 LABEL_LENGTH = 80
 CHAIN_ID_LENGTH = 16  # hex digits
@@ -24,8 +25,14 @@ CHAIN_ID_LENGTH = 16  # hex digits
 
 class Ancestry(NamedTuple):
     """
-    What lies above a first page: its seed, the parent's record or an element of it, the records by resource; and the
-    occurrence of a schedule that it is asked for in (0 = none).
+    What lies above a first page.
+
+    Args:
+        seed: The seed.
+        parent: The parent's record, or the element of it.
+        edge: The name of the parent's resource.
+        ancestors: The records above, the parent's own among them, by resource.
+        occurrence: The number of the scheduled run; 0 = none.
     """
 
     seed: Mapping[str, Any]
@@ -36,27 +43,27 @@ class Ancestry(NamedTuple):
 
 
 def ancestry_of_seed(resource: Resource, seed: Mapping[str, Any], occurrence: int = 0) -> Ancestry:
-    """What lies above a page that a seed begins: no parent's record, but its fields keep their names."""
+    """Return what lies above the first page of a seed: no record, but the name of the parent's resource."""
     edge = resource.parents[0].resource if resource.parents else None
     return Ancestry(seed, edge=edge, occurrence=occurrence)
 
 
-def ancestry_of(payload: Mapping[str, Any]) -> Ancestry:
-    """What lay above a page, as far as its payload carries it."""
+def ancestry_of(payload: Payload) -> Ancestry:
+    """Return what lies above a page, as far as its payload carries it."""
     seed, parent = payload.get("seed") or {}, payload.get("parent")
     edge, ancestors = payload.get("parent_resource"), payload.get("parents") or {}
     return Ancestry(seed, parent, edge, ancestors, payload.get("occurrence", 0))
 
 
 class Identities:
-    """The identities of a plan's walks."""
+    """The identities of a plan's incremental states and page sequences."""
 
     def __init__(self, plan: Plan) -> None:
         self._request_fields = {resource.name: request_fields(resource) for resource in plan.resources}
         self._keys = {resource.name: resource.primary_key for resource in plan.resources}
 
     def state_key(self, resource: Resource, ancestry: Ancestry) -> tuple[str, str]:
-        """Under what its state is kept, and whose it is, for people; empty when no record's."""
+        """Return the key of an incremental state in the cursor store, and its label for the user (empty without parent)."""
         parts = self._identity_parts(resource, ancestry)
         own = self._parent_key(ancestry)
         label = ""
@@ -68,12 +75,14 @@ class Identities:
             label = "/".join(as_text(part) or "" for part in own)
         if not label and parts["parent"] is not None:
             label = as_text(parts["parent"]) or ""
-        if label:  # what tells it from one of the same name below another record
+        if (
+            label
+        ):  # the records further above distinguish it from one with the same label below another record
             label = "/".join([*_values_as_text(parts["resources"]), label])
         return f"{resource.name}:{_digest(parts)}", label[:LABEL_LENGTH]
 
     def chain_id(self, resource: Resource, ancestry: Ancestry) -> str:
-        """What tells its walk from others: by all that its request says, but for the time and what was kept."""
+        """Return the identity of a page sequence: what its request depends on, except the time and the cursor state."""
         return _digest([resource.name, self._identity_parts(resource, ancestry)])[:CHAIN_ID_LENGTH]
 
     def _identity_parts(self, resource: Resource, ancestry: Ancestry) -> dict[str, Any]:
@@ -91,7 +100,7 @@ class Identities:
         }
 
     def _parent_key(self, ancestry: Ancestry) -> list[Any] | None:
-        """The parent's, if it is all there."""
+        """Return the parent's primary key, if the record has all of it."""
         names = self._keys.get(ancestry.edge or "", ())
         record = ancestry.ancestors.get(ancestry.edge or "")
         values = [_field_at(record, name) for name in names]
@@ -99,7 +108,7 @@ class Identities:
 
 
 def _values_as_text(records: Mapping[str, Any]) -> list[str]:
-    """The values that requests ask for of these records, as text."""
+    """Return the values of these records as text."""
     inner = [list(one.values()) if isinstance(one, Mapping) else [one] for one in records.values()]
     return [as_text(value) or "" for values in inner for value in values]
 

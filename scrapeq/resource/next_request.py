@@ -1,4 +1,4 @@
-"""The request of the next page: this one's, but for what the paginator changes. Pure."""
+"""The request of the next page: a copy of this one's, with the paginator's change applied. Pure."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from scrapeq.expression import as_text
 from scrapeq.plan import Paginator
 from scrapeq.protocols import Change
 from scrapeq.resource.address import clean, get_param, resolve, set_params, task_key
+from scrapeq.resource.payload import Payload
 from scrapeq.resource.restart import key_after_restarts
 
 FORM_TYPE = "application/x-www-form-urlencoded"
@@ -21,7 +22,7 @@ JSON_TYPE = "application/json"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request as the task carries it; `body` is text, its type stands in the headers."""
+    """A request as a task carries it; `body` is text, and its type is in the headers."""
 
     method: str
     url: str
@@ -31,13 +32,13 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class ParamPosition:
-    """Where in a request a paginator puts a value: a parameter, a header, or a path into the body."""
+    """The position in a request where a paginator puts a value: a parameter, a header, or a path into the body."""
 
     kind: Literal["param", "header", "body"]
     name: str
 
     def change(self, value: Any, remember: Mapping[str, Any] | None = None) -> Change:
-        """The change that puts a value there."""
+        """Return the change that puts a value there."""
         if self.kind == "body":
             return Change(body={self.name: value}, remember=remember or {})
         if self.kind == "header":
@@ -45,7 +46,7 @@ class ParamPosition:
         return Change(params={self.name: value}, remember=remember or {})
 
     def current(self, request: Request) -> Any:
-        """What the request has there; None when it has nothing."""
+        """Return the value that the request has there; None if there is none."""
         if self.kind == "param":
             return get_param(request.url, self.name)
         if self.kind == "header":
@@ -64,40 +65,44 @@ class ParamPosition:
 
 
 def param_position(param: str, header: str, body_path: str, default: str) -> ParamPosition:
-    """The place that is named; a parameter called `default` when none is."""
+    """Return the configured position; the parameter `default` if none is configured."""
     if body_path:
         return ParamPosition("body", body_path)
     return ParamPosition("header", header) if header else ParamPosition("param", param or default)
 
 
 def cursor_position(paginator: Paginator, default: str = "cursor") -> ParamPosition:
-    """Where its cursor goes."""
-    return param_position(paginator.cursor_param, paginator.cursor_header, paginator.cursor_body_path, default)
+    """Return where the cursor goes."""
+    return param_position(
+        paginator.cursor_param, paginator.cursor_header, paginator.cursor_body_path, default
+    )
 
 
 def page_position(paginator: Paginator) -> ParamPosition:
-    """Where its page number goes."""
+    """Return where the page number goes."""
     return param_position(paginator.page_param, paginator.page_header, paginator.page_body_path, "page")
 
 
 def offset_position(paginator: Paginator) -> ParamPosition:
-    """Where its offset goes."""
-    return param_position(paginator.offset_param, paginator.offset_header, paginator.offset_body_path, "offset")
+    """Return where the offset goes."""
+    return param_position(
+        paginator.offset_param, paginator.offset_header, paginator.offset_body_path, "offset"
+    )
 
 
 def limit_position(paginator: Paginator) -> ParamPosition:
-    """Where its page size goes."""
+    """Return where the page size goes."""
     return param_position(paginator.limit_param, paginator.limit_header, paginator.limit_body_path, "limit")
 
 
 def with_first_page(request: Request, paginator: Paginator) -> Request:
     """
-    The first request of a walk: with the first page's number, or the first offset and the page's size.
+    Return the request of the first page, with its page number, or its offset and page size.
 
-    What the resource itself says there stays.
+    Values that the resource itself sets stay.
 
     Raises:
-        UsageError: there is no such place in the body.
+        UsageError: the request's body has no such position.
     """
     if paginator.type == "page_number":
         initial = [(page_position(paginator), paginator.base_page)]
@@ -115,15 +120,15 @@ def with_first_page(request: Request, paginator: Paginator) -> Request:
 
 def apply_change(request: Request, change: Change, base: str) -> Request:
     """
-    The request after a change.
+    Return the request with a change applied.
 
     Args:
-        request: The page's.
-        change: What is other in the next one.
-        base: Where the page came from, which a relative address begins at.
+        request: The page's request.
+        change: What differs in the next one.
+        base: The page's URL, which relative URLs refer to.
 
     Raises:
-        UsageError: the address is no http(s) address, a header cannot be sent, or there is no such place in the body.
+        UsageError: the URL is not an http(s) URL, a header cannot be sent, or the body has no such position.
     """
     url, headers, body = request.url, request.headers, request.body
     if change.url:
@@ -146,21 +151,22 @@ def apply_change(request: Request, change: Change, base: str) -> Request:
     return Request(request.method, url, headers, body)
 
 
-def request_of(payload: Mapping[str, Any]) -> Request:
-    """The request that a payload holds."""
+def request_of(payload: Payload) -> Request:
+    """Return the request of a payload."""
     return Request(
         payload.get("method", "GET"), payload["url"], payload.get("headers") or {}, payload.get("body")
     )
 
 
-def payload_key(payload: Mapping[str, Any]) -> str:
+def payload_key(payload: Payload) -> str:
     """
-    The identity of a payload: its resource and its request, for two resources may read one answer, each in its way.
+    Return the identity of a payload: its resource and its request.
 
-    Headers count where the paginator has set them (`walk.headers`).
+    Two resources may read the same response, each in its own way. Headers count if the paginator sets them
+    (`walk.headers`).
 
     Raises:
-        UsageError: its address is no http(s) address.
+        UsageError: its URL is not an http(s) URL.
     """
     headers = payload.get("headers") or {}
     names = (payload.get("walk") or {}).get("headers") or ()
@@ -181,15 +187,15 @@ def _apply_headers(headers: Mapping[str, str], change: Mapping[str, str | None])
     for name, value in change.items():
         if value is None:
             continue
-        # A line break in a value that comes from data would begin a header of its own (RFC 9110, 5.5).
+        # The value comes from data: a line break in it would start another header (RFC 9110, 5.5).
         if any(letter in value for letter in "\r\n\0"):
-            raise UsageError(f"headers: the value of {name} has a line break in it")
+            raise UsageError(f"headers: the value of {name} contains a line break")
         result[name] = value
     return result
 
 
 def is_form(headers: Mapping[str, str]) -> bool:
-    """Whether the body is a form's."""
+    """Return whether the body is a form."""
     kind = next((value for name, value in headers.items() if name.lower() == "content-type"), "")
     return kind.partition(";")[0].strip().lower() == FORM_TYPE
 
@@ -199,12 +205,12 @@ def _json(body: str) -> Any:
         return orjson.loads(body)
     except ValueError:
         raise UsageError(
-            "the paginator changes the request's body, which is neither JSON nor a form"
+            "the paginator changes the request's body, but the body is neither JSON nor a form"
         ) from None
 
 
 def _set_path(value: Any, path: str, new: Any) -> None:
-    """Set the member at a dotted path (numbers count in lists); maps on the way are made, None removes."""
+    """Set the member at a dotted path (numbers index lists); missing maps are created, None removes."""
     *way, last = path.split(".")
     for step in way:
         if isinstance(value, dict):
@@ -230,6 +236,6 @@ def _index(value: Any, step: str, path: str) -> int:
         or int(step) >= len(value)
     ):
         raise UsageError(
-            f"the paginator's path {path!r} leads to no place in the request's body (at {step!r})"
+            f"the request's body has no position {path!r} for the paginator's value: {step!r} is missing"
         )
     return int(step)

@@ -1,4 +1,4 @@
-"""One request out of an endpoint and the values that its placeholders stand for."""
+"""Builds a request from an endpoint and the values of its placeholders."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _OMITTED = _Omitted()
 
 def build_request(client: Client, endpoint: Endpoint, scope: Mapping[str, Any]) -> Request | None:
     """
-    Fill the placeholders of an endpoint.
+    Fill in the placeholders of an endpoint.
 
     Returns:
-        None when a value of the path or URL is null: there is nothing to ask for.
+        None if a value in the path or URL is null: there is nothing to request.
 
     Raises:
-        UsageError: the values make no http(s) address, no header, or no body.
+        UsageError: the values make an invalid URL, header or body.
     """
     url = _build_url(client, endpoint, scope)
     if url is None:
@@ -52,7 +52,7 @@ def _build_url(client: Client, endpoint: Endpoint, scope: Mapping[str, Any]) -> 
             return template
     if base.startswith("demo:"):
         raise UsageError(
-            "demo:// stands for the sample API's address and is replaced before requests are built"
+            "demo:// is a placeholder: replace it by the URL of the sample API before requests are built"
         )
     if endpoint.path is None:
         return base
@@ -61,7 +61,7 @@ def _build_url(client: Client, endpoint: Endpoint, scope: Mapping[str, Any]) -> 
 
 
 def _text_pairs(params: Mapping[str, Any], scope: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Names and values as text: null is left out, a list repeats its name."""
+    """Yield names and values as text: null is left out, a list repeats its name."""
     for name, template in params.items():
         value = _render(template, scope)
         for element in value if isinstance(value, list | tuple) else (value,):
@@ -72,9 +72,9 @@ def _text_pairs(params: Mapping[str, Any], scope: Mapping[str, Any]) -> Iterator
 
 def _build_headers(headers: Mapping[str, Any], scope: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name, value in _text_pairs(headers, scope):
-        # A line break in a value that comes from data would begin a header of its own (RFC 9110, 5.5).
+        # The value may come from data: a line break in it would start another header (RFC 9110, 5.5).
         if any(letter in value for letter in "\r\n\0"):
-            raise UsageError(f"headers: the value of {name} has a line break in it")
+            raise UsageError(f"headers: the value of {name} contains a line break")
         yield name, value
 
 
@@ -99,11 +99,11 @@ def _json_text(value: Any) -> str:
     try:
         return orjson.dumps(value, default=dict).decode()
     except (TypeError, ValueError, RecursionError) as error:
-        raise UsageError(f"json: this is no JSON: {error}") from None
+        raise UsageError(f"json: the value cannot be written as JSON: {error}") from None
 
 
 def _render(value: Any, scope: Mapping[str, Any]) -> Any:
-    """Placeholders filled at any depth: a null one is left out with its key; a null in the file stays."""
+    """Fill in placeholders at any depth: a null placeholder is omitted with its key, a null in the file stays."""
     if isinstance(value, Template):
         rendered = value.render(scope)
         return _OMITTED if rendered is None else rendered

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Final
 
 from scrapeq.queue.backoff import backoff_s
 from scrapeq.queue.commands import RELEASE, RETRY
-from scrapeq.resource import TaskBuilder
+from scrapeq.resource import Payload, TaskBuilder
 from scrapeq.resource.restart import RESETS_MAX
 from scrapeq.responses.outcome import Outcome
 from scrapeq.worker.context import WorkerContext
@@ -14,11 +14,11 @@ from scrapeq.worker.redirect_hops import without_hops
 from scrapeq.worker.settlement import Settlement
 from scrapeq.worker.slots import Fatal, LeasedTask
 
-POLLS = "polls"  # a member of the payload: how often it was not ready, and the seconds of all its waits
+POLLS: Final = "polls"  # a member of the payload: how often it was not ready, and the seconds of all its waits
 FAIL_PAUSE_S = 1.0  # for the other fetchers to hear that the run is over, before they take what ended it
 
 
-def polls_of(payload: dict[str, Any]) -> tuple[int, float]:
+def polls_of(payload: Payload) -> tuple[int, float]:
     """How often the task was not ready, and how many seconds that has cost."""
     polls, waited_s = payload.get(POLLS) or (0, 0.0)
     return polls, waited_s
@@ -89,7 +89,7 @@ class Outcomes:
                 f"poll   {payload['resource']}: not ready, asked again in {wait_s:.0f} s: {outcome.message}"
             )
         group = settlement.group(payload.get("method", "GET"), payload["url"])
-        again = {**payload, POLLS: [polls + 1, waited_s + wait_s]}
+        again: Payload = {**payload, POLLS: [polls + 1, waited_s + wait_s]}
         await settlement.replaced(settlement.goes_on(again, group, wait_s))
 
     async def _refresh(self, outcome: Outcome) -> None:
@@ -115,16 +115,16 @@ class Outcomes:
 
     async def _restart(self, outcome: Outcome) -> None:
         """The walk begins anew. What its pages gave before stays; items have keys."""
-        payload = without_hops(
-            {name: value for name, value in self._settlement.payload.items() if name != POLLS}
-        )
+        payload = without_hops(self._settlement.payload.copy())
+        payload.pop(POLLS, None)
         builder = TaskBuilder(self._context.plan, self._context.group_of)
         task = builder.restart(payload, self._leased.task.priority, self._context.clock.now_s())
         if task is None:
-            await self._give_up(outcome, f"the walk has begun anew {RESETS_MAX} times")
+            await self._give_up(outcome, f"the pagination was already restarted {RESETS_MAX} times")
             return
         self._context.events.append(
-            f"anew   {payload['resource']}: from its first page, at page {payload.get('page', 1)}: {outcome.message}"
+            f"reset  {payload['resource']}: page {payload.get('page', 1)} was refused, so the pagination restarts "
+            f"at its first page: {outcome.message}"
         )
         await self._settlement.replaced(task)
 

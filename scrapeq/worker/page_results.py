@@ -41,7 +41,8 @@ class PageResults:
         # what follows has its own polls and hops
         payload = settlement.payload
         if POLLS in payload:
-            payload = {name: value for name, value in payload.items() if name != POLLS}
+            payload = payload.copy()
+            del payload[POLLS]
         payload = without_hops(payload)
         chunks = context.extractor.chunks(payload, self._leased.task.priority, page)
         follow: list[NewTask] = []
@@ -70,7 +71,9 @@ class PageResults:
         settled = await settlement.done(follow)
         if last.next_page is not None and settled.pushed[-1].outcome == "duplicate":
             name, number = payload["resource"], payload.get("page", 1)
-            context.events.append(f"loop   {name}: the page after page {number} has been asked for already")
+            context.events.append(
+                f"loop   {name}: the page after page {number} was already requested; pagination stopped"
+            )
         if last.keep is not None:
             await context.cursor_store.keep(*last.keep)
 

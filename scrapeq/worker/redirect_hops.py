@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Final
 
 from scrapeq.fetch import HopClosed
+from scrapeq.resource import Payload
+from scrapeq.resource.payload import RequestFields
 from scrapeq.worker.context import WorkerContext
 from scrapeq.worker.settlement import Settlement
 from scrapeq.worker.slots import LeasedTask
 
-HOPS = "hops"  # a member of the payload: how many there were
-ASKED = "asked"  # and the request that the first of them began with
+HOPS: Final = "hops"  # a member of the payload: how many there were
+ASKED: Final = "asked"  # and the request that the first of them began with
 MAX_HOPS = 10  # redirects of one task, over all the limits that they had to wait for
 
 
@@ -45,8 +47,13 @@ class RedirectHops:
         if hops > MAX_HOPS:
             await settlement.bury(f"more than {MAX_HOPS} redirects, the last to {hop.url}")
             return
-        own = {name: payload.get(name) for name in ("method", "url", "headers", "body")}
-        following = {
+        own: RequestFields = {
+            "method": payload.get("method", "GET"),
+            "url": payload["url"],
+            "headers": payload.get("headers") or {},
+            "body": payload.get("body"),
+        }
+        following: Payload = {
             ASKED: own,  # of the first hop, if there was one before
             **payload,
             "method": hop.method,
@@ -58,9 +65,11 @@ class RedirectHops:
         await settlement.done([settlement.goes_on(following, settlement.group(hop.method, hop.url))])
 
 
-def without_hops(payload: dict[str, Any]) -> dict[str, Any]:
+def without_hops(payload: Payload) -> Payload:
     """The payload as it was before the first hop: what follows from the answer follows from what was asked for."""
     if HOPS not in payload:
         return payload
-    own = {name: value for name, value in payload.items() if name not in (HOPS, ASKED)}
-    return {**own, **payload.get(ASKED, {})}
+    own = payload.copy()
+    del own[HOPS]
+    asked = own.pop(ASKED, None)
+    return own if asked is None else {**own, **asked}

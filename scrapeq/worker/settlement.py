@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import cast
 
 from scrapeq.errors import LeaseLost
 from scrapeq.limits.attribution import NO_ATTRIBUTION, Attribution
 from scrapeq.queue import Entry, Settled
 from scrapeq.queue.commands import ACK, BURY, EXTEND, OBSERVE, PUSH_COUNT, RESPONDED, UNSENT
-from scrapeq.resource import payload_key
+from scrapeq.resource import Payload, payload_key
 from scrapeq.task import Group, Lease, NewTask
 from scrapeq.worker.context import WorkerContext
 from scrapeq.worker.slots import LeasedTask
@@ -29,7 +29,7 @@ class Settlement:
     def __init__(self, context: WorkerContext, leased: LeasedTask) -> None:
         self._context = context
         self._leased = leased
-        self.payload: dict[str, Any] = {}
+        self.payload = cast(Payload, {})  # until it is checked
         # grants that were taken after the task's own: of redirect hops, or after a login
         self.hops: list[Lease] = []
         self.hop_group: Group | None = None  # of the last redirect hop
@@ -107,7 +107,7 @@ class Settlement:
         self._context.tally.done += 1
         return settled
 
-    def goes_on(self, payload: dict[str, Any], group: Group, delay_s: float = 0.0) -> NewTask:
+    def goes_on(self, payload: Payload, group: Group, delay_s: float = 0.0) -> NewTask:
         """
         The task as another one, in its walk; never a duplicate.
 

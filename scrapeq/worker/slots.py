@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any
 
+from scrapeq.resource import Payload
 from scrapeq.task import Lease, Task
 
 RENEWALS_KEPT = 10_000
@@ -78,7 +78,7 @@ class AuthRetries:
         self._tasks.pop(task_id, None)
 
 
-def user_named_hosts(payload: dict[str, Any]) -> list[str]:
+def user_named_hosts(payload: Payload) -> list[str]:
     """A URL that somebody seeded by hand is named by them, so its host may be a private one."""
     seeded = (payload.get("seed") or {}).get("url")
     by_hand = seeded == payload["url"] and not payload.get("depth") and payload.get("parent") is None

@@ -11,7 +11,7 @@ from scrapeq.fetch.cache_lookup import CacheLookup
 from scrapeq.limits.attribution import attribute, costs_of, rules_of
 from scrapeq.page import Page
 from scrapeq.queue.commands import NO_RESPONSE, RESPONDED, UNSENT
-from scrapeq.resource import check_payload
+from scrapeq.resource import Payload, check_payload
 from scrapeq.resource.restart import is_restart
 from scrapeq.responses.match import host_of
 from scrapeq.responses.observation import NO_OBSERVATION
@@ -84,7 +84,7 @@ class TaskRun:
         settlement.answered_s = context.clock.monotonic_s()
         await self._judge(payload, page, failure)
 
-    async def _kept(self, payload: dict[str, Any]) -> Page | None:
+    async def _kept(self, payload: Payload) -> Page | None:
         """The answer, if it need not be asked for."""
         if self._context.cache is None or HOPS in payload:  # a hop's answer is that of another address
             return None
@@ -96,7 +96,7 @@ class TaskRun:
             may_use=not is_restart(payload),  # a walk begins anew because what it was told is void
         )
 
-    async def _send(self, payload: dict[str, Any]) -> Page:
+    async def _send(self, payload: Payload) -> Page:
         body = payload.get("body")
         return await self._context.egress.send(
             payload.get("method", "GET"),
@@ -109,7 +109,7 @@ class TaskRun:
             auth_grants=self._asking,
         )
 
-    async def _judge(self, payload: dict[str, Any], page: Page | None, failure: FetchError | None) -> None:
+    async def _judge(self, payload: Payload, page: Page | None, failure: FetchError | None) -> None:
         """What the answer means, and what it says to whom."""
         context, settlement = self._context, self._settlement
         resource, method, url = payload["resource"], payload.get("method", "GET"), payload["url"]
@@ -193,7 +193,7 @@ class TaskRun:
         else:
             await self._verdict.carry_out(outcome, [name for name, _ in settlement.attribution.refused])
 
-    def _names(self, payload: dict[str, Any], url: str, now_s: float) -> dict[str, Any]:
+    def _names(self, payload: Payload, url: str, now_s: float) -> dict[str, Any]:
         """What expressions over an answer may read beside it."""
         task = self._leased.task
         return {

@@ -51,7 +51,7 @@ def test_each_resource_without_a_parent_starts_once_per_seed() -> None:
     ]
     assert {task.priority for task in tasks} == {NOW_S}
     assert [task.payload["resource"] for task in first_tasks(made, group_of, NOW_S, ["search"])] == ["search"]
-    with pytest.raises(UsageError, match="no resource is called 'isues'; there are: issues, search"):
+    with pytest.raises(UsageError, match="no resource is called 'isues'; known resources: issues, search"):
         list(first_tasks(made, group_of, NOW_S, ["isues"]))
 
 

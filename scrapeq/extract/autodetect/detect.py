@@ -26,7 +26,13 @@ from scrapeq.extract.autodetect.injection import (
     describe_position,
     known_param,
 )
-from scrapeq.extract.autodetect.signals import Signals, resolve_path, looks_like_number, signals_of, format_path
+from scrapeq.extract.autodetect.signals import (
+    Signals,
+    resolve_path,
+    looks_like_number,
+    signals_of,
+    format_path,
+)
 from scrapeq.extract.known_names import normalize
 from scrapeq.extract.link_header import link_target
 from scrapeq.extract.paginators import (
@@ -90,9 +96,15 @@ class Detector:
             return {"type": "header_link", "by": "the Link header (rel=next)"}
         if signals.links:
             steps = signals.links[0]
-            found: Found = {"type": "json_link", "path": list(steps), "by": f"the link at {format_path(steps)}"}
+            found: Found = {
+                "type": "json_link",
+                "path": list(steps),
+                "by": f"the link at {format_path(steps)}",
+            }
             base = (*steps[:-1], "base")
-            if str(resolve_path(at.body, base)).startswith("http") and str(resolve_path(at.body, steps)).startswith("/"):
+            if str(resolve_path(at.body, base)).startswith("http") and str(
+                resolve_path(at.body, steps)
+            ).startswith("/"):
                 found["base"] = list(base)  # Confluence: links begin below the address of the site
             return found
         for header in names.LINK_HEADERS:
@@ -164,7 +176,9 @@ class Detector:
             numbered_position(at, names.PAGE_PARAMS),
             numbered_position(at, names.OFFSET_PARAMS),
         )
-        pages_header = next((name for name in names.PAGE_COUNT_HEADERS if header_number(at, name) is not None), "")
+        pages_header = next(
+            (name for name in names.PAGE_COUNT_HEADERS if header_number(at, name) is not None), ""
+        )
         page_count = pages[1] if pages else header_number(at, pages_header) if pages_header else None
         # An offset in the request, or in the answer beside a total, unless a page's number stands there, too.
         if offset_position and not page_position:

@@ -52,13 +52,17 @@ def _unflagged_strategy(found: Mapping[str, Any], filters_records: bool) -> Page
             pages = _pages_of(_total(found), found["size"])
         return PageNumber(where, found["base"], own, pages, None)
     known = "total" in found or "total_header" in found
-    return Offset(where, found["base"], found.get("limit"), _total(found) if known else None, None, filters_records)
+    return Offset(
+        where, found["base"], found.get("limit"), _total(found) if known else None, None, filters_records
+    )
 
 
 class _FlagAware(PageStrategy):
     """A way that ends, too, where a flag says so."""
 
-    def __init__(self, strategy: PageStrategy, more: Sequence[Any] | None, last: Sequence[Any] | None) -> None:
+    def __init__(
+        self, strategy: PageStrategy, more: Sequence[Any] | None, last: Sequence[Any] | None
+    ) -> None:
         self._strategy = strategy
         self._more = more
         self._last = last

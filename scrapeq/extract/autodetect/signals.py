@@ -54,7 +54,9 @@ class Signals:
     links: list[Steps] = field(default_factory=list)
     cursors: list[tuple[Steps, names.CursorName]] = field(default_factory=list)
     numbers: list[Steps] = field(default_factory=list)  # the next page's number itself
-    unrecognized: list[Steps] = field(default_factory=list)  # something that is next, by no name that is known
+    unrecognized: list[Steps] = field(
+        default_factory=list
+    )  # something that is next, by no name that is known
     ended: bool = False  # a link or cursor is there, and empty
     more: tuple[Steps, bool] | None = None  # a flag: where, and what it says
     last: tuple[Steps, bool] | None = None
@@ -70,7 +72,11 @@ class Signals:
 
     def drop_truncation_flag(self) -> None:
         """A link leads on: that nothing was cut off is said of this page alone."""
-        if self.more is not None and not self.more[1] and normalize(str(self.more[0][-1])) in names.TRUNCATION_FLAGS:
+        if (
+            self.more is not None
+            and not self.more[1]
+            and normalize(str(self.more[0][-1])) in names.TRUNCATION_FLAGS
+        ):
             self.more = None
 
 
