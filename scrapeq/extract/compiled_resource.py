@@ -44,18 +44,16 @@ class CompiledResource:
     required: tuple[str, ...]
     key_paths: tuple[tuple[str, Path], ...]
     included: tuple[tuple[str, Path], ...]
-    needs_scope: bool  # whether a record's scope is asked for at all
-    cursor: Path | None = None  # incremental: into a record
-    token: Path | None = None  # incremental: into the body
+    needs_scope: bool  # whether any expression is evaluated for each record
+    cursor: Path | None = None  # `incremental.cursor_path`, into a record
+    token: Path | None = None  # `incremental.token_path`, into the body
     edges: list[Edge] = field(default_factory=list)
-    nested_edges: list[Edge] = field(
-        default_factory=list
-    )  # those of its edges that lead to records inside a record
-    request_edges: list[Edge] = field(default_factory=list)  # and those that lead to requests
-    can_stream: bool = False  # whether rows may be read one by one, since nothing asks for all of them
-    has_records: bool = False  # whether there was ever a record
-    has_keyless_records: bool = False  # whether there was one without any part of the primary key
-    warned: set[str] = field(default_factory=set)
+    nested_edges: list[Edge] = field(default_factory=list)  # the edges to records inside a record
+    request_edges: list[Edge] = field(default_factory=list)  # the edges to requests
+    can_stream: bool = False  # whether rows may be read one by one: nothing needs all of them at once
+    has_records: bool = False  # whether any page had a record
+    has_keyless_records: bool = False  # whether any record lacked every part of the primary key
+    warned: set[str] = field(default_factory=set)  # the topics of warnings already given
 
     @property
     def name(self) -> str:
@@ -107,7 +105,7 @@ class CompiledResource:
         return {**output, **record}
 
     def item_key(self, output: dict[str, Any], record: Any) -> str:
-        """Return the item's identity: the text of the primary key, a JSON list of several, or else a digest of the content."""
+        """Return the item's identity: the primary key as text, a JSON list of several keys, or a digest of the content."""
         parts = [output[name] if name in output else path(record) for name, path in self.key_paths]
         if len(parts) == 1 and (text := as_text(parts[0])):
             return text
@@ -125,7 +123,7 @@ class CompiledResource:
         return new
 
     def priority_of(self, scope: Scope) -> float | None:
-        """Evaluate the resource's `priority` on the record of the scope; None if it has none or gives no number."""
+        """Evaluate the resource's `priority` on the record of the scope; None if it gives no number."""
         return None if self.resource.priority is None else as_number(self.resource.priority.evaluate(scope))
 
 

@@ -1,4 +1,4 @@
-"""A page in, items and follow-ups out, in parts."""
+"""Extracts items and follow-up tasks from pages, in chunks."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from scrapeq.expression import as_number
 from scrapeq.expression.scope import response_scope
 from scrapeq.extract.compiled_resource import CompiledResource, Edge, compile_resources
 from scrapeq.extract.config_warnings import (
-    missing_parent_field_warning,
     missing_key_warning,
+    missing_parent_field_warning,
     missing_records_warning,
 )
 from scrapeq.extract.decode import Body, decode
@@ -27,25 +27,25 @@ from scrapeq.plan import Plan
 from scrapeq.protocols import Change, Extraction, IncrementalStart, Item
 from scrapeq.resource import GroupOf, Payload, TaskBuilder, check_payload
 from scrapeq.resource.incremental import (
-    IncrementalProgress,
-    final_state,
-    next_window,
-    incremental_scope,
     add_cursor,
     add_token,
+    final_state,
+    incremental_scope,
+    next_window,
 )
+from scrapeq.resource.payload import IncrementalProgress, PaginationState
 from scrapeq.task import NewTask
 
 MAX_NESTED = 1000
-"""Resources without an endpoint inside one another, on one page; more is a circle in the plan."""
+"""The most levels of records inside records on one page; more are a loop in the plan."""
 
 CHUNK_SIZE = 1000
-"""Items and follow-ups that a part holds at most."""
+"""The most items and follow-ups in a chunk."""
 
 
-@dataclass(slots=True)  # not frozen: one is made for each record that has others inside
+@dataclass(slots=True)  # not frozen, for speed: each record with others inside makes one
 class Batch:
-    """Records of one kind, with what lies above them."""
+    """Records of one resource, with what lies above them; `inherited` is the priority of their follow-ups."""
 
     compiled: CompiledResource
     records: Iterator[Any]
@@ -57,15 +57,15 @@ class Batch:
 
 class PageExtractor:
     """
-    Turns pages into items and follow-ups, by the plan.
+    Extracts items and follow-up tasks from pages, as the plan describes (`protocols.Extractor`).
 
     Args:
-        plan: `client.base_url` must be the real address.
-        group_of: Says which limits a follow-up belongs to.
+        plan: `client.base_url` must be a real URL.
+        group_of: Returns the group of limits of a request.
         clock: For `now` in expressions.
 
     Raises:
-        UsageError: a path in the plan is none, or there is no such paginator.
+        UsageError: a path in the plan is invalid, or there is no such paginator.
     """
 
     def __init__(self, plan: Plan, group_of: GroupOf, *, clock: Clock | None = None) -> None:
@@ -74,53 +74,40 @@ class PageExtractor:
         self._max_body_size = plan.client.max_body_size
         self._clock = clock or SystemClock()
 
-    def extract(self, payload: dict[str, Any], priority: float, page: Page) -> Extraction:
+    async def chunks(
+        self, payload: Mapping[str, Any], priority: float, page: Page
+    ) -> AsyncIterator[Extraction]:
         """
-        Everything of a page: items in its order, follow-ups in the order of their records, the next page last.
+        Yield what a page gives: items in its order, follow-ups in the order of their records, the next page last.
 
         Args:
-            payload: The task's.
-            priority: The task's, which follow-ups without a priority of their own inherit.
-            page: Its answer.
+            payload: The task's payload.
+            priority: The task's priority, which follow-ups inherit.
+            page: The response.
 
         Raises:
-            ExtractError: the answer is not what the resource says.
-            UsageError: the payload is of another version, or of a resource that the plan lacks.
+            ExtractError: the response is not what the resource describes.
+            UsageError: the payload has another version, or the plan lacks its resource.
         """
-        whole = Extraction()
-        for chunk in self._chunks(payload, priority, page):
-            whole.items += chunk.items
-            whole.follow_ups += [*chunk.follow_ups, *([chunk.next_page] if chunk.next_page else [])]
-            whole.skipped += chunk.skipped
-            whole.starts += chunk.starts
-            whole.keep = chunk.keep
-            whole.events += chunk.events
-        return whole
-
-    async def chunks(self, payload: dict[str, Any], priority: float, page: Page) -> AsyncIterator[Extraction]:
-        """The same in parts; see `protocols.Extractor`."""
-        for chunk in self._chunks(payload, priority, page):
-            yield chunk
-
-    def _chunks(self, payload: dict[str, Any], priority: float, page: Page) -> Iterator[Extraction]:
-        compiled = self._compiled(check_payload(payload))
+        payload = check_payload(payload)
+        compiled = self._compiled(payload)
         body = decode(page, compiled.endpoint.decoder, self._max_body_size)
-        yield from PageReader(self._builder, payload, priority, page, body, self._clock.now_s()).chunks(
-            compiled
-        )
+        reader = PageReader(self._builder, payload, priority, page, body, self._clock.now_s())
+        for chunk in reader.chunks(compiled):
+            yield chunk
 
     def _compiled(self, payload: Payload) -> CompiledResource:
         compiled = self._resources.get(payload["resource"])
         if compiled is None or compiled.resource.endpoint is None:
             raise UsageError(
-                f"the task is for {payload['resource']!r}, and no resource with an endpoint has that name; "
-                "if it was renamed, finish or purge the old tasks first"
+                f"the task is for the resource {payload['resource']!r}, but the plan defines no endpoint for it; "
+                "if you renamed it, finish or purge its tasks first"
             )
         return compiled
 
 
 class PageReader:
-    """One page on its way through the plan."""
+    """Reads one page: collects its items and follow-ups, and finds the next page."""
 
     def __init__(
         self, builder: TaskBuilder, payload: Payload, priority: float, page: Page, body: Body, now_s: float
@@ -141,7 +128,7 @@ class PageReader:
         self._record_count, self._last_record = 0, None
 
     def chunks(self, compiled: CompiledResource) -> Iterator[Extraction]:
-        """All of it; the next page stands in the last part."""
+        """Yield what the page gives; the last chunk has the next page."""
         parents = self._payload.get("parents") or {}
         parent, parent_name = self._payload.get("parent"), self._payload.get("parent_resource")
         stack = [
@@ -176,16 +163,17 @@ class PageReader:
     def _end(
         self, compiled: CompiledResource, parent: Any, parents: Mapping[str, Any]
     ) -> Iterator[Extraction]:
-        """What follows the page, and the last part."""
+        """Yield what follows the page, and the last chunk."""
         yield from self._next_pages(compiled, parent, parents)
         self._warn(compiled)
         for name, count in self._dropped_counts.items():
             self._chunk.skipped += count
-            self._chunk.events.append(f"dropped {count} of {name}: a required field is null")
+            noun = "record" if count == 1 else "records"
+            self._chunk.events.append(f"dropped {count} {noun} of {name}: a required field is null")
         yield self._chunk
 
     def _warn(self, compiled: CompiledResource) -> None:
-        """What the file says that does not hold of the first answers."""
+        """Warn if the selector matches nothing in the first responses."""
         if compiled.has_records or self._record_count:
             compiled.has_records = True
         elif (
@@ -202,7 +190,7 @@ class PageReader:
         return chunk
 
     def _read(self, compiled: CompiledResource) -> Iterable[Any]:
-        """The page's records: rows one by one where nothing asks for all of them."""
+        """Return the page's records: rows one by one if nothing needs all of them."""
         body = self._decoded_body
         if body.rows is not None and compiled.can_stream:
             return body.rows()
@@ -219,12 +207,12 @@ class PageReader:
         return self._decoded_body.is_tree and not compiled.endpoint.data_selector
 
     def _count_records(self, records: Iterable[Any], cursor: Path | None) -> Iterator[Any]:
-        """The records that are some, counted."""
+        """Count the records, and yield those that are not null."""
         for record in records:
             self._record_count += 1
             if record is not None:
                 self._last_record = record
-                if cursor is not None and self._incremental is not None:  # seen, whatever a filter says
+                if cursor is not None and self._incremental is not None:  # also if a filter drops it
                     self._incremental = add_cursor(self._incremental, cursor(record))
                 yield record
 
@@ -247,7 +235,7 @@ class PageReader:
         )
 
     def _record(self, batch: Batch, record: Any, stack: list[Batch]) -> Iterable[NewTask | IncrementalStart]:
-        """Its item into the part, what lies inside it onto the stack; gives the requests that follow from it."""
+        """Add the record's item to the chunk and its nested records to the stack; return the requests that follow from it."""
         compiled = batch.compiled
         resource = compiled.resource
         ancestors = {**batch.ancestors, compiled.name: record} if compiled.edges else batch.ancestors
@@ -288,7 +276,7 @@ class PageReader:
     def _nested(
         self, batch: Batch, edge: Edge, record: Any, ancestors: Mapping[str, Any], rank: float
     ) -> Batch:
-        """Records inside a record: no request; `parent` is the record around them."""
+        """Return the records inside a record, without a request; `parent` is the record around them."""
         child = edge.child
         elements = iter(edge.elements(record))
         if edge.parent.when is not None:
@@ -312,7 +300,7 @@ class PageReader:
     def _children(
         self, compiled: CompiledResource, edge: Edge, record: Any, ancestors: Mapping[str, Any], rank: float
     ) -> Iterator[NewTask | IncrementalStart]:
-        """Requests that follow from a record; `parent` is the record, or the element of `each`."""
+        """Yield the requests that follow from a record; `parent` is the record, or the element of `each`."""
         child, parent = edge.child, edge.parent
         for element in edge.elements(record):
             own = None
@@ -334,7 +322,7 @@ class PageReader:
                     occurrence=self._payload.get("occurrence", 0),
                 )
             except UsageError:
-                # One record whose values make no address must not cost the page its other records.
+                # One record with invalid values must not affect the page's other records.
                 first = None
             if first is None:
                 self._chunk.skipped += 1
@@ -347,7 +335,7 @@ class PageReader:
     def _next_pages(
         self, compiled: CompiledResource, parent: Any, parents: Mapping[str, Any]
     ) -> Iterator[Extraction]:
-        """The next page into the last part; the pages of a fan-out in parts of their own."""
+        """Put the next page into the last chunk; yield the pages of a fan-out in chunks before it."""
         if self._incremental is not None and compiled.token is not None:
             self._incremental = add_token(self._incremental, compiled.token(self._body))
         if not self._is_paginated(compiled):
@@ -359,18 +347,18 @@ class PageReader:
         inherited = None if last is None else compiled.priority_of(scope)
         own = compiled.endpoint.paginator.priority
 
-        def build(change: Change, pagination: Mapping[str, Any], number: int) -> NewTask:
+        def build(change: Change, state: PaginationState, number: int) -> NewTask:
             rank = None
             if own is not None:
-                # Of the pages of a fan-out each has its own number there; else it is that of the page at hand.
-                there = self._scope(compiled.name, last, parent, above, self._depth, number)
-                rank = as_number(own.evaluate(there if "until" in pagination else scope))
+                # In a fan-out, `page` is the number of the page to request, else that of the page at hand.
+                page_scope = self._scope(compiled.name, last, parent, above, self._depth, number)
+                rank = as_number(own.evaluate(page_scope if "until" in state else scope))
             rank = inherited if rank is None else rank
             priority = self._priority if rank is None else rank
             if not math.isfinite(priority):
-                raise ExtractError(f"the task's priority is {priority!r}, no finite number")
+                raise ExtractError(f"the priority of the next page is {priority!r}, not a finite number")
             return self._builder.next_page(
-                payload, change, priority, base=self._page.url, pagination=pagination, number=number
+                payload, change, priority, base=self._page.url, state=state, number=number
             )
 
         payload = self._payload
@@ -378,8 +366,8 @@ class PageReader:
             payload = {**payload, "incremental": self._incremental}
         next_pages = NextPages()
         try:
-            at = FetchedPage(self._payload, self._page, self._body, self._records, self._record_count)
-            next_pages = self._find_next(compiled, at, scope, build)
+            fetched = FetchedPage(self._payload, self._page, self._body, self._records, self._record_count)
+            next_pages = self._find_next(compiled, fetched, scope, build)
             for task in next_pages.remaining or ():
                 self._chunk.follow_ups.append(task)
                 if len(self._chunk.follow_ups) >= CHUNK_SIZE:
@@ -388,26 +376,26 @@ class PageReader:
             if next_pages.is_last:
                 self._end_pagination(compiled)
         except UsageError:
-            self._chunk.skipped += 1  # a link to no http(s) address
+            self._chunk.skipped += 1  # the link is not an http(s) URL
         self._chunk.events += next_pages.events
 
     def _is_paginated(self, compiled: CompiledResource) -> bool:
-        """Whether there can be a next page at all."""
+        """Return whether there can be a next page at all."""
         return compiled.pagination.is_paginated
 
     def _find_next(
-        self, compiled: CompiledResource, at: FetchedPage, scope: Mapping[str, Any], build: BuildTask
+        self, compiled: CompiledResource, fetched: FetchedPage, scope: Mapping[str, Any], build: BuildTask
     ) -> NextPages:
-        """What follows in the walk."""
-        return compiled.pagination.next_pages(at, scope, build)
+        """Return what follows the page in the pagination."""
+        return compiled.pagination.next_pages(fetched, scope, build)
 
     def _end_pagination(self, compiled: CompiledResource) -> None:
-        """The walk's last page, or that of a window: what it keeps once this page is acked, and the next window."""
-        chunk, incremental = self._incremental, compiled.endpoint.incremental
-        if chunk is None or incremental is None or not chunk["key"]:
+        """After the last page of a pagination or window, set the next window and the state to store."""
+        progress, incremental = self._incremental, compiled.endpoint.incremental
+        if progress is None or incremental is None or not progress["key"]:
             return
-        following = next_window(incremental, chunk)
+        following = next_window(incremental, progress)
         if following is not None:
             window = self._builder.next_window(self._payload, following, self._priority, self._now_s)
             self._chunk.next_page = window
-        self._chunk.keep = final_state(chunk, following, compiled.name, self._seed, self._now_s)
+        self._chunk.keep = final_state(progress, following, compiled.name, self._seed, self._now_s)

@@ -27,18 +27,18 @@ def link_target(header: str, rel: str) -> str | None:
 
 
 def _links(header: str) -> Iterator[tuple[str, dict[str, str]]]:
-    at = 0
-    while match := _TARGET.match(header, at):
-        at = match.end()
+    position = 0
+    while match := _TARGET.match(header, position):
+        position = match.end()
         parameters: dict[str, str] = {}
-        while found := _PARAMETER.match(header, at):
-            at = found.end()
+        while found := _PARAMETER.match(header, position):
+            position = found.end()
             name, quoted, bare = found.groups()
             if name:
                 value = bare or "" if quoted is None else _ESCAPED.sub(r"\1", quoted)
                 parameters.setdefault(name.lower(), value)  # only the first `rel` counts (3.3)
         yield match[1].strip(), parameters
-        rest = header.find(",", at)
+        rest = header.find(",", position)
         if rest < 0:
             return
-        at = rest
+        position = rest

@@ -1,4 +1,4 @@
-"""A walk from page to page: where it goes on, where it ends, and whether it goes round in a circle."""
+"""The pagination of a resource: what the next page is, where the pages end, and whether they form a loop."""
 
 from __future__ import annotations
 
@@ -10,36 +10,37 @@ import orjson
 
 from scrapeq.expression import as_text
 from scrapeq.extract.autodetect.detect import Detector
-from scrapeq.extract.paginators import RemainingPages, FetchedPage, PageStrategy, page_strategy, in_body
+from scrapeq.extract.paginators import FetchedPage, PageStrategy, RemainingPages, in_body, page_strategy
 from scrapeq.plan import Paginator
 from scrapeq.protocols import Change
 from scrapeq.resource import payload_key
 from scrapeq.resource.address import digest
+from scrapeq.resource.payload import DetectedPaginator, PaginationState
 from scrapeq.task import NewTask
 
 FAN_OUT_MAX = 100_000
-"""Pages that a fan-out asks for at once; a count above it is walked one after the other."""
+"""The most pages that a fan-out requests at once; with more, the pages follow one another."""
 
 EMPTY_PAGES_REPORTED = 100
-"""Empty pages in a row that are worth a line."""
+"""Consecutive empty pages after which the user is warned."""
 
-_FINGERPRINT_LENGTH = 16  # hex digits: 64 bits tell the pages of one walk apart
+_FINGERPRINT_LENGTH = 16  # hex digits: 64 bits distinguish the pages of one resource
 _STREAMABLE = frozenset({"single_page", "header_link", "header_cursor", "page_number", "offset"})
-"""Those that can do without the whole body: rows may be read one by one under them."""
+"""The paginators that do not need the whole body, so that rows may be read one by one."""
 _TOTALS = frozenset({"total", "total_header", "pages", "pages_header"})
-"""What `auto` keeps of an answer that told how much there is."""
+"""The keys of a detected paginator whose response reported how much there is."""
 _FALSE_TEXTS = frozenset({"false", "0", "no", ""})
 
-BuildTask = Callable[[Change, Mapping[str, Any], int], NewTask]
-"""(change, what the payload keeps of the walk, the page's number) -> its task."""
+BuildTask = Callable[[Change, PaginationState, int], NewTask]
+"""(change, the next page's state, its number) -> its task."""
 
 
 @dataclass(slots=True)
 class NextPages:
     """
-    What follows a page in its walk: the next page, or all of them; and what is worth a line.
+    What follows a page: the next page, or all remaining ones, and the events to print.
 
-    `ended`: nothing follows, and no other page of the walk was asked for beside this one.
+    `is_last`: nothing follows, and no page of the same pagination was requested at the same time.
     """
 
     next_page: NewTask | None = None
@@ -50,15 +51,10 @@ class NextPages:
 
 class Pagination:
     """
-    The walk of a resource. What it must remember is in the payload's `walk`, of constant size:
-
-        {"seen": mark of an earlier request, "same": mark of the records of the page before,
-         "own": what the paginator remembers, "auto": what `auto` has found, "until": the last page of a fan-out,
-         "empty": how many pages in a row had no record,
-         "headers": names of the headers that the paginator sets, "guess": whether this page may be behind the end}
+    The pagination of one resource. Its state is in the payload (`scrapeq.resource.payload.PaginationState`).
 
     Raises:
-        UsageError: a path of the paginator is none, or there is no such paginator.
+        UsageError: a path of the paginator is invalid, or there is no such paginator.
     """
 
     def __init__(self, name: str, paginator: Paginator, selector: str = "") -> None:
@@ -79,63 +75,72 @@ class Pagination:
         paginator = self._paginator
         return (paginator.max_pages or paginator.maximum_page or paginator.maximum_offset) is not None
 
-    def next_pages(self, at: FetchedPage, scope: Mapping[str, Any], build: BuildTask) -> NextPages:
+    def next_pages(self, fetched: FetchedPage, scope: Mapping[str, Any], build: BuildTask) -> NextPages:
         """
-        What follows this page.
+        Return what follows a page.
 
         Args:
-            at: The page.
+            fetched: The page.
             scope: What `stop_when` may read.
-            build: Makes tasks.
+            build: Builds the tasks.
 
         Raises:
-            ExtractError: the answer has something that leads nowhere.
-            UsageError: the next page has no http(s) address, or its request cannot be made.
+            ExtractError: the response has an invalid link or cursor.
+            UsageError: the next page's URL is not an http(s) URL, or its request is invalid.
         """
         next_pages = NextPages()
-        state = dict(at.payload.get("walk") or {})
-        if at.number < state.get("until", 0) or not self.is_paginated:
-            next_pages.is_last = not self.is_paginated  # the pages behind it have been asked for already
+        state: PaginationState = {**(fetched.payload.get("walk") or {})}
+        if fetched.number < state.get("until", 0) or not self.is_paginated:
+            next_pages.is_last = (
+                not self.is_paginated
+            )  # in a fan-out, the following pages are already requested
             return next_pages
-        strategy = self._strategy_for(at, state, next_pages)
-        if self._is_last_page(at, strategy, scope):
-            if at.number == 2 and not at.count and not _TOTALS.isdisjoint(state.get("auto") or ()):
+        strategy = self._strategy_for(fetched, state, next_pages)
+        if self._is_last_page(fetched, strategy, scope):
+            if fetched.number == 2 and not fetched.count and not _TOTALS.isdisjoint(state.get("auto") or ()):
                 next_pages.events.append(
-                    f"auto   {self._name}: page 2 is empty, though the first answer told of more; name a paginator"
+                    f"auto   {self._name}: page 2 is empty, but page 1 reported more records; set `paginator`"
                 )
             return next_pages
-        if self._paginator.fan_out and at.number == 1:
-            remaining = self._remaining(at, strategy)
+        if self._paginator.fan_out and fetched.number == 1:
+            remaining = self._remaining(fetched, strategy)
             if remaining is not None:
                 next_pages.remaining = self._fan_out_tasks(remaining, state, build)
                 next_pages.is_last = remaining.count < 1
                 return next_pages
-            if strategy.next(at) is not None:
+            if strategy.next(fetched) is not None:
                 next_pages.events.append(
-                    f"pages  {self._name}: fan_out: the answer does not tell how many there are; one after the other"
+                    f"pages  {self._name}: the response does not report the number of pages that fan_out needs; "
+                    "requesting one page after the other"
                 )
-        change = strategy.next(at)
+        change = strategy.next(fetched)
         if change is None:
             return next_pages
-        if self._repeats_previous(at, strategy, state, next_pages):
+        if self._repeats_previous(fetched, strategy, state, next_pages):
             return next_pages
-        self._count_empty(at, state, next_pages)
+        self._count_empty(fetched, state, next_pages)
         state.pop("own", None)
         state.pop("guess", None)
-        if strategy.is_open_ended and strategy.remaining(at) is None:
+        if strategy.is_open_ended and strategy.remaining(fetched) is None:
             state["guess"] = True
         if change.remember:
             state["own"] = dict(change.remember)
-        self._follow(at, change, state, build, next_pages)
+        self._follow(fetched, change, state, build, next_pages)
         return next_pages
 
-    def _strategy_for(self, at: FetchedPage, state: dict[str, Any], next_pages: NextPages) -> PageStrategy:
+    def _strategy_for(
+        self, fetched: FetchedPage, state: PaginationState, next_pages: NextPages
+    ) -> PageStrategy:
         if self._detector is None:
             return self._strategy
         found = state.get("auto")
-        if found is None and at.number == 1 and not (self._paginator.implied and _is_one_record(at)):
-            found, why = self._detector.find(at)
-            if found is not None and self._paginator.implied and self._is_guess(found, at):
+        if (
+            found is None
+            and fetched.number == 1
+            and not (self._paginator.implied and _is_one_record(fetched))
+        ):
+            found, why = self._detector.find(fetched)
+            if found is not None and self._paginator.implied and self._is_guess(found, fetched):
                 found, why = None, ""
             if why:
                 next_pages.events.append(f"auto   {self._name}: {why}")
@@ -143,32 +148,32 @@ class Pagination:
                 state["auto"] = found
         return self._strategy if found is None else self._detector.page_strategy(found)
 
-    def _is_guess(self, found: Mapping[str, Any], at: FetchedPage) -> bool:
-        """Whether the answer itself says nothing of more: who asked for a page by its number may want no other."""
+    def _is_guess(self, found: DetectedPaginator, fetched: FetchedPage) -> bool:
+        """Return whether the response reports no further pages: a page number in the request may be deliberate."""
         assert self._detector is not None
         strategy = self._detector.page_strategy(found)
-        return strategy.is_open_ended and strategy.remaining(at) is None
+        return strategy.is_open_ended and strategy.remaining(fetched) is None
 
-    def _is_last_page(self, at: FetchedPage, strategy: PageStrategy, scope: Mapping[str, Any]) -> bool:
+    def _is_last_page(self, fetched: FetchedPage, strategy: PageStrategy, scope: Mapping[str, Any]) -> bool:
         paginator = self._paginator
-        if paginator.max_pages is not None and at.number >= paginator.max_pages:
+        if paginator.max_pages is not None and fetched.number >= paginator.max_pages:
             return True
         stops = paginator.stop_after_empty_page
-        # An empty page in the middle of a walk is common behind a cursor or a link, never behind a number.
-        if not at.count and (strategy.is_open_ended if stops is None else stops):
+        # With cursors and links, empty pages before the end are common; with page numbers and offsets they are not.
+        if not fetched.count and (strategy.is_open_ended if stops is None else stops):
             return True
         if self._has_more is not None:
-            more = self._has_more(at)
-            # A server that leaves false values out says nothing here: null ends no walk, unless nothing came either.
+            more = self._has_more(fetched)
+            # Servers may omit false values: a missing flag ends the pagination on an empty page only.
             if more is None:
-                if not at.count and stops is not False:
+                if not fetched.count and stops is not False:
                     return True
             elif (as_text(more) or "").lower() in _FALSE_TEXTS:
                 return True
         return paginator.stop_when is not None and bool(paginator.stop_when.evaluate(scope))
 
-    def _remaining(self, at: FetchedPage, strategy: PageStrategy) -> RemainingPages | None:
-        remaining = strategy.remaining(at)
+    def _remaining(self, fetched: FetchedPage, strategy: PageStrategy) -> RemainingPages | None:
+        remaining = strategy.remaining(fetched)
         if remaining is None or remaining.count > FAN_OUT_MAX:
             return None
         if self._paginator.max_pages is not None:
@@ -176,75 +181,84 @@ class Pagination:
         return remaining
 
     def _fan_out_tasks(
-        self, remaining: RemainingPages, state: Mapping[str, Any], build: BuildTask
+        self, remaining: RemainingPages, state: PaginationState, build: BuildTask
     ) -> Iterator[NewTask]:
-        last = remaining.count + 1  # it may find that there are more by now, and goes on
+        last = remaining.count + 1  # this page continues the pagination if there are more pages by then
         for index in range(remaining.count):
             yield build(remaining.change(index), {**state, "until": last}, index + 2)
 
     def _repeats_previous(
-        self, at: FetchedPage, strategy: PageStrategy, state: dict[str, Any], next_pages: NextPages
+        self, fetched: FetchedPage, strategy: PageStrategy, state: PaginationState, next_pages: NextPages
     ) -> bool:
-        """Whether a server that does not look at the number gives the same page for each, and nothing else ends it."""
+        """
+        Return whether a page has the records of the page before, as from a server that ignores the page number.
+
+        Only where nothing but an empty page would end the pagination.
+        """
         before = state.pop("same", None)
-        if not strategy.is_open_ended or at.records is None:
+        if not strategy.is_open_ended or fetched.records is None:
             return False
         if not strategy.is_unverified and (
-            self._is_bounded or strategy.remaining(at) is not None or self._reports_more(at)
+            self._is_bounded or strategy.remaining(fetched) is not None or self._reports_more(fetched)
         ):
             return False
-        state["same"] = _fingerprint(orjson.dumps(at.records, option=orjson.OPT_NON_STR_KEYS))
-        if at.number == 1 or not at.count or before != state["same"]:
+        state["same"] = _fingerprint(orjson.dumps(fetched.records, option=orjson.OPT_NON_STR_KEYS))
+        if fetched.number == 1 or not fetched.count or before != state["same"]:
             return False
         next_pages.events.append(
-            f"loop   {self._name}: page {at.number} is the page before it once more; the walk ends there"
+            f"loop   {self._name}: page {fetched.number} repeats the records of the page before; pagination stopped"
         )
         return True
 
-    def _count_empty(self, at: FetchedPage, state: dict[str, Any], next_pages: NextPages) -> None:
-        """Some servers name a next page for ever; many empty ones in a row may be meant, so they are only told."""
-        if at.count:
+    def _count_empty(self, fetched: FetchedPage, state: PaginationState, next_pages: NextPages) -> None:
+        """Count consecutive empty pages, and warn: some servers link to a next page forever, in others these are regular."""
+        if fetched.count:
             state.pop("empty", None)
             return
         state["empty"] = empty = state.get("empty", 0) + 1
         if empty % EMPTY_PAGES_REPORTED == 0:
             next_pages.events.append(
-                f"check  {self._name}: {empty} pages in a row have no record, and each leads on; "
-                "stop_after_empty_page: true ends such a walk"
+                f"check  {self._name}: {empty} pages in a row were empty but had a next page; "
+                "set `stop_after_empty_page: true` to stop at the first one"
             )
 
-    def _reports_more(self, at: FetchedPage) -> bool:
-        return self._has_more is not None and self._has_more(at) is not None
+    def _reports_more(self, fetched: FetchedPage) -> bool:
+        return self._has_more is not None and self._has_more(fetched) is not None
 
     def _follow(
-        self, at: FetchedPage, change: Change, state: dict[str, Any], build: BuildTask, next_pages: NextPages
+        self,
+        fetched: FetchedPage,
+        change: Change,
+        state: PaginationState,
+        build: BuildTask,
+        next_pages: NextPages,
     ) -> None:
         """
-        The next page, unless the walk has been there.
+        Request the next page unless it was requested before.
 
-        Circles of any length are found by Brent's algorithm: the request of one earlier page is remembered, that of
-        the last page whose number was a power of two; each next one is compared with it.
+        Loops of any length are found with Brent's algorithm: the state holds the request of one earlier page, the last one
+        whose number was a power of two, and each next request is compared with it.
         """
-        current_page = _fingerprint(payload_key(at.payload).encode(errors="replace"))
-        if at.number & (at.number - 1) == 0:
+        current_page = _fingerprint(payload_key(fetched.payload).encode(errors="replace"))
+        if fetched.number & (fetched.number - 1) == 0:
             state["seen"] = current_page
-        task = build(change, state, at.number + 1)
+        task = build(change, state, fetched.number + 1)
         next_page = _fingerprint(task.key.encode(errors="replace"))
         if next_page == current_page:
             next_pages.events.append(
-                f"loop   {self._name}: page {at.number} names itself as the next; the walk ends there"
+                f"loop   {self._name}: page {fetched.number} links to itself; pagination stopped"
             )
         elif next_page == state.get("seen"):
             next_pages.events.append(
-                f"loop   {self._name}: page {at.number} leads back to a page before it; the walk ends there"
+                f"loop   {self._name}: page {fetched.number} links back to an earlier page; pagination stopped"
             )
         else:
             next_pages.next_page, next_pages.is_last = task, False
 
 
-def _is_one_record(at: FetchedPage) -> bool:
-    """Whether the answer is a record by itself: what it calls next is another one, and no page of a list."""
-    return at.records is not None and len(at.records) == 1 and at.records[0] is at.body
+def _is_one_record(fetched: FetchedPage) -> bool:
+    """Return whether the response is a single record: what it calls next is another record, not a page."""
+    return fetched.records is not None and len(fetched.records) == 1 and fetched.records[0] is fetched.body
 
 
 def _fingerprint(data: bytes) -> str:

@@ -89,10 +89,10 @@ def default_records(body: Any, primary_key: Sequence[str] = ()) -> list[Any]:
     """
     Return the records of a body without a data_selector.
 
-    The elements of a list are the records. In a map they are, in this order: the map itself if it has the primary key, a
-    list under one of the usual names, the only list of maps, the same inside one of the usual wrappers, the nodes of the
-    only GraphQL connection inside `data`, the map itself. A map that is empty, or holds only the cursor of the next page,
-    has none: servers that omit empty lists (as in the JSON form of Protocol Buffers) send it.
+    The elements of a list are the records. In a map they are, in this order: the map itself if it has the primary key,
+    a list under one of the usual names, the only list of maps, the same inside one of the usual wrappers, the nodes of
+    the only GraphQL connection inside `data`, the map itself. A map that is empty, or holds only the cursor of the next
+    page, has none: servers that omit empty lists (as in the JSON form of Protocol Buffers) send it.
     """
     if not isinstance(body, dict):
         return _as_records(body)

@@ -63,7 +63,11 @@ class Identities:
         self._keys = {resource.name: resource.primary_key for resource in plan.resources}
 
     def state_key(self, resource: Resource, ancestry: Ancestry) -> tuple[str, str]:
-        """Return the key of an incremental state in the cursor store, and its label for the user (empty without parent)."""
+        """
+        Return the key of an incremental state in the cursor store, and its label for the user.
+
+        The label is empty for a state without a parent.
+        """
         parts = self._identity_parts(resource, ancestry)
         own = self._parent_key(ancestry)
         label = ""

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from whole_page import extract
 
 from scrapeq.errors import ScrapeqError
 from scrapeq.expression import compile_expression as expression
@@ -158,7 +159,7 @@ def test_any_answer_is_a_result_or_a_named_error(
     pages, payload = pair
     page = Page("https://api.test/r", 200, (("Content-Type", kind), ("Link", link), *headers.items()), body)
     try:
-        found = pages.extract(payload, 1.0, page)
+        found = extract(pages, payload, 1.0, page)
     except ScrapeqError:
         return
     for item in found.items:

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 import pytest
 import yaml
+from whole_page import extract
 
 from scrapeq.expression import compile_template as template
 from scrapeq.extract import PageExtractor
@@ -39,7 +40,7 @@ class Auto:
         """The next page's address without the host, after this answer; None at the end."""
         payload = orjson.loads(orjson.dumps(self.task.payload))
         page = Page(payload["url"], 200, tuple((headers or {}).items()), orjson.dumps(body))
-        self.found = self.extractor.extract(payload, 1.0, page)
+        self.found = extract(self.extractor, payload, 1.0, page)
         follow: list[NewTask] = self.found.follow_ups
         if not follow:
             return None

@@ -6,9 +6,14 @@ from typing import Any
 
 import orjson
 import pytest
+from whole_page import extract
 
 from scrapeq.expression import compile_template as template
-from scrapeq.extract.config_warnings import missing_parent_field_warning, missing_key_warning, missing_records_warning
+from scrapeq.extract.config_warnings import (
+    missing_key_warning,
+    missing_parent_field_warning,
+    missing_records_warning,
+)
 from scrapeq.extract.extractor import PageExtractor
 from scrapeq.page import Page
 from scrapeq.plan import Client, Endpoint, Parent, Plan, Resource
@@ -27,7 +32,10 @@ from scrapeq.task import Group
 )
 def test_a_selector_that_leads_nowhere(selector: str, body: Any, warning: str) -> None:
     """Where records may be, else what there is."""
-    assert missing_records_warning(selector, body) == f"data_selector {selector} leads nowhere in an answer; {warning}"
+    assert (
+        missing_records_warning(selector, body)
+        == f"data_selector {selector} leads nowhere in an answer; {warning}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -62,7 +70,7 @@ def events(resource: Resource, *bodies: Any, more: tuple[Resource, ...] = ()) ->
     found = []
     for body in bodies:
         page = Page("https://a.test/", 200, headers, orjson.dumps(body))
-        found += extractor.extract(payload, 1.0, page).events
+        found += extract(extractor, payload, 1.0, page).events
     return found
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
+from whole_page import extract
 
 from scrapeq.errors import UsageError
 from scrapeq.expression import compile_expression as expression
@@ -28,7 +29,7 @@ def extracted(resources: tuple[Resource, ...], *bodies: Any) -> Extraction:
     found = Extraction()
     for body in bodies:
         payload = orjson.loads(orjson.dumps(task.payload))
-        found = pages.extract(payload, 1.0, Page(payload["url"], 200, (), orjson.dumps(body)))
+        found = extract(pages, payload, 1.0, Page(payload["url"], 200, (), orjson.dumps(body)))
         task = next(iter(found.follow_ups), task)
     return found
 

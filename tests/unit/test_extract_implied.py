@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
+from whole_page import extract
 
 from scrapeq import config
 from scrapeq.extract import PageExtractor
@@ -34,7 +35,7 @@ def answered(body: Any, *headers: tuple[str, str], endpoint: str = "", more: str
     (task,) = first_tasks(plan, group_of, 0.0)
     kind = ("Content-Type", "application/json")
     page = Page(task.payload["url"], 200, (kind, *headers), orjson.dumps(body))
-    return PageExtractor(plan, group_of).extract(task.payload, 1.0, page)
+    return extract(PageExtractor(plan, group_of), task.payload, 1.0, page)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
+from whole_page import extract
 
 from scrapeq.errors import UsageError
 from scrapeq.expression import compile_expression as expression
@@ -40,7 +41,7 @@ class Scrape:
         task = task or self.task
         raw = body if isinstance(body, bytes) else orjson.dumps(body)
         page = Page(task.payload["url"], 200, (("Content-Type", kind), ("X-Id", "h")), raw)
-        return self.extractor.extract(orjson.loads(orjson.dumps(task.payload)), task.priority, page)
+        return extract(self.extractor, orjson.loads(orjson.dumps(task.payload)), task.priority, page)
 
 
 def issues(**more: Any) -> Resource:
@@ -287,6 +288,6 @@ def test_a_task_of_an_unknown_resource_is_refused_with_the_remedy() -> None:
     scrape = Scrape(issues())
     page = Page("https://api.test/x", 200, (), b"[]")
     with pytest.raises(UsageError, match=r"'renamed'.*finish or purge"):
-        scrape.extractor.extract({**scrape.task.payload, "resource": "renamed"}, 1.0, page)
+        extract(scrape.extractor, {**scrape.task.payload, "resource": "renamed"}, 1.0, page)
     with pytest.raises(UsageError, match="version"):
-        scrape.extractor.extract({**scrape.task.payload, "v": 9}, 1.0, page)
+        extract(scrape.extractor, {**scrape.task.payload, "v": 9}, 1.0, page)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from scrapeq.resource.cursor_values import time_like, higher, value_like, shifted
+from scrapeq.resource.cursor_values import higher, shifted, time_like, value_like
 
 NOON_S = 1714564800.75  # 2024-05-01T12:00:00.75Z
 FORMS: list[tuple[Any, Any, Any]] = [  # a value, ten minutes earlier, NOON_S in its form

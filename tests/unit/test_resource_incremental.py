@@ -12,14 +12,14 @@ from scrapeq.expression import compile_template as template
 from scrapeq.plan import Endpoint, Incremental, Parent, Plan, Resource
 from scrapeq.resource.identity import Ancestry, Identities
 from scrapeq.resource.incremental import (
-    merge_state,
-    start_progress,
-    detached_payload,
-    final_state,
-    next_window,
-    incremental_scope,
     add_cursor,
     add_token,
+    detached_payload,
+    final_state,
+    incremental_scope,
+    merge_state,
+    next_window,
+    start_progress,
 )
 
 NOW_S = datetime.fromisoformat("2024-05-01T12:00:00Z").timestamp()
@@ -127,7 +127,11 @@ def state_of(cursor: Any, token: Any = None, start_progress: list[Any] | None = 
         (state_of(5), state_of(5, "new", start_progress=[5, "old"]), True),
         (state_of(4), state_of(5, start_progress=[3, None]), True),  # another walk, or a window of this one
         (state_of(9), state_of(5, start_progress=[3, None]), False),  # gone farther meanwhile
-        (state_of("2024-05-02"), state_of("2024-05-01T23:00:00Z", start_progress=["2024-01-01", None]), False),
+        (
+            state_of("2024-05-02"),
+            state_of("2024-05-01T23:00:00Z", start_progress=["2024-01-01", None]),
+            False,
+        ),
         (state_of(2), state_of(5, start_progress=[3, None]), False),  # set back
         (None, state_of(5, start_progress=[3, None]), False),  # forgotten
         (None, state_of(None, "b", start_progress=[None, None]), True),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
+from whole_page import extract
 
 from scrapeq.expression import compile_expression as expression
 from scrapeq.expression import compile_template as template
@@ -35,7 +36,7 @@ class Server:
     def answer(self, body: Any, *headers: tuple[str, str]) -> Extraction:
         """Extract the answer of the current page, and go on to the next page if there is one."""
         page = Page(self.payload["url"], 200, headers, orjson.dumps(body))
-        found = self.extractor.extract(self.payload, self.priority, page)
+        found = extract(self.extractor, self.payload, self.priority, page)
         for task in found.follow_ups:
             self.payload, self.priority = task.payload, task.priority
         return found

@@ -16,22 +16,22 @@ import orjson
 
 from scrapeq.expression import as_number, as_text
 from scrapeq.extract import known_names as names
-from scrapeq.extract.autodetect.found import header_number, build_strategy
+from scrapeq.extract.autodetect.found import build_strategy, header_number
 from scrapeq.extract.autodetect.injection import (
     cursor_position_in,
+    describe_position,
     is_elasticsearch,
     is_spring,
+    known_param,
     numbered_position,
     positions,
-    describe_position,
-    known_param,
 )
 from scrapeq.extract.autodetect.signals import (
     Signals,
-    resolve_path,
-    looks_like_number,
-    signals_of,
     format_path,
+    looks_like_number,
+    resolve_path,
+    signals_of,
 )
 from scrapeq.extract.known_names import normalize
 from scrapeq.extract.link_header import link_target
@@ -57,29 +57,29 @@ class Detector:
         self._filters_records = "[?" in selector
         self._strategies: dict[bytes, PageStrategy] = {}
 
-    def find(self, at: FetchedPage) -> tuple[Found | None, str]:
+    def find(self, fetched: FetchedPage) -> tuple[Found | None, str]:
         """
         What leads on from a first page, and a line about it.
 
         Returns:
             (None, "") where the answer is whole; (None, why) where it seems not to be.
         """
-        records = at.records or ()
-        signals = signals_of(at.body, records)
-        if link_target(at.page.header("link") or "", "next") is not None or signals.links:
+        records = fetched.records or ()
+        signals = signals_of(fetched.body, records)
+        if link_target(fetched.page.header("link") or "", "next") is not None or signals.links:
             signals.drop_truncation_flag()
-        links = at.page.header("link") or ""
+        links = fetched.page.header("link") or ""
         signals.ended = signals.ended or any(link_target(links, rel) for rel in ("first", "prev", "last"))
-        found = self._link(at, signals) or self._cursor(at, signals)
+        found = self._link(fetched, signals) or self._cursor(fetched, signals)
         if found is None and not signals.ended and signals.has_more is not False:
-            found = self._numbers(at, signals)
+            found = self._numbers(fetched, signals)
         if found is not None:
             if signals.more is not None and "more" not in found:
                 found["more"] = list(signals.more[0])
             elif signals.last is not None:
                 found["last"] = list(signals.last[0])
             return found, f"the next page is found by {found.pop('by')}"
-        return None, self._why_not(at, signals)
+        return None, self._why_not(fetched, signals)
 
     def page_strategy(self, found: Mapping[str, Any]) -> PageStrategy:
         """The paginator that was found; kept, since many walks of a resource go the same way."""
@@ -91,8 +91,8 @@ class Detector:
             strategy = self._strategies[key] = build_strategy(found, self._filters_records)
         return strategy
 
-    def _link(self, at: FetchedPage, signals: Signals) -> Found | None:
-        if link_target(at.page.header("link") or "", "next") is not None:
+    def _link(self, fetched: FetchedPage, signals: Signals) -> Found | None:
+        if link_target(fetched.page.header("link") or "", "next") is not None:
             return {"type": "header_link", "by": "the Link header (rel=next)"}
         if signals.links:
             steps = signals.links[0]
@@ -102,17 +102,17 @@ class Detector:
                 "by": f"the link at {format_path(steps)}",
             }
             base = (*steps[:-1], "base")
-            if str(resolve_path(at.body, base)).startswith("http") and str(
-                resolve_path(at.body, steps)
+            if str(resolve_path(fetched.body, base)).startswith("http") and str(
+                resolve_path(fetched.body, steps)
             ).startswith("/"):
                 found["base"] = list(base)  # Confluence: links begin below the address of the site
             return found
         for header in names.LINK_HEADERS:
-            if names.looks_like_address(at.page.header(header)):
+            if names.looks_like_address(fetched.page.header(header)):
                 return {"type": "json_link", "header": header, "by": f"the link in the header {header}"}
         return None
 
-    def _cursor(self, at: FetchedPage, signals: Signals) -> Found | None:
+    def _cursor(self, fetched: FetchedPage, signals: Signals) -> Found | None:
         if signals.has_more is False:
             return None
         for steps, known in signals.cursors:
@@ -123,36 +123,38 @@ class Detector:
                     "place": ["param", ""],
                     "by": f"the members of {format_path(steps)}, which become parameters",
                 }
-            default = known_param(at.body, steps)
-            position = cursor_position_in(at, known._replace(default=default) if default else known)
-            if as_text(position.current(at.request)) != as_text(
-                resolve_path(at.body, steps)
+            default = known_param(fetched.body, steps)
+            position = cursor_position_in(fetched, known._replace(default=default) if default else known)
+            if as_text(position.current(fetched.request)) != as_text(
+                resolve_path(fetched.body, steps)
             ):  # else it is what was sent
                 return _cursor_found({"path": list(steps)}, position, format_path(steps))
         for header, known in names.CURSOR_HEADERS.items():
-            if at.page.header(header):
+            if fetched.page.header(header):
                 return _cursor_found(
-                    {"header": header}, cursor_position_in(at, known), f"the header {header}"
+                    {"header": header}, cursor_position_in(fetched, known), f"the header {header}"
                 )
         if signals.numbers:
             steps = signals.numbers[0]
             known = names.CursorName("page", tuple(normalize(name) for name in names.PAGE_PARAMS))
-            return _cursor_found({"path": list(steps)}, cursor_position_in(at, known), format_path(steps))
-        return self._last_id(at, signals) or self._unclear(at, signals)
+            return _cursor_found(
+                {"path": list(steps)}, cursor_position_in(fetched, known), format_path(steps)
+            )
+        return self._last_id(fetched, signals) or self._unclear(fetched, signals)
 
-    def _unclear(self, at: FetchedPage, signals: Signals) -> Found | None:
+    def _unclear(self, fetched: FetchedPage, signals: Signals) -> Found | None:
         """`next_x`, whatever it is, where the request has `x` or `next_x` already."""
         for steps in signals.unrecognized:
             kind = normalize(str(steps[-1]))
             known = names.CursorName("", (kind.removeprefix("next") or kind, kind))
-            position = cursor_position_in(at, known)
-            if position.name and position.current(at.request) is not None:
+            position = cursor_position_in(fetched, known)
+            if position.name and position.current(fetched.request) is not None:
                 return _cursor_found({"path": list(steps)}, position, format_path(steps))
         return None
 
-    def _last_id(self, at: FetchedPage, signals: Signals) -> Found | None:
+    def _last_id(self, fetched: FetchedPage, signals: Signals) -> Found | None:
         """Lists in the manner of Stripe: `{object: list, has_more: true, data: [{id: …}]}`."""
-        body, records = at.body, at.records or ()
+        body, records = fetched.body, fetched.records or ()
         if not isinstance(body, Mapping) or body.get("object") != "list" or body.get("has_more") is not True:
             return None
         if (
@@ -163,59 +165,63 @@ class Detector:
         ):
             return None
         steps = (*signals.list_of, -1, "id")
-        position = cursor_position_in(at, names.CursorName("starting_after", ("after",)))
+        position = cursor_position_in(fetched, names.CursorName("starting_after", ("after",)))
         return _cursor_found({"path": list(steps)}, position, format_path(steps))
 
-    def _numbers(self, at: FetchedPage, signals: Signals) -> Found | None:
-        if not at.count:
+    def _numbers(self, fetched: FetchedPage, signals: Signals) -> Found | None:
+        if not fetched.count:
             return None
         roles = signals.roles
         own, pages = roles.get("own"), roles.get("pages")
-        total, total_at = _total_of(at, signals)
+        total, total_at = _total_of(fetched, signals)
         page_position, offset_position = (
-            numbered_position(at, names.PAGE_PARAMS),
-            numbered_position(at, names.OFFSET_PARAMS),
+            numbered_position(fetched, names.PAGE_PARAMS),
+            numbered_position(fetched, names.OFFSET_PARAMS),
         )
         pages_header = next(
-            (name for name in names.PAGE_COUNT_HEADERS if header_number(at, name) is not None), ""
+            (name for name in names.PAGE_COUNT_HEADERS if header_number(fetched, name) is not None), ""
         )
-        page_count = pages[1] if pages else header_number(at, pages_header) if pages_header else None
+        page_count = pages[1] if pages else header_number(fetched, pages_header) if pages_header else None
         # An offset in the request, or in the answer beside a total, unless a page's number stands there, too.
         if offset_position and not page_position:
-            return self._offset(at, offset_position, signals, total, total_at)
+            return self._offset(fetched, offset_position, signals, total, total_at)
         if page_count is not None or (own is not None and (total is not None or signals.has_more)):
-            return self._paged(at, signals, pages_header, page_count, page_position, total, total_at)
+            return self._paged(fetched, signals, pages_header, page_count, page_position, total, total_at)
         if not page_position and "offset" in roles and (total is not None or signals.has_more):
             steps, _ = roles["offset"]
             name = str(steps[-1])
-            name = known_param(at.body, steps) or name
-            return self._offset(at, cursor_position_in(at, names.CursorName(name)), signals, total, total_at)
-        if page_position is not None:
-            return self._paged(at, signals, "", None, page_position, total, total_at)
-        if total is not None and is_elasticsearch(at.body):
+            name = known_param(fetched.body, steps) or name
             return self._offset(
-                at, cursor_position_in(at, names.CursorName("from")), signals, total, total_at
+                fetched, cursor_position_in(fetched, names.CursorName(name)), signals, total, total_at
             )
-        if signals.has_more or (total is not None and total > at.count):
-            return self._partner(at, signals, total, total_at)
+        if page_position is not None:
+            return self._paged(fetched, signals, "", None, page_position, total, total_at)
+        if total is not None and is_elasticsearch(fetched.body):
+            return self._offset(
+                fetched, cursor_position_in(fetched, names.CursorName("from")), signals, total, total_at
+            )
+        if signals.has_more or (total is not None and total > fetched.count):
+            return self._partner(fetched, signals, total, total_at)
         return None
 
-    def _partner(self, at: FetchedPage, signals: Signals, total: int | None, total_at: Found) -> Found | None:
+    def _partner(
+        self, fetched: FetchedPage, signals: Signals, total: int | None, total_at: Found
+    ) -> Found | None:
         """The request says how large a page is: what goes together with that, says where it begins."""
         if signals.unrecognized:
             return None
         for size, partner in names.SIZE_PARAM_PARTNERS.items():
-            for position in positions(at, (size,)):
-                if looks_like_number(position.current(at.request)):
+            for position in positions(fetched, (size,)):
+                if looks_like_number(position.current(fetched.request)):
                     where = ParamPosition(position.kind, position.name.replace(size, partner))
                     if partner in names.PAGE_PARAMS:
-                        return self._paged(at, signals, "", None, where, total, total_at)
-                    return self._offset(at, where, signals, total, total_at)
+                        return self._paged(fetched, signals, "", None, where, total, total_at)
+                    return self._offset(fetched, where, signals, total, total_at)
         return None
 
     def _paged(
         self,
-        at: FetchedPage,
+        fetched: FetchedPage,
         signals: Signals,
         pages_header: str,
         page_count: int | None,
@@ -224,7 +230,7 @@ class Detector:
         total_at: Found,
     ) -> Found | None:
         own, pages, size = (signals.roles.get(role) for role in ("own", "pages", "size"))
-        sent = as_number(position.current(at.request)) if position else None
+        sent = as_number(position.current(fetched.request)) if position else None
         here = int(sent) if sent is not None else own[1] if own else 1
         # The first page's number: the one that comes when none is asked for; else 0 where 0 was asked for.
         base = here if sent is None else (0 if sent == 0 else 1)
@@ -239,7 +245,7 @@ class Detector:
             found |= {"pages": list(pages[0])} if pages else {"pages_header": pages_header}
             how = f", {page_count} in all"
         elif total is not None:
-            each = size[1] if size and size[1] and self._filters_records else at.count
+            each = size[1] if size and size[1] and self._filters_records else fetched.count
             if here + 1 >= base + math.ceil(total / each):
                 return None
             found |= {**total_at, "size": each}
@@ -248,10 +254,10 @@ class Detector:
             how = ", until one is empty"
         if position is None:
             key = str(own[0][-1]) if own else "page"
-            numbered = normalize(key) in ("pagenumber", "pageno", "pagenum") and not is_spring(at.body)
-            name = known_param(at.body, own[0] if own else ()) or (key if numbered else "page")
+            numbered = normalize(key) in ("pagenumber", "pageno", "pagenum") and not is_spring(fetched.body)
+            name = known_param(fetched.body, own[0] if own else ()) or (key if numbered else "page")
             position = cursor_position_in(
-                at, names.CursorName(name, tuple(normalize(one) for one in names.PAGE_PARAMS))
+                fetched, names.CursorName(name, tuple(normalize(one) for one in names.PAGE_PARAMS))
             )
         return {
             **found,
@@ -260,12 +266,17 @@ class Detector:
         }
 
     def _offset(
-        self, at: FetchedPage, position: ParamPosition, signals: Signals, total: int | None, total_at: Found
+        self,
+        fetched: FetchedPage,
+        position: ParamPosition,
+        signals: Signals,
+        total: int | None,
+        total_at: Found,
     ) -> Found | None:
-        sent = as_number(position.current(at.request))
+        sent = as_number(position.current(fetched.request))
         own = signals.roles.get("offset")
         here = int(sent) if sent is not None else own[1] if own else 0
-        if total is not None and here + at.count >= total + (1 if here == 1 else 0):
+        if total is not None and here + fetched.count >= total + (1 if here == 1 else 0):
             return None
         found: Found = {
             "type": "offset",
@@ -280,58 +291,61 @@ class Detector:
         how = f", {total} records in all" if total is not None else ", until a page is empty"
         return {**found, **total_at, "by": f"the offset, {describe_position(position)}{how}"}
 
-    def _why_not(self, at: FetchedPage, signals: Signals) -> str:
-        total, _ = _total_of(at, signals)
+    def _why_not(self, fetched: FetchedPage, signals: Signals) -> str:
+        total, _ = _total_of(fetched, signals)
         pages = signals.roles.get("pages")
         if signals.has_more:
             flag = format_path((signals.more or signals.last or ((), True))[0])
             said = f"{flag} says that there is more"
-        elif total is not None and total > at.count > 0 and not _is_later(at, signals):
-            said = f"the answer speaks of {total} records and has {at.count}"
-        elif pages is not None and pages[1] > 1 and not _is_later(at, signals):
+        elif total is not None and total > fetched.count > 0 and not _is_later(fetched, signals):
+            said = f"the answer speaks of {total} records and has {fetched.count}"
+        elif pages is not None and pages[1] > 1 and not _is_later(fetched, signals):
             said = f"the answer speaks of {pages[1]} pages"
         elif signals.unrecognized and not signals.ended and signals.has_more is not False:
             said = f"{format_path(signals.unrecognized[0])} seems to lead on"
         elif (
-            _is_full(at)
+            _is_full(fetched)
             and total is None
             and pages is None
             and not signals.ended
             and signals.has_more is None
         ):
-            said = f"the answer has as many records as were asked for ({at.count})"
+            said = f"the answer has as many records as were asked for ({fetched.count})"
             return f"{said}, and does not say whether there are more; name a paginator, or single_page"
         else:
             return ""
         return f"{said}, but not how to ask for it; name a paginator"
 
 
-def _total_of(at: FetchedPage, signals: Signals) -> tuple[int | None, Found]:
+def _total_of(fetched: FetchedPage, signals: Signals) -> tuple[int | None, Found]:
     """How many records there are in all, and where that is said."""
     if found := signals.roles.get("total"):
         return found[1], {"total": list(found[0])}
-    if (found := signals.roles.get("count")) and found[1] > at.count:
+    if (found := signals.roles.get("count")) and found[1] > fetched.count:
         return found[1], {"total": list(found[0])}
     for header in (*names.TOTAL_HEADERS, "content-range"):
-        number = header_number(at, header)
+        number = header_number(fetched, header)
         if number is not None:
             return number, {"total_header": header}
     return None, {}
 
 
-def _is_later(at: FetchedPage, signals: Signals) -> bool:
+def _is_later(fetched: FetchedPage, signals: Signals) -> bool:
     """Whether the request asked for a page behind the first one."""
-    for position in (numbered_position(at, names.PAGE_PARAMS), numbered_position(at, names.OFFSET_PARAMS)):
-        if position is not None and (as_number(position.current(at.request)) or 0) > 1:
+    for position in (
+        numbered_position(fetched, names.PAGE_PARAMS),
+        numbered_position(fetched, names.OFFSET_PARAMS),
+    ):
+        if position is not None and (as_number(position.current(fetched.request)) or 0) > 1:
             return True
     own = signals.roles.get("own")
     return own is not None and own[1] > 1
 
 
-def _is_full(at: FetchedPage) -> bool:
+def _is_full(fetched: FetchedPage) -> bool:
     """Whether the request asked for just so many records; one alone is mostly meant."""
-    for name, value in parse_qsl(urlsplit(at.request.url).query):
-        if normalize(name) in names.SIZE_PARAMS and value.isdecimal() and int(value) == at.count > 1:
+    for name, value in parse_qsl(urlsplit(fetched.request.url).query):
+        if normalize(name) in names.SIZE_PARAMS and value.isdecimal() and int(value) == fetched.count > 1:
             return True
     return False
 

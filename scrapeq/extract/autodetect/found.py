@@ -8,16 +8,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from scrapeq.expression import as_number
-from scrapeq.extract.autodetect.signals import resolve_path, looks_like_number
+from scrapeq.extract.autodetect.signals import looks_like_number, resolve_path
 from scrapeq.extract.paginators import (
-    RemainingPages,
     Cursor,
     FetchedPage,
-    PageStrategy,
     HeaderLink,
     JsonLink,
     Offset,
     PageNumber,
+    PageStrategy,
+    RemainingPages,
 )
 from scrapeq.protocols import Change
 from scrapeq.resource.next_request import ParamPosition
@@ -69,23 +69,23 @@ class _FlagAware(PageStrategy):
         self.is_open_ended = strategy.is_open_ended
         self.is_unverified = strategy.is_open_ended
 
-    def next(self, at: FetchedPage) -> Change | None:
-        if self._more is not None and resolve_path(at.body, self._more) is False:
+    def next(self, fetched: FetchedPage) -> Change | None:
+        if self._more is not None and resolve_path(fetched.body, self._more) is False:
             return None
-        if self._last is not None and resolve_path(at.body, self._last) is True:
+        if self._last is not None and resolve_path(fetched.body, self._last) is True:
             return None
-        return self._strategy.next(at)
+        return self._strategy.next(fetched)
 
-    def remaining(self, at: FetchedPage) -> RemainingPages | None:
-        return self._strategy.remaining(at)
+    def remaining(self, fetched: FetchedPage) -> RemainingPages | None:
+        return self._strategy.remaining(fetched)
 
 
 def _reader(found: Mapping[str, Any]) -> Callable[[FetchedPage], Any]:
     """What reads a place that was found: a header, or a way into the body."""
     if header := found.get("header"):
-        return lambda at: at.page.header(header)
+        return lambda fetched: fetched.page.header(header)
     steps = found["path"]
-    return lambda at: resolve_path(at.body, steps)
+    return lambda fetched: resolve_path(fetched.body, steps)
 
 
 def _based(read: Callable[[FetchedPage], Any], base: Sequence[Any] | None) -> Callable[[FetchedPage], Any]:
@@ -93,8 +93,8 @@ def _based(read: Callable[[FetchedPage], Any], base: Sequence[Any] | None) -> Ca
     if base is None:
         return read
 
-    def link(at: FetchedPage) -> Any:
-        value, below = read(at), resolve_path(at.body, base)
+    def link(fetched: FetchedPage) -> Any:
+        value, below = read(fetched), resolve_path(fetched.body, base)
         both = isinstance(value, str) and isinstance(below, str) and value.startswith("/")
         return below.rstrip("/") + value if both else value
 
@@ -103,22 +103,22 @@ def _based(read: Callable[[FetchedPage], Any], base: Sequence[Any] | None) -> Ca
 
 def _total(found: Mapping[str, Any]) -> Callable[[FetchedPage], Any]:
     if header := found.get("total_header"):
-        return lambda at: header_number(at, header)
+        return lambda fetched: header_number(fetched, header)
     steps = found["total"]
-    return lambda at: resolve_path(at.body, steps)
+    return lambda fetched: resolve_path(fetched.body, steps)
 
 
 def _pages_of(total: Callable[[FetchedPage], Any], size: int) -> Callable[[FetchedPage], Any]:
-    def pages(at: FetchedPage) -> int | None:
-        records = as_number(total(at))
+    def pages(fetched: FetchedPage) -> int | None:
+        records = as_number(total(fetched))
         return None if records is None else math.ceil(records / size)
 
     return pages
 
 
-def header_number(at: FetchedPage, name: str) -> int | None:
+def header_number(fetched: FetchedPage, name: str) -> int | None:
     """The number in a header of the answer (in `items 0-24/319` the last one); None for none."""
-    value = (at.page.header(name) or "").rpartition("/")[2].strip()
+    value = (fetched.page.header(name) or "").rpartition("/")[2].strip()
     return int(value) if looks_like_number(value) else None
 
 
@@ -127,12 +127,12 @@ def _json_suffix_kept(read: Callable[[FetchedPage], Any]) -> Callable[[FetchedPa
     The link, with the `.json` that the request has and the link lacks (Discourse names its own pages, which are HTML).
     """
 
-    def link(at: FetchedPage) -> Any:
-        value = read(at)
+    def link(fetched: FetchedPage) -> Any:
+        value = read(fetched)
         if not isinstance(value, str):
             return value
         path, mark, query = value.partition("?")
-        asked = urlsplit(at.payload["url"]).path
+        asked = urlsplit(fetched.payload["url"]).path
         if asked.endswith(".json") and urlsplit(path).path + ".json" == asked:
             return f"{path}.json{mark}{query}"
         return value

@@ -19,31 +19,31 @@ from scrapeq.resource.next_request import ParamPosition, is_form
 _GRAPHQL_VARIABLE = re.compile(r"\$(\w+)\s*:")
 
 
-def numbered_position(at: FetchedPage, known: Sequence[str]) -> ParamPosition | None:
+def numbered_position(fetched: FetchedPage, known: Sequence[str]) -> ParamPosition | None:
     """Where the request has a page's number or an offset."""
-    for position in positions(at, known):
-        if looks_like_number(position.current(at.request)):
+    for position in positions(fetched, known):
+        if looks_like_number(position.current(fetched.request)):
             return position
     return None
 
 
-def positions(at: FetchedPage, known: Sequence[str]) -> list[ParamPosition]:
+def positions(fetched: FetchedPage, known: Sequence[str]) -> list[ParamPosition]:
     """Where parameters of these names may stand in the request."""
-    request = at.request
+    request = fetched.request
     if request.body is not None and request.method != "GET":
         found = [ParamPosition("body", name) for name in known if "." not in name]
         if not is_form(request.headers):
             found += [ParamPosition("body", f"variables.{name}") for name in known]
-        if not _is_readable(at):
+        if not _is_readable(fetched):
             found = []
     else:
         found = []
     return [*found, *(ParamPosition("param", name) for name in known)]
 
 
-def _is_readable(at: FetchedPage) -> bool:
+def _is_readable(fetched: FetchedPage) -> bool:
     """Whether the body of the request can be changed: a form, or a JSON object."""
-    request = at.request
+    request = fetched.request
     if is_form(request.headers):
         return True
     try:
@@ -52,9 +52,9 @@ def _is_readable(at: FetchedPage) -> bool:
         return False
 
 
-def cursor_position_in(at: FetchedPage, known: names.CursorName) -> ParamPosition:
+def cursor_position_in(fetched: FetchedPage, known: names.CursorName) -> ParamPosition:
     """Where a cursor goes: a place that the request has already, else the usual one."""
-    request = at.request
+    request = fetched.request
     candidates = {normalize(known.default), *known.others}
     query = urlsplit(request.url).query
     if query:
@@ -62,7 +62,7 @@ def cursor_position_in(at: FetchedPage, known: names.CursorName) -> ParamPositio
             name = unquote_plus(piece.partition("=")[0])
             if normalize(name) in candidates and get_param(request.url, name) is not None:
                 return ParamPosition("param", name)
-    if request.body is None or request.method == "GET" or not _is_readable(at):
+    if request.body is None or request.method == "GET" or not _is_readable(fetched):
         return ParamPosition("param", known.default)
     if is_form(request.headers):
         return ParamPosition("body", known.default)

@@ -135,21 +135,21 @@ def _read(
         if name == holds:
             continue
         kind = normalize(name)
-        at = (*steps, name)
+        path = (*steps, name)
         if kind in names.NEXT_LINK_KEYS:
-            _link(signals, at, value)
+            _link(signals, path, value)
         elif kind in names.NEXT_KEYS and (near or kind == "nextpage"):
-            _next(signals, at, value, "cursor" if _speaks_of_cursors(node) else parent)
+            _next(signals, path, value, "cursor" if _speaks_of_cursors(node) else parent)
         elif kind in names.LINK_LISTS and isinstance(value, list):
-            _link_list(signals, at, value)
+            _link_list(signals, path, value)
         elif kind in names.CURSOR_KEYS:
-            _cursor(signals, at, value, kind, node)
+            _cursor(signals, path, value, kind, node)
         elif kind in names.MORE_FLAGS and isinstance(value, bool):
-            signals.more = signals.more or (at, value)
+            signals.more = signals.more or (path, value)
         elif kind in names.LAST_FLAGS and isinstance(value, bool):
-            signals.last = signals.last or (at, value)
+            signals.last = signals.last or (path, value)
         elif near:
-            _short(signals, at, value, kind, parent, node, roles)
+            _short(signals, path, value, kind, parent, node, roles)
     if "pages" not in roles and "total" not in roles and parent != "pageable":
         roles = {role: found for role, found in roles.items() if normalize(str(found[0][-1])) != "number"}
     if roles:
@@ -168,51 +168,51 @@ def _is_list_of(value: Any, records: Sequence[Any]) -> bool:
     return not value if not records else value[0] is records[0] or value[-1] is records[-1]
 
 
-def _link(signals: Signals, at: Steps, value: Any) -> None:
+def _link(signals: Signals, path: Steps, value: Any) -> None:
     if isinstance(value, Mapping):
         for member in LINK_KEYS:
             if isinstance(value.get(member), str):
-                signals.links.append((*at, member))
+                signals.links.append((*path, member))
                 return
     elif isinstance(value, str) and value.strip() and "{" not in value:
-        signals.links.append(at)
+        signals.links.append(path)
     elif not value:
         signals.ended = True
 
 
-def _next(signals: Signals, at: Steps, value: Any, parent: str) -> None:
+def _next(signals: Signals, path: Steps, value: Any, parent: str) -> None:
     if value is None or value is False or value == "":
         signals.ended = True
     elif looks_like_number(value):
-        signals.numbers.append(at)
+        signals.numbers.append(path)
     elif isinstance(value, str):
         if names.looks_like_address(value):
-            signals.links.append(at)
+            signals.links.append(path)
         elif parent in ("cursor", "cursors"):
-            signals.cursors.append((at, names.CURSOR_KEYS["nextcursor"]))
+            signals.cursors.append((path, names.CURSOR_KEYS["nextcursor"]))
         elif "{" not in value:
-            signals.unrecognized.append(at)
+            signals.unrecognized.append(path)
     elif isinstance(value, Mapping):
         for member in LINK_KEYS:
             if names.looks_like_address(value.get(member)):
-                signals.links.append((*at, member))
+                signals.links.append((*path, member))
                 return
         if isinstance(value.get("after"), str | int):
-            signals.cursors.append(((*at, "after"), names.CursorName("after")))
+            signals.cursors.append(((*path, "after"), names.CursorName("after")))
         elif value and all(isinstance(one, str | int) for one in value.values()):
-            signals.cursors.append((at, names.CursorName("")))
+            signals.cursors.append((path, names.CursorName("")))
     elif isinstance(value, list) and len(value) == 1 and isinstance(value[0], Mapping):
-        _next(signals, (*at, 0), value[0], parent)
+        _next(signals, (*path, 0), value[0], parent)
 
 
-def _link_list(signals: Signals, at: Steps, value: list[Any]) -> None:
+def _link_list(signals: Signals, path: Steps, value: list[Any]) -> None:
     related = [one for one in value if isinstance(one, Mapping) and ("rel" in one or "relation" in one)]
     if not related:
         return
     for one in _with_relation(value, "next"):
         for member in LINK_KEYS:
             if isinstance(one.get(member), str) and str(one.get("method", "GET")).upper() == "GET":
-                signals.links.append((*at, {"rel": "next"}, member))
+                signals.links.append((*path, {"rel": "next"}, member))
                 return
     signals.ended = True
 
@@ -226,7 +226,7 @@ def _with_relation(value: Any, rel: str) -> list[Mapping[str, Any]]:
     return found
 
 
-def _cursor(signals: Signals, at: Steps, value: Any, kind: str, node: Mapping[str, Any]) -> None:
+def _cursor(signals: Signals, path: Steps, value: Any, kind: str, node: Mapping[str, Any]) -> None:
     if kind == "endcursor" and not any(
         normalize(name) == "hasnextpage" and flag is True for name, flag in node.items()
     ):
@@ -237,13 +237,13 @@ def _cursor(signals: Signals, at: Steps, value: Any, kind: str, node: Mapping[st
         signals.ended = True
     elif isinstance(value, str | int):
         known = names.CURSOR_KEYS[kind]
-        default = str(at[-1]) if kind in ("nexttoken",) else names.match_style(known.default, str(at[-1]))
-        signals.cursors.append((at, known._replace(default=default)))
+        default = str(path[-1]) if kind in ("nexttoken",) else names.match_style(known.default, str(path[-1]))
+        signals.cursors.append((path, known._replace(default=default)))
 
 
 def _short(
     signals: Signals,
-    at: Steps,
+    path: Steps,
     value: Any,
     kind: str,
     parent: str,
@@ -252,29 +252,29 @@ def _short(
 ) -> None:
     """Members with short names, which mean something only beside others."""
     if kind == "after" and isinstance(value, str) and value and (parent == "cursors" or "before" in node):
-        signals.cursors.append((at, names.CursorName("after", ("cursor", "pageafter"))))
+        signals.cursors.append((path, names.CursorName("after", ("cursor", "pageafter"))))
     elif kind == "cursor" and isinstance(value, str) and value:
         signals.cursors.append(
-            (at, names.CURSOR_KEYS["nextcursor"])
+            (path, names.CURSOR_KEYS["nextcursor"])
         )  # the request has none yet, so it is the next one
     elif kind == "continue" and value:
         if isinstance(value, str):
-            signals.cursors.append((at, names.CursorName("continue")))
+            signals.cursors.append((path, names.CursorName("continue")))
         elif isinstance(value, Mapping):
-            signals.cursors.append((at, names.CursorName("")))
+            signals.cursors.append((path, names.CursorName("")))
     elif kind == "offset" and isinstance(value, str) and value and not looks_like_number(value):
-        signals.cursors.append((at, names.CursorName("offset")))
+        signals.cursors.append((path, names.CursorName("offset")))
     elif kind in ("lastid",) and isinstance(value, str | int) and value and has_more_flag(node):
         default = "after" if node.get("object") == "list" else "after_id"
         signals.cursors.append(
-            (at, names.CursorName(default, ("after", "afterid", "sinceid", "startingafter")))
+            (path, names.CursorName(default, ("after", "afterid", "sinceid", "startingafter")))
         )
     elif kind == "total" and isinstance(value, Mapping) and looks_like_number(value.get("value")):
-        roles.setdefault("total", ((*at, "value"), int(value["value"])))
+        roles.setdefault("total", ((*path, "value"), int(value["value"])))
     elif kind.startswith("next") and isinstance(value, str | int) and value and not isinstance(value, bool):
-        signals.unrecognized.append(at)
+        signals.unrecognized.append(path)
     elif kind in names.NUMBER_ROLES and looks_like_number(value):
-        roles.setdefault(names.NUMBER_ROLES[kind], (at, int(value)))
+        roles.setdefault(names.NUMBER_ROLES[kind], (path, int(value)))
 
 
 def has_more_flag(node: Mapping[str, Any]) -> bool:
