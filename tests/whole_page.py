@@ -11,7 +11,7 @@ from scrapeq.protocols import Extraction, Extractor
 
 def extract(extractor: Extractor, payload: Mapping[str, Any], priority: float, page: Page) -> Extraction:
     """
-    Return everything that a page gives: items in its order, follow-ups in the order of their records, the next page last.
+    Return everything that a page gives: items, follow-ups in the order of their records, the next page last.
 
     The extractor must not await anything, so that no event loop is needed.
     """

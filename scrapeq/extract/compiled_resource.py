@@ -105,7 +105,7 @@ class CompiledResource:
         return {**output, **record}
 
     def item_key(self, output: dict[str, Any], record: Any) -> str:
-        """Return the item's identity: the primary key as text, a JSON list of several keys, or a digest of the content."""
+        """Return the item's identity: the primary key as text, several as a JSON list, or a digest of the content."""
         parts = [output[name] if name in output else path(record) for name, path in self.key_paths]
         if len(parts) == 1 and (text := as_text(parts[0])):
             return text

@@ -235,7 +235,7 @@ class PageReader:
         )
 
     def _record(self, batch: Batch, record: Any, stack: list[Batch]) -> Iterable[NewTask | IncrementalStart]:
-        """Add the record's item to the chunk and its nested records to the stack; return the requests that follow from it."""
+        """Add the record's item to the chunk and its nested records to the stack; return the requests that follow."""
         compiled = batch.compiled
         resource = compiled.resource
         ancestors = {**batch.ancestors, compiled.name: record} if compiled.edges else batch.ancestors

@@ -211,7 +211,7 @@ class Pagination:
         return True
 
     def _count_empty(self, fetched: FetchedPage, state: PaginationState, next_pages: NextPages) -> None:
-        """Count consecutive empty pages, and warn: some servers link to a next page forever, in others these are regular."""
+        """Count consecutive empty pages and warn: some servers link to a next page forever, but gaps may be regular."""
         if fetched.count:
             state.pop("empty", None)
             return
@@ -236,8 +236,8 @@ class Pagination:
         """
         Request the next page unless it was requested before.
 
-        Loops of any length are found with Brent's algorithm: the state holds the request of one earlier page, the last one
-        whose number was a power of two, and each next request is compared with it.
+        Loops of any length are found with Brent's algorithm: the state holds the request of one earlier page, the last
+        one whose number was a power of two, and each next request is compared with it.
         """
         current_page = _fingerprint(payload_key(fetched.payload).encode(errors="replace"))
         if fetched.number & (fetched.number - 1) == 0:

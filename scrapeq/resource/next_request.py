@@ -18,6 +18,7 @@ from scrapeq.resource.restart import key_after_restarts
 
 FORM_TYPE = "application/x-www-form-urlencoded"
 JSON_TYPE = "application/json"
+PositionKind = Literal["param", "header", "body"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Request:
 class ParamPosition:
     """The position in a request where a paginator puts a value: a parameter, a header, or a path into the body."""
 
-    kind: Literal["param", "header", "body"]
+    kind: PositionKind
     name: str
 
     def change(self, value: Any, remember: Mapping[str, Any] | None = None) -> Change:

@@ -26,7 +26,7 @@ class DetectedPaginator(TypedDict, total=False):
     A path into the body is a list of keys, list indexes, and `{"rel": "next"}` for the link with that relation.
     """
 
-    type: Required[str]  # header_link, json_link, cursor, page_number or offset
+    type: str  # header_link, json_link, cursor, page_number or offset
     path: list[Any]  # the path to the link or cursor
     header: str  # the response header with the link or cursor, in place of `path`
     place: list[str]  # where the request takes the value: [param, header or body; name]

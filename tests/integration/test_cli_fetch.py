@@ -155,7 +155,7 @@ async def test_it_counts_against_the_limits_of_the_store(tmp_path: Path, store_u
     [
         ("closed", 4, "means     rate_limited (limit), wait 30s: 429 Too Many Requests"),
         ("broken", 8, "means     fail: shop 503"),
-        ("text", 3, "          dead letter: the answer (text/html) is no JSON"),
+        ("text", 3, "          dead letter: the response (text/html) is not valid JSON"),
         ("moved", 0, "items     20 orders"),
     ],
 )

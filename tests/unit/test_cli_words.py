@@ -16,9 +16,12 @@ from scrapeq.task import Task
         ("503 Service Unavailable", "503 Service Unavailable"),
         ("GET http://a.test:80/x?y=1: no whole answer in 30 s", "no whole answer in 30 s"),
         ("POST https://a.test/: the body broke off: eof", "the body broke off"),
-        ("the answer (text/html) is no JSON: invalid literal: line 1", "the answer (text/html) is no JSON"),
+        (
+            "the response (text/html) is not valid JSON: invalid literal: line 1",
+            "the response (text/html) is not valid JSON",
+        ),
         ("handler shop.pages:read: KeyError: 'id' (pages.py:3)", "handler shop.pages:read: KeyError"),
-        ("on_item a:b: x.y: a set is no JSON value (a.py:1)", "on_item a:b: x.y"),
+        ("on_item a:b: x.y: JSON cannot hold a set (a.py:1)", "on_item a:b: x.y"),
         ("", "no reason known"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Where incremental walks begin, their windows, what they keep, and whose walk it is."""
+"""Start values of incremental resources, their windows, the state they store, and its key."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from scrapeq.resource.incremental import (
 NOW_S = datetime.fromisoformat("2024-05-01T12:00:00Z").timestamp()
 
 
-def begin(incremental: Incremental, state: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What a walk begins with."""
+def start_of(incremental: Incremental, state: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return the progress at the start."""
     scope = {"now": NOW_S, "seed": {"since": "2024-02-01"}, "parent": None}
     return start_progress(incremental, "k", "", state, scope)
 
@@ -50,9 +50,9 @@ def begin(incremental: Incremental, state: dict[str, Any] | None = None) -> dict
         (Incremental("at", template("${now - 1d}")), None, NOW_S - 86_400, NOW_S),
     ],
 )
-def test_where_a_walk_begins(incremental: Incremental, state: Any, start: Any, end: Any) -> None:
-    """What was kept less the lookback, else the initial value as it is; the end is now, in the same form."""
-    progress = begin(incremental, None if state is None else {"cursor": state, "token": "t"})
+def test_start_values(incremental: Incremental, state: Any, start: Any, end: Any) -> None:
+    """The stored cursor minus the lookback, else the initial value as it is; the end is now, in the same form."""
+    progress = start_of(incremental, None if state is None else {"cursor": state, "token": "t"})
     token = None if state is None else "t"
     assert incremental_scope(progress) == {"start_value": start, "end_value": end, "token": token}
     assert incremental_scope(None) == {"start_value": None, "end_value": None, "token": None}
@@ -68,16 +68,16 @@ def test_where_a_walk_begins(incremental: Incremental, state: Any, start: Any, e
             None,
             3600.0,
             ["2024-04-29", "2024-04-30", "2024-05-01"],
-        ),  # no shorter than it can say
+        ),  # at least its resolution
         (1714550400, None, 7200.0, [1714550400, 1714557600, 1714564800]),
         ("2024-01-01T00:00:00Z", 1714557600, 3600.0, [f"2024-05-01T{h}:00:00Z" for h in (10, 11, 12)]),
-        ("2024-06-01", None, 86_400.0, ["2024-06-01", "2024-06-01"]),  # begins later than now
+        ("2024-06-01", None, 86_400.0, ["2024-06-01", "2024-06-01"]),  # starts in the future
     ],
 )
-def test_windows(initial: Any, kept: Any, step_s: float, bounds: list[Any]) -> None:
-    """In the form of the initial value, without a gap, the last one ends now."""
+def test_windows_are_contiguous(initial: Any, kept: Any, step_s: float, bounds: list[Any]) -> None:
+    """In the form of the initial value; the last one ends now."""
     incremental = Incremental("at", initial, step_s=step_s)
-    progress: dict[str, Any] | None = begin(incremental, {"cursor": kept} if kept else None)
+    progress: dict[str, Any] | None = start_of(incremental, {"cursor": kept} if kept else None)
     found = []
     while progress is not None:
         found.append((progress["start"], progress["end"]))
@@ -85,9 +85,9 @@ def test_windows(initial: Any, kept: Any, step_s: float, bounds: list[Any]) -> N
     assert found == list(pairwise(bounds))
 
 
-def test_what_is_kept() -> None:
-    """The highest cursor in its own spelling, the last token; nothing when there was none."""
-    progress = begin(Incremental("at", "2024-01-01"))
+def test_final_state() -> None:
+    """The highest cursor in its own spelling and the last token; nothing if there was neither."""
+    progress = start_of(Incremental("at", "2024-01-01"))
     assert final_state(progress, None, "r", {}, NOW_S) is None
     for cursor in ("2024-03-01", None, "2024-04-01T00:00:00+02:00", "2024-02-01"):
         progress = add_cursor(progress, cursor)
@@ -106,15 +106,15 @@ def test_what_is_kept() -> None:
     }
 
 
-def test_a_walk_never_goes_back() -> None:
-    """The lookback's records are older than what was kept, and it stays."""
-    progress = begin(Incremental("at", None, 600.0), {"cursor": 100_000, "token": None})
+def test_the_stored_cursor_never_goes_back() -> None:
+    """The records of the lookback are older than the stored cursor."""
+    progress = start_of(Incremental("at", None, 600.0), {"cursor": 100_000, "token": None})
     _, state = final_state(add_cursor(progress, 99_500), None, "r", {}, NOW_S) or ("", {})
     assert state["cursor"] == 100_000
 
 
 def state_of(cursor: Any, token: Any = None, start_progress: list[Any] | None = None) -> dict[str, Any]:
-    """What a walk, or the store, says; `begun`: the cursor and the token that the walk began with."""
+    """Return a state of the store or, with `begun` (cursor and token at the start), one at the end of a pagination."""
     state = {"resource": "r", "seed": {}, "parent": "", "cursor": cursor, "token": token, "at": NOW_S}
     return state if start_progress is None else {**state, "begun": start_progress}
 
@@ -125,32 +125,34 @@ def state_of(cursor: Any, token: Any = None, start_progress: list[Any] | None = 
         (None, state_of(5, start_progress=[None, None]), True),
         (state_of(3), state_of(5, start_progress=[3, None]), True),
         (state_of(5), state_of(5, "new", start_progress=[5, "old"]), True),
-        (state_of(4), state_of(5, start_progress=[3, None]), True),  # another walk, or a window of this one
-        (state_of(9), state_of(5, start_progress=[3, None]), False),  # gone farther meanwhile
+        (
+            state_of(4),
+            state_of(5, start_progress=[3, None]),
+            True,
+        ),  # another pagination, or a window of this one
+        (state_of(9), state_of(5, start_progress=[3, None]), False),  # another pagination has come further
         (
             state_of("2024-05-02"),
             state_of("2024-05-01T23:00:00Z", start_progress=["2024-01-01", None]),
             False,
         ),
-        (state_of(2), state_of(5, start_progress=[3, None]), False),  # set back
-        (None, state_of(5, start_progress=[3, None]), False),  # forgotten
+        (state_of(2), state_of(5, start_progress=[3, None]), False),  # reset by the user
+        (None, state_of(5, start_progress=[3, None]), False),  # deleted by the user
         (None, state_of(None, "b", start_progress=[None, None]), True),
         (state_of(None, "a"), state_of(None, "b", start_progress=[None, "a"]), True),
         (state_of(None, "c"), state_of(None, "b", start_progress=[None, "a"]), False),
         (None, state_of(None, "b", start_progress=[None, "a"]), False),
     ],
 )
-def test_what_the_end_of_a_walk_changes(
-    kept: dict[str, Any] | None, ended: dict[str, Any], moves: bool
-) -> None:
-    """What is kept moves on with a walk, never back, and not from where a person has not set it."""
+def test_merging_the_final_state(kept: dict[str, Any] | None, ended: dict[str, Any], moves: bool) -> None:
+    """The stored state advances, never goes back, and stays where the user has reset it."""
     expected = {name: value for name, value in ended.items() if name != "begun"} if moves else None
     assert merge_state(kept, ended) == expected
 
 
-def test_what_is_asked_for_beside_a_walk_keeps_nothing() -> None:
-    """It is no page of the chain, but it knows the bounds."""
-    progress = begin(Incremental("at", "2024-01-01"))
+def test_a_detached_payload_stores_no_state() -> None:
+    """It is outside the chain, but has the start and end values."""
+    progress = start_of(Incremental("at", "2024-01-01"))
     other = detached_payload({"url": "u", "chain": "c", "incremental": progress})
     assert other == {"url": "u", "incremental": {**progress, "key": ""}}
     assert detached_payload({"url": "u"}) == {"url": "u"}
@@ -159,19 +161,19 @@ def test_what_is_asked_for_beside_a_walk_keeps_nothing() -> None:
 def identities(
     primary_key: tuple[str, ...] = (), path: str = "c/${parent.number}"
 ) -> tuple[Identities, Resource]:
-    """A parent and its child."""
+    """Return the identities of a plan, and its child resource."""
     child = Resource("child", Endpoint(path=template(path), incremental=Incremental("at")), (Parent("top"),))
     top = Resource("top", Endpoint(path=template("t")), primary_key=primary_key)
     return Identities(Plan("t", "t.yaml", resources=(top, child))), child
 
 
 def ancestry(record: dict[str, Any], seed: dict[str, Any] | None = None) -> Ancestry:
-    """A record of the parent."""
+    """Return what lies above a child of this record."""
     return Ancestry(seed or {}, record, "top", {"top": record})
 
 
-def test_a_parent_is_told_by_its_primary_key() -> None:
-    """Whatever else of it changes, also what the request says."""
+def test_a_parent_is_identified_by_its_primary_key() -> None:
+    """Whatever other fields change, also those that the request reads."""
     found, child = identities(("id",))
     first = found.state_key(child, ancestry({"id": 1, "number": 5}))
     assert first == found.state_key(child, ancestry({"id": 1, "number": 6, "x": 1}))
@@ -180,8 +182,8 @@ def test_a_parent_is_told_by_its_primary_key() -> None:
     assert first != found.state_key(child, ancestry({"id": 1, "number": 5}, {"repo": "b"}))
 
 
-def test_without_a_whole_key_a_parent_is_what_the_request_says_of_it() -> None:
-    """Two records of which one part of the key is the same are two."""
+def test_without_a_primary_key_a_parent_is_identified_by_the_requested_fields() -> None:
+    """Two records that share a part of the key are different."""
     for primary_key in ((), ("id", "_account")):
         found, child = identities(primary_key)
         first = found.state_key(child, ancestry({"id": 1, "number": 5, "x": 1}))
@@ -189,16 +191,16 @@ def test_without_a_whole_key_a_parent_is_what_the_request_says_of_it() -> None:
         assert first != found.state_key(child, ancestry({"id": 1, "number": 6, "x": 1}))
 
 
-def test_elements_of_one_record_are_told_from_each_other() -> None:
-    """`each` asks for each of them."""
+def test_elements_of_one_record_have_different_states() -> None:
+    """`each` requests each of them."""
     found, child = identities(("id",), "c/${parent}")
     record = {"id": 1, "tags": ["a", "b"]}
     one, other = (Ancestry({}, tag, "top", {"top": record}) for tag in record["tags"])
     assert found.state_key(child, one) != found.state_key(child, other)
 
 
-def test_records_further_above_count_by_what_the_request_says_of_them() -> None:
-    """A number that is one only within its repository."""
+def test_records_further_above_count_by_the_requested_fields() -> None:
+    """A number may be unique only within its repository."""
     found, child = identities(("number",), "c/${resources.repos.name}/${parent.number}")
     record = {"number": 5}
     keys = {
@@ -209,7 +211,7 @@ def test_records_further_above_count_by_what_the_request_says_of_them() -> None:
 
 
 def test_the_label_names_the_records_further_above() -> None:
-    """For people: two branches of one name below two repositories."""
+    """It distinguishes, for the user, branches of the same name in two repositories."""
     found, child = identities(("number",), "c/${resources.repos.name}/${parent.number}")
     record = {"number": 5}
     labels = [

@@ -1,10 +1,10 @@
-"""What `auto` has found, made into a paginator. Pure."""
+"""Builds the strategy of a detected paginator. Pure."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from scrapeq.expression import as_number
@@ -20,34 +20,36 @@ from scrapeq.extract.paginators import (
     RemainingPages,
 )
 from scrapeq.protocols import Change
-from scrapeq.resource.next_request import ParamPosition
+from scrapeq.resource.next_request import ParamPosition, PositionKind
+from scrapeq.resource.payload import DetectedPaginator
 
 
-def build_strategy(found: Mapping[str, Any], filters_records: bool) -> PageStrategy:
+def build_strategy(found: DetectedPaginator, filters_records: bool) -> PageStrategy:
     """
-    The way that was found.
+    Return the strategy of a detected paginator.
 
     Args:
-        found: As the payload keeps it.
-        sifted: The selector leaves records out.
+        found: The detected paginator.
+        filters_records: Whether the selector drops records, so that their number is not the page size.
     """
     return _FlagAware(_unflagged_strategy(found, filters_records), found.get("more"), found.get("last"))
 
 
-def _unflagged_strategy(found: Mapping[str, Any], filters_records: bool) -> PageStrategy:
+def _unflagged_strategy(found: DetectedPaginator, filters_records: bool) -> PageStrategy:
     kind = found["type"]
     if kind == "header_link":
         return HeaderLink("next")
     if kind == "json_link":
-        return JsonLink(_json_suffix_kept(_based(_reader(found), found.get("base"))), "auto")
-    where = ParamPosition(found["place"][0], found["place"][1])
+        read = _reader(found.get("header"), found.get("path"))
+        return JsonLink(_with_json_suffix(_with_base(read, found.get("base"))), "auto")
+    where = ParamPosition(cast(PositionKind, found["place"][0]), found["place"][1])
     if kind == "cursor":
-        return Cursor(_reader(found), where, "auto")
+        return Cursor(_reader(found.get("header"), found.get("path")), where, "auto")
     if kind == "page_number":
-        own = _reader({"path": found["own"]}) if "own" in found else None
+        own = _reader(None, found["own"]) if "own" in found else None
         pages = None
         if "pages" in found or "pages_header" in found:
-            pages = _reader({"path": found.get("pages"), "header": found.get("pages_header")})
+            pages = _reader(found.get("pages_header"), found.get("pages"))
         elif "total" in found or "total_header" in found:
             pages = _pages_of(_total(found), found["size"])
         return PageNumber(where, found["base"], own, pages, None)
@@ -58,7 +60,7 @@ def _unflagged_strategy(found: Mapping[str, Any], filters_records: bool) -> Page
 
 
 class _FlagAware(PageStrategy):
-    """A way that ends, too, where a flag says so."""
+    """A strategy that also ends where a flag of the response says so."""
 
     def __init__(
         self, strategy: PageStrategy, more: Sequence[Any] | None, last: Sequence[Any] | None
@@ -80,16 +82,18 @@ class _FlagAware(PageStrategy):
         return self._strategy.remaining(fetched)
 
 
-def _reader(found: Mapping[str, Any]) -> Callable[[FetchedPage], Any]:
-    """What reads a place that was found: a header, or a way into the body."""
-    if header := found.get("header"):
+def _reader(header: str | None, path: Sequence[Any] | None) -> Callable[[FetchedPage], Any]:
+    """Return a function that reads a header, or else a path into the body."""
+    if header:
         return lambda fetched: fetched.page.header(header)
-    steps = found["path"]
+    steps = path or ()
     return lambda fetched: resolve_path(fetched.body, steps)
 
 
-def _based(read: Callable[[FetchedPage], Any], base: Sequence[Any] | None) -> Callable[[FetchedPage], Any]:
-    """The link below the base that stands beside it."""
+def _with_base(
+    read: Callable[[FetchedPage], Any], base: Sequence[Any] | None
+) -> Callable[[FetchedPage], Any]:
+    """Read a link relative to the base URL that stands beside it."""
     if base is None:
         return read
 
@@ -101,7 +105,7 @@ def _based(read: Callable[[FetchedPage], Any], base: Sequence[Any] | None) -> Ca
     return link
 
 
-def _total(found: Mapping[str, Any]) -> Callable[[FetchedPage], Any]:
+def _total(found: DetectedPaginator) -> Callable[[FetchedPage], Any]:
     if header := found.get("total_header"):
         return lambda fetched: header_number(fetched, header)
     steps = found["total"]
@@ -117,23 +121,21 @@ def _pages_of(total: Callable[[FetchedPage], Any], size: int) -> Callable[[Fetch
 
 
 def header_number(fetched: FetchedPage, name: str) -> int | None:
-    """The number in a header of the answer (in `items 0-24/319` the last one); None for none."""
+    """Return the number in a response header (in `items 0-24/319` the last one); None if there is none."""
     value = (fetched.page.header(name) or "").rpartition("/")[2].strip()
     return int(value) if looks_like_number(value) else None
 
 
-def _json_suffix_kept(read: Callable[[FetchedPage], Any]) -> Callable[[FetchedPage], Any]:
-    """
-    The link, with the `.json` that the request has and the link lacks (Discourse names its own pages, which are HTML).
-    """
+def _with_json_suffix(read: Callable[[FetchedPage], Any]) -> Callable[[FetchedPage], Any]:
+    """Read a link with the `.json` that the request has and the link lacks: Discourse links to its HTML pages."""
 
     def link(fetched: FetchedPage) -> Any:
         value = read(fetched)
         if not isinstance(value, str):
             return value
         path, mark, query = value.partition("?")
-        asked = urlsplit(fetched.payload["url"]).path
-        if asked.endswith(".json") and urlsplit(path).path + ".json" == asked:
+        requested = urlsplit(fetched.payload["url"]).path
+        if requested.endswith(".json") and urlsplit(path).path + ".json" == requested:
             return f"{path}.json{mark}{query}"
         return value
 

@@ -1,4 +1,4 @@
-"""Where in a request `auto` puts a cursor, a page's number or an offset. Pure."""
+"""Where in a request `auto` puts a cursor, a page number or an offset. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _GRAPHQL_VARIABLE = re.compile(r"\$(\w+)\s*:")
 
 
 def numbered_position(fetched: FetchedPage, known: Sequence[str]) -> ParamPosition | None:
-    """Where the request has a page's number or an offset."""
+    """Return the position where the request has a page number or an offset."""
     for position in positions(fetched, known):
         if looks_like_number(position.current(fetched.request)):
             return position
@@ -28,7 +28,7 @@ def numbered_position(fetched: FetchedPage, known: Sequence[str]) -> ParamPositi
 
 
 def positions(fetched: FetchedPage, known: Sequence[str]) -> list[ParamPosition]:
-    """Where parameters of these names may stand in the request."""
+    """Return the positions where the request may have parameters of these names."""
     request = fetched.request
     if request.body is not None and request.method != "GET":
         found = [ParamPosition("body", name) for name in known if "." not in name]
@@ -42,7 +42,7 @@ def positions(fetched: FetchedPage, known: Sequence[str]) -> list[ParamPosition]
 
 
 def _is_readable(fetched: FetchedPage) -> bool:
-    """Whether the body of the request can be changed: a form, or a JSON object."""
+    """Return whether the request's body can be changed: it is a form or a JSON object."""
     request = fetched.request
     if is_form(request.headers):
         return True
@@ -53,7 +53,7 @@ def _is_readable(fetched: FetchedPage) -> bool:
 
 
 def cursor_position_in(fetched: FetchedPage, known: names.CursorName) -> ParamPosition:
-    """Where a cursor goes: a place that the request has already, else the usual one."""
+    """Return the position of a cursor: one that the request already has, or else the usual one."""
     request = fetched.request
     candidates = {normalize(known.default), *known.others}
     query = urlsplit(request.url).query
@@ -78,13 +78,13 @@ def cursor_position_in(fetched: FetchedPage, known: names.CursorName) -> ParamPo
 
 
 def describe_position(position: ParamPosition) -> str:
-    """A place as people say it."""
-    what = {"param": "the parameter", "header": "the header", "body": "the body's"}[position.kind]
-    return f"sent as {what} {position.name}"
+    """Describe a position for the user."""
+    where = {"param": "as the parameter", "header": "in the header", "body": "in the body as"}[position.kind]
+    return f"sent {where} {position.name}"
 
 
 def known_param(body: Any, steps: Sequence[Any]) -> str:
-    """The parameter of APIs that are known by the shape of their answers; empty where none is."""
+    """Return the parameter of well-known APIs, recognized by their responses; empty for others."""
     if not isinstance(body, Mapping):
         return ""
     where = tuple(steps)
@@ -97,19 +97,19 @@ def known_param(body: Any, steps: Sequence[Any]) -> str:
     if where == ("offset",) and body.keys() == {"total_rows", "offset", "rows"}:  # CouchDB
         return "skip"
     if where[:2] == ("meta", "pagination") and body.keys() >= {"data", "meta"}:  # Strapi
-        told = body["meta"]["pagination"].keys()
-        if where[2:] == ("page",) and told >= {"pageSize", "pageCount"}:
+        members = body["meta"]["pagination"].keys()
+        if where[2:] == ("page",) and members >= {"pageSize", "pageCount"}:
             return "pagination[page]"
-        if where[2:] == ("start",) and told >= {"limit", "total"}:
+        if where[2:] == ("start",) and members >= {"limit", "total"}:
             return "pagination[start]"
     return ""
 
 
 def is_spring(body: Any) -> bool:
-    """Whether it is a page of Spring Data."""
+    """Return whether this is a page of Spring Data."""
     return isinstance(body, Mapping) and ("pageable" in body or "totalElements" in body)
 
 
 def is_elasticsearch(body: Any) -> bool:
-    """Whether it is the answer of a search by Elasticsearch or OpenSearch."""
+    """Return whether this is a search response of Elasticsearch or OpenSearch."""
     return isinstance(body, Mapping) and "took" in body and isinstance(body.get("hits"), Mapping)

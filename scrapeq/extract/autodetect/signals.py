@@ -1,4 +1,4 @@
-"""The signs of a next page in a body: links, cursors, flags and numbers, each with the way to it. Pure."""
+"""Signals of a next page in a response body: links, cursors, flags and numbers, each with its path. Pure."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 
 from scrapeq.extract import known_names as names
 from scrapeq.extract.known_names import normalize
-from scrapeq.extract.paginators import LINK_KEYS
+from scrapeq.extract.paginators import LINK_KEYS, MAX_DIGITS
 
 MAX_OBJECTS = 100
-"""Objects that are looked at; a body with more around its records is a map of records itself."""
+"""The most objects to examine; a body with more of them around its records is itself a map of records."""
 MAX_DEPTH = 5
-"""Levels of objects: enough for `data.repository.issues.pageInfo`."""
+"""The most levels of objects to examine: enough for `data.repository.issues.pageInfo`."""
 
 Steps = tuple[Any, ...]
-"""A way into a body: names, positions in lists, and `{"rel": "next"}` for the link with that relation."""
+"""A path into a body: keys, list indexes, and `{"rel": "next"}` for the link with that relation."""
 
 
 def resolve_path(value: Any, steps: Sequence[Any]) -> Any:
-    """What a way leads to; None when it leads nowhere."""
+    """Return the value at a path; None if there is none."""
     for step in steps:
         if isinstance(step, Mapping):
             value = next(iter(_with_relation(value, step["rel"])), None)
@@ -35,7 +35,7 @@ def resolve_path(value: Any, steps: Sequence[Any]) -> Any:
 
 
 def format_path(steps: Sequence[Any]) -> str:
-    """A way as people write it: `links[rel=next].href`, `data[-1].id`."""
+    """Write a path for the user: `links[rel=next].href`, `data[-1].id`."""
     text = ""
     for step in steps:
         if isinstance(step, Mapping):
@@ -49,29 +49,27 @@ def format_path(steps: Sequence[Any]) -> str:
 
 @dataclass(slots=True)
 class Signals:
-    """What was found, the nearest to the root first."""
+    """The signals found, those nearest to the root first."""
 
     links: list[Steps] = field(default_factory=list)
     cursors: list[tuple[Steps, names.CursorName]] = field(default_factory=list)
-    numbers: list[Steps] = field(default_factory=list)  # the next page's number itself
-    unrecognized: list[Steps] = field(
-        default_factory=list
-    )  # something that is next, by no name that is known
-    ended: bool = False  # a link or cursor is there, and empty
-    more: tuple[Steps, bool] | None = None  # a flag: where, and what it says
+    numbers: list[Steps] = field(default_factory=list)  # the number of the next page
+    unrecognized: list[Steps] = field(default_factory=list)  # `next…` under an unknown name
+    ended: bool = False  # there is a link or cursor, but it is empty
+    more: tuple[Steps, bool] | None = None  # a flag: its path and its value
     last: tuple[Steps, bool] | None = None
     roles: dict[str, tuple[Steps, int]] = field(default_factory=dict)
     list_of: Steps | None = None  # where the records are
 
     @property
     def has_more(self) -> bool | None:
-        """Whether a flag says that there is more; None when none speaks."""
+        """Whether a flag reports more pages; None if there is no flag."""
         if self.more is not None:
             return self.more[1]
         return None if self.last is None else not self.last[1]
 
     def drop_truncation_flag(self) -> None:
-        """A link leads on: that nothing was cut off is said of this page alone."""
+        """Ignore a false truncation flag: where a link leads on, it is about this page only."""
         if (
             self.more is not None
             and not self.more[1]
@@ -82,11 +80,11 @@ class Signals:
 
 def signals_of(body: Any, records: Sequence[Any]) -> Signals:
     """
-    All signs in a body.
+    Collect all signals in a body.
 
     Args:
-        body: The answer, decoded.
-        records: Its records; where they are the body itself, its members are a record's and no signs.
+        body: The decoded response body.
+        records: Its records. If the only record is the body itself, its members are not signals.
     """
     signals = Signals()
     if not isinstance(body, Mapping) or (len(records) == 1 and records[0] is body):
@@ -94,7 +92,7 @@ def signals_of(body: Any, records: Sequence[Any]) -> Signals:
     role_groups: list[dict[str, tuple[Steps, int]]] = []
     for steps, node in _objects(body, records):
         _read(signals, steps, node, records, role_groups)
-    # The numbers of one object belong together; those of others fill the gaps.
+    # The numbers of one object belong together; other objects only add the missing roles.
     for roles in sorted(role_groups, key=len, reverse=True):
         for role, found in roles.items():
             signals.roles.setdefault(role, found)
@@ -102,7 +100,7 @@ def signals_of(body: Any, records: Sequence[Any]) -> Signals:
 
 
 def _objects(body: Mapping[str, Any], records: Sequence[Any]) -> Iterator[tuple[Steps, Mapping[str, Any]]]:
-    """The objects around the records, level by level; nothing inside lists, and no record."""
+    """Yield the objects around the records, level by level, without list elements and records."""
     level: list[tuple[Steps, Mapping[str, Any]]] = [((), body)]
     seen = 0
     for _ in range(MAX_DEPTH):
@@ -157,7 +155,7 @@ def _read(
 
 
 def _speaks_of_cursors(node: Mapping[str, Any]) -> bool:
-    """Whether the page itself is named by a text that is no number: so is the next one, then."""
+    """Return whether the current page is named by text that is not a number, so that the next one is, too."""
     own = next((value for name, value in node.items() if normalize(name) == "currentpage"), None)
     return isinstance(own, str) and bool(own) and not looks_like_number(own)
 
@@ -250,13 +248,12 @@ def _short(
     node: Mapping[str, Any],
     roles: dict[str, tuple[Steps, int]],
 ) -> None:
-    """Members with short names, which mean something only beside others."""
+    """Collect members with short names, which are signals only beside others."""
     if kind == "after" and isinstance(value, str) and value and (parent == "cursors" or "before" in node):
         signals.cursors.append((path, names.CursorName("after", ("cursor", "pageafter"))))
     elif kind == "cursor" and isinstance(value, str) and value:
-        signals.cursors.append(
-            (path, names.CURSOR_KEYS["nextcursor"])
-        )  # the request has none yet, so it is the next one
+        # The first request has no cursor yet, so this one is that of the next page.
+        signals.cursors.append((path, names.CURSOR_KEYS["nextcursor"]))
     elif kind == "continue" and value:
         if isinstance(value, str):
             signals.cursors.append((path, names.CursorName("continue")))
@@ -278,14 +275,14 @@ def _short(
 
 
 def has_more_flag(node: Mapping[str, Any]) -> bool:
-    """Whether a flag of this object says that there is more."""
+    """Return whether a flag of this object reports more pages."""
     return any(normalize(name) in names.MORE_FLAGS and flag is True for name, flag in node.items())
 
 
 def looks_like_number(value: Any) -> bool:
-    """Whether it is a whole number from 0, or the text of one."""
+    """Return whether this is a whole number from 0, or its text."""
     if isinstance(value, bool):
         return False
     if isinstance(value, str):
-        return value.isascii() and value.isdecimal() and len(value) < 16
+        return value.isascii() and value.isdecimal() and len(value) <= MAX_DIGITS
     return isinstance(value, int) and value >= 0

@@ -99,4 +99,4 @@ async def test_every_record_of_every_walk_is_there_once(tmp_path: Path) -> None:
         "/feed": 1,
     }
     assert "loop   circle:" in said
-    assert "auto   found: the next page is found by the offset, sent as the parameter offset" in said
+    assert "auto   found: detected pagination by offset, sent as the parameter offset" in said

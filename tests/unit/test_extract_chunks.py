@@ -1,4 +1,4 @@
-"""A page is read in parts: as many items as it has, and hardly more memory than its body."""
+"""A page is extracted in chunks: the number of its items has little effect on memory."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ CHILDREN = 100_000
 MIB = 1 << 20
 
 
-async def parts_of(body: bytes, *resources: Resource) -> list[Extraction]:
-    """Each part of the first resource's page, emptied but for the first of each list, so that none is kept."""
+async def chunks_of(body: bytes, *resources: Resource) -> list[Extraction]:
+    """Return each chunk of the first resource's page, with only the first element of each list, to save memory."""
     plan = Plan("t", "t.yaml", client=Client(base_url="https://api.test"), resources=resources)
     (task,) = first_tasks(plan, lambda *_: Group(), 1.0)
     page = Page(task.payload["url"], 200, (), body)
     seen = []
-    async for part in PageExtractor(plan, lambda *_: Group()).chunks(task.payload, 1.0, page):
-        assert len(part.items) + len(part.follow_ups) <= CHUNK_SIZE + 1
-        del part.items[1:], part.follow_ups[1:]
-        seen.append(part)
+    async for chunk in PageExtractor(plan, lambda *_: Group()).chunks(task.payload, 1.0, page):
+        assert len(chunk.items) + len(chunk.follow_ups) <= CHUNK_SIZE + 1
+        del chunk.items[1:], chunk.follow_ups[1:]
+        seen.append(chunk)
     return seen
 
 
-def big(decoder: str = "auto", paginator: Paginator | None = None) -> Resource:
-    """The resource whose page is large."""
+def large_resource(decoder: str = "auto", paginator: Paginator | None = None) -> Resource:
+    """Return the resource whose page is large."""
     endpoint = Endpoint(path=template("r"), decoder=Decoder(decoder), paginator=paginator or Paginator())  # type: ignore[arg-type]
     return Resource("r", endpoint, primary_key=("id",))
 
@@ -48,8 +48,8 @@ BODIES = {
 }
 
 
-async def grown_mib(kind: str) -> int:
-    """How much the peak of this process's memory grows while the page is read; that of a JSON body once decoded not."""
+async def memory_growth_mib(kind: str) -> int:
+    """Return how much the peak memory of this process grows while the page is read, after its JSON was decoded once."""
     import resource
 
     child = Resource(
@@ -58,7 +58,7 @@ async def grown_mib(kind: str) -> int:
         parents=(Parent("r", each="kids"),),
         include_from_parent=("id",),
     )
-    resources: tuple[Resource, ...] = (big(), child)
+    resources: tuple[Resource, ...] = (large_resource(), child)
     if kind in ("requests", "nested"):
         rows = b",".join(b'{"id":%d,"text":"%s"}' % (at, b"x" * 80) for at in range(CHILDREN))
     elif kind == "jsonl":
@@ -67,24 +67,27 @@ async def grown_mib(kind: str) -> int:
         rows = b"".join(b"%d,%s\n" % (at, b"x" * 80) for at in range(CHILDREN))
     body = BODIES[kind] % rows
     if kind in ("requests", "nested"):
-        await parts_of(BODIES[kind] % rows[: rows.find(b"}") + 1], big(), child)  # what is imported late
+        await chunks_of(
+            BODIES[kind] % rows[: rows.find(b"}") + 1], large_resource(), child
+        )  # what is imported late
         decoded = orjson.loads(body)
         del decoded
     else:
-        resources = (big(kind, Paginator("page_number")),)
+        resources = (large_resource(kind, Paginator("page_number")),)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    parts = await parts_of(body, *resources)
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    assert len(parts) == CHILDREN // CHUNK_SIZE + 1
+    chunks = await chunks_of(body, *resources)
+    growth = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert len(chunks) == CHILDREN // CHUNK_SIZE + 1
     if kind in ("csv", "jsonl"):
-        assert [part.next_page is not None for part in parts] == [False] * (len(parts) - 1) + [True]
-    return grown // 1024
+        assert [chunk.next_page is not None for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
+    return growth // 1024
 
 
 @pytest.mark.parametrize("kind", BODIES)
-def test_100_000_children_of_one_page_cost_hardly_any_memory(kind: str) -> None:
-    """Requests, records inside a record, rows: in a process of its own, what is beside the decoded body is small."""
-    script = "import asyncio, sys; from test_extract_parts import grown_mib; print(asyncio.run(grown_mib(sys.argv[1])))"
+def test_100_000_children_of_one_page_take_little_memory(kind: str) -> None:
+    """Requests, nested records and rows, in a separate process: what is beside the decoded body is small."""
+    call = "print(asyncio.run(memory_growth_mib(sys.argv[1])))"
+    script = f"import asyncio, sys; from test_extract_chunks import memory_growth_mib; {call}"
     done = subprocess.run(
         [sys.executable, "-c", script, kind],
         capture_output=True,
@@ -96,10 +99,11 @@ def test_100_000_children_of_one_page_cost_hardly_any_memory(kind: str) -> None:
     assert int(done.stdout) < 16
 
 
-async def test_a_fan_out_comes_in_parts() -> None:
-    """2,500 pages at once are three parts."""
-    parts = await parts_of(
-        b'{"n": 2501, "items": [1]}', big(paginator=Paginator("page_number", total_path="n", fan_out=True))
+async def test_a_fan_out_comes_in_chunks() -> None:
+    """2,500 pages at once are three chunks."""
+    chunks = await chunks_of(
+        b'{"n": 2501, "items": [1]}',
+        large_resource(paginator=Paginator("page_number", total_path="n", fan_out=True)),
     )
-    assert len(parts) == 3
-    assert parts[1].follow_ups[0].payload["url"] == "https://api.test/r?page=1002"
+    assert len(chunks) == 3
+    assert chunks[1].follow_ups[0].payload["url"] == "https://api.test/r?page=1002"
