@@ -239,7 +239,7 @@ async def test_a_walk_whose_cursor_expires_begins_anew(store_url: str) -> None:
     assert walk.asked == ["a0", "a1", "a2"] * 3
     assert {item.key for item in sink.items} == {str(n) for n in range(6)}
     assert (await queue.counts()).dead == 0
-    assert sum(event.startswith("anew") for event in worker.events) == 2
+    assert sum(event.startswith("reset") for event in worker.events) == 2
 
 
 async def test_a_walk_that_always_loses_its_cursor_is_a_dead_letter(store_url: str) -> None:

@@ -1,4 +1,4 @@
-"""Walks whose ground has moved: a dead letter redriven late, a bookmark that the server has forgotten."""
+"""Incremental states that changed meanwhile: late dead letters, and a bookmark that the server no longer knows."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ from scrapeq.resource.cursor_store import RedisCursorStore
 from scrapeq.supervise.run_state import RunState
 
 
-async def test_what_is_kept_late_is_kept(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A task that is acked has no lease to renew, and is not given up for want of it while its walk's end is kept."""
+async def test_a_state_may_be_stored_after_the_lease_would_end(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An acked task has no lease to lose while the final state is stored."""
     keep = RedisCursorStore.keep
 
     async def slow(states: RedisCursorStore, key: str, state: CursorState) -> None:
@@ -38,7 +40,7 @@ async def test_what_is_kept_late_is_kept(store_url: str, monkeypatch: pytest.Mon
 
 
 async def redrive(scrape: Scrape) -> None:
-    """The dead letters are tasks again, of the run that has ended."""
+    """Turn the dead letters of the finished run into tasks again."""
     client = async_client(scrape.store_url)
     async with Queue(client, scrape.plan().name) as queue:
         assert await queue.redrive(*[dead.id for dead in await queue.peek(9, "dead")]) == [True]
@@ -46,8 +48,8 @@ async def redrive(scrape: Scrape) -> None:
     await client.aclose()
 
 
-async def test_a_dead_letter_that_is_redriven_late_sets_nothing_back(store_url: str) -> None:
-    """Its walk ends where it would have ended then, but others have gone farther since."""
+async def test_a_dead_letter_redriven_late_does_not_reset_the_state(store_url: str) -> None:
+    """Its pages end where they would have ended then, but later runs have come further since."""
     server = Changes(broken_page=2)
     server.change(*range(1, 5))
     async with serving(server.answer) as url:
@@ -64,8 +66,8 @@ async def test_a_dead_letter_that_is_redriven_late_sets_nothing_back(store_url: 
         assert await scrape.cursor_store() == [state]
 
 
-async def test_a_dead_letter_of_before_a_full_refresh_keeps_nothing(store_url: str) -> None:
-    """The walk that begins at the beginning is not done, and what was kept was forgotten for it."""
+async def test_a_dead_letter_from_before_a_full_refresh_stores_no_state(store_url: str) -> None:
+    """The full refresh has deleted the state and has not run yet."""
     server = Changes()
     server.change(1, 2, 3)
     async with serving(server.answer) as url:
@@ -90,14 +92,14 @@ FORGETFUL = BOOKMARK.replace(
 )
 
 
-async def test_a_bookmark_that_the_server_has_forgotten_is_let_go(store_url: str) -> None:
-    """A walk whose first page is refused begins anew without the token, and keeps its own at the end."""
-    asked: list[dict[str, str]] = []
+async def test_a_bookmark_that_the_server_has_forgotten_is_replaced(store_url: str) -> None:
+    """If the first page is refused, the pagination restarts without the token, and stores its own at the end."""
+    requested: list[dict[str, str]] = []
     lost: set[str] = set()
     start = {"start_time": "1735689600"}
 
     async def answer(request: web.Request) -> web.Response:
-        asked.append(dict(request.query))
+        requested.append(dict(request.query))
         cursor = request.query.get("cursor", "a0")
         if cursor in lost:
             return web.json_response({}, status=410)
@@ -112,12 +114,12 @@ async def test_a_bookmark_that_the_server_has_forgotten_is_let_go(store_url: str
         await scrape.run()
         assert (await scrape.cursor_store())[0]["token"] == "a2"
         lost.add("a2")
-        asked.clear()
+        requested.clear()
         items, worker = await scrape.run()
-        assert asked == [{"cursor": "a2"}, start, {**start, "cursor": "b1"}]
+        assert requested == [{"cursor": "a2"}, start, {**start, "cursor": "b1"}]
         assert [item.key for item in items] == ["1", "2"]
         (state,) = await scrape.cursor_store()
         assert (state["token"], worker.tally.dead) == ("b2", 0)
-        asked.clear()
+        requested.clear()
         await scrape.run()
-        assert asked == [{"cursor": "b2"}]
+        assert requested == [{"cursor": "b2"}]
