@@ -50,7 +50,7 @@ class Extraction:
         skipped: Follow-ups that were left out (a null in a path).
         starts: Follow-ups that need to know what was kept.
         next_page: The walk's next page; in the last part only.
-        keep: (state key, state) to keep once the page is acked: its walk ends here.
+        cursor_state: (key, state) to store once the page is acked, if it is the last of an incremental pagination.
         events: What is worth a line.
     """
 
@@ -59,7 +59,7 @@ class Extraction:
     skipped: int = 0
     starts: list[IncrementalStart] = field(default_factory=list)
     next_page: NewTask | None = None
-    keep: tuple[str, CursorState] | None = None
+    cursor_state: tuple[str, CursorState] | None = None
     events: list[str] = field(default_factory=list)
 
 
@@ -138,13 +138,13 @@ class Extractor(Protocol):
 
 
 class CursorStore(Protocol):
-    """What incremental walks keep between runs."""
+    """Stores the states of incremental paginations between runs."""
 
     async def get_many(self, keys: Sequence[str]) -> list[CursorState | None]:
-        """What is kept under each key."""
+        """Return the state stored under each key, None where there is none."""
 
-    async def keep(self, key: str, state: CursorState) -> None:
-        """Keep it; called once the last page of the walk is acked. What is kept never goes back."""
+    async def save(self, key: str, state: CursorState) -> None:
+        """Store the state, called once the last page of the pagination is acked. A stored state never goes back."""
 
 
 class Sink(Protocol):

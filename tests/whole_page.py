@@ -30,5 +30,5 @@ def extract(extractor: Extractor, payload: Mapping[str, Any], priority: float, p
         whole.follow_ups += [*chunk.follow_ups, *([chunk.next_page] if chunk.next_page else [])]
         whole.skipped += chunk.skipped
         whole.starts += chunk.starts
-        whole.keep = chunk.keep
+        whole.cursor_state = chunk.cursor_state
         whole.events += chunk.events

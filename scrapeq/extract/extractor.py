@@ -398,4 +398,4 @@ class PageReader:
         if following is not None:
             window = self._builder.next_window(self._payload, following, self._priority, self._now_s)
             self._chunk.next_page = window
-        self._chunk.keep = final_state(progress, following, compiled.name, self._seed, self._now_s)
+        self._chunk.cursor_state = final_state(progress, following, compiled.name, self._seed, self._now_s)

@@ -144,21 +144,21 @@ class HeaderLink(SinglePage):
         base = fetched.page.url or fetched.payload["url"]
         first, end = resolve(base, following), resolve(base, last)
         for name in PAGE_PARAMS:
-            begin, final = get_param(first, name), get_param(end, name)
-            if not _is_number(begin) or not _is_number(final):
+            start_number, end_number = get_param(first, name), get_param(end, name)
+            if not _is_number(start_number) or not _is_number(end_number):
                 continue
-            assert begin is not None and final is not None
+            assert start_number is not None and end_number is not None
             position = ParamPosition("param", name)
-            if resolve(first, _numbered(first, position, final)) != resolve(
-                end, _numbered(end, position, final)
+            if resolve(first, _numbered(first, position, end_number)) != resolve(
+                end, _numbered(end, position, end_number)
             ):
                 return None
-            start = int(begin)
+            start = int(start_number)
 
             def change(index: int, position: ParamPosition = position, start: int = start) -> Change:
                 return Change(url=_numbered(first, position, str(start + index)))
 
-            return RemainingPages(int(final) - start + 1, change) if int(final) >= start else None
+            return RemainingPages(int(end_number) - start + 1, change) if int(end_number) >= start else None
         return None
 
 

@@ -19,7 +19,7 @@ SCAN_COUNT = 500  # fields read or deleted in one call
 RETRY_FOR_S = 10.0
 RETRY_FIRST_S, RETRY_MAX_S = 0.02, 0.5  # pauses between retries while the store is unreachable
 
-KEEP = load("scrapeq.resource", "keep", allow_oom=True)
+SAVE_STATE = load("scrapeq.resource", "save_state", allow_oom=True)
 
 
 class RedisCursorStore:
@@ -42,7 +42,7 @@ class RedisCursorStore:
         raw = await self._with_retries(lambda: self._redis.hmget(self._key, list(keys))) if keys else []
         return [None if one is None else orjson.loads(one) for one in raw]
 
-    async def keep(self, key: str, state: CursorState) -> None:
+    async def save(self, key: str, state: CursorState) -> None:
         """
         Store the final state of a pagination, unless a later one is stored or the user has reset it.
 
@@ -53,7 +53,7 @@ class RedisCursorStore:
             merged = merge_state(orjson.loads(raw) if raw else None, state)
             if merged is None or await self._with_retries(
                 lambda raw=raw, merged=merged: self._redis.eval(  # type: ignore[misc]
-                    KEEP.text, 1, self._key, key, raw, orjson.dumps(merged)
+                    SAVE_STATE.text, 1, self._key, key, raw, orjson.dumps(merged)
                 )
             ):
                 return

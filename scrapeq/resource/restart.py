@@ -43,8 +43,8 @@ def restart_payload(payload: Payload) -> Payload | None:
         return None
     restarted: dict[str, Any] = {**payload, **(payload.get("first") or {}), "resets": resets}
     restarted.pop("first", None)
-    kept = {name: value for name, value in restarted.items() if value is not None or name in payload}
-    return cast(Payload, kept)
+    values = {name: value for name, value in restarted.items() if value is not None or name in payload}
+    return cast(Payload, values)
 
 
 def key_after_restarts(key: str, payload: Payload) -> str:

@@ -208,7 +208,7 @@ async def _scrape(
             scraped.follow_ups.extend([] if started is None else [_asked(started)])
         scraped.events.extend(part.events)
         skipped += part.skipped
-        keep, following = part.keep or keep, part.next_page or following
+        keep, following = part.cursor_state or keep, part.next_page or following
     return replace(
         scraped,
         skipped=skipped,
@@ -261,7 +261,7 @@ class _Kept:
     async def get_many(self, keys: Any) -> list[CursorState | None]:
         return [self.state] * len(keys)
 
-    async def keep(self, key: str, state: CursorState) -> None:
+    async def save(self, key: str, state: CursorState) -> None:
         raise AssertionError("a test keeps nothing")
 
 

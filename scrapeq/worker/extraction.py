@@ -77,7 +77,9 @@ class HookedExtractor:
         self._told: set[str] = set()
         self._on_item = {name: own["on_item"] for name, own in hooks.items() if "on_item" in own}
 
-    async def chunks(self, payload: Mapping[str, Any], priority: float, page: Page) -> AsyncIterator[Extraction]:
+    async def chunks(
+        self, payload: Mapping[str, Any], priority: float, page: Page
+    ) -> AsyncIterator[Extraction]:
         """See `protocols.Extractor`."""
         payload = check_payload(payload)
         hooks = self._hooks.get(payload["resource"], {})

@@ -14,7 +14,9 @@ from scrapeq.worker.redirect_hops import without_hops
 from scrapeq.worker.settlement import Settlement
 from scrapeq.worker.slots import Fatal, LeasedTask
 
-POLLS: Final = "polls"  # a member of the payload: how often it was not ready, and the seconds of all its waits
+POLLS: Final = (
+    "polls"  # a member of the payload: how often it was not ready, and the seconds of all its waits
+)
 FAIL_PAUSE_S = 1.0  # for the other fetchers to hear that the run is over, before they take what ended it
 
 

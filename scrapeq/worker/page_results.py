@@ -74,8 +74,8 @@ class PageResults:
             context.events.append(
                 f"loop   {name}: the page after page {number} was already requested; pagination stopped"
             )
-        if last.keep is not None:
-            await context.cursor_store.keep(*last.keep)
+        if last.cursor_state is not None:
+            await context.cursor_store.save(*last.cursor_state)
 
     async def _write(self, items: Sequence[Item], answer: Page | None) -> None:
         """The limits learn of the answer now, if there is one; the sink may take its time."""

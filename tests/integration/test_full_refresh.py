@@ -36,21 +36,21 @@ async def test_everything_is_requested_again(store_url: str) -> None:
     """Of one resource, or of all; an unfinished run starts again, without its tasks."""
     requested: Counter[str] = Counter()
 
-    async def answer(request: web.Request) -> web.Response:
+    async def respond(request: web.Request) -> web.Response:
         requested[str(request.rel_url)] += 1
         return web.json_response([{"id": 7}])
 
     async def one_more_done(queue: Queue) -> bool:
         return (await queue.counts()).done >= 12 + 1
 
-    async with serving(answer) as url:
+    async with serving(respond) as url:
         scrape = Scrape(store_url, TWO, url)
         await scrape.run()
         client = async_client(store_url)
         async with Queue(client, "two") as queue:
             state = RunState(client, queue)
             await state.forget(["things"])
-            assert {kept["resource"] for kept in await scrape.cursor_store()} == {"others"}
+            assert {stored["resource"] for stored in await scrape.cursor_store()} == {"others"}
             requested.clear()
             await scrape.run()
             assert requested == {

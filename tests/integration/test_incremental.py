@@ -103,7 +103,7 @@ class Changes:
             at = f"2024-05-01T12:{minute:02d}:{number:02d}Z"
             self.records.append({"id": number, "updated_at": at})
 
-    async def answer(self, request: web.Request) -> web.Response:
+    async def respond(self, request: web.Request) -> web.Response:
         """Return a page of what has changed since."""
         self.requested.append(dict(request.query))
         page = int(request.query.get("page", "1"))
@@ -138,7 +138,7 @@ async def test_the_second_run_requests_only_what_is_new(store_url: str) -> None:
     """It starts at the stored cursor minus the lookback, the first run at the initial value."""
     server = Changes()
     server.change(*range(1, 8))
-    async with serving(server.answer) as url:
+    async with serving(server.respond) as url:
         scrape = Scrape(store_url, CHANGES, url)
         items, _ = await scrape.run()
         assert len(items) == 7
@@ -159,7 +159,7 @@ async def test_the_second_run_requests_only_what_is_new(store_url: str) -> None:
 async def test_runs_without_records_leave_the_state(store_url: str) -> None:
     """The first run stores none; a later one leaves it as it was."""
     server = Changes()
-    async with serving(server.answer) as url:
+    async with serving(server.respond) as url:
         scrape = Scrape(store_url, CHANGES, url)
         assert await scrape.run()
         assert await scrape.cursor_store() == []
@@ -175,7 +175,7 @@ async def test_a_dead_page_in_the_middle_stores_no_state(store_url: str) -> None
     """The older records of newest-first pages were not read: the next run requests all of them again."""
     server = Changes(broken_page=2)
     server.change(*range(1, 8))
-    async with serving(server.answer) as url:
+    async with serving(server.respond) as url:
         scrape = Scrape(store_url, CHANGES, url)
         items, _ = await scrape.run()
         assert len(items) == 3
@@ -209,7 +209,7 @@ async def test_the_servers_own_bookmark_is_stored(store_url: str) -> None:
     tickets = [{"id": n} for n in range(1, 6)]
     requested: list[dict[str, str]] = []
 
-    async def answer(request: web.Request) -> web.Response:
+    async def respond(request: web.Request) -> web.Response:
         requested.append(dict(request.query))
         after = int(request.query.get("cursor", "c0")[1:])
         page = tickets[after : after + 2]
@@ -217,7 +217,7 @@ async def test_the_servers_own_bookmark_is_stored(store_url: str) -> None:
         end = after + len(page) == len(tickets)
         return web.json_response({"tickets": page, "after_cursor": token, "end_of_stream": end})
 
-    async with serving(answer) as url:
+    async with serving(respond) as url:
         scrape = Scrape(store_url, BOOKMARK, url)
         items, _ = await scrape.run()
         assert len(items) == 5
@@ -256,7 +256,7 @@ async def test_state_is_stored_for_each_parent(store_url: str) -> None:
     stamps = {"C1": ["1512085950.000216", "1512085950.000218"], "C2": ["900.5"]}
     requested: list[dict[str, str]] = []
 
-    async def answer(request: web.Request) -> web.Response:
+    async def respond(request: web.Request) -> web.Response:
         if request.path == "/channels":
             return web.json_response(channels)
         requested.append(dict(request.query))
@@ -264,12 +264,12 @@ async def test_state_is_stored_for_each_parent(store_url: str) -> None:
         found = [ts for ts in stamps[request.query["channel"]] if float(ts) > oldest]
         return web.json_response([{"ts": ts} for ts in found])
 
-    async with serving(answer) as url:
+    async with serving(respond) as url:
         scrape = Scrape(store_url, CHANNELS, url)
         await scrape.run()
         assert sorted((one["channel"], one["oldest"]) for one in requested) == [("C1", "0"), ("C2", "0")]
-        kept = [(state["parent"], state["cursor"]) for state in await scrape.cursor_store()]
-        assert kept == [("C1", "1512085950.000218"), ("C2", "900.5")]
+        stored = [(state["parent"], state["cursor"]) for state in await scrape.cursor_store()]
+        assert stored == [("C1", "1512085950.000218"), ("C2", "900.5")]
         requested.clear()
         channels[0]["topic"] = 7
         stamps["C2"].append("1000.25")
@@ -306,7 +306,7 @@ async def test_windows_get_all_records_of_a_limited_search(store_url: str, as_te
     records = [{"id": n, "at": start_s + n * DAY_S} for n in range(40)]  # ten days are ten records
     requested: list[tuple[int, int, int]] = []
 
-    async def answer(request: web.Request) -> web.Response:
+    async def respond(request: web.Request) -> web.Response:
         start, end = int(request.query["from"]), int(request.query["to"])
         page = int(request.query["page"])
         requested.append((start, end, page))
@@ -314,7 +314,7 @@ async def test_windows_get_all_records_of_a_limited_search(store_url: str, as_te
         return web.json_response(found[(page - 1) * 5 : page * 5])
 
     text = SEARCH.replace("INITIAL", f"'{start_s}'" if as_text else str(start_s))
-    async with serving(answer) as url:
+    async with serving(respond) as url:
         scrape = Scrape(store_url, text, url)
         items, _ = await scrape.run()
         assert sorted({int(item.key) for item in items}) == list(range(40))
@@ -336,12 +336,12 @@ async def test_the_state_is_stored_after_each_window(store_url: str) -> None:
     requested: list[int] = []
     broken = [start_s + 20 * DAY_S]
 
-    async def answer(request: web.Request) -> web.Response:
+    async def respond(request: web.Request) -> web.Response:
         start = int(request.query["from"])
         requested.append(start)
         return web.json_response([], status=404 if start in broken else 200)
 
-    async with serving(answer) as url:
+    async with serving(respond) as url:
         scrape = Scrape(store_url, SEARCH.replace("INITIAL", str(start_s)), url)
         await scrape.run()
         assert sorted(requested) == [start_s, start_s + 10 * DAY_S, start_s + 20 * DAY_S]
@@ -374,13 +374,13 @@ async def test_a_server_without_a_parameter_for_newer_records(store_url: str) ->
     posts = list(range(1, 21))
     pages: list[int] = []
 
-    async def answer(request: web.Request) -> web.Response:
+    async def respond(request: web.Request) -> web.Response:
         page = int(request.query["page"])
         pages.append(page)
         newest = posts[::-1][(page - 1) * 4 : page * 4]
         return web.json_response([{"id": number} for number in newest])
 
-    async with serving(answer) as url:
+    async with serving(respond) as url:
         scrape = Scrape(store_url, FEED, url)
         items, _ = await scrape.run()
         assert (len(items), pages) == (20, [1, 2, 3, 4, 5, 6])

@@ -22,17 +22,17 @@ async def test_a_state_may_be_stored_after_the_lease_would_end(
     store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An acked task has no lease to lose while the final state is stored."""
-    keep = RedisCursorStore.keep
+    save = RedisCursorStore.save
 
     async def slow(states: RedisCursorStore, key: str, state: CursorState) -> None:
         await asyncio.sleep(0.5)
-        await keep(states, key, state)
+        await save(states, key, state)
 
-    monkeypatch.setattr(RedisCursorStore, "keep", slow)
+    monkeypatch.setattr(RedisCursorStore, "save", slow)
     monkeypatch.setattr(test_incremental, "Queue", functools.partial(Queue, lease_s=0.6))
     server = Changes()
     server.change(1, 2)
-    async with serving(server.answer) as url:
+    async with serving(server.respond) as url:
         scrape = Scrape(store_url, CHANGES, url)
         _, worker = await scrape.run()
         assert len(await scrape.cursor_store()) == 1
@@ -52,7 +52,7 @@ async def test_a_dead_letter_redriven_late_does_not_reset_the_state(store_url: s
     """Its pages end where they would have ended then, but later runs have come further since."""
     server = Changes(broken_page=2)
     server.change(*range(1, 5))
-    async with serving(server.answer) as url:
+    async with serving(server.respond) as url:
         scrape = Scrape(store_url, CHANGES, url)
         await scrape.run()
         server.broken_page = 0
@@ -70,7 +70,7 @@ async def test_a_dead_letter_from_before_a_full_refresh_stores_no_state(store_ur
     """The full refresh has deleted the state and has not run yet."""
     server = Changes()
     server.change(1, 2, 3)
-    async with serving(server.answer) as url:
+    async with serving(server.respond) as url:
         scrape = Scrape(store_url, CHANGES, url)
         await scrape.run()
         server.change(*range(4, 9), minute=5)
@@ -98,7 +98,7 @@ async def test_a_bookmark_that_the_server_has_forgotten_is_replaced(store_url: s
     lost: set[str] = set()
     start = {"start_time": "1735689600"}
 
-    async def answer(request: web.Request) -> web.Response:
+    async def respond(request: web.Request) -> web.Response:
         requested.append(dict(request.query))
         cursor = request.query.get("cursor", "a0")
         if cursor in lost:
@@ -109,7 +109,7 @@ async def test_a_bookmark_that_the_server_has_forgotten_is_replaced(store_url: s
             {"tickets": [{"id": number}], "after_cursor": f"{age}{number}", "end_of_stream": number > 1}
         )
 
-    async with serving(answer) as url:
+    async with serving(respond) as url:
         scrape = Scrape(store_url, FORGETFUL, url)
         await scrape.run()
         assert (await scrape.cursor_store())[0]["token"] == "a2"

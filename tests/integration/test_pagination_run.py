@@ -70,13 +70,13 @@ def response_to(request: Received) -> tuple[Any, list[tuple[str, str]]]:
 async def test_every_paginator_gets_every_record_once(tmp_path: Path) -> None:
     """Each page is requested once, and a loop ends with an event."""
 
-    async def answer(request: Received, writer: asyncio.StreamWriter) -> None:
+    async def respond(request: Received, writer: asyncio.StreamWriter) -> None:
         body, headers = response_to(request)
         if not isinstance(body, bytes):
             body, headers = orjson.dumps(body), [("Content-Type", "application/json"), *headers]
         writer.write(response(200, body, *headers))
 
-    async with serving(answer) as server:
+    async with serving(respond) as server:
         (tmp_path / "pages.yaml").write_text(CONFIG.replace("URL", server.url))
         command = Command(tmp_path, "pages.yaml")
         output = await asyncio.to_thread(command.run, "--workers", "1")

@@ -93,11 +93,11 @@ def test_numbered_pages_end_with_the_last_one(shape: dict[str, Any]) -> None:
     server = AutoServer(selector=shape.get("selector", ""), params=shape.get("params", {}))
     seen: list[str | None] = []
     for number in range(len(shape["pages"])):
-        answered = body_of(shape, [{"id": number}, {"id": -number}])
-        for node in (answered, answered.get("pagination", {})) if isinstance(answered, dict) else ():
+        body = body_of(shape, [{"id": number}, {"id": -number}])
+        for node in (body, body.get("pagination", {})) if isinstance(body, dict) else ():
             for own in {"page", "current_page", "number"} & node.keys():
                 node[own] += number
-        seen.append(server.respond(answered, shape.get("headers")))
+        seen.append(server.respond(body, shape.get("headers")))
     assert seen == shape["pages"]
 
 

@@ -119,10 +119,10 @@ def test_text_can_always_be_encoded() -> None:
 )  # fmt: skip
 def test_csv_rows_are_maps_of_text(decoder: Decoder, kind: str, body: bytes, rows: Any) -> None:
     """The header names the columns; quotes, other delimiters and encodings, columns without or with the same name."""
-    answer = page(body, kind)
+    response = page(body, kind)
     if rows == "no name":
-        answer, rows = Page("https://a.test/f.csv?x=1", 200, answer.headers, body), [{"a": "1"}]
-    assert decode(answer, decoder).whole() == rows
+        response, rows = Page("https://a.test/f.csv?x=1", 200, response.headers, body), [{"a": "1"}]
+    assert decode(response, decoder).whole() == rows
 
 
 @pytest.mark.parametrize("kind", ["application/xml", "text/xml; charset=utf-8", "application/atom+xml", ""])

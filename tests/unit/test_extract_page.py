@@ -176,8 +176,8 @@ def test_children_follow_with_their_parent_in_order() -> None:
     assert urls(found) == ["/r/1/3/c", "/r/1/5/c"]
     assert [task.priority for task in found.follow_ups] == [1735776000.0, 50.0]
     assert found.follow_ups[0].group == Group("comments")
-    answered = scrape.respond([{"id": 1}], found.follow_ups[0])
-    assert answered.items[0].record == {"id": 1, "_issues_number": 3}
+    extraction = scrape.respond([{"id": 1}], found.follow_ups[0])
+    assert extraction.items[0].record == {"id": 1, "_issues_number": 3}
 
 
 @pytest.mark.parametrize(

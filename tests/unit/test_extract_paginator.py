@@ -111,8 +111,8 @@ def test_a_cursor_replaces_its_parameter_until_it_is_empty(end: Any) -> None:
     """The first request may have a first cursor; null, an empty text, 0 and false are the end."""
     paginator = Paginator("cursor", cursor_path="meta.next", cursor_param="cursor")
     server = Server(paginator, params={"cursor": "*", "n": 1})
-    answers = [{"data": [1], "meta": {"next": value}} for value in ("a+b/c=", 17, end)]
-    assert server.requested_urls(*answers, {"data": []}) == [
+    responses = [{"data": [1], "meta": {"next": value}} for value in ("a+b/c=", 17, end)]
+    assert server.requested_urls(*responses, {"data": []}) == [
         "?cursor=%2A&n=1",
         "?cursor=a%2Bb%2Fc%3D&n=1",
         "?cursor=17&n=1",
@@ -130,12 +130,12 @@ def test_a_cursor_may_be_the_id_of_the_last_record() -> None:
 def test_the_members_of_a_cursor_become_parameters_of_the_first_request() -> None:
     """A parameter from the last page that this cursor lacks is removed."""
     server = Server(Paginator("cursor", cursor_path="continue"), params={"action": "query", "a": "0"})
-    answers = [
+    responses = [
         {"data": [1], "continue": {"a": "1", "continue": "-||"}},
         {"data": [1], "continue": {"b": "2", "continue": "||x"}},
         {"data": [1]},
     ]
-    assert server.requested_urls(*answers) == [
+    assert server.requested_urls(*responses) == [
         "?action=query&a=0",
         "?action=query&a=1&continue=-%7C%7C",
         "?action=query&a=0&b=2&continue=%7C%7Cx",
@@ -274,7 +274,7 @@ def test_a_header_with_a_line_break_is_never_sent() -> None:
 
 
 @pytest.mark.parametrize(
-    ("paginator", "params", "answers", "urls"),
+    ("paginator", "params", "responses", "urls"),
     [
         (
             Paginator("offset", limit=2),
@@ -316,10 +316,10 @@ def test_a_header_with_a_line_break_is_never_sent() -> None:
     ],
 )
 def test_offsets_count_records(
-    paginator: Paginator, params: dict[str, Any], answers: list[int], urls: list[str]
+    paginator: Paginator, params: dict[str, Any], responses: list[int], urls: list[str]
 ) -> None:
     """The first request has them; nothing is lost if the server sends fewer records than requested."""
-    bodies = [{"data": [[at, one] for one in range(count)], "n": 5} for at, count in enumerate(answers)]
+    bodies = [{"data": [[at, one] for one in range(count)], "n": 5} for at, count in enumerate(responses)]
     assert Server(paginator, params=params).requested_urls(*bodies, {"data": [1]}) == urls
 
 

@@ -21,11 +21,12 @@ from scrapeq.resource.incremental import (
     next_window,
     start_progress,
 )
+from scrapeq.resource.payload import IncrementalProgress, Payload
 
 NOW_S = datetime.fromisoformat("2024-05-01T12:00:00Z").timestamp()
 
 
-def start_of(incremental: Incremental, state: dict[str, Any] | None = None) -> dict[str, Any]:
+def progress_at_start(incremental: Incremental, state: dict[str, Any] | None = None) -> IncrementalProgress:
     """Return the progress at the start."""
     scope = {"now": NOW_S, "seed": {"since": "2024-02-01"}, "parent": None}
     return start_progress(incremental, "k", "", state, scope)
@@ -52,14 +53,14 @@ def start_of(incremental: Incremental, state: dict[str, Any] | None = None) -> d
 )
 def test_start_values(incremental: Incremental, state: Any, start: Any, end: Any) -> None:
     """The stored cursor minus the lookback, else the initial value as it is; the end is now, in the same form."""
-    progress = start_of(incremental, None if state is None else {"cursor": state, "token": "t"})
+    progress = progress_at_start(incremental, None if state is None else {"cursor": state, "token": "t"})
     token = None if state is None else "t"
     assert incremental_scope(progress) == {"start_value": start, "end_value": end, "token": token}
     assert incremental_scope(None) == {"start_value": None, "end_value": None, "token": None}
 
 
 @pytest.mark.parametrize(
-    ("initial", "kept", "step_s", "bounds"),
+    ("initial", "stored", "step_s", "bounds"),
     [
         ("2024-04-10", None, 10 * 86_400.0, ["2024-04-10", "2024-04-20", "2024-04-30", "2024-05-01"]),
         ("2024-01-01", "2024-04-25T10:00:00Z", 3 * 86_400.0, ["2024-04-25", "2024-04-28", "2024-05-01"]),
@@ -74,10 +75,12 @@ def test_start_values(incremental: Incremental, state: Any, start: Any, end: Any
         ("2024-06-01", None, 86_400.0, ["2024-06-01", "2024-06-01"]),  # starts in the future
     ],
 )
-def test_windows_are_contiguous(initial: Any, kept: Any, step_s: float, bounds: list[Any]) -> None:
+def test_windows_are_contiguous(initial: Any, stored: Any, step_s: float, bounds: list[Any]) -> None:
     """In the form of the initial value; the last one ends now."""
     incremental = Incremental("at", initial, step_s=step_s)
-    progress: dict[str, Any] | None = start_of(incremental, {"cursor": kept} if kept else None)
+    progress: IncrementalProgress | None = progress_at_start(
+        incremental, {"cursor": stored} if stored else None
+    )
     found = []
     while progress is not None:
         found.append((progress["start"], progress["end"]))
@@ -87,7 +90,7 @@ def test_windows_are_contiguous(initial: Any, kept: Any, step_s: float, bounds: 
 
 def test_final_state() -> None:
     """The highest cursor in its own spelling and the last token; nothing if there was neither."""
-    progress = start_of(Incremental("at", "2024-01-01"))
+    progress = progress_at_start(Incremental("at", "2024-01-01"))
     assert final_state(progress, None, "r", {}, NOW_S) is None
     for cursor in ("2024-03-01", None, "2024-04-01T00:00:00+02:00", "2024-02-01"):
         progress = add_cursor(progress, cursor)
@@ -108,54 +111,55 @@ def test_final_state() -> None:
 
 def test_the_stored_cursor_never_goes_back() -> None:
     """The records of the lookback are older than the stored cursor."""
-    progress = start_of(Incremental("at", None, 600.0), {"cursor": 100_000, "token": None})
+    progress = progress_at_start(Incremental("at", None, 600.0), {"cursor": 100_000, "token": None})
     _, state = final_state(add_cursor(progress, 99_500), None, "r", {}, NOW_S) or ("", {})
     assert state["cursor"] == 100_000
 
 
-def state_of(cursor: Any, token: Any = None, start_progress: list[Any] | None = None) -> dict[str, Any]:
-    """Return a state of the store or, with `begun` (cursor and token at the start), one at the end of a pagination."""
+def state_of(cursor: Any, token: Any = None, started_from: list[Any] | None = None) -> dict[str, Any]:
+    """Return a stored state or, with `started_from` (cursor and token at the start), the state at the end."""
     state = {"resource": "r", "seed": {}, "parent": "", "cursor": cursor, "token": token, "at": NOW_S}
-    return state if start_progress is None else {**state, "begun": start_progress}
+    return state if started_from is None else {**state, "begun": started_from}
 
 
 @pytest.mark.parametrize(
-    ("kept", "ended", "moves"),
+    ("stored", "final", "moves"),
     [
-        (None, state_of(5, start_progress=[None, None]), True),
-        (state_of(3), state_of(5, start_progress=[3, None]), True),
-        (state_of(5), state_of(5, "new", start_progress=[5, "old"]), True),
+        (None, state_of(5, started_from=[None, None]), True),
+        (state_of(3), state_of(5, started_from=[3, None]), True),
+        (state_of(5), state_of(5, "new", started_from=[5, "old"]), True),
         (
             state_of(4),
-            state_of(5, start_progress=[3, None]),
+            state_of(5, started_from=[3, None]),
             True,
         ),  # another pagination, or a window of this one
-        (state_of(9), state_of(5, start_progress=[3, None]), False),  # another pagination has come further
+        (state_of(9), state_of(5, started_from=[3, None]), False),  # another pagination has come further
         (
             state_of("2024-05-02"),
-            state_of("2024-05-01T23:00:00Z", start_progress=["2024-01-01", None]),
+            state_of("2024-05-01T23:00:00Z", started_from=["2024-01-01", None]),
             False,
         ),
-        (state_of(2), state_of(5, start_progress=[3, None]), False),  # reset by the user
-        (None, state_of(5, start_progress=[3, None]), False),  # deleted by the user
-        (None, state_of(None, "b", start_progress=[None, None]), True),
-        (state_of(None, "a"), state_of(None, "b", start_progress=[None, "a"]), True),
-        (state_of(None, "c"), state_of(None, "b", start_progress=[None, "a"]), False),
-        (None, state_of(None, "b", start_progress=[None, "a"]), False),
+        (state_of(2), state_of(5, started_from=[3, None]), False),  # reset by the user
+        (None, state_of(5, started_from=[3, None]), False),  # deleted by the user
+        (None, state_of(None, "b", started_from=[None, None]), True),
+        (state_of(None, "a"), state_of(None, "b", started_from=[None, "a"]), True),
+        (state_of(None, "c"), state_of(None, "b", started_from=[None, "a"]), False),
+        (None, state_of(None, "b", started_from=[None, "a"]), False),
     ],
 )
-def test_merging_the_final_state(kept: dict[str, Any] | None, ended: dict[str, Any], moves: bool) -> None:
+def test_merging_the_final_state(stored: dict[str, Any] | None, final: dict[str, Any], moves: bool) -> None:
     """The stored state advances, never goes back, and stays where the user has reset it."""
-    expected = {name: value for name, value in ended.items() if name != "begun"} if moves else None
-    assert merge_state(kept, ended) == expected
+    expected = {name: value for name, value in final.items() if name != "begun"} if moves else None
+    assert merge_state(stored, final) == expected
 
 
 def test_a_detached_payload_stores_no_state() -> None:
     """It is outside the chain, but has the start and end values."""
-    progress = start_of(Incremental("at", "2024-01-01"))
-    other = detached_payload({"url": "u", "chain": "c", "incremental": progress})
-    assert other == {"url": "u", "incremental": {**progress, "key": ""}}
-    assert detached_payload({"url": "u"}) == {"url": "u"}
+    progress = progress_at_start(Incremental("at", "2024-01-01"))
+    plain: Payload = {"v": 1, "resource": "r", "url": "u"}
+    detached = detached_payload({**plain, "chain": "c", "incremental": progress})
+    assert detached == {**plain, "incremental": {**progress, "key": ""}}
+    assert detached_payload(plain) == plain
 
 
 def identities(

@@ -1,4 +1,4 @@
--- keep: store a cursor state unless another worker has changed it since it was read.
+-- save_state: store a cursor state unless another worker has changed it since it was read.
 -- KEYS    1 the hash of cursor states
 -- ARGV    1 the state's key   2 the value that was read ('' = none)   3 the new value
 -- RETURNS 1 stored, 0 the value has changed meanwhile
