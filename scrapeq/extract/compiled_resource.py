@@ -26,10 +26,10 @@ class Edge:
 
     def elements(self, record: Any) -> list[Any]:
         """Return the record itself, or the elements that `each` selects; nulls are left out."""
-        has_records = record if self.each is None else self.each(record)
-        if self.each is not None and isinstance(has_records, list):
-            return [element for element in has_records if element is not None]
-        return [] if has_records is None else [has_records]
+        found = record if self.each is None else self.each(record)
+        if self.each is not None and isinstance(found, list):
+            return [element for element in found if element is not None]
+        return [] if found is None else [found]
 
 
 @dataclass(slots=True)
@@ -200,15 +200,15 @@ def _names_on_page(compiled: CompiledResource, seen: set[str]) -> set[str]:
         return set()
     seen.add(compiled.name)
     paginator = compiled.endpoint.paginator
-    has_records = {name for one in _expressions(compiled.resource) for name in one.names}
+    found = {name for one in _expressions(compiled.resource) for name in one.names}
     for one in (paginator.stop_when, paginator.priority):
-        has_records |= set() if one is None else one.names
+        found |= set() if one is None else one.names
     for edge in compiled.edges:
         for one in (edge.parent.when, edge.parent.priority):
-            has_records |= set() if one is None else one.names
+            found |= set() if one is None else one.names
         if edge.child.resource.endpoint is None:
-            has_records |= _names_on_page(edge.child, seen)
-    return has_records
+            found |= _names_on_page(edge.child, seen)
+    return found
 
 
 def _key_path(name: str) -> Path:

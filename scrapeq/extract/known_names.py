@@ -233,12 +233,12 @@ SIZE_PARAMS = frozenset(
     | {"n", "take", "first", "itemsperpage", "results"}
 )
 
-_ADDRESS = re.compile(r"(?:https?:)?//\S+|/\S*|\?\S+|[\w.~/-]+\?\S*=\S*", re.IGNORECASE)
+_URL = re.compile(r"(?:https?:)?//\S+|/\S*|\?\S+|[\w.~/-]+\?\S*=\S*", re.IGNORECASE)
 
 
-def looks_like_address(value: Any) -> bool:
+def looks_like_url(value: Any) -> bool:
     """Return whether a text is a URL or a path, and neither a token nor a URL template."""
-    return isinstance(value, str) and bool(_ADDRESS.fullmatch(value.strip())) and "{" not in value
+    return isinstance(value, str) and bool(_URL.fullmatch(value.strip())) and "{" not in value
 
 
 def match_style(name: str, of: str) -> str:

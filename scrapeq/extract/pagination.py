@@ -91,9 +91,7 @@ class Pagination:
         next_pages = NextPages()
         state: PaginationState = {**(fetched.payload.get("walk") or {})}
         if fetched.number < state.get("until", 0) or not self.is_paginated:
-            next_pages.is_last = (
-                not self.is_paginated
-            )  # in a fan-out, the following pages are already requested
+            next_pages.is_last = not self.is_paginated  # in a fan-out, the next pages are already requested
             return next_pages
         strategy = self._strategy_for(fetched, state, next_pages)
         if self._is_last_page(fetched, strategy, scope):

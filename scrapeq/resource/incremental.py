@@ -77,7 +77,11 @@ def incremental_scope(progress: IncrementalProgress | None) -> dict[str, Any]:
     """Return the value of the name `incremental` in expressions."""
     if progress is None:
         return {"start_value": None, "end_value": None, "token": None}
-    return {"start_value": progress["start"], "end_value": progress["end"], "token": progress["token"]}
+    return {
+        "start_value": progress.get("start"),
+        "end_value": progress.get("end"),
+        "token": progress.get("token"),
+    }
 
 
 def add_cursor(progress: IncrementalProgress, cursor: Any) -> IncrementalProgress:
@@ -108,9 +112,8 @@ def next_window(incremental: Incremental, progress: IncrementalProgress) -> Incr
     until_s = Decimal(str(progress["until"]))
     if end.seconds + end.resolution_s > until_s:
         return None
-    stored = higher(
-        progress["kept"], progress["end"]
-    )  # the window was read to its end, even if it had no records
+    # The window was read to its end, even if it had no records.
+    stored = higher(progress["kept"], progress["end"])
     following = _window_end(progress["end"], incremental.step_s, until_s)
     return {**progress, "start": progress["end"], "end": following, "kept": stored}
 
@@ -162,13 +165,13 @@ def merge_state(stored: CursorState | None, final: CursorState) -> CursorState |
         stored: The state stored now.
         final: The state at the end of the pagination (`final_state`).
     """
-    began, began_token = final.get(_STARTED_FROM) or (None, None)
-    cursor, there = final["cursor"], stored.get("cursor") if stored else None
+    start_cursor, start_token = final.get(_STARTED_FROM) or (None, None)
+    cursor, stored_cursor = final["cursor"], stored.get("cursor") if stored else None
     if cursor is None:
-        stays = (stored.get("token") if stored else None) != began_token
+        stays = (stored.get("token") if stored else None) != start_token
     else:
-        set_back = higher(there, began) != there
-        stays = set_back or higher(cursor, there) != cursor
+        was_reset = higher(stored_cursor, start_cursor) != stored_cursor
+        stays = was_reset or higher(cursor, stored_cursor) != cursor
     return None if stays else {name: value for name, value in final.items() if name != _STARTED_FROM}
 
 

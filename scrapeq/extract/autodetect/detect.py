@@ -109,7 +109,7 @@ class Detector:
                 found["base"] = list(base)  # Confluence: links are relative to the URL of the site
             return Detection(found, f"the link at {format_path(steps)}")
         for header in names.LINK_HEADERS:
-            if names.looks_like_address(fetched.page.header(header)):
+            if names.looks_like_url(fetched.page.header(header)):
                 return Detection({"type": "json_link", "header": header}, f"the link in the header {header}")
         return None
 

@@ -98,9 +98,9 @@ def _with_base(
         return read
 
     def link(fetched: FetchedPage) -> Any:
-        value, below = read(fetched), resolve_path(fetched.body, base)
-        both = isinstance(value, str) and isinstance(below, str) and value.startswith("/")
-        return below.rstrip("/") + value if both else value
+        value, base_url = read(fetched), resolve_path(fetched.body, base)
+        both = isinstance(value, str) and isinstance(base_url, str) and value.startswith("/")
+        return base_url.rstrip("/") + value if both else value
 
     return link
 

@@ -104,7 +104,7 @@ def _objects(body: Mapping[str, Any], records: Sequence[Any]) -> Iterator[tuple[
     level: list[tuple[Steps, Mapping[str, Any]]] = [((), body)]
     seen = 0
     for _ in range(MAX_DEPTH):
-        below: list[tuple[Steps, Mapping[str, Any]]] = []
+        next_level: list[tuple[Steps, Mapping[str, Any]]] = []
         for steps, node in level:
             seen += 1
             if seen > MAX_OBJECTS:
@@ -112,8 +112,8 @@ def _objects(body: Mapping[str, Any], records: Sequence[Any]) -> Iterator[tuple[
             yield steps, node
             for name, value in node.items():
                 if isinstance(value, Mapping) and not (records and value is records[0]):
-                    below.append(((*steps, name), value))
-        level = below
+                    next_level.append(((*steps, name), value))
+        level = next_level
 
 
 def _read(
@@ -123,21 +123,21 @@ def _read(
     records: Sequence[Any],
     role_groups: list[dict[str, tuple[Steps, int]]],
 ) -> None:
-    holds = next((name for name, value in node.items() if _is_list_of(value, records)), None)
-    if holds is not None and signals.list_of is None:
-        signals.list_of = (*steps, holds)
+    list_name = next((name for name, value in node.items() if _is_list_of(value, records)), None)
+    if list_name is not None and signals.list_of is None:
+        signals.list_of = (*steps, list_name)
     parent = normalize(str(steps[-1])) if steps else ""
-    near = not steps or holds is not None or parent in names.ENVELOPES
+    near = not steps or list_name is not None or parent in names.ENVELOPES
     roles: dict[str, tuple[Steps, int]] = {}
     for name, value in node.items():
-        if name == holds:
+        if name == list_name:
             continue
         kind = normalize(name)
         path = (*steps, name)
         if kind in names.NEXT_LINK_KEYS:
             _link(signals, path, value)
         elif kind in names.NEXT_KEYS and (near or kind == "nextpage"):
-            _next(signals, path, value, "cursor" if _speaks_of_cursors(node) else parent)
+            _next(signals, path, value, "cursor" if _is_named_by_cursor(node) else parent)
         elif kind in names.LINK_LISTS and isinstance(value, list):
             _link_list(signals, path, value)
         elif kind in names.CURSOR_KEYS:
@@ -154,7 +154,7 @@ def _read(
         role_groups.append(roles)
 
 
-def _speaks_of_cursors(node: Mapping[str, Any]) -> bool:
+def _is_named_by_cursor(node: Mapping[str, Any]) -> bool:
     """Return whether the current page is named by text that is not a number, so that the next one is, too."""
     own = next((value for name, value in node.items() if normalize(name) == "currentpage"), None)
     return isinstance(own, str) and bool(own) and not looks_like_number(own)
@@ -184,7 +184,7 @@ def _next(signals: Signals, path: Steps, value: Any, parent: str) -> None:
     elif looks_like_number(value):
         signals.numbers.append(path)
     elif isinstance(value, str):
-        if names.looks_like_address(value):
+        if names.looks_like_url(value):
             signals.links.append(path)
         elif parent in ("cursor", "cursors"):
             signals.cursors.append((path, names.CURSOR_KEYS["nextcursor"]))
@@ -192,7 +192,7 @@ def _next(signals: Signals, path: Steps, value: Any, parent: str) -> None:
             signals.unrecognized.append(path)
     elif isinstance(value, Mapping):
         for member in LINK_KEYS:
-            if names.looks_like_address(value.get(member)):
+            if names.looks_like_url(value.get(member)):
                 signals.links.append((*path, member))
                 return
         if isinstance(value.get("after"), str | int):
@@ -218,8 +218,8 @@ def _link_list(signals: Signals, path: Steps, value: list[Any]) -> None:
 def _with_relation(value: Any, rel: str) -> list[Mapping[str, Any]]:
     found = []
     for one in value if isinstance(value, list) else ():
-        given = (one.get("rel") or one.get("relation")) if isinstance(one, Mapping) else None
-        if given == rel or (isinstance(given, list) and rel in given):
+        relation = (one.get("rel") or one.get("relation")) if isinstance(one, Mapping) else None
+        if relation == rel or (isinstance(relation, list) and rel in relation):
             found.append(one)
     return found
 
