@@ -54,7 +54,7 @@ class Extraction:
         skipped: The number of follow-ups that were left out (a null in a path).
         starts: Follow-ups that depend on stored state.
         next_page: The next page of the sequence; in the last part only.
-        keep: (state key, state) to store once the page is acknowledged, because its sequence ends here.
+        cursor_state: (state key, state) to store once the page is acknowledged, because its sequence ends here.
         events: Messages for the user.
     """
 
@@ -63,7 +63,7 @@ class Extraction:
     skipped: int = 0
     starts: list[IncrementalStart] = field(default_factory=list)
     next_page: NewTask | None = None
-    keep: tuple[str, CursorState] | None = None
+    cursor_state: tuple[str, CursorState] | None = None
     events: list[str] = field(default_factory=list)
 
 
@@ -135,7 +135,7 @@ class Paginate(Protocol):
 class Extractor(Protocol):
     """Turns a page into items and follow-ups."""
 
-    def chunks(self, payload: dict[str, Any], priority: float, page: Page) -> AsyncIterator[Extraction]:
+    def chunks(self, payload: Mapping[str, Any], priority: float, page: Page) -> AsyncIterator[Extraction]:
         """
         Yield what a page contains in parts, so that a large page is never in memory as items or tasks at once.
 
@@ -150,7 +150,7 @@ class CursorStore(Protocol):
     async def get_many(self, keys: Sequence[str]) -> list[CursorState | None]:
         """Return the state under each key, or None."""
 
-    async def keep(self, key: str, state: CursorState) -> None:
+    async def save(self, key: str, state: CursorState) -> None:
         """Store a state, once the last page of its sequence is acknowledged. A cursor never moves backwards."""
 
 

@@ -218,12 +218,12 @@ class Seeding:
         priority = now_s if priority is None else priority
         delay_s = (self.defaults.delay_s if line.delay_s is None else line.delay_s) or 0.0
         if isinstance(line.seed, str):
-            return builder.at_url(resource, line.seed, priority, delay_s)
+            return builder.from_url(resource, line.seed, priority, delay_s)
         if self.plan.client.base_url.startswith("demo:"):
             raise UsageError(
                 "the sample API (demo://) has a URL only once a run has started it; use scrapeq run first"
             )
-        start = builder.seeded_start(resource, line.seed, priority, delay_s, now_s)
+        start = builder.seed_start(resource, line.seed, priority, delay_s, now_s)
         if start is None:
             raise UsageError(f"{name}: {NULL_IN_PATH}")
         return start

@@ -196,7 +196,7 @@ def _empty_cursors(
     plan: Plan, resource: Resource, seed_values: Mapping[str, Any] | None
 ) -> list[tuple[str, dict[str, Any]]]:
     """Return cursors without a value for the seeds of the file that match, with their keys."""
-    from scrapeq.resource.identity import Identities, above_seed
+    from scrapeq.resource.identity import Identities, ancestry_of_seed
     from scrapeq.resource.seeds import seeds_of, starts_by_itself
 
     if not starts_by_itself(resource):
@@ -205,7 +205,7 @@ def _empty_cursors(
     cursors = []
     for seed, _ in seeds_of(plan, resource):
         if seed_values is None or _has_values(seed, seed_values):
-            key, _ = identities.state_key(resource, above_seed(resource, seed))
+            key, _ = identities.state_key(resource, ancestry_of_seed(resource, seed))
             cursor = {
                 "resource": resource.name,
                 "seed": dict(seed),

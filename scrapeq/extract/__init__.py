@@ -1,4 +1,4 @@
-"""Pages to items and follow-ups: decoders, selectors, fields, keys, paginators. Pure."""
+"""Extraction: turns pages into items and follow-up tasks with decoders, selectors, fields and paginators. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A resource made ready for extraction: everything compiled that can be, once."""
+"""Resources compiled for extraction: paths, fields and paginators are prepared once."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from scrapeq.resource.address import digest
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """What follows from a record: the child's kind, the edge as written, and its `each` compiled."""
+    """What follows from a record: the child's compiled resource, the edge as configured, and its `each` compiled."""
 
     child: CompiledResource
     parent: Parent
     each: Path | None
 
     def elements(self, record: Any) -> list[Any]:
-        """The record itself, or the elements that `each` leads to; nulls left out."""
+        """Return the record itself, or the elements that `each` selects; nulls are left out."""
         found = record if self.each is None else self.each(record)
         if self.each is not None and isinstance(found, list):
             return [element for element in found if element is not None]
@@ -34,26 +34,26 @@ class Edge:
 
 @dataclass(slots=True)
 class CompiledResource:
-    """One resource: how its page is read and what its records become."""
+    """One resource: how its pages are read and what its records become."""
 
     resource: Resource
     endpoint: Endpoint
     records: Records
-    walk: Pagination
+    pagination: Pagination
     fields: tuple[tuple[str, Read], ...]
     required: tuple[str, ...]
     key_paths: tuple[tuple[str, Path], ...]
     included: tuple[tuple[str, Path], ...]
-    reads_scope: bool  # whether a record's scope is asked for at all
-    cursor: Path | None = None  # incremental: into a record
-    token: Path | None = None  # incremental: into the body
+    needs_scope: bool  # whether any expression is evaluated for each record
+    cursor: Path | None = None  # `incremental.cursor_path`, into a record
+    token: Path | None = None  # `incremental.token_path`, into the body
     edges: list[Edge] = field(default_factory=list)
-    inner: list[Edge] = field(default_factory=list)  # those of its edges that lead to records inside a record
-    outer: list[Edge] = field(default_factory=list)  # and those that lead to requests
-    streams: bool = False  # whether rows may be read one by one, since nothing asks for all of them
-    found: bool = False  # whether there was ever a record
-    keyless: bool = False  # whether there was one without any part of the primary key
-    doubted: set[str] = field(default_factory=set)
+    nested_edges: list[Edge] = field(default_factory=list)  # the edges to records inside a record
+    request_edges: list[Edge] = field(default_factory=list)  # the edges to requests
+    can_stream: bool = False  # whether rows may be read one by one: nothing needs all of them at once
+    has_records: bool = False  # whether any page had a record
+    has_keyless_records: bool = False  # whether any record lacked every part of the primary key
+    warned: set[str] = field(default_factory=set)  # the topics of warnings already given
 
     @property
     def name(self) -> str:
@@ -61,118 +61,127 @@ class CompiledResource:
         return self.resource.name
 
     @property
-    def address_paths(self) -> frozenset[tuple[str, ...]]:
-        """What its path and url ask for, name by name."""
-        asked = (self.endpoint.path, self.endpoint.url)
-        return frozenset[tuple[str, ...]]().union(*(one.paths for one in asked if one is not None))
+    def url_paths(self) -> frozenset[tuple[str, ...]]:
+        """The attribute paths that the URL reads, each as a tuple of names."""
+        templates = (self.endpoint.path, self.endpoint.url)
+        return frozenset[tuple[str, ...]]().union(*(one.paths for one in templates if one is not None))
 
-    def join(self, edge: Edge) -> None:
-        """One more that follows from its records."""
+    def add_edge(self, edge: Edge) -> None:
+        """Add a child that follows from its records."""
         self.edges.append(edge)
-        (self.inner if edge.child.resource.endpoint is None else self.outer).append(edge)
+        (self.nested_edges if edge.child.resource.endpoint is None else self.request_edges).append(edge)
 
-    def output(
+    def output_record(
         self, record: Any, scope: Scope, parent: Any, parent_name: str | None
     ) -> dict[str, Any] | None:
         """
-        The record as it is written: `fields`, then `include_from_parent` as `_parent_field`.
+        Return the record as written: `fields`, then `include_from_parent` as `_parent_field`.
 
-        None when a required field is null.
+        None if a required field is null.
         """
         if self.fields:
-            written = {name: read(record, scope) for name, read in self.fields}
+            output = {name: read(record, scope) for name, read in self.fields}
             for name in self.required:
-                if written[name] is None:
+                if output[name] is None:
                     return None
         elif isinstance(record, dict):
-            written = record
+            output = record
         else:
-            written = {"value": record}
+            output = {"value": record}
         if self.included:
-            written = dict(written)
+            output = dict(output)
             for name, read in self.included:
-                written[f"_{parent_name}_{name}"] = read(parent)
-        return written
+                output[f"_{parent_name}_{name}"] = read(parent)
+        return output
 
-    def above(self, record: Any, written: Mapping[str, Any] | None) -> Any:
+    def parent_view(self, record: Any, output: Mapping[str, Any] | None) -> Any:
         """
-        The record as what follows from it sees it: what the server gave, and the `fields` that have other names.
+        Return the record as its children see it: the server's fields, and the configured `fields` with other names.
 
-        A resource that is its own parent hands down so what it has put together on the way, a path for instance.
+        A resource that is its own parent can thus pass on what it has assembled on the way, such as a path.
         """
-        if written is None or written is record or not isinstance(record, dict):
+        if output is None or output is record or not isinstance(record, dict):
             return record
-        return {**written, **record}
+        return {**output, **record}
 
-    def key(self, written: dict[str, Any], record: Any) -> str:
-        """Its identity for the sink: the primary key's text, a JSON list of several, else a digest of it all."""
-        parts = [written[name] if name in written else path(record) for name, path in self.key_paths]
+    def item_key(self, output: dict[str, Any], record: Any) -> str:
+        """Return the item's identity: the primary key as text, several as a JSON list, or a digest of the content."""
+        parts = [output[name] if name in output else path(record) for name, path in self.key_paths]
         if len(parts) == 1 and (text := as_text(parts[0])):
             return text
         if all(part is None for part in parts):
-            self.keyless = bool(parts)
-            return digest(orjson.dumps(written, option=orjson.OPT_SORT_KEYS))
+            self.has_keyless_records = bool(parts)
+            return digest(orjson.dumps(output, option=orjson.OPT_SORT_KEYS))
         if len(parts) > 1:
             return orjson.dumps(parts, option=orjson.OPT_SORT_KEYS).decode()
-        return digest(orjson.dumps(written, option=orjson.OPT_SORT_KEYS))
+        return digest(orjson.dumps(output, option=orjson.OPT_SORT_KEYS))
 
-    def config_warnings(self, what: str) -> bool:
-        """Whether that is doubted for the first time."""
-        new = what not in self.doubted
-        self.doubted.add(what)
+    def is_first_warning(self, topic: str) -> bool:
+        """Return whether this is the first warning on a topic, and remember it."""
+        new = topic not in self.warned
+        self.warned.add(topic)
         return new
 
-    def rank(self, scope: Scope) -> float | None:
-        """The resource's `priority` on the record of the scope; None when there is none."""
+    def priority_of(self, scope: Scope) -> float | None:
+        """Evaluate the resource's `priority` on the record of the scope; None if it gives no number."""
         return None if self.resource.priority is None else as_number(self.resource.priority.evaluate(scope))
 
 
 def compile_resources(plan: Plan) -> dict[str, CompiledResource]:
     """
-    Every resource of the plan by its name, joined to its children.
+    Compile every resource of the plan and connect it to its children.
 
     Raises:
-        UsageError: a path is none.
+        UsageError: a path is invalid.
     """
-    kinds = {resource.name: _compile(resource) for resource in plan.resources}
+    compiled_resources = {resource.name: _compile(resource) for resource in plan.resources}
     for resource in plan.resources:
         for parent in resource.parents:
-            if parent.resource in kinds:
+            if parent.resource in compiled_resources:
                 each = compile_path(parent.each, "each") if parent.each else None
-                kinds[parent.resource].join(Edge(kinds[resource.name], parent, each))
-    for kind in kinds.values():
-        kind.streams = kind.walk.streams and not {"records", "body"} & _names_on_page(kind, set())
-        kind.streams = kind.streams and kind.endpoint.data_selector in ("", "@") and kind.token is None
-    return kinds
+                compiled_resources[parent.resource].add_edge(
+                    Edge(compiled_resources[resource.name], parent, each)
+                )
+    for compiled in compiled_resources.values():
+        compiled.can_stream = compiled.pagination.can_stream and not {"records", "body"} & _names_on_page(
+            compiled, set()
+        )
+        compiled.can_stream = (
+            compiled.can_stream and compiled.endpoint.data_selector in ("", "@") and compiled.token is None
+        )
+    return compiled_resources
 
 
 def _compile(resource: Resource) -> CompiledResource:
     endpoint = resource.endpoint or Endpoint(paginator=Paginator())
-    kept = endpoint.incremental or Incremental()
+    incremental = endpoint.incremental or Incremental()
     paginator = endpoint.paginator
-    if (
-        endpoint.incremental is not None
-    ):  # pages all at once have no last one, after which its state may be kept
+    if endpoint.incremental is not None:
+        # The state is stored after the last page, and pages that are requested at once end in any order.
         paginator = replace(paginator, fan_out=False)
     return CompiledResource(
         resource=resource,
         endpoint=endpoint,
         records=compile_records(endpoint.data_selector, resource.primary_key),
-        walk=Pagination(resource.name, paginator, endpoint.data_selector),
+        pagination=Pagination(resource.name, paginator, endpoint.data_selector),
         fields=tuple((name, compile_field(name, source)) for name, source in resource.fields.items()),
         required=tuple(
             name for name, source in resource.fields.items() if isinstance(source, Field) and source.required
         ),
         key_paths=tuple((name, _key_path(name)) for name in resource.primary_key),
         included=tuple((name, _key_path(name)) for name in resource.include_from_parent),
-        reads_scope=bool(list(_expressions(resource))),
-        cursor=compile_path(kept.cursor_path, "incremental.cursor_path") if kept.cursor_path else None,
-        token=compile_path(kept.token_path, "incremental.token_path") if kept.token_path else None,
+        needs_scope=bool(list(_expressions(resource))),
+        cursor=compile_path(incremental.cursor_path, "incremental.cursor_path")
+        if incremental.cursor_path
+        else None,
+        token=compile_path(incremental.token_path, "incremental.token_path")
+        if incremental.token_path
+        else None,
     )
 
 
 def _expressions(resource: Resource) -> Iterator[Expression]:
-    """Those that are evaluated for each record."""
+    """Yield the expressions that are evaluated for each record."""
     for one in (resource.record_filter, resource.priority):
         if one is not None:
             yield one
@@ -185,16 +194,16 @@ def _expressions(resource: Resource) -> Iterator[Expression]:
             yield source
 
 
-def _names_on_page(kind: CompiledResource, seen: set[str]) -> set[str]:
-    """The names that expressions may ask for while a page of this kind is read."""
-    if kind.name in seen:
+def _names_on_page(compiled: CompiledResource, seen: set[str]) -> set[str]:
+    """Return the names that expressions may read while a page of this resource is extracted."""
+    if compiled.name in seen:
         return set()
-    seen.add(kind.name)
-    paginator = kind.endpoint.paginator
-    found = {name for one in _expressions(kind.resource) for name in one.names}
+    seen.add(compiled.name)
+    paginator = compiled.endpoint.paginator
+    found = {name for one in _expressions(compiled.resource) for name in one.names}
     for one in (paginator.stop_when, paginator.priority):
         found |= set() if one is None else one.names
-    for edge in kind.edges:
+    for edge in compiled.edges:
         for one in (edge.parent.when, edge.parent.priority):
             found |= set() if one is None else one.names
         if edge.child.resource.endpoint is None:
@@ -203,7 +212,7 @@ def _names_on_page(kind: CompiledResource, seen: set[str]) -> set[str]:
 
 
 def _key_path(name: str) -> Path:
-    # A field's name first (it may hold what a path may not: "x-id"), a path second.
+    # The name of a field goes first, since it may be no valid path ("x-id").
     if "." in name:
         path = compile_path(name, "primary_key")
         return lambda record: record[name] if isinstance(record, dict) and name in record else path(record)

@@ -1,4 +1,4 @@
-"""What a page makes doubtful of the file that describes it: said once, since nothing fails by it."""
+"""Warnings about a configuration that does not fit the responses. Nothing fails, so each is given once."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from scrapeq.extract.selector import compile_path
 
 MAX_DEPTH = 3
 MAX_NAMES = 8
-"""Names of a record or an answer that a line tells."""
+"""The most field names that a warning lists."""
 
 
-def lost_records(selector: str, body: Any) -> str | None:
+def missing_records_warning(selector: str, body: Any) -> str | None:
     """
-    Why a selector gave no record: None where it leads to an empty list, or cannot be told from one that does.
+    Return why a selector matched nothing; None if it selects an empty list, or may do so.
 
     Args:
         selector: The data_selector.
-        body: The answer, decoded.
+        body: The decoded response body.
     """
     if selector in ("", "@") or selector.startswith("$"):
         return None
@@ -30,56 +30,62 @@ def lost_records(selector: str, body: Any) -> str | None:
             return None
     except ExtractError:
         return None
-    lists = [".".join(way) for way in _lists(body, ())]
+    lists = [".".join(path) for path in _lists(body, ())]
     if lists:
-        places = f"records stand at {' and '.join(lists[:MAX_NAMES])}"
+        hint = f"the response has records at {' and '.join(lists[:MAX_NAMES])}"
     else:
-        places = f"it has {_names(body)}" if isinstance(body, Mapping) else f"it is a {_kind(body)}"
-    return f"data_selector {selector} leads nowhere in an answer; {places}"
+        hint = f"the response {_description(body)}"
+    return f"data_selector {selector} matches nothing; {hint}"
 
 
-def lost_key(names: tuple[str, ...], record: Any) -> str:
-    """That no part of the primary key is in a record."""
-    has = f"it has {_names(record)}" if isinstance(record, Mapping) else f"it is a {_kind(record)}"
-    return f"primary_key {', '.join(names)} is not in a record, which is known by all it holds then; {has}"
+def missing_key_warning(names: tuple[str, ...], record: Any) -> str:
+    """Return the warning that a record has no part of the primary key."""
+    return (
+        f"primary_key {', '.join(names)} is missing, so records are identified by their full content; "
+        f"the record {_description(record)}"
+    )
 
 
-def lost_address(paths: Iterable[tuple[str, ...]], record: Any) -> str | None:
+def missing_parent_field_warning(paths: Iterable[tuple[str, ...]], record: Any) -> str | None:
     """
-    That nothing follows from a record, since its child's address asks for a member that the record has not; None where
-    the member is there and null, which is meant.
+    Return the warning that a child is not requested because its URL needs a field that the record lacks.
+
+    None if the record has the field: a null there is intended.
 
     Args:
-        paths: What the address asks for, as (`parent`, name, …).
-        record: The parent of the child.
+        paths: The attribute paths that the URL reads, as (`parent`, name, …).
+        record: The parent's record.
     """
     if not isinstance(record, Mapping):
         return None
-    lost = sorted(
+    missing = sorted(
         {path[1] for path in paths if path[0] == "parent" and len(path) > 1 and path[1] not in record}
     )
-    if not lost:
+    if not missing:
         return None
-    return f"nothing is asked for, since parent.{lost[0]} is not in a record; it has {_names(record)}"
+    return f"not requested, because its URL needs parent.{missing[0]}; the record {_description(record)}"
 
 
-def _lists(value: Any, way: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """The ways to lists of objects."""
+def _lists(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Yield the paths to lists of objects."""
     if isinstance(value, list):
         if value and isinstance(value[0], Mapping):
-            yield way or ("@",)
-    elif isinstance(value, Mapping) and len(way) < MAX_DEPTH:
+            yield path or ("@",)
+    elif isinstance(value, Mapping) and len(path) < MAX_DEPTH:
         for name, inner in value.items():
             step = str(name)
             if isinstance(inner, list | dict):
-                yield from _lists(inner, (*way, step if step.isidentifier() else orjson.dumps(step).decode()))
+                yield from _lists(
+                    inner, (*path, step if step.isidentifier() else orjson.dumps(step).decode())
+                )
 
 
-def _names(record: Mapping[str, Any]) -> str:
-    names = [str(name) for name in record]
-    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-    return (", ".join(names[:MAX_NAMES]) or "nothing") + more
-
-
-def _kind(value: Any) -> str:
-    return {list: "list", str: "text", bool: "truth value"}.get(type(value), "number")
+def _description(value: Any) -> str:
+    if not isinstance(value, Mapping):
+        kinds = {list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
+        return f"is {kinds.get(type(value), 'a number')}"
+    names = [str(name) for name in value]
+    if not names:
+        return "is empty"
+    rest = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return f"has {', '.join(names[:MAX_NAMES])}{rest}"

@@ -1,4 +1,4 @@
-"""Bytes to values: as the resource says, the answer says, or the bytes look."""
+"""Decodes response bodies: as the resource says, else as the response declares, else by the first bytes."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ import orjson
 
 from scrapeq.errors import ExtractError
 from scrapeq.extract.rows import csv_rows, json_lines, likely_delimiter
-from scrapeq.extract.unpack import unpacked
+from scrapeq.extract.unpack import decompress
 from scrapeq.page import Page
 from scrapeq.plan import Decoder
 
+ORJSON_DEPTH = 254  # the most levels that orjson writes
 MAX_NESTING = 200
-"""Deeper values could be read, but neither queued nor written again (orjson writes 254 levels)."""
+"""Deeper values could be read, but not be queued or written again."""
 
 DEFAULT_MAX_BYTES = 64_000_000
 
-_UTF8_MARK = b"\xef\xbb\xbf"
-_JSON_BEGINS = frozenset(b'{["-0123456789tfn')
+_UTF8_BOM = b"\xef\xbb\xbf"
+_JSON_FIRST_BYTES = frozenset(b'{["-0123456789tfn')
 _JSONL_TYPES = frozenset(
     {"application/x-ndjson", "application/ndjson", "application/jsonl", "application/jsonlines", "text/jsonl"}
 )
@@ -32,7 +33,7 @@ _CSV_TYPES = frozenset(
 _XML_TYPES = frozenset({"application/xml", "text/xml"})
 _HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 _TEXT_TYPES = frozenset({"text/plain", "text/markdown"})
-_FILE_TYPES = frozenset(  # say no more than that it is a file; its name does
+_GENERIC_TYPES = frozenset(  # they say only that it is a file; its name says more
     {
         "",
         "application/octet-stream",
@@ -60,7 +61,7 @@ class Body:
     """
     A decoded body: a value, or rows that are read one by one.
 
-    `is_text`: the value is the text itself. `is_tree`: it is XML, with one root around everything.
+    `is_text`: the value is the text itself. `is_tree`: the value is XML, with one root around everything.
     """
 
     value: Any = None
@@ -69,53 +70,53 @@ class Body:
     is_tree: bool = False
 
     def whole(self) -> Any:
-        """The value; rows as a list, null for none."""
+        """Return the value; rows as a list, or None if there are none."""
         return self.value if self.rows is None else (list(self.rows()) or None)
 
 
 def decode(page: Page, decoder: Decoder, max_bytes: int = DEFAULT_MAX_BYTES) -> Body:
     """
-    The body as a value; an empty one is null.
+    Decode a body; an empty one is None.
 
     Args:
-        page: The answer.
+        page: The response.
         decoder: How to read it.
-        max_bytes: What a compressed file may be unpacked.
+        max_bytes: The most bytes that a compressed file may decompress to.
 
     Raises:
-        ExtractError: the body is not what it should be. (Rows raise it while they are read.)
+        ExtractError: the body is not what the decoder expects. (Rows raise it while they are read.)
     """
-    body, member = unpacked(page.body, decoder.compression, max_bytes)
-    reading = _Reading(page, body, member, decoder)
+    body, member = decompress(page.body, decoder.compression, max_bytes)
+    reader = _BodyReader(page, body, member, decoder)
     kind = decoder.type
     if kind == "auto":
-        return reading.guess()
+        return reader.detect()
     if kind == "text":
-        return Body(reading.text(), is_text=True)
+        return Body(reader.text(), is_text=True)
     if kind == "csv":
-        return reading.csv(decoder.delimiter)
+        return reader.csv(decoder.delimiter)
     if kind == "xml":
-        return reading.xml()
-    return reading.lines() if kind == "jsonl" else reading.json()
+        return reader.xml()
+    return reader.lines() if kind == "jsonl" else reader.json()
 
 
-def writable(text: str) -> str:
-    """The text without what UTF-8 cannot say (lone surrogates, which some charsets and headers give)."""
+def encodable(text: str) -> str:
+    """Return the text with `?` for what UTF-8 cannot encode: lone surrogates, from some charsets and headers."""
     return text if text.isascii() else text.encode(errors="replace").decode()
 
 
-class _Reading:
-    """One body on its way to a value."""
+class _BodyReader:
+    """Reads one body."""
 
     def __init__(self, page: Page, body: bytes, member: str, decoder: Decoder) -> None:
         self._page = page
         self._body = body
         self._kind = (page.header("content-type") or "").partition(";")[0].strip().lower()
-        if self._kind in _FILE_TYPES:
-            self._kind = _by_name(member or urlsplit(page.url).path) or self._kind
+        if self._kind in _GENERIC_TYPES:
+            self._kind = _type_by_name(member or urlsplit(page.url).path) or self._kind
         self._encoding = decoder.encoding
 
-    def guess(self) -> Body:
+    def detect(self) -> Body:
         body, kind = self._utf8(), self._kind
         start = body.lstrip()[:1]
         if not start:
@@ -128,7 +129,7 @@ class _Reading:
             return self.csv("\t" if kind == "text/tab-separated-values" else "")
         if kind in _XML_TYPES or (kind.endswith("+xml") and kind not in _HTML_TYPES):
             return self.xml()
-        if start[0] in _JSON_BEGINS:
+        if start[0] in _JSON_FIRST_BYTES:
             try:
                 return self.json()
             except ExtractError:
@@ -141,15 +142,16 @@ class _Reading:
         if kind in _TEXT_TYPES:
             return Body(self.text(), is_text=True)
         raise ExtractError(
-            f"the answer is {kind or 'of no declared type'} and no JSON; `decoder: text` would take it as it is"
+            f"the response is not JSON but {kind or 'of an undeclared type'}; "
+            "set `decoder: text` to take it as it is"
         )
 
     def text(self) -> str:
         if self._encoding:
-            return writable(self._body.decode(self._encoding, "replace").removeprefix("\ufeff"))
+            return encodable(self._body.decode(self._encoding, "replace").removeprefix("\ufeff"))
         if self._body is self._page.body:
-            return writable(self._page.text)
-        return writable(self._body.decode(self._charset() or "utf-8", "replace"))
+            return encodable(self._page.text)
+        return encodable(self._body.decode(self._charset() or "utf-8", "replace"))
 
     def json(self) -> Body:
         body = self._utf8()
@@ -158,32 +160,32 @@ class _Reading:
         try:
             value = orjson.loads(body)
         except ValueError as error:
-            called = f" ({self._kind})" if self._kind else ""
-            raise ExtractError(f"the answer{called} is no JSON: {error}") from None
-        return Body(bounded(value, body))
+            declared = f" ({self._kind})" if self._kind else ""
+            raise ExtractError(f"the response{declared} is not valid JSON: {error}") from None
+        return Body(check_depth(value, body))
 
     def lines(self) -> Body:
         body = self._utf8()
-        return Body(rows=lambda: json_lines(body, bounded))
+        return Body(rows=lambda: json_lines(body, check_depth))
 
     def csv(self, delimiter: str) -> Body:
         body, encoding = self._body, self._encoding or self._charset() or "utf-8"
-        if body.startswith(_UTF8_MARK) and codecs.lookup(encoding).name == "utf-8":
+        if body.startswith(_UTF8_BOM) and codecs.lookup(encoding).name == "utf-8":
             encoding = "utf-8-sig"
         delimiter = delimiter or likely_delimiter(body, encoding)
         return Body(rows=lambda: csv_rows(body, encoding, delimiter))
 
     def xml(self) -> Body:
-        from scrapeq.extract.xml_tree import xml_tree  # few files need it, and every start would pay for it
+        from scrapeq.extract.xml_tree import xml_tree  # imported late: few plans need it
 
         if not self._body.strip():
             return Body()
         encoding = self._encoding or self._charset()
         tree = xml_tree(self._body.decode(encoding, "replace") if encoding else self._body)
-        return Body(bounded(tree, self._body), is_tree=True)
+        return Body(check_depth(tree, self._body), is_tree=True)
 
     def _charset(self) -> str:
-        """The declared charset, if Python's text codecs know it; empty if not."""
+        """Return the declared charset if Python has a text codec for it, else an empty string."""
         for part in (self._page.header("content-type") or "").split(";")[1:]:
             name, _, value = part.strip().partition("=")
             if name.strip().lower() == "charset":
@@ -196,39 +198,39 @@ class _Reading:
         return ""
 
     def _utf8(self) -> bytes:
-        """The body as UTF-8 (RFC 8259, 8.1), read through its charset where that is another one."""
+        """Return the body as UTF-8 (RFC 8259, 8.1), converted from its charset if that is another one."""
         body = self._body
         if self._encoding:
             return self.text().encode(errors="replace")
-        if body.startswith(_UTF8_MARK):
-            return body[len(_UTF8_MARK) :]
+        if body.startswith(_UTF8_BOM):
+            return body[len(_UTF8_BOM) :]
         charset = self._charset()
         if charset and codecs.lookup(charset).name != "utf-8":
             return self.text().lstrip("\ufeff").encode(errors="replace")
         return body
 
 
-def bounded(value: Any, body: bytes) -> Any:
+def check_depth(value: Any, body: bytes) -> Any:
     """
-    The value, unless it is nested too deeply; few bodies have brackets enough to be asked at all.
+    Return the value unless it is nested too deeply. Few bodies have enough brackets to need the full check.
 
     Raises:
-        ExtractError: it is.
+        ExtractError: it is nested too deeply.
     """
     if body.count(b"[") + body.count(b"{") + body.count(b"<") <= MAX_NESTING:
         return value
     deeper = value
-    for _ in range(254 - MAX_NESTING):
+    for _ in range(ORJSON_DEPTH - MAX_NESTING):
         deeper = [deeper]
     try:
         orjson.dumps(deeper)
     except TypeError:
-        raise ExtractError(f"the answer is nested more than {MAX_NESTING} levels deep") from None
+        raise ExtractError(f"the response is nested more than {MAX_NESTING} levels deep") from None
     return value
 
 
-def _by_name(path: str) -> str:
-    """The type that a file's name speaks of: `rates.csv.gz` is CSV."""
+def _type_by_name(path: str) -> str:
+    """Return the media type for a file name: `rates.csv.gz` is CSV."""
     name = path.rpartition("/")[2].lower()
     for packed in (".gz", ".zip", ".bz2", ".xz", ".zst"):
         name = name.removesuffix(packed)

@@ -1,4 +1,4 @@
-"""A page in, items and follow-ups out, in parts."""
+"""Extracts items and follow-up tasks from pages, in chunks."""
 
 from __future__ import annotations
 
@@ -13,30 +13,41 @@ from scrapeq.errors import ExtractError, UsageError
 from scrapeq.expression import as_number
 from scrapeq.expression.scope import response_scope
 from scrapeq.extract.compiled_resource import CompiledResource, Edge, compile_resources
-from scrapeq.extract.config_warnings import lost_address, lost_key, lost_records
+from scrapeq.extract.config_warnings import (
+    missing_key_warning,
+    missing_parent_field_warning,
+    missing_records_warning,
+)
 from scrapeq.extract.decode import Body, decode
-from scrapeq.extract.pagination import Build, Onward
+from scrapeq.extract.pagination import BuildTask, NextPages
 from scrapeq.extract.paginators import FetchedPage
 from scrapeq.extract.selector import Path, unwrapped
 from scrapeq.page import Page
 from scrapeq.plan import Plan
 from scrapeq.protocols import Change, Extraction, IncrementalStart, Item
 from scrapeq.resource import GroupOf, Payload, TaskBuilder, check_payload
-from scrapeq.resource.incremental import Part, kept_state, next_window, scope_of, with_cursor, with_token
+from scrapeq.resource.incremental import (
+    add_cursor,
+    add_token,
+    final_state,
+    incremental_scope,
+    next_window,
+)
+from scrapeq.resource.payload import IncrementalProgress, PaginationState
 from scrapeq.task import NewTask
 
 MAX_NESTED = 1000
-"""Resources without an endpoint inside one another, on one page; more is a circle in the plan."""
+"""The most levels of records inside records on one page; more are a loop in the plan."""
 
-PART_SIZE = 1000
-"""Items and follow-ups that a part holds at most."""
+CHUNK_SIZE = 1000
+"""The most items and follow-ups in a chunk."""
 
 
-@dataclass(slots=True)  # not frozen: one is made for each record that has others inside
+@dataclass(slots=True)  # not frozen, for speed: each record with others inside makes one
 class Batch:
-    """Records of one kind, with what lies above them."""
+    """Records of one resource, with what lies above them; `inherited` is the priority of their follow-ups."""
 
-    kind: CompiledResource
+    compiled: CompiledResource
     records: Iterator[Any]
     parent: Any
     parent_name: str | None
@@ -46,70 +57,57 @@ class Batch:
 
 class PageExtractor:
     """
-    Turns pages into items and follow-ups, by the plan.
+    Extracts items and follow-up tasks from pages, as the plan describes (`protocols.Extractor`).
 
     Args:
-        plan: `client.base_url` must be the real address.
-        group_of: Says which limits a follow-up belongs to.
+        plan: `client.base_url` must be a real URL.
+        group_of: Returns the group of limits of a request.
         clock: For `now` in expressions.
 
     Raises:
-        UsageError: a path in the plan is none, or there is no such paginator.
+        UsageError: a path in the plan is invalid, or there is no such paginator.
     """
 
     def __init__(self, plan: Plan, group_of: GroupOf, *, clock: Clock | None = None) -> None:
-        self._kinds = compile_resources(plan)
+        self._resources = compile_resources(plan)
         self._builder = TaskBuilder(plan, group_of)
         self._max_body_size = plan.client.max_body_size
         self._clock = clock or SystemClock()
 
-    def extract(self, payload: dict[str, Any], priority: float, page: Page) -> Extraction:
+    async def chunks(
+        self, payload: Mapping[str, Any], priority: float, page: Page
+    ) -> AsyncIterator[Extraction]:
         """
-        Everything of a page: items in its order, follow-ups in the order of their records, the next page last.
+        Yield what a page gives: items in its order, follow-ups in the order of their records, the next page last.
 
         Args:
-            payload: The task's.
-            priority: The task's, which follow-ups without a priority of their own inherit.
-            page: Its answer.
+            payload: The task's payload.
+            priority: The task's priority, which follow-ups inherit.
+            page: The response.
 
         Raises:
-            ExtractError: the answer is not what the resource says.
-            UsageError: the payload is of another version, or of a resource that the plan lacks.
+            ExtractError: the response is not what the resource describes.
+            UsageError: the payload has another version, or the plan lacks its resource.
         """
-        whole = Extraction()
-        for part in self._parts(payload, priority, page):
-            whole.items += part.items
-            whole.follow_ups += [*part.follow_ups, *([part.next_page] if part.next_page else [])]
-            whole.skipped += part.skipped
-            whole.starts += part.starts
-            whole.keep = part.keep
-            whole.events += part.events
-        return whole
+        payload = check_payload(payload)
+        compiled = self._compiled(payload)
+        body = decode(page, compiled.endpoint.decoder, self._max_body_size)
+        reader = PageReader(self._builder, payload, priority, page, body, self._clock.now_s())
+        for chunk in reader.chunks(compiled):
+            yield chunk
 
-    async def chunks(self, payload: dict[str, Any], priority: float, page: Page) -> AsyncIterator[Extraction]:
-        """The same in parts; see `protocols.Extractor`."""
-        for part in self._parts(payload, priority, page):
-            yield part
-
-    def _parts(self, payload: dict[str, Any], priority: float, page: Page) -> Iterator[Extraction]:
-        kind = self._kind(check_payload(payload))
-        body = decode(page, kind.endpoint.decoder, self._max_body_size)
-        yield from PagePagination(self._builder, payload, priority, page, body, self._clock.now_s()).parts(
-            kind
-        )
-
-    def _kind(self, payload: Payload) -> CompiledResource:
-        kind = self._kinds.get(payload["resource"])
-        if kind is None or kind.resource.endpoint is None:
+    def _compiled(self, payload: Payload) -> CompiledResource:
+        compiled = self._resources.get(payload["resource"])
+        if compiled is None or compiled.resource.endpoint is None:
             raise UsageError(
-                f"the task is for {payload['resource']!r}, and no resource with an endpoint has that name; "
-                "if it was renamed, finish or purge the old tasks first"
+                f"the task is for the resource {payload['resource']!r}, but the plan defines no endpoint for it; "
+                "if you renamed it, finish or purge its tasks first"
             )
-        return kind
+        return compiled
 
 
-class PagePagination:
-    """One page on its way through the plan."""
+class PageReader:
+    """Reads one page: collects its items and follow-ups, and finds the next page."""
 
     def __init__(
         self, builder: TaskBuilder, payload: Payload, priority: float, page: Page, body: Body, now_s: float
@@ -118,24 +116,29 @@ class PagePagination:
         self._payload = payload
         self._priority = priority
         self._page = page
-        self._decoded = body
+        self._decoded_body = body
         self._body: Any = None
         self._records: list[Any] | None = None
         self._now_s = now_s
         self._seed = payload.get("seed") or {}
         self._depth = payload.get("depth", 0)
-        self._part = Extraction()
-        self._incremental: Part | None = payload.get("incremental")
-        self._dropped: dict[str, int] = {}
-        self._count, self._last = 0, None
+        self._chunk = Extraction()
+        self._incremental: IncrementalProgress | None = payload.get("incremental")
+        self._dropped_counts: dict[str, int] = {}
+        self._record_count, self._last_record = 0, None
 
-    def parts(self, kind: CompiledResource) -> Iterator[Extraction]:
-        """All of it; the next page stands in the last part."""
+    def chunks(self, compiled: CompiledResource) -> Iterator[Extraction]:
+        """Yield what the page gives; the last chunk has the next page."""
         parents = self._payload.get("parents") or {}
         parent, parent_name = self._payload.get("parent"), self._payload.get("parent_resource")
         stack = [
             Batch(
-                kind, self._own(self._read(kind), kind.cursor), parent, parent_name, parents, self._priority
+                compiled,
+                self._count_records(self._read(compiled), compiled.cursor),
+                parent,
+                parent_name,
+                parents,
+                self._priority,
             )
         ]
         while stack:
@@ -145,63 +148,72 @@ class PagePagination:
                 stack.pop()
                 continue
             if len(stack) > MAX_NESTED:
-                raise ExtractError(f"{batch.kind.name} is nested in itself more than {MAX_NESTED} times")
+                raise ExtractError(f"{batch.compiled.name} is nested in itself more than {MAX_NESTED} times")
             for follow_up in self._record(batch, record, stack):
                 if isinstance(follow_up, IncrementalStart):
-                    self._part.starts.append(follow_up)
+                    self._chunk.starts.append(follow_up)
                 else:
-                    self._part.follow_ups.append(follow_up)
-                if len(self._part.follow_ups) + len(self._part.starts) >= PART_SIZE:
-                    yield self._flushed()
-            if len(self._part.items) + len(self._part.follow_ups) >= PART_SIZE:
-                yield self._flushed()
-        yield from self._end(kind, parent, parents)
+                    self._chunk.follow_ups.append(follow_up)
+                if len(self._chunk.follow_ups) + len(self._chunk.starts) >= CHUNK_SIZE:
+                    yield self._take_chunk()
+            if len(self._chunk.items) + len(self._chunk.follow_ups) >= CHUNK_SIZE:
+                yield self._take_chunk()
+        yield from self._end(compiled, parent, parents)
 
-    def _end(self, kind: CompiledResource, parent: Any, parents: Mapping[str, Any]) -> Iterator[Extraction]:
-        """What follows the page, and the last part."""
-        yield from self._onward(kind, parent, parents)
-        self._doubt(kind)
-        for name, count in self._dropped.items():
-            self._part.skipped += count
-            self._part.events.append(f"dropped {count} of {name}: a required field is null")
-        yield self._part
+    def _end(
+        self, compiled: CompiledResource, parent: Any, parents: Mapping[str, Any]
+    ) -> Iterator[Extraction]:
+        """Yield what follows the page, and the last chunk."""
+        yield from self._next_pages(compiled, parent, parents)
+        self._warn(compiled)
+        for name, count in self._dropped_counts.items():
+            self._chunk.skipped += count
+            noun = "record" if count == 1 else "records"
+            self._chunk.events.append(f"dropped {count} {noun} of {name}: a required field is null")
+        yield self._chunk
 
-    def _doubt(self, kind: CompiledResource) -> None:
-        """What the file says that does not hold of the first answers."""
-        if kind.found or self._count:
-            kind.found = True
-        elif self._records is not None and not self._decoded.is_text and kind.config_warnings("records"):
-            told = lost_records(kind.endpoint.data_selector, self._body)
-            if told is not None:
-                self._part.events.append(f"check  {kind.name}: {told}")
+    def _warn(self, compiled: CompiledResource) -> None:
+        """Warn if the selector matches nothing in the first responses."""
+        if compiled.has_records or self._record_count:
+            compiled.has_records = True
+        elif (
+            self._records is not None
+            and not self._decoded_body.is_text
+            and compiled.is_first_warning("records")
+        ):
+            warning = missing_records_warning(compiled.endpoint.data_selector, self._body)
+            if warning is not None:
+                self._chunk.events.append(f"check  {compiled.name}: {warning}")
 
-    def _flushed(self) -> Extraction:
-        part, self._part = self._part, Extraction()
-        return part
+    def _take_chunk(self) -> Extraction:
+        chunk, self._chunk = self._chunk, Extraction()
+        return chunk
 
-    def _read(self, kind: CompiledResource) -> Iterable[Any]:
-        """The page's records: rows one by one where nothing asks for all of them."""
-        body = self._decoded
-        if body.rows is not None and kind.streams:
+    def _read(self, compiled: CompiledResource) -> Iterable[Any]:
+        """Return the page's records: rows one by one if nothing needs all of them."""
+        body = self._decoded_body
+        if body.rows is not None and compiled.can_stream:
             return body.rows()
         self._body = body.whole()
         if body.is_text:
             self._records = [{"text": self._body}] if self._body else []
         else:
-            self._records = kind.records(unwrapped(self._body) if self._is_plain_tree(kind) else self._body)
+            self._records = compiled.records(
+                unwrapped(self._body) if self._is_plain_tree(compiled) else self._body
+            )
         return self._records
 
-    def _is_plain_tree(self, kind: CompiledResource) -> bool:
-        return self._decoded.is_tree and not kind.endpoint.data_selector
+    def _is_plain_tree(self, compiled: CompiledResource) -> bool:
+        return self._decoded_body.is_tree and not compiled.endpoint.data_selector
 
-    def _own(self, records: Iterable[Any], cursor: Path | None) -> Iterator[Any]:
-        """The records that are some, counted."""
+    def _count_records(self, records: Iterable[Any], cursor: Path | None) -> Iterator[Any]:
+        """Count the records, and yield those that are not null."""
         for record in records:
-            self._count += 1
+            self._record_count += 1
             if record is not None:
-                self._last = record
-                if cursor is not None and self._incremental is not None:  # seen, whatever a filter says
-                    self._incremental = with_cursor(self._incremental, cursor(record))
+                self._last_record = record
+                if cursor is not None and self._incremental is not None:  # also if a filter drops it
+                    self._incremental = add_cursor(self._incremental, cursor(record))
                 yield record
 
     def _scope(
@@ -219,59 +231,63 @@ class PagePagination:
             page=page or self._payload.get("page", 1),
             resource=name,
             now=self._now_s,
-            incremental=scope_of(self._payload.get("incremental")),
+            incremental=incremental_scope(self._payload.get("incremental")),
         )
 
     def _record(self, batch: Batch, record: Any, stack: list[Batch]) -> Iterable[NewTask | IncrementalStart]:
-        """Its item into the part, what lies inside it onto the stack; gives the requests that follow from it."""
-        kind = batch.kind
-        resource = kind.resource
-        ancestors = {**batch.ancestors, kind.name: record} if kind.edges else batch.ancestors
+        """Add the record's item to the chunk and its nested records to the stack; return the requests that follow."""
+        compiled = batch.compiled
+        resource = compiled.resource
+        ancestors = {**batch.ancestors, compiled.name: record} if compiled.edges else batch.ancestors
         scope = (
-            self._scope(kind.name, record, batch.parent, ancestors, self._depth) if kind.reads_scope else {}
+            self._scope(compiled.name, record, batch.parent, ancestors, self._depth)
+            if compiled.needs_scope
+            else {}
         )
         if resource.record_filter is not None and not resource.record_filter.evaluate(scope):
             return ()
-        written = None
-        if resource.selected or kind.required or (kind.fields and kind.edges):
-            written = kind.output(record, scope, batch.parent, batch.parent_name)
-            if written is None:
-                self._dropped[kind.name] = self._dropped.get(kind.name, 0) + 1
+        output = None
+        if resource.selected or compiled.required or (compiled.fields and compiled.edges):
+            output = compiled.output_record(record, scope, batch.parent, batch.parent_name)
+            if output is None:
+                self._dropped_counts[compiled.name] = self._dropped_counts.get(compiled.name, 0) + 1
                 return ()
             if resource.selected:
-                key = kind.key(written, record)
-                if kind.keyless and kind.config_warnings("key"):
-                    told = lost_key(resource.primary_key, record)
-                    self._part.events.append(f"check  {kind.name}: {told}")
-                self._part.items.append(Item(kind.name, key, written, self._seed))
-        if not kind.edges:
+                key = compiled.item_key(output, record)
+                if compiled.has_keyless_records and compiled.is_first_warning("key"):
+                    warning = missing_key_warning(resource.primary_key, record)
+                    self._chunk.events.append(f"check  {compiled.name}: {warning}")
+                self._chunk.items.append(Item(compiled.name, key, output, self._seed))
+        if not compiled.edges:
             return ()
-        above = kind.above(record, written)
+        above = compiled.parent_view(record, output)
         if above is not record:
-            ancestors = {**ancestors, kind.name: above}
-        ranked = kind.rank(scope)
+            ancestors = {**ancestors, compiled.name: above}
+        ranked = compiled.priority_of(scope)
         rank = batch.inherited if ranked is None else ranked
-        for edge in reversed(kind.inner):
+        for edge in reversed(compiled.nested_edges):
             stack.append(self._nested(batch, edge, above, ancestors, rank))
-        if not kind.outer:
+        if not compiled.request_edges:
             return ()
-        return chain.from_iterable(self._children(kind, edge, above, ancestors, rank) for edge in kind.outer)
+        return chain.from_iterable(
+            self._children(compiled, edge, above, ancestors, rank) for edge in compiled.request_edges
+        )
 
     def _nested(
         self, batch: Batch, edge: Edge, record: Any, ancestors: Mapping[str, Any], rank: float
     ) -> Batch:
-        """Records inside a record: no request; `parent` is the record around them."""
+        """Return the records inside a record, without a request; `parent` is the record around them."""
         child = edge.child
         elements = iter(edge.elements(record))
         if edge.parent.when is not None:
-            elements = self._wanted(edge, elements, record, ancestors)
+            elements = self._selected_elements(edge, elements, record, ancestors)
         if edge.parent.priority is not None:
             scope = self._scope(child.name, record, record, ancestors, self._depth)
             own = as_number(edge.parent.priority.evaluate(scope))
             rank = rank if own is None else own
-        return Batch(child, elements, record, batch.kind.name, ancestors, rank)
+        return Batch(child, elements, record, batch.compiled.name, ancestors, rank)
 
-    def _wanted(
+    def _selected_elements(
         self, edge: Edge, elements: Iterator[Any], record: Any, ancestors: Mapping[str, Any]
     ) -> Iterator[Any]:
         assert edge.parent.when is not None
@@ -282,9 +298,9 @@ class PagePagination:
                 yield element
 
     def _children(
-        self, kind: CompiledResource, edge: Edge, record: Any, ancestors: Mapping[str, Any], rank: float
+        self, compiled: CompiledResource, edge: Edge, record: Any, ancestors: Mapping[str, Any], rank: float
     ) -> Iterator[NewTask | IncrementalStart]:
-        """Requests that follow from a record; `parent` is the record, or the element of `each`."""
+        """Yield the requests that follow from a record; `parent` is the record, or the element of `each`."""
         child, parent = edge.child, edge.parent
         for element in edge.elements(record):
             own = None
@@ -296,7 +312,7 @@ class PagePagination:
             try:
                 first = self._builder.child_start(
                     child.resource,
-                    kind.name,
+                    compiled.name,
                     seed=self._seed,
                     parent=element,
                     ancestors=ancestors,
@@ -306,80 +322,80 @@ class PagePagination:
                     occurrence=self._payload.get("occurrence", 0),
                 )
             except UsageError:
-                # One record whose values make no address must not cost the page its other records.
+                # One record with invalid values must not affect the page's other records.
                 first = None
             if first is None:
-                self._part.skipped += 1
-                told = lost_address(child.address_paths, element)
-                if told is not None and child.config_warnings("address"):
-                    self._part.events.append(f"check  {child.name}: {told}")
+                self._chunk.skipped += 1
+                warning = missing_parent_field_warning(child.url_paths, element)
+                if warning is not None and child.is_first_warning("address"):
+                    self._chunk.events.append(f"check  {child.name}: {warning}")
             else:
                 yield first
 
-    def _onward(
-        self, kind: CompiledResource, parent: Any, parents: Mapping[str, Any]
+    def _next_pages(
+        self, compiled: CompiledResource, parent: Any, parents: Mapping[str, Any]
     ) -> Iterator[Extraction]:
-        """The next page into the last part; the pages of a fan-out in parts of their own."""
-        if self._incremental is not None and kind.token is not None:
-            self._incremental = with_token(self._incremental, kind.token(self._body))
-        if not self._goes_on(kind):
-            self._walked(kind)
+        """Put the next page into the last chunk; yield the pages of a fan-out in chunks before it."""
+        if self._incremental is not None and compiled.token is not None:
+            self._incremental = add_token(self._incremental, compiled.token(self._body))
+        if not self._is_paginated(compiled):
+            self._end_pagination(compiled)
             return
-        last = self._last
-        above = {**parents, kind.name: last}
-        scope = self._scope(kind.name, last, parent, above, self._depth)
-        inherited = None if last is None else kind.rank(scope)
-        own = kind.endpoint.paginator.priority
+        last = self._last_record
+        above = {**parents, compiled.name: last}
+        scope = self._scope(compiled.name, last, parent, above, self._depth)
+        inherited = None if last is None else compiled.priority_of(scope)
+        own = compiled.endpoint.paginator.priority
 
-        def build(change: Change, walk: Mapping[str, Any], number: int) -> NewTask:
+        def build(change: Change, state: PaginationState, number: int) -> NewTask:
             rank = None
             if own is not None:
-                # Of the pages of a fan-out each has its own number there; else it is that of the page at hand.
-                there = self._scope(kind.name, last, parent, above, self._depth, number)
-                rank = as_number(own.evaluate(there if "until" in walk else scope))
+                # In a fan-out, `page` is the number of the page to request, else that of the page at hand.
+                page_scope = self._scope(compiled.name, last, parent, above, self._depth, number)
+                rank = as_number(own.evaluate(page_scope if "until" in state else scope))
             rank = inherited if rank is None else rank
             priority = self._priority if rank is None else rank
             if not math.isfinite(priority):
-                raise ExtractError(f"the task's priority is {priority!r}, no finite number")
+                raise ExtractError(f"the priority of the next page is {priority!r}, not a finite number")
             return self._builder.next_page(
-                payload, change, priority, base=self._page.url, walk=walk, number=number
+                payload, change, priority, base=self._page.url, state=state, number=number
             )
 
         payload = self._payload
         if self._incremental is not None:
             payload = {**payload, "incremental": self._incremental}
-        onward = Onward()
+        next_pages = NextPages()
         try:
-            at = FetchedPage(self._payload, self._page, self._body, self._records, self._count)
-            onward = self._find(kind, at, scope, build)
-            for task in onward.ahead or ():
-                self._part.follow_ups.append(task)
-                if len(self._part.follow_ups) >= PART_SIZE:
-                    yield self._flushed()
-            self._part.next_page = onward.next_page
-            if onward.ended:
-                self._walked(kind)
+            fetched = FetchedPage(self._payload, self._page, self._body, self._records, self._record_count)
+            next_pages = self._find_next(compiled, fetched, scope, build)
+            for task in next_pages.remaining or ():
+                self._chunk.follow_ups.append(task)
+                if len(self._chunk.follow_ups) >= CHUNK_SIZE:
+                    yield self._take_chunk()
+            self._chunk.next_page = next_pages.next_page
+            if next_pages.is_last:
+                self._end_pagination(compiled)
         except UsageError:
-            self._part.skipped += 1  # a link to no http(s) address
-        self._part.events += onward.events
+            self._chunk.skipped += 1  # the link is not an http(s) URL
+        self._chunk.events += next_pages.events
 
-    def _goes_on(self, kind: CompiledResource) -> bool:
-        """Whether there can be a next page at all."""
-        return kind.walk.goes_on
+    def _is_paginated(self, compiled: CompiledResource) -> bool:
+        """Return whether there can be a next page at all."""
+        return compiled.pagination.is_paginated
 
-    def _find(
-        self, kind: CompiledResource, at: FetchedPage, scope: Mapping[str, Any], build: Build
-    ) -> Onward:
-        """What follows in the walk."""
-        return kind.walk.onward(at, scope, build)
+    def _find_next(
+        self, compiled: CompiledResource, fetched: FetchedPage, scope: Mapping[str, Any], build: BuildTask
+    ) -> NextPages:
+        """Return what follows the page in the pagination."""
+        return compiled.pagination.next_pages(fetched, scope, build)
 
-    def _walked(self, kind: CompiledResource) -> None:
-        """The walk's last page, or that of a window: what it keeps once this page is acked, and the next window."""
-        part, incremental = self._incremental, kind.endpoint.incremental
-        if part is None or incremental is None or not part["key"]:
+    def _end_pagination(self, compiled: CompiledResource) -> None:
+        """After the last page of a pagination or window, set the next window and the state to store."""
+        progress, incremental = self._incremental, compiled.endpoint.incremental
+        if progress is None or incremental is None or not progress["key"]:
             return
-        following = next_window(incremental, part)
+        following = next_window(incremental, progress)
         if following is not None:
             window = self._builder.next_window(self._payload, following, self._priority, self._now_s)
-            self._part.next_page = window
-        self._part.keep = kept_state(part, following, kind.name, self._seed, self._now_s)
+            self._chunk.next_page = window
+        self._chunk.cursor_state = final_state(progress, following, compiled.name, self._seed, self._now_s)

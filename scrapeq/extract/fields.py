@@ -1,4 +1,4 @@
-"""Fields of items: a path or an expression, and what is made of the value."""
+"""Fields of items: a path or an expression, then a regex, a type and a default."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scrapeq.expression import Expression, as_text
 from scrapeq.expression.pattern import compile_search
 from scrapeq.expression.values import as_datetime
 from scrapeq.expression.values import number as number_of
-from scrapeq.extract.decode import bounded, writable
+from scrapeq.extract.decode import check_depth, encodable
 from scrapeq.extract.selector import compile_path, matches_several
 from scrapeq.plan import Field
 
@@ -25,7 +25,7 @@ Read = Callable[[Any, Scope], Any]
 LARGEST_WHOLE = 2**64 - 1
 SMALLEST_WHOLE = -(2**63)
 MILLISECONDS_FROM = 1e11
-"""A Unix time from here on (the year 5138) counts milliseconds; a thousandfold one microseconds, and so on."""
+"""Where Unix times in ms begin (as seconds, the year 5138); those in us begin a thousand times higher, and so on."""
 
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _TRUE = frozenset({"true", "yes", "y", "t", "on", "1"})
@@ -34,23 +34,23 @@ _FALSE = frozenset({"false", "no", "n", "f", "off", "0"})
 
 def compile_field(name: str, source: str | Expression | Field) -> Read:
     """
-    A field as a function of (record, scope).
+    Compile a field into a function of (record, scope).
 
     Raises:
-        UsageError: its path or its regex is none.
+        UsageError: its path or its regex is invalid.
     """
     if isinstance(source, Field):
-        return _compile_full(name, source)
+        return _compile_field_options(name, source)
     if isinstance(source, Expression):
-        return lambda record, scope: plain(source.evaluate(scope))
+        return lambda record, scope: to_json_value(source.evaluate(scope))
     path = compile_path(source, f"fields.{name}")
     return lambda record, scope: path(record)
 
 
-def plain(value: Any) -> Any:
-    """What an expression gave, as JSON can hold it."""
+def to_json_value(value: Any) -> Any:
+    """Return the result of an expression as a value that JSON can hold."""
     if isinstance(value, str):
-        return writable(value)
+        return encodable(value)
     if value is None or isinstance(value, bool | float):
         return value
     if isinstance(value, int):
@@ -61,10 +61,10 @@ def plain(value: Any) -> Any:
         return as_text(value)
 
 
-def _compile_full(name: str, field: Field) -> Read:
+def _compile_field_options(name: str, field: Field) -> Read:
     source: str | Expression = field.value if field.value is not None else field.path
     read = compile_field(name, source)
-    # Of a JSONPath's several matches one is meant, unless `all` is said.
+    # Without `all`, only the first match of a JSONPath counts.
     first = not field.all and isinstance(source, str) and matches_several(source)
     find = _pattern(field.regex, name)
     convert = _CONVERTERS[field.type]
@@ -78,14 +78,14 @@ def _compile_full(name: str, field: Field) -> Read:
             value = None if text is None else find(text)
         return None if value is None else convert(value)
 
-    def made(value: Any) -> Any:
+    def converted(value: Any) -> Any:
         if not field.all:
             return one(next(iter(value), None) if first and isinstance(value, list) else value)
         values = value if isinstance(value, list) else [value]
         return [done for done in (one(each) for each in values) if done is not None] or None
 
     def whole(record: Any, scope: Scope) -> Any:
-        value = made(read(record, scope))
+        value = converted(read(record, scope))
         if value is not None:
             return value
         if default is None:
@@ -109,7 +109,7 @@ def _pattern(regex: str, name: str) -> Callable[[str], str | None] | None:
 
 def _text(value: Any) -> str | None:
     text = as_text(value)
-    return None if text is None else writable(text)
+    return None if text is None else encodable(text)
 
 
 def _numeric(value: Any) -> int | float | None:
@@ -118,7 +118,7 @@ def _numeric(value: Any) -> int | float | None:
     if isinstance(value, str):
         value = value.strip()
         if not _NUMBER.fullmatch(value):
-            return None  # a date's text would be read as its seconds
+            return None  # number_of would read a date as its Unix seconds
     return number_of(value)
 
 
@@ -143,7 +143,7 @@ def _bool(value: Any) -> bool | None:
 
 
 def _time(value: Any) -> str | None:
-    """ISO 8601 in UTC, with a fraction where there is one; numbers are Unix seconds, or finer where they must be."""
+    """Return ISO 8601 in UTC, with a fraction if there is one; numbers are Unix times in s, ms, us or ns."""
     if isinstance(value, bool):
         return None
     number = _numeric(value)
@@ -164,17 +164,17 @@ def _json(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return bounded(orjson.loads(value), value.encode())
+        return check_depth(orjson.loads(value), value.encode())
     except (ValueError, ExtractError):
         return None
 
 
-def _as_it_is(value: Any) -> Any:
+def _unchanged(value: Any) -> Any:
     return value
 
 
 _CONVERTERS: Mapping[str, Callable[[Any], Any]] = {
-    "": _as_it_is,
+    "": _unchanged,
     "text": _text,
     "int": _int,
     "float": _float,

@@ -1,4 +1,4 @@
-"""What servers call the signs of a next page. Names are compared without case, hyphens, underscores and the like."""
+"""Names that servers use for links, cursors and page numbers, without case and punctuation."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 _LETTERS = re.compile(r"[^a-z0-9]+")
 
 
-def normal(name: str) -> str:
-    """A name without case and punctuation: `@odata.nextLink` -> `odatanextlink`."""
+def normalize(name: str) -> str:
+    """Return a name without case and punctuation: `@odata.nextLink` -> `odatanextlink`."""
     return _LETTERS.sub("", name.lower())
 
 
-LINKS = frozenset(
+NEXT_LINK_KEYS = frozenset(
     {
         "nextpageurl",
         "nexturl",
@@ -34,10 +34,10 @@ LINKS = frozenset(
         "hydranext",
     }
 )
-"""Members that are the next page's address wherever they stand."""
+"""Members that hold the URL of the next page, wherever they are."""
 
-NEXT = frozenset({"next", "nextpage"})
-"""Members that may be an address, a number, an object or a token: their value tells."""
+NEXT_KEYS = frozenset({"next", "nextpage"})
+"""Members that may hold a URL, a number, an object or a token, which depends on the value."""
 
 LINK_LISTS = frozenset({"links", "link"})
 """Lists of `{rel: next, href: …}` (Collection+JSON, FHIR, OGC, Siren)."""
@@ -83,17 +83,17 @@ ENVELOPES = frozenset(
         "search",
     }
 )
-"""Objects that speak about the page, or lie around its records; a short name is a sign only inside one."""
+"""Objects that describe the page or wrap its records; members with short names are signals only inside them."""
 
 
 class CursorName(NamedTuple):
-    """What asks for what is behind a cursor: the usual parameter, and others that a request may show to be right."""
+    """The parameter that sends a cursor back, and others that it may be if the request has one of them."""
 
     default: str
     others: tuple[str, ...] = ()
 
 
-CURSORS: dict[str, CursorName] = {
+CURSOR_KEYS: dict[str, CursorName] = {
     "nextcursor": CursorName(
         "cursor", ("after", "nextcursor", "pagecursor", "startcursor", "startingafter", "pageafter")
     ),
@@ -117,14 +117,14 @@ CURSORS: dict[str, CursorName] = {
     "nextbookmark": CursorName("bookmark"),
     "bookmark": CursorName("bookmark"),
 }
-"""Members that are the next page's cursor; their parameter is written as they are (`nextPageToken`: `pageToken`)."""
+"""Members that hold the next page's cursor; the parameter is spelled like the member (`nextPageToken`: `pageToken`)."""
 
-HEADER_LINKS = (
+LINK_HEADERS = (
     *("next-page", "x-next-page", "x-next-page-url", "x-next-url", "x-next-link", "x-next"),
     *("next-link", "x-pagination-next-url"),
 )
-"""Headers that hold the next page's address; some of them are a number elsewhere."""
-HEADER_CURSORS: dict[str, CursorName] = {
+"""Headers that hold the URL of the next page; in some APIs they hold a number."""
+CURSOR_HEADERS: dict[str, CursorName] = {
     "x-next-page": CursorName("page", ("pagenumber", "pageno", "p")),
     "x-nextpage": CursorName("page", ("pagenumber", "pageno", "p")),
     "x-next-cursor": CursorName("cursor", ("after", "nextcursor", "pagecursor")),
@@ -133,7 +133,7 @@ HEADER_CURSORS: dict[str, CursorName] = {
     "x-ms-continuationtoken": CursorName("continuationToken", ("continuationtoken",)),
     "x-continuation-token": CursorName("continuationToken", ("continuationtoken", "continuation")),
 }
-HEADER_PAGES = (
+PAGE_COUNT_HEADERS = (
     "x-wp-totalpages",
     "x-total-pages",
     "x-totalpages",
@@ -142,7 +142,7 @@ HEADER_PAGES = (
     "x-pagination-total-pages",
     "total-pages",
 )
-HEADER_TOTALS = (
+TOTAL_HEADERS = (
     "x-total-count",
     "x-total",
     "x-wp-total",
@@ -152,7 +152,7 @@ HEADER_TOTALS = (
     "total-count",
 )
 
-MORE = frozenset(
+MORE_FLAGS = frozenset(
     {
         "hasmore",
         "hasnext",
@@ -172,16 +172,16 @@ MORE = frozenset(
         "moreavailable",
     }
 )
-"""Flags that are true while there is more."""
-CUT = frozenset({"istruncated", "truncated"})
-"""Those of them that may speak of one page only, as datasette's does."""
+"""Flags that are true while more pages follow."""
+TRUNCATION_FLAGS = frozenset({"istruncated", "truncated"})
+"""The flags among them that may be about one page only, as in Datasette."""
 
-LAST = frozenset(
+LAST_FLAGS = frozenset(
     {"last", "islast", "islastpage", "lastpage", "endofstream", "done", "iscomplete", "exhausted"}
 )
 """Flags that are true on the last page."""
 
-ROLES: dict[str, str] = {
+NUMBER_ROLES: dict[str, str] = {
     **dict.fromkeys(("page", "currentpage", "pagenumber", "pageno", "pageindex", "pagenum", "number"), "own"),
     **dict.fromkeys(("currentpagenumber", "current"), "own"),
     **dict.fromkeys(("totalpages", "lastpage", "pagecount", "numpages", "nbpages", "pages"), "pages"),
@@ -194,9 +194,9 @@ ROLES: dict[str, str] = {
     **dict.fromkeys(("perpage", "pagesize", "limit", "size", "itemsperpage", "maxresults"), "size"),
     **dict.fromkeys(("hitsperpage", "pagelimit", "resultsperpage", "rows"), "size"),
     **dict.fromkeys(("offset", "start", "skip", "startat", "startindex", "from"), "offset"),
-    **dict.fromkeys(("count", "found"), "count"),  # of all records, or of this page's
+    **dict.fromkeys(("count", "found"), "count"),  # of all records, or of those on this page
 }
-"""What a number says: the page's own, how many pages, how many records, the page's size, the records before it."""
+"""What a number means: number of the page, number of pages, number of records, page size, or offset."""
 
 PAGE_PARAMS = (
     *("page", "p", "pg", "paged", "_page", "page_number", "pageNumber", "page_no", "pageNo", "page[number]"),
@@ -217,7 +217,7 @@ OFFSET_PARAMS = (
     ),
     "pagination[start]",
 )
-PARTNERS = {
+SIZE_PARAM_PARTNERS = {
     **dict.fromkeys(("per_page", "perPage", "page_size", "pageSize", "pagesize"), "page"),
     "_limit": "_page",
     "limit": "offset",
@@ -226,27 +226,27 @@ PARTNERS = {
     "$limit": "$offset",
     "maxResults": "startAt",
 }
-"""What the parameter of a page's size goes together with, where an answer says that there is more and nothing else."""
+"""The parameter that usually goes with that of the page size, for responses that report more and nothing else."""
 
 SIZE_PARAMS = frozenset(
     {"perpage", "pagesize", "limit", "size", "count", "maxresults", "hitsperpage", "top", "rows", "pagelimit"}
     | {"n", "take", "first", "itemsperpage", "results"}
 )
 
-_ADDRESS = re.compile(r"(?:https?:)?//\S+|/\S*|\?\S+|[\w.~/-]+\?\S*=\S*", re.IGNORECASE)
+_URL = re.compile(r"(?:https?:)?//\S+|/\S*|\?\S+|[\w.~/-]+\?\S*=\S*", re.IGNORECASE)
 
 
-def looks_like_address(value: Any) -> bool:
-    """Whether a text is an address or a path, and neither a token nor a template of one."""
-    return isinstance(value, str) and bool(_ADDRESS.fullmatch(value.strip())) and "{" not in value
+def looks_like_url(value: Any) -> bool:
+    """Return whether a text is a URL or a path, and neither a token nor a URL template."""
+    return isinstance(value, str) and bool(_URL.fullmatch(value.strip())) and "{" not in value
 
 
-def in_style(name: str, of: str) -> str:
+def match_style(name: str, of: str) -> str:
     """
-    A parameter's name in the style of a member: `page_token` as `pageToken` beside `nextPageToken`.
+    Spell a parameter like a member: `page_token` as `pageToken` beside `nextPageToken`.
 
     Args:
-        name: In snake case.
+        name: The parameter in snake case.
         of: The member.
     """
     if "_" in of or "_" not in name:

@@ -1,4 +1,4 @@
-"""The Link header (RFC 8288, 3)."""
+"""Reads the Link header (RFC 8288, 3)."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
 def link_target(header: str, rel: str) -> str | None:
     """
-    The target of the first link with this relation, as written; None if there is none.
+    Return the target of the first link with this relation, as written; None if there is none.
 
-    A link with `anchor` speaks about another page and is passed over. Broken links end the reading.
+    Links with `anchor` describe another page and are skipped. Reading stops at a malformed link.
     """
-    wanted = rel.lower()
+    target_rel = rel.lower()
     for target, parameters in _links(header):
-        if "anchor" not in parameters and wanted in parameters.get("rel", "").lower().split():
+        if "anchor" not in parameters and target_rel in parameters.get("rel", "").lower().split():
             return target
     return None
 
 
 def _links(header: str) -> Iterator[tuple[str, dict[str, str]]]:
-    at = 0
-    while match := _TARGET.match(header, at):
-        at = match.end()
+    position = 0
+    while match := _TARGET.match(header, position):
+        position = match.end()
         parameters: dict[str, str] = {}
-        while found := _PARAMETER.match(header, at):
-            at = found.end()
+        while found := _PARAMETER.match(header, position):
+            position = found.end()
             name, quoted, bare = found.groups()
             if name:
                 value = bare or "" if quoted is None else _ESCAPED.sub(r"\1", quoted)
                 parameters.setdefault(name.lower(), value)  # only the first `rel` counts (3.3)
         yield match[1].strip(), parameters
-        rest = header.find(",", at)
+        rest = header.find(",", position)
         if rest < 0:
             return
-        at = rest
+        position = rest

@@ -1,4 +1,4 @@
-"""A walk from page to page: where it goes on, where it ends, and whether it goes round in a circle."""
+"""The pagination of a resource: what the next page is, where the pages end, and whether they form a loop."""
 
 from __future__ import annotations
 
@@ -10,67 +10,63 @@ import orjson
 
 from scrapeq.expression import as_text
 from scrapeq.extract.autodetect.detect import Detector
-from scrapeq.extract.paginators import Ahead, FetchedPage, Forward, forward, in_body
+from scrapeq.extract.paginators import FetchedPage, PageStrategy, RemainingPages, in_body, page_strategy
 from scrapeq.plan import Paginator
 from scrapeq.protocols import Change
 from scrapeq.resource import payload_key
 from scrapeq.resource.address import digest
+from scrapeq.resource.payload import DetectedPaginator, PaginationState
 from scrapeq.task import NewTask
 
-MAX_AHEAD = 100_000
-"""Pages that a fan-out asks for at once; a count above it is walked one after the other."""
+FAN_OUT_MAX = 100_000
+"""The most pages that a fan-out requests at once; with more, the pages follow one another."""
 
-EMPTY_REPORTED = 100
-"""Empty pages in a row that are worth a line."""
+EMPTY_PAGES_REPORTED = 100
+"""Consecutive empty pages after which the user is warned."""
 
-_MARK_LENGTH = 16  # hex digits: 64 bits tell the pages of one walk apart
-_STREAMED = frozenset({"single_page", "header_link", "header_cursor", "page_number", "offset"})
-"""Those that can do without the whole body: rows may be read one by one under them."""
+_FINGERPRINT_LENGTH = 16  # hex digits: 64 bits distinguish the pages of one resource
+_STREAMABLE = frozenset({"single_page", "header_link", "header_cursor", "page_number", "offset"})
+"""The paginators that do not need the whole body, so that rows may be read one by one."""
 _TOTALS = frozenset({"total", "total_header", "pages", "pages_header"})
-"""What `auto` keeps of an answer that told how much there is."""
-_NO_MORE = frozenset({"false", "0", "no", ""})
+"""The keys of a detected paginator whose response reported how much there is."""
+_FALSE_TEXTS = frozenset({"false", "0", "no", ""})
 
-Build = Callable[[Change, Mapping[str, Any], int], NewTask]
-"""(change, what the payload keeps of the walk, the page's number) -> its task."""
+BuildTask = Callable[[Change, PaginationState, int], NewTask]
+"""(change, the next page's state, its number) -> its task."""
 
 
 @dataclass(slots=True)
-class Onward:
+class NextPages:
     """
-    What follows a page in its walk: the next page, or all of them; and what is worth a line.
+    What follows a page: the next page, or all remaining ones, and the events to print.
 
-    `ended`: nothing follows, and no other page of the walk was asked for beside this one.
+    `is_last`: nothing follows, and no page of the same pagination was requested at the same time.
     """
 
     next_page: NewTask | None = None
-    ahead: Iterator[NewTask] | None = None
+    remaining: Iterator[NewTask] | None = None
     events: list[str] = field(default_factory=list)
-    ended: bool = True
+    is_last: bool = True
 
 
 class Pagination:
     """
-    The walk of a resource. What it must remember is in the payload's `walk`, of constant size:
-
-        {"seen": mark of an earlier request, "same": mark of the records of the page before,
-         "own": what the paginator remembers, "auto": what `auto` has found, "until": the last page of a fan-out,
-         "empty": how many pages in a row had no record,
-         "headers": names of the headers that the paginator sets, "guess": whether this page may be behind the end}
+    The pagination of one resource. Its state is in the payload (`scrapeq.resource.payload.PaginationState`).
 
     Raises:
-        UsageError: a path of the paginator is none, or there is no such paginator.
+        UsageError: a path of the paginator is invalid, or there is no such paginator.
     """
 
     def __init__(self, name: str, paginator: Paginator, selector: str = "") -> None:
         self._name = name
         self._paginator = paginator
-        self._forward = forward(paginator, selector)
+        self._strategy = page_strategy(paginator, selector)
         self._detector = Detector(selector) if paginator.type == "auto" else None
         self._has_more = in_body(paginator.has_more_path, "has_more_path")
-        self.streams = paginator.type in _STREAMED
+        self.can_stream = paginator.type in _STREAMABLE
 
     @property
-    def goes_on(self) -> bool:
+    def is_paginated(self) -> bool:
         """Whether there can be a second page at all."""
         return self._paginator.type != "single_page"
 
@@ -79,167 +75,189 @@ class Pagination:
         paginator = self._paginator
         return (paginator.max_pages or paginator.maximum_page or paginator.maximum_offset) is not None
 
-    def onward(self, at: FetchedPage, scope: Mapping[str, Any], build: Build) -> Onward:
+    def next_pages(self, fetched: FetchedPage, scope: Mapping[str, Any], build: BuildTask) -> NextPages:
         """
-        What follows this page.
+        Return what follows a page.
 
         Args:
-            at: The page.
+            fetched: The page.
             scope: What `stop_when` may read.
-            build: Makes tasks.
+            build: Builds the tasks.
 
         Raises:
-            ExtractError: the answer has something that leads nowhere.
-            UsageError: the next page has no http(s) address, or its request cannot be made.
+            ExtractError: the response has an invalid link or cursor.
+            UsageError: the next page's URL is not an http(s) URL, or its request is invalid.
         """
-        onward = Onward()
-        kept = dict(at.payload.get("walk") or {})
-        if at.number < kept.get("until", 0) or not self.goes_on:
-            onward.ended = not self.goes_on  # the pages behind it have been asked for already
-            return onward
-        way = self._way(at, kept, onward)
-        if self._ends_here(at, way, scope):
-            if at.number == 2 and not at.count and not _TOTALS.isdisjoint(kept.get("auto") or ()):
-                onward.events.append(
-                    f"auto   {self._name}: page 2 is empty, though the first answer told of more; name a paginator"
+        next_pages = NextPages()
+        state: PaginationState = {**(fetched.payload.get("walk") or {})}
+        if fetched.number < state.get("until", 0) or not self.is_paginated:
+            next_pages.is_last = not self.is_paginated  # in a fan-out, the next pages are already requested
+            return next_pages
+        strategy = self._strategy_for(fetched, state, next_pages)
+        if self._is_last_page(fetched, strategy, scope):
+            if fetched.number == 2 and not fetched.count and not _TOTALS.isdisjoint(state.get("auto") or ()):
+                next_pages.events.append(
+                    f"auto   {self._name}: page 2 is empty, but page 1 reported more records; set `paginator`"
                 )
-            return onward
-        if self._paginator.fan_out and at.number == 1:
-            ahead = self._ahead(at, way)
-            if ahead is not None:
-                onward.ahead = self._all(ahead, kept, build)
-                onward.ended = ahead.count < 1
-                return onward
-            if way.next(at) is not None:
-                onward.events.append(
-                    f"pages  {self._name}: fan_out: the answer does not tell how many there are; one after the other"
+            return next_pages
+        if self._paginator.fan_out and fetched.number == 1:
+            remaining = self._remaining(fetched, strategy)
+            if remaining is not None:
+                next_pages.remaining = self._fan_out_tasks(remaining, state, build)
+                next_pages.is_last = remaining.count < 1
+                return next_pages
+            if strategy.next(fetched) is not None:
+                next_pages.events.append(
+                    f"pages  {self._name}: the response does not report the number of pages that fan_out needs; "
+                    "requesting one page after the other"
                 )
-        change = way.next(at)
+        change = strategy.next(fetched)
         if change is None:
-            return onward
-        if self._stands_still(at, way, kept, onward):
-            return onward
-        self._count_empty(at, kept, onward)
-        kept.pop("own", None)
-        kept.pop("guess", None)
-        if way.guesses and way.ahead(at) is None:
-            kept["guess"] = True
+            return next_pages
+        if self._repeats_previous(fetched, strategy, state, next_pages):
+            return next_pages
+        self._count_empty(fetched, state, next_pages)
+        state.pop("own", None)
+        state.pop("guess", None)
+        if strategy.is_open_ended and strategy.remaining(fetched) is None:
+            state["guess"] = True
         if change.remember:
-            kept["own"] = dict(change.remember)
-        self._go(at, change, kept, build, onward)
-        return onward
+            state["own"] = dict(change.remember)
+        self._follow(fetched, change, state, build, next_pages)
+        return next_pages
 
-    def _way(self, at: FetchedPage, kept: dict[str, Any], onward: Onward) -> Forward:
+    def _strategy_for(
+        self, fetched: FetchedPage, state: PaginationState, next_pages: NextPages
+    ) -> PageStrategy:
         if self._detector is None:
-            return self._forward
-        found = kept.get("auto")
-        if found is None and at.number == 1 and not (self._paginator.implied and _is_one_record(at)):
-            found, why = self._detector.find(at)
-            if found is not None and self._paginator.implied and self._is_guess(found, at):
+            return self._strategy
+        found = state.get("auto")
+        if (
+            found is None
+            and fetched.number == 1
+            and not (self._paginator.implied and _is_one_record(fetched))
+        ):
+            found, why = self._detector.find(fetched)
+            if found is not None and self._paginator.implied and self._is_guess(found, fetched):
                 found, why = None, ""
             if why:
-                onward.events.append(f"auto   {self._name}: {why}")
+                next_pages.events.append(f"auto   {self._name}: {why}")
             if found is not None:
-                kept["auto"] = found
-        return self._forward if found is None else self._detector.forward(found)
+                state["auto"] = found
+        return self._strategy if found is None else self._detector.page_strategy(found)
 
-    def _is_guess(self, found: Mapping[str, Any], at: FetchedPage) -> bool:
-        """Whether the answer itself says nothing of more: who asked for a page by its number may want no other."""
+    def _is_guess(self, found: DetectedPaginator, fetched: FetchedPage) -> bool:
+        """Return whether the response reports no further pages: a page number in the request may be deliberate."""
         assert self._detector is not None
-        way = self._detector.forward(found)
-        return way.guesses and way.ahead(at) is None
+        strategy = self._detector.page_strategy(found)
+        return strategy.is_open_ended and strategy.remaining(fetched) is None
 
-    def _ends_here(self, at: FetchedPage, way: Forward, scope: Mapping[str, Any]) -> bool:
+    def _is_last_page(self, fetched: FetchedPage, strategy: PageStrategy, scope: Mapping[str, Any]) -> bool:
         paginator = self._paginator
-        if paginator.max_pages is not None and at.number >= paginator.max_pages:
+        if paginator.max_pages is not None and fetched.number >= paginator.max_pages:
             return True
         stops = paginator.stop_after_empty_page
-        # An empty page in the middle of a walk is common behind a cursor or a link, never behind a number.
-        if not at.count and (way.guesses if stops is None else stops):
+        # With cursors and links, empty pages before the end are common; with page numbers and offsets they are not.
+        if not fetched.count and (strategy.is_open_ended if stops is None else stops):
             return True
         if self._has_more is not None:
-            more = self._has_more(at)
-            # A server that leaves false values out says nothing here: null ends no walk, unless nothing came either.
+            more = self._has_more(fetched)
+            # Servers may omit false values: a missing flag ends the pagination on an empty page only.
             if more is None:
-                if not at.count and stops is not False:
+                if not fetched.count and stops is not False:
                     return True
-            elif (as_text(more) or "").lower() in _NO_MORE:
+            elif (as_text(more) or "").lower() in _FALSE_TEXTS:
                 return True
         return paginator.stop_when is not None and bool(paginator.stop_when.evaluate(scope))
 
-    def _ahead(self, at: FetchedPage, way: Forward) -> Ahead | None:
-        ahead = way.ahead(at)
-        if ahead is None or ahead.count > MAX_AHEAD:
+    def _remaining(self, fetched: FetchedPage, strategy: PageStrategy) -> RemainingPages | None:
+        remaining = strategy.remaining(fetched)
+        if remaining is None or remaining.count > FAN_OUT_MAX:
             return None
         if self._paginator.max_pages is not None:
-            ahead = Ahead(min(ahead.count, self._paginator.max_pages - 1), ahead.change)
-        return ahead
+            remaining = RemainingPages(min(remaining.count, self._paginator.max_pages - 1), remaining.change)
+        return remaining
 
-    def _all(self, ahead: Ahead, kept: Mapping[str, Any], build: Build) -> Iterator[NewTask]:
-        last = ahead.count + 1  # it may find that there are more by now, and goes on
-        for index in range(ahead.count):
-            yield build(ahead.change(index), {**kept, "until": last}, index + 2)
+    def _fan_out_tasks(
+        self, remaining: RemainingPages, state: PaginationState, build: BuildTask
+    ) -> Iterator[NewTask]:
+        last = remaining.count + 1  # this page continues the pagination if there are more pages by then
+        for index in range(remaining.count):
+            yield build(remaining.change(index), {**state, "until": last}, index + 2)
 
-    def _stands_still(self, at: FetchedPage, way: Forward, kept: dict[str, Any], onward: Onward) -> bool:
-        """Whether a server that does not look at the number gives the same page for each, and nothing else ends it."""
-        before = kept.pop("same", None)
-        if not way.guesses or at.records is None:
+    def _repeats_previous(
+        self, fetched: FetchedPage, strategy: PageStrategy, state: PaginationState, next_pages: NextPages
+    ) -> bool:
+        """
+        Return whether a page has the records of the page before, as from a server that ignores the page number.
+
+        Only where nothing but an empty page would end the pagination.
+        """
+        before = state.pop("same", None)
+        if not strategy.is_open_ended or fetched.records is None:
             return False
-        if not way.probes and (self._is_bounded or way.ahead(at) is not None or self._tells_more(at)):
+        if not strategy.is_unverified and (
+            self._is_bounded or strategy.remaining(fetched) is not None or self._reports_more(fetched)
+        ):
             return False
-        kept["same"] = _mark(orjson.dumps(at.records, option=orjson.OPT_NON_STR_KEYS))
-        if at.number == 1 or not at.count or before != kept["same"]:
+        state["same"] = _fingerprint(orjson.dumps(fetched.records, option=orjson.OPT_NON_STR_KEYS))
+        if fetched.number == 1 or not fetched.count or before != state["same"]:
             return False
-        onward.events.append(
-            f"loop   {self._name}: page {at.number} is the page before it once more; the walk ends there"
+        next_pages.events.append(
+            f"loop   {self._name}: page {fetched.number} repeats the records of the page before; pagination stopped"
         )
         return True
 
-    def _count_empty(self, at: FetchedPage, kept: dict[str, Any], onward: Onward) -> None:
-        """Some servers name a next page for ever; many empty ones in a row may be meant, so they are only told."""
-        if at.count:
-            kept.pop("empty", None)
+    def _count_empty(self, fetched: FetchedPage, state: PaginationState, next_pages: NextPages) -> None:
+        """Count consecutive empty pages and warn: some servers link to a next page forever, but gaps may be regular."""
+        if fetched.count:
+            state.pop("empty", None)
             return
-        kept["empty"] = empty = kept.get("empty", 0) + 1
-        if empty % EMPTY_REPORTED == 0:
-            onward.events.append(
-                f"check  {self._name}: {empty} pages in a row have no record, and each leads on; "
-                "stop_after_empty_page: true ends such a walk"
+        state["empty"] = empty = state.get("empty", 0) + 1
+        if empty % EMPTY_PAGES_REPORTED == 0:
+            next_pages.events.append(
+                f"check  {self._name}: {empty} pages in a row were empty but had a next page; "
+                "set `stop_after_empty_page: true` to stop at the first one"
             )
 
-    def _tells_more(self, at: FetchedPage) -> bool:
-        return self._has_more is not None and self._has_more(at) is not None
+    def _reports_more(self, fetched: FetchedPage) -> bool:
+        return self._has_more is not None and self._has_more(fetched) is not None
 
-    def _go(
-        self, at: FetchedPage, change: Change, kept: dict[str, Any], build: Build, onward: Onward
+    def _follow(
+        self,
+        fetched: FetchedPage,
+        change: Change,
+        state: PaginationState,
+        build: BuildTask,
+        next_pages: NextPages,
     ) -> None:
         """
-        The next page, unless the walk has been there.
+        Request the next page unless it was requested before.
 
-        Circles of any length are found by Brent's algorithm: the request of one earlier page is remembered, that of
-        the last page whose number was a power of two; each next one is compared with it.
+        Loops of any length are found with Brent's algorithm: the state holds the request of one earlier page, the last
+        one whose number was a power of two, and each next request is compared with it.
         """
-        here = _mark(payload_key(at.payload).encode(errors="replace"))
-        if at.number & (at.number - 1) == 0:
-            kept["seen"] = here
-        task = build(change, kept, at.number + 1)
-        there = _mark(task.key.encode(errors="replace"))
-        if there == here:
-            onward.events.append(
-                f"loop   {self._name}: page {at.number} names itself as the next; the walk ends there"
+        current_page = _fingerprint(payload_key(fetched.payload).encode(errors="replace"))
+        if fetched.number & (fetched.number - 1) == 0:
+            state["seen"] = current_page
+        task = build(change, state, fetched.number + 1)
+        next_page = _fingerprint(task.key.encode(errors="replace"))
+        if next_page == current_page:
+            next_pages.events.append(
+                f"loop   {self._name}: page {fetched.number} links to itself; pagination stopped"
             )
-        elif there == kept.get("seen"):
-            onward.events.append(
-                f"loop   {self._name}: page {at.number} leads back to a page before it; the walk ends there"
+        elif next_page == state.get("seen"):
+            next_pages.events.append(
+                f"loop   {self._name}: page {fetched.number} links back to an earlier page; pagination stopped"
             )
         else:
-            onward.next_page, onward.ended = task, False
+            next_pages.next_page, next_pages.is_last = task, False
 
 
-def _is_one_record(at: FetchedPage) -> bool:
-    """Whether the answer is a record by itself: what it calls next is another one, and no page of a list."""
-    return at.records is not None and len(at.records) == 1 and at.records[0] is at.body
+def _is_one_record(fetched: FetchedPage) -> bool:
+    """Return whether the response is a single record: what it calls next is another record, not a page."""
+    return fetched.records is not None and len(fetched.records) == 1 and fetched.records[0] is fetched.body
 
 
-def _mark(data: bytes) -> str:
-    return digest(data)[:_MARK_LENGTH]
+def _fingerprint(data: bytes) -> str:
+    return digest(data)[:_FINGERPRINT_LENGTH]

@@ -1,4 +1,4 @@
-"""The ways to the next page: links, cursors, numbers, offsets, and what other packages add. Pure."""
+"""Strategies to find the next page: links, cursors, page numbers, offsets, and those of other packages. Pure."""
 
 from __future__ import annotations
 
@@ -27,20 +27,19 @@ from scrapeq.resource.next_request import (
     request_of,
 )
 
-LINK_MEMBERS = ("href", "url", "link", "uri")
-"""Where an object that stands for a link has its address (JSON:API, HAL, and others)."""
-
+LINK_KEYS = ("href", "url", "link", "uri")
+"""The members of a link object that may hold its URL (JSON:API, HAL, and others)."""
 
 MAX_DIGITS = 15
-"""Of a page's number in a link; a longer one is none."""
+"""The most digits of a page number in a link; Python refuses to parse very long ones."""
 
 
 @dataclass(slots=True)
 class FetchedPage:
     """
-    A page that was answered.
+    A page with its response.
 
-    `count`: how many records it has; `records` are None where they are read one by one and not kept.
+    `count` is the number of its records; `records` is None if they are read one by one.
     """
 
     payload: Payload
@@ -52,110 +51,114 @@ class FetchedPage:
 
     @property
     def number(self) -> int:
-        """The page's number in its walk, from 1."""
+        """The number of the page, from 1."""
         number: int = self.payload.get("page", 1)
         return number
 
     @property
     def memory(self) -> Mapping[str, Any]:
-        """What the paginator asked to be remembered."""
+        """What the paginator wanted to remember (`Change.remember`)."""
         return (self.payload.get("walk") or {}).get("own") or {}
 
     @property
     def request(self) -> Request:
-        """What was asked for."""
+        """The request of the page."""
         if self._request is None:
             self._request = request_of(self.payload)
         return self._request
 
 
 @dataclass(frozen=True, slots=True)
-class Ahead:
-    """All pages behind the first: how many, and what each one's request has that the first has not (from 0)."""
+class RemainingPages:
+    """All pages after the first: how many, and the change that turns the first request into each of them (from 0)."""
 
     count: int
     change: Callable[[int], Change]
 
 
-class Forward(Protocol):
-    """A way to the next page."""
+class PageStrategy(Protocol):
+    """Finds the next page."""
 
-    guesses: bool
-    """Whether it goes on because nothing says the end; then an empty page ends the walk."""
-    probes: bool = False
-    """Whether the server may not know what it is asked, whatever it tells; a page that comes twice ends the walk."""
+    is_open_ended: bool
+    """Whether the response does not mark the last page, so that an empty page ends the pagination."""
+    is_unverified: bool = False
+    """Whether the server may ignore the parameter, so that a repeated page ends the pagination."""
 
-    def next(self, at: FetchedPage) -> Change | None:
-        """What leads to the next page; None at the end. Raises ExtractError for what leads nowhere."""
+    def next(self, fetched: FetchedPage) -> Change | None:
+        """Return the change that leads to the next page; None at the end. Raises ExtractError for invalid links."""
 
-    def ahead(self, at: FetchedPage) -> Ahead | None:
-        """All pages behind the first one; None when it does not know how many."""
+    def remaining(self, fetched: FetchedPage) -> RemainingPages | None:
+        """Return all pages after the first one; None if their number is unknown."""
 
 
-class _Single(Forward):
-    guesses = False
+class SinglePage(PageStrategy):
+    """One page without a next one; also the defaults of the other strategies."""
 
-    def next(self, at: FetchedPage) -> Change | None:
+    is_open_ended = False
+
+    def next(self, fetched: FetchedPage) -> Change | None:
         return None
 
-    def ahead(self, at: FetchedPage) -> Ahead | None:
+    def remaining(self, fetched: FetchedPage) -> RemainingPages | None:
         return None
 
 
-class JsonLink(_Single):
-    """The body has the next page's address."""
+class JsonLink(SinglePage):
+    """The body has the URL of the next page."""
 
     def __init__(self, read: Callable[[FetchedPage], Any], name: str) -> None:
         self._read = read
         self._name = name
 
-    def next(self, at: FetchedPage) -> Change | None:
-        value = self._read(at)
+    def next(self, fetched: FetchedPage) -> Change | None:
+        value = self._read(fetched)
         if isinstance(value, Mapping):
-            value = next((value[name] for name in LINK_MEMBERS if value.get(name)), None)
+            value = next((value[name] for name in LINK_KEYS if value.get(name)), None)
         if not value:
             return None
         if not isinstance(value, str):
-            raise ExtractError(f"{self._name} gives {as_text(value)}, no link")
+            raise ExtractError(f"{self._name} selects {as_text(value)}, which is not a link")
         return Change(url=value) if value.strip() else None
 
 
-class HeaderLink(_Single):
-    """The Link header has the next page's address (RFC 8288), or another header is that address."""
+class HeaderLink(SinglePage):
+    """The Link header has the URL of the next page (RFC 8288), or another header is that URL."""
 
     def __init__(self, rel: str, header: str = "Link") -> None:
         self._rel = rel
         self._header = header
 
-    def next(self, at: FetchedPage) -> Change | None:
-        value = (at.page.header(self._header) or "").strip()
+    def next(self, fetched: FetchedPage) -> Change | None:
+        value = (fetched.page.header(self._header) or "").strip()
         if value and self._header.lower() != "link" and not value.startswith("<"):
             return Change(url=value)
         target = link_target(value, self._rel)
-        return None if target is None else Change(url=target or at.page.url or at.payload["url"])
+        return None if target is None else Change(url=target or fetched.page.url or fetched.payload["url"])
 
-    def ahead(self, at: FetchedPage) -> Ahead | None:
-        """Where next and last differ in nothing but the page's number."""
-        links = at.page.header(self._header) or ""
+    def remaining(self, fetched: FetchedPage) -> RemainingPages | None:
+        """Return the pages up to `last`, if the links `next` and `last` differ in nothing but the page number."""
+        links = fetched.page.header(self._header) or ""
         following, last = link_target(links, self._rel), link_target(links, "last")
         if not following or not last:
             return None
-        base = at.page.url or at.payload["url"]
+        base = fetched.page.url or fetched.payload["url"]
         first, end = resolve(base, following), resolve(base, last)
         for name in PAGE_PARAMS:
-            begin, final = get_param(first, name), get_param(end, name)
-            if not _is_number(begin) or not _is_number(final):
+            start_number, end_number = get_param(first, name), get_param(end, name)
+            if not _is_number(start_number) or not _is_number(end_number):
                 continue
-            assert begin is not None and final is not None
-            where = ParamPosition("param", name)
-            if resolve(first, _numbered(first, where, final)) != resolve(end, _numbered(end, where, final)):
+            assert start_number is not None and end_number is not None
+            position = ParamPosition("param", name)
+            if resolve(first, _numbered(first, position, end_number)) != resolve(
+                end, _numbered(end, position, end_number)
+            ):
                 return None
-            start = int(begin)
+            start = int(start_number)
 
-            def change(index: int, where: ParamPosition = where, start: int = start) -> Change:
-                return Change(url=_numbered(first, where, str(start + index)))
+            def change(index: int, position: ParamPosition = position, start: int = start) -> Change:
+                return Change(url=_numbered(first, position, str(start + index)))
 
-            return Ahead(int(final) - start + 1, change) if int(final) >= start else None
+            return RemainingPages(int(end_number) - start + 1, change) if int(end_number) >= start else None
         return None
 
 
@@ -163,197 +166,207 @@ def _is_number(text: str | None) -> bool:
     return text is not None and text.isdecimal() and len(text) <= MAX_DIGITS
 
 
-def _numbered(url: str, where: ParamPosition, number: str) -> str:
-    return set_params(url, {where.name: number})
+def _numbered(url: str, position: ParamPosition, number: str) -> str:
+    return set_params(url, {position.name: number})
 
 
-class Cursor(_Single):
-    """The body, or a header, has a value that asks for what is behind it."""
+class Cursor(SinglePage):
+    """The body or a header has a value that the next request sends back."""
 
-    def __init__(self, read: Callable[[FetchedPage], Any], where: ParamPosition, name: str) -> None:
+    def __init__(self, read: Callable[[FetchedPage], Any], position: ParamPosition, name: str) -> None:
         self._read = read
-        self._where = where
+        self._position = position
         self._name = name
 
-    def next(self, at: FetchedPage) -> Change | None:
-        value = self._read(at)
-        if not value:  # null, "", 0, false, an empty map: the servers' ways to say the end
+    def next(self, fetched: FetchedPage) -> Change | None:
+        value = self._read(fetched)
+        if not value:  # null, "", 0, false or an empty map: servers mark the end in all of these ways
             return None
-        if self._where.kind == "body":
-            return self._where.change(value)
-        if isinstance(value, Mapping) and self._where.kind == "param":
-            # Members that the last page added and this one lacks must go: back to the first page's address.
-            first = at.memory.get("first") or at.payload["url"]
+        if self._position.kind == "body":
+            return self._position.change(value)
+        if isinstance(value, Mapping) and self._position.kind == "param":
+            # Start from the first page's URL: parameters that only the last page had must not stay.
+            first = fetched.memory.get("first") or fetched.payload["url"]
             members = {name: as_text(member) for name, member in value.items()}
             return Change(url=first, params=members, remember={"first": first})
         if isinstance(value, bool | list | Mapping):
-            raise ExtractError(f"{self._name} gives {as_text(value)}, no cursor")
-        return self._where.change(value)
+            raise ExtractError(f"{self._name} selects {as_text(value)}, which cannot be sent as a cursor")
+        return self._position.change(value)
 
 
-class PageNumber(Forward):
+class PageNumber(PageStrategy):
     """
-    The request has the page's number.
+    The request has the number of the page.
 
     Args:
-        where: The number's place.
-        base: The first page's number.
-        own: Where the answer says its own number.
-        pages: How many pages there are.
-        largest: The largest number to ask for.
+        position: Where the number goes.
+        base: The number of the first page.
+        own: Reads the page's own number from the response.
+        pages: Reads the number of pages.
+        maximum: The highest number to request.
     """
 
-    guesses = True
+    is_open_ended = True
 
     def __init__(
         self,
-        where: ParamPosition,
+        position: ParamPosition,
         base: int,
         own: Callable[[FetchedPage], Any] | None,
         pages: Callable[[FetchedPage], Any] | None,
-        largest: int | None,
+        maximum: int | None,
     ) -> None:
-        self._where, self._base, self._own, self._pages, self._largest = where, base, own, pages, largest
+        self._position, self._base, self._own, self._pages, self._maximum = (
+            position,
+            base,
+            own,
+            pages,
+            maximum,
+        )
 
-    def next(self, at: FetchedPage) -> Change | None:
-        number = self._number(at) + 1
-        end = self._end(at)
-        return None if end is not None and number >= end else self._where.change(number)
+    def next(self, fetched: FetchedPage) -> Change | None:
+        number = self._number(fetched) + 1
+        end = self._end(fetched)
+        return None if end is not None and number >= end else self._position.change(number)
 
-    def ahead(self, at: FetchedPage) -> Ahead | None:
-        if self._pages is None or as_number(self._pages(at)) is None:
+    def remaining(self, fetched: FetchedPage) -> RemainingPages | None:
+        if self._pages is None or as_number(self._pages(fetched)) is None:
             return None
-        end, start = self._end(at), self._number(at) + 1
+        end, start = self._end(fetched), self._number(fetched) + 1
         if end is None:
             return None
-        return Ahead(max(0, end - start), lambda index: self._where.change(start + index))
+        return RemainingPages(max(0, end - start), lambda index: self._position.change(start + index))
 
-    def _number(self, at: FetchedPage) -> int:
-        number = None if self._own is None else as_number(self._own(at))
+    def _number(self, fetched: FetchedPage) -> int:
+        number = None if self._own is None else as_number(self._own(fetched))
         if number is None:
-            number = as_number(self._where.current(at.request))
-        return self._base + at.number - 1 if number is None else int(number)
+            number = as_number(self._position.current(fetched.request))
+        return self._base + fetched.number - 1 if number is None else int(number)
 
-    def _end(self, at: FetchedPage) -> int | None:
-        """The first number that is too large."""
-        pages = None if self._pages is None else as_number(self._pages(at))
+    def _end(self, fetched: FetchedPage) -> int | None:
+        """Return the first number that is too high."""
+        pages = None if self._pages is None else as_number(self._pages(fetched))
         ends = [] if pages is None else [self._base + math.ceil(pages)]
-        if self._largest is not None:
-            ends.append(self._largest + 1)
+        if self._maximum is not None:
+            ends.append(self._maximum + 1)
         return min(ends, default=None)
 
 
-class Offset(Forward):
+class Offset(PageStrategy):
     """
-    The request has the number of records to pass over.
+    The request has the number of records to skip.
 
     Args:
-        where: The offset's place.
+        position: Where the offset goes.
         base: The first offset.
-        limit: The page's size as it is asked for; None = the server's.
-        total: How many records there are.
-        largest: The largest offset to ask for.
-        sifted: The selector leaves records out, so that their number says nothing about the page's size.
+        limit: The requested page size; None = the server's default.
+        total: Reads the number of records.
+        maximum: The highest offset to request.
+        filters_records: Whether the selector drops records, so that their number is not the page size.
     """
 
-    guesses = True
+    is_open_ended = True
 
     def __init__(
         self,
-        where: ParamPosition,
+        position: ParamPosition,
         base: int,
         limit: int | None,
         total: Callable[[FetchedPage], Any] | None,
-        largest: int | None,
-        sifted: bool = False,
+        maximum: int | None,
+        filters_records: bool = False,
     ) -> None:
-        self._where, self._base, self._limit, self._total = where, base, limit, total
-        self._largest, self._sifted = largest, sifted
+        self._position, self._base, self._limit, self._total = position, base, limit, total
+        self._maximum, self._filters_records = maximum, filters_records
 
-    def next(self, at: FetchedPage) -> Change | None:
-        step = self._step(at)
-        offset = self._offset(at) + step
-        end = self._end(at)
+    def next(self, fetched: FetchedPage) -> Change | None:
+        step = self._step(fetched)
+        offset = self._offset(fetched) + step
+        end = self._end(fetched)
         if step <= 0 or (end is not None and offset >= end):
             return None
-        return self._where.change(offset)
+        return self._position.change(offset)
 
-    def ahead(self, at: FetchedPage) -> Ahead | None:
-        if self._total is None or as_number(self._total(at)) is None:
+    def remaining(self, fetched: FetchedPage) -> RemainingPages | None:
+        if self._total is None or as_number(self._total(fetched)) is None:
             return None
-        step, end, offset = self._step(at), self._end(at), self._offset(at)
+        step, end, offset = self._step(fetched), self._end(fetched), self._offset(fetched)
         if step <= 0 or end is None:
             return None
         count = max(0, math.ceil((end - offset) / step) - 1)
-        return Ahead(count, lambda index: self._where.change(offset + (index + 1) * step))
+        return RemainingPages(count, lambda index: self._position.change(offset + (index + 1) * step))
 
-    def _offset(self, at: FetchedPage) -> int:
-        sent = as_number(self._where.current(at.request))
+    def _offset(self, fetched: FetchedPage) -> int:
+        sent = as_number(self._position.current(fetched.request))
         return self._base if sent is None else int(sent)
 
-    def _step(self, at: FetchedPage) -> int:
+    def _step(self, fetched: FetchedPage) -> int:
         limit = self._limit
         if limit is None:
-            return at.count
-        # A server that gives no more than 50 where 100 are asked for: a step of 100 would lose half of them.
-        return at.count if 0 < at.count < limit and not self._sifted else limit
+            return fetched.count
+        # If the server sends only 50 of 100 requested records, a step of 100 would lose half of them.
+        return fetched.count if 0 < fetched.count < limit and not self._filters_records else limit
 
-    def _end(self, at: FetchedPage) -> int | None:
-        """The first offset that is too large."""
-        total = None if self._total is None else as_number(self._total(at))
-        # Offsets begin at 0, or at 1 where the first one is 1.
+    def _end(self, fetched: FetchedPage) -> int | None:
+        """Return the first offset that is too high."""
+        total = None if self._total is None else as_number(self._total(fetched))
+        # Offsets count from 0, or from 1 if the first one is 1.
         ends = [] if total is None else [math.ceil(total) + (1 if self._base == 1 else 0)]
-        if self._largest is not None:
-            ends.append(self._largest + 1)
+        if self._maximum is not None:
+            ends.append(self._maximum + 1)
         return min(ends, default=None)
 
 
-class Foreign(_Single):
-    """What another package adds; whatever it raises gets its name."""
+class PluginPaginator(SinglePage):
+    """A paginator of another package; whatever it raises gets its name."""
 
     def __init__(self, name: str, paginate: Paginate, options: Mapping[str, Any]) -> None:
         self._name, self._paginate, self._options = name, paginate, options
 
-    def next(self, at: FetchedPage) -> Change | None:
-        request = at.request
-        seen = PageRequest(request.method, request.url, request.headers, request.body, at.number, at.memory)
+    def next(self, fetched: FetchedPage) -> Change | None:
+        request = fetched.request
+        page_request = PageRequest(
+            request.method, request.url, request.headers, request.body, fetched.number, fetched.memory
+        )
         try:
-            change = self._paginate(at.page, at.body, at.records or (), seen, self._options)
+            change = self._paginate(
+                fetched.page, fetched.body, fetched.records or (), page_request, self._options
+            )
         except ScrapeqError:
             raise
         except Exception as error:
             raise ExtractError(f"the paginator {self._name}: {type(error).__name__}: {error}") from error
         if change is not None and not isinstance(change, Change):
             raise ExtractError(
-                f"the paginator {self._name} gave {type(change).__name__}, no Change and no None"
+                f"the paginator {self._name} returned {type(change).__name__}, not a Change or None"
             )
         return change
 
 
-def forward(paginator: Paginator, selector: str = "") -> Forward:
+def page_strategy(paginator: Paginator, selector: str = "") -> PageStrategy:
     """
-    The way that a paginator goes; `auto` has none before the first answer.
+    Return the strategy of a paginator; `auto` has none before the first response.
 
     Raises:
-        UsageError: a path is none, or no package adds a paginator of that name.
+        UsageError: a path is invalid, or no package provides a paginator of that name.
     """
     kind = paginator.type
     if kind in ("single_page", "auto"):
-        return _Single()
+        return SinglePage()
     if kind == "json_link":
         path = paginator.next_url_path or "next"
-        return JsonLink(in_body(path, "next_url_path") or (lambda at: None), f"next_url_path: {path!r}")
+        return JsonLink(in_body(path, "next_url_path") or (lambda fetched: None), f"next_url_path: {path!r}")
     if kind == "header_link":
         return HeaderLink(paginator.links_next_key, paginator.link_header)
     if kind == "header_cursor":
         header = paginator.cursor_key
         return Cursor(
-            lambda at: at.page.header(header), cursor_position(paginator), f"cursor_key: {header!r}"
+            lambda fetched: fetched.page.header(header), cursor_position(paginator), f"cursor_key: {header!r}"
         )
     if kind == "cursor":
         path = paginator.cursor_path
         read = in_body(path, "cursor_path")
-        return Cursor(read or (lambda at: None), cursor_position(paginator), f"cursor_path: {path!r}")
+        return Cursor(read or (lambda fetched: None), cursor_position(paginator), f"cursor_path: {path!r}")
     if kind == "page_number":
         return PageNumber(
             page_position(paginator),
@@ -369,15 +382,15 @@ def forward(paginator: Paginator, selector: str = "") -> Forward:
             paginator.limit,
             in_body(paginator.total_path, "total_path"),
             paginator.maximum_offset,
-            sifted="[?" in selector,
+            filters_records="[?" in selector,
         )
     assert kind not in PAGINATORS
-    return Foreign(kind, plugins.load(plugins.PAGINATORS, kind), paginator.options)
+    return PluginPaginator(kind, plugins.load(plugins.PAGINATORS, kind), paginator.options)
 
 
 def in_body(path: str, field: str) -> Callable[[FetchedPage], Any] | None:
-    """What reads a path of the body; None for no path."""
+    """Return a function that reads a path of the body; None for an empty path."""
     if not path:
         return None
     read: Path = compile_path(path, field)
-    return lambda at: read(at.body)
+    return lambda fetched: read(fetched.body)

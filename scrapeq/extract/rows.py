@@ -1,4 +1,4 @@
-"""Bodies of many rows, read one by one: CSV and JSON Lines."""
+"""Reads bodies of many rows one by one: CSV and JSON Lines."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ import orjson
 from scrapeq.errors import ExtractError
 
 MORE_CELLS = "_more"
-"""Where the cells stand that a row has beyond its header, as a list."""
+"""The field with the cells beyond the header, as a list."""
 
 _DELIMITERS = ",;\t|"
-_FIELD_LIMIT = min(sys.maxsize, 2**31 - 1)  # the body has a bound already; csv's own is 131,072 characters
+_FIELD_LIMIT = min(sys.maxsize, 2**31 - 1)  # bodies are already bounded; csv's default is 131,072 characters
 
 
 def csv_rows(body: bytes, encoding: str, delimiter: str) -> Iterator[dict[str, Any]]:
     """
-    The rows of a CSV file (RFC 4180) as maps; the header row names the columns, all values are text.
+    Yield the rows of a CSV file (RFC 4180) as maps; the header names the columns, all values are text.
 
-    A column without a name is `column_3`, the second of one name `name_2`; a cell that a row lacks is null, cells
-    beyond the header are a list under `_more`. Empty lines are no rows.
+    A column without a name is `column_3`, the second column of one name `name_2`. A missing cell is null, cells beyond
+    the header are a list under `_more`. Empty lines are skipped.
 
     Args:
         body: The file.
-        encoding: A codec's name.
+        encoding: The name of a codec.
         delimiter: One character.
 
     Raises:
-        ExtractError: while reading, with the line: a quote that never ends, say.
+        ExtractError: while reading, with the line: an unterminated quote, for example.
     """
     csv.field_size_limit(_FIELD_LIMIT)
     lines = io.TextIOWrapper(io.BytesIO(body), encoding, errors="replace", newline="")
@@ -56,11 +56,11 @@ def csv_rows(body: bytes, encoding: str, delimiter: str) -> Iterator[dict[str, A
                 record[MORE_CELLS] = row[width:]
             yield record
     except (csv.Error, UnicodeError) as error:
-        raise ExtractError(f"line {reader.line_num} of the answer is no CSV: {error}") from None
+        raise ExtractError(f"line {reader.line_num} of the response is not valid CSV: {error}") from None
 
 
 def likely_delimiter(body: bytes, encoding: str) -> str:
-    """The delimiter that the first line has most of; a comma if it has none."""
+    """Return the delimiter that is most frequent in the first line; a comma if there is none."""
     first = body[:65_536].decode(encoding, "replace").lstrip("\r\n").partition("\n")[0]
     counts = Counter(letter for letter in first if letter in _DELIMITERS)
     return max(_DELIMITERS, key=lambda letter: counts[letter])
@@ -68,11 +68,11 @@ def likely_delimiter(body: bytes, encoding: str) -> str:
 
 def json_lines(body: bytes, check: Callable[[Any, bytes], Any]) -> Iterator[Any]:
     """
-    The values of JSON Lines; empty lines are none.
+    Yield the values of JSON Lines; empty lines are skipped.
 
     Args:
         body: UTF-8.
-        check: Answers each value, or raises.
+        check: Returns each value, or raises.
 
     Raises:
         ExtractError: while reading, with the line.
@@ -88,19 +88,19 @@ def json_lines(body: bytes, check: Callable[[Any, bytes], Any]) -> Iterator[Any]
         try:
             value = orjson.loads(line)
         except ValueError as error:
-            raise ExtractError(f"line {number} of the answer is no JSON: {error}") from None
+            raise ExtractError(f"line {number} of the response is not valid JSON: {error}") from None
         yield check(value, line)
 
 
 def _column_names(header: list[str]) -> list[str]:
     names: list[str] = []
     taken: set[str] = set()
-    copies: Counter[str] = Counter()  # a header of nothing but one name must not cost its length squared
+    copies: Counter[str] = Counter()  # keeps a header with one name many times linear
     for number, cell in enumerate(header, start=1):
-        wanted = name = cell.strip() or f"column_{number}"
+        base_name = name = cell.strip() or f"column_{number}"
         while name in taken:
-            copies[wanted] += 1
-            name = f"{wanted}_{copies[wanted] + 1}"
+            copies[base_name] += 1
+            name = f"{base_name}_{copies[base_name] + 1}"
         names.append(name)
         taken.add(name)
     return names

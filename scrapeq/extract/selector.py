@@ -1,4 +1,4 @@
-"""Paths into a value: JMESPath, or JSONPath (RFC 9535) when they begin with "$". Compiled once."""
+"""Paths into a value: JMESPath, or JSONPath (RFC 9535) if they start with "$". Compiled once."""
 
 from __future__ import annotations
 
@@ -9,36 +9,38 @@ from typing import Any
 import jmespath
 
 from scrapeq.errors import ExtractError, UsageError
-from scrapeq.extract.known_names import CURSORS, normal
+from scrapeq.extract.known_names import CURSOR_KEYS, normalize
 
 Path = Callable[[Any], Any]
 Records = Callable[[Any], list[Any]]
 
-USUAL_NAMES = ("items", "data", "results", "records", "values", "entries", "rows")
-"""Where the records of an answer mostly are, when they have a name."""
+RECORD_LIST_NAMES = ("items", "data", "results", "records", "values", "entries", "rows")
+"""The usual names of the list of records."""
 
 WRAPPERS = ("data", "response", "result", "results", "message", "_embedded", "hits", "d", "payload", "query")
-"""Objects that answers are put in whole."""
+"""The usual names of an object around the whole response."""
 
 CONNECTION_DEPTH = 4
-"""How deep below `data` a GraphQL connection is looked for: `data.repository.owner.issues`, say."""
+"""How deep below `data` a GraphQL connection may be: `data.repository.owner.issues`, for example."""
 
-BESIDE = frozenset({"links", "link", "errors", "warnings", "messages", "included", "facets"})
-"""Lists beside the records, which are none."""
+NON_RECORD_LISTS = frozenset({"links", "link", "errors", "warnings", "messages", "included", "facets"})
+"""The usual names of lists that are not the records."""
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
 
 
 def compile_path(path: str, field: str = "path") -> Path:
     """
-    A path as a function of a value: what it leads to, or null. A JSONPath that may match several gives a list.
+    Compile a path into a function of a value, which returns what the path selects, or None.
+
+    A JSONPath that may match several values returns a list.
 
     Args:
         path: The path.
-        field: What messages call it.
+        field: What error messages call it.
 
     Raises:
-        UsageError: it is no path. (The function raises ExtractError when a value does not suit the path.)
+        UsageError: the path is invalid. (The function raises ExtractError if a value does not fit the path.)
     """
     if path.startswith("$"):
         return _json_path(path, field)[0]
@@ -55,27 +57,27 @@ def compile_path(path: str, field: str = "path") -> Path:
 
 def matches_several(path: str) -> bool:
     """
-    Whether it is a JSONPath that may match several values.
+    Return whether this is a JSONPath that may match several values.
 
     Raises:
-        UsageError: it is no path.
+        UsageError: the path is invalid.
     """
     return path.startswith("$") and _json_path(path, "path")[1]
 
 
 def compile_records(selector: str, primary_key: Sequence[str] = ()) -> Records:
     """
-    A data_selector as a function of a body: its records, a list's elements, nothing for null.
+    Compile a data_selector into a function of a body, which returns the records: a list's elements, none for null.
 
     Args:
         selector: The path; empty = the usual places.
-        primary_key: Fields that only a record has, never the envelope around records.
+        primary_key: Fields that only a record has, not the envelope around records.
 
     Raises:
-        UsageError: it is no path.
+        UsageError: the path is invalid.
     """
     if not selector:
-        return lambda body: usual_records(body, primary_key)
+        return lambda body: default_records(body, primary_key)
     if selector.startswith("$"):
         path, several = _json_path(selector, "data_selector")
         return path if several else lambda body: _as_records(path(body))
@@ -83,42 +85,44 @@ def compile_records(selector: str, primary_key: Sequence[str] = ()) -> Records:
     return lambda body: _as_records(path(body))
 
 
-def usual_records(body: Any, primary_key: Sequence[str] = ()) -> list[Any]:
+def default_records(body: Any, primary_key: Sequence[str] = ()) -> list[Any]:
     """
-    The records of a body that nobody described.
+    Return the records of a body without a data_selector.
 
-    A list is its elements. A map with the primary key is one record itself; else a list under one of the usual
-    names, else its only list of maps, else the same inside one of the usual wrappers, else the nodes of the only
-    GraphQL connection inside `data`, else the map itself. What is empty, or holds nothing but the way to the next page,
-    has none: servers that leave out empty lists (those of Protocol Buffers' JSON form) answer so.
+    The elements of a list are the records. In a map they are, in this order: the map itself if it has the primary key,
+    a list under one of the usual names, the only list of maps, the same inside one of the usual wrappers, the nodes of
+    the only GraphQL connection inside `data`, the map itself. A map that is empty, or holds only the cursor of the next
+    page, has none: servers that omit empty lists (as in the JSON form of Protocol Buffers) send it.
     """
     if not isinstance(body, dict):
         return _as_records(body)
-    if all(normal(name) in CURSORS for name in body):
+    if all(normalize(name) in CURSOR_KEYS for name in body):
         return []
     if primary_key and all(name in body for name in primary_key):
         return [body]
-    found = _usual_list(body)
+    found = _record_list(body)
     if found is None and "id" not in body:
         inner = (body[name] for name in WRAPPERS if isinstance(body.get(name), dict))
-        found = next((one for one in map(_usual_list, inner) if one is not None), None)
+        found = next((one for one in map(_record_list, inner) if one is not None), None)
         if found is None:
-            found = _connected(body.get("data"))
+            found = _connection_nodes(body.get("data"))
     return [body] if found is None else found
 
 
-def _usual_list(body: dict[str, Any]) -> list[Any] | None:
-    for name in USUAL_NAMES:
+def _record_list(body: dict[str, Any]) -> list[Any] | None:
+    for name in RECORD_LIST_NAMES:
         if isinstance(body.get(name), list):
             return list(body[name])
-    lists = [value for name, value in body.items() if isinstance(value, list) and name not in BESIDE]
+    lists = [
+        value for name, value in body.items() if isinstance(value, list) and name not in NON_RECORD_LISTS
+    ]
     if len(lists) == 1 and all(isinstance(element, dict) for element in lists[0]):
         return lists[0]
     return None
 
 
-def _connected(data: Any) -> list[Any] | None:
-    """The nodes of the only connection on the highest level that has any (GraphQL Cursor Connections); else None."""
+def _connection_nodes(data: Any) -> list[Any] | None:
+    """Return the nodes of the only connection on the highest level that has one (GraphQL Cursor Connections)."""
     level = [data]
     for _ in range(CONNECTION_DEPTH):
         level = [value for node in level if isinstance(node, dict) for value in node.values()]
@@ -140,7 +144,7 @@ def _nodes_of(value: Any) -> list[Any] | None:
 
 
 def unwrapped(tree: Any) -> Any:
-    """What lies inside the root of an XML tree, and inside elements that stand alone; attributes count for nothing."""
+    """Return what is inside the root of an XML tree, and inside elements without siblings; attributes are ignored."""
     while isinstance(tree, dict):
         inner = [value for name, value in tree.items() if not name.startswith(("@", "#"))]
         if len(inner) != 1 or not isinstance(inner[0], dict):
@@ -171,8 +175,8 @@ def _plain(names: tuple[str, ...]) -> Path:
 
 
 def _json_path(path: str, field: str) -> tuple[Path, bool]:
-    """The path, and whether it may match several values."""
-    import jsonpath_rfc9535  # few files need it, and every start would pay for it
+    """Return the compiled path, and whether it may match several values."""
+    import jsonpath_rfc9535  # imported late: few plans need it
 
     try:
         query = jsonpath_rfc9535.compile(path)
@@ -191,8 +195,8 @@ def _guarded(search: Path, path: str, field: str) -> Path:
     def guarded(value: Any) -> Any:
         try:
             return search(value)
-        except Exception as error:  # two foreign engines over foreign data: whatever they raise gets a name
-            raise ExtractError(f"{field}: {path!r} does not suit the answer: {_first_line(error)}") from None
+        except Exception as error:  # the libraries raise many types of errors on unexpected data
+            raise ExtractError(f"{field}: {path!r} does not fit the response: {_first_line(error)}") from None
 
     return guarded
 

@@ -1,4 +1,4 @@
-"""Files that are compressed themselves (not by HTTP): unpacked under a cap, so that a bomb ends in one error."""
+"""Decompresses files that are compressed themselves (not by HTTP), under a size limit against decompression bombs."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from typing import IO
 from scrapeq.errors import ExtractError
 
 _GZIP_WBITS = 31
-_GZIP_SLICE_BYTES = 16 << 10  # what is behind a member's end is copied: no more than this
+_GZIP_SLICE_BYTES = 16 << 10  # zlib copies the input behind a member's end: at most this much
 _PIECE_BYTES = 1 << 20
-_ZSTD_WINDOW_BYTES = 128 << 20  # what `zstd --long` writes at most without being told
-_ZSTD_SLICE_BYTES = 256  # a block of 4 bytes may stand for 128 KiB: 256 bytes are at most 8 MiB
+_ZSTD_WINDOW_BYTES = 128 << 20  # the window of `zstd --long` by default
+_ZSTD_SLICE_BYTES = 256  # a block of 4 bytes may decompress to 128 KiB, so 256 bytes to at most 8 MiB
 _GZIP_MAGIC, _ZIP_MAGIC = b"\x1f\x8b\x08", b"PK\x03\x04"
 _ZIP_ENCRYPTED = 0x1
 
 
-def unpacked(body: bytes, compression: str, max_bytes: int) -> tuple[bytes, str]:
+def decompress(body: bytes, compression: str, max_bytes: int) -> tuple[bytes, str]:
     """
-    What a compressed file holds, and the name of the file inside (zip; else empty).
+    Decompress a file; return its content and, for zip, the name of the file inside (else empty).
 
     Args:
         body: The file.
-        compression: gzip, zip, bz2, xz or zstd; empty = gzip or zip when it begins like one.
-        max_bytes: What it may be unpacked.
+        compression: gzip, zip, bz2, xz or zstd; empty = gzip or zip if the first bytes say so.
+        max_bytes: The most bytes that it may decompress to.
 
     Raises:
-        ExtractError: it is broken, larger, or a zip of several files.
+        ExtractError: it is broken, too large, or a zip of several files.
     """
     kind = compression or _kind(body)
     if not kind:
@@ -40,8 +40,10 @@ def unpacked(body: bytes, compression: str, max_bytes: int) -> tuple[bytes, str]
         return _READERS[kind](body, max_bytes), ""
     except ExtractError:
         raise
-    except Exception as error:  # five libraries over foreign bytes: whatever they raise gets a name
-        raise ExtractError(f"the answer is no whole {kind} file: {error or type(error).__name__}") from None
+    except Exception as error:  # the libraries raise many types of errors on unexpected bytes
+        raise ExtractError(
+            f"the response is not a complete {kind} file: {error or type(error).__name__}"
+        ) from None
 
 
 def _kind(body: bytes) -> str:
@@ -53,7 +55,7 @@ def _kind(body: bytes) -> str:
 def _gzip(body: bytes, max_bytes: int) -> bytes:
     whole = bytearray()
     at = 0
-    # members may stand one after the other (RFC 1952, 2.2), a hundred thousand of them; what follows them is no member
+    # A file may have many members (RFC 1952, 2.2), and padding after the last one.
     while at == 0 or body.startswith(_GZIP_MAGIC[:2], at):
         decoder = zlib.decompressobj(_GZIP_WBITS)
         while not decoder.eof:
@@ -63,16 +65,16 @@ def _gzip(body: bytes, max_bytes: int) -> bytes:
                 at += len(piece)
             out = decoder.decompress(piece, _PIECE_BYTES)
             whole += out
-            _bounded(len(whole), max_bytes)
+            _check_size(len(whole), max_bytes)
             if not piece and not out and not decoder.eof:
-                raise EOFError("it ends early")
+                raise EOFError("the file ends early")
         at -= len(decoder.unused_data)
     return bytes(whole)
 
 
 def _streamed(module: str, name: str) -> Callable[[bytes, int], bytes]:
     def read(body: bytes, max_bytes: int) -> bytes:
-        # few files need them, and every start would pay for them
+        # imported late: few plans need them
         stream: IO[bytes] = getattr(importlib.import_module(module), name)(io.BytesIO(body))
         with stream:
             return _all_of(stream, max_bytes)
@@ -85,14 +87,14 @@ def _zstd(body: bytes, max_bytes: int) -> bytes:
 
     whole = bytearray()
     at = 0
-    while True:  # frames may stand one after the other (RFC 8878, 3.1)
+    while True:  # a file may have many frames (RFC 8878, 3.1)
         decoder = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES).decompressobj()
         while not decoder.eof:
             piece = body[at : at + _ZSTD_SLICE_BYTES]
             if not piece:
-                raise EOFError("it ends early")
+                raise EOFError("the file ends early")
             whole += decoder.decompress(piece)
-            _bounded(len(whole), max_bytes)
+            _check_size(len(whole), max_bytes)
             at += len(piece)
         at -= len(decoder.unused_data)
         if at >= len(body):
@@ -115,9 +117,11 @@ def _only_member(body: bytes, max_bytes: int) -> tuple[bytes, str]:
             one for one in archive.infolist() if not one.is_dir() and not one.filename.startswith("__MACOSX/")
         ]
         if len(files) != 1:
-            raise ExtractError(f"the zip file holds {len(files)} files; one is read")
+            raise ExtractError(
+                f"the zip file contains {len(files)} files; scrapeq reads zip files with one file"
+            )
         if files[0].flag_bits & _ZIP_ENCRYPTED:
-            raise ExtractError("the zip file is encrypted")
+            raise ExtractError("the zip file is encrypted; scrapeq reads unencrypted zip files only")
         with archive.open(files[0]) as stream:
             return _all_of(stream, max_bytes), files[0].filename
 
@@ -126,10 +130,12 @@ def _all_of(stream: IO[bytes], max_bytes: int) -> bytes:
     whole = bytearray()
     while piece := stream.read(_PIECE_BYTES):
         whole += piece
-        _bounded(len(whole), max_bytes)
+        _check_size(len(whole), max_bytes)
     return bytes(whole)
 
 
-def _bounded(size: int, max_bytes: int) -> None:
+def _check_size(size: int, max_bytes: int) -> None:
     if size > max_bytes:
-        raise ExtractError(f"the file is larger than max_body_size ({max_bytes} bytes) once it is unpacked")
+        raise ExtractError(
+            f"the decompressed file is larger than {max_bytes} bytes; raise client.max_body_size to read it"
+        )

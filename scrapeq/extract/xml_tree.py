@@ -1,4 +1,4 @@
-"""XML as maps and lists: names as they are written (`media:title`), attributes as `@name`, mixed text as `#text`."""
+"""XML as maps and lists: names as written (`media:title`), attributes as `@name`, mixed text as `#text`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from scrapeq.errors import ExtractError
 
 def xml_tree(body: bytes | str) -> Any:
     """
-    The document as a map of its root; elements of one name are a list, an empty one is null. No entities are declared.
+    Return the document as a map with its root; repeated elements are a list, an empty one is null.
 
     Raises:
-        ExtractError: it is no XML, or declares entities.
+        ExtractError: it is not well-formed XML, or declares entities.
     """
     try:
         return xmltodict.parse(body, disable_entities=True)
     except (ExpatError, ValueError, LookupError, RecursionError) as error:
-        raise ExtractError(f"the answer is no XML that is read: {error}") from None
+        raise ExtractError(f"the response is not XML that scrapeq can read: {error}") from None

@@ -243,13 +243,15 @@ class _PreviewExtractor:
         self._extractor = extractor
         self._preview = preview
 
-    async def chunks(self, payload: dict[str, Any], priority: float, page: Page) -> AsyncIterator[Extraction]:
+    async def chunks(
+        self, payload: Mapping[str, Any], priority: float, page: Page
+    ) -> AsyncIterator[Extraction]:
         preview = self._preview
         async for part in self._extractor.chunks(payload, priority, page):
             preview.items.update(item.resource for item in part.items)
             preview.first_items += part.items[: SAMPLE_SIZE - len(preview.first_items)]
             preview.next_page = part.next_page or preview.next_page
-            yield replace(part, keep=None)
+            yield replace(part, cursor_state=None)
 
 
 class _NoSink:
@@ -273,7 +275,7 @@ class _ReadOnlyCursors:
     async def get_many(self, keys: Sequence[str]) -> list[CursorState | None]:
         return [None] * len(keys) if self._cursor_store is None else await self._cursor_store.get_many(keys)
 
-    async def keep(self, key: str, state: CursorState) -> None:
+    async def save(self, key: str, state: CursorState) -> None:
         pass
 
 

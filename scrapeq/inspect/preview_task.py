@@ -46,7 +46,7 @@ async def first_page(
         )
     now_s = time.time()
     if url:
-        return builder.at_url(kind, url, now_s, 0.0, seed)
+        return builder.from_url(kind, url, now_s, 0.0, seed)
     values = seed if seed is not None else next(seeds_of(plan, kind)).values
     if parent is not None:
         if not kind.parents:
@@ -68,7 +68,7 @@ async def first_page(
             raise UsageError(
                 f"{kind.name} follows from {names}: give the parent's values (--parent K=V), or a URL"
             )
-        start = builder.seeded_start(kind, values, now_s, 0.0, now_s)
+        start = builder.seed_start(kind, values, now_s, 0.0, now_s)
     if isinstance(start, IncrementalStart):
         (cursor,) = await cursor_store.get_many([start.state_key]) if cursor_store is not None else (None,)
         start = start.build(cursor)

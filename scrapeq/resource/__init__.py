@@ -1,23 +1,17 @@
 """
-Builds requests: first pages from seeds, pages that follow from records, next pages. Pure.
+Builds the requests to send, as tasks: first pages from seeds, child pages from records, next pages. Pure.
 
-A task's payload is a JSON object, version 1:
-
-    {"v": 1, "resource", "method", "url", "headers": {}, "body": text | null, "seed": {},
-     "parent": record | null, "parent_resource": name | null, "parents": {name: record}, "depth": 0, "page": 1,
-     "walk": what the paginator remembers, from the second page on}
-
-`parent` and `parents` hold only the fields that this resource's expressions ask for. A page of an incremental walk
-has `incremental`, too: see `scrapeq.resource.incremental`. What a schedule asks for has `occurrence` and `chain`, which
-tells its walk.
+`scrapeq.resource.payload` describes the payload of a task. `parent` and `parents` hold only the fields that the
+resource's expressions read.
 """
 
 from __future__ import annotations
 
 from scrapeq.resource.address import canonical, task_key
 from scrapeq.resource.next_request import payload_key
+from scrapeq.resource.payload import PAYLOAD_VERSION, Payload, check_payload
 from scrapeq.resource.seeds import first_pages, first_tasks, seed_task
-from scrapeq.resource.task_builder import PAYLOAD_VERSION, GroupOf, Payload, TaskBuilder, check_payload
+from scrapeq.resource.task_builder import GroupOf, TaskBuilder
 
 __all__ = [
     "PAYLOAD_VERSION",

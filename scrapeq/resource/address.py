@@ -1,4 +1,4 @@
-"""Addresses: joining, parameters, and the one spelling by which two requests are the same."""
+"""URLs: joining, parameters, and the canonical spelling under which two requests are the same."""
 
 from __future__ import annotations
 
@@ -11,83 +11,83 @@ from scrapeq.errors import UsageError
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 DIGEST_BYTES = 16
-_KEPT_IN_PATH = "/:@!$&'()*+,;=~%"
-_KEPT_IN_QUERY = _KEPT_IN_PATH + "?[]|"
-# An address in which nothing is left to clean; most are, and the long way costs twenty times as much. A port that
-# might be none takes the long way, as do a user, an address of IPv6 and capitals.
-_PLAIN = re.compile(
+_SAFE_IN_PATH = "/:@!$&'()*+,;=~%"
+_SAFE_IN_QUERY = _SAFE_IN_PATH + "?[]|"
+# A URL that needs no cleaning. Most do not, and parsing one costs twenty times as much. Ports that may be invalid,
+# user information, IPv6 hosts and capitals are left to the parser.
+_CLEAN_URL = re.compile(
     r"(https?)://[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::([1-5]?[0-9]{1,4}))?"
     r"(/[/:@!$&'()*+,;=~%\w.-]*)?(?:\?([/:@!$&'()*+,;=~%?\[\]|\w.-]+))?",
     re.ASCII,
 )
 
 
-def parse(url: str) -> SplitResult:
+def parse_url(url: str) -> SplitResult:
     """
-    The parts of an absolute http(s) address.
+    Split an absolute http(s) URL into its parts.
 
     Raises:
-        UsageError: it is none.
+        UsageError: it is not an absolute http(s) URL.
     """
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
-        parts.netloc.encode()  # a header may hold bytes that are no text
+        parts.netloc.encode()  # a URL from a header may hold bytes that are not UTF-8
     except ValueError:
         host = None
     if not host or parts.scheme not in DEFAULT_PORTS or any(letter <= " " for letter in parts.netloc):
-        raise UsageError(f"{url[:200]!r} is no http(s) address")
+        raise UsageError(f"{url[:200]!r} is not an http(s) URL")
     return parts
 
 
 def clean(url: str) -> str:
     """
-    The address as it can be sent: percent-encoded where it must be, without a fragment.
+    Return the URL as it can be sent: percent-encoded where necessary, without a fragment.
 
     Raises:
-        UsageError: it is no http(s) address.
+        UsageError: it is not an http(s) URL.
     """
-    if _PLAIN.fullmatch(url):
+    if _CLEAN_URL.fullmatch(url):
         return url
-    parts = parse(url.strip())
-    path = quote(parts.path, safe=_KEPT_IN_PATH, errors="replace")
-    query = quote(parts.query, safe=_KEPT_IN_QUERY, errors="replace")
+    parts = parse_url(url.strip())
+    path = quote(parts.path, safe=_SAFE_IN_PATH, errors="replace")
+    query = quote(parts.query, safe=_SAFE_IN_QUERY, errors="replace")
     return parts._replace(path=path, query=query, fragment="").geturl()
 
 
 def resolve(base: str, reference: str) -> str:
     """
-    A reference as found at `base` (RFC 3986, 5.2), cleaned.
+    Resolve a reference found at `base` (RFC 3986, 5.2) and clean the result.
 
     Raises:
-        UsageError: it leads to no http(s) address.
+        UsageError: the result is not an http(s) URL.
     """
     try:
         return clean(urljoin(base, reference.strip()))
     except ValueError:
-        raise UsageError(f"{reference[:200]!r} is no http(s) address") from None
+        raise UsageError(f"{reference[:200]!r} is not an http(s) URL") from None
 
 
 def join(base_url: str, path: str) -> str:
-    """Base and path with exactly one "/" between them; an empty path is the base itself."""
+    """Join base and path with exactly one "/" between them; an empty path is the base itself."""
     return f"{base_url.rstrip('/')}/{path.lstrip('/')}" if path else base_url
 
 
 def canonical(url: str) -> str:
     """
-    One spelling for one address: host in lower case, no default port, no fragment, parameters sorted by name.
+    Return the canonical spelling of a URL: lowercase host, no default port, no fragment, parameters sorted by name.
 
-    Parameters of one name keep their order, which may mean something.
+    Repeated parameters keep their order, which may be significant.
 
     Raises:
-        UsageError: it is no http(s) address.
+        UsageError: it is not an http(s) URL.
     """
-    plain = _PLAIN.fullmatch(url)
+    plain = _CLEAN_URL.fullmatch(url)
     if plain and plain[3] and "&" not in (plain[4] or ""):
         other_port = plain[2] is None or int(plain[2]) != DEFAULT_PORTS[plain[1]]
         if other_port:
             return url
-    parts = parse(url)
+    parts = parse_url(url)
     host = (parts.hostname or "").lower()
     if ":" in host:
         host = f"[{host}]"
@@ -100,41 +100,47 @@ def canonical(url: str) -> str:
 
 def task_key(method: str, url: str, body: str | None, headers: Mapping[str, str] | None = None) -> str:
     """
-    The identity of a request: method, canonical address, digest of the body, and of the headers that tell pages apart.
+    Return the identity of a request: method, canonical URL, digest of the body, digest of the given headers.
+
+    Args:
+        method: In upper case.
+        url: The URL.
+        body: The body; None = no body.
+        headers: The headers by which requests to this URL differ.
 
     Raises:
-        UsageError: the address is no http(s) address.
+        UsageError: the URL is not an http(s) URL.
     """
     key = f"{method} {canonical(url)}"
     if body is not None:
         key = f"{key} {digest(body.encode(errors='replace'))}"
     if headers:
-        told = "\n".join(f"{name.lower()}: {headers[name]}" for name in sorted(headers))
-        key = f"{key} #{digest(told.encode(errors='replace'))}"
+        named = "\n".join(f"{name.lower()}: {headers[name]}" for name in sorted(headers))
+        key = f"{key} #{digest(named.encode(errors='replace'))}"
     return key
 
 
 def digest(data: bytes) -> str:
-    """A short, stable name for some bytes (BLAKE2b, hex)."""
+    """Return a short, stable name for some bytes (BLAKE2b, hex)."""
     return hashlib.blake2b(data, digest_size=DIGEST_BYTES).hexdigest()
 
 
-def encoded(params: Iterable[tuple[str, str]]) -> str:
-    """Names and values as a query; names keep their spelling once decoded."""
+def encode_params(params: Iterable[tuple[str, str]]) -> str:
+    """Encode names and values as a query string."""
     return "&".join(f"{_quoted(name)}={_quoted(value)}" for name, value in params)
 
 
 def with_params(url: str, params: Iterable[tuple[str, str]]) -> str:
-    """The address with more parameters behind those it has."""
-    more = encoded(params)
-    if not more:
+    """Append parameters to the URL."""
+    extra = encode_params(params)
+    if not extra:
         return url
     url = url.partition("#")[0]
-    return f"{url}{'&' if '?' in url else '?'}{more}"
+    return f"{url}{'&' if '?' in url else '?'}{extra}"
 
 
 def get_param(url: str, name: str) -> str | None:
-    """The first value of a parameter, decoded; None if it is not there."""
+    """Return the first value of a parameter, decoded; None if it is missing."""
     for piece in url.partition("#")[0].partition("?")[2].split("&"):
         if piece and _name(piece) == name:
             return unquote_plus(piece.partition("=")[2])
@@ -142,17 +148,17 @@ def get_param(url: str, name: str) -> str | None:
 
 
 def set_params(url: str, params: Mapping[str, str | Sequence[str] | None]) -> str:
-    """The address with these parameters changed in place, or added; None removes, a list repeats. The rest stays."""
+    """Replace these parameters where they stand, or append them; None removes one, a list repeats it."""
     base, _, query = url.partition("#")[0].partition("?")
-    left = dict(params)
+    remaining = dict(params)
     pieces: list[str] = []
     for piece in filter(None, query.split("&")):
         name = _name(piece)
         if name not in params:
             pieces.append(piece)
             continue
-        pieces += _pieces(name, left.pop(name, None))
-    for name, value in left.items():
+        pieces += _pieces(name, remaining.pop(name, None))
+    for name, value in remaining.items():
         pieces += _pieces(name, value)
     return f"{base}?{'&'.join(pieces)}" if pieces else base
 

@@ -1,7 +1,7 @@
 """
-What a task must carry of the records above it: only the fields that an expression will ask for.
+Which fields of the records above it a task must carry: only those that some expression reads.
 
-A queue of a million tasks is a million payloads; a parent's whole record in each would be most of the memory.
+A queue of a million tasks holds a million payloads. Whole parent records would take most of the memory.
 """
 
 from __future__ import annotations
@@ -14,38 +14,38 @@ from scrapeq.expression import Expression, Template
 from scrapeq.plan import Field, Match, Plan, Resource, ResponseAction
 
 Fields = frozenset[str] | None
-"""Top-level fields of a record; None = all of it."""
+"""Top-level fields of a record; None = the whole record."""
 
 
 @dataclass(frozen=True, slots=True)
 class InheritedFields:
-    """What a resource's tasks carry: fields of the parent, and of further records above by their resource."""
+    """What the tasks of a resource carry: fields of the parent, and of records further above by resource."""
 
     parent: Fields = frozenset()
     parents: Mapping[str, Fields] = field(default_factory=dict)
 
 
-def pruned(record: Any, fields: Fields) -> Any:
-    """The record with these fields alone; what is no map stays whole."""
+def select_fields(record: Any, fields: Fields) -> Any:
+    """Return the record with only these fields; a value that is not a map stays whole."""
     if fields is None or not isinstance(record, Mapping):
         return record
     return {name: record[name] for name in sorted(fields) if name in record}
 
 
 def inherited_fields(plan: Plan) -> dict[str, InheritedFields]:
-    """What each resource's tasks carry, by the resource's name."""
+    """Return what the tasks of each resource carry, by the resource's name."""
     parents: dict[str, dict[str, Fields]] = {}
     for resource in plan.resources:
         found: dict[str, Fields] = {}
         for path in _paths(plan, resource):
-            _ask(found, path)
+            _add_path(found, path)
         for parent in resource.parents:
-            # An edge is judged on the parent's page, so the parent's task must have what it asks for.
+            # `when` and `priority` are evaluated on the parent's page, so the parent's task must carry their fields.
             for path in _paths_in((parent.when, parent.priority)):
-                _ask(found, path)
+                _add_path(found, path)
         parents[resource.name] = found
     changed = True
-    while changed:  # what a child needs, its parent must hand on; trees of resources may have cycles
+    while changed:  # a parent must carry what its children need; resources may form cycles
         changed = False
         for resource in plan.resources:
             for edge in resource.parents:
@@ -63,13 +63,13 @@ def inherited_fields(plan: Plan) -> dict[str, InheritedFields]:
     }
 
 
-def asked_fields(resource: Resource) -> InheritedFields:
-    """What the request of a resource says of the records above it: two of which this is alike are asked for alike."""
+def request_fields(resource: Resource) -> InheritedFields:
+    """Return which fields of the records above the request depends on: equal fields make equal requests."""
     names: set[str] = set()
     found: dict[str, Fields] = {}
     whole = False
-    for path in _paths_in(_request_of(resource)):
-        _ask(found, path)
+    for path in _paths_in(_request_parts(resource)):
+        _add_path(found, path)
         if path[0] == "parent":
             whole = whole or len(path) == 1
             names.update(path[1:2])
@@ -78,7 +78,7 @@ def asked_fields(resource: Resource) -> InheritedFields:
 
 def _parent_fields(plan: Plan, resource: Resource) -> Fields:
     if _has_hooks(resource):
-        return None  # nobody knows what a function reads
+        return None  # a hook may read any field
     names = {part for name in resource.include_from_parent for part in (name, name.partition(".")[0])}
     for path in _paths(plan, resource):
         if path[0] == "parent":
@@ -86,12 +86,12 @@ def _parent_fields(plan: Plan, resource: Resource) -> Fields:
                 return None
             names.add(path[1])
     for rule in plan.rate_limits:
-        if _concerns(rule.match, resource):
+        if _applies_to(rule.match, resource):
             names |= {part.split(".")[1] for part in rule.partition_by if part.startswith("parent.")}
     return frozenset(names)
 
 
-def _ask(found: dict[str, Fields], path: tuple[str, ...]) -> None:
+def _add_path(found: dict[str, Fields], path: tuple[str, ...]) -> None:
     if path[0] == "resources" and len(path) > 1:
         fields = frozenset({path[2]}) if len(path) > 2 else None
         found[path[1]] = _union(found[path[1]], fields) if path[1] in found else fields
@@ -105,35 +105,35 @@ def _has_hooks(resource: Resource) -> bool:
     return bool(resource.handler or resource.on_page or resource.on_item)
 
 
-def _concerns(match: Match, resource: Resource) -> bool:
+def _applies_to(match: Match, resource: Resource) -> bool:
     return not match.resource or resource.name in match.resource
 
 
 def _paths(plan: Plan, resource: Resource) -> Iterator[tuple[str, ...]]:
-    """Every attribute path that is read while a task of this resource is built, answered or extracted."""
+    """Yield every attribute path that is read while a task of this resource is built, sent or extracted."""
     yield from _paths_in((resource.record_filter, resource.priority, resource.fields))
     endpoint = resource.endpoint
     if endpoint is not None:
         paginator = endpoint.paginator
-        yield from _paths_in((_request_of(resource), paginator.stop_when, paginator.priority))
+        yield from _paths_in((_request_parts(resource), paginator.stop_when, paginator.priority))
     actions = (*plan.resource_actions.get(resource.name, ()), *plan.response_actions)
     for action in actions:
-        if _concerns(action.match, resource):
-            yield from _paths_of_action(action)
+        if _applies_to(action.match, resource):
+            yield from _paths_in_action(action)
     for rule in plan.rate_limits:
         yield from _paths_in(rule.match.when)
 
 
-def _request_of(resource: Resource) -> Any:
+def _request_parts(resource: Resource) -> Any:
     endpoint = resource.endpoint
     if endpoint is None:
         return ()
-    begins = endpoint.incremental.initial_value if endpoint.incremental else None
+    initial = endpoint.incremental.initial_value if endpoint.incremental else None
     address = (endpoint.path, endpoint.url, endpoint.params)
-    return (*address, endpoint.headers, endpoint.json, endpoint.data, begins)
+    return (*address, endpoint.headers, endpoint.json, endpoint.data, initial)
 
 
-def _paths_of_action(action: ResponseAction) -> Iterator[tuple[str, ...]]:
+def _paths_in_action(action: ResponseAction) -> Iterator[tuple[str, ...]]:
     yield from _paths_in((action.match.when, action.wait, action.message))
 
 

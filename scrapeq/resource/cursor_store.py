@@ -1,4 +1,4 @@
-"""What incremental walks keep between runs: a hash beside the queue."""
+"""The cursor store: where incremental resources continue in the next run, in a Redis hash beside the queue."""
 
 from __future__ import annotations
 
@@ -13,71 +13,75 @@ from redis.exceptions import RedisError
 from scrapeq.errors import StoreError
 from scrapeq.lua import load
 from scrapeq.protocols import CursorState
-from scrapeq.resource.incremental import after_pagination
+from scrapeq.resource.incremental import merge_state
 
-SCAN_COUNT = 500  # fields read, or deleted, in one call
-PATIENCE_S = 10.0
-RETRY_FIRST_S, RETRY_MAX_S = 0.02, 0.5  # between tries while the store is away
+SCAN_COUNT = 500  # fields read or deleted in one call
+RETRY_FOR_S = 10.0
+RETRY_FIRST_S, RETRY_MAX_S = 0.02, 0.5  # pauses between retries while the store is unreachable
 
-KEEP = load("scrapeq.resource", "keep", allow_oom=True)
+SAVE_STATE = load("scrapeq.resource", "save_state", allow_oom=True)
 
 
 class RedisCursorStore:
     """
-    The states of one queue's walks (`protocols.CursorStore`).
+    The cursor states of one queue (`protocols.CursorStore`).
 
     Args:
-        redis: An asyncio client.
-        key: The hash's key, in the queue's slot.
-        patience_s: Seconds to go on trying while the store is away.
+        redis: An asyncio Redis client.
+        key: The key of the hash, in the queue's slot.
+        retry_for_s: Seconds to retry while the store is unreachable.
     """
 
-    def __init__(self, redis: Any, key: str, *, patience_s: float = PATIENCE_S) -> None:
+    def __init__(self, redis: Any, key: str, *, retry_for_s: float = RETRY_FOR_S) -> None:
         self._redis = redis
         self._key = key
-        self._patience_s = patience_s
+        self._retry_for_s = retry_for_s
 
     async def get_many(self, keys: Sequence[str]) -> list[CursorState | None]:
-        """What is kept under each key. Raises StoreError."""
-        raw = await self._patiently(lambda: self._redis.hmget(self._key, list(keys))) if keys else []
+        """Return the state stored under each key, None where there is none. Raises StoreError."""
+        raw = await self._with_retries(lambda: self._redis.hmget(self._key, list(keys))) if keys else []
         return [None if one is None else orjson.loads(one) for one in raw]
 
-    async def keep(self, key: str, state: CursorState) -> None:
-        """Keep what a walk ended with, unless others went farther, or it was set back meanwhile. Raises StoreError."""
+    async def save(self, key: str, state: CursorState) -> None:
+        """
+        Store the final state of a pagination, unless a later one is stored or the user has reset it.
+
+        Raises StoreError.
+        """
         while True:
-            raw = await self._patiently(lambda: self._redis.hget(self._key, key)) or b""
-            new = after_pagination(orjson.loads(raw) if raw else None, state)
-            if new is None or await self._patiently(
-                lambda raw=raw, new=new: self._redis.eval(  # type: ignore[misc]
-                    KEEP.text, 1, self._key, key, raw, orjson.dumps(new)
+            raw = await self._with_retries(lambda: self._redis.hget(self._key, key)) or b""
+            merged = merge_state(orjson.loads(raw) if raw else None, state)
+            if merged is None or await self._with_retries(
+                lambda raw=raw, merged=merged: self._redis.eval(  # type: ignore[misc]
+                    SAVE_STATE.text, 1, self._key, key, raw, orjson.dumps(merged)
                 )
             ):
                 return
 
     async def put(self, key: str, state: CursorState) -> None:
-        """Keep it, in place of whatever was. Raises StoreError."""
-        await self._patiently(lambda: self._redis.hset(self._key, key, orjson.dumps(state)))
+        """Store the state, whatever was stored before. Raises StoreError."""
+        await self._with_retries(lambda: self._redis.hset(self._key, key, orjson.dumps(state)))
 
-    async def _patiently(self, ask: Callable[[], Awaitable[Any]]) -> Any:
-        until_s, pause_s = time.monotonic() + self._patience_s, RETRY_FIRST_S
+    async def _with_retries(self, send: Callable[[], Awaitable[Any]]) -> Any:
+        deadline_s, pause_s = time.monotonic() + self._retry_for_s, RETRY_FIRST_S
         while True:
             try:
-                return await ask()
+                return await send()
             except (RedisError, OSError) as error:
-                if time.monotonic() + pause_s > until_s:
-                    raise StoreError(f"what walks keep cannot be reached: {error}") from error
+                if time.monotonic() + pause_s > deadline_s:
+                    raise StoreError(f"the cursor store is unreachable: {error}") from error
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, RETRY_MAX_S)
 
     async def all(self, resources: Collection[str] | None = None) -> AsyncIterator[tuple[str, CursorState]]:
-        """Every key and what is kept under it, of these resources (None: of all); in no order."""
+        """Yield every key with its state, of these resources (None = all), in no particular order."""
         async for key, raw in self._redis.hscan_iter(self._key, count=SCAN_COUNT):
             state = orjson.loads(raw)
             if resources is None or state["resource"] in resources:
                 yield key.decode(), state
 
     async def clear(self, resources: Collection[str] | None = None) -> int:
-        """Forget what is kept for these resources (None: all of it); how many states."""
+        """Delete the states of these resources (None = all); return how many."""
         if resources is None:
             pipe = self._redis.pipeline(transaction=True)
             pipe.hlen(self._key).delete(self._key)
@@ -86,8 +90,8 @@ class RedisCursorStore:
         return await self.forget(keys)
 
     async def forget(self, keys: Sequence[str]) -> int:
-        """Forget what is kept under these keys; how many there were."""
-        gone = 0
+        """Delete the states under these keys; return how many existed."""
+        deleted = 0
         for start in range(0, len(keys), SCAN_COUNT):
-            gone += int(await self._redis.hdel(self._key, *keys[start : start + SCAN_COUNT]))
-        return gone
+            deleted += int(await self._redis.hdel(self._key, *keys[start : start + SCAN_COUNT]))
+        return deleted

@@ -1,8 +1,8 @@
 """
-Values of a cursor: which of two is higher, and a time moved or said anew in the form that it came in.
+Values of a cursor: which of two is higher, and times shifted or rewritten in the form in which they came.
 
-Forms: ISO dates and times (with Z, offset, fraction or none of them), days without separators (20240501), HTTP dates,
-Unix times in s, ms, us or ns, as numbers or as text. What is no time stays as it is.
+Forms: ISO dates and times (with or without Z, offset and fraction), days without separators (20240501), HTTP dates,
+Unix times in s, ms, us or ns, as numbers or as text. Values that are not times stay as they are.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import Any
 from scrapeq.expression.values import as_text, http_time_s, iso_time_s, number
 
 MILLIS_FROM, MICROS_FROM, NANOS_FROM = 10**11, 10**14, 10**17
-"""Larger numbers are no Unix seconds any more: as such they would be beyond the year 5138."""
+"""Where Unix times in ms, us and ns begin: as seconds, these numbers would be beyond the year 5138."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LONGEST = 64
+_MAX_LENGTH = 64
 _ISO = re.compile(
     r"(?P<day>\d{4}-\d\d-\d\d)"
     r"(?:(?P<between>[Tt ])(?P<clock>\d\d:\d\d(?P<seconds>:\d\d(?:(?P<point>[.,])(?P<fraction>\d+))?)?)"
@@ -33,48 +33,48 @@ _COMPACT = re.compile(
 _NUMBER = re.compile(r"[+-]?(?P<whole>\d+)(?:\.(?P<fraction>\d+))?", re.ASCII)
 
 
-def higher(kept: Any, seen: Any) -> Any:
+def higher(current: Any, new: Any) -> Any:
     """
-    The higher of two values as it is spelled: as numbers or times where both are, else as text. `kept` of equal ones.
+    Return the higher of two values in its own spelling, or `current` if they are equal.
 
-    What is neither text nor number (null, true, a map, a list) is lower than all.
+    Two numbers or two times compare as such, anything else as text. Null, booleans, maps and lists are lower than all.
     """
-    if not _is_value(seen):
-        return kept if _is_value(kept) else None
-    if not _is_value(kept):
-        return seen
-    first, second = _position(kept), _position(seen)
+    if not _is_value(new):
+        return current if _is_value(current) else None
+    if not _is_value(current):
+        return new
+    first, second = _position(current), _position(new)
     if first is not None and second is not None and first != second:
-        return seen if second > first else kept
-    if first is not None and second is not None and not _same_length(kept, seen):
-        return kept  # two spellings of one moment
-    return seen if (as_text(seen) or "") > (as_text(kept) or "") else kept
+        return new if second > first else current
+    if first is not None and second is not None and not _same_length(current, new):
+        return current  # two spellings of the same time
+    return new if (as_text(new) or "") > (as_text(current) or "") else current
 
 
 def _is_value(value: Any) -> bool:
     return isinstance(value, str | int | float) and not isinstance(value, bool) and value != ""
 
 
-def _same_length(kept: Any, seen: Any) -> bool:
-    """Whether text decides: of two with fractions finer than microseconds, say."""
-    return isinstance(kept, str) and isinstance(seen, str) and len(kept) == len(seen)
+def _same_length(current: Any, new: Any) -> bool:
+    """Return whether text decides, for example between two times with fractions finer than microseconds."""
+    return isinstance(current, str) and isinstance(new, str) and len(current) == len(new)
 
 
 def _position(value: Any) -> int | float | None:
-    found = number(value)
-    return http_time_s(value) if found is None and isinstance(value, str) else found
+    match = number(value)
+    return http_time_s(value) if match is None and isinstance(value, str) else match
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
     """
-    A time and its form.
+    A time and the form in which it was written.
 
     Args:
         seconds: Unix time.
-        kind: text (a date or time that people read), or number.
-        write: Unix time -> a value in this form, rounded down to what it can say.
-        resolution_s: The smallest step that it can say.
+        kind: "text" (a date or time for people) or "number".
+        write: Turns a Unix time into a value of this form, rounded down to its resolution.
+        resolution_s: The smallest step of this form.
     """
 
     seconds: Decimal
@@ -84,60 +84,62 @@ class Moment:
 
 
 def moment_of(value: Any) -> Moment | None:
-    """A value as a time in its form; None when it is no time."""
+    """Parse a value as a time in its form; None if it is not a time."""
     if not _is_value(value):
         return None
     if isinstance(value, int | float):
-        return _number_of(str(value), type(value))
+        return _number_moment(str(value), type(value))
     text = value.strip()
-    if len(text) > _LONGEST:
+    if len(text) > _MAX_LENGTH:
         return None
-    if found := _COMPACT.fullmatch(text):
-        return _compact(text, found["clock"] is not None)
+    if match := _COMPACT.fullmatch(text):
+        return _compact_moment(text, match["clock"] is not None)
     if _NUMBER.fullmatch(text):
-        return _number_of(text, str)
-    if found := _ISO.fullmatch(text):
-        return _iso(text, found)
+        return _number_moment(text, str)
+    if match := _ISO.fullmatch(text):
+        return _iso_moment(text, match)
     seconds = iso_time_s(text)
-    if seconds is not None:  # a form that few use: a week's day, a month
-        return Moment(Decimal(str(seconds)), "text", lambda s: _at(s).strftime("%Y-%m-%dT%H:%M:%SZ"))
+    if seconds is not None:  # a rare ISO form: a week date, a month
+        return Moment(Decimal(str(seconds)), "text", lambda s: _datetime_at(s).strftime("%Y-%m-%dT%H:%M:%SZ"))
     seconds = http_time_s(text)
     if seconds is not None:
-        return Moment(Decimal(str(seconds)), "text", lambda s: _at(s).strftime("%a, %d %b %Y %H:%M:%S GMT"))
+        return Moment(
+            Decimal(str(seconds)), "text", lambda s: _datetime_at(s).strftime("%a, %d %b %Y %H:%M:%S GMT")
+        )
     return None
 
 
 def shifted(value: Any, by_s: float) -> Any:
-    """The value so many seconds later (earlier if negative), in its form; what is no time stays."""
-    found = moment_of(value) if by_s else None
-    if found is None:
+    """Return the value shifted by some seconds, in its form; a value that is not a time stays as it is."""
+    match = moment_of(value) if by_s else None
+    if match is None:
         return value
-    moved = found.seconds + Decimal(str(by_s))
-    if found.kind == "number" and moved < 0 <= found.seconds:
-        moved = Decimal(0)  # few servers take a time before 1970
+    moved = match.seconds + Decimal(str(by_s))
+    if match.kind == "number" and moved < 0 <= match.seconds:
+        moved = Decimal(0)  # few servers accept times before 1970
     try:
-        return found.write(moved)
-    except (OverflowError, ValueError):  # before the year 1
+        return match.write(moved)
+    except (OverflowError, ValueError):  # the result is before the year 1
         return value
 
 
-def at_time(unix_s: float | Decimal, like: Any) -> Any:
-    """A time in the form of another value; None when that is no time."""
-    found = moment_of(like)
-    return None if found is None else found.write(Decimal(str(unix_s)))
+def time_like(unix_s: float | Decimal, like: Any) -> Any:
+    """Write a Unix time in the form of another value; None if that is not a time."""
+    match = moment_of(like)
+    return None if match is None else match.write(Decimal(str(unix_s)))
 
 
-def in_form(value: Any, like: Any) -> Any:
-    """The value in the form of another one, where both are times and one is for people, the other a number, say."""
+def value_like(value: Any, like: Any) -> Any:
+    """Rewrite a time in the form of another one, unless both are numbers; other values stay as they are."""
     own, other = moment_of(value), moment_of(like)
     if own is None or other is None or (own.kind == other.kind == "number"):
         return value
     return other.write(own.seconds)
 
 
-def _number_of(text: str, kind: type) -> Moment | None:
-    found = _NUMBER.fullmatch(text)
-    if found is None:
+def _number_moment(text: str, kind: type) -> Moment | None:
+    match = _NUMBER.fullmatch(text)
+    if match is None:
         return None
     try:
         value = Decimal(text)
@@ -145,52 +147,52 @@ def _number_of(text: str, kind: type) -> Moment | None:
         return None
     size = abs(value)
     unit = 1 if size < MILLIS_FROM else 10**3 if size < MICROS_FROM else 10**6 if size < NANOS_FROM else 10**9
-    places = len(found["fraction"] or "")
+    places = len(match["fraction"] or "")
 
     def write(seconds: Decimal) -> Any:
         moved = seconds * unit
         if kind is float:
             return float(moved)
-        return _fixed(moved, places) if kind is str else int(moved // 1)
+        return _round_down(moved, places) if kind is str else int(moved // 1)
 
     return Moment(value / unit, "number", write, Decimal(1).scaleb(-places) / unit)
 
 
-def _fixed(value: Decimal, places: int) -> str:
-    """Rounded down, with so many digits behind the point."""
+def _round_down(value: Decimal, places: int) -> str:
+    """Write a number with this many decimal places, rounded down."""
     scaled = int(value.scaleb(places) // 1)
     return f"{Decimal(scaled).scaleb(-places):f}"
 
 
-def _compact(text: str, has_clock: bool) -> Moment | None:
+def _compact_moment(text: str, has_clock: bool) -> Moment | None:
     form = "%Y%m%d%H%M%S" if has_clock else "%Y%m%d"
     try:
         moment = datetime.strptime(text, form).replace(tzinfo=UTC)
     except ValueError:
         return None
     resolution = Decimal(1 if has_clock else 86_400)
-    return Moment(_unix(moment), "text", lambda s: _at(s).strftime(form), resolution)
+    return Moment(_unix(moment), "text", lambda s: _datetime_at(s).strftime(form), resolution)
 
 
-def _iso(text: str, found: re.Match[str]) -> Moment | None:
+def _iso_moment(text: str, match: re.Match[str]) -> Moment | None:
     seconds = iso_time_s(text.upper().replace(",", "."))
     if seconds is None:
         return None
-    zone = found["zone"] or ""
+    zone = match["zone"] or ""
     offset = _offset(zone)
-    places = len(found["fraction"] or "")
+    places = len(match["fraction"] or "")
 
     def write(unix_s: Decimal) -> str:
-        moment = _at(unix_s).astimezone(offset)
-        if found["clock"] is None:
+        moment = _datetime_at(unix_s).astimezone(offset)
+        if match["clock"] is None:
             return f"{moment:%Y-%m-%d}"
-        clock = f"{moment:%H:%M:%S}" if found["seconds"] else f"{moment:%H:%M}"
+        clock = f"{moment:%H:%M:%S}" if match["seconds"] else f"{moment:%H:%M}"
         fraction = (
-            f"{found['point']}{moment.microsecond:06d}".ljust(places + 1, "0")[: places + 1] if places else ""
+            f"{match['point']}{moment.microsecond:06d}".ljust(places + 1, "0")[: places + 1] if places else ""
         )
-        return f"{moment:%Y-%m-%d}{found['between']}{clock}{fraction}{zone}"
+        return f"{moment:%Y-%m-%d}{match['between']}{clock}{fraction}{zone}"
 
-    resolution = 86_400 if found["clock"] is None else 1 if found["seconds"] else 60
+    resolution = 86_400 if match["clock"] is None else 1 if match["seconds"] else 60
     finest = Decimal(1).scaleb(-min(places, 6))
     return Moment(Decimal(str(seconds)), "text", write, Decimal(resolution) if not places else finest)
 
@@ -203,7 +205,7 @@ def _offset(zone: str) -> timezone:
     return timezone(-away if digits[0] == "-" else away)
 
 
-def _at(unix_s: Decimal) -> datetime:
+def _datetime_at(unix_s: Decimal) -> datetime:
     return _EPOCH + timedelta(microseconds=int(unix_s * 1_000_000 // 1))
 
 

@@ -1,12 +1,9 @@
 """
-Incremental walks: where one begins, what its pages carry, what is kept when it ends.
+Incremental pagination: where it starts, what its pages carry, and which state is stored when it ends.
 
-Each page's payload has a member `incremental`, of constant size:
-
-    {"key", "parent", "start", "end", "token", "until",   what the walk, or this window of it, was begun with
-     "kept": cursor, "cursor": the highest seen, "bookmark": the last token seen, "from": what was kept}
-
-`until` is there when it is asked for in windows: the last one ends then. `kept` moves from one to the next, `from` not.
+The payload of each page has a member `incremental` (`scrapeq.resource.payload.IncrementalProgress`). With `step` the
+pages come in windows, one after the other; `until` is when the last one ends. `kept` moves from window to window,
+`from` does not.
 """
 
 from __future__ import annotations
@@ -18,25 +15,24 @@ from typing import Any
 from scrapeq.expression import Expression, Template
 from scrapeq.plan import Incremental
 from scrapeq.protocols import CursorState
-from scrapeq.resource.cursor_values import at_time, higher, in_form, moment_of, shifted
+from scrapeq.resource.cursor_values import higher, moment_of, shifted, time_like, value_like
+from scrapeq.resource.payload import IncrementalProgress, Payload
 
-_BEGUN = "begun"  # of a state on its way: the cursor and the token that its walk began with
-Part = dict[str, Any]
-"""The member `incremental` of a payload."""
+_STARTED_FROM = "begun"  # key of a final state on its way to the store: cursor and token of the start
 
 
-def begun(
+def start_progress(
     incremental: Incremental, key: str, parent: str, state: CursorState | None, scope: Mapping[str, Any]
-) -> Part:
+) -> IncrementalProgress:
     """
-    What a walk begins with.
+    Return the progress of an incremental pagination at its start.
 
     Args:
-        incremental: What the resource says.
-        key: Of what is kept.
-        parent: Whose walk it is, for people; empty = no record's.
-        state: What was kept; None = nothing.
-        scope: `seed`, `parent` and `now`, for an initial value that is written with placeholders.
+        incremental: The resource's configuration.
+        key: The key of its state.
+        parent: The label of its parent record, for the user; empty = none.
+        state: The stored state; None = none.
+        scope: `seed`, `parent` and `now`, for an initial value with placeholders.
     """
     now_s = Decimal(str(scope["now"]))
     initial = incremental.initial_value
@@ -44,113 +40,143 @@ def begun(
         initial = initial.evaluate(scope)
     elif isinstance(initial, Template):
         initial = initial.render(scope)
-    kept = state.get("cursor") if state else None
+    stored = state.get("cursor") if state else None
     token = state.get("token") if state else None
-    start = initial if kept is None else shifted(kept, -incremental.lookback_s)
-    part = {"key": key, "parent": parent, "start": start, "end": at_time(now_s, start), "token": token}
+    start = initial if stored is None else shifted(stored, -incremental.lookback_s)
+    progress: IncrementalProgress = {
+        "key": key,
+        "parent": parent,
+        "start": start,
+        "end": time_like(now_s, start),
+        "token": token,
+        "kept": stored,
+        "cursor": stored,
+        "bookmark": token,
+        "from": [stored, token],
+    }
     if incremental.step_s is not None and start is not None:
-        part["start"] = in_form(start, initial)
-        part["until"] = float(now_s)
-        part["end"] = _window_end(part["start"], incremental.step_s, now_s)
-    return {**part, "kept": kept, "cursor": kept, "bookmark": token, "from": [kept, token]}
+        progress["start"] = value_like(start, initial)
+        progress["until"] = float(now_s)
+        progress["end"] = _window_end(progress["start"], incremental.step_s, now_s)
+    return progress
 
 
-def restarted_bookmark(incremental: Incremental, part: Part, scope: Mapping[str, Any]) -> Part | None:
-    """What a walk begins with whose token the server does not know any more; None when it began without one."""
-    if part["token"] in (None, ""):
+def restart_without_token(
+    incremental: Incremental, progress: IncrementalProgress, scope: Mapping[str, Any]
+) -> IncrementalProgress | None:
+    """Return the progress of a start without the token, which the server no longer knows; None if there was none."""
+    if progress["token"] in (None, ""):
         return None
-    new = begun(incremental, part["key"], part["parent"], {"cursor": part["kept"]}, scope)
-    return {**new, "from": part.get("from", [part["kept"], part["token"]])}
+    new = start_progress(
+        incremental, progress["key"], progress["parent"], {"cursor": progress["kept"]}, scope
+    )
+    return {**new, "from": progress.get("from", [progress["kept"], progress["token"]])}
 
 
-def scope_of(part: Part | None) -> dict[str, Any]:
-    """The name `incremental` of expressions."""
-    part = part or {}
-    return {"start_value": part.get("start"), "end_value": part.get("end"), "token": part.get("token")}
+def incremental_scope(progress: IncrementalProgress | None) -> dict[str, Any]:
+    """Return the value of the name `incremental` in expressions."""
+    if progress is None:
+        return {"start_value": None, "end_value": None, "token": None}
+    return {
+        "start_value": progress.get("start"),
+        "end_value": progress.get("end"),
+        "token": progress.get("token"),
+    }
 
 
-def with_cursor(part: Part, cursor: Any) -> Part:
-    """The part after one more record."""
-    highest = higher(part["cursor"], cursor)
-    return part if highest is part["cursor"] else {**part, "cursor": highest}
+def add_cursor(progress: IncrementalProgress, cursor: Any) -> IncrementalProgress:
+    """Return the progress after one more record."""
+    highest = higher(progress["cursor"], cursor)
+    return progress if highest is progress["cursor"] else {**progress, "cursor": highest}
 
 
-def with_token(part: Part, token: Any) -> Part:
-    """The part after one more page; the last token that is not null counts."""
-    return part if token in (None, "") else {**part, "bookmark": token}
+def add_token(progress: IncrementalProgress, token: Any) -> IncrementalProgress:
+    """Return the progress after one more page; the last token that is not null or empty counts."""
+    return progress if token in (None, "") else {**progress, "bookmark": token}
 
 
-def beside(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """A page's payload for what is asked for beside its walk: it is no page of the chain, and its end keeps nothing."""
-    other = {name: value for name, value in payload.items() if name != "chain"}
-    return {**other, "incremental": {**other["incremental"], "key": ""}} if "incremental" in other else other
+def detached_payload(payload: Payload) -> Payload:
+    """Return the payload for a request beside the pagination: outside the chain, and without a state to store."""
+    detached = payload.copy()
+    detached.pop("chain", None)
+    if "incremental" in detached:
+        detached["incremental"] = {**detached["incremental"], "key": ""}
+    return detached
 
 
-def next_window(incremental: Incremental, part: Part) -> Part | None:
-    """The part of the window behind this one, whose last page was read; None when it was the last."""
-    end = moment_of(part["end"])
-    if part.get("until") is None or incremental.step_s is None or end is None:
+def next_window(incremental: Incremental, progress: IncrementalProgress) -> IncrementalProgress | None:
+    """Return the progress of the next window once the last page of this one was read; None if this was the last."""
+    end = moment_of(progress["end"])
+    if progress.get("until") is None or incremental.step_s is None or end is None:
         return None
-    until_s = Decimal(str(part["until"]))
+    until_s = Decimal(str(progress["until"]))
     if end.seconds + end.resolution_s > until_s:
         return None
-    kept = higher(part["kept"], part["end"])  # all before it was read, though it may have had no record
-    following = _window_end(part["end"], incremental.step_s, until_s)
-    return {**part, "start": part["end"], "end": following, "kept": kept}
+    # The window was read to its end, even if it had no records.
+    stored = higher(progress["kept"], progress["end"])
+    following = _window_end(progress["end"], incremental.step_s, until_s)
+    return {**progress, "start": progress["end"], "end": following, "kept": stored}
 
 
-def kept_state(
-    part: Part, following: Part | None, resource: str, seed: Mapping[str, Any], now_s: float
+def final_state(
+    progress: IncrementalProgress,
+    following: IncrementalProgress | None,
+    resource: str,
+    seed: Mapping[str, Any],
+    now_s: float,
 ) -> tuple[str, CursorState] | None:
     """
-    What is kept once the last page of a walk, or of a window of it, is acked; None when there is nothing to keep.
+    Return the key and the state to store once the last page of a pagination, or of a window, is acked.
+
+    None if there is nothing to store.
 
     Args:
-        part: The last page's.
-        following: The next window's, if there is one.
-        resource: Whose walk it is.
-        seed: The seed that it began with.
+        progress: That of the last page.
+        following: That of the next window, if there is one.
+        resource: The resource's name.
+        seed: The seed.
         now_s: Unix seconds.
     """
-    # between windows: where the next one begins, for a record may be ahead of its window
-    cursor = higher(part["kept"], part["cursor"]) if following is None else following["kept"]
-    if cursor is None and part["bookmark"] is None:
+    # Between windows, the start of the next one: a record may lie ahead of its window.
+    cursor = higher(progress["kept"], progress["cursor"]) if following is None else following["kept"]
+    if cursor is None and progress["bookmark"] is None:
         return None
     state = {
         "resource": resource,
         "seed": dict(seed),
-        "parent": part["parent"],
+        "parent": progress["parent"],
         "cursor": cursor,
-        "token": part["bookmark"],
+        "token": progress["bookmark"],
         "at": now_s,
-        _BEGUN: part.get("from", [part["kept"], part["token"]]),
+        _STARTED_FROM: progress.get("from", [progress["kept"], progress["token"]]),
     }
-    return part["key"], state
+    return progress["key"], state
 
 
-def after_pagination(kept: CursorState | None, ended: CursorState) -> CursorState | None:
+def merge_state(stored: CursorState | None, final: CursorState) -> CursorState | None:
     """
-    What is kept after a walk; None when that stays which is kept already.
+    Return the state to store after a pagination; None if the stored one stays.
 
-    Between its begin and its end another walk may have gone farther (this one was a dead letter for a while), or a
-    person has set back what is kept, or forgotten it: then more is asked for than this walk has read.
+    Between its start and its end, another pagination may have come further (this one was a dead letter for a while), or
+    the user may have reset or deleted the stored state. Either way the next run must request more than this pagination
+    has read.
 
     Args:
-        kept: What is kept now.
-        ended: What the walk says (`kept_state`).
+        stored: The state stored now.
+        final: The state at the end of the pagination (`final_state`).
     """
-    began, began_token = ended.get(_BEGUN) or (None, None)
-    cursor, there = ended["cursor"], kept.get("cursor") if kept else None
+    start_cursor, start_token = final.get(_STARTED_FROM) or (None, None)
+    cursor, stored_cursor = final["cursor"], stored.get("cursor") if stored else None
     if cursor is None:
-        stays = (kept.get("token") if kept else None) != began_token
+        stays = (stored.get("token") if stored else None) != start_token
     else:
-        set_back = higher(there, began) != there
-        stays = set_back or higher(cursor, there) != cursor
-    return None if stays else {name: value for name, value in ended.items() if name != _BEGUN}
+        was_reset = higher(stored_cursor, start_cursor) != stored_cursor
+        stays = was_reset or higher(cursor, stored_cursor) != cursor
+    return None if stays else {name: value for name, value in final.items() if name != _STARTED_FROM}
 
 
 def _window_end(start: Any, step_s: float, until_s: Decimal) -> Any:
-    """The end of the window that begins there: `step_s` on, yet not behind `until_s`, and never at its start."""
+    """Return the end of the window that starts there: `step_s` later, at most `until_s`, and never before its start."""
     found = moment_of(start)
     if found is None:
         return None

@@ -1,4 +1,4 @@
-"""The request of the next page: this one's, but for what the paginator changes. Pure."""
+"""The request of the next page: a copy of this one's, with the paginator's change applied. Pure."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from scrapeq.expression import as_text
 from scrapeq.plan import Paginator
 from scrapeq.protocols import Change
 from scrapeq.resource.address import clean, get_param, resolve, set_params, task_key
-from scrapeq.resource.restart import key_in_pagination
+from scrapeq.resource.payload import Payload
+from scrapeq.resource.restart import key_after_restarts
 
 FORM_TYPE = "application/x-www-form-urlencoded"
 JSON_TYPE = "application/json"
+PositionKind = Literal["param", "header", "body"]
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request as the task carries it; `body` is text, its type stands in the headers."""
+    """A request as a task carries it; `body` is text, and its type is in the headers."""
 
     method: str
     url: str
@@ -31,13 +33,13 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class ParamPosition:
-    """Where in a request a paginator puts a value: a parameter, a header, or a path into the body."""
+    """The position in a request where a paginator puts a value: a parameter, a header, or a path into the body."""
 
-    kind: Literal["param", "header", "body"]
+    kind: PositionKind
     name: str
 
     def change(self, value: Any, remember: Mapping[str, Any] | None = None) -> Change:
-        """The change that puts a value there."""
+        """Return the change that puts a value there."""
         if self.kind == "body":
             return Change(body={self.name: value}, remember=remember or {})
         if self.kind == "header":
@@ -45,7 +47,7 @@ class ParamPosition:
         return Change(params={self.name: value}, remember=remember or {})
 
     def current(self, request: Request) -> Any:
-        """What the request has there; None when it has nothing."""
+        """Return the value that the request has there; None if there is none."""
         if self.kind == "param":
             return get_param(request.url, self.name)
         if self.kind == "header":
@@ -63,133 +65,138 @@ class ParamPosition:
         return value
 
 
-def place(param: str, header: str, body_path: str, default: str) -> ParamPosition:
-    """The place that is named; a parameter called `default` when none is."""
+def param_position(param: str, header: str, body_path: str, default: str) -> ParamPosition:
+    """Return the configured position; the parameter `default` if none is configured."""
     if body_path:
         return ParamPosition("body", body_path)
     return ParamPosition("header", header) if header else ParamPosition("param", param or default)
 
 
 def cursor_position(paginator: Paginator, default: str = "cursor") -> ParamPosition:
-    """Where its cursor goes."""
-    return place(paginator.cursor_param, paginator.cursor_header, paginator.cursor_body_path, default)
+    """Return where the cursor goes."""
+    return param_position(
+        paginator.cursor_param, paginator.cursor_header, paginator.cursor_body_path, default
+    )
 
 
 def page_position(paginator: Paginator) -> ParamPosition:
-    """Where its page number goes."""
-    return place(paginator.page_param, paginator.page_header, paginator.page_body_path, "page")
+    """Return where the page number goes."""
+    return param_position(paginator.page_param, paginator.page_header, paginator.page_body_path, "page")
 
 
 def offset_position(paginator: Paginator) -> ParamPosition:
-    """Where its offset goes."""
-    return place(paginator.offset_param, paginator.offset_header, paginator.offset_body_path, "offset")
+    """Return where the offset goes."""
+    return param_position(
+        paginator.offset_param, paginator.offset_header, paginator.offset_body_path, "offset"
+    )
 
 
-def limit_place(paginator: Paginator) -> ParamPosition:
-    """Where its page size goes."""
-    return place(paginator.limit_param, paginator.limit_header, paginator.limit_body_path, "limit")
+def limit_position(paginator: Paginator) -> ParamPosition:
+    """Return where the page size goes."""
+    return param_position(paginator.limit_param, paginator.limit_header, paginator.limit_body_path, "limit")
 
 
-def opened(request: Request, paginator: Paginator) -> Request:
+def with_first_page(request: Request, paginator: Paginator) -> Request:
     """
-    The first request of a walk: with the first page's number, or the first offset and the page's size.
+    Return the request of the first page, with its page number, or its offset and page size.
 
-    What the resource itself says there stays.
+    Values that the resource itself sets stay.
 
     Raises:
-        UsageError: there is no such place in the body.
+        UsageError: the request's body has no such position.
     """
     if paginator.type == "page_number":
-        begins = [(page_position(paginator), paginator.base_page)]
+        initial = [(page_position(paginator), paginator.base_page)]
     elif paginator.type == "offset":
-        begins = [(offset_position(paginator), paginator.offset)]
+        initial = [(offset_position(paginator), paginator.offset)]
         if paginator.limit is not None:
-            begins.append((limit_place(paginator), paginator.limit))
+            initial.append((limit_position(paginator), paginator.limit))
     else:
         return request
-    for where, value in begins:
-        if where.current(request) is None:
-            request = changed(request, where.change(value), request.url)
+    for position, value in initial:
+        if position.current(request) is None:
+            request = apply_change(request, position.change(value), request.url)
     return request
 
 
-def changed(request: Request, change: Change, base: str) -> Request:
+def apply_change(request: Request, change: Change, base: str) -> Request:
     """
-    The request after a change.
+    Return the request with a change applied.
 
     Args:
-        request: The page's.
-        change: What is other in the next one.
-        base: Where the page came from, which a relative address begins at.
+        request: The page's request.
+        change: What differs in the next one.
+        base: The page's URL, which relative URLs refer to.
 
     Raises:
-        UsageError: the address is no http(s) address, a header cannot be sent, or there is no such place in the body.
+        UsageError: the URL is not an http(s) URL, a header cannot be sent, or the body has no such position.
     """
     url, headers, body = request.url, request.headers, request.body
     if change.url:
         url = resolve(base, change.url)
     if change.params:
-        url = clean(set_params(url, {name: _texts(value) for name, value in change.params.items()}))
+        url = clean(set_params(url, {name: _as_texts(value) for name, value in change.params.items()}))
     if change.headers:
-        headers = _changed_headers(headers, change.headers)
+        headers = _apply_headers(headers, change.headers)
     if change.body:
         if is_form(headers):
-            fields = {name: _texts(value) for name, value in change.body.items()}
+            fields = {name: _as_texts(value) for name, value in change.body.items()}
             body = set_params("?" + (body or ""), fields).partition("?")[2]
         else:
             value = _json(body) if body else {}
             for path, new in change.body.items():
-                _put(value, path, new)
+                _set_path(value, path, new)
             body = orjson.dumps(value).decode()
             if not any(name.lower() == "content-type" for name in headers):
                 headers = {**headers, "Content-Type": JSON_TYPE}
     return Request(request.method, url, headers, body)
 
 
-def request_of(payload: Mapping[str, Any]) -> Request:
-    """The request that a payload holds."""
+def request_of(payload: Payload) -> Request:
+    """Return the request of a payload."""
     return Request(
         payload.get("method", "GET"), payload["url"], payload.get("headers") or {}, payload.get("body")
     )
 
 
-def payload_key(payload: Mapping[str, Any]) -> str:
+def payload_key(payload: Payload) -> str:
     """
-    The identity of a payload: its resource and its request, for two resources may read one answer, each in its way.
+    Return the identity of a payload: its resource and its request.
 
-    Headers count where the paginator has set them (`walk.headers`).
+    Two resources may read the same response, each in its own way. Headers count if the paginator sets them
+    (`walk.headers`).
 
     Raises:
-        UsageError: its address is no http(s) address.
+        UsageError: its URL is not an http(s) URL.
     """
     headers = payload.get("headers") or {}
     names = (payload.get("walk") or {}).get("headers") or ()
-    told = {name: headers[name] for name in names if name in headers}
-    key = task_key(payload.get("method", "GET"), payload["url"], payload.get("body"), told)
-    return key_in_pagination(f"{payload['resource']} {key}", payload)
+    significant = {name: headers[name] for name in names if name in headers}
+    key = task_key(payload.get("method", "GET"), payload["url"], payload.get("body"), significant)
+    return key_after_restarts(f"{payload['resource']} {key}", payload)
 
 
-def _texts(value: Any) -> str | list[str] | None:
+def _as_texts(value: Any) -> str | list[str] | None:
     if isinstance(value, list | tuple):
         return [text for text in (as_text(one) for one in value) if text is not None]
     return as_text(value)
 
 
-def _changed_headers(headers: Mapping[str, str], change: Mapping[str, str | None]) -> dict[str, str]:
+def _apply_headers(headers: Mapping[str, str], change: Mapping[str, str | None]) -> dict[str, str]:
     lowered = {name.lower() for name in change}
-    kept = {name: value for name, value in headers.items() if name.lower() not in lowered}
+    result = {name: value for name, value in headers.items() if name.lower() not in lowered}
     for name, value in change.items():
         if value is None:
             continue
-        # A line break in a value that comes from data would begin a header of its own (RFC 9110, 5.5).
+        # The value comes from data: a line break in it would start another header (RFC 9110, 5.5).
         if any(letter in value for letter in "\r\n\0"):
-            raise UsageError(f"headers: the value of {name} has a line break in it")
-        kept[name] = value
-    return kept
+            raise UsageError(f"headers: the value of {name} contains a line break")
+        result[name] = value
+    return result
 
 
 def is_form(headers: Mapping[str, str]) -> bool:
-    """Whether the body is a form's."""
+    """Return whether the body is a form."""
     kind = next((value for name, value in headers.items() if name.lower() == "content-type"), "")
     return kind.partition(";")[0].strip().lower() == FORM_TYPE
 
@@ -199,12 +206,12 @@ def _json(body: str) -> Any:
         return orjson.loads(body)
     except ValueError:
         raise UsageError(
-            "the paginator changes the request's body, which is neither JSON nor a form"
+            "the paginator changes the request's body, but the body is neither JSON nor a form"
         ) from None
 
 
-def _put(value: Any, path: str, new: Any) -> None:
-    """Set the member at a dotted path (numbers count in lists); maps on the way are made, None removes."""
+def _set_path(value: Any, path: str, new: Any) -> None:
+    """Set the member at a dotted path (numbers index lists); missing maps are created, None removes."""
     *way, last = path.split(".")
     for step in way:
         if isinstance(value, dict):
@@ -230,6 +237,6 @@ def _index(value: Any, step: str, path: str) -> int:
         or int(step) >= len(value)
     ):
         raise UsageError(
-            f"the paginator's path {path!r} leads to no place in the request's body (at {step!r})"
+            f"the request's body has no position {path!r} for the paginator's value: {step!r} is missing"
         )
     return int(step)

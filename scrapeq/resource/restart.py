@@ -1,18 +1,17 @@
-"""A walk that begins anew (`reset_pagination`): from its first page's request, which its pages remember. Pure."""
+"""Restarts of a pagination (`reset_pagination`) from the first page's request, which its pages remember. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from scrapeq.plan import Plan
+from scrapeq.resource.payload import Payload
 
-RESETS_MAX = 3  # of one walk; a server that loses its cursors more often loses them always
-_FIRST, _RESETS = "first", "resets"  # members of a payload
+RESETS_MAX = 3  # restarts of a pagination; a server that loses its cursors more often loses them every time
 
 
-def restarting(plan: Plan) -> frozenset[str]:
-    """The resources whose walks may begin anew, so that their pages must remember the first one."""
+def restartable_resources(plan: Plan) -> frozenset[str]:
+    """Return the resources with a `reset_pagination` action: their pages must remember the first one."""
     found: set[str] = set()
     for name in (resource.name for resource in plan.resources):
         actions = (*plan.resource_actions.get(name, ()), *plan.response_actions)
@@ -24,35 +23,36 @@ def restarting(plan: Plan) -> frozenset[str]:
     return frozenset(found)
 
 
-def with_first(before: Mapping[str, Any], following: dict[str, Any]) -> dict[str, Any]:
+def record_first_page(before: Payload, following: Payload) -> Payload:
     """
-    A next page's payload that remembers the walk's first page.
+    Return the next page's payload with `first`, which restores the first page.
 
-    What is kept is what the walk has changed: members and their first values, null where the first page had none.
+    It holds only the keys that have changed since, with their first values, null where the first page had none.
     """
-    first = dict(before.get(_FIRST) or {})
-    for name in {*before, *following} - {_FIRST, *first}:
+    first = dict(before.get("first") or {})
+    for name in {*before, *following} - {"first", *first}:
         if before.get(name) != following.get(name):
             first[name] = before.get(name)
-    return {**following, _FIRST: first}
+    return {**following, "first": first}
 
 
-def restarted(payload: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The payload of the walk's first page, to be asked for again; None when that was done often enough."""
-    resets = payload.get(_RESETS, 0) + 1
+def restart_payload(payload: Payload) -> Payload | None:
+    """Return the payload of the first page, to request it again; None after RESETS_MAX restarts."""
+    resets = payload.get("resets", 0) + 1
     if resets > RESETS_MAX:
         return None
-    begun = {**payload, **(payload.get(_FIRST) or {}), _RESETS: resets}
-    begun.pop(_FIRST, None)
-    return {name: value for name, value in begun.items() if value is not None or name in payload}
+    restarted: dict[str, Any] = {**payload, **(payload.get("first") or {}), "resets": resets}
+    restarted.pop("first", None)
+    values = {name: value for name, value in restarted.items() if value is not None or name in payload}
+    return cast(Payload, values)
 
 
-def key_in_pagination(key: str, payload: Mapping[str, Any]) -> str:
-    """The identity of a page: those of a walk that began anew are no duplicates of those before."""
-    resets = payload.get(_RESETS, 0)
+def key_after_restarts(key: str, payload: Payload) -> str:
+    """Return the identity of a page; after a restart it differs, so that the pages are not duplicates."""
+    resets = payload.get("resets", 0)
     return f"{key} again {resets}" if resets else key
 
 
-def is_restart(payload: Mapping[str, Any]) -> bool:
-    """Whether it is the first page of a walk that began anew."""
-    return bool(payload.get(_RESETS)) and payload.get("page", 1) == 1
+def is_restart(payload: Payload) -> bool:
+    """Return whether this is the first page of a restarted pagination."""
+    return bool(payload.get("resets")) and payload.get("page", 1) == 1

@@ -1,4 +1,4 @@
-"""Tasks out of a plan: from seeds, from records, from the page before."""
+"""Builds the tasks of a plan: from seeds, from records, and from the previous page."""
 
 from __future__ import annotations
 
@@ -10,35 +10,17 @@ from scrapeq.errors import UsageError
 from scrapeq.plan import Endpoint, Plan, Resource
 from scrapeq.protocols import Change, CursorState, IncrementalStart
 from scrapeq.resource.address import clean, get_param, set_params
-from scrapeq.resource.ancestor_fields import inherited_fields, pruned
-from scrapeq.resource.identity import Above, Identities, above_of, above_seed
-from scrapeq.resource.incremental import Part, begun, restarted_bookmark, scope_of
-from scrapeq.resource.next_request import Request, changed, payload_key, request_of
+from scrapeq.resource.ancestor_fields import inherited_fields, select_fields
+from scrapeq.resource.identity import Ancestry, Identities, ancestry_of, ancestry_of_seed
+from scrapeq.resource.incremental import incremental_scope, restart_without_token, start_progress
+from scrapeq.resource.next_request import Request, apply_change, payload_key, request_of
+from scrapeq.resource.payload import PAYLOAD_VERSION, IncrementalProgress, PaginationState, Payload
 from scrapeq.resource.request import build_request
-from scrapeq.resource.restart import restarted, restarting, with_first
+from scrapeq.resource.restart import record_first_page, restart_payload, restartable_resources
 from scrapeq.task import Group, NewTask
 
-PAYLOAD_VERSION = 1
-
-Payload = dict[str, Any]
 GroupOf = Callable[[str, str, str, Mapping[str, Any], Any], Group]
 """(resource, method, url, seed, parent) -> the group of limits that the request belongs to."""
-
-
-def check_payload(payload: Any) -> Payload:
-    """
-    A payload that this version can read.
-
-    Raises:
-        UsageError: it is none, or a newer one.
-    """
-    if not isinstance(payload, dict) or not isinstance(payload.get("resource"), str):
-        raise UsageError("the payload is none that scrapeq made: it names no resource")
-    if payload.get("v") != PAYLOAD_VERSION:
-        raise UsageError(f"the payload has version {payload.get('v')!r}; this scrapeq reads version 1")
-    if not isinstance(payload.get("url"), str):
-        raise UsageError("the payload is none that scrapeq made: it has no url")
-    return payload
 
 
 class TaskBuilder:
@@ -46,20 +28,20 @@ class TaskBuilder:
     Builds the tasks of one plan. Pure: it sends and stores nothing.
 
     Args:
-        plan: `client.base_url` must be the real address (the caller replaces `demo://`).
-        group_of: Says which limits a request belongs to.
+        plan: `client.base_url` must be a real URL (the caller replaces `demo://`).
+        group_of: Returns the group of limits of a request.
     """
 
     def __init__(self, plan: Plan, group_of: GroupOf) -> None:
         self.plan = plan
         self._group_of = group_of
-        self._carried = inherited_fields(plan)
-        self._restarting = restarting(plan)
+        self._inherited = inherited_fields(plan)
+        self._restartable = restartable_resources(plan)
         self._identities = Identities(plan)
         auth = plan.client.auth
         self._secret_name = auth.name if auth.type == "api_key" and auth.location == "query" else ""
 
-    def seeded_start(
+    def seed_start(
         self,
         resource: Resource,
         seed: Mapping[str, Any],
@@ -68,17 +50,21 @@ class TaskBuilder:
         now_s: float,
         occurrence: int = 0,
     ) -> NewTask | IncrementalStart | None:
-        """What begins with a seed; None when a null in the path leaves nothing to ask for."""
-        above = above_seed(resource, seed, occurrence)
+        """
+        Return the first page of a seed, or how to build it once its cursor state is known.
+
+        None if a null in the path leaves nothing to request.
+        """
+        ancestry = ancestry_of_seed(resource, seed, occurrence)
 
         def build(state: CursorState | None) -> NewTask | None:
-            return self._first_page(resource, above, 0, priority, delay_s, now_s, state)
+            return self._first_page(resource, ancestry, 0, priority, delay_s, now_s, state)
 
         if _endpoint(resource).incremental is None:
             return build(None)
-        return IncrementalStart(self._identities.state_key(resource, above)[0], build)
+        return IncrementalStart(self._identities.state_key(resource, ancestry)[0], build)
 
-    def seeded(
+    def from_seed(
         self,
         resource: Resource,
         seed: Mapping[str, Any],
@@ -87,11 +73,11 @@ class TaskBuilder:
         now_s: float,
         state: CursorState | None = None,
     ) -> NewTask | None:
-        """The first page for one seed; None when a null in the path leaves nothing to ask for."""
-        above = above_seed(resource, seed)
-        return self._first_page(resource, above, 0, priority, delay_s, now_s, state)
+        """Return the first page of a seed; None if a null in the path leaves nothing to request."""
+        ancestry = ancestry_of_seed(resource, seed)
+        return self._first_page(resource, ancestry, 0, priority, delay_s, now_s, state)
 
-    def at_url(
+    def from_url(
         self,
         resource: Resource,
         url: str,
@@ -100,17 +86,17 @@ class TaskBuilder:
         seed: Mapping[str, Any] | None = None,
     ) -> NewTask:
         """
-        A task for an address as it is; the resource says how to read the answer.
+        Return a task for a URL as it is; the resource reads the response.
 
         Raises:
-            UsageError: it is no http(s) address.
+            UsageError: it is not an http(s) URL.
         """
         request = Request(_endpoint(resource).method.upper(), clean(url), {})
         seed = {"url": url} if seed is None else seed
         payload = self._payload(resource, request, seed=seed, parent=None, edge=None, parents={}, depth=0)
         return self._task(payload, priority, None, delay_s)
 
-    def requested(
+    def from_request(
         self,
         resource: Resource,
         request: Request,
@@ -124,10 +110,10 @@ class TaskBuilder:
         occurrence: int = 0,
     ) -> NewTask:
         """
-        A task for a request as it is; for the rest see `child_start`.
+        Return a task for a request as it is; for the other arguments see `child_start`.
 
         Raises:
-            UsageError: its address is no http(s) address, or the resource has no endpoint.
+            UsageError: its URL is not an http(s) URL, or the resource has no endpoint.
         """
         _endpoint(resource)
         request = replace(request, url=clean(request.url))
@@ -152,87 +138,90 @@ class TaskBuilder:
         occurrence: int = 0,
     ) -> NewTask | IncrementalStart | None:
         """
-        The first page that follows from a record; an incremental walk's task is built once it is known what was kept.
+        Return the first page that follows from a record, or how to build it once its cursor state is known.
 
         Args:
-            resource: Whose page it is.
-            edge: The parent's resource.
-            seed: The seed that it all began with.
+            resource: The resource of the page.
+            edge: The name of the parent's resource.
+            seed: The seed.
             parent: The record, or the element of it.
-            ancestors: The records above by their resource, the parent's own among them.
-            depth: How many records lie between it and the seed.
-            priority: Its rank.
+            ancestors: The records above, the parent's own among them, by resource.
+            depth: The number of records between the seed and this page.
+            priority: The task's priority.
             now_s: Unix seconds, for `now` in expressions.
-            occurrence: Of the schedule that the parent's page is asked for in; 0 = none.
+            occurrence: The number of the parent's scheduled run; 0 = none.
 
         Returns:
-            None when a null in the path leaves nothing to ask for.
+            None if a null in the path leaves nothing to request.
 
         Raises:
-            UsageError: the record's values make no request.
+            UsageError: the record's values make an invalid request.
         """
-        above = Above(seed, parent, edge, ancestors, occurrence)
+        ancestry = Ancestry(seed, parent, edge, ancestors, occurrence)
         if _endpoint(resource).incremental is None:
-            return self._first_page(resource, above, depth, priority, 0.0, now_s, None)
+            return self._first_page(resource, ancestry, depth, priority, 0.0, now_s, None)
 
         def build(state: CursorState | None) -> NewTask | None:
             try:
-                return self._first_page(resource, above, depth, priority, 0.0, now_s, state)
-            except UsageError:  # its values make no address: the page's other records make theirs
+                return self._first_page(resource, ancestry, depth, priority, 0.0, now_s, state)
+            except UsageError:  # one record with invalid values must not affect the page's other records
                 return None
 
-        return IncrementalStart(self._identities.state_key(resource, above)[0], build)
+        return IncrementalStart(self._identities.state_key(resource, ancestry)[0], build)
 
-    def next_window(self, payload: Payload, part: Part, priority: float, now_s: float) -> NewTask | None:
+    def next_window(
+        self, payload: Payload, progress: IncrementalProgress, priority: float, now_s: float
+    ) -> NewTask | None:
         """
-        The first page of the next window of a walk; None when a null in the path leaves nothing to ask for.
+        Return the first page of the next window; None if a null in the path leaves nothing to request.
 
         Args:
-            payload: Of the last page of the window before.
-            part: What its payload's `incremental` will be.
-            priority: Its rank.
+            payload: That of the previous window's last page.
+            progress: The `incremental` of the new payload.
+            priority: The task's priority.
             now_s: Unix seconds, for `now` in expressions.
         """
-        resource, above = self.resource(payload["resource"]), above_of(payload)
+        resource, ancestry = self.resource(payload["resource"]), ancestry_of(payload)
         return self._first_page(
-            resource, above, payload.get("depth", 0), priority, 0.0, now_s, None, part=part
+            resource, ancestry, payload.get("depth", 0), priority, 0.0, now_s, None, progress=progress
         )
 
     def _first_page(
         self,
         resource: Resource,
-        above: Above,
+        ancestry: Ancestry,
         depth: int,
         priority: float,
         delay_s: float,
         now_s: float,
         state: CursorState | None,
         *,
-        part: Part | None = None,
+        progress: IncrementalProgress | None = None,
     ) -> NewTask | None:
-        scope = self._scope(resource, above.seed, above.parent, above.ancestors, depth, now_s)
+        scope = self._scope(resource, ancestry.seed, ancestry.parent, ancestry.ancestors, depth, now_s)
         endpoint = _endpoint(resource)
-        if endpoint.incremental is not None and part is None:
-            key, label = self._identities.state_key(resource, above)
-            part = begun(endpoint.incremental, key, label, state, scope)
-        scope["incremental"] = scope_of(part)
+        if endpoint.incremental is not None and progress is None:
+            key, label = self._identities.state_key(resource, ancestry)
+            progress = start_progress(endpoint.incremental, key, label, state, scope)
+        scope["incremental"] = incremental_scope(progress)
         request = build_request(self.plan.client, endpoint, scope)
         if request is None:
             return None
         payload = self._payload(
             resource,
             request,
-            seed=above.seed,
-            parent=above.parent,
-            edge=above.edge,
-            parents=above.ancestors,
+            seed=ancestry.seed,
+            parent=ancestry.parent,
+            edge=ancestry.edge,
+            parents=ancestry.ancestors,
             depth=depth,
         )
-        if part is not None:
-            payload["incremental"] = part
-        if above.occurrence:
-            payload |= {"occurrence": above.occurrence, "chain": self._identities.walk(resource, above)}
-        return self._task(payload, priority, above.parent, delay_s)
+        if progress is not None:
+            payload["incremental"] = progress
+        if ancestry.occurrence:
+            payload["occurrence"] = ancestry.occurrence
+            payload["chain"] = self._identities.chain_id(resource, ancestry)
+        return self._task(payload, priority, ancestry.parent, delay_s)
 
     def next_page(
         self,
@@ -241,66 +230,75 @@ class TaskBuilder:
         priority: float,
         *,
         base: str = "",
-        walk: Mapping[str, Any] | None = None,
+        state: PaginationState | None = None,
         number: int | None = None,
     ) -> NewTask:
         """
-        The request of `payload` again, but for what the paginator changes; all else stays.
+        Return the task of the next page: the request of `payload` with the paginator's change applied.
 
         Args:
-            payload: The page's before.
-            change: What is other in the next page's request.
-            priority: Its rank.
-            base: Where the page came from; empty = what was asked for.
-            walk: What the payload keeps of the walk, in place of what it kept.
-            number: The next page's number in its walk; None = one more.
+            payload: That of the previous page.
+            change: What differs in the next request.
+            priority: The task's priority.
+            base: The URL of the previous page; empty = that of its request.
+            state: The state that the next page gets, in place of that of the previous page.
+            number: The number of the next page; None = the previous one plus 1.
 
         Raises:
-            UsageError: the change makes no request.
+            UsageError: the change makes an invalid request.
         """
-        request = changed(request_of(payload), change, base or payload["url"])
-        kept = dict((payload.get("walk") or {}) if walk is None else walk)
+        request = apply_change(request_of(payload), change, base or payload["url"])
+        carried: PaginationState = {**((payload.get("walk") or {}) if state is None else state)}
         if change.headers:
-            kept["headers"] = sorted({*kept.get("headers", ()), *change.headers})
-        following = {
+            carried["headers"] = sorted({*carried.get("headers", ()), *change.headers})
+        following: Payload = {
             **payload,
             "url": request.url,
             "headers": request.headers,
             "body": request.body,
             "page": payload.get("page", 1) + 1 if number is None else number,
-            "walk": kept,
+            "walk": carried,
         }
-        if not kept:
+        if not carried:
             del following["walk"]
-        if "until" in kept:
-            following.pop("chain", None)  # pages all at once are no chain
-        if payload["resource"] in self._restarting:
-            following = with_first(payload, following)
+        if "until" in carried:
+            following.pop("chain", None)  # a chain holds one page at a time, a fan-out all of them
+        if payload["resource"] in self._restartable:
+            following = record_first_page(payload, following)
         return self._task(following, priority, payload.get("parent"))
 
     def restart(self, payload: Payload, priority: float, now_s: float) -> NewTask | None:
         """
-        The walk's first page again; where it is the first page that was refused, without the token that was kept.
+        Return the first page of a restarted pagination; None after RESETS_MAX restarts.
 
-        None when that was done often enough. `now_s`: Unix seconds, for `now` in expressions.
+        If the server refused the first page itself, the new one goes without the stored token.
+
+        Args:
+            payload: That of the page that was refused.
+            priority: The task's priority.
+            now_s: Unix seconds, for `now` in expressions.
         """
-        anew = restarted(payload)
-        if anew is None:
+        first_page = restart_payload(payload)
+        if first_page is None:
             return None
-        part = payload.get("incremental")
-        if part is not None and payload.get("page", 1) == 1:
-            resource, above = self.resource(payload["resource"]), above_of(payload)
+        progress = payload.get("incremental")
+        if progress is not None and payload.get("page", 1) == 1:
+            resource, ancestry = self.resource(payload["resource"]), ancestry_of(payload)
             depth, incremental = payload.get("depth", 0), _endpoint(resource).incremental
-            scope = self._scope(resource, above.seed, above.parent, above.ancestors, depth, now_s)
-            part = None if incremental is None else restarted_bookmark(incremental, part, scope)
-            first = part and self._first_page(resource, above, depth, priority, 0.0, now_s, None, part=part)
+            scope = self._scope(resource, ancestry.seed, ancestry.parent, ancestry.ancestors, depth, now_s)
+            progress = None if incremental is None else restart_without_token(incremental, progress, scope)
+            first = progress and self._first_page(
+                resource, ancestry, depth, priority, 0.0, now_s, None, progress=progress
+            )
             if first:
-                anew |= {name: first.payload[name] for name in ("url", "headers", "body", "incremental")}
-        return self._task(anew, priority, anew.get("parent"))
+                rebuilt: Payload = first.payload
+                first_page["url"], first_page["headers"] = rebuilt["url"], rebuilt["headers"]
+                first_page["body"], first_page["incremental"] = rebuilt["body"], rebuilt["incremental"]
+        return self._task(first_page, priority, first_page.get("parent"))
 
     def resource(self, name: str) -> Resource:
         """
-        The resource of that name.
+        Return the resource of that name.
 
         Raises:
             UsageError: there is none.
@@ -309,7 +307,7 @@ class TaskBuilder:
             return self.plan.resource(name)
         except KeyError:
             known = ", ".join(resource.name for resource in self.plan.resources)
-            raise UsageError(f"no resource is called {name!r}; there are: {known}") from None
+            raise UsageError(f"no resource is called {name!r}; known resources: {known}") from None
 
     def _scope(
         self,
@@ -341,9 +339,11 @@ class TaskBuilder:
         parents: Mapping[str, Any],
         depth: int,
     ) -> Payload:
-        carried = self._carried[resource.name]
-        above = {
-            name: pruned(parents[name], fields) for name, fields in carried.parents.items() if name in parents
+        inherited = self._inherited[resource.name]
+        carried_parents = {
+            name: select_fields(parents[name], fields)
+            for name, fields in inherited.parents.items()
+            if name in parents
         }
         return {
             "v": PAYLOAD_VERSION,
@@ -353,9 +353,9 @@ class TaskBuilder:
             "headers": request.headers,
             "body": request.body,
             "seed": dict(seed),
-            "parent": pruned(parent, carried.parent),
+            "parent": select_fields(parent, inherited.parent),
             "parent_resource": edge,
-            "parents": above,
+            "parents": carried_parents,
             "depth": depth,
             "page": 1,
         }
@@ -363,17 +363,19 @@ class TaskBuilder:
     def _task(self, payload: Payload, priority: float, parent: Any, delay_s: float = 0.0) -> NewTask:
         method, url = payload.get("method", "GET"), payload["url"]
         if self._secret_name and get_param(url, self._secret_name) is not None:
-            # Servers echo the credential in the links they give; a stored task holds none, and it is added when sent.
+            # Servers echo the credential in their links. Stored tasks hold none: it is added when the request is sent.
             url = set_params(url, {self._secret_name: None})
             payload = {**payload, "url": url}
         group = self._group_of(payload["resource"], method, url, payload.get("seed") or {}, parent)
         key, occurrence = payload_key(payload), payload.get("occurrence", 0)
-        # what is no page of a chain is its own: it may go on as another task (a poll, a hop)
-        walk = payload.get("chain") or key if occurrence else ""
-        return NewTask(payload, priority, delay_s, group, key, occurrence, walk)
+        # A request outside a chain is a chain of its own, since it may continue as another task (a poll, a hop).
+        chain = payload.get("chain") or key if occurrence else ""
+        return NewTask(payload, priority, delay_s, group, key, occurrence, chain)
 
 
 def _endpoint(resource: Resource) -> Endpoint:
     if resource.endpoint is None:
-        raise UsageError(f"{resource.name} has no endpoint: it is taken from its parent's records")
+        raise UsageError(
+            f"{resource.name} has no endpoint: its records are part of its parent's; request the parent instead"
+        )
     return resource.endpoint

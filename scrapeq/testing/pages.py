@@ -204,7 +204,7 @@ async def _scrape(
     scraped = Scraped(_request_of(task), outcome)
     if outcome.action != "success":
         return scraped
-    skipped, keep, following = 0, None, None
+    skipped, stored, following = 0, None, None
     async for part in extractor_of(plan, group_function(plan), clock=clock).chunks(payload, priority, page):
         scraped.items.extend(part.items)
         scraped.follow_ups.extend(_request_of(one) for one in part.follow_ups)
@@ -214,11 +214,11 @@ async def _scrape(
             scraped.follow_ups.extend([] if started is None else [_request_of(started)])
         scraped.events.extend(part.events)
         skipped += part.skipped
-        keep, following = part.keep or keep, part.next_page or following
+        stored, following = part.cursor_state or stored, part.next_page or following
     return replace(
         scraped,
         skipped=skipped,
-        cursor_state=None if keep is None else keep[1],
+        cursor_state=None if stored is None else stored[1],
         next_page=None if following is None else _request_of(following),
     )
 
@@ -266,7 +266,7 @@ class _OneState:
     async def get_many(self, keys: Any) -> list[CursorState | None]:
         return [self.state] * len(keys)
 
-    async def keep(self, key: str, state: CursorState) -> None:
+    async def save(self, key: str, state: CursorState) -> None:
         raise AssertionError("a test stores nothing")
 
 

@@ -15,7 +15,7 @@ from scrapeq.hooks import Context
 from scrapeq.page import Page
 from scrapeq.plan import Plan
 from scrapeq.protocols import Extraction, Extractor, Item
-from scrapeq.resource import GroupOf, check_payload
+from scrapeq.resource import GroupOf, Payload, check_payload
 from scrapeq.worker.hook_calls import Hook, hooks_of
 
 PART_SIZE = 500
@@ -44,7 +44,7 @@ def extractor_of(plan: Plan, group_of: GroupOf, *, clock: Clock | None = None) -
     return HookedExtractor(declared, HandlerResults(plan, group_of, clock=clock), hooks)
 
 
-def context_of(payload: Mapping[str, Any], priority: float, page: Page) -> Context:
+def context_of(payload: Payload, priority: float, page: Page) -> Context:
     """Return the context that hooks receive with a page."""
     return Context(
         resource=payload["resource"],
@@ -77,9 +77,12 @@ class HookedExtractor:
         self._reported: set[str] = set()
         self._on_item = {name: own["on_item"] for name, own in hooks.items() if "on_item" in own}
 
-    async def chunks(self, payload: dict[str, Any], priority: float, page: Page) -> AsyncIterator[Extraction]:
+    async def chunks(
+        self, payload: Mapping[str, Any], priority: float, page: Page
+    ) -> AsyncIterator[Extraction]:
         """See `protocols.Extractor`."""
-        hooks = self._hooks.get(check_payload(payload)["resource"], {})
+        payload = check_payload(payload)
+        hooks = self._hooks.get(payload["resource"], {})
         context = context_of(payload, priority, page)
         if on_page := hooks.get("on_page"):
             page = await _page_of(on_page, page, context)
@@ -110,7 +113,7 @@ class HookedExtractor:
         ]
 
     async def _handled(
-        self, handler: Hook, payload: dict[str, Any], priority: float, page: Page, context: Context
+        self, handler: Hook, payload: Payload, priority: float, page: Page, context: Context
     ) -> AsyncIterator[Extraction]:
         collected = self._handler_results.of(payload, priority, page)
         async with aclosing(handler.results(page, context, url=context.url)) as results:  # type: ignore[type-var]

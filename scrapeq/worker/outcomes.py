@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Final
 
 from scrapeq.queue.backoff import backoff_s
 from scrapeq.queue.commands import RELEASE, RETRY
-from scrapeq.resource import TaskBuilder
+from scrapeq.resource import Payload, TaskBuilder
 from scrapeq.resource.restart import RESETS_MAX
 from scrapeq.responses.outcome import Outcome
 from scrapeq.worker.context import Fatal
 from scrapeq.worker.redirect_hops import without_hops
 from scrapeq.worker.settlement import Settlement
 
-POLLS = "polls"  # payload key: how often the task was not ready, and the seconds of all its waits
+POLLS: Final = "polls"  # payload key: how often the task was not ready, and the seconds of all its waits
 FAIL_PAUSE_S = 1.0  # the task that ended the run stays invisible until other fetchers know that it ended
 
 
-def polls_of(payload: dict[str, Any]) -> tuple[int, float]:
+def polls_of(payload: Payload) -> tuple[int, float]:
     """Return how often the task was not ready, and the seconds that it waited for that."""
     polls, waited_s = payload.get(POLLS) or (0, 0.0)
     return polls, waited_s
 
 
-def without_polls(payload: dict[str, Any]) -> dict[str, Any]:
+def without_polls(payload: Payload) -> Payload:
     """Return the payload without its polls, as follow-ups inherit it."""
     if POLLS not in payload:
         return payload
-    return {name: value for name, value in payload.items() if name != POLLS}
+    rest = payload.copy()
+    del rest[POLLS]
+    return rest
 
 
 async def carry_out(task: Settlement, outcome: Outcome, refused: list[str]) -> None:
@@ -116,7 +118,7 @@ async def _poll(task: Settlement, outcome: Outcome) -> None:
         context.events.append(
             f"poll   {payload['resource']}: not ready, next request in {wait_s:.0f} s: {outcome.message}"
         )
-    following = {**payload, POLLS: [polls + 1, waited_s + wait_s]}
+    following: Payload = {**payload, POLLS: [polls + 1, waited_s + wait_s]}
     await task.replace_with(task.continued(following, task.group(*task.request), wait_s))
 
 
@@ -147,10 +149,10 @@ async def _restart_pagination(task: Settlement, outcome: Outcome) -> None:
     builder = TaskBuilder(context.plan, context.group_of)
     first = builder.restart(payload, task.leased.task.priority, context.clock.now_s())
     if first is None:
-        await _give_up(task, outcome, f"the pagination was restarted {RESETS_MAX} times")
+        await _give_up(task, outcome, f"the pagination was already restarted {RESETS_MAX} times")
         return
     context.events.append(
-        f"reset  {payload['resource']}: restarts at its first page, from page {payload.get('page', 1)}: "
-        f"{outcome.message}"
+        f"reset  {payload['resource']}: page {payload.get('page', 1)} was refused, so the pagination restarts "
+        f"at its first page: {outcome.message}"
     )
     await task.replace_with(first)

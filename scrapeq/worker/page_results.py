@@ -59,10 +59,10 @@ async def store_results(task: Settlement, page: Page, response: Page | None = No
     if last.next_page is not None and settled.pushed[-1].outcome == "duplicate":
         number = payload.get("page", 1)
         context.events.append(
-            f"loop   {payload['resource']}: the page after page {number} was requested before"
+            f"loop   {payload['resource']}: the page after page {number} was already requested; pagination stopped"
         )
-    if last.keep is not None:
-        await context.cursor_store.keep(*last.keep)
+    if last.cursor_state is not None:
+        await context.cursor_store.save(*last.cursor_state)
 
 
 async def _write(task: Settlement, items: Sequence[Item], response: Page | None) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Final
 
 from scrapeq.fetch import HopClosed
+from scrapeq.resource import Payload
+from scrapeq.resource.payload import RequestFields
 from scrapeq.worker.settlement import Settlement
 
 MAX_HOPS = 10  # redirects of one task, including those that waited for a limit
 
-HOPS = "hops"  # payload key: the number of hops so far
-ASKED = "asked"  # payload key: the request before the first hop
+HOPS: Final = "hops"  # payload key: the number of hops so far
+ASKED: Final = "asked"  # payload key: the request before the first hop
 
 
 async def may_send_hop(task: Settlement, method: str, url: str) -> bool:
@@ -40,8 +42,13 @@ async def push_hop(task: Settlement, hop: HopClosed) -> None:
     if hops > MAX_HOPS:
         await task.bury(f"more than {MAX_HOPS} redirects, the last one to {hop.url}")
         return
-    own_request = {name: payload.get(name) for name in ("method", "url", "headers", "body")}
-    following = {
+    own_request: RequestFields = {
+        "method": payload.get("method", "GET"),
+        "url": payload["url"],
+        "headers": payload.get("headers") or {},
+        "body": payload.get("body"),
+    }
+    following: Payload = {
         ASKED: own_request,  # `payload` overrides it when there was an earlier hop
         **payload,
         "method": hop.method,
@@ -53,9 +60,11 @@ async def push_hop(task: Settlement, hop: HopClosed) -> None:
     await task.done([task.continued(following, task.group(hop.method, hop.url))])
 
 
-def without_hops(payload: dict[str, Any]) -> dict[str, Any]:
+def without_hops(payload: Payload) -> Payload:
     """Return the payload as it was before the first hop: pages and children follow from the original request."""
     if HOPS not in payload:
         return payload
-    own = {name: value for name, value in payload.items() if name not in (HOPS, ASKED)}
-    return {**own, **payload.get(ASKED, {})}
+    own = payload.copy()
+    del own[HOPS]
+    original = own.pop(ASKED, None)
+    return own if original is None else {**own, **original}

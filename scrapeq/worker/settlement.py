@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import cast
 
 from scrapeq.errors import LeaseLost
 from scrapeq.limits.attribution import NO_ATTRIBUTION, Attribution
 from scrapeq.queue import Entry, Settled
 from scrapeq.queue.commands import ACK, BURY, EXTEND, OBSERVE, PUSH_COUNT, RESPONDED, UNSENT
-from scrapeq.resource import payload_key
+from scrapeq.resource import Payload, payload_key
 from scrapeq.task import Group, Lease, NewTask
 from scrapeq.worker.context import LeasedTask, WorkerContext
 
@@ -38,7 +38,7 @@ class Settlement:
     def __init__(self, context: WorkerContext, leased: LeasedTask) -> None:
         self.context = context
         self.leased = leased
-        self.payload: dict[str, Any] = {}
+        self.payload = cast(Payload, {})  # until it is checked
         self.hops: list[Lease] = []
         self.hop_group: Group | None = None
         self.sent = RESPONDED
@@ -130,7 +130,7 @@ class Settlement:
         """Acknowledge the task, and push the one that continues it: no progress is counted."""
         return await self.settle(ACK, push=[task])
 
-    def continued(self, payload: dict[str, Any], group: Group, delay_s: float = 0.0) -> NewTask:
+    def continued(self, payload: Payload, group: Group, delay_s: float = 0.0) -> NewTask:
         """
         Return the task that continues this one, in its page sequence; it is never a duplicate.
 

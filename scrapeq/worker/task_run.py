@@ -11,7 +11,7 @@ from scrapeq.fetch.cache_lookup import CacheLookup
 from scrapeq.limits.judge import Exchange, Judgement
 from scrapeq.page import Page
 from scrapeq.queue.commands import NO_RESPONSE, RESPONDED, UNSENT
-from scrapeq.resource import check_payload
+from scrapeq.resource import Payload, check_payload
 from scrapeq.resource.restart import is_restart
 from scrapeq.responses.match import host_of
 from scrapeq.responses.outcome import actions_for
@@ -89,7 +89,7 @@ class TaskRun:
         task.received_s = context.clock.monotonic_s()
         await self._finish(payload, self.page, failure)
 
-    async def _from_cache(self, payload: dict[str, Any]) -> Page | None:
+    async def _from_cache(self, payload: Payload) -> Page | None:
         """Return the cached response while it is fresh."""
         if self._context.cache is None or HOPS in payload:  # a hop has another address than its cache key
             return None
@@ -101,7 +101,7 @@ class TaskRun:
             may_use=not is_restart(payload),  # a pagination restarts because its responses are void
         )
 
-    async def _send(self, payload: dict[str, Any]) -> Page:
+    async def _send(self, payload: Payload) -> Page:
         body = payload.get("body")
         return await self._context.egress.send(
             payload.get("method", "GET"),
@@ -117,7 +117,7 @@ class TaskRun:
     async def _may_send_hop(self, url: str, method: str) -> bool:
         return await may_send_hop(self._task, method, url)
 
-    async def _finish(self, payload: dict[str, Any], page: Page | None, failure: FetchError | None) -> None:
+    async def _finish(self, payload: Payload, page: Page | None, failure: FetchError | None) -> None:
         """Judge the response, tell the limits, and store the results or carry out the outcome."""
         context, task = self._context, self._task
         revived = await self._cache_lookup.revived(page) if page is not None else None
@@ -144,7 +144,7 @@ class TaskRun:
             await carry_out(task, outcome, refused)
 
     def _exchange(
-        self, payload: dict[str, Any], page: Page | None, revived: Page | None, failure: FetchError | None
+        self, payload: Payload, page: Page | None, revived: Page | None, failure: FetchError | None
     ) -> Exchange:
         context, task = self._context, self._task
         method, url = task.request
@@ -174,7 +174,7 @@ class TaskRun:
             refusal_key=group.name + self._leased.lease.credential,
         )
 
-    def _names(self, payload: dict[str, Any], url: str, now_s: float) -> dict[str, Any]:
+    def _names(self, payload: Payload, url: str, now_s: float) -> dict[str, Any]:
         """Return the names that expressions over the response may use beside it."""
         task = self._leased.task
         return {
@@ -207,7 +207,7 @@ def _sent(error: FetchError) -> int:
     return RESPONDED if isinstance(error, TooManyRedirects) else NO_RESPONSE
 
 
-def _user_named_hosts(payload: dict[str, Any]) -> list[str]:
+def _user_named_hosts(payload: Payload) -> list[str]:
     """Return the URL of a task that a user seeded by hand: its host may be private."""
     seeded = (payload.get("seed") or {}).get("url")
     is_seeded = seeded == payload["url"] and not payload.get("depth") and payload.get("parent") is None

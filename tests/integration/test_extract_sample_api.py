@@ -7,6 +7,7 @@ from itertools import count
 from pathlib import Path
 
 import aiohttp
+from whole_page import extract
 
 from scrapeq.config import load
 from scrapeq.demo import DemoServer
@@ -45,7 +46,7 @@ async def test_everything_is_found_once_and_the_newest_first() -> None:
             async with session.get(task.payload["url"]) as answer:
                 headers = tuple(answer.headers.items())
                 page = Page(str(answer.url), answer.status, headers, await answer.read())
-            found = extractor.extract(task.payload, task.priority, page)
+            found = extract(extractor, task.payload, task.priority, page)
             assert found.skipped == 0
             for item in found.items:
                 items[item.resource, item.key] = item

@@ -1,4 +1,4 @@
-"""`run --full-refresh`: what walks keep is forgotten, and an unfinished run with its tasks."""
+"""`run --full-refresh` deletes cursor states, and an unfinished run with its tasks."""
 
 from __future__ import annotations
 
@@ -32,28 +32,28 @@ resources:
 """
 
 
-async def test_all_is_asked_for_again(store_url: str) -> None:
-    """Of one resource, of all; an unfinished run begins anew, its tasks are gone and what it did is done again."""
-    asked: Counter[str] = Counter()
+async def test_everything_is_requested_again(store_url: str) -> None:
+    """Of one resource, or of all; an unfinished run starts again, without its tasks."""
+    requested: Counter[str] = Counter()
 
-    async def answer(request: web.Request) -> web.Response:
-        asked[str(request.rel_url)] += 1
+    async def respond(request: web.Request) -> web.Response:
+        requested[str(request.rel_url)] += 1
         return web.json_response([{"id": 7}])
 
     async def one_more_done(queue: Queue) -> bool:
         return (await queue.counts()).done >= 12 + 1
 
-    async with serving(answer) as url:
+    async with serving(respond) as url:
         scrape = Scrape(store_url, TWO, url)
         await scrape.run()
         client = async_client(store_url)
         async with Queue(client, "two") as queue:
             state = RunState(client, queue)
             await state.forget(["things"])
-            assert {kept["resource"] for kept in await scrape.cursor_store()} == {"others"}
-            asked.clear()
+            assert {stored["resource"] for stored in await scrape.cursor_store()} == {"others"}
+            requested.clear()
             await scrape.run()
-            assert asked == {
+            assert requested == {
                 f"/{name}/{n}?since={since}": 1
                 for name, since in (("things", 0), ("others", 7))
                 for n in (1, 2, 3)
@@ -63,13 +63,13 @@ async def test_all_is_asked_for_again(store_url: str) -> None:
             await slow.run(one_more_done)
             assert (await queue.counts()).live == 5
             await queue.forget_limits(await queue.limit_instances())
-            asked.clear()
-            began_s = time.time()
+            requested.clear()
+            start_s = time.time()
             await RunState(client, queue).forget(None)
             assert (await queue.counts()).live == 0
             assert await scrape.cursor_store() == []
             await scrape.run(nothing_left)
-            assert set(asked.values()) == {1}
-            assert {one.partition("?")[2] for one in asked} == {"since=0"}
-            assert (await state.read()).started_s >= began_s
+            assert set(requested.values()) == {1}
+            assert {one.partition("?")[2] for one in requested} == {"since=0"}
+            assert (await state.read()).started_s >= start_s
         await client.aclose()

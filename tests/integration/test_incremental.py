@@ -1,4 +1,4 @@
-"""Incremental walks over a real store and a real server: later runs ask only for what is new, and nothing is lost."""
+"""Incremental resources against a real store and server: later runs request only what is new, and lose nothing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Until = Callable[[Queue], Awaitable[bool]]
 
 @dataclass
 class Scrape:
-    """Runs of one file over one store, one worker each."""
+    """Runs of one file against one store, each with one worker."""
 
     store_url: str
     text: str
@@ -40,11 +40,11 @@ class Scrape:
     sink: Kept = field(default_factory=Kept)
 
     def plan(self) -> Plan:
-        """The file as it is now."""
+        """Load the file as it is now."""
         return config.load("test.yaml", text=self.text.replace("URL", self.base_url), env={})
 
     async def run(self, until: Until = nothing_left) -> tuple[list[Item], FetchWorker]:
-        """One run, until a condition holds; the items that it gave. It is ended when nothing is left."""
+        """Run until a condition holds; return the items, and the worker. The run ends when nothing is left."""
         plan = self.plan()
         client = async_client(self.store_url)
         queue = Queue(client, plan.name)
@@ -68,7 +68,7 @@ class Scrape:
         running = asyncio.create_task(worker.run(grace_s=2.0))
         try:
             async with asyncio.timeout(GIVE_UP_S):
-                while not await until(queue):  # noqa: ASYNC110 - what is waited for lies in another process
+                while not await until(queue):  # noqa: ASYNC110 - the condition is about the store
                     await asyncio.sleep(0.02)
         finally:
             worker.stop()
@@ -79,7 +79,7 @@ class Scrape:
         return self.sink.items[before:], worker
 
     async def cursor_store(self) -> list[CursorState]:
-        """What is kept, by resource, seed and parent."""
+        """Return the stored states, by resource, seed and parent."""
         client = async_client(self.store_url)
         async with Queue(client, self.plan().name) as queue:
             found = [state async for _, state in cursor_store_of(client, queue).all()]
@@ -89,26 +89,26 @@ class Scrape:
 
 @dataclass
 class Changes:
-    """A server of records that change, newest first, `size` a page; what it was asked for."""
+    """A server of records that change, newest first, `size` per page; it remembers the requests."""
 
     records: list[dict[str, Any]] = field(default_factory=list)
     size: int = 3
-    asked: list[dict[str, str]] = field(default_factory=list)
+    requested: list[dict[str, str]] = field(default_factory=list)
     broken_page: int = 0
 
     def change(self, *ids: int, minute: int = 0) -> None:
-        """These records have changed in this minute."""
+        """Let these records change in this minute."""
         self.records = [one for one in self.records if one["id"] not in ids]
         for number in ids:
             at = f"2024-05-01T12:{minute:02d}:{number:02d}Z"
             self.records.append({"id": number, "updated_at": at})
 
-    async def answer(self, request: web.Request) -> web.Response:
-        """A page of what changed since."""
-        self.asked.append(dict(request.query))
+    async def respond(self, request: web.Request) -> web.Response:
+        """Return a page of what has changed since."""
+        self.requested.append(dict(request.query))
         page = int(request.query.get("page", "1"))
         if page == self.broken_page:
-            return web.json_response({}, status=400)  # a 404 there is the walk's end
+            return web.json_response({}, status=400)  # a 404 there would be the end of the pages
         since = request.query.get("since", "")
         found = sorted(
             (one for one in self.records if one["updated_at"] >= since),
@@ -134,32 +134,32 @@ resources:
 """
 
 
-async def test_the_second_run_asks_only_for_what_is_new(store_url: str) -> None:
-    """From the kept cursor less the lookback; and from the initial value at first."""
+async def test_the_second_run_requests_only_what_is_new(store_url: str) -> None:
+    """It starts at the stored cursor minus the lookback, the first run at the initial value."""
     server = Changes()
     server.change(*range(1, 8))
-    async with serving(server.answer) as url:
+    async with serving(server.respond) as url:
         scrape = Scrape(store_url, CHANGES, url)
         items, _ = await scrape.run()
         assert len(items) == 7
-        assert {asked["since"] for asked in server.asked} == {"2024-01-01"}
+        assert {requested["since"] for requested in server.requested} == {"2024-01-01"}
         (state,) = await scrape.cursor_store()
         assert (state["resource"], state["cursor"]) == ("changes", "2024-05-01T12:00:07Z")
-        server.asked.clear()
+        server.requested.clear()
         server.change(3, minute=30)
         items, _ = await scrape.run()
-        assert {asked["since"] for asked in server.asked} == {"2024-05-01T11:59:57Z"}
+        assert {requested["since"] for requested in server.requested} == {"2024-05-01T11:59:57Z"}
         assert items[0].key == "3"
         (state,) = await scrape.cursor_store()
         assert state["cursor"] == "2024-05-01T12:30:03Z"
         items, _ = await scrape.run()
-        assert [item.key for item in items] == ["3"], "the lookback's"
+        assert [item.key for item in items] == ["3"], "a record within the lookback"
 
 
-async def test_no_records_leave_what_was_kept(store_url: str) -> None:
-    """Nothing at first keeps nothing; nothing later keeps what there was."""
+async def test_runs_without_records_leave_the_state(store_url: str) -> None:
+    """The first run stores none; a later one leaves it as it was."""
     server = Changes()
-    async with serving(server.answer) as url:
+    async with serving(server.respond) as url:
         scrape = Scrape(store_url, CHANGES, url)
         assert await scrape.run()
         assert await scrape.cursor_store() == []
@@ -171,11 +171,11 @@ async def test_no_records_leave_what_was_kept(store_url: str) -> None:
         assert state["cursor"] == "2024-05-01T12:00:01Z"
 
 
-async def test_a_dead_page_in_the_middle_keeps_nothing(store_url: str) -> None:
-    """The older half of a newest-first walk was not read: the next run asks for all of it again."""
+async def test_a_dead_page_in_the_middle_stores_no_state(store_url: str) -> None:
+    """The older records of newest-first pages were not read: the next run requests all of them again."""
     server = Changes(broken_page=2)
     server.change(*range(1, 8))
-    async with serving(server.answer) as url:
+    async with serving(server.respond) as url:
         scrape = Scrape(store_url, CHANGES, url)
         items, _ = await scrape.run()
         assert len(items) == 3
@@ -204,29 +204,29 @@ resources:
 """
 
 
-async def test_the_servers_own_bookmark_is_kept(store_url: str) -> None:
-    """The last page's token is where the next run begins; the last page tells none new when nothing came."""
+async def test_the_servers_own_bookmark_is_stored(store_url: str) -> None:
+    """The next run starts at the token of the last page; an empty page has none, and leaves the stored one."""
     tickets = [{"id": n} for n in range(1, 6)]
-    asked: list[dict[str, str]] = []
+    requested: list[dict[str, str]] = []
 
-    async def answer(request: web.Request) -> web.Response:
-        asked.append(dict(request.query))
+    async def respond(request: web.Request) -> web.Response:
+        requested.append(dict(request.query))
         after = int(request.query.get("cursor", "c0")[1:])
         page = tickets[after : after + 2]
         token = f"c{after + len(page)}" if page else None
         end = after + len(page) == len(tickets)
         return web.json_response({"tickets": page, "after_cursor": token, "end_of_stream": end})
 
-    async with serving(answer) as url:
+    async with serving(respond) as url:
         scrape = Scrape(store_url, BOOKMARK, url)
         items, _ = await scrape.run()
         assert len(items) == 5
-        assert asked[0] == {"start_time": "1735689600"}
+        assert requested[0] == {"start_time": "1735689600"}
         assert (await scrape.cursor_store())[0]["token"] == "c5"
-        asked.clear()
+        requested.clear()
         await scrape.run()
-        assert asked == [{"cursor": "c5"}]
-        assert (await scrape.cursor_store())[0]["token"] == "c5", "null tells nothing"
+        assert requested == [{"cursor": "c5"}]
+        assert (await scrape.cursor_store())[0]["token"] == "c5", "null leaves the stored token"
         tickets.append({"id": 6})
         items, _ = await scrape.run()
         assert [item.key for item in items] == ["6"]
@@ -250,31 +250,31 @@ resources:
 """
 
 
-async def test_state_is_kept_for_each_parent(store_url: str) -> None:
-    """Told by its primary key: another topic of the channel, which the request says too, is the same walk."""
+async def test_state_is_stored_for_each_parent(store_url: str) -> None:
+    """By its primary key: another topic of the channel, although part of the request, has the same state."""
     channels = [{"id": "C1", "member": True, "topic": 1}, {"id": "C2", "member": True, "topic": 2}]
     stamps = {"C1": ["1512085950.000216", "1512085950.000218"], "C2": ["900.5"]}
-    asked: list[dict[str, str]] = []
+    requested: list[dict[str, str]] = []
 
-    async def answer(request: web.Request) -> web.Response:
+    async def respond(request: web.Request) -> web.Response:
         if request.path == "/channels":
             return web.json_response(channels)
-        asked.append(dict(request.query))
+        requested.append(dict(request.query))
         oldest = float(request.query["oldest"])
         found = [ts for ts in stamps[request.query["channel"]] if float(ts) > oldest]
         return web.json_response([{"ts": ts} for ts in found])
 
-    async with serving(answer) as url:
+    async with serving(respond) as url:
         scrape = Scrape(store_url, CHANNELS, url)
         await scrape.run()
-        assert sorted((one["channel"], one["oldest"]) for one in asked) == [("C1", "0"), ("C2", "0")]
-        kept = [(state["parent"], state["cursor"]) for state in await scrape.cursor_store()]
-        assert kept == [("C1", "1512085950.000218"), ("C2", "900.5")]
-        asked.clear()
+        assert sorted((one["channel"], one["oldest"]) for one in requested) == [("C1", "0"), ("C2", "0")]
+        stored = [(state["parent"], state["cursor"]) for state in await scrape.cursor_store()]
+        assert stored == [("C1", "1512085950.000218"), ("C2", "900.5")]
+        requested.clear()
         channels[0]["topic"] = 7
         stamps["C2"].append("1000.25")
         items, _ = await scrape.run()
-        assert sorted((one["channel"], one["oldest"]) for one in asked) == [
+        assert sorted((one["channel"], one["oldest"]) for one in requested) == [
             ("C1", "1512085950.000218"),
             ("C2", "900.5"),
         ]
@@ -295,63 +295,63 @@ resources:
       incremental: {cursor_path: at, initial_value: INITIAL, step: 10d}
 """
 DAY_S = 86_400
-MOST = 10  # what the search gives of one query
+QUERY_MAX = 10  # records per query of the search
 
 
 @pytest.mark.parametrize("as_text", [False, True])
-async def test_windows_get_all_of_a_search_that_is_cut(store_url: str, as_text: bool) -> None:
-    """One after the other, the last one ends now; the next run begins where the last one with records ended."""
+async def test_windows_get_all_records_of_a_limited_search(store_url: str, as_text: bool) -> None:
+    """One after the other, the last one ends now; the next run starts where the last one with records ended."""
     now_s = int(time.time())
-    began_s = now_s - 45 * DAY_S
-    records = [{"id": n, "at": began_s + n * DAY_S} for n in range(40)]  # ten days are ten records
-    asked: list[tuple[int, int, int]] = []
+    start_s = now_s - 45 * DAY_S
+    records = [{"id": n, "at": start_s + n * DAY_S} for n in range(40)]  # ten days are ten records
+    requested: list[tuple[int, int, int]] = []
 
-    async def answer(request: web.Request) -> web.Response:
+    async def respond(request: web.Request) -> web.Response:
         start, end = int(request.query["from"]), int(request.query["to"])
         page = int(request.query["page"])
-        asked.append((start, end, page))
-        found = [one for one in records if start <= one["at"] < end][:MOST]
+        requested.append((start, end, page))
+        found = [one for one in records if start <= one["at"] < end][:QUERY_MAX]
         return web.json_response(found[(page - 1) * 5 : page * 5])
 
-    text = SEARCH.replace("INITIAL", f"'{began_s}'" if as_text else str(began_s))
-    async with serving(answer) as url:
+    text = SEARCH.replace("INITIAL", f"'{start_s}'" if as_text else str(start_s))
+    async with serving(respond) as url:
         scrape = Scrape(store_url, text, url)
         items, _ = await scrape.run()
         assert sorted({int(item.key) for item in items}) == list(range(40))
-        windows = sorted({(start, end) for start, end, _ in asked})
+        windows = sorted({(start, end) for start, end, _ in requested})
         ends = [end for _, end in windows]
-        assert [start for start, _ in windows] == [began_s, *ends[:-1]], "no gap and no overlap"
+        assert [start for start, _ in windows] == [start_s, *ends[:-1]], "no gap and no overlap"
         assert [end - start for start, end in windows[:-1]] == [10 * DAY_S] * 4
         assert now_s <= ends[-1] <= now_s + 20
         (state,) = await scrape.cursor_store()
-        assert int(state["cursor"]) == ends[-2], "the last window had no record: it is asked for again"
-        asked.clear()
+        assert int(state["cursor"]) == ends[-2], "the last window had no record: it is requested again"
+        requested.clear()
         await scrape.run()
-        assert {start for start, _, _ in asked} == {ends[-2]}
+        assert {start for start, _, _ in requested} == {ends[-2]}
 
 
-async def test_what_was_read_of_windows_is_kept_at_each_end(store_url: str) -> None:
-    """A dead page in the third window: the next run goes on with that window."""
-    began_s = int(time.time()) - 45 * DAY_S
-    asked: list[int] = []
-    broken = [began_s + 20 * DAY_S]
+async def test_the_state_is_stored_after_each_window(store_url: str) -> None:
+    """After a dead page in the third window, the next run continues with that window."""
+    start_s = int(time.time()) - 45 * DAY_S
+    requested: list[int] = []
+    broken = [start_s + 20 * DAY_S]
 
-    async def answer(request: web.Request) -> web.Response:
+    async def respond(request: web.Request) -> web.Response:
         start = int(request.query["from"])
-        asked.append(start)
+        requested.append(start)
         return web.json_response([], status=404 if start in broken else 200)
 
-    async with serving(answer) as url:
-        scrape = Scrape(store_url, SEARCH.replace("INITIAL", str(began_s)), url)
+    async with serving(respond) as url:
+        scrape = Scrape(store_url, SEARCH.replace("INITIAL", str(start_s)), url)
         await scrape.run()
-        assert sorted(asked) == [began_s, began_s + 10 * DAY_S, began_s + 20 * DAY_S]
+        assert sorted(requested) == [start_s, start_s + 10 * DAY_S, start_s + 20 * DAY_S]
         (state,) = await scrape.cursor_store()
-        assert state["cursor"] == began_s + 20 * DAY_S
-        asked.clear()
+        assert state["cursor"] == start_s + 20 * DAY_S
+        requested.clear()
         broken.clear()
         await scrape.run()
-        assert min(asked) == began_s + 20 * DAY_S
-        assert len(asked) == 3
+        assert min(requested) == start_s + 20 * DAY_S
+        assert len(requested) == 3
 
 
 FEED = """
@@ -369,18 +369,18 @@ resources:
 """
 
 
-async def test_a_server_that_cannot_be_asked_for_what_is_newer(store_url: str) -> None:
-    """It is walked from the newest as far as needed, and what was kept is known where records are filtered."""
+async def test_a_server_without_a_parameter_for_newer_records(store_url: str) -> None:
+    """Pages are requested from the newest as far as needed; record filters can read the stored cursor."""
     posts = list(range(1, 21))
     pages: list[int] = []
 
-    async def answer(request: web.Request) -> web.Response:
+    async def respond(request: web.Request) -> web.Response:
         page = int(request.query["page"])
         pages.append(page)
         newest = posts[::-1][(page - 1) * 4 : page * 4]
         return web.json_response([{"id": number} for number in newest])
 
-    async with serving(answer) as url:
+    async with serving(respond) as url:
         scrape = Scrape(store_url, FEED, url)
         items, _ = await scrape.run()
         assert (len(items), pages) == (20, [1, 2, 3, 4, 5, 6])

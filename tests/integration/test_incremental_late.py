@@ -1,4 +1,4 @@
-"""Walks whose ground has moved: a dead letter redriven late, a bookmark that the server has forgotten."""
+"""Incremental states that changed meanwhile: late dead letters, and a bookmark that the server no longer knows."""
 
 from __future__ import annotations
 
@@ -18,19 +18,21 @@ from scrapeq.resource.cursor_store import RedisCursorStore
 from scrapeq.supervise.run_state import RunState
 
 
-async def test_what_is_kept_late_is_kept(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A task that is acked has no lease to renew, and is not given up for want of it while its walk's end is kept."""
-    keep = RedisCursorStore.keep
+async def test_a_state_may_be_stored_after_the_lease_would_end(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An acked task has no lease to lose while the final state is stored."""
+    save = RedisCursorStore.save
 
     async def slow(states: RedisCursorStore, key: str, state: CursorState) -> None:
         await asyncio.sleep(0.5)
-        await keep(states, key, state)
+        await save(states, key, state)
 
-    monkeypatch.setattr(RedisCursorStore, "keep", slow)
+    monkeypatch.setattr(RedisCursorStore, "save", slow)
     monkeypatch.setattr(test_incremental, "Queue", functools.partial(Queue, lease_s=0.6))
     server = Changes()
     server.change(1, 2)
-    async with serving(server.answer) as url:
+    async with serving(server.respond) as url:
         scrape = Scrape(store_url, CHANGES, url)
         _, worker = await scrape.run()
         assert len(await scrape.cursor_store()) == 1
@@ -38,7 +40,7 @@ async def test_what_is_kept_late_is_kept(store_url: str, monkeypatch: pytest.Mon
 
 
 async def redrive(scrape: Scrape) -> None:
-    """The dead letters are tasks again, of the run that has ended."""
+    """Turn the dead letters of the finished run into tasks again."""
     client = async_client(scrape.store_url)
     async with Queue(client, scrape.plan().name) as queue:
         assert await queue.redrive(*[dead.id for dead in await queue.peek(9, "dead")]) == [True]
@@ -46,11 +48,11 @@ async def redrive(scrape: Scrape) -> None:
     await client.aclose()
 
 
-async def test_a_dead_letter_that_is_redriven_late_sets_nothing_back(store_url: str) -> None:
-    """Its walk ends where it would have ended then, but others have gone farther since."""
+async def test_a_dead_letter_redriven_late_does_not_reset_the_state(store_url: str) -> None:
+    """Its pages end where they would have ended then, but later runs have come further since."""
     server = Changes(broken_page=2)
     server.change(*range(1, 5))
-    async with serving(server.answer) as url:
+    async with serving(server.respond) as url:
         scrape = Scrape(store_url, CHANGES, url)
         await scrape.run()
         server.broken_page = 0
@@ -64,11 +66,11 @@ async def test_a_dead_letter_that_is_redriven_late_sets_nothing_back(store_url: 
         assert await scrape.cursor_store() == [state]
 
 
-async def test_a_dead_letter_of_before_a_full_refresh_keeps_nothing(store_url: str) -> None:
-    """The walk that begins at the beginning is not done, and what was kept was forgotten for it."""
+async def test_a_dead_letter_from_before_a_full_refresh_stores_no_state(store_url: str) -> None:
+    """The full refresh has deleted the state and has not run yet."""
     server = Changes()
     server.change(1, 2, 3)
-    async with serving(server.answer) as url:
+    async with serving(server.respond) as url:
         scrape = Scrape(store_url, CHANGES, url)
         await scrape.run()
         server.change(*range(4, 9), minute=5)
@@ -90,14 +92,14 @@ FORGETFUL = BOOKMARK.replace(
 )
 
 
-async def test_a_bookmark_that_the_server_has_forgotten_is_let_go(store_url: str) -> None:
-    """A walk whose first page is refused begins anew without the token, and keeps its own at the end."""
-    asked: list[dict[str, str]] = []
+async def test_a_bookmark_that_the_server_has_forgotten_is_replaced(store_url: str) -> None:
+    """If the first page is refused, the pagination restarts without the token, and stores its own at the end."""
+    requested: list[dict[str, str]] = []
     lost: set[str] = set()
     start = {"start_time": "1735689600"}
 
-    async def answer(request: web.Request) -> web.Response:
-        asked.append(dict(request.query))
+    async def respond(request: web.Request) -> web.Response:
+        requested.append(dict(request.query))
         cursor = request.query.get("cursor", "a0")
         if cursor in lost:
             return web.json_response({}, status=410)
@@ -107,17 +109,17 @@ async def test_a_bookmark_that_the_server_has_forgotten_is_let_go(store_url: str
             {"tickets": [{"id": number}], "after_cursor": f"{age}{number}", "end_of_stream": number > 1}
         )
 
-    async with serving(answer) as url:
+    async with serving(respond) as url:
         scrape = Scrape(store_url, FORGETFUL, url)
         await scrape.run()
         assert (await scrape.cursor_store())[0]["token"] == "a2"
         lost.add("a2")
-        asked.clear()
+        requested.clear()
         items, worker = await scrape.run()
-        assert asked == [{"cursor": "a2"}, start, {**start, "cursor": "b1"}]
+        assert requested == [{"cursor": "a2"}, start, {**start, "cursor": "b1"}]
         assert [item.key for item in items] == ["1", "2"]
         (state,) = await scrape.cursor_store()
         assert (state["token"], worker.tally.dead) == ("b2", 0)
-        asked.clear()
+        requested.clear()
         await scrape.run()
-        assert asked == [{"cursor": "b2"}]
+        assert requested == [{"cursor": "b2"}]

@@ -157,10 +157,10 @@ class Flaky:
 async def test_a_store_that_is_away_for_a_moment_costs_no_state(astore: redis.asyncio.Redis) -> None:
     """It is tried again; one that stays away is an error of the store."""
     client = Flaky(astore, 3)
-    states = RedisCursorStore(client, "scrapeq:{q}:state", patience_s=5.0)
-    await states.keep("k", {"cursor": 1, "token": None})
+    states = RedisCursorStore(client, "scrapeq:{q}:state", retry_for_s=5.0)
+    await states.save("k", {"cursor": 1, "token": None})
     client.failures = 2
     assert await states.get_many(["k", "none"]) == [{"cursor": 1, "token": None}, None]
     client.failures = 1_000
     with pytest.raises(StoreError, match="Connection reset"):
-        await RedisCursorStore(client, "scrapeq:{q}:state", patience_s=0.05).get_many(["k"])
+        await RedisCursorStore(client, "scrapeq:{q}:state", retry_for_s=0.05).get_many(["k"])

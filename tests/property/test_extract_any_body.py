@@ -1,4 +1,4 @@
-"""Whatever a server sends, extraction ends in a result or a named error."""
+"""Whatever a server sends, extraction ends with a result or a named error."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from whole_page import extract
 
 from scrapeq.errors import ScrapeqError
 from scrapeq.expression import compile_expression as expression
@@ -80,9 +81,13 @@ LINKS = st.text(max_size=60) | st.text(max_size=40).map(lambda target: f'<{targe
 SELECTORS = ["", "data", "data[].items", "$.data", "$..id", "sort(items)", "@"]
 
 
-def extractor(kind: str, selector: str, decoder: Decoder, place: str) -> tuple[PageExtractor, dict[str, Any]]:
-    """A plan that asks for everything at once; cursors and numbers go into a parameter, a header or the body."""
-    name = {} if place == "param" else {f"{what}_{place}": "A.b" for what in ("cursor", "page", "offset")}
+def extractor(
+    kind: str, selector: str, decoder: Decoder, position: str
+) -> tuple[PageExtractor, dict[str, Any]]:
+    """Return an extractor and a payload; the plan uses every feature, with cursors and numbers at this position."""
+    name = (
+        {} if position == "param" else {f"{what}_{position}": "A.b" for what in ("cursor", "page", "offset")}
+    )
     places: dict[str, Any] = {key.replace("body", "body_path"): value for key, value in name.items()}
     paginator = Paginator(
         kind,
@@ -93,7 +98,7 @@ def extractor(kind: str, selector: str, decoder: Decoder, place: str) -> tuple[P
         total_path="total",
         page_path="page",
         stop_when=expression("body.stop"),
-        fan_out=place == "param",
+        fan_out=position == "param",
         max_pages=50,
         **places,
     )
@@ -111,8 +116,8 @@ def extractor(kind: str, selector: str, decoder: Decoder, place: str) -> tuple[P
             "r",
             Endpoint(
                 path=template("r"),
-                method="POST" if place == "body" else "GET",
-                json={"a": 1} if place == "body" else None,
+                method="POST" if position == "body" else "GET",
+                json={"a": 1} if position == "body" else None,
                 decoder=decoder,
                 data_selector=selector,
                 paginator=paginator,
@@ -141,24 +146,24 @@ DECODERS = [
     *(Decoder("auto", compression=packed) for packed in ("gzip", "zip", "bz2", "xz", "zstd")),
 ]
 EXTRACTORS = [
-    extractor(kind, selector, decoder, place)
+    extractor(kind, selector, decoder, position)
     for kind in PAGINATORS
     for selector in SELECTORS
     for decoder in DECODERS
-    for place in ("param", "header", "body")
+    for position in ("param", "header", "body")
 ]
 
 
 @settings(max_examples=400, deadline=None)
 @given(pair=st.sampled_from(EXTRACTORS), body=BODIES, kind=TYPES, link=LINKS, headers=HEADERS)
-def test_any_answer_is_a_result_or_a_named_error(
+def test_any_response_gives_a_result_or_a_named_error(
     pair: tuple[PageExtractor, dict[str, Any]], body: bytes, kind: str, link: str, headers: dict[str, str]
 ) -> None:
-    """Nothing but ScrapeqError is raised, and whatever comes out can be written and queued."""
+    """Only ScrapeqError is raised, and every result can be written and queued."""
     pages, payload = pair
     page = Page("https://api.test/r", 200, (("Content-Type", kind), ("Link", link), *headers.items()), body)
     try:
-        found = pages.extract(payload, 1.0, page)
+        found = extract(pages, payload, 1.0, page)
     except ScrapeqError:
         return
     for item in found.items:

@@ -1,4 +1,4 @@
-"""Bytes to values: by what the resource says, what the answer says, and how the bytes look."""
+"""Bodies are decoded as the resource says, as the response declares, and by their first bytes."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ import zstandard
 
 from scrapeq.errors import ExtractError
 from scrapeq.extract.decode import Body, decode
-from scrapeq.extract.unpack import unpacked
+from scrapeq.extract.unpack import decompress
 from scrapeq.page import Page
 from scrapeq.plan import Decoder
 
 
 def page(body: bytes, kind: str = "application/json") -> Page:
-    """An answer of this media type."""
+    """Return a response of this media type."""
     return Page("https://a.test/", 200, (("Content-Type", kind),) if kind else (), body)
 
 
@@ -47,49 +47,54 @@ def page(body: bytes, kind: str = "application/json") -> Page:
         ("jsonl", "", b"", None),
     ],
 )
-def test_json_is_found_under_any_name(decoder: Any, kind: str, body: bytes, value: Any) -> None:
-    """Declared, undeclared or declared wrongly; with a byte order mark, another charset, or one value a line."""
+def test_json_is_recognized_whatever_its_media_type(decoder: Any, kind: str, body: bytes, value: Any) -> None:
+    """Declared, undeclared or misdeclared; with a byte order mark, in another charset, or one value per line."""
     assert decode(page(body, kind), Decoder(decoder)).whole() == value
 
 
 @pytest.mark.parametrize(("decoder", "kind"), [("text", "text/html"), ("auto", "text/plain")])
-def test_text_stays_text(decoder: Any, kind: str) -> None:
-    """Where it is asked for, or said by the answer and nothing else."""
+def test_text_is_not_parsed(decoder: Any, kind: str) -> None:
+    """If it is configured, or if the response declares text and is nothing else."""
     assert decode(page("für".encode(), kind), Decoder(decoder)) == Body("für", is_text=True)
 
 
 @pytest.mark.parametrize(
     ("decoder", "kind", "body", "message"),
     [
-        ("json", "application/json", b"{", r"the answer \(application/json\) is no JSON: .*line 1 column 2"),
-        ("json", "text/html", b"<html>", r"the answer \(text/html\) is no JSON"),
-        ("jsonl", "", b'{"a":1}\n{"a":', "line 2 of the answer is no JSON"),
+        (
+            "json",
+            "application/json",
+            b"{",
+            r"the response \(application/json\) is not valid JSON: .*line 1 column 2",
+        ),
+        ("json", "text/html", b"<html>", r"the response \(text/html\) is not valid JSON"),
+        ("jsonl", "", b'{"a":1}\n{"a":', "line 2 of the response is not valid JSON"),
         (
             "auto",
             "text/html; charset=utf-8",
             b"<html>",
-            "the answer is text/html and no JSON; `decoder: text`",
+            "the response is not JSON but text/html; set `decoder: text`",
         ),
-        ("auto", "", b"\x00\x01", "the answer is of no declared type and no JSON"),
-        ("auto", "application/json", b"<html>", "no JSON"),
-        ("auto", "", b"{broken", "no JSON"),
+        ("auto", "", b"\x00\x01", "the response is not JSON but of an undeclared type"),
+        ("auto", "application/json", b"<html>", "not valid JSON"),
+        ("auto", "", b"{broken", "not valid JSON"),
         ("json", "", b"[" * 250 + b"]" * 250, "nested more than 200 levels deep"),
-        ("json", "", b"[" * 5000 + b"]" * 5000, "no JSON: depth"),
+        ("json", "", b"[" * 5000 + b"]" * 5000, "not valid JSON: depth"),
         ("jsonl", "", b"1\n" + b'{"a":' * 230 + b"1" + b"}" * 230, "nested more than 200 levels deep"),
     ],
 )
-def test_what_is_none_is_named(decoder: Any, kind: str, body: bytes, message: str) -> None:
-    """One error that says what came and where it breaks."""
+def test_undecodable_bodies_raise_a_named_error(decoder: Any, kind: str, body: bytes, message: str) -> None:
+    """One error says what came and where it breaks."""
     with pytest.raises(ExtractError, match=message):
         decode(page(body, kind), Decoder(decoder)).whole()
 
 
-def test_brackets_in_texts_are_no_depth() -> None:
+def test_brackets_in_strings_do_not_count_as_nesting() -> None:
     """A flat value with many brackets passes."""
     assert decode(page(b'["' + b"[{" * 1000 + b'"]'), Decoder("json")).whole() == ["[{" * 1000]
 
 
-def test_text_can_always_be_written() -> None:
+def test_text_can_always_be_encoded() -> None:
     """A charset that gives half a character leaves a replacement."""
     assert decode(page(b"a\\ud800b", "text/plain; charset=unicode_escape"), Decoder("text")).value == "a?b"
 
@@ -113,16 +118,16 @@ def test_text_can_always_be_written() -> None:
     ],
 )  # fmt: skip
 def test_csv_rows_are_maps_of_text(decoder: Decoder, kind: str, body: bytes, rows: Any) -> None:
-    """By its header; quotes, other delimiters and encodings, columns without a name or with one name twice."""
-    answer = page(body, kind)
+    """The header names the columns; quotes, other delimiters and encodings, columns without or with the same name."""
+    response = page(body, kind)
     if rows == "no name":
-        answer, rows = Page("https://a.test/f.csv?x=1", 200, answer.headers, body), [{"a": "1"}]
-    assert decode(answer, decoder).whole() == rows
+        response, rows = Page("https://a.test/f.csv?x=1", 200, response.headers, body), [{"a": "1"}]
+    assert decode(response, decoder).whole() == rows
 
 
 @pytest.mark.parametrize("kind", ["application/xml", "text/xml; charset=utf-8", "application/atom+xml", ""])
 def test_xml_is_a_tree(kind: str) -> None:
-    """Attributes, text beside them, repeated elements, names with a prefix; a declared encoding."""
+    """With attributes, text beside them, repeated elements, prefixed names, and a declared encoding."""
     body = """<?xml version="1.0" encoding="latin-1"?><r xmlns:m="u"><i id="1">ü</i><i/><m:t>x</m:t></r>"""
     raw = body.encode("latin-1") if "utf-8" not in kind else body.encode()
     tree = decode(page(raw, kind), Decoder()).value
@@ -132,25 +137,25 @@ def test_xml_is_a_tree(kind: str) -> None:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"<a>", "no XML"),
+        (b"<a>", "not XML"),
         (b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>', "entities are disabled"),
         (b"<a>" * 300 + b"</a>" * 300, "nested more than 200"),
     ],
 )
-def test_xml_that_is_none_is_named(body: bytes, message: str) -> None:
-    """No entities, no depth without end."""
+def test_invalid_xml_raises_a_named_error(body: bytes, message: str) -> None:
+    """Entities and unlimited nesting are refused."""
     with pytest.raises(ExtractError, match=message):
         decode(page(body, "text/xml"), Decoder())
 
 
-def test_xml_reads_nothing_else() -> None:
-    """A document type elsewhere is left there."""
+def test_external_entities_are_not_read() -> None:
+    """A document type in another file is not loaded."""
     body = b'<!DOCTYPE a SYSTEM "file:///etc/passwd"><a>&b;</a>'
     assert decode(page(body, "text/xml"), Decoder()).value == {"a": None}
 
 
-def zipped(*names: str, body: bytes = b"[1]") -> bytes:
-    """A zip file with these files in it."""
+def zip_of(*names: str, body: bytes = b"[1]") -> bytes:
+    """Return a zip file with these files in it."""
     whole = io.BytesIO()
     with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in names:
@@ -158,44 +163,46 @@ def zipped(*names: str, body: bytes = b"[1]") -> bytes:
     return whole.getvalue()
 
 
-PACKED = {
+COMPRESSED = {
     "gzip": gzip.compress(b'[1,"') + gzip.compress(b'a"]'),
-    "zip": zipped("d/", "d/a.json", "__MACOSX/a", body=b'[1,"a"]'),
+    "zip": zip_of("d/", "d/a.json", "__MACOSX/a", body=b'[1,"a"]'),
     "bz2": bz2.compress(b'[1,"a"]'),
     "xz": lzma.compress(b'[1,"a"]'),
     "zstd": zstandard.compress(b'[1,"a"]'),
 }
 
 
-@pytest.mark.parametrize("packed", PACKED)
-def test_files_are_unpacked(packed: Any) -> None:
-    """As it is said; gzip and zip also when they only look so; several gzip members are one file."""
-    assert decode(page(PACKED[packed], "application/x"), Decoder("json", compression=packed)).value == [
+@pytest.mark.parametrize("compression", COMPRESSED)
+def test_files_are_decompressed(compression: Any) -> None:
+    """As configured, gzip and zip also by their first bytes; several gzip members are one file."""
+    assert decode(
+        page(COMPRESSED[compression], "application/x"), Decoder("json", compression=compression)
+    ).value == [
         1,
         "a",
     ]
-    if packed in ("gzip", "zip"):
-        assert decode(page(PACKED[packed], "application/octet-stream"), Decoder()).value == [1, "a"]
-    with pytest.raises(ExtractError, match=f"no whole {packed} file"):
-        decode(page(PACKED[packed][:-9], ""), Decoder("json", compression=packed))
-    with pytest.raises(ExtractError, match=f"no whole {packed} file"):
-        decode(page(b"[1]", ""), Decoder("json", compression=packed))
+    if compression in ("gzip", "zip"):
+        assert decode(page(COMPRESSED[compression], "application/octet-stream"), Decoder()).value == [1, "a"]
+    with pytest.raises(ExtractError, match=f"not a complete {compression} file"):
+        decode(page(COMPRESSED[compression][:-9], ""), Decoder("json", compression=compression))
+    with pytest.raises(ExtractError, match=f"not a complete {compression} file"):
+        decode(page(b"[1]", ""), Decoder("json", compression=compression))
 
 
-def test_a_packed_file_is_known_by_its_name() -> None:
-    """That of the address, or that inside the zip."""
+def test_the_file_name_gives_the_type_of_a_compressed_file() -> None:
+    """From the URL, or inside the zip file."""
     csv = b"a,b\n1,2\n"
     named = Page(
         "https://a.test/rates.csv.gz", 200, (("Content-Type", "application/gzip"),), gzip.compress(csv)
     )
     assert decode(named, Decoder()).whole() == [{"a": "1", "b": "2"}]
-    inside = page(zipped("rates.csv", body=csv), "application/zip")
+    inside = page(zip_of("rates.csv", body=csv), "application/zip")
     assert decode(inside, Decoder()).whole() == [{"a": "1", "b": "2"}]
 
 
-@pytest.mark.parametrize("packed", PACKED)
-def test_a_bomb_ends_in_one_error(packed: Any) -> None:
-    """30 MB of nothing in a few KB cost no more memory than is allowed."""
+@pytest.mark.parametrize("compression", COMPRESSED)
+def test_a_decompression_bomb_raises_an_error(compression: Any) -> None:
+    """30 MB of zeros in a few KB take no more memory than allowed."""
     pack: dict[str, Any] = {
         "gzip": gzip.compress,
         "bz2": bz2.compress,
@@ -203,45 +210,45 @@ def test_a_bomb_ends_in_one_error(packed: Any) -> None:
         "zstd": zstandard.compress,
     }
     nothing = bytes(30_000_000)
-    bomb = zipped("a", body=nothing) if packed == "zip" else pack[packed](nothing)
+    bomb = zip_of("a", body=nothing) if compression == "zip" else pack[compression](nothing)
     tracemalloc.start()
-    with pytest.raises(
-        ExtractError, match=r"larger than max_body_size \(1000000 bytes\) once it is unpacked"
-    ):
-        decode(page(bomb), Decoder("json", compression=packed), 1_000_000)
+    with pytest.raises(ExtractError, match=r"larger than 1000000 bytes; raise client\.max_body_size"):
+        decode(page(bomb), Decoder("json", compression=compression), 1_000_000)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 20_000_000
 
 
 def test_a_zip_of_several_files_is_refused() -> None:
-    """There is no telling which is meant."""
-    with pytest.raises(ExtractError, match="holds 2 files; one is read"):
-        decode(page(zipped("a", "b")), Decoder())
+    """It is unknown which one is meant."""
+    with pytest.raises(ExtractError, match="contains 2 files; scrapeq reads zip files with one file"):
+        decode(page(zip_of("a", "b")), Decoder())
 
 
-@pytest.mark.parametrize("member", [gzip.compress(b""), gzip.compress(os.urandom(5000))], ids=["empty", "random"])
-def test_a_file_of_many_gzip_members_is_read_in_one_go(member: bytes) -> None:
-    """BGZF and our own files are thousands of members: the rest of the file is not copied for each of them."""
+@pytest.mark.parametrize(
+    "member", [gzip.compress(b""), gzip.compress(os.urandom(5000))], ids=["empty", "random"]
+)
+def test_many_gzip_members_are_read_in_linear_time(member: bytes) -> None:
+    """BGZF files, and those of scrapeq, have thousands of members: the rest of the file is not copied for each."""
     count = 10_000_000 // len(member)
     started_s = time.process_time()
-    whole, _ = unpacked(member * count, "gzip", 2**31)
+    whole, _ = decompress(member * count, "gzip", 2**31)
     assert len(whole) == count * len(gzip.decompress(member))
-    assert time.process_time() - started_s < 20  # a hundredfold, where it is copied
+    assert time.process_time() - started_s < 20  # a hundred times as long if it were copied
 
 
-def test_what_follows_the_last_gzip_member_is_passed_over() -> None:
+def test_padding_after_the_last_gzip_member_is_ignored() -> None:
     """Some tools pad with zeros."""
     assert (
         decode(page(gzip.compress(b"a") + b"\0" * 40_000, "text/plain"), Decoder("text", "gzip")).value == "a"
     )
 
 
-def test_a_csv_header_of_one_name_many_times_costs_no_square() -> None:
-    """Each column has a name of its own; twenty thousand of them are read at once."""
+def test_repeated_csv_columns_are_named_in_linear_time() -> None:
+    """Each of twenty thousand columns has its own name."""
     count = 20_000
     body = ",".join(["a"] * count) + "\n" + ",".join(["1"] * count)
     started_s = time.process_time()
     (row,) = decode(page(body.encode(), "text/csv"), Decoder("csv")).whole()
     assert (len(row), list(row)[:3], list(row)[-1]) == (count, ["a", "a_2", "a_3"], f"a_{count}")
-    assert time.process_time() - started_s < 5  # half a minute, where each copy is counted from 2
+    assert time.process_time() - started_s < 5  # half a minute if each name were counted from 2

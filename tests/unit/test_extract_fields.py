@@ -1,4 +1,4 @@
-"""Fields with types, a regex, a default; required ones."""
+"""Fields with a type, a regex, a default, and required fields."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
+from whole_page import extract
 
 from scrapeq.errors import UsageError
 from scrapeq.expression import compile_expression as expression
@@ -21,20 +22,20 @@ from scrapeq.task import Group
 
 
 def extracted(resources: tuple[Resource, ...], *bodies: Any) -> Extraction:
-    """What the last answer gives, the first follow-up of each being asked for next."""
+    """Return what the last response gives; the first follow-up of each is requested next."""
     plan = Plan("t", "t.yaml", client=Client(base_url="https://api.test"), resources=resources)
     pages = PageExtractor(plan, lambda *_: Group())
     (task,) = first_tasks(plan, lambda *_: Group(), 1.0)
     found = Extraction()
     for body in bodies:
         payload = orjson.loads(orjson.dumps(task.payload))
-        found = pages.extract(payload, 1.0, Page(payload["url"], 200, (), orjson.dumps(body)))
+        found = extract(pages, payload, 1.0, Page(payload["url"], 200, (), orjson.dumps(body)))
         task = next(iter(found.follow_ups), task)
     return found
 
 
 def read(field: Any, record: Any) -> Any:
-    """The field of one record."""
+    """Return the field of one record."""
     resource = Resource("r", Endpoint(path=template("r")), fields={"f": field}, primary_key=("f",))
     (item,) = extracted((resource,), [record]).items
     assert orjson.loads(orjson.dumps(item.record)) == item.record
@@ -42,7 +43,7 @@ def read(field: Any, record: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("kind", "value", "made"),
+    ("kind", "value", "expected"),
     [
         ("text", 5, "5"),
         ("text", True, "true"),
@@ -83,14 +84,14 @@ def read(field: Any, record: Any) -> Any:
         ("", [1, None], [1, None]),
     ],
 )
-def test_a_type_converts_or_gives_null(kind: Any, value: Any, made: Any) -> None:
-    """Never half a value, and nothing that JSON cannot hold."""
+def test_a_type_converts_or_gives_null(kind: Any, value: Any, expected: Any) -> None:
+    """A converted value is never incomplete, and JSON can hold it."""
     found = read(Field(path="v", type=kind), {"v": value})
-    assert (found, type(found)) == (made, type(made))
+    assert (found, type(found)) == (expected, type(expected))
 
 
 @pytest.mark.parametrize(
-    ("field", "made"),
+    ("field", "expected"),
     [
         (Field(path="price", regex=r"([\d.]+)", type="float"), 12.5),
         (Field(path="price", regex="EUR"), "EUR"),
@@ -110,13 +111,13 @@ def test_a_type_converts_or_gives_null(kind: Any, value: Any, made: Any) -> None
         (Field(path="none", all=True, default=["y"]), ["y"]),
     ],
 )
-def test_a_regex_a_list_and_a_default(field: Field, made: Any) -> None:
-    """The first group, else the match; `all` keeps a list; a default stands in for null, converted if it is a field."""
-    assert read(field, {"price": "12.5 EUR", "n": 42, "tags": ["a", "b2"]}) == made
+def test_a_regex_a_list_and_a_default(field: Field, expected: Any) -> None:
+    """A regex gives its first group or the match, `all` a list; a default replaces null, converted if it is a field."""
+    assert read(field, {"price": "12.5 EUR", "n": 42, "tags": ["a", "b2"]}) == expected
 
 
-def test_a_required_field_that_is_null_drops_the_record() -> None:
-    """It is counted and told, nothing follows from it; the others stay."""
+def test_a_null_in_a_required_field_drops_the_record() -> None:
+    """It is counted and reported, and nothing follows from it; the others stay."""
     fields: Mapping[str, Any] = {"id": Field(path="id", type="int", required=True), "n": "n"}
     parent = Resource("r", Endpoint(path=template("r")), fields=fields)
     child = Resource("c", Endpoint(path=template("c/${parent.n}")), parents=(Parent("r"),))
@@ -124,17 +125,17 @@ def test_a_required_field_that_is_null_drops_the_record() -> None:
     assert [item.record for item in found.items] == [{"id": 2, "n": 2}]
     assert [task.payload["url"] for task in found.follow_ups] == ["https://api.test/c/2"]
     assert found.skipped == 2
-    assert found.events == ["dropped 2 of r: a required field is null"]
+    assert found.events == ["dropped 2 records of r: a required field is null"]
 
 
-def test_a_regex_that_is_none_is_named() -> None:
+def test_an_invalid_regex_is_reported() -> None:
     """When the plan is compiled."""
     with pytest.raises(UsageError, match=r"fields\.f\.regex: not a valid regular expression: .* position 0"):
         read(Field(path="v", regex="("), {})
 
 
-def test_grandchildren_know_what_lies_above_them() -> None:
-    """`resources.NAME.field` of any ancestor, in a field's expression and its default; parents' fields by path."""
+def test_grandchildren_read_fields_of_their_ancestors() -> None:
+    """Expressions read `resources.NAME.field` of any ancestor, also in defaults; fields of the parent go by path."""
     resources = (
         Resource("a", Endpoint(path=template("a"))),
         Resource("b", Endpoint(path=template("a/${parent.id}/b")), parents=(Parent("a"),)),
@@ -157,15 +158,15 @@ def test_grandchildren_know_what_lies_above_them() -> None:
     assert item.key == '["1",2,3]'
 
 
-def test_a_regex_that_goes_back_for_ever_finds_nothing() -> None:
-    """Text from a server cannot hold up the process: the search ends, and the field is null."""
+def test_a_backtracking_regex_stops_with_null() -> None:
+    """Text from a server cannot block the process."""
     started_s = time.process_time()
     assert read(Field(path="text", regex=r"(a|aa|b)+c$"), {"text": "a" * 5_000}) is None
     assert read(expression(r"regex(record.text, '(.*?,){20}x')"), {"text": "1," * 5_000}) is None
     assert time.process_time() - started_s < 20
 
 
-def test_text_that_is_json_nested_without_end_is_null() -> None:
+def test_deeply_nested_json_text_is_null() -> None:
     """It could be read, but not written again."""
     assert read(Field(path="text", type="json"), {"text": "[" * 300 + "]" * 300}) is None
     assert read(Field(path="text", type="json"), {"text": "[[1]]"}) == [[1]]

@@ -1,4 +1,4 @@
-"""A page in, items and follow-ups out."""
+"""Extraction of a page into items and follow-ups."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
+from whole_page import extract
 
 from scrapeq.errors import UsageError
 from scrapeq.expression import compile_expression as expression
@@ -22,7 +23,7 @@ ISSUE = {"id": 7, "number": 3, "comments": 2, "at": "2025-01-02T00:00:00Z", "lab
 
 
 def group_of(resource: str, method: str, url: str, seed: Mapping[str, Any], parent: Any) -> Group:
-    """One group a resource."""
+    """Return one group per resource."""
     return Group(resource)
 
 
@@ -33,29 +34,29 @@ class Scrape:
         self.plan = Plan("t", "t.yaml", client=Client(base_url="https://api.test"), resources=resources)
         self.extractor = PageExtractor(self.plan, group_of)
         builder = TaskBuilder(self.plan, group_of)
-        self.task = builder.at_url(resources[0], "https://api.test/x", 50.0, 0.0, seed or {"s": 1})
+        self.task = builder.from_url(resources[0], "https://api.test/x", 50.0, 0.0, seed or {"s": 1})
 
-    def answer(self, body: Any, task: NewTask | None = None, kind: str = "application/json") -> Extraction:
-        """What the answer to the task gives; text and bytes go as they are."""
+    def respond(self, body: Any, task: NewTask | None = None, kind: str = "application/json") -> Extraction:
+        """Return what the response to the task gives; bytes are sent as they are."""
         task = task or self.task
         raw = body if isinstance(body, bytes) else orjson.dumps(body)
         page = Page(task.payload["url"], 200, (("Content-Type", kind), ("X-Id", "h")), raw)
-        return self.extractor.extract(orjson.loads(orjson.dumps(task.payload)), task.priority, page)
+        return extract(self.extractor, orjson.loads(orjson.dumps(task.payload)), task.priority, page)
 
 
 def issues(**more: Any) -> Resource:
-    """The first resource of most tests."""
+    """Return the first resource of most tests."""
     return Resource("issues", Endpoint(path=template("x")), **more)
 
 
 def urls(found: Extraction) -> list[str]:
-    """Where the follow-ups go, without the host."""
+    """Return the URLs of the follow-ups, without the host."""
     return [task.payload["url"].removeprefix("https://api.test") for task in found.follow_ups]
 
 
 def test_records_become_items_in_their_order() -> None:
-    """Nulls are no records, scalars are written as a value."""
-    found = Scrape(issues(primary_key=("id",))).answer([{"id": 2}, None, {"id": "x"}, 5])
+    """Nulls are skipped, scalars are written as a value."""
+    found = Scrape(issues(primary_key=("id",))).respond([{"id": 2}, None, {"id": "x"}, 5])
     assert [(item.resource, item.record) for item in found.items] == [
         ("issues", {"id": 2}),
         ("issues", {"id": "x"}),
@@ -65,7 +66,7 @@ def test_records_become_items_in_their_order() -> None:
 
 
 def test_fields_are_paths_or_expressions() -> None:
-    """A path that leads nowhere is null; an expression sees record, parent, seed, headers and the page."""
+    """A path that selects nothing is null; an expression reads record, parent, seed, headers and the page."""
     fields: dict[str, Any] = {
         "number": "number",
         "label": "labels[0].name",
@@ -76,7 +77,7 @@ def test_fields_are_paths_or_expressions() -> None:
         "huge": expression("record.id * 100000000000000000000"),
         "head": expression("header"),
     }
-    (item,) = Scrape(issues(fields=fields)).answer([ISSUE]).items
+    (item,) = Scrape(issues(fields=fields)).respond([ISSUE]).items
     assert item.record == {
         "number": 3,
         "label": "bug",
@@ -91,9 +92,9 @@ def test_fields_are_paths_or_expressions() -> None:
 
 
 def test_a_filter_drops_the_record_and_what_follows_from_it() -> None:
-    """Neither written nor followed."""
+    """It is neither written nor followed."""
     child = Resource("c", Endpoint(path=template("c/${parent.id}")), parents=(Parent("issues"),))
-    found = Scrape(issues(record_filter=expression("not record.locked")), child).answer(
+    found = Scrape(issues(record_filter=expression("not record.locked")), child).respond(
         [{"id": 1, "locked": True}, {"id": 2}]
     )
     assert ([item.record for item in found.items], urls(found)) == ([{"id": 2}], ["/c/2"])
@@ -114,23 +115,23 @@ def test_a_filter_drops_the_record_and_what_follows_from_it() -> None:
     ],
 )
 def test_the_primary_key_is_the_items_identity(primary_key: tuple[str, ...], record: Any, key: str) -> None:
-    """A field or a path; several are a JSON list, so that no two pairs are one text."""
-    (item,) = Scrape(issues(primary_key=primary_key)).answer([record]).items
+    """It is a field or a path; several are a JSON list, so that different keys never have the same text."""
+    (item,) = Scrape(issues(primary_key=primary_key)).respond([record]).items
     assert item.key == key
 
 
-def test_without_a_key_the_content_is_the_identity() -> None:
-    """The order of members makes no difference, a value does; a null key is no key."""
+def test_without_a_primary_key_the_content_is_the_identity() -> None:
+    """The order of members is irrelevant, values are not; a null key counts as missing."""
     first, second, third = (
-        Scrape(issues()).answer([{"a": 1, "b": 2}, {"b": 2, "a": 1}, {"a": 1, "b": 3}]).items
+        Scrape(issues()).respond([{"a": 1, "b": 2}, {"b": 2, "a": 1}, {"a": 1, "b": 3}]).items
     )
     assert first.key == second.key != third.key
-    (keyless,) = Scrape(issues(primary_key=("id",))).answer([{"id": None, "a": 1, "b": 2}]).items
+    (keyless,) = Scrape(issues(primary_key=("id",))).respond([{"id": None, "a": 1, "b": 2}]).items
     assert len(keyless.key) == len(first.key) == 32
 
 
-def test_a_key_may_be_left_out_of_the_fields_or_come_from_the_parent() -> None:
-    """The record's own field, and the included one, count as well as what is written."""
+def test_a_primary_key_may_come_from_unwritten_fields_or_the_parent() -> None:
+    """The record's fields and the included ones count as well as the written ones."""
     inside = Resource(
         "labels",
         None,
@@ -139,13 +140,13 @@ def test_a_key_may_be_left_out_of_the_fields_or_come_from_the_parent() -> None:
         include_from_parent=("number", "none"),
         primary_key=("_issues_number", "name"),
     )
-    _, label = Scrape(issues(), inside).answer([ISSUE]).items
+    _, label = Scrape(issues(), inside).respond([ISSUE]).items
     assert (label.record, label.key) == ({"n": "bug", "_issues_number": 3, "_issues_none": None}, '[3,"bug"]')
 
 
 @pytest.mark.parametrize("selected", [True, False])
-def test_fields_are_known_to_what_follows(selected: bool) -> None:
-    """A tree whose entries tell their names alone is walked by the path that each hands down; the server's own win."""
+def test_children_read_the_configured_fields(selected: bool) -> None:
+    """Each level of a tree passes its path on to the next one; the server's fields have precedence."""
     entries = Resource(
         "entries",
         Endpoint(path=template("t/${segments(parent.path)}/")),
@@ -154,15 +155,15 @@ def test_fields_are_known_to_what_follows(selected: bool) -> None:
         selected=selected,
     )
     scrape = Scrape(entries)
-    found = scrape.answer([{"name": "a b", "type": "d"}, {"name": "c", "type": "f"}])
+    found = scrape.respond([{"name": "a b", "type": "d"}, {"name": "c", "type": "f"}])
     assert urls(found) == ["/t/t/a%20b/"]
-    deeper = scrape.answer([{"name": "e#", "type": "d"}], found.follow_ups[0])
+    deeper = scrape.respond([{"name": "e#", "type": "d"}], found.follow_ups[0])
     assert urls(deeper) == ["/t/t/a%20b/e%23/"]
     assert [item.record["path"] for item in deeper.items] == ["t/a b/e#"] * selected
 
 
 def test_children_follow_with_their_parent_in_order() -> None:
-    """Once per record for which `when` holds, with the parent's fields that are asked for."""
+    """Once per record for which `when` holds, with the fields of the parent that expressions read."""
     comments = Resource(
         "comments",
         Endpoint(path=template("r/${seed.s}/${parent.number}/c")),
@@ -170,13 +171,13 @@ def test_children_follow_with_their_parent_in_order() -> None:
         include_from_parent=("number",),
     )
     scrape = Scrape(issues(selected=False), comments)
-    found = scrape.answer([ISSUE, {"number": 4, "comments": 0}, {"number": 5, "comments": 1}])
+    found = scrape.respond([ISSUE, {"number": 4, "comments": 0}, {"number": 5, "comments": 1}])
     assert found.items == []
     assert urls(found) == ["/r/1/3/c", "/r/1/5/c"]
     assert [task.priority for task in found.follow_ups] == [1735776000.0, 50.0]
     assert found.follow_ups[0].group == Group("comments")
-    answered = scrape.answer([{"id": 1}], found.follow_ups[0])
-    assert answered.items[0].record == {"id": 1, "_issues_number": 3}
+    extraction = scrape.respond([{"id": 1}], found.follow_ups[0])
+    assert extraction.items[0].record == {"id": 1, "_issues_number": 3}
 
 
 @pytest.mark.parametrize(
@@ -191,22 +192,22 @@ def test_priority_is_the_edges_then_the_resources(edge: str | None, resource: st
     """The nearest one that gives a number."""
     parent = Parent("issues", priority=expression(edge) if edge else None)
     child = Resource("c", Endpoint(path=template("c")), parents=(parent,))
-    (task,) = Scrape(issues(priority=expression(resource)), child).answer([ISSUE]).follow_ups
+    (task,) = Scrape(issues(priority=expression(resource)), child).respond([ISSUE]).follow_ups
     assert task.priority == priority
 
 
-def test_a_null_in_the_path_or_a_value_that_makes_no_request_is_counted() -> None:
-    """One bad record costs neither the page nor its neighbours."""
+def test_children_with_invalid_requests_are_counted_as_skipped() -> None:
+    """One bad record affects neither the page nor the other records."""
     by_path = Resource("p", Endpoint(path=template("p/${parent.id}")), parents=(Parent("issues"),))
     by_url = Resource("u", Endpoint(url=template("${parent.link}")), parents=(Parent("issues"),))
-    found = Scrape(issues(), by_path, by_url).answer(
+    found = Scrape(issues(), by_path, by_url).respond(
         [{"id": None, "link": "https://b.test/1"}, {"id": 2, "link": "mailto:x"}, {"id": 3}]
     )
     assert urls(found) == ["https://b.test/1", "/p/2", "/p/3"]
     assert found.skipped == 3
 
 
-def test_records_inside_records_make_no_request() -> None:
+def test_nested_records_need_no_request() -> None:
     """Elements of `each` at any depth; `parent` is the record around them; requests may follow from them."""
     lines = Resource(
         "lines",
@@ -232,7 +233,7 @@ def test_records_inside_records_make_no_request() -> None:
         {"id": 2, "paid": False, "lines": [{"n": 1}]},
         {"id": 3, "paid": True},
     ]
-    found = Scrape(issues(), lines, parts, maker).answer(body)
+    found = Scrape(issues(), lines, parts, maker).respond(body)
     assert [(item.resource, item.record) for item in found.items if item.resource != "issues"] == [
         ("lines", {"n": 1, "order": 1, "_issues_id": 1}),
         ("parts", {"maker": "m", "rank": 8, "_lines_n": 1}),
@@ -242,17 +243,17 @@ def test_records_inside_records_make_no_request() -> None:
 
 
 def test_a_tree_of_records_inside_records_is_flattened() -> None:
-    """Replies to replies, as deep as the answer goes."""
+    """Replies to replies, as deep as the response goes."""
     replies = Resource("replies", None, parents=(Parent("issues", each="re"), Parent("replies", each="re")))
     body: dict[str, Any] = {"id": 99}
     for number in range(98, -1, -1):
         body = {"id": number, "re": [body]}
-    found = Scrape(issues(), replies).answer([body])
+    found = Scrape(issues(), replies).respond([body])
     assert [item.record["id"] for item in found.items] == list(range(100))
 
 
-def test_a_tree_of_requests_goes_by_elements() -> None:
-    """A list of ids leads to items, an item to its kids; the id ranks, the depth is bounded."""
+def test_a_tree_of_requests_follows_list_elements() -> None:
+    """A list of ids leads to items, an item to its kids; the id is the priority, and the depth is limited."""
     item = Resource(
         "item",
         Endpoint(path=template("item/${parent}.json")),
@@ -264,29 +265,29 @@ def test_a_tree_of_requests_goes_by_elements() -> None:
         primary_key=("id",),
     )
     scrape = Scrape(Resource("stories", Endpoint(path=template("x")), selected=False), item)
-    found = scrape.answer([30, 20])
+    found = scrape.respond([30, 20])
     assert (urls(found), [task.priority for task in found.follow_ups]) == (
         ["/item/30.json", "/item/20.json"],
         [30, 20],
     )
-    deeper = scrape.answer({"id": 30, "kids": [31, 32]}, found.follow_ups[0])
+    deeper = scrape.respond({"id": 30, "kids": [31, 32]}, found.follow_ups[0])
     assert ([one.key for one in deeper.items], urls(deeper)) == (["30"], ["/item/31.json", "/item/32.json"])
     assert deeper.follow_ups[0].payload["depth"] == 2
-    assert urls(scrape.answer({"id": 31, "kids": [33]}, deeper.follow_ups[0])) == []
-    assert scrape.answer(None, deeper.follow_ups[1]) == Extraction()
+    assert urls(scrape.respond({"id": 31, "kids": [33]}, deeper.follow_ups[0])) == []
+    assert scrape.respond(None, deeper.follow_ups[1]) == Extraction()
 
 
-def test_text_is_one_record() -> None:
-    """A page that is no data is written as its text."""
-    (item,) = Scrape(issues()).answer(b"hello", kind="text/plain").items
+def test_a_text_page_is_one_record() -> None:
+    """A page without data is written as its text."""
+    (item,) = Scrape(issues()).respond(b"hello", kind="text/plain").items
     assert item.record == {"text": "hello"}
 
 
-def test_a_task_of_an_unknown_resource_is_refused_with_the_remedy() -> None:
-    """Renamed resources and foreign payloads are told apart from bad answers."""
+def test_a_task_of_an_unknown_resource_is_refused() -> None:
+    """Errors distinguish renamed resources, foreign payloads and bad responses."""
     scrape = Scrape(issues())
     page = Page("https://api.test/x", 200, (), b"[]")
     with pytest.raises(UsageError, match=r"'renamed'.*finish or purge"):
-        scrape.extractor.extract({**scrape.task.payload, "resource": "renamed"}, 1.0, page)
+        extract(scrape.extractor, {**scrape.task.payload, "resource": "renamed"}, 1.0, page)
     with pytest.raises(UsageError, match="version"):
-        scrape.extractor.extract({**scrape.task.payload, "v": 9}, 1.0, page)
+        extract(scrape.extractor, {**scrape.task.payload, "v": 9}, 1.0, page)

@@ -1,4 +1,4 @@
-"""Where the next page is, and where the walk ends."""
+"""Where the next page is, and where the pagination ends."""
 
 from __future__ import annotations
 
@@ -6,60 +6,60 @@ from typing import Any
 
 import orjson
 import pytest
-from walked_server import BASE, Server
+from paged_server import BASE, Server
 
 from scrapeq.errors import ExtractError
 from scrapeq.expression import compile_expression as expression
 from scrapeq.plan import Paginator
 
 
-def test_links_are_taken_as_they_are() -> None:
-    """Whole or relative, without a parameter of ours; the rest of the request stays."""
+def test_links_are_requested_as_they_are() -> None:
+    """Absolute or relative, without the configured parameters; the rest of the request stays."""
     server = Server(Paginator("header_link"), params={"limit": 5}, headers={"A": "b"})
-    server.answer({"data": [1]}, ("Link", '<https://api.test/v1/x?page_info=abc>; rel="next"'))
+    server.respond({"data": [1]}, ("Link", '<https://api.test/v1/x?page_info=abc>; rel="next"'))
     assert server.payload["url"] == "https://api.test/v1/x?page_info=abc"
     assert (server.payload["headers"], server.payload["page"]) == ({"A": "b"}, 2)
-    server.answer({"data": [1]}, ("link", '</y>; rel="prev"'), ("link", '<?page_info=def>; rel="next"'))
+    server.respond({"data": [1]}, ("link", '</y>; rel="prev"'), ("link", '<?page_info=def>; rel="next"'))
     assert server.payload["url"] == "https://api.test/v1/x?page_info=def"
-    assert server.answer({"data": [1]}, ("Link", '<?page=0>; rel="first"')).follow_ups == []
+    assert server.respond({"data": [1]}, ("Link", '<?page=0>; rel="first"')).follow_ups == []
 
 
-def test_another_header_is_the_link_itself() -> None:
-    """A header that is named holds the address; without it the walk ends."""
+def test_link_header_names_another_header() -> None:
+    """The header holds the URL; without it the pagination ends."""
     server = Server(Paginator("header_link", link_header="Next-Page"))
-    server.answer({"data": [1]}, ("next-page", "https://api.test/v1/x?_token=a"))
+    server.respond({"data": [1]}, ("next-page", "https://api.test/v1/x?_token=a"))
     assert server.payload["url"] == "https://api.test/v1/x?_token=a"
-    assert server.answer({"data": [1]}, ("Link", '<?page=0>; rel="next"')).follow_ups == []
+    assert server.respond({"data": [1]}, ("Link", '<?page=0>; rel="next"')).follow_ups == []
 
 
 @pytest.mark.parametrize("target", ["javascript:alert(1)", "ftp://a.test/", "http://[broken"])
-def test_a_link_that_is_no_address_is_counted_not_followed(target: str) -> None:
+def test_an_invalid_link_is_skipped(target: str) -> None:
     """The page's items stay."""
-    found = Server(Paginator("header_link")).answer({"data": [1]}, ("Link", f'<{target}>; rel="next"'))
+    found = Server(Paginator("header_link")).respond({"data": [1]}, ("Link", f'<{target}>; rel="next"'))
     assert (len(found.items), found.follow_ups, found.skipped) == (1, [], 1)
 
 
 @pytest.mark.parametrize("target", ["", "#top", "https://API.test:443/v1/x", "/v1/x"])
-def test_a_page_that_names_itself_ends_the_walk(target: str) -> None:
-    """However the server spells it."""
-    found = Server(Paginator("header_link")).answer({"data": [1]}, ("Link", f'<{target}>; rel="next"'))
+def test_a_page_that_links_to_itself_is_the_last(target: str) -> None:
+    """However the server spells the URL."""
+    found = Server(Paginator("header_link")).respond({"data": [1]}, ("Link", f'<{target}>; rel="next"'))
     assert (found.follow_ups, found.skipped) == ([], 0)
 
 
-def test_numbers_go_on_to_the_empty_page() -> None:
-    """Without any other sign an empty page ends a numbered walk; the other parameters stay."""
+def test_page_numbers_end_with_an_empty_page() -> None:
+    """By default, an empty page is the end of numbered pages; the other parameters stay."""
     server = Server(Paginator("page_number"), params={"q": "a b"})
-    assert server.walk({"data": [1]}, {"data": [2]}, {"data": []}) == [
+    assert server.requested_urls({"data": [1]}, {"data": [2]}, {"data": []}) == [
         "?q=a%20b&page=1",
         "?q=a%20b&page=2",
         "?q=a%20b&page=3",
     ]
 
 
-def test_numbers_go_on_from_the_number_that_was_asked_for() -> None:
-    """Whoever begins at page 7 goes on with 8."""
+def test_page_numbers_continue_from_the_requested_one() -> None:
+    """After page 7 comes page 8."""
     server = Server(Paginator("page_number", page_param="p"), params={"p": 7, "z": 1})
-    assert server.walk({"data": [1]}, {"data": []}) == ["?p=7&z=1", "?p=8&z=1"]
+    assert server.requested_urls({"data": [1]}, {"data": []}) == ["?p=7&z=1", "?p=8&z=1"]
 
 
 @pytest.mark.parametrize(
@@ -79,57 +79,63 @@ def test_numbers_go_on_from_the_number_that_was_asked_for() -> None:
         (Paginator("single_page"), {}, 1),
     ],
 )
-def test_a_walk_ends_where_it_is_said(paginator: Paginator, body: dict[str, Any], pages: int) -> None:
-    """Totals, bounds, conditions and `has_more`; null says nothing."""
-    assert len(Server(paginator).walk(*[{"data": [number], **body} for number in range(6)])) == pages
+def test_pagination_ends_where_configured(paginator: Paginator, body: dict[str, Any], pages: int) -> None:
+    """By totals, limits, conditions and `has_more`; a null flag is ignored."""
+    assert (
+        len(Server(paginator).requested_urls(*[{"data": [number], **body} for number in range(6)])) == pages
+    )
 
 
 @pytest.mark.parametrize(("stops", "pages"), [(None, 3), (True, 2), (False, 3)])
-def test_an_empty_page_behind_a_cursor_is_no_end_unless_said(stops: bool | None, pages: int) -> None:
-    """Filters make empty pages in the middle; the cursor tells the end."""
+def test_an_empty_page_does_not_end_cursors_by_default(stops: bool | None, pages: int) -> None:
+    """Filters make empty pages in the middle; the cursor marks the end."""
     paginator = Paginator("cursor", cursor_path="next", stop_after_empty_page=stops)
     assert (
-        len(Server(paginator).walk({"data": [1], "next": "a"}, {"data": [], "next": "b"}, {"data": [1]}))
+        len(
+            Server(paginator).requested_urls(
+                {"data": [1], "next": "a"}, {"data": [], "next": "b"}, {"data": [1]}
+            )
+        )
         == pages
     )
 
 
-def test_an_empty_numbered_page_is_passed_when_that_is_said() -> None:
-    """`stop_after_empty_page: false` holds for numbers, too."""
+def test_stop_after_empty_page_false_applies_to_page_numbers() -> None:
+    """As it does to cursors."""
     paginator = Paginator("page_number", stop_after_empty_page=False, max_pages=3)
-    assert len(Server(paginator).walk(*[{"data": []}] * 5)) == 3
+    assert len(Server(paginator).requested_urls(*[{"data": []}] * 5)) == 3
 
 
 @pytest.mark.parametrize("end", [None, "", 0, False, {}, []])
-def test_a_cursor_replaces_its_parameter_until_it_is_nothing(end: Any) -> None:
-    """The first request may hold a first cursor; null, an empty text, 0 and false end the walk."""
+def test_a_cursor_replaces_its_parameter_until_it_is_empty(end: Any) -> None:
+    """The first request may have a first cursor; null, an empty text, 0 and false are the end."""
     paginator = Paginator("cursor", cursor_path="meta.next", cursor_param="cursor")
     server = Server(paginator, params={"cursor": "*", "n": 1})
-    answers = [{"data": [1], "meta": {"next": value}} for value in ("a+b/c=", 17, end)]
-    assert server.walk(*answers, {"data": []}) == [
+    responses = [{"data": [1], "meta": {"next": value}} for value in ("a+b/c=", 17, end)]
+    assert server.requested_urls(*responses, {"data": []}) == [
         "?cursor=%2A&n=1",
         "?cursor=a%2Bb%2Fc%3D&n=1",
         "?cursor=17&n=1",
     ]
 
 
-def test_a_cursor_may_be_the_last_records_id() -> None:
-    """Any path into the body will do."""
+def test_a_cursor_may_be_the_id_of_the_last_record() -> None:
+    """Any path into the body can be the cursor."""
     paginator = Paginator("cursor", cursor_path="data[-1].id", cursor_param="after", has_more_path="more")
     server = Server(paginator)
     page = {"data": [{"id": 1}, {"id": 2}], "more": True}
-    assert server.walk(page, {"data": [{"id": 3}], "more": False}) == ["", "?after=2"]
+    assert server.requested_urls(page, {"data": [{"id": 3}], "more": False}) == ["", "?after=2"]
 
 
 def test_the_members_of_a_cursor_become_parameters_of_the_first_request() -> None:
-    """A member that the last page set and this one lacks is gone again."""
+    """A parameter from the last page that this cursor lacks is removed."""
     server = Server(Paginator("cursor", cursor_path="continue"), params={"action": "query", "a": "0"})
-    answers = [
+    responses = [
         {"data": [1], "continue": {"a": "1", "continue": "-||"}},
         {"data": [1], "continue": {"b": "2", "continue": "||x"}},
         {"data": [1]},
     ]
-    assert server.walk(*answers) == [
+    assert server.requested_urls(*responses) == [
         "?action=query&a=0",
         "?action=query&a=1&continue=-%7C%7C",
         "?action=query&a=0&b=2&continue=%7C%7Cx",
@@ -137,16 +143,18 @@ def test_the_members_of_a_cursor_become_parameters_of_the_first_request() -> Non
 
 
 @pytest.mark.parametrize("cursor", [True, ["a"]])
-def test_a_cursor_that_cannot_be_sent_is_named(cursor: Any) -> None:
-    """A wrong cursor_path shows itself."""
-    with pytest.raises(ExtractError, match=r"cursor_path: 'next' gives .*, no cursor"):
-        Server(Paginator("cursor", cursor_path="next")).answer({"data": [1], "next": cursor})
+def test_an_invalid_cursor_raises_a_named_error(cursor: Any) -> None:
+    """So that a wrong cursor_path is noticed."""
+    with pytest.raises(
+        ExtractError, match=r"cursor_path: 'next' selects .*, which cannot be sent as a cursor"
+    ):
+        Server(Paginator("cursor", cursor_path="next")).respond({"data": [1], "next": cursor})
 
 
-def test_a_cursor_that_does_not_move_ends_the_walk() -> None:
-    """A server that ignores the parameter, or repeats its last cursor, is not asked for ever."""
+def test_a_repeated_cursor_ends_the_pagination() -> None:
+    """A server that ignores the parameter, or repeats its last cursor, is not requested forever."""
     server = Server(Paginator("cursor", cursor_path="next"))
-    assert len(server.walk(*[{"data": [1], "next": "same"}] * 5)) == 2
+    assert len(server.requested_urls(*[{"data": [1], "next": "same"}] * 5)) == 2
 
 
 @pytest.mark.parametrize(
@@ -160,10 +168,12 @@ def test_a_cursor_that_does_not_move_ends_the_walk() -> None:
         ("body.none", [{"rank": 9}], 9.0),
     ],
 )
-def test_the_next_page_ranks_by_the_last_record(own: str | None, records: list[Any], priority: float) -> None:
-    """The paginator's own priority, else the resource's on the last record, else what this page had."""
+def test_the_next_page_has_the_priority_of_the_last_record(
+    own: str | None, records: list[Any], priority: float
+) -> None:
+    """The paginator's own priority, else the resource's on the last record, else that of this page."""
     paginator = Paginator("page_number", priority=expression(own) if own else None)
-    (task,) = Server(paginator).answer({"data": records}).follow_ups
+    (task,) = Server(paginator).respond({"data": records}).follow_ups
     assert task.priority == priority
 
 
@@ -177,49 +187,49 @@ def test_the_next_page_ranks_by_the_last_record(own: str | None, records: list[A
         ({"href": "/z", "method": "GET"}, "https://api.test/z"),
     ],
 )
-def test_a_link_in_the_body_is_resolved_and_taken_as_it_is(link: Any, url: str) -> None:
-    """Absolute, relative to the page, or an object with the address; none of our parameters is added."""
+def test_a_link_in_the_body_is_resolved(link: Any, url: str) -> None:
+    """Absolute, relative to the page, or an object with the URL; the configured parameters are not added."""
     server = Server(Paginator("json_link", next_url_path="links.next"), params={"limit": 5})
-    server.answer({"data": [1], "links": {"next": link}})
+    server.respond({"data": [1], "links": {"next": link}})
     assert server.payload["url"] == url
 
 
 @pytest.mark.parametrize("end", [None, "", False, {}, " ", {"href": None}])
-def test_a_link_that_is_nothing_ends_the_walk(end: Any) -> None:
-    """Null, an empty text, an object without an address."""
+def test_an_empty_link_ends_the_pagination(end: Any) -> None:
+    """Null, an empty text, an object without a URL."""
     server = Server(Paginator("json_link", next_url_path="next"))
-    assert server.answer({"data": [1], "next": end}).follow_ups == []
+    assert server.respond({"data": [1], "next": end}).follow_ups == []
 
 
-def test_a_link_that_is_none_is_named() -> None:
-    """A wrong next_url_path shows itself."""
-    with pytest.raises(ExtractError, match=r"next_url_path: 'next' gives 7, no link"):
-        Server(Paginator("json_link", next_url_path="next")).answer({"data": [1], "next": 7})
+def test_an_invalid_link_in_the_body_raises_a_named_error() -> None:
+    """So that a wrong next_url_path is noticed."""
+    with pytest.raises(ExtractError, match=r"next_url_path: 'next' selects 7, which is not a link"):
+        Server(Paginator("json_link", next_url_path="next")).respond({"data": [1], "next": 7})
 
 
 def sent(server: Server) -> dict[str, Any]:
-    """The JSON body of the current request."""
+    """Return the JSON body of the current request."""
     body: dict[str, Any] = orjson.loads(server.payload["body"])
     return body
 
 
-def test_a_cursor_goes_where_it_is_said() -> None:
+def test_a_cursor_goes_to_its_configured_position() -> None:
     """From a body or a header, into a parameter, a header, a JSON body at any depth, or a form."""
     server = Server(Paginator("header_cursor", cursor_key="X-Next"))
-    server.answer({"data": [1]}, ("x-next", "a b"))
+    server.respond({"data": [1]}, ("x-next", "a b"))
     assert server.payload["url"] == f"{BASE}/x?cursor=a%20b"
-    assert server.answer({"data": [1]}, ("X-Next", "")).follow_ups == []
+    assert server.respond({"data": [1]}, ("X-Next", "")).follow_ups == []
     server = Server(
         Paginator("cursor", cursor_path="next", cursor_header="X-Cursor"), headers={"x-cursor": "*"}
     )
-    server.answer({"data": [1], "next": 5})
+    server.respond({"data": [1], "next": 5})
     assert server.payload["headers"] == {"X-Cursor": "5"}
     paginator = Paginator("cursor", cursor_path="next", cursor_body_path="query.after.0")
     server = Server(paginator, method="POST", json={"query": {"after": [None], "n": 1}})
-    server.answer({"data": [1], "next": {"id": 3}})
+    server.respond({"data": [1], "next": {"id": 3}})
     assert sent(server) == {"query": {"after": [{"id": 3}], "n": 1}}
     server = Server(Paginator("cursor", cursor_path="next", cursor_body_path="a.b"), method="POST")
-    server.answer({"data": [1], "next": [1, "x"]})
+    server.respond({"data": [1], "next": [1, "x"]})
     assert (sent(server), server.payload["headers"]) == (
         {"a": {"b": [1, "x"]}},
         {"Content-Type": "application/json"},
@@ -227,21 +237,21 @@ def test_a_cursor_goes_where_it_is_said() -> None:
     server = Server(
         Paginator("cursor", cursor_path="next", cursor_body_path="c"), method="POST", data={"q": "ü", "c": ""}
     )
-    server.answer({"data": [1], "next": "&1"})
+    server.respond({"data": [1], "next": "&1"})
     assert server.payload["body"] == "q=%C3%BC&c=%261"
 
 
-@pytest.mark.parametrize(("path", "place"), [("list.7", "7"), ("text.a", "a"), ("list.x.y", "x")])
-def test_a_place_that_the_body_has_not_is_no_request(path: str, place: str) -> None:
-    """The page stays; what would follow is counted."""
+@pytest.mark.parametrize("path", ["list.7", "text.a", "list.x.y"])
+def test_a_missing_position_in_the_body_skips_the_next_page(path: str) -> None:
+    """The page stays; the next page is counted as skipped."""
     paginator = Paginator("cursor", cursor_path="next", cursor_body_path=path)
     server = Server(paginator, method="POST", json={"list": [1], "text": "t"})
-    found = server.answer({"data": [1], "next": "c"})
+    found = server.respond({"data": [1], "next": "c"})
     assert (len(found.items), found.follow_ups, found.skipped) == (1, [], 1)
 
 
-def test_pages_that_differ_in_a_header_or_body_alone_are_told_apart() -> None:
-    """The identity of a task knows the cursor wherever it is; other headers make no difference."""
+def test_pages_that_differ_only_in_a_header_or_body_have_different_keys() -> None:
+    """The key of a task includes the cursor wherever it is; other headers are not part of it."""
     keys = set()
     for paginator in (
         Paginator("cursor", cursor_path="next", cursor_header="c"),
@@ -250,21 +260,21 @@ def test_pages_that_differ_in_a_header_or_body_alone_are_told_apart() -> None:
     ):
         server = Server(paginator, method="POST", json={"q": 1})
         for cursor in ("a", "b"):
-            (task,) = server.answer({"data": [1], "next": cursor}).follow_ups
+            (task,) = server.respond({"data": [1], "next": cursor}).follow_ups
             keys.add(task.key)
     assert len(keys) == 6
 
 
 def test_a_header_with_a_line_break_is_never_sent() -> None:
-    """A cursor comes from data."""
-    found = Server(Paginator("cursor", cursor_path="next", cursor_header="X")).answer(
+    """The cursor comes from data."""
+    found = Server(Paginator("cursor", cursor_path="next", cursor_header="X")).respond(
         {"data": [1], "next": "a\nB: c"}
     )
     assert (found.follow_ups, found.skipped) == ([], 1)
 
 
 @pytest.mark.parametrize(
-    ("paginator", "params", "answers", "urls"),
+    ("paginator", "params", "responses", "urls"),
     [
         (
             Paginator("offset", limit=2),
@@ -306,51 +316,53 @@ def test_a_header_with_a_line_break_is_never_sent() -> None:
     ],
 )
 def test_offsets_count_records(
-    paginator: Paginator, params: dict[str, Any], answers: list[int], urls: list[str]
+    paginator: Paginator, params: dict[str, Any], responses: list[int], urls: list[str]
 ) -> None:
-    """The first request has them; a server that gives fewer than it is asked for loses nothing."""
-    bodies = [{"data": [[at, one] for one in range(count)], "n": 5} for at, count in enumerate(answers)]
-    assert Server(paginator, params=params).walk(*bodies, {"data": [1]}) == urls
+    """The first request has them; nothing is lost if the server sends fewer records than requested."""
+    bodies = [{"data": [[at, one] for one in range(count)], "n": 5} for at, count in enumerate(responses)]
+    assert Server(paginator, params=params).requested_urls(*bodies, {"data": [1]}) == urls
 
 
-def test_a_total_ends_offsets_without_another_request() -> None:
-    """Text counts as a number."""
+def test_a_total_ends_offsets_without_an_extra_request() -> None:
+    """A total may be text."""
     server = Server(Paginator("offset", limit=2, total_path="meta.total"))
-    assert len(server.walk(*[{"data": [at, 1], "meta": {"total": "4"}} for at in range(5)])) == 2
+    assert len(server.requested_urls(*[{"data": [at, 1], "meta": {"total": "4"}} for at in range(5)])) == 2
 
 
-def test_numbers_may_stand_in_headers_and_bodies() -> None:
-    """The first request has them, too, unless the resource says another."""
+def test_numbers_may_be_in_headers_and_bodies() -> None:
+    """The first request has them, too, unless the resource sets others."""
     paginator = Paginator("page_number", page_body_path="page.number", base_page=0)
     server = Server(paginator, method="POST", json={"q": 1})
     assert sent(server) == {"q": 1, "page": {"number": 0}}
-    server.answer({"data": [1]})
+    server.respond({"data": [1]})
     assert sent(server) == {"q": 1, "page": {"number": 1}}
     server = Server(Paginator("page_number", page_header="X-Page"), headers={"x-page": "4"})
-    server.answer({"data": [1]})
+    server.respond({"data": [1]})
     assert server.payload["headers"] == {"X-Page": "5"}
     paginator = Paginator("offset", limit=2, offset_body_path="from", limit_body_path="size")
     server = Server(paginator, method="POST")
     assert sent(server) == {"from": 0, "size": 2}
-    server.answer({"data": [1, 2]})
+    server.respond({"data": [1, 2]})
     assert sent(server) == {"from": 2, "size": 2}
 
 
-def test_the_servers_own_number_counts() -> None:
-    """Where it says which page it gave; a page without it counts on from the request."""
+def test_the_page_number_in_the_response_counts() -> None:
+    """If a response lacks it, the number in the request is increased."""
     server = Server(Paginator("page_number", page_path="meta.page"))
-    assert server.walk({"data": [1], "meta": {"page": 6}}, {"data": [2]}, {"data": []}) == [
+    assert server.requested_urls({"data": [1], "meta": {"page": 6}}, {"data": [2]}, {"data": []}) == [
         "?page=1",
         "?page=7",
         "?page=8",
     ]
 
 
-def test_a_flag_that_is_left_out_ends_with_an_empty_page() -> None:
-    """Where `has_more` is not there and nothing came, nothing more will."""
+def test_an_empty_page_without_the_flag_is_the_last() -> None:
+    """If `has_more` is missing and there are no records, nothing follows."""
     paginator = Paginator("cursor", cursor_path="next", has_more_path="more")
     server = Server(paginator)
-    assert len(server.walk({"data": [1], "next": "a"}, {"data": [], "next": "b"}, {"data": [1]})) == 2
+    assert (
+        len(server.requested_urls({"data": [1], "next": "a"}, {"data": [], "next": "b"}, {"data": [1]})) == 2
+    )
 
 
 @pytest.mark.parametrize(
@@ -362,8 +374,8 @@ def test_a_flag_that_is_left_out_ends_with_an_empty_page() -> None:
         (Paginator("header_link"), False),
     ],
 )
-def test_a_page_that_may_be_behind_the_end_is_a_guess(paginator: Paginator, is_guess: bool) -> None:
-    """Its payload says so, for a 404 ends such a walk; where the count is told, or a link leads there, it is none."""
+def test_a_page_that_may_be_past_the_end_is_a_guess(paginator: Paginator, is_guess: bool) -> None:
+    """Its payload says so, since a 404 ends such a pagination; with a known count or a link it is not a guess."""
     server = Server(paginator)
-    server.answer({"data": [1], "pages": 3}, ("Link", '<https://api.test/v1/x?page=2>; rel="next"'))
+    server.respond({"data": [1], "pages": 3}, ("Link", '<https://api.test/v1/x?page=2>; rel="next"'))
     assert bool(server.payload["walk"].get("guess")) is is_guess

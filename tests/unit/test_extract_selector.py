@@ -1,4 +1,4 @@
-"""Paths: JMESPath, JSONPath, and the usual places where nobody wrote one."""
+"""Paths: JMESPath, JSONPath, and the usual places of records if there is no path."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ BODY = {"data": {"items": [{"id": 1, "tags": ["a"]}, {"id": 2, "tags": []}]}, "n
         ("$.nothing", None),
     ],
 )
-def test_a_path_leads_to_a_value(path: str, value: Any) -> None:
-    """Both languages; nothing there is null; a JSONPath that may match several gives a list."""
+def test_a_path_selects_a_value(path: str, value: Any) -> None:
+    """In both languages; a missing value is null; a JSONPath that may match several gives a list."""
     assert compile_path(path)(BODY) == value
 
 
@@ -48,7 +48,7 @@ def test_a_path_leads_to_a_value(path: str, value: Any) -> None:
         ("$.nothing[*]", []),
     ],
 )
-def test_a_selector_gives_records(selector: str, records: list[Any]) -> None:
+def test_a_selector_selects_records(selector: str, records: list[Any]) -> None:
     """A list's elements, a single value alone, nothing for null."""
     assert compile_records(selector)(BODY) == records
 
@@ -86,27 +86,29 @@ def test_a_selector_gives_records(selector: str, records: list[Any]) -> None:
         ),
     ],
 )
-def test_the_usual_places(body: Any, primary_key: tuple[str, ...], records: list[Any]) -> None:
-    """A list, a record that shows its key, the known names, the only list of maps, else the map itself."""
+def test_records_are_found_without_a_selector(
+    body: Any, primary_key: tuple[str, ...], records: list[Any]
+) -> None:
+    """A list, a record with its key, the known names, the only list of maps, or the map itself."""
     assert compile_records("", primary_key)(body) == records
 
 
 @pytest.mark.parametrize("path", ["message.next-items", "a[", "$[", "$.a[?", "a b"])
-def test_what_is_no_path_is_told_before_the_first_request(path: str) -> None:
+def test_an_invalid_path_is_reported_when_compiled(path: str) -> None:
     """The error names the field, in one line."""
     with pytest.raises(UsageError, match=r"^data_selector: .+") as caught:
         compile_records(path)
     assert "\n" not in str(caught.value)
 
 
-def test_a_path_that_does_not_suit_the_answer_is_named() -> None:
-    """A call on a value of the wrong type is no crash."""
-    with pytest.raises(ExtractError, match=r"data_selector: 'sort\(n\)' does not suit the answer"):
+def test_a_path_that_does_not_fit_the_response_raises_a_named_error() -> None:
+    """A function call on a value of the wrong type."""
+    with pytest.raises(ExtractError, match=r"data_selector: 'sort\(n\)' does not fit the response"):
         compile_records("sort(n)")(BODY)
 
 
 @pytest.mark.parametrize("body", [None, "[1]", '{"a": 1}', 3, [], True])
-def test_a_body_of_another_kind_has_nothing_there(body: Any) -> None:
-    """Text is never parsed as a document, and scalars have no members."""
+def test_other_types_of_bodies_select_nothing(body: Any) -> None:
+    """Text is not parsed as a document, and scalars have no members."""
     for path in ("a", "a.b[0]", "$.a", "$.a[*]"):
         assert compile_path(path)(body) in (None, [])

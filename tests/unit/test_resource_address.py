@@ -1,4 +1,4 @@
-"""Addresses: joining, parameters, and what makes two requests the same."""
+"""URLs: joining, parameters, and the key by which two requests are the same."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from scrapeq.resource.address import clean, get_param, join, resolve, set_params
     ],
 )
 def test_base_and_path_are_joined_with_one_slash(base: str, path: str, joined: str) -> None:
-    """However the two are written, exactly one slash stands between them."""
+    """With or without slashes of their own."""
     assert join(base, path) == joined
 
 
@@ -36,8 +36,8 @@ def test_base_and_path_are_joined_with_one_slash(base: str, path: str, joined: s
         "https://api.test/a?&x=1&&y=2",
     ],
 )
-def test_spellings_of_one_address_are_one_task(same: str) -> None:
-    """Case of the host, default port, order of parameters and fragment make no difference."""
+def test_spellings_of_one_url_have_one_key(same: str) -> None:
+    """Case of the host, default port, order of parameters and fragment are irrelevant."""
     assert task_key("GET", same, None) == task_key("GET", "https://api.test/a?x=1&y=2", None)
 
 
@@ -52,13 +52,13 @@ def test_spellings_of_one_address_are_one_task(same: str) -> None:
         "https://user@api.test/a?x=1&y=2",
     ],
 )
-def test_another_address_is_another_task(other: str) -> None:
-    """Scheme, port, path, values, repeated parameters and the user do make a difference."""
+def test_different_urls_have_different_keys(other: str) -> None:
+    """Scheme, port, path, values, repeated parameters and the user are relevant."""
     assert task_key("GET", other, None) != task_key("GET", "https://api.test/a?x=1&y=2", None)
 
 
-def test_method_and_body_belong_to_the_identity() -> None:
-    """A POST is no GET, and two bodies are two requests."""
+def test_method_and_body_are_part_of_the_key() -> None:
+    """Also an empty body."""
     url = "https://api.test/graphql"
     keys = {
         task_key("GET", url, None),
@@ -69,8 +69,8 @@ def test_method_and_body_belong_to_the_identity() -> None:
     assert len(keys) == 4
 
 
-def test_values_of_one_name_keep_their_order() -> None:
-    """Only the names are sorted: the order of a repeated parameter may mean something."""
+def test_repeated_parameters_keep_their_order() -> None:
+    """Only the names are sorted: the order of a repeated parameter may be significant."""
     assert canonical("https://a.test/?b=2&a=9&b=1") == "https://a.test/?a=9&b=2&b=1"
 
 
@@ -90,14 +90,14 @@ def test_values_of_one_name_keep_their_order() -> None:
         "http://\udcff.test/",
     ],
 )
-def test_what_is_no_http_address_is_refused(bad: str) -> None:
-    """One named error, whatever is wrong with it."""
-    with pytest.raises(UsageError, match="no http"):
+def test_invalid_urls_are_refused(bad: str) -> None:
+    """Whatever is wrong, the error is the same."""
+    with pytest.raises(UsageError, match=r"not an http\(s\) URL"):
         clean(bad)
 
 
-def test_what_may_not_stand_in_an_address_is_encoded_once() -> None:
-    """Blanks, letters beyond ASCII and line breaks are encoded; what is encoded already stays."""
+def test_invalid_characters_are_encoded_once() -> None:
+    """Blanks, non-ASCII letters and line breaks are encoded; encoded characters stay."""
     assert (
         clean(" https://a.test/ü b%20c?q=ä%C3%A4 x#top ")
         == "https://a.test/%C3%BC%20b%20c?q=%C3%A4%C3%A4%20x"
@@ -105,7 +105,7 @@ def test_what_may_not_stand_in_an_address_is_encoded_once() -> None:
     assert "\n" not in clean("https://a.test/a\nb?c=\r\nd")
 
 
-def test_parameters_keep_their_spelling_and_place() -> None:
+def test_parameters_keep_their_spelling_and_position() -> None:
     """A changed parameter stays where it was, the others stay byte for byte."""
     url = with_params("https://a.test/x?sort=a+b", [("created[gte]", "1"), ("tag", "ü&"), ("tag", "z")])
     assert url == "https://a.test/x?sort=a+b&created%5Bgte%5D=1&tag=%C3%BC%26&tag=z"
@@ -118,8 +118,8 @@ def test_parameters_keep_their_spelling_and_place() -> None:
     )
 
 
-def test_references_are_resolved_where_they_were_found() -> None:
-    """Relative links count from the page that holds them."""
+def test_references_are_resolved_against_their_page() -> None:
+    """Relative links refer to the page that holds them."""
     assert resolve("https://a.test/v1/items?page=1", "?page=2") == "https://a.test/v1/items?page=2"
     assert resolve("https://a.test/v1/items", "/other") == "https://a.test/other"
     assert resolve("https://a.test/v1/items", "//b.test/x") == "https://b.test/x"
@@ -128,11 +128,11 @@ def test_references_are_resolved_where_they_were_found() -> None:
 
 
 @given(st.text(alphabet="ab.:/?&=%#@[]-_~A0 9;,|!é+", min_size=1, max_size=16))
-def test_an_address_that_is_clean_takes_no_other_way(rest: str) -> None:
-    """What is passed on as it is would have come out of the long way unchanged."""
+def test_the_fast_path_for_clean_urls_gives_the_same_result(rest: str) -> None:
+    """A clean URL, parsed and rebuilt, would be the same."""
     for scheme in ("http://", "https://"):
         url = scheme + rest
-        if address._PLAIN.fullmatch(url):
+        if address._CLEAN_URL.fullmatch(url):
             parts = urlsplit(url)
             port = parts.port
             assert parts.hostname and (port is None or port <= 65_535)
@@ -142,5 +142,5 @@ def test_an_address_that_is_clean_takes_no_other_way(rest: str) -> None:
             )
             query = "&".join(sorted(filter(None, parts.query.split("&")), key=lambda p: p.partition("=")[0]))
             if "%" not in query and "+" not in query:
-                wanted = f"{scheme}{host}{parts.path or '/'}{'?' if query else ''}{query}"
-                assert address.canonical(url) == wanted
+                expected = f"{scheme}{host}{parts.path or '/'}{'?' if query else ''}{query}"
+                assert address.canonical(url) == expected

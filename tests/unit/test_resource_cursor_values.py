@@ -1,4 +1,4 @@
-"""Values of cursors: which is higher, and times moved or said anew in their own form."""
+"""Values of cursors: which is higher, and times shifted or rewritten in their own form."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from scrapeq.resource.cursor_values import at_time, higher, in_form, shifted
+from scrapeq.resource.cursor_values import higher, shifted, time_like, value_like
 
 NOON_S = 1714564800.75  # 2024-05-01T12:00:00.75Z
 FORMS: list[tuple[Any, Any, Any]] = [  # a value, ten minutes earlier, NOON_S in its form
@@ -32,27 +32,27 @@ FORMS: list[tuple[Any, Any, Any]] = [  # a value, ten minutes earlier, NOON_S in
     ("20240101", "20231231", "20240501"),
     ("20240101000000", "20231231235000", "20240501120000"),
     ("Mon, 01 Jan 2024 00:00:00 GMT", "Sun, 31 Dec 2023 23:50:00 GMT", "Wed, 01 May 2024 12:00:00 GMT"),
-    ("0", "0", "1714564800"),  # before 1970 few servers read a time
+    ("0", "0", "1714564800"),  # few servers accept times before 1970
     ("0001-01-01", "0001-01-01", "2024-05-01"),
 ]
 
 
 @pytest.mark.parametrize(("value", "earlier", "noon"), FORMS)
 def test_a_time_keeps_its_form(value: Any, earlier: Any, noon: Any) -> None:
-    """Moved back by a lookback, and as the end of a window."""
+    """Shifted back by a lookback, and as the end of a window."""
     assert shifted(value, -600.0) == earlier
     assert type(shifted(value, -600.0)) is type(value)
-    assert at_time(NOON_S, value) == noon
+    assert time_like(NOON_S, value) == noon
     assert shifted(value, 0.0) is value
 
 
 @pytest.mark.parametrize(
     "value", ["v10", "", "2024-02-30", "x" * 100, None, True, [1], {"a": 1}, float("nan")]
 )
-def test_what_is_no_time_stays_as_it_is(value: Any) -> None:
-    """It is never moved, and gives no form."""
+def test_other_values_stay_as_they_are(value: Any) -> None:
+    """They are never shifted, and give no form."""
     assert shifted(value, -600.0) is value
-    assert at_time(NOON_S, value) is None
+    assert time_like(NOON_S, value) is None
 
 
 @pytest.mark.parametrize(
@@ -73,23 +73,23 @@ def test_what_is_no_time_stays_as_it_is(value: Any) -> None:
         ("", "a"),
     ],
 )
-def test_the_higher_of_two(low: Any, high: Any) -> None:
-    """As numbers or times where both are, else as text; what is no value is lower than all."""
+def test_the_higher_of_two_values(low: Any, high: Any) -> None:
+    """As numbers or times if both are, else as text; null and other types are lower than all."""
     assert higher(low, high) is high
     assert higher(high, low) is high
 
 
-def test_of_equal_ones_the_kept_spelling_stays() -> None:
-    """One moment in two spellings; and nothing is higher than nothing."""
+def test_equal_values_keep_the_current_spelling() -> None:
+    """The same time in two spellings; and two missing values are null."""
     assert higher("2024-01-01T02:00:00+02:00", "2024-01-01T00:00:00Z") == "2024-01-01T02:00:00+02:00"
     assert higher(None, None) is None
     assert higher(True, [1]) is None
 
 
 def test_a_cursor_takes_the_form_of_the_initial_value() -> None:
-    """A date for one, a number for the other; two numbers are of one form."""
-    assert in_form("2024-05-01T12:00:00Z", "2024-01-01") == "2024-05-01"
-    assert in_form(1704067200, "2024-01-01T00:00:00Z") == "2024-01-01T00:00:00Z"
-    assert in_form("2024-05-01", 0) == 1714521600
-    assert in_form(1704067200000, 0) == 1704067200000
-    assert in_form("v10", "2024-01-01") == "v10"
+    """A date for one, a number for the other; two numbers have the same form."""
+    assert value_like("2024-05-01T12:00:00Z", "2024-01-01") == "2024-05-01"
+    assert value_like(1704067200, "2024-01-01T00:00:00Z") == "2024-01-01T00:00:00Z"
+    assert value_like("2024-05-01", 0) == 1714521600
+    assert value_like(1704067200000, 0) == 1704067200000
+    assert value_like("v10", "2024-01-01") == "v10"

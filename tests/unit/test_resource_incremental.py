@@ -1,4 +1,4 @@
-"""Where incremental walks begin, their windows, what they keep, and whose walk it is."""
+"""Start values of incremental resources, their windows, the state they store, and its key."""
 
 from __future__ import annotations
 
@@ -10,25 +10,26 @@ import pytest
 
 from scrapeq.expression import compile_template as template
 from scrapeq.plan import Endpoint, Incremental, Parent, Plan, Resource
-from scrapeq.resource.identity import Above, Identities
+from scrapeq.resource.identity import Ancestry, Identities
 from scrapeq.resource.incremental import (
-    after_pagination,
-    begun,
-    beside,
-    kept_state,
+    add_cursor,
+    add_token,
+    detached_payload,
+    final_state,
+    incremental_scope,
+    merge_state,
     next_window,
-    scope_of,
-    with_cursor,
-    with_token,
+    start_progress,
 )
+from scrapeq.resource.payload import IncrementalProgress, Payload
 
 NOW_S = datetime.fromisoformat("2024-05-01T12:00:00Z").timestamp()
 
 
-def begin(incremental: Incremental, state: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What a walk begins with."""
+def progress_at_start(incremental: Incremental, state: dict[str, Any] | None = None) -> IncrementalProgress:
+    """Return the progress at the start."""
     scope = {"now": NOW_S, "seed": {"since": "2024-02-01"}, "parent": None}
-    return begun(incremental, "k", "", state, scope)
+    return start_progress(incremental, "k", "", state, scope)
 
 
 @pytest.mark.parametrize(
@@ -50,16 +51,16 @@ def begin(incremental: Incremental, state: dict[str, Any] | None = None) -> dict
         (Incremental("at", template("${now - 1d}")), None, NOW_S - 86_400, NOW_S),
     ],
 )
-def test_where_a_walk_begins(incremental: Incremental, state: Any, start: Any, end: Any) -> None:
-    """What was kept less the lookback, else the initial value as it is; the end is now, in the same form."""
-    part = begin(incremental, None if state is None else {"cursor": state, "token": "t"})
+def test_start_values(incremental: Incremental, state: Any, start: Any, end: Any) -> None:
+    """The stored cursor minus the lookback, else the initial value as it is; the end is now, in the same form."""
+    progress = progress_at_start(incremental, None if state is None else {"cursor": state, "token": "t"})
     token = None if state is None else "t"
-    assert scope_of(part) == {"start_value": start, "end_value": end, "token": token}
-    assert scope_of(None) == {"start_value": None, "end_value": None, "token": None}
+    assert incremental_scope(progress) == {"start_value": start, "end_value": end, "token": token}
+    assert incremental_scope(None) == {"start_value": None, "end_value": None, "token": None}
 
 
 @pytest.mark.parametrize(
-    ("initial", "kept", "step_s", "bounds"),
+    ("initial", "stored", "step_s", "bounds"),
     [
         ("2024-04-10", None, 10 * 86_400.0, ["2024-04-10", "2024-04-20", "2024-04-30", "2024-05-01"]),
         ("2024-01-01", "2024-04-25T10:00:00Z", 3 * 86_400.0, ["2024-04-25", "2024-04-28", "2024-05-01"]),
@@ -68,32 +69,34 @@ def test_where_a_walk_begins(incremental: Incremental, state: Any, start: Any, e
             None,
             3600.0,
             ["2024-04-29", "2024-04-30", "2024-05-01"],
-        ),  # no shorter than it can say
+        ),  # at least its resolution
         (1714550400, None, 7200.0, [1714550400, 1714557600, 1714564800]),
         ("2024-01-01T00:00:00Z", 1714557600, 3600.0, [f"2024-05-01T{h}:00:00Z" for h in (10, 11, 12)]),
-        ("2024-06-01", None, 86_400.0, ["2024-06-01", "2024-06-01"]),  # begins later than now
+        ("2024-06-01", None, 86_400.0, ["2024-06-01", "2024-06-01"]),  # starts in the future
     ],
 )
-def test_windows(initial: Any, kept: Any, step_s: float, bounds: list[Any]) -> None:
-    """In the form of the initial value, without a gap, the last one ends now."""
+def test_windows_are_contiguous(initial: Any, stored: Any, step_s: float, bounds: list[Any]) -> None:
+    """In the form of the initial value; the last one ends now."""
     incremental = Incremental("at", initial, step_s=step_s)
-    part: dict[str, Any] | None = begin(incremental, {"cursor": kept} if kept else None)
+    progress: IncrementalProgress | None = progress_at_start(
+        incremental, {"cursor": stored} if stored else None
+    )
     found = []
-    while part is not None:
-        found.append((part["start"], part["end"]))
-        part = next_window(incremental, part)
+    while progress is not None:
+        found.append((progress["start"], progress["end"]))
+        progress = next_window(incremental, progress)
     assert found == list(pairwise(bounds))
 
 
-def test_what_is_kept() -> None:
-    """The highest cursor in its own spelling, the last token; nothing when there was none."""
-    part = begin(Incremental("at", "2024-01-01"))
-    assert kept_state(part, None, "r", {}, NOW_S) is None
+def test_final_state() -> None:
+    """The highest cursor in its own spelling and the last token; nothing if there was neither."""
+    progress = progress_at_start(Incremental("at", "2024-01-01"))
+    assert final_state(progress, None, "r", {}, NOW_S) is None
     for cursor in ("2024-03-01", None, "2024-04-01T00:00:00+02:00", "2024-02-01"):
-        part = with_cursor(part, cursor)
+        progress = add_cursor(progress, cursor)
     for token in ("a", None, "b", ""):
-        part = with_token(part, token)
-    key, state = kept_state(part, None, "r", {"s": 1}, NOW_S) or ("", {})
+        progress = add_token(progress, token)
+    key, state = final_state(progress, None, "r", {"s": 1}, NOW_S) or ("", {})
     assert key == "k"
     assert state == {
         "resource": "r",
@@ -106,110 +109,117 @@ def test_what_is_kept() -> None:
     }
 
 
-def test_a_walk_never_goes_back() -> None:
-    """The lookback's records are older than what was kept, and it stays."""
-    part = begin(Incremental("at", None, 600.0), {"cursor": 100_000, "token": None})
-    _, state = kept_state(with_cursor(part, 99_500), None, "r", {}, NOW_S) or ("", {})
+def test_the_stored_cursor_never_goes_back() -> None:
+    """The records of the lookback are older than the stored cursor."""
+    progress = progress_at_start(Incremental("at", None, 600.0), {"cursor": 100_000, "token": None})
+    _, state = final_state(add_cursor(progress, 99_500), None, "r", {}, NOW_S) or ("", {})
     assert state["cursor"] == 100_000
 
 
-def state_of(cursor: Any, token: Any = None, begun: list[Any] | None = None) -> dict[str, Any]:
-    """What a walk, or the store, says; `begun`: the cursor and the token that the walk began with."""
+def state_of(cursor: Any, token: Any = None, started_from: list[Any] | None = None) -> dict[str, Any]:
+    """Return a stored state or, with `started_from` (cursor and token at the start), the state at the end."""
     state = {"resource": "r", "seed": {}, "parent": "", "cursor": cursor, "token": token, "at": NOW_S}
-    return state if begun is None else {**state, "begun": begun}
+    return state if started_from is None else {**state, "begun": started_from}
 
 
 @pytest.mark.parametrize(
-    ("kept", "ended", "moves"),
+    ("stored", "final", "moves"),
     [
-        (None, state_of(5, begun=[None, None]), True),
-        (state_of(3), state_of(5, begun=[3, None]), True),
-        (state_of(5), state_of(5, "new", begun=[5, "old"]), True),
-        (state_of(4), state_of(5, begun=[3, None]), True),  # another walk, or a window of this one
-        (state_of(9), state_of(5, begun=[3, None]), False),  # gone farther meanwhile
-        (state_of("2024-05-02"), state_of("2024-05-01T23:00:00Z", begun=["2024-01-01", None]), False),
-        (state_of(2), state_of(5, begun=[3, None]), False),  # set back
-        (None, state_of(5, begun=[3, None]), False),  # forgotten
-        (None, state_of(None, "b", begun=[None, None]), True),
-        (state_of(None, "a"), state_of(None, "b", begun=[None, "a"]), True),
-        (state_of(None, "c"), state_of(None, "b", begun=[None, "a"]), False),
-        (None, state_of(None, "b", begun=[None, "a"]), False),
+        (None, state_of(5, started_from=[None, None]), True),
+        (state_of(3), state_of(5, started_from=[3, None]), True),
+        (state_of(5), state_of(5, "new", started_from=[5, "old"]), True),
+        (
+            state_of(4),
+            state_of(5, started_from=[3, None]),
+            True,
+        ),  # another pagination, or a window of this one
+        (state_of(9), state_of(5, started_from=[3, None]), False),  # another pagination has come further
+        (
+            state_of("2024-05-02"),
+            state_of("2024-05-01T23:00:00Z", started_from=["2024-01-01", None]),
+            False,
+        ),
+        (state_of(2), state_of(5, started_from=[3, None]), False),  # reset by the user
+        (None, state_of(5, started_from=[3, None]), False),  # deleted by the user
+        (None, state_of(None, "b", started_from=[None, None]), True),
+        (state_of(None, "a"), state_of(None, "b", started_from=[None, "a"]), True),
+        (state_of(None, "c"), state_of(None, "b", started_from=[None, "a"]), False),
+        (None, state_of(None, "b", started_from=[None, "a"]), False),
     ],
 )
-def test_what_the_end_of_a_walk_changes(
-    kept: dict[str, Any] | None, ended: dict[str, Any], moves: bool
-) -> None:
-    """What is kept moves on with a walk, never back, and not from where a person has not set it."""
-    expected = {name: value for name, value in ended.items() if name != "begun"} if moves else None
-    assert after_pagination(kept, ended) == expected
+def test_merging_the_final_state(stored: dict[str, Any] | None, final: dict[str, Any], moves: bool) -> None:
+    """The stored state advances, never goes back, and stays where the user has reset it."""
+    expected = {name: value for name, value in final.items() if name != "begun"} if moves else None
+    assert merge_state(stored, final) == expected
 
 
-def test_what_is_asked_for_beside_a_walk_keeps_nothing() -> None:
-    """It is no page of the chain, but it knows the bounds."""
-    part = begin(Incremental("at", "2024-01-01"))
-    other = beside({"url": "u", "chain": "c", "incremental": part})
-    assert other == {"url": "u", "incremental": {**part, "key": ""}}
-    assert beside({"url": "u"}) == {"url": "u"}
+def test_a_detached_payload_stores_no_state() -> None:
+    """It is outside the chain, but has the start and end values."""
+    progress = progress_at_start(Incremental("at", "2024-01-01"))
+    plain: Payload = {"v": 1, "resource": "r", "url": "u"}
+    detached = detached_payload({**plain, "chain": "c", "incremental": progress})
+    assert detached == {**plain, "incremental": {**progress, "key": ""}}
+    assert detached_payload(plain) == plain
 
 
 def identities(
     primary_key: tuple[str, ...] = (), path: str = "c/${parent.number}"
 ) -> tuple[Identities, Resource]:
-    """A parent and its child."""
+    """Return the identities of a plan, and its child resource."""
     child = Resource("child", Endpoint(path=template(path), incremental=Incremental("at")), (Parent("top"),))
     top = Resource("top", Endpoint(path=template("t")), primary_key=primary_key)
     return Identities(Plan("t", "t.yaml", resources=(top, child))), child
 
 
-def above(record: dict[str, Any], seed: dict[str, Any] | None = None) -> Above:
-    """A record of the parent."""
-    return Above(seed or {}, record, "top", {"top": record})
+def ancestry(record: dict[str, Any], seed: dict[str, Any] | None = None) -> Ancestry:
+    """Return what lies above a child of this record."""
+    return Ancestry(seed or {}, record, "top", {"top": record})
 
 
-def test_a_parent_is_told_by_its_primary_key() -> None:
-    """Whatever else of it changes, also what the request says."""
+def test_a_parent_is_identified_by_its_primary_key() -> None:
+    """Whatever other fields change, also those that the request reads."""
     found, child = identities(("id",))
-    first = found.state_key(child, above({"id": 1, "number": 5}))
-    assert first == found.state_key(child, above({"id": 1, "number": 6, "x": 1}))
+    first = found.state_key(child, ancestry({"id": 1, "number": 5}))
+    assert first == found.state_key(child, ancestry({"id": 1, "number": 6, "x": 1}))
     assert first[1] == "1"
-    assert first != found.state_key(child, above({"id": 2, "number": 5}))
-    assert first != found.state_key(child, above({"id": 1, "number": 5}, {"repo": "b"}))
+    assert first != found.state_key(child, ancestry({"id": 2, "number": 5}))
+    assert first != found.state_key(child, ancestry({"id": 1, "number": 5}, {"repo": "b"}))
 
 
-def test_without_a_whole_key_a_parent_is_what_the_request_says_of_it() -> None:
-    """Two records of which one part of the key is the same are two."""
+def test_without_a_primary_key_a_parent_is_identified_by_the_requested_fields() -> None:
+    """Two records that share a part of the key are different."""
     for primary_key in ((), ("id", "_account")):
         found, child = identities(primary_key)
-        first = found.state_key(child, above({"id": 1, "number": 5, "x": 1}))
-        assert first == found.state_key(child, above({"id": 1, "number": 5, "x": 2}))
-        assert first != found.state_key(child, above({"id": 1, "number": 6, "x": 1}))
+        first = found.state_key(child, ancestry({"id": 1, "number": 5, "x": 1}))
+        assert first == found.state_key(child, ancestry({"id": 1, "number": 5, "x": 2}))
+        assert first != found.state_key(child, ancestry({"id": 1, "number": 6, "x": 1}))
 
 
-def test_elements_of_one_record_are_told_from_each_other() -> None:
-    """`each` asks for each of them."""
+def test_elements_of_one_record_have_different_states() -> None:
+    """`each` requests each of them."""
     found, child = identities(("id",), "c/${parent}")
     record = {"id": 1, "tags": ["a", "b"]}
-    one, other = (Above({}, tag, "top", {"top": record}) for tag in record["tags"])
+    one, other = (Ancestry({}, tag, "top", {"top": record}) for tag in record["tags"])
     assert found.state_key(child, one) != found.state_key(child, other)
 
 
-def test_records_further_above_count_by_what_the_request_says_of_them() -> None:
-    """A number that is one only within its repository."""
+def test_records_further_above_count_by_the_requested_fields() -> None:
+    """A number may be unique only within its repository."""
     found, child = identities(("number",), "c/${resources.repos.name}/${parent.number}")
     record = {"number": 5}
     keys = {
-        found.state_key(child, Above({}, record, "top", {"top": record, "repos": {"name": name, "x": x}}))
+        found.state_key(child, Ancestry({}, record, "top", {"top": record, "repos": {"name": name, "x": x}}))
         for name, x in (("a", 1), ("a", 2), ("b", 1))
     }
     assert len(keys) == 2
 
 
 def test_the_label_names_the_records_further_above() -> None:
-    """For people: two branches of one name below two repositories."""
+    """It distinguishes, for the user, branches of the same name in two repositories."""
     found, child = identities(("number",), "c/${resources.repos.name}/${parent.number}")
     record = {"number": 5}
     labels = [
-        found.state_key(child, Above({}, record, "top", {"repos": {"name": name}, "top": record}))[1]
+        found.state_key(child, Ancestry({}, record, "top", {"repos": {"name": name}, "top": record}))[1]
         for name in ("a", "b")
     ]
     assert labels == ["a/5", "b/5"]

@@ -1,4 +1,4 @@
-"""Seeds from files: read line by line, each mistake with its line."""
+"""Seed files: read line by line, and each mistake is reported with its line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NOW_S = 1_700_000_000.0
 
 
 def plan(**more: Any) -> Plan:
-    """One resource that asks for each seed's repository."""
+    """Return a plan with one resource that requests the repository of each seed."""
     resource = Resource("r", Endpoint(path=template("${seed.repo}")))
     return Plan("t", "t.yaml", client=Client(base_url="https://a.test"), resources=(resource,), **more)
 
@@ -39,39 +39,45 @@ def plan(**more: Any) -> Plan:
         ),
     ],
 )
-def test_files_of_seeds(tmp_path: Path, name: str, text: str, seeds: list[Any]) -> None:
-    """A header and rows, an object a line, an address a line."""
+def test_seed_files(tmp_path: Path, name: str, text: str, seeds: list[Any]) -> None:
+    """A header and rows, one object per line, one URL per line."""
     (tmp_path / name).write_text(text)
     assert [seed.values for seed in read_seed_file(str(tmp_path / name))] == seeds
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "message"),
     [
-        ("a.csv", "", "a.csv:1: the first line names the columns"),
-        ("a.csv", "repo,repo\na,b\n", "a.csv:1: the first line names the columns, each once"),
+        ("a.csv", "", "a.csv:1: the first line must name the columns"),
+        (
+            "a.csv",
+            "repo,repo\na,b\n",
+            "a.csv:1: the first line must name the columns, each with a different name",
+        ),
         ("a.csv", "repo,n\na,1\nb\n", "a.csv:3: 1 values for 2 columns"),
-        ("a.csv", 'repo\n"a\n', "a.csv:2: is no CSV"),
-        ("a.jsonl", '{"repo": "a"}\n{repo}\n', "a.jsonl:2: is no JSON"),
-        ("a.jsonl", '["a"]\n', "a.jsonl:1: a line is one JSON object"),
-        ("a.txt", "https://a.test\nftp://a.test\n", "a.txt:2: 'ftp://a.test' is no http"),
-        ("a.xml", "", "a file of seeds ends in .csv"),
+        ("a.csv", 'repo\n"a\n', "a.csv:2: invalid CSV"),
+        ("a.jsonl", '{"repo": "a"}\n{repo}\n', "a.jsonl:2: invalid JSON"),
+        ("a.jsonl", '["a"]\n', "a.jsonl:1: expected one JSON object per line"),
+        ("a.txt", "https://a.test\nftp://a.test\n", "a.txt:2: 'ftp://a.test' is not an http(s) URL"),
+        ("a.xml", "", "unknown type of seed file; its name must end in .csv"),
         ("a.txt", None, "cannot be read: No such file"),
-        ("a.txt", b"https://a.test/\xff", "is no UTF-8 text"),
+        ("a.txt", b"https://a.test/\xff", "not UTF-8 text"),
     ],
 )
-def test_what_makes_no_sense_is_named_by_its_line(tmp_path: Path, name: str, text: Any, said: str) -> None:
-    """The file, the line, what is wrong."""
+def test_invalid_lines_are_reported_with_their_position(
+    tmp_path: Path, name: str, text: Any, message: str
+) -> None:
+    """The file, the line, and what is wrong."""
     path = tmp_path / name
     if text is not None:
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(UsageError) as error:
         list(read_seed_file(str(path)))
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
-def test_a_file_is_read_as_its_seeds_are_asked_for(tmp_path: Path) -> None:
-    """A hundred thousand lines cost no memory, and a mistake behind them shows only there."""
+def test_seed_files_are_read_lazily(tmp_path: Path) -> None:
+    """A hundred thousand lines take no memory, and a mistake after them is found only there."""
     path = tmp_path / "many.csv"
     path.write_text("repo\n" + "".join(f"a{n}\n" for n in range(100_000)) + "x,y\n")
     tracemalloc.start()
@@ -85,18 +91,18 @@ def test_a_file_is_read_as_its_seeds_are_asked_for(tmp_path: Path) -> None:
             pass
 
 
-def test_seeds_rank_as_the_file_says(tmp_path: Path) -> None:
-    """A number or a time; where it is none, the time now."""
+def test_seed_priority(tmp_path: Path) -> None:
+    """A number or a time; the time now if it is neither."""
     (tmp_path / "a.csv").write_text("repo,at\na,7\nb,2024-05-01\nc,\n")
     made = plan(seed_file=str(tmp_path / "a.csv"), seed_priority=expression("seed.at"))
     ranks = [task.priority for task in first_tasks(made, lambda *_: Group(), NOW_S)]
     assert ranks == [7.0, 1714521600.0, NOW_S]
 
 
-def test_a_seed_that_makes_no_request_is_named_by_its_line(tmp_path: Path) -> None:
-    """It stands in a file of many."""
+def test_a_seed_with_an_invalid_request_is_reported_with_its_position(tmp_path: Path) -> None:
+    """It is one of many in a file."""
     (tmp_path / "a.csv").write_text("url\nhttps://a.test\nmailto:a\n")
     resource = Resource("r", Endpoint(url=template("${seed.url}")))
     made = Plan("t", "t.yaml", resources=(resource,), seed_file=str(tmp_path / "a.csv"))
-    with pytest.raises(UsageError, match=r"a\.csv:3: .*is no http"):
+    with pytest.raises(UsageError, match=r"a\.csv:3: .*is not an http"):
         list(first_tasks(made, lambda *_: Group(), NOW_S))

@@ -1,4 +1,4 @@
-"""Tasks out of a plan: what they ask for, what they carry, how they rank."""
+"""Tasks of a plan: their requests, what they carry, their priorities."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ NOW_S = 1_750_000_000.0
 
 
 def group_of(resource: str, method: str, url: str, seed: Mapping[str, Any], parent: Any) -> Group:
-    """A group that shows what it was asked with."""
+    """Return a group that shows the arguments."""
     return Group(f"{resource} {method} {seed} {parent}")
 
 
 def plan(*resources: Resource, **more: Any) -> Plan:
-    """A plan at https://api.test/v1."""
+    """Return a plan at https://api.test/v1."""
     client = more.pop("client", Client(base_url="https://api.test/v1/"))
     return Plan("t", "t.yaml", client=client, resources=resources, **more)
 
 
 def first(endpoint: Endpoint, seed: Mapping[str, Any] | None = None, **more: Any) -> NewTask:
-    """The one task of a resource with this endpoint."""
+    """Return the one task of a resource with this endpoint."""
     (task,) = first_tasks(plan(Resource("r", endpoint), seeds=(seed or {},), **more), group_of, NOW_S)
     return task
 
 
 def test_each_resource_without_a_parent_starts_once_per_seed() -> None:
-    """Seeds times resources; a resource's own seeds replace the file's; children wait for their parents."""
+    """A resource's own seeds replace those of the file; children wait for their parents."""
     issues = Resource("issues", Endpoint(path=template("${seed.repo}/issues")))
     search = Resource("search", Endpoint(path=template("search/${seed.word}")), seeds=({"word": "x"},))
     comments = Resource("comments", Endpoint(path=template("c/${parent.id}")), parents=(Parent("issues"),))
@@ -51,12 +51,12 @@ def test_each_resource_without_a_parent_starts_once_per_seed() -> None:
     ]
     assert {task.priority for task in tasks} == {NOW_S}
     assert [task.payload["resource"] for task in first_tasks(made, group_of, NOW_S, ["search"])] == ["search"]
-    with pytest.raises(UsageError, match="no resource is called 'isues'; there are: issues, search"):
+    with pytest.raises(UsageError, match="no resource is called 'isues'; known resources: issues, search"):
         list(first_tasks(made, group_of, NOW_S, ["isues"]))
 
 
-def test_the_payload_is_json_of_version_one() -> None:
-    """All members are there from the start, and it survives the wire."""
+def test_the_payload_is_json() -> None:
+    """All keys are there from the start, and it survives serialization."""
     task = first(Endpoint(path=template("x")), {"repo": "a"})
     assert task.payload == {
         "v": 1,
@@ -80,14 +80,14 @@ def test_the_payload_is_json_of_version_one() -> None:
 @pytest.mark.parametrize(
     "payload", [None, [], {}, {"v": 1, "resource": "r"}, {"v": 2, "resource": "r", "url": "u"}]
 )
-def test_a_payload_that_cannot_be_read_is_named(payload: Any) -> None:
+def test_unreadable_payloads_are_refused(payload: Any) -> None:
     """Foreign and newer payloads are refused with a reason."""
     with pytest.raises(UsageError, match="the payload"):
         check_payload(payload)
 
 
 def test_values_in_a_path_are_encoded_and_null_skips_the_request() -> None:
-    """A slash in a value makes no new segment; a null, or a step upwards, makes no request."""
+    """A slash in a value makes no new segment; a null or `..` makes no request."""
     endpoint = Endpoint(path=template("repos/${seed.repo}/x"))
     assert first(endpoint, {"repo": "a/b c?"}).payload["url"] == "https://api.test/v1/repos/a%2Fb%20c%3F/x"
     for repo in (None, ".."):
@@ -96,7 +96,7 @@ def test_values_in_a_path_are_encoded_and_null_skips_the_request() -> None:
 
 
 def test_parameters_are_merged_typed_and_left_out_when_null() -> None:
-    """The client's come first, an endpoint's replace them, null is left out, a list repeats its key."""
+    """The endpoint's parameters replace the client's, null is left out, a list repeats its key."""
     endpoint = Endpoint(
         path=template("x?fixed=1"),
         params={
@@ -114,8 +114,8 @@ def test_parameters_are_merged_typed_and_left_out_when_null() -> None:
     )
 
 
-def test_bodies_are_text_with_their_type() -> None:
-    """JSON keeps the types of lone placeholders and loses null ones; a map of data is a form."""
+def test_bodies_have_a_content_type() -> None:
+    """JSON keeps the types of single placeholders and omits null ones; a map under `data` is a form."""
     json = {
         "a": template("${seed.n}"),
         "b": template("${seed.none}"),
@@ -136,23 +136,23 @@ def test_bodies_are_text_with_their_type() -> None:
 
 
 def test_a_line_break_in_a_header_is_refused() -> None:
-    """Data cannot begin a header of its own."""
+    """Data cannot start another header."""
     endpoint = Endpoint(path=template("x"), headers={"X-Id": template("${seed.id}")})
     assert first(endpoint, {"id": 5}).payload["headers"] == {"X-Id": "5"}
-    with pytest.raises(UsageError, match="X-Id has a line break"):
+    with pytest.raises(UsageError, match="X-Id contains a line break"):
         first(endpoint, {"id": "5\r\nEvil: 1"})
 
 
-def test_numbered_pages_begin_with_their_number_unless_it_is_given() -> None:
-    """The first request names its page, as written or by the paginator."""
+def test_the_first_request_has_its_page_number() -> None:
+    """As the endpoint sets it, or else the paginator."""
     numbered = Paginator("page_number", base_page=0, page_param="p")
     assert first(Endpoint(path=template("x"), paginator=numbered)).payload["url"].endswith("/x?p=0")
     given = Endpoint(path=template("x"), params={"p": 3}, paginator=numbered)
     assert first(given).payload["url"].endswith("/x?p=3")
 
 
-def test_a_url_stands_alone() -> None:
-    """`url` is not joined; a seed that is an address needs neither; null makes no request."""
+def test_url_is_used_as_it_is() -> None:
+    """`url` is not joined; a seed with a URL needs neither; null makes no request."""
     assert (
         first(Endpoint(url=template("https://b.test/${seed.x}")), {"x": "y"}).payload["url"]
         == "https://b.test/y"
@@ -168,14 +168,14 @@ def test_a_url_stands_alone() -> None:
     )
 
 
-def test_the_sample_api_must_have_its_address() -> None:
-    """demo:// is no address: whoever builds requests has replaced it before."""
+def test_demo_must_be_replaced_by_a_url() -> None:
+    """The caller replaces demo:// before requests are built."""
     with pytest.raises(UsageError, match="demo://"):
         first(Endpoint(path=template("x")), client=Client(base_url="demo://"))
 
 
-def test_a_child_carries_only_what_is_asked_for() -> None:
-    """Of the parent and of the records above it, the fields that expressions name, here and further below."""
+def test_a_child_carries_only_the_fields_that_are_read() -> None:
+    """Those of the parent and of the records above that expressions name, here and further below."""
     channels = Resource("channels", Endpoint(path=template("channels")))
     messages = Resource(
         "messages",
@@ -209,7 +209,7 @@ def test_a_child_carries_only_what_is_asked_for() -> None:
     assert message.payload["parents"] == {"channels": {"id": 1, "topic": "t"}}
     assert message.payload["parent_resource"] == "channels"
     assert message.payload["depth"] == 1
-    assert "x" * 1000 in message.group.name  # the group may ask for any field
+    assert "x" * 1000 in message.group.name  # the group may depend on any field
     record = {"ts": "9.1", "text": "long"}
     reply = builder.child_start(
         replies,
@@ -228,7 +228,7 @@ def test_a_child_carries_only_what_is_asked_for() -> None:
 
 
 def test_a_bare_parent_is_carried_whole() -> None:
-    """An element that is no map, and a map that is named without a field, stay whole."""
+    """An element that is not a map, or a map without a named field."""
     items = Resource("items", Endpoint(path=template("items/${parent}")), parents=(Parent("lists"),))
     builder = TaskBuilder(plan(Resource("lists", Endpoint(path=template("l"))), items), group_of)
     task = builder.child_start(
@@ -238,12 +238,12 @@ def test_a_bare_parent_is_carried_whole() -> None:
     assert (task.payload["url"], task.payload["parent"]) == ("https://api.test/v1/items/99", 99)
 
 
-def test_a_next_page_changes_only_the_address_and_the_count() -> None:
-    """Method, headers, body, seed and parent are those of the page before; the group is asked anew."""
+def test_a_next_page_changes_only_the_url_and_the_page_number() -> None:
+    """Method, headers, body, seed and parent are those of the previous page; the group is determined again."""
     task = first(Endpoint(path=template("x"), method="POST", json={"a": 1}, headers={"H": "1"}), {"s": 1})
     builder = TaskBuilder(plan(Resource("r", Endpoint(path=template("x")))), group_of)
     following = builder.next_page(
-        task.payload, Change(url="https://b.test/y?cursor=2"), 3.0, walk={"own": {"first": "u"}}
+        task.payload, Change(url="https://b.test/y?cursor=2"), 3.0, state={"own": {"first": "u"}}
     )
     assert following.payload == {
         **task.payload,
@@ -255,8 +255,8 @@ def test_a_next_page_changes_only_the_address_and_the_count() -> None:
     assert following.key.startswith("r POST https://b.test/y?cursor=2 ")
 
 
-def test_a_task_by_hand_is_a_seed_or_an_address() -> None:
-    """A map fills the endpoint, a text is taken as it is; what makes no sense is refused by name."""
+def test_a_manual_task_is_a_seed_or_a_url() -> None:
+    """A map fills in the endpoint, a URL is used as it is; invalid arguments are named."""
     made = plan(
         Resource("r", Endpoint(path=template("x/${seed.id}"), params={"n": 1})),
         Resource("inside", None, parents=(Parent("r", each="l"),)),
@@ -268,8 +268,8 @@ def test_a_task_by_hand_is_a_seed_or_an_address() -> None:
     wrong: list[tuple[str, Any, float, float, str]] = [
         ("no", {}, 0, 0, "no resource is called 'no'"),
         ("inside", {}, 0, 0, "inside has no endpoint"),
-        ("r", {"id": None}, 0, 0, "null in the path"),
-        ("r", "b.test/x", 0, 0, "no http"),
+        ("r", {"id": None}, 0, 0, "the path is null"),
+        ("r", "b.test/x", 0, 0, "not an http"),
         ("r", {"id": 1}, float("nan"), 0, "priority"),
         ("r", {"id": 1}, 0, -1, "delay"),
     ]
@@ -278,15 +278,15 @@ def test_a_task_by_hand_is_a_seed_or_an_address() -> None:
             seed_task(made, resource, seed, priority, delay_s, group_of, NOW_S)
 
 
-def test_a_key_of_the_query_is_in_no_task() -> None:
-    """Servers echo it in their links; a stored task is without it, however its name is spelled."""
+def test_an_api_key_in_the_query_is_never_stored() -> None:
+    """Servers echo it in their links; a stored task lacks it, however its name is spelled."""
     client = Client(base_url="https://a.test", auth=Auth("api_key", "s3cret", "api_key", "query"))
     made = plan(Resource("r", Endpoint(path=template("x"))), client=client)
     builder = TaskBuilder(made, group_of)
-    [begun] = first_tasks(made, group_of, NOW_S)
+    [initial] = first_tasks(made, group_of, NOW_S)
     echoed = "https://a.test/x?a=b%20c&api%5Fkey=s3cret&cursor=2&api_key=s3cret"
-    following = builder.next_page(begun.payload, Change(url=echoed), 0.0)
-    by_hand = builder.at_url(made.resource("r"), echoed, 0.0, 0.0, seed={})
-    for task in (following, by_hand):
+    following = builder.next_page(initial.payload, Change(url=echoed), 0.0)
+    manual = builder.from_url(made.resource("r"), echoed, 0.0, 0.0, seed={})
+    for task in (following, manual):
         assert task.payload["url"] == "https://a.test/x?a=b%20c&cursor=2"
         assert "s3cret" not in f"{orjson.dumps(task.payload)!r} {task.key} {task.group}"

@@ -1,1 +1,1 @@
-"""Find out from a response how its next page is requested."""
+"""Detects from a response how its next page is requested."""

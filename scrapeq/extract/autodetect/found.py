@@ -1,135 +1,141 @@
-"""What `auto` has found, made into a paginator. Pure."""
+"""Builds the strategy of a detected paginator. Pure."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from scrapeq.expression import as_number
-from scrapeq.extract.autodetect.signals import follow, looks_like_number
+from scrapeq.extract.autodetect.signals import looks_like_number, resolve_path
 from scrapeq.extract.paginators import (
-    Ahead,
     Cursor,
     FetchedPage,
-    Forward,
     HeaderLink,
     JsonLink,
     Offset,
     PageNumber,
+    PageStrategy,
+    RemainingPages,
 )
 from scrapeq.protocols import Change
-from scrapeq.resource.next_request import ParamPosition
+from scrapeq.resource.next_request import ParamPosition, PositionKind
+from scrapeq.resource.payload import DetectedPaginator
 
 
-def way_of(found: Mapping[str, Any], sifted: bool) -> Forward:
+def build_strategy(found: DetectedPaginator, filters_records: bool) -> PageStrategy:
     """
-    The way that was found.
+    Return the strategy of a detected paginator.
 
     Args:
-        found: As the payload keeps it.
-        sifted: The selector leaves records out.
+        found: The detected paginator.
+        filters_records: Whether the selector drops records, so that their number is not the page size.
     """
-    return _Flagged(_made(found, sifted), found.get("more"), found.get("last"))
+    return _FlagAware(_unflagged_strategy(found, filters_records), found.get("more"), found.get("last"))
 
 
-def _made(found: Mapping[str, Any], sifted: bool) -> Forward:
+def _unflagged_strategy(found: DetectedPaginator, filters_records: bool) -> PageStrategy:
     kind = found["type"]
     if kind == "header_link":
         return HeaderLink("next")
     if kind == "json_link":
-        return JsonLink(_json_suffix_kept(_based(_reader(found), found.get("base"))), "auto")
-    where = ParamPosition(found["place"][0], found["place"][1])
+        read = _reader(found.get("header"), found.get("path"))
+        return JsonLink(_with_json_suffix(_with_base(read, found.get("base"))), "auto")
+    where = ParamPosition(cast(PositionKind, found["place"][0]), found["place"][1])
     if kind == "cursor":
-        return Cursor(_reader(found), where, "auto")
+        return Cursor(_reader(found.get("header"), found.get("path")), where, "auto")
     if kind == "page_number":
-        own = _reader({"path": found["own"]}) if "own" in found else None
+        own = _reader(None, found["own"]) if "own" in found else None
         pages = None
         if "pages" in found or "pages_header" in found:
-            pages = _reader({"path": found.get("pages"), "header": found.get("pages_header")})
+            pages = _reader(found.get("pages_header"), found.get("pages"))
         elif "total" in found or "total_header" in found:
             pages = _pages_of(_total(found), found["size"])
         return PageNumber(where, found["base"], own, pages, None)
     known = "total" in found or "total_header" in found
-    return Offset(where, found["base"], found.get("limit"), _total(found) if known else None, None, sifted)
+    return Offset(
+        where, found["base"], found.get("limit"), _total(found) if known else None, None, filters_records
+    )
 
 
-class _Flagged(Forward):
-    """A way that ends, too, where a flag says so."""
+class _FlagAware(PageStrategy):
+    """A strategy that also ends where a flag of the response says so."""
 
-    def __init__(self, way: Forward, more: Sequence[Any] | None, last: Sequence[Any] | None) -> None:
-        self._way = way
+    def __init__(
+        self, strategy: PageStrategy, more: Sequence[Any] | None, last: Sequence[Any] | None
+    ) -> None:
+        self._strategy = strategy
         self._more = more
         self._last = last
-        self.guesses = way.guesses
-        self.probes = way.guesses
+        self.is_open_ended = strategy.is_open_ended
+        self.is_unverified = strategy.is_open_ended
 
-    def next(self, at: FetchedPage) -> Change | None:
-        if self._more is not None and follow(at.body, self._more) is False:
+    def next(self, fetched: FetchedPage) -> Change | None:
+        if self._more is not None and resolve_path(fetched.body, self._more) is False:
             return None
-        if self._last is not None and follow(at.body, self._last) is True:
+        if self._last is not None and resolve_path(fetched.body, self._last) is True:
             return None
-        return self._way.next(at)
+        return self._strategy.next(fetched)
 
-    def ahead(self, at: FetchedPage) -> Ahead | None:
-        return self._way.ahead(at)
-
-
-def _reader(found: Mapping[str, Any]) -> Callable[[FetchedPage], Any]:
-    """What reads a place that was found: a header, or a way into the body."""
-    if header := found.get("header"):
-        return lambda at: at.page.header(header)
-    steps = found["path"]
-    return lambda at: follow(at.body, steps)
+    def remaining(self, fetched: FetchedPage) -> RemainingPages | None:
+        return self._strategy.remaining(fetched)
 
 
-def _based(read: Callable[[FetchedPage], Any], base: Sequence[Any] | None) -> Callable[[FetchedPage], Any]:
-    """The link below the base that stands beside it."""
+def _reader(header: str | None, path: Sequence[Any] | None) -> Callable[[FetchedPage], Any]:
+    """Return a function that reads a header, or else a path into the body."""
+    if header:
+        return lambda fetched: fetched.page.header(header)
+    steps = path or ()
+    return lambda fetched: resolve_path(fetched.body, steps)
+
+
+def _with_base(
+    read: Callable[[FetchedPage], Any], base: Sequence[Any] | None
+) -> Callable[[FetchedPage], Any]:
+    """Read a link relative to the base URL that stands beside it."""
     if base is None:
         return read
 
-    def link(at: FetchedPage) -> Any:
-        value, below = read(at), follow(at.body, base)
-        both = isinstance(value, str) and isinstance(below, str) and value.startswith("/")
-        return below.rstrip("/") + value if both else value
+    def link(fetched: FetchedPage) -> Any:
+        value, base_url = read(fetched), resolve_path(fetched.body, base)
+        both = isinstance(value, str) and isinstance(base_url, str) and value.startswith("/")
+        return base_url.rstrip("/") + value if both else value
 
     return link
 
 
-def _total(found: Mapping[str, Any]) -> Callable[[FetchedPage], Any]:
+def _total(found: DetectedPaginator) -> Callable[[FetchedPage], Any]:
     if header := found.get("total_header"):
-        return lambda at: header_number(at, header)
+        return lambda fetched: header_number(fetched, header)
     steps = found["total"]
-    return lambda at: follow(at.body, steps)
+    return lambda fetched: resolve_path(fetched.body, steps)
 
 
 def _pages_of(total: Callable[[FetchedPage], Any], size: int) -> Callable[[FetchedPage], Any]:
-    def pages(at: FetchedPage) -> int | None:
-        records = as_number(total(at))
+    def pages(fetched: FetchedPage) -> int | None:
+        records = as_number(total(fetched))
         return None if records is None else math.ceil(records / size)
 
     return pages
 
 
-def header_number(at: FetchedPage, name: str) -> int | None:
-    """The number in a header of the answer (in `items 0-24/319` the last one); None for none."""
-    value = (at.page.header(name) or "").rpartition("/")[2].strip()
+def header_number(fetched: FetchedPage, name: str) -> int | None:
+    """Return the number in a response header (in `items 0-24/319` the last one); None if there is none."""
+    value = (fetched.page.header(name) or "").rpartition("/")[2].strip()
     return int(value) if looks_like_number(value) else None
 
 
-def _json_suffix_kept(read: Callable[[FetchedPage], Any]) -> Callable[[FetchedPage], Any]:
-    """
-    The link, with the `.json` that the request has and the link lacks (Discourse names its own pages, which are HTML).
-    """
+def _with_json_suffix(read: Callable[[FetchedPage], Any]) -> Callable[[FetchedPage], Any]:
+    """Read a link with the `.json` that the request has and the link lacks: Discourse links to its HTML pages."""
 
-    def link(at: FetchedPage) -> Any:
-        value = read(at)
+    def link(fetched: FetchedPage) -> Any:
+        value = read(fetched)
         if not isinstance(value, str):
             return value
         path, mark, query = value.partition("?")
-        asked = urlsplit(at.payload["url"]).path
-        if asked.endswith(".json") and urlsplit(path).path + ".json" == asked:
+        requested = urlsplit(fetched.payload["url"]).path
+        if requested.endswith(".json") and urlsplit(path).path + ".json" == requested:
             return f"{path}.json{mark}{query}"
         return value
 

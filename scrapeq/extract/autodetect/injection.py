@@ -1,4 +1,4 @@
-"""Where in a request `auto` puts a cursor, a page's number or an offset. Pure."""
+"""Where in a request `auto` puts a cursor, a page number or an offset. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import orjson
 
 from scrapeq.extract import known_names as names
 from scrapeq.extract.autodetect.signals import looks_like_number
-from scrapeq.extract.known_names import normal
+from scrapeq.extract.known_names import normalize
 from scrapeq.extract.paginators import FetchedPage
 from scrapeq.resource.address import get_param
 from scrapeq.resource.next_request import ParamPosition, is_form
@@ -19,31 +19,31 @@ from scrapeq.resource.next_request import ParamPosition, is_form
 _GRAPHQL_VARIABLE = re.compile(r"\$(\w+)\s*:")
 
 
-def numbered_position(at: FetchedPage, known: Sequence[str]) -> ParamPosition | None:
-    """Where the request has a page's number or an offset."""
-    for position in positions(at, known):
-        if looks_like_number(position.current(at.request)):
+def numbered_position(fetched: FetchedPage, known: Sequence[str]) -> ParamPosition | None:
+    """Return the position where the request has a page number or an offset."""
+    for position in positions(fetched, known):
+        if looks_like_number(position.current(fetched.request)):
             return position
     return None
 
 
-def positions(at: FetchedPage, known: Sequence[str]) -> list[ParamPosition]:
-    """Where parameters of these names may stand in the request."""
-    request = at.request
+def positions(fetched: FetchedPage, known: Sequence[str]) -> list[ParamPosition]:
+    """Return the positions where the request may have parameters of these names."""
+    request = fetched.request
     if request.body is not None and request.method != "GET":
         found = [ParamPosition("body", name) for name in known if "." not in name]
         if not is_form(request.headers):
             found += [ParamPosition("body", f"variables.{name}") for name in known]
-        if not _is_readable(at):
+        if not _is_readable(fetched):
             found = []
     else:
         found = []
     return [*found, *(ParamPosition("param", name) for name in known)]
 
 
-def _is_readable(at: FetchedPage) -> bool:
-    """Whether the body of the request can be changed: a form, or a JSON object."""
-    request = at.request
+def _is_readable(fetched: FetchedPage) -> bool:
+    """Return whether the request's body can be changed: it is a form or a JSON object."""
+    request = fetched.request
     if is_form(request.headers):
         return True
     try:
@@ -52,39 +52,39 @@ def _is_readable(at: FetchedPage) -> bool:
         return False
 
 
-def cursor_position_in(at: FetchedPage, known: names.CursorName) -> ParamPosition:
-    """Where a cursor goes: a place that the request has already, else the usual one."""
-    request = at.request
-    wanted = {normal(known.default), *known.others}
+def cursor_position_in(fetched: FetchedPage, known: names.CursorName) -> ParamPosition:
+    """Return the position of a cursor: one that the request already has, or else the usual one."""
+    request = fetched.request
+    candidates = {normalize(known.default), *known.others}
     query = urlsplit(request.url).query
     if query:
         for piece in query.split("&"):
             name = unquote_plus(piece.partition("=")[0])
-            if normal(name) in wanted and get_param(request.url, name) is not None:
+            if normalize(name) in candidates and get_param(request.url, name) is not None:
                 return ParamPosition("param", name)
-    if request.body is None or request.method == "GET" or not _is_readable(at):
+    if request.body is None or request.method == "GET" or not _is_readable(fetched):
         return ParamPosition("param", known.default)
     if is_form(request.headers):
         return ParamPosition("body", known.default)
     body = orjson.loads(request.body)
     for name in body:
-        if normal(name) in wanted:
+        if normalize(name) in candidates:
             return ParamPosition("body", name)
     if isinstance(body.get("query"), str):  # GraphQL: the query declares its variables
         for name in [*(body.get("variables") or {}), *_GRAPHQL_VARIABLE.findall(body["query"])]:
-            if normal(name) in wanted:
+            if normalize(name) in candidates:
                 return ParamPosition("body", f"variables.{name}")
     return ParamPosition("body", known.default)
 
 
-def said(position: ParamPosition) -> str:
-    """A place as people say it."""
-    what = {"param": "the parameter", "header": "the header", "body": "the body's"}[position.kind]
-    return f"sent as {what} {position.name}"
+def describe_position(position: ParamPosition) -> str:
+    """Describe a position for the user."""
+    where = {"param": "as the parameter", "header": "in the header", "body": "in the body as"}[position.kind]
+    return f"sent {where} {position.name}"
 
 
-def usual_param(body: Any, steps: Sequence[Any]) -> str:
-    """The parameter of APIs that are known by the shape of their answers; empty where none is."""
+def known_param(body: Any, steps: Sequence[Any]) -> str:
+    """Return the parameter of well-known APIs, recognized by their responses; empty for others."""
     if not isinstance(body, Mapping):
         return ""
     where = tuple(steps)
@@ -97,19 +97,19 @@ def usual_param(body: Any, steps: Sequence[Any]) -> str:
     if where == ("offset",) and body.keys() == {"total_rows", "offset", "rows"}:  # CouchDB
         return "skip"
     if where[:2] == ("meta", "pagination") and body.keys() >= {"data", "meta"}:  # Strapi
-        told = body["meta"]["pagination"].keys()
-        if where[2:] == ("page",) and told >= {"pageSize", "pageCount"}:
+        members = body["meta"]["pagination"].keys()
+        if where[2:] == ("page",) and members >= {"pageSize", "pageCount"}:
             return "pagination[page]"
-        if where[2:] == ("start",) and told >= {"limit", "total"}:
+        if where[2:] == ("start",) and members >= {"limit", "total"}:
             return "pagination[start]"
     return ""
 
 
 def is_spring(body: Any) -> bool:
-    """Whether it is a page of Spring Data."""
+    """Return whether this is a page of Spring Data."""
     return isinstance(body, Mapping) and ("pageable" in body or "totalElements" in body)
 
 
 def is_elasticsearch(body: Any) -> bool:
-    """Whether it is the answer of a search by Elasticsearch or OpenSearch."""
+    """Return whether this is a search response of Elasticsearch or OpenSearch."""
     return isinstance(body, Mapping) and "took" in body and isinstance(body.get("hits"), Mapping)

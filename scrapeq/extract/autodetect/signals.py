@@ -1,4 +1,4 @@
-"""The signs of a next page in a body: links, cursors, flags and numbers, each with the way to it. Pure."""
+"""Signals of a next page in a response body: links, cursors, flags and numbers, each with its path. Pure."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scrapeq.extract import known_names as names
-from scrapeq.extract.known_names import normal
-from scrapeq.extract.paginators import LINK_MEMBERS
+from scrapeq.extract.known_names import normalize
+from scrapeq.extract.paginators import LINK_KEYS, MAX_DIGITS
 
 MAX_OBJECTS = 100
-"""Objects that are looked at; a body with more around its records is a map of records itself."""
+"""The most objects to examine; a body with more of them around its records is itself a map of records."""
 MAX_DEPTH = 5
-"""Levels of objects: enough for `data.repository.issues.pageInfo`."""
+"""The most levels of objects to examine: enough for `data.repository.issues.pageInfo`."""
 
 Steps = tuple[Any, ...]
-"""A way into a body: names, positions in lists, and `{"rel": "next"}` for the link with that relation."""
+"""A path into a body: keys, list indexes, and `{"rel": "next"}` for the link with that relation."""
 
 
-def follow(value: Any, steps: Sequence[Any]) -> Any:
-    """What a way leads to; None when it leads nowhere."""
+def resolve_path(value: Any, steps: Sequence[Any]) -> Any:
+    """Return the value at a path; None if there is none."""
     for step in steps:
         if isinstance(step, Mapping):
             value = next(iter(_with_relation(value, step["rel"])), None)
@@ -34,8 +34,8 @@ def follow(value: Any, steps: Sequence[Any]) -> Any:
     return value
 
 
-def written(steps: Sequence[Any]) -> str:
-    """A way as people write it: `links[rel=next].href`, `data[-1].id`."""
+def format_path(steps: Sequence[Any]) -> str:
+    """Write a path for the user: `links[rel=next].href`, `data[-1].id`."""
     text = ""
     for step in steps:
         if isinstance(step, Mapping):
@@ -49,58 +49,62 @@ def written(steps: Sequence[Any]) -> str:
 
 @dataclass(slots=True)
 class Signals:
-    """What was found, the nearest to the root first."""
+    """The signals found, those nearest to the root first."""
 
     links: list[Steps] = field(default_factory=list)
     cursors: list[tuple[Steps, names.CursorName]] = field(default_factory=list)
-    numbers: list[Steps] = field(default_factory=list)  # the next page's number itself
-    unclear: list[Steps] = field(default_factory=list)  # something that is next, by no name that is known
-    ended: bool = False  # a link or cursor is there, and empty
-    more: tuple[Steps, bool] | None = None  # a flag: where, and what it says
+    numbers: list[Steps] = field(default_factory=list)  # the number of the next page
+    unrecognized: list[Steps] = field(default_factory=list)  # `next…` under an unknown name
+    ended: bool = False  # there is a link or cursor, but it is empty
+    more: tuple[Steps, bool] | None = None  # a flag: its path and its value
     last: tuple[Steps, bool] | None = None
     roles: dict[str, tuple[Steps, int]] = field(default_factory=dict)
     list_of: Steps | None = None  # where the records are
 
     @property
-    def says_more(self) -> bool | None:
-        """Whether a flag says that there is more; None when none speaks."""
+    def has_more(self) -> bool | None:
+        """Whether a flag reports more pages; None if there is no flag."""
         if self.more is not None:
             return self.more[1]
         return None if self.last is None else not self.last[1]
 
-    def forget_cut(self) -> None:
-        """A link leads on: that nothing was cut off is said of this page alone."""
-        if self.more is not None and not self.more[1] and normal(str(self.more[0][-1])) in names.CUT:
+    def drop_truncation_flag(self) -> None:
+        """Ignore a false truncation flag: where a link leads on, it is about this page only."""
+        if (
+            self.more is not None
+            and not self.more[1]
+            and normalize(str(self.more[0][-1])) in names.TRUNCATION_FLAGS
+        ):
             self.more = None
 
 
 def signals_of(body: Any, records: Sequence[Any]) -> Signals:
     """
-    All signs in a body.
+    Collect all signals in a body.
 
     Args:
-        body: The answer, decoded.
-        records: Its records; where they are the body itself, its members are a record's and no signs.
+        body: The decoded response body.
+        records: Its records. If the only record is the body itself, its members are not signals.
     """
     signals = Signals()
     if not isinstance(body, Mapping) or (len(records) == 1 and records[0] is body):
         return signals
-    spoken: list[dict[str, tuple[Steps, int]]] = []
+    role_groups: list[dict[str, tuple[Steps, int]]] = []
     for steps, node in _objects(body, records):
-        _read(signals, steps, node, records, spoken)
-    # The numbers of one object belong together; those of others fill the gaps.
-    for roles in sorted(spoken, key=len, reverse=True):
+        _read(signals, steps, node, records, role_groups)
+    # The numbers of one object belong together; other objects only add the missing roles.
+    for roles in sorted(role_groups, key=len, reverse=True):
         for role, found in roles.items():
             signals.roles.setdefault(role, found)
     return signals
 
 
 def _objects(body: Mapping[str, Any], records: Sequence[Any]) -> Iterator[tuple[Steps, Mapping[str, Any]]]:
-    """The objects around the records, level by level; nothing inside lists, and no record."""
+    """Yield the objects around the records, level by level, without list elements and records."""
     level: list[tuple[Steps, Mapping[str, Any]]] = [((), body)]
     seen = 0
     for _ in range(MAX_DEPTH):
-        below: list[tuple[Steps, Mapping[str, Any]]] = []
+        next_level: list[tuple[Steps, Mapping[str, Any]]] = []
         for steps, node in level:
             seen += 1
             if seen > MAX_OBJECTS:
@@ -108,8 +112,8 @@ def _objects(body: Mapping[str, Any], records: Sequence[Any]) -> Iterator[tuple[
             yield steps, node
             for name, value in node.items():
                 if isinstance(value, Mapping) and not (records and value is records[0]):
-                    below.append(((*steps, name), value))
-        level = below
+                    next_level.append(((*steps, name), value))
+        level = next_level
 
 
 def _read(
@@ -117,42 +121,42 @@ def _read(
     steps: Steps,
     node: Mapping[str, Any],
     records: Sequence[Any],
-    spoken: list[dict[str, tuple[Steps, int]]],
+    role_groups: list[dict[str, tuple[Steps, int]]],
 ) -> None:
-    holds = next((name for name, value in node.items() if _is_list_of(value, records)), None)
-    if holds is not None and signals.list_of is None:
-        signals.list_of = (*steps, holds)
-    parent = normal(str(steps[-1])) if steps else ""
-    near = not steps or holds is not None or parent in names.ENVELOPES
+    list_name = next((name for name, value in node.items() if _is_list_of(value, records)), None)
+    if list_name is not None and signals.list_of is None:
+        signals.list_of = (*steps, list_name)
+    parent = normalize(str(steps[-1])) if steps else ""
+    near = not steps or list_name is not None or parent in names.ENVELOPES
     roles: dict[str, tuple[Steps, int]] = {}
     for name, value in node.items():
-        if name == holds:
+        if name == list_name:
             continue
-        kind = normal(name)
-        at = (*steps, name)
-        if kind in names.LINKS:
-            _link(signals, at, value)
-        elif kind in names.NEXT and (near or kind == "nextpage"):
-            _next(signals, at, value, "cursor" if _speaks_of_cursors(node) else parent)
+        kind = normalize(name)
+        path = (*steps, name)
+        if kind in names.NEXT_LINK_KEYS:
+            _link(signals, path, value)
+        elif kind in names.NEXT_KEYS and (near or kind == "nextpage"):
+            _next(signals, path, value, "cursor" if _is_named_by_cursor(node) else parent)
         elif kind in names.LINK_LISTS and isinstance(value, list):
-            _link_list(signals, at, value)
-        elif kind in names.CURSORS:
-            _cursor(signals, at, value, kind, node)
-        elif kind in names.MORE and isinstance(value, bool):
-            signals.more = signals.more or (at, value)
-        elif kind in names.LAST and isinstance(value, bool):
-            signals.last = signals.last or (at, value)
+            _link_list(signals, path, value)
+        elif kind in names.CURSOR_KEYS:
+            _cursor(signals, path, value, kind, node)
+        elif kind in names.MORE_FLAGS and isinstance(value, bool):
+            signals.more = signals.more or (path, value)
+        elif kind in names.LAST_FLAGS and isinstance(value, bool):
+            signals.last = signals.last or (path, value)
         elif near:
-            _short(signals, at, value, kind, parent, node, roles)
+            _short(signals, path, value, kind, parent, node, roles)
     if "pages" not in roles and "total" not in roles and parent != "pageable":
-        roles = {role: found for role, found in roles.items() if normal(str(found[0][-1])) != "number"}
+        roles = {role: found for role, found in roles.items() if normalize(str(found[0][-1])) != "number"}
     if roles:
-        spoken.append(roles)
+        role_groups.append(roles)
 
 
-def _speaks_of_cursors(node: Mapping[str, Any]) -> bool:
-    """Whether the page itself is named by a text that is no number: so is the next one, then."""
-    own = next((value for name, value in node.items() if normal(name) == "currentpage"), None)
+def _is_named_by_cursor(node: Mapping[str, Any]) -> bool:
+    """Return whether the current page is named by text that is not a number, so that the next one is, too."""
+    own = next((value for name, value in node.items() if normalize(name) == "currentpage"), None)
     return isinstance(own, str) and bool(own) and not looks_like_number(own)
 
 
@@ -162,51 +166,51 @@ def _is_list_of(value: Any, records: Sequence[Any]) -> bool:
     return not value if not records else value[0] is records[0] or value[-1] is records[-1]
 
 
-def _link(signals: Signals, at: Steps, value: Any) -> None:
+def _link(signals: Signals, path: Steps, value: Any) -> None:
     if isinstance(value, Mapping):
-        for member in LINK_MEMBERS:
+        for member in LINK_KEYS:
             if isinstance(value.get(member), str):
-                signals.links.append((*at, member))
+                signals.links.append((*path, member))
                 return
     elif isinstance(value, str) and value.strip() and "{" not in value:
-        signals.links.append(at)
+        signals.links.append(path)
     elif not value:
         signals.ended = True
 
 
-def _next(signals: Signals, at: Steps, value: Any, parent: str) -> None:
+def _next(signals: Signals, path: Steps, value: Any, parent: str) -> None:
     if value is None or value is False or value == "":
         signals.ended = True
     elif looks_like_number(value):
-        signals.numbers.append(at)
+        signals.numbers.append(path)
     elif isinstance(value, str):
-        if names.looks_like_address(value):
-            signals.links.append(at)
+        if names.looks_like_url(value):
+            signals.links.append(path)
         elif parent in ("cursor", "cursors"):
-            signals.cursors.append((at, names.CURSORS["nextcursor"]))
+            signals.cursors.append((path, names.CURSOR_KEYS["nextcursor"]))
         elif "{" not in value:
-            signals.unclear.append(at)
+            signals.unrecognized.append(path)
     elif isinstance(value, Mapping):
-        for member in LINK_MEMBERS:
-            if names.looks_like_address(value.get(member)):
-                signals.links.append((*at, member))
+        for member in LINK_KEYS:
+            if names.looks_like_url(value.get(member)):
+                signals.links.append((*path, member))
                 return
         if isinstance(value.get("after"), str | int):
-            signals.cursors.append(((*at, "after"), names.CursorName("after")))
+            signals.cursors.append(((*path, "after"), names.CursorName("after")))
         elif value and all(isinstance(one, str | int) for one in value.values()):
-            signals.cursors.append((at, names.CursorName("")))
+            signals.cursors.append((path, names.CursorName("")))
     elif isinstance(value, list) and len(value) == 1 and isinstance(value[0], Mapping):
-        _next(signals, (*at, 0), value[0], parent)
+        _next(signals, (*path, 0), value[0], parent)
 
 
-def _link_list(signals: Signals, at: Steps, value: list[Any]) -> None:
+def _link_list(signals: Signals, path: Steps, value: list[Any]) -> None:
     related = [one for one in value if isinstance(one, Mapping) and ("rel" in one or "relation" in one)]
     if not related:
         return
     for one in _with_relation(value, "next"):
-        for member in LINK_MEMBERS:
+        for member in LINK_KEYS:
             if isinstance(one.get(member), str) and str(one.get("method", "GET")).upper() == "GET":
-                signals.links.append((*at, {"rel": "next"}, member))
+                signals.links.append((*path, {"rel": "next"}, member))
                 return
     signals.ended = True
 
@@ -214,15 +218,15 @@ def _link_list(signals: Signals, at: Steps, value: list[Any]) -> None:
 def _with_relation(value: Any, rel: str) -> list[Mapping[str, Any]]:
     found = []
     for one in value if isinstance(value, list) else ():
-        given = (one.get("rel") or one.get("relation")) if isinstance(one, Mapping) else None
-        if given == rel or (isinstance(given, list) and rel in given):
+        relation = (one.get("rel") or one.get("relation")) if isinstance(one, Mapping) else None
+        if relation == rel or (isinstance(relation, list) and rel in relation):
             found.append(one)
     return found
 
 
-def _cursor(signals: Signals, at: Steps, value: Any, kind: str, node: Mapping[str, Any]) -> None:
+def _cursor(signals: Signals, path: Steps, value: Any, kind: str, node: Mapping[str, Any]) -> None:
     if kind == "endcursor" and not any(
-        normal(name) == "hasnextpage" and flag is True for name, flag in node.items()
+        normalize(name) == "hasnextpage" and flag is True for name, flag in node.items()
     ):
         return
     if kind in ("continuationtoken", "paginationtoken", "bookmark") and not isinstance(value, str):
@@ -230,56 +234,55 @@ def _cursor(signals: Signals, at: Steps, value: Any, kind: str, node: Mapping[st
     if isinstance(value, bool) or value is None or value == "" or value == 0:
         signals.ended = True
     elif isinstance(value, str | int):
-        known = names.CURSORS[kind]
-        default = str(at[-1]) if kind in ("nexttoken",) else names.in_style(known.default, str(at[-1]))
-        signals.cursors.append((at, known._replace(default=default)))
+        known = names.CURSOR_KEYS[kind]
+        default = str(path[-1]) if kind in ("nexttoken",) else names.match_style(known.default, str(path[-1]))
+        signals.cursors.append((path, known._replace(default=default)))
 
 
 def _short(
     signals: Signals,
-    at: Steps,
+    path: Steps,
     value: Any,
     kind: str,
     parent: str,
     node: Mapping[str, Any],
     roles: dict[str, tuple[Steps, int]],
 ) -> None:
-    """Members with short names, which mean something only beside others."""
+    """Collect members with short names, which are signals only beside others."""
     if kind == "after" and isinstance(value, str) and value and (parent == "cursors" or "before" in node):
-        signals.cursors.append((at, names.CursorName("after", ("cursor", "pageafter"))))
+        signals.cursors.append((path, names.CursorName("after", ("cursor", "pageafter"))))
     elif kind == "cursor" and isinstance(value, str) and value:
-        signals.cursors.append(
-            (at, names.CURSORS["nextcursor"])
-        )  # the request has none yet, so it is the next one
+        # The first request has no cursor yet, so this one is that of the next page.
+        signals.cursors.append((path, names.CURSOR_KEYS["nextcursor"]))
     elif kind == "continue" and value:
         if isinstance(value, str):
-            signals.cursors.append((at, names.CursorName("continue")))
+            signals.cursors.append((path, names.CursorName("continue")))
         elif isinstance(value, Mapping):
-            signals.cursors.append((at, names.CursorName("")))
+            signals.cursors.append((path, names.CursorName("")))
     elif kind == "offset" and isinstance(value, str) and value and not looks_like_number(value):
-        signals.cursors.append((at, names.CursorName("offset")))
-    elif kind in ("lastid",) and isinstance(value, str | int) and value and signs_more(node):
+        signals.cursors.append((path, names.CursorName("offset")))
+    elif kind in ("lastid",) and isinstance(value, str | int) and value and has_more_flag(node):
         default = "after" if node.get("object") == "list" else "after_id"
         signals.cursors.append(
-            (at, names.CursorName(default, ("after", "afterid", "sinceid", "startingafter")))
+            (path, names.CursorName(default, ("after", "afterid", "sinceid", "startingafter")))
         )
     elif kind == "total" and isinstance(value, Mapping) and looks_like_number(value.get("value")):
-        roles.setdefault("total", ((*at, "value"), int(value["value"])))
+        roles.setdefault("total", ((*path, "value"), int(value["value"])))
     elif kind.startswith("next") and isinstance(value, str | int) and value and not isinstance(value, bool):
-        signals.unclear.append(at)
-    elif kind in names.ROLES and looks_like_number(value):
-        roles.setdefault(names.ROLES[kind], (at, int(value)))
+        signals.unrecognized.append(path)
+    elif kind in names.NUMBER_ROLES and looks_like_number(value):
+        roles.setdefault(names.NUMBER_ROLES[kind], (path, int(value)))
 
 
-def signs_more(node: Mapping[str, Any]) -> bool:
-    """Whether a flag of this object says that there is more."""
-    return any(normal(name) in names.MORE and flag is True for name, flag in node.items())
+def has_more_flag(node: Mapping[str, Any]) -> bool:
+    """Return whether a flag of this object reports more pages."""
+    return any(normalize(name) in names.MORE_FLAGS and flag is True for name, flag in node.items())
 
 
 def looks_like_number(value: Any) -> bool:
-    """Whether it is a whole number from 0, or the text of one."""
+    """Return whether this is a whole number from 0, or its text."""
     if isinstance(value, bool):
         return False
     if isinstance(value, str):
-        return value.isascii() and value.isdecimal() and len(value) < 16
+        return value.isascii() and value.isdecimal() and len(value) <= MAX_DIGITS
     return isinstance(value, int) and value >= 0

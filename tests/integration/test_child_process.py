@@ -1,4 +1,4 @@
-"""Child processes: settings in, lines out, ended with grace or without, and never orphans."""
+"""Child processes: settings in, lines out, ended with a grace time or without, and never orphans."""
 
 from __future__ import annotations
 
@@ -50,22 +50,22 @@ def some_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(root), str(tmp_path)]))
 
 
-async def test_a_child_gets_its_settings_and_a_session_of_its_own() -> None:
-    """Ctrl-C in the parent's terminal does not reach it, and SIGINT from elsewhere is ignored."""
+async def test_a_child_gets_its_settings_and_its_own_session() -> None:
+    """Ctrl-C in the parent's terminal does not reach it, and it ignores SIGINT from elsewhere."""
     child = Child("some_child", {"deaf": False, "code": None, "text": "ü\n"}, listen=True)
     await child.start()
-    said = await child.line()
-    assert said["settings"]["text"] == "ü\n"
-    assert said["session"] == said["pid"] == child.pid
+    line = await child.line()
+    assert line["settings"]["text"] == "ü\n"
+    assert line["session"] == line["pid"] == child.pid
     child.send_signal(signal.SIGINT)
     assert child.running
     assert await child.stop(5.0) == -signal.SIGTERM
     assert not child.running
-    child.send_signal(signal.SIGTERM)  # to nobody: no error
+    child.send_signal(signal.SIGTERM)  # the child is gone: not an error
 
 
-async def test_a_child_that_does_not_listen_is_killed_after_the_grace_time() -> None:
-    """SIGTERM, then SIGKILL."""
+async def test_a_child_that_ignores_sigterm_is_killed_after_the_grace_time() -> None:
+    """SIGTERM first, then SIGKILL."""
     child = Child("some_child", {"deaf": True, "code": None}, listen=True)
     await child.start()
     await child.line()
@@ -73,7 +73,7 @@ async def test_a_child_that_does_not_listen_is_killed_after_the_grace_time() -> 
 
 
 async def test_a_childs_return_code_is_known() -> None:
-    """Its own code, and no line after its end."""
+    """It has its own code, and sends no line after its end."""
     child = Child("some_child", {"deaf": False, "code": 7}, listen=True)
     await child.start()
     assert (await child.line())["settings"]["code"] == 7
@@ -81,8 +81,8 @@ async def test_a_childs_return_code_is_known() -> None:
     assert await child.line() is None
 
 
-async def test_lines_that_are_no_json_are_passed_over(tmp_path: Path) -> None:
-    """What a library prints neither ends the listening nor blocks the child on a full pipe."""
+async def test_lines_that_are_not_json_are_ignored(tmp_path: Path) -> None:
+    """Output of libraries neither ends the reading nor blocks the child on a full pipe."""
     noise = "print('a warning' * 1000 + chr(10) + '[1]', flush=True)"
     (tmp_path / "noisy.py").write_text(f"for n in range(200): {noise}\nprint('{{\"done\": 1}}')\n")
     child = Child("noisy", listen=True)
@@ -92,18 +92,18 @@ async def test_lines_that_are_no_json_are_passed_over(tmp_path: Path) -> None:
     assert await child.wait() == 0
 
 
-async def test_a_module_that_does_not_exist_ends_with_a_code(capfd: pytest.CaptureFixture[str]) -> None:
-    """A child that cannot even begin is no exception in the parent."""
+async def test_a_missing_module_ends_with_an_exit_code(capfd: pytest.CaptureFixture[str]) -> None:
+    """A child that cannot start raises nothing in the parent."""
     child = Child("no_such_module")
     await child.start()
     assert await asyncio.wait_for(child.wait(), 10.0) == 1
     assert "no_such_module" in capfd.readouterr().err
 
 
-@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="watches a process that is no child")
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="watches a process that is not a child")
 @pytest.mark.parametrize("closed", [False, True], ids=["killed parent", "closed input"])
 async def test_a_child_ends_with_its_parent(closed: bool) -> None:
-    """By the kernel's signal, and by the end of its input where there is none; deaf to SIGTERM or not."""
+    """By a signal of the kernel, and otherwise by the end of its input, even if it ignores SIGTERM."""
     if closed:
         child = Child("some_child", {"deaf": True, "code": None}, listen=True)
         await child.start()

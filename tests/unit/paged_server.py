@@ -1,10 +1,11 @@
-"""A server that is walked page by page, for the tests of paginators."""
+"""A server with pages, for the tests of paginators."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import orjson
+from whole_page import extract
 
 from scrapeq.expression import compile_expression as expression
 from scrapeq.expression import compile_template as template
@@ -19,7 +20,7 @@ BASE = "https://api.test/v1"
 
 
 class Server:
-    """A plan of one resource, and the answers it gets: one after the other along the walk."""
+    """A plan of one resource, and the responses to it, page after page."""
 
     def __init__(self, paginator: Paginator, **endpoint: Any) -> None:
         resource = Resource(
@@ -32,19 +33,19 @@ class Server:
         (first,) = first_tasks(plan, lambda *_: Group(), 1000.0)
         self.payload, self.priority = first.payload, first.priority
 
-    def answer(self, body: Any, *headers: tuple[str, str]) -> Extraction:
-        """Extract the answer of the current page, and go on to the next page if there is one."""
+    def respond(self, body: Any, *headers: tuple[str, str]) -> Extraction:
+        """Extract a response to the current request, and go on to the next page if there is one."""
         page = Page(self.payload["url"], 200, headers, orjson.dumps(body))
-        found = self.extractor.extract(self.payload, self.priority, page)
+        found = extract(self.extractor, self.payload, self.priority, page)
         for task in found.follow_ups:
             self.payload, self.priority = task.payload, task.priority
         return found
 
-    def walk(self, *bodies: Any) -> list[str]:
-        """What stands behind base and path of each page's address, as long as there is a next one."""
+    def requested_urls(self, *bodies: Any) -> list[str]:
+        """Return what follows base and path in the URL of each page, as long as there is a next one."""
         seen = []
         for body in bodies:
             seen.append(self.payload["url"].removeprefix(BASE + "/x"))
-            if not self.answer(body).follow_ups:
+            if not self.respond(body).follow_ups:
                 break
         return seen

@@ -1,4 +1,4 @@
-"""The page on incremental walks shows files that validate."""
+"""The examples in docs/incremental.md are valid."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ BLOCKS = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)
 
 
 def indented(text: str) -> str:
-    """Two spaces deeper."""
+    """Indent by two spaces."""
     return "".join(f"  {line}\n" for line in text.splitlines())
 
 
 @pytest.mark.parametrize("block", BLOCKS)
 def test_its_examples_validate(block: str) -> None:
-    """Whole files, resources, endpoints and schedules."""
+    """Complete files, resources, endpoints and schedules."""
     pieces = [block]
     if block.startswith("schedule:"):
         pieces = [f"resources:\n- {{name: r, endpoint: r, {line}}}\n" for line in block.splitlines()]

@@ -1,4 +1,4 @@
-"""Walks that go in circles, all at once, or the way of another package."""
+"""Paginations with loops, fan-out, and paginators of other packages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
-from walked_server import BASE, Server
+from paged_server import BASE, Server
 
 from scrapeq import plugins
 from scrapeq.errors import ExtractError
@@ -18,8 +18,8 @@ from scrapeq.protocols import Change, PageRequest
 
 @pytest.mark.parametrize("length", [1, 2, 3, 7, 64])
 @pytest.mark.parametrize("kind", ["json_link", "cursor", "cursor in a header", "cursor in the body"])
-def test_circles_of_any_length_end_with_a_line(kind: str, length: int) -> None:
-    """After a tail, too; the payload does not grow with the walk."""
+def test_loops_of_any_length_end_with_an_event(kind: str, length: int) -> None:
+    """Also after pages outside the loop; the payload does not grow with the number of pages."""
     paginator = {
         "json_link": Paginator("json_link", next_url_path="next"),
         "cursor": Paginator("cursor", cursor_path="next"),
@@ -30,7 +30,7 @@ def test_circles_of_any_length_end_with_a_line(kind: str, length: int) -> None:
     sizes, tail = [], 5
     for number in range(1, 1000):
         at = number if number < tail else tail + (number - tail) % length
-        found = server.answer({"data": [number], "next": f"?p={at:06}"})
+        found = server.respond({"data": [number], "next": f"?p={at:06}"})
         sizes.append(len(orjson.dumps(server.payload)))
         if not found.follow_ups:
             break
@@ -39,25 +39,25 @@ def test_circles_of_any_length_end_with_a_line(kind: str, length: int) -> None:
     assert max(sizes) - sizes[3] < 20
 
 
-def test_a_server_that_does_not_look_at_the_number_is_asked_twice() -> None:
-    """The same records once more are the same page, where nothing but an empty page would end the walk."""
+def test_pagination_stops_if_the_server_ignores_the_page_number() -> None:
+    """Repeated records are a repeated page, if only an empty page would be the end."""
     for paginator in (Paginator("page_number"), Paginator("offset", limit=1)):
         server = Server(paginator)
-        assert len(server.walk(*[{"data": [{"id": 1}]}] * 9)) == 2
+        assert len(server.requested_urls(*[{"data": [{"id": 1}]}] * 9)) == 2
 
 
-def test_pages_are_asked_for_at_once_where_their_count_is_known() -> None:
-    """Each with its own priority; the last one looks whether there are more by now."""
+def test_fan_out_requests_all_pages_at_once() -> None:
+    """Each has its own priority; the last one continues if there are more pages by then."""
     paginator = Paginator("page_number", total_path="pages", fan_out=True, priority=expression("100 - page"))
     server = Server(paginator)
-    found = server.answer({"data": [1], "pages": 4})
+    found = server.respond({"data": [1], "pages": 4})
     assert [task.payload["url"] for task in found.follow_ups] == [f"{BASE}/x?page={n}" for n in (2, 3, 4)]
     assert [task.priority for task in found.follow_ups] == [98.0, 97.0, 96.0]
     assert [task.payload["page"] for task in found.follow_ups] == [2, 3, 4]
     server.payload = found.follow_ups[0].payload
-    assert server.answer({"data": [1], "pages": 4}).follow_ups == []
+    assert server.respond({"data": [1], "pages": 4}).follow_ups == []
     server.payload = found.follow_ups[2].payload
-    (more,) = server.answer({"data": [1], "pages": 5}).follow_ups
+    (more,) = server.respond({"data": [1], "pages": 5}).follow_ups
     assert more.payload["url"] == f"{BASE}/x?page=5"
 
 
@@ -88,9 +88,11 @@ def test_pages_are_asked_for_at_once_where_their_count_is_known() -> None:
         ),
     ],
 )
-def test_a_count_may_be_of_records_or_of_links(paginator: Paginator, headers: Any, urls: list[str]) -> None:
-    """Records and a size; a last link that differs in the page's number alone; bounds hold."""
-    found = Server(paginator).answer({"data": [1, 2], "n": 5}, *headers)
+def test_fan_out_counts_pages_by_records_or_links(
+    paginator: Paginator, headers: Any, urls: list[str]
+) -> None:
+    """By total and page size, or by a last link that differs in the page number only; limits apply."""
+    found = Server(paginator).respond({"data": [1, 2], "n": 5}, *headers)
     assert [task.payload["url"].removeprefix(f"{BASE}/x") for task in found.follow_ups] == urls
 
 
@@ -103,15 +105,15 @@ def test_a_count_may_be_of_records_or_of_links(paginator: Paginator, headers: An
         (Paginator("page_number", total_path="huge", fan_out=True), []),
     ],
 )
-def test_without_a_count_pages_follow_one_another(paginator: Paginator, headers: Any) -> None:
-    """And a line says so."""
-    found = Server(paginator).answer({"data": [1], "c": "a", "huge": 10**9}, *headers)
+def test_fan_out_without_a_count_requests_one_page_at_a_time(paginator: Paginator, headers: Any) -> None:
+    """An event says so."""
+    found = Server(paginator).respond({"data": [1], "c": "a", "huge": 10**9}, *headers)
     assert len(found.follow_ups) == 1
     assert ["fan_out" in event for event in found.events] == [True]
 
 
-def test_a_paginator_of_another_package_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is given what is known, its memory is kept, its faults are named."""
+def test_a_paginator_of_another_package_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gets the page, its memory is stored, and its errors are named."""
     seen: list[Any] = []
 
     def paginate(page: Page, body: Any, records: Any, request: PageRequest, options: Any) -> Any:
@@ -124,30 +126,30 @@ def test_a_paginator_of_another_package_is_asked(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(plugins, "load", lambda group, name: {"ours": paginate}[name])
     server = Server(Paginator("ours", options={"a": 1}))
-    server.answer({"data": [1], "t": "x"})
+    server.respond({"data": [1], "t": "x"})
     assert server.payload["url"] == f"{BASE}/x?t=x"
     with pytest.raises(ExtractError, match="paginator ours: KeyError: 'x'"):
-        server.answer({"data": [], "fault": True})
-    with pytest.raises(ExtractError, match="paginator ours gave str"):
-        server.answer({"data": [], "none": True})
-    assert server.answer({"data": [1]}).follow_ups == []
+        server.respond({"data": [], "fault": True})
+    with pytest.raises(ExtractError, match="paginator ours returned str"):
+        server.respond({"data": [], "none": True})
+    assert server.respond({"data": [1]}).follow_ups == []
     assert seen[:2] == [(200, [1], 1, {}, {"a": 1}), (200, [], 2, {"n": 1}, {"a": 1})]
 
 
-def test_pages_without_a_record_that_lead_on_for_ever_are_told() -> None:
-    """They end no walk by themselves, since a cursor's empty pages may be meant; a record ends the count."""
+def test_many_empty_pages_are_reported() -> None:
+    """They do not end the pagination, since empty pages behind a cursor may be regular; a record resets the count."""
     server = Server(Paginator("cursor", cursor_path="next"))
     events = []
     for number in range(1, 251):
-        found = server.answer({"data": [1] if number == 10 else [], "next": number})
+        found = server.respond({"data": [1] if number == 10 else [], "next": number})
         events += found.events
     assert [event.split(" pages")[0] for event in events] == ["check  r: 100", "check  r: 200"]
     assert "stop_after_empty_page" in events[0]
 
 
-def test_a_last_page_of_thousands_of_digits_is_no_number() -> None:
-    """Python refuses to read one; the pages follow one another then."""
+def test_a_huge_last_page_number_is_ignored() -> None:
+    """Python refuses to parse thousands of digits; the pages follow one another instead."""
     server = Server(Paginator("header_link", fan_out=True))
     links = f'<{BASE}/x?page=2>; rel="next", <{BASE}/x?page={"9" * 5_000}>; rel="last"'
-    found = server.answer({"data": [1]}, ("Link", links))
+    found = server.respond({"data": [1]}, ("Link", links))
     assert [task.payload["url"] for task in found.follow_ups] == [f"{BASE}/x?page=2"]

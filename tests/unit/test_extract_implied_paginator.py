@@ -1,4 +1,4 @@
-"""What is walked where a file names no paginator."""
+"""Which responses are paginated if the file sets no paginator."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
+from whole_page import extract
 
 from scrapeq import config
 from scrapeq.extract import PageExtractor
@@ -24,17 +25,17 @@ LINK = ("Link", '<https://api.test/items?page=2>; rel="next"')
 
 
 def group_of(*_: Any) -> Group:
-    """One for all."""
+    """Return the same group for all requests."""
     return Group()
 
 
-def answered(body: Any, *headers: tuple[str, str], endpoint: str = "", more: str = "") -> Extraction:
-    """What a first page gives."""
+def extracted(body: Any, *headers: tuple[str, str], endpoint: str = "", more: str = "") -> Extraction:
+    """Return what a first page gives."""
     plan = config.load("implied.yaml", text=FILE % (endpoint, more), env={})
     (task,) = first_tasks(plan, group_of, 0.0)
     kind = ("Content-Type", "application/json")
     page = Page(task.payload["url"], 200, (kind, *headers), orjson.dumps(body))
-    return PageExtractor(plan, group_of).extract(task.payload, 1.0, page)
+    return extract(PageExtractor(plan, group_of), task.payload, 1.0, page)
 
 
 @pytest.mark.parametrize(
@@ -46,31 +47,31 @@ def answered(body: Any, *headers: tuple[str, str], endpoint: str = "", more: str
         ({"data": [{"id": 1}], "page": 1, "total_pages": 3}, [], "https://api.test/items?page=2"),
     ],
 )
-def test_a_list_that_says_that_there_is_more_is_walked(body: Any, headers: Any, leads_to: str) -> None:
-    """And a line says how."""
-    found = answered(body, *headers)
+def test_a_list_that_reports_more_is_paginated(body: Any, headers: Any, leads_to: str) -> None:
+    """An event says how."""
+    found = extracted(body, *headers)
     assert [task.payload["url"] for task in found.follow_ups] == [leads_to]
-    assert found.events[0].startswith("auto   items: the next page is found by")
+    assert found.events[0].startswith("auto   items: detected pagination by")
 
 
 @pytest.mark.parametrize(
     ("body", "endpoint", "more"),
     [
-        ({"id": 1, "title": "a post", "next": "/items/2"}, "", ""),  # the next post is no page of this one
-        ([{"id": 1}, {"id": 2}], ", params: {limit: 2}", ""),  # two were asked for, and two came
-        ([{"id": 1}], ", params: {page: 4}", ""),  # the fourth page was asked for
+        ({"id": 1, "title": "a post", "next": "/items/2"}, "", ""),  # the next post is not a page of this one
+        ([{"id": 1}, {"id": 2}], ", params: {limit: 2}", ""),  # two were requested, and two came
+        ([{"id": 1}], ", params: {page: 4}", ""),  # the fourth page was requested
         ([{"id": 1}], ", paginator: single_page", ""),
         ([{"id": 1}], ", decoder: jsonl", ""),
     ],
 )
-def test_what_is_no_list_that_says_so_is_read_alone(body: Any, endpoint: str, more: str) -> None:
-    """One request."""
+def test_other_responses_are_read_alone(body: Any, endpoint: str, more: str) -> None:
+    """With one request."""
     headers = [] if "id" in body else [LINK] if "page: single" in endpoint or "jsonl" in endpoint else []
-    assert answered(body, *headers, endpoint=endpoint, more=more).follow_ups == []
+    assert extracted(body, *headers, endpoint=endpoint, more=more).follow_ups == []
 
 
-def test_a_handler_says_itself_what_follows() -> None:
-    """Nothing is implied beside it."""
+def test_no_paginator_is_implied_beside_a_handler() -> None:
+    """The handler itself yields the next page."""
     plan = config.load("implied.yaml", text=FILE % ("", ", handler: 'a.b:c'"), env={})
     endpoint = plan.resources[0].endpoint
     assert endpoint is not None

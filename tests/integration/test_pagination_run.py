@@ -1,4 +1,4 @@
-"""Walks of every type by the real command: cursors in bodies and headers, all pages at once, circles, packed files."""
+"""The real command paginates: cursors in bodies and headers, fan-out, loops, `auto`, and a compressed file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fetch_server import Received, response, serving
 
 CONFIG = """\
 version: 1
-name: walks
+name: pages
 client: {base_url: "URL"}
 resource_defaults: {primary_key: id}
 resources:
@@ -29,8 +29,8 @@ resources:
     endpoint: {path: header, paginator: {type: header_cursor, cursor_key: X-Next, cursor_header: X-Cursor}}
   - name: once
     endpoint: {path: once, paginator: {type: page_number, total_path: pages, fan_out: true, priority: -page}}
-  - name: circle
-    endpoint: {path: circle, paginator: {type: json_link, next_url_path: next}}
+  - name: loop
+    endpoint: {path: loop, paginator: {type: json_link, next_url_path: next}}
   - name: found
     endpoint: {path: found, paginator: auto}
   - name: rates
@@ -43,8 +43,8 @@ outputs: [{type: jsonl, path: "out/${resource}.jsonl"}]
 SEVEN = [{"id": number} for number in range(7)]
 
 
-def answer_to(request: Received) -> tuple[Any, list[tuple[str, str]]]:
-    """The body (JSON, or bytes as they are) and headers of each address."""
+def response_to(request: Received) -> tuple[Any, list[tuple[str, str]]]:
+    """Return the body (JSON, or bytes as they are) and the headers of each URL."""
     parts = urlsplit(request.path)
     query = {name: values[0] for name, values in parse_qs(parts.query).items()}
     if parts.path == "/body":
@@ -56,7 +56,7 @@ def answer_to(request: Received) -> tuple[Any, list[tuple[str, str]]]:
     if parts.path == "/once":
         at = (int(query["page"]) - 1) * 2
         return {"items": SEVEN[at : at + 2], "pages": 4}, []
-    if parts.path == "/circle":
+    if parts.path == "/loop":
         at = int(query.get("at", 0))
         return {"items": [SEVEN[at]], "next": f"?at={at + 1 if at < 4 else 2}"}, []
     if parts.path == "/found":
@@ -67,36 +67,36 @@ def answer_to(request: Received) -> tuple[Any, list[tuple[str, str]]]:
     return b"<feed><entry><id>1</id></entry><entry><id>2</id></entry></feed>", [("Content-Type", "text/xml")]
 
 
-async def test_every_record_of_every_walk_is_there_once(tmp_path: Path) -> None:
-    """Whatever the way to the next page; each page is asked for once, and a circle ends with a line."""
+async def test_every_paginator_gets_every_record_once(tmp_path: Path) -> None:
+    """Each page is requested once, and a loop ends with an event."""
 
-    async def answer(request: Received, writer: asyncio.StreamWriter) -> None:
-        body, headers = answer_to(request)
+    async def respond(request: Received, writer: asyncio.StreamWriter) -> None:
+        body, headers = response_to(request)
         if not isinstance(body, bytes):
             body, headers = orjson.dumps(body), [("Content-Type", "application/json"), *headers]
         writer.write(response(200, body, *headers))
 
-    async with serving(answer) as server:
-        (tmp_path / "walks.yaml").write_text(CONFIG.replace("URL", server.url))
-        command = Command(tmp_path, "walks.yaml")
-        said = await asyncio.to_thread(command.run, "--workers", "1")
+    async with serving(respond) as server:
+        (tmp_path / "pages.yaml").write_text(CONFIG.replace("URL", server.url))
+        command = Command(tmp_path, "pages.yaml")
+        output = await asyncio.to_thread(command.run, "--workers", "1")
     for name in ("body", "header", "once", "found"):
         found = sorted(command.jsonl(f"out/{name}.jsonl"), key=lambda record: record["id"])
         assert found == SEVEN, name
-    assert [record["id"] for record in command.jsonl("out/circle.jsonl")] == [0, 1, 2, 3, 4]
+    assert [record["id"] for record in command.jsonl("out/loop.jsonl")] == [0, 1, 2, 3, 4]
     assert command.jsonl("out/rates.jsonl") == [{"id": 1, "rate": 1.5}, {"id": 2, "rate": None}]
     assert command.jsonl("out/feed.jsonl") == [{"id": "1"}, {"id": "2"}]
-    asked = Counter((one.line, one.body, one.header("x-cursor")) for one in server.received)
-    assert set(asked.values()) == {1}
+    requests = Counter((one.line, one.body, one.header("x-cursor")) for one in server.received)
+    assert set(requests.values()) == {1}
     pages = Counter(urlsplit(one.path).path for one in server.received)
     assert pages == {
         "/body": 4,
         "/header": 3,
         "/once": 4,
-        "/circle": 5,
+        "/loop": 5,
         "/found": 3,
         "/rates.csv.gz": 1,
         "/feed": 1,
     }
-    assert "loop   circle:" in said
-    assert "auto   found: the next page is found by the offset, sent as the parameter offset" in said
+    assert "loop   loop:" in output
+    assert "auto   found: detected pagination by offset, sent as the parameter offset" in output

@@ -1,0 +1,219 @@
+"""`paginator: auto` detects the paginator of the first response. The shapes are those of well-known APIs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import yaml
+from whole_page import extract
+
+from scrapeq.expression import compile_template as template
+from scrapeq.extract import PageExtractor
+from scrapeq.page import Page
+from scrapeq.plan import Client, Endpoint, Paginator, Plan, Resource
+from scrapeq.protocols import Extraction
+from scrapeq.resource import first_tasks
+from scrapeq.task import Group, NewTask
+
+BASE = "https://api.test"
+ROWS = [{"id": 1}, {"id": 2}]
+
+
+class AutoServer:
+    """A resource with `paginator: auto`, and the responses to it."""
+
+    def __init__(self, path: str = "x", selector: str = "", **endpoint: Any) -> None:
+        paginator = Paginator("auto", fan_out=endpoint.pop("fan_out", False))
+        resource = Resource(
+            "r",
+            Endpoint(path=template(path), data_selector=selector, paginator=paginator, **endpoint),
+        )
+        plan = Plan("t", "t.yaml", client=Client(base_url=BASE), resources=(resource,))
+        self.extractor = PageExtractor(plan, lambda *_: Group())
+        (self.task,) = first_tasks(plan, lambda *_: Group(), 1.0)
+        self.found = Extraction()
+
+    def respond(self, body: Any, headers: dict[str, str] | None = None) -> str | None:
+        """Return the URL of the next page without the host, after this response; None at the end."""
+        payload = orjson.loads(orjson.dumps(self.task.payload))
+        page = Page(payload["url"], 200, tuple((headers or {}).items()), orjson.dumps(body))
+        self.found = extract(self.extractor, payload, 1.0, page)
+        follow: list[NewTask] = self.found.follow_ups
+        if not follow:
+            return None
+        self.task = follow[0]
+        url: str = self.task.payload["url"]
+        return url.removeprefix(BASE)
+
+
+SHAPES: dict[str, list[dict[str, Any]]] = yaml.safe_load(
+    (Path(__file__).parents[1] / "data" / "next_pages.yaml").read_text()
+)
+
+
+def shapes(kind: str) -> pytest.MarkDecorator:
+    """Parametrize by the responses of this kind."""
+    return pytest.mark.parametrize("shape", SHAPES[kind], ids=[shape["name"] for shape in SHAPES[kind]])
+
+
+def body_of(shape: dict[str, Any], rows: list[Any] | None = None) -> Any:
+    """Return the body of a shape, with records in it."""
+    text = orjson.dumps(shape.get("body"))
+    return orjson.loads(text.replace(b'"*"', orjson.dumps(rows or ROWS)))
+
+
+@shapes("links")
+def test_links_are_found(shape: dict[str, Any]) -> None:
+    """The URL of the next page is found wherever APIs put it, reported once, and remembered."""
+    server, body, headers = (
+        AutoServer(selector=shape.get("selector", "")),
+        body_of(shape),
+        shape.get("headers"),
+    )
+    assert server.respond(body, headers) == shape["next"]
+    assert [event for event in server.found.events if "detected pagination by" in event] != []
+    assert server.task.payload["walk"]["auto"]["type"] in ("header_link", "json_link")
+    server.respond(body, headers)
+    assert not any(event.startswith("auto") for event in server.found.events)
+
+
+@shapes("cursors")
+def test_cursors_go_into_the_parameter_that_the_api_expects(shape: dict[str, Any]) -> None:
+    """The parameter belongs to the name of the cursor, or is already in the request."""
+    server = AutoServer(selector=shape.get("selector", ""), params=shape.get("params", {}))
+    assert server.respond(body_of(shape), shape.get("headers")) == shape["next"]
+
+
+@shapes("numbers")
+def test_numbered_pages_end_with_the_last_one(shape: dict[str, Any]) -> None:
+    """By page or by offset, from 0 or 1, to the reported end."""
+    server = AutoServer(selector=shape.get("selector", ""), params=shape.get("params", {}))
+    seen: list[str | None] = []
+    for number in range(len(shape["pages"])):
+        body = body_of(shape, [{"id": number}, {"id": -number}])
+        for node in (body, body.get("pagination", {})) if isinstance(body, dict) else ():
+            for own in {"page", "current_page", "number"} & node.keys():
+                node[own] += number
+        seen.append(server.respond(body, shape.get("headers")))
+    assert seen == shape["pages"]
+
+
+@shapes("whole")
+def test_a_complete_response_has_no_next_page(shape: dict[str, Any]) -> None:
+    """There is no event, either."""
+    server = AutoServer(params=shape.get("params", {}))
+    assert server.respond(body_of(shape), shape.get("headers")) is None
+    assert server.found.events == []
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "why"),
+    [
+        ({"total": 50, "items": ROWS}, {}, "the response reports 50 records but has 2"),
+        ({"count": 50, "items": ROWS}, {}, "the response reports 50 records but has 2"),
+        (ROWS, {"X-Total-Count": "50"}, "the response reports 50 records but has 2"),
+        ({"items": ROWS, "has_more": True}, {}, "has_more reports more records"),
+        ({"items": ROWS, "meta": {"isLast": False}}, {}, "meta.isLast reports more records"),
+        ({"items": ROWS, "nextKey": "abc"}, {}, "nextKey may point to a next page"),
+        ({"items": ROWS, "next": "abc", "total": 2}, {}, "next may point to a next page"),
+    ],
+)
+def test_an_incomplete_response_is_reported(body: Any, headers: dict[str, str], why: str) -> None:
+    """An event gives the reason; nothing is guessed."""
+    server = AutoServer()
+    assert server.respond(body, headers) is None
+    event = f"auto   r: {why}, but it is unknown how to request the next page; set `paginator`"
+    assert server.found.events == [event]
+
+
+def test_a_full_page_without_signals_is_reported() -> None:
+    """The page has as many records as requested and no sign of more: the user must configure it."""
+    server = AutoServer(params={"_limit": 2})
+    assert server.respond({"data": ROWS}) is None
+    (line,) = server.found.events
+    assert line.startswith("auto   r: the response has as many records as requested (2) and does not report")
+
+
+def test_a_page_number_in_the_request_is_increased_until_a_page_is_empty() -> None:
+    """Only the parameter shows that there are pages; a repeated page is the end, too."""
+    server = AutoServer(params={"page": 1, "per_page": 2})
+    assert server.respond(ROWS) == "/x?page=2&per_page=2"
+    assert server.respond([{"id": 3}]) == "/x?page=3&per_page=2"
+    assert server.respond([]) is None
+    ignoring_server = AutoServer(params={"page": 1})
+    assert ignoring_server.respond(ROWS) == "/x?page=2"
+    assert ignoring_server.respond(ROWS) is None
+    assert ignoring_server.found.events == [
+        "loop   r: page 2 repeats the records of the page before; pagination stopped"
+    ]
+
+
+def test_pagination_stops_if_the_server_ignores_a_guessed_parameter() -> None:
+    """Whatever total it reports: a repeated page is the end, and an event says so."""
+    server = AutoServer(params={"limit": 2})
+    assert server.respond({"total": 500, "items": ROWS}) == "/x?limit=2&offset=2"
+    assert server.respond({"total": 500, "items": ROWS}) is None
+    assert server.found.events == [
+        "loop   r: page 2 repeats the records of the page before; pagination stopped"
+    ]
+
+
+def test_an_empty_second_page_that_contradicts_the_total_is_reported() -> None:
+    """A server that takes the guessed parameter for a filter finds nothing."""
+    server = AutoServer(params={"limit": 2})
+    assert server.respond({"total": 500, "items": ROWS}) == "/x?limit=2&offset=2"
+    assert server.respond({"total": 0, "items": []}) is None
+    assert server.found.events == [
+        "auto   r: page 2 is empty, but page 1 reported more records; set `paginator`"
+    ]
+
+
+def test_a_cursor_goes_into_the_body_of_a_post() -> None:
+    """It becomes a member of a JSON body, a field of a form, or a variable of a GraphQL query."""
+    server = AutoServer(method="POST", json={"page_size": 2})
+    server.respond({"object": "list", "results": ROWS, "next_cursor": "C", "has_more": True})
+    assert orjson.loads(server.task.payload["body"]) == {"page_size": 2, "start_cursor": "C"}
+    server = AutoServer(method="POST", data={"limit": 2})
+    server.respond({"items": ROWS, "nextPageToken": "T+"})
+    assert server.task.payload["body"] == "limit=2&pageToken=T%2B"
+    query = "query($n: Int, $cursor: String) { users(first: $n, after: $cursor) { nodes { id } } }"
+    server = AutoServer(
+        method="POST", json={"query": query, "variables": {"n": 2}}, selector="data.users.nodes"
+    )
+    users = {"nodes": ROWS, "pageInfo": {"hasNextPage": True, "endCursor": "E"}}
+    server.respond({"data": {"users": users}})
+    assert orjson.loads(server.task.payload["body"])["variables"] == {"n": 2, "cursor": "E"}
+    users["pageInfo"] = {"hasNextPage": False, "endCursor": "F"}
+    before = server.task
+    server.respond({"data": {"users": users}})
+    assert server.task is before
+
+
+def test_a_graphql_connection_is_found_without_a_selector() -> None:
+    """Its nodes are the records, under `nodes` or `edges`, also a level deeper; the query declares the cursor."""
+    query = (
+        "query($cursor: String) { repository { issues(first: 2, after: $cursor) { edges { node { id } } } } }"
+    )
+    server = AutoServer(method="POST", json={"query": query})
+    issues = {"edges": [{"node": row} for row in ROWS], "pageInfo": {"hasNextPage": True, "endCursor": "E"}}
+    server.respond({"data": {"repository": {"issues": issues}}})
+    assert [item.record for item in server.found.items] == ROWS
+    assert orjson.loads(server.task.payload["body"])["variables"] == {"cursor": "E"}
+
+
+def test_links_keep_the_json_suffix_of_the_request() -> None:
+    """Discourse serves its API under the URLs of its pages with `.json`, but links to the pages."""
+    server = AutoServer(path="latest.json", selector="topic_list.topics")
+    body = {"topic_list": {"more_topics_url": "/latest?no_definitions=true&page=1", "topics": ROWS}}
+    assert server.respond(body) == "/latest.json?no_definitions=true&page=1"
+
+
+def test_fan_out_uses_the_detected_page_count() -> None:
+    """`fan_out` works with what `auto` finds."""
+    server = AutoServer(fan_out=True)
+    server.respond({"page": 1, "total_pages": 4, "items": ROWS})
+    urls = [task.payload["url"] for task in server.found.follow_ups]
+    assert urls == [f"{BASE}/x?page={number}" for number in (2, 3, 4)]
