@@ -12,7 +12,6 @@ It waits by itself when a limit is closed, and never sends before the time it wa
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from urllib.parse import urlencode, urlsplit
 
 import orjson
 
+from scrapeq.backoff import full_jitter_s
 from scrapeq.clock import Clock, SystemClock
 from scrapeq.errors import (
     AuthFailed,
@@ -347,5 +347,4 @@ class Fetcher:
         """Before the next try: full jitter, but never less than was told."""
         if self._max_wait_s is not None and wait_s > self._max_wait_s:
             raise RateLimited(f"{url}: it asks to come back in {wait_s:.1f} s", wait_s)
-        most_s = min(RETRY_MAX_S, RETRY_BASE_S * 2 ** (attempts - 1))
-        await self._clock.sleep(max(wait_s, random.uniform(0, most_s)))
+        await self._clock.sleep(max(wait_s, full_jitter_s(attempts, RETRY_BASE_S, RETRY_MAX_S)))

@@ -11,6 +11,7 @@ import contextlib
 import time
 from collections.abc import Sequence
 
+from scrapeq.backoff import pauses_s
 from scrapeq.errors import RateLimited, ScrapeqError
 from scrapeq.limits.attribution import attribute
 from scrapeq.limits.consecutive_refusals import ConsecutiveRefusals
@@ -83,7 +84,7 @@ class QueueLimits:
     async def acquire(self, url: str, method: str = "GET", *, max_wait_s: float | None = None) -> QueuePermit:
         """Wait for the limits. Raises RateLimited when one is closed for longer than `max_wait_s`, StoreError."""
         group = self._group(url, method)
-        look_s = LOOK_FIRST_S
+        pauses = pauses_s(LOOK_FIRST_S, LOOK_MAX_S)
         reports = set(self._reports)
         while True:
             got = await self._ask(group)
@@ -97,8 +98,8 @@ class QueueLimits:
                 raise RateLimited(f"{method} {url}: its limit is closed for another {got:.1f} s", got)
             self._reported.clear()
             with contextlib.suppress(TimeoutError):
+                look_s = next(pauses)
                 await asyncio.wait_for(self._reported.wait(), look_s if got is None else got)
-            look_s = min(look_s * 2, LOOK_MAX_S)
 
     async def try_acquire(self, url: str, method: str = "GET") -> QueuePermit | None:
         """A permit now, or None."""

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 from redis.exceptions import RedisError
 
+from scrapeq.backoff import pauses_s
 from scrapeq.errors import StoreError
 from scrapeq.lua import load
 from scrapeq.protocols import CursorState
@@ -59,15 +60,15 @@ class RedisCursorStore:
         await self._patiently(lambda: self._redis.hset(self._key, key, orjson.dumps(state)))
 
     async def _patiently(self, ask: Callable[[], Awaitable[Any]]) -> Any:
-        until_s, pause_s = time.monotonic() + self._patience_s, RETRY_FIRST_S
+        until_s, pauses = time.monotonic() + self._patience_s, pauses_s(RETRY_FIRST_S, RETRY_MAX_S)
         while True:
             try:
                 return await ask()
             except (RedisError, OSError) as error:
+                pause_s = next(pauses)
                 if time.monotonic() + pause_s > until_s:
                     raise StoreError(f"what walks keep cannot be reached: {error}") from error
             await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, RETRY_MAX_S)
 
     async def all(self, resources: Collection[str] | None = None) -> AsyncIterator[tuple[str, CursorState]]:
         """Every key and what is kept under it, of these resources (None: of all); in no order."""
