@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 
+from scrapeq.expression.http_date import http_date_s
 from scrapeq.page import Page
 
 Fields = tuple[tuple[str, str], ...]
@@ -52,14 +51,14 @@ def lifetime_s(page: Page, received_s: float) -> float:
     expires = page.header("expires")
     if expires is None:
         return 0.0
-    ends_s = http_date_s(expires)
-    made_s = http_date_s(page.header("date") or "")
+    ends_s = http_date_s(expires, received_s)
+    made_s = http_date_s(page.header("date") or "", received_s)
     return 0.0 if ends_s is None else max(0.0, ends_s - (received_s if made_s is None else made_s))
 
 
 def age_s(page: Page, requested_s: float, received_s: float, now_s: float) -> float:
     """How old it is (RFC 9111, 4.2.3); times are Unix seconds of this machine."""
-    made_s = http_date_s(page.header("date") or "")
+    made_s = http_date_s(page.header("date") or "", received_s)
     apparent = 0.0 if made_s is None else max(0.0, received_s - made_s)
     told = (page.header("age") or "").partition(",")[0].strip()
     said = min(int(told), _OVERFLOW_S) if _SECONDS.fullmatch(told) else 0
@@ -107,12 +106,3 @@ def asks_otherwise(fields: Iterable[tuple[str, str]]) -> bool:
         if lower == "cache-control" and {"no-store", "no-cache"} & directives(value).keys():
             return True
     return False
-
-
-def http_date_s(text: str) -> float | None:
-    """An HTTP date as Unix seconds; None if it is none (RFC 9110, 5.6.7)."""
-    try:
-        date = parsedate_to_datetime(text)
-        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, TypeError, OverflowError, IndexError):
-        return None
