@@ -48,8 +48,8 @@ class FetcherAuthGrants:
         self._granted = True
         self._permit = held[-1]
 
-    async def begin(self, method: str, url: str, *, own: bool) -> None:
-        """See `AuthGrants.begin`. Raises RateLimited when a limit is closed for longer than the caller waits."""
+    async def acquire(self, method: str, url: str, *, own: bool) -> None:
+        """See `AuthGrants.acquire`. Raises RateLimited when a limit is closed for longer than the caller waits."""
         if own and self._granted:
             return
         if not own and self._granted and self._names(method, url) <= self._own:
@@ -60,14 +60,14 @@ class FetcherAuthGrants:
             self._held.append(self._permit)
             self._granted = True
 
-    def rest(self) -> None:
-        """See `AuthGrants.rest`."""
+    def release_while_waiting(self) -> None:
+        """See `AuthGrants.release_while_waiting`."""
         if self._granted:
             self._held[-1].settle(None, was_sent=False)
             self._granted = False
 
-    async def end(self, page: Page | None, *, own: bool) -> bool:
-        """See `AuthGrants.end`."""
+    async def settle(self, page: Page | None, *, own: bool) -> bool:
+        """See `AuthGrants.settle`."""
         permit = self._held[-1] if own else self._permit
         if permit is self._held[-1]:
             self._granted = False

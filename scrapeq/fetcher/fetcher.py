@@ -233,7 +233,9 @@ class Fetcher:
         asked_for = url
         attempts = hops = 0
         cache_lookup = CacheLookup(self._cache, self._client, self._clock)
-        if (kept := await cache_lookup.fresh(method, url, fields, has_body=body is not None)) is not None:
+        if (
+            kept := await cache_lookup.fresh_response(method, url, fields, has_body=body is not None)
+        ) is not None:
             return replace(kept, requested_url=asked_for)
         while True:
             permit = await self._grants.acquire(url, method, max_wait_s=self._max_wait_s)
@@ -269,11 +271,11 @@ class Fetcher:
             if page is None:
                 assert error is not None
                 raise error
-            page = await cache_lookup.revived(page) or page
-            if cache_lookup.was_misled:
+            page = await cache_lookup.revalidated(page) or page
+            if cache_lookup.must_resend:
                 continue
             if outcome.action == "success":
-                await cache_lookup.keep(page)
+                await cache_lookup.store(page)
             return replace(page, requested_url=asked_for)
 
     async def _send(
@@ -307,9 +309,9 @@ class Fetcher:
                 url,
                 headers=fields,
                 body=body,
-                hop=gate,
+                may_follow=gate,
                 named_hosts=(asked_for,),  # a hop that is sent later belongs to the same chain
-                home=asked_for,
+                credential_url=asked_for,
                 auth_grants=auth_grants,
             )
         finally:

@@ -133,7 +133,7 @@ async def preview_page(
         tokens=tokens,
         on_send=watch.before_sending,
     )
-    watch.hidden = egress.hidden
+    watch.redact = egress.redact
     context = WorkerContext(
         plan,
         cast(Queue, permit),
@@ -148,9 +148,9 @@ async def preview_page(
         await _SeenVisit(context, leased, preview).run()
     await permit.settled()
     if preview.page is not None:
-        preview.url = egress.hidden(preview.page.url)
+        preview.url = egress.redact(preview.page.url)
         preview.headers = tuple(
-            (name, MASK if name.lower() in SETS_COOKIES else egress.hidden(value))
+            (name, MASK if name.lower() in SETS_COOKIES else egress.redact(value))
             for name, value in preview.page.headers
         )
     preview.skipped = context.tally.skipped
@@ -318,7 +318,7 @@ class _Watch:
         self._plan = plan
         self._seen = preview
         own = [*(preview.task.payload.get("headers") or {}), *plan.client.headers]
-        self.hidden: Callable[[str], str] = str
+        self.redact: Callable[[str], str] = str
         self._open = SAFE_FIELDS | {name.lower() for name in own if not SECRET_NAME.search(name)}
 
     def before_sending(
@@ -336,9 +336,9 @@ class _Watch:
             )
             if name and (added or name == auth.name):
                 url = set_params(url, {name: MASK})
-        shown = tuple((name, self.hidden(self._header(name, value))) for name, value in fields)
+        shown = tuple((name, self.redact(self._header(name, value))) for name, value in fields)
         self._seen.sent.append(
-            Sent(method, self.hidden(url).replace("%2A%2A%2A", MASK), shown, len(body or b""))
+            Sent(method, self.redact(url).replace("%2A%2A%2A", MASK), shown, len(body or b""))
         )
 
     def _header(self, name: str, value: str) -> str:

@@ -39,8 +39,8 @@ class TaskAuthGrants:
         self._group = Group()
         self._began_s = 0.0
 
-    async def begin(self, method: str, url: str, *, own: bool) -> None:
-        """See `AuthGrants.begin`; never waits. Raises AskingClosed."""
+    async def acquire(self, method: str, url: str, *, own: bool) -> None:
+        """See `AuthGrants.acquire`; never waits. Raises AskingClosed."""
         if own and self._granted:
             return
         context, settlement = self._context, self._settlement
@@ -63,11 +63,11 @@ class TaskAuthGrants:
             raise AuthLimitClosed(method, url, got, own=own)
         context.tally.requests += not own
 
-    def rest(self) -> None:
+    def release_while_waiting(self) -> None:
         """Who asks never waits for a grant, so the task may keep its own."""
 
-    async def end(self, page: Page | None, *, own: bool) -> bool:
-        """See `AuthGrants.end`. What was answered is not lost with the lease or the store: they show at the next step."""
+    async def settle(self, page: Page | None, *, own: bool) -> bool:
+        """See `AuthGrants.settle`. What was answered is not lost with the lease or the store: they show at the next step."""
         if own:
             self._context.tally.requests += 1  # for it is sent again
             self._group, self._lease = self._own_group(), None

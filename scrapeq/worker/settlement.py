@@ -76,7 +76,7 @@ class Settlement:
                 self.age_s(),
                 delay_s,
                 self._context.queue.max_attempts,
-                error=self._context.egress.hidden(error)[:ERROR_LENGTH] if error else "",
+                error=self._context.egress.redact(error)[:ERROR_LENGTH] if error else "",
                 push=push,
             )
         )
@@ -143,5 +143,5 @@ class Settlement:
         """Tell that the task is a dead letter."""
         self._context.tally.dead += 1
         resource = self.payload.get("resource", "?")
-        error = self._context.egress.hidden(error)[:ERROR_LENGTH]
+        error = self._context.egress.redact(error)[:ERROR_LENGTH]
         self._context.events.append(f"dead   {resource}: {error} ({self._leased.task.id})")

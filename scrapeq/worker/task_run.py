@@ -58,7 +58,7 @@ class TaskRun:
             settlement.sent = UNSENT
             await settlement.bury(str(error))
             return
-        if not context.egress.knows(self._leased.lease.credential):
+        if not context.egress.has_credential(self._leased.lease.credential):
             await self._unknown_member()
             return
         page = await self._kept(payload)
@@ -88,7 +88,7 @@ class TaskRun:
         """The answer, if it need not be asked for."""
         if self._context.cache is None or HOPS in payload:  # a hop's answer is that of another address
             return None
-        return await self._cache_lookup.fresh(
+        return await self._cache_lookup.fresh_response(
             payload.get("method", "GET"),
             payload["url"],
             list((payload.get("headers") or {}).items()),
@@ -103,7 +103,7 @@ class TaskRun:
             payload["url"],
             headers=[*(payload.get("headers") or {}).items(), *self._cache_lookup.conditions],
             body=body.encode() if isinstance(body, str) else None,
-            hop=self._hops.may_go,
+            may_follow=self._hops.may_go,
             named_hosts=user_named_hosts(payload),
             credential=self._leased.lease.credential,
             auth_grants=self._asking,
@@ -119,7 +119,7 @@ class TaskRun:
         now_s = context.clock.now_s()
         names = self._names(payload, page.url if page is not None and at_hop else url, now_s)
         rules = rules_of(group, context.plan.rate_limits)
-        revived = await self._cache_lookup.revived(page) if page is not None else None
+        revived = await self._cache_lookup.revalidated(page) if page is not None else None
         context.tally.not_modified += revived is not None
         observed, rule_observations = (
             observe_for_rules(page, now_s, rules, names) if page else (NO_OBSERVATION, None)
@@ -141,12 +141,12 @@ class TaskRun:
             polls=polls_of(payload)[0],
             can_refresh=context.plan.client.auth.is_refreshable,
         )
-        if self._cache_lookup.was_misled:
+        if self._cache_lookup.must_resend:
             outcome = replace(
                 outcome, action="retry", message="304 for another entity tag than that of what is kept"
             )
         if outcome.message:  # servers echo what they got, and the file may have put it there
-            outcome = replace(outcome, message=context.egress.hidden(outcome.message))
+            outcome = replace(outcome, message=context.egress.redact(outcome.message))
         costs = costs_of(
             group,
             outcome,
@@ -187,7 +187,7 @@ class TaskRun:
         settlement.close_hops()
         if outcome.action == "success" and page is not None:
             if revived is None and not outcome.is_past_end:
-                await self._cache_lookup.keep(page)
+                await self._cache_lookup.store(page)
             read = replace(page, body=b"") if outcome.is_past_end else revived or page
             await PageResults(context, self._leased, settlement).keep(read, page)
         else:

@@ -209,15 +209,15 @@ class OneEach:
     def __init__(self) -> None:
         self.left = 1
 
-    async def begin(self, method: str, url: str, *, own: bool) -> None:
+    async def acquire(self, method: str, url: str, *, own: bool) -> None:
         if own or not self.left:
             raise AuthLimitClosed(method, url, 1.0, own=own)
         self.left -= 1
 
-    def rest(self) -> None:
+    def release_while_waiting(self) -> None:
         pass
 
-    async def end(self, page: Page | None, *, own: bool) -> bool:
+    async def settle(self, page: Page | None, *, own: bool) -> bool:
         return False
 
 

@@ -81,7 +81,7 @@ async def test_a_blocked_redirect_was_sent_and_a_blocked_request_was_not() -> No
     async with serving(away) as server, Egress(Client(base_url=server.url)) as egress:
         for gate in (None, yes):
             with pytest.raises(errors.Blocked) as redirected:
-                await egress.send("GET", server.url, hop=gate)
+                await egress.send("GET", server.url, may_follow=gate)
             assert redirected.value.was_sent
         with pytest.raises(errors.Blocked) as first:
             await egress.send("GET", "http://localhost/")

@@ -6,13 +6,13 @@ import pytest
 
 from scrapeq.fetch.freshness import (
     age_s,
-    asks_otherwise,
+    bypasses_cache,
     conditions,
     directives,
     freshened,
-    is_of,
+    is_storable,
+    is_validated_by,
     lifetime_s,
-    may_be_kept,
 )
 from scrapeq.page import Page
 
@@ -90,8 +90,8 @@ def test_how_old_an_answer_is(headers: tuple[tuple[str, str], ...], seconds: flo
 )
 def test_what_may_be_kept(answer: Page, is_kept: bool, is_kept_if_only_fresh: bool) -> None:
     """What can be used later, unless its server forbids it."""
-    assert may_be_kept(answer, NOW, revalidate=True) is is_kept
-    assert may_be_kept(answer, NOW, revalidate=False) is is_kept_if_only_fresh
+    assert is_storable(answer, NOW, revalidate=True) is is_kept
+    assert is_storable(answer, NOW, revalidate=False) is is_kept_if_only_fresh
 
 
 def test_a_request_is_made_conditional_by_both_validators() -> None:
@@ -117,9 +117,9 @@ def test_a_304_renews_the_fields_but_not_those_of_the_body() -> None:
 def test_a_304_is_of_the_answer_whose_tag_it_names() -> None:
     """Weakly compared; one that names none is of what was asked for."""
     kept = page(("ETag", '"a"'))
-    assert is_of(kept, page(status=304))
-    assert is_of(kept, page(("ETag", 'W/"a"'), status=304))
-    assert not is_of(kept, page(("ETag", '"b"'), status=304))
+    assert is_validated_by(kept, page(status=304))
+    assert is_validated_by(kept, page(("ETag", 'W/"a"'), status=304))
+    assert not is_validated_by(kept, page(("ETag", '"b"'), status=304))
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_a_304_is_of_the_answer_whose_tag_it_names() -> None:
 )
 def test_a_request_with_a_will_of_its_own_is_sent_as_it_is(field: tuple[str, str], otherwise: bool) -> None:
     """Conditions, ranges and a wish for no cache are the user's."""
-    assert asks_otherwise([field]) is otherwise
+    assert bypasses_cache([field]) is otherwise
 
 
 def test_cache_control_is_read_with_its_quotes() -> None:

@@ -88,7 +88,7 @@ async def test_no_credential_without_a_home() -> None:
 
     async with Egress(Client(auth=AUTHS["X-Api-Key"]), transport=httpx.MockTransport(answer)) as egress:
         await egress.send("GET", "https://found.example/")
-        await egress.send("GET", "https://given.example/", home="https://given.example/")
+        await egress.send("GET", "https://given.example/", credential_url="https://given.example/")
     assert [shows_secret(one) for one in sent] == [False, True]
 
 
@@ -211,7 +211,11 @@ async def test_a_closed_hop_is_handed_back() -> None:
     async with Egress(client, transport=httpx.MockTransport(answer)) as egress:
         with pytest.raises(HopClosed) as caught:
             await egress.send(
-                "POST", f"{HOME}/a", headers=[("Accept", "x/y"), ("X-Mine", SECRET)], body=b"b", hop=gate
+                "POST",
+                f"{HOME}/a",
+                headers=[("Accept", "x/y"), ("X-Mine", SECRET)],
+                body=b"b",
+                may_follow=gate,
             )
     closed = caught.value
     assert asked == [("https://other.example/b", "POST")]
