@@ -1,4 +1,4 @@
-"""Every configuration in docs/authentication.md is one that can be read."""
+"""Every configuration in docs/authentication.md is valid."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ REST = "version: 1\nname: acme\nresources: [items]\noutputs: [{type: stdout}]\n"
 
 
 @pytest.mark.parametrize("piece", PIECES, ids=[piece.split(":")[0] for piece in PIECES])
-def test_a_piece_can_be_read(piece: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With what stands around it."""
+def test_the_example_is_valid(piece: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each example, completed to a whole file."""
     for name in ["WORD", *re.findall(r"\$\{env:(\w+)\}", piece)]:
         monkeypatch.setenv(name, f"secret-of-{name}")
     before, indent = AROUND.get(piece.split(":")[0], ("" if piece.startswith("client") else SESSION, ""))
@@ -28,8 +28,8 @@ def test_a_piece_can_be_read(piece: str, monkeypatch: pytest.MonkeyPatch) -> Non
     assert plan.client.auth.type != "none"
 
 
-def test_there_are_pieces() -> None:
-    """The test above has something to read, of every type that is asked for."""
+def test_every_auth_type_has_an_example() -> None:
+    """The test above reads an example of every type."""
     assert {"type: session", "type: oauth2_client_credentials", "type: oauth2_refresh_token"} <= {
         line.strip() for piece in PIECES for line in piece.splitlines()
     }

@@ -14,8 +14,8 @@ from scrapeq.task import Task
     ("error", "reason"),
     [
         ("503 Service Unavailable", "503 Service Unavailable"),
-        ("GET http://a.test:80/x?y=1: no whole answer in 30 s", "no whole answer in 30 s"),
-        ("POST https://a.test/: the body broke off: eof", "the body broke off"),
+        ("GET http://a.test:80/x?y=1: no complete response within 30 s", "no complete response within 30 s"),
+        ("POST https://a.test/: the body is incomplete: eof", "the body is incomplete"),
         ("the answer (text/html) is no JSON: invalid literal: line 1", "the answer (text/html) is no JSON"),
         ("handler shop.pages:read: KeyError: 'id' (pages.py:3)", "handler shop.pages:read: KeyError"),
         ("on_item a:b: x.y: a set is no JSON value (a.py:1)", "on_item a:b: x.y"),
