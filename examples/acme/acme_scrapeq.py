@@ -1,4 +1,4 @@
-"""A sink, a paginator and a credential for scrapeq; pyproject.toml says their names. See docs/extending.md."""
+"""A sink, a paginator and a credential for scrapeq. pyproject.toml names them; docs/extending.md explains them."""
 
 import hashlib
 import hmac
@@ -15,7 +15,7 @@ from scrapeq.sink import BatchSink, Record, SinkContext
 
 
 class MarkdownSink(BatchSink):
-    """A file a record: `{type: markdown, folder: notes, title: title}`. A record that comes again is written over."""
+    """One file per record: `{type: markdown, folder: notes, title: title}`. A changed record replaces its file."""
 
     default = "merge"
 
@@ -25,11 +25,11 @@ class MarkdownSink(BatchSink):
         self.heading: str = output.options.get("title", "title")
 
     def open_target(self) -> None:
-        """The folder, made if it is missing."""
+        """Create the folder if it is missing."""
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def write_batch(self, records: Sequence[Record]) -> None:
-        """Its name is the record's identity, so that writing it twice changes nothing."""
+        """Write each record to a file named by its identity, so that writing it twice changes nothing."""
         for record in records:
             fields = record.item.record
             lines = [f"# {fields.get(self.heading, record.item.key)}", ""]
@@ -41,7 +41,7 @@ class MarkdownSink(BatchSink):
 def continuation(
     page: Page, body: Any, records: Sequence[Any], request: PageRequest, options: Mapping[str, Any]
 ) -> Change | None:
-    """The next page by a header of the answer: `paginator: {type: continuation, header: X-Continuation}`."""
+    """The next page by a response header: `paginator: {type: continuation, header: X-Continuation}`."""
     token = page.header(options.get("header", "X-Continuation"))
     return Change(params={options.get("param", "continuation"): token}) if token else None
 
@@ -54,7 +54,7 @@ class HmacAuth(httpx.Auth):
         self.secret = secret.encode()
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """The header X-Signature: who signs, and the digest of method and path."""
+        """Add the header X-Signature: the key id, and a digest of method and path."""
         text = f"{request.method} {request.url.raw_path.decode()}".encode()
         digest = hmac.new(self.secret, text, hashlib.sha256).hexdigest()
         request.headers["X-Signature"] = f"{self.key_id}:{digest}"

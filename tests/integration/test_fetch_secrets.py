@@ -28,7 +28,7 @@ ANSWERS = {
     "echoed in no address": response(302, b"", ("Location", f"http://[::1/?api_key={SECRET}")),
     "echoed in a path": response(302, b"", ("Location", f"ftp://a.test/{SECRET}")),
     "echoed at the cut": response(302, b"", ("Location", f"ftp://a.test/{'x' * 165}?api_key={QUOTED}")),
-    "echoed in a circle": response(302, b"", ("Location", f"?api_key={QUOTED}")),
+    "echoed in a loop": response(302, b"", ("Location", f"?api_key={QUOTED}")),
     "echoed to a private host": response(302, b"", ("Location", f"http://10.0.0.1/?api_key={QUOTED}")),
 }
 
