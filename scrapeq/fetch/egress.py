@@ -171,7 +171,7 @@ class Egress:
                 a login has its own time limit.
             may_follow: Called with (url, method) before each redirect hop. If it returns False, HopClosed is raised.
             named_hosts: Hosts that the user named for this request, as `host`, `host:port` or a URL.
-            credential_url: If the client has no base_url, its credential is sent to the origin of this URL.
+            credential_url: Without a base_url, the client's credential is sent to the origin of this URL.
             credential: Which token of a pool to send (see `has_credential`); "" = the client's own.
             auth_grants: Grants for the extra requests that the credential needs.
 

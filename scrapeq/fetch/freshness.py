@@ -24,7 +24,7 @@ _DIRECTIVE = re.compile(
 )
 _SECONDS = re.compile(r"[0-9]+", re.ASCII)
 _OVERFLOW_S = 2**31  # RFC 9111, 1.2.2
-# Fields that describe how the body was sent. A 304 has no body, so it does not update them (RFC 9111, 3.2).
+# Fields that describe how the body was sent. A 304 is sent without a body, so it does not update them (RFC 9111, 3.2).
 _BODY_FIELDS = frozenset(
     {"content-length", "content-encoding", "content-type", "content-range", "transfer-encoding", "connection"}
     | {"keep-alive", "te", "trailer", "upgrade"}
@@ -73,7 +73,7 @@ def age_s(page: Page, requested_s: float, received_s: float, now_s: float) -> fl
 
 
 def conditions(page: Page) -> list[tuple[str, str]]:
-    """Return the header fields that make the next request conditional; empty if the response has no validator."""
+    """Return the header fields that make the next request conditional; empty without a validator in the response."""
     fields = []
     if etag := page.header("etag"):
         fields.append(("If-None-Match", etag))

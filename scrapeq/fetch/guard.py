@@ -45,7 +45,6 @@ _ENDS_IN_NUMBER = re.compile(
     r"(?:.*\.)?(?:[0-9]+|0[xX][0-9a-fA-F]*)\.?", re.ASCII
 )  # URL Standard, host parsing
 _LOCAL_NAME = re.compile(r"(?:.*\.)?localhost\.?", re.ASCII | re.IGNORECASE)  # RFC 6761, 6.3
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def is_public(address: IPAddress) -> bool:
@@ -149,7 +148,7 @@ class GuardedResolver(AbstractResolver):
         return public
 
     async def close(self) -> None:
-        """Do nothing: there are no resources."""
+        """Do nothing: a resolver keeps nothing open."""
 
 
 class NamedResolver(AbstractResolver):
@@ -162,7 +161,7 @@ class NamedResolver(AbstractResolver):
         return await _look_up(host, port, family)
 
     async def close(self) -> None:
-        """Do nothing: there are no resources."""
+        """Do nothing: a resolver keeps nothing open."""
 
 
 async def _look_up(host: str, port: int, family: socket.AddressFamily) -> list[ResolveResult]:

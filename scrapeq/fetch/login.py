@@ -16,7 +16,7 @@ from scrapeq.expression.scope import response_scope
 from scrapeq.fetch import redirects
 from scrapeq.fetch.cookies import Cookies
 from scrapeq.fetch.redirects import join_url, origin, printable
-from scrapeq.fetch.refreshable_auth import IssuedCredential, LoginSteps, expires_at_s
+from scrapeq.fetch.refreshable_auth import IssuedCredential, LoginSteps, expires_at_s, is_final
 from scrapeq.page import Page
 from scrapeq.plan import Auth, Login
 
@@ -27,7 +27,6 @@ _NOT_SENT = frozenset(
     {"submit", "button", "image", "reset", "file"}
 )  # not submitted without a click (HTML, 4.10.21.4)
 _IF_CHECKED = frozenset({"checkbox", "radio"})
-_RETRIED = frozenset({408, 425, 429})
 
 
 class SessionLogin:
@@ -86,7 +85,7 @@ class SessionLogin:
                 break
             page = yield from self._send(following, jar)
         if not 200 <= page.status < 300:
-            raise self._error(f"the page with the form returned {page.status}", final=_is_final(page.status))
+            raise self._error(f"the page with the form returned {page.status}", final=is_final(page.status))
         return self._filled(page)
 
     def _filled(self, page: Page) -> httpx.Request:
@@ -151,14 +150,10 @@ class SessionLogin:
     def _refused(self, pages: list[Page]) -> AuthFailed:
         statuses = ", then ".join(str(page.status) for page in pages)
         reason = "not a success" if self._auth.success_when is None else "and success_when is false"
-        return self._error(f"the response is {statuses}, {reason}", final=_is_final(pages[-1].status))
+        return self._error(f"the response is {statuses}, {reason}", final=is_final(pages[-1].status))
 
     def _error(self, text: str, *, final: bool) -> AuthFailed:
         return AuthFailed(f"client.auth: login at {printable(self._url)} failed: {text}", final=final)
-
-
-def _is_final(status: int) -> bool:
-    return status < 500 and status not in _RETRIED
 
 
 def _value_at(path: str, body: Any) -> Any:

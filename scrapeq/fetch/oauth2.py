@@ -13,11 +13,10 @@ from scrapeq.clock import Clock
 from scrapeq.errors import AuthFailed
 from scrapeq.fetch.auth import basic_client
 from scrapeq.fetch.redirects import printable
-from scrapeq.fetch.refreshable_auth import IssuedCredential, LoginSteps, expires_at_s
+from scrapeq.fetch.refreshable_auth import IssuedCredential, LoginSteps, expires_at_s, is_final
 from scrapeq.page import Page
 from scrapeq.plan import Auth
 
-_RETRIED = frozenset({408, 425, 429})  # and 5xx: the same request may succeed later
 _REASON_CHARS = 200
 
 
@@ -65,7 +64,9 @@ class OAuth2:
             headers["Authorization"] = f"Basic {basic_client(auth)}"
         else:
             own = {"client_id": auth.client_id, "client_secret": auth.client_secret}
-            fields |= {name: value for name, value in own.items() if value}  # a public client has no secret
+            fields |= {
+                name: value for name, value in own.items() if value
+            }  # a public client does not send a secret
         return httpx.Request(
             "POST", auth.access_token_url, data={**fields, **auth.token_params}, headers=headers
         )
@@ -101,4 +102,4 @@ def _refused(auth: Auth, page: Page, members: Mapping[str, Any]) -> AuthFailed:
     if not text:
         text = "the response lacks access_token" if 200 <= page.status < 300 else "without a reason"
     message = f"client.auth: {printable(auth.access_token_url)} did not issue a token: {page.status}, {text}"
-    return AuthFailed(message, final=page.status < 500 and page.status not in _RETRIED)
+    return AuthFailed(message, final=is_final(page.status))

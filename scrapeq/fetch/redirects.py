@@ -12,7 +12,6 @@ from scrapeq.errors import BadResponse, Blocked
 REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 SCHEMES = frozenset({"http", "https"})
 
-_KEEP_METHOD = frozenset({307, 308})
 _BODY_FIELDS = frozenset({"content-type", "content-length", "content-encoding", "content-language", "digest"})
 _VALIDATORS = frozenset({"if-none-match", "if-modified-since"})  # of the previous URL (RFC 9110, 15.4)
 _PRINTABLE_CHARS = 200
@@ -87,7 +86,7 @@ def next_hop(hop: Hop, status: int, location: str) -> Hop:
     method, body = hop.method, hop.body
     headers = tuple(field for field in hop.headers if field[0].lower() not in _VALIDATORS)
     becomes_get = (status == 303 and method != "HEAD") or (status in (301, 302) and method == "POST")
-    if becomes_get and status not in _KEEP_METHOD:
+    if becomes_get:
         method, body = "GET", None
         headers = tuple(field for field in headers if field[0].lower() not in _BODY_FIELDS)
     if origin(target) != origin(hop.url):

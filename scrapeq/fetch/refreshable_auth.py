@@ -30,6 +30,7 @@ MARGIN_S = 30.0  # a credential is refreshed this long before it expires,
 MARGIN_SHARE = 0.1  # but at most this share of its lifetime before
 PAUSE_FIRST_S, PAUSE_MAX_S = 1.0, 300.0  # after a failed login
 
+RETRIED_STATUSES = frozenset({408, 425, 429})  # and 5xx: the same login may succeed later
 _REMEMBERED_SECRETS = 32  # issued values that error messages must not show
 
 SendLoginRequest = Callable[[httpx.Request], Awaitable[Page]]
@@ -97,6 +98,11 @@ def expires_at_s(now_s: float, lifetime_s: float | None) -> float | None:
     if lifetime_s is None:
         return None
     return now_s + lifetime_s - min(MARGIN_S, lifetime_s * MARGIN_SHARE)
+
+
+def is_final(status: int) -> bool:
+    """Return whether a failed login with this status must not be retried."""
+    return status < 500 and status not in RETRIED_STATUSES
 
 
 class RefreshableAuth:

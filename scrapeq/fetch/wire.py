@@ -10,7 +10,6 @@ uses any httpx transport. Both raise httpx.TransportError, or Blocked if the gua
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import ssl
@@ -144,7 +143,7 @@ class AiohttpWire:
                 skip_auto_headers=_NO_DEFAULTS,
             )
             # One grant is one request. If a pooled connection is broken, aiohttp would silently send the request
-            # again on a new one; there is no public option against that.
+            # again on a new one, without a public option to turn that off.
             session._retry_connection = False
             self._sessions[named] = session
         return session
@@ -239,7 +238,7 @@ def _translated(error: Exception) -> Exception:
         # of the system.
         reason = os.strerror(number) if number in errno.errorcode else error.os_error.strerror or text
         return httpx.ConnectError(f"cannot connect to {error.host}:{error.port}: {reason}")
-    if isinstance(error, aiohttp.ClientConnectorError | asyncio.TimeoutError):
+    if isinstance(error, TimeoutError):
         return httpx.ConnectError(text)
     if isinstance(error, HttpProcessingError):
         return httpx.RemoteProtocolError(text)

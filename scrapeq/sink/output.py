@@ -30,7 +30,7 @@ class Record:
         task_id: The task that produced it.
         item: The item: its resource, key, seed and fields.
         line: Its fields as JSON (UTF-8), without a line break.
-        key: Its identity, 16 bytes: a digest of resource and key, or of resource and content if it has no key.
+        key: Its identity, 16 bytes: a digest of resource and key, or of resource and content without a key.
         digest: Its content, 16 bytes: a digest of the fields in sorted order.
     """
 
@@ -181,7 +181,7 @@ class SinkContext:
 
     Args:
         base: The folder that relative paths start from.
-        data: The folder for the ledgers of outputs that have no folder themselves.
+        data: The folder for the ledgers of outputs without a folder.
         name: The name of the plan.
         run: The id of the run: a task id identifies a task within one run.
         stdout: The file descriptor of the command's standard output; None = 1.

@@ -40,7 +40,7 @@ class TaskAuthGrants:
         self._began_s = 0.0
 
     async def acquire(self, method: str, url: str, *, own: bool) -> None:
-        """See `AuthGrants.acquire`; never waits. Raises AskingClosed."""
+        """See `AuthGrants.acquire`; never waits. Raises AuthLimitClosed."""
         if own and self._granted:
             return
         context, settlement = self._context, self._settlement
@@ -67,7 +67,7 @@ class TaskAuthGrants:
         """Who asks never waits for a grant, so the task may keep its own."""
 
     async def settle(self, page: Page | None, *, own: bool) -> bool:
-        """See `AuthGrants.settle`. What was answered is not lost with the lease or the store: they show at the next step."""
+        """See `AuthGrants.settle`. A lost lease or store does not lose the response: they show at the next step."""
         if own:
             self._context.tally.requests += 1  # for it is sent again
             self._group, self._lease = self._own_group(), None

@@ -26,7 +26,7 @@ from scrapeq.exit_codes import Exit
 from scrapeq.expression import Template, compile_template
 from scrapeq.processes.child import enter_child
 from scrapeq.protocols import Item
-from scrapeq.sink import OutputSet, CommitRequest, SinkContext
+from scrapeq.sink import CommitRequest, OutputSet, SinkContext
 from scrapeq.sink.commit_log import parse_token
 from scrapeq.writer.frames import FrameReader, pack, read_page
 

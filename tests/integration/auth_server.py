@@ -1,4 +1,4 @@
-"""A server with a token endpoint, a login form and an API behind them, which can be told to refuse and to fail."""
+"""A server with a token endpoint, a login form and an API behind them, which refuses and fails on demand."""
 
 from __future__ import annotations
 

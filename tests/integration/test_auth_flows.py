@@ -164,12 +164,12 @@ async def test_each_request_of_a_flow_takes_a_grant() -> None:
     async with server.serving() as url:
         auth = httpx.DigestAuth(USER, PASSWORD)
         async with Fetcher(base_url=url, auth=auth, rate_limits=[rule]) as fetcher:
-            began_s = loop.time()
+            started_s = loop.time()
             for n in range(4):
                 auth._last_challenge = None  # each is challenged again: eight requests
                 await fetcher.get(f"{n}")
     assert len(server.statuses) == 8
-    assert loop.time() - began_s > 0.95
+    assert loop.time() - started_s > 0.95
 
 
 async def test_the_requests_of_a_flow_are_guarded() -> None:

@@ -121,7 +121,7 @@ async def test_a_late_refusal_does_not_drop_the_new_token() -> None:
 
 
 async def test_a_static_token_cannot_be_refreshed() -> None:
-    """There is no token endpoint."""
+    """It was not issued by a token endpoint."""
     server = AuthServer()
     async with server.serving() as url, Egress(Client(base_url=url, auth=Auth("bearer", "x"))) as egress:
         assert await statuses(egress, url, 1) == [401]

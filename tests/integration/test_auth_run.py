@@ -82,13 +82,13 @@ def written(folder: Path) -> int:
 
 def check_no_secret_is_shown(folder: Path, server: AuthServer, log: str) -> None:
     """Neither configured secrets nor issued tokens are in the store's files, outputs, logs or console output."""
-    kept = [
+    files = [
         path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("guarded.tokens")
     ]
-    assert any("store" in str(path) for path in kept)
-    assert any(path.suffix == ".gz" for path in kept)
+    assert any("store" in str(path) for path in files)
+    assert any(path.suffix == ".gz" for path in files)
     shown = log.encode()
-    for path in kept:
+    for path in files:
         raw = path.read_bytes()
         shown += _decompressed(raw) if path.suffix == ".gz" else raw
     secrets = [
@@ -122,8 +122,8 @@ async def test_two_processes_share_one_login_and_show_no_secret(tmp_path: Path, 
         (tmp_path / "out.jsonl").unlink()
         await run(tmp_path, url, auth)
     assert len(server.login_requests) == 1  # the next run uses the same token
-    kept = tmp_path / ".scrapeq" / "guarded.tokens"
-    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    token_file = tmp_path / ".scrapeq" / "guarded.tokens"
+    assert stat.S_IMODE(token_file.stat().st_mode) == 0o600
 
 
 @pytest.mark.parametrize("auth", [REFRESHING, FORM], ids=["refresh", "form"])
@@ -186,12 +186,12 @@ async def test_logins_keep_their_own_limit(tmp_path: Path) -> None:
     server = AuthServer(uses=5)
     limit = "rate_limits: [{name: logins, match: {path: /oauth/*}, rates: [{limit: 1, interval: 1s}]}]\n"
     async with server.serving() as url:
-        began_s = time.monotonic()
+        started_s = time.monotonic()
         await run(tmp_path, url, OAUTH2, more=limit, tasks=20)
     gaps = [later - earlier for earlier, later in zip(server.at, server.at[1:], strict=False)]
     assert len(server.at) >= 4
     assert min(gaps) >= 0.95
-    assert time.monotonic() - began_s >= 3
+    assert time.monotonic() - started_s >= 3
     assert written(tmp_path) == 20
 
 

@@ -234,6 +234,6 @@ async def test_a_login_that_a_limit_stops_is_continued() -> None:
                 await egress.send("GET", f"{url}/items/1", auth_grants=OneEach())
             assert (
                 closed.value.own is own
-            )  # two of them complete the login, but then the request itself has no grant
+            )  # two of them complete the login, but spend the grant of the request
         assert (await egress.send("GET", f"{url}/items/1", auth_grants=OneEach())).status == 200
     assert [path for path, _ in server.received] == ["/login", "/do-login?next=/", "/items/1"]

@@ -21,7 +21,7 @@ from scrapeq.queue.connect import async_client
 
 PLAN = """
 version: 1
-name: kept
+name: cached
 client: {base_url: URL, cache: {}}
 RULES
 resources:
@@ -70,16 +70,18 @@ class Api:
 @pytest.fixture
 def cache_file(tmp_path: Path) -> Path:
     """The file of the cache."""
-    return tmp_path / ".scrapeq" / "kept.cache.db"
+    return tmp_path / ".scrapeq" / "cached.cache.db"
 
 
-async def run(url: str, store_url: str, file: Path, text: str = PLAN, rules: str = "", **given: Any) -> Any:
+async def run(
+    url: str, store_url: str, file: Path, text: str = PLAN, rules: str = "", **settings: Any
+) -> Any:
     """A whole run with the cache, in a queue that is new."""
     client = async_client(store_url)
     await client.flushall()
     await client.aclose()
     cache = ResponseCache(file, max_size=10_000_000)
-    return await work(url, store_url, text.replace("RULES", rules), nothing_left, cache=cache, **given)
+    return await work(url, store_url, text.replace("RULES", rules), nothing_left, cache=cache, **settings)
 
 
 async def test_a_second_run_of_unchanged_pages_gets_only_304s(store_url: str, cache_file: Path) -> None:
@@ -265,7 +267,7 @@ async def test_a_restarted_pagination_does_not_use_the_cache(store_url: str, cac
 
     text = """
 version: 1
-name: kept
+name: cached
 client: {base_url: URL, cache: {}}
 response_actions: [{match: {status: 410}, action: reset_pagination}]
 resources:
@@ -338,7 +340,7 @@ async def test_a_fetcher_can_cache_responses(cache_file: Path) -> None:
 
 
 def test_a_fetcher_with_an_httpx_auth_cannot_cache(cache_file: Path) -> None:
-    """It has no identity that could be part of the cache key."""
+    """An httpx.Auth lacks an identity that could be part of the cache key."""
     with pytest.raises(UsageError, match="cache"):
         Fetcher(cache=cache_file, auth=httpx.BasicAuth("a", "b"))
 

@@ -24,8 +24,8 @@ BOMB_BYTES = 64 << 20
 DEADLINE_S = 0.5
 
 
-def client(**given: object) -> Client:
-    return Client(base_url="http://127.0.0.1", max_body_size=CAP, timeout_s=DEADLINE_S, **given)  # type: ignore[arg-type]
+def client(**settings: object) -> Client:
+    return Client(base_url="http://127.0.0.1", max_body_size=CAP, timeout_s=DEADLINE_S, **settings)  # type: ignore[arg-type]
 
 
 async def fetch(raw: bytes, *, close: bool = False, method: str = "GET") -> Page:

@@ -57,7 +57,7 @@ def test_freshness_lifetime(headers: tuple[tuple[str, str], ...], seconds: float
 @pytest.mark.parametrize(
     ("headers", "seconds"),
     [
-        ((), 2 + 100),  # the request took 2 s, it has been kept for 100 s
+        ((), 2 + 100),  # the request took 2 s, it was stored for 100 s
         ((DATE,), 2 + 100),
         ((("Age", "50"),), 52 + 100),
         ((("Age", "fifty"),), 2 + 100),

@@ -120,9 +120,9 @@ async def test_method_and_body_follow_the_status(method: str, status: int, then:
         page = await egress.send(method, f"{HOME}/a?b=1", headers=fields, body=body)
     assert (sent[1].method, str(sent[1].url)) == (then, f"{HOME}/next")
     assert (page.method, page.url, page.requested_url) == (then, f"{HOME}/next", f"{HOME}/a?b=1")
-    kept = body if then == method else None
-    assert sent[1].content == (kept or b"")
-    assert ("content-type" in sent[1].headers) is bool(kept)
+    expected_body = body if then == method else None
+    assert sent[1].content == (expected_body or b"")
+    assert ("content-type" in sent[1].headers) is bool(expected_body)
 
 
 async def chain(*locations: str, start: str = f"{HOME}/0", client: Client | None = None) -> list[str]:

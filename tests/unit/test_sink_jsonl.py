@@ -222,7 +222,7 @@ def test_each_output_receives_its_resources(tmp_path: Path) -> None:
 
 
 def test_without_outputs_nothing_is_written(tmp_path: Path) -> None:
-    """A plan may have no outputs."""
+    """A plan without outputs is valid."""
     sink = OutputSet((), base=tmp_path)
     assert sink.commit_many([("t1", "1.1", [item(1)])]) == [0]
     assert not list(tmp_path.iterdir())

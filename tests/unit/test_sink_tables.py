@@ -67,15 +67,15 @@ def test_a_missing_field_is_null_and_columns_of_the_user_stay(tmp_path: Path) ->
     with sink_at(tmp_path) as sink:
         sink.commit_many([("t1", "1.1", [item(1, a=1, b=2)])])
     with sqlite3.connect(tmp_path / "out/items.db") as database:
-        database.execute("ALTER TABLE issues ADD COLUMN mine TEXT DEFAULT 'kept'")
+        database.execute("ALTER TABLE issues ADD COLUMN mine TEXT DEFAULT 'own'")
     database.close()
     with sink_at(tmp_path) as sink:
         sink.commit_many([("t2", "2.1", [item(1, a=3)])])
-    assert rows(tmp_path) == [{"id": 1, "a": 3, "b": None, "mine": "kept"}]
+    assert rows(tmp_path) == [{"id": 1, "a": 3, "b": None, "mine": "own"}]
 
 
 def test_columns_have_types(tmp_path: Path) -> None:
-    """Integers, floats, booleans and text; nested values are JSON text; a column of nulls has no type yet."""
+    """Integers, floats, booleans and text; nested values are JSON text; a column of nulls is untyped."""
     record = {"i": 1, "f": 1.5, "b": True, "t": "x", "n": None, "list": [1, {"a": None}], "big": 2**64 - 1}
     with sink_at(tmp_path) as sink:
         sink.commit_many([("t1", "1.1", [Item("issues", "1", record)])])
