@@ -203,7 +203,7 @@ class PostgresSink:
             if column.name not in existing:
                 add = sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {}")
                 commit_log.run(add.format(qualified_name, _column_definition(column.name, column.kind)))
-            elif column.name in existing and existing[column.name] != TYPES[column.kind]:
+            elif existing[column.name] != TYPES[column.kind]:
                 widened[field] = column.kind
         for field in widened:
             column = by_field[field]
