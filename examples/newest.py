@@ -1,11 +1,11 @@
 """
-A script of its own that asks an API within its limits, newest first, and stops when it has enough.
+A stand-alone script that reads the newest issues of several repositories, within the API's rate limits.
 
-    python -m scrapeq.demo --port 8600 &                        # the sample API, or any other of its shape
+    python -m scrapeq.demo --port 8600 &                        # the sample API, or one with the same shape
     python examples/newest.py http://127.0.0.1:8600 octo/tools octo/site
 
-`Fetcher` waits by itself where a limit is closed, and learns one that nobody tells it. With `redis=Redis(...)` all
-scripts that name the same `queue_name` share what is known of the limits.
+`Fetcher` waits when a limit is closed, and learns limits that the API does not advertise. With `redis=Redis(...)`, all
+scripts with the same `queue_name` share the state of the limits.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ ENOUGH = 10
 
 
 async def newest(base_url: str, repositories: list[str]) -> tuple[list[tuple[str, str]], list[ScrapeqError]]:
-    """The issues touched last over all repositories (when, and their titles), and what could not be had."""
+    """Return the last updated issues of all repositories (time and title), and the errors."""
     found: list[tuple[str, str]] = []
     errors: list[ScrapeqError] = []
     paths = [f"repos/{name}/issues?state=all&sort=updated&direction=desc" for name in repositories]
@@ -25,13 +25,13 @@ async def newest(base_url: str, repositories: list[str]) -> tuple[list[tuple[str
         async for page in fetcher.stream(paths, on_error=lambda url, error: errors.append(error)):
             if page.status == 200:
                 found += [(issue["updated_at"], issue["title"]) for issue in page.json()]
-            else:  # a 404 is a page, too
+            else:  # a 404 is also a page
                 errors.append(ScrapeqError(f"{page.url}: {page.status}"))
     return sorted(found, reverse=True)[:ENOUGH], errors
 
 
 def main() -> int:
-    """Print them; 1 when a repository could not be asked about."""
+    """Print the issues. Return 1 if a repository could not be read."""
     if len(sys.argv) < 3:
         print("usage: newest.py URL OWNER/NAME...", file=sys.stderr)
         return 2

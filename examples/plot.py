@@ -1,10 +1,10 @@
 """
-Draw what came out of a scrape: how many issues were touched in each month, as an SVG file.
+Draw the result of a scrape as an SVG file: how many issues were updated in each month.
 
     scrapeq run configs/api.yaml
     python examples/plot.py out/issues.jsonl issues.svg
 
-No library is needed for bars: a browser shows the file. The same lines are a table for pandas or DuckDB.
+A browser shows the file. For more than bars, load the same JSON Lines into pandas or DuckDB.
 """
 
 import sys
@@ -21,13 +21,13 @@ BAR, INK = "#4c78a8", "#333333"
 
 
 def months(records: Iterable[Mapping[str, Any]], field: str = "updated_at") -> dict[str, int]:
-    """Records by month (`2024-05`), in order."""
+    """Return the number of records per month (`2024-05`), in order."""
     counted = Counter(str(record[field])[:7] for record in records if record.get(field))
     return dict(sorted(counted.items()))
 
 
 def bars(counted: Mapping[str, int], title: str) -> str:
-    """Bars as SVG."""
+    """Return a bar chart as SVG."""
     most = max(counted.values(), default=1)
     step = (WIDTH - 2 * MARGIN) / max(len(counted), 1)
     tall = HEIGHT - 2 * MARGIN
@@ -56,7 +56,7 @@ def bars(counted: Mapping[str, int], title: str) -> str:
 
 
 def main() -> int:
-    """Read JSON Lines, write the picture."""
+    """Read JSON Lines and write the SVG file."""
     if len(sys.argv) != 3:
         print("usage: plot.py RECORDS.jsonl PICTURE.svg", file=sys.stderr)
         return 2

@@ -197,7 +197,7 @@ class _NoEgress:
     async def __aexit__(self, *_: object) -> None:
         pass
 
-    def knows(self, credential: str) -> bool:
+    def has_credential(self, credential: str) -> bool:
         return True
 
     async def send(self, method: str, url: str, **_: Any) -> Page:

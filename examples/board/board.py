@@ -1,4 +1,4 @@
-"""The hooks of board.yaml: a handler for issues, and what becomes of a comment before it is written."""
+"""The hooks of board.yaml: a handler for issues, and a transformation of comments before they are written."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ WORDS_SHOWN = 8
 
 
 def issues(page: Page, context: Context) -> Iterator[Result]:
-    """One record an issue, its labels, and its comments: those of open issues first."""
+    """Yield one record per issue, its labels, and its comments, those of open issues first."""
     for issue in page.json():
         is_open = issue["state"] == "open"
         yield {
@@ -22,7 +22,7 @@ def issues(page: Page, context: Context) -> Iterator[Result]:
 
 
 async def comment(record: Record, context: Context) -> Record | None:
-    """The beginning of a comment, and whose it is; none of robots."""
+    """Return the start of a comment and its author; drop the comments of bots."""
     author = record["user"]["login"]
     if author.endswith("[bot]"):
         return None

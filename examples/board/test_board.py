@@ -9,7 +9,7 @@ FILE = Path(__file__).with_name("board.yaml")
 
 
 def issue(number: int, state: str, comments: int) -> dict[str, Any]:
-    """An issue as the API gives it."""
+    """An issue as the API returns it."""
     return {
         "id": 1000 + number,
         "number": number,
@@ -22,7 +22,7 @@ def issue(number: int, state: str, comments: int) -> dict[str, Any]:
 
 
 def test_issues_are_written_with_their_labels_and_followed_by_their_comments() -> None:
-    """Comments of open issues come before those of closed ones; an issue without any is not asked about."""
+    """Comments of open issues come before those of closed ones; without comments, nothing is requested."""
     page = page_of(
         json=[issue(1, "closed", 2), issue(2, "open", 1), issue(3, "open", 0)],
         headers={"Link": '<https://api.example/repos/octo/site/issues?page=2>; rel="next"'},
@@ -40,8 +40,8 @@ def test_issues_are_written_with_their_labels_and_followed_by_their_comments() -
     assert scraped.next_page is not None and scraped.next_page.url.endswith("?page=2")
 
 
-def test_comments_are_shortened_and_robots_are_left_out() -> None:
-    """Each knows its issue."""
+def test_comments_are_shortened_and_bots_are_left_out() -> None:
+    """Each comment has the number of its issue."""
     comments = [
         {"id": 1, "user": {"login": "ada"}, "body": "one two three four five six seven eight nine"},
         {"id": 2, "user": {"login": "ci[bot]"}, "body": "built"},

@@ -15,6 +15,8 @@ from typing import Any
 
 import orjson
 
+from scrapeq.expression.http_date import http_date_s
+
 MAX_NUMERIC_TEXT = 64
 MAX_WHOLE = 1 << 128  # larger results become floats, so that an expression cannot grow a number without bound
 
@@ -87,15 +89,11 @@ def iso_time_s(text: str) -> float | None:
 
 
 def http_time_s(text: str) -> float | None:
-    """Return the Unix seconds of an RFC 9110 (5.6.7) or RFC 5322 date; None for any other text."""
-    if len(text) > MAX_NUMERIC_TEXT or not any(letter.isalpha() for letter in text):
+    """Return the Unix seconds of an HTTP date (RFC 9110, 5.6.7) or an RFC 5322 date; None for other text."""
+    if len(text) > MAX_NUMERIC_TEXT:
         return None
-    from email.utils import parsedate_to_datetime  # the import takes 10 ms, and few expressions need it
-
-    try:
-        return _unix_s(parsedate_to_datetime(text))
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
+    seconds = http_date_s(text.strip(), any_zone=True)
+    return int(seconds) if seconds is not None and seconds.is_integer() else seconds
 
 
 def _unix_s(moment: datetime) -> int | float:

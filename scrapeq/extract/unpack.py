@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import importlib
 import io
-import zlib
 from collections.abc import Callable
 from typing import IO
 
+from scrapeq.decompression import Decoder, ZlibDecoder, ZstdDecoder
 from scrapeq.errors import ExtractError
 
-_GZIP_WBITS = 31
-_GZIP_SLICE_BYTES = 16 << 10  # zlib copies the input behind a member's end: at most this much
+_SLICE_BYTES = 16 << 10  # fed at once: zlib copies what follows the end of each gzip member
 _PIECE_BYTES = 1 << 20
-_ZSTD_WINDOW_BYTES = 128 << 20  # the window of `zstd --long` by default
-_ZSTD_SLICE_BYTES = 256  # a block of 4 bytes may decompress to 128 KiB, so 256 bytes to at most 8 MiB
+_ZSTD_WINDOW_BYTES = 128 << 20  # the largest that `zstd --long` uses by default
 _GZIP_MAGIC, _ZIP_MAGIC = b"\x1f\x8b\x08", b"PK\x03\x04"
 _ZIP_ENCRYPTED = 0x1
 
@@ -52,23 +50,14 @@ def _kind(body: bytes) -> str:
     return "zip" if body.startswith(_ZIP_MAGIC) else ""
 
 
-def _gzip(body: bytes, max_bytes: int) -> bytes:
+def _decoded(decoder: Decoder, body: bytes, max_bytes: int) -> bytes:
     whole = bytearray()
-    at = 0
-    # A file may have many members (RFC 1952, 2.2), and padding after the last one.
-    while at == 0 or body.startswith(_GZIP_MAGIC[:2], at):
-        decoder = zlib.decompressobj(_GZIP_WBITS)
-        while not decoder.eof:
-            piece = decoder.unconsumed_tail
-            if not piece:
-                piece = body[at : at + _GZIP_SLICE_BYTES]
-                at += len(piece)
-            out = decoder.decompress(piece, _PIECE_BYTES)
-            whole += out
+    for start in range(0, len(body), _SLICE_BYTES):
+        for piece in decoder.feed(body[start : start + _SLICE_BYTES]):
+            whole += piece
             _check_size(len(whole), max_bytes)
-            if not piece and not out and not decoder.eof:
-                raise EOFError("the file ends early")
-        at -= len(decoder.unused_data)
+    if not decoder.is_complete:
+        raise EOFError("the file ends early")
     return bytes(whole)
 
 
@@ -82,30 +71,11 @@ def _streamed(module: str, name: str) -> Callable[[bytes, int], bytes]:
     return read
 
 
-def _zstd(body: bytes, max_bytes: int) -> bytes:
-    import zstandard
-
-    whole = bytearray()
-    at = 0
-    while True:  # a file may have many frames (RFC 8878, 3.1)
-        decoder = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES).decompressobj()
-        while not decoder.eof:
-            piece = body[at : at + _ZSTD_SLICE_BYTES]
-            if not piece:
-                raise EOFError("the file ends early")
-            whole += decoder.decompress(piece)
-            _check_size(len(whole), max_bytes)
-            at += len(piece)
-        at -= len(decoder.unused_data)
-        if at >= len(body):
-            return bytes(whole)
-
-
 _READERS: dict[str, Callable[[bytes, int], bytes]] = {
-    "gzip": _gzip,
+    "gzip": lambda body, max_bytes: _decoded(ZlibDecoder(gzip=True), body, max_bytes),
     "bz2": _streamed("bz2", "BZ2File"),
     "xz": _streamed("lzma", "LZMAFile"),
-    "zstd": _zstd,
+    "zstd": lambda body, max_bytes: _decoded(ZstdDecoder(_ZSTD_WINDOW_BYTES), body, max_bytes),
 }
 
 

@@ -1,6 +1,6 @@
-"""The one way out: every request passes the `Egress`."""
+"""The egress: the only way out. Every request passes through `Egress`."""
 
-from scrapeq.fetch.auth_requests import AuthLimitClosed
+from scrapeq.fetch.auth_requests import AuthGrants, AuthLimitClosed
 from scrapeq.fetch.egress import Egress, HopClosed
 
-__all__ = ["AuthLimitClosed", "Egress", "HopClosed"]
+__all__ = ["AuthGrants", "AuthLimitClosed", "Egress", "HopClosed"]

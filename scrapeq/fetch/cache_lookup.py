@@ -1,4 +1,4 @@
-"""What is kept of the answer to one request: used while it is fresh, asked for conditionally when it is not."""
+"""Use the response cache for one request: return a fresh response, or revalidate a stale one."""
 
 from __future__ import annotations
 
@@ -25,31 +25,38 @@ _DEFAULT = Cache()
 
 class CacheLookup:
     """
-    For one request: `fresh` first, then its `conditions` are sent along, then `revived`, then `keep`.
+    The cache operations of one request.
+
+    Call `fresh_response` first. If it returns None, send the request with `conditions`, and pass the response to
+    `revalidated` and `store`.
 
     Args:
-        cache: Where answers are kept; None = nowhere.
-        client: Credentials and headers, which an answer belongs to.
+        cache: The cache; None = do not cache.
+        client: The client, whose credential and headers are part of the cache key.
         clock: Wall time.
-        member: The token of a pool that it is sent with.
+        credential: Which credential of a pool the request is sent with.
+
+    Attributes:
+        must_resend: The server sent a 304 that does not match the stored response. Send the request again; its
+            `conditions` are empty now.
     """
 
     def __init__(
         self, cache: ResponseCache | None, client: Client, clock: Clock, credential: str = ""
     ) -> None:
-        self._all = cache
+        self._configured_cache = cache
         self._client = client
         self._clock = clock
-        self._member = credential
+        self._credential = credential
         self._revalidate = (client.cache or _DEFAULT).revalidate
-        self._cache: ResponseCache | None = None  # where this request is one whose answer may be kept
+        self._cache: ResponseCache | None = None  # set if the response to this request is cacheable
         self._method = self._url = ""
         self._fields: Sequence[tuple[str, str]] = ()
-        self._kept: CachedResponse | None = None
+        self._stored: CachedResponse | None = None
         self._requested_s = 0.0
-        self.was_misled = False  # a 304 came that is none of what is kept
+        self.must_resend = False
 
-    async def fresh(
+    async def fresh_response(
         self,
         method: str,
         url: str,
@@ -59,95 +66,100 @@ class CacheLookup:
         may_use: bool = True,
     ) -> Page | None:
         """
-        The answer, if it need not be asked for.
+        Return the stored response if it is fresh, so that nothing has to be sent.
 
         Args:
-            method, url, fields: The request; `has_body`: one that is more than its address.
-            may_use: Whether what is kept may be used; its answer will be kept all the same.
+            method, url, fields: The request.
+            has_body: The request has a body, so its URL does not identify it.
+            may_use: Whether a stored response may be used. The new response is stored in any case.
         """
-        if self._all is None:
+        if self._configured_cache is None:
             return None
         self._method, self._url, self._fields = method, url, fields
         self._requested_s = self._clock.now_s()
-        asked_otherwise = freshness.asks_otherwise([*self._client.headers.items(), *fields])
-        if method == "GET" and not has_body and not asked_otherwise:
-            self._cache = self._all
+        bypasses = freshness.bypasses_cache([*self._client.headers.items(), *fields])
+        if method == "GET" and not has_body and not bypasses:
+            self._cache = self._configured_cache
         if self._cache is None or not may_use:
             return None
-        self._kept = await self._cache.get(self._key())
-        if self._revalidate is True or self._kept is None or not self._kept.is_fresh(self._requested_s):
+        self._stored = await self._cache.get(self._key())
+        if self._revalidate is True or self._stored is None or not self._stored.is_fresh(self._requested_s):
             return None
-        return await self._whole(self._kept)
+        return await self._with_body(self._stored)
 
     @property
     def conditions(self) -> list[tuple[str, str]]:
-        """What makes the request a conditional one."""
-        return freshness.conditions(self._kept.head) if self._kept and self._revalidate is not False else []
+        """The header fields that make the request conditional."""
+        return (
+            freshness.conditions(self._stored.head) if self._stored and self._revalidate is not False else []
+        )
 
-    async def revived(self, page: Page) -> Page | None:
-        """What a 304 stands for; None if the answer is none, or of nothing that is kept (see `was_misled`)."""
-        self.was_misled = False
-        kept = self._kept
+    async def revalidated(self, page: Page) -> Page | None:
+        """Return the stored response that a 304 confirms. None for other responses, and for a 304 that matches none."""
+        self.must_resend = False
+        stored = self._stored
         if (
             self._cache is None
-            or kept is None
+            or stored is None
             or page.status != freshness.NOT_MODIFIED
-            or not self._is_ours(page)
+            or not self._is_same_address(page)
         ):
             return None
         now_s = self._clock.now_s()
-        new = kept.freshened(page, self._requested_s, now_s)
-        whole = await self._whole(new) if freshness.is_of(kept.head, page) else None
+        new = stored.freshened(page, self._requested_s, now_s)
+        whole = await self._with_body(new) if freshness.is_validated_by(stored.head, page) else None
         if whole is None:
-            self.was_misled = True
-            self._kept = None
-            await self._cache.forget(key=kept.key)
+            self.must_resend = True
+            self._stored = None
+            await self._cache.forget(key=stored.key)
             return None
-        changed = freshness.conditions(new.head) != freshness.conditions(kept.head)
-        if changed or freshness.lifetime_s(new.head, now_s) > 0:  # else nothing in it would ever be asked
+        has_changed = freshness.conditions(new.head) != freshness.conditions(stored.head)
+        if (
+            has_changed or freshness.lifetime_s(new.head, now_s) > 0
+        ):  # otherwise nothing would ever read the update
             await self._cache.freshen(new)
         return replace(whole, elapsed_s=page.elapsed_s)
 
-    async def keep(self, page: Page) -> None:
-        """A good answer that came whole; one that `fresh` was not asked about is none to keep."""
-        if self._all is None or not self._method:
+    async def store(self, page: Page) -> None:
+        """Store a complete, successful response if it is cacheable. Without `fresh_response` before, do nothing."""
+        if self._configured_cache is None or not self._method:
             return
         now_s = self._clock.now_s()
-        if self._method not in _SAFE_METHODS:  # what was read is no longer what is there (RFC 9111, 4.4)
-            await self._all.forget(address=self._address())
-        elif self._cache is None or not self._is_ours(page):
+        if self._method not in _SAFE_METHODS:  # it may have changed the resource (RFC 9111, 4.4)
+            await self._configured_cache.forget(address=self._address())
+        elif self._cache is None or not self._is_same_address(page):
             return
-        elif freshness.may_be_kept(page, now_s, revalidate=self._revalidate is not False):
+        elif freshness.is_storable(page, now_s, revalidate=self._revalidate is not False):
             await self._cache.put(self._key(), self._address(), page, self._requested_s, now_s)
-        elif self._kept is not None:
-            await self._cache.forget(key=self._kept.key)
+        elif self._stored is not None:
+            await self._cache.forget(key=self._stored.key)
 
-    def _is_ours(self, page: Page) -> bool:
-        """What a redirect led to is the answer of another address."""
+    def _is_same_address(self, page: Page) -> bool:
+        """Return whether the response is from the requested URL, not from one that a redirect led to."""
         return canonical(page.url) == canonical(self._url)
 
-    async def _whole(self, kept: CachedResponse) -> Page | None:
-        """With its body; None if that cannot be read any more."""
+    async def _with_body(self, stored: CachedResponse) -> Page | None:
+        """Return the stored response with its body; None if the body is damaged."""
         try:
-            return kept.page()
+            return stored.page()
         except zlib.error:
-            self._kept = None
+            self._stored = None
             if self._cache is not None:
-                await self._cache.forget(key=kept.key)
+                await self._cache.forget(key=stored.key)
             return None
 
     def _key(self) -> bytes:
-        """Address, credential and every field that is sent: so an answer that varies with one of them is another's."""
+        """Return the key: a digest of URL, credential and all header fields, so that Vary is always respected."""
         client, auth = self._client, self._client.auth
-        who = [auth.type, self._member or auth.identity, auth.refresh_token]
+        identity = [auth.type, self._credential or auth.identity, auth.refresh_token]
         if auth.login is not None:
-            who += [str(auth.login.data), str(auth.login.json)]
+            identity += [str(auth.login.data), str(auth.login.json)]
         if auth.options:
-            who.append(str(auth.options))
+            identity.append(str(auth.options))
         fields = sorted((name.lower(), str(value)) for name, value in client.headers.items())
         own = sorted((name.lower(), value) for name, value in self._fields)
         agent = client.user_agent or __version__
-        return _digest([task_key("GET", self._url, None), who, fields, own, agent])
+        return _digest([task_key("GET", self._url, None), identity, fields, own, agent])
 
     def _address(self) -> bytes:
         return _digest(canonical(self._url))

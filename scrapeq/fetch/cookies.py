@@ -1,4 +1,4 @@
-"""The cookies of a session (RFC 6265), in the standard library's jar: domain, path, expiry and `Secure` hold."""
+"""The cookies of a login session (RFC 6265), with domain, path, expiry and `Secure`, in the standard library's jar."""
 
 from __future__ import annotations
 
@@ -12,50 +12,44 @@ Fields = list[tuple[str, str]]
 StoredCookie = dict[str, Any]
 """A cookie as plain JSON."""
 
-_KEPT = (
-    *(
-        "version",
-        "name",
-        "value",
-        "port",
-        "port_specified",
-        "domain",
-        "domain_specified",
-        "domain_initial_dot",
-    ),
+_ATTRIBUTES = (
+    *("version", "name", "value", "port", "port_specified"),
+    *("domain", "domain_specified", "domain_initial_dot"),
     *("path", "path_specified", "secure", "expires", "discard", "comment", "comment_url", "rfc2109"),
 )
 
 
 class Cookies:
     """
+    A cookie jar.
+
     Args:
-        kept: What an earlier one gave (`kept()`).
+        stored: The cookies to start with, as `dump` returns them.
     """
 
-    def __init__(self, kept: Iterable[StoredCookie]) -> None:
+    def __init__(self, stored: Iterable[StoredCookie]) -> None:
         self._cookies = httpx.Cookies()
-        for one in kept:
+        for one in stored:
             self._cookies.jar.set_cookie(Cookie(**one, rest={}))
 
-    def hear(self, url: httpx.URL, headers: Sequence[tuple[str, str]]) -> None:
-        """Take what an answer sets."""
+    def extract(self, url: httpx.URL, headers: Sequence[tuple[str, str]]) -> None:
+        """Store the cookies that a response sets."""
         if any(name.lower() == "set-cookie" for name, _ in headers):
-            answer = httpx.Response(200, headers=list(headers), request=httpx.Request("GET", url))
-            self._cookies.extract_cookies(answer)
+            response = httpx.Response(200, headers=list(headers), request=httpx.Request("GET", url))
+            self._cookies.extract_cookies(response)
 
-    def put(self, url: httpx.URL, fields: Fields) -> Fields:
-        """The fields with the cookies that go to this URL, behind those that are there."""
+    def add_to(self, url: httpx.URL, fields: Fields) -> Fields:
+        """Return the header fields of a request with the cookies for its URL appended to its Cookie header."""
         request = httpx.Request("GET", url)
         self._cookies.set_cookie_header(request)
-        found = request.headers.get("cookie")
-        if not found:
+        cookies = request.headers.get("cookie")
+        if not cookies:
             return fields
-        there = [value for name, value in fields if name.lower() == "cookie"]
+        present = [value for name, value in fields if name.lower() == "cookie"]
         others = [field for field in fields if field[0].lower() != "cookie"]
-        return [*others, ("Cookie", "; ".join([*there, found]))]
+        return [*others, ("Cookie", "; ".join([*present, cookies]))]
 
-    def kept(self) -> tuple[StoredCookie, ...]:
-        """All that have not run out, as plain JSON."""
+    def dump(self) -> tuple[StoredCookie, ...]:
+        """Return all cookies that have not expired, as plain JSON."""
         self._cookies.jar.clear_expired_cookies()
-        return tuple({name: getattr(one, name) for name in _KEPT} for one in self._cookies.jar)
+        return tuple({name: getattr(one, name) for name in _ATTRIBUTES} for one in self._cookies.jar)

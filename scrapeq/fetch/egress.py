@@ -1,7 +1,7 @@
 """
-The egress: one deadline around guard, credentials, the wire, redirects, caps and decoding.
+The egress: sends requests with address guard, credentials, redirects, size cap and decoding, under one deadline.
 
-It ends in a whole page or in a FetchError, and never holds more than `max_body_size` of an answer.
+The result is a complete page or a FetchError. At most `max_body_size` bytes of a response are in memory.
 """
 
 from __future__ import annotations
@@ -17,35 +17,39 @@ import httpx
 
 from scrapeq.clock import Clock, SystemClock
 from scrapeq.errors import Blocked, DeadlineExceeded, FetchError, ScrapeqError, TooManyRedirects
-from scrapeq.fetch import auth as auth_schemes
+from scrapeq.fetch import auth as static_auth
 from scrapeq.fetch import redirects, response
 from scrapeq.fetch.auth import Credential
-from scrapeq.fetch.auth_factory import credential_of, urls_of
-from scrapeq.fetch.auth_requests import AuthGrants, Deadline, Unlimited, through
+from scrapeq.fetch.auth_factory import credential_of, login_urls
+from scrapeq.fetch.auth_requests import AuthGrants, Deadline, Unlimited, run_auth_flow
 from scrapeq.fetch.decoding import ACCEPT_ENCODING
 from scrapeq.fetch.guard import NamedHosts, check_literal
 from scrapeq.fetch.headers import FRAMING, check_fields, fields_of
-from scrapeq.fetch.redirects import Hop, origin, shown
+from scrapeq.fetch.redirects import Hop, origin, printable
 from scrapeq.fetch.refreshable_auth import RefreshableAuth
-from scrapeq.fetch.response import names
-from scrapeq.fetch.wire import AiohttpWire, HttpxWire, RawResponse, WatchedWire, Wire
+from scrapeq.fetch.response import describe
+from scrapeq.fetch.wire import AiohttpWire, HttpxWire, ObservedWire, RawResponse, Wire
 from scrapeq.page import Page
 from scrapeq.plan import Client
 from scrapeq.version import __version__
 
-HopGate = Callable[[str, str], Awaitable[bool]]
+MayFollow = Callable[[str, str], Awaitable[bool]]
+"""Takes the URL and the method of a redirect hop; returns whether it may be sent now."""
+
 Origin = tuple[str, str, int | None]
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_NOBODY = NamedHosts()
+_NO_HOSTS = NamedHosts()
 _UNLIMITED = Unlimited()
 
 
 class HopClosed(ScrapeqError):
     """
-    A redirect hop may not be sent now; the caller makes a task of it.
+    A redirect hop may not be sent now. The caller has to queue it.
 
-    `headers` and `body` are what the hop would have carried, without the client's credentials.
+    Args:
+        method, url: The request of the hop.
+        headers, body: Its own headers and body, without the client's headers and credentials.
     """
 
     def __init__(
@@ -55,16 +59,16 @@ class HopClosed(ScrapeqError):
         self.url = url
         self.headers = headers
         self.body = body
-        super().__init__(f"the limit for {method} {shown(url)} is closed")
+        super().__init__(f"the limit for {method} {printable(url)} is closed")
 
 
 @dataclass(frozen=True, slots=True)
-class _Trip:
+class _RequestState:
     """What all hops of one request share."""
 
-    home: Origin | None
+    credential_origin: Origin | None
     named: NamedHosts
-    gate: HopGate | None
+    may_follow: MayFollow | None
     auth: Credential | RefreshableAuth | httpx.Auth | None
     auth_grants: AuthGrants
     deadline: Deadline
@@ -72,21 +76,21 @@ class _Trip:
 
 class Egress:
     """
-    The one way out.
+    The only way out: sends every request of one client.
 
     Args:
-        client: Timeout, body cap, credentials, headers.
-        transport: The wire; None = aiohttp with the guard at its connections. A transport of your own must
-            check the addresses that names lead to by itself.
-        clock: For elapsed times.
-        max_redirects: The most hops after the first request.
-        connections: The most open at once.
-        named_hosts: More hosts that the user named, beside base_url's and allow_hosts.
-        auth: A credential of your own instead of `client.auth`. Requests of its own go to public hosts and to named
-            ones, like all others.
-        members: The tokens of a pool by their names; `send` says which one.
-        tokens: Where what logins gave is kept, for other processes and the next run; None = in memory.
-        on_send: Told method, URL, fields and body of each request as it leaves, credentials and all.
+        client: The client's configuration: timeout, body cap, credential, headers.
+        transport: An httpx transport; None = aiohttp with the address guard. Another transport must check the
+            addresses of host names itself.
+        clock: Measures elapsed times.
+        max_redirects: The limit of redirect hops per request.
+        connections: The limit of open connections.
+        named_hosts: Hosts that the user named, in addition to those of base_url and allow_hosts.
+        auth: A credential instead of `client.auth`. The guard applies to its extra requests, too.
+        credentials: The tokens of a pool, by name; `send` selects one.
+        tokens: The file that stores issued credentials for other processes and the next run; None = in memory only.
+        on_send: Called with method, URL, header fields and body of each request before it is sent, including the
+            credentials.
     """
 
     def __init__(
@@ -106,30 +110,30 @@ class Egress:
         self._client = client
         self._wire: Wire = HttpxWire(transport) if transport else AiohttpWire(connections=connections)
         if on_send is not None:
-            self._wire = WatchedWire(self._wire, on_send)
+            self._wire = ObservedWire(self._wire, on_send)
         self._clock = clock or SystemClock()
         self._max_redirects = max_redirects
-        self._named = NamedHosts((client.base_url, *client.allow_hosts, *named_hosts, *urls_of(client)))
+        self._named = NamedHosts((client.base_url, *client.allow_hosts, *named_hosts, *login_urls(client)))
         self._auth = auth or credential_of(client, tokens, self._clock)
-        plain = not isinstance(self._auth, RefreshableAuth | httpx.Auth)
+        is_static = not isinstance(self._auth, RefreshableAuth | httpx.Auth)
         self._credentials = {
-            name: auth_schemes.credential(replace(client.auth, token=token)) if plain else self._auth
+            name: static_auth.credential(replace(client.auth, token=token)) if is_static else self._auth
             for name, token in (credentials or {}).items()
         }
-        self._home = (
-            origin(redirects.parse(client.base_url))
+        self._credential_origin = (
+            origin(redirects.parse_url(client.base_url))
             if client.base_url.startswith(("http://", "https://"))
             else None
         )
-        self._away = {
+        self._foreign_headers = {
             "user-agent": ("User-Agent", client.user_agent or f"scrapeq/{__version__}"),
             "accept": ("Accept", "*/*"),
             "accept-encoding": ("Accept-Encoding", ACCEPT_ENCODING),
         }
         own = [(name, str(value)) for name, value in client.headers.items()]
         check_fields(own)
-        self._away.update({f[0].lower(): f for f in own if f[0].lower() in redirects.SAFE_FIELDS})
-        self._at_home = self._away | {field[0].lower(): field for field in own}
+        self._foreign_headers.update({f[0].lower(): f for f in own if f[0].lower() in redirects.SAFE_FIELDS})
+        self._origin_headers = self._foreign_headers | {field[0].lower(): field for field in own}
 
     async def __aenter__(self) -> Self:
         return self
@@ -152,55 +156,60 @@ class Egress:
         headers: Sequence[tuple[str, str]] = (),
         body: bytes | None = None,
         deadline_s: float | None = None,
-        hop: HopGate | None = None,
+        may_follow: MayFollow | None = None,
         named_hosts: Iterable[str] = (),
-        home: str = "",
+        credential_url: str = "",
         credential: str = "",
         auth_grants: AuthGrants = _UNLIMITED,
     ) -> Page:
         """
-        Send one request, follow its redirects, and read the whole answer.
+        Send one request, follow its redirects, and read the whole response.
 
         Args:
-            method, url, headers, body: The request. Its headers stay with its origin, but for harmless ones.
-            deadline_s: Seconds for everything; None = the client's timeout. Waiting for limits is not counted, and a
-                login has seconds of its own.
-            hop: Asked with (url, method) before each redirect hop; False ends in HopClosed.
+            method, url, headers, body: The request. Only harmless headers follow a redirect to another origin.
+            deadline_s: The time limit in seconds; None = the client's timeout. Waiting for limits does not count, and
+                a login has its own time limit.
+            may_follow: Called with (url, method) before each redirect hop. If it returns False, HopClosed is raised.
             named_hosts: Hosts that the user named for this request, as `host`, `host:port` or a URL.
-            home: Where there is no base_url: a URL to whose origin the client's credentials go.
-            member: Which token of a pool is sent; it must be known (`knows`).
-            asking: Grants for the requests that a credential needs.
+            credential_url: Without a base_url, the client's credential is sent to the origin of this URL.
+            credential: Which token of a pool to send (see `has_credential`); "" = the client's own.
+            auth_grants: Grants for the extra requests that the credential needs.
 
         Raises:
-            FetchError: Blocked, DeadlineExceeded, ConnectionFailed, BadAnswer, Truncated, BodyTooLarge,
-                TooManyRedirects or AuthFailed, each with one line that says what and where, and no credential.
-            HopClosed: `hop` said no.
-            AskingClosed: `asking` did.
+            FetchError: Blocked, DeadlineExceeded, ConnectionFailed, BadResponse, Truncated, BodyTooLarge,
+                TooManyRedirects or AuthFailed. The message is one line that names the request, without credentials.
+            HopClosed: `may_follow` returned False.
+            AuthLimitClosed: a limit is closed for an extra request (see `AuthGrants.acquire`).
         """
         try:
             check_fields(headers)
             limit_s = self._client.timeout_s if deadline_s is None else deadline_s
-            trip = _Trip(
-                self._home or (origin(redirects.parse(home)) if home else None),
-                NamedHosts(named_hosts) if named_hosts else _NOBODY,
-                hop,
+            state = _RequestState(
+                self._credential_origin
+                or (origin(redirects.parse_url(credential_url)) if credential_url else None),
+                NamedHosts(named_hosts) if named_hosts else _NO_HOSTS,
+                may_follow,
                 self._credentials[credential] if credential else self._auth,
                 auth_grants,
                 Deadline(limit_s),
             )
-            first = Hop(method.upper(), self._without_secret(redirects.parse(url)), tuple(headers), body)
+            first = Hop(
+                method.upper(), self._without_credential(redirects.parse_url(url)), tuple(headers), body
+            )
             started_s = self._clock.monotonic_s()
             try:
-                async with trip.deadline:
-                    last, raw = await self._follow(first, trip)
+                async with state.deadline:
+                    last, raw = await self._follow(first, state)
                     try:
                         content = await self._read(last, raw)
                     finally:
                         await raw.aclose()
             except TimeoutError:
-                raise DeadlineExceeded(f"{names(first)}: no whole answer in {limit_s:g} s") from None
+                raise DeadlineExceeded(
+                    f"{describe(first)}: no complete response within {limit_s:g} s"
+                ) from None
         except FetchError as error:
-            error.args = (self.hidden(str(error)),)
+            error.args = (self.redact(str(error)),)
             raise
         return Page(
             url=str(last.url),
@@ -212,28 +221,34 @@ class Egress:
             method=last.method,
         )
 
-    async def _follow(self, current: Hop, trip: _Trip) -> tuple[Hop, RawResponse]:
-        """The last hop of a chain and its answer, unread."""
+    async def _follow(self, current: Hop, state: _RequestState) -> tuple[Hop, RawResponse]:
+        """Return the last hop of a redirect chain and its response, with the body unread."""
         seen: set[tuple[str, str]] = set()
-        was_sent = False  # a request, under the grant in use
+        was_sent = False  # whether a request was sent under the current grant
         try:
             while True:
-                raw = await self._send_one(current, trip)
+                raw = await self._send_one(current, state)
                 location = raw.header("location")
-                if raw.status not in redirects.STATUSES or not location or response.says_wait(raw):
+                if (
+                    raw.status not in redirects.REDIRECT_STATUSES
+                    or not location
+                    or response.has_retry_after(raw)
+                ):
                     return current, raw
                 was_sent = True
-                await response.drop(raw)
+                await response.discard(raw)
                 seen.add((current.method, str(current.url)))
                 if len(seen) > self._max_redirects:
-                    raise TooManyRedirects(f"{names(current)}: more than {self._max_redirects} redirects")
+                    raise TooManyRedirects(f"{describe(current)}: more than {self._max_redirects} redirects")
                 target = redirects.next_hop(current, raw.status, location)
-                current = Hop(target.method, self._without_secret(target.url), target.headers, target.body)
+                current = Hop(
+                    target.method, self._without_credential(target.url), target.headers, target.body
+                )
                 if (current.method, str(current.url)) in seen:
-                    raise TooManyRedirects(f"{names(current)}: the redirects lead in a circle")
-                if trip.gate is not None:
-                    self._check(current, trip.named)
-                    if not await trip.gate(str(current.url), current.method):
+                    raise TooManyRedirects(f"{describe(current)}: the redirects form a loop")
+                if state.may_follow is not None:
+                    self._check(current, state.named)
+                    if not await state.may_follow(str(current.url), current.method):
                         raise HopClosed(current.method, str(current.url), current.headers, current.body)
                     was_sent = False
         except Blocked as error:
@@ -242,85 +257,87 @@ class Egress:
 
     @property
     def credentials(self) -> tuple[str, ...]:
-        """The names of the pool's tokens."""
+        """The names of the tokens in the pool."""
         return tuple(self._credentials)
 
-    def knows(self, credential: str) -> bool:
-        """Whether this token of a pool is known here; "" is."""
+    def has_credential(self, credential: str) -> bool:
+        """Return whether the pool has this token; True for "", the client's own credential."""
         return not credential or credential in self._credentials
 
     def refresh(self, credential: str = "") -> bool:
         """
-        The credential that this asyncio task's last request carried is bad (a 401): the next one gets another.
+        Drop the credential that the last request of this asyncio task carried, after a 401.
 
         Args:
-            member: Which of a pool it was.
+            credential: Which token of a pool it was.
 
         Returns:
-            Whether it was forgotten: the next request asks for a new one. False where another request had it forgotten
-            before (there may be a newer one already), or none can be asked for (a plain token).
+            True if it was dropped, so that the next request obtains a new one. False if another request has dropped
+            it before (there may be a newer one already), or if it cannot be refreshed (a static token).
         """
         auth = self._credentials.get(credential) if credential else self._auth
-        return isinstance(auth, RefreshableAuth) and auth.forget()
+        return isinstance(auth, RefreshableAuth) and auth.invalidate()
 
-    def hidden(self, text: str) -> str:
-        """A text without any secret of the credentials, nor of those that logins gave."""
+    def redact(self, text: str) -> str:
+        """Return a text with every secret of the configuration and of issued credentials replaced by `***`."""
         obtained = tuple(self._auth.secrets) if isinstance(self._auth, RefreshableAuth) else ()
-        return auth_schemes.hidden(text, self._client.auth, obtained)
+        return static_auth.redact(text, self._client.auth, obtained)
 
-    def _without_secret(self, url: httpx.URL) -> httpx.URL:
-        return auth_schemes.without_secret(url, self._client.auth)
+    def _without_credential(self, url: httpx.URL) -> httpx.URL:
+        return static_auth.without_credential(url, self._client.auth)
 
     def _check(self, hop: Hop, named: NamedHosts) -> bool:
-        """Whether the user named the host. Raises Blocked when not, and it is written as a special address."""
+        """Return whether the user named the host. Raises Blocked if not, and it is a special address."""
         host = hop.url.raw_host.decode("ascii")
-        place = (host, hop.url.port or _DEFAULT_PORTS[hop.url.scheme])
-        if place in self._named or place in named:
+        host_and_port = (host, hop.url.port or _DEFAULT_PORTS[hop.url.scheme])
+        if host_and_port in self._named or host_and_port in named:
             return True
         check_literal(host)
         return False
 
-    async def _send_one(self, hop: Hop, trip: _Trip) -> RawResponse:
-        """One hop, with the credential where it belongs."""
-        at_home = trip.home is not None and origin(hop.url) == trip.home
-        url, fields = hop.url, self._fields(hop.headers, at_home)
-        auth = trip.auth if at_home else None
+    async def _send_one(self, hop: Hop, state: _RequestState) -> RawResponse:
+        """Send one hop, with the credential if it goes to the credential's origin."""
+        is_credential_origin = (
+            state.credential_origin is not None and origin(hop.url) == state.credential_origin
+        )
+        url, fields = hop.url, self._fields(hop.headers, is_credential_origin)
+        auth = state.auth if is_credential_origin else None
         if isinstance(auth, httpx.Auth):
-            return await self._through(auth, hop, fields, trip)
+            return await self._send_with_flow(auth, hop, fields, state)
         if isinstance(auth, RefreshableAuth):
-            put = auth.ready()
-            if put is None:
-                self._check(hop, trip.named)
-                with trip.deadline.paused():
-                    if auth.is_renewing:
-                        trip.auth_grants.rest()
-                    put = await auth.renew(lambda request: self._asked(request, trip))
-                    await trip.auth_grants.begin(hop.method, str(hop.url), own=True)
-            url, fields = put(url, fields)
-            raw = await self._on_wire(hop, url, fields, trip.named)
-            auth.hear(url, raw.headers)
+            apply = auth.current()
+            if apply is None:
+                self._check(hop, state.named)
+                with state.deadline.paused():
+                    if auth.is_refreshing:
+                        state.auth_grants.release_while_waiting()
+                    apply = await auth.refresh(lambda request: self._auth_page(request, state))
+                    await state.auth_grants.acquire(hop.method, str(hop.url), own=True)
+            url, fields = apply(url, fields)
+            raw = await self._send_on_wire(hop, url, fields, state.named)
+            auth.observe(url, raw.headers)
             return raw
         if auth is not None:
             url, fields = auth(url, fields)
-        return await self._on_wire(hop, url, fields, trip.named)
+        return await self._send_on_wire(hop, url, fields, state.named)
 
-    def _fields(self, own: Sequence[tuple[str, str]], at_home: bool) -> list[tuple[str, str]]:
-        """The fields of a request: its own, and the client's that go there."""
-        client_fields = self._at_home if at_home else self._away
+    def _fields(self, own: Sequence[tuple[str, str]], is_credential_origin: bool) -> list[tuple[str, str]]:
+        """Return the header fields of a request: its own, and those of the client that its origin may see."""
+        client_fields = self._origin_headers if is_credential_origin else self._foreign_headers
         if not own:
             return list(client_fields.values())
         lower = {name.lower() for name, _ in own}
         fields = [field for name, field in client_fields.items() if name not in lower]
         return fields + [field for field in own if field[0].lower() not in FRAMING]
 
-    async def _on_wire(
+    async def _send_on_wire(
         self, hop: Hop, url: httpx.URL, fields: list[tuple[str, str]], named: NamedHosts
     ) -> RawResponse:
         is_named = self._check(hop, named)
         try:
             raw = await self._wire.send(hop.method, url, fields, hop.body, named=is_named)
         except httpx.TransportError as error:
-            raise response.failed(hop, error, self.hidden(str(error))) from None
+            raise response.transport_failure(hop, error, self.redact(str(error))) from None
         try:
             response.check_head(hop, raw)
         except FetchError:
@@ -329,63 +346,67 @@ class Egress:
         return raw
 
     async def _read(self, hop: Hop, raw: RawResponse) -> bytes:
-        return await response.read(hop, raw, self._client.max_body_size, self.hidden)
+        return await response.read(hop, raw, self._client.max_body_size, self.redact)
 
-    # --- what credentials send
+    # --- the requests of credentials
 
-    async def _through(
-        self, auth: httpx.Auth, hop: Hop, fields: list[tuple[str, str]], trip: _Trip
+    async def _send_with_flow(
+        self, auth: httpx.Auth, hop: Hop, fields: list[tuple[str, str]], state: _RequestState
     ) -> RawResponse:
-        """A hop by the flow of an `httpx.Auth`."""
+        """Send a hop with the flow of an `httpx.Auth`."""
         original = httpx.Request(hop.method, hop.url, headers=fields, content=hop.body)
 
         async def send(request: httpx.Request) -> tuple[Hop, RawResponse]:
             fields = [field for field in fields_of(request) if field[0].lower() not in FRAMING]
-            check_fields(fields)  # a flow may have put a part of an answer there
-            return hop, await self._on_wire(hop, request.url, fields, trip.named)
+            check_fields(fields)  # a flow may have copied a part of a response into them
+            return hop, await self._send_on_wire(hop, request.url, fields, state.named)
 
         async def read(hop: Hop, raw: RawResponse) -> bytes:
             async with asyncio.timeout(self._client.timeout_s):
                 return await self._read(hop, raw)
 
-        return await through(
+        return await run_auth_flow(
             auth,
             original,
             send=send,
-            ask=lambda request: self._ask(request, trip),
+            send_other=lambda request: self._send_auth_request(request, state),
             read=read,
-            auth_grants=trip.auth_grants,
-            deadline=trip.deadline,
+            auth_grants=state.auth_grants,
+            deadline=state.deadline,
         )
 
-    async def _asked(self, request: httpx.Request, trip: _Trip) -> Page:
-        hop, raw = await self._ask(request, trip)
+    async def _auth_page(self, request: httpx.Request, state: _RequestState) -> Page:
+        hop, raw = await self._send_auth_request(request, state)
         return _head(hop, raw)
 
-    async def _ask(self, request: httpx.Request, trip: _Trip) -> tuple[Hop, RawResponse]:
-        """A request for a credential's sake, with its answer read: no redirects, no credential but its own."""
+    async def _send_auth_request(
+        self, request: httpx.Request, state: _RequestState
+    ) -> tuple[Hop, RawResponse]:
+        """Send a request that a credential needs and read its response, without redirects and the credential itself."""
         own, content = fields_of(request), await request.aread()
         check_fields(own)
-        hop = Hop(request.method, redirects.parse(str(request.url)), tuple(own), content or None)
-        fields = self._fields(own, trip.home is not None and origin(hop.url) == trip.home)
+        hop = Hop(request.method, redirects.parse_url(str(request.url)), tuple(own), content or None)
+        fields = self._fields(
+            own, state.credential_origin is not None and origin(hop.url) == state.credential_origin
+        )
         while True:
-            self._check(hop, trip.named)
-            await trip.auth_grants.begin(hop.method, str(hop.url), own=False)
+            self._check(hop, state.named)
+            await state.auth_grants.acquire(hop.method, str(hop.url), own=False)
             try:
                 async with asyncio.timeout(self._client.timeout_s):
-                    raw = await self._on_wire(hop, hop.url, fields, trip.named)
+                    raw = await self._send_on_wire(hop, hop.url, fields, state.named)
                     try:
                         await self._read(hop, raw)
                     finally:
                         await raw.aclose()
             except TimeoutError:
-                await trip.auth_grants.end(None, own=False)
-                text = f"{names(hop)}: no whole answer in {self._client.timeout_s:g} s"
+                await state.auth_grants.settle(None, own=False)
+                text = f"{describe(hop)}: no complete response within {self._client.timeout_s:g} s"
                 raise DeadlineExceeded(text) from None
             except FetchError:
-                await trip.auth_grants.end(None, own=False)
+                await state.auth_grants.settle(None, own=False)
                 raise
-            if not await trip.auth_grants.end(_head(hop, raw), own=False):
+            if not await state.auth_grants.settle(_head(hop, raw), own=False):
                 return hop, raw
 
 

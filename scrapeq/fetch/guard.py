@@ -1,9 +1,9 @@
 """
-The guard: which addresses a request may reach.
+The guard against server-side request forgery: which addresses a request may reach.
 
-A private, loopback, link-local, multicast or otherwise special address is refused unless the user named its host.
-The check is on the address that is connected to, so neither a name that resolves there, nor an odd spelling of a
-number, nor an IPv6 form with an IPv4 address in it leads there.
+Private, loopback, link-local, multicast and other special addresses are blocked unless the user named their host. The
+check applies to the address of the connection. A name that resolves to a special address, an unusual spelling of a
+number, and an IPv6 form of an IPv4 address are therefore blocked, too.
 """
 
 from __future__ import annotations
@@ -21,16 +21,14 @@ from scrapeq.errors import Blocked
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-_NAT64 = ipaddress.IPv6Network(
-    "64:ff9b::/96"
-)  # RFC 6052: a public IPv4 address in it is one that may be reached
-_IPV6_UNICAST = ipaddress.IPv6Network("2000::/3")  # all that is assigned to the internet so far
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: allowed if the embedded IPv4 address is public
+_IPV6_UNICAST = ipaddress.IPv6Network("2000::/3")  # all global unicast addresses assigned so far
 _IPV6_SPECIAL = tuple(
     ipaddress.IPv6Network(network)
     for network in (
-        "2001::/23",  # RFC 2928: protocol assignments, Teredo with an IPv4 address in it
+        "2001::/23",  # RFC 2928: protocol assignments; Teredo, which embeds an IPv4 address
         "2001:db8::/32",  # RFC 3849: documentation
-        "2002::/16",  # RFC 3056: 6to4, with an IPv4 address in it
+        "2002::/16",  # RFC 3056: 6to4, which embeds an IPv4 address
         "3fff::/20",  # RFC 9637: documentation
     )
 )
@@ -47,11 +45,10 @@ _ENDS_IN_NUMBER = re.compile(
     r"(?:.*\.)?(?:[0-9]+|0[xX][0-9a-fA-F]*)\.?", re.ASCII
 )  # URL Standard, host parsing
 _LOCAL_NAME = re.compile(r"(?:.*\.)?localhost\.?", re.ASCII | re.IGNORECASE)  # RFC 6761, 6.3
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def is_public(address: IPAddress) -> bool:
-    """Whether an address is of the public internet, looking through the forms that embed another."""
+    """Return whether an address is public. Of an IPv6 form that embeds an IPv4 address, that address decides."""
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None:
             return is_public(address.ipv4_mapped)
@@ -64,17 +61,22 @@ def is_public(address: IPAddress) -> bool:
 
 
 def normal_host(host: str) -> str:
-    """A host as names are compared: lower case, no brackets, no final dot."""
+    """Return a host for comparison: in lower case, without brackets and final dot."""
     return host.strip("[]").rstrip(".").lower()
 
 
 class NamedHosts:
-    """The hosts that the user named: `host`, `host:port`, or a URL whose host it is."""
+    """
+    The hosts that the user named. `(host, port) in named` tells whether a host is one of them.
+
+    Args:
+        named: Hosts as `host`, `host:port`, or a URL, which names its host on every port.
+    """
 
     def __init__(self, named: Iterable[str] = ()) -> None:
         self._hosts: set[tuple[str, int | None]] = set()
-        for one in named:
-            self._hosts.add(_host_and_port(one))
+        for text in named:
+            self._hosts.add(_host_and_port(text))
 
     def __contains__(self, host_and_port: tuple[str, int]) -> bool:
         host, port = host_and_port
@@ -84,7 +86,7 @@ class NamedHosts:
 
 def _host_and_port(text: str) -> tuple[str, int | None]:
     try:
-        if "://" in text:  # a URL names its host, on whatever port
+        if "://" in text:  # a URL names its host on every port
             return normal_host(urlsplit(text).hostname or ""), None
         if text.count(":") > 1 and not text.startswith("["):  # a bare IPv6 address
             return normal_host(text), None
@@ -96,28 +98,28 @@ def _host_and_port(text: str) -> tuple[str, int | None]:
 
 def check_literal(host: str) -> None:
     """
-    Refuse a host that is written as an address, if it is not a public one; names pass.
+    Check a host that is written as an IP address. Other names pass; a resolver checks their addresses.
 
     Raises:
-        Blocked: it leads to a special address, or is spelled so that readers differ about it.
+        Blocked: it is a special address, or is spelled in a form that programs read differently.
     """
     bare = normal_host(host)
     if not bare:
-        raise Blocked("a URL without a host")
+        raise Blocked("the URL does not name a host")
     if _LOCAL_NAME.fullmatch(bare):
         raise _blocked(host, "loopback")
     try:
         address = ipaddress.ip_address(bare)
     except ValueError:
         if _ENDS_IN_NUMBER.fullmatch(bare) or ":" in bare or "%" in bare:
-            raise Blocked(f"{host} is an address in a form that is not allowed: write it in full") from None
+            raise Blocked(f"{host} is an unusual form of an IP address; write the address in full") from None
         return
     if not is_public(address):
         raise _blocked(host, _kind_of(address))
 
 
 def _blocked(host: str, kind: str) -> Blocked:
-    return Blocked(f"{host} is a {kind} address; name its host in client.allow_hosts to allow it")
+    return Blocked(f"{host} is a {kind} address; to allow it, add the host to client.allow_hosts")
 
 
 def _kind_of(address: IPAddress) -> str:
@@ -128,43 +130,43 @@ def _kind_of(address: IPAddress) -> str:
 
 
 class GuardedResolver(AbstractResolver):
-    """Resolves a name to its public addresses only; the connection goes to one of exactly these."""
+    """Resolves a name to its public addresses only. aiohttp connects to one of exactly these."""
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """Raises Blocked when all of a name's addresses are special, OSError when there is none."""
+        """Raise Blocked if all addresses of the name are special, OSError if it does not resolve."""
         check_literal(host)
         found = await _look_up(host, port, family)
-        public = [one for one in found if is_public(ipaddress.ip_address(one["host"]))]
+        public = [result for result in found if is_public(ipaddress.ip_address(result["host"]))]
         if not public:
             address = found[0]["host"] if found else "nothing"
             raise Blocked(
-                f"{host} resolves to {address}, which is no public address; "
-                "name the host in client.allow_hosts to allow it"
+                f"{host} resolves to {address}, which is not a public address; "
+                "to allow it, add the host to client.allow_hosts"
             )
         return public
 
     async def close(self) -> None:
-        """Nothing to close."""
+        """Do nothing: a resolver keeps nothing open."""
 
 
 class NamedResolver(AbstractResolver):
-    """Resolves the hosts that the user named, wherever they lead."""
+    """Resolves the hosts that the user named, to any address."""
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """Raises OSError when there is no address."""
+        """Raise OSError if the name does not resolve."""
         return await _look_up(host, port, family)
 
     async def close(self) -> None:
-        """Nothing to close."""
+        """Do nothing: a resolver keeps nothing open."""
 
 
 async def _look_up(host: str, port: int, family: socket.AddressFamily) -> list[ResolveResult]:
     loop = asyncio.get_running_loop()
-    answers = await loop.getaddrinfo(
+    results = await loop.getaddrinfo(
         host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
     )
     return [
@@ -176,5 +178,5 @@ async def _look_up(host: str, port: int, family: socket.AddressFamily) -> list[R
             proto=protocol,
             flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
         )
-        for of_family, _, protocol, _, address in answers
+        for of_family, _, protocol, _, address in results
     ]

@@ -7,22 +7,22 @@ from collections.abc import Iterable
 import httpx
 
 from scrapeq.errors import Blocked
-from scrapeq.fetch.redirects import shown
+from scrapeq.fetch.redirects import printable
 
 FRAMING = frozenset({"content-length", "transfer-encoding", "connection", "host"})
-"""The wire's own."""
+"""Fields that the wire sets itself."""
 
 _CONTROL = frozenset(map(chr, (*range(9), *range(10, 32), 127)))
 
 
 def fields_of(request: httpx.Request) -> list[tuple[str, str]]:
-    """An httpx request's fields in their own spelling."""
+    """Return the header fields of an httpx request, with the case of their names preserved."""
     encoding = request.headers.encoding
     return [(name.decode("ascii"), value.decode(encoding)) for name, value in request.headers.raw]
 
 
 def check_fields(fields: Iterable[tuple[str, str]]) -> None:
-    """Refuse what would end a field and begin another."""
+    """Raise Blocked for a control character, which could end a header field and inject another."""
     for name, value in fields:
         if not _CONTROL.isdisjoint(name + value) or not name.isascii():
-            raise Blocked(f"the header {shown(name)!r} holds a control character, or is none")
+            raise Blocked(f"the header {printable(name)!r} has a control character, or its name is not ASCII")

@@ -1,4 +1,4 @@
-"""OAuth 2.0 (RFC 6749): tokens for a client (4.4), and for a refresh token (6), which may be rotated."""
+"""OAuth 2.0 (RFC 6749): the client credentials grant (4.4), and the refresh token grant (6) with rotation."""
 
 from __future__ import annotations
 
@@ -12,21 +12,20 @@ import httpx
 from scrapeq.clock import Clock
 from scrapeq.errors import AuthFailed
 from scrapeq.fetch.auth import basic_client
-from scrapeq.fetch.redirects import shown
-from scrapeq.fetch.refreshable_auth import Issued, Steps, expires_at_s
+from scrapeq.fetch.redirects import printable
+from scrapeq.fetch.refreshable_auth import IssuedCredential, LoginSteps, expires_at_s, is_final
 from scrapeq.page import Page
 from scrapeq.plan import Auth
 
-_RETRIED = frozenset({408, 425, 429})  # and 5xx: the same request may be answered later
-_SAID_CHARS = 200
+_REASON_CHARS = 200
 
 
 class OAuth2:
     """
-    A `Login` of RFC 6749.
+    A `Login` by RFC 6749.
 
     Args:
-        auth: oauth2_client_credentials or oauth2_refresh_token.
+        auth: Its type is oauth2_client_credentials or oauth2_refresh_token.
         clock: Wall time.
     """
 
@@ -34,21 +33,21 @@ class OAuth2:
         self._auth = auth
         self._clock = clock
 
-    def __call__(self, before: Issued | None) -> Steps:
-        """A new access token. Raises AuthFailed in the words of the token endpoint (RFC 6749, 5.2)."""
+    def __call__(self, before: IssuedCredential | None) -> LoginSteps:
+        """Request an access token. Raises AuthFailed with the reason of the token endpoint (RFC 6749, 5.2)."""
         auth = self._auth
         refresh = before.refresh if before and before.refresh else auth.refresh_token
         page = yield self._request(refresh)
-        answer = _members(page)
-        access = answer.get("access_token")
+        members = _members(page)
+        access = members.get("access_token")
         if not 200 <= page.status < 300 or not isinstance(access, str) or not access:
-            raise _refused(auth, page, answer)
-        rotated = answer.get("refresh_token")
-        return Issued(
+            raise _refused(auth, page, members)
+        rotated = members.get("refresh_token")
+        return IssuedCredential(
             access=access,
             refresh=rotated if isinstance(rotated, str) and rotated else refresh,
             expires_at_s=expires_at_s(
-                self._clock.now_s(), _seconds(answer.get("expires_in"), auth.expires_s)
+                self._clock.now_s(), _seconds(members.get("expires_in"), auth.expires_s)
             ),
         )
 
@@ -65,14 +64,16 @@ class OAuth2:
             headers["Authorization"] = f"Basic {basic_client(auth)}"
         else:
             own = {"client_id": auth.client_id, "client_secret": auth.client_secret}
-            fields |= {name: value for name, value in own.items() if value}  # a public client has no secret
+            fields |= {
+                name: value for name, value in own.items() if value
+            }  # a public client does not send a secret
         return httpx.Request(
             "POST", auth.access_token_url, data={**fields, **auth.token_params}, headers=headers
         )
 
 
 def _members(page: Page) -> Mapping[str, Any]:
-    """The members of a token endpoint's answer: JSON, or a form as some send it."""
+    """Return the members of a response of the token endpoint: JSON, or form-encoded as some servers send it."""
     try:
         found = page.json()
     except ValueError:
@@ -81,22 +82,24 @@ def _members(page: Page) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _seconds(told: Any, otherwise_s: float | None) -> float | None:
-    """`expires_in`, also as text; what the file says where the answer does not."""
-    if isinstance(told, str | int | float) and not isinstance(told, bool):
+def _seconds(expires_in: Any, default_s: float | None) -> float | None:
+    """Return `expires_in`, a number or numeric text; the default of the configuration for anything else."""
+    if isinstance(expires_in, str | int | float) and not isinstance(expires_in, bool):
         try:
-            seconds = float(told)
+            seconds = float(expires_in)
         except ValueError:
-            return otherwise_s
+            return default_s
         if math.isfinite(seconds) and seconds >= 0:
             return seconds
-    return otherwise_s
+    return default_s
 
 
-def _refused(auth: Auth, page: Page, answer: Mapping[str, Any]) -> AuthFailed:
-    said = [one for one in (answer.get("error"), answer.get("error_description")) if isinstance(one, str)]
-    text = ": ".join(" ".join(one.split()) for one in said)[:_SAID_CHARS]
+def _refused(auth: Auth, page: Page, members: Mapping[str, Any]) -> AuthFailed:
+    reasons = [
+        one for one in (members.get("error"), members.get("error_description")) if isinstance(one, str)
+    ]
+    text = ": ".join(" ".join(one.split()) for one in reasons)[:_REASON_CHARS]
     if not text:
-        text = "an answer without access_token" if 200 <= page.status < 300 else "no reason is given"
-    message = f"client.auth: {shown(auth.access_token_url)} gives no token: {page.status}, {text}"
-    return AuthFailed(message, final=page.status < 500 and page.status not in _RETRIED)
+        text = "the response lacks access_token" if 200 <= page.status < 300 else "without a reason"
+    message = f"client.auth: {printable(auth.access_token_url)} did not issue a token: {page.status}, {text}"
+    return AuthFailed(message, final=is_final(page.status))

@@ -1,4 +1,4 @@
-"""Where a redirect leads and what goes with it (RFC 9110, 15.4). Pure."""
+"""Where a redirect leads, and which headers and body go with it (RFC 9110, 15.4). Pure."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import httpx
 
 from scrapeq.errors import BadResponse, Blocked
 
-STATUSES = frozenset({301, 302, 303, 307, 308})
+REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 SCHEMES = frozenset({"http", "https"})
 
-_KEEP_METHOD = frozenset({307, 308})
 _BODY_FIELDS = frozenset({"content-type", "content-length", "content-encoding", "content-language", "digest"})
-_VALIDATORS = frozenset({"if-none-match", "if-modified-since"})  # of the address before (RFC 9110, 15.4)
-_SHOWN_CHARS = 200
-CUT = "…"  # where an address was too long to be shown
+_VALIDATORS = frozenset({"if-none-match", "if-modified-since"})  # of the previous URL (RFC 9110, 15.4)
+_PRINTABLE_CHARS = 200
+ELLIPSIS = "…"  # where `printable` has truncated a URL
 
-# Request fields that say how, never who: they go along to another origin. Every other one may hold a secret.
+# Request fields that describe the request, never the user, so that another origin may see them. Any other field may
+# contain a secret.
 SAFE_FIELDS = frozenset(
     {"accept", "accept-language", "accept-encoding", "user-agent", "cache-control", "from", "dnt", "range"}
     | {"content-type", "content-language", "upgrade-insecure-requests"}
@@ -27,7 +27,7 @@ SAFE_FIELDS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """One request of a chain, without the credentials that are added when it is sent."""
+    """One request of a redirect chain, without the credentials that are added when it is sent."""
 
     method: str
     url: httpx.URL
@@ -36,71 +36,71 @@ class Hop:
 
 
 def origin(url: httpx.URL) -> tuple[str, str, int | None]:
-    """Scheme, host and port; two URLs share credentials only if all three are the same."""
+    """Return scheme, host and port. Two URLs share credentials only if all three are equal."""
     default = {"http": 80, "https": 443}.get(url.scheme)
     return url.scheme, url.host.rstrip(".").lower(), url.port or default
 
 
-def parse(text: str) -> httpx.URL:
+def parse_url(text: str) -> httpx.URL:
     """
-    A URL that can be requested: http or https, with a host, no fragment, no user information.
+    Return an http or https URL with a host, without fragment and user information.
 
     Raises:
-        Blocked: it is none; nothing is sent.
+        Blocked: the text is not such a URL.
     """
     try:
         url = httpx.URL(text)
         if url.scheme not in SCHEMES:
-            raise Blocked(f"{shown(text)} is no http or https address")
+            raise Blocked(f"{printable(text)} is not an http or https URL")
         if not url.host:
-            raise Blocked(f"{shown(text)} has no host")
+            raise Blocked(f"{printable(text)} does not name a host")
         return url.copy_with(fragment=None, userinfo=b"") if url.fragment or url.userinfo else url
     except (httpx.InvalidURL, ValueError, UnicodeError) as error:
-        raise Blocked(f"{shown(text)} is no valid address: {error}") from None
+        raise Blocked(f"{printable(text)} is not a valid URL: {error}") from None
 
 
-def joined(base_url: str, path: str) -> str:
-    """A whole URL, or a path joined to base_url by exactly one "/"."""
+def join_url(base_url: str, path: str) -> str:
+    """Return a path joined to base_url with exactly one "/"; a whole URL stays as it is."""
     return path if "://" in path else f"{base_url.rstrip('/')}/{path.lstrip('/')}"
 
 
 def next_hop(hop: Hop, status: int, location: str) -> Hop:
     """
-    The request that a redirect asks for.
+    Return the request that a redirect asks for.
 
-    303 turns into GET (HEAD stays), 301 and 302 turn a POST into GET as every client does, 307 and 308 change
-    nothing. Fields that may hold a secret stay with their origin.
+    303 changes the method to GET (HEAD stays), 301 and 302 change POST to GET as every client does, 307 and 308 change
+    nothing. Fields that may contain a secret are not sent to another origin.
 
     Raises:
-        BadAnswer: the Location cannot be read.
-        Blocked: it leads to no http(s) address, or would carry a body from https to http.
+        BadResponse: the Location header is malformed.
+        Blocked: it does not lead to an http(s) URL, or it would send a body from https to http.
     """
     try:
         target_text = urljoin(str(hop.url), location.strip())
     except ValueError as error:
-        raise BadResponse(f"{shown(str(hop.url))} redirects to {shown(location)}: {error}") from None
+        raise BadResponse(f"{printable(str(hop.url))} redirects to {printable(location)}: {error}") from None
     try:
-        target = parse(target_text)
+        target = parse_url(target_text)
     except Blocked as error:
-        raise Blocked(f"{shown(str(hop.url))} redirects: {error}") from None
+        raise Blocked(f"{printable(str(hop.url))} redirects: {error}") from None
     method, body = hop.method, hop.body
     headers = tuple(field for field in hop.headers if field[0].lower() not in _VALIDATORS)
-    turns = (status == 303 and method != "HEAD") or (status in (301, 302) and method == "POST")
-    if turns and status not in _KEEP_METHOD:
+    becomes_get = (status == 303 and method != "HEAD") or (status in (301, 302) and method == "POST")
+    if becomes_get:
         method, body = "GET", None
         headers = tuple(field for field in headers if field[0].lower() not in _BODY_FIELDS)
     if origin(target) != origin(hop.url):
         if body and (hop.url.scheme, target.scheme) == ("https", "http"):
-            raise Blocked(f"{shown(str(hop.url))} redirects its body from https to http")
+            raise Blocked(f"{printable(str(hop.url))} redirects its body from https to http")
         headers = tuple(field for field in headers if field[0].lower() in SAFE_FIELDS)
     return Hop(method, target, headers, body)
 
 
-def shown(url: str) -> str:
-    """A URL as an error shows it: no line breaks, no user information, not too long."""
+def printable(url: str) -> str:
+    """Return a URL for an error message: on one line, without user information, truncated if it is long."""
     text = "".join(char if char.isprintable() else "?" for char in url)
     scheme, separator, rest = text.partition("://")
     if separator:
         authority, slash, path = rest.partition("/")
         text = f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
-    return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}{CUT}"
+    return text if len(text) <= _PRINTABLE_CHARS else f"{text[:_PRINTABLE_CHARS]}{ELLIPSIS}"

@@ -1,8 +1,8 @@
 """
-Credentials that are asked for with requests of their own: one login at a time, shared by all who need it.
+Credentials that are obtained with requests: one login at a time, shared by all requests that need it.
 
-What a login gave is used until it runs out, or until an answer shows that it is bad (`forget`). A login that failed is
-told to all who waited for it, and is not tried again before a pause, a final one never again.
+A credential is used until it expires, or until a response shows that it is invalid (`invalidate`). A failed login
+fails every request that waited for it. It is retried after a pause, or never if the failure is final.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 
+from scrapeq.backoff import exponential_s
 from scrapeq.clock import Clock
 from scrapeq.errors import AuthFailed, Blocked, FetchError
 from scrapeq.fetch.auth import Credential, Fields, bearer
@@ -25,19 +26,29 @@ from scrapeq.fetch.cookies import Cookies, StoredCookie
 from scrapeq.fetch.token_file import TokenFile
 from scrapeq.page import Page
 
-MARGIN_S = 30.0  # a credential is asked for anew so long before it runs out,
-MARGIN_SHARE = 0.1  # but no more than this share of its lifetime
-PAUSE_FIRST_S, PAUSE_MAX_S = 1.0, 300.0  # after a failed login; doubling
+MARGIN_S = 30.0  # a credential is refreshed this long before it expires,
+MARGIN_SHARE = 0.1  # but at most this share of its lifetime before
+PAUSE_FIRST_S, PAUSE_MAX_S = 1.0, 300.0  # after a failed login
 
-_REMEMBERED_SECRETS = 32  # that were obtained, so that no error shows one
+RETRIED_STATUSES = frozenset({408, 425, 429})  # and 5xx: the same login may succeed later
+_REMEMBERED_SECRETS = 32  # issued values that error messages must not show
 
-Ask = Callable[[httpx.Request], Awaitable[Page]]
+SendLoginRequest = Callable[[httpx.Request], Awaitable[Page]]
 """Sends a request through the egress, under its guard, caps, deadline and limits. Raises FetchError."""
 
 
 @dataclass(frozen=True, slots=True)
-class Issued:
-    """What a login gave. `expires_at_s`: Unix seconds; None = nobody says. `stamp` tells one from the next."""
+class IssuedCredential:
+    """
+    The result of a login. It is stored as JSON, so its fields are a file format.
+
+    Args:
+        access: The token that requests carry; "" = only cookies.
+        refresh: The refresh token for the next login; "" = none.
+        cookies: The cookies of the session.
+        expires_at_s: When to refresh it, Unix seconds; None = unknown.
+        stamp: A random id of this credential.
+    """
 
     access: str = ""
     refresh: str = ""
@@ -48,6 +59,8 @@ class Issued:
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
+    """A failed login. It is stored as JSON, so its fields are a file format."""
+
     message: str
     final: bool
     at_s: float
@@ -58,158 +71,174 @@ class _Failure:
         return AuthFailed(self.message, final=self.final, pause_s=self.pause_s)
 
 
-Steps = Generator[httpx.Request, Page, Issued]
-Login = Callable[[Issued | None], Steps]
+LoginSteps = Generator[httpx.Request, Page, IssuedCredential]
+Login = Callable[[IssuedCredential | None], LoginSteps]
 """
-Asks for a credential, given the one before, if there was one: yields each request, is sent its answer, and returns what
-was given. Where a limit stops it between two steps, it goes on with the grants of who comes next. Raises AuthFailed.
+A login as a generator function, called with the previous credential, if any.
+
+The generator yields each request, receives its response, and returns the credential. If a limit is closed between two
+steps, another task may continue the same generator later, under its own grants. Raises AuthFailed.
 """
 
 
 @dataclass(slots=True)
 class _Attempt:
-    """A login on its way."""
+    """A login that has started."""
 
-    steps: Steps
+    steps: LoginSteps
     request: httpx.Request  # the next one to send
 
 
 _sent_with: ContextVar[str] = ContextVar("sent_with", default="")
+"""The stamp of the credential that the last request of this asyncio task carried."""
 
 
 def expires_at_s(now_s: float, lifetime_s: float | None) -> float | None:
-    """When a credential of this lifetime is asked for anew."""
+    """Return when to refresh a credential with this lifetime, Unix seconds; None if the lifetime is unknown."""
     if lifetime_s is None:
         return None
     return now_s + lifetime_s - min(MARGIN_S, lifetime_s * MARGIN_SHARE)
 
 
+def is_final(status: int) -> bool:
+    """Return whether a failed login with this status must not be retried."""
+    return status < 500 and status not in RETRIED_STATUSES
+
+
 class RefreshableAuth:
     """
+    A credential that is obtained by a login and refreshed when needed.
+
     Args:
-        login: Asks for a credential.
-        kept: Where what it gave is shared and kept.
+        login: Obtains a credential.
+        token_file: Stores it, and shares it with other processes.
         clock: Wall time.
+
+    Attributes:
+        secrets: The most recently issued tokens and cookies, to be redacted in messages.
     """
 
-    def __init__(self, login: Login, kept: TokenFile, clock: Clock) -> None:
+    def __init__(self, login: Login, token_file: TokenFile, clock: Clock) -> None:
         self._login = login
-        self._kept = kept
+        self._token_file = token_file
         self._clock = clock
-        self._issued: Issued | None = None
+        self._issued: IssuedCredential | None = None
         self._cookies = Cookies(())
-        self._bad = ""  # the stamp of one that was refused
+        self._invalid_stamp = ""  # of the last credential that was found invalid
         self._failure: _Failure | None = None
         self._is_final = False
-        self._renewing: asyncio.Task[None] | None = None
+        self._refreshing: asyncio.Task[None] | None = None
         self._attempt: _Attempt | None = None
         self.secrets: deque[str] = deque(maxlen=_REMEMBERED_SECRETS)
 
-    def ready(self) -> Credential | None:
-        """What puts the credential on a request; None: it has to be asked for (`renew`)."""
-        return self._put if self._is_good(self._issued) else None
+    def current(self) -> Credential | None:
+        """Return the credential; None if it has to be obtained with `refresh` first."""
+        return self._apply if self._is_valid(self._issued) else None
 
     @property
-    def is_renewing(self) -> bool:
-        """Whether somebody asks for one already."""
-        return self._renewing is not None and not self._renewing.done()
+    def is_refreshing(self) -> bool:
+        """Whether a login is in progress."""
+        return self._refreshing is not None and not self._refreshing.done()
 
-    async def renew(self, ask: Ask) -> Credential:
+    async def refresh(self, send: SendLoginRequest) -> Credential:
         """
-        Ask for a new one, or wait for who does.
+        Obtain a new credential, or wait for the login in progress.
 
         Raises:
-            AuthFailed: there is none; all who waited are told the same.
-            ScrapeqError: whatever `ask` raises of limits.
+            AuthFailed: the login failed; every waiting request gets the same message.
+            ScrapeqError: whatever `send` raises about limits.
         """
-        if self._renewing is None or not self.is_renewing:
-            # a task of its own: an answer with a rotated refresh token must not be lost with the request that needed it
-            self._renewing = asyncio.create_task(self._renew(ask))
-            self._renewing.add_done_callback(lambda done: done.cancelled() or done.exception())
+        if self._refreshing is None or not self.is_refreshing:
+            # A separate task: cancelling one request must not lose a response with a rotated refresh token.
+            self._refreshing = asyncio.create_task(self._refresh(send))
+            self._refreshing.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
-            await asyncio.shield(self._renewing)
-        except AuthFailed as error:  # each who waited is told by an error of his own
+            await asyncio.shield(self._refreshing)
+        except AuthFailed as error:  # each waiting request raises its own exception object
             raise AuthFailed(str(error), final=error.final, pause_s=error.pause_s) from None
-        return self._put
+        return self._apply
 
-    def forget(self) -> bool:
+    def invalidate(self) -> bool:
         """
-        The one that the last request of this asyncio task carried is bad.
+        Mark the credential that the last request of this asyncio task carried as invalid.
 
         Returns:
-            False where another request has shown it already.
+            False if another request has done so before, or a newer credential is in use.
         """
-        if self._issued is None or _sent_with.get() != self._issued.stamp or self._bad == self._issued.stamp:
+        issued = self._issued
+        if issued is None or _sent_with.get() != issued.stamp or self._invalid_stamp == issued.stamp:
             return False
-        self._bad = self._issued.stamp
+        self._invalid_stamp = issued.stamp
         return True
 
-    def hear(self, page_url: httpx.URL, headers: Sequence[tuple[str, str]]) -> None:
-        """An answer to a request with this credential: it may set the session's cookies anew."""
+    def observe(self, page_url: httpx.URL, headers: Sequence[tuple[str, str]]) -> None:
+        """Update the cookies of the session from a response to a request with this credential."""
         if self._issued is not None and self._issued.cookies and _sent_with.get() == self._issued.stamp:
-            self._cookies.hear(page_url, headers)
-            self.secrets.extend(cookie["value"] for cookie in self._cookies.kept())
+            self._cookies.extract(page_url, headers)
+            self.secrets.extend(cookie["value"] for cookie in self._cookies.dump())
 
     async def aclose(self) -> None:
-        """Nobody waits any more."""
-        if self._renewing is not None and not self._renewing.done():
-            self._renewing.cancel()
-            await asyncio.gather(self._renewing, return_exceptions=True)
+        """Cancel the login in progress."""
+        if self._refreshing is not None and not self._refreshing.done():
+            self._refreshing.cancel()
+            await asyncio.gather(self._refreshing, return_exceptions=True)
 
-    def _is_good(self, issued: Issued | None) -> bool:
-        if issued is None or issued.stamp == self._bad or not (issued.access or issued.cookies):
+    def _is_valid(self, issued: IssuedCredential | None) -> bool:
+        if issued is None or issued.stamp == self._invalid_stamp or not (issued.access or issued.cookies):
             return False
         return issued.expires_at_s is None or self._clock.now_s() < issued.expires_at_s
 
-    def _put(self, url: httpx.URL, fields: Fields) -> tuple[httpx.URL, Fields]:
+    def _apply(self, url: httpx.URL, fields: Fields) -> tuple[httpx.URL, Fields]:
         issued = self._issued
         assert issued is not None
         _sent_with.set(issued.stamp)
         if issued.cookies:
-            fields = self._cookies.put(url, fields)
+            fields = self._cookies.add_to(url, fields)
         return bearer(issued.access)(url, fields) if issued.access else (url, fields)
 
-    def _adopt(self, issued: Issued) -> None:
+    def _adopt(self, issued: IssuedCredential) -> None:
         self._issued = issued
         self._cookies = Cookies(issued.cookies)
         self._failure = None
-        found = (issued.access, issued.refresh, *(cookie["value"] for cookie in issued.cookies))
-        self.secrets.extend(one for one in found if one)
+        values = (issued.access, issued.refresh, *(cookie["value"] for cookie in issued.cookies))
+        self.secrets.extend(value for value in values if value)
 
-    async def _renew(self, ask: Ask) -> None:
-        began_s = self._clock.now_s()
-        self._raise_if_failed(began_s)
-        async with self._kept.held():
-            record = self._kept.read()
-            kept = _issued_of(record)
-            if kept is not None and self._is_good(kept):
-                self._adopt(kept)  # somebody else has asked meanwhile, or before this run
+    async def _refresh(self, send: SendLoginRequest) -> None:
+        started_s = self._clock.now_s()
+        self._raise_if_failed(started_s)
+        async with self._token_file.locked():
+            record = self._token_file.read()
+            stored = _issued_of(record)
+            if stored is not None and self._is_valid(stored):
+                self._adopt(stored)  # another process has logged in meanwhile, or before this run
                 self._attempt = None
                 return
-            self._failure = _failure_of(record, began_s) or self._failure
-            self._raise_if_failed(began_s)
-            # what was kept is never older than what is known here: it is written before it is used
+            self._failure = _failure_of(record, started_s) or self._failure
+            self._raise_if_failed(started_s)
+            # A stored credential is never older than the one in memory: it is written before it is used.
             try:
-                issued = await self._go_on(ask, kept or self._issued)
+                issued = await self._continue_login(send, stored or self._issued)
             except FetchError as error:
                 raise self._failed(error, record) from None
             self._adopt(issued)
-            self._kept.write({"issued": asdict(issued)})
+            self._token_file.write({"issued": asdict(issued)})
 
-    async def _go_on(self, ask: Ask, before: Issued | None) -> Issued:
-        """The login from where it stopped. Raises AskingClosed where it stops again."""
+    async def _continue_login(
+        self, send: SendLoginRequest, before: IssuedCredential | None
+    ) -> IssuedCredential:
+        """Start the login, or continue it where a closed limit stopped it. Raises AuthLimitClosed."""
         if self._attempt is None:
             steps = self._login(before)
             self._attempt = _Attempt(steps, next(steps))
         attempt = self._attempt
         try:
             while True:
-                page = await ask(attempt.request)
+                page = await send(attempt.request)
                 try:
                     attempt.request = attempt.steps.send(page)
                 except StopIteration as end:
                     self._attempt = None
-                    issued: Issued = end.value
+                    issued: IssuedCredential = end.value
                     return issued
         except AuthLimitClosed:
             raise
@@ -218,35 +247,35 @@ class RefreshableAuth:
             raise
 
     def _raise_if_failed(self, since_s: float) -> None:
-        """A login that failed for good, since we began to wait, or so lately that it is too soon to try again."""
+        """Raise AuthFailed if a login failed for good, since the caller began to wait, or too recently for a retry."""
         failure = self._failure
         if failure is None:
             return
-        since = failure.at_s >= since_s
-        if self._is_final or since or self._clock.now_s() < failure.at_s + failure.pause_s:
+        is_recent = failure.at_s >= since_s
+        if self._is_final or is_recent or self._clock.now_s() < failure.at_s + failure.pause_s:
             raise failure.error()
 
     def _failed(self, error: FetchError, record: dict[str, Any]) -> AuthFailed:
         in_a_row = self._failure.in_a_row + 1 if self._failure else 1
         text = str(error) if isinstance(error, AuthFailed) else f"client.auth: {error}"
         self._is_final = error.final if isinstance(error, AuthFailed) else isinstance(error, Blocked)
-        pause_s = 0.0 if self._is_final else min(PAUSE_MAX_S, PAUSE_FIRST_S * 2 ** min(in_a_row - 1, 16))
+        pause_s = 0.0 if self._is_final else exponential_s(in_a_row, PAUSE_FIRST_S, PAUSE_MAX_S)
         self._failure = _Failure(text, self._is_final, self._clock.now_s(), pause_s, in_a_row)
-        self._kept.write({"issued": record.get("issued"), "failure": asdict(self._failure)})
+        self._token_file.write({"issued": record.get("issued"), "failure": asdict(self._failure)})
         return self._failure.error()
 
 
-def _issued_of(record: dict[str, Any]) -> Issued | None:
-    """What a file holds; None when it is not what was written there."""
+def _issued_of(record: dict[str, Any]) -> IssuedCredential | None:
+    """Return the stored credential; None if there is none or it is malformed."""
     try:
-        kept = dict(record["issued"])
-        return Issued(**{**kept, "cookies": tuple(kept["cookies"])})
+        stored = dict(record["issued"])
+        return IssuedCredential(**{**stored, "cookies": tuple(stored["cookies"])})
     except (KeyError, TypeError, ValueError):
         return None
 
 
 def _failure_of(record: dict[str, Any], now_s: float) -> _Failure | None:
-    """What another process failed at lately."""
+    """Return the recent failure of another process; None if there is none."""
     try:
         failure = _Failure(**record["failure"])
     except (KeyError, TypeError):

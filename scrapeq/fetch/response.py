@@ -1,4 +1,4 @@
-"""An answer as it comes: its head checked, its body read under the cap, and what broke said in one line."""
+"""Check the head of a response, read its body under the size cap, and turn transport errors into one-line errors."""
 
 from __future__ import annotations
 
@@ -17,46 +17,49 @@ from scrapeq.errors import (
     Truncated,
 )
 from scrapeq.fetch.decoding import Body
-from scrapeq.fetch.redirects import Hop, shown
+from scrapeq.fetch.redirects import Hop, printable
 from scrapeq.fetch.wire import MAX_HEADER_FIELDS, RawResponse
 
 _MAX_HEADER_BYTES = 262_144
-_DROPPED_BODY_BYTES = 16_384  # read so that the connection can be used again; a longer one is cut off
+_DISCARDED_BODY_BYTES = 16_384  # read so that the connection can be reused; a longer body closes it
 _BODILESS = frozenset({204, 304})
 _SECONDS = re.compile(r"[0-9]+(?:\.[0-9]+)?", re.ASCII)
 
 
-def names(hop: Hop) -> str:
-    """A request, as errors name it."""
-    return f"{hop.method} {shown(str(hop.url))}"
+def describe(hop: Hop) -> str:
+    """Return a request as error messages name it."""
+    return f"{hop.method} {printable(str(hop.url))}"
 
 
 def check_head(hop: Hop, raw: RawResponse) -> None:
-    """Raises BadAnswer for a head that no answer may have."""
+    """Raise BadResponse for an impossible status or oversized headers."""
     if not 200 <= raw.status <= 999:
-        raise BadResponse(f"{names(hop)}: status {raw.status} is no answer")
+        raise BadResponse(f"{describe(hop)}: {raw.status} is not a final status code")
     size = sum(len(name) + len(value) for name, value in raw.headers)
     if len(raw.headers) > MAX_HEADER_FIELDS or size > _MAX_HEADER_BYTES:
-        raise BadResponse(f"{names(hop)}: {len(raw.headers)} header fields of {size} bytes are too many")
+        raise BadResponse(f"{describe(hop)}: too many headers ({len(raw.headers)} fields, {size} bytes)")
 
 
-def says_wait(raw: RawResponse) -> bool:
-    """A redirect with a Retry-After asks for time before the next request (RFC 9110, 10.2.3): a refusal."""
+def has_retry_after(raw: RawResponse) -> bool:
+    """Return whether a redirect has a Retry-After, which makes it a refusal (RFC 9110, 10.2.3)."""
     value = raw.header("retry-after").strip()
     if _SECONDS.fullmatch(value):
         return float(value) > 0
     return value.endswith("GMT")
 
 
-async def read(hop: Hop, raw: RawResponse, max_bytes: int, hidden: Callable[[str], str]) -> bytes:
+async def read(hop: Hop, raw: RawResponse, max_bytes: int, redact: Callable[[str], str]) -> bytes:
     """
-    The decoded body; read once, kept with the answer.
+    Return the decoded body. It is read once and stored with the response.
 
     Args:
         hop: The request.
-        answer: Its answer.
-        max_bytes: The most that it may be after decoding.
-        hidden: Takes secrets out of what the wire says.
+        raw: Its response.
+        max_bytes: The size cap, after decoding.
+        redact: Removes secrets from the messages of transport errors.
+
+    Raises:
+        FetchError: the body is too large, malformed or incomplete.
     """
     if raw.content is not None:
         return raw.content
@@ -71,14 +74,14 @@ async def read(hop: Hop, raw: RawResponse, max_bytes: int, hidden: Callable[[str
         raw.content = collected.finish()
         return raw.content
     except httpx.TransportError as error:
-        raise _broke_off(hop, error, hidden(str(error))) from None
+        raise _body_failure(hop, error, redact(str(error))) from None
     except (BadResponse, BodyTooLarge) as error:
-        raise type(error)(f"{names(hop)}: {error}") from None
+        raise type(error)(f"{describe(hop)}: {error}") from None
 
 
-async def drop(raw: RawResponse) -> None:
-    """Read a little of a body that nobody wants, undecoded, and close."""
-    left = _DROPPED_BODY_BYTES
+async def discard(raw: RawResponse) -> None:
+    """Read a short body without decoding it, so that the connection can be reused, and close the response."""
+    left = _DISCARDED_BODY_BYTES
     try:
         if raw.content is None:
             async for piece in raw.pieces:
@@ -86,14 +89,14 @@ async def drop(raw: RawResponse) -> None:
                 if left < 0:
                     break
     except httpx.TransportError:
-        pass  # what matters of it has come
+        pass  # the head has arrived, and the body is not needed
     finally:
         await raw.aclose()
 
 
-def failed(hop: Hop, error: httpx.TransportError, told: str) -> FetchError:
-    """The error of a request that got no answer; `told`: its text without secrets."""
-    text = f"{names(hop)}: {shown(told) or type(error).__name__}"
+def transport_failure(hop: Hop, error: httpx.TransportError, message: str) -> FetchError:
+    """Return the error of a request without a response. `message`: the redacted text of the transport error."""
+    text = f"{describe(hop)}: {printable(message) or type(error).__name__}"
     if isinstance(error, httpx.TimeoutException):
         return DeadlineExceeded(text)
     if isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
@@ -103,15 +106,12 @@ def failed(hop: Hop, error: httpx.TransportError, told: str) -> FetchError:
     return ConnectionFailed(text)
 
 
-def _broke_off(hop: Hop, error: httpx.TransportError, told: str) -> FetchError:
-    """The error of an answer that began."""
-    text = f"{names(hop)}: the body broke off: {shown(told) or type(error).__name__}"
+def _body_failure(hop: Hop, error: httpx.TransportError, message: str) -> FetchError:
+    """Return the error of a response whose body ended with a transport error."""
+    text = f"{describe(hop)}: the body is incomplete: {printable(message) or type(error).__name__}"
     if isinstance(error, httpx.TimeoutException):
         return DeadlineExceeded(text)
-    if (
-        isinstance(error, httpx.RemoteProtocolError)
-        and "incomplete" not in text
-        and "without sending" not in text
-    ):
+    is_incomplete = "incomplete" in message or "without sending" in message
+    if isinstance(error, httpx.RemoteProtocolError) and not is_incomplete:
         return BadResponse(text)
     return Truncated(text)

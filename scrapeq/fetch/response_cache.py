@@ -1,7 +1,7 @@
 """
-Answers kept on this machine, for all its fetchers: one SQLite file, bounded, the least recently used dropped.
+The response cache: one SQLite file for all fetchers of a machine, with a size limit and least-recently-used eviction.
 
-What it keeps, it may lose: whatever is wrong with the file is written to the log, and requests are sent plainly.
+Losing it is harmless: if anything is wrong with the file, that is logged, and requests are sent unconditionally.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from scrapeq.page import Page
 log = structlog.get_logger("scrapeq.cache")
 
 SCHEMA_VERSION = 1
-BUSY_S = 5.0  # for another fetcher's write
-OPEN_AGAIN_S = 0.01
-USED_STEP_S = 3600  # how exactly the last use is known; else each hit would be a write
-DROP_COUNT = 64
-LARGEST_SHARE = 8  # one answer takes no more than this part of the bound
-ROW_BYTES = 200  # what an entry costs beside its head and its body
-COMPRESSION = 1  # the fastest
+BUSY_S = 5.0  # how long to wait for the write of another fetcher
+OPEN_RETRY_S = 0.01
+USED_STEP_S = 3600  # the precision of the last use: a smaller one would make every hit a write
+EVICT_COUNT = 64  # entries per eviction
+MAX_ENTRY_SHARE = 8  # one response takes at most the size limit divided by this
+ROW_BYTES = 200  # the overhead of an entry besides its head and body
+COMPRESSION = 1  # the fastest level
 
 _SCHEMA = (
     "CREATE TABLE answers (id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, address BLOB NOT NULL,"
     " used_s INTEGER NOT NULL, size INTEGER NOT NULL, head BLOB NOT NULL)",
     "CREATE INDEX answers_by_use ON answers (used_s)",
     "CREATE INDEX answers_by_address ON answers (address)",
-    # apart, so that a head that changes does not rewrite its body
+    # A separate table, so that updating a head does not rewrite the body.
     "CREATE TABLE bodies (id INTEGER PRIMARY KEY, body BLOB NOT NULL)",
     "CREATE TABLE total (size INTEGER NOT NULL)",
     "INSERT INTO total VALUES (0)",
@@ -53,104 +53,119 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class CachedResponse:
     """
-    An answer that was kept.
+    A stored response.
 
-    `head`: its page without the body; `requested_s`, `received_s`: Unix seconds, of the last time it was good;
-    `stored`: the head as the file has it, which tells it from one that another fetcher has put in its place.
+    Args:
+        key: Its key in the cache.
+        head: The response without its body.
+        requested_s, received_s: When it was last requested or revalidated, and received, Unix seconds.
+        compressed_body: The body, compressed.
+        stored_head: The head as the file has it. An update applies only if the file still has the same head, and not
+            that of a response which another fetcher has stored meanwhile.
     """
 
     key: bytes
     head: Page
     requested_s: float
     received_s: float
-    packed: bytes
-    stored: bytes = b""
+    compressed_body: bytes
+    stored_head: bytes = b""
 
     def page(self) -> Page:
-        """The answer with its body."""
-        return replace(self.head, body=zlib.decompress(self.packed))
+        """Return the response with its body. Raises zlib.error if the body is damaged."""
+        return replace(self.head, body=zlib.decompress(self.compressed_body))
 
     def is_fresh(self, now_s: float) -> bool:
-        """Whether it may be used without asking."""
-        old_s = freshness.age_s(self.head, self.requested_s, self.received_s, now_s)
-        return freshness.lifetime_s(self.head, self.received_s) > old_s
+        """Return whether it may be used without revalidation."""
+        age_s = freshness.age_s(self.head, self.requested_s, self.received_s, now_s)
+        return freshness.lifetime_s(self.head, self.received_s) > age_s
 
-    def freshened(self, told: Page, requested_s: float, received_s: float) -> CachedResponse:
-        """After a 304."""
-        head = replace(self.head, headers=freshness.freshened(self.head.headers, told.headers))
-        return CachedResponse(self.key, head, requested_s, received_s, self.packed, self.stored)
+    def freshened(self, not_modified: Page, requested_s: float, received_s: float) -> CachedResponse:
+        """Return the stored response updated from a 304 (RFC 9111, 4.3.4)."""
+        head = replace(self.head, headers=freshness.freshened(self.head.headers, not_modified.headers))
+        return CachedResponse(self.key, head, requested_s, received_s, self.compressed_body, self.stored_head)
 
 
 class ResponseCache:
     """
+    A response cache in one SQLite file, shared by all fetchers of a machine.
+
     Args:
-        path: The file, made if it is missing.
-        max_size: Bytes of what is kept, compressed.
+        path: The file; it is created if it is missing.
+        max_size: The size limit in bytes, after compression.
     """
 
     def __init__(self, path: Path, *, max_size: int) -> None:
         self._path = path
         self._max_size = max_size
         self._db: sqlite3.Connection | None = None
-        self._is_off = False
-        self._thread = ThreadPoolExecutor(1, "answer-cache")
+        self._is_disabled = False
+        self._thread = ThreadPoolExecutor(1, "response-cache")
 
     async def get(self, key: bytes) -> CachedResponse | None:
-        """What is kept under this key."""
-        return await self._do(lambda db: self._get(db, key))
+        """Return the response with this key; None if it is not stored."""
+        return await self._run(lambda db: self._get(db, key))
 
     async def put(
         self, key: bytes, address: bytes, page: Page, requested_s: float, received_s: float
     ) -> None:
-        """Keep an answer, in place of the one before."""
-        kept = CachedResponse(key, replace(page, body=b""), requested_s, received_s, b"")
-        await self._do(lambda db: self._put(db, address, kept, page.body))
+        """
+        Store a response, replacing an older one with the same key.
 
-    async def freshen(self, kept: CachedResponse) -> None:
-        """A 304 came: its head is new, if it is still the one that was asked about."""
-        await self._do(lambda db: self._freshen(db, kept))
+        Args:
+            key: What identifies the request: URL, credential and headers.
+            address: What identifies the URL alone, for `forget`.
+            page: The response.
+            requested_s, received_s: When it was requested and received, Unix seconds.
+        """
+        stored = CachedResponse(key, replace(page, body=b""), requested_s, received_s, b"")
+        await self._run(lambda db: self._put(db, address, stored, page.body))
+
+    async def freshen(self, stored: CachedResponse) -> None:
+        """Update the head of a stored response after a 304, unless another fetcher has replaced it."""
+        await self._run(lambda db: self._freshen(db, stored))
 
     async def forget(self, *, key: bytes | None = None, address: bytes | None = None) -> None:
-        """Drop one answer, or all of one address."""
+        """Delete the response with this key, or all responses of one address."""
         column, value = ("key", key) if key is not None else ("address", address)
-        await self._do(lambda db: self._forget(db, column, value))
+        await self._run(lambda db: self._forget(db, column, value))
 
     async def aclose(self) -> None:
-        """Close the file. May be repeated."""
-        self._is_off = True
+        """Close the file. Safe to call twice."""
+        self._is_disabled = True
         await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
 
-    async def _do(self, act: Callable[[sqlite3.Connection], T]) -> T | None:
-        """In the cache's thread. What goes wrong costs an answer, never the task."""
-        if self._is_off:
+    async def _run(self, operation: Callable[[sqlite3.Connection], T]) -> T | None:
+        """Run an operation in the thread of the cache. An error costs a stored response, never the task."""
+        if self._is_disabled:
             return None
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, self._in_thread, act)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._in_thread, operation)
         except (sqlite3.Error, OSError, ValueError, KeyError, TypeError) as error:
             if "locked" not in str(error):
-                self._is_off = True
-            log.warning("cache", file=str(self._path), error=str(error))
+                self._is_disabled = True
+            log.warning("response cache failed", file=str(self._path), error=str(error))
             return None
 
-    def _in_thread(self, act: Callable[[sqlite3.Connection], T]) -> T:
+    def _in_thread(self, operation: Callable[[sqlite3.Connection], T]) -> T:
         if self._db is None:
             try:
-                self._db = self._open_patiently()
+                self._db = self._open_waiting()
             except sqlite3.DatabaseError as error:
                 if "locked" in str(error):
                     raise
-                log.warning("cache begun anew", file=str(self._path), error=str(error))
+                log.warning("response cache recreated", file=str(self._path), error=str(error))
                 self._remove()
                 self._db = self._open()
         try:
-            return act(self._db)
+            return operation(self._db)
         except sqlite3.Error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
 
-    def _open_patiently(self) -> sqlite3.Connection:
-        """Of several that open a new file at once one makes it; SQLite lets the others not wait for that by itself."""
+    def _open_waiting(self) -> sqlite3.Connection:
+        """Open the file. If another fetcher is creating it, SQLite fails instead of waiting, so retry for a while."""
         until_s = time.monotonic() + BUSY_S
         while True:
             try:
@@ -158,7 +173,7 @@ class ResponseCache:
             except sqlite3.OperationalError as error:
                 if "locked" not in str(error) or time.monotonic() > until_s:
                     raise
-            time.sleep(OPEN_AGAIN_S)
+            time.sleep(OPEN_RETRY_S)
 
     def _open(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -173,7 +188,7 @@ class ResponseCache:
                 for statement in _SCHEMA:
                     db.execute(statement)
             elif version != SCHEMA_VERSION:
-                raise sqlite3.DatabaseError(f"it has format {version}, this scrapeq reads {SCHEMA_VERSION}")
+                raise sqlite3.DatabaseError(f"format {version}, but this scrapeq reads {SCHEMA_VERSION}")
             db.execute("COMMIT")
         except sqlite3.Error:
             db.close()
@@ -181,9 +196,9 @@ class ResponseCache:
         return db
 
     def _remove(self) -> None:
-        for end in ("", "-wal", "-shm"):
+        for suffix in ("", "-wal", "-shm"):
             with suppress(FileNotFoundError):
-                os.unlink(f"{self._path}{end}")
+                os.unlink(f"{self._path}{suffix}")
 
     def _close(self) -> None:
         if self._db is not None:
@@ -200,59 +215,59 @@ class ResponseCache:
         now_s = int(time.time())
         if now_s - used_s > USED_STEP_S:
             db.execute("UPDATE answers SET used_s = ? WHERE id = ?", (now_s, id_))
-        return _read(key, head, body)
+        return _decode_row(key, head, body)
 
-    def _put(self, db: sqlite3.Connection, address: bytes, kept: CachedResponse, body: bytes) -> None:
-        packed, head = zlib.compress(body, COMPRESSION), _written(kept)
-        size = len(packed) + len(head) + ROW_BYTES
-        if size > self._max_size // LARGEST_SHARE:
+    def _put(self, db: sqlite3.Connection, address: bytes, stored: CachedResponse, body: bytes) -> None:
+        compressed_body, head = zlib.compress(body, COMPRESSION), _encode_head(stored)
+        size = len(compressed_body) + len(head) + ROW_BYTES
+        if size > self._max_size // MAX_ENTRY_SHARE:
             return
         db.execute("BEGIN IMMEDIATE")
-        self._drop(db, db.execute("SELECT id, size FROM answers WHERE key = ?", (kept.key,)).fetchall())
+        self._delete(db, db.execute("SELECT id, size FROM answers WHERE key = ?", (stored.key,)).fetchall())
         id_ = db.execute(
             "INSERT INTO answers (key, address, used_s, size, head) VALUES (?, ?, ?, ?, ?)",
-            (kept.key, address, int(time.time()), size, head),
+            (stored.key, address, int(time.time()), size, head),
         ).lastrowid
-        db.execute("INSERT INTO bodies (id, body) VALUES (?, ?)", (id_, packed))
+        db.execute("INSERT INTO bodies (id, body) VALUES (?, ?)", (id_, compressed_body))
         db.execute("UPDATE total SET size = size + ?", (size,))
         while db.execute("SELECT size FROM total").fetchone()[0] > self._max_size:
             oldest = db.execute(
-                "SELECT id, size FROM answers WHERE id != ? ORDER BY used_s, id LIMIT ?", (id_, DROP_COUNT)
+                "SELECT id, size FROM answers WHERE id != ? ORDER BY used_s, id LIMIT ?", (id_, EVICT_COUNT)
             ).fetchall()
             if not oldest:
                 break
-            self._drop(db, oldest)
+            self._delete(db, oldest)
         db.execute("COMMIT")
 
-    def _freshen(self, db: sqlite3.Connection, kept: CachedResponse) -> None:
+    def _freshen(self, db: sqlite3.Connection, stored: CachedResponse) -> None:
         db.execute(
             "UPDATE answers SET head = ?, used_s = ? WHERE key = ? AND head = ?",
-            (_written(kept), int(time.time()), kept.key, kept.stored),
+            (_encode_head(stored), int(time.time()), stored.key, stored.stored_head),
         )
 
     def _forget(self, db: sqlite3.Connection, column: str, value: bytes | None) -> None:
         found = db.execute(f"SELECT id, size FROM answers WHERE {column} = ?", (value,)).fetchall()
         if found:
             db.execute("BEGIN IMMEDIATE")
-            self._drop(db, found)
+            self._delete(db, found)
             db.execute("COMMIT")
 
     @staticmethod
-    def _drop(db: sqlite3.Connection, rows: list[tuple[int, int]]) -> None:
+    def _delete(db: sqlite3.Connection, rows: list[tuple[int, int]]) -> None:
         for id_, size in rows:
             if db.execute("DELETE FROM answers WHERE id = ?", (id_,)).rowcount:
                 db.execute("DELETE FROM bodies WHERE id = ?", (id_,))
                 db.execute("UPDATE total SET size = size - ?", (size,))
 
 
-def _written(kept: CachedResponse) -> bytes:
-    head = kept.head
-    return orjson.dumps([head.url, head.status, head.headers, kept.requested_s, kept.received_s])
+def _encode_head(stored: CachedResponse) -> bytes:
+    head = stored.head
+    return orjson.dumps([head.url, head.status, head.headers, stored.requested_s, stored.received_s])
 
 
-def _read(key: bytes, head: bytes, packed: bytes) -> CachedResponse:
+def _decode_row(key: bytes, head: bytes, compressed_body: bytes) -> CachedResponse:
     url, status, headers, requested_s, received_s = orjson.loads(head)
     fields = tuple((name, value) for name, value in headers)
     return CachedResponse(
-        key, Page(url, status, fields, b"", requested_url=url), requested_s, received_s, packed, head
+        key, Page(url, status, fields, b"", requested_url=url), requested_s, received_s, compressed_body, head
     )

@@ -1,8 +1,8 @@
 """
-What logins gave, kept in a file that only this user can read, for all fetchers of a machine and for the next run.
+The file that stores issued credentials for all fetchers on a machine and for the next run. Only this user can read it.
 
-It stands beside the store and never in it: a store may be somebody else's. Who asks for a new credential holds the
-lock meanwhile, so that a rotated refresh token is never asked for twice.
+It is a file beside the store, not in the store, since others may have access to the store. A process that requests
+a new credential holds the lock of the file meanwhile, so that a rotating refresh token is never used twice.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ import orjson
 from scrapeq.errors import AuthFailed
 
 MODE = 0o600
-PATIENCE_S = 120.0
+LOCK_TIMEOUT_S = 120.0  # longer than any login takes
 _VERSION = 1
-_LOOK_S = 0.02  # between tries for the lock: it cannot be waited for without a thread that nobody can stop
+_LOCK_POLL_S = 0.02  # waiting for a file lock would need a thread that cannot be cancelled
 
 
 class TokenFile:
     """
     Args:
-        path: The file; None = nothing is kept.
-        digest: Of the configuration: what was kept for another one is void.
-        patience_s: How long somebody else may hold it.
+        path: The file; None = store nothing.
+        digest: A digest of the client's configuration. What was stored for another configuration is ignored.
+        lock_timeout_s: How long to wait for another process that holds the lock.
     """
 
-    def __init__(self, path: Path | None, digest: str, patience_s: float = PATIENCE_S) -> None:
+    def __init__(self, path: Path | None, digest: str, lock_timeout_s: float = LOCK_TIMEOUT_S) -> None:
         self._path = path
-        self._patience_s = patience_s
+        self._lock_timeout_s = lock_timeout_s
         self._digest = digest
 
     @asynccontextmanager
-    async def held(self) -> AsyncIterator[None]:
+    async def locked(self) -> AsyncIterator[None]:
         """
-        Nobody else on this machine asks meanwhile. The kernel frees the lock of one that died.
+        Hold the lock of the file. The kernel releases it if the process dies.
 
         Raises:
-            AuthFailed: somebody else has asked for longer than any login takes, or the folder cannot be written.
+            AuthFailed: another process holds the lock for too long, or the folder cannot be written.
         """
         if self._path is None:
             yield
@@ -52,7 +52,7 @@ class TokenFile:
         try:
             lock = os.open(self._path.with_name(self._path.name + ".lock"), os.O_RDWR | os.O_CREAT, MODE)
         except OSError as error:
-            raise self._failed(error) from None
+            raise self._write_error(error) from None
         try:
             await self._take(lock)
             yield
@@ -61,35 +61,34 @@ class TokenFile:
 
     async def _take(self, lock: int) -> None:
         try:
-            async with asyncio.timeout(self._patience_s):
+            async with asyncio.timeout(self._lock_timeout_s):
                 while True:
                     try:
                         return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     except BlockingIOError:
-                        await asyncio.sleep(_LOOK_S)
+                        await asyncio.sleep(_LOCK_POLL_S)
         except TimeoutError:
-            text = f"{self._path}: another process has held its lock for {self._patience_s:g} s"
+            text = f"{self._path}: another process has held its lock for {self._lock_timeout_s:g} s"
             raise AuthFailed(text) from None
 
     def read(self) -> dict[str, Any]:
-        """What is kept for this configuration; empty when there is nothing, or nothing that can be read."""
+        """Return what is stored for this configuration; empty if the file is missing, damaged or of another one."""
         if self._path is None:
             return {}
         with suppress(OSError, ValueError):
-            kept = orjson.loads(self._path.read_bytes())
-            if isinstance(kept, dict) and (kept.get("version"), kept.get("digest")) == (
-                _VERSION,
-                self._digest,
-            ):
-                return kept
+            record = orjson.loads(self._path.read_bytes())
+            if isinstance(record, dict):
+                key = (record.get("version"), record.get("digest"))
+                if key == (_VERSION, self._digest):
+                    return record
         return {}
 
     def write(self, record: dict[str, Any]) -> None:
         """
-        Keep it, whole or not at all.
+        Replace the content of the file atomically and durably.
 
         Raises:
-            AuthFailed: the file cannot be written; a rotated refresh token would be lost.
+            AuthFailed: the file cannot be written, so that a rotated refresh token would be lost.
         """
         if self._path is None:
             return
@@ -104,9 +103,9 @@ class TokenFile:
                 os.fsync(file.fileno())
             new.replace(self._path)
         except OSError as error:
-            raise self._failed(error) from None
+            raise self._write_error(error) from None
 
-    def _failed(self, error: OSError) -> AuthFailed:
+    def _write_error(self, error: OSError) -> AuthFailed:
         return AuthFailed(
-            f"{self._path}: what the login gave cannot be kept there: {error.strerror}", final=True
+            f"{self._path}: the issued credential cannot be stored: {error.strerror}", final=True
         )

@@ -1,14 +1,15 @@
 """
-The wire: one request out, one raw answer in. No decoding, redirects, cookies, nor proxies or credentials from the
-environment; those are the egress's, or nobody's.
+The wire: sends one request and returns one raw response.
 
-`AiohttpWire` is the default, since httpx pools slowly (docs/decisions/0002-aiohttp-behind-a-wire-protocol.md);
-`HttpxWire` drives any httpx transport. Both raise httpx.TransportError, or Blocked when the guard refuses an address.
+It does not decode, follow redirects, store cookies, or read proxies and credentials from the environment. The egress
+does the first three; the last is never done.
+
+`AiohttpWire` is the default, since the connection pool of httpx is slow (docs/decisions/0002-aiohttp-behind-a-wire-protocol.md). `HttpxWire`
+uses any httpx transport. Both raise httpx.TransportError, or Blocked if the guard rejects an address.
 """
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import ssl
@@ -36,9 +37,20 @@ _NO_DEFAULTS = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 
 class RawResponse:
     """
-    The head of an answer, and its raw body as a stream.
+    The head of a response, and its undecoded body as a stream.
 
-    `aclose` must be called; before the body's end it closes the connection. `content`: the decoded body, once read.
+    Call `aclose` in any case. If the body was not read to its end, that closes the connection.
+
+    Args:
+        status: The status code.
+        raw_headers: The header fields as bytes.
+        pieces: The body.
+        aclose: Releases the connection.
+
+    Attributes:
+        headers: The header fields as text, in order.
+        by_name: Lower-case name -> value; repeated fields joined with a comma.
+        content: The decoded body, once `response.read` has read it.
     """
 
     __slots__ = ("aclose", "by_name", "content", "headers", "pieces", "status")
@@ -61,7 +73,7 @@ class RawResponse:
             self.by_name[key] = f"{self.by_name[key]}, {value}" if key in self.by_name else value
 
     def header(self, name: str) -> str:
-        """A field's value by its lower-case name, repeats joined; "" if absent."""
+        """Return the value of a header by its lower-case name; "" if it is absent."""
         return self.by_name.get(name, "")
 
 
@@ -73,12 +85,22 @@ def _text(raw: bytes) -> str:
 
 
 class Wire(Protocol):
-    """Sends one request."""
+    """Sends one request. The egress uses one wire for all requests of a client."""
 
     async def send(
         self, method: str, url: httpx.URL, headers: Fields, body: bytes | None, *, named: bool
     ) -> RawResponse:
-        """`named`: the user named the host, so it may be a private one. Raises httpx.TransportError, Blocked."""
+        """
+        Send a request and return its response, with the body unread.
+
+        Args:
+            method, url, headers, body: The request, exactly as it is to be sent.
+            named: The user named the host, so it may have a private address.
+
+        Raises:
+            httpx.TransportError: the request got no response.
+            Blocked: the host is not named, and its address is not public.
+        """
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -86,12 +108,11 @@ class Wire(Protocol):
 
 class AiohttpWire:
     """
-    aiohttp's connector and parser, with two pools: connections to hosts that the user named, and guarded ones, so that
-    neither serves the other's requests.
+    A wire over aiohttp, with two connection pools: one for hosts that the user named, and a guarded one for all others.
 
     Args:
-        connections: The most at once, in each pool.
-        ssl_context: For https; None = the machine's certificates.
+        connections: The connection limit of each pool.
+        ssl_context: The TLS settings; None = verify with the certificates of the system.
     """
 
     def __init__(self, *, connections: int = 100, ssl_context: ssl.SSLContext | None = None) -> None:
@@ -112,15 +133,17 @@ class AiohttpWire:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 trust_env=False,
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # the egress holds the deadline
+                timeout=aiohttp.ClientTimeout(
+                    total=None, sock_connect=None
+                ),  # the egress enforces the deadline
                 read_bufsize=_READ_BYTES,
                 max_line_size=_MAX_LINE_BYTES,
                 max_field_size=_MAX_FIELD_BYTES,
                 max_headers=MAX_HEADER_FIELDS,
                 skip_auto_headers=_NO_DEFAULTS,
             )
-            # One grant is one request: aiohttp would repeat one on a new connection by itself when a kept one broke,
-            # and has no public way to say no.
+            # One grant is one request. If a pooled connection is broken, aiohttp would silently send the request
+            # again on a new one, without a public option to turn that off.
             session._retry_connection = False
             self._sessions[named] = session
         return session
@@ -128,11 +151,11 @@ class AiohttpWire:
     async def send(
         self, method: str, url: httpx.URL, headers: Fields, body: bytes | None, *, named: bool
     ) -> RawResponse:
-        """Raises httpx.TransportError, or Blocked when the guard refuses the address."""
+        """See `Wire.send`."""
         host = url.raw_host.decode("ascii")
         if not named:
             check_literal(host)
-        # Built from the parts that were checked: a second parser could read another host.
+        # Build the URL from the parts that were checked: a second parser could read another host.
         path, _, query = url.raw_path.decode("ascii").partition("?")
         try:
             target = yarl.URL.build(
@@ -166,18 +189,24 @@ class AiohttpWire:
             await session.close()
 
 
-class WatchedWire:
-    """A wire that tells each request, credentials and all, before it sends it."""
+class ObservedWire:
+    """
+    A wire that reports each request, including its credentials, before sending it.
 
-    def __init__(self, wire: Wire, tell: Callable[[str, str, Fields, bytes | None], None]) -> None:
+    Args:
+        wire: Sends the requests.
+        on_send: Called with method, URL, header fields and body.
+    """
+
+    def __init__(self, wire: Wire, on_send: Callable[[str, str, Fields, bytes | None], None]) -> None:
         self._wire = wire
-        self._tell = tell
+        self._on_send = on_send
 
     async def send(
         self, method: str, url: httpx.URL, headers: Fields, body: bytes | None, *, named: bool
     ) -> RawResponse:
-        """As the wire does."""
-        self._tell(method, str(url), headers, body)
+        """See `Wire.send`."""
+        self._on_send(method, str(url), headers, body)
         return await self._wire.send(method, url, headers, body, named=named)
 
     async def aclose(self) -> None:
@@ -195,20 +224,21 @@ async def _pieces(raw: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
 
 
 def _translated(error: Exception) -> Exception:
-    """aiohttp's error as httpx says it, without the URL that some of them print: a credential may stand in it."""
+    """Return an error of aiohttp as one of httpx, without the URL in its text, which may contain a credential."""
     if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
-        return httpx.UnsupportedProtocol("no address that can be requested")
+        return httpx.UnsupportedProtocol("not a URL that can be requested")
     if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return httpx.ConnectTimeout("no connection in time")
+        return httpx.ConnectTimeout("the connection timed out")
     if isinstance(error, aiohttp.ClientResponseError):
         return httpx.RemoteProtocolError(f"{error.status}, {error.message}")
     text = str(error) or type(error).__name__
     if isinstance(error, aiohttp.ClientConnectorError):
         number = error.os_error.errno or 0
-        # A failed connect call says its address instead of a reason; an unknown name has no number of the system's.
+        # After a failed connect, strerror is the address instead of the reason; for an unknown name, errno is not one
+        # of the system.
         reason = os.strerror(number) if number in errno.errorcode else error.os_error.strerror or text
         return httpx.ConnectError(f"cannot connect to {error.host}:{error.port}: {reason}")
-    if isinstance(error, aiohttp.ClientConnectorError | asyncio.TimeoutError):
+    if isinstance(error, TimeoutError):
         return httpx.ConnectError(text)
     if isinstance(error, HttpProcessingError):
         return httpx.RemoteProtocolError(text)
@@ -218,7 +248,7 @@ def _translated(error: Exception) -> Exception:
 
 
 class HttpxWire:
-    """Any httpx transport. It must check by itself the addresses that names lead to."""
+    """A wire over any httpx transport, which must check the addresses of host names itself."""
 
     def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
         self._transport = transport
@@ -226,7 +256,7 @@ class HttpxWire:
     async def send(
         self, method: str, url: httpx.URL, headers: Fields, body: bytes | None, *, named: bool
     ) -> RawResponse:
-        """Raises what the transport raises."""
+        """See `Wire.send`. Raises what the transport raises."""
         encoded = [(name.encode("latin-1"), value.encode("utf-8")) for name, value in headers]
         request = httpx.Request(method, url, headers=encoded, content=body)
         response = await self._transport.handle_async_request(request)

@@ -47,8 +47,8 @@ class FetcherAuthGrants:
         self._granted = True
         self._permit = permits[-1]
 
-    async def begin(self, method: str, url: str, *, own: bool) -> None:
-        """See `AuthGrants.begin`. Raises RateLimited when a limit stays closed for too long."""
+    async def acquire(self, method: str, url: str, *, own: bool) -> None:
+        """See `AuthGrants.acquire`. Raises RateLimited when a limit stays closed for too long."""
         if own and self._granted:
             return
         if not own and self._granted and self._names(method, url) <= self._own:
@@ -59,14 +59,14 @@ class FetcherAuthGrants:
             self._permits.append(self._permit)
             self._granted = True
 
-    def rest(self) -> None:
-        """See `AuthGrants.rest`."""
+    def release_while_waiting(self) -> None:
+        """See `AuthGrants.release_while_waiting`."""
         if self._granted:
             self._permits[-1].settle(None, was_sent=False)
             self._granted = False
 
-    async def end(self, page: Page | None, *, own: bool) -> bool:
-        """See `AuthGrants.end`."""
+    async def settle(self, page: Page | None, *, own: bool) -> bool:
+        """See `AuthGrants.settle`."""
         permit = self._permits[-1] if own else self._permit
         if permit is self._permits[-1]:
             self._granted = False

@@ -12,7 +12,6 @@ It waits while a limit is closed, and never sends before the time that the serve
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from urllib.parse import urlencode, urlsplit
 
 import orjson
 
+from scrapeq.backoff import full_jitter_s
 from scrapeq.clock import Clock, SystemClock
 from scrapeq.errors import (
     AuthFailed,
@@ -287,7 +287,7 @@ class Fetcher:
     async def _until_done(self, request: _Request) -> Page:
         attempts = hops = 0
         lookup = CacheLookup(self._cache, self._client, self._clock)
-        cached = await lookup.fresh(
+        cached = await lookup.fresh_response(
             request.method, request.url, request.headers, has_body=request.body is not None
         )
         if cached is not None:
@@ -327,11 +327,11 @@ class Fetcher:
             if page is None:
                 assert error is not None
                 raise error
-            page = await lookup.revived(page) or page
-            if lookup.was_misled:
+            page = await lookup.revalidated(page) or page
+            if lookup.must_resend:
                 continue
             if outcome.action == "success":
-                await lookup.keep(page)
+                await lookup.store(page)
             return replace(page, requested_url=request.requested_url)
 
     async def _send(
@@ -359,9 +359,9 @@ class Fetcher:
                 request.url,
                 headers=(*request.headers, *conditions),
                 body=request.body,
-                hop=may_follow,
+                may_follow=may_follow,
                 named_hosts=(request.requested_url,),  # a hop that is sent later belongs to the same chain
-                home=request.requested_url,
+                credential_url=request.requested_url,
                 auth_grants=auth_grants,
             )
         finally:
@@ -406,8 +406,7 @@ class Fetcher:
         """Sleep before a retry: full jitter, but at least as long as the server asked for."""
         if self._max_wait_s is not None and wait_s > self._max_wait_s:
             raise RateLimited(f"{url}: the server asks to retry in {wait_s:.1f} s", wait_s)
-        most_s = min(RETRY_MAX_S, RETRY_BASE_S * 2 ** (attempts - 1))
-        await self._clock.sleep(max(wait_s, random.uniform(0, most_s)))
+        await self._clock.sleep(max(wait_s, full_jitter_s(attempts, RETRY_BASE_S, RETRY_MAX_S)))
 
 
 def _encoded(

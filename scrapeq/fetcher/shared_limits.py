@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 
+from scrapeq.backoff import pauses_s
 from scrapeq.clock import Clock, SystemClock
 from scrapeq.errors import RateLimited, ScrapeqError
 from scrapeq.limits.attribution import Attribution
@@ -78,7 +79,7 @@ class QueueLimits:
             StoreError: the store cannot be reached.
         """
         group = self._group(url, method)
-        pause_s = RETRY_FIRST_S
+        pauses = pauses_s(RETRY_FIRST_S, RETRY_MAX_S)
         reports = set(self._reports)
         while True:
             got = await self._try(group)
@@ -92,8 +93,8 @@ class QueueLimits:
                 raise RateLimited(f"{method} {url}: its rate limit is closed for another {got:.1f} s", got)
             self._reported.clear()
             with contextlib.suppress(TimeoutError):
+                pause_s = next(pauses)
                 await asyncio.wait_for(self._reported.wait(), pause_s if got is None else got)
-            pause_s = min(pause_s * 2, RETRY_MAX_S)
 
     async def try_acquire(self, url: str, method: str = "GET") -> QueuePermit | None:
         """Return a permit if every limit grants one now, else None."""

@@ -133,7 +133,7 @@ async def preview_page(
         tokens=tokens,
         on_send=recorder.before_sending,
     )
-    recorder.hidden = egress.hidden
+    recorder.redact = egress.redact
     context = WorkerContext(
         plan,
         preview_queue,
@@ -151,9 +151,9 @@ async def preview_page(
     if run.judgement is not None:
         preview.outcome, preview.attribution = run.judgement
     if run.page is not None:
-        preview.page, preview.url = run.page, egress.hidden(run.page.url)
+        preview.page, preview.url = run.page, egress.redact(run.page.url)
         preview.headers = tuple(
-            (name, MASK if name.lower() in COOKIE_HEADERS else egress.hidden(value))
+            (name, MASK if name.lower() in COOKIE_HEADERS else egress.redact(value))
             for name, value in run.page.headers
         )
     preview.skipped = context.tally.skipped
@@ -286,7 +286,7 @@ class _RequestRecorder:
         self._plan = plan
         self._preview = preview
         own = [*(preview.task.payload.get("headers") or {}), *plan.client.headers]
-        self.hidden: Callable[[str], str] = str
+        self.redact: Callable[[str], str] = str
         self._open = SAFE_FIELDS | {name.lower() for name in own if not SECRET_NAME.search(name)}
 
     def before_sending(
@@ -304,9 +304,9 @@ class _RequestRecorder:
             )
             if name and (was_added or name == auth.name):
                 url = set_params(url, {name: MASK})
-        headers = tuple((name, self.hidden(self._header(name, value))) for name, value in fields)
+        headers = tuple((name, self.redact(self._header(name, value))) for name, value in fields)
         self._preview.sent.append(
-            SentRequest(method, self.hidden(url).replace("%2A%2A%2A", MASK), headers, len(body or b""))
+            SentRequest(method, self.redact(url).replace("%2A%2A%2A", MASK), headers, len(body or b""))
         )
 
     def _header(self, name: str, value: str) -> str:

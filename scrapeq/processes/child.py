@@ -22,6 +22,7 @@ from typing import IO, Any
 
 import orjson
 
+from scrapeq.backoff import exponential_s
 from scrapeq.processes.fork_server import ForkServer
 from scrapeq.processes.launch import PR_SET_PDEATHSIG
 
@@ -222,17 +223,21 @@ class RestartPause:
     def __init__(self, first_s: float, max_s: float) -> None:
         self._first_s = first_s
         self._max_s = max_s
-        self._pause_s = first_s
+        self._restarts = 0
 
     def lived(self, seconds: float, *, worked: bool = False) -> None:
         """It has died, after so long a life, with work done or not."""
-        if worked or seconds > min(STEADY_S, self._pause_s * STEADY_LIVES):
-            self._pause_s = self._first_s
+        if worked or seconds > min(STEADY_S, self._pause_s() * STEADY_LIVES):
+            self._restarts = 0
 
     def next_s(self) -> float:
         """The pause now; the next one is twice as long."""
-        pause_s, self._pause_s = self._pause_s, min(self._pause_s * 2, self._max_s)
+        pause_s = self._pause_s()
+        self._restarts += 1
         return pause_s
+
+    def _pause_s(self) -> float:
+        return exponential_s(self._restarts + 1, self._first_s, self._max_s)
 
 
 def enter_child() -> Any:

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 
 import redis.asyncio
 
+from scrapeq.backoff import pauses_s
 from scrapeq.errors import LeaseLost, QueueFull, StoreError, UsageError
 from scrapeq.queue import commands as c
 from scrapeq.queue import settings
@@ -121,7 +122,7 @@ class Queue(Steering):
                 raise
         script = self._scripts[command.script]
         deadline = time.monotonic() + self.patience_s
-        pause = RETRY_FIRST_S
+        pauses = pauses_s(RETRY_FIRST_S, RETRY_MAX_S)
         call, body = "EVALSHA", script.sha
         while True:
             try:
@@ -136,10 +137,10 @@ class Queue(Steering):
                 raise
             except Exception as error:
                 safe = command.again_is_safe or ran_nothing(error)
+                pause = next(pauses)
                 if not is_transient(error) or not safe or time.monotonic() + pause > deadline:
                     raise explain_error(error) from error
                 await asyncio.sleep(pause)
-                pause = min(pause * 2, RETRY_MAX_S)
 
     # --- pushing
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 import redis
 
+from scrapeq.backoff import pauses_s
 from scrapeq.errors import LeaseLost, QueueFull, StoreError, UsageError
 from scrapeq.limit import Limit
 from scrapeq.queue import commands as c
@@ -95,7 +96,7 @@ class DPQ:
                 raise
         script = self._scripts[command.script]
         deadline = time.monotonic() + self.patience_s
-        pause = RETRY_FIRST_S
+        pauses = pauses_s(RETRY_FIRST_S, RETRY_MAX_S)
         call, body = "EVALSHA", script.sha
         while True:
             try:
@@ -108,10 +109,10 @@ class DPQ:
                 raise
             except Exception as error:
                 safe = command.again_is_safe or ran_nothing(error)
+                pause = next(pauses)
                 if not is_transient(error) or not safe or time.monotonic() + pause > deadline:
                     raise explain_error(error) from error
                 time.sleep(pause)
-                pause = min(pause * 2, RETRY_MAX_S)
 
     def push(
         self,

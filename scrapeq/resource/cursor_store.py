@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 from redis.exceptions import RedisError
 
+from scrapeq.backoff import pauses_s
 from scrapeq.errors import StoreError
 from scrapeq.lua import load
 from scrapeq.protocols import CursorState
@@ -63,15 +64,15 @@ class RedisCursorStore:
         await self._with_retries(lambda: self._redis.hset(self._key, key, orjson.dumps(state)))
 
     async def _with_retries(self, send: Callable[[], Awaitable[Any]]) -> Any:
-        deadline_s, pause_s = time.monotonic() + self._retry_for_s, RETRY_FIRST_S
+        deadline_s, pauses = time.monotonic() + self._retry_for_s, pauses_s(RETRY_FIRST_S, RETRY_MAX_S)
         while True:
             try:
                 return await send()
             except (RedisError, OSError) as error:
+                pause_s = next(pauses)
                 if time.monotonic() + pause_s > deadline_s:
                     raise StoreError(f"the cursor store is unreachable: {error}") from error
             await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, RETRY_MAX_S)
 
     async def all(self, resources: Collection[str] | None = None) -> AsyncIterator[tuple[str, CursorState]]:
         """Yield every key with its state, of these resources (None = all), in no particular order."""

@@ -21,6 +21,7 @@ from functools import cached_property
 from typing import Any
 
 from scrapeq.expression import Expression, as_number, as_text
+from scrapeq.expression.http_date import http_date_s
 from scrapeq.expression.scope import response_scope
 from scrapeq.page import Page
 from scrapeq.plan import Observe, Rate
@@ -149,7 +150,7 @@ class _Reader:
         self._names = names
         self._fields = Fields(page.headers)
         self._date_s = next(
-            (d for v in self._fields.values.get("date", ()) if (d := times.http_date(v, now_s)) is not None),
+            (d for v in self._fields.values.get("date", ()) if (d := http_date_s(v, now_s)) is not None),
             None,
         )
         self._server_s = now_s if self._date_s is None else self._date_s

@@ -17,6 +17,7 @@ from http import HTTPStatus
 from typing import Any
 
 from scrapeq import errors
+from scrapeq.backoff import exponential_s
 from scrapeq.expression import Expression, as_number, as_text
 from scrapeq.expression.scope import response_scope
 from scrapeq.page import Page
@@ -36,7 +37,6 @@ _REFUSALS_WITH_WAIT = frozenset({403, 413, 503})  # and any 3xx
 _RETRIED = frozenset({408, 425})
 _NOT_MODIFIED = 304
 _REPEATABLE = (errors.BodyTooLarge, errors.BadResponse, errors.TooManyRedirects, errors.Blocked)
-_MAX_DOUBLINGS = 60
 _MESSAGE_LENGTH = 500
 
 
@@ -83,8 +83,7 @@ def actions_for(plan: Plan, resource: str) -> tuple[ResponseAction, ...]:
 
 def backoff_s(refusals_in_a_row: int, base_s: float = BACKOFF_BASE_S, max_s: float = BACKOFF_MAX_S) -> float:
     """Return a wait that doubles from `base_s` (the first refusal) to `max_s`, in seconds."""
-    doublings = min(max(refusals_in_a_row, 1) - 1, _MAX_DOUBLINGS)
-    return float(min(base_s * 2**doublings, max_s))
+    return exponential_s(refusals_in_a_row, base_s, max_s)
 
 
 def decide(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from scrapeq.expression.http_date import http_date_s
 from scrapeq.responses import times
 from scrapeq.responses.budgets import Fields
 
@@ -15,7 +16,7 @@ def retry_after_s(fields: Fields, server_s: float) -> float | None:
         seconds = times.number(text)
         if seconds is not None:
             return times.capped(seconds)
-        date = times.http_date(text, server_s)
+        date = http_date_s(text, server_s)
         return None if date is None else times.capped(date - server_s)
 
     def delta_or_moment(text: str) -> float | None:

@@ -1,22 +1,29 @@
-"""Where items go: the outputs of a plan, joined in commits that a crash cannot halve, each item once."""
+"""Outputs: files, tables and streams that receive the items of a run, each item once, in crash-safe commits."""
 
 from scrapeq.sink.batch import BatchSink
-from scrapeq.sink.output import CapturedResponse, OutputAway, OutputSink, Record, SinkContext, SinkFactory
-from scrapeq.sink.output_summary import held, written
-from scrapeq.sink.outputs import OutputSet, Request, captures_responses, wants_seeds
+from scrapeq.sink.output import (
+    CapturedResponse,
+    OutputSink,
+    OutputUnavailable,
+    Record,
+    SinkContext,
+    SinkFactory,
+)
+from scrapeq.sink.output_summary import locked_paths, written_outputs
+from scrapeq.sink.outputs import CommitRequest, OutputSet, captures_responses, wants_seeds
 
 __all__ = [
     "BatchSink",
     "CapturedResponse",
-    "OutputAway",
+    "CommitRequest",
     "OutputSet",
     "OutputSink",
+    "OutputUnavailable",
     "Record",
-    "Request",
     "SinkContext",
     "SinkFactory",
     "captures_responses",
-    "held",
+    "locked_paths",
     "wants_seeds",
-    "written",
+    "written_outputs",
 ]

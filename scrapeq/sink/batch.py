@@ -1,4 +1,4 @@
-"""The base of outputs that write a batch at once and have their books kept for them."""
+"""`BatchSink`, the base class of outputs that receive each new or changed record in batches."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from scrapeq.sink.durable import make_folder
 from scrapeq.sink.output import CapturedResponse, Record, SinkContext
 from scrapeq.sink.seen import Seen, digest_of, disposition_of
 
-NAME_DIGEST = 8
+NAME_DIGEST_CHARS = 8
 
 
 class BatchSink(ABC):
     """
-    An output that is given what is new or changed, a batch at a time.
+    An output that receives only new or changed records, one batch per commit.
 
-    It needs `write_batch` alone, which returns when the records will last. A kill right after it has them come again,
-    so it writes by the record's identity (`Record.key`) where it can; otherwise a kill may repeat one batch.
-    Which records it has seen is kept in a ledger in the data folder.
+    A subclass needs only `write_batch`. Which records were written is stored in a ledger in the data folder. If the
+    process is killed between `write_batch` and the commit of the ledger, the same batch comes again after the
+    restart: write by the record's identity (`Record.key`) where the target can, so that a repetition changes nothing.
 
         class MySink(BatchSink):
             def write_batch(self, records):
@@ -28,8 +28,12 @@ class BatchSink(ABC):
                     self.database[record.key] = record.item.record
 
     Args:
-        output: Its settings; `output.options` are its own.
-        context: Its surroundings.
+        output: The settings of the output; `output.options` are the keys that only this type has.
+        context: What the outputs of a plan share.
+
+    Attributes:
+        default: The `write_disposition` if the file sets none.
+        dispositions: The write dispositions that this type supports.
     """
 
     default = "append_changes"
@@ -44,47 +48,53 @@ class BatchSink(ABC):
 
     @property
     def title(self) -> str:
-        """What a person calls it."""
+        """The name of the output in error messages."""
         return self.output.type
 
-    def open_target(self) -> None:  # noqa: B027  # nothing to do, for some
-        """Connect, and prove that it can be written. Raises OutputError."""
+    def open_target(self) -> None:  # noqa: B027  # optional
+        """Connect, and make sure that the target can be written. Raises OutputError."""
 
     @abstractmethod
     def write_batch(self, records: Sequence[Record]) -> None:
-        """Write them. Raises OutputError, or OutputAway when a repeat may help."""
+        """
+        Write the records durably before returning.
 
-    def close_target(self) -> None:  # noqa: B027
-        """Let go. May be repeated."""
+        Raises:
+            OutputError: they cannot be written.
+            OutputUnavailable: they cannot be written now; a retry may help.
+        """
 
-    def commit_log_name(self) -> str:
-        """The name of its row in the ledger: what is written to another place is new there."""
+    def close_target(self) -> None:  # noqa: B027  # optional
+        """Disconnect. Safe to call twice."""
+
+    def ledger_name(self) -> str:
+        """Return the name of this target in the ledger. Another target gets another name, and all records again."""
         text = [self.output.type, self.output.url]
         text += [template.text for template in (self.output.path, self.output.table) if template is not None]
         text += sorted(f"{key}={value!r}" for key, value in self.output.options.items())
-        return f"{self.output.type}-{digest_of(repr(text).encode()).hex()[:NAME_DIGEST]}"
+        return f"{self.output.type}-{digest_of(repr(text).encode()).hex()[:NAME_DIGEST_CHARS]}"
 
     def open(self) -> None:
         """Open the ledger and the target."""
-        place = Path(self.context.data) / (self.context.name or "plan")
-        make_folder(place)
-        ledger = self.context.ledger(place)
-        state = ledger.file(place / self.commit_log_name())
+        folder = Path(self.context.data) / (self.context.name or "plan")
+        make_folder(folder)
+        ledger = self.context.ledger(folder)
+        state = ledger.file(folder / self.ledger_name())
         if state is None:
             ledger.begin()
-            state = ledger.add_file(place / self.commit_log_name(), 0)
+            state = ledger.add_file(folder / self.ledger_name(), 0)
             ledger.commit()
         self._ledger = ledger
         self._seen = Seen(ledger, state.id, append=self.append, run=self.context.run)
         self.open_target()
 
-    def stage(self, records: Sequence[Record], answers: Sequence[CapturedResponse]) -> Iterable[bool]:
-        """Keep what is new."""
+    def stage(self, records: Sequence[Record], responses: Sequence[CapturedResponse]) -> Iterable[bool]:
+        """Add the new and changed records to the batch."""
         assert self._seen is not None
         self._seen.look_up(records)
-        found = [self._seen.is_new(record) for record in records]
-        self._batch += [record for record, is_new in zip(records, found, strict=True) if is_new]
-        return found
+        are_new = [self._seen.add_if_new(record) for record in records]
+        self._batch += [record for record, is_new in zip(records, are_new, strict=True) if is_new]
+        return are_new
 
     def write(self) -> None:
         """Write the batch."""
@@ -92,18 +102,18 @@ class BatchSink(ABC):
             self.write_batch(self._batch)
 
     def commit(self) -> None:
-        """Remember it."""
+        """Add the batch to the transaction of the ledger."""
         if self._batch and self._seen is not None:
             self._ledger.begin()
             self._seen.save()
-            self._seen.forget()
+            self._seen.clear()
         self._batch = []
 
     def abandon(self) -> None:
-        """Forget it."""
+        """Drop the batch."""
         self._batch = []
 
     def close(self) -> None:
-        """Let go; the context closes the ledger."""
+        """Disconnect; the context closes the ledger."""
         self._batch, self._seen = [], None
         self.close_target()

@@ -1,4 +1,4 @@
-"""Columns of tables: which a record has, of what type, and its values in them."""
+"""The columns of a table, derived from the records; a type widens when a value does not fit."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any, Literal
 import orjson
 
 Kind = Literal["", "bool", "int", "float", "text", "json"]
-"""The type of a column; "" = nothing but nulls so far."""
+"""The type of a column; "" = only nulls so far."""
 
 INT_MAX = 2**63
 
 
 def kind_of(value: Any) -> Kind:
-    """The type that a value asks for; whole numbers beyond 64 bits are text, what is no number (NaN) is null."""
+    """Return the type of a value. Integers beyond 64 bits are text; NaN and infinity are null."""
     if value is None:
         return ""
     if isinstance(value, str):
@@ -30,8 +30,8 @@ def kind_of(value: Any) -> Kind:
     return "json"
 
 
-def joined(one: Kind, other: Kind) -> Kind:
-    """A type that holds what both hold: a whole number is a number, all else that differs is text."""
+def common_kind(one: Kind, other: Kind) -> Kind:
+    """Return the narrowest type for values of both types: int and float give float, other pairs give text."""
     if one == other or not other:
         return one
     if not one:
@@ -40,17 +40,17 @@ def joined(one: Kind, other: Kind) -> Kind:
 
 
 def as_json(value: Any) -> str:
-    """A value as JSON text."""
+    """Return a value as JSON text."""
     return orjson.dumps(value).decode()
 
 
 def as_cell(value: Any) -> str:
-    """A value as text: texts as they are, all else as JSON."""
+    """Return a string as it is, and any other value as JSON text."""
     return value if isinstance(value, str) else as_json(value)
 
 
-def stored(value: Any, kind: Kind) -> Any:
-    """A value as a column of that type takes it: nested ones as JSON text."""
+def stored_value(value: Any, kind: Kind) -> Any:
+    """Return a value as a column of this type stores it; nested values become JSON text."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return None
     if kind in ("text", "json"):
@@ -60,7 +60,7 @@ def stored(value: Any, kind: Kind) -> Any:
 
 @dataclass(slots=True)
 class Column:
-    """A column: its name in the table and its type."""
+    """The name of a column in its table, and its type."""
 
     name: str
     kind: Kind
@@ -68,40 +68,44 @@ class Column:
 
 class Columns:
     """
-    The columns of one table, by the field of the records.
+    The columns of one table.
 
     Args:
-        known: What was kept of it: field -> [name, kind].
-        longest: Bytes of a name.
-        fold_case: Names that differ by case alone are the same.
-        taken: Names that are not for fields.
+        known: The result of an earlier `as_meta`: field -> (name, type).
+        max_name_bytes: Longer names are truncated; 0 = no limit.
+        fold_case: Names are case-insensitive.
+        taken: Names that must not be used for fields.
+
+    Attributes:
+        by_field: The column of each field, in the order in which the fields appeared.
     """
 
     def __init__(
         self,
         known: dict[str, tuple[str, Kind]] | None = None,
         *,
-        longest: int = 0,
+        max_name_bytes: int = 0,
         fold_case: bool = False,
         taken: Iterable[str] = (),
     ) -> None:
-        self._longest = longest
+        self._max_name_bytes = max_name_bytes
         self._fold = fold_case
-        self._taken = {self._folded(name) for name in taken}
+        self._taken = {self._comparable(name) for name in taken}
         self.by_field: dict[str, Column] = {}
         for field, (name, kind) in (known or {}).items():
             self.by_field[field] = Column(name, kind)
-            self._taken.add(self._folded(name))
+            self._taken.add(self._comparable(name))
 
-    def kept(self) -> dict[str, tuple[str, Kind]]:
-        """What is to be kept of it."""
+    def as_meta(self) -> dict[str, tuple[str, Kind]]:
+        """Return the columns as plain JSON: field -> (name, type)."""
         return {field: (column.name, column.kind) for field, column in self.by_field.items()}
 
-    def learn(self, records: Iterable[dict[str, Any]]) -> tuple[list[str], dict[str, Kind]]:
+    def update(self, records: Iterable[dict[str, Any]]) -> tuple[list[str], dict[str, Kind]]:
         """
-        Fields that these records add, and those whose type they widen, with the old type.
+        Add and widen the columns so that these records fit.
 
-        The columns are as they must be for these records afterwards.
+        Returns:
+            The fields that were added, and the fields whose type was widened, with the old type.
         """
         added: list[str] = []
         widened: dict[str, Kind] = {}
@@ -110,32 +114,37 @@ class Columns:
                 kind = kind_of(value)
                 column = self.by_field.get(field)
                 if column is None:
-                    self.by_field[field] = Column(self._named(field), kind)
+                    self.by_field[field] = Column(self._new_name(field), kind)
                     added.append(field)
-                elif kind and kind != column.kind and (wider := joined(column.kind, kind)) != column.kind:
+                elif (
+                    kind and kind != column.kind and (wider := common_kind(column.kind, kind)) != column.kind
+                ):
                     if field not in added:
                         widened.setdefault(field, column.kind)
                     column.kind = wider
         return added, widened
 
     def row(self, record: dict[str, Any]) -> list[Any]:
-        """The record's values, in the order of the columns."""
-        return [stored(record.get(field), column.kind) for field, column in self.by_field.items()]
+        """Return the values of a record in the order of the columns."""
+        return [stored_value(record.get(field), column.kind) for field, column in self.by_field.items()]
 
-    def _folded(self, name: str) -> str:
+    def _comparable(self, name: str) -> str:
         return name.lower() if self._fold else name
 
-    def _named(self, field: str) -> str:
-        """A name for a new column that no other has."""
+    def _new_name(self, field: str) -> str:
+        """Return an unused column name for a field."""
         base = field.replace("\0", "_") or "_"
-        number, name = 1, self._cut(base, "")
-        while self._folded(name) in self._taken:
+        number, name = 1, self._truncated(base, "")
+        while self._comparable(name) in self._taken:
             number += 1
-            name = self._cut(base, f"_{number}")
-        self._taken.add(self._folded(name))
+            name = self._truncated(base, f"_{number}")
+        self._taken.add(self._comparable(name))
         return name
 
-    def _cut(self, base: str, ending: str) -> str:
-        if not self._longest:
-            return base + ending
-        return base.encode(errors="replace")[: self._longest - len(ending)].decode(errors="ignore") + ending
+    def _truncated(self, base: str, suffix: str) -> str:
+        if not self._max_name_bytes:
+            return base + suffix
+        return (
+            base.encode(errors="replace")[: self._max_name_bytes - len(suffix)].decode(errors="ignore")
+            + suffix
+        )

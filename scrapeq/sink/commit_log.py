@@ -1,7 +1,7 @@
 """
-Books in SQLite: what a commit leaves behind so that a repeat changes nothing.
+The commit log in SQLite: what a commit records so that a repetition changes nothing.
 
-The newest lease token of each task, a digest of each item, and the records that tasks have appended.
+It stores the newest lease token of each task, a digest of each item, and the records that tasks have appended.
 """
 
 from __future__ import annotations
@@ -13,35 +13,40 @@ from collections.abc import Iterable, Sequence
 
 from scrapeq.errors import UsageError
 
-TOKEN_AGE_US = 24 * 3600 * 1_000_000  # a lease is long over by then
-APPENDED_AGE_DAYS = 30  # a task that gave records may be repeated when its run is resumed
+TOKEN_AGE_US = 24 * 3600 * 1_000_000  # every lease has ended long before
+APPENDED_AGE_DAYS = (
+    30  # a task may run again when its run is resumed, so its records are remembered this long
+)
 PRUNE_EVERY_COMMITS = 1_000
 DAY_S = 86_400
-KEYS_A_QUERY = 500  # older SQLites take 999 values
+KEYS_PER_QUERY = 500  # older versions of SQLite allow 999 parameters
 
 _TOKEN = re.compile(r"([0-9]{1,18})\.([0-9]{1,18})")
 
 Token = tuple[int, int]
+"""A lease token: the queue's clock when the lease began, in microseconds, and a nonce. The larger token is newer."""
 
 
 def parse_token(text: str) -> Token:
-    """`CLOCK_US.NONCE` as a pair to compare. Raises UsageError when it is none."""
+    """Parse the lease token `CLOCK_US.NONCE`. Raises UsageError for other text."""
     match = _TOKEN.fullmatch(text)
     if match is None:
-        raise UsageError(f"{text!r} is no lease token: two decimal integers joined by a dot")
+        raise UsageError(
+            f"{text!r} is not a lease token; expected two decimal integers with a dot between them"
+        )
     return int(match[1]), int(match[2])
 
 
 class SqliteCommitLog:
     """
-    The books in one database (`output.CommitLog`). Its methods may raise sqlite3.Error.
+    The commit log in one database (`output.CommitLog`). Its methods may raise sqlite3.Error.
 
     Args:
-        database: In autocommit mode; closed by `close`.
-        prefix: Of the names of its tables.
+        database: A connection in autocommit mode. `close` closes it.
+        prefix: The start of the names of its tables.
     """
 
-    shared = False  # a lock keeps other writers away
+    shared = False  # a lock keeps out other writers
 
     def __init__(self, database: sqlite3.Connection, prefix: str = "") -> None:
         self.database = database
@@ -52,7 +57,7 @@ class SqliteCommitLog:
         self._one_token = f"SELECT clock_us, nonce FROM {self._tokens} WHERE task = ?"
 
     def create_items(self) -> None:
-        """The tables of version 1 of a ledger."""
+        """Create the tables of schema version 1: items and tokens."""
         self.database.execute(
             f"CREATE TABLE IF NOT EXISTS {self._items} (file INTEGER NOT NULL, key BLOB NOT NULL, "
             "digest BLOB NOT NULL, PRIMARY KEY (file, key)) WITHOUT ROWID"
@@ -66,14 +71,14 @@ class SqliteCommitLog:
         )
 
     def create_appended(self) -> None:
-        """What version 2 added."""
+        """Create the table that schema version 2 added: appended records."""
         self.database.execute(
             f"CREATE TABLE IF NOT EXISTS {self._appended} (file INTEGER NOT NULL, key BLOB NOT NULL, "
             "day INTEGER NOT NULL, PRIMARY KEY (file, key)) WITHOUT ROWID"
         )
 
     def close(self) -> None:
-        """Let go of it. May be repeated."""
+        """Close the database. Safe to call twice."""
         self.database.close()
 
     def begin(self) -> None:
@@ -82,12 +87,12 @@ class SqliteCommitLog:
             self.database.execute("BEGIN IMMEDIATE")
 
     def rollback(self) -> None:
-        """Give up the transaction, if there is one."""
+        """Roll back the open transaction, if there is one."""
         if self.database.in_transaction:
             self.database.execute("ROLLBACK")
 
     def commit(self) -> None:
-        """Make the transaction durable, if there is one."""
+        """Commit the open transaction durably, if there is one."""
         if not self.database.in_transaction:
             return
         self._commits += 1
@@ -96,39 +101,39 @@ class SqliteCommitLog:
         self.database.execute("COMMIT")
 
     def forget_items(self, file: int) -> None:
-        """The file lost what it held: its items are to be written again."""
+        """Forget the items of a file that lost its content, so that they are written again."""
         self.database.execute(f"DELETE FROM {self._items} WHERE file = ?", (file,))
         self.database.execute(f"DELETE FROM {self._appended} WHERE file = ?", (file,))
 
     def count_items(self, file: int) -> int:
-        """How many items the file has."""
+        """Return the number of items of a file or table."""
         found = self.database.execute(f"SELECT count(*) FROM {self._items} WHERE file = ?", (file,))
         return int(found.fetchone()[0])
 
     def known(self, file: int, keys: Sequence[bytes], *, append: bool) -> dict[bytes, bytes]:
-        """Of these items, those that were written, with the digest of what was (`append`: with nothing)."""
+        """Return the digest of each of these records that was written; b"" for appended ones."""
         table, value = (self._appended, "x''") if append else (self._items, "digest")
         found: dict[bytes, bytes] = {}
-        for start in range(0, len(keys), KEYS_A_QUERY):
-            some = keys[start : start + KEYS_A_QUERY]
+        for start in range(0, len(keys), KEYS_PER_QUERY):
+            some = keys[start : start + KEYS_PER_QUERY]
             marks = ",".join("?" * len(some))
             find = f"SELECT key, {value} FROM {table} WHERE file = ? AND key IN ({marks})"
             found.update(self.database.execute(find, (file, *some)).fetchall())
         return found
 
     def set_digests(self, rows: list[tuple[int, bytes, bytes]]) -> None:
-        """(file, key, digest) of items written."""
+        """Remember (file, key, digest) of written items."""
         insert = f"INSERT OR REPLACE INTO {self._items} (file, key, digest) VALUES (?, ?, ?)"
         self.database.executemany(insert, rows)
 
     def set_appended(self, file: int, keys: Iterable[bytes]) -> None:
-        """Records that tasks gave the file."""
+        """Remember the keys of appended records."""
         day = int(time.time() // DAY_S)
         insert = f"INSERT OR REPLACE INTO {self._appended} (file, key, day) VALUES (?, ?, ?)"
         self.database.executemany(insert, [(file, key, day) for key in keys])
 
     def tokens(self, tasks: Iterable[str]) -> dict[str, Token]:
-        """The newest lease token that committed, for each of the tasks that has any."""
+        """Return the newest lease token that has committed, for each task that has one."""
         found: dict[str, Token] = {}
         for task in tasks:
             row = self.database.execute(self._one_token, (task,)).fetchone()
@@ -137,18 +142,18 @@ class SqliteCommitLog:
         return found
 
     def set_tokens(self, tokens: dict[str, Token]) -> None:
-        """The newest token of each task."""
+        """Store the newest token of each task."""
         rows = [(task, clock_us, nonce) for task, (clock_us, nonce) in tokens.items()]
         insert = f"INSERT OR REPLACE INTO {self._tokens} (task, clock_us, nonce) VALUES (?, ?, ?)"
         self.database.executemany(insert, rows)
 
     def prune_tokens(self) -> None:
-        """Forget tokens a day older than the newest, by the queue's clock, which they carry."""
+        """Delete tokens that are a day older than the newest one, by the queue's clock in the tokens."""
         newest = self.database.execute(f"SELECT max(clock_us) FROM {self._tokens}").fetchone()[0]
         if newest is not None:
             self.database.execute(f"DELETE FROM {self._tokens} WHERE clock_us < ?", (newest - TOKEN_AGE_US,))
 
     def prune_appended(self) -> None:
-        """Forget what was appended long ago."""
+        """Delete the appended records that are older than `APPENDED_AGE_DAYS`."""
         newest = self.database.execute(f"SELECT max(day) FROM {self._appended}").fetchone()[0] or 0
         self.database.execute(f"DELETE FROM {self._appended} WHERE day < ?", (newest - APPENDED_AGE_DAYS,))

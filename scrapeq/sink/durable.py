@@ -1,4 +1,4 @@
-"""Files and folders that are there after a power cut."""
+"""File operations whose result survives a power cut."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 TAIL_BYTES = 65_536
 
-sync_data = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
+sync_data = getattr(os, "fdatasync", os.fsync)  # macOS does not have fdatasync
 
 
 def make_folder(path: Path) -> None:
-    """The folder and its parents, each entry on the disk."""
+    """Create a folder and its missing parents, each durably."""
     if path.is_dir():
         return
     make_folder(path.parent)
@@ -20,7 +20,7 @@ def make_folder(path: Path) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """A new file is only there after a power cut when its folder is synced, too."""
+    """Make the entries of a folder durable: a new file survives a power cut only if its folder was synced."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)
@@ -29,7 +29,7 @@ def sync_folder(path: Path) -> None:
 
 
 def keep_whole_lines(path: Path) -> int:
-    """Cut a text file back to its whole lines; what is left of it, in bytes."""
+    """Truncate a text file after its last line break; return its new length in bytes."""
     with path.open("rb+") as file:
         end = file.seek(0, os.SEEK_END)
         while end > 0:

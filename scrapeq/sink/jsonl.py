@@ -1,4 +1,4 @@
-"""Items as JSON Lines, each once; `.gz` and `.zst` by the file's name."""
+"""Items as JSON Lines (`.jsonl`), compressed if the file name ends in `.gz` or `.zst`."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from scrapeq.sink.files import FileSink
 
 
 class JsonlSink(FileSink):
-    """Appends a line for each item to the file of its path; packed, a frame for each commit."""
+    """Appends one line per item to the file at its path. In a compressed file, each commit is one frame."""

@@ -1,8 +1,9 @@
 """
-What an output is: the interface of every sink of this package, and of those that other packages add.
+The interface of an output (`OutputSink`), for the sinks of this package and those of other packages.
 
-A package adds one as an entry point of the group `scrapeq.sinks`: a callable that takes (`plan.Output`, `SinkContext`)
-and returns an `OutputSink`. Most need only `scrapeq.sink.BatchSink`, which keeps the books.
+A package adds an output type with an entry point in the group `scrapeq.sinks`. It names a callable that takes
+(`plan.Output`, `SinkContext`) and returns an `OutputSink`, usually the class itself. Most sinks derive from
+`scrapeq.sink.BatchSink`, which remembers what it has written and needs one method. docs/outputs.md has an example.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ class Record:
     An item on its way to the outputs.
 
     Args:
-        task_id: The task that gave it.
-        item: The item.
-        line: Its record as JSON, UTF-8, without a line's end.
-        key: 16 bytes: its identity (resource and key; without a key its content).
-        digest: 16 bytes: its content, whatever the order of its fields.
+        task_id: The task that produced it.
+        item: The item: its resource, key, seed and fields.
+        line: Its fields as JSON (UTF-8), without a line break.
+        key: Its identity, 16 bytes: a digest of resource and key, or of resource and content without a key.
+        digest: Its content, 16 bytes: a digest of the fields in sorted order.
     """
 
     task_id: str
@@ -42,7 +43,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class CapturedResponse:
-    """A whole answer and the task that it answers, for outputs that keep answers."""
+    """A whole response and the task that requested it, for outputs that archive responses."""
 
     task_id: str
     page: Page
@@ -50,104 +51,125 @@ class CapturedResponse:
     seed: Mapping[str, object] = field(default_factory=dict)
 
 
-class OutputAway(OutputError):
-    """The output cannot be reached now: the commit is repeated for a while before the run ends."""
+class OutputUnavailable(OutputError):
+    """The output cannot be reached at the moment. The commit is retried for a minute before the run ends."""
 
 
 @runtime_checkable
 class OutputSink(Protocol):
     """
-    One output. All calls come from one thread at a time, in one process.
+    One output. scrapeq calls its methods from one thread at a time, in one process (the writer).
 
-    A commit is `stage`, `write`, `commit`, in this order over all outputs of the plan; then the ledgers are committed,
-    and only then is anything answered. After a kill between any two of these the same records come again: what was
-    written must not be there twice. After an error, `abandon` and `close`, then `open` again before the next commit.
+    **A commit** calls `stage` of every output, then `write` of every output, then `commit` of every output. Then the
+    commit logs are committed, and only then are the tasks acknowledged.
 
-    An output may have the attribute `wants_answers = True`; then it is given answers, too. Where the entry point is
-    a class, fetchers read it there.
+    **After a crash** between any two of these steps, the same records come again with the next commit. A record that
+    was written already must not appear twice: compare `Record.key` (identity) and `Record.digest` (content) with what
+    the output remembers, or write so that a repetition changes nothing.
 
-    It may have a method `finish`, called when the run ends, and one `rest`, called when there is nothing to commit.
+    **After an error** in any step, scrapeq calls `abandon` and `close` of every output, and `open` before the next
+    commit.
 
-    Every method may raise OutputError, with a message for a person; OutputAway when it is worth a repeat.
+    **Errors**: every method except `abandon` may raise OutputError, with a message for the user. Raise
+    OutputUnavailable instead if a retry may help. Any other exception ends the run as an OutputError, with its
+    traceback in the log.
+
+    **Optional members**: an attribute `captures_responses = True` (on the class, if the entry point is a class) lets
+    the output receive whole responses. A method `finish()` is called at the end of the run (`FinishAware`), a method
+    `on_idle()` about once a second while nothing is committed (`IdleAware`).
     """
 
     def open(self) -> None:
-        """Take what it writes to, undo what a kill has left, and prove that it can be written."""
+        """Acquire the target, undo what a crash left there, and make sure that it can be written."""
 
-    def stage(self, records: Sequence[Record], answers: Sequence[CapturedResponse]) -> Iterable[bool]:
-        """Take in what is new or changed; which of the records are, in their order."""
+    def stage(self, records: Sequence[Record], responses: Sequence[CapturedResponse]) -> Iterable[bool]:
+        """
+        Take over the records that are new to this output or changed, without writing them yet.
+
+        Args:
+            records: The records of the commit, of the resources that this output is for.
+            responses: The responses of the commit; empty unless an output of the plan has `captures_responses`.
+
+        Returns:
+            For each record, in order: whether it is new or changed.
+        """
 
     def write(self) -> None:
-        """Bring what was staged to where it will last, or can be undone."""
+        """Write what was staged, either durably or so that `abandon`, or `open` after a crash, can undo it."""
 
     def commit(self) -> None:
         """
-        It counts now. What is put into a ledger's transaction here is committed after this.
+        Make the written records count.
 
-        If that fails, `abandon`, `close` and `open` follow, and the ledger tells what counts.
+        What this adds to the transaction of a commit log is committed right after. If that fails, `abandon`, `close`
+        and `open` follow, and the commit log says what counts.
         """
 
     def abandon(self) -> None:
-        """Undo what was staged and written and not committed. Raises nothing."""
+        """Undo what was staged or written since the last commit. Must not raise."""
 
     def close(self) -> None:
-        """Let go of everything. May be repeated."""
+        """Release every resource. Safe to call twice."""
 
 
 @runtime_checkable
-class Finishing(Protocol):
-    """An output with something to do when the run ends."""
+class FinishAware(Protocol):
+    """An output that has work to do at the end of the run."""
 
     def finish(self) -> None:
-        """Write what waits. All commits are done; `close` follows. Raises OutputError."""
+        """Write what is buffered. Called after the last commit and before `close`. Raises OutputError."""
 
 
 @runtime_checkable
-class Resting(Protocol):
-    """An output with something to do while nothing is committed."""
+class IdleAware(Protocol):
+    """An output that has work to do at certain times, even without new records."""
 
-    def rest(self) -> None:
+    def on_idle(self) -> None:
         """Do what is due. Called between commits, about once a second. Raises OutputError."""
 
 
 @runtime_checkable
 class CommitLog(Protocol):
     """
-    Where a commit becomes final: the ledger of a folder, or a database that holds its own.
+    The place where a commit becomes final: the ledger of a folder, or tables in the database of the output itself.
 
-    `shared`: several machines use it, so that it judges lease tokens for all of them.
+    It also stores the newest lease token of each task, so that a worker whose lease was given to another worker
+    cannot commit anymore (fencing).
+
+    Attributes:
+        shared: Several machines write to it. Its tokens then decide for all of them.
     """
 
     shared: bool
 
     def tokens(self, tasks: Iterable[str]) -> dict[str, Token]:
-        """The newest token of each task that has any; nobody changes them before this commit ends."""
+        """Return the newest token of each task that has one, locked against other writers until the commit ends."""
 
     def begin(self) -> None:
         """Begin a transaction, unless one is open."""
 
     def set_tokens(self, tokens: dict[str, Token]) -> None:
-        """The newest token of each task, in the transaction."""
+        """Store the newest token of each task, in the open transaction."""
 
     def commit(self) -> None:
-        """Make the transaction durable."""
+        """Commit the open transaction durably, if there is one."""
 
     def rollback(self) -> None:
-        """Give up the transaction, if there is one."""
+        """Roll back the open transaction, if there is one."""
 
     def close(self) -> None:
-        """Let go of it. May be repeated."""
+        """Release it. Safe to call twice."""
 
 
 class HasCommitLog(Protocol):
-    """A database that keeps its books itself."""
+    """A database that contains its own commit log."""
 
     @property
     def commit_log(self) -> CommitLog:
-        """They."""
+        """The commit log."""
 
     def close(self) -> None:
-        """Let go of it. May be repeated."""
+        """Release the database. Safe to call twice."""
 
 
 Opened = TypeVar("Opened", bound=HasCommitLog)
@@ -155,15 +177,18 @@ Opened = TypeVar("Opened", bound=HasCommitLog)
 
 class SinkContext:
     """
-    What an output is given of its surroundings.
+    What the outputs of a plan share: folders, names, and the commit logs that take part in a commit.
 
     Args:
-        base: What relative paths are relative to.
-        data: A folder for the books of outputs that have no folder.
-        name: The plan's name.
-        run: The run: a task's id means one task in it.
-        stdout: A descriptor of the standard output that a person sees; None = 1.
-        restarted: The process before this one was killed.
+        base: The folder that relative paths start from.
+        data: The folder for the ledgers of outputs without a folder.
+        name: The name of the plan.
+        run: The id of the run: a task id identifies a task within one run.
+        stdout: The file descriptor of the command's standard output; None = 1.
+        restarted: The previous writer process of this run was killed.
+
+    Attributes:
+        commit_logs: The commit logs of all open outputs, in the order in which they joined.
     """
 
     def __init__(
@@ -184,49 +209,55 @@ class SinkContext:
         self.restarted = restarted
         self._ledgers: dict[Path, Ledger] = {}
         self._shared: dict[Path, HasCommitLog] = {}
-        self._claims: dict[Path, object] = {}
-        self.commit_log: list[CommitLog] = []
+        self._owners: dict[Path, object] = {}
+        self.commit_logs: list[CommitLog] = []
 
-    def ledger(self, place: Path, recover: Callable[[Ledger], None] | None = None) -> Ledger:
+    def ledger(self, folder: Path, recover: Callable[[Ledger], None] | None = None) -> Ledger:
         """
-        The ledger of a folder, opened by who asks first, who may also have its files recovered. Raises OutputError.
+        Return the ledger of a folder; open it on the first call. Outputs with the same folder share one ledger.
 
-        Outputs that share a folder share its ledger: its rows are told apart by their files.
+        Args:
+            folder: The folder; it exists.
+            recover: Called with the ledger when it is opened, to repair the files after a crash.
+
+        Raises:
+            OutputError: another writer has locked the folder, or the ledger cannot be opened.
         """
-        ledger = self._ledgers.get(place)
+        ledger = self._ledgers.get(folder)
         if ledger is None:
-            ledger = Ledger(place)
-            self._ledgers[place] = ledger
-            self.commit_log.append(ledger)
+            ledger = Ledger(folder)
+            self._ledgers[folder] = ledger
+            self.commit_logs.append(ledger)
             if recover is not None:
                 recover(ledger)
         return ledger
 
     def claim(self, path: Path, owner: object) -> object:
-        """Whose file it is: the first that asks."""
-        return self._claims.setdefault(path, owner)
+        """Return the owner of a file or table: the first caller that claims it."""
+        return self._owners.setdefault(path, owner)
 
-    def shared(self, path: Path, make: Callable[[Path], Opened]) -> Opened:
-        """A database that several outputs may share: made by who asks first, and part of the commit from then on."""
+    def shared(self, path: Path, connect: Callable[[Path], Opened]) -> Opened:
+        """Return a database that several outputs may share. The first call opens it and adds its commit log."""
         if path not in self._shared:
-            made = make(path)
-            self._shared[path] = made
-            self.commit_log.append(made.commit_log)
+            opened = connect(path)
+            self._shared[path] = opened
+            self.commit_logs.append(opened.commit_log)
         return cast(Opened, self._shared[path])
 
     def join(self, commit_log: CommitLog) -> None:
-        """Something else joins the commit."""
-        self.commit_log.append(commit_log)
+        """Add a commit log to every later commit, until `close`."""
+        self.commit_logs.append(commit_log)
 
     def close(self) -> None:
-        """Let go of all books."""
+        """Close every ledger and database, and forget them."""
         for shared in self._shared.values():
             shared.close()
-        for commit_log in self.commit_log:
+        for commit_log in self.commit_logs:
             commit_log.close()
         self._ledgers.clear()
         self._shared.clear()
-        self.commit_log.clear()
+        self.commit_logs.clear()
 
 
 SinkFactory = Callable[[plan.Output, SinkContext], OutputSink]
+"""What an entry point of the group `scrapeq.sinks` names."""

@@ -1,4 +1,4 @@
-"""Where an output's files are: paths with `${resource}` and `${seed.x}`, none of which leads out of its folder."""
+"""The files of an output: paths with `${resource}` and `${seed.x}` filled in, never outside the output's folder."""
 
 from __future__ import annotations
 
@@ -16,119 +16,123 @@ from scrapeq.errors import OutputError
 from scrapeq.expression import Template
 from scrapeq.sink.ledger import LEDGER_NAME
 
-ROUTES_MAX = 10_000  # paths that are remembered
-VALUE_MAX_BYTES = 100  # a file's name holds 255; a longer value is cut and told apart by its digest
-CUT_DIGEST_BYTES = 8
+MAX_CACHED_PATHS = 10_000
+MAX_VALUE_BYTES = 100  # of a file name's 255; longer values are truncated, and a digest tells them apart
+DIGEST_BYTES = 8
 
 _UNSAFE = re.compile(r"[/\\\x00-\x1f\x7f]")
-_NUMBER = re.compile(r"-([0-9]{5,})\Z")
-_ENDINGS = (".gz", ".zst")
+_PART_NUMBER = re.compile(r"-([0-9]{5,})\Z")
+_COMPRESSED_SUFFIXES = (".gz", ".zst")
 
 
-def safe(value: Any) -> Any:
-    """A value from data as part of a file's name: no separators, no dots alone, not empty, not too long."""
+def safe_name(value: Any) -> Any:
+    """Return a value from data as a part of a file name: without separators, not only dots, not empty, not too long."""
     if isinstance(value, Mapping):
-        return {key: safe(inner) for key, inner in value.items()}
+        return {key: safe_name(inner) for key, inner in value.items()}
     if value is None or value == "":
         return "_"
     if not isinstance(value, str):
-        return value if isinstance(value, int | float) else safe(orjson.dumps(value).decode())
+        return value if isinstance(value, int | float) else safe_name(orjson.dumps(value).decode())
     text = _UNSAFE.sub("_", value.encode(errors="replace").decode())
     if not text.strip("."):
         text = "_" * len(text)
     data = text.encode()
-    if len(data) > VALUE_MAX_BYTES:
-        digest = hashlib.blake2b(value.encode(errors="replace"), digest_size=CUT_DIGEST_BYTES).hexdigest()
-        text = f"{data[: VALUE_MAX_BYTES - len(digest) - 1].decode(errors='ignore')}-{digest}"
+    if len(data) > MAX_VALUE_BYTES:
+        digest = hashlib.blake2b(value.encode(errors="replace"), digest_size=DIGEST_BYTES).hexdigest()
+        text = f"{data[: MAX_VALUE_BYTES - len(digest) - 1].decode(errors='ignore')}-{digest}"
     return text
 
 
-def rendered(template: Template, resource: str, seed: Mapping[str, Any]) -> str:
-    """A path or a table's name, with the seed's values made safe."""
+def render_name(template: Template, resource: str, seed: Mapping[str, Any]) -> str:
+    """Return a path or the name of a table, with the values of the seed made safe (`safe_name`)."""
     names: dict[str, Any] = {"resource": resource}
     if "seed" in template.names:
-        wanted = [path[1] for path in template.paths if path[:1] == ("seed",) and len(path) > 1]
-        names["seed"] = {**dict.fromkeys(wanted, "_"), **safe(seed)}
+        fields = [path[1] for path in template.paths if path[:1] == ("seed",) and len(path) > 1]
+        names["seed"] = {**dict.fromkeys(fields, "_"), **safe_name(seed)}
     value = template.render(names)
     return "_" if value is None else str(value)
 
 
 class OutputPath:
     """
-    One output's files.
+    The path setting of one output.
 
     Args:
-        output: With a path.
-        base: What a relative path is relative to.
-        inside: The path is that of a folder, and this is put after it; the last part alone, where the path
-            names the resource itself.
+        output: The settings of the output, with a path.
+        base: The folder that a relative path starts from.
+        file_name: The path is a folder, and this is the file in it, perhaps with `${resource}/` before it, which is
+            left out if the path itself contains `${resource}`. "": the path is a file.
 
     Attributes:
-        folder: The part of the path before the first placeholder; its ledger lies there.
+        folder: The part of the path before the first placeholder. The ledger is stored there.
     """
 
-    def __init__(self, output: plan.Output, base: Path, *, inside: str = "") -> None:
+    def __init__(self, output: plan.Output, base: Path, *, file_name: str = "") -> None:
         assert output.path is not None
         self.output = output
         self._base = base
         self._template = output.path
-        self._inside = inside
-        self._seeded = "seed" in output.path.names
+        self._file_name = file_name
+        self._uses_seed = "seed" in output.path.names
         fixed = output.path.prefix
-        if not (inside and output.path.is_literal):
+        if not (file_name and output.path.is_literal):
             fixed = fixed.rpartition("/")[0]
         self.folder = Path(os.path.normpath(base / fixed))
-        self._routes: dict[tuple[str, bytes], Path] = {}
+        self._paths: dict[tuple[str, bytes], Path] = {}
 
     def path(self, resource: str, seed: Mapping[str, Any]) -> Path:
-        """The file of an item; OutputError when the resource's name would lead out of the folder."""
-        route = (resource, orjson.dumps(seed, default=str) if self._seeded else b"")
-        found = self._routes.get(route)
+        """Return the file of an item. Raises OutputError if the path would lead out of the folder."""
+        key = (resource, orjson.dumps(seed, default=str) if self._uses_seed else b"")
+        found = self._paths.get(key)
         if found is None:
-            if len(self._routes) >= ROUTES_MAX:
-                self._routes.clear()
-            found = self._routes[route] = self._path(resource, seed)
+            if len(self._paths) >= MAX_CACHED_PATHS:
+                self._paths.clear()
+            found = self._paths[key] = self._path(resource, seed)
         return found
 
     def _path(self, resource: str, seed: Mapping[str, Any]) -> Path:
-        text = rendered(self._template, resource, seed)
-        if self._inside:
-            named = "resource" in self._template.names
-            own = self._inside.rpartition("/")[2] if named else self._inside.replace("${resource}", resource)
-            text = f"{text.rstrip('/')}/{own}"
+        text = render_name(self._template, resource, seed)
+        if self._file_name:
+            names_resource = "resource" in self._template.names
+            name = (
+                self._file_name.rpartition("/")[2]
+                if names_resource
+                else self._file_name.replace("${resource}", resource)
+            )
+            text = f"{text.rstrip('/')}/{name}"
         path = Path(os.path.normpath(self._base / text))
-        inside = path.is_relative_to(self.folder) and path != self.folder
-        if not inside or "\0" in text or text.endswith("/") or path.name.startswith(LEDGER_NAME):
-            raise OutputError(f"{text!r}: is no name for a file inside {self.folder}")
+        is_inside = path.is_relative_to(self.folder) and path != self.folder
+        if not is_inside or "\0" in text or text.endswith("/") or path.name.startswith(LEDGER_NAME):
+            raise OutputError(f"{text!r}: not a valid file name inside {self.folder}; change path")
         return path
 
 
 def split_name(path: Path) -> tuple[str, str]:
-    """`issues.jsonl.gz` as `issues` and `.jsonl.gz`."""
-    stem, packed = path.name, ""
-    for ending in _ENDINGS:
-        if stem.endswith(ending) and stem != ending:
-            stem, packed = stem[: -len(ending)], ending
+    """Split `issues.jsonl.gz` into `issues` and `.jsonl.gz`."""
+    stem, compressed = path.name, ""
+    for suffix in _COMPRESSED_SUFFIXES:
+        if stem.endswith(suffix) and stem != suffix:
+            stem, compressed = stem[: -len(suffix)], suffix
     dot = stem.rfind(".")
-    return (stem[:dot], stem[dot:] + packed) if dot > 0 else (stem, packed)
+    return (stem[:dot], stem[dot:] + compressed) if dot > 0 else (stem, compressed)
 
 
-def numbered(path: Path, part: int) -> Path:
-    """A part of a file: `issues-00002.jsonl.gz`; part 0 is the file itself."""
+def part_path(path: Path, part: int) -> Path:
+    """Return the path of a part, for example `issues-00002.jsonl.gz`. Part 0 is the file itself."""
     if part == 0:
         return path
-    stem, ending = split_name(path)
-    return path.with_name(f"{stem}-{part:05d}{ending}")
+    stem, suffix = split_name(path)
+    return path.with_name(f"{stem}-{part:05d}{suffix}")
 
 
-def parts_there(path: Path) -> list[int]:
-    """The numbers of the parts of a file that are on the disk, whoever wrote them, in order."""
-    stem, ending = split_name(path)
+def part_numbers(path: Path) -> list[int]:
+    """Return the sorted numbers of the parts of a file that exist, whoever wrote them."""
+    stem, suffix = split_name(path)
     found = []
     if path.parent.is_dir():
         for name in os.listdir(path.parent):
-            if name.startswith(f"{stem}-") and name.endswith(ending):
-                match = _NUMBER.search(name[: len(name) - len(ending)] if ending else name)
-                if match and name == f"{stem}-{int(match[1]):05d}{ending}":
+            if name.startswith(f"{stem}-") and name.endswith(suffix):
+                match = _PART_NUMBER.search(name[: len(name) - len(suffix)] if suffix else name)
+                if match and name == f"{stem}-{int(match[1]):05d}{suffix}":
                     found.append(int(match[1]))
     return sorted(found)

@@ -1,8 +1,8 @@
 """
-All outputs of a plan, joined in one commit.
+All outputs of a plan, in one commit.
 
-The order: every output stages and writes, then commits; then the books are committed, last those that hold the lease
-tokens. A crash in between repeats the batch, and what is there already is not written again.
+Every output stages and writes, then commits. Then the commit logs are committed, the one with the lease tokens last.
+After a crash in between, the batch is repeated, and records that were written already are not written again.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, NoReturn, cast
 import orjson
 
 from scrapeq import plan, plugins
+from scrapeq.backoff import pauses_s
 from scrapeq.errors import LeaseLost, OutputError, ScrapeqError, UsageError
 from scrapeq.page import Page
 from scrapeq.protocols import Item
@@ -27,18 +28,18 @@ from scrapeq.sink.commit_log import Token, parse_token
 from scrapeq.sink.output import (
     CapturedResponse,
     CommitLog,
-    Finishing,
-    OutputAway,
+    FinishAware,
+    IdleAware,
     OutputSink,
+    OutputUnavailable,
     Record,
-    Resting,
     SinkContext,
     SinkFactory,
 )
 from scrapeq.sink.seen import digest_of
 
-AWAY_S = 60.0  # an output that cannot be reached for so long ends the run
-AWAY_FIRST_S, AWAY_MAX_S = 0.1, 5.0
+UNAVAILABLE_S = 60.0  # an output that cannot be reached for this long ends the run
+RETRY_FIRST_S, RETRY_MAX_S = 0.1, 5.0
 
 _log = logging.getLogger("scrapeq.sink")
 
@@ -53,8 +54,16 @@ _TYPES = {
 }
 
 
-class Request(NamedTuple):
-    """The items of one task under one lease; where an output keeps answers, the answer, its resource and seed."""
+class CommitRequest(NamedTuple):
+    """
+    The items of one task under one lease, to be committed.
+
+    Args:
+        task_id: The task.
+        token: Its lease token.
+        items: Its items.
+        page, resource, seed: Its response, for outputs that archive responses; page None = none of them does.
+    """
 
     task_id: str
     token: str
@@ -66,10 +75,10 @@ class Request(NamedTuple):
 
 def factory_of(type_: str) -> SinkFactory:
     """
-    What makes the outputs of a type, ours or another package's.
+    Return the factory of an output type, built in or of another package.
 
     Raises:
-        UsageError: there is no such type, or what it needs is not installed.
+        UsageError: the type is unknown, or an extra that it needs is not installed.
     """
     if type_ not in _TYPES:
         return cast(SinkFactory, plugins.load(plugins.SINKS, type_))
@@ -80,16 +89,16 @@ def factory_of(type_: str) -> SinkFactory:
 
 
 def captures_responses(outputs: Sequence[plan.Output]) -> bool:
-    """Whether any of the outputs keeps answers."""
+    """Return whether any of the outputs archives responses."""
     return any(
         output.type == "warc"
-        or (output.type not in _TYPES and getattr(factory_of(output.type), "wants_answers", False))
+        or (output.type not in _TYPES and getattr(factory_of(output.type), "captures_responses", False))
         for output in outputs
     )
 
 
 def wants_seeds(outputs: Sequence[plan.Output]) -> bool:
-    """Whether any of the outputs needs the seeds of items."""
+    """Return whether any of the outputs needs the seeds of items."""
     return any(
         output.type not in _TYPES or (template is not None and "seed" in template.names)
         for output in outputs
@@ -99,17 +108,19 @@ def wants_seeds(outputs: Sequence[plan.Output]) -> bool:
 
 class OutputSet:
     """
-    Use it from one thread at a time. It holds its folders from `check` or the first commit to `close`.
+    All outputs of a plan. Use it from one thread at a time.
+
+    It locks the folders and databases from `check` or the first commit until `close`.
 
     Args:
         outputs: The outputs of the plan.
-        base: What relative paths are relative to.
-        context: More of the surroundings; None = defaults.
-        away_s: Seconds for which a commit is repeated while an output cannot be reached.
+        base: The folder that relative paths start from.
+        context: What the outputs share; None = defaults.
+        unavailable_s: Seconds for which a commit is retried while an output cannot be reached.
 
     Raises:
-        UsageError: a type that does not exist or is not installed.
-        OutputError: what a type cannot do.
+        UsageError: an output type is unknown or not installed.
+        OutputError: a setting is not supported by its output type.
     """
 
     def __init__(
@@ -118,25 +129,24 @@ class OutputSet:
         *,
         base: Path,
         context: SinkContext | None = None,
-        away_s: float = AWAY_S,
+        unavailable_s: float = UNAVAILABLE_S,
     ) -> None:
         self._context = context or SinkContext(base)
         self._sinks = [
             (factory_of(output.type)(output, self._context), output.resources) for output in outputs
         ]
-        self._away_s = away_s
-        self._home: CommitLog | None = None
+        self._unavailable_s = unavailable_s
+        self._token_log: CommitLog | None = None
         self._is_open = False
-        self._counted: Counter[int] = (
-            Counter()
-        )  # what was new of a request; in a repeat it may be there already
+        # New items per request of the batch. A retry finds some of them written already, but they count as new.
+        self._new_counts: Counter[int] = Counter()
 
     def check(self) -> None:
         """
-        Take what is written to, undo what a crash left, and prove that it can be written.
+        Open every output: lock it, undo what a crash left, and make sure that it can be written.
 
         Raises:
-            OutputError: naming the output.
+            OutputError: an output cannot be opened; the message names it.
         """
         if self._is_open:
             return
@@ -145,82 +155,84 @@ class OutputSet:
                 sink.open()
         except BaseException as error:
             self.close()
-            self._raise(error)
-        commit_log = self._context.commit_log
-        self._home = next((one for one in commit_log if one.shared), commit_log[0] if commit_log else None)
+            self._raise_as_output_error(error)
+        commit_logs = self._context.commit_logs
+        self._token_log = next(
+            (log for log in commit_logs if log.shared), commit_logs[0] if commit_logs else None
+        )
         self._is_open = True
 
     def finish(self) -> None:
-        """The run ends here: what waits is written. Raises OutputError."""
-        self._each(lambda sink: sink.finish() if isinstance(sink, Finishing) else None)
+        """Write what the outputs have buffered, at the end of the run. Raises OutputError."""
+        self._for_each(lambda sink: sink.finish() if isinstance(sink, FinishAware) else None)
 
-    def rest(self) -> None:
-        """There is nothing to commit: what is due by time is done. Raises OutputError."""
-        self._each(lambda sink: sink.rest() if isinstance(sink, Resting) else None)
+    def on_idle(self) -> None:
+        """Let the outputs do what is due by time, while nothing is committed. Raises OutputError."""
+        self._for_each(lambda sink: sink.on_idle() if isinstance(sink, IdleAware) else None)
 
     @property
-    def rests(self) -> bool:
-        """Whether any output has something to do by time."""
-        return any(isinstance(sink, Resting) for sink, _ in self._sinks)
+    def needs_idle_calls(self) -> bool:
+        """Whether any output has work to do by time, so that `on_idle` must be called."""
+        return any(isinstance(sink, IdleAware) for sink, _ in self._sinks)
 
-    def _each(self, do: Callable[[OutputSink], None]) -> None:
+    def _for_each(self, call: Callable[[OutputSink], None]) -> None:
         if not self._is_open:
             return
         try:
             for sink, _ in self._sinks:
-                do(sink)
+                call(sink)
         except BaseException as error:
             self._abandon()
-            self._raise(error)
+            self._raise_as_output_error(error)
 
     def close(self) -> None:
-        """Let go of everything. A later commit opens it again."""
+        """Close every output. A later commit opens them again."""
         self._is_open = False
         for sink, _ in self._sinks:
             sink.close()
         self._context.close()
-        self._home = None
+        self._token_log = None
 
     def commit_many(
-        self, batch: Sequence[tuple[str, str, Sequence[Item]] | Request]
+        self, batch: Sequence[tuple[str, str, Sequence[Item]] | CommitRequest]
     ) -> list[int | LeaseLost]:
         """
-        Commit the items of several tasks at once; all of it will last when this returns.
+        Commit the items of several tasks in one transaction. They are durable when this returns.
 
         Returns:
-            For each: how many items were new or changed, or LeaseLost when a newer lease has committed
-            already (nothing of it is written; the same token again is the same lease repeating).
+            For each task: the number of items that were new or changed; or LeaseLost if a newer lease of the task has
+            committed already, in which case nothing of it is written. (The same token again is a retry.)
 
         Raises:
-            OutputError: an output refuses; nothing is answered.
-            UsageError: a malformed lease token, a record that is no JSON; nothing of the batch is committed.
+            OutputError: an output failed. Retry the whole batch, or end the run.
+            UsageError: a lease token is malformed, or a record is not JSON; nothing of the batch is committed.
         """
-        requests = [Request(*entry) for entry in batch]
+        requests = [CommitRequest(*entry) for entry in batch]
         parsed = [parse_token(request.token) for request in requests]
-        until_s, pause_s = time.monotonic() + self._away_s, AWAY_FIRST_S
-        self._counted = Counter()
+        until_s, pauses = time.monotonic() + self._unavailable_s, pauses_s(RETRY_FIRST_S, RETRY_MAX_S)
+        self._new_counts = Counter()
         while True:
             try:
                 self.check()
                 return self._commit(requests, parsed)
-            except OutputAway:
+            except OutputUnavailable:
                 self._abandon()
+                pause_s = next(pauses)
                 if time.monotonic() + pause_s > until_s:
                     raise
             except BaseException as error:
                 self._abandon()
-                self._raise(error)
+                self._raise_as_output_error(error)
             time.sleep(pause_s)
-            pause_s = min(pause_s * 2, AWAY_MAX_S)
 
-    def _commit(self, requests: list[Request], parsed: list[Token]) -> list[int | LeaseLost]:
-        home = self._home
-        newest = home.tokens({request.task_id for request in requests}) if home else {}
+    def _commit(self, requests: list[CommitRequest], parsed: list[Token]) -> list[int | LeaseLost]:
+        token_log = self._token_log
+        newest = token_log.tokens({request.task_id for request in requests}) if token_log else {}
         claimed: dict[str, Token] = {}
         results: list[int | LeaseLost] = []
         records: list[Record] = []
         owners: list[int] = []
-        answers: list[CapturedResponse] = []
+        responses: list[CapturedResponse] = []
         for request, token in zip(requests, parsed, strict=True):
             task = request.task_id
             known = newest.get(task)
@@ -231,46 +243,45 @@ class OutputSet:
             records += [_record(task, item) for item in request.items if self._sinks]
             owners += [len(results)] * (len(records) - len(owners))
             if request.page is not None:
-                answers.append(CapturedResponse(task, request.page, request.resource, request.seed))
+                responses.append(CapturedResponse(task, request.page, request.resource, request.seed))
             results.append(0)
-        counted = Counter(owners[at] for at in self._stage(records, answers))
+        counted = Counter(owners[at] for at in self._stage(records, responses))
         for number, result in enumerate(results):
             if result == 0:  # not lost
-                most = max(counted[number], self._counted[number])
-                results[number] = self._counted[number] = most
+                results[number] = self._new_counts[number] = max(counted[number], self._new_counts[number])
         for sink, _ in self._sinks:
             sink.write()
         for sink, _ in self._sinks:
             sink.commit()
-        if home is not None and claimed:
-            home.begin()
-            home.set_tokens(claimed)
-        for commit_log in reversed(self._context.commit_log):
-            if commit_log is not home:
+        if token_log is not None and claimed:
+            token_log.begin()
+            token_log.set_tokens(claimed)
+        for commit_log in reversed(self._context.commit_logs):
+            if commit_log is not token_log:
                 commit_log.commit()
-        if home is not None:
-            home.commit()
+        if token_log is not None:
+            token_log.commit()
         return results
 
-    def _stage(self, records: list[Record], answers: list[CapturedResponse]) -> set[int]:
-        """Which records are new or changed in any output."""
+    def _stage(self, records: list[Record], responses: list[CapturedResponse]) -> set[int]:
+        """Stage in every output; return the positions of the records that are new or changed in any of them."""
         new: set[int] = set()
         for sink, resources in self._sinks:
             if resources:
                 chosen = [at for at, record in enumerate(records) if record.item.resource in resources]
-                its = [records[at] for at in chosen]
+                for_sink = [records[at] for at in chosen]
             else:
-                chosen, its = list(range(len(records))), records
-            for at, is_new in zip(chosen, sink.stage(its, answers), strict=True):
+                chosen, for_sink = list(range(len(records))), records
+            for at, is_new in zip(chosen, sink.stage(for_sink, responses), strict=True):
                 if is_new:
                     new.add(at)
         return new
 
     def _abandon(self) -> None:
-        """Undo what was not committed. The next commit opens everything anew and looks at the truth."""
+        """Undo what was not committed and close. The next commit opens the outputs again and reads their true state."""
         for sink, _ in self._sinks:
             sink.abandon()
-        for commit_log in self._context.commit_log:
+        for commit_log in self._context.commit_logs:
             try:
                 commit_log.rollback()
             except (sqlite3.Error, ScrapeqError):
@@ -280,38 +291,41 @@ class OutputSet:
         except (sqlite3.Error, OSError):
             self._is_open = False
 
-    def _raise(self, error: BaseException) -> NoReturn:
-        """As what it is, or as an output's error: a writer that dies of it would only be started again."""
+    def _raise_as_output_error(self, error: BaseException) -> NoReturn:
+        """Raise an unexpected exception as an OutputError: a writer that died of it would only be restarted."""
         if isinstance(error, ScrapeqError) or not isinstance(error, Exception):
             raise error
-        if not isinstance(error, sqlite3.Error | OSError):  # a library's, or that of another package's output
+        if not isinstance(
+            error, sqlite3.Error | OSError
+        ):  # raised by a library or by a sink of another package
             _log.error("an output failed", exc_info=error)
-        raise self._refused(error) from None
+        raise self._output_error(error) from None
 
-    def _refused(self, error: Exception) -> OutputError:
+    def _output_error(self, error: Exception) -> OutputError:
         where = error.filename if isinstance(error, OSError) and error.filename else ""
         reason = str(error)
         if isinstance(error, OSError):
             reason = error.strerror or reason
         elif not isinstance(error, sqlite3.Error):
             reason = f"{type(error).__name__}: {error}"
-        where = where or ", ".join(dict.fromkeys(_where(sink) for sink, _ in self._sinks))
+        where = where or ", ".join(dict.fromkeys(_label(sink) for sink, _ in self._sinks))
         return OutputError(f"{where}: the output cannot be written: {reason}")
 
 
-def _where(sink: OutputSink) -> str:
-    """What a person calls the output."""
-    place = getattr(sink, "place", None)
-    return str(getattr(place, "folder", None) or getattr(sink, "title", type(sink).__name__))
+def _label(sink: OutputSink) -> str:
+    """Return the name of the output in error messages."""
+    return str(getattr(sink, "title", type(sink).__name__))
 
 
 def _record(task: str, item: Item) -> Record:
-    """An item with its identity and its content's digest. Raises UsageError when it is no JSON."""
+    """Return an item with its identity and the digest of its content. Raises UsageError if it is not JSON."""
     try:
         line = orjson.dumps(item.record)
-        content = orjson.dumps(item.record, option=orjson.OPT_SORT_KEYS)  # the order of fields is no change
+        content = orjson.dumps(
+            item.record, option=orjson.OPT_SORT_KEYS
+        )  # the order of fields does not matter
     except TypeError as error:
-        raise UsageError(f"{item.resource}: the record of {item.key!r} is no JSON: {error}") from None
+        raise UsageError(f"{item.resource}: the record with key {item.key!r} is not JSON: {error}") from None
     digest = digest_of(content)
     named = item.key.encode("utf-8", "surrogatepass")
     key = digest_of(item.resource.encode() + b"\0" + (b"k" + named if named else b"d" + digest))

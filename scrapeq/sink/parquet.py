@@ -1,9 +1,9 @@
 """
-Items as Parquet: part files in a folder for each resource.
+Items as Parquet: a folder with part files for each resource.
 
-A part is written once, so what is committed waits in a spool beside the parts, a hidden file of JSON Lines, until it is
-large or old enough, or the run ends. A part gets its name when it is whole; if a kill comes before the ledger knows
-it, the next one of that number replaces it.
+A Parquet file cannot be appended to. Committed items therefore wait in a spool beside the parts, a hidden file of JSON
+Lines, until it is large or old enough, or until the run ends. A part gets its final name once it is complete. If the
+process is killed before the ledger records the part, the next part with the same number replaces it.
 """
 
 from __future__ import annotations
@@ -21,20 +21,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scrapeq import plan
-from scrapeq.sink.appended import BEGAN, AppendedFile
+from scrapeq.sink.appended import PART_STARTED, AppendedFile
 from scrapeq.sink.columns import Columns, Kind
 from scrapeq.sink.durable import sync_folder
 from scrapeq.sink.files import FileSink
 from scrapeq.sink.output import SinkContext
-from scrapeq.sink.output_paths import numbered, parts_there
+from scrapeq.sink.output_paths import part_numbers, part_path
 
-PART_BYTES = 64 * 1024 * 1024  # of JSON in the spool
-GROUP_ROWS = 10_000  # of a row group: what is in memory at once
-PART = "part.parquet"
-SPOOL = ".part.jsonl"
+PART_BYTES = 64 * 1024 * 1024  # of JSON in the spool, if the output sets no `rotate`
+ROW_GROUP_SIZE = 10_000  # rows in memory at once
+PART_NAME = "part.parquet"
+SPOOL_NAME = ".part.jsonl"
 COMPRESSION = "zstd"
-PARTS, COLUMNS = "parts", "columns"  # in a spool's meta: the last part's number, the columns so far
-WRITING = ".writing"
+# Keys in the `meta` of a spool:
+LAST_PART = "parts"  # the number of the last part
+COLUMNS = "columns"
+WRITING_SUFFIX = ".writing"
 
 TYPES: dict[Kind, Any] = {
     "": pa.string(),
@@ -52,53 +54,56 @@ class ParquetSink(FileSink):
     def __init__(self, output: plan.Output, context: SinkContext) -> None:
         self._part_bytes = output.rotate_bytes or PART_BYTES
         self._part_s = output.rotate_s
-        # the spool itself has no parts
-        spooled = replace(output, rotate_bytes=None, rotate_s=None)
-        super().__init__(spooled, context, inside="${resource}/" + SPOOL)
+        spool = replace(output, rotate_bytes=None, rotate_s=None)
+        super().__init__(spool, context, file_name="${resource}/" + SPOOL_NAME)
 
     def write_file(self, file: AppendedFile) -> None:
-        """Into the spool; what it held becomes a part first, when it is time."""
-        if PARTS not in file.meta:  # parts of somebody else, or of a spool that is gone, are left alone
-            file.meta[PARTS] = max(parts_there(file.path.with_name(PART)), default=0)
+        """Append to the spool. If the spool is due, write its content as a part first."""
+        if LAST_PART not in file.meta:  # existing parts of another program or of a lost spool stay untouched
+            file.meta[LAST_PART] = max(part_numbers(file.path.with_name(PART_NAME)), default=0)
         if file.length >= self._part_bytes or file.is_older_than(self._part_s):
             self._make_part(file)
         file.append()
 
     def finish(self) -> None:
-        """What waits in spools becomes parts, also what an earlier run has left."""
+        """Write the content of every spool as a part, including spools that an earlier run has left."""
         for state in self.ledger.files():
-            if state.path.name == SPOOL and state.length and self.context.claim(state.path, self) is self:
-                self._make_part(self.files.get(state.path) or self.file_at(state.path))
+            if (
+                state.path.name == SPOOL_NAME
+                and state.length
+                and self.context.claim(state.path, self) is self
+            ):
+                self._make_part(self.files.get(state.path) or self.open_file(state.path))
 
-    def rest(self) -> None:
-        """A spool that is old enough becomes a part, though nothing is added to it."""
+    def on_idle(self) -> None:
+        """Write the content of every spool that is old enough as a part."""
         for file in self.files.values():
             if file.is_older_than(self._part_s):
                 self._make_part(file)
 
     def _make_part(self, file: AppendedFile) -> None:
-        """A part of what is committed in the spool; the ledger knows it, then the spool is empty."""
+        """Write the committed content of the spool as a part, record that in the ledger, and empty the spool."""
         columns = Columns(cast("dict[str, tuple[str, Kind]]", file.meta.get(COLUMNS) or {}))
-        for records in _groups(file.path, file.length):
-            columns.learn(records)
+        for records in _row_groups(file.path, file.length):
+            columns.update(records)
         for column in columns.by_field.values():
-            column.kind = column.kind or "text"  # nulls alone are a column of text, and it stays one
-        number = int(cast(int, file.meta.get(PARTS) or 0)) + 1
-        path = numbered(file.path.with_name(PART), number)
-        _write(path, columns, _groups(file.path, file.length))
-        file.meta[PARTS], file.meta[COLUMNS] = number, columns.kept()
-        file.meta.pop(BEGAN, None)
+            column.kind = column.kind or "text"  # a column of nulls is text, and stays text in later parts
+        number = int(cast(int, file.meta.get(LAST_PART) or 0)) + 1
+        path = part_path(file.path.with_name(PART_NAME), number)
+        _write(path, columns, _row_groups(file.path, file.length))
+        file.meta[LAST_PART], file.meta[COLUMNS] = number, columns.as_meta()
+        file.meta.pop(PART_STARTED, None)
         file.replace(0)
         os.truncate(file.path, 0)
 
 
-def _groups(path: Path, length: int) -> Iterator[list[dict[str, Any]]]:
-    """The records of a spool up to its committed length, some at a time."""
+def _row_groups(path: Path, length: int) -> Iterator[list[dict[str, Any]]]:
+    """Yield the records of a spool up to its committed length, `ROW_GROUP_SIZE` at a time."""
     with path.open("rb") as lines:
         left = length
         while left > 0:
             group = []
-            for line in itertools.islice(lines, GROUP_ROWS):
+            for line in itertools.islice(lines, ROW_GROUP_SIZE):
                 left -= len(line)
                 group.append(orjson.loads(line))
                 if left <= 0:
@@ -109,10 +114,10 @@ def _groups(path: Path, length: int) -> Iterator[list[dict[str, Any]]]:
 
 
 def _write(path: Path, columns: Columns, groups: Iterator[list[dict[str, Any]]]) -> None:
-    """A part under another name, on the disk, then under its own."""
+    """Write a part under a temporary name, sync it to the disk, and rename it."""
     fields = list(columns.by_field.values())
     schema = pa.schema([pa.field(column.name, TYPES[column.kind]) for column in fields])
-    writing = path.with_name(path.name + WRITING)
+    writing = path.with_name(path.name + WRITING_SUFFIX)
     try:
         with writing.open("wb") as raw:
             with pq.ParquetWriter(raw, schema, compression=COMPRESSION) as writer:

@@ -1,4 +1,4 @@
-"""The books of a PostgreSQL output: tables beside the rows, shared by all machines that write there."""
+"""The commit log of a PostgreSQL output: tables in the same database, shared by all machines that write to it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from psycopg.types.json import Jsonb
 from scrapeq.errors import OutputError
 from scrapeq.sink.columns import Kind
 from scrapeq.sink.commit_log import APPENDED_AGE_DAYS, DAY_S, PRUNE_EVERY_COMMITS, TOKEN_AGE_US, Token
-from scrapeq.sink.output import OutputAway
+from scrapeq.sink.output import OutputUnavailable
 
 CONNECT_TIMEOUT_S = 10
-DDL_LOCK = 0x5C7A9E01  # an advisory lock: tables are made and altered by one writer at a time
+DDL_LOCK = 0x5C7A9E01  # advisory lock: one writer at a time creates and alters tables
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS _scrapeq_tables (id serial PRIMARY KEY, name text NOT NULL UNIQUE, columns jsonb NOT NULL);
@@ -33,32 +33,32 @@ _PASSWORD = re.compile(r"(password\s*=\s*)('(?:[^'\\]|\\.)*'|\S+)|(//[^:/@\s]*:)
 
 _IN_URL = re.compile(r"://[^/?#@:]*:([^@/?#]*)@")
 
-# worth a repeat: the server or the network, another writer in between, or one that has altered the table
-_AWAY_STATES = ("08", "57P", "53", "40", "42804", "42703", "42P01", "42P07", "42701", "23505")
+# SQLSTATE classes and codes where a retry may help: server or network trouble, or a conflict with another writer
+_UNAVAILABLE_STATES = ("08", "57P", "53", "40", "42804", "42703", "42P01", "42P07", "42701", "23505")
 
 
-def refused(error: psycopg.Error, url: str = "") -> OutputError:
-    """What the server or the driver said, without the password (that of `url`, too)."""
-    said = " ".join(str(error).split()) or type(error).__name__
+def output_error(error: psycopg.Error, url: str = "") -> OutputError:
+    """Return an error of the driver as an OutputError, without any password, in particular that of `url`."""
+    message = " ".join(str(error).split()) or type(error).__name__
     found = _IN_URL.search(url)
     password = found[1] if found else ""
     for secret in (url, password, unquote(password)):
-        said = said.replace(secret, "***") if secret else said
-    said = _PASSWORD.sub(lambda found: f"{found[1] or found[3]}***" + ("@" if found[3] else ""), said)
+        message = message.replace(secret, "***") if secret else message
+    message = _PASSWORD.sub(lambda found: f"{found[1] or found[3]}***" + ("@" if found[3] else ""), message)
     state = error.sqlstate or ""
-    away = state.startswith(_AWAY_STATES) or (
+    is_unavailable = state.startswith(_UNAVAILABLE_STATES) or (
         not state and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
     )
-    kind = OutputAway if away else OutputError
-    return kind(f"postgres: the output cannot be written: {said}")
+    kind = OutputUnavailable if is_unavailable else OutputError
+    return kind(f"postgres: the output cannot be written: {message}")
 
 
 class PostgresCommitLog:
     """
-    The books in one database (`output.CommitLog`, and the memory of `seen.Seen`).
+    The commit log in one database (`output.CommitLog`, and the store of `seen.Seen`).
 
     Args:
-        connection: In autocommit mode; closed by `close`.
+        connection: A connection in autocommit mode. `close` closes it.
     """
 
     shared = True
@@ -69,7 +69,7 @@ class PostgresCommitLog:
         self._commits = 0
 
     def create(self) -> None:
-        """Make the tables of the books."""
+        """Create the tables of the commit log, and delete entries that are too old."""
         self.begin()
         self.lock_tables()
         for statement in _SCHEMA.split(";"):
@@ -82,7 +82,7 @@ class PostgresCommitLog:
         self.commit()
 
     def run(self, statement: sql.Composed, values: Sequence[Any] = ()) -> None:
-        """A statement of the transaction."""
+        """Execute a statement in the open transaction. Raises psycopg.Error."""
         self._connection.execute(statement, values)
 
     def begin(self) -> None:
@@ -92,7 +92,7 @@ class PostgresCommitLog:
             self._open = True
 
     def commit(self) -> None:
-        """Make it durable. Raises OutputAway when nobody knows whether it was: the repeat finds out."""
+        """Commit durably. Raises OutputUnavailable if it is unknown whether it succeeded; a repetition finds out."""
         if not self._open:
             return
         self._commits += 1
@@ -102,21 +102,21 @@ class PostgresCommitLog:
         self._open = False
 
     def rollback(self) -> None:
-        """Give up the transaction, if there is one."""
+        """Roll back the open transaction, if there is one."""
         if self._open:
             self._open = False
             self._run("ROLLBACK")
 
     def close(self) -> None:
-        """Let go of the connection. May be repeated."""
+        """Close the connection. Safe to call twice."""
         self._connection.close()
 
     def lock_tables(self) -> None:
-        """Until the transaction ends nobody else makes or alters tables."""
+        """Keep other writers from creating or altering tables until the transaction ends."""
         self._connection.execute("SELECT pg_advisory_xact_lock(%s)", (DDL_LOCK,))
 
     def tokens(self, tasks: Iterable[str]) -> dict[str, Token]:
-        """The newest token of each task; no other machine changes them before this transaction ends."""
+        """Return the newest token of each task, locked against other machines until the transaction ends."""
         names = sorted(task.replace("\0", "\ufffd") for task in tasks)
         try:
             self.begin()
@@ -128,11 +128,11 @@ class PostgresCommitLog:
                 (names,),
             ).fetchall()
         except psycopg.Error as error:
-            raise refused(error) from None
+            raise output_error(error) from None
         return {task: (clock_us, nonce) for task, clock_us, nonce in rows if clock_us}
 
     def set_tokens(self, tokens: dict[str, Token]) -> None:
-        """The newest token of each task."""
+        """Store the newest token of each task, in the open transaction."""
         rows = [(task.replace("\0", "\ufffd"), *token) for task, token in tokens.items()]
         self._run(
             "UPDATE _scrapeq_tokens SET clock_us = new.clock_us, nonce = new.nonce "
@@ -141,10 +141,10 @@ class PostgresCommitLog:
             tuple([row[at] for row in rows] for at in range(3)),
         )
 
-    # --- what tables have seen
+    # --- the records of each table
 
     def known(self, target: int, keys: Sequence[bytes], *, append: bool) -> dict[bytes, bytes]:
-        """Of these items, those that were written, with the digest of what was (`append`: with nothing)."""
+        """Return the digest of each of these records that was written; b"" for appended ones."""
         table = "_scrapeq_appended" if append else "_scrapeq_items"
         value = "''::bytea" if append else "digest"
         find = f"SELECT key, {value} FROM {table} WHERE target = %s AND key = ANY(%s)"
@@ -152,7 +152,7 @@ class PostgresCommitLog:
         return {bytes(key): bytes(digest) for key, digest in rows}
 
     def set_digests(self, rows: list[tuple[int, bytes, bytes]]) -> None:
-        """(table, key, digest) of items written."""
+        """Remember (table, key, digest) of written items."""
         ordered = sorted(rows)
         self._connection.execute(
             "INSERT INTO _scrapeq_items SELECT * FROM unnest(%s::integer[], %s::bytea[], %s::bytea[]) "
@@ -161,14 +161,14 @@ class PostgresCommitLog:
         )
 
     def set_appended(self, target: int, keys: Iterable[bytes]) -> None:
-        """Records that tasks gave the table."""
+        """Remember the keys of appended records."""
         self._connection.execute(
             "INSERT INTO _scrapeq_appended SELECT %s, unnest(%s::bytea[]), %s ON CONFLICT DO NOTHING",
             (target, sorted(keys), int(time.time() // DAY_S)),
         )
 
     def forget_items(self, target: int) -> None:
-        """The table lost what it held: its items are to be written again."""
+        """Forget the items of a table that lost its content, so that they are written again."""
         self.begin()
         self._connection.execute("DELETE FROM _scrapeq_items WHERE target = %s", (target,))
         self._connection.execute("DELETE FROM _scrapeq_appended WHERE target = %s", (target,))
@@ -176,7 +176,7 @@ class PostgresCommitLog:
     # --- tables
 
     def table_id(self, name: str) -> tuple[int, dict[str, tuple[str, Kind]]]:
-        """The number of a table in the books, and its columns as they were kept."""
+        """Return the number of a table in the commit log, and its columns; add the table if it is new."""
         self.begin()
         self._connection.execute(
             "INSERT INTO _scrapeq_tables (name, columns) VALUES (%s, '{}') ON CONFLICT DO NOTHING", (name,)
@@ -187,14 +187,14 @@ class PostgresCommitLog:
         assert row is not None
         return row[0], {field: (column, kind) for field, (column, kind) in row[1].items()}
 
-    def keep_columns(self, name: str, columns: dict[str, tuple[str, Kind]]) -> None:
-        """Keep what the fields are called; those that another machine has added stay."""
+    def save_columns(self, name: str, columns: dict[str, tuple[str, Kind]]) -> None:
+        """Store the columns of a table; columns that another machine has added stay."""
         self._connection.execute(
             "UPDATE _scrapeq_tables SET columns = columns || %s WHERE name = %s", (Jsonb(columns), name)
         )
 
     def columns_of(self, schema: str, name: str) -> dict[str, str]:
-        """The columns of a table and their types; empty when there is none."""
+        """Return the columns of a table in the database, with their types; empty if the table does not exist."""
         rows = self._connection.execute(
             "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute "
             "WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped",
@@ -202,8 +202,8 @@ class PostgresCommitLog:
         ).fetchall()
         return {str(column): str(type_) for column, type_ in rows}
 
-    def rows_are_missing(self, table: sql.SQL, target: int) -> bool:
-        """Somebody has deleted rows: they come again when their items do."""
+    def has_lost_rows(self, table: sql.SQL, target: int) -> bool:
+        """Return whether rows were deleted: their items have to be written again when they come again."""
         rows = self._connection.execute(sql.SQL("SELECT count(*) FROM {}").format(table), ()).fetchone()
         known = self._one(f"SELECT count(*) FROM _scrapeq_items WHERE target = {target:d}")
         return bool(rows and rows[0] < known)
@@ -221,4 +221,4 @@ class PostgresCommitLog:
         try:
             self._connection.execute(statement.encode(), values)
         except psycopg.Error as error:
-            raise refused(error) from None
+            raise output_error(error) from None

@@ -1,4 +1,4 @@
-"""Which records are new to a target: by its write_disposition, and by what the books remember."""
+"""Decide which records are new to a target, by its `write_disposition` and by what the commit log remembers."""
 
 from __future__ import annotations
 
@@ -14,73 +14,73 @@ DIGEST_BYTES = 16
 
 
 def disposition_of(output: plan.Output, default: str, allowed: Sequence[str]) -> str:
-    """How an output treats a record that it has seen. Raises OutputError for what its type cannot do."""
-    wanted = output.write_disposition or default
-    if wanted not in allowed:
+    """Return the write disposition of an output. Raises OutputError if its type does not support it."""
+    disposition = output.write_disposition or default
+    if disposition not in allowed:
         raise OutputError(
-            f"{output.type}: write_disposition: {wanted} is not possible here; one of {', '.join(allowed)}"
+            f"{output.type}: write_disposition: {disposition} is not supported; use one of {', '.join(allowed)}"
         )
-    return wanted
+    return disposition
 
 
 def digest_of(data: bytes) -> bytes:
-    """16 bytes that stand for any others."""
+    """Return a digest of 16 bytes."""
     return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
 
 
 def append_key(run: str, record: Record) -> bytes:
-    """What `append` knows a record by: the task of the run that gave it, and the record."""
+    """Return the identity of a record under `append`: the run, the task that produced it, and the record itself."""
     return digest_of(b"\0".join((run.encode(), record.task_id.encode(), record.key + record.digest)))
 
 
-class Memory(Protocol):
-    """What remembers for `Seen`; targets are numbers of files or tables."""
+class DigestStore(Protocol):
+    """Remembers which records each target has; a target is the number of a file or a table."""
 
     def known(self, target: int, keys: Sequence[bytes], /, *, append: bool) -> dict[bytes, bytes]:
-        """Of these items, those that were written, with the digest of what was (`append`: with nothing)."""
+        """Return the digest of each of these records that was written; b"" for appended ones."""
 
     def set_digests(self, rows: list[tuple[int, bytes, bytes]], /) -> None:
-        """(target, key, digest) of items written."""
+        """Remember (target, key, digest) of written records, in the open transaction."""
 
     def set_appended(self, target: int, keys: Iterable[bytes], /) -> None:
-        """Records that tasks gave the target."""
+        """Remember the keys of appended records, in the open transaction."""
 
 
 class Seen:
     """
-    What one target has seen; what is new is remembered in the books by `save`.
+    The records that one target has, and those that the current commit adds.
 
     Args:
-        books: What remembers.
-        target: The target's number there.
-        append: Each record counts once a task that gave it; else only when it changed.
-        run: The run.
+        store: The commit log that remembers them.
+        target: The number of the target in the store.
+        append: Write a record once for each task that produced it. Otherwise: only if it is new or changed.
+        run: The id of the run.
     """
 
-    def __init__(self, commit_log: Memory, target: int, *, append: bool, run: str) -> None:
-        self._commit_log = commit_log
+    def __init__(self, store: DigestStore, target: int, *, append: bool, run: str) -> None:
+        self._store = store
         self._target = target
         self._append = append
         self._run = run
         self._new: dict[bytes, bytes] = {}
         self._known: dict[bytes, bytes] = {}
-        self._asked: set[bytes] = set()
+        self._looked_up: set[bytes] = set()
 
     def look_up(self, records: Iterable[Record]) -> None:
-        """What the books know of a batch, in one go; `is_new` asks them for any other record."""
-        self._asked = {self.key(record) for record in records}
-        self._known = self._commit_log.known(self._target, list(self._asked), append=self._append)
+        """Query the store for a whole batch at once. `add_if_new` queries any other record by itself."""
+        self._looked_up = {self.key(record) for record in records}
+        self._known = self._store.known(self._target, list(self._looked_up), append=self._append)
 
     def key(self, record: Record) -> bytes:
-        """What the books know the record by."""
+        """Return the key of the record in the store."""
         return append_key(self._run, record) if self._append else record.key
 
-    def is_new(self, record: Record) -> bool:
-        """Whether it is to be written; asked again, it is not."""
+    def add_if_new(self, record: Record) -> bool:
+        """Return whether the record has to be written; if so, count it as written from now on."""
         key = self.key(record)
         known = self._known
-        if key not in self._asked:
-            known = self._commit_log.known(self._target, [key], append=self._append)
+        if key not in self._looked_up:
+            known = self._store.known(self._target, [key], append=self._append)
         if self._append:
             if key in self._new or key in known:
                 return False
@@ -92,21 +92,21 @@ class Seen:
         return True
 
     def save(self) -> None:
-        """Put it into their transaction."""
+        """Add the new records to the open transaction of the store."""
         if self._append:
-            self._commit_log.set_appended(self._target, self._new)
+            self._store.set_appended(self._target, self._new)
         else:
-            self._commit_log.set_digests([(self._target, key, digest) for key, digest in self._new.items()])
+            self._store.set_digests([(self._target, key, digest) for key, digest in self._new.items()])
 
-    def forget(self) -> None:
-        """What is new has been saved, or was not written."""
+    def clear(self) -> None:
+        """Forget the new records: they were saved, or not written."""
         self._new.clear()
 
 
-def look_up(placed: Iterable[tuple[Seen, Record]]) -> None:
-    """Ask the books of each target for its part of a batch."""
+def look_up(targeted: Iterable[tuple[Seen, Record]]) -> None:
+    """Look up a batch of records, each in its own target."""
     by_target: dict[Seen, list[Record]] = {}
-    for seen, record in placed:
+    for seen, record in targeted:
         by_target.setdefault(seen, []).append(record)
     for seen, records in by_target.items():
         seen.look_up(records)

@@ -1,4 +1,4 @@
-"""What a commit adds to one table of a database: kept until the transaction of the books."""
+"""The rows that a commit adds to one table of a database, collected until the transaction."""
 
 from __future__ import annotations
 
@@ -13,56 +13,62 @@ from scrapeq.sink.seen import Seen, look_up
 
 class StagedTable:
     """
-    A table, its columns, and what this commit adds.
+    A table, its columns, and the rows that the current commit adds.
 
     Args:
-        seen: What it has seen.
-        columns: Its columns.
-        key: Merge: what a record is known by in the table, of which the newest stays. None: each is a row of its own.
+        seen: The records that the table has.
+        columns: The columns of the table.
+        key: For `merge`: returns the key of a record in the table, which has one row per key, the newest.
+            None: every record becomes a row.
+
+    Attributes:
+        exists: The table exists in the database.
+        rows: The rows to insert or update, by key.
+        appended: The rows to append.
     """
 
     def __init__(self, seen: Seen, columns: Columns, key: Callable[[Record], str] | None) -> None:
         self.seen = seen
         self.columns = columns
-        self.there = False
-        self.rows: dict[str, dict[str, Any]] = {}  # by key
-        self.added: list[dict[str, Any]] = []
+        self.exists = False
+        self.rows: dict[str, dict[str, Any]] = {}
+        self.appended: list[dict[str, Any]] = []
         self._key = key
 
     @property
     def changed(self) -> list[dict[str, Any]]:
-        """The records to write."""
-        return [*self.rows.values(), *self.added]
+        """The fields of all records to write."""
+        return [*self.rows.values(), *self.appended]
 
-    def take(self, record: Record) -> bool:
-        """Keep a record's row, if it is new or changed; whether it is."""
-        if not self.seen.is_new(record):
+    def add(self, record: Record) -> bool:
+        """Stage a record if it is new or changed; return whether it is."""
+        if not self.seen.add_if_new(record):
             return False
         if self._key is None:
-            self.added.append(record.item.record)
+            self.appended.append(record.item.record)
         else:
             key = self._key(record)
             self.rows.pop(key, None)
             self.rows[key] = record.item.record
         return True
 
-    def forget(self) -> None:
-        """What is staged has been committed."""
-        self.rows, self.added = {}, []
-        self.seen.forget()
+    def clear(self) -> None:
+        """Forget the staged rows after the commit."""
+        self.rows, self.appended = {}, []
+        self.seen.clear()
 
 
 Table = TypeVar("Table", bound=StagedTable)
 
 
-def stage(placed: Sequence[tuple[Table, Record]]) -> list[bool]:
-    """Keep the rows that are new or changed in their tables; which are."""
-    look_up((table.seen, record) for table, record in placed)
-    return [table.take(record) for table, record in placed]
+def stage(targeted: Sequence[tuple[Table, Record]]) -> list[bool]:
+    """Stage the new and changed records in their tables; return for each record whether it is one."""
+    look_up((table.seen, record) for table, record in targeted)
+    return [table.add(record) for table, record in targeted]
 
 
 def row_key(output: plan.Output, record: Record) -> str:
-    """What a record is known by in its table; where several resources share one, the resource is part of it."""
+    """Return the key of a record in its table; it includes the resource if several resources share the table."""
     key = record.item.key or record.digest.hex()
     if output.table is not None and "resource" not in output.table.names:
         return f"{record.item.resource}/{key}"

@@ -13,27 +13,27 @@ from scrapeq.sink.output import Record
 
 class StdoutSink(BatchSink):
     """
-    Prints a line for each item; a slow reader holds up the whole run, one that has gone ends it.
+    Prints one line per item. A slow reader slows down the whole run; a reader that closes the pipe ends it.
 
-    After a kill, which may have come in the middle of a line, the next one begins on a line of its own.
+    A killed writer may leave half a line. The next writer starts with a line break, so that only that line is broken.
     """
 
     default = "append"
     dispositions = ("append", "append_changes")
-    _broken: bool | None = None
+    _is_mid_line: bool | None = None
 
     def write_batch(self, records: Sequence[Record]) -> None:
-        """All lines, whole."""
+        """Write all lines, waiting for the reader if needed."""
         text = b"".join(record.line + b"\n" for record in records)
-        broken = self.context.restarted if self._broken is None else self._broken
-        self._broken = True  # until all is written
-        rest = memoryview(b"\n" + text if broken else text)
+        is_mid_line = self.context.restarted if self._is_mid_line is None else self._is_mid_line
+        self._is_mid_line = True  # until everything is written
+        remaining = memoryview(b"\n" + text if is_mid_line else text)
         fd = self.context.stdout
-        while rest:
+        while remaining:
             try:
-                rest = rest[os.write(fd, rest) :]
+                remaining = remaining[os.write(fd, remaining) :]
             except BlockingIOError:
                 select.select([], [fd], [])
             except OSError as error:
                 raise OutputError(f"stdout: the output cannot be written: {error.strerror}") from None
-        self._broken = False
+        self._is_mid_line = False

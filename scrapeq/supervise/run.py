@@ -21,7 +21,7 @@ from scrapeq.protocols import Progress, Snapshot
 from scrapeq.queue import Counts, Queue
 from scrapeq.resource import TaskBuilder, first_pages
 from scrapeq.resource.seeds import starts_by_itself
-from scrapeq.sink import written
+from scrapeq.sink import written_outputs
 from scrapeq.store.check import LOAD_TIMEOUT_S, check_server, named_errors
 from scrapeq.supervise.child_supervision import ChildSupervision
 from scrapeq.supervise.options import RunOptions
@@ -294,7 +294,7 @@ class PlanRun:
 
     def _outputs(self) -> tuple[str, ...]:
         selected = [resource.name for resource in self.plan.resources if resource.selected]
-        return written(self.plan.outputs, selected, output_base())
+        return written_outputs(self.plan.outputs, selected, output_base())
 
     def _judge(self, counts: Counts, seeded: bool) -> None:
         options = self.options

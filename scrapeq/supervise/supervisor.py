@@ -25,7 +25,7 @@ from scrapeq.processes.child import RestartPause, runner, use_fork_server
 from scrapeq.processes.fork_server import open_fork_server
 from scrapeq.processes.logs import open_log
 from scrapeq.protocols import Progress
-from scrapeq.sink import held
+from scrapeq.sink import locked_paths
 from scrapeq.store.embedded import EmbeddedStore
 from scrapeq.supervise.options import RunOptions
 from scrapeq.supervise.run import PlanRun
@@ -96,7 +96,7 @@ class Supervisor:
         """A folder has one writer, and each file its own."""
         holders: dict[Path, str] = {}
         for plan in self.plans:
-            for place in sorted(held(plan.outputs, output_base())):
+            for place in sorted(locked_paths(plan.outputs, output_base())):
                 if place in holders:
                     raise UsageError(
                         f"{holders[place]} and {plan.file} both write to {place}, which one run holds at a time: "

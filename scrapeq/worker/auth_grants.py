@@ -43,8 +43,8 @@ class TaskAuthGrants:
         self._group = Group()
         self._sent_s = 0.0
 
-    async def begin(self, method: str, url: str, *, own: bool) -> None:
-        """See `AuthGrants.begin`; never waits. Raises AuthLimitClosed."""
+    async def acquire(self, method: str, url: str, *, own: bool) -> None:
+        """See `AuthGrants.acquire`; never waits. Raises AuthLimitClosed."""
         if own and self._granted:
             return
         context, task = self._context, self._task
@@ -66,11 +66,11 @@ class TaskAuthGrants:
             raise AuthLimitClosed(method, url, granted, own=own)
         context.tally.requests += not own
 
-    def rest(self) -> None:
-        """Keep the task's grant: `begin` never waits for another one."""
+    def release_while_waiting(self) -> None:
+        """Keep the task's grant: `acquire` never waits for another one."""
 
-    async def end(self, page: Page | None, *, own: bool) -> bool:
-        """See `AuthGrants.end`. A lost lease or store is ignored here: the next step fails with it."""
+    async def settle(self, page: Page | None, *, own: bool) -> bool:
+        """See `AuthGrants.settle`. A lost lease or store is ignored here: the next step fails with it."""
         task = self._task
         if own:
             self._context.tally.requests += 1  # the request is sent once more

@@ -87,7 +87,7 @@ class Settlement:
 
     def masked(self, error: str) -> str:
         """Return an error as it may be stored and shown: without credentials, not too long."""
-        return self.context.egress.hidden(error)[:ERROR_MAX_CHARS]
+        return self.context.egress.redact(error)[:ERROR_MAX_CHARS]
 
     def _attributed(self, entry: Entry) -> Entry:
         attribution, self.attribution = self.attribution, NO_ATTRIBUTION

@@ -63,7 +63,7 @@ class TaskRun:
             task.sent = UNSENT
             await task.bury(str(error))
             return
-        if not context.egress.knows(self._leased.lease.credential):
+        if not context.egress.has_credential(self._leased.lease.credential):
             await self._fail_for_unknown_credential()
             return
         cached = await self._from_cache(payload)
@@ -93,7 +93,7 @@ class TaskRun:
         """Return the cached response while it is fresh."""
         if self._context.cache is None or HOPS in payload:  # a hop has another address than its cache key
             return None
-        return await self._cache_lookup.fresh(
+        return await self._cache_lookup.fresh_response(
             payload.get("method", "GET"),
             payload["url"],
             list((payload.get("headers") or {}).items()),
@@ -108,7 +108,7 @@ class TaskRun:
             payload["url"],
             headers=[*(payload.get("headers") or {}).items(), *self._cache_lookup.conditions],
             body=body.encode() if isinstance(body, str) else None,
-            hop=self._may_send_hop,
+            may_follow=self._may_send_hop,
             named_hosts=_user_named_hosts(payload),
             credential=self._leased.lease.credential,
             auth_grants=self._auth_grants,
@@ -120,12 +120,12 @@ class TaskRun:
     async def _finish(self, payload: Payload, page: Page | None, failure: FetchError | None) -> None:
         """Judge the response, tell the limits, and store the results or carry out the outcome."""
         context, task = self._context, self._task
-        revived = await self._cache_lookup.revived(page) if page is not None else None
+        revived = await self._cache_lookup.revalidated(page) if page is not None else None
         context.tally.not_modified += revived is not None
         exchange = self._exchange(payload, page, revived, failure)
         outcome, task.attribution = self.judgement = context.judge.judge(exchange)
         if outcome.message:  # servers echo what they received, and that may be a secret
-            outcome = replace(outcome, message=context.egress.hidden(outcome.message))
+            outcome = replace(outcome, message=context.egress.redact(outcome.message))
             self.judgement = Judgement(outcome, task.attribution)
         if isinstance(failure, AuthFailed):
             self._auth_grants.close_for(failure)
@@ -137,7 +137,7 @@ class TaskRun:
         task.settle_hops()
         if outcome.action == "success" and page is not None:
             if revived is None and not outcome.is_past_end:
-                await self._cache_lookup.keep(page)
+                await self._cache_lookup.store(page)
             results = replace(page, body=b"") if outcome.is_past_end else revived or page
             await store_results(task, results, page)
         else:
@@ -170,7 +170,7 @@ class TaskRun:
             polls=polls_of(payload)[0],
             can_refresh=context.plan.client.auth.is_refreshable,
             is_guess=bool((payload.get("walk") or {}).get("guess")),
-            retry_because=CHANGED_VALIDATOR if self._cache_lookup.was_misled else "",
+            retry_because=CHANGED_VALIDATOR if self._cache_lookup.must_resend else "",
             refusal_key=group.name + self._leased.lease.credential,
         )
 

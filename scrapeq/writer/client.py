@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from scrapeq import plan
+from scrapeq.backoff import pauses_s
 from scrapeq.errors import LeaseLost, OutputError, ScrapeqError, UsageError
 from scrapeq.page import Page
 from scrapeq.processes.child import Child
@@ -160,7 +161,7 @@ class WriterClient:
         """Find the writer, then send again what it has not answered."""
         loop = asyncio.get_running_loop()
         until = loop.time() + self._give_up_s
-        pause_s = RECONNECT_FIRST_S
+        pauses = pauses_s(RECONNECT_FIRST_S, RECONNECT_MAX_S)
         while True:
             try:
                 _, link = await loop.create_unix_connection(lambda: _Link(self), str(self._path))
@@ -170,8 +171,7 @@ class WriterClient:
                     self._connecting = None
                     self._fail(f"{self._path}: there is no writer: {error.strerror}")
                     return
-            await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, RECONNECT_MAX_S)
+            await asyncio.sleep(next(pauses))
         self._connecting = None
         self._link = link
         for _, frame in self._pending.values():

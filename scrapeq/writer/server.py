@@ -26,7 +26,7 @@ from scrapeq.exit_codes import Exit
 from scrapeq.expression import Template, compile_template
 from scrapeq.processes.child import enter_child
 from scrapeq.protocols import Item
-from scrapeq.sink import OutputSet, Request, SinkContext
+from scrapeq.sink import CommitRequest, OutputSet, SinkContext
 from scrapeq.sink.commit_log import parse_token
 from scrapeq.writer.frames import FrameReader, pack, read_page
 
@@ -41,7 +41,7 @@ DRAIN_FLUSH_S = 2.0  # for the last answers to leave
 
 BODY_PART = 2  # parts of a message that is one of an answer's body
 
-_Queued = tuple["_Connection", int, Request, int]
+_Queued = tuple["_Connection", int, CommitRequest, int]
 
 
 class Writer:
@@ -96,7 +96,7 @@ class Writer:
             connection.answer([[id_, "usage", str(error)]])
             return
         size += len(page.body) if page is not None else 0
-        self._queue.append((connection, id_, Request(task, token, items, page, resource, seed), size))
+        self._queue.append((connection, id_, CommitRequest(task, token, items, page, resource, seed), size))
         self._queued_bytes += size
         self._arrived.set()
         self._read_or_wait()
@@ -140,14 +140,14 @@ class Writer:
 
     async def _arrive_or_rest(self) -> None:
         """Until something arrives; meanwhile the outputs do what is due by time."""
-        if not self._sink.rests:
+        if not self._sink.needs_idle_calls:
             await self._arrived.wait()
             return
         try:
             await asyncio.wait_for(self._arrived.wait(), REST_EVERY_S)
         except TimeoutError:
             with suppress(OutputError):  # the next commit meets the same, and tells it
-                await asyncio.to_thread(self._sink.rest)
+                await asyncio.to_thread(self._sink.on_idle)
 
     def _commit(self, batch: list[_Queued]) -> list[tuple[str, int | str]]:
         """In the thread: the whole batch, or the one error for all of it."""

@@ -1,4 +1,4 @@
-"""A server with a token endpoint, a login form and an API behind them, which counts and refuses as it is told to."""
+"""A server with a token endpoint, a login form and an API behind them, which refuses and fails on demand."""
 
 from __future__ import annotations
 
@@ -25,11 +25,23 @@ LOGIN_PAGE = f"""<html><form id=search action=/search><input name=q></form>
 
 class AuthServer:
     """
-    What it gave (`tokens`, `sessions`), what was asked (`asked`: token and login requests, `served`, `denied`).
+    A server whose API needs a token or a session.
 
-    `lifetime_s`: of tokens, told as `expires_in`; None = not told. `failures`: the next token or login requests are
-    answered with these (status, JSON, headers). `rotates`: each refresh token is good once. `uses`: how many requests
-    a token or a session is good for.
+    Args:
+        lifetime_s: The lifetime of tokens, sent as `expires_in`; None = not sent.
+        rotates: Each refresh token works once.
+        uses: How many requests a token or a session is valid for; None = unlimited.
+        page: The login page.
+
+    Attributes:
+        failures: Responses (status, JSON, headers) to the next token or login requests.
+        login_requests: The fields of the token and login requests.
+        login_requested: Set at the first token request.
+        at: When the token requests came, monotonic seconds.
+        tokens: All issued access tokens.
+        good, sessions: The valid tokens and sessions.
+        served, denied: The API requests by outcome.
+        received: Path and headers of every request.
     """
 
     def __init__(
@@ -42,9 +54,9 @@ class AuthServer:
     ) -> None:
         self.lifetime_s, self.rotates, self.uses, self.page = lifetime_s, rotates, uses, page
         self.failures: list[tuple[int, Any, dict[str, str]]] = []
-        self.asked: list[dict[str, str]] = []
-        self.was_asked = asyncio.Event()  # for a token
-        self.at: list[float] = []  # monotonic seconds of those
+        self.login_requests: list[dict[str, str]] = []
+        self.login_requested = asyncio.Event()
+        self.at: list[float] = []
         self.served = 0
         self.denied = 0
         self.tokens: list[str] = []
@@ -53,54 +65,54 @@ class AuthServer:
         self.sessions: set[str] = set()
         self.used: Counter[str] = Counter()
         self.in_flight = self.most_at_once = 0
-        self.saw: list[tuple[str, dict[str, str]]] = []  # path and headers of every request
+        self.received: list[tuple[str, dict[str, str]]] = []
         self._number = itertools.count(1)
 
     def revoke(self) -> None:
-        """Nothing that was given is good any more."""
+        """Invalidate every token and session."""
         self.good.clear()
         self.sessions.clear()
 
     async def token(self, request: web.Request) -> web.Response:
-        """RFC 6749, 4.4 and 6; 2.3.1 in both ways."""
+        """RFC 6749, 4.4 and 6; client authentication in both forms of 2.3.1."""
         form = {name: str(value) for name, value in (await request.post()).items()}
         basic = request.headers.get("Authorization", "")
         if basic.startswith("Basic "):
             pair = base64.b64decode(basic.removeprefix("Basic ")).decode().split(":")
             form["client_id"], form["client_secret"] = map(unquote_plus, pair)
             form["by"] = "basic"
-        self.asked.append(form)
+        self.login_requests.append(form)
         self.at.append(time.monotonic())
-        self.was_asked.set()
+        self.login_requested.set()
         if self.failures:
             status, body, headers = self.failures.pop(0)
             return web.json_response(body, status=status, headers=headers)
         if (form.get("client_id"), form.get("client_secret")) != (CLIENT, CLIENT_SECRET):
-            said = {"error": "invalid_client", "error_description": f"not {form.get('client_secret')}"}
-            return web.json_response(said, status=401)
-        answer: dict[str, Any] = {"token_type": "bearer"}
+            reported = {"error": "invalid_client", "error_description": f"not {form.get('client_secret')}"}
+            return web.json_response(reported, status=401)
+        response: dict[str, Any] = {"token_type": "bearer"}
         if form["grant_type"] == "refresh_token":
             if form["refresh_token"] != self.refresh:
                 return web.json_response({"error": "invalid_grant"}, status=400)
             if self.rotates:
-                self.refresh = answer["refresh_token"] = f"refresh-{next(self._number)}-secret"
+                self.refresh = response["refresh_token"] = f"refresh-{next(self._number)}-secret"
         access = f"access-{next(self._number)}-secret"
         self.tokens.append(access)
         self.good.add(access)
         if self.lifetime_s is not None:
-            answer["expires_in"] = self.lifetime_s
-        return web.json_response({**answer, "access_token": access})
+            response["expires_in"] = self.lifetime_s
+        return web.json_response({**response, "access_token": access})
 
     async def form(self, request: web.Request) -> web.Response:
-        """The login page: a form among others, with a token against forgery."""
-        answer = web.Response(text=self.page, content_type="text/html")
-        answer.set_cookie("pre", "before-login")
-        return answer
+        """The login page: a form among others, with a CSRF token."""
+        response = web.Response(text=self.page, content_type="text/html")
+        response.set_cookie("pre", "before-login")
+        return response
 
     async def do_login(self, request: web.Request) -> web.Response:
-        """What the form sends: a redirect that sets the session, or the form's page again."""
+        """The form's target: a redirect that sets the session, or the form again."""
         form = {name: str(value) for name, value in (await request.post()).items()}
-        self.asked.append({**form, "referer": request.headers.get("Referer", ""), **request.cookies})
+        self.login_requests.append({**form, "referer": request.headers.get("Referer", ""), **request.cookies})
         if self.failures:
             status, body, headers = self.failures.pop(0)
             return web.json_response(body, status=status, headers=headers)
@@ -108,37 +120,37 @@ class AuthServer:
             return web.Response(status=403, text="forged")
         if (form.get("user"), form.get("password")) != (USER, PASSWORD):
             return web.Response(text="<p>wrong password</p>", content_type="text/html")
-        answer = web.Response(status=302, headers={"Location": "/home"})
-        self._begin(answer)
-        return answer
+        response = web.Response(status=302, headers={"Location": "/home"})
+        self._start_session(response)
+        return response
 
     async def json_login(self, request: web.Request) -> web.Response:
-        """A login by JSON: a token in the answer, and a cookie for another path."""
+        """A login by JSON: a token in the response, and a cookie for another path."""
         body = await request.json()
-        self.asked.append(body)
+        self.login_requests.append(body)
         if body.get("password") != PASSWORD:
             return web.json_response({"ok": False}, status=200)
         access = f"access-{next(self._number)}-secret"
         self.good.add(access)
-        answer = web.json_response({"ok": True, "auth": {"token": access}})
-        answer.set_cookie("elsewhere", "not-for-the-api", path="/other")
-        return answer
+        response = web.json_response({"ok": True, "auth": {"token": access}})
+        response.set_cookie("elsewhere", "not-for-the-api", path="/other")
+        return response
 
-    def _begin(self, answer: web.Response) -> None:
+    def _start_session(self, response: web.Response) -> None:
         session = f"session-{next(self._number)}-secret"
         self.sessions.add(session)
-        answer.set_cookie("sid", session, path="/", httponly=True)
+        response.set_cookie("sid", session, path="/", httponly=True)
 
     async def api(self, request: web.Request) -> web.Response:
-        """Records for who shows a good token or session, else a 401."""
-        shown = request.headers.get("Authorization", "").removeprefix("Bearer ") or request.cookies.get(
+        """Records for a valid token or session, else a 401."""
+        credential = request.headers.get("Authorization", "").removeprefix("Bearer ") or request.cookies.get(
             "sid", ""
         )
-        self.used[shown] += 1
-        if self.uses is not None and self.used[shown] > self.uses:
-            self.good.discard(shown)
-            self.sessions.discard(shown)
-        if shown not in self.good | self.sessions:
+        self.used[credential] += 1
+        if self.uses is not None and self.used[credential] > self.uses:
+            self.good.discard(credential)
+            self.sessions.discard(credential)
+        if credential not in self.good | self.sessions:
             self.denied += 1
             return web.json_response({"error": "who are you?"}, status=401)
         self.served += 1
@@ -146,18 +158,18 @@ class AuthServer:
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[str]:
-        """On a free port of 127.0.0.1."""
+        """Run on a free port of 127.0.0.1."""
 
         @web.middleware
         async def note(request: web.Request, handler: Any) -> web.StreamResponse:
-            self.saw.append((request.path_qs, dict(request.headers)))
+            self.received.append((request.path_qs, dict(request.headers)))
             self.in_flight += 1
             self.most_at_once = max(self.most_at_once, self.in_flight)
             try:
-                answer: web.StreamResponse = await handler(request)
+                response: web.StreamResponse = await handler(request)
             finally:
                 self.in_flight -= 1
-            return answer
+            return response
 
         app = web.Application(middlewares=[note])
         app.router.add_post("/oauth/token", self.token)

@@ -1,4 +1,4 @@
-"""A server on a loopback port that answers raw bytes, for tests of what arrives."""
+"""A server on a loopback port that sends raw bytes, for tests of the wire."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RawResponse = Callable[[Received, asyncio.StreamWriter], Awaitable[None]]
 
 @dataclass
 class Server:
-    """Where it listens and what it got."""
+    """A running server: its address and the requests that it received."""
 
     port: int
     received: list[Received] = field(default_factory=list)
@@ -42,7 +42,7 @@ class Server:
 
 @asynccontextmanager
 async def serving(answer: RawResponse, host: str = "127.0.0.1") -> AsyncIterator[Server]:
-    """Each request on each connection is given to `answer`, which writes what it likes."""
+    """Run a server that calls `answer` for each request on each connection."""
     server = Server(0)
     tasks: set[asyncio.Task[None]] = set()
 
@@ -82,7 +82,7 @@ async def serving(answer: RawResponse, host: str = "127.0.0.1") -> AsyncIterator
 def response(
     status: int = 200, body: bytes = b"", *headers: tuple[str, str], length: int | None = None
 ) -> bytes:
-    """A whole answer."""
+    """A whole response."""
     lines = [f"HTTP/1.1 {status} Some", *(f"{name}: {value}" for name, value in headers)]
     lines.append(f"Content-Length: {len(body) if length is None else length}")
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body

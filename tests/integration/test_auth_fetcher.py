@@ -1,4 +1,4 @@
-"""A `Fetcher` with credentials that are asked for: in memory, waiting for limits by itself."""
+"""A `Fetcher` with credentials that are obtained by requests: in memory, waiting for limits itself."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ FORM = Auth("session", login=Login("login", form="#login", data={"user": USER, "
 
 
 def auth_at(url: str) -> Auth:
-    """The token endpoint there."""
+    """Credentials of the token endpoint at this URL."""
     return replace(OAUTH2, access_token_url=f"{url}/oauth/token")
 
 
 @pytest.mark.parametrize("kind", ["oauth2", "form"])
 async def test_one_login_for_a_stream(kind: str) -> None:
-    """Under an unknown limit, which lets one request go at first, nobody waits for ever."""
+    """Under an unknown limit, which allows one request at first, nothing waits forever."""
     server = AuthServer()
     async with server.serving() as url:
         auth = FORM if kind == "form" else auth_at(url)
         async with Fetcher(base_url=url, auth=auth) as fetcher:
             pages = [page async for page in fetcher.stream(f"items/{n}" for n in range(20))]
     assert [page.status for page in pages] == [200] * 20
-    assert len(server.asked) == 1
+    assert len(server.login_requests) == 1
     assert server.denied == 0
 
 
 async def test_a_refusal_by_the_token_endpoint_is_waited_out() -> None:
-    """However often, no attempt is counted for it; and the wait is no part of a request's time."""
+    """Refusals do not count as attempts, and the wait does not count against the deadline of a request."""
     api, tokens = AuthServer(), AuthServer()
     tokens.failures = [(429, {}, {"Retry-After": "1"})] * 2
     async with api.serving() as url, tokens.serving() as token_url:
@@ -49,19 +49,19 @@ async def test_a_refusal_by_the_token_endpoint_is_waited_out() -> None:
 
 
 @pytest.mark.timeout(60)
-async def test_who_will_not_wait_is_told() -> None:
-    """`max_wait_s` holds for the token endpoint's limit, too."""
+async def test_max_wait_also_holds_for_logins() -> None:
+    """`max_wait_s` holds for the limit of the token endpoint, too."""
     server = AuthServer()
     server.failures = [(429, {}, {"Retry-After": "60"})]
     async with server.serving() as url, Fetcher(base_url=url, auth=auth_at(url), max_wait_s=2) as fetcher:
         with pytest.raises(errors.RateLimited) as caught:
             await fetcher.get("items/1")
     assert caught.value.retry_after_s > 50
-    assert len(server.asked) == 1
+    assert len(server.login_requests) == 1
 
 
-async def test_logins_have_limits_of_their_own() -> None:
-    """One login in a second: the second one waits, though the API's limit is open."""
+async def test_logins_have_their_own_limit() -> None:
+    """One login per second: the second one waits, though the API's limit is open."""
     server = AuthServer(uses=1)
     rules = [LimitRule("logins", match=Match(path=("/oauth/*",)), rates=(Rate(1, 1.0),))]
     async with (
@@ -76,8 +76,8 @@ async def test_logins_have_limits_of_their_own() -> None:
     assert server.at[1] - server.at[0] >= 0.95
 
 
-async def test_a_wrong_secret_is_told_once() -> None:
-    """The first error is final: nothing is asked again, whatever follows."""
+async def test_a_wrong_secret_is_sent_once() -> None:
+    """The first error is final: no other login is sent."""
     server = AuthServer()
     async with server.serving() as url:
         auth = replace(auth_at(url), client_secret="wrong-secret")
@@ -85,11 +85,11 @@ async def test_a_wrong_secret_is_told_once() -> None:
             for _ in range(3):
                 with pytest.raises(errors.AuthFailed, match="invalid_client"):
                     await fetcher.request("POST", "items/1", json={})
-    assert len(server.asked) == 1
+    assert len(server.login_requests) == 1
 
 
-async def test_a_login_that_breaks_is_tried_again() -> None:
-    """A POST, too: it has not been sent yet. Not before the pause."""
+async def test_a_failed_login_is_retried() -> None:
+    """Even for a POST, which has not been sent yet, and after a pause."""
     server = AuthServer()
     server.failures = [(503, {}, {})]
     async with server.serving() as url, Fetcher(base_url=url, auth=auth_at(url)) as fetcher:

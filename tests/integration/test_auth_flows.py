@@ -1,4 +1,4 @@
-"""Any `httpx.Auth` from a script: challenges, tokens of its own, bodies it reads; by the same egress and limits."""
+"""Any `httpx.Auth` of a script: challenges, tokens, bodies that it reads; through the same egress and limits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REALM, NONCE, USER, PASSWORD = "acme", "dcd98b7102dd2f0e8b11d0f600bfb0c093", "Mu
 
 
 class DigestServer:
-    """RFC 7616 with MD5 and qop=auth, checked by its own formula."""
+    """RFC 7616 with MD5 and qop=auth."""
 
     def __init__(self) -> None:
         self.statuses: list[int] = []
@@ -30,8 +30,8 @@ class DigestServer:
     async def answer(self, request: web.Request) -> web.Response:
         """A 401 with a challenge, or the page."""
         _, _, fields = request.headers.get("Authorization", "").partition(" ")
-        said = parse_keqv_list(parse_http_list(fields))
-        status = 200 if said and said.get("response") == self._expected(request, said) else 401
+        message = parse_keqv_list(parse_http_list(fields))
+        status = 200 if message and message.get("response") == self._expected(request, message) else 401
         self.statuses.append(status)
         challenge = f'Digest realm="{REALM}", qop="auth", nonce="{NONCE}", opaque="5ccc"'
         headers = {"WWW-Authenticate": challenge} if status == 401 else {}
@@ -40,16 +40,16 @@ class DigestServer:
         )
 
     @staticmethod
-    def _expected(request: web.Request, said: dict[str, str]) -> str:
+    def _expected(request: web.Request, message: dict[str, str]) -> str:
         def md5(text: str) -> str:
             return hashlib.md5(text.encode()).hexdigest()
 
         first, second = md5(f"{USER}:{REALM}:{PASSWORD}"), md5(f"{request.method}:{request.path_qs}")
-        return md5(f"{first}:{NONCE}:{said['nc']}:{said['cnonce']}:auth:{second}")
+        return md5(f"{first}:{NONCE}:{message['nc']}:{message['cnonce']}:auth:{second}")
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[str]:
-        """On a free port of 127.0.0.1."""
+        """Run on a free port of 127.0.0.1."""
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", self.answer)
         runner = web.AppRunner(app)
@@ -61,8 +61,8 @@ class DigestServer:
             await runner.cleanup()
 
 
-class AskingAuth(httpx.Auth):
-    """Asks for a token with a request of its own, once, and reads the answer."""
+class LoginAuth(httpx.Auth):
+    """Requests a token once, and reads the response."""
 
     requires_response_body = True
 
@@ -81,8 +81,8 @@ class AskingAuth(httpx.Auth):
         yield request
 
 
-class LockedAuth(AskingAuth):
-    """The same, written for asyncio, with a lock around the login."""
+class LockedAuth(LoginAuth):
+    """The same for asyncio, with a lock around the login."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
@@ -100,7 +100,7 @@ class LockedAuth(AskingAuth):
 
 
 class FormAuth(httpx.Auth):
-    """A login of two requests on the API's own host, with a lock around them."""
+    """A login of two requests to the API's host, with a lock around them."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -121,7 +121,7 @@ class FormAuth(httpx.Auth):
 
 
 async def test_digest_answers_a_challenge() -> None:
-    """A 401 first, then the page; later requests answer the challenge that is known, and bodies go along each time."""
+    """A 401 first, then the page; later requests use the known challenge, and bodies are sent each time."""
     server = DigestServer()
     async with (
         server.serving() as url,
@@ -135,7 +135,7 @@ async def test_digest_answers_a_challenge() -> None:
 
 
 async def test_a_wrong_digest_is_a_page() -> None:
-    """The flow ends, and the 401 is the answer."""
+    """The flow ends, and the 401 is the response."""
     server = DigestServer()
     async with server.serving() as url, Fetcher(base_url=url, auth=httpx.DigestAuth(USER, "no")) as fetcher:
         assert (await fetcher.get("a")).status == 401
@@ -143,9 +143,9 @@ async def test_a_wrong_digest_is_a_page() -> None:
 
 
 @pytest.mark.timeout(30)
-@pytest.mark.parametrize("kind", [AskingAuth, LockedAuth, FormAuth])
-async def test_a_flow_logs_in_first(kind: type[AskingAuth | FormAuth]) -> None:
-    """Under limits that let one request go at a time nobody waits for ever."""
+@pytest.mark.parametrize("kind", [LoginAuth, LockedAuth, FormAuth])
+async def test_a_flow_logs_in_first(kind: type[LoginAuth | FormAuth]) -> None:
+    """Under limits that allow one request at a time, nothing waits forever."""
     server = AuthServer()
     async with (
         server.serving() as url,
@@ -153,36 +153,36 @@ async def test_a_flow_logs_in_first(kind: type[AskingAuth | FormAuth]) -> None:
     ):
         pages = [page async for page in fetcher.stream(f"items/{n}" for n in range(8))]
     assert [page.status for page in pages] == [200] * 8
-    assert len(server.asked) == 1
+    assert len(server.login_requests) == 1
 
 
 async def test_each_request_of_a_flow_takes_a_grant() -> None:
-    """Five requests in a second are five, whoever sends them."""
+    """Five requests per second are five, whoever sends them."""
     server = DigestServer()
     rule = LimitRule("all", rates=(Rate(5, 1.0),), partition_by=())
     loop = asyncio.get_running_loop()
     async with server.serving() as url:
         auth = httpx.DigestAuth(USER, PASSWORD)
         async with Fetcher(base_url=url, auth=auth, rate_limits=[rule]) as fetcher:
-            began_s = loop.time()
+            started_s = loop.time()
             for n in range(4):
-                auth._last_challenge = None  # each is challenged anew: eight requests
+                auth._last_challenge = None  # each is challenged again: eight requests
                 await fetcher.get(f"{n}")
     assert len(server.statuses) == 8
-    assert loop.time() - began_s > 0.95
+    assert loop.time() - started_s > 0.95
 
 
-async def test_what_a_flow_leads_to_is_guarded() -> None:
-    """A host that is not named is not reached by a flow, wherever it has it from."""
+async def test_the_requests_of_a_flow_are_guarded() -> None:
+    """A flow cannot reach a special address that the user has not named."""
     async with Egress(
-        Client(base_url="http://127.0.0.1:1"), auth=AskingAuth("http://10.0.0.1/token")
+        Client(base_url="http://127.0.0.1:1"), auth=LoginAuth("http://10.0.0.1/token")
     ) as egress:
         with pytest.raises(errors.Blocked, match=r"10\.0\.0\.1 is a private address"):
             await egress.send("GET", "http://127.0.0.1:1/")
 
 
 class Broken(httpx.Auth):
-    """A flow with a mistake in it."""
+    """A flow that raises."""
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         answer = yield request
@@ -198,20 +198,20 @@ class Endless(httpx.Auth):
 
 
 @pytest.mark.parametrize(
-    ("auth", "said"),
-    [(Broken(), "auth: KeyError: 'x-never-sent'"), (Endless(), "auth: Endless sends more than 20")],
+    ("auth", "message"),
+    [(Broken(), "auth: KeyError: 'x-never-sent'"), (Endless(), "auth: Endless sent more than 20")],
 )
-async def test_a_flow_that_breaks_is_told(auth: httpx.Auth, said: str) -> None:
-    """In one line, and for good."""
+async def test_a_broken_flow_is_a_final_error(auth: httpx.Auth, message: str) -> None:
+    """With a message of one line."""
     server = DigestServer()
     async with server.serving() as url, Egress(Client(base_url=url), auth=auth) as egress:
-        with pytest.raises(errors.AuthFailed, match=said) as caught:
+        with pytest.raises(errors.AuthFailed, match=message) as caught:
             await egress.send("GET", url)
     assert caught.value.final
 
 
-async def test_a_flow_is_not_begun_at_another_origin() -> None:
-    """What it would add stays with base_url's."""
+async def test_a_flow_is_not_started_for_another_origin() -> None:
+    """Its credential stays with base_url's origin."""
     server = DigestServer()
     async with server.serving() as url:
         client = Client(base_url="http://127.0.0.1:1", allow_hosts=(url,))

@@ -1,4 +1,4 @@
-"""Credentials that are asked for, by whole runs of two fetcher processes over real servers."""
+"""Credentials that are obtained by requests, in whole runs of two fetcher processes over real servers."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def run(
     code: int = 0,
     **env: str,
 ) -> str:
-    """A whole run that ends with this code; what it said."""
+    """Run to this exit code; return the output."""
     seeds = ", ".join(f"{{n: {n}}}" for n in range(tasks))
     text = (
         CONFIG.replace("AUTH", auth)
@@ -76,21 +76,21 @@ async def run(
 
 
 def written(folder: Path) -> int:
-    """How many items."""
+    """The number of items."""
     return len((folder / "out.jsonl").read_text().splitlines())
 
 
-def check_nothing_is_told(folder: Path, server: AuthServer, said: str) -> None:
-    """Neither secrets nor what was given for them is in the store's files, outputs, logs or what was said."""
-    kept = [
+def check_no_secret_is_shown(folder: Path, server: AuthServer, log: str) -> None:
+    """Neither configured secrets nor issued tokens are in the store's files, outputs, logs or console output."""
+    files = [
         path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("guarded.tokens")
     ]
-    assert any("store" in str(path) for path in kept)
-    assert any(path.suffix == ".gz" for path in kept)
-    reported = said.encode()
-    for path in kept:
+    assert any("store" in str(path) for path in files)
+    assert any(path.suffix == ".gz" for path in files)
+    shown = log.encode()
+    for path in files:
         raw = path.read_bytes()
-        reported += _unpacked(raw) if path.suffix == ".gz" else raw
+        shown += _decompressed(raw) if path.suffix == ".gz" else raw
     secrets = [
         CLIENT_SECRET,
         REFRESH,
@@ -100,103 +100,103 @@ def check_nothing_is_told(folder: Path, server: AuthServer, said: str) -> None:
         *server.tokens,
         *server.sessions,
     ]
-    assert [secret for secret in secrets if secret.encode() in reported] == []
+    assert [secret for secret in secrets if secret.encode() in shown] == []
 
 
-def _unpacked(raw: bytes) -> bytes:
+def _decompressed(raw: bytes) -> bytes:
     import gzip
 
     return gzip.decompress(raw)
 
 
 @pytest.mark.parametrize("auth", [OAUTH2, FORM], ids=["client", "form"])
-async def test_two_processes_share_one_login_and_tell_nobody(tmp_path: Path, auth: str) -> None:
-    """One login for all tasks, over a limit that lets one request go at first; kept where only the user reads it."""
+async def test_two_processes_share_one_login_and_show_no_secret(tmp_path: Path, auth: str) -> None:
+    """One login for all tasks, over a limit that allows one request at first; only the user can read its file."""
     server = AuthServer(rotates=True)
     async with server.serving() as url:
-        said = await run(tmp_path, url, auth)
-        assert len(server.asked) == 1
+        log = await run(tmp_path, url, auth)
+        assert len(server.login_requests) == 1
         assert server.denied == 0
         assert written(tmp_path) == TASKS
-        check_nothing_is_told(tmp_path, server, said)
+        check_no_secret_is_shown(tmp_path, server, log)
         (tmp_path / "out.jsonl").unlink()
         await run(tmp_path, url, auth)
-    assert len(server.asked) == 1  # the next run goes on with it
-    kept = tmp_path / ".scrapeq" / "guarded.tokens"
-    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert len(server.login_requests) == 1  # the next run uses the same token
+    token_file = tmp_path / ".scrapeq" / "guarded.tokens"
+    assert stat.S_IMODE(token_file.stat().st_mode) == 0o600
 
 
 @pytest.mark.parametrize("auth", [REFRESHING, FORM], ids=["refresh", "form"])
-async def test_what_is_refused_is_renewed_once(tmp_path: Path, auth: str) -> None:
-    """Each credential is good for ten requests: the tasks that met a 401 are sent again, and none dies."""
+async def test_a_refused_credential_is_refreshed_once(tmp_path: Path, auth: str) -> None:
+    """Each credential is valid for ten requests: tasks with a 401 are sent again, and none fails."""
     server = AuthServer(rotates=True, uses=10)
     async with server.serving() as url:
-        said = await run(tmp_path, url, auth)
-        check_nothing_is_told(tmp_path, server, said)
+        log = await run(tmp_path, url, auth)
+        check_no_secret_is_shown(tmp_path, server, log)
     assert written(tmp_path) == TASKS
-    assert TASKS / 10 <= len(server.asked) <= TASKS / 10 + 1
+    assert TASKS / 10 <= len(server.login_requests) <= TASKS / 10 + 1
     assert server.served == TASKS
 
 
 async def test_a_wrong_secret_ends_the_run(tmp_path: Path) -> None:
-    """With code 8 and the endpoint's words, after one request of each process at most, and no task is lost."""
+    """With code 8 and the endpoint's reason, after at most one request per process, and no task is lost."""
     server = AuthServer()
     async with server.serving() as url:
-        said = await run(tmp_path, url, OAUTH2, tasks=3, code=8, SECRET="wrong-secret")
-        assert "gives no token: 401, invalid_client: not ***" in " ".join(said.split())
-        assert "wrong-secret" not in said
-        assert len(server.asked) <= 2
+        log = await run(tmp_path, url, OAUTH2, tasks=3, code=8, SECRET="wrong-secret")
+        assert "did not issue a token: 401, invalid_client: not ***" in " ".join(log.split())
+        assert "wrong-secret" not in log
+        assert len(server.login_requests) <= 2
         assert server.served == server.denied == 0
-        await run(tmp_path, url, OAUTH2, tasks=3)  # with the right one all that was left is done
+        await run(tmp_path, url, OAUTH2, tasks=3)  # with the right secret, the remaining tasks run
     assert written(tmp_path) == 3
 
 
-async def test_a_token_endpoint_that_is_down_is_asked_again(tmp_path: Path) -> None:
-    """After pauses that grow, by one of all tasks; meanwhile nothing is sent to the API."""
+async def test_a_token_endpoint_that_is_down_is_retried(tmp_path: Path) -> None:
+    """After growing pauses, by one task; meanwhile nothing is sent to the API."""
     server = AuthServer()
     server.failures = [(503, {}, {}), (500, {}, {})]
     async with server.serving() as url:
-        said = await run(tmp_path, url, OAUTH2)
-    assert len(server.asked) == 3
+        log = await run(tmp_path, url, OAUTH2)
+    assert len(server.login_requests) == 3
     assert server.at[1] - server.at[0] >= 1.0
     assert server.at[2] - server.at[1] >= 1.0
     assert server.denied == 0
     assert written(tmp_path) == TASKS
-    assert "30 pages, 30 items" in said
+    assert "30 pages, 30 items" in log
 
 
 async def test_a_refusal_by_the_token_endpoint_is_waited_out(tmp_path: Path) -> None:
-    """Its Retry-After closes its limit, on a host of its own: no request before, no attempt charged."""
+    """Its Retry-After closes its limit, on its own host: no request before, no attempt charged."""
     api, tokens = AuthServer(), AuthServer()
     tokens.failures = [(429, {}, {"Retry-After": "2"})]
     async with api.serving() as url, tokens.serving() as token_url:
         api.good = tokens.good
-        said = await run(tmp_path, url, OAUTH2, token_url=token_url)
-    assert len(tokens.asked) == 2
+        log = await run(tmp_path, url, OAUTH2, token_url=token_url)
+    assert len(tokens.login_requests) == 2
     assert tokens.at[1] - tokens.at[0] >= 2.0
     assert api.served == TASKS
     assert api.denied == 0
-    assert "parked all tasks that need the credential for " in said
-    assert " for 0 s: " not in said
+    assert "parked all tasks that need the credential for " in log
+    assert " for 0 s: " not in log
     assert written(tmp_path) == TASKS
 
 
-async def test_logins_keep_a_limit_of_their_own(tmp_path: Path) -> None:
-    """Two logins in a second at most: tokens that are good for five requests each make the run wait."""
+async def test_logins_keep_their_own_limit(tmp_path: Path) -> None:
+    """At most one login per second: tokens that are valid for five requests make the run wait."""
     server = AuthServer(uses=5)
     limit = "rate_limits: [{name: logins, match: {path: /oauth/*}, rates: [{limit: 1, interval: 1s}]}]\n"
     async with server.serving() as url:
-        began_s = time.monotonic()
+        started_s = time.monotonic()
         await run(tmp_path, url, OAUTH2, more=limit, tasks=20)
     gaps = [later - earlier for earlier, later in zip(server.at, server.at[1:], strict=False)]
     assert len(server.at) >= 4
     assert min(gaps) >= 0.95
-    assert time.monotonic() - began_s >= 3
+    assert time.monotonic() - started_s >= 3
     assert written(tmp_path) == 20
 
 
 async def test_a_login_fits_into_a_limit_of_one(tmp_path: Path) -> None:
-    """One request in flight at a time, token requests included: nobody waits for ever."""
+    """One request in flight at a time, including token requests: nothing waits forever."""
     server = AuthServer(uses=4)
     limit = "rate_limits: [{name: all, partition_by: [], max_concurrency: 1}]\n"
     async with server.serving() as url:
@@ -214,8 +214,8 @@ def acme(user: str, word: str) -> httpx.Auth:
 """
 
 
-async def test_an_entry_point_gives_the_credential(tmp_path: Path) -> None:
-    """A type that another package adds is given its options and takes part in the run."""
+async def test_an_entry_point_provides_the_credential(tmp_path: Path) -> None:
+    """The auth of another package receives its options and takes part in the run."""
     from test_auth_flows import PASSWORD as WORD
     from test_auth_flows import USER as NAME
     from test_auth_flows import DigestServer
@@ -230,10 +230,10 @@ async def test_an_entry_point_gives_the_credential(tmp_path: Path) -> None:
     async with server.serving() as url:
         auth = '{type: acme, user: "${env:NAME}", word: "${env:WORD}"}'
         await run(tmp_path, url, auth, tasks=10, PYTHONPATH=path, NAME=NAME, WORD=WORD)
-        said = await run(
+        log = await run(
             tmp_path, url, auth.replace("word", "wrod"), code=2, PYTHONPATH=path, NAME=NAME, WORD=WORD
         )
-    assert "client.auth: acme does not take these options: acme() got an unexpected keyword argument" in said
+    assert "client.auth: acme does not accept these options: acme() got an unexpected keyword argument" in log
     assert server.statuses.count(200) == 10
-    assert 1 <= server.statuses.count(401) <= 4  # one a process, or two that began together
+    assert 1 <= server.statuses.count(401) <= 4  # one per process, or two concurrent ones
     assert written(tmp_path) == 10

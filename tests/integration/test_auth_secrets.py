@@ -1,4 +1,4 @@
-"""No error shows what was sent to get a credential, nor the credential that was given, whatever servers answer."""
+"""No error shows what was sent to obtain a credential, nor the issued credential, whatever servers send."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from scrapeq.fetch import Egress
 from scrapeq.plan import Auth, Client, Login
 
 SECRET = "s3cr3t/Val ue"  # of the configuration
-GIVEN = "giv3n-Token/1"  # what the login gives
-PAIR = base64.b64encode(b"me:s3cr3t%2FVal+ue").decode()  # both as `client_auth: basic` sends them
+ISSUED = "giv3n-Token/1"  # issued by the login
+PAIR = base64.b64encode(b"me:s3cr3t%2FVal+ue").decode()  # as `client_auth: basic` sends both
 SPELLED = ("s3cr3t", "giv3n", PAIR)
-TOKEN = response(200, json.dumps({"access_token": GIVEN, "refresh_token": f"{GIVEN}-r"}).encode())
-SESSION = response(200, b"{}", ("Set-Cookie", f"sid={GIVEN}; Path=/"))
+TOKEN = response(200, json.dumps({"access_token": ISSUED, "refresh_token": f"{ISSUED}-r"}).encode())
+SESSION = response(200, b"{}", ("Set-Cookie", f"sid={ISSUED}; Path=/"))
 
 OAUTH2 = Auth("oauth2_client_credentials", client_id="me", client_secret=SECRET)
 AUTHS = {
@@ -33,7 +33,7 @@ AUTHS = {
 
 
 def echoes(what: str) -> dict[str, bytes]:
-    """Answers that show it again where errors look."""
+    """Responses that repeat it where errors look."""
     return {
         "cut off": response(200, what.encode(), length=1000),
         "no HTTP": f"{what}\r\n\r\n".encode(),
@@ -53,7 +53,7 @@ def echoes(what: str) -> dict[str, bytes]:
 
 
 async def error_of(auth: Auth, login: bytes, answer: bytes) -> tuple[str, list[Received]]:
-    """What is said when the login is answered so, and then the API."""
+    """The error message when the login gets one response and the API another."""
 
     async def write(request: Received, writer: asyncio.StreamWriter) -> None:
         writer.write(login if request.path.startswith("/login") else answer)
@@ -71,28 +71,28 @@ async def error_of(auth: Auth, login: bytes, answer: bytes) -> tuple[str, list[R
 
 
 @pytest.mark.parametrize(("auth", "login"), AUTHS.values(), ids=AUTHS)
-async def test_what_a_login_gave_is_in_no_error(auth: Auth, login: bytes) -> None:
-    """The API shows it again, in ways that end in errors."""
-    for name, answer in echoes(GIVEN).items():
-        said, received = await error_of(auth, login, answer)
-        assert any(GIVEN in value for _, value in received[-1].headers), name
-        assert not any(secret in said for secret in SPELLED), name
-        assert said or name in ("in words", "in a form"), name
+async def test_errors_do_not_show_an_issued_credential(auth: Auth, login: bytes) -> None:
+    """The API repeats it in responses that end in errors."""
+    for name, answer in echoes(ISSUED).items():
+        message, received = await error_of(auth, login, answer)
+        assert any(ISSUED in value for _, value in received[-1].headers), name
+        assert not any(secret in message for secret in SPELLED), name
+        assert message or name in ("in words", "in a form"), name
 
 
 @pytest.mark.parametrize(("auth", "login"), AUTHS.values(), ids=AUTHS)
 @pytest.mark.parametrize("sent", [SECRET, "s3cr3t%2FVal+ue", PAIR], ids=["plain", "quoted", "pair"])
-async def test_what_a_login_sent_is_in_no_error(auth: Auth, login: bytes, sent: str) -> None:
-    """The login's server shows it again; the API hears nothing of it, for there is nothing to ask it with."""
+async def test_errors_do_not_show_the_secrets_of_a_login(auth: Auth, login: bytes, sent: str) -> None:
+    """The login's server repeats them; the API gets no request, since there is no credential to send."""
     for name, answer in echoes(sent).items():
-        said, received = await error_of(auth, answer, b"")
-        assert said, name
-        if sent != PAIR or auth.client_secret:  # else it is none
-            assert not any(secret in said for secret in SPELLED), name
+        message, received = await error_of(auth, answer, b"")
+        assert message, name
+        if sent != PAIR or auth.client_secret:  # otherwise it is not a secret
+            assert not any(secret in message for secret in SPELLED), name
         assert len(received) == 1, name
 
 
 @pytest.mark.parametrize(("auth", "login"), AUTHS.values(), ids=AUTHS)
-async def test_a_configuration_shows_none_of_it(auth: Auth, login: bytes) -> None:
-    """As it is printed in tracebacks."""
+async def test_the_repr_of_a_configuration_does_not_show_secrets(auth: Auth, login: bytes) -> None:
+    """Tracebacks print it."""
     assert SECRET not in f"{Client(auth=auth)!r} {auth!r} {auth.login!r}"

@@ -1,4 +1,4 @@
-"""Sessions: a form with a token against forgery, a login by JSON, what counts as success, where cookies go."""
+"""Sessions: a form with a CSRF token, a login by JSON, success conditions, and where cookies go."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ def client(url: str, auth: Auth, **more: Any) -> Client:
 
 
 def when(text: str) -> Expression:
-    """A condition over an answer."""
+    """A condition for a response."""
     return compile_expression(text, RESPONSE_NAMES)
 
 
-async def test_a_form_is_filled_and_the_session_kept() -> None:
-    """Its page is read, its own fields and its cookie go along, its action and method hold, no redirect is followed."""
+async def test_a_form_is_filled_and_the_session_reused() -> None:
+    """Its page is read; its fields, cookie, action and method are used; the final redirect is not followed."""
     server = AuthServer()
     async with server.serving() as url, Egress(client(url, FORM)) as egress:
         for n in range(3):
             assert (await egress.send("GET", f"{url}/items/{n}")).status == 200
-    assert server.asked == [
+    assert server.login_requests == [
         {
             "user": USER,
             "password": PASSWORD,
@@ -53,23 +53,23 @@ async def test_a_form_is_filled_and_the_session_kept() -> None:
             "pre": "before-login",
         }
     ]
-    paths = [path for path, _ in server.saw]
+    paths = [path for path, _ in server.received]
     assert paths == ["/login", "/do-login?next=/", "/items/0", "/items/1", "/items/2"]
-    assert server.saw[-1][1]["Cookie"].split("; ")[1:] == [f"sid={next(iter(server.sessions))}"]
+    assert server.received[-1][1]["Cookie"].split("; ")[1:] == [f"sid={next(iter(server.sessions))}"]
 
 
-async def test_a_json_login_gives_a_token() -> None:
-    """It is sent as a bearer token; a cookie of another path is not sent."""
+async def test_a_json_login_issues_a_token() -> None:
+    """It is sent as a bearer token; a cookie for another path is not sent."""
     server = AuthServer()
     async with server.serving() as url, Egress(client(url, JSON)) as egress:
         assert (await egress.send("GET", f"{url}/items/1")).status == 200
-    assert server.asked == [{"password": PASSWORD}]
-    assert server.saw[-1][1]["Authorization"] == f"Bearer {next(iter(server.good))}"
-    assert "Cookie" not in server.saw[-1][1]
+    assert server.login_requests == [{"password": PASSWORD}]
+    assert server.received[-1][1]["Authorization"] == f"Bearer {next(iter(server.good))}"
+    assert "Cookie" not in server.received[-1][1]
 
 
-async def test_a_session_that_ended_is_begun_anew() -> None:
-    """After a refusal, and when the time that the file says is over."""
+async def test_an_ended_session_is_restarted() -> None:
+    """After a 401, and when the lifetime in the file is over."""
     server, clock = AuthServer(), FakeClock()
     auth = replace(FORM, expires_s=1000)
     async with server.serving() as url, Egress(client(url, auth), clock=clock) as egress:
@@ -78,38 +78,38 @@ async def test_a_session_that_ended_is_begun_anew() -> None:
         assert (await egress.send("GET", f"{url}/items/1")).status == 401
         assert egress.refresh()
         assert (await egress.send("GET", f"{url}/items/1")).status == 200
-        assert len(server.asked) == 2
+        assert len(server.login_requests) == 2
         await clock.advance(971)
         assert (await egress.send("GET", f"{url}/items/1")).status == 200
-        assert len(server.asked) == 3
+        assert len(server.login_requests) == 3
 
 
-async def test_a_session_is_shared_and_kept(tmp_path: Path) -> None:
-    """Cookies with all that they say survive in the file."""
-    server, kept = AuthServer(), tmp_path / "acme.tokens"
+async def test_a_session_is_shared_and_stored(tmp_path: Path) -> None:
+    """Cookies keep their attributes in the file."""
+    server, token_file = AuthServer(), tmp_path / "acme.tokens"
     async with server.serving() as url:
         for n in range(2):
-            async with Egress(client(url, FORM), tokens=kept) as egress:
+            async with Egress(client(url, FORM), tokens=token_file) as egress:
                 assert (await egress.send("GET", f"{url}/items/{n}")).status == 200
-    assert len(server.asked) == 1
+    assert len(server.login_requests) == 1
 
 
 WRONG = {
     "wrong password": (
         replace(FORM, success_when=when("status == 302")),
-        "the answer is 200, and success_when",
+        "the response is 200, and success_when is false",
     ),
     "wrong password in JSON": (
         replace(JSON, success_when=when("body.ok")),
-        "the answer is 200, and success_when",
+        "the response is 200, and success_when is false",
     ),
-    "no token": (JSON, "the answer (200) holds no auth.token"),
+    "no token": (JSON, "the response (200) does not contain auth.token"),
 }
 
 
-@pytest.mark.parametrize(("auth", "said"), WRONG.values(), ids=WRONG)
-async def test_a_wrong_login_is_told(auth: Auth, said: str) -> None:
-    """For good, in one line, without what was sent."""
+@pytest.mark.parametrize(("auth", "message"), WRONG.values(), ids=WRONG)
+async def test_a_wrong_login_is_a_final_error(auth: Auth, message: str) -> None:
+    """With one line that does not show what was sent."""
     assert auth.login is not None
     bad = {"password": "wrong-pass", "user": USER}
     login = replace(auth.login, **({"json": bad} if auth.login.json else {"data": bad}))
@@ -120,58 +120,62 @@ async def test_a_wrong_login_is_told(auth: Auth, said: str) -> None:
         with pytest.raises(errors.AuthFailed):
             await egress.send("GET", f"{url}/items/1")
     assert caught.value.final
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "wrong-pass" not in str(caught.value)
-    assert len(server.asked) == 1
+    assert len(server.login_requests) == 1
     assert server.served == server.denied == 0
 
 
-async def test_a_success_may_be_seen_where_the_answer_leads() -> None:
-    """Its redirects are followed as far as it takes to see it."""
+async def test_success_when_may_hold_after_redirects() -> None:
+    """Redirects are followed until it holds."""
     server = AuthServer()
     auth = replace(FORM, success_when=when("contains(text, 'hello')"))
     async with server.serving() as url, Egress(client(url, auth)) as egress:
         assert (await egress.send("GET", f"{url}/items/1")).status == 200
-    assert [path for path, _ in server.saw][:3] == ["/login", "/do-login?next=/", "/home"]
+    assert [path for path, _ in server.received][:3] == ["/login", "/do-login?next=/", "/home"]
 
 
 FORMS = {
-    "no such form": ("#logon", "<form id=login>", "form: '#logon' finds nothing"),
-    "no form": ("div", "<div></div>", "form: 'div' finds <div>, which is no <form>"),
-    "no selector": ("form[", "<form>", "form: 'form[' is no CSS selector"),
+    "no such form": ("#logon", "<form id=login>", "form: '#logon' matches nothing"),
+    "no form": ("div", "<div></div>", "form: 'div' matches <div> instead of <form>"),
+    "no selector": ("form[", "<form>", "form: 'form[' is not a valid CSS selector"),
     "elsewhere": (
         "form",
         "<form method=post action='http://evil.test/x'>",
-        "the form sends to http://evil.test/x",
+        "the form submits to another origin, http://evil.test/x",
     ),
-    "a script": ("form", "<form method=post action='javascript:go()'>", "the form sends to javascript:go()"),
+    "a script": (
+        "form",
+        "<form method=post action='javascript:go()'>",
+        "the form submits to another origin, javascript:go()",
+    ),
 }
 
 
-@pytest.mark.parametrize(("selector", "page", "said"), FORMS.values(), ids=FORMS)
-async def test_a_form_that_cannot_be_sent_is_told(selector: str, page: str, said: str) -> None:
-    """What the page says never leads the password to another origin."""
+@pytest.mark.parametrize(("selector", "page", "message"), FORMS.values(), ids=FORMS)
+async def test_a_form_that_cannot_be_submitted_is_an_error(selector: str, page: str, message: str) -> None:
+    """A page can never direct the password to another origin."""
     auth = replace(FORM, login=Login("login", form=selector, data=DATA))
     async with AuthServer(page=page).serving() as url, Egress(client(url, auth)) as egress:
         with pytest.raises(errors.AuthFailed) as caught:
             await egress.send("GET", f"{url}/")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert caught.value.final
 
 
 async def test_a_form_by_get_sends_its_fields_in_the_query() -> None:
-    """As browsers do; the query of its action gives way, and its address is relative to the page's base."""
+    """As in browsers: the query of its action is replaced, and its URL is relative to the page's base."""
     page = "<base href='/there/?x=1'><form action='home?y=2'><input type=hidden name=h value='a b'></form>"
     auth = Auth("session", login=Login("login", form="form", data={"user": USER}), session_token_path="t")
     server = AuthServer(page=page)
     async with server.serving() as url, Egress(client(url, auth)) as egress:
-        with pytest.raises(errors.AuthFailed, match="the answer is 404, which is no success"):
+        with pytest.raises(errors.AuthFailed, match="the response is 404, not a success"):
             await egress.send("GET", f"{url}/")
-    assert [path for path, _ in server.saw] == ["/login", f"/there/home?h=a+b&user={USER}"]
+    assert [path for path, _ in server.received] == ["/login", f"/there/home?h=a+b&user={USER}"]
 
 
-async def test_cookies_of_later_answers_are_kept() -> None:
-    """A server that gives the session another name at each answer is followed, as a browser does."""
+async def test_cookies_of_later_responses_are_used() -> None:
+    """A server that renames the session in each response is followed, as in a browser."""
     server = AuthServer()
 
     async def api(request: web.Request) -> web.Response:
@@ -180,18 +184,18 @@ async def test_cookies_of_later_answers_are_kept() -> None:
             return web.Response(status=401)
         server.sessions.discard(session)
         answer = web.json_response([])
-        server._begin(answer)
+        server._start_session(answer)
         return answer
 
     server.api = api  # type: ignore[method-assign]
     async with server.serving() as url, Egress(client(url, FORM)) as egress:
         for n in range(4):
             assert (await egress.send("GET", f"{url}/items/{n}")).status == 200
-    assert len(server.asked) == 1
+    assert len(server.login_requests) == 1
 
 
 async def test_cookies_go_to_the_origin_only() -> None:
-    """Another port is another origin, though a cookie's domain is the same."""
+    """Another port is another origin, though the domain of the cookie is the same."""
     api, other = AuthServer(), AuthServer()
     async with (
         api.serving() as url,
@@ -200,34 +204,36 @@ async def test_cookies_go_to_the_origin_only() -> None:
     ):
         assert (await egress.send("GET", f"{url}/items/1")).status == 200
         assert (await egress.send("GET", f"{other_url}/items/1")).status == 401
-    assert "Cookie" not in other.saw[0][1]
+    assert "Cookie" not in other.received[0][1]
 
 
 class OneEach:
-    """Grants one request for a credential in the life of each request that needs it."""
+    """Grants each request one extra request for its credential."""
 
     def __init__(self) -> None:
         self.left = 1
 
-    async def begin(self, method: str, url: str, *, own: bool) -> None:
+    async def acquire(self, method: str, url: str, *, own: bool) -> None:
         if own or not self.left:
             raise AuthLimitClosed(method, url, 1.0, own=own)
         self.left -= 1
 
-    def rest(self) -> None:
+    def release_while_waiting(self) -> None:
         pass
 
-    async def end(self, page: Page | None, *, own: bool) -> bool:
+    async def settle(self, page: Page | None, *, own: bool) -> bool:
         return False
 
 
-async def test_a_login_that_a_limit_stops_goes_on_where_it_was() -> None:
-    """Under a limit of one request at a time its page is not asked for again and again."""
+async def test_a_login_that_a_limit_stops_is_continued() -> None:
+    """Under a limit of one request at a time, its page is not requested again and again."""
     server = AuthServer()
     async with server.serving() as url, Egress(client(url, FORM)) as egress:
         for own in (False, True):
             with pytest.raises(AuthLimitClosed) as closed:
                 await egress.send("GET", f"{url}/items/1", auth_grants=OneEach())
-            assert closed.value.own is own  # the login is whole after two of them, but for the request itself
+            assert (
+                closed.value.own is own
+            )  # two of them complete the login, but spend the grant of the request
         assert (await egress.send("GET", f"{url}/items/1", auth_grants=OneEach())).status == 200
-    assert [path for path, _ in server.saw] == ["/login", "/do-login?next=/", "/items/1"]
+    assert [path for path, _ in server.received] == ["/login", "/do-login?next=/", "/items/1"]

@@ -1,4 +1,4 @@
-"""Answers that are kept: a second run of an API that did not change asks conditionally, or not at all."""
+"""The response cache in whole runs: a second run of an unchanged API sends conditional requests, or none."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from scrapeq.queue.connect import async_client
 
 PLAN = """
 version: 1
-name: kept
+name: cached
 client: {base_url: URL, cache: {}}
 RULES
 resources:
@@ -36,7 +36,7 @@ resources:
 
 
 class Api:
-    """Three pages of two rows, each with a detail; answers carry `headers` and an entity tag of their body."""
+    """Three pages of two rows, each with a detail; responses have `headers` and an entity tag of their body."""
 
     def __init__(self, **headers: str) -> None:
         self.headers = headers
@@ -60,8 +60,8 @@ class Api:
             return web.Response(status=304, headers=headers)
         return web.Response(body=body, headers={**headers, "Content-Type": "application/json"})
 
-    def took(self) -> Mapping[int, int]:
-        """How many of each status, since asked last."""
+    def status_counts(self) -> Mapping[int, int]:
+        """The number of responses by status since the last call."""
         statuses = Counter(status for _, status in self.answers)
         self.answers.clear()
         return statuses
@@ -69,47 +69,49 @@ class Api:
 
 @pytest.fixture
 def cache_file(tmp_path: Path) -> Path:
-    """Where answers are kept."""
-    return tmp_path / ".scrapeq" / "kept.cache.db"
+    """The file of the cache."""
+    return tmp_path / ".scrapeq" / "cached.cache.db"
 
 
-async def run(url: str, store_url: str, file: Path, text: str = PLAN, rules: str = "", **given: Any) -> Any:
-    """A whole run with the cache, in a queue that knows no earlier one."""
+async def run(
+    url: str, store_url: str, file: Path, text: str = PLAN, rules: str = "", **settings: Any
+) -> Any:
+    """A whole run with the cache, in a queue that is new."""
     client = async_client(store_url)
     await client.flushall()
     await client.aclose()
     cache = ResponseCache(file, max_size=10_000_000)
-    return await work(url, store_url, text.replace("RULES", rules), nothing_left, cache=cache, **given)
+    return await work(url, store_url, text.replace("RULES", rules), nothing_left, cache=cache, **settings)
 
 
-async def test_a_second_run_of_what_did_not_change_is_304s_alone(store_url: str, cache_file: Path) -> None:
-    """Lists of 304s give their records, their children and their next pages all the same; what changed comes whole."""
+async def test_a_second_run_of_unchanged_pages_gets_only_304s(store_url: str, cache_file: Path) -> None:
+    """Cached lists still yield records, children and next pages; changed ones are transferred again."""
     api = Api()
     async with serving(api.handle) as url:
         _, first, _ = await run(url, store_url, cache_file)
-        assert api.took() == {200: 9}
+        assert api.status_counts() == {200: 9}
         worker, second, _ = await run(url, store_url, cache_file)
-        assert api.took() == {304: 9}
+        assert api.status_counts() == {304: 9}
         assert (worker.tally.requests, worker.tally.not_modified, worker.tally.cached) == (9, 9, 0)
         api.rows[4] = "other"
         _, third, _ = await run(url, store_url, cache_file)
-        assert api.took() == {304: 8, 200: 1}
+        assert api.status_counts() == {304: 8, 200: 1}
         await run(url, store_url, cache_file)
-        assert api.took() == {304: 9}
+        assert api.status_counts() == {304: 9}
     ordered = [sorted(str(item) for item in sink.items) for sink in (first, second, third)]
     assert ordered[0] == ordered[1]
     assert len(set(ordered[2]) - set(ordered[1])) == 1
 
 
-async def test_a_fresh_answer_needs_no_request_and_costs_no_limit(store_url: str, cache_file: Path) -> None:
-    """max-age: the second run sends nothing, and its limit is as full as if nothing had been asked."""
+async def test_a_fresh_response_costs_neither_request_nor_limit(store_url: str, cache_file: Path) -> None:
+    """max-age: the second run sends nothing, and its limit stays full."""
     api = Api(**{"Cache-Control": "max-age=3600"})
     rules = "rate_limits: [{name: calls, rates: [{limit: 100, interval: 1h, burst: 100}], partition_by: []}]"
     async with serving(api.handle) as url:
         _, first, queue = await run(url, store_url, cache_file, rules=rules)
-        assert api.took() == {200: 9}
+        assert api.status_counts() == {200: 9}
         worker, second, queue = await run(url, store_url, cache_file, rules=rules)
-        assert api.took() == {}
+        assert api.status_counts() == {}
     assert (worker.tally.requests, worker.tally.cached) == (0, 9)
     assert sorted(map(str, first.items)) == sorted(map(str, second.items))
     counts = await queue.counts()
@@ -118,67 +120,67 @@ async def test_a_fresh_answer_needs_no_request_and_costs_no_limit(store_url: str
     assert limit.in_flight == 0
 
 
-async def test_revalidate_true_asks_for_what_is_fresh_too(store_url: str, cache_file: Path) -> None:
-    """A child that changed within the freshness of its page is seen when its parent leads there again."""
+async def test_revalidate_true_also_revalidates_fresh_responses(store_url: str, cache_file: Path) -> None:
+    """A child that changed while its page was fresh is found again through its parent."""
     text = PLAN.replace("cache: {}", "cache: {revalidate: true}")
     api = Api(**{"Cache-Control": "max-age=3600"})
     async with serving(api.handle) as url:
         await run(url, store_url, cache_file, text)
-        api.took()
+        api.status_counts()
         api.rows[4] = "other"
         _, sink, _ = await run(url, store_url, cache_file, text)
-        assert api.took() == {304: 8, 200: 1}
+        assert api.status_counts() == {304: 8, 200: 1}
     assert any("other" in str(item) for item in sink.items)
 
 
-async def test_what_forbids_to_be_kept_is_not(store_url: str, cache_file: Path) -> None:
-    """no-store, and answers that vary with everything."""
+async def test_responses_that_forbid_it_are_not_stored(store_url: str, cache_file: Path) -> None:
+    """no-store, and responses that vary with everything."""
     for headers in ({"Cache-Control": "no-store"}, {"Vary": "*"}):
         api = Api(**headers)
         async with serving(api.handle) as url:
             await run(url, store_url, cache_file)
-            api.took()
+            api.status_counts()
             await run(url, store_url, cache_file)
-            assert api.took() == {200: 9}
+            assert api.status_counts() == {200: 9}
 
 
-async def test_revalidate_false_keeps_only_what_is_fresh(store_url: str, cache_file: Path) -> None:
-    """What is no longer fresh is asked for anew, without a condition."""
+async def test_revalidate_false_uses_only_fresh_responses(store_url: str, cache_file: Path) -> None:
+    """Stale responses are requested again, without a condition."""
     text = PLAN.replace("cache: {}", "cache: {revalidate: false}")
     api = Api()
     async with serving(api.handle) as url:
         await run(url, store_url, cache_file, text)
-        api.took()
+        api.status_counts()
         await run(url, store_url, cache_file, text)
-        assert api.took() == {200: 9}
+        assert api.status_counts() == {200: 9}
         api.headers = {"Cache-Control": "max-age=60"}
         await run(url, store_url, cache_file, text)
-        api.took()
+        api.status_counts()
         await run(url, store_url, cache_file, text)
-        assert api.took() == {}
+        assert api.status_counts() == {}
 
 
-async def test_an_answer_belongs_to_its_credential_and_its_fields(store_url: str, cache_file: Path) -> None:
-    """Another token, or another header of the request, asks for itself."""
+async def test_a_response_belongs_to_its_credential_and_headers(store_url: str, cache_file: Path) -> None:
+    """Another token, or another request header, sends its own request."""
     text = PLAN.replace(
         "cache: {}", "cache: {}, headers: {Accept: a/1}, auth: {type: bearer, token: '${env:T}'}"
     )
     api = Api(Vary="Accept")
     async with serving(api.handle) as url:
         await run(url, store_url, cache_file, text, env={"T": "first-token"})
-        assert api.took() == {200: 9}
+        assert api.status_counts() == {200: 9}
         await run(url, store_url, cache_file, text, env={"T": "other-token"})
-        assert api.took() == {200: 9}
+        assert api.status_counts() == {200: 9}
         await run(url, store_url, cache_file, text.replace("a/1", "a/2"), env={"T": "first-token"})
-        assert api.took() == {200: 9}
+        assert api.status_counts() == {200: 9}
         await run(url, store_url, cache_file, text, env={"T": "first-token"})
-        assert api.took() == {304: 9}
+        assert api.status_counts() == {304: 9}
 
 
 async def test_a_304_weighs_what_its_rule_says_and_may_have_an_action(
     store_url: str, cache_file: Path
 ) -> None:
-    """Weights are judged on the 304, and so is an action that names it: here, what did not change is left out."""
+    """Weights are computed from the 304, and an action may match it: here, unchanged pages are skipped."""
     api = Api()
     limit = (
         "rate_limits: [{name: calls, partition_by: [], rates: [{limit: 100, interval: 1h, burst: 100}],"
@@ -186,25 +188,27 @@ async def test_a_304_weighs_what_its_rule_says_and_may_have_an_action(
     )
     async with serving(api.handle) as url:
         await run(url, store_url, cache_file)
-        api.took()
+        api.status_counts()
         _, sink, queue = await run(url, store_url, cache_file, rules=limit)
-        assert api.took() == {304: 9}
+        assert api.status_counts() == {304: 9}
         assert len(sink.items) == 12
         (state,) = await queue.limit_states()
         assert state.used == 0
         action = "response_actions: [{match: {status: 304, resource: lists}, action: ignore}]"
         _, sink, _ = await run(url, store_url, cache_file, rules=action)
-        assert api.took() == {304: 1}
+        assert api.status_counts() == {304: 1}
     assert sink.items == []
 
 
-async def test_a_304_of_something_else_is_asked_again_plainly(store_url: str, cache_file: Path) -> None:
-    """A server that names another entity tag is not believed, and no page is lost."""
-    asked: list[str | None] = []
+async def test_a_304_with_another_tag_is_requested_again_unconditionally(
+    store_url: str, cache_file: Path
+) -> None:
+    """A server that names another entity tag is not trusted, and no page is lost."""
+    sent: list[str | None] = []
 
     async def handler(request: web.Request) -> web.Response:
         condition = request.headers.get("If-None-Match")
-        asked.append(condition)
+        sent.append(condition)
         if condition is not None:
             return web.Response(status=304, headers={"ETag": '"wrong"'})
         return web.json_response({"rows": [], "id": 1}, headers={"ETag": '"right"'})
@@ -213,14 +217,14 @@ async def test_a_304_of_something_else_is_asked_again_plainly(store_url: str, ca
     async with serving(handler) as url:
         await run(url, store_url, cache_file, text)
         _, _, queue = await run(url, store_url, cache_file, text)
-    assert asked == [None, '"right"', None]
+    assert sent == [None, '"right"', None]
     assert (await queue.counts()).dead == 0
 
 
-async def test_a_redirect_carries_no_condition_and_its_answer_is_not_kept(
+async def test_a_redirect_has_no_condition_and_its_response_is_not_stored(
     store_url: str, cache_file: Path
 ) -> None:
-    """The validators of one address say nothing of another."""
+    """The validators of one URL do not apply to another."""
     conditions: list[tuple[str, str | None]] = []
     moved = False
 
@@ -245,27 +249,25 @@ async def test_a_redirect_carries_no_condition_and_its_answer_is_not_kept(
     ]
 
 
-async def test_a_walk_that_begins_anew_is_not_begun_from_what_was_kept(
-    store_url: str, cache_file: Path
-) -> None:
-    """A first page that is fresh holds the cursor that has expired."""
-    asked: list[str] = []
+async def test_a_restarted_pagination_does_not_use_the_cache(store_url: str, cache_file: Path) -> None:
+    """A fresh first page would contain the expired cursor."""
+    sent: list[str] = []
     expired = {"old"}
 
     async def handler(request: web.Request) -> web.Response:
         cursor = request.query.get("cursor", "")
-        asked.append(cursor)
+        sent.append(cursor)
         if cursor in expired:
             return web.json_response({}, status=410)
         fresh = {"Cache-Control": "max-age=3600"}
         if cursor:
             return web.json_response({"rows": [{"id": 2}]})
-        following = "new" if len(asked) > 1 else "old"
+        following = "new" if len(sent) > 1 else "old"
         return web.json_response({"rows": [{"id": 1}], "next": following}, headers=fresh)
 
     text = """
 version: 1
-name: kept
+name: cached
 client: {base_url: URL, cache: {}}
 response_actions: [{match: {status: 410}, action: reset_pagination}]
 resources:
@@ -275,35 +277,35 @@ resources:
 """
     async with serving(handler) as url:
         _, sink, queue = await run(url, store_url, cache_file, text)
-    assert asked == ["", "old", "", "new"]
+    assert sent == ["", "old", "", "new"]
     assert (await queue.counts()).dead == 0
     assert {item.key for item in sink.items} == {"1", "2"}
 
 
-async def test_a_write_voids_what_was_kept_of_its_address(store_url: str, cache_file: Path) -> None:
-    """A POST that was answered well: the next GET of that address is a plain one."""
+async def test_a_write_invalidates_the_responses_of_its_url(store_url: str, cache_file: Path) -> None:
+    """After a successful POST, the next GET of that URL is unconditional."""
     api = Api(**{"Cache-Control": "max-age=3600"})
     post = PLAN.replace("path: lists,", "path: lists, method: POST,").replace(
         "paginator: {type: page_number, maximum_page: 3}", "params: {page: 1}"
     )
     async with serving(api.handle) as url:
         await run(url, store_url, cache_file)
-        assert api.took() == {200: 9}
+        assert api.status_counts() == {200: 9}
         await run(url, store_url, cache_file, post)
-        api.took()
+        api.status_counts()
         await run(url, store_url, cache_file)
         assert [path for path, _ in api.answers] == ["/lists?page=1"]
 
 
-async def test_outputs_of_answers_are_given_each_answer_once(store_url: str, cache_file: Path) -> None:
-    """The answer as it came, with its first items, or alone; a 304 as a 304; nothing where nothing was asked for."""
+async def test_outputs_of_responses_receive_each_response_once(store_url: str, cache_file: Path) -> None:
+    """The response as it came, with its first items, or alone; a 304 as a 304; nothing if nothing was requested."""
     api = Api()
     text = PLAN + "outputs: [{type: warc, path: out/warc/}]"
     async with serving(api.handle) as url:
         _, sink, _ = await run(url, store_url, cache_file, text)
         assert sorted((page.status, count) for page, count in sink.pages) == [(200, 1)] * 6 + [(200, 2)] * 3
         assert all(page.body for page, _ in sink.pages)
-        api.rows.clear()  # an empty first page ends the walk
+        api.rows.clear()  # an empty first page ends the pagination
         api.headers = {"Cache-Control": "max-age=600"}
         _, sink, _ = await run(url, store_url, cache_file, text)
         assert [(page.status, count) for page, count in sink.pages] == [(200, 0)]
@@ -316,8 +318,8 @@ async def test_outputs_of_answers_are_given_each_answer_once(store_url: str, cac
     assert sink.pages == []
 
 
-async def test_a_fetcher_may_keep_answers_too(cache_file: Path) -> None:
-    """Fresh ones without a request, others by a 304; what changed comes whole."""
+async def test_a_fetcher_can_cache_responses(cache_file: Path) -> None:
+    """Fresh ones without a request, others with a 304; changed ones are transferred again."""
     api = Api()
     async with serving(api.handle) as url:
         for _ in range(2):
@@ -325,20 +327,20 @@ async def test_a_fetcher_may_keep_answers_too(cache_file: Path) -> None:
                 page = await fetcher.get("lists/3")
                 assert (page.status, page.json()) == (200, {"id": 3, "text": "same"})
                 assert page.requested_url == f"{url}/lists/3"
-        assert api.took() == {200: 1, 304: 1}
+        assert api.status_counts() == {200: 1, 304: 1}
         api.headers = {"Cache-Control": "max-age=600"}
         api.rows[3] = "other"
         for _ in range(2):
             async with Fetcher(base_url=url, cache=cache_file) as fetcher:
                 assert (await fetcher.get("lists/3")).json()["text"] == "other"
-        assert api.took() == {200: 1}
+        assert api.status_counts() == {200: 1}
         async with Fetcher(base_url=url, cache=cache_file, headers={"Accept": "x/y"}) as fetcher:
             await fetcher.get("lists/3")
-        assert api.took() == {200: 1}
+        assert api.status_counts() == {200: 1}
 
 
-def test_a_fetcher_with_a_flow_of_its_own_keeps_nothing(cache_file: Path) -> None:
-    """Nobody could tell whose an answer is."""
+def test_a_fetcher_with_an_httpx_auth_cannot_cache(cache_file: Path) -> None:
+    """An httpx.Auth lacks an identity that could be part of the cache key."""
     with pytest.raises(UsageError, match="cache"):
         Fetcher(cache=cache_file, auth=httpx.BasicAuth("a", "b"))
 
@@ -352,8 +354,8 @@ resources: [{name: page, endpoint: here, primary_key: n}]
 """
 
 
-async def test_a_hop_that_waited_for_its_limit_is_no_answer_to_keep(store_url: str, tmp_path: Path) -> None:
-    """It is read as any other, where answers are kept."""
+async def test_the_response_to_a_queued_hop_is_not_stored(store_url: str, tmp_path: Path) -> None:
+    """It is read like any other response."""
 
     async def handler(request: web.Request) -> web.Response:
         if request.path == "/there":

@@ -1,4 +1,4 @@
-"""Whatever a server sends ends in a whole page or in a named error, in time and in bounded memory."""
+"""Whatever a server sends ends in a complete page or in a named error, in time and in bounded memory."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ BOMB_BYTES = 64 << 20
 DEADLINE_S = 0.5
 
 
-def client(**given: object) -> Client:
-    return Client(base_url="http://127.0.0.1", max_body_size=CAP, timeout_s=DEADLINE_S, **given)  # type: ignore[arg-type]
+def client(**settings: object) -> Client:
+    return Client(base_url="http://127.0.0.1", max_body_size=CAP, timeout_s=DEADLINE_S, **settings)  # type: ignore[arg-type]
 
 
 async def fetch(raw: bytes, *, close: bool = False, method: str = "GET") -> Page:
-    """What comes of a server that answers with these bytes."""
+    """The page from a server that sends these bytes."""
 
     async def answer(request: Received, writer: asyncio.StreamWriter) -> None:
         writer.write(raw)
@@ -74,7 +74,7 @@ CODINGS = ["gzip", "deflate", "br", "zstd"]
 
 @pytest.mark.parametrize("coding", [*CODINGS, "raw deflate"])
 async def test_codings_are_removed(coding: str) -> None:
-    """A page's body is what was compressed."""
+    """The body of the page is what was compressed."""
     data = b"".join(b"%d," % n for n in range(50_000))
     body = compressed(coding, data)
     page = await fetch(response(200, body, ("Content-Encoding", coding.split()[-1])))
@@ -82,7 +82,7 @@ async def test_codings_are_removed(coding: str) -> None:
 
 
 async def test_stacked_codings_and_members_are_removed() -> None:
-    """Three codings come off in reverse order; gzip members and zstd frames follow each other."""
+    """Three codings are removed in reverse order; gzip members and zstd frames may follow each other."""
     stacked = compressed("gzip", compressed("br", compressed("zstd", b"deep")))
     assert (await fetch(response(200, stacked, ("Content-Encoding", "zstd, br, gzip")))).body == b"deep"
     credentials = gzip.compress(b"one ") + gzip.compress(b"two")
@@ -93,8 +93,8 @@ async def test_stacked_codings_and_members_are_removed() -> None:
 
 @pytest.mark.parametrize("coding", CODINGS)
 @pytest.mark.parametrize("status", [200, 302])
-async def test_bombs_cost_no_memory(coding: str, status: int) -> None:
-    """64 MiB of zeros are cut off at the cap; on a redirect they are not even decoded."""
+async def test_bombs_do_not_fill_the_memory(coding: str, status: int) -> None:
+    """64 MiB of zeros end at the cap; on a redirect they are not even decoded."""
     raw = response(
         status, bomb(coding), ("Content-Encoding", coding), ("Location", "ftp://elsewhere.example/")
     )
@@ -107,8 +107,8 @@ async def test_bombs_cost_no_memory(coding: str, status: int) -> None:
         tracemalloc.stop()
 
 
-async def test_layers_are_counted() -> None:
-    """More than five stacked codings are refused."""
+async def test_the_number_of_stacked_codings_is_limited() -> None:
+    """More than five are an error."""
     body = b"x"
     for _ in range(6):
         body = gzip.compress(body)
@@ -116,30 +116,30 @@ async def test_layers_are_counted() -> None:
         await fetch(response(200, body, ("Content-Encoding", ", ".join(["gzip"] * 6))))
 
 
-async def test_a_bomb_in_a_bomb_is_cut_off_at_its_first_layer() -> None:
-    """No layer may grow past the cap, not only the last: members without content are 20 bytes each, and empty."""
+async def test_a_bomb_in_a_bomb_ends_at_its_first_layer() -> None:
+    """The cap applies to every layer: members without content are 20 bytes each, and decode to nothing."""
     inner = gzip.compress(b"") * (CAP // 20 + 1)
     with pytest.raises(errors.BodyTooLarge):
         await fetch(response(200, gzip.compress(inner), ("Content-Encoding", "gzip, gzip")))
 
 
 @pytest.mark.parametrize("coding", CODINGS)
-async def test_a_cut_off_compressed_body_is_no_page(coding: str) -> None:
-    """Well framed, but the coding does not end: truncated, never a partial page."""
+async def test_an_incomplete_compressed_body_is_truncated(coding: str) -> None:
+    """The framing is correct, but the coding does not end: Truncated, never a partial page."""
     body = compressed(coding, bytes(range(256)) * 400)
     with pytest.raises(errors.Truncated):
         await fetch(response(200, body[:-9], ("Content-Encoding", coding)))
 
 
 @pytest.mark.parametrize("coding", CODINGS)
-async def test_a_body_that_is_not_what_it_says_is_a_bad_answer(coding: str) -> None:
-    """Text under a content coding is an error that names the coding."""
+async def test_a_body_with_the_wrong_coding_is_a_bad_response(coding: str) -> None:
+    """The error for plain text under a content coding names the coding."""
     with pytest.raises(errors.BadResponse, match=coding):
         await fetch(response(200, b"<html>not compressed at all</html>", ("Content-Encoding", coding)))
 
 
-async def test_an_empty_body_needs_no_coding() -> None:
-    """Servers put Content-Encoding on answers without a body."""
+async def test_an_empty_body_may_have_any_coding() -> None:
+    """Servers send Content-Encoding in responses without a body."""
     assert (await fetch(response(200, b"", ("Content-Encoding", "gzip")))).body == b""
 
 
@@ -178,8 +178,8 @@ BROKEN: dict[str, tuple[bytes, type[errors.FetchError]]] = {
 
 
 @pytest.mark.parametrize("case", BROKEN)
-async def test_broken_answers_are_named_errors(case: str) -> None:
-    """Each break has its error, with one line that names the request."""
+async def test_broken_responses_are_named_errors(case: str) -> None:
+    """Each has its own error, with one line that names the request."""
     raw, expected = BROKEN[case]
     with pytest.raises(expected) as caught:
         await fetch(raw, close=True)
@@ -220,8 +220,8 @@ async def _slow_redirects(request: Received, writer: asyncio.StreamWriter) -> No
 
 
 @pytest.mark.parametrize("behaviour", [_header_drip, _body_drip, _silence, _flood_of_1xx, _slow_redirects])
-async def test_one_deadline_holds_whatever_is_slow(behaviour: object) -> None:
-    """Slow headers, bodies, hops and floods all end at the deadline, and within half a second after it."""
+async def test_the_deadline_holds_whatever_is_slow(behaviour: object) -> None:
+    """Slow headers, bodies, hops and floods all end within half a second after the deadline."""
     async with serving(behaviour) as server, Egress(client()) as egress:  # type: ignore[arg-type]
         started = time.monotonic()
         with pytest.raises(errors.DeadlineExceeded, match=r"0\.5 s"):
@@ -229,7 +229,7 @@ async def test_one_deadline_holds_whatever_is_slow(behaviour: object) -> None:
         assert DEADLINE_S <= time.monotonic() - started < DEADLINE_S + 0.5
 
 
-async def test_nobody_listening_is_a_failed_connection() -> None:
+async def test_a_closed_port_is_a_failed_connection() -> None:
     """The message names the request."""
     async with serving(_silence) as server:
         url = server.url
@@ -239,14 +239,14 @@ async def test_nobody_listening_is_a_failed_connection() -> None:
 
 
 async def test_a_name_that_does_not_resolve_is_a_failed_connection() -> None:
-    """`.invalid` never does (RFC 6761)."""
+    """`.invalid` never resolves (RFC 6761)."""
     async with Egress(client()) as egress:
         with pytest.raises(errors.ConnectionFailed, match=r"nowhere\.invalid"):
             await egress.send("GET", "http://nowhere.invalid/")
 
 
 async def test_no_task_is_left_behind() -> None:
-    """After errors of every kind only the test's own task runs."""
+    """After every kind of error, only the test's own task runs."""
     for raw, _ in BROKEN.values():
         with pytest.raises(errors.FetchError):
             await fetch(raw, close=True)

@@ -1,4 +1,4 @@
-"""No error shows a credential, whatever the server answers and whatever the wire says of it."""
+"""No error shows a credential, whatever the server sends and whatever the wire reports."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ ANSWERS = {
     "echoed in no address": response(302, b"", ("Location", f"http://[::1/?api_key={SECRET}")),
     "echoed in a path": response(302, b"", ("Location", f"ftp://a.test/{SECRET}")),
     "echoed at the cut": response(302, b"", ("Location", f"ftp://a.test/{'x' * 165}?api_key={QUOTED}")),
-    "echoed in a circle": response(302, b"", ("Location", f"?api_key={QUOTED}")),
+    "echoed in a loop": response(302, b"", ("Location", f"?api_key={QUOTED}")),
     "echoed to a private host": response(302, b"", ("Location", f"http://10.0.0.1/?api_key={QUOTED}")),
 }
 
 
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
-async def test_a_key_of_the_query_is_in_no_error(answer: bytes) -> None:
-    """It was sent, and neither it nor a part of it is in the text."""
+async def test_errors_do_not_show_a_key_in_the_query(answer: bytes) -> None:
+    """It was sent, and neither the key nor a part of it is in the message."""
 
     async def write(request: Received, writer: asyncio.StreamWriter) -> None:
         writer.write(answer)
@@ -55,8 +55,8 @@ async def test_a_key_of_the_query_is_in_no_error(answer: bytes) -> None:
 @pytest.mark.parametrize(
     "error", [httpx.ConnectError, httpx.ReadTimeout, httpx.RemoteProtocolError, httpx.UnsupportedProtocol]
 )
-async def test_what_a_transport_says_is_shown_without_the_key(error: type[httpx.TransportError]) -> None:
-    """A transport of the caller's may print the URL it was given; what is cut is cut after the key is gone."""
+async def test_errors_of_a_transport_are_redacted(error: type[httpx.TransportError]) -> None:
+    """A transport of the user may print the URL; the message is redacted before it is truncated."""
 
     async def fail(request: httpx.Request) -> httpx.Response:
         raise error(f"cannot ask {request.url}")
@@ -70,7 +70,7 @@ async def test_what_a_transport_says_is_shown_without_the_key(error: type[httpx.
 
 
 async def test_a_blocked_redirect_was_sent_and_a_blocked_request_was_not() -> None:
-    """Only what never was sent may be given back to its limit."""
+    """Only a grant whose request was never sent may be given back."""
 
     async def away(request: Received, writer: asyncio.StreamWriter) -> None:
         writer.write(response(302, b"", ("Location", "http://localhost/")))
@@ -81,7 +81,7 @@ async def test_a_blocked_redirect_was_sent_and_a_blocked_request_was_not() -> No
     async with serving(away) as server, Egress(Client(base_url=server.url)) as egress:
         for gate in (None, yes):
             with pytest.raises(errors.Blocked) as redirected:
-                await egress.send("GET", server.url, hop=gate)
+                await egress.send("GET", server.url, may_follow=gate)
             assert redirected.value.was_sent
         with pytest.raises(errors.Blocked) as first:
             await egress.send("GET", "http://localhost/")

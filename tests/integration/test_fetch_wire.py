@@ -1,4 +1,4 @@
-"""The egress over real sockets: what goes out, and that the guard stands at the connection."""
+"""The egress over real sockets: what is sent, and that the guard checks the connection."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def _redirects_to(url: str, status: int = 302, body: bytes = b"") -> RawResponse
     return answer
 
 
-def _named(server: Server, **given: object) -> Client:
-    return Client(base_url=server.url, timeout_s=5, **given)  # type: ignore[arg-type]
+def _named(server: Server, **settings: object) -> Client:
+    return Client(base_url=server.url, timeout_s=5, **settings)  # type: ignore[arg-type]
 
 
 async def test_a_page_has_everything_as_sent() -> None:
-    """Order and repeats of headers, body, address and method."""
+    """Order and repetition of headers, body, URL and method."""
     async with serving(_hello) as server, Egress(_named(server)) as egress:
         page = await egress.send(
             "POST", f"{server.url}/a?b=%2F&c=x+y", headers=[("X-A", "1"), ("X-A", "2")], body=b"{}"
@@ -49,8 +49,8 @@ async def test_a_page_has_everything_as_sent() -> None:
         assert names.count(name) == 1
 
 
-async def test_connections_are_kept_and_cookies_are_not() -> None:
-    """Twenty requests, one connection, no Cookie; a redirect's small body does not cost the connection."""
+async def test_connections_are_reused_and_cookies_are_not_stored() -> None:
+    """Twenty requests, one connection, no Cookie; a short redirect body does not close the connection."""
     async with (
         serving(_hello) as target,
         serving(_redirects_to(target.url, body=b"x" * 1000)) as server,
@@ -84,7 +84,7 @@ async def test_credentials_stay_on_their_port(status: int) -> None:
 async def test_proxies_and_credentials_of_the_environment_are_not_used(
     monkeypatch: pytest.MonkeyPatch, tmp_path: object
 ) -> None:
-    """Neither HTTP_PROXY nor .netrc has a say."""
+    """HTTP_PROXY and .netrc are ignored."""
     async with serving(_hello) as server:
         netrc = f"{tmp_path}/netrc"
         with open(netrc, "w") as file:  # noqa: ASYNC230
@@ -97,8 +97,8 @@ async def test_proxies_and_credentials_of_the_environment_are_not_used(
     assert server.received[0].header("authorization") is None
 
 
-async def test_the_guard_makes_no_connection() -> None:
-    """Not to an address, not to a name, not by a redirect: the server sees nobody."""
+async def test_a_blocked_request_does_not_connect() -> None:
+    """Neither to an address, nor to a name, nor after a redirect: the server sees no connection."""
     async with serving(_hello) as inside:
         local = f"http://localhost:{inside.port}/"
         async with serving(_redirects_to(local)) as server, Egress(_named(server)) as egress:
@@ -111,8 +111,8 @@ async def test_the_guard_makes_no_connection() -> None:
     assert inside.connections == 0
 
 
-async def test_an_open_connection_to_a_named_host_serves_nobody_else() -> None:
-    """Named for one request is not named for the next."""
+async def test_a_connection_to_a_named_host_is_not_shared() -> None:
+    """A host that is named for one request is not named for the next."""
     async with serving(_hello) as inside, Egress(Client()) as egress:
         assert (await egress.send("GET", inside.url, named_hosts=[inside.url])).status == 200
         with pytest.raises(errors.Blocked):
@@ -124,8 +124,8 @@ async def test_an_open_connection_to_a_named_host_serves_nobody_else() -> None:
     assert len(inside.received) == 2
 
 
-async def test_httpx_s_own_transport_is_a_wire_too() -> None:
-    """Any httpx transport can take the default's place."""
+async def test_the_transport_of_httpx_is_a_wire() -> None:
+    """Any httpx transport can replace the default."""
     async with (
         serving(_hello) as server,
         Egress(_named(server), transport=httpx.AsyncHTTPTransport()) as egress,
@@ -148,8 +148,8 @@ async def test_httpx_s_own_transport_is_a_wire_too() -> None:
 
 
 @pytest.mark.parametrize("method", ["HEAD", "GET"])
-async def test_answers_without_a_body(method: str) -> None:
-    """HEAD and 304 end with their header, whatever Content-Length says."""
+async def test_responses_without_a_body(method: str) -> None:
+    """HEAD and 304 end after their headers, whatever Content-Length says."""
 
     async def answer(request: Received, writer: asyncio.StreamWriter) -> None:
         status = 200 if method == "HEAD" else 304
@@ -160,8 +160,8 @@ async def test_answers_without_a_body(method: str) -> None:
     assert page.body == b""
 
 
-async def test_one_send_is_one_request_when_a_kept_connection_breaks() -> None:
-    """The grant was for one: whether to ask again is the caller's to say."""
+async def test_a_broken_connection_is_not_retried_silently() -> None:
+    """The grant was for one request: the caller decides about a retry."""
 
     async def hangs_up(request: Received, writer: asyncio.StreamWriter) -> None:
         if request.path == "/first":

@@ -1,4 +1,4 @@
-"""Credentials that are void: asked for again once a task, and given up where that does not help."""
+"""Invalid credentials: refreshed once per task, and given up if that does not help."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ resources:
 
 
 class Guarded:
-    """A server that gives out tokens and forgets them when it likes."""
+    """A server that issues tokens and invalidates them."""
 
     def __init__(self, *, forget_at: int = -1, refuse: bool = False, unknown: bool = False) -> None:
         self.forget_at = forget_at
         self.refuse = refuse
         self.unknown = unknown
         self.tokens = 0
-        self.asked = 0
+        self.requests = 0
         self.refused = 0
 
     async def handle(self, request: web.Request) -> web.Response:
-        """POST /token gives one; all else wants the newest."""
+        """POST /token issues one; everything else requires the newest."""
         if request.path == "/token":
             if self.unknown:
                 return web.json_response({"error": "invalid_client"}, status=401)
             self.tokens += 1
             return web.json_response({"access_token": f"token-{self.tokens}", "token_type": "bearer"})
-        self.asked += 1
-        if self.asked == self.forget_at:
-            self.tokens += 1  # what was given out is void
+        self.requests += 1
+        if self.requests == self.forget_at:
+            self.tokens += 1  # the issued tokens are invalid
         if self.refuse or request.headers.get("Authorization") != f"Bearer token-{self.tokens}":
             self.refused += 1
             return web.json_response({}, status=401)
@@ -56,8 +56,8 @@ resources:
 """
 
 
-async def test_a_credential_that_is_void_is_asked_for_again(store_url: str) -> None:
-    """A 401 in the middle: one more token, every page is there, no attempt is charged."""
+async def test_an_invalid_credential_is_refreshed(store_url: str) -> None:
+    """A 401 in the middle: one more token, every page is read, no attempt is charged."""
     server = Guarded(forget_at=4)
     async with serving(server.handle) as url:
         _, sink, queue = await work(
@@ -66,30 +66,30 @@ async def test_a_credential_that_is_void_is_asked_for_again(store_url: str) -> N
     counts = await queue.counts()
     assert sorted(item.key for item in sink.items) == [f"/p/{n}" for n in range(1, 7)]
     assert server.refused >= 1
-    assert server.tokens == 3  # the first, the one that nobody got, the fresh one
+    assert server.tokens == 3  # the first, the invalidated one, the refreshed one
     assert (counts.dead, counts.retried) == (0, 0)
 
 
-async def test_a_second_refusal_is_not_the_credentials_fault(store_url: str) -> None:
-    """Once a task, then a dead letter that says so."""
+async def test_a_second_401_is_not_blamed_on_the_credential(store_url: str) -> None:
+    """One refresh per task, then a dead letter that says so."""
     server = Guarded(refuse=True)
     text = OAUTH.replace("RULES", "").replace(", {n: 2}, {n: 3}, {n: 4}, {n: 5}, {n: 6}", "")
     async with serving(server.handle) as url:
         _, _, queue = await work(url, store_url, text, nothing_left, env={"S": "secret"})
     (dead,) = await queue.peek(5, "dead")
     assert "401 Unauthorized: with a fresh credential too" in dead.last_error
-    assert (server.asked, server.tokens) == (2, 2)
+    assert (server.requests, server.tokens) == (2, 2)
 
 
-async def test_a_dead_letter_that_is_redriven_has_its_fresh_credential_again(store_url: str) -> None:
-    """Whose credential was given up is asked for again when a person has it sent again, in the same process."""
+async def test_a_redriven_task_may_refresh_its_credential_again(store_url: str) -> None:
+    """When the user redrives it, it is refreshed again, in the same process."""
     server = Guarded(refuse=True)
     text = OAUTH.replace("RULES", "").replace(", {n: 2}, {n: 3}, {n: 4}, {n: 5}, {n: 6}", "")
 
     async def done(queue: Queue) -> bool:
         if dead := await queue.peek(1, "dead"):
             server.refuse = False
-            server.tokens += 1  # what was given out is void
+            server.tokens += 1  # the issued tokens are invalid
             await queue.redrive(dead[0].id)
         return not server.refuse and (await queue.counts()).live == 0
 
@@ -98,14 +98,14 @@ async def test_a_dead_letter_that_is_redriven_has_its_fresh_credential_again(sto
     assert [item.key for item in sink.items] == ["/p/1"]
 
 
-async def test_a_second_refusal_may_end_the_run(store_url: str) -> None:
-    """`on_exceed: stop`: exit code 8, and the tasks stay."""
+async def test_a_second_401_may_end_the_run(store_url: str) -> None:
+    """`on_exceed: stop`: exit code 8, and the tasks stay queued."""
     server = Guarded(refuse=True)
     rules = "response_actions: [{match: {status: 401}, action: refresh_auth, on_exceed: stop}]"
     text = OAUTH.replace("RULES", rules).replace(", {n: 2}, {n: 3}, {n: 4}, {n: 5}, {n: 6}", "")
 
     async def released(queue: Queue) -> bool:
-        return server.asked == 2 and (await queue.counts()).leased == 0
+        return server.requests == 2 and (await queue.counts()).leased == 0
 
     async with serving(server.handle) as url:
         worker, _, queue = await work(url, store_url, text, released, env={"S": "secret"})
@@ -114,18 +114,18 @@ async def test_a_second_refusal_may_end_the_run(store_url: str) -> None:
     assert (counts.live, counts.dead) == (1, 0)
 
 
-async def test_a_plain_token_cannot_be_asked_for_again(store_url: str) -> None:
+async def test_a_static_token_is_not_refreshed(store_url: str) -> None:
     """The dead letter says so, at once."""
     server = Guarded(refuse=True)
     async with serving(server.handle) as url:
         _, _, queue = await work(url, store_url, PLAIN, nothing_left, env={"S": "secret"})
     (dead,) = await queue.peek(5, "dead")
     assert "this credential cannot be renewed" in dead.last_error
-    assert server.asked == 1
+    assert server.requests == 1
 
 
-async def test_a_login_that_is_refused_for_good_ends_the_run(store_url: str) -> None:
-    """No task is sent, none is lost, and the reason holds no secret."""
+async def test_a_final_login_failure_ends_the_run(store_url: str) -> None:
+    """No task is sent, none is lost, and the message does not show a secret."""
     server = Guarded(unknown=True)
     ended: list[int] = []
 
@@ -142,4 +142,4 @@ async def test_a_login_that_is_refused_for_good_ends_the_run(store_url: str) -> 
     assert "invalid_client" in worker.fatal.message
     assert "a-long-secret" not in worker.fatal.message
     counts = await queue.counts()
-    assert (server.asked, counts.live, counts.dead) == (0, 6, 0)
+    assert (server.requests, counts.live, counts.dead) == (0, 6, 0)

@@ -26,7 +26,7 @@ _names = (f"t{number}" for number in itertools.count())
 
 @pytest.fixture
 def url(postgres: PostgresServer) -> str:
-    """A database of the test's own."""
+    """A database for this test alone."""
     name = next(_names)
     with psycopg.connect(postgres.url(), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}".encode())
@@ -39,9 +39,9 @@ def output(url: str, table: str = "", **more: Any) -> plan.Output:
 
 @contextmanager
 def sink_at(
-    *outputs: plan.Output, away_s: float = 20.0, base: Path = Path("/nowhere")
+    *outputs: plan.Output, unavailable_s: float = 20.0, base: Path = Path("/nowhere")
 ) -> Iterator[OutputSet]:
-    sink = OutputSet(outputs, base=base, away_s=away_s)
+    sink = OutputSet(outputs, base=base, unavailable_s=unavailable_s)
     try:
         yield sink
     finally:
@@ -53,7 +53,7 @@ def item(number: int, resource: str = "issues", **more: Any) -> Item:
 
 
 def rows(url: str, table: str = "issues") -> list[dict[str, Any]]:
-    """The rows, by id, without the key's column."""
+    """The rows, by id, without the key column."""
     with psycopg.connect(url, row_factory=psycopg.rows.dict_row) as connection:
         found = connection.execute(f'SELECT * FROM "{table}" ORDER BY id'.encode()).fetchall()
     return [{name: value for name, value in row.items() if name != "_scrapeq_key"} for row in found]
@@ -67,8 +67,8 @@ def types(url: str, table: str = "issues") -> dict[str, str]:
     return {name: type_ for name, type_ in found if name != "_scrapeq_key"}
 
 
-def test_an_item_is_one_row_and_the_newest_counts(url: str) -> None:
-    """Upsert by key; no change writes nothing; a field that went is null."""
+def test_an_item_is_one_row_with_its_newest_fields(url: str) -> None:
+    """Upserts by key; unchanged items are not written; a missing field is null."""
     with sink_at(output(url)) as sink:
         assert sink.commit_many([("t1", "1.1", [item(1, a="old"), item(2, a="x"), item(1, a="new")])]) == [3]
         assert sink.commit_many([("t2", "2.1", [item(2, a="x")])]) == [0]
@@ -78,7 +78,7 @@ def test_an_item_is_one_row_and_the_newest_counts(url: str) -> None:
 
 
 def test_columns_have_types_and_nested_values_are_jsonb(url: str) -> None:
-    """Whole numbers, numbers, flags, texts; what a text of PostgreSQL cannot hold is replaced."""
+    """Integers, floats, booleans, text; characters that PostgreSQL does not allow are replaced."""
     record = {"id": 1, "f": 1.5, "b": True, "t": "x\0", "n": None, "j": [1, {"a": "\0"}], "big": 2**64 - 1}
     with sink_at(output(url)) as sink:
         sink.commit_many([("t1", "1.1", [Item("issues", "1", record)])])
@@ -95,7 +95,7 @@ def test_columns_have_types_and_nested_values_are_jsonb(url: str) -> None:
 
 
 def test_columns_grow_and_widen(url: str) -> None:
-    """New fields are new columns; what does not fit makes its column wider, with all that it holds."""
+    """New fields add columns; a value that does not fit widens its column, with its old values."""
     with sink_at(output(url)) as sink:
         sink.commit_many([("t1", "1.1", [item(1, n=5, b=True, j=[1], late=None, text=7)])])
     with sink_at(output(url)) as sink:
@@ -108,8 +108,8 @@ def test_columns_grow_and_widen(url: str) -> None:
     ]
 
 
-def test_names_of_any_kind_are_quoted(url: str) -> None:
-    """Tables, schemas and columns; what is too long is cut and told apart."""
+def test_any_name_is_quoted(url: str) -> None:
+    """Tables, schemas and columns; long names are truncated and stay distinct."""
     long = "x" * 70
     record = {"id": 1, 'a"; DROP TABLE x; --': 2, "%s": 3, long: 4, long + "y": 5, "select": 6}
     with sink_at(output(url, 'raw.my "${resource}"')) as sink:
@@ -121,7 +121,7 @@ def test_names_of_any_kind_are_quoted(url: str) -> None:
 
 @pytest.mark.parametrize(("mode", "prices"), [("append", [5, 5, 6, 5]), ("append_changes", [5, 6, 5])])
 def test_rows_are_appended(url: str, mode: Any, prices: list[int]) -> None:
-    """Once a task that gave them, or when they changed; a repeat adds nothing."""
+    """Once per task, or when they changed; a repetition adds nothing."""
     with sink_at(output(url, write_disposition=mode)) as sink:
         for number, price in enumerate([5, 5, 6, 5]):
             sink.commit_many([(f"t{number}", f"{number}.1", [item(1, price=price)])])
@@ -131,8 +131,8 @@ def test_rows_are_appended(url: str, mode: Any, prices: list[int]) -> None:
     assert found == prices
 
 
-def test_a_stale_lease_of_another_machine_is_refused(url: str, tmp_path: Path) -> None:
-    """The tokens lie in the database, also when files are written beside it."""
+def test_a_stale_lease_of_another_machine_is_rejected(url: str, tmp_path: Path) -> None:
+    """The tokens are stored in the database, even with an output of files beside it."""
     lines = plan.Output("jsonl", compile_template("out.jsonl"))
     with (
         sink_at(lines, output(url), base=tmp_path / "a") as one,
@@ -144,8 +144,8 @@ def test_a_stale_lease_of_another_machine_is_refused(url: str, tmp_path: Path) -
     assert [row["id"] for row in rows(url)] == [1, 3]
 
 
-def test_several_machines_write_into_one_table(url: str) -> None:
-    """At once, the same keys in other orders, columns that both add and one of them widens: nobody fails."""
+def test_several_machines_write_to_one_table(url: str) -> None:
+    """Concurrently, with the same keys in another order, and columns that both add and one widens: no writer fails."""
     errors: list[BaseException] = []
 
     def write(machine: int) -> None:
@@ -169,8 +169,8 @@ def test_several_machines_write_into_one_table(url: str) -> None:
     assert [row["id"] for row in rows(url)] == list(range(20))
 
 
-def test_a_lost_connection_is_made_again_and_the_commit_repeated(url: str) -> None:
-    """Cut off between commits and in the middle of one; the count is that of the first try."""
+def test_the_sink_reconnects_and_repeats_the_commit(url: str) -> None:
+    """After a disconnection between commits and in the middle of one; the result is that of the first attempt."""
     with sink_at(output(url)) as sink:
         sink.commit_many([("t1", "1.1", [item(1)])])
         _cut_all(url)
@@ -178,8 +178,8 @@ def test_a_lost_connection_is_made_again_and_the_commit_repeated(url: str) -> No
     assert [row["id"] for row in rows(url)] == [1, 2, 3]
 
 
-def test_a_commit_that_nobody_knows_of_is_repeated(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server has committed and the connection broke before it could say so: nothing is there twice."""
+def test_a_commit_with_an_unknown_result_is_repeated(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server has committed, but the connection broke before its reply: nothing is written twice."""
     commit = PostgresCommitLog.commit
     cut = [True]
 
@@ -205,9 +205,9 @@ def _cut_all(url: str) -> None:
         )
 
 
-def test_a_server_that_is_away_is_waited_for_and_then_told(postgres: PostgresServer, url: str) -> None:
-    """It crashes and comes back: the commit goes through. It stays away: one error, without the password."""
-    with sink_at(output(url), away_s=30.0) as sink:
+def test_the_sink_waits_for_a_server_and_then_fails(postgres: PostgresServer, url: str) -> None:
+    """If the server comes back, the commit succeeds. If not, there is one error, without the password."""
+    with sink_at(output(url), unavailable_s=30.0) as sink:
         sink.commit_many([("t1", "1.1", [item(1)])])
         postgres.stop(signal.SIGQUIT)
         back = threading.Timer(0.5, postgres.start)
@@ -218,7 +218,7 @@ def test_a_server_that_is_away_is_waited_for_and_then_told(postgres: PostgresSer
     postgres.stop()
     try:
         with (
-            sink_at(output(url), away_s=0.3) as sink,
+            sink_at(output(url), unavailable_s=0.3) as sink,
             pytest.raises(OutputError, match="postgres: the output") as error,
         ):
             sink.commit_many([("t3", "3.1", [item(3)])])
@@ -230,16 +230,19 @@ def test_a_server_that_is_away_is_waited_for_and_then_told(postgres: PostgresSer
 @pytest.mark.parametrize(
     "broken", ["postgresql://u:{}@[::1", "postgresql://u:{}@h:port/d", "host=h password={} x"]
 )
-def test_an_address_that_is_none_is_told_without_the_password(broken: str) -> None:
-    """Whatever the driver says of it."""
+def test_an_invalid_url_is_an_error_without_the_password(broken: str) -> None:
+    """Whatever the driver says about it."""
     secret = "s3cr3t-w0rd"
-    with sink_at(output(broken.format(secret)), away_s=0.0) as sink, pytest.raises(OutputError) as error:
+    with (
+        sink_at(output(broken.format(secret)), unavailable_s=0.0) as sink,
+        pytest.raises(OutputError) as error,
+    ):
         sink.check()
     assert secret not in str(error.value)
 
 
-def test_rows_and_tables_that_somebody_removed_come_again(url: str) -> None:
-    """The books do not remember what is not there; a table of somebody else is left alone."""
+def test_removed_rows_and_tables_are_written_again(url: str) -> None:
+    """The commit log forgets items whose rows are gone; a table of another program stays untouched."""
     with sink_at(output(url)) as sink:
         sink.commit_many([("t1", "1.1", [item(1), item(2), item(1, "users")])])
     with psycopg.connect(url, autocommit=True) as connection:
@@ -248,7 +251,7 @@ def test_rows_and_tables_that_somebody_removed_come_again(url: str) -> None:
         connection.execute("CREATE TABLE other (id int)")
     with sink_at(output(url)) as sink:
         sink.commit_many([("t2", "2.1", [item(1), item(2), item(1, "users")])])
-        with pytest.raises(OutputError, match="somebody else's"):
+        with pytest.raises(OutputError, match="not created by scrapeq"):
             sink.commit_many([("t3", "3.1", [item(1, "other")])])
     assert [row["id"] for row in rows(url)] == [1, 2]
     assert rows(url, "users") == [{"id": 1}]

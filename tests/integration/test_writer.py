@@ -183,7 +183,7 @@ async def test_an_output_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     """At the start by the process, later by the commit; a file in the way is no traceback."""
     (tmp_path / "elsewhere").mkdir()
     async with running(tmp_path / "elsewhere") as (_, client):
-        with pytest.raises(OutputError, match="no name for a file"):
+        with pytest.raises(OutputError, match="not a valid file name"):
             await client.commit("t1", "1.1", [Item("../../x", "1", {})])
         assert await client.commit("t2", "1.1", [item(2)]) == 1
     (tmp_path / "out").write_text("in the way")

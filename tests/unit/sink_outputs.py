@@ -1,4 +1,4 @@
-"""Outputs, items and files that the tests of the sinks share."""
+"""Outputs, items and files for the tests of the sinks."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from scrapeq.sink.ledger import Ledger
 
 
 def output(type_: str, path: str = "", **more: Any) -> plan.Output:
-    """An output of a type."""
+    """An output of this type."""
     return plan.Output(type_, compile_template(path) if path else None, **more)
 
 
 @contextmanager
 def sink_at(base: Path, *all_: plan.Output, **more: Any) -> Iterator[OutputSet]:
-    """They, joined; finished and closed at the end."""
+    """An open set of outputs; finished and closed at the end."""
     sink = OutputSet(all_, base=base, context=SinkContext(base, name="api", **more))
     try:
         yield sink
@@ -38,12 +38,12 @@ def sink_at(base: Path, *all_: plan.Output, **more: Any) -> Iterator[OutputSet]:
 
 
 def item(number: int, resource: str = "issues", **more: Any) -> Item:
-    """An item of a number."""
+    """An item with this number as its key."""
     return Item(resource, str(number), {"id": number, **more})
 
 
 def text(path: Path) -> str:
-    """A file, unpacked."""
+    """The content of a file, decompressed."""
     data = path.read_bytes()
     if path.suffix == ".gz":
         data = gzip.decompress(data)
@@ -54,19 +54,19 @@ def text(path: Path) -> str:
 
 
 def ids(*paths: Path) -> list[int]:
-    """The ids in files of lines."""
+    """The ids in files of JSON Lines."""
     return [orjson.loads(line)["id"] for path in paths for line in text(path).splitlines()]
 
 
 def table(path: Path) -> list[dict[str, str]]:
-    """A CSV file."""
+    """The rows of a CSV file."""
     content = text(path)
     assert content.endswith("\n")
     return list(csv.DictReader(io.StringIO(content)))
 
 
 def crash_in_commit(base: Path, requests: list[Any], *all_: plan.Output) -> None:
-    """A process that dies when all is written and nothing is committed."""
+    """Run a process that dies when all is written and nothing is committed."""
     child = os.fork()
     if child == 0:
         try:

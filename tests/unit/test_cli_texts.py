@@ -15,7 +15,7 @@ from scrapeq.task import Task
     [
         ("503 Service Unavailable", "503 Service Unavailable"),
         ("GET http://a.test:80/x?y=1: no complete response in 30 s", "no complete response in 30 s"),
-        ("POST https://a.test/: the body broke off: eof", "the body broke off"),
+        ("POST https://a.test/: the body is incomplete: eof", "the body is incomplete"),
         (
             "the response (text/html) is not JSON: invalid literal: line 1",
             "the response (text/html) is not JSON",

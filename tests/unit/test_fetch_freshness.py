@@ -1,4 +1,4 @@
-"""Which answers may be kept, how long they are fresh, and how they are asked for again (RFC 9111; RFC 9110, 13)."""
+"""Which responses may be stored, how long they are fresh, and how they are revalidated (RFC 9111; RFC 9110, 13)."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import pytest
 
 from scrapeq.fetch.freshness import (
     age_s,
-    asks_otherwise,
+    bypasses_cache,
     conditions,
     directives,
     freshened,
-    is_of,
+    is_storable,
+    is_validated_by,
     lifetime_s,
-    may_be_kept,
 )
 from scrapeq.page import Page
 
@@ -23,7 +23,7 @@ EARLIER = "Tue, 24 Nov 2026 05:00:00 GMT"
 
 
 def page(*headers: tuple[str, str], status: int = 200, method: str = "GET") -> Page:
-    """An answer with these fields."""
+    """A response with these headers."""
     return Page("https://api.example/a", status, headers, b"", method=method)
 
 
@@ -49,15 +49,15 @@ def page(*headers: tuple[str, str], status: int = 200, method: str = "GET") -> P
         ((DATE, ("Last-Modified", "Tue, 24 Nov 2020 06:00:00 GMT")), 0),
     ],
 )
-def test_how_long_an_answer_is_fresh(headers: tuple[tuple[str, str], ...], seconds: float) -> None:
-    """max-age, else Expires; what is no number is stale; a shared cache's words are not for us; nothing is guessed."""
+def test_freshness_lifetime(headers: tuple[tuple[str, str], ...], seconds: float) -> None:
+    """max-age, else Expires; a malformed value means stale; directives for shared caches are ignored."""
     assert lifetime_s(page(*headers), NOW) == seconds
 
 
 @pytest.mark.parametrize(
     ("headers", "seconds"),
     [
-        ((), 2 + 100),  # the request took 2 s, it has been kept for 100 s
+        ((), 2 + 100),  # the request took 2 s, it was stored for 100 s
         ((DATE,), 2 + 100),
         ((("Age", "50"),), 52 + 100),
         ((("Age", "fifty"),), 2 + 100),
@@ -65,13 +65,13 @@ def test_how_long_an_answer_is_fresh(headers: tuple[tuple[str, str], ...], secon
         ((("Age", "99999999999999"),), 2**31 + 102),
     ],
 )
-def test_how_old_an_answer_is(headers: tuple[tuple[str, str], ...], seconds: float) -> None:
-    """The older of what its Date and its Age say, and the time that it has been here."""
+def test_current_age(headers: tuple[tuple[str, str], ...], seconds: float) -> None:
+    """The larger of its Date and its Age, plus the time since it was received."""
     assert age_s(page(*headers), NOW - 2, NOW, NOW + 100) == seconds
 
 
 @pytest.mark.parametrize(
-    ("answer", "is_kept", "is_kept_if_only_fresh"),
+    ("response", "is_stored", "is_stored_without_revalidation"),
     [
         (page(("ETag", '"a"')), True, False),
         (page(("Last-Modified", EARLIER)), True, False),
@@ -88,24 +88,30 @@ def test_how_old_an_answer_is(headers: tuple[tuple[str, str], ...], seconds: flo
         (page(("ETag", '"a"'), method="POST"), False, False),
     ],
 )
-def test_what_may_be_kept(answer: Page, is_kept: bool, is_kept_if_only_fresh: bool) -> None:
-    """What can be used later, unless its server forbids it."""
-    assert may_be_kept(answer, NOW, revalidate=True) is is_kept
-    assert may_be_kept(answer, NOW, revalidate=False) is is_kept_if_only_fresh
+def test_storable_responses(response: Page, is_stored: bool, is_stored_without_revalidation: bool) -> None:
+    """Whatever can be used later, unless the server forbids it."""
+    assert is_storable(response, NOW, revalidate=True) is is_stored
+    assert is_storable(response, NOW, revalidate=False) is is_stored_without_revalidation
 
 
 def test_a_request_is_made_conditional_by_both_validators() -> None:
-    """The entity tag as it was, weak or not; a date only if it is one."""
+    """The entity tag unchanged, weak or not; a date only if it is valid."""
     both = page(("ETag", 'W/"a"'), ("Last-Modified", EARLIER))
     assert conditions(both) == [("If-None-Match", 'W/"a"'), ("If-Modified-Since", EARLIER)]
     assert conditions(page(("Last-Modified", "yesterday"))) == []
 
 
-def test_a_304_renews_the_fields_but_not_those_of_the_body() -> None:
-    """Its Date, Cache-Control and the rest replace what was kept; lengths and types stay; an old Age goes."""
-    kept = (("Content-Type", "text/plain"), ("ETag", '"a"'), ("Age", "9"), ("Date", EARLIER), ("X-Kept", "1"))
+def test_a_304_updates_all_headers_except_those_of_the_body() -> None:
+    """Date, Cache-Control and the rest are replaced; lengths and types stay; the old Age is removed."""
+    stored = (
+        ("Content-Type", "text/plain"),
+        ("ETag", '"a"'),
+        ("Age", "9"),
+        ("Date", EARLIER),
+        ("X-Kept", "1"),
+    )
     reported = (DATE, ("Content-Length", "0"), ("Content-Type", "text/html"), ("cache-control", "max-age=5"))
-    assert freshened(kept, reported) == (
+    assert freshened(stored, reported) == (
         ("Content-Type", "text/plain"),
         ("ETag", '"a"'),
         ("X-Kept", "1"),
@@ -114,16 +120,16 @@ def test_a_304_renews_the_fields_but_not_those_of_the_body() -> None:
     )
 
 
-def test_a_304_is_of_the_answer_whose_tag_it_names() -> None:
-    """Weakly compared; one that names none is of what was asked for."""
-    kept = page(("ETag", '"a"'))
-    assert is_of(kept, page(status=304))
-    assert is_of(kept, page(("ETag", 'W/"a"'), status=304))
-    assert not is_of(kept, page(("ETag", '"b"'), status=304))
+def test_a_304_validates_the_response_with_its_entity_tag() -> None:
+    """Compared weakly; a 304 without a tag validates the requested response."""
+    stored = page(("ETag", '"a"'))
+    assert is_validated_by(stored, page(status=304))
+    assert is_validated_by(stored, page(("ETag", 'W/"a"'), status=304))
+    assert not is_validated_by(stored, page(("ETag", '"b"'), status=304))
 
 
 @pytest.mark.parametrize(
-    ("field", "otherwise"),
+    ("field", "bypasses"),
     [
         (("If-None-Match", '"x"'), True),
         (("if-modified-since", EARLIER), True),
@@ -135,13 +141,13 @@ def test_a_304_is_of_the_answer_whose_tag_it_names() -> None:
         (("Accept", "text/html"), False),
     ],
 )
-def test_a_request_with_a_will_of_its_own_is_sent_as_it_is(field: tuple[str, str], otherwise: bool) -> None:
-    """Conditions, ranges and a wish for no cache are the user's."""
-    assert asks_otherwise([field]) is otherwise
+def test_requests_with_own_cache_headers_bypass_the_cache(field: tuple[str, str], bypasses: bool) -> None:
+    """Conditions, ranges and no-cache belong to the user."""
+    assert bypasses_cache([field]) is bypasses
 
 
-def test_cache_control_is_read_with_its_quotes() -> None:
-    """A comma inside quotes ends nothing; a field list makes no-cache no less a no-cache."""
+def test_cache_control_with_quoted_values() -> None:
+    """A comma inside quotes does not separate; no-cache with a field list is still no-cache."""
     assert directives('no-cache="Set-Cookie, X-A", MAX-AGE=5 , foo') == {
         "no-cache": ["Set-Cookie, X-A"],
         "max-age": ["5"],

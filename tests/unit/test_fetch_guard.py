@@ -1,4 +1,4 @@
-"""No spelling of a special address gets past the guard, unless the user named its host."""
+"""The guard blocks every spelling of a special address, unless the user named its host."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ async def _unreachable(request: httpx.Request) -> httpx.Response:
 
 
 @pytest.mark.parametrize("host", SPELLINGS)
-async def test_special_addresses_are_refused_in_every_spelling(host: str) -> None:
-    """Nothing is sent, and the error says so."""
+async def test_special_addresses_are_blocked_in_every_spelling(host: str) -> None:
+    """Nothing is sent, and the error names the address."""
     async with Egress(Client(), transport=httpx.MockTransport(_unreachable)) as egress:
         with pytest.raises(Blocked):
             await egress.send("GET", f"http://{host}/")
 
 
 @pytest.mark.parametrize("host", SPELLINGS)
-async def test_and_through_a_redirect(host: str) -> None:
+async def test_redirects_to_special_addresses_are_blocked(host: str) -> None:
     """A hop is checked like a first request."""
 
     async def answer(request: httpx.Request) -> httpx.Response:
@@ -67,15 +67,15 @@ async def test_and_through_a_redirect(host: str) -> None:
         "",
     ],
 )
-async def test_only_http_goes_out(url: str) -> None:
-    """Any other scheme, or none, is refused."""
+async def test_only_http_is_allowed(url: str) -> None:
+    """Any other scheme, or a missing one, is blocked."""
     async with Egress(Client(), transport=httpx.MockTransport(_unreachable)) as egress:
         with pytest.raises(Blocked):
             await egress.send("GET", url)
 
 
 def test_more_than_sixty_spellings_are_tried() -> None:
-    """The table stays as long as it is."""
+    """The table must not shrink."""
     assert len(set(SPELLINGS)) >= 80
 
 
@@ -83,7 +83,7 @@ def test_more_than_sixty_spellings_are_tried() -> None:
     "address", ["8.8.8.8", "1.1.1.1", "2606:4700::1111", "64:ff9b::808:808", "192.0.0.9"]
 )
 def test_public_addresses_pass(address: str) -> None:
-    """Also an IPv4 one behind NAT64."""
+    """Including an IPv4 address behind NAT64."""
     assert is_public(ipaddress.ip_address(address))
     check_literal(f"[{address}]" if ":" in address else address)
 
@@ -92,7 +92,7 @@ def test_public_addresses_pass(address: str) -> None:
     "host", ["a.example", "1.example", "0x7f.example", "localhost.example", "xn--bcher-kva.example"]
 )
 def test_names_are_left_to_the_resolver(host: str) -> None:
-    """What only looks like a number is a name."""
+    """A host that only resembles a number is a name."""
     check_literal(host)
 
 
@@ -113,12 +113,12 @@ def test_names_are_left_to_the_resolver(host: str) -> None:
     ],
 )
 def test_named_hosts(named: str, host: str, port: int, holds: bool) -> None:
-    """A host is named by itself, with a port for that port only, or by a URL."""
+    """A host is named by itself, for one port, or by a URL."""
     assert ((host, port) in NamedHosts([named])) is holds
 
 
-async def test_a_name_is_judged_by_where_it_leads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Special addresses are taken out of the answer; if nothing is left the host is refused."""
+async def test_the_addresses_of_a_name_decide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Special addresses are removed from the result; if none is left, the host is blocked."""
     table = {"mixed.example": ["10.0.0.1", "8.8.8.8"], "inside.example": ["10.0.0.1", "169.254.169.254"]}
 
     async def getaddrinfo(host: str, port: int, **_: object) -> list[tuple[object, ...]]:

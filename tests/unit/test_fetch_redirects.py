@@ -44,7 +44,7 @@ def shows_secret(request: httpx.Request) -> bool:
 
 @pytest.mark.parametrize("kind", AUTHS)
 async def test_credentials_stay_with_their_origin(kind: str) -> None:
-    """Scheme x host x port x subdomain x status x place: the secret is sent to base_url's origin and nowhere else."""
+    """Scheme x host x port x subdomain x status x location: the secret goes to base_url's origin and nowhere else."""
     headers = {"client header": {"X-Secret": SECRET}, "Proxy-Authorization": {"Proxy-Authorization": SECRET}}
     client = Client(base_url=HOME, auth=AUTHS[kind], headers=headers.get(kind, {}))
     own = [("X-Mine", SECRET), ("Accept-Language", "de")] if kind == "request header" else []
@@ -78,8 +78,8 @@ def test_the_matrix_is_large() -> None:
     assert len(MATRIX) >= 500
 
 
-async def test_no_credential_without_a_home() -> None:
-    """Without base_url nothing is sent along, but to a URL that the user gave for it."""
+async def test_without_base_url_the_credential_needs_a_named_origin() -> None:
+    """It is sent only to the origin of the URL that the user named for it."""
     sent: list[httpx.Request] = []
 
     async def answer(request: httpx.Request) -> httpx.Response:
@@ -88,7 +88,7 @@ async def test_no_credential_without_a_home() -> None:
 
     async with Egress(Client(auth=AUTHS["X-Api-Key"]), transport=httpx.MockTransport(answer)) as egress:
         await egress.send("GET", "https://found.example/")
-        await egress.send("GET", "https://given.example/", home="https://given.example/")
+        await egress.send("GET", "https://given.example/", credential_url="https://given.example/")
     assert [shows_secret(one) for one in sent] == [False, True]
 
 
@@ -105,7 +105,7 @@ METHODS = [
 
 @pytest.mark.parametrize(("method", "status", "then"), METHODS)
 async def test_method_and_body_follow_the_status(method: str, status: int, then: str) -> None:
-    """A method that turns into GET drops its body and the fields about it, any other keeps both."""
+    """A method that becomes GET drops its body and the headers about it; any other keeps both."""
     body = b"{}" if method in ("POST", "PUT") else None
     sent: list[httpx.Request] = []
 
@@ -120,13 +120,13 @@ async def test_method_and_body_follow_the_status(method: str, status: int, then:
         page = await egress.send(method, f"{HOME}/a?b=1", headers=fields, body=body)
     assert (sent[1].method, str(sent[1].url)) == (then, f"{HOME}/next")
     assert (page.method, page.url, page.requested_url) == (then, f"{HOME}/next", f"{HOME}/a?b=1")
-    kept = body if then == method else None
-    assert sent[1].content == (kept or b"")
-    assert ("content-type" in sent[1].headers) is bool(kept)
+    expected_body = body if then == method else None
+    assert sent[1].content == (expected_body or b"")
+    assert ("content-type" in sent[1].headers) is bool(expected_body)
 
 
 async def chain(*locations: str, start: str = f"{HOME}/0", client: Client | None = None) -> list[str]:
-    """The URLs sent when each answer redirects to the next location."""
+    """The URLs that are sent when each response redirects to the next location."""
     sent: list[str] = []
 
     async def answer(request: httpx.Request) -> httpx.Response:
@@ -155,7 +155,7 @@ async def chain(*locations: str, start: str = f"{HOME}/0", client: Client | None
     ],
 )
 async def test_locations_are_resolved(location: str, leads_to: str) -> None:
-    """Relative, in capitals, with spaces: they lead where browsers go; user information is dropped."""
+    """Relative, in capitals, with spaces: they lead where browsers go; user information is removed."""
     assert (await chain(location, start=f"{HOME}/a/0"))[1] == leads_to
 
 
@@ -170,23 +170,23 @@ async def test_locations_are_resolved(location: str, leads_to: str) -> None:
         "https://a:b",
     ],
 )
-async def test_a_redirect_out_of_http_is_refused(location: str) -> None:
-    """The error names both addresses, and nothing more is sent."""
+async def test_a_redirect_to_another_scheme_is_blocked(location: str) -> None:
+    """The error names both URLs, and nothing more is sent."""
     with pytest.raises((errors.Blocked, errors.BadResponse), match="redirects"):
         await chain(location)
 
 
-async def test_circles_and_long_chains_end() -> None:
-    """A circle is seen at once, a chain after ten hops."""
-    with pytest.raises(errors.TooManyRedirects, match="circle"):
+async def test_loops_and_long_chains_end() -> None:
+    """A loop is detected at once, a chain ends after ten hops."""
+    with pytest.raises(errors.TooManyRedirects, match="loop"):
         await chain("/1", "/2", "/0")
     with pytest.raises(errors.TooManyRedirects, match="more than 10"):
         await chain(*(f"/{n}" for n in range(1, 50)))
     assert len(await chain(*(f"/{n}" for n in range(1, 11)))) == 11
 
 
-async def test_a_body_is_not_carried_from_https_to_http() -> None:
-    """Only a redirect that drops it may go down."""
+async def test_a_body_is_not_sent_from_https_to_http() -> None:
+    """Only a redirect that drops the body may downgrade."""
 
     async def answer(request: httpx.Request) -> httpx.Response:
         return httpx.Response(307, headers={"Location": "http://api.example/"})
@@ -196,25 +196,29 @@ async def test_a_body_is_not_carried_from_https_to_http() -> None:
             await egress.send("POST", HOME, body=b"secret")
 
 
-async def test_a_closed_hop_is_handed_back() -> None:
-    """The gate sees every hop but the first; its no carries all that the hop needs, without credentials."""
-    asked: list[tuple[str, str]] = []
+async def test_a_hop_that_may_not_be_followed_is_handed_back() -> None:
+    """`may_follow` is called for every hop but the first; HopClosed has all that the hop needs, without credentials."""
+    questions: list[tuple[str, str]] = []
 
     async def answer(request: httpx.Request) -> httpx.Response:
         return httpx.Response(307, headers={"Location": "https://other.example/b"})
 
     async def gate(url: str, method: str) -> bool:
-        asked.append((url, method))
+        questions.append((url, method))
         return False
 
     client = Client(base_url=HOME, auth=AUTHS["Authorization"])
     async with Egress(client, transport=httpx.MockTransport(answer)) as egress:
         with pytest.raises(HopClosed) as caught:
             await egress.send(
-                "POST", f"{HOME}/a", headers=[("Accept", "x/y"), ("X-Mine", SECRET)], body=b"b", hop=gate
+                "POST",
+                f"{HOME}/a",
+                headers=[("Accept", "x/y"), ("X-Mine", SECRET)],
+                body=b"b",
+                may_follow=gate,
             )
     closed = caught.value
-    assert asked == [("https://other.example/b", "POST")]
+    assert questions == [("https://other.example/b", "POST")]
     assert (closed.method, closed.url, closed.headers, closed.body) == (
         "POST", "https://other.example/b", (("Accept", "x/y"),), b"b",
     )  # fmt: skip
@@ -224,8 +228,8 @@ async def test_a_closed_hop_is_handed_back() -> None:
     ("value", "followed"),
     [("0", True), ("soon", True), ("5", False), ("Tue, 24 Nov 2026 06:02:00 GMT", False)],
 )
-async def test_a_redirect_that_asks_for_time_is_not_followed_now(value: str, followed: bool) -> None:
-    """It is the answer then, for the limits to read."""
+async def test_a_redirect_with_retry_after_is_not_followed(value: str, followed: bool) -> None:
+    """It is the response then, and the limits read it."""
 
     async def answer(request: httpx.Request) -> httpx.Response:
         if request.url.path == "/b":
@@ -238,15 +242,15 @@ async def test_a_redirect_that_asks_for_time_is_not_followed_now(value: str, fol
 
 
 @pytest.mark.parametrize("field", [("X-A", "a\r\nX-B: c"), ("X-A\n", "b"), ("X-A", "a\0")])
-async def test_header_injection_is_refused(field: tuple[str, str]) -> None:
-    """A control character in a field sends nothing."""
+async def test_header_injection_is_blocked(field: tuple[str, str]) -> None:
+    """With a control character in a header, nothing is sent."""
     async with Egress(Client(), transport=httpx.MockTransport(lambda _: httpx.Response(200))) as egress:
         with pytest.raises(errors.Blocked, match="control character"):
             await egress.send("GET", HOME, headers=[field])
 
 
 async def test_the_defaults_can_be_overridden() -> None:
-    """User-Agent and Accept-Encoding are sent once, the request's own before the client's before ours."""
+    """User-Agent and Accept-Encoding are sent once: the request's own, else the client's, else the default."""
     sent: list[httpx.Request] = []
 
     async def answer(request: httpx.Request) -> httpx.Response:

@@ -1,4 +1,4 @@
-"""The sinks of Parquet and WARC: parts that are whole, each record once."""
+"""The Parquet and WARC sinks: complete parts, each record once."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from warcio.checker import Checker
 
 from scrapeq.page import Page
 from scrapeq.protocols import Item
-from scrapeq.sink import OutputSet, Request, SinkContext
+from scrapeq.sink import CommitRequest, OutputSet, SinkContext
 from scrapeq.sink.ledger import Ledger
 
 
 def parquet(folder: Path) -> list[dict[str, Any]]:
-    """All parts of a folder."""
+    """The rows of all parts in a folder."""
     parts = sorted(folder.glob("*.parquet"))
     return [row for path in parts for row in pyarrow.parquet.read_table(path).to_pylist()]
 
 
-def test_parquet_parts_come_at_the_bound_and_at_the_end(tmp_path: Path) -> None:
-    """What is committed waits in the spool; types come from the records, nested values are JSON text."""
+def test_parquet_parts_are_written_when_full_and_at_the_end(tmp_path: Path) -> None:
+    """Committed items wait in the spool; types come from the records, nested values are JSON text."""
     out = output("parquet", "out/", rotate_bytes=200)
     record = {"i": 1, "f": 1.5, "b": True, "t": "x", "n": None, "j": [1, {"a": None}]}
     with sink_at(tmp_path, out) as sink:
@@ -54,8 +54,8 @@ def test_parquet_parts_come_at_the_bound_and_at_the_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("point", ["before the name", "before the ledger", "before the spool is empty"])
-def test_a_crash_while_a_part_is_made_loses_and_repeats_nothing(tmp_path: Path, point: str) -> None:
-    """At any step of it."""
+def test_a_crash_while_a_part_is_written_loses_and_repeats_nothing(tmp_path: Path, point: str) -> None:
+    """At each step."""
     out = output("parquet", "out/${resource}/")
     child = os.fork()
     if child == 0:
@@ -80,25 +80,23 @@ def test_a_crash_while_a_part_is_made_loses_and_repeats_nothing(tmp_path: Path, 
     }
 
 
-def test_an_old_spool_becomes_a_part_while_nothing_comes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Once it is due, and once."""
+def test_an_old_spool_becomes_a_part_while_idle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once it is due, and only once."""
     now = [1_000.0]
     monkeypatch.setattr("scrapeq.sink.appended.time.time", lambda: now[0])
     with sink_at(tmp_path, output("parquet", "out/", rotate_s=60.0)) as sink:
         sink.commit_many([("t1", "1.1", [item(1)])])
-        sink.rest()
+        sink.on_idle()
         assert parquet(tmp_path / "out/issues") == []
         now[0] += 61
-        sink.rest()
-        sink.rest()
+        sink.on_idle()
+        sink.on_idle()
         assert parquet(tmp_path / "out/issues") == [{"id": 1}]
     assert len(list((tmp_path / "out/issues").glob("*.parquet"))) == 1
 
 
 def test_columns_of_later_parts_keep_their_types(tmp_path: Path) -> None:
-    """A column of nulls is one of text from then on; new fields are new columns."""
+    """A column of nulls is text in later parts, too; new fields become new columns."""
     out = output("parquet", "out/", rotate_bytes=1)
     with sink_at(tmp_path, out) as sink:
         for number, record in enumerate([{"a": 1, "n": None}, {"a": 2, "n": 5}, {"a": 2.5, "new": "x"}]):
@@ -137,13 +135,13 @@ def warc_records(*paths: Path) -> list[Any]:
 
 
 def test_warc_has_a_request_and_a_response_for_each_page(tmp_path: Path) -> None:
-    """The body as it was read, with its own length; neither credentials nor cookies; one each, whatever is repeated."""
+    """The body as it was read, with its own length, without credentials and cookies; each page once."""
     out = output("warc", "out/warc/")
     with sink_at(tmp_path, out) as sink:
-        sink.commit_many([Request("t1", "1.1", [item(1)], PAGE, "pages")])
-        assert sink.commit_many([Request("t1", "1.1", [], PAGE, "pages")]) == [0]
+        sink.commit_many([CommitRequest("t1", "1.1", [item(1)], PAGE, "pages")])
+        assert sink.commit_many([CommitRequest("t1", "1.1", [], PAGE, "pages")]) == [0]
         sink.commit_many(
-            [Request("t2", "1.2", [], Page("http://e.test", 299, (), b"", method="POST"), "pages")]
+            [CommitRequest("t2", "1.2", [], Page("http://e.test", 299, (), b"", method="POST"), "pages")]
         )
     (path,) = (tmp_path / "out/warc").glob("*.warc.gz")
     assert path.name == "api-00001.warc.gz"
@@ -164,16 +162,16 @@ def test_warc_has_a_request_and_a_response_for_each_page(tmp_path: Path) -> None
     assert b"pw@" not in gzip.decompress(path.read_bytes())
 
 
-def test_warc_is_whole_after_a_crash_and_rotates(tmp_path: Path) -> None:
-    """Each part begins with its warcinfo; no record is there twice."""
+def test_warc_is_intact_after_a_crash_and_rotates(tmp_path: Path) -> None:
+    """Each part starts with a warcinfo record; every record exists once."""
     out = output("warc", "out/${resource}/", rotate_bytes=1_500)
     pages = [Page(f"http://e.test/{n}", 200, (), os.urandom(400)) for n in range(8)]
     with sink_at(tmp_path, out) as sink:
-        sink.commit_many([Request(f"t{n}", "1.1", [], pages[n], "pages") for n in range(4)])
-    rest = [Request(f"t{n}", "2.1", [], pages[n], "pages") for n in range(2, 8)]
-    crash_in_commit(tmp_path, rest, out)
+        sink.commit_many([CommitRequest(f"t{n}", "1.1", [], pages[n], "pages") for n in range(4)])
+    batch = [CommitRequest(f"t{n}", "2.1", [], pages[n], "pages") for n in range(2, 8)]
+    crash_in_commit(tmp_path, batch, out)
     with sink_at(tmp_path, out) as sink:
-        sink.commit_many(rest)
+        sink.commit_many(batch)
     parts = sorted((tmp_path / "out/pages").glob("api-*.warc.gz"))
     assert len(parts) > 1
     kinds = [record.rec_type for record, _ in warc_records(*parts)]
@@ -182,8 +180,8 @@ def test_warc_is_whole_after_a_crash_and_rotates(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("gone", [".scrapeq-ledger.db", "issues/.part.jsonl"])
-def test_parts_that_are_there_are_never_replaced(tmp_path: Path, gone: str) -> None:
-    """A ledger or a spool that a person has removed costs no part: the next one has another number."""
+def test_existing_parts_are_never_replaced(tmp_path: Path, gone: str) -> None:
+    """Even if the user removed the ledger or the spool, the next part gets another number."""
     out = output("parquet", "out/")
     for task in ("t1", "t2"):
         with sink_at(tmp_path, out) as sink:

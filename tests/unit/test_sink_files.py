@@ -1,4 +1,4 @@
-"""The sinks of lines: packed and rotating JSON Lines, CSV; whole after a crash, inside their folder."""
+"""The file sinks: compressed and rotating JSON Lines, CSV; consistent after a crash, inside their folder."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from scrapeq.errors import OutputError
 from scrapeq.protocols import Item
 from scrapeq.sink import OutputSet
 from scrapeq.sink.ledger import Ledger
-from scrapeq.sink.output_paths import safe
+from scrapeq.sink.output_paths import safe_name
 
-PACKED = (".jsonl.gz", ".jsonl.zst")
+COMPRESSED = (".jsonl.gz", ".jsonl.zst")
 
 
-@pytest.mark.parametrize("ending", PACKED)
-def test_packed_files_are_whole_after_a_crash(tmp_path: Path, ending: str) -> None:
-    """A frame for each commit; what was not committed is cut off, and written by the repeat."""
-    out = output("jsonl", "out/${resource}" + ending)
+@pytest.mark.parametrize("suffix", COMPRESSED)
+def test_compressed_files_are_intact_after_a_crash(tmp_path: Path, suffix: str) -> None:
+    """Each commit is a frame; uncommitted frames are cut off and written by the repetition."""
+    out = output("jsonl", "out/${resource}" + suffix)
     with sink_at(tmp_path, out) as sink:
         sink.commit_many([("t1", "1.1", [item(1)])])
     crash_in_commit(tmp_path, [("t2", "2.1", [item(2)])], out)
-    path = tmp_path / f"out/issues{ending}"
+    path = tmp_path / f"out/issues{suffix}"
     assert ids(path) == [1, 2]
     with sink_at(tmp_path, out) as sink:
         sink.check()
@@ -35,17 +35,17 @@ def test_packed_files_are_whole_after_a_crash(tmp_path: Path, ending: str) -> No
     assert ids(path) == [1, 2]
 
 
-@pytest.mark.parametrize("ending", [".jsonl", *PACKED])
-def test_a_file_with_a_bound_is_a_row_of_parts(tmp_path: Path, ending: str) -> None:
-    """Closed parts are the user's: what is moved away is not written again, numbers go on."""
-    out = output("jsonl", "out/${resource}" + ending, rotate_bytes=2_000)
+@pytest.mark.parametrize("suffix", [".jsonl", *COMPRESSED])
+def test_a_rotating_file_is_a_series_of_parts(tmp_path: Path, suffix: str) -> None:
+    """Closed parts belong to the user: a part that was moved away is not written again, and the numbers go on."""
+    out = output("jsonl", "out/${resource}" + suffix, rotate_bytes=2_000)
     with sink_at(tmp_path, out) as sink:
         for start in range(0, 500, 100):
             sink.commit_many(
                 [(f"t{start}", "1.1", [item(n, x=os.urandom(20).hex()) for n in range(start, start + 100)])]
             )
     parts = sorted((tmp_path / "out").glob("issues*"))
-    assert [path.name for path in parts] == [f"issues-{n:05d}{ending}" for n in range(1, len(parts) + 1)]
+    assert [path.name for path in parts] == [f"issues-{n:05d}{suffix}" for n in range(1, len(parts) + 1)]
     assert len(parts) > 3
     assert all(path.stat().st_size < 4_500 for path in parts)
     assert ids(*parts) == list(range(500))
@@ -56,8 +56,8 @@ def test_a_file_with_a_bound_is_a_row_of_parts(tmp_path: Path, ending: str) -> N
     assert not parts[0].exists()
 
 
-def test_a_crash_in_a_new_part_leaves_no_part_behind(tmp_path: Path) -> None:
-    """Parts that were begun in a commit that did not count are removed, and written by the repeat."""
+def test_uncommitted_parts_are_removed_after_a_crash(tmp_path: Path) -> None:
+    """The repetition writes them again."""
     out = output("jsonl", "out/all.jsonl", rotate_bytes=100)
     big = [item(n, x="x" * 60) for n in range(1, 6)]
     with sink_at(tmp_path, out) as sink:
@@ -71,8 +71,8 @@ def test_a_crash_in_a_new_part_leaves_no_part_behind(tmp_path: Path) -> None:
     assert ids(*sorted((tmp_path / "out").glob("all-*"))) == list(range(6))
 
 
-def test_a_file_that_gets_a_bound_stays_as_it_is(tmp_path: Path) -> None:
-    """It is the first part, under its own name; parts of somebody else are left alone."""
+def test_a_file_keeps_its_name_when_rotation_is_added(tmp_path: Path) -> None:
+    """It counts as the first part; parts of another program stay untouched."""
     with sink_at(tmp_path, output("jsonl", "out/all.jsonl")) as sink:
         sink.commit_many([("t1", "1.1", [item(1)])])
     (tmp_path / "out/all-00001.jsonl").write_text("mine")
@@ -84,7 +84,7 @@ def test_a_file_that_gets_a_bound_stays_as_it_is(tmp_path: Path) -> None:
 
 
 def test_an_old_part_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By age, counted from its first line."""
+    """The age counts from the first line."""
     now = [1_000.0]
     monkeypatch.setattr("scrapeq.sink.appended.time.time", lambda: now[0])
     out = output("jsonl", "out/all.jsonl", rotate_s=60.0)
@@ -110,18 +110,20 @@ def test_an_old_part_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ("é" * 200, None),
     ],
 )
-def test_a_seeds_value_names_a_file_inside_the_folder(tmp_path: Path, value: Any, name: str | None) -> None:
-    """No separators, no dots alone, no control characters; what is too long is cut and told apart."""
+def test_a_value_of_a_seed_names_a_file_inside_the_folder(
+    tmp_path: Path, value: Any, name: str | None
+) -> None:
+    """Without separators, control characters and names of dots only; long values are truncated and stay distinct."""
     with sink_at(tmp_path, output("jsonl", "out/${seed.x}.jsonl")) as sink:
         sink.commit_many([("t1", "1.1", [Item("issues", "1", {"id": 1}, {"x": value})])])
     (path,) = (tmp_path / "out").glob("*.jsonl")
     assert path.parent == tmp_path / "out"
-    assert path.stem == (name if name is not None else safe(value))
+    assert path.stem == (name if name is not None else safe_name(value))
     assert len(os.fsencode(path.name)) < 120
 
 
 def test_many_seeds_are_many_files(tmp_path: Path) -> None:
-    """More than a process may hold open at once."""
+    """More than a process may have open at once."""
     out = output("jsonl", "out/${seed.repo}/${resource}.jsonl")
     items = [Item("issues", str(n), {"id": n}, {"repo": f"r{n}"}) for n in range(400)]
     with sink_at(tmp_path, out) as sink:
@@ -131,10 +133,10 @@ def test_many_seeds_are_many_files(tmp_path: Path) -> None:
     assert len(list((tmp_path / "out").glob("*/issues.jsonl"))) == 400
 
 
-@pytest.mark.parametrize("ending", [".csv", ".csv.gz", ".csv.zst"])
-def test_csv_has_one_header_and_grows_new_columns(tmp_path: Path, ending: str) -> None:
-    """A later field is a column behind the others: older rows are empty there; nested values are JSON."""
-    out = output("csv", "out/${resource}" + ending)
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".csv.zst"])
+def test_csv_has_one_header_and_gets_new_columns(tmp_path: Path, suffix: str) -> None:
+    """A new field becomes the last column, empty in older rows; nested values are JSON."""
+    out = output("csv", "out/${resource}" + suffix)
     with sink_at(tmp_path, out) as sink:
         sink.commit_many([("t1", "1.1", [item(1, text='a "b",\n\r c', none=None, flag=True)])])
         sink.commit_many([("t2", "2.1", [item(2, tags=["x", {"y": 1}], flag=False)])])
@@ -142,7 +144,7 @@ def test_csv_has_one_header_and_grows_new_columns(tmp_path: Path, ending: str) -
         sink.commit_many(
             [("t3", "3.1", [item(1, text='a "b",\n\r c', none=None, flag=True), item(3, last=1.5)])]
         )
-    path = tmp_path / f"out/issues{ending}"
+    path = tmp_path / f"out/issues{suffix}"
     assert text(path).splitlines()[0] == "id,text,none,flag,tags,last"
     assert table(path) == [
         {"id": "1", "text": 'a "b",\n\r c', "none": "", "flag": "true", "tags": "", "last": ""},
@@ -152,8 +154,8 @@ def test_csv_has_one_header_and_grows_new_columns(tmp_path: Path, ending: str) -
 
 
 @pytest.mark.parametrize("point", ["set_file", "replace"])
-def test_a_crash_while_a_header_grows_leaves_a_whole_file(tmp_path: Path, point: str) -> None:
-    """Before the ledger knows of the larger file the old one counts, afterwards the larger one does."""
+def test_a_crash_during_a_rewrite_leaves_an_intact_file(tmp_path: Path, point: str) -> None:
+    """Until the ledger has recorded the longer file the old one counts, then the longer one."""
     out = output("csv", "out/all.csv")
     with sink_at(tmp_path, out) as sink:
         sink.commit_many([("t1", "1.1", [item(1)])])
@@ -174,8 +176,8 @@ def test_a_crash_while_a_header_grows_leaves_a_whole_file(tmp_path: Path, point:
     assert [path.name for path in (tmp_path / "out").iterdir() if "rewriting" in path.name] == []
 
 
-def test_csv_parts_have_headers_of_their_own(tmp_path: Path) -> None:
-    """Each part begins with one."""
+def test_every_csv_part_has_a_header(tmp_path: Path) -> None:
+    """Each part starts with one."""
     out = output("csv", "out/all.csv", rotate_bytes=30)
     with sink_at(tmp_path, out) as sink:
         sink.commit_many([("t1", "1.1", [item(n, x="x" * 10) for n in range(4)])])
@@ -186,8 +188,8 @@ def test_csv_parts_have_headers_of_their_own(tmp_path: Path) -> None:
     assert text(parts[-1]).startswith("id,x,y\n")
 
 
-def test_csv_of_somebody_else_is_continued_under_its_header(tmp_path: Path) -> None:
-    """Its first line says the columns."""
+def test_csv_of_another_program_is_continued_under_its_header(tmp_path: Path) -> None:
+    """Its first line names the columns."""
     (tmp_path / "out").mkdir()
     (tmp_path / "out/all.csv").write_text("name,id\nfirst,0")
     with sink_at(tmp_path, output("csv", "out/all.csv")) as sink:
@@ -195,8 +197,8 @@ def test_csv_of_somebody_else_is_continued_under_its_header(tmp_path: Path) -> N
     assert table(tmp_path / "out/all.csv") == [{"name": "first", "id": "0"}, {"name": "", "id": "1"}]
 
 
-def test_a_damaged_packed_file_is_put_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Shortened by hand, nothing in it can be told: its items are written again."""
+def test_a_damaged_compressed_file_is_moved_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """After the user shortened it, its content is unknown; its items are written again."""
     out = output("jsonl", "out/all.jsonl.zst")
     with sink_at(tmp_path, out) as sink:
         sink.commit_many([("t1", "1.1", [item(1)])])
@@ -209,7 +211,7 @@ def test_a_damaged_packed_file_is_put_aside(tmp_path: Path, caplog: pytest.LogCa
 
 
 def test_csv_of_a_spreadsheet_keeps_its_columns(tmp_path: Path) -> None:
-    """Its mark at the beginning is no part of the first column's name."""
+    """A byte order mark is not part of the name of the first column."""
     (tmp_path / "all.csv").write_bytes(b"\xef\xbb\xbfid,name\n1,a\n")
     with sink_at(tmp_path, output("csv", "all.csv")) as sink:
         sink.commit_many([("t1", "1.1", [item(2)]), ("t2", "1.1", [item(3, more="x")])])
@@ -220,8 +222,8 @@ def test_csv_of_a_spreadsheet_keeps_its_columns(tmp_path: Path) -> None:
     ("name", "content"),
     [("a.csv", "id,n\xe9e\n".encode("latin-1")), ("a.csv.gz", b"none"), ("a.csv.zst", b"none")],
 )
-def test_csv_that_cannot_be_continued_is_one_error(tmp_path: Path, name: str, content: bytes) -> None:
-    """In another encoding, or not packed as its name says; it stays as it is."""
+def test_csv_that_cannot_be_continued_is_an_error(tmp_path: Path, name: str, content: bytes) -> None:
+    """In another encoding, or not compressed as its name says; it stays as it is."""
     (tmp_path / name).write_bytes(content)
     with sink_at(tmp_path, output("csv", name)) as sink, pytest.raises(OutputError, match="move it away"):
         sink.commit_many([("t1", "1.1", [item(1)])])

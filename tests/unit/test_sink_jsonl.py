@@ -1,4 +1,4 @@
-"""The JSON Lines sink: each item once, stale leases refused, only what is committed stays in the files."""
+"""The JSON Lines sink: each item once, stale leases rejected, only committed lines in the files."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def lines(path: Path) -> list[Any]:
 
 
 def test_items_go_to_the_file_of_their_resource(tmp_path: Path) -> None:
-    """One line an item, in the order they came, in a folder that is made for them."""
+    """One line per item, in order, in a folder that is created for them."""
     with sink_at(tmp_path) as sink:
         assert sink.commit_many([("t1", "1.1", [item(1), item(2)]), ("t2", "1.2", [item(1, "users")])]) == [
             2,
@@ -54,8 +54,8 @@ def test_items_go_to_the_file_of_their_resource(tmp_path: Path) -> None:
     assert lines(tmp_path / "out/users.jsonl") == [{"id": 1}]
 
 
-def test_a_repeat_changes_nothing_also_after_a_restart(tmp_path: Path) -> None:
-    """The same lease may commit again, another task may bring the same item, and so may the next run."""
+def test_a_repetition_changes_nothing_even_after_a_restart(tmp_path: Path) -> None:
+    """The same lease may commit again, and another task or the next run may bring the same item."""
     with sink_at(tmp_path) as sink:
         assert sink.commit_many([("t1", "5.1", [item(1), item(1)])]) == [1]
         assert sink.commit_many([("t1", "5.1", [item(1)]), ("t2", "6.1", [item(1)])]) == [0, 0]
@@ -64,8 +64,8 @@ def test_a_repeat_changes_nothing_also_after_a_restart(tmp_path: Path) -> None:
     assert lines(tmp_path / "out/issues.jsonl") == [{"id": 1}]
 
 
-def test_a_changed_item_is_written_again_and_the_later_line_counts(tmp_path: Path) -> None:
-    """Another value is a change, another order of the fields is none."""
+def test_a_changed_item_is_written_again(tmp_path: Path) -> None:
+    """Another value is a change; another order of the fields is not."""
     with sink_at(tmp_path) as sink:
         sink.commit_many([("t1", "1.1", [Item("issues", "1", {"a": 1, "b": 2})])])
         assert sink.commit_many([("t2", "1.2", [Item("issues", "1", {"b": 2, "a": 1})])]) == [0]
@@ -73,8 +73,8 @@ def test_a_changed_item_is_written_again_and_the_later_line_counts(tmp_path: Pat
     assert lines(tmp_path / "out/issues.jsonl")[-1] == {"a": 3, "b": 2}
 
 
-def test_an_item_without_a_key_is_its_content(tmp_path: Path) -> None:
-    """Equal records are one item; the empty key is no identity of its own."""
+def test_items_without_a_key_are_identified_by_their_content(tmp_path: Path) -> None:
+    """Equal records are one item; the empty key does not identify anything."""
     with sink_at(tmp_path) as sink:
         records = [Item("issues", "", {"a": n}) for n in (1, 2, 1)]
         assert sink.commit_many([("t1", "1.1", records)]) == [2]
@@ -83,7 +83,7 @@ def test_an_item_without_a_key_is_its_content(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("newer", "older"), [("10.1", "9.9"), ("10.10", "10.9"), ("10.1", "2.100")])
 def test_an_older_lease_writes_nothing(tmp_path: Path, newer: str, older: str) -> None:
-    """Tokens are pairs of integers, not texts; the stale one is refused, alone of its batch."""
+    """Tokens are compared as pairs of integers. Only the stale lease is rejected, not its batch."""
     with sink_at(tmp_path) as sink:
         assert sink.commit_many([("t1", newer, [])]) == [0]
         lost, fine = sink.commit_many([("t1", older, [item(1)]), ("t2", older, [item(2)])])
@@ -92,8 +92,8 @@ def test_an_older_lease_writes_nothing(tmp_path: Path, newer: str, older: str) -
     assert lines(tmp_path / "out/issues.jsonl") == [{"id": 2}]
 
 
-def test_an_older_lease_is_refused_in_the_same_batch_and_after_a_restart(tmp_path: Path) -> None:
-    """The newest token counts at once, and it is kept."""
+def test_an_older_lease_is_rejected_in_the_same_batch_and_after_a_restart(tmp_path: Path) -> None:
+    """The newest token counts at once, and is stored."""
     with sink_at(tmp_path) as sink:
         results = sink.commit_many([("t1", "9.1", [item(1)]), ("t1", "8.1", [item(2)])])
         assert isinstance(results[1], LeaseLost)
@@ -105,14 +105,14 @@ def test_an_older_lease_is_refused_in_the_same_batch_and_after_a_restart(tmp_pat
 @pytest.mark.parametrize(
     "text", ["", "1", "1.", ".1", "1.2.3", "-1.2", "1_0.2", "١.٢", "1.2 ", "1" * 19 + ".1"]
 )
-def test_what_is_no_token_is_told(text: str) -> None:
-    """Two decimal integers and a dot, nothing else that Python would take for a number."""
-    with pytest.raises(UsageError, match="no lease token"):
+def test_malformed_tokens_are_rejected(text: str) -> None:
+    """A token is two decimal integers with a dot between them, nothing else that Python reads as a number."""
+    with pytest.raises(UsageError, match="not a lease token"):
         parse_token(text)
 
 
-def test_old_tokens_are_forgotten(tmp_path: Path) -> None:
-    """A token a day older than the newest goes at the next open."""
+def test_old_tokens_are_deleted(tmp_path: Path) -> None:
+    """The next open deletes tokens a day older than the newest one."""
     with sink_at(tmp_path) as sink:
         sink.commit_many([("old", "5.2", []), ("new", f"{TOKEN_AGE_US + 6}.1", [])])
     with sink_at(tmp_path) as sink:
@@ -120,7 +120,7 @@ def test_old_tokens_are_forgotten(tmp_path: Path) -> None:
         assert isinstance(sink.commit_many([("new", "6.1", [])])[0], LeaseLost)
 
 
-def test_bytes_behind_the_committed_length_are_cut_off(tmp_path: Path) -> None:
+def test_uncommitted_bytes_are_cut_off(tmp_path: Path) -> None:
     """A crash between the file and the ledger leaves half a line; the next open removes it."""
     with sink_at(tmp_path) as sink:
         sink.commit_many([("t1", "1.1", [item(1)])])
@@ -133,7 +133,7 @@ def test_bytes_behind_the_committed_length_are_cut_off(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("when", "again"), [("before", 1), ("after", 0)])
 def test_a_crash_around_the_commit_loses_and_repeats_nothing(tmp_path: Path, when: str, again: int) -> None:
-    """A process dies right before or right after the ledger's commit: the repeat brings the item there once."""
+    """A process dies right before or right after the commit of the ledger; the repetition writes the item once."""
     with sink_at(tmp_path) as sink:
         sink.commit_many([("t1", "1.1", [item(1)])])
     child = os.fork()
@@ -159,7 +159,7 @@ def test_a_crash_around_the_commit_loses_and_repeats_nothing(tmp_path: Path, whe
 
 
 def test_a_removed_file_is_written_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The ledger does not remember what the user has thrown away, and says so."""
+    """If the user deletes a file, its items are written again, with a warning."""
     with sink_at(tmp_path) as sink:
         sink.commit_many([("t1", "1.1", [item(1), item(1, "users")])])
     (tmp_path / "out/issues.jsonl").unlink()
@@ -171,7 +171,7 @@ def test_a_removed_file_is_written_again(tmp_path: Path, caplog: pytest.LogCaptu
 
 
 def test_a_shortened_file_keeps_its_whole_lines(tmp_path: Path) -> None:
-    """Half a line goes, the rest stays, and every item may be written again."""
+    """The broken line is removed, and every item may be written again."""
     with sink_at(tmp_path) as sink:
         sink.commit_many([("t1", "1.1", [item(1), item(2, text="x" * 200_000)])])
     path = tmp_path / "out/issues.jsonl"
@@ -182,8 +182,8 @@ def test_a_shortened_file_keeps_its_whole_lines(tmp_path: Path) -> None:
     assert lines(path) == [{"id": 1}, {"id": 2}]
 
 
-def test_a_file_of_somebody_else_is_appended_to(tmp_path: Path) -> None:
-    """What was there stays, and its last line is ended."""
+def test_a_file_of_another_program_is_appended_to(tmp_path: Path) -> None:
+    """Its content stays, and its last line is completed."""
     (tmp_path / "out").mkdir()
     (tmp_path / "out/issues.jsonl").write_bytes(b'{"id": 0}')
     with sink_at(tmp_path) as sink:
@@ -191,8 +191,8 @@ def test_a_file_of_somebody_else_is_appended_to(tmp_path: Path) -> None:
     assert lines(tmp_path / "out/issues.jsonl") == [{"id": 0}, {"id": 1}]
 
 
-def test_a_second_writer_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One holder a folder; the error names it, and closing frees it."""
+def test_a_second_writer_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder has one writer; the error names the folder, and closing unlocks it."""
     monkeypatch.setattr(ledger, "LOCK_TIMEOUT_S", 0.05)
     with sink_at(tmp_path) as first, sink_at(tmp_path) as second:
         first.check()
@@ -203,15 +203,15 @@ def test_a_second_writer_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("name", ["../issues", "..", ".", "a/../../b", "x/", "a\0b", f"{LEDGER_NAME}-wal"])
-def test_a_resource_leads_to_no_file_outside_its_folder(tmp_path: Path, name: str) -> None:
-    """A name with dots and slashes stays inside, or is refused before anything is written."""
+def test_a_resource_cannot_write_outside_the_folder(tmp_path: Path, name: str) -> None:
+    """A name with dots and slashes stays inside, or is rejected before anything is written."""
     with sink_at(tmp_path, output("out/${resource}")) as sink, pytest.raises(OutputError):
         sink.commit_many([("t1", "1.1", [item(1, name)])])
     assert {path.name for path in tmp_path.rglob("*")} <= {"out", LEDGER_NAME}
 
 
-def test_each_output_takes_its_resources(tmp_path: Path) -> None:
-    """Several outputs, several folders, one file for all: an item goes to each that asks for its resource."""
+def test_each_output_receives_its_resources(tmp_path: Path) -> None:
+    """Several outputs and folders: an item goes to each output that has its resource."""
     outputs = (output("all/every.jsonl"), output("some/${resource}/part.jsonl", "users"))
     with sink_at(tmp_path, *outputs) as sink:
         assert sink.commit_many([("t1", "2.1", [item(1), item(1, "users")])]) == [2]
@@ -222,14 +222,14 @@ def test_each_output_takes_its_resources(tmp_path: Path) -> None:
 
 
 def test_without_outputs_nothing_is_written(tmp_path: Path) -> None:
-    """A plan may have no output at all."""
+    """A plan without outputs is valid."""
     sink = OutputSet((), base=tmp_path)
     assert sink.commit_many([("t1", "1.1", [item(1)])]) == [0]
     assert not list(tmp_path.iterdir())
 
 
 def test_a_gz_file_is_gzip(tmp_path: Path) -> None:
-    """Each commit is a member, so the file can be cut back, and any gzip reads it whole."""
+    """Each commit is a gzip member, so that the file can be cut back, and any gzip can read it."""
     with sink_at(tmp_path, output("out/${resource}.jsonl.gz")) as sink:
         for n in range(3):
             sink.commit_many([(f"t{n}", "1.1", [item(n)])])
@@ -241,8 +241,8 @@ def test_a_gz_file_is_gzip(tmp_path: Path) -> None:
     assert [orjson.loads(line)["id"] for line in gzip.decompress(path.read_bytes()).splitlines()] == [0, 1, 2]
 
 
-def test_an_unwritable_output_is_told_at_the_start(tmp_path: Path) -> None:
-    """A file where the folder should be, and a folder where the file should be."""
+def test_an_unwritable_output_is_an_error_at_the_start(tmp_path: Path) -> None:
+    """A file in the place of the folder, and a folder in the place of the file."""
     (tmp_path / "out").write_text("in the way")
     with sink_at(tmp_path) as sink, pytest.raises(OutputError, match=f"{tmp_path}/out"):
         sink.check()
@@ -254,16 +254,16 @@ def test_an_unwritable_output_is_told_at_the_start(tmp_path: Path) -> None:
         sink.commit_many([("t1", "1.1", [item(1)])])
 
 
-def test_a_damaged_ledger_is_told(tmp_path: Path) -> None:
-    """It is named together with what to do."""
+def test_a_damaged_ledger_is_an_error(tmp_path: Path) -> None:
+    """The message names it and says what to do."""
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / LEDGER_NAME).write_bytes(b"no database" * 100)
-    with sink_at(tmp_path) as sink, pytest.raises(OutputError, match="is damaged; remove it"):
+    with sink_at(tmp_path) as sink, pytest.raises(OutputError, match="damaged; remove it"):
         sink.check()
 
 
 def test_a_full_disk_leaves_nothing_half_committed(tmp_path: Path) -> None:
-    """The write fails in the middle; the file is cut back, and the same commit works once there is room."""
+    """The write fails in the middle; the file is cut back, and the same commit works once there is space."""
     big = [item(n, text="x" * 1_000) for n in range(2, 200)]
     with sink_at(tmp_path) as sink:
         sink.commit_many([("t1", "1.1", [item(1)])])
@@ -281,10 +281,10 @@ def test_a_full_disk_leaves_nothing_half_committed(tmp_path: Path) -> None:
     assert len(lines(tmp_path / "out/issues.jsonl")) == 1 + len(big)
 
 
-def test_a_record_that_is_no_json_is_told(tmp_path: Path) -> None:
+def test_a_record_that_is_not_json_is_an_error(tmp_path: Path) -> None:
     """Nothing of its batch is written."""
     with sink_at(tmp_path) as sink:
-        with pytest.raises(UsageError, match="no JSON"):
+        with pytest.raises(UsageError, match="is not JSON"):
             sink.commit_many([("t1", "1.1", [item(1), Item("issues", "2", {"x": object()})])])
         assert sink.commit_many([("t1", "1.1", [item(1)])]) == [1]
     assert lines(tmp_path / "out/issues.jsonl") == [{"id": 1}]

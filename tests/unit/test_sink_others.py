@@ -1,4 +1,4 @@
-"""Lines on standard output, outputs of other packages, and what an output cannot do."""
+"""Standard output, outputs of other packages, and the limits of outputs."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from scrapeq.cli import main
 from scrapeq.errors import ConfigError, OutputError, UsageError
 from scrapeq.exit_codes import Exit
 from scrapeq.expression import compile_template
-from scrapeq.sink import BatchSink, OutputSet, Record, outputs, written
+from scrapeq.sink import BatchSink, OutputSet, Record, outputs, written_outputs
 
 
 def test_lines_on_standard_output(tmp_path: Path) -> None:
-    """Every record once a task, on the descriptor that is given; a reader that has gone is one error."""
+    """Each record once per task, on the given descriptor; a closed pipe is one error."""
     reader, writer = os.pipe()
     with sink_at(tmp_path, output("stdout"), stdout=writer) as sink:
         assert sink.commit_many([("t1", "1.1", [item(1), item(2)])]) == [2]
@@ -30,8 +30,8 @@ def test_lines_on_standard_output(tmp_path: Path) -> None:
     os.close(writer)
 
 
-def test_a_line_after_a_kill_is_a_line_of_its_own(tmp_path: Path) -> None:
-    """The process before may have died in the middle of one."""
+def test_the_first_line_after_a_kill_starts_on_a_new_line(tmp_path: Path) -> None:
+    """The killed process may have left half a line."""
     reader, writer = os.pipe()
     with sink_at(tmp_path, output("stdout"), stdout=writer, restarted=True) as sink:
         sink.commit_many([("t1", "1.1", [item(1)])])
@@ -41,7 +41,7 @@ def test_a_line_after_a_kill_is_a_line_of_its_own(tmp_path: Path) -> None:
     os.close(writer)
 
 
-class Kept(BatchSink):
+class RecordingSink(BatchSink):
     """An output as another package would write it."""
 
     batches: ClassVar[list[list[Record]]] = []
@@ -50,47 +50,55 @@ class Kept(BatchSink):
         self.batches.append(list(records))
 
 
-def test_an_output_of_another_package_is_given_what_is_new(
+def test_an_output_of_another_package_receives_new_records(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By its entry point; the books are kept for it, between runs, too."""
+    """It is loaded by its entry point, and its ledger persists between runs."""
     monkeypatch.setattr(
-        outputs.plugins, "load", lambda group, name: {("scrapeq.sinks", "kept"): Kept}[group, name]
+        outputs.plugins,
+        "load",
+        lambda group, name: {("scrapeq.sinks", "recorded"): RecordingSink}[group, name],
     )
-    monkeypatch.setattr(Kept, "batches", [])
-    with sink_at(tmp_path, output("kept", options={"a": 1})) as sink:
+    monkeypatch.setattr(RecordingSink, "batches", [])
+    with sink_at(tmp_path, output("recorded", options={"a": 1})) as sink:
         assert sink.commit_many([("t1", "1.1", [item(1), item(2), item(1)])]) == [2]
-    with sink_at(tmp_path, output("kept", options={"a": 1})) as sink:
+    with sink_at(tmp_path, output("recorded", options={"a": 1})) as sink:
         assert sink.commit_many([("t2", "2.1", [item(1), item(2, x=1)])]) == [1]
-    with sink_at(tmp_path, output("kept", options={"a": 2})) as sink:
+    with sink_at(tmp_path, output("recorded", options={"a": 2})) as sink:
         assert sink.commit_many([("t3", "3.1", [item(1)])]) == [1]
-    assert [[record.item.record["id"] for record in batch] for batch in Kept.batches] == [[1, 2], [2], [1]]
+    assert [[record.item.record["id"] for record in batch] for batch in RecordingSink.batches] == [
+        [1, 2],
+        [2],
+        [1],
+    ]
 
 
-def test_whatever_an_output_raises_is_its_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A writer that dies of it would be started again for ever; nothing counts as written."""
-    monkeypatch.setattr(outputs.plugins, "load", lambda group, name: Kept)
-    monkeypatch.setattr(Kept, "batches", [])
-    with sink_at(tmp_path, output("kept")) as sink:
+def test_any_exception_of_an_output_becomes_an_output_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A writer that died of it would be restarted forever; nothing counts as written."""
+    monkeypatch.setattr(outputs.plugins, "load", lambda group, name: RecordingSink)
+    monkeypatch.setattr(RecordingSink, "batches", [])
+    with sink_at(tmp_path, output("recorded")) as sink:
         with (
             monkeypatch.context() as broken,
-            pytest.raises(OutputError, match=r"kept: .*: ValueError: no room"),
+            pytest.raises(OutputError, match=r"recorded: .*: ValueError: no room"),
         ):
-            broken.setattr(Kept, "write_batch", lambda self, records: raises(ValueError("no room")))
+            broken.setattr(RecordingSink, "write_batch", lambda self, records: raises(ValueError("no room")))
             sink.commit_many([("t1", "1.1", [item(1)])])
         assert sink.commit_many([("t1", "1.1", [item(1)])]) == [1]
 
 
 def raises(error: Exception) -> None:
-    """An expression that raises."""
+    """Raise an error inside an expression."""
     raise error
 
 
-def test_what_an_output_cannot_do_is_one_error_at_the_start(
+def test_unsupported_settings_are_errors_at_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A disposition, an extra that is missing, a type that nobody adds, two outputs of one file."""
-    with pytest.raises(OutputError, match="jsonl: write_disposition: merge is not possible here"):
+    """A disposition, a missing extra, an unknown type, two outputs for one file."""
+    with pytest.raises(OutputError, match="jsonl: write_disposition: merge is not supported"):
         OutputSet((output("jsonl", "a.jsonl", write_disposition="merge"),), base=tmp_path)
     with pytest.raises(UsageError, match="no installed package provides 'nothing'"):
         OutputSet((output("nothing"),), base=tmp_path)
@@ -102,15 +110,15 @@ def test_what_an_output_cannot_do_is_one_error_at_the_start(
     same = (output("jsonl", "out/all.jsonl"), output("jsonl", "out/${resource}.jsonl"))
     with (
         sink_at(tmp_path, *same) as sink,
-        pytest.raises(OutputError, match=r"all\.jsonl: two outputs write to it"),
+        pytest.raises(OutputError, match=r"all\.jsonl: two outputs write to this file"),
     ):
         sink.commit_many([("t1", "1.1", [item(1, "all")])])
 
 
-def test_a_missing_extra_is_told_when_the_file_is_read(
+def test_a_missing_extra_is_an_error_when_the_file_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At its place, with what to install; nothing is asked for first."""
+    """The error has a position and says what to install; no request is sent first."""
     file = tmp_path / "a.yaml"
     file.write_text(
         "version: 1\nname: a\nclient: {base_url: https://e.test}\nresources: [a]\n"
@@ -123,8 +131,8 @@ def test_a_missing_extra_is_told_when_the_file_is_read(
     assert error.value.problems[0].hint == "pip install 'scrapeq[parquet]'"
 
 
-def test_what_was_written_is_named(tmp_path: Path) -> None:
-    """Files with their parts, folders, databases, tables; each once, and only what is there."""
+def test_written_outputs_are_named(tmp_path: Path) -> None:
+    """Files with their parts, folders, databases, tables; each once, and only existing ones."""
     every = (
         output("jsonl", "a/${resource}.jsonl"),
         output("jsonl", "b/all.jsonl.gz", rotate_bytes=10),
@@ -138,7 +146,7 @@ def test_what_was_written_is_named(tmp_path: Path) -> None:
     with sink_at(tmp_path, *every[:5]) as sink:
         for number in range(2):
             sink.commit_many([(f"t{number}", "1.1", [item(number), item(number, "users")])])
-    names = written(every, ["issues", "users", "labels"], tmp_path)
+    names = written_outputs(every, ["issues", "users", "labels"], tmp_path)
     assert names == (
         "a/issues.jsonl",
         "a/users.jsonl",
@@ -154,10 +162,10 @@ def test_what_was_written_is_named(tmp_path: Path) -> None:
     assert names[2].startswith("b/all-00001.jsonl.gz to all-0000")
 
 
-def test_two_files_of_one_command_never_share_a_folder(
+def test_two_files_of_one_command_cannot_share_a_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Told before anything starts, with what would be right."""
+    """An error before anything starts, with a suggestion."""
     monkeypatch.chdir(tmp_path)
     for name in ("a", "b"):
         (tmp_path / f"{name}.yaml").write_text(
@@ -165,6 +173,6 @@ def test_two_files_of_one_command_never_share_a_folder(
             "outputs: [{type: jsonl, path: 'out/${resource}.jsonl'}]\n"
         )
     assert main(["run", "a.yaml", "b.yaml"]) == Exit.USAGE
-    said = capsys.readouterr().err
-    assert f"a.yaml and b.yaml both write to {tmp_path}/out" in said
-    assert f"such as {tmp_path}/out/b" in said
+    message = capsys.readouterr().err
+    assert f"a.yaml and b.yaml both write to {tmp_path}/out" in message
+    assert f"such as {tmp_path}/out/b" in message

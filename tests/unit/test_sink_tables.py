@@ -1,4 +1,4 @@
-"""The SQLite sink: rows by key, columns that grow, digests and tokens in one transaction with the rows."""
+"""The SQLite sink: rows by key, growing columns, digests and tokens in one transaction with the rows."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def sink_at(base: Path, *outputs: plan.Output) -> Iterator[OutputSet]:
 
 
 def rows(base: Path, table: str = "issues") -> list[dict[str, Any]]:
-    """The rows as another program reads them, without the column of the key."""
+    """The rows as another program reads them, without the key column."""
     with sqlite3.connect(base / "out/items.db") as database:
         database.row_factory = sqlite3.Row
         found = [dict(row) for row in database.execute(f'SELECT * FROM "{table}" ORDER BY rowid')]
@@ -51,8 +51,8 @@ def types(base: Path, table: str = "issues") -> dict[str, str]:
     return found
 
 
-def test_an_item_is_one_row_and_the_newest_counts(tmp_path: Path) -> None:
-    """Upsert by key, also inside one batch, also after a restart; what did not change is not written."""
+def test_an_item_is_one_row_with_its_newest_fields(tmp_path: Path) -> None:
+    """Upserts by key, also inside one batch and after a restart; unchanged items are not written."""
     with sink_at(tmp_path) as sink:
         batch = [("t1", "1.1", [item(1, a="old"), item(2, a="x"), item(1, a="new")])]
         assert sink.commit_many(batch) == [3]
@@ -62,20 +62,20 @@ def test_an_item_is_one_row_and_the_newest_counts(tmp_path: Path) -> None:
     assert sorted(rows(tmp_path), key=lambda row: row["id"]) == [{"id": 1, "a": "new"}, {"id": 2, "a": "y"}]
 
 
-def test_a_field_that_went_is_null_and_others_columns_stay(tmp_path: Path) -> None:
-    """The newest record replaces the older one whole; a column that a person has added is theirs."""
+def test_a_missing_field_is_null_and_columns_of_the_user_stay(tmp_path: Path) -> None:
+    """The newest record replaces the older one completely; a column that the user added keeps its value."""
     with sink_at(tmp_path) as sink:
         sink.commit_many([("t1", "1.1", [item(1, a=1, b=2)])])
     with sqlite3.connect(tmp_path / "out/items.db") as database:
-        database.execute("ALTER TABLE issues ADD COLUMN mine TEXT DEFAULT 'kept'")
+        database.execute("ALTER TABLE issues ADD COLUMN mine TEXT DEFAULT 'own'")
     database.close()
     with sink_at(tmp_path) as sink:
         sink.commit_many([("t2", "2.1", [item(1, a=3)])])
-    assert rows(tmp_path) == [{"id": 1, "a": 3, "b": None, "mine": "kept"}]
+    assert rows(tmp_path) == [{"id": 1, "a": 3, "b": None, "mine": "own"}]
 
 
-def test_columns_come_with_their_types(tmp_path: Path) -> None:
-    """Whole numbers, numbers, flags and texts; nested values are JSON text; null alone has no type yet."""
+def test_columns_have_types(tmp_path: Path) -> None:
+    """Integers, floats, booleans and text; nested values are JSON text; a column of nulls is untyped."""
     record = {"i": 1, "f": 1.5, "b": True, "t": "x", "n": None, "list": [1, {"a": None}], "big": 2**64 - 1}
     with sink_at(tmp_path) as sink:
         sink.commit_many([("t1", "1.1", [Item("issues", "1", record)])])
@@ -92,8 +92,8 @@ def test_columns_come_with_their_types(tmp_path: Path) -> None:
     }
 
 
-def test_a_new_field_is_a_new_column_and_text_among_numbers_stays_what_it_is(tmp_path: Path) -> None:
-    """`007` in a column of numbers does not become 7: the column becomes one of text, old values too."""
+def test_new_fields_add_columns_and_text_in_a_number_column_stays_text(tmp_path: Path) -> None:
+    """`007` in a column of numbers does not become 7: the column becomes text, with its old values."""
     with sink_at(tmp_path) as sink:
         sink.commit_many([("t1", "1.1", [item(1, code=5, flag=True, x=None)])])
         sink.commit_many([("t2", "2.1", [item(2, code="007", flag="maybe", x=1.5, new=[1])])])
@@ -106,8 +106,8 @@ def test_a_new_field_is_a_new_column_and_text_among_numbers_stays_what_it_is(tmp
     ]
 
 
-def test_names_of_any_kind_are_columns(tmp_path: Path) -> None:
-    """Quotes, spaces, keywords, names that differ by case alone, and one that is empty."""
+def test_any_name_can_be_a_column(tmp_path: Path) -> None:
+    """Quotes, spaces, keywords, names that differ only in case, and an empty one."""
     record = {'a"b': 1, "select": 2, "x y": 3, "Id": 4, "ID": 5, "": 6, "_scrapeq_key": 7, "nul\0": 8}
     with sink_at(tmp_path, output(table='my "${resource}"')) as sink:
         sink.commit_many([("t1", "1.1", [Item("issues", "1", record)])])
@@ -118,8 +118,8 @@ def test_names_of_any_kind_are_columns(tmp_path: Path) -> None:
     assert [value for value in found[0] if value is not None] == [1, 2, 3, 4, 5, 6, 7, 8, "1"]
 
 
-def test_append_keeps_every_record_once_a_task(tmp_path: Path) -> None:
-    """A repeat of the task changes nothing, another task adds the same record again."""
+def test_append_writes_every_record_once_per_task(tmp_path: Path) -> None:
+    """A repetition of the task changes nothing; another task adds the same record again."""
     with sink_at(tmp_path, output(write_disposition="append")) as sink:
         assert sink.commit_many([("t1", "1.1", [item(1), item(1)]), ("t2", "2.1", [item(1)])]) == [1, 1]
     with sink_at(tmp_path, output(write_disposition="append")) as sink:
@@ -128,15 +128,15 @@ def test_append_keeps_every_record_once_a_task(tmp_path: Path) -> None:
 
 
 def test_append_changes_keeps_the_history(tmp_path: Path) -> None:
-    """There and back again is three rows; no change is none."""
+    """A change and its reversal are three rows; no change adds none."""
     with sink_at(tmp_path, output(write_disposition="append_changes")) as sink:
         for number, price in enumerate([5, 6, 6, 5]):
             sink.commit_many([(f"t{number}", f"{number}.1", [item(1, price=price)])])
     assert [row["price"] for row in rows(tmp_path)] == [5, 6, 5]
 
 
-def test_stale_tokens_are_refused_after_a_restart(tmp_path: Path) -> None:
-    """They lie in the same database."""
+def test_stale_tokens_are_rejected_after_a_restart(tmp_path: Path) -> None:
+    """The tokens are stored in the same database."""
     with sink_at(tmp_path) as sink:
         sink.commit_many([("t1", "9.1", [item(1)])])
     with sink_at(tmp_path) as sink:
@@ -169,8 +169,8 @@ def test_a_kill_around_the_commit_loses_and_repeats_nothing(tmp_path: Path, when
     assert rows(tmp_path) == [{"id": 1}, {"id": 2}]
 
 
-def test_others_read_while_it_writes(tmp_path: Path) -> None:
-    """A reader in the middle of its transaction neither waits nor holds anybody up."""
+def test_other_programs_read_while_it_writes(tmp_path: Path) -> None:
+    """A reader in a transaction neither waits nor blocks the writer."""
     with sink_at(tmp_path) as sink:
         sink.commit_many([("t1", "1.1", [item(1)])])
         reader = sqlite3.connect(tmp_path / "out/items.db", isolation_level=None, timeout=0.0)
@@ -183,8 +183,8 @@ def test_others_read_while_it_writes(tmp_path: Path) -> None:
         reader.close()
 
 
-def test_rows_and_tables_that_somebody_removed_come_again(tmp_path: Path) -> None:
-    """The books do not remember what is not there."""
+def test_removed_rows_and_tables_are_written_again(tmp_path: Path) -> None:
+    """The commit log forgets items whose rows are gone."""
     with sink_at(tmp_path) as sink:
         sink.commit_many([("t1", "1.1", [item(1), item(2), item(1, "users")])])
     with sqlite3.connect(tmp_path / "out/items.db") as database:
@@ -197,8 +197,8 @@ def test_rows_and_tables_that_somebody_removed_come_again(tmp_path: Path) -> Non
     assert rows(tmp_path, "users") == [{"id": 1}]
 
 
-def test_two_outputs_share_a_database_and_not_a_table(tmp_path: Path) -> None:
-    """Each its tables, one transaction; the same table is refused."""
+def test_two_outputs_share_a_database_but_not_a_table(tmp_path: Path) -> None:
+    """Each has its own tables, in one transaction; the same table is an error."""
     news = output(table="news_${resource}", write_disposition="append_changes")
     with sink_at(tmp_path, output(), news) as sink:
         assert sink.commit_many([("t1", "1.1", [item(1)])]) == [1]
@@ -210,25 +210,25 @@ def test_two_outputs_share_a_database_and_not_a_table(tmp_path: Path) -> None:
         sink.commit_many([("t2", "2.1", [item(2)])])
 
 
-def test_one_table_for_all_tells_the_resources_apart(tmp_path: Path) -> None:
-    """The same id of two resources is two items."""
+def test_resources_in_one_table_stay_distinct(tmp_path: Path) -> None:
+    """The same id in two resources is two items."""
     with sink_at(tmp_path, output(table="everything")) as sink:
         assert sink.commit_many([("t1", "1.1", [item(1), item(1, "users")])]) == [2]
     assert len(rows(tmp_path, "everything")) == 2
 
 
 def test_a_table_for_each_seed(tmp_path: Path) -> None:
-    """The value is a part of the name, and quoted."""
+    """The value is a quoted part of the name."""
     items = [Item("issues", "1", {"id": 1}, {"repo": name}) for name in ("a", 'b"; DROP TABLE a; --')]
     with sink_at(tmp_path, output(table="issues_${seed.repo}")) as sink:
         assert sink.commit_many([("t1", "1.1", items)]) == [2]
     assert rows(tmp_path, "issues_a") == [{"id": 1}]
 
 
-def test_what_cannot_be_is_told_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A path with a placeholder, a second writer, what is no database, a table of somebody else."""
+def test_impossible_settings_are_errors_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path with a placeholder, a second writer, a file that is not a database, a table of another program."""
     monkeypatch.setattr(sqlite_sink, "LOCK_TIMEOUT_S", 0.05)
-    with pytest.raises(UsageError, match="one database holds all"):
+    with pytest.raises(UsageError, match="use one database, and placeholders in table"):
         OutputSet((output(path="out/${resource}.db"),), base=tmp_path)
     with sink_at(tmp_path) as first, sink_at(tmp_path) as second:
         first.check()
@@ -240,5 +240,5 @@ def test_what_cannot_be_is_told_at_the_start(tmp_path: Path, monkeypatch: pytest
     with sqlite3.connect(tmp_path / "out/items.db") as database:
         database.execute("CREATE TABLE issues (id)")
     database.close()
-    with sink_at(tmp_path) as sink, pytest.raises(OutputError, match="somebody else's"):
+    with sink_at(tmp_path) as sink, pytest.raises(OutputError, match="not created by scrapeq"):
         sink.commit_many([("t1", "1.1", [item(1)])])

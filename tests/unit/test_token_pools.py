@@ -6,7 +6,7 @@ import pytest
 
 from scrapeq.config import load
 from scrapeq.errors import ConfigError, UsageError
-from scrapeq.fetch.auth import hidden
+from scrapeq.fetch.auth import redact
 from scrapeq.limit import of_credential
 from scrapeq.limits.attribution import closed_by
 from scrapeq.limits.partition import ANY_TOKEN, group_of, token_digest
@@ -104,7 +104,7 @@ def test_a_refusal_closes_what_is_the_token_s(scope: str, closed: list[str]) -> 
 def test_no_error_shows_a_token_of_a_pool() -> None:
     """Each of them is hidden, not the first alone."""
     auth = Auth("bearer", "alpha-1", tokens=("alpha-1", "beta-2"))
-    assert hidden("sent alpha-1, then beta-2", auth) == "sent ***, then ***"
+    assert redact("sent alpha-1, then beta-2", auth) == "sent ***, then ***"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Which credential a file means, with secrets as a file gives them."""
+"""Which credential a configuration describes, with secrets from the environment."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ outputs: [{type: stdout}]
 """
 
 
-def test_a_session_takes_values_of_the_environment() -> None:
-    """What a login depends on may have been filled in when the file was read."""
+def test_a_session_uses_values_of_the_environment() -> None:
+    """Values of a login may be filled in when the file is read."""
     client = config.load("a.yaml", text=TEXT, env={"NAME": "ada", "WORD": "x"}).client
     assert isinstance(credential_of(client, None, SystemClock()), RefreshableAuth)
