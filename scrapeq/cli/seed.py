@@ -151,12 +151,12 @@ class Seeding:
     async def push_all(self, queue: Queue, client: Any, batches: AsyncIterator[list[Numbered]]) -> None:
         """Push each batch, in pieces. Raises StoreError, QueueFull; what was pushed before stays."""
         from scrapeq.resource import TaskBuilder
-        from scrapeq.supervise.schedules import addressed
+        from scrapeq.supervise.schedules import with_demo_address
         from scrapeq.wiring import cursor_store_of, group_function
 
         states = cursor_store_of(client, queue)
         with suppress(UsageError):  # without an address seeds are refused one by one, addresses are not
-            self.plan = await addressed(self.plan, queue, client)
+            self.plan = await with_demo_address(self.plan, queue, client)
         builder = TaskBuilder(self.plan, group_function(self.plan))
         try:
             async for batch in batches:

@@ -9,7 +9,7 @@ from scrapeq.page import Page
 from scrapeq.protocols import Extraction, IncrementalStart, Item
 from scrapeq.queue.commands import OBSERVE, UNSENT
 from scrapeq.task import NewTask
-from scrapeq.wiring import started
+from scrapeq.wiring import build_first_tasks
 from scrapeq.worker.context import WorkerContext
 from scrapeq.worker.outcomes import POLLS
 from scrapeq.worker.redirect_hops import without_hops
@@ -101,6 +101,6 @@ class PageResults:
         """The first pages of walks, from where the last ones ended."""
         if not starts:
             return []
-        tasks = await started(self._context.cursor_store, starts)
+        tasks = await build_first_tasks(self._context.cursor_store, starts)
         self._context.tally.skipped += tasks.count(None)
         return [task for task in tasks if task is not None]

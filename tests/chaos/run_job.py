@@ -15,7 +15,7 @@ from scrapeq import config
 from scrapeq.cli.error_output import exit_of
 from scrapeq.protocols import Snapshot
 from scrapeq.supervise.options import RunOptions
-from scrapeq.supervise.supervisor import run_here
+from scrapeq.supervise.supervisor import run_plans_blocking
 
 
 class Lines:
@@ -41,7 +41,7 @@ def main(file: str, options: RunOptions) -> int:
     """The exit code."""
     try:
         plan = config.load(file)
-        return run_here([plan], options, Lines(), folder=Path(".scrapeq"))
+        return run_plans_blocking([plan], options, Lines(), folder=Path(".scrapeq"))
     except BaseException as error:
         return int(exit_of(error))
 

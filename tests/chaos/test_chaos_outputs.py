@@ -143,7 +143,7 @@ async def test_the_writer_dies_in_the_middle_of_commits(
         outputs, base=tmp_path, path=runtime_folder(tmp_path) / "w.sock", name="chaos", run="1"
     )
     await process.start()
-    client = WriterClient(process.path, answers=which == "warc")
+    client = WriterClient(process.path, responses=which == "warc")
     answered: set[int] = set()
     numbers = iter(range(1_000_000))
     progress = asyncio.Event()

@@ -153,7 +153,7 @@ def test_a_child_that_crashes_in_a_loop(
     work.first_on_path.append(str(broken))
     work.extra_environment["STARTS"] = str(starts)
     work.start()
-    until("a first restart", lambda: "starts again in 0.5 s" in work.said(), 30.0)
+    until("a first restart", lambda: "restarting in 0.5 s" in work.said(), 30.0)
     began_s, cpu_before_s = time.monotonic(), cpu_s(work.pid)
     time.sleep(4.0)
     assert cpu_s(work.pid) - cpu_before_s < 0.5 * (time.monotonic() - began_s)

@@ -49,7 +49,7 @@ async def test_all_is_asked_for_again(store_url: str) -> None:
         client = async_client(store_url)
         async with Queue(client, "two") as queue:
             state = RunState(client, queue)
-            await state.forget(["things"])
+            await state.reset(["things"])
             assert {kept["resource"] for kept in await scrape.cursor_store()} == {"others"}
             asked.clear()
             await scrape.run()
@@ -65,7 +65,7 @@ async def test_all_is_asked_for_again(store_url: str) -> None:
             await queue.forget_limits(await queue.limit_instances())
             asked.clear()
             began_s = time.time()
-            await RunState(client, queue).forget(None)
+            await RunState(client, queue).reset(None)
             assert (await queue.counts()).live == 0
             assert await scrape.cursor_store() == []
             await scrape.run(nothing_left)

@@ -76,7 +76,7 @@ async def test_a_dead_letter_of_before_a_full_refresh_keeps_nothing(store_url: s
         await scrape.run()
         client = async_client(store_url)
         async with Queue(client, scrape.plan().name) as queue:
-            await RunState(client, queue).forget(None)
+            await RunState(client, queue).reset(None)
         await client.aclose()
         server.broken_page = 0
         await redrive(scrape)

@@ -11,9 +11,9 @@ import redis.asyncio
 from scrapeq.errors import StoreError, UsageError
 from scrapeq.plan import Schedule
 from scrapeq.resource.cursor_store import RedisCursorStore
-from scrapeq.schedule.due_times import Due, DueTimes
+from scrapeq.schedule.due_times import DueTime, DueTimes
 from scrapeq.schedule.recurring import Recurring
-from scrapeq.schedule.timetable import next_due_s, spelled
+from scrapeq.schedule.timetable import next_due_s, schedule_text
 from scrapeq.testing.clock import FakeClock
 
 NOON_S = datetime(2024, 5, 1, 12, 0, tzinfo=UTC).timestamp()
@@ -116,8 +116,8 @@ async def test_a_run_that_begins_asks_for_what_is_not_due_later(astore: redis.as
     """It leaves out what waits for its time; one that is resumed leaves the times as they are."""
     clock, pushes = FakeClock(NOON_S), Pushes()
     dues = DueTimes(astore, "scrapeq:{q}:")
-    await dues.keep("later", Due(NOON_S + 60, spelled(HOURLY)))
-    await dues.keep("missed", Due(NOON_S - 60, spelled(HOURLY)))
+    await dues.keep("later", DueTime(NOON_S + 60, schedule_text(HOURLY)))
+    await dues.keep("missed", DueTime(NOON_S - 60, schedule_text(HOURLY)))
     three = recurring(astore, pushes, clock, later=HOURLY, missed=HOURLY, new=HOURLY)
     assert await three.begin(None) == {"later"}
     known = {name: due.due_s - NOON_S for name, due in (await dues.all()).items()}

@@ -1,4 +1,4 @@
-"""The fork_server: a child hears a signal from its first moment on."""
+"""The fork server: its children receive signals from their first moment on."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ finally:
 
 
 def test_a_signal_right_after_the_fork_is_not_lost(tmp_path: Path) -> None:
-    """What a run that ends at once says to a child that it has just started."""
+    """A run that ends at once sends such a signal to the child that it has just started."""
     (tmp_path / "sleeper.py").write_text(SLEEPER)
     (tmp_path / "signalled.py").write_text(SIGNALLED)
     done = subprocess.run(
