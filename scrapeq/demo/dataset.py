@@ -35,7 +35,7 @@ LOCATIONS = (
 PHRASES = (
     "the queue keeps its order",
     "nothing is lost when it stops",
-    "a worker waits for an answer",
+    "a worker waits for a response",
     "every page is written first",
     "a second run changes nothing",
     "the newest comes first",

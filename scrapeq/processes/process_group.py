@@ -31,7 +31,7 @@ class ProcessGroup:
         on_message: Handles what a child reports. A child that reported finished work is restarted after the
             shortest pause.
         on_event: Takes a sentence for the user when a child has ended or cannot be started.
-        may_restart: Whether children may still be started; asked before every start.
+        may_restart: Whether children may still be started; called before every start.
         log_file: Where children log; None = the parent's standard error.
     """
 

@@ -34,7 +34,7 @@ class Scheduler:
     Args:
         leader_lock: Decides which scheduler leads.
         sweep: Does what is due in the queue.
-        push_due: Pushes due resources; None = the queue has no schedules.
+        push_due: Pushes due resources; None = the queue is without schedules.
         on_event: Takes a sentence for the user when a push fails.
     """
 

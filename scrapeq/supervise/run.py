@@ -10,8 +10,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TextIO
 
-import structlog
-
 from scrapeq.errors import QueueFull, ScrapeqError, StoreError, UsageError
 from scrapeq.exit_codes import Exit
 from scrapeq.inspect.limit_views import LimitWatch, title_of
@@ -40,8 +38,6 @@ from scrapeq.wiring import (
     with_base_url,
 )
 from scrapeq.writer.client import WriterProcess
-
-log = structlog.get_logger("scrapeq.run")
 
 WATCH_PATIENCE_S = 1.0
 # Seeding waits for a store that loads or is away. The watch loop decides when that takes too long, and ends both.

@@ -70,8 +70,8 @@ async def with_demo_address(plan: Plan, queue: Queue, client: Any) -> Plan:
     record = await RunState(client, queue).read()
     if not record.demo_port:
         raise UsageError(
-            "client.base_url: demo:// has no address until a run has started the sample API; "
-            "start one with `scrapeq run`"
+            "client.base_url: the sample API (demo://) is not running yet, so its address is unknown. "
+            "Start a run first: `scrapeq run`"
         )
     return with_base_url(plan, f"http://127.0.0.1:{record.demo_port}/")
 

@@ -256,7 +256,7 @@ class WriterProcess:
         base: The folder to which relative output paths are relative.
         path: The socket on which it listens; in a runtime folder, because socket paths must be short.
         stderr: An open file for its standard error; None = the parent's.
-        data: The folder for the commit logs of outputs that have no folder; None = beside `base`.
+        data: The folder for the commit logs of outputs without a folder; None = beside `base`.
         name: The plan's name.
         run: The run's id.
         stdout: The descriptor that outputs of type stdout write to.
