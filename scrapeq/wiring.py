@@ -1,7 +1,7 @@
 """
-What every command makes from a plan: groups, pools, the queue, the cursor store, and the settings of worker processes.
+What commands build from a plan: groups, pools, the queue, the cursor store, and the settings of worker processes.
 
-It connects rooms that do not import each other: limits to the queue, resources to the store.
+This module connects packages that do not import each other: limits to the queue, resources to the store.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The scheduler: of the processes that run one for a queue, a leader pushes due resources and sweeps the queue."""
+"""The scheduler of a queue: a leader pushes due resources and sweeps the queue, other schedulers stand by."""
 
 from scrapeq.schedule.leader_lock import LeaderLock
 from scrapeq.schedule.scheduler import Scheduler

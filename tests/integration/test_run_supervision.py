@@ -11,6 +11,7 @@ import pytest
 
 from scrapeq import plan
 from scrapeq.errors import OutputError, StoreError
+from scrapeq.exit_codes import Exit
 from scrapeq.expression import compile_template
 from scrapeq.processes import process_group
 from scrapeq.processes.child import Child
@@ -20,6 +21,7 @@ from scrapeq.store import embedded
 from scrapeq.store.embedded import EmbeddedStore
 from scrapeq.supervise import supervisor
 from scrapeq.supervise.options import RunOptions
+from scrapeq.supervise.run_children import RunChildren
 from scrapeq.supervise.supervisor import Supervisor
 from scrapeq.writer.client import WriterProcess
 
@@ -55,6 +57,24 @@ async def test_a_child_that_cannot_be_started_is_tried_again(monkeypatch: pytest
     assert events[0] == (
         "fetcher 1 cannot be started (Resource temporarily unavailable); next try in 0.001 s"
     )
+
+
+def test_reports_of_children_reach_the_run() -> None:
+    """Counts add up, a finding about the file is shown once, and a fatal report ends the run."""
+    events: list[str] = []
+    failures: list[tuple[int, str]] = []
+    children = RunChildren(None, events.append, lambda *failure: failures.append(failure), lambda: False)
+    did_work = [
+        children._on_message({"ready": True, "events": ["check  3 pages; of a", "fetcher 1 parked"]}),
+        children._on_message({"tally": {"done": 1, "requests": 2}, "events": ["check  4 pages; of b"]}),
+        children._on_message({"tally": {"requests": 1}, "fatal": "bound", "message": "--max-requests 3"}),
+    ]
+    assert did_work == [False, True, False]
+    assert children.ready
+    assert children.take_tally() == {"done": 1, "requests": 3}
+    assert children.take_tally() == {}
+    assert events == ["check  3 pages; of a", "fetcher 1 parked"]
+    assert failures == [(Exit.STOPPED, "--max-requests 3")]
 
 
 async def test_the_writer_logs_to_the_log_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
