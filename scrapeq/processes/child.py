@@ -159,7 +159,9 @@ class Child:
         else:
             self._process = await self._spawn()
         assert self._process.stdin is not None
-        with suppress(BrokenPipeError, ConnectionResetError):  # the child has ended; its return code says why
+        if self._process.stdin.is_closing():  # the child has ended; its return code says why
+            return
+        with suppress(BrokenPipeError, ConnectionResetError):
             self._process.stdin.write(self._settings)
             await self._process.stdin.drain()
 

@@ -57,7 +57,9 @@ class ProcessGroup:
 
     def keep_running(self, name: str, module: str, settings: dict[str, Any]) -> None:
         """Start a child in the background and restart it whenever it ends."""
-        self._restart_tasks.append(asyncio.create_task(self._keep_running(name, module, settings)))
+        task = asyncio.create_task(self._keep_running(name, module, settings))
+        task.add_done_callback(_log_failure)
+        self._restart_tasks.append(task)
 
     async def drain(self, grace_s: float) -> None:
         """Stop all children: SIGTERM, then SIGKILL after `grace_s` seconds. None is restarted."""
@@ -119,3 +121,9 @@ class ProcessGroup:
             return did_work, await child.wait()
         finally:
             self._children.remove(child)
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    """Log an unexpected error, which would otherwise stop the restarts of a child silently."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("restarts of a child stopped", exc_info=error)
