@@ -1,8 +1,12 @@
-"""Where the rooms are introduced: limits to the queue, the queue to the egress, the sink to the worker."""
+"""
+What commands build from a plan: groups, pools, the queue, the cursor store, and the settings of worker processes.
+
+This module connects packages that do not import each other: limits to the queue, resources to the store.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -23,48 +27,19 @@ from scrapeq.resource.cursor_store import RedisCursorStore
 from scrapeq.responses.match import host_of
 from scrapeq.task import Group, NewTask
 
+GROUP_CACHE_MAX = 10_000  # cached groups, one for each host of a crawl
 
-@dataclass(frozen=True, slots=True)
-class WorkerSettings:
-    """What a child process needs to do its part of a run; crosses to it as JSON."""
-
-    file: str
-    source: str
-    overrides: dict[str, Any]
-    store_url: str
-    base_url: str
-    writer_socket: str = ""
-    concurrency: int = 32
-    lease_s: float = 60.0
-    max_requests: int | None = None
-    cache_file: str = ""
-    tokens: str = ""  # the file that keeps what logins gave
-
-
-def plan_of(worker_settings: WorkerSettings) -> Plan:
-    """The plan of an errand, as the supervisor read it; demo:// replaced by the address it stands for."""
-    plan = config.load(
-        worker_settings.file, text=worker_settings.source, overrides=worker_settings.overrides, inputs=False
-    )
-    return with_base_url(plan, worker_settings.base_url)
-
-
-def with_base_url(plan: Plan, base_url: str) -> Plan:
-    """The plan with the address that `demo://` stands for."""
-    return replace(plan, client=replace(plan.client, base_url=base_url)) if base_url else plan
-
-
-GROUPS_KEPT = 10_000  # hosts, of a crawl
+# --- groups and pools
 
 
 def group_function(plan: Plan) -> GroupOf:
-    """Which limits a request belongs to, by the plan."""
+    """Return the function that maps a request to its group: the limits of the plan that apply to it."""
     auth = plan.client.auth
     token = ANY_TOKEN if auth.tokens else auth.identity
-    own = [action for actions in plan.resource_actions.values() for action in actions]
-    scopes = scopes_of([*plan.response_actions, *own])
+    resource_actions = [action for actions in plan.resource_actions.values() for action in actions]
+    scopes = scopes_of([*plan.response_actions, *resource_actions])
     if auth.type not in STATIC_AUTHS:
-        scopes |= {"token"}  # what closes while none can be asked for
+        scopes |= {"token"}  # the limit that closes while no credential can be obtained
 
     def group(
         resource: str, method: str, url: str, seed: Mapping[str, Any] | None = None, parent: Any = None
@@ -80,26 +55,29 @@ def group_function(plan: Plan) -> GroupOf:
             scopes=scopes,
         )
 
-    if not all(map(_by_host, plan.rate_limits)):
-        return group
-    known: dict[tuple[str, str, str], Group] = {}
+    return _cached_by_host(group) if all(map(_depends_on_host_only, plan.rate_limits)) else group
 
-    def group_of_host(
+
+def _cached_by_host(group: Callable[[str, str, str], Group]) -> GroupOf:
+    """Return a function that computes the group once for each resource, method and host."""
+    cache: dict[tuple[str, str, str], Group] = {}
+
+    def cached_group(
         resource: str, method: str, url: str, seed: Mapping[str, Any] | None = None, parent: Any = None
     ) -> Group:
         key = (resource, method, host_of(url))
-        found = known.get(key)
+        found = cache.get(key)
         if found is None:
-            if len(known) >= GROUPS_KEPT:
-                known.clear()
-            found = known[key] = group(resource, method, url)
+            if len(cache) >= GROUP_CACHE_MAX:
+                cache.clear()
+            found = cache[key] = group(resource, method, url)
         return found
 
-    return group_of_host
+    return cached_group
 
 
-def _by_host(rule: LimitRule) -> bool:
-    """Whether the resource, the method and the host of a request say all that the rule asks for."""
+def _depends_on_host_only(rule: LimitRule) -> bool:
+    """Whether the resource, method and host of a request decide its partition of the limit."""
     return (
         not rule.match.path
         and not rule.weights
@@ -109,9 +87,9 @@ def _by_host(rule: LimitRule) -> bool:
 
 def pool_credentials(plan: Plan) -> dict[str, str]:
     """
-    The credentials of the plan by what the store knows of them: their digests.
+    Return the plan's credentials by digest; the store knows only the digests.
 
-    One alone is a pool, too: tasks may be left from a time when there were more.
+    A single credential is a pool, too: the queue may hold tasks from a time when there were more.
     """
     auth = plan.client.auth
     tokens = auth.tokens or (auth.identity,)
@@ -119,60 +97,127 @@ def pool_credentials(plan: Plan) -> dict[str, str]:
 
 
 def pools_of(plan: Plan) -> dict[str, list[str]]:
-    """The pool of the plan's tokens, if it has any."""
+    """Return the digests of the plan's credentials by pool name; empty without credentials."""
     credentials = list(pool_credentials(plan))
     return {POOL: credentials} if credentials else {}
 
 
+# --- the queue and what is stored beside it
+
+
 def open_queue_of(plan: Plan, store_url: str, **settings: Any) -> tuple[Queue, Any]:
-    """The plan's queue over a store; and its client, which the caller closes."""
+    """
+    Return the plan's queue and its Redis client; the caller closes both.
+
+    Args:
+        plan: The plan.
+        store_url: The URL of the store.
+        settings: More arguments of `Queue`.
+    """
     client = async_client(store_url)
     bound = plan.queue.max_tasks
     return Queue(client, plan.name, max_tasks=bound, on_full=plan.queue.on_full, **settings), client
 
 
 def cursor_store_of(client: Any, queue: Queue) -> RedisCursorStore:
-    """What the incremental walks of a queue keep."""
+    """Return the store of a queue's incremental cursors."""
     return RedisCursorStore(client, key_of(queue.name)[:-1] + "state")
 
 
+async def build_first_tasks(
+    cursor_store: CursorStore, first_pages: Sequence[NewTask | IncrementalStart]
+) -> list[NewTask | None]:
+    """
+    Return the tasks of first pages, in the same order.
+
+    An incremental page sequence starts at its stored cursor; its task is None when nothing is left to request.
+    """
+    starts = [first for first in first_pages if isinstance(first, IncrementalStart)]
+    states = iter(await cursor_store.get_many([start.state_key for start in starts]) if starts else ())
+    return [
+        first.build(next(states)) if isinstance(first, IncrementalStart) else first for first in first_pages
+    ]
+
+
+async def push_first_pages(
+    queue: Queue, cursor_store: CursorStore, first_pages: Iterable[NewTask | IncrementalStart]
+) -> int:
+    """
+    Push any number of first pages, in batches; return how many entered the queue.
+
+    Raises:
+        UsageError: a seed does not make a valid request.
+        QueueFull, StoreError: as `Queue.push_many`.
+    """
+    pushed, remaining = 0, iter(first_pages)
+    while batch := list(islice(remaining, PUSH_COUNT)):
+        tasks = [task for task in await build_first_tasks(cursor_store, batch) if task is not None]
+        pushed += sum(result.outcome == "pushed" for result in await queue.push_many(tasks))
+    return pushed
+
+
+# --- worker processes
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """
+    What a child process needs to take part in a run; it travels as JSON.
+
+    Args:
+        file: The configuration file's path, for messages.
+        source: Its text, as the supervisor read it.
+        overrides: Values from the command line, by dotted key.
+        store_url: The URL of the store.
+        base_url: The address that replaces demo://; empty = the file's.
+        writer_socket: The writer's socket.
+        concurrency: Requests at once.
+        lease_s: Seconds of a lease.
+        max_requests: Stop after so many requests; None = never.
+        cache_file: Where responses are cached.
+        tokens_file: Where obtained credentials are stored.
+    """
+
+    file: str
+    source: str
+    overrides: dict[str, Any]
+    store_url: str
+    base_url: str
+    writer_socket: str = ""
+    concurrency: int = 32
+    lease_s: float = 60.0
+    max_requests: int | None = None
+    cache_file: str = ""
+    tokens_file: str = ""
+
+
+def load_plan(worker_settings: WorkerSettings) -> Plan:
+    """Load the plan as the supervisor has read it."""
+    plan = config.load(
+        worker_settings.file, text=worker_settings.source, overrides=worker_settings.overrides, inputs=False
+    )
+    return with_base_url(plan, worker_settings.base_url)
+
+
+def with_base_url(plan: Plan, base_url: str) -> Plan:
+    """Return the plan with the address that `demo://` stands for; unchanged if it is empty."""
+    return replace(plan, client=replace(plan.client, base_url=base_url)) if base_url else plan
+
+
+# --- files
+
+
 def tokens_file(folder: Path, plan: Plan) -> Path:
-    """Where what logins gave is kept, for all processes of a machine."""
+    """Return the file in which all processes of this machine store obtained credentials."""
     return folder / f"{plan.name}.tokens"
 
 
 def response_cache(plan: Plan, file: str) -> ResponseCache | None:
-    """Where answers are kept, if they are."""
+    """Return the plan's cache of responses, in this file; None if the plan does not cache."""
     settings = plan.client.cache
     return ResponseCache(Path(file), max_size=settings.max_size) if settings is not None and file else None
 
 
 def output_base() -> Path:
-    """Relative output paths are relative to where the command was started."""
+    """Return the folder to which relative output paths are relative: the one the command was started in."""
     return Path.cwd()
-
-
-async def started(
-    cursor_store: CursorStore, firsts: Sequence[NewTask | IncrementalStart]
-) -> list[NewTask | None]:
-    """Their tasks, in the same order: a walk's begins where the last one ended, None when nothing is to ask for."""
-    walks = [first for first in firsts if isinstance(first, IncrementalStart)]
-    kept = iter(await cursor_store.get_many([walk.state_key for walk in walks]) if walks else ())
-    return [first.build(next(kept)) if isinstance(first, IncrementalStart) else first for first in firsts]
-
-
-async def push_firsts(
-    queue: Queue, cursor_store: CursorStore, firsts: Iterable[NewTask | IncrementalStart]
-) -> int:
-    """
-    Push first pages, of which any number may come; how many entered the queue.
-
-    Raises:
-        UsageError: a seed makes no request.
-        QueueFull, StoreError: as `Queue.push_many`.
-    """
-    pushed, coming = 0, iter(firsts)
-    while piece := list(islice(coming, PUSH_COUNT)):
-        tasks = [task for task in await started(cursor_store, piece) if task is not None]
-        pushed += sum(one.outcome == "pushed" for one in await queue.push_many(tasks))
-    return pushed

@@ -10,8 +10,8 @@ from pathlib import Path
 from scrapeq import config
 from scrapeq.errors import ScrapeqError
 from scrapeq.protocols import Snapshot
-from scrapeq.supervise import supervisor
 from scrapeq.supervise.options import RunOptions
+from scrapeq.supervise.supervisor import run_plans
 
 
 class Events:
@@ -31,7 +31,7 @@ def main() -> int:
     """The exit code of the run."""
     try:
         plan = config.load(sys.argv[1])
-        return asyncio.run(supervisor.run([plan], RunOptions(), Events(), folder=Path(".scrapeq")))
+        return asyncio.run(run_plans([plan], RunOptions(), Events(), folder=Path(".scrapeq")))
     except ScrapeqError as error:
         print(error, file=sys.stderr)
         return 1

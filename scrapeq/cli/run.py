@@ -125,9 +125,9 @@ def _load_plans(settings: Settings, files: list[str], overrides: dict[str, Any])
 
 
 def _supervise(plans: list[Plan], options: Any, view: ProgressOutput) -> int:
-    from scrapeq.supervise.supervisor import run_here
+    from scrapeq.supervise.supervisor import run_plans_blocking
 
     try:
-        return run_here(plans, options, view, folder=FOLDER)
+        return run_plans_blocking(plans, options, view, folder=FOLDER)
     finally:
         view.close()

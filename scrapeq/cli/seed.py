@@ -157,14 +157,14 @@ class Seeding:
     async def push_all(self, queue: Queue, client: Any, batches: AsyncIterator[list[NumberedLine]]) -> None:
         """Push all batches. Raises StoreError, QueueFull; what was pushed before the error stays in the queue."""
         from scrapeq.resource import TaskBuilder
-        from scrapeq.supervise.schedules import addressed
+        from scrapeq.supervise.schedules import with_demo_address
         from scrapeq.wiring import cursor_store_of, group_function
 
         store = cursor_store_of(client, queue)
         with suppress(
             UsageError
         ):  # without a base URL each seed is refused by itself, but URLs can be pushed
-            self.plan = await addressed(self.plan, queue, client)
+            self.plan = await with_demo_address(self.plan, queue, client)
         builder = TaskBuilder(self.plan, group_function(self.plan))
         try:
             async for batch in batches:

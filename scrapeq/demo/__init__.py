@@ -1,7 +1,7 @@
 """
-The sample API behind `demo://`: a code host's issues and their comments, with a rate limit, on loopback.
+The sample API behind `demo://`: a code host's issues and their comments, with a rate limit, on a loopback port.
 
-It stands alone: it imports nothing of scrapeq, so it is an honest stranger to the engine that scrapes it.
+It imports nothing else of scrapeq, so the engine scrapes it as it would scrape any other server.
 """
 
 from __future__ import annotations

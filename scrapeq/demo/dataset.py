@@ -1,4 +1,4 @@
-"""What the sample API serves: made from a seed, the same on every machine and every day."""
+"""The records of the sample API, generated from a seed: the same on every machine and every day."""
 
 from __future__ import annotations
 
@@ -10,25 +10,32 @@ from typing import Any
 Record = dict[str, Any]
 
 NEWEST = datetime(2025, 6, 1, 12, 0, tzinfo=UTC)
-"""No record is newer than this."""
+"""The newest possible time of a record."""
 
 SPAN_S = 180 * 24 * 3600
-"""The records lie in the half year before NEWEST."""
+"""All records lie in the half year before NEWEST."""
 
 SHARE_WITHOUT_COMMENTS = 0.15
 SHARE_LONG_DISCUSSIONS = 0.02
 LONG_DISCUSSION = (60, 130)
-"""Comments of a long discussion, least and most: more than a page of 50 holds."""
+"""Fewest and most comments of a long discussion: more than fit on a page of 50."""
 
 USUAL_COMMENTS = (1, 6)
 LABELS = ("bug", "docs", "feature", "help wanted", "performance", "question")
 PEOPLE = ("ada", "barbara", "edsger", "grace", "ken", "margaret", "radia", "tim")
 VERBS = ("Crash", "Slow", "Wrong result", "Missing hint", "Time-out", "Typo", "Regression", "Leak")
-PLACES = ("in the parser", "on start", "with empty input", "behind a proxy", "after an upgrade", "on export")
+LOCATIONS = (
+    "in the parser",
+    "on start",
+    "with empty input",
+    "behind a proxy",
+    "after an upgrade",
+    "on export",
+)
 PHRASES = (
     "the queue keeps its order",
     "nothing is lost when it stops",
-    "a worker waits for an answer",
+    "a worker waits for a response",
     "every page is written first",
     "a second run changes nothing",
     "the newest comes first",
@@ -37,7 +44,7 @@ PHRASES = (
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """One repository and how many issues it has."""
+    """A repository and the number of its issues."""
 
     owner: str
     name: str
@@ -45,10 +52,10 @@ class Repository:
 
 
 REPOSITORIES = (Repository("octo", "tools", 480), Repository("octo", "site", 320))
-"""With a limit of 40 requests in 2 s this is some 18 windows of work: it fills half a minute."""
+"""At 40 requests per 2 s this is about 18 windows of work, half a minute."""
 
 
-def _stamp(at: datetime) -> str:
+def _timestamp(at: datetime) -> str:
     return at.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -58,11 +65,11 @@ def _prose(rng: random.Random, phrases: int) -> str:
 
 class Dataset:
     """
-    All records, by seed.
+    All records of one seed.
 
     Args:
         seed: The same seed gives the same records.
-        scale: Multiplies the number of issues (at least one a repository).
+        scale: A factor for the number of issues (at least one per repository).
     """
 
     def __init__(self, seed: int = 1, scale: float = 1.0) -> None:
@@ -75,11 +82,11 @@ class Dataset:
             self._issues[key] = self._make_issues(index, repository, count)
 
     def issues(self, owner: str, repo: str) -> list[Record] | None:
-        """A repository's issues by number, or None if there is no such repository."""
+        """Return a repository's issues, ordered by number; None if the repository does not exist."""
         return self._issues.get((owner, repo))
 
     def comments(self, owner: str, repo: str, number: int) -> list[Record] | None:
-        """An issue's comments, oldest first, or None if there is no such issue."""
+        """Return an issue's comments, oldest first; None if the issue does not exist."""
         issues = self._issues.get((owner, repo))
         if issues is None or not 1 <= number <= len(issues):
             return None
@@ -90,7 +97,7 @@ class Dataset:
 
     def _make_issues(self, index: int, repository: Repository, count: int) -> list[Record]:
         rng = random.Random(f"{self._seed}:{repository.owner}/{repository.name}")
-        # Every stamp is used once, over both repositories: "newest first" has one right answer.
+        # No two timestamps are equal, in both repositories together, so "newest first" is one order.
         ages_s = [2 * half + index for half in rng.sample(range(SPAN_S // 2), 2 * count)]
         lives = sorted(zip(ages_s[::2], ages_s[1::2], strict=True), key=max, reverse=True)
         return [
@@ -109,13 +116,13 @@ class Dataset:
         return {
             "id": (index + 1) * 1_000_000 + number,
             "number": number,
-            "title": f"{rng.choice(VERBS)} {rng.choice(PLACES)}",
+            "title": f"{rng.choice(VERBS)} {rng.choice(LOCATIONS)}",
             "state": "open" if rng.random() < 0.4 else "closed",
             "user": {"login": rng.choice(PEOPLE)},
             "labels": [{"name": name} for name in rng.sample(LABELS, rng.randint(0, 3))],
             "comments": comments,
-            "created_at": _stamp(NEWEST - timedelta(seconds=created_s)),
-            "updated_at": _stamp(NEWEST - timedelta(seconds=updated_s)),
+            "created_at": _timestamp(NEWEST - timedelta(seconds=created_s)),
+            "updated_at": _timestamp(NEWEST - timedelta(seconds=updated_s)),
             "body": _prose(rng, rng.randint(2, 8)),
         }
 
@@ -129,8 +136,8 @@ class Dataset:
             {
                 "id": issue["id"] * 1000 + position,
                 "user": {"login": rng.choice(PEOPLE)},
-                "created_at": _stamp(created + step * position),
-                "updated_at": _stamp(created + step * position),
+                "created_at": _timestamp(created + step * position),
+                "updated_at": _timestamp(created + step * position),
                 "body": _prose(rng, rng.randint(1, 5)),
             }
             for position in range(1, count + 1)

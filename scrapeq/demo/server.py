@@ -1,4 +1,4 @@
-"""The sample API's server: routes, pages, ETags, the limit, and what it counted."""
+"""The sample API's server: routes, pages, ETags, the rate limit, and statistics."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One request as it was answered; `at_s` counts from the server's start."""
+class LogEntry:
+    """One request and the status of its response; `at_s` counts seconds from the server's start."""
 
     at_s: float
     path: str
@@ -43,16 +43,17 @@ class DemoServer:
         async with DemoServer(limit=10, window_s=1.0) as server:
             ...  # GET server.url + "/repos/octo/tools/issues"
 
-    `GET /_stats` tells what was counted, `GET /_log` every request in order; neither counts.
-    A 304 counts like any other answer.
+    `GET /_stats` returns the counts, `GET /_log` every request in order; the limit does not apply to them.
+    A 304 counts like any other response.
 
     Args:
-        limit: Requests granted in a window.
-        window_s: Seconds of a window; whole seconds make the told reset exact.
-        latency_ms: Least and most delay of an answer; which of them is a matter of the path, not of chance.
-        scale: Multiplies the number of issues.
+        limit: Requests granted per window.
+        window_s: Length of a window, seconds; with whole seconds the advertised reset is exact.
+        latency_ms: Least and greatest delay of a response; the path determines the delay, not chance.
+        scale: A factor for the number of issues.
         seed: The same seed gives the same records.
-        port: 0 = any free port.
+        port: The port to listen on; 0 = any free port.
+        now_s: The wall clock, Unix seconds.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class DemoServer:
         self.window = FixedWindow(limit, window_s, now_s)
         self.dataset = Dataset(seed, scale)
         self.url = ""
-        self.log: list[Entry] = []
+        self.log: list[LogEntry] = []
         self._latency_ms = latency_ms
         self._port = port
         self._started_s = time.monotonic()
@@ -80,7 +81,7 @@ class DemoServer:
         app.router.add_get("/repos/{owner}/{repo}/issues", self._issues)
         app.router.add_get("/repos/{owner}/{repo}/issues/{number}/comments", self._comments)
         app.router.add_get("/_stats", self._stats)
-        app.router.add_get("/_log", self._show_log)
+        app.router.add_get("/_log", self._get_log)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
         site = web.TCPSite(self._runner, HOST, self._port)
@@ -95,7 +96,7 @@ class DemoServer:
             await self._runner.cleanup()
 
     def stats(self) -> dict[str, Any]:
-        """Totals, and each window's share of them."""
+        """Return the total counts and those of each window."""
         windows = self.window.windows()
         return {
             "limit": self.window.limit,
@@ -110,20 +111,20 @@ class DemoServer:
     async def _limited(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path.startswith("/_"):
             return await handler(request)
-        verdict = self.window.take()
-        entry = len(self.log)
+        admission = self.window.take()
+        index = len(self.log)
         at_s = round(time.monotonic() - self._started_s, 4)
-        self.log.append(Entry(at_s, request.path_qs, 0))
+        self.log.append(LogEntry(at_s, request.path_qs, 0))
         await asyncio.sleep(self._delay_s(request.path_qs))
-        if verdict.granted:
+        if admission.granted:
             try:
                 response = await handler(request)
             except web.HTTPException as error:
-                response = _answer({"message": error.reason}, status=error.status)
+                response = _json_response({"message": error.reason}, status=error.status)
         else:
-            response = _answer({"message": "API rate limit exceeded"}, status=429)
-        response.headers.update(verdict.headers())
-        self.log[entry] = Entry(at_s, request.path_qs, response.status)
+            response = _json_response({"message": "API rate limit exceeded"}, status=429)
+        response.headers.update(admission.headers())
+        self.log[index] = LogEntry(at_s, request.path_qs, response.status)
         return response
 
     def _delay_s(self, path: str) -> float:
@@ -134,13 +135,13 @@ class DemoServer:
     async def _issues(self, request: web.Request) -> web.StreamResponse:
         records = self.dataset.issues(request.match_info["owner"], request.match_info["repo"])
         if records is None:
-            return _answer({"message": "Not Found"}, status=404)
+            return _json_response({"message": "Not Found"}, status=404)
         state = _choice(request, "state", ("open", "closed", "all"))
         sort = _choice(request, "sort", ("created", "updated"))
         direction = _choice(request, "direction", ("desc", "asc"))
-        kept = [record for record in records if state in ("all", record["state"])]
-        kept.sort(key=lambda record: (record[f"{sort}_at"], record["id"]), reverse=direction == "desc")
-        return _paged(request, kept)
+        matching = [record for record in records if state in ("all", record["state"])]
+        matching.sort(key=lambda record: (record[f"{sort}_at"], record["id"]), reverse=direction == "desc")
+        return _page_response(request, matching)
 
     async def _comments(self, request: web.Request) -> web.StreamResponse:
         number = request.match_info["number"]
@@ -150,42 +151,45 @@ class DemoServer:
                 request.match_info["owner"], request.match_info["repo"], int(number)
             )
         if records is None:
-            return _answer({"message": "Not Found"}, status=404)
-        return _paged(request, records)
+            return _json_response({"message": "Not Found"}, status=404)
+        return _page_response(request, records)
 
     async def _stats(self, request: web.Request) -> web.StreamResponse:
-        return _answer(self.stats())
+        return _json_response(self.stats())
 
-    async def _show_log(self, request: web.Request) -> web.StreamResponse:
-        return _answer([{"at_s": one.at_s, "path": one.path, "status": one.status} for one in self.log])
+    async def _get_log(self, request: web.Request) -> web.StreamResponse:
+        return _json_response(
+            [{"at_s": entry.at_s, "path": entry.path, "status": entry.status} for entry in self.log]
+        )
 
 
-def _answer(body: Any, status: int = 200) -> web.Response:
+def _json_response(body: Any, status: int = 200) -> web.Response:
     return web.Response(
         body=orjson.dumps(body), status=status, content_type="application/json", charset="utf-8"
     )
 
 
 def _choice(request: web.Request, name: str, known: tuple[str, ...]) -> str:
+    """Return a query parameter that must be one of `known`; the first is the default."""
     value = request.query.get(name, known[0])
     if value not in known:
         raise web.HTTPUnprocessableEntity(reason=f"{name} must be one of {', '.join(known)}")
     return value
 
 
-def _whole(request: web.Request, name: str, default: int) -> int:
+def _positive_number(request: web.Request, name: str, default: int) -> int:
     text = request.query.get(name, str(default))
     if not (text.isascii() and text.isdigit() and len(text) < MAX_DIGITS and int(text) > 0):
-        raise web.HTTPUnprocessableEntity(reason=f"{name} must be a whole number from 1")
+        raise web.HTTPUnprocessableEntity(reason=f"{name} must be a whole number, 1 or more")
     return int(text)
 
 
-def _paged(request: web.Request, records: list[Record]) -> web.StreamResponse:
-    """One page, with the Link header (RFC 8288) and an ETag (RFC 9110, 8.8.3)."""
-    per_page = min(_whole(request, "per_page", DEFAULT_PER_PAGE), MAX_PER_PAGE)
-    page = _whole(request, "page", 1)
+def _page_response(request: web.Request, records: list[Record]) -> web.StreamResponse:
+    """Return one page, with the Link header (RFC 8288) and an ETag (RFC 9110, 8.8.3)."""
+    per_page = min(_positive_number(request, "per_page", DEFAULT_PER_PAGE), MAX_PER_PAGE)
+    page = _positive_number(request, "page", 1)
     last = max(1, -(-len(records) // per_page))
-    response = _answer(records[(page - 1) * per_page : page * per_page])
+    response = _json_response(records[(page - 1) * per_page : page * per_page])
     body = response.body
     assert isinstance(body, bytes)
     etag = f'W/"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'
@@ -196,9 +200,11 @@ def _paged(request: web.Request, records: list[Record]) -> web.StreamResponse:
         links |= {"next": page + 1, "last": last}
     headers = {"ETag": etag, "Cache-Control": "private, max-age=0"}
     if links:
-        headers["Link"] = ", ".join(f'<{_page_url(request, to)}>; rel="{rel}"' for rel, to in links.items())
-    known = {tag.strip() for tag in request.headers.get("If-None-Match", "").split(",")}
-    if etag in known or "*" in known:
+        headers["Link"] = ", ".join(
+            f'<{_page_url(request, number)}>; rel="{rel}"' for rel, number in links.items()
+        )
+    client_etags = {tag.strip() for tag in request.headers.get("If-None-Match", "").split(",")}
+    if etag in client_etags or "*" in client_etags:
         return web.Response(status=304, headers=headers)
     response.headers.update(headers)
     return response

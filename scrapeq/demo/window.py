@@ -1,4 +1,4 @@
-"""The sample API's rate limit: a fixed window, told as GitHub tells its own."""
+"""The sample API's rate limit: a fixed window, advertised in the header fields that GitHub uses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What the window says to a request; `reset_s` is a Unix time, `retry_after_s` a wait, whole seconds."""
+    """The window's decision on a request; `reset_s` is a Unix time, `retry_after_s` a wait in whole seconds."""
 
     granted: bool
     limit: int
@@ -18,8 +18,8 @@ class Admission:
     retry_after_s: int
 
     def headers(self) -> dict[str, str]:
-        """The verdict as header fields; Retry-After only on a refusal (RFC 9110, 10.2.3)."""
-        told = {
+        """Return the decision as header fields; Retry-After only on a refusal (RFC 9110, 10.2.3)."""
+        fields = {
             "X-RateLimit-Limit": str(self.limit),
             "X-RateLimit-Remaining": str(self.remaining),
             "X-RateLimit-Used": str(self.limit - self.remaining),
@@ -27,20 +27,20 @@ class Admission:
             "X-RateLimit-Resource": "core",
         }
         if not self.granted:
-            told["Retry-After"] = str(self.retry_after_s)
-        return told
+            fields["Retry-After"] = str(self.retry_after_s)
+        return fields
 
 
 class FixedWindow:
     """
-    `limit` requests in each window of `window_s` seconds of the wall clock.
+    Grants `limit` requests in each window of `window_s` seconds of the wall clock.
 
-    Windows begin at multiples of `window_s` since the epoch: with whole seconds the told reset is exact,
-    else it is rounded up, so that nobody is told too early a time.
+    Windows start at multiples of `window_s` since the epoch. With whole seconds the advertised reset is exact;
+    otherwise it is rounded up, so it is never too early.
 
     Args:
-        limit: Requests granted in a window.
-        window_s: Seconds.
+        limit: Requests granted per window.
+        window_s: Length of a window, seconds.
         now_s: The wall clock, Unix seconds.
     """
 
@@ -53,9 +53,9 @@ class FixedWindow:
         self.refused: dict[int, int] = {}
 
     def take(self) -> Admission:
-        """Count one request: granted while the window has room."""
+        """Count one request; grant it while the window has room."""
         now = self._now_s()
-        # A wall clock that steps back must not open a window again.
+        # A wall clock that is set back must not reopen an earlier window.
         self._index = max(self._index, math.floor(now / self.window_s))
         used = self.granted.get(self._index, 0)
         granted = used < self.limit
@@ -74,7 +74,7 @@ class FixedWindow:
         )
 
     def windows(self) -> list[dict[str, int | float]]:
-        """Each window that saw a request: its start (Unix seconds), and how many it granted and refused."""
+        """Return the windows with requests: start (Unix seconds), and how many were granted and refused."""
         return [
             {
                 "start_s": index * self.window_s,

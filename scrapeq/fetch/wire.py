@@ -4,8 +4,8 @@ The wire: sends one request and returns one raw response.
 It does not decode, follow redirects, store cookies, or read proxies and credentials from the environment. The egress
 does the first three; the last is never done.
 
-`AiohttpWire` is the default, since the connection pool of httpx is slow (docs/decisions/0002-aiohttp-behind-a-wire-protocol.md). `HttpxWire`
-uses any httpx transport. Both raise httpx.TransportError, or Blocked if the guard rejects an address.
+`AiohttpWire` is the default, since the connection pool of httpx is slow (decision 0002). `HttpxWire` uses any httpx
+transport. Both raise httpx.TransportError, or Blocked if the guard rejects an address.
 """
 
 from __future__ import annotations

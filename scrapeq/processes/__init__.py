@@ -1,1 +1,1 @@
-"""Child processes: how they start, fork, log, and end with their parent."""
+"""Child processes: how they start, report, restart, log, and end with their parent."""

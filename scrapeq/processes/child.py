@@ -1,10 +1,10 @@
 """
 Child processes that die with their parent.
 
-The parent spawns `python -m module`, in a session of its own so that Ctrl-C in a terminal reaches the parent
-alone, and says the settings as one JSON line on standard input, which stays open. The child's first act is
-`enter_child`: from then on the parent's death ends it, by the kernel's signal (Linux) and by the end of that
-input (everywhere).
+The parent spawns `python -m module` in a session of its own, so that Ctrl-C in a terminal reaches the parent only. It
+writes the settings as one JSON line to the child's standard input and keeps that input open. The child calls
+`enter_child` first: from then on the parent's death ends the child, through the kernel's signal (Linux) and through
+the end of that input (everywhere).
 """
 
 from __future__ import annotations
@@ -29,20 +29,21 @@ from scrapeq.processes.launch import PR_SET_PDEATHSIG
 ORPHANED_CODE = 1
 SETTINGS_MAX_BYTES = 16_000_000
 LINE_MAX_BYTES = 16_000_000
-STEADY_LIVES = 10  # a child that lived so many of its pauses does not crash in a loop
-STEADY_S = 30.0  # nor does one that lived so long
+INPUT_CHUNK_BYTES = 1024
+STABLE_LIFETIME_PAUSES = 10  # a child that outlived this many of its pauses is not in a crash loop
+STABLE_LIFETIME_S = 30.0  # nor is a child that lived this long
 
 _fork_server: ForkServer | None = None
 
 
 def use_fork_server(fork_server: ForkServer | None) -> None:
-    """Fork the children of this process there, from now on; None: spawn them."""
+    """From now on, fork the children of this process from `fork_server`; None: spawn them."""
     global _fork_server
     _fork_server = fork_server
 
 
-class _Forked:
-    """A child of the nursery, with the face of an `asyncio.subprocess.Process`."""
+class _ForkedProcess:
+    """A child of the fork server, with the interface of `asyncio.subprocess.Process`."""
 
     def __init__(
         self,
@@ -55,52 +56,52 @@ class _Forked:
         self.stdin = stdin
         self.stdout = stdout
         self.returncode: int | None = None
-        self._ended = asyncio.create_task(self._end(fork_server))
+        self._exit = asyncio.create_task(self._wait_for_exit(fork_server))
 
-    async def _end(self, fork_server: ForkServer) -> int:
+    async def _wait_for_exit(self, fork_server: ForkServer) -> int:
         self.returncode = await fork_server.wait(self.pid)
         self.stdin.close()
         return self.returncode
 
     async def wait(self) -> int:
-        """Until it ends; its return code."""
-        return await asyncio.shield(self._ended)
+        """Wait until the process ends and return its code."""
+        return await asyncio.shield(self._exit)
 
     def send_signal(self, number: int) -> None:
-        """Send it a signal."""
+        """Send the process a signal."""
         os.kill(self.pid, number)
 
 
 async def _fork(
-    fork_server: ForkServer, module: str, args: Sequence[str], *, listen: bool, stderr: int
-) -> _Forked:
-    """A child of the nursery. Raises OSError."""
+    fork_server: ForkServer, module: str, args: Sequence[str], *, capture_stdout: bool, stderr: int
+) -> _ForkedProcess:
+    """Fork a child from the fork server. Raises OSError."""
     loop = asyncio.get_running_loop()
-    with contextlib.ExitStack() as open_here:
-        fds = []
-        for _ in range(2 if listen else 1):
-            fds += [
+    with contextlib.ExitStack() as open_pipes:
+        ends = []
+        for _ in range(2 if capture_stdout else 1):
+            ends += [
                 os.fdopen(fd, mode, buffering=0) for fd, mode in zip(os.pipe(), ("rb", "wb"), strict=True)
             ]
-        for file in fds:
-            open_here.callback(file.close)
-        child_in, our_end = fds[0], fds[1]
-        child_out = fds[3].fileno() if listen else sys.stdout.fileno()
-        pid = await fork_server.fork(module, args, (child_in.fileno(), child_out, stderr))
-        kept = [our_end, *fds[2:3]]
-        open_here.pop_all()
-        for file in fds:
-            if file not in kept:
-                file.close()
+        for end in ends:
+            open_pipes.callback(end.close)
+        child_stdin, stdin_writer = ends[0], ends[1]
+        child_stdout = ends[3].fileno() if capture_stdout else sys.stdout.fileno()
+        pid = await fork_server.fork(module, args, (child_stdin.fileno(), child_stdout, stderr))
+        parent_ends = [stdin_writer, *ends[2:3]]
+        open_pipes.pop_all()
+        for end in ends:
+            if end not in parent_ends:
+                end.close()
     protocol = asyncio.streams.FlowControlMixin(loop=loop)
-    transport, _ = await loop.connect_write_pipe(lambda: protocol, our_end)
+    transport, _ = await loop.connect_write_pipe(lambda: protocol, stdin_writer)
     stdin = asyncio.StreamWriter(transport, protocol, None, loop)
     stdout = None
-    if listen:
+    if capture_stdout:
         stdout = asyncio.StreamReader(limit=LINE_MAX_BYTES)
-        reading = asyncio.StreamReaderProtocol(stdout)
-        await loop.connect_read_pipe(lambda: reading, fds[2])
-    return _Forked(fork_server, pid, stdin, stdout)
+        reader_protocol = asyncio.StreamReaderProtocol(stdout)
+        await loop.connect_read_pipe(lambda: reader_protocol, ends[2])
+    return _ForkedProcess(fork_server, pid, stdin, stdout)
 
 
 class Child:
@@ -108,12 +109,12 @@ class Child:
     One child process. Start it on the main thread: on Linux a child ends with the thread that started it.
 
     Args:
-        module: What `python -m` runs; its main calls `enter_child` first.
-        settings: Anything orjson writes; the child gets it from `enter_child`.
-        args: More arguments, to be seen in a process list.
-        listen: Keep the child's standard output for `line()`; otherwise it is the parent's.
-        stderr: Where its standard error goes (an open file); None = the parent's.
-        descriptors: More that it inherits, under the same numbers; then it is spawned.
+        module: The module that `python -m` runs; its main calls `enter_child` first.
+        settings: Anything orjson can serialize; `enter_child` returns it in the child.
+        args: More arguments, visible in a process list.
+        capture_stdout: Read the child's standard output with `next_message`; otherwise it is the parent's.
+        stderr: An open file for the child's standard error; None = the parent's.
+        descriptors: File descriptors to inherit under the same numbers. Such a child is always spawned.
     """
 
     def __init__(
@@ -122,60 +123,69 @@ class Child:
         settings: Any = None,
         *,
         args: Sequence[str] = (),
-        listen: bool = False,
+        capture_stdout: bool = False,
         stderr: IO[str] | None = None,
         descriptors: Sequence[int] = (),
     ) -> None:
         self.module = module
         self._settings = orjson.dumps(settings) + b"\n"
         self._args = tuple(args)
-        self._listen = listen
+        self._capture_stdout = capture_stdout
         self._stderr = stderr
         self._descriptors = tuple(descriptors)
-        self._process: asyncio.subprocess.Process | _Forked | None = None
+        self._process: asyncio.subprocess.Process | _ForkedProcess | None = None
 
     @property
     def pid(self) -> int | None:
-        """Its process id, once started."""
+        """The process id; None before the start."""
         return self._process.pid if self._process else None
 
     @property
     def returncode(self) -> int | None:
-        """None while it runs; negative: the signal that ended it."""
+        """The exit code; negative: the signal that ended the child; None while it runs."""
         return self._process.returncode if self._process else None
 
     @property
     def running(self) -> bool:
-        """Started and not ended."""
+        """Whether the child has started and not ended."""
         return self._process is not None and self._process.returncode is None
 
     async def start(self) -> None:
-        """Start it. Raises OSError when the system has no process left to give."""
-        if _fork_server is not None and not _fork_server.gone and not self._descriptors:
+        """Start the child. Raises OSError when the system cannot create a process."""
+        if _fork_server is not None and not _fork_server.lost and not self._descriptors:
             stderr = (self._stderr or sys.stderr).fileno()
             self._process = await _fork(
-                _fork_server, self.module, self._args, listen=self._listen, stderr=stderr
+                _fork_server, self.module, self._args, capture_stdout=self._capture_stdout, stderr=stderr
             )
         else:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                self.module,
-                *self._args,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE if self._listen else None,
-                stderr=self._stderr,
-                start_new_session=True,
-                pass_fds=self._descriptors,
-                limit=LINE_MAX_BYTES,
-            )
+            self._process = await self._spawn()
         assert self._process.stdin is not None
-        with suppress(BrokenPipeError, ConnectionResetError):  # it ended already: the return code tells
+        if self._process.stdin.is_closing():  # the child has ended; its return code says why
+            return
+        with suppress(BrokenPipeError, ConnectionResetError):
             self._process.stdin.write(self._settings)
             await self._process.stdin.drain()
 
-    async def line(self) -> dict[str, Any] | None:
-        """The next JSON object that it says (`listen`), None at its end; a line of anything else is passed over."""
+    async def _spawn(self) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            self.module,
+            *self._args,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE if self._capture_stdout else None,
+            stderr=self._stderr,
+            start_new_session=True,
+            pass_fds=self._descriptors,
+            limit=LINE_MAX_BYTES,
+        )
+
+    async def next_message(self) -> dict[str, Any] | None:
+        """
+        Return the next JSON object from the child's standard output, or None at its end.
+
+        Lines that are not JSON objects are skipped: a library or a user's hook may print anything.
+        """
         if self._process is None or self._process.stdout is None:
             return None
         while True:
@@ -183,24 +193,24 @@ class Child:
                 line = await self._process.stdout.readline()
                 if not line:
                     return None
-                said = orjson.loads(line)
-            except ValueError:  # no JSON, or longer than a line may be
+                message = orjson.loads(line)
+            except ValueError:  # not JSON, or longer than LINE_MAX_BYTES
                 continue
-            if isinstance(said, dict):
-                return said
+            if isinstance(message, dict):
+                return message
 
     async def wait(self) -> int:
-        """Until it ends; its return code."""
+        """Wait until the child ends and return its code."""
         return await self._process.wait() if self._process is not None else 0
 
     def send_signal(self, number: int) -> None:
-        """Send it a signal; nothing happens if it has ended."""
+        """Send the child a signal; do nothing if it has ended."""
         if self.running and self._process is not None:
             with suppress(ProcessLookupError):
                 self._process.send_signal(number)
 
     async def stop(self, grace_s: float) -> int:
-        """SIGTERM, and SIGKILL when it still runs after `grace_s` seconds; its return code."""
+        """Send SIGTERM, then SIGKILL if the child still runs after `grace_s` seconds. Return its code."""
         self.send_signal(signal.SIGTERM)
         try:
             return await asyncio.wait_for(self.wait(), grace_s)
@@ -209,12 +219,12 @@ class Child:
             return await self.wait()
 
 
-class RestartPause:
+class RestartBackoff:
     """
-    How long to wait before something that died is started again: doubling while it crashes in a loop.
+    The pauses before a process that died is restarted; they double while it crashes in a loop.
 
-    What did its work, or lived for ten of the pauses due, or half a minute, was killed rather than broken: it starts
-    over with the shortest one, so that a kill now and then never adds up to a long outage.
+    A process that did work, or lived for ten of the current pauses, or for half a minute, was killed rather than
+    broken. Its next pause is the shortest one again, so occasional kills never add up to a long outage.
 
     Args:
         first_s, max_s: The shortest and the longest pause, seconds.
@@ -225,13 +235,13 @@ class RestartPause:
         self._max_s = max_s
         self._restarts = 0
 
-    def lived(self, seconds: float, *, worked: bool = False) -> None:
-        """It has died, after so long a life, with work done or not."""
-        if worked or seconds > min(STEADY_S, self._pause_s() * STEADY_LIVES):
+    def record_lifetime(self, seconds: float, *, did_work: bool = False) -> None:
+        """Note how long the process lived before it died, and whether it did any work."""
+        if did_work or seconds > min(STABLE_LIFETIME_S, self._pause_s() * STABLE_LIFETIME_PAUSES):
             self._restarts = 0
 
     def next_s(self) -> float:
-        """The pause now; the next one is twice as long."""
+        """Return the pause before this restart (seconds) and double the next one."""
         pause_s = self._pause_s()
         self._restarts += 1
         return pause_s
@@ -242,31 +252,31 @@ class RestartPause:
 
 def enter_child() -> Any:
     """
-    In the child, before anything else: read the settings and tie this process's life to its parent's.
+    Read the settings and tie this process's life to its parent's. A child calls this before anything else.
 
-    SIGINT is ignored: what a person interrupts is the parent, which then says SIGTERM.
+    The child ignores SIGINT: a user interrupts the parent, which then sends SIGTERM.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     line = sys.stdin.buffer.readline(SETTINGS_MAX_BYTES)
-    if not line.endswith(b"\n"):  # the parent died before it had said it
+    if not line.endswith(b"\n"):  # the parent died before it had sent all of it
         os._exit(ORPHANED_CODE)
-    threading.Thread(target=_end_with_input, name="parent-watch", daemon=True).start()
+    threading.Thread(target=_exit_at_end_of_input, name="parent-watch", daemon=True).start()
     return orjson.loads(line)
 
 
-def runner() -> asyncio.Runner:
-    """A loop to run in: uvloop's where there is one."""
+def event_loop_runner() -> asyncio.Runner:
+    """Return a runner for an event loop, uvloop's where it is installed."""
     try:
         import uvloop
-    except ImportError:  # not on every platform
+    except ImportError:  # uvloop does not support every platform
         return asyncio.Runner()
     return asyncio.Runner(loop_factory=uvloop.new_event_loop)
 
 
-def _end_with_input() -> None:
-    """The input closes when the parent is gone. What was not finished is safe: the queue's leases run out."""
-    while os.read(0, 1024):
+def _exit_at_end_of_input() -> None:
+    """End this process when its parent is gone. Unfinished tasks are safe: their leases in the queue expire."""
+    while os.read(0, INPUT_CHUNK_BYTES):
         pass
     os._exit(ORPHANED_CODE)

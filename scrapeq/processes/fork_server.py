@@ -1,15 +1,17 @@
 """
-Where the children of a run are forked from: a process that has imported what they need, once for all of them.
+The fork server: a process that has imported everything a run's children need and forks them on request.
 
-Five interpreters that each import the same packages cost two CPU seconds before the first request. The nursery is
-forked before the supervisor has a loop or a thread, stays single-threaded, and forks a child for each request on its
-socket. It dies with the supervisor, and its children with it. Where it cannot be had, children are spawned.
+Five interpreters that each import the same packages cost two CPU seconds before the first request. The supervisor
+forks this process before it has an event loop or a thread. The fork server stays single-threaded and forks one child
+for each request on its socket. It dies with the supervisor, and its children die with it. If it is gone, children are
+spawned instead.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ctypes
+import errno
 import gc
 import importlib
 import os
@@ -26,65 +28,66 @@ from setproctitle import setproctitle
 from scrapeq.processes.launch import PR_SET_PDEATHSIG
 
 MESSAGE_MAX_BYTES = 65_536
+STANDARD_STREAMS = 3  # descriptors that travel with a request
 FAILED_CODE = 1
-ENDING = (signal.SIGINT, signal.SIGTERM)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class ForkServer:
     """
-    The supervisor's end.
+    The supervisor's side of the fork server.
 
     Args:
-        link: The socket to the process.
-        pid: The process.
+        link: The socket to the fork server.
+        pid: The fork server's process id.
     """
 
     def __init__(self, link: socket.socket, pid: int) -> None:
+        self.lost = False  # the fork server was killed
         self._link = link
         self._pid = pid
-        self._turn = asyncio.Lock()
-        self._born: asyncio.Future[int] | None = None
-        self._ends: dict[int, asyncio.Future[int]] = {}
-        self._rest = b""
-        self._listening = False
-        self.gone = False
+        self._one_fork = asyncio.Lock()
+        self._forked_pid: asyncio.Future[int] | None = None
+        self._exit_codes: dict[int, asyncio.Future[int]] = {}
+        self._partial_line = b""
+        self._reading = False
 
     async def fork(self, module: str, args: Sequence[str], fds: Sequence[int]) -> int:
         """
-        A new child that runs `module.main()`; its process id.
+        Fork a child that runs `module.main()`, and return its process id.
 
         Args:
-            module: Its `main` is called without arguments, and its result is the exit code.
-            args: To be seen in `sys.argv` and in a process list.
-            fds: Its standard input, output and error.
+            module: Its `main` is called without arguments; the result is the exit code.
+            args: Arguments for `sys.argv` and the process list.
+            fds: The child's standard input, output and error.
 
         Raises:
-            OSError: no process is left to give, or the nursery has gone.
+            OSError: the system cannot create a process, or the fork server is gone.
         """
         loop = asyncio.get_running_loop()
-        async with self._turn:
-            if not self._listening:
+        async with self._one_fork:
+            if not self._reading:
                 loop.add_reader(self._link, self._read)
-                self._listening = True
-            self._born = loop.create_future()
+                self._reading = True
+            self._forked_pid = loop.create_future()
             try:
                 socket.send_fds(self._link, [orjson.dumps([module, list(args)]) + b"\n"], list(fds))
-                pid = await self._born
+                pid = await self._forked_pid
             finally:
-                self._born = None
+                self._forked_pid = None
         if pid < 0:
             raise OSError(-pid, os.strerror(-pid))
-        self._ends.setdefault(pid, loop.create_future())
+        self._exit_codes.setdefault(pid, loop.create_future())
         return pid
 
     async def wait(self, pid: int) -> int:
-        """Until it ends; its return code, negative: the signal that ended it."""
-        code = await asyncio.shield(self._ends[pid])
-        self._ends.pop(pid, None)
+        """Wait until a child ends and return its code; negative: the signal that ended it."""
+        code = await asyncio.shield(self._exit_codes[pid])
+        self._exit_codes.pop(pid, None)
         return code
 
     def close(self) -> None:
-        """Let it go, once the loop has ended: it ends when the socket does."""
+        """End the fork server by closing its socket. Call this after the event loop has ended."""
         self._link.close()
         with suppress(ChildProcessError):
             os.waitpid(self._pid, 0)
@@ -94,89 +97,89 @@ class ForkServer:
         with suppress(ConnectionResetError):
             data = self._link.recv(MESSAGE_MAX_BYTES)
         if not data:
-            self._lost()
+            self._on_lost()
             return
-        *lines, self._rest = (self._rest + data).split(b"\n")
+        *lines, self._partial_line = (self._partial_line + data).split(b"\n")
         for line in lines:
-            kind, number, code = orjson.loads(line)
-            if kind == "born" and self._born is not None and not self._born.done():
-                self._born.set_result(number)
-            elif kind == "ended":
-                end = self._ends.setdefault(number, asyncio.get_running_loop().create_future())
-                if not end.done():
-                    end.set_result(code)
+            kind, pid, code = orjson.loads(line)
+            if kind == "forked" and self._forked_pid is not None and not self._forked_pid.done():
+                self._forked_pid.set_result(pid)
+            elif kind == "exited":
+                future = self._exit_codes.setdefault(pid, asyncio.get_running_loop().create_future())
+                if not future.done():
+                    future.set_result(code)
 
-    def _lost(self) -> None:
-        """It was killed, and its children with it."""
-        self.gone = True
+    def _on_lost(self) -> None:
+        """The fork server was killed, and its children with it."""
+        self.lost = True
         asyncio.get_running_loop().remove_reader(self._link)
-        self._listening = False
-        if self._born is not None and not self._born.done():
-            self._born.set_result(-1)
-        for end in self._ends.values():
-            if not end.done():
-                end.set_result(-signal.SIGKILL)
+        self._reading = False
+        if self._forked_pid is not None and not self._forked_pid.done():
+            self._forked_pid.set_result(-errno.ECONNRESET)
+        for future in self._exit_codes.values():
+            if not future.done():
+                future.set_result(-signal.SIGKILL)
 
 
 def open_fork_server(modules: Sequence[str]) -> ForkServer:
     """
-    Fork it. To be called while this process has neither a loop nor a thread of its own.
+    Start a fork server. Call this while this process has neither an event loop nor a second thread.
 
     Args:
-        modules: What its children run; imported before the fork.
+        modules: The modules its children run; imported once, before the fork.
     """
     for module in modules:
         importlib.import_module(module)
-    ours, theirs = socket.socketpair()
+    parent_end, server_end = socket.socketpair()
     parent = os.getpid()
     gc.collect()
-    gc.freeze()  # what is there already is never looked at again, so that children share its memory
+    gc.freeze()  # the collector skips these objects from now on, so children keep sharing their memory
     pid = os.fork()
     if pid == 0:
-        ours.close()
-        _tend(theirs, parent)
-    theirs.close()
-    ours.setblocking(False)
-    return ForkServer(ours, pid)
+        parent_end.close()
+        _run_fork_server(server_end, parent)
+    server_end.close()
+    parent_end.setblocking(False)
+    return ForkServer(parent_end, pid)
 
 
-def _tie_to(parent: int) -> None:
-    """The kernel ends us when our parent ends."""
+def _die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when its parent ends."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it died before the kernel was asked
+    if os.getppid() != parent:  # the parent died before the call above
         os._exit(FAILED_CODE)
 
 
-def _tend(link: socket.socket, parent: int) -> NoReturn:
-    """The nursery's life: fork what is asked for, tell of what ends."""
+def _run_fork_server(link: socket.socket, parent: int) -> NoReturn:
+    """Fork children on request and report their exits, until the supervisor closes the socket."""
     try:
-        os.setsid()  # Ctrl-C in a terminal reaches the supervisor alone
-        _tie_to(parent)
-        # Held back, not ignored: what reaches a child before it has become itself is delivered then.
-        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+        os.setsid()  # Ctrl-C in a terminal reaches the supervisor only
+        _die_with_parent(parent)
+        # Blocked, not ignored: a child receives a pending signal once it has restored its own handlers.
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         setproctitle("scrapeq: fork server")
-        woken, wake = socket.socketpair()
-        for end in (woken, wake):
+        wakeup_read, wakeup_write = socket.socketpair()
+        for end in (wakeup_read, wakeup_write):
             end.setblocking(False)
-        signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
+        signal.set_wakeup_fd(wakeup_write.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        _serve(link, woken, wake)
+        _serve(link, wakeup_read, wakeup_write)
     finally:
         os._exit(0)
 
 
-def _serve(link: socket.socket, woken: socket.socket, wake: socket.socket) -> None:
+def _serve(link: socket.socket, wakeup_read: socket.socket, wakeup_write: socket.socket) -> None:
     import select
 
     while True:
-        ready, _, _ = select.select([link, woken], [], [])
-        if woken in ready:
+        ready, _, _ = select.select([link, wakeup_read], [], [])
+        if wakeup_read in ready:
             with suppress(BlockingIOError):
-                woken.recv(MESSAGE_MAX_BYTES)
+                wakeup_read.recv(MESSAGE_MAX_BYTES)
             _reap(link)
         if link in ready:
-            data, fds, _, _ = socket.recv_fds(link, MESSAGE_MAX_BYTES, 3)
+            data, fds, _, _ = socket.recv_fds(link, MESSAGE_MAX_BYTES, STANDARD_STREAMS)
             if not data:
                 return
             module, args = orjson.loads(data)
@@ -185,15 +188,16 @@ def _serve(link: socket.socket, woken: socket.socket, wake: socket.socket) -> No
             except OSError as error:
                 pid = -(error.errno or 1)
             if pid == 0:
-                for end in (link, woken, wake):
+                for end in (link, wakeup_read, wakeup_write):
                     end.close()
-                _live(module, args, fds)
+                _run_child(module, args, fds)
             for fd in fds:
                 os.close(fd)
-            _say(link, "born", pid, 0)
+            _send(link, "forked", pid, 0)
 
 
 def _reap(link: socket.socket) -> None:
+    """Report every child that has ended."""
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -201,22 +205,22 @@ def _reap(link: socket.socket) -> None:
             return
         if pid == 0:
             return
-        _say(link, "ended", pid, os.waitstatus_to_exitcode(status))
+        _send(link, "exited", pid, os.waitstatus_to_exitcode(status))
 
 
-def _say(link: socket.socket, kind: str, number: int, code: int) -> None:
+def _send(link: socket.socket, kind: str, pid: int, code: int) -> None:
     with suppress(BrokenPipeError, ConnectionResetError):
-        link.sendall(orjson.dumps([kind, number, code]) + b"\n")
+        link.sendall(orjson.dumps([kind, pid, code]) + b"\n")
 
 
-def _live(module: str, args: list[str], fds: Sequence[int]) -> NoReturn:
-    """In the child: become what was asked for."""
+def _run_child(module: str, args: list[str], fds: Sequence[int]) -> NoReturn:
+    """In the new child: take over the standard streams and the process title, then run the module's main."""
     code = FAILED_CODE
     try:
         signal.set_wakeup_fd(-1)
-        for number in (*ENDING, signal.SIGCHLD):
+        for number in (*STOP_SIGNALS, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         os.setsid()
         for fd, target in zip(fds, (0, 1, 2), strict=True):
             os.dup2(fd, target)

@@ -1,9 +1,9 @@
 """
 Start a server that dies with its parent: `python -I -S launch.py exec|watch PARENT_PID LOCK_FD COMMAND…`.
 
-`exec` (Linux) asks the kernel for SIGTERM at the parent's death and becomes the command: no code of ours
-runs between fork and exec of a process that may have threads. `watch` (elsewhere) stays as the command's
-parent and ends it when standard input closes, which the kernel does when the parent dies.
+`exec` (Linux) asks the kernel for SIGTERM at the parent's death and then becomes the command. None of our code runs
+between the fork and the exec of a process that may have threads. `watch` (elsewhere) stays as the command's parent and
+ends it when standard input closes, which the kernel does when the parent dies.
 """
 
 from __future__ import annotations
@@ -16,27 +16,30 @@ import threading
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 KILL_AFTER_S = 2.0
+INPUT_CHUNK_BYTES = 1024
+ORPHANED_CODE = 1
+NOT_EXECUTABLE_CODE = 127  # as shells report it
 
 
 def _exec(parent: int, command: list[str]) -> None:
     import ctypes
 
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() != parent:  # it died before the kernel was asked
-        os._exit(1)
+    if os.getppid() != parent:  # the parent died before the call above
+        os._exit(ORPHANED_CODE)
     try:
         os.execv(command[0], command)
     except OSError as error:
-        print(f"{command[0]}: {error.strerror}", file=sys.stderr)
-        os._exit(127)
+        print(f"{command[0]}: cannot be run: {error.strerror}", file=sys.stderr)
+        os._exit(NOT_EXECUTABLE_CODE)
 
 
 def _watch(command: list[str], inherited: list[int]) -> int:
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=inherited)
     signal.signal(signal.SIGTERM, lambda *_: child.terminate())
 
-    def at_end_of_input() -> None:
-        while os.read(0, 1024):
+    def stop_at_end_of_input() -> None:
+        while os.read(0, INPUT_CHUNK_BYTES):
             pass
         child.terminate()
         try:
@@ -44,7 +47,7 @@ def _watch(command: list[str], inherited: list[int]) -> int:
         except subprocess.TimeoutExpired:
             child.kill()
 
-    threading.Thread(target=at_end_of_input, daemon=True).start()
+    threading.Thread(target=stop_at_end_of_input, daemon=True).start()
     return child.wait()
 
 

@@ -1,4 +1,4 @@
-"""Logs: structured, to a file beside the data, never into what a terminal shows."""
+"""Structured logging to a file beside the data; nothing is logged to the terminal."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TextIO
 
 import structlog
+
+LOG_FILE = "run.log"
 
 
 def _configure(stream: TextIO, level: int) -> None:
@@ -28,13 +30,13 @@ def _configure(stream: TextIO, level: int) -> None:
 
 
 def configure_child_log(level: int = logging.INFO) -> None:
-    """A child logs to its standard error, which the supervisor points at the log file."""
+    """Log to standard error, which the supervisor has connected to the log file."""
     _configure(sys.stderr, level)
 
 
 def open_log(folder: Path) -> TextIO:
-    """The run's log file; the supervisor's own lines go there too."""
+    """Open the run's log file in the data folder and send this process's own log lines there."""
     folder.mkdir(parents=True, exist_ok=True)
-    stream = (folder / "run.log").open("a", buffering=1, encoding="utf-8")
+    stream = (folder / LOG_FILE).open("a", buffering=1, encoding="utf-8")
     _configure(stream, logging.INFO)
     return stream

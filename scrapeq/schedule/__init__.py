@@ -1,4 +1,4 @@
-"""The scheduler: one elected per queue, any number standing by; does what pops cannot."""
+"""The scheduler of a queue: a leader pushes due resources and sweeps the queue, other schedulers stand by."""
 
 from scrapeq.schedule.leader_lock import LeaderLock
 from scrapeq.schedule.scheduler import Scheduler

@@ -1,4 +1,4 @@
-"""When schedules are due next, kept in the store: restarts change nothing, and what was missed is done once."""
+"""When each schedule is due next, stored in Redis: restarts change nothing, and missed times are made up for once."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import orjson
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
+class DueTime:
     """
-    One resource's schedule.
+    When one resource is due. Stored as JSON under these names.
 
     Args:
-        due_s: When it is due next, Unix seconds.
-        schedule: How it was spelled when this was reckoned.
-        occurrence: The number of the occurrence that is being pushed; 0 = none is. One that was interrupted goes on
-            under its number, so nothing is pushed twice.
+        due_s: The next due time, Unix seconds.
+        schedule: The schedule (`schedule_text`) from which it was computed.
+        occurrence: The number of the scheduled run that is being pushed; 0 = none. An interrupted one continues under
+            its number, so nothing is pushed twice.
     """
 
     due_s: float
@@ -28,34 +28,35 @@ class Due:
 
 class DueTimes:
     """
-    The dues of one queue.
+    The due times of one queue.
 
     Args:
         redis: An asyncio client.
-        prefix: Of the queue's keys.
+        prefix: The prefix of the queue's keys.
     """
 
     def __init__(self, redis: Any, prefix: str) -> None:
         self._redis = redis
         self._key = prefix + "schedule"
-        self._counter = prefix + "occurrence"  # never counted anew: what is done knows in which one it was
+        # Never reset: the record of a finished task contains the number of its scheduled run.
+        self._counter_key = prefix + "occurrence"
 
-    async def all(self) -> dict[str, Due]:
-        """What is known, by resource."""
+    async def all(self) -> dict[str, DueTime]:
+        """Return the stored due times by resource."""
         raw = await self._redis.hgetall(self._key)
-        return {name.decode(): Due(**orjson.loads(value)) for name, value in raw.items()}
+        return {name.decode(): DueTime(**orjson.loads(value)) for name, value in raw.items()}
 
-    async def keep(self, resource: str, due: Due) -> None:
-        """Keep it, in place of what was."""
+    async def set(self, resource: str, due: DueTime) -> None:
+        """Store the due time of a resource."""
         await self._redis.hset(self._key, resource, orjson.dumps(asdict(due)))
 
     async def clear(self, resources: Collection[str] | None) -> None:
-        """Forget when these resources are due (None: all of them)."""
+        """Delete the due times of these resources; None: of all."""
         if resources is None:
             await self._redis.delete(self._key)
         elif resources:
             await self._redis.hdel(self._key, *resources)
 
     async def next_occurrence(self) -> int:
-        """A number for an occurrence, higher than all before."""
-        return int(await self._redis.incr(self._counter))
+        """Return a number for a scheduled run, higher than all before."""
+        return int(await self._redis.incr(self._counter_key))

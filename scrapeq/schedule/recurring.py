@@ -1,4 +1,4 @@
-"""Resources that are asked for again and again: whose time has come is pushed again."""
+"""Recurring resources: push the first pages of each resource whose schedule is due."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import replace
 from scrapeq.clock import Clock, SystemClock
 from scrapeq.errors import ScrapeqError
 from scrapeq.plan import Schedule
-from scrapeq.schedule.due_times import Due, DueTimes
-from scrapeq.schedule.timetable import next_due_s, spelled
+from scrapeq.schedule.due_times import DueTime, DueTimes
+from scrapeq.schedule.timetable import next_due_s, schedule_text
 
 Push = Callable[[str, int], Awaitable[None]]
-"""(resource, occurrence): pushes its first pages."""
+"""(resource, number of the scheduled run): pushes the resource's first pages; repeating it changes nothing."""
 
 
 class Recurring:
@@ -20,9 +20,9 @@ class Recurring:
     The schedules of a plan.
 
     Args:
-        schedules: By resource.
-        dues: Where it is kept when they are due.
-        push: Pushes a resource's first pages in an occurrence; doing it twice changes nothing.
+        schedules: The schedules by resource.
+        due_times: Stores when they are due.
+        push: Pushes a resource's first pages.
         clock: Its `now_s` is the time of the schedules.
     """
 
@@ -39,57 +39,63 @@ class Recurring:
         self._push = push
         self._clock = clock or SystemClock()
 
-    async def begin(self, began_s: float | None) -> set[str]:
+    async def start(self, started_s: float | None) -> set[str]:
         """
-        Those of which it is not known when they are due are due one step after `began_s`; None = after now.
+        Store the first due time of each schedule that has none yet: one step after the start of the run.
+
+        Args:
+            started_s: When the run started, Unix seconds, for a run that is resumed; None = a new run, which starts
+                now. A new run also replaces due times in the past, since it fetches those resources itself.
 
         Returns:
-            Those that wait for a time to come: what begins now leaves them out.
+            The resources that wait for a stored due time; a new run does not seed them.
         """
         now_s, known = self._clock.now_s(), await self._due_times.all()
         waiting = set()
         for name, schedule in self._schedules.items():
             due = known.get(name)
-            if due is not None and (due.due_s > now_s or began_s is not None):
+            if due is not None and (due.due_s > now_s or started_s is not None):
                 waiting.add(name)
                 continue
-            due_s = next_due_s(schedule, now_s, began_s)
-            await self._due_times.keep(name, Due(due_s, spelled(schedule)))
+            due_s = next_due_s(schedule, now_s, started_s)
+            await self._due_times.set(name, DueTime(due_s, schedule_text(schedule)))
         return waiting
 
-    async def turn(self) -> float | None:
+    async def push_due(self) -> float | None:
         """
-        Push all that is due; seconds until the next one is, None when there is none.
+        Push every resource that is due.
 
-        Raises what `push` raised; the occurrence then goes on at the next turn, and the others have had theirs.
+        Returns:
+            Seconds until the next one is due; None without schedules.
+
+        Raises:
+            ScrapeqError: as `push` raised it. The other resources were pushed; this one continues with the next call.
         """
         known = await self._due_times.all()
-        failed: list[ScrapeqError] = []
+        errors: list[ScrapeqError] = []
         for name, schedule in self._schedules.items():
             try:
-                known[name] = await self._one(name, schedule, known.get(name))
+                known[name] = await self._push_if_due(name, schedule, known.get(name))
             except ScrapeqError as error:
-                failed.append(error)
-        if failed:
-            raise failed[0]
-        waits = [known[name].due_s - self._clock.now_s() for name in self._schedules]
-        return max(0.0, min(waits)) if waits else None
+                errors.append(error)
+        if errors:
+            raise errors[0]
+        waits_s = [known[name].due_s - self._clock.now_s() for name in self._schedules]
+        return max(0.0, min(waits_s)) if waits_s else None
 
-    async def _one(self, name: str, schedule: Schedule, due: Due | None) -> Due:
-        now_s, spelling = self._clock.now_s(), spelled(schedule)
-        if due is None:  # nobody has asked for it yet
-            due = Due(now_s, spelling)
-        elif (
-            due.schedule != spelling
-        ):  # the file says something else now: what was due later may be due sooner
-            due = replace(due, due_s=min(due.due_s, next_due_s(schedule, now_s)), schedule=spelling)
-            await self._due_times.keep(name, due)
+    async def _push_if_due(self, name: str, schedule: Schedule, due: DueTime | None) -> DueTime:
+        now_s, text = self._clock.now_s(), schedule_text(schedule)
+        if due is None:  # never pushed before: due now
+            due = DueTime(now_s, text)
+        elif due.schedule != text:  # the file has changed: a due time may move forward, never back
+            due = replace(due, due_s=min(due.due_s, next_due_s(schedule, now_s)), schedule=text)
+            await self._due_times.set(name, due)
         if due.due_s > now_s:
             return due
         if not due.occurrence:
             due = replace(due, occurrence=await self._due_times.next_occurrence())
-            await self._due_times.keep(name, due)
+            await self._due_times.set(name, due)
         await self._push(name, due.occurrence)
-        done = Due(next_due_s(schedule, self._clock.now_s(), due.due_s), spelling)
-        await self._due_times.keep(name, done)
-        return done
+        next_due = DueTime(next_due_s(schedule, self._clock.now_s(), due.due_s), text)
+        await self._due_times.set(name, next_due)
+        return next_due

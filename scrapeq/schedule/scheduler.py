@@ -1,8 +1,8 @@
 """
-The scheduler: pushes again what recurs, and expires leases and makes delayed tasks ready in queues that nobody pops.
+The scheduler: it pushes due resources again, and sweeps queues from which no fetcher pops.
 
-No queue needs the latter to be correct: each pop does the same for itself. It keeps the books of a queue true
-(`status`, alarms, who waits on a marker) while no fetcher runs.
+A sweep expires leases and makes delayed tasks ready. Each pop does the same, so no queue needs a scheduler to be
+correct. The sweeps keep counts, alarms and waiting clients up to date while no fetcher runs.
 """
 
 from __future__ import annotations
@@ -12,86 +12,93 @@ import contextlib
 from collections.abc import Awaitable, Callable
 
 from scrapeq.errors import ScrapeqError, StoreError
-from scrapeq.schedule.leader_lock import LEADERSHIP_MS, LeaderLock
+from scrapeq.schedule.leader_lock import LEADER_TTL_MS, LeaderLock
 
-TURN_S = LEADERSHIP_MS / 1000 / 3  # the office is renewed at a third of its time
-AWAY_S = 1.0  # before the next try while the store is away
-STANDBY_S = 0.2  # between looks whether the office is ours
-FAILED_S = (
-    10.0  # before what could not be pushed is tried again: a file of seeds that makes no sense, a full queue
-)
-LOOK_S = 10.0  # at most between looks at what is due, for a person may have changed it
+TURN_S = LEADER_TTL_MS / 1000 / 3  # the leader renews its lock three times in its lifetime
+STORE_AWAY_PAUSE_S = 1.0  # before the next try while the store is away
+STANDBY_PAUSE_S = 0.2  # between checks whether this scheduler has become the leader
+FAILED_PAUSE_S = 10.0  # before a failed push is tried again: a seed file with errors, a full queue
+DUE_CHECK_MAX_S = 10.0  # between checks of the due times, since the user may have changed them
 
 Sweep = Callable[[], Awaitable[tuple[bool, float | None]]]
-Recur = Callable[[], Awaitable[float | None]]
+"""Does what is due in the queue; returns whether more is due now, and the seconds until the next event (None: none)."""
+
+PushDue = Callable[[], Awaitable[float | None]]
+"""Pushes due resources, perhaps waiting long for room in the queue; returns the seconds until the next is due."""
 
 
 class Scheduler:
     """
+    The scheduler of one queue. Any number may run; only the leader acts.
+
     Args:
-        election: The office; only its holder acts.
-        sweep: Does what is due in the queue: (more is due now, seconds to the next event or None).
-        recur: Pushes what is due again: seconds to the next time, or None. It may wait for room in the queue for long.
-        event: Told why `recur` could not.
+        leader_lock: Decides which scheduler leads.
+        sweep: Does what is due in the queue.
+        push_due: Pushes due resources; None = the queue is without schedules.
+        on_event: Takes a sentence for the user when a push fails.
     """
 
     def __init__(
         self,
-        election: LeaderLock,
+        leader_lock: LeaderLock,
         sweep: Sweep,
-        recur: Recur | None = None,
-        event: Callable[[str], None] | None = None,
+        push_due: PushDue | None = None,
+        on_event: Callable[[str], None] | None = None,
     ) -> None:
-        self._election = election
-        self._sweep = sweep
-        self._recur = recur
-        self._event = event
-        self._failed = ""
         self.sweeps = 0
+        self._leader_lock = leader_lock
+        self._sweep = sweep
+        self._push_due = push_due
+        self._on_event = on_event
+        self._last_failure = ""
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until `stop`: sweep at each event and push what is due while elected, stand by otherwise."""
-        recurring = None if self._recur is None else asyncio.create_task(self._keep_recurring(self._recur))
+        """Lead or stand by until `stop` is set; the leader sweeps at each event and pushes what is due."""
+        pushing = None if self._push_due is None else asyncio.create_task(self._keep_pushing(self._push_due))
         try:
             while not stop.is_set():
-                if recurring is not None and recurring.done():
-                    recurring.result()  # an error that nobody foresaw: whoever keeps this process starts it again
+                if pushing is not None and pushing.done():
+                    pushing.result()  # an unexpected error: it ends this process, and the supervisor restarts it
                 pause_s = await self._turn()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), pause_s)
         finally:
-            if recurring is not None:
-                recurring.cancel()
-                await asyncio.wait([recurring])
+            if pushing is not None:
+                pushing.cancel()
+                await asyncio.wait([pushing])
             with contextlib.suppress(Exception):
-                await self._election.release()
+                await self._leader_lock.release()
 
-    async def _keep_recurring(self, recur: Recur) -> None:
+    async def _keep_pushing(self, push_due: PushDue) -> None:
         while True:
-            pause_s = STANDBY_S
-            if self._election.elected:
+            pause_s = STANDBY_PAUSE_S
+            if self._leader_lock.is_leader:
                 try:
-                    wait_s = await recur()
-                    pause_s = LOOK_S if wait_s is None else min(LOOK_S, wait_s)
-                    self._failed = ""
+                    wait_s = await push_due()
+                    pause_s = DUE_CHECK_MAX_S if wait_s is None else min(DUE_CHECK_MAX_S, wait_s)
+                    self._last_failure = ""
                 except (StoreError, OSError):
-                    pause_s = AWAY_S
+                    pause_s = STORE_AWAY_PAUSE_S
                 except ScrapeqError as error:
-                    pause_s = FAILED_S
-                    if self._event is not None and str(error) != self._failed:  # said once
-                        self._failed = str(error)
-                        self._event(f"due    it cannot be pushed: {error}")
+                    pause_s = FAILED_PAUSE_S
+                    self._report_failure(str(error))
             await asyncio.sleep(pause_s)
 
+    def _report_failure(self, failure: str) -> None:
+        """Report a failed push, once until it changes."""
+        if self._on_event is not None and failure != self._last_failure:
+            self._last_failure = failure
+            self._on_event(f"due    cannot push: {failure}")
+
     async def _turn(self) -> float:
-        """One turn; seconds until the next one."""
+        """Renew the lock and, as the leader, sweep once; return the seconds until the next turn."""
         try:
-            if not await self._election.acquire():
+            if not await self._leader_lock.acquire():
                 return TURN_S
-            more, wait_s = await self._sweep()
+            is_more_due, wait_s = await self._sweep()
             self.sweeps += 1
         except (StoreError, OSError):
-            return AWAY_S
-        if more:
+            return STORE_AWAY_PAUSE_S
+        if is_more_due:
             return 0.0
         return TURN_S if wait_s is None else min(TURN_S, wait_s)

@@ -1,4 +1,4 @@
-"""When a schedule is due: every so many seconds, or by a cron line in a time zone. Pure."""
+"""Compute when a schedule is due: every so many seconds, or by a cron line in a time zone. Pure functions."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from scrapeq.plan import Schedule
 
 def next_due_s(schedule: Schedule, after_s: float, last_s: float | None = None) -> float:
     """
-    The first time that is due after a moment, Unix seconds. What was missed until then is not made up for.
+    Return the first due time after a moment, Unix seconds. Due times missed before that moment are skipped.
 
     Args:
-        schedule: What the file says; its cron line and its zone are known to be right.
-        after_s: Unix seconds.
-        last_s: When it was due last, for steps to stay in step; None = now.
+        schedule: The schedule, whose cron line and time zone are known to be valid.
+        after_s: The moment, Unix seconds.
+        last_s: The last due time, so that steps keep their rhythm; None = `after_s`.
     """
     if schedule.every_s is not None:
         start_s = after_s if last_s is None else last_s
         steps = max(1, math.floor((after_s - start_s) / schedule.every_s) + 1)
         return start_s + steps * schedule.every_s
-    from cronsim import CronSim  # few files have a cron line: a start does not pay for it
+    from cronsim import CronSim  # imported here because few files have a cron line
 
     zone = ZoneInfo(schedule.timezone)
     return next(CronSim(schedule.cron, datetime.fromtimestamp(after_s, zone))).astimezone(UTC).timestamp()
 
 
-def spelled(schedule: Schedule) -> str:
-    """A schedule as a text: whether it is another one than the one before."""
+def schedule_text(schedule: Schedule) -> str:
+    """Return a schedule as text; it changes exactly when the schedule does."""
     if schedule.every_s is not None:
         return f"every {schedule.every_s:g} s"
     return f"{schedule.cron} {schedule.timezone}"

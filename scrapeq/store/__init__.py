@@ -1,1 +1,1 @@
-"""The store: the embedded Valkey server, its checks, and how commands that are not a run open a queue."""
+"""The store: the embedded Redis or Valkey server, checks of a server, and queues for commands other than `run`."""

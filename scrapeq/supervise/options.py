@@ -1,4 +1,4 @@
-"""What the command line adds to a plan for one run."""
+"""The options that the command line adds to a plan for one run."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from scrapeq.queue.async_queue import LEASE_S
 @dataclass(frozen=True, slots=True)
 class RunOptions:
     """
-    What the command line adds to the plan.
+    The options of one `scrapeq run`.
 
     Args:
-        role: all, fetcher (no scheduler, no seeds) or scheduler.
-        keep_running: Go on when nothing is left.
-        for_s, max_requests, max_items: Bounds; the run stops with code 5 when work is left.
-        max_wait_s: Give up (code 4) when nothing can be sent for longer than this.
-        only: Seed these resources only.
-        full_refresh: Ask for everything again: what walks keep is forgotten, and an unfinished run with its tasks.
-        lease_s: Seconds after which the tasks of a fetcher that died come back.
+        role: "all", "fetcher" (no scheduler, no seeds) or "scheduler" (no fetchers, no writer).
+        keep_running: Keep running when no task is left.
+        for_s, max_requests, max_items: Bounds. At a bound the run stops, with code 5 if work is left.
+        max_wait_s: Give up (code 4) when nothing can be sent for longer than this many seconds.
+        only: Seed only these resources; empty = all.
+        full_refresh: Fetch everything again: forget stored cursors, and an unfinished run with its tasks.
+        lease_s: Seconds after which the tasks of a dead fetcher return to the queue.
     """
 
     role: str = "all"
@@ -31,3 +31,18 @@ class RunOptions:
     only: tuple[str, ...] = ()
     full_refresh: bool = False
     lease_s: float = LEASE_S
+
+    @property
+    def fetches(self) -> bool:
+        """Whether this run starts fetchers and a writer."""
+        return self.role != "scheduler"
+
+    @property
+    def coordinates(self) -> bool:
+        """Whether this run pushes the seeds and starts a scheduler."""
+        return self.role != "fetcher"
+
+    @property
+    def keeps_schedules(self) -> bool:
+        """Whether this run fetches scheduled resources again when they are due."""
+        return self.keep_running and self.coordinates

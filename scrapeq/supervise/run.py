@@ -1,15 +1,14 @@
-"""One plan on its way: its children, its run in the store, how it stands and whether it is over."""
+"""The run of one plan: start it, watch it, end it."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import time
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TextIO
-
-import structlog
 
 from scrapeq.errors import QueueFull, ScrapeqError, StoreError, UsageError
 from scrapeq.exit_codes import Exit
@@ -17,14 +16,15 @@ from scrapeq.inspect.limit_views import LimitWatch, title_of
 from scrapeq.limits.definitions import limits_of
 from scrapeq.plan import Plan
 from scrapeq.processes.runtime_folder import writer_socket
-from scrapeq.protocols import Progress, Snapshot
+from scrapeq.protocols import LimitView, Progress
 from scrapeq.queue import Counts, Queue
 from scrapeq.resource import TaskBuilder, first_pages
 from scrapeq.resource.seeds import starts_by_itself
 from scrapeq.sink import written_outputs
 from scrapeq.store.check import LOAD_TIMEOUT_S, check_server, named_errors
-from scrapeq.supervise.child_supervision import ChildSupervision
 from scrapeq.supervise.options import RunOptions
+from scrapeq.supervise.run_children import RunChildren
+from scrapeq.supervise.run_meter import RunMeter
 from scrapeq.supervise.run_state import RunState
 from scrapeq.supervise.sample_api import SampleApi
 from scrapeq.supervise.schedules import schedules_of, start_schedules
@@ -39,364 +39,383 @@ from scrapeq.wiring import (
 )
 from scrapeq.writer.client import WriterProcess
 
-log = structlog.get_logger("scrapeq.run")
-
-RATE_WINDOW_S = 10.0
-MONITOR_PATIENCE_S = 1.0
-ENDINGS: dict[int, str] = {
+WATCH_PATIENCE_S = 1.0
+# Seeding waits for a store that loads or is away. The watch loop decides when that takes too long, and ends both.
+SEED_PATIENCE_S = LOAD_TIMEOUT_S
+DRAIN_EXTRA_S = 2.0  # for a fetcher to end by itself after the grace time
+IDLE_BEFORE_GIVING_UP_S = 3.0  # before --max-wait applies: a probe may be about to leave
+DEMO_STOP_S = 1.0
+FINAL_STATES: dict[int, str] = {
     Exit.DONE: "finished",
     Exit.DEAD_LETTERS: "finished",
     Exit.GAVE_UP: "gave_up",
     Exit.STOPPED: "stopped",
 }
-DRAIN_EXTRA_S = 2.0  # after the grace time, in which a fetcher ends by itself
-GIVE_UP_S = 3.0  # of nothing in flight before --max-wait is judged: a probe may be on its way
-# a store that is away for long, or that loads, is judged by who watches it: it ends the run, and the seeding with it
-SEED_PATIENCE_S = LOAD_TIMEOUT_S
 
 
-@dataclass
 class PlanRun:
     """
+    Runs one plan: starts its children, follows its progress in the store, and decides when it is over.
+
     Args:
         plan: The plan.
-        options: What the command line adds.
+        options: The options of the command line.
         folder: The data folder.
-        store_url: The store.
-        progress: Where events are shown.
-        log_file: Where children log.
+        store_url: The URL of the store.
+        progress: Shows events.
+        log_file: Where children log; None = the parent's standard error.
     """
 
-    plan: Plan
-    options: RunOptions
-    folder: Path
-    store_url: str
-    progress: Progress
-    log_file: TextIO | None
-    over: bool = False
-    code: int = 0
-    message: str = ""
-    snapshot: Snapshot = field(init=False)
-    _demo: SampleApi | None = None
-    _demo_restarter: asyncio.Task[None] | None = None
-    _seeding: asyncio.Task[None] | None = None
-    _ending: asyncio.Task[int] | None = None
-    _client: Any = None
-
-    def __post_init__(self) -> None:
-        self._started_s = time.monotonic()
-        self.snapshot = Snapshot(self.plan.name, "starting", 0.0)
-        self._done_at: list[tuple[float, int]] = []
-        self._idle_since_s: float | None = None
-        self._waited_s = 0.0
-        self._last_tick_s = self._started_s
+    def __init__(
+        self,
+        plan: Plan,
+        options: RunOptions,
+        folder: Path,
+        store_url: str,
+        progress: Progress,
+        log_file: TextIO | None,
+    ) -> None:
+        self.over = False
+        self._plan = plan
+        self._options = options
+        self._folder = folder
+        self._store_url = store_url
+        self._progress = progress
+        self._log_file = log_file
+        self._code = 0
+        self._message = ""
+        self._meter = RunMeter(plan.name)
+        self.snapshot = self._meter.empty_snapshot("starting")
         self._stats: dict[str, float] = {}
-        self._base_items = 0.0
-        self._occurrence = 0
-        self._later: set[str] = set()  # resources whose schedules are due later
-        self._children = ChildSupervision(self.log_file, self.progress.event, self.fail, lambda: self.over)
+        self._items_before = 0.0  # items of this run that were written before this start
+        self._scheduled_run = 0
+        self._due_later: set[str] = set()  # resources whose schedule is not due yet
+        self._children = RunChildren(log_file, progress.event, self.fail, lambda: self.over)
+        self._demo: SampleApi | None = None
+        self._demo_task: asyncio.Task[None] | None = None
+        self._seed_task: asyncio.Task[None] | None = None
+        self._end_task: asyncio.Task[int] | None = None
+        self._client: Any = None
+
+    # --- start
 
     async def start(self) -> None:
-        """Everything, in the order that has the first request on its way soonest. Raises ScrapeqError."""
+        """Start everything, in the order that sends the first request soonest. Raises ScrapeqError."""
         with named_errors():
-            await self._start()
+            self._check_only()
+            is_new = await self._open_run()
+            plan = await self._with_demo_address()
+            await self._define_limits(plan)
+            await self._start_schedules(plan, is_new=is_new)
+            await self._start_children(plan, f"{plan.name} {'begins' if is_new else 'resumes'}")
 
-    async def _start(self) -> None:
-        self._check_only()
-        self._queue, self._client = open_queue_of(self.plan, self.store_url, patience_s=MONITOR_PATIENCE_S)
-        await check_server(self._client, self.store_url)
-        self._state = RunState(self._client, self._queue)
-        if self.options.full_refresh and self.options.role != "fetcher":
-            await self._state.forget(self.options.only or None)
-        fresh = await self._state.begin()
-        if self.plan.redis.url == "embedded":  # its lock is ours: whoever held a lease here was killed
-            await self._queue.end_leases()
-        self._base_items = (await self._state.stats()).get("items", 0.0)
+    def _check_only(self) -> None:
+        """Refuse unknown names in --only; warn when none of the named resources starts by itself."""
+        only = self._options.only
+        known = [resource.name for resource in self._plan.resources]
+        unknown = sorted(set(only) - set(known))
+        if unknown:
+            raise UsageError(
+                f"--only: unknown resource {unknown[0]!r}. The resources of {self._plan.file} are: "
+                f"{', '.join(known)}"
+            )
+        if only and not any(map(starts_by_itself, map(self._plan.resource, only))):
+            self._progress.event(
+                f"check  --only: {', '.join(only)} cannot start without a parent; name its parent, too"
+            )
+
+    async def _open_run(self) -> bool:
+        """Connect to the store and start a run there, or resume the unfinished one. Return whether it is new."""
+        self._queue, self._client = open_queue_of(self._plan, self._store_url, patience_s=WATCH_PATIENCE_S)
+        await check_server(self._client, self._store_url)
         self._limits = LimitWatch(self._queue)
-        base_url = await self._start_demo() if self.plan.client.base_url.startswith("demo:") else ""
-        plan = with_base_url(self.plan, base_url)
+        self._state = RunState(self._client, self._queue)
+        if self._options.full_refresh and self._options.coordinates:
+            await self._state.reset(self._options.only or None)
+        is_new = await self._state.start_or_resume()
+        if self._plan.redis.url == "embedded":
+            # This run holds the folder's lock, so the fetchers of any remaining lease were killed.
+            await self._queue.end_leases()
+        self._items_before = (await self._state.stats()).get("items", 0.0)
+        return is_new
+
+    async def _with_demo_address(self) -> Plan:
+        """Start the sample API if the plan uses demo://, and return the plan with its address."""
+        if not self._plan.client.base_url.startswith("demo:"):
+            return self._plan
+        self._demo = SampleApi(self._log_file, self._progress.event)
+        url = await self._demo.start(self._state.record.demo_port)
+        await self._state.save_demo_port(self._demo.port)
+        self._demo_task = asyncio.create_task(self._demo.keep_running())
+        return with_base_url(self._plan, url)
+
+    async def _define_limits(self, plan: Plan) -> None:
         await self._queue.define(limits_of(plan.rate_limits))
         await self._queue.set_order(plan.queue.order)
         await self._queue.define_pools(pools_of(plan))
-        only, keep = self.options.only, self.options.keep_running and self.options.role != "fetcher"
-        self._occurrence, self._later = await start_schedules(
-            plan, self._state, self._queue, self._client, only=only, fresh=fresh, keep=keep
+
+    async def _start_schedules(self, plan: Plan, *, is_new: bool) -> None:
+        self._scheduled_run, self._due_later = await start_schedules(
+            plan,
+            self._state,
+            self._queue,
+            self._client,
+            only=self._options.only,
+            is_new=is_new,
+            keep=self._options.keeps_schedules,
         )
-        what = f"{plan.name} {'begins' if fresh else 'resumes'}"
-        writer = self._start_fetchers(plan) if self.options.role != "scheduler" else None
-        await asyncio.sleep(0)
-        if self.options.role != "fetcher":
-            # beside all else: a bounded queue that blocks waits for the fetchers, and may wait for long
-            self._seeding = asyncio.create_task(self._seed(plan, what))
+
+    async def _start_children(self, plan: Plan, headline: str) -> None:
+        """Start fetchers, seeding, the writer and the scheduler; show the headline once the seeds are pushed."""
+        if self._options.fetches:
+            self._start_fetchers(plan)
+        await asyncio.sleep(0)  # the fetchers start before anything else
+        if self._options.coordinates:
+            # In the background: a bounded queue that blocks waits for the fetchers, perhaps for long.
+            self._seed_task = asyncio.create_task(self._seed(plan, headline))
         else:
-            self._tell_counts(what, await self._queue.counts())
-        if writer is not None:
-            await self._children.keep_writer(writer)
-        if self.options.role != "fetcher":
-            settings: dict[str, Any] = {"name": plan.name, "store_url": self.store_url, "only": only}
-            if keep and schedules_of(plan, only):
-                worker = WorkerSettings(
-                    plan.file, plan.source, dict(plan.overrides), self.store_url, plan.client.base_url
-                )
-                settings["worker"] = asdict(worker)
-            self._children.keep("scheduler", "scrapeq.supervise.scheduler_process", settings)
+            self._show_counts(headline, await self._queue.counts())
+        if self._options.fetches:
+            await self._children.keep_writer(self._writer_process(plan))
+        if self._options.coordinates:
+            self._start_scheduler(plan)
 
-    def _check_only(self) -> None:
-        unknown = set(self.options.only) - {resource.name for resource in self.plan.resources}
-        if unknown:
-            known = ", ".join(resource.name for resource in self.plan.resources)
-            raise UsageError(f"--only: no resource is called {sorted(unknown)[0]!r}; there are: {known}")
-        if self.options.only and not any(map(starts_by_itself, map(self.plan.resource, self.options.only))):
-            names = ", ".join(self.options.only)
-            self.progress.event(f"check  --only: nothing begins with {names}; name what it follows from, too")
+    def _start_fetchers(self, plan: Plan) -> None:
+        settings = {**asdict(self._worker_settings(plan)), "grace_s": plan.run.grace_s}
+        # --max-requests is exact only within one process.
+        workers = plan.run.workers if self._options.max_requests is None else 1
+        for number in range(1, workers + 1):
+            self._children.keep_running(f"fetcher {number}", "scrapeq.worker.process", settings)
 
-    async def _seed(self, plan: Plan, what: str) -> None:
-        """Push the seeds and say so; what keeps them from being pushed ends the run."""
-        bound, on_full = plan.queue.max_tasks, plan.queue.on_full
-        patient = Queue(self._client, plan.name, max_tasks=bound, on_full=on_full, patience_s=SEED_PATIENCE_S)
+    def _start_scheduler(self, plan: Plan) -> None:
+        only = self._options.only
+        settings: dict[str, Any] = {"name": plan.name, "store_url": self._store_url, "only": only}
+        if self._options.keeps_schedules and schedules_of(plan, only):
+            settings["worker"] = asdict(self._plan_settings(plan))
+        self._children.keep_running("scheduler", "scrapeq.supervise.scheduler_process", settings)
+
+    def _plan_settings(self, plan: Plan) -> WorkerSettings:
+        """The settings from which a child loads the plan."""
+        return WorkerSettings(
+            plan.file, plan.source, dict(plan.overrides), self._store_url, plan.client.base_url
+        )
+
+    def _worker_settings(self, plan: Plan) -> WorkerSettings:
+        return replace(
+            self._plan_settings(plan),
+            writer_socket=str(self._writer_socket(plan)),
+            concurrency=plan.run.concurrency,
+            lease_s=self._options.lease_s,
+            max_requests=self._options.max_requests,
+            cache_file=str((self._folder / f"{plan.name}.cache.db").absolute()),
+            tokens_file=str(tokens_file(self._folder, plan)),
+        )
+
+    def _writer_process(self, plan: Plan) -> WriterProcess:
+        return WriterProcess(
+            plan.outputs,
+            base=output_base(),
+            path=self._writer_socket(plan),
+            stderr=self._log_file,
+            data=self._folder / "outputs",
+            name=plan.name,
+            run=self._state.record.id,
+        )
+
+    def _writer_socket(self, plan: Plan) -> Path:
+        return writer_socket(self._folder, plan.file, plan.name)
+
+    async def _seed(self, plan: Plan, headline: str) -> None:
+        """Push the first pages and show the headline; end the run if they cannot be pushed."""
+        patient_queue = Queue(
+            self._client,
+            plan.name,
+            max_tasks=plan.queue.max_tasks,
+            on_full=plan.queue.on_full,
+            patience_s=SEED_PATIENCE_S,
+        )
         try:
             with named_errors():
                 builder = TaskBuilder(plan, group_function(plan))
-                wanted = self.options.only or [resource.name for resource in plan.resources]
-                wanted = [name for name in wanted if name not in self._later]
-                firsts = first_pages(builder, time.time(), wanted, self._occurrence)
-                await self._state.seed(firsts, patient)
-                self._tell_counts(what, await patient.counts())
+                names = self._options.only or [resource.name for resource in plan.resources]
+                names = [name for name in names if name not in self._due_later]
+                pages = first_pages(builder, time.time(), names, self._scheduled_run)
+                await self._state.seed(pages, patient_queue)
+                self._show_counts(headline, await patient_queue.counts())
         except (StoreError, QueueFull) as error:
             self.fail(Exit.STORE, f"the seeds cannot be pushed: {error}")
         except ScrapeqError as error:
             self.fail(Exit.USAGE, f"the seeds cannot be pushed: {error}")
         finally:
-            await patient.close()
+            await patient_queue.close()
 
-    def _tell_counts(self, what: str, counts: Counts) -> None:
+    def _show_counts(self, headline: str, counts: Counts) -> None:
         tasks = "1 task" if counts.live == 1 else f"{counts.live} tasks"
         dead = "1 dead letter" if counts.dead == 1 else f"{counts.dead} dead letters"
-        self.progress.event(f"{what}: {tasks} to do, {dead}")
+        self._progress.event(f"{headline}: {tasks} to do, {dead}")
 
-    async def _all_seeded(self) -> bool:
-        """Has all been pushed that the run begins with, by this machine or another?"""
-        if self._seeding is not None:
-            if not self._seeding.done():
+    # --- watch
+
+    async def tick(self) -> None:
+        """Read how the run stands, update the snapshot, decide whether it is over. Raises StoreError."""
+        if self.over:
+            return
+        await self._save_tally()
+        with named_errors():
+            # Read this before the counts: otherwise the last seeds may be missing from them.
+            seeded = await self._is_seeded()
+            counts = await self._queue.counts()
+            self._stats = await self._state.stats()
+            limits = await self._limits.look()
+            self._meter.measure(counts, ready=self._children.ready)
+            await self._check_max_wait(counts)
+        self._update_snapshot(self._state_word(counts), counts, limits)
+        self._check_end(counts, seeded)
+
+    def fail(self, code: int, message: str) -> None:
+        """End the run for this reason; the first reason counts."""
+        if not self._code:
+            self._code, self._message = code, message
+        self.over = True
+
+    async def _save_tally(self) -> None:
+        """Add the children's counts to the run in the store; keep them for the next try while it is away."""
+        tally = self._children.take_tally()
+        try:
+            await self._state.add_stats(tally)
+        except Exception:
+            self._children.add_tally(tally)
+
+    async def _is_seeded(self) -> bool:
+        """Whether all first pages are in the queue, pushed by this machine or by another one."""
+        if self._seed_task is not None:
+            if not self._seed_task.done():
                 return False
-            self._seeding.result()  # an error that nobody foresaw is not kept silent
+            self._seed_task.result()  # raise an unexpected error of the seeding
         if not self._state.record.seeded:
             await self._state.read()
         return self._state.record.seeded
 
-    async def _start_demo(self) -> str:
-        """The sample API of this run, on the port that its tasks hold."""
-        self._demo = SampleApi(self.log_file, self.progress.event)
-        url = await self._demo.start(self._state.record.demo_port)
-        await self._state.remember_demo(self._demo.port)
-        self._demo_restarter = asyncio.create_task(self._demo.keep())
-        return url
+    def _state_word(self, counts: Counts) -> str:
+        if counts.leased or not counts.live:
+            return "running"
+        return "waiting" if self._children.ready else "starting"
 
-    def _start_fetchers(self, plan: Plan) -> WriterProcess:
-        """Fetchers are on their way; the writer that they need, not yet."""
-        socket = writer_socket(self.folder, plan.file, plan.name)
-        worker = WorkerSettings(
-            plan.file,
-            plan.source,
-            dict(plan.overrides),
-            self.store_url,
-            plan.client.base_url,
-            str(socket),
-            plan.run.concurrency,
-            self.options.lease_s,
-            self.options.max_requests,
-            str((self.folder / f"{plan.name}.cache.db").absolute()),
-            str(tokens_file(self.folder, plan)),
-        )
-        settings = {**asdict(worker), "grace_s": plan.run.grace_s}
-        # a bound on requests is exact in one process
-        for number in range(plan.run.workers if self.options.max_requests is None else 1):
-            self._children.keep(f"fetcher {number + 1}", "scrapeq.worker.process", settings)
-        return WriterProcess(
-            plan.outputs,
-            base=output_base(),
-            path=socket,
-            stderr=self.log_file,
-            data=self.folder / "outputs",
-            name=plan.name,
-            run=self._state.record.id,
-        )
-
-    # --- how it stands
-
-    async def tick(self) -> None:
-        """Look, and judge whether it is over. Raises StoreError while the store is away."""
-        if self.over:
-            return
-        tally = self._children.take_tally()
-        try:
-            await self._state.add(tally)
-        except Exception:
-            self._children.add_tally(tally)
-        with named_errors():
-            seeded = await self._all_seeded()  # before the counts, else its last tasks may be missing in them
-            counts = await self._queue.counts()
-            self._stats = await self._state.stats()
-            views = await self._limits.look()
-            self._measure(counts)
-            await self._judge_wait(counts)
-        state = (
-            "running"
-            if counts.leased or not counts.live
-            else "waiting"
-            if self._children.ready
-            else "starting"
-        )
-        self._show(state, counts, views)
-        self._judge(counts, seeded)
-
-    def _measure(self, counts: Counts) -> None:
-        now_s = time.monotonic()
-        if counts.live and not counts.leased and self._children.ready:
-            self._waited_s += now_s - self._last_tick_s
-            self._idle_since_s = self._idle_since_s or now_s
-        else:
-            self._idle_since_s = None
-        self._last_tick_s = now_s
-        self._done_at.append((now_s, counts.done + counts.died))
-        while self._done_at[0][0] < now_s - RATE_WINDOW_S:
-            self._done_at.pop(0)
-
-    def _show(self, state: str, counts: Counts, views: Any = None, message: str = "") -> None:
-        (first_s, first), (last_s, last) = self._done_at[0], self._done_at[-1]
-        per_s = (
-            (last - first) / (last_s - first_s) if last_s > first_s else 0.0
-        )  # dead ones are worked off, too
-        self.snapshot = Snapshot(
-            self.plan.name,
+    def _update_snapshot(
+        self, state: str, counts: Counts, limits: Sequence[LimitView] | None = None, message: str = ""
+    ) -> None:
+        self.snapshot = self._meter.snapshot(
             state,
-            time.monotonic() - self._started_s,
-            ready=counts.ready,
-            delayed=counts.delayed,
-            leased=counts.leased,
-            dead=counts.dead,
-            done=int(self._stats.get("done", 0)),
-            per_s=per_s,
-            requests=int(self._stats.get("requests", 0)),
-            refused=int(self._stats.get("refused", 0)),
-            retried=int(self._stats.get("retried", 0)),
-            not_modified=int(self._stats.get("not_modified", 0)),
-            cached=int(self._stats.get("cached", 0)),
-            items=int(self._stats.get("items", 0)),
-            waited_s=self._waited_s,
+            counts,
+            self._stats,
             closings=self._limits.closings,
-            left_s=counts.live / per_s if per_s > 0 else None,
-            limits=tuple(views) if views is not None else self.snapshot.limits,
-            outputs=self._outputs() if self.over else (),  # the summary alone shows them
+            limits=self.snapshot.limits if limits is None else tuple(limits),
+            outputs=self._written_outputs() if self.over else (),  # only the summary shows them
             workers=self._children.running,
             message=message,
         )
 
-    def _outputs(self) -> tuple[str, ...]:
-        selected = [resource.name for resource in self.plan.resources if resource.selected]
-        return written_outputs(self.plan.outputs, selected, output_base())
+    def _written_outputs(self) -> tuple[str, ...]:
+        selected = [resource.name for resource in self._plan.resources if resource.selected]
+        return written_outputs(self._plan.outputs, selected, output_base())
 
-    def _judge(self, counts: Counts, seeded: bool) -> None:
-        options = self.options
+    def _check_end(self, counts: Counts, seeded: bool) -> None:
+        """End the run when its work is done or a bound is reached."""
+        options = self._options
         if counts.live == 0 and seeded and not options.keep_running:
             self.over = True
-        elapsed_s = time.monotonic() - self._started_s
-        for bound, reached, what in (
-            (options.for_s, elapsed_s, f"--for {options.for_s:g} s" if options.for_s else ""),
-            (
-                options.max_items,
-                self._stats.get("items", 0) - self._base_items,
-                f"--max-items {options.max_items}",
-            ),
-        ):
-            if bound is not None and reached >= bound and not self.over:
-                self.fail(Exit.STOPPED, f"stopped at {what}")
+        elif options.for_s is not None and self._meter.elapsed_s >= options.for_s:
+            self.fail(Exit.STOPPED, f"stopped at --for {options.for_s:g} s")
+        elif options.max_items is not None and self._new_items >= options.max_items:
+            self.fail(Exit.STOPPED, f"stopped at --max-items {options.max_items}")
 
-    async def _judge_wait(self, counts: Counts) -> None:
-        """`--max-wait`: is what comes next, at a limit or after a delay, farther away?"""
-        most_s, since_s = self.options.max_wait_s, self._idle_since_s
-        if most_s is None or since_s is None or time.monotonic() - since_s < GIVE_UP_S:
+    @property
+    def _new_items(self) -> float:
+        return self._stats.get("items", 0.0) - self._items_before
+
+    async def _check_max_wait(self, counts: Counts) -> None:
+        """Give up if the next task waits for a limit or a delay for longer than --max-wait."""
+        max_wait_s, idle_s = self._options.max_wait_s, self._meter.idle_s
+        if max_wait_s is None or idle_s is None or idle_s < IDLE_BEFORE_GIVING_UP_S:
             return
         waits = [(task.due_in_s, "the next task is delayed") for task in await self._queue.peek(1, "delayed")]
         if counts.ready and (limit := self._limits.soonest) and limit.opens_s:
             waits.append((limit.opens_s, f"{title_of(limit.name)} is closed"))
-        if waits and min(waits)[0] > most_s:
-            wait_s, what = min(waits)
-            self.fail(Exit.GAVE_UP, f"{what} for another {wait_s:.0f} s, more than --max-wait {most_s:g} s")
+        if waits and min(waits)[0] > max_wait_s:
+            wait_s, reason = min(waits)
+            self.fail(
+                Exit.GAVE_UP, f"{reason} for another {wait_s:.0f} s, more than --max-wait {max_wait_s:g} s"
+            )
 
-    def fail(self, code: int, message: str) -> None:
-        """It is over, for this reason; the first one counts."""
-        if not self.code:
-            self.code, self.message = code, message
-        self.over = True
-
-    # --- the end
+    # --- end
 
     def end(self) -> asyncio.Task[int]:
-        """Drain it and say how it ended: its exit code. Asked again, the same ending."""
-        if self._ending is None:
-            self._ending = asyncio.create_task(self._end())
-        return self._ending
-
-    async def _end(self) -> int:
-        self.over = True
-        await self._stop_seeding()
-        await self._children.drain(self.plan.run.grace_s + DRAIN_EXTRA_S)
-        return await self._conclude()
-
-    async def _stop_seeding(self) -> None:
-        """What is not pushed yet is pushed when the same command resumes the run."""
-        if self._seeding is not None and not self._seeding.done():
-            self._seeding.cancel()
-            await asyncio.wait([self._seeding])
-
-    @property
-    def _unseeded(self) -> bool:
-        return self._seeding is not None and (self._seeding.cancelled() or not self._seeding.done())
-
-    async def _conclude(self) -> int:
-        """How it ended: the exit code, and the last snapshot."""
-        try:
-            with named_errors():
-                await self._state.add(self._children.take_tally())
-                counts = await self._queue.counts()
-                self._stats = await self._state.stats()
-                if counts.live == 0 and self._state.record.seeded and not self._unseeded:
-                    await self._state.finish()
-        except StoreError as error:
-            self.fail(Exit.STORE, str(error))
-            self.snapshot = Snapshot(
-                self.plan.name, "failed", time.monotonic() - self._started_s, message=self.message
-            )
-            return self.code
-        code = self.code
-        if code in (Exit.DONE, Exit.STOPPED):
-            died = bool(counts.dead) and counts.died > self._state.record.died_before
-            left = counts.live or self._unseeded
-            code = Exit.STOPPED if left else Exit.DEAD_LETTERS if died else Exit.DONE
-        self._done_at.append((time.monotonic(), counts.done + counts.died))
-        self._show(ENDINGS.get(code, "failed"), counts, message=self.message)
-        return code
+        """Drain the run; the task returns its exit code. Further calls return the same task."""
+        if self._end_task is None:
+            self._end_task = asyncio.create_task(self._end())
+        return self._end_task
 
     def kill(self) -> None:
-        """At once."""
+        """Send SIGKILL to the children."""
         self._children.kill()
         if self._demo is not None:
             self._demo.kill()
 
     async def close(self) -> None:
-        """Whatever still runs ends."""
+        """Stop whatever still runs and disconnect from the store."""
         self.over = True
-        for task in (self._demo_restarter, self._ending):
+        for task in (self._demo_task, self._end_task):
             if task is not None:
                 task.cancel()
         await self._stop_seeding()
         await self._children.close()
         if self._demo is not None:
             with contextlib.suppress(Exception):
-                await self._demo.stop(1.0)
+                await self._demo.stop(DEMO_STOP_S)
         if self._client is not None:
-            queue: Queue = self._queue
             with contextlib.suppress(Exception):
-                await queue.close()
+                await self._queue.close()
                 await self._client.aclose()
+
+    async def _end(self) -> int:
+        self.over = True
+        await self._stop_seeding()
+        await self._children.drain(self._plan.run.grace_s + DRAIN_EXTRA_S)
+        return await self._conclude()
+
+    async def _stop_seeding(self) -> None:
+        """Stop pushing seeds; the same command pushes the rest when it resumes the run."""
+        if self._seed_task is not None and not self._seed_task.done():
+            self._seed_task.cancel()
+            await asyncio.wait([self._seed_task])
+
+    @property
+    def _seeding_was_stopped(self) -> bool:
+        return self._seed_task is not None and (self._seed_task.cancelled() or not self._seed_task.done())
+
+    async def _conclude(self) -> int:
+        """Finish the run in the store if its work is done; return the exit code and set the last snapshot."""
+        try:
+            with named_errors():
+                await self._state.add_stats(self._children.take_tally())
+                counts = await self._queue.counts()
+                self._stats = await self._state.stats()
+                if counts.live == 0 and self._state.record.seeded and not self._seeding_was_stopped:
+                    await self._state.finish()
+        except StoreError as error:
+            self.fail(Exit.STORE, str(error))
+            self.snapshot = self._meter.empty_snapshot("failed", self._message)
+            return self._code
+        code = self._exit_code(counts)
+        self._meter.record_done(counts)
+        self._update_snapshot(FINAL_STATES.get(code, "failed"), counts, message=self._message)
+        return code
+
+    def _exit_code(self, counts: Counts) -> int:
+        """The code of the failure, or what the counts say: work is left, dead letters, or done."""
+        if self._code not in (Exit.DONE, Exit.STOPPED):
+            return self._code
+        if counts.live or self._seeding_was_stopped:
+            return Exit.STOPPED
+        has_new_dead_letters = counts.dead and counts.died > self._state.record.died_before
+        return Exit.DEAD_LETTERS if has_new_dead_letters else Exit.DONE

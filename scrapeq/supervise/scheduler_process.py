@@ -1,4 +1,4 @@
-"""The scheduler as a process of its own: `scrapeq scheduler`, and a child of each run."""
+"""The scheduler as a process: `scrapeq scheduler`, and the scheduler child of each run."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from scrapeq.schedule import LeaderLock, Scheduler
 from scrapeq.store.check import named_errors
 from scrapeq.store.open_queue import open_store_queue
 from scrapeq.supervise.schedules import recurring_of, schedules_of
-from scrapeq.wiring import WorkerSettings, open_queue_of, plan_of
+from scrapeq.wiring import WorkerSettings, load_plan, open_queue_of
 
 PATIENCE_S = 5.0
 
 
 class _StoreLeaderLock(LeaderLock):
-    """An election that says what ails the store as the queue does: the scheduler waits for it, then."""
+    """A leader lock that raises StoreError as the queue does, so that the scheduler waits for the store."""
 
     async def acquire(self) -> bool:
-        """As Election. Raises StoreError."""
+        """Acquire or renew the lock. Raises StoreError."""
         with named_errors():
             return await super().acquire()
 
@@ -40,28 +40,42 @@ def scheduler_of(
     queue: Queue,
     client: Any,
     plan: Plan | None = None,
-    event: Callable[[str], None] | None = None,
+    on_event: Callable[[str], None] | None = None,
     only: Collection[str] = (),
 ) -> Scheduler:
-    """The scheduler of a queue; with a plan it keeps its schedules, too (of `only` these, if there are any)."""
+    """
+    Return the scheduler of a queue.
+
+    Args:
+        queue: The queue.
+        client: The client of its store.
+        plan: The plan whose schedules it keeps; None = it only sweeps the queue.
+        on_event: Takes sentences for the user; without it no schedules are kept.
+        only: Keep the schedules of these resources only; empty = of all.
+    """
     leader_lock = _StoreLeaderLock(client, key_of(queue.name)[:-1] + "scheduler")
-    if plan is None or event is None or not schedules_of(plan, only):
+    if plan is None or on_event is None or not schedules_of(plan, only):
         return Scheduler(leader_lock, queue.sweep)
-    recurring = recurring_of(plan, queue, client, event, only)
+    recurring = recurring_of(plan, queue, client, on_event, only)
 
-    async def recur() -> float | None:
+    async def push_due() -> float | None:
         with named_errors():
-            return await recurring.turn()
+            return await recurring.push_due()
 
-    return Scheduler(leader_lock, queue.sweep, recur, event)
+    return Scheduler(leader_lock, queue.sweep, push_due, on_event)
 
 
 async def run_scheduler(
-    plan: Plan, folder: Path, stop: asyncio.Event, event: Callable[[str], None] | None = None
+    plan: Plan, folder: Path, stop: asyncio.Event, on_event: Callable[[str], None] | None = None
 ) -> int:
-    """Schedule until `stop`; the exit code. `event` is told what was pushed. Raises StoreError without a store."""
+    """
+    Run the scheduler of a plan until `stop` is set; return the exit code.
+
+    Raises:
+        StoreError: the store cannot be used.
+    """
     async with open_store_queue(plan, folder) as (queue, client):
-        await scheduler_of(queue, client, plan, event).run(stop)
+        await scheduler_of(queue, client, plan, on_event).run(stop)
     return 0
 
 
@@ -69,10 +83,10 @@ async def _serve(settings: dict[str, Any]) -> int:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     store_url, only = settings.pop("store_url"), settings.pop("only", ())
-    if "worker" in settings:  # a run that keeps schedules
-        plan = plan_of(WorkerSettings(**settings["worker"]))
+    if "worker" in settings:  # the run keeps its schedules
+        plan = load_plan(WorkerSettings(**settings["worker"]))
         queue, client = open_queue_of(plan, store_url, patience_s=PATIENCE_S)
-        scheduler = scheduler_of(queue, client, plan, _say, only)
+        scheduler = scheduler_of(queue, client, plan, _report_event, only)
     else:
         client = async_client(store_url)
         queue = Queue(client, settings["name"], patience_s=PATIENCE_S)
@@ -83,14 +97,14 @@ async def _serve(settings: dict[str, Any]) -> int:
     return 0
 
 
-def _say(event: str) -> None:
-    """One JSON line to the supervisor."""
+def _report_event(event: str) -> None:
+    """Send an event to the supervisor, as one JSON line."""
     sys.stdout.write(orjson.dumps({"events": [event]}).decode() + "\n")
     sys.stdout.flush()
 
 
 def main() -> int:
-    """The child's main."""
+    """Run the child process; return its exit code."""
     settings = enter_child()
     configure_child_log()
     try:

@@ -1,10 +1,9 @@
-"""The schedules of a plan over its queue: whose time has come is pushed again, from where its walks ended."""
+"""The schedules of a plan: which resources have one, and how a due resource is pushed to the queue again."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
-from dataclasses import replace
 from typing import Any
 
 from scrapeq.errors import UsageError
@@ -16,11 +15,11 @@ from scrapeq.resource.seeds import starts_by_itself
 from scrapeq.schedule.due_times import DueTimes
 from scrapeq.schedule.recurring import Recurring
 from scrapeq.supervise.run_state import RunState
-from scrapeq.wiring import cursor_store_of, group_function, push_firsts
+from scrapeq.wiring import cursor_store_of, group_function, push_first_pages, with_base_url
 
 
 def schedules_of(plan: Plan, only: Collection[str] = ()) -> dict[str, Schedule]:
-    """The schedules of the resources that start by themselves; of `only` these, if there are any."""
+    """Return the schedules of the resources that start by themselves; with `only`, of those resources."""
     return {
         resource.name: resource.schedule
         for resource in plan.resources
@@ -31,73 +30,77 @@ def schedules_of(plan: Plan, only: Collection[str] = ()) -> dict[str, Schedule]:
 
 
 def due_times_of(queue: Queue, client: Any) -> DueTimes:
-    """When the schedules of a queue are due."""
+    """Return the stored due times of a queue's schedules."""
     return DueTimes(client, key_of(queue.name)[:-1])
 
 
 def recurring_of(
-    plan: Plan, queue: Queue, client: Any, event: Callable[[str], None], only: Collection[str] = ()
+    plan: Plan, queue: Queue, client: Any, on_event: Callable[[str], None], only: Collection[str] = ()
 ) -> Recurring:
     """
-    What a scheduler asks for again.
+    Return the recurring resources of a plan, with a function that pushes their first pages.
 
     Args:
         plan: The plan.
-        queue: Its queue; a push waits for room there, or raises, as the queue does.
-        client: The store's.
-        event: Told what was pushed.
-        only: These resources alone; empty = all.
+        queue: Its queue. When it is full a push waits for room or raises, as the queue's policy says.
+        client: The client of its store.
+        on_event: Takes a sentence for the user about each push.
+        only: These resources only; empty = all.
     """
 
     async def push(name: str, occurrence: int) -> None:
-        builder = TaskBuilder(await addressed(plan, queue, client), group_function(plan))
-        firsts = first_pages(builder, time.time(), [name], occurrence)
-        pushed = await push_firsts(queue, cursor_store_of(client, queue), firsts)
-        pages = "1 first page" if pushed == 1 else f"{pushed} first pages"
-        event(f"due    {name}: {pages if pushed else 'all of it is on its way'}")
+        builder = TaskBuilder(await with_demo_address(plan, queue, client), group_function(plan))
+        pages = first_pages(builder, time.time(), [name], occurrence)
+        pushed = await push_first_pages(queue, cursor_store_of(client, queue), pages)
+        count = "1 first page" if pushed == 1 else f"{pushed} first pages"
+        on_event(f"due    {name}: {count if pushed else 'still in progress, nothing pushed'}")
 
     return Recurring(schedules_of(plan, only), due_times_of(queue, client), push)
 
 
-async def addressed(plan: Plan, queue: Queue, client: Any) -> Plan:
+async def with_demo_address(plan: Plan, queue: Queue, client: Any) -> Plan:
     """
-    The plan with the address that `demo://` has in the run that goes on.
+    Return the plan with the address that the sample API (demo://) has in the current run.
 
     Raises:
-        UsageError: no run has begun.
+        UsageError: no run has started the sample API yet.
     """
     if not plan.client.base_url.startswith("demo:"):
         return plan
     record = await RunState(client, queue).read()
     if not record.demo_port:
-        raise UsageError("the sample API (demo://) has an address only once a run has begun; run first")
-    return replace(plan, client=replace(plan.client, base_url=f"http://127.0.0.1:{record.demo_port}/"))
+        raise UsageError(
+            "client.base_url: the sample API (demo://) is not running yet, so its address is unknown. "
+            "Start a run first: `scrapeq run`"
+        )
+    return with_base_url(plan, f"http://127.0.0.1:{record.demo_port}/")
 
 
 async def start_schedules(
-    plan: Plan, state: RunState, queue: Queue, client: Any, *, only: Collection[str], fresh: bool, keep: bool
+    plan: Plan, state: RunState, queue: Queue, client: Any, *, only: Collection[str], is_new: bool, keep: bool
 ) -> tuple[int, set[str]]:
     """
-    What a run that begins must know of its schedules.
+    Prepare the schedules at the start of a run.
 
     Args:
         plan: The plan.
-        state: The run, which has begun.
+        state: The state of the run, which has been started or resumed.
         queue: Its queue.
-        client: The store's.
-        only: These resources alone; empty = all.
-        fresh: Whether the run is new.
-        keep: Whether it keeps the schedules.
+        client: The client of its store.
+        only: These resources only; empty = all.
+        is_new: Whether the run is new.
+        keep: Whether the run keeps the schedules.
 
     Returns:
-        The number of the occurrence that begins now (0 = nothing has a schedule), and the resources that are due
-        later, which it does not ask for now.
+        The number of the scheduled run that starts now (0 = no resource has a schedule), and the resources that are
+        due later, which the run does not seed now.
     """
     if not schedules_of(plan, only):
         return 0, set()
-    occurrence, waiting = await state.occurrence(), set[str]()
+    number, due_later = await state.scheduled_run(), set[str]()
     if keep:
         recurring = recurring_of(plan, queue, client, lambda _: None, only)
-        found = await recurring.begin(None if fresh else state.record.started_s)
-        waiting = found if fresh else waiting  # one that is resumed may have to push the rest of its seeds
-    return occurrence, waiting
+        found = await recurring.start(None if is_new else state.record.started_s)
+        if is_new:  # a resumed run may still have to push the rest of its seeds
+            due_later = found
+    return number, due_later

@@ -1,6 +1,7 @@
 """
-The supervisor: starts the store, the sample API, the writer, the scheduler and the fetchers; restarts what dies;
-drains on a signal; says how it ended. One `PlanRun` a file, one supervisor a command.
+The supervisor of one `scrapeq run`: it starts the store and one `PlanRun` for each file, and restarts the store.
+
+A first signal drains the runs, a second one ends everything at once. The exit code says how the runs ended.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import structlog
 from scrapeq.errors import ScrapeqError, StoreError, UsageError
 from scrapeq.exit_codes import Exit, most_important
 from scrapeq.plan import Plan
-from scrapeq.processes.child import RestartPause, runner, use_fork_server
+from scrapeq.processes.child import RestartBackoff, event_loop_runner, use_fork_server
 from scrapeq.processes.fork_server import open_fork_server
 from scrapeq.processes.logs import open_log
 from scrapeq.protocols import Progress
@@ -33,20 +34,30 @@ from scrapeq.wiring import output_base
 
 log = structlog.get_logger("scrapeq.supervisor")
 
+DATA_FOLDER = Path(".scrapeq")
 TICK_S = 0.2
-CHILDREN = (
+STORE_AWAY_MAX_S = 30.0  # without a store before the run gives up
+RESTART_FIRST_S, RESTART_MAX_S = 0.1, 10.0
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+CHILD_MODULES = (
     "scrapeq.worker.process",
     "scrapeq.supervise.scheduler_process",
     "scrapeq.writer.server",
     "scrapeq.demo.__main__",
 )
-STORE_GONE_S = 30.0  # without a store before the run gives up
-RESTART_FIRST_S, RESTART_MAX_S = 0.1, 10.0
 
 
 @dataclass
 class Supervisor:
-    """Runs plans to their end."""
+    """
+    Runs plans to their end.
+
+    Args:
+        plans: The plans, one per file.
+        options: The options of the command line.
+        progress: Shows how the runs stand.
+        folder: The data folder.
+    """
 
     plans: Sequence[Plan]
     options: RunOptions
@@ -56,71 +67,75 @@ class Supervisor:
     _signals: int = 0
     _runs: list[PlanRun] = field(default_factory=list)
     _store: EmbeddedStore | None = None
-    _restarter: asyncio.Task[None] | None = None
+    _store_task: asyncio.Task[None] | None = None
     _log: TextIO | None = None
 
     async def run(self) -> int:
-        """Run; the exit code. Raises ScrapeqError for what never could have begun."""
+        """Run the plans and return the exit code. Raises ScrapeqError when they cannot start."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in SIGNALS:
             loop.add_signal_handler(number, self._on_signal)
         try:
             self._check_names()
+            self._check_outputs()
             self._prepare_folder()
-            url = await self._start_store()
+            embedded_url = await self._start_store()
             for plan in self.plans:
-                run = PlanRun(
-                    plan, self.options, self.folder, url or plan.redis.url, self.progress, self._log
-                )
+                store_url = embedded_url or plan.redis.url
+                run = PlanRun(plan, self.options, self.folder, store_url, self.progress, self._log)
                 self._runs.append(run)
                 await run.start()
             await self._watch()
             return await self._end()
         finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in SIGNALS:
                 loop.remove_signal_handler(number)
             await self._close()
 
     def _check_names(self) -> None:
-        seen: dict[str, str] = {}
+        """Refuse two files with one name."""
+        files: dict[str, str] = {}
         for plan in self.plans:
-            if plan.name in seen:
+            if plan.name in files:
                 raise UsageError(
-                    f"{seen[plan.name]} and {plan.file} have the same name, {plan.name!r}, so they would be one run "
-                    "of one queue: give each file its own `name`; that files share a queue is not built yet"
+                    f"{files[plan.name]} and {plan.file} have the same name, {plan.name!r}, so they would share one "
+                    "queue, which is not supported yet. Give each file its own `name`"
                 )
-            seen[plan.name] = plan.file
-        self._check_outputs()
+            files[plan.name] = plan.file
 
     def _check_outputs(self) -> None:
-        """A folder has one writer, and each file its own."""
-        holders: dict[Path, str] = {}
+        """Refuse two files that write to one folder or database: each output has one writer."""
+        owners: dict[Path, str] = {}
         for plan in self.plans:
-            for place in sorted(locked_paths(plan.outputs, output_base())):
-                if place in holders:
+            for path in sorted(locked_paths(plan.outputs, output_base())):
+                if path in owners:
+                    own_path = path.parent / plan.name / path.name if path.suffix else path / plan.name
                     raise UsageError(
-                        f"{holders[place]} and {plan.file} both write to {place}, which one run holds at a time: "
-                        "give each file a folder of its own, such as "
-                        f"{place.parent / plan.name / place.name if place.suffix else place / plan.name}"
+                        f"{owners[path]} and {plan.file} both write to {path}, but only one run can write there. "
+                        f"Give each file its own output folder, such as {own_path}"
                     )
-                holders[place] = plan.file
+                owners[path] = plan.file
 
     def _prepare_folder(self) -> None:
+        """Create the data folder, open the log, and note the files of this run for other commands."""
         try:
             self._log = open_log(self.folder)
-            remembered = {"files": [str(Path(plan.file).absolute()) for plan in self.plans]}
-            (self.folder / "run.json").write_bytes(orjson.dumps(remembered))
+            run_files = {"files": [str(Path(plan.file).absolute()) for plan in self.plans]}
+            (self.folder / "run.json").write_bytes(orjson.dumps(run_files))
         except OSError as error:
-            raise StoreError(f"{self.folder}: the data folder cannot be written: {error.strerror}") from None
+            raise StoreError(
+                f"{self.folder}: cannot write to the data folder: {error.strerror}. "
+                "Make it a folder that this user can write to, or run the command in another folder"
+            ) from None
 
     def _on_signal(self) -> None:
         self._signals += 1
         if self._signals == 1:
             self._stop.set()
             return
-        for run in self._runs:  # at once: what was in flight comes back by its lease
+        for run in self._runs:  # tasks in flight return to the queue when their leases expire
             run.kill()
-        with contextlib.suppress(Exception):  # nothing may keep us from ending now
+        with contextlib.suppress(Exception):  # nothing may delay the exit
             self.progress.close()
         if self._store is not None and self._store.pid is not None:
             with contextlib.suppress(ProcessLookupError):
@@ -128,26 +143,27 @@ class Supervisor:
         os._exit(Exit.SECOND_SIGNAL)
 
     async def _start_store(self) -> str:
+        """Start the embedded store if a plan uses it; return its URL, or an empty string."""
         embedded = [plan for plan in self.plans if plan.redis.url == "embedded"]
         if not embedded:
             return ""
         redis = embedded[0].redis
         self._store = EmbeddedStore(self.folder, server=redis.server, durability=redis.durability)
         url = await self._store.start()
-        self._restarter = asyncio.create_task(self._keep_store(self._store))
+        self._store_task = asyncio.create_task(self._keep_store_running(self._store))
         return url
 
-    async def _keep_store(self, store: EmbeddedStore) -> None:
-        """The store is started again whenever it dies."""
-        pause = RestartPause(RESTART_FIRST_S, RESTART_MAX_S)
+    async def _keep_store_running(self, store: EmbeddedStore) -> None:
+        """Restart the store whenever it ends."""
+        backoff = RestartBackoff(RESTART_FIRST_S, RESTART_MAX_S)
         while True:
             started_s = time.monotonic()
             code = await store.wait()
-            pause.lived(time.monotonic() - started_s)
+            backoff.record_lifetime(time.monotonic() - started_s)
             log.error("store ended", code=code)
-            self.progress.event(f"the store ended (code {code}) and is started again")
+            self.progress.event(f"the store ended (code {code}); restarting it")
             while True:
-                await asyncio.sleep(pause.next_s())
+                await asyncio.sleep(backoff.next_s())
                 try:
                     await store.restart()
                     break
@@ -155,20 +171,17 @@ class Supervisor:
                     log.error("store not restarted", error=str(error))
 
     async def _watch(self) -> None:
-        """Until all is done, or something ends it."""
+        """Update the runs until all of them are over, a signal arrives, or the store stays away."""
         away_since_s: float | None = None
         while not self._stop.is_set() and not all(run.over for run in self._runs):
             try:
-                for run in self._runs:
-                    await run.tick()
-                    if run.over and len(self._runs) > 1:  # its fetchers do not work on while others run
-                        run.end()
+                await self._tick()
                 away_since_s = None
             except StoreError as error:
-                away_since_s = away_since_s or time.monotonic()
-                if self._store is not None and self._store.loading:  # its data are large: it comes back
+                is_loading = self._store is not None and self._store.loading
+                if away_since_s is None or is_loading:  # a store that loads its data will come back
                     away_since_s = time.monotonic()
-                if time.monotonic() - away_since_s > STORE_GONE_S:
+                if time.monotonic() - away_since_s > STORE_AWAY_MAX_S:
                     for run in self._runs:
                         run.fail(Exit.STORE, str(error))
                     return
@@ -176,16 +189,23 @@ class Supervisor:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), TICK_S)
 
+    async def _tick(self) -> None:
+        """Update each run. Raises StoreError."""
+        for run in self._runs:
+            await run.tick()
+            if run.over and len(self._runs) > 1:  # stop its fetchers while other runs continue
+                run.end()
+
     async def _end(self) -> int:
-        """Drain, and say how it ended."""
+        """Drain the runs, show the summary, and return the exit code."""
         self.progress.update([run.snapshot for run in self._runs])
         codes = await asyncio.gather(*(run.end() for run in self._runs))
         self.progress.finish([run.snapshot for run in self._runs])
         return most_important(codes)
 
     async def _close(self) -> None:
-        if self._restarter is not None:
-            self._restarter.cancel()
+        if self._store_task is not None:
+            self._store_task.cancel()
         for run in self._runs:
             await run.close()
         if self._store is not None:
@@ -194,27 +214,37 @@ class Supervisor:
             self._log.flush()
 
 
-async def run(
-    plans: Sequence[Plan], options: RunOptions, progress: Progress, *, folder: Path = Path(".scrapeq")
+async def run_plans(
+    plans: Sequence[Plan], options: RunOptions, progress: Progress, *, folder: Path = DATA_FOLDER
 ) -> int:
     """
-    Run plans to their end, a signal, or a bound; the exit code.
+    Run plans until they are done, a signal arrives, or a bound is reached; return the exit code.
+
+    Args:
+        plans: The plans, one per file.
+        options: The options of the command line.
+        progress: Shows how the runs stand.
+        folder: The data folder.
 
     Raises:
-        ScrapeqError: it could not begin: no store, no output, no sense.
+        ScrapeqError: the run cannot start: a wrong option, or a store or an output that cannot be used.
     """
     return await Supervisor(plans, options, progress, folder).run()
 
 
-def run_here(
-    plans: Sequence[Plan], options: RunOptions, progress: Progress, *, folder: Path = Path(".scrapeq")
+def run_plans_blocking(
+    plans: Sequence[Plan], options: RunOptions, progress: Progress, *, folder: Path = DATA_FOLDER
 ) -> int:
-    """The same as `run`, in a loop of its own, for a process without threads: its children are forked."""
-    fork_server = open_fork_server(CHILDREN)
+    """
+    Run plans as `run_plans` does, in a new event loop, with children that are forked instead of spawned.
+
+    Call it while this process has a single thread: the fork server cannot be started otherwise.
+    """
+    fork_server = open_fork_server(CHILD_MODULES)
     use_fork_server(fork_server)
     try:
-        with runner() as loop:
-            return loop.run(run(plans, options, progress, folder=folder))
+        with event_loop_runner() as runner:
+            return runner.run(run_plans(plans, options, progress, folder=folder))
     finally:
         use_fork_server(None)
         fork_server.close()

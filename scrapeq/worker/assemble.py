@@ -26,7 +26,7 @@ def fetch_worker(
         connections=max(worker_settings.concurrency, 1),
         named_hosts=[str(url) for url in seeds],
         credentials=pool_credentials(plan),
-        tokens=Path(worker_settings.tokens) if worker_settings.tokens else None,
+        tokens=Path(worker_settings.tokens_file) if worker_settings.tokens_file else None,
     )
     return FetchWorker(
         plan=plan,

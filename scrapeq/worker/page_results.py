@@ -9,7 +9,7 @@ from scrapeq.page import Page
 from scrapeq.protocols import Extraction, IncrementalStart, Item
 from scrapeq.queue.commands import OBSERVE, UNSENT
 from scrapeq.task import NewTask
-from scrapeq.wiring import started
+from scrapeq.wiring import build_first_tasks
 from scrapeq.worker.outcomes import without_polls
 from scrapeq.worker.redirect_hops import without_hops
 from scrapeq.worker.settlement import Settlement
@@ -91,6 +91,6 @@ async def _first_pages(task: Settlement, starts: Sequence[IncrementalStart]) -> 
     """Return the first pages of incremental page sequences, from where the last ones ended."""
     if not starts:
         return []
-    tasks = await started(task.context.cursor_store, starts)
+    tasks = await build_first_tasks(task.context.cursor_store, starts)
     task.context.tally.skipped += tasks.count(None)
     return [one for one in tasks if one is not None]

@@ -14,10 +14,10 @@ import orjson
 
 from scrapeq.errors import ScrapeqError, StoreError
 from scrapeq.exit_codes import FATAL_REASONS, Exit
-from scrapeq.processes.child import enter_child, runner
+from scrapeq.processes.child import enter_child, event_loop_runner
 from scrapeq.processes.logs import configure_child_log
 from scrapeq.sink import captures_responses, wants_seeds
-from scrapeq.wiring import WorkerSettings, open_queue_of, plan_of
+from scrapeq.wiring import WorkerSettings, load_plan, open_queue_of
 from scrapeq.worker.assemble import fetch_worker
 from scrapeq.worker.loop import FetchWorker
 from scrapeq.writer.client import WriterClient
@@ -56,10 +56,10 @@ def report(worker: FetchWorker) -> None:
 
 async def serve(worker_settings: WorkerSettings, grace_s: float) -> int:
     """Fetch until SIGTERM, and return the exit code."""
-    plan = plan_of(worker_settings)
+    plan = load_plan(worker_settings)
     queue, client = open_queue_of(plan, worker_settings.store_url, lease_s=worker_settings.lease_s)
     seeds, responses = wants_seeds(plan.outputs), captures_responses(plan.outputs)
-    sink = WriterClient(Path(worker_settings.writer_socket), seeds=seeds, answers=responses)
+    sink = WriterClient(Path(worker_settings.writer_socket), seeds=seeds, responses=responses)
     worker = fetch_worker(worker_settings, plan, queue, client, sink)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
     send({"ready": True})
@@ -89,7 +89,7 @@ def main() -> int:
     grace_s = settings.pop("grace_s")
     configure_child_log()
     worker_settings = WorkerSettings(**settings)
-    with runner() as loop:
+    with event_loop_runner() as loop:
         try:
             return loop.run(serve(worker_settings, grace_s))
         except ScrapeqError as error:

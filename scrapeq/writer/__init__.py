@@ -1,1 +1,1 @@
-"""The writer process: one per machine and run, the only one that writes the output files."""
+"""The writer: the one process that owns the output files, and the client with which fetchers commit items."""

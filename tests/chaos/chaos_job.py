@@ -1,4 +1,4 @@
-"""What the chaos tests share: a target, jobs as real processes, their children, and the verdict at the end."""
+"""Shared parts of the chaos tests: a target server, runs as real processes, their children, and the final checks."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ SCALE = float(os.environ.get("SCRAPEQ_CHAOS_SCALE", "1"))
 SEED = int(os.environ.get("SCRAPEQ_CHAOS_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 32)
 PER_LIST = 100
 START_S = 30.0
-QUIET_START_S = 2.0
-# How a process of a run is told from the others, in its command line.
+QUIET_START_S = 2.0  # from the start to the first items, on an idle machine
+# Text in the command line that identifies each part of a run.
 PARTS = {
     "fetcher": "scrapeq.worker.process",
     "writer": "scrapeq.writer.server",
@@ -35,21 +35,21 @@ PARTS = {
 
 
 def rng(name: str) -> random.Random:
-    """Chance for one test; its seed is printed, and SCRAPEQ_CHAOS_SEED repeats it."""
+    """Return the random numbers of one test; it prints their seed, and SCRAPEQ_CHAOS_SEED repeats them."""
     print(f"SCRAPEQ_CHAOS_SEED={SEED} SCRAPEQ_CHAOS_SCALE={SCALE:g}")
     return random.Random(f"{SEED}:{name}")
 
 
 def scaled(small: int) -> int:
-    """A size: as given in CI, larger by SCRAPEQ_CHAOS_SCALE in a soak."""
+    """Scale a size by SCRAPEQ_CHAOS_SCALE: 1 in CI, more in a soak test."""
     return max(1, round(small * SCALE))
 
 
-def until(what: str, holds: Callable[[], Any], timeout_s: float, *, every_s: float = 0.01) -> Any:
-    """Wait until something holds, and give it; a failure when it does not in time."""
-    deadline = time.monotonic() + timeout_s
-    while not (found := holds()):
-        assert time.monotonic() < deadline, f"after {timeout_s:g} s still not: {what}"
+def wait_until(what: str, condition: Callable[[], Any], timeout_s: float, *, every_s: float = 0.01) -> Any:
+    """Wait until a condition is true, and return its value; fail after `timeout_s` seconds."""
+    deadline_s = time.monotonic() + timeout_s
+    while not (found := condition()):
+        assert time.monotonic() < deadline_s, f"not within {timeout_s:g} s: {what}"
         time.sleep(every_s)
     return found
 
@@ -62,7 +62,7 @@ def alive(pid: int) -> bool:
 
 
 def zombies_of(pid: int) -> list[int]:
-    """Dead children that a process has not reaped."""
+    """Return the dead children that a process has not reaped."""
     return [child for child in _children(pid) if not alive(child)]
 
 
@@ -79,13 +79,13 @@ def _command(pid: int) -> str:
 
 
 def cpu_s(pid: int) -> float:
-    """CPU time of a process so far, seconds."""
+    """Return the CPU time of a process so far, seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class Target:
-    """The server that is scraped."""
+    """The scraped server, as a process."""
 
     def __init__(self, latency_ms: float) -> None:
         self._process = subprocess.Popen(
@@ -98,26 +98,26 @@ class Target:
         self.url = self._process.stdout.readline().strip()
         assert self.url, "the target did not start"
 
-    def asked(self) -> dict[str, list[float]]:
-        """When each path was asked for."""
-        return dict(self._seen()["asked"])
+    def requested(self) -> dict[str, list[float]]:
+        """Return the times at which each path was requested."""
+        return dict(self._log()["requested"])
 
-    def answered(self) -> dict[str, list[float]]:
-        """When each path was answered."""
-        return dict(self._seen()["answered"])
+    def responded(self) -> dict[str, list[float]]:
+        """Return the times at which the response of each path was sent."""
+        return dict(self._log()["responded"])
 
     def count(self) -> int:
-        """How many requests there were."""
-        return sum(map(len, self.asked().values()))
+        """Return the number of requests."""
+        return sum(map(len, self.requested().values()))
 
-    def answer_within(self, latency_ms: float) -> None:
-        """From now on answers take so long."""
+    def set_latency(self, latency_ms: float) -> None:
+        """From now on, delay responses by this time."""
         with urlopen(f"{self.url}/_latency/{latency_ms:g}", timeout=10):
             pass
 
-    def _seen(self) -> Any:
-        with urlopen(f"{self.url}/_seen", timeout=10) as answer:
-            return json.load(answer)
+    def _log(self) -> Any:
+        with urlopen(f"{self.url}/_log", timeout=10) as response:
+            return json.load(response)
 
     def close(self) -> None:
         """End it."""
@@ -127,13 +127,13 @@ class Target:
 
 class Job:
     """
-    A file that fetches `lists` lists of a hundred things each, in a folder of its own, and the runs of it.
+    A file that fetches `lists` lists of a hundred things each, in its own folder, and the runs of this file.
 
     Args:
-        folder: Where it runs.
-        url: The target.
-        lists: How many.
-        redis: The store; embedded unless it is a URL.
+        folder: The folder of the file and its runs.
+        url: The target's URL.
+        lists: The number of lists.
+        redis: The URL of the store; "embedded" = its own.
     """
 
     def __init__(
@@ -183,17 +183,17 @@ outputs: [{{type: jsonl, path: "out/${{resource}}.jsonl"}}]
 
     @property
     def tasks(self) -> int:
-        """Requests that it takes when each is made once."""
+        """The number of requests if none is repeated."""
         return self.lists * (1 + PER_LIST)
 
     # --- the run as a process
 
     def start(self, **options: Any) -> None:
         """Start a run with these RunOptions; its output goes to files in the folder."""
-        given = json.dumps({"lease_s": self.lease_s, **options})
-        with (self.folder / "said.txt").open("a") as out, (self.folder / "errors.txt").open("a") as errors:
+        options_json = json.dumps({"lease_s": self.lease_s, **options})
+        with (self.folder / "events.txt").open("a") as out, (self.folder / "errors.txt").open("a") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, str(HERE / "run_job.py"), str(self.file), given],
+                [sys.executable, str(HERE / "run_job.py"), str(self.file), options_json],
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -210,16 +210,15 @@ outputs: [{{type: jsonl, path: "out/${{resource}}.jsonl"}}]
         """
         Start a run and wait for its first items.
 
-        Returns the seconds by which this took longer than on a machine that has time for us: figures that hold for such
-        a machine get as much longer here.
+        Return the seconds that this took longer than on an idle machine. Tests add them to the times that they allow.
         """
-        began_s = time.monotonic()
+        started_s = time.monotonic()
         before = self.lines()
         self.start()
-        until("the first items", lambda: self.lines() > before or self._over(), START_S)
-        return max(0.0, time.monotonic() - began_s - QUIET_START_S)
+        wait_until("the first items", lambda: self.lines() > before or self._has_ended(), START_S)
+        return max(0.0, time.monotonic() - started_s - QUIET_START_S)
 
-    def _over(self) -> bool:
+    def _has_ended(self) -> bool:
         return self.process is not None and self.process.poll() is not None
 
     @property
@@ -229,10 +228,10 @@ outputs: [{{type: jsonl, path: "out/${{resource}}.jsonl"}}]
         return self.process.pid
 
     def children(self, part: str = "") -> list[int]:
-        """Its live child processes, of one part or all."""
-        below = _children(self.pid)
-        below += [pid for child in below for pid in _children(child)]  # most are forked by the nursery
-        found = [pid for pid in below if alive(pid)]
+        """Return its live child processes: of one part (a key of PARTS), or all."""
+        descendants = _children(self.pid)
+        descendants += [pid for child in descendants for pid in _children(child)]  # of the fork server
+        found = [pid for pid in descendants if alive(pid)]
         self.pids.update(found)
         mark = PARTS[part] + (" " if part == "writer" else "") if part else ""
         return [pid for pid in found if not mark or mark in _command(pid) + " "]
@@ -242,65 +241,65 @@ outputs: [{{type: jsonl, path: "out/${{resource}}.jsonl"}}]
         assert self.process is not None
         self.process.send_signal(number)
 
-    def ends(self, timeout_s: float) -> int:
-        """Its exit code, within so many seconds."""
+    def wait(self, timeout_s: float) -> int:
+        """Wait for the end of the run, at most `timeout_s` seconds; return its exit code."""
         assert self.process is not None
         try:
             return self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            raise AssertionError(f"still runs after {timeout_s:g} s; {self.last_words()}") from None
+            raise AssertionError(f"still running after {timeout_s:g} s; {self.last_output()}") from None
 
     def run(self, timeout_s: float) -> int:
-        """A whole run; its exit code."""
+        """Run the file to its end; return the exit code."""
         self.start()
-        return self.ends(timeout_s)
+        return self.wait(timeout_s)
 
-    def last_words(self) -> str:
-        """What it said last, for a failure."""
+    def last_output(self) -> str:
+        """Return the end of all its output, for a failure."""
         return "\n".join(
             f"--- {name}:\n" + (self.folder / name).read_text("utf-8", "replace")[-3000:]
-            for name in ("said.txt", "errors.txt", ".scrapeq/run.log")
+            for name in ("events.txt", "errors.txt", ".scrapeq/run.log")
             if (self.folder / name).exists()
         )
 
-    def said(self) -> str:
-        """All events of all its runs."""
-        return (self.folder / "said.txt").read_text("utf-8", "replace")
+    def events(self) -> str:
+        """Return all events of all its runs."""
+        return (self.folder / "events.txt").read_text("utf-8", "replace")
 
     def errors(self) -> str:
-        """What it wrote to standard error."""
+        """Return what its runs wrote to standard error."""
         return (self.folder / "errors.txt").read_text("utf-8", "replace")
 
     # --- the outcome
 
     def items(self) -> list[int]:
-        """The ids in the output, in order; every line must be whole."""
+        """Return the ids in the output, in order; every line must be complete."""
         path = self.folder / "out/things.jsonl"
         data = path.read_bytes() if path.exists() else b""
-        assert not data or data.endswith(b"\n"), "half a line at the end"
+        assert not data or data.endswith(b"\n"), "an incomplete last line"
         return [json.loads(line)["id"] for line in data.splitlines()]
 
     def lines(self) -> int:
-        """How many lines are in the output by now."""
+        """Return the number of lines in the output so far."""
         path = self.folder / "out/things.jsonl"
         return path.read_bytes().count(b"\n") if path.exists() else 0
 
-    def verdict(self) -> None:
-        """After a full drain: nothing lost, nothing twice, nothing unexpected, no traceback, no orphan."""
+    def assert_complete(self) -> None:
+        """Check a completed run: each item once, no traceback, no process left."""
         assert_each_once(self.items(), self.lists)
-        self.assert_calm()
-        until("no process of the run is left", lambda: not any(map(alive, self.pids)), 3.0)
+        self.assert_no_traceback()
+        wait_until("no process of the run is left", lambda: not any(map(alive, self.pids)), 3.0)
 
-    def assert_calm(self) -> None:
-        """No process of it ended by an error that nobody foresaw."""
+    def assert_no_traceback(self) -> None:
+        """Check that no process of the run failed with an unexpected error."""
         for name in ("errors.txt", ".scrapeq/run.log"):
             text = (self.folder / name).read_text("utf-8", "replace")
             assert "Traceback" not in text, text[text.index("Traceback") :][:3000]
 
 
 def assert_each_once(items: Iterable[int], lists: int) -> None:
-    """Each thing once."""
+    """Check that each thing was written exactly once."""
     counts = Counter(items)
     expected = set(range(lists * PER_LIST))
     lost = sorted(expected - counts.keys())
@@ -310,14 +309,14 @@ def assert_each_once(items: Iterable[int], lists: int) -> None:
     assert counts.keys() == expected, "unexpected items"
 
 
-def repeats(asked: dict[str, list[float]]) -> dict[str, list[float]]:
-    """The paths that were asked for more than once."""
-    return {path: times for path, times in asked.items() if len(times) > 1}
+def repeats(requested: dict[str, list[float]]) -> dict[str, list[float]]:
+    """Return the paths that were requested more than once."""
+    return {path: times for path, times in requested.items() if len(times) > 1}
 
 
 @contextmanager
 def ending(job: Job) -> Iterator[Job]:
-    """Whatever happens in a test, its processes end."""
+    """End all processes of a job after its test, whatever happens."""
     try:
         yield job
     finally:

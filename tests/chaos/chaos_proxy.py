@@ -1,4 +1,4 @@
-"""A proxy before a store that answers in its place when told to: errors at a chosen command, which it never saw."""
+"""A proxy in front of a store that replies with errors to script calls, which then never reach the store."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ from pathlib import Path
 
 class ErrorProxy:
     """
+    Forwards requests to a store; replies with an error to the next script calls when a test says so.
+
     Args:
-        socket: The real store.
-        path: Where it listens.
+        socket: The socket of the store.
+        path: The socket to listen on.
     """
 
     def __init__(self, socket: str, path: Path) -> None:
         self._socket = socket
         self.path = path
         self.error = b""
-        self.left = 0  # how many script calls are still answered with the error
-        self.answered = 0
+        self.errors_left = 0  # script calls that still get the error
+        self.errors_sent = 0
         self._server: asyncio.Server | None = None
         self._serving: set[asyncio.Task[None]] = set()
 
@@ -38,36 +40,36 @@ class ErrorProxy:
             serving.cancel()
 
     def fail(self, error: str, times: int) -> None:
-        """The next script calls get this error."""
-        self.error, self.left, self.answered = error.encode(), times, 0
+        """Reply to the next script calls with this error."""
+        self.error, self.errors_left, self.errors_sent = error.encode(), times, 0
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         serving = asyncio.current_task()
         assert serving is not None
         self._serving.add(serving)
-        to_reader, to_writer = await asyncio.open_unix_connection(self._socket)
+        store_reader, store_writer = await asyncio.open_unix_connection(self._socket)
         try:
             while True:
                 request, words = await _read_request(reader)
-                if self.left > 0 and words[0].upper() in (b"EVALSHA", b"EVAL"):
-                    self.left -= 1
-                    self.answered += 1
+                if self.errors_left > 0 and words[0].upper() in (b"EVALSHA", b"EVAL"):
+                    self.errors_left -= 1
+                    self.errors_sent += 1
                     writer.write(b"-" + self.error + b"\r\n")
                 else:
-                    to_writer.write(request)
-                    await to_writer.drain()
-                    writer.write(await _read_reply(to_reader))
+                    store_writer.write(request)
+                    await store_writer.drain()
+                    writer.write(await _read_reply(store_reader))
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
             self._serving.discard(serving)
-            to_writer.close()
+            store_writer.close()
             writer.close()
 
 
 async def _read_request(reader: asyncio.StreamReader) -> tuple[bytes, list[bytes]]:
-    """A whole request: an array of bulk strings."""
+    """Read one request, an array of bulk strings; return its bytes and its words."""
     head = await reader.readuntil(b"\r\n")
     raw, words = [head], []
     for _ in range(int(head[1:])):
@@ -79,7 +81,7 @@ async def _read_request(reader: asyncio.StreamReader) -> tuple[bytes, list[bytes
 
 
 async def _read_reply(reader: asyncio.StreamReader) -> bytes:
-    """A whole reply of any kind (RESP2)."""
+    """Read one reply of any type (RESP2); return its bytes."""
     head = await reader.readuntil(b"\r\n")
     if head[:1] == b"$" and int(head[1:]) >= 0:
         return head + await reader.readexactly(int(head[1:]) + 2)

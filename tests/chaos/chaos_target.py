@@ -1,9 +1,9 @@
 """
-`python chaos_target.py LATENCY_MS [PORT]`: a fast server without limits that remembers each request.
+`python chaos_target.py LATENCY_MS [PORT]`: a fast server without limits that records every request.
 
-`/list/K` tells a hundred ids, `/things/ID` one record after LATENCY_MS, `/_seen` when each path was asked for
-(seconds since the epoch) and when it was answered, `/_latency/MS` changes it. The first
-line on standard output is its URL. It ends with its standard input.
+`/list/K` returns a hundred ids, `/things/ID` one record after LATENCY_MS. `/_log` returns when each path was requested
+and when its response was sent (Unix seconds), `/_latency/MS` changes the latency. The first line on standard output is
+the URL. The server ends with its standard input.
 """
 
 from __future__ import annotations
@@ -20,34 +20,34 @@ PER_LIST = 100
 
 
 class Target:
-    """The server's memory and its handlers."""
+    """The server's log and its handlers."""
 
     def __init__(self, latency_s: float) -> None:
         self.latency_s = latency_s
-        self.asked: dict[str, list[float]] = {}
-        self.answered: dict[str, list[float]] = {}
+        self.requested: dict[str, list[float]] = {}
+        self.responded: dict[str, list[float]] = {}
 
     async def list(self, request: web.Request) -> web.Response:
         first = int(request.match_info["k"]) * PER_LIST
-        return await self._answer(request, [{"id": first + n} for n in range(PER_LIST)], 0.0)
+        return await self._respond(request, [{"id": first + n} for n in range(PER_LIST)], 0.0)
 
     async def thing(self, request: web.Request) -> web.Response:
         id_ = int(request.match_info["id"])
-        return await self._answer(request, {"id": id_, "text": f"thing {id_} " * 8}, self.latency_s)
+        return await self._respond(request, {"id": id_, "text": f"thing {id_} " * 8}, self.latency_s)
 
-    async def _answer(self, request: web.Request, body: Any, after_s: float) -> web.Response:
-        self.asked.setdefault(request.path, []).append(time.time())
+    async def _respond(self, request: web.Request, body: Any, after_s: float) -> web.Response:
+        self.requested.setdefault(request.path, []).append(time.time())
         if after_s:
             await asyncio.sleep(after_s)
-        self.answered.setdefault(request.path, []).append(time.time())
+        self.responded.setdefault(request.path, []).append(time.time())
         return web.Response(body=orjson.dumps(body), content_type="application/json")
 
-    async def slow(self, request: web.Request) -> web.Response:
+    async def set_latency(self, request: web.Request) -> web.Response:
         self.latency_s = float(request.match_info["ms"]) / 1000
         return web.Response()
 
-    async def seen(self, _: web.Request) -> web.Response:
-        body = orjson.dumps({"asked": self.asked, "answered": self.answered})
+    async def get_log(self, _: web.Request) -> web.Response:
+        body = orjson.dumps({"requested": self.requested, "responded": self.responded})
         return web.Response(body=body, content_type="application/json")
 
 
@@ -56,8 +56,8 @@ async def main(latency_ms: float, port: int) -> None:
     app = web.Application()
     app.router.add_get("/list/{k}", target.list)
     app.router.add_get("/things/{id}", target.thing)
-    app.router.add_get("/_latency/{ms}", target.slow)
-    app.router.add_get("/_seen", target.seen)
+    app.router.add_get("/_latency/{ms}", target.set_latency)
+    app.router.add_get("/_log", target.get_log)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()

@@ -1,9 +1,11 @@
 """
 `python chaos_worker.py poison|hold SOCKET QUEUE …`: workers that use the queue directly.
 
-poison SLOTS LEASE_S LOG: works off a queue with its slots, each task taking 20 ms; a task "poison" kills it. Each line
-in LOG is one event: the process id and what happened. hold N LEASE_S WRITER: takes N tasks, says them, waits for a
-line on its standard input, then does to each what the line says (JSON: [verb, …]) and says what came of it.
+poison SLOTS LEASE_S LOG: completes tasks in its slots, 20 ms each; a task "poison" kills the worker. Each line in LOG
+is one event: the process id and what happened.
+
+hold N LEASE_S WRITER: takes N tasks and prints them, waits for a line on standard input (JSON: one verb for each task),
+applies each verb to its task and prints the outcomes.
 """
 
 from __future__ import annotations
@@ -28,9 +30,9 @@ WORK_S = 0.02
 
 
 async def poison(queue: Queue, slots: int, log: Path) -> None:
-    """Work until killed, by a task or by whoever started it."""
+    """Work until a task or the test kills this process."""
     events = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    held: dict[str, Task] = {}
+    leased: dict[str, Task] = {}
 
     async def work(task: Task) -> None:
         assert task.lease is not None
@@ -38,25 +40,27 @@ async def poison(queue: Queue, slots: int, log: Path) -> None:
             os.write(events, f"{os.getpid()} poisoned\n".encode())
             os._exit(1)
         await asyncio.sleep(WORK_S)
-        del held[task.id]
-        with contextlib.suppress(LeaseLost):  # it stood still for so long: somebody else has it
+        del leased[task.id]
+        with contextlib.suppress(LeaseLost):  # this worker was stopped for longer than its lease
             await queue.ack(task.lease)
             os.write(events, f"{os.getpid()} done\n".encode())
 
     async with asyncio.TaskGroup() as group:
         while True:
-            if len(held) == slots:
+            if len(leased) == slots:
                 await asyncio.sleep(WORK_S / 4)
                 continue
-            suspects = sum(1 for task in held.values() if task.expiries)
-            for task in await queue.pop_many(slots - len(held), 0.1 if not held else 0.0, suspects=suspects):
-                held[task.id] = task
+            suspects = sum(1 for task in leased.values() if task.expiries)
+            for task in await queue.pop_many(
+                slots - len(leased), 0.1 if not leased else 0.0, suspects=suspects
+            ):
+                leased[task.id] = task
                 group.create_task(work(task))
             await asyncio.sleep(WORK_S / 4)
 
 
 async def hold(queue: Queue, n: int, sink: WriterClient) -> None:
-    """One round of stale leases."""
+    """Take tasks and apply the verbs from standard input, round after round."""
     loop = asyncio.get_running_loop()
     while True:
         tasks: list[Task] = []
@@ -74,7 +78,7 @@ async def hold(queue: Queue, n: int, sink: WriterClient) -> None:
 
 
 async def attempt(operation: Any, queue: Queue, sink: WriterClient, task: Task) -> str:
-    """What came of it."""
+    """Apply an operation; return "done", or "refused" if the lease is lost."""
     try:
         await operation(queue, sink, task)
     except LeaseLost:
@@ -83,7 +87,7 @@ async def attempt(operation: Any, queue: Queue, sink: WriterClient, task: Task) 
 
 
 async def commit(_: Queue, sink: WriterClient, task: Task) -> None:
-    """Write what a stale worker has."""
+    """Commit an item under a stale lease."""
     assert task.lease is not None
     await sink.commit(task.id, task.lease.token, [Item("rows", task.id, {"task": task.id, "by": "stale"})])
 
@@ -94,22 +98,22 @@ OPERATIONS: dict[str, Callable[[Queue, WriterClient, Any], Awaitable[Any]]] = {
     "release": lambda queue, _, task: queue.release(task.lease),
     "bury": lambda queue, _, task: queue.bury(task.lease, "stale"),
     "extend": lambda queue, _, task: queue.extend(task.lease),
-    "answer": lambda queue, _, task: queue.observe(task.lease),
+    "observe": lambda queue, _, task: queue.observe(task.lease),
     "visibility": lambda queue, _, task: queue.set_visibility(task.lease, 1.0),
     "commit": commit,
 }
 
 
-async def main(role: str, url: str, name: str, n: int, lease_s: float, place: Path) -> None:
-    """One worker."""
+async def main(role: str, url: str, name: str, n: int, lease_s: float, path: Path) -> None:
+    """Run one worker."""
     client = async_client(url)
     queue = Queue(client, name, lease_s=lease_s)
     if role == "poison":
-        await poison(queue, n, place)
+        await poison(queue, n, path)
     else:
-        await hold(queue, n, WriterClient(place))
+        await hold(queue, n, WriterClient(path))
 
 
 if __name__ == "__main__":
-    role, url, name, n, lease_s, place = sys.argv[1:]
-    asyncio.run(main(role, url, name, int(n), float(lease_s), Path(place)))
+    role, url, name, n, lease_s, path = sys.argv[1:]
+    asyncio.run(main(role, url, name, int(n), float(lease_s), Path(path)))

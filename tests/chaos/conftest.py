@@ -1,4 +1,4 @@
-"""Fixtures of the chaos tests: real processes that are killed, stopped and cut off."""
+"""Fixtures of the chaos tests: real processes that are killed, stopped and disconnected."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All of these are chaos; they look for processes under /proc."""
+    """Mark all tests of this folder as chaos tests; skip them where /proc does not exist."""
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.chaos)
@@ -25,7 +25,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def target() -> Iterator[Callable[[float], Target]]:
-    """Starts targets: `target(latency_ms)`."""
+    """Start target servers: `target(latency_ms)`."""
     with ExitStack() as stack:
 
         def start(latency_ms: float) -> Target:
@@ -38,7 +38,7 @@ def target() -> Iterator[Callable[[float], Target]]:
 
 @pytest.fixture
 def job(tmp_path: Path) -> Iterator[Callable[..., Job]]:
-    """Makes jobs: `job(url, lists, …)`, each in a folder of its own; what they started ends with the test."""
+    """Make jobs: `job(url, lists, …)`, each in its own folder; their processes end with the test."""
     with ExitStack() as stack:
 
         def make(url: str, lists: int, **settings: Any) -> Job:

@@ -1,7 +1,7 @@
 """
-`python run_job.py FILE OPTIONS`: one run of a file as the command does it, with any RunOptions (JSON).
+`python run_job.py FILE OPTIONS`: run a file as the command does, with any RunOptions (JSON).
 
-Says events as lines on standard output; its exit code is the run's.
+It prints events as lines on standard output; its exit code is the run's.
 """
 
 from __future__ import annotations
@@ -15,33 +15,33 @@ from scrapeq import config
 from scrapeq.cli.error_output import report_error
 from scrapeq.protocols import Snapshot
 from scrapeq.supervise.options import RunOptions
-from scrapeq.supervise.supervisor import run_here
+from scrapeq.supervise.supervisor import run_plans_blocking
 
 
 class Lines:
-    """Events as lines; the last of each run as it stands at its end."""
+    """Prints events and, at the end, the state of each run."""
 
     def update(self, snapshots: Sequence[Snapshot]) -> None:
-        """Nobody watches."""
+        """Show nothing."""
 
     def event(self, text: str) -> None:
-        """One line."""
+        """Print one line."""
         print(text, flush=True)
 
     def close(self) -> None:
-        """There is nothing to leave clean."""
+        """Do nothing: the terminal was not changed."""
 
     def finish(self, snapshots: Sequence[Snapshot]) -> None:
-        """The summary."""
+        """Print the summary."""
         for last in snapshots:
             print(f"end {last.state}: {last.done} done, {last.left} left, {last.dead} dead", flush=True)
 
 
 def main(file: str, options: RunOptions) -> int:
-    """The exit code."""
+    """Run the file; return the exit code."""
     try:
         plan = config.load(file)
-        return run_here([plan], options, Lines(), folder=Path(".scrapeq"))
+        return run_plans_blocking([plan], options, Lines(), folder=Path(".scrapeq"))
     except BaseException as error:
         return int(report_error(error))
 

@@ -1,4 +1,4 @@
-"""`scrapeq run` with answers that are kept: killed at any moment, and run again, it loses nothing and asks little."""
+"""`scrapeq run` with a response cache: killed and run again, it loses nothing and revalidates what it has cached."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from typing import ClassVar
 import orjson
 
 PAGES, ROWS = 8, 5
-LIMIT_S = 60
-LEASE_S = 2.0  # until a task of the killed run comes back
+TIMEOUT_S = 60
+LEASE_S = 2.0  # until a task of the killed run returns to the queue
 JOB = Path(__file__).with_name("run_job.py")
-SLOW_S = 0.02
+LATENCY_S = 0.02
 CONFIG = """\
 version: 1
-name: kept
+name: cached
 client: {base_url: "http://127.0.0.1:PORT", cache: {}}
 run: {workers: 2, concurrency: 4}
 rate_limits: [{name: calls, max_concurrency: 8}]
@@ -38,14 +38,14 @@ outputs: [{type: jsonl, path: "out/${resource}.jsonl"}]
 
 
 class Api(BaseHTTPRequestHandler):
-    """Pages of rows, each with a detail; every answer has an entity tag of its body."""
+    """Serves pages of rows, each with a detail; every response has an ETag of its body."""
 
     protocol_version = "HTTP/1.1"
     statuses: ClassVar[collections.Counter[int]] = collections.Counter()
 
     def do_GET(self) -> None:
-        """200, or 304."""
-        time.sleep(SLOW_S)
+        """Respond with 200, or with 304 to a current ETag."""
+        time.sleep(LATENCY_S)
         path, _, query = self.path.partition("?")
         if path == "/rows":
             page = int((re.search(r"page=(\d+)", query) or ["", "1"])[1])
@@ -66,12 +66,12 @@ class Api(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing is said."""
+        """Log nothing."""
 
 
 def start(folder: Path) -> subprocess.Popen[str]:
-    """A run in a process group of its own."""
-    command = [sys.executable, str(JOB), "kept.yaml", f'{{"lease_s": {LEASE_S}}}']
+    """Start a run in its own process group."""
+    command = [sys.executable, str(JOB), "cached.yaml", f'{{"lease_s": {LEASE_S}}}']
     return subprocess.Popen(
         command,
         cwd=folder,
@@ -83,7 +83,7 @@ def start(folder: Path) -> subprocess.Popen[str]:
 
 
 def records(folder: Path) -> list[int]:
-    """The ids of all that was written, as it stands there."""
+    """Return the ids of all written records, sorted."""
     found = []
     for name in ("rows", "details"):
         lines = (folder / "out" / f"{name}.jsonl").read_bytes().splitlines()
@@ -91,32 +91,32 @@ def records(folder: Path) -> list[int]:
     return sorted(found)
 
 
-def test_a_killed_run_is_finished_and_the_next_one_asks_for_nothing_whole(tmp_path: Path) -> None:
-    """kill -9 in the middle of the first run; the last run is 304s alone, and writes nothing twice."""
+def test_a_killed_run_is_completed_and_the_next_one_only_revalidates(tmp_path: Path) -> None:
+    """After kill -9 and a resumed run, a third run gets only 304s and writes nothing twice."""
     Api.statuses.clear()
     server = ThreadingHTTPServer(("127.0.0.1", 0), Api)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    (tmp_path / "kept.yaml").write_text(CONFIG.replace("PORT", str(server.server_address[1])))
-    whole = PAGES + PAGES * ROWS
+    (tmp_path / "cached.yaml").write_text(CONFIG.replace("PORT", str(server.server_address[1])))
+    requests = PAGES + PAGES * ROWS
     try:
         first = start(tmp_path)
-        deadline = time.monotonic() + LIMIT_S
-        while Api.statuses[200] < whole // 3 and time.monotonic() < deadline:
+        deadline_s = time.monotonic() + TIMEOUT_S
+        while Api.statuses[200] < requests // 3 and time.monotonic() < deadline_s:
             time.sleep(0.01)
         os.killpg(first.pid, signal.SIGKILL)
-        first.communicate(timeout=LIMIT_S)
+        first.communicate(timeout=TIMEOUT_S)
         second = start(tmp_path)
-        said, _ = second.communicate(timeout=LIMIT_S)
-        assert second.returncode == 0, said
+        output, _ = second.communicate(timeout=TIMEOUT_S)
+        assert second.returncode == 0, output
         written = records(tmp_path)
         assert written == sorted([*range(PAGES * ROWS)] * 2)
         Api.statuses.clear()
         third = start(tmp_path)
-        said, _ = third.communicate(timeout=LIMIT_S)
-        assert third.returncode == 0, said
-        assert Api.statuses == {304: whole}
+        output, _ = third.communicate(timeout=TIMEOUT_S)
+        assert third.returncode == 0, output
+        assert Api.statuses == {304: requests}
         assert records(tmp_path) == written
     finally:
         server.shutdown()
         server.server_close()
-    assert (tmp_path / ".scrapeq" / "kept.cache.db").exists()
+    assert (tmp_path / ".scrapeq" / "cached.cache.db").exists()

@@ -1,4 +1,4 @@
-"""Signals: a drain finishes what is in flight, a second signal ends at once, and a rerun completes either way."""
+"""Signals: the first one drains the run, the second one ends it at once; a rerun completes either way."""
 
 from __future__ import annotations
 
@@ -7,87 +7,87 @@ import time
 from collections.abc import Callable
 
 import pytest
-from chaos_job import Job, Target, alive, repeats, rng, scaled, until
+from chaos_job import Job, Target, alive, repeats, rng, scaled, wait_until
 
 GRACE_S = 10.0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_drain(number: signal.Signals, target: Callable[..., Target], job: Callable[..., Job]) -> None:
-    """One signal under load: code 5 within the grace time, and no page is ever asked for twice."""
+    """One signal under load: code 5 within the grace time, and no page is requested twice."""
     server = target(300)
     work = job(server.url, scaled(2), concurrency=16)
     slow_s = work.start_up()
     work.children()
     signalled_s = time.monotonic()
     work.kill(number)
-    assert work.ends(GRACE_S + 10.0) == 5, work.last_words()
+    assert work.wait(GRACE_S + 10.0) == 5, work.last_output()
     assert time.monotonic() - signalled_s <= GRACE_S + slow_s
     done = server.count()
-    assert 0 < done < work.tasks, "there was nothing to drain, or nothing left"
-    assert len(work.items()) == len([path for path in server.answered() if path.startswith("/things/")])
-    assert work.run(60.0) == 0, work.last_words()
-    assert not repeats(server.asked())
-    work.verdict()
+    assert 0 < done < work.tasks, "nothing was in flight, or no work was left"
+    assert len(work.items()) == len([path for path in server.responded() if path.startswith("/things/")])
+    assert work.run(60.0) == 0, work.last_output()
+    assert not repeats(server.requested())
+    work.assert_complete()
 
 
 def test_drain_beyond_the_grace_time(target: Callable[..., Target], job: Callable[..., Job]) -> None:
-    """What takes longer than the grace time is given back, not waited for: the rerun has it at once."""
+    """Tasks that take longer than the grace time are released; the rerun gets them at once."""
     server = target(6000)
     work = job(server.url, 1, grace="1s", lease_s=60.0, workers=1, concurrency=128)
     work.start()
-    until("requests in flight", lambda: server.count() > 50, 30.0)
+    wait_until("requests in flight", lambda: server.count() > 50, 30.0)
     signalled_s = time.monotonic()
     work.kill(signal.SIGTERM)
-    assert work.ends(20.0) == 5, work.last_words()
+    assert work.wait(20.0) == 5, work.last_output()
     assert time.monotonic() - signalled_s < 5.0
-    server.answer_within(10)
-    began_s = time.monotonic()
-    assert work.run(60.0) == 0, work.last_words()
-    assert time.monotonic() - began_s < work.lease_s / 2, (
-        "it waited for leases that should have been given back"
+    server.set_latency(10)
+    started_s = time.monotonic()
+    assert work.run(60.0) == 0, work.last_output()
+    assert time.monotonic() - started_s < work.lease_s / 2, (
+        "the rerun waited for leases that should have been released"
     )
-    work.verdict()
+    work.assert_complete()
 
 
 def test_the_second_signal(target: Callable[..., Target], job: Callable[..., Job]) -> None:
-    """130 at once, whatever is in flight; nothing is left behind, and a rerun completes."""
+    """The run ends at once with 130; no process is left, and a rerun completes."""
     server = target(10_000)
     work = job(server.url, 1, concurrency=32, grace="30s", lease_s=3.0)
     work.start()
-    until("requests in flight", lambda: server.count() > 32, 30.0)
+    wait_until("requests in flight", lambda: server.count() > 32, 30.0)
     work.children()
     work.kill(signal.SIGINT)
     time.sleep(0.3)
     assert work.process is not None
-    assert work.process.poll() is None, "it did not wait for what was in flight"
+    assert work.process.poll() is None, "it did not wait for the requests in flight"
     signalled_s = time.monotonic()
     work.kill(signal.SIGINT)
-    assert work.ends(5.0) == 130, work.last_words()
+    assert work.wait(5.0) == 130, work.last_output()
     assert time.monotonic() - signalled_s < 1.0
-    until("no orphans", lambda: not any(map(alive, work.pids)), 3.0)
-    server.answer_within(10)
-    assert work.run(60.0) == 0, work.last_words()
+    wait_until("no orphans", lambda: not any(map(alive, work.pids)), 3.0)
+    server.set_latency(10)
+    assert work.run(60.0) == 0, work.last_output()
     assert 32 <= server.count() - work.tasks <= 2 * work.concurrency
-    work.verdict()
+    work.assert_complete()
 
 
-def test_a_signal_when_nothing_is_left(target: Callable[..., Target], job: Callable[..., Job]) -> None:
-    """A run that was told to go on ends with 0 when it is stopped with its work done."""
+def test_a_signal_when_no_work_is_left(target: Callable[..., Target], job: Callable[..., Job]) -> None:
+    """A run with --keep-running ends with 0 when it is stopped after its work is done."""
     server = target(0)
     work = job(server.url, 1)
     work.start(keep_running=True)
-    until("all items", lambda: work.lines() == 100, 30.0)
+    wait_until("all items", lambda: work.lines() == 100, 30.0)
     time.sleep(0.5)
     assert work.process is not None
     assert work.process.poll() is None
     work.kill(signal.SIGINT)
-    assert work.ends(15.0) == 0, work.last_words()
-    work.verdict()
+    assert work.wait(15.0) == 0, work.last_output()
+    work.assert_complete()
 
 
 def test_a_signal_at_any_moment(target: Callable[..., Target], job: Callable[..., Job]) -> None:
-    """While it starts, works or ends, SIGTERM or SIGKILL: no traceback, no orphan; and a rerun completes."""
+    """SIGTERM or SIGKILL while the run starts, works or ends: no traceback, no orphan; a rerun completes."""
     chance = rng("moment")
     server = target(5)
     work = job(server.url, scaled(2))
@@ -100,10 +100,10 @@ def test_a_signal_at_any_moment(target: Callable[..., Target], job: Callable[...
             time.sleep(0.01)
         number = chance.choice((signal.SIGTERM, signal.SIGKILL))
         work.kill(number)
-        # before it can take signals, Python's start ends by the signal itself
-        assert work.ends(30.0) in (0, 5, -number), work.last_words()
-        until("no orphans", lambda: not any(map(alive, work.pids)), 3.0)
-    assert work.run(60.0) == 0, work.last_words()
-    work.assert_calm()
+        # while Python starts, before it handles signals, the signal itself ends the process
+        assert work.wait(30.0) in (0, 5, -number), work.last_output()
+        wait_until("no orphans", lambda: not any(map(alive, work.pids)), 3.0)
+    assert work.run(60.0) == 0, work.last_output()
+    work.assert_no_traceback()
     ids = work.items()
     assert len(ids) == len(set(ids)) == work.lists * 100

@@ -1,4 +1,4 @@
-"""A newest-first walk whose run is killed in the middle: nothing is lost, and its state is kept only at its end."""
+"""A run that is killed during a newest-first page sequence loses nothing; the cursor is stored only at the end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.chaos
 ROOT = Path(scrapeq.__file__).parents[1]
 JOB = Path(__file__).with_name("run_job.py")
 TIMEOUT_S = 60.0
-LEASE_S = 1.0  # a page that was on its way comes back so soon
+LEASE_S = 1.0  # until a page that was in flight returns to the queue
 PAGES, SIZE = 12, 5
 STATE = "scrapeq:{newest}:state"
 FILE = """
@@ -49,16 +49,16 @@ outputs: [{type: jsonl, path: out/things.jsonl}]
 
 
 class Things(BaseHTTPRequestHandler):
-    """Things, newest first; each page that was asked for, with its `since`."""
+    """Serves things, newest first; records each requested page with its `since`."""
 
-    asked: list[tuple[int, int]]
+    requested: list[tuple[int, int]]
     things: list[int]
 
     def do_GET(self) -> None:
-        """One page of what is newer."""
+        """Respond with one page of the things newer than `since`."""
         query = parse_qs(urlsplit(self.path).query)
         since, page = int(query["since"][0]), int(query["page"][0])
-        self.asked.append((since, page))
+        self.requested.append((since, page))
         newer = sorted((at for at in self.things if at > since), reverse=True)
         body = json.dumps([{"id": at, "at": at} for at in newer[(page - 1) * SIZE : page * SIZE]]).encode()
         self.send_response(200)
@@ -68,13 +68,13 @@ class Things(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Silent."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """A folder with the file, and its server."""
-    Things.asked, Things.things = [], list(range(1, PAGES * SIZE + 1))
+    """Create a folder with the file, and start its server."""
+    Things.requested, Things.things = [], list(range(1, PAGES * SIZE + 1))
     server = ThreadingHTTPServer(("127.0.0.1", 0), Things)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     (tmp_path / "n.yaml").write_text(FILE % f"http://127.0.0.1:{server.server_port}/")
@@ -84,7 +84,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 
 def start(folder: Path, store_url: str) -> subprocess.Popen[str]:
-    """A run of the file, in a group of processes of its own."""
+    """Start a run of the file."""
     options = json.dumps({"lease_s": LEASE_S})
     return subprocess.Popen(
         [sys.executable, str(JOB), "n.yaml", options],
@@ -97,35 +97,33 @@ def start(folder: Path, store_url: str) -> subprocess.Popen[str]:
     )
 
 
-def kept(store: redis.Redis) -> list[int]:
-    """The cursors that are kept."""
+def stored_cursors(store: redis.Redis) -> list[int]:
+    """Return the stored cursors."""
     return [orjson.loads(state)["cursor"] for state in store.hvals(STATE)]  # type: ignore[union-attr]
 
 
-def test_a_kill_in_the_middle_of_a_newest_first_walk(
-    folder: Path, store: redis.Redis, store_url: str
-) -> None:
-    """Twice; then the same command ends the walk, and the next run asks only for what is newer than its first page."""
+def test_kills_during_a_newest_first_page_sequence(folder: Path, store: redis.Redis, store_url: str) -> None:
+    """After two kills the same command completes it; the next run requests only what is newer than its first page."""
     for number in (1, 2):
         process = start(folder, store_url)
-        seen = len(Things.asked)
+        seen = len(Things.requested)
         deadline_s = time.monotonic() + TIMEOUT_S
-        while len(Things.asked) < seen + 3:
+        while len(Things.requested) < seen + 3:
             assert time.monotonic() < deadline_s and process.poll() is None
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
         process.communicate(timeout=TIMEOUT_S)
-        assert kept(store) == [], f"kill {number}: the older half is not read yet"
-    Things.things.append(PAGES * SIZE + 1)  # newer than the first page of the walk that goes on
+        assert stored_cursors(store) == [], f"kill {number}: the older pages are not read yet"
+    Things.things.append(PAGES * SIZE + 1)  # newer than the first page of the resumed sequence
     process = start(folder, store_url)
-    said, _ = process.communicate(timeout=TIMEOUT_S)
-    assert process.returncode == 0, said
-    assert kept(store) == [PAGES * SIZE]
-    Things.asked.clear()
+    output, _ = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 0, output
+    assert stored_cursors(store) == [PAGES * SIZE]
+    Things.requested.clear()
     process = start(folder, store_url)
-    said, _ = process.communicate(timeout=TIMEOUT_S)
-    assert process.returncode == 0, said
-    assert Things.asked[0] == (PAGES * SIZE, 1)
-    assert kept(store) == [PAGES * SIZE + 1]
+    output, _ = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 0, output
+    assert Things.requested[0] == (PAGES * SIZE, 1)
+    assert stored_cursors(store) == [PAGES * SIZE + 1]
     lines = [orjson.loads(line) for line in (folder / "out/things.jsonl").read_bytes().splitlines()]
     assert sorted(line["id"] for line in lines) == list(range(1, PAGES * SIZE + 2)), "each once"

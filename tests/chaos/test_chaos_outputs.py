@@ -1,4 +1,4 @@
-"""Every type of output under kill -9: of the writer alone, and of the whole run; each item once, every file valid."""
+"""Every output type under kill -9 of the writer and of the whole run: each item once, every file valid."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ import psycopg
 import pyarrow.parquet
 import pytest
 import zstandard
-from chaos_job import Job, Target, alive, assert_each_once, rng, scaled, until
+from chaos_job import Job, Target, alive, assert_each_once, rng, scaled, wait_until
 from postgres_server import PostgresServer
 from warcio.archiveiterator import ArchiveIterator
 
@@ -67,7 +67,7 @@ def _plans() -> dict[str, tuple[plan.Output, ...]]:
 
 
 def _lines(data: bytes) -> list[int]:
-    assert not data or data.endswith(b"\n"), "half a line at the end"
+    assert not data or data.endswith(b"\n"), "an incomplete last line"
     return [orjson.loads(line)["id"] for line in data.splitlines()]
 
 
@@ -86,7 +86,7 @@ def _sqlite(path: Path, table: str) -> list[int]:
 
 
 def _warc(folder: Path) -> list[int]:
-    """The ids of the things whose pages are there, after `warcio check` has read every file."""
+    """Return the ids of the archived things, after `warcio check` has read every file."""
     found = []
     for path in sorted(folder.glob("*.warc.gz")):
         program = str(Path(sys.executable).with_name("warcio"))
@@ -101,7 +101,7 @@ def _warc(folder: Path) -> list[int]:
 
 
 def written(out: Path, which: str, table: str = "things") -> list[int]:
-    """The ids in an output, in which every file must be valid."""
+    """Return the ids in an output; every file must be valid."""
     if which == "gz":
         return _lines(gzip.decompress((out / "a.jsonl.gz").read_bytes()))
     if which == "zst":
@@ -127,10 +127,10 @@ def written(out: Path, which: str, table: str = "things") -> list[int]:
 
 
 @pytest.mark.parametrize("which", [*OUTPUTS, "postgres"])
-async def test_the_writer_dies_in_the_middle_of_commits(
+async def test_the_writer_is_killed_during_commits(
     which: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    """Again and again: what was answered is there, each once."""
+    """After repeated kills, every acknowledged item is there once."""
     chance = rng(f"writer of {which}")
     if which == "postgres":
         server: PostgresServer = request.getfixturevalue("postgres")
@@ -143,19 +143,19 @@ async def test_the_writer_dies_in_the_middle_of_commits(
         outputs, base=tmp_path, path=runtime_folder(tmp_path) / "w.sock", name="chaos", run="1"
     )
     await process.start()
-    client = WriterClient(process.path, answers=which == "warc")
-    answered: set[int] = set()
+    client = WriterClient(process.path, responses=which == "warc")
+    acknowledged: set[int] = set()
     numbers = iter(range(1_000_000))
     progress = asyncio.Event()
-    over = False
+    is_over = False
 
     async def fetch() -> None:
-        while not over:
+        while not is_over:
             number = next(numbers)
             page = Page(f"http://e.test/things/{number}", 200, (), b"x" * 200)
             record = {"id": number, **({"late": True} if number > 40 else {})}
             await client.commit(f"t{number}", f"{number + 1}.1", [Item("things", str(number), record)], page)
-            answered.add(number)
+            acknowledged.add(number)
             progress.set()
 
     fetchers = [asyncio.create_task(fetch()) for _ in range(CLIENTS_AT_ONCE)]
@@ -167,7 +167,7 @@ async def test_the_writer_dies_in_the_middle_of_commits(
         await process.start()
         progress.clear()
         await asyncio.wait_for(progress.wait(), 10.0)
-    over = True
+    is_over = True
     await asyncio.wait_for(asyncio.gather(*fetchers), 20.0)
     await client.close()
     assert await process.stop(20.0) == 0
@@ -177,13 +177,13 @@ async def test_the_writer_dies_in_the_middle_of_commits(
     else:
         found = written(tmp_path / "out", which)
     assert max(Counter(found).values()) == 1
-    assert set(found) == answered
+    assert set(found) == acknowledged
 
 
-def test_the_whole_run_dies(
+def test_the_whole_run_is_killed(
     target: Callable[..., Target], job: Callable[..., Job], postgres: PostgresServer
 ) -> None:
-    """SIGKILL of the supervisor takes all with it; the same command again, and every output of it is whole."""
+    """SIGKILL of the supervisor ends everything; after the same command, every output is complete."""
     chance = rng("run of all outputs")
     server = target(5)
     lists = scaled(3)
@@ -204,13 +204,13 @@ def test_the_whole_run_dies(
             writer = work.children("writer")
             os.kill(writer[0], signal.SIGKILL)
         work.kill()
-        assert work.ends(5.0) == -signal.SIGKILL
-        until("no orphans", lambda: not any(map(alive, work.pids)), 3.0 + slow_s)
+        assert work.wait(5.0) == -signal.SIGKILL
+        wait_until("no orphans", lambda: not any(map(alive, work.pids)), 3.0 + slow_s)
     work.start()
-    assert work.ends(60.0) == 0, work.last_words()
-    work.verdict()
+    assert work.wait(60.0) == 0, work.last_output()
+    work.assert_complete()
     for which in OUTPUTS:
         assert_each_once(written(work.folder / "out", which), lists)
     with psycopg.connect(postgres.url("run")) as connection:
         assert_each_once((row[0] for row in connection.execute("SELECT id FROM things").fetchall()), lists)
-    assert postgres.password not in work.said() + work.errors()
+    assert postgres.password not in work.events() + work.errors()

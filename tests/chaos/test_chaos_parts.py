@@ -1,4 +1,4 @@
-"""The supervisor, the store and the writer die under load: no orphans, nothing lost, nothing twice."""
+"""The supervisor, the store, the writer and other parts are killed under load: nothing lost, nothing twice."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from chaos_job import HERE, Job, Target, alive, cpu_s, repeats, rng, scaled, until
+from chaos_job import HERE, Job, Target, alive, cpu_s, repeats, rng, scaled, wait_until
 
-ORPHANS_S = 3.0
+ORPHAN_EXIT_S = 3.0
 RECONNECT_S = 2.0
 SAMPLE_API = HERE.parents[1] / "configs/api.yaml"
 DYING_FETCHER = """
 import os
 import setproctitle
 
-named = setproctitle.setproctitle
+set_title = setproctitle.setproctitle
 
 def die(title):
-    named(title)
+    set_title(title)
     if "worker.process" in title:
         with open(os.environ["STARTS"], "a") as starts:
             starts.write("x")
@@ -31,8 +31,8 @@ setproctitle.setproctitle = die
 """
 
 
-def test_the_supervisor_dies(target: Callable[..., Target], job: Callable[..., Job]) -> None:
-    """SIGKILL it, again and again: after three seconds nothing of it is left, and a rerun at once goes on."""
+def test_the_supervisor_is_killed(target: Callable[..., Target], job: Callable[..., Job]) -> None:
+    """Three seconds after each SIGKILL no process is left, and a rerun continues at once."""
     chance = rng("supervisor")
     server = target(20)
     work = job(server.url, scaled(8))
@@ -41,56 +41,56 @@ def test_the_supervisor_dies(target: Callable[..., Target], job: Callable[..., J
         slow_s = work.start_up()
         time.sleep(chance.uniform(0.0, 1.0))
         parts = {part: work.children(part) for part in ("store", "writer", "scheduler", "fetcher")}
-        assert all(parts.values()), f"{parts}; {work.last_words()}"
+        assert all(parts.values()), f"{parts}; {work.last_output()}"
         work.kill()
-        assert work.ends(5.0) == -signal.SIGKILL
-        if chance.random() < 0.5:  # else the rerun is there before the last of them has gone
-            until("no orphans", lambda: not any(map(alive, work.pids)), ORPHANS_S + slow_s)
+        assert work.wait(5.0) == -signal.SIGKILL
+        if chance.random() < 0.5:  # otherwise the rerun starts while they are still ending
+            wait_until("no orphans", lambda: not any(map(alive, work.pids)), ORPHAN_EXIT_S + slow_s)
     work.start()
-    assert work.ends(60.0) == 0, work.last_words()
+    assert work.wait(60.0) == 0, work.last_output()
     assert server.count() - work.tasks <= kills * 2 * work.concurrency
-    work.verdict()
+    work.assert_complete()
 
 
-def test_the_supervisor_of_the_sample_api_dies(job: Callable[..., Job]) -> None:
-    """The sample API ends with its run, too, and comes back on the port that the unfinished run's tasks hold."""
+def test_the_supervisor_of_the_sample_api_is_killed(job: Callable[..., Job]) -> None:
+    """The sample API ends with its run and returns on the port that the unfinished run's tasks use."""
     work = job("", 0)
     work.file.write_bytes(SAMPLE_API.read_bytes())
     issues = work.folder / "out/issues.jsonl"
     work.start()
-    until("the first items", lambda: issues.exists() and issues.stat().st_size, 30.0)
+    wait_until("the first items", lambda: issues.exists() and issues.stat().st_size, 30.0)
     assert work.children("demo")
     work.kill()
-    work.ends(5.0)
+    work.wait(5.0)
     size = issues.stat().st_size
-    work.start()  # at once
-    until("more items", lambda: issues.stat().st_size > size, 30.0)
-    until("all its processes", lambda: len(work.children()) == 7, 10.0)
+    work.start()  # without waiting
+    wait_until("more items", lambda: issues.stat().st_size > size, 30.0)
+    wait_until("all its processes", lambda: len(work.children()) == 7, 10.0)
     work.kill(signal.SIGTERM)
-    assert work.ends(30.0) == 5, work.last_words()
-    assert "api resumes" in work.said()
-    work.assert_calm()
-    until("no orphans", lambda: not any(map(alive, work.pids)), ORPHANS_S)
+    assert work.wait(30.0) == 5, work.last_output()
+    assert "api resumes" in work.events()
+    work.assert_no_traceback()
+    wait_until("no orphans", lambda: not any(map(alive, work.pids)), ORPHAN_EXIT_S)
 
 
-def test_the_sample_api_dies(job: Callable[..., Job]) -> None:
-    """It is started again on its port, and the run goes on."""
+def test_the_sample_api_is_killed(job: Callable[..., Job]) -> None:
+    """It is restarted on its port, and the run continues."""
     work = job("", 0)
     work.file.write_bytes(SAMPLE_API.read_bytes())
     issues = work.folder / "out/issues.jsonl"
     work.start()
-    until("the first items", lambda: issues.exists() and issues.stat().st_size, 30.0)
+    wait_until("the first items", lambda: issues.exists() and issues.stat().st_size, 30.0)
     (server,) = work.children("demo")
     os.kill(server, signal.SIGKILL)
-    until("another one", lambda: set(work.children("demo")) - {server}, 10.0)
+    wait_until("a restarted sample API", lambda: set(work.children("demo")) - {server}, 10.0)
     size = issues.stat().st_size
-    until("more items", lambda: issues.stat().st_size > size, 20.0)
+    wait_until("more items", lambda: issues.stat().st_size > size, 20.0)
     work.kill(signal.SIGTERM)
-    assert work.ends(30.0) == 5, work.last_words()
+    assert work.wait(30.0) == 5, work.last_output()
 
 
-def test_the_store_dies(target: Callable[..., Target], job: Callable[..., Job]) -> None:
-    """SIGKILL it a few times: it is back within two seconds, the fetchers go on, and nothing acknowledged is gone."""
+def test_the_store_is_killed(target: Callable[..., Target], job: Callable[..., Job]) -> None:
+    """It is back within two seconds of each SIGKILL, fetchers continue, and nothing acknowledged is lost."""
     chance = rng("store")
     server = target(40)
     work = job(server.url, scaled(15))
@@ -98,22 +98,22 @@ def test_the_store_dies(target: Callable[..., Target], job: Callable[..., Job]) 
     kills = scaled(3)
     for _ in range(kills):
         time.sleep(chance.uniform(0.3, 1.2))
-        (store,) = until("a store", lambda: work.children("store"), 10.0)
+        (store,) = wait_until("a store", lambda: work.children("store"), 10.0)
         os.kill(store, signal.SIGKILL)
         killed_s = time.monotonic()
-        held = work.lines() + 2 * work.concurrency  # what is in flight is written without a store
-        until("items again", lambda held=held: work.lines() > held, 30.0)
+        in_flight_written = work.lines() + 2 * work.concurrency  # written even without a store
+        wait_until("items again", lambda before=in_flight_written: work.lines() > before, 30.0)
         away_s = time.monotonic() - killed_s
-        assert away_s <= RECONNECT_S + slow_s, f"{away_s:.1f} s without a store; {work.last_words()}"
-    assert work.ends(60.0) == 0, work.last_words()
-    # an ack whose answer was lost with the store is repeated, a pop whose answer was lost comes back by its lease
+        assert away_s <= RECONNECT_S + slow_s, f"{away_s:.1f} s without a store; {work.last_output()}"
+    assert work.wait(60.0) == 0, work.last_output()
+    # An ack whose reply was lost is repeated; a task whose pop was lost returns when its lease expires.
     assert server.count() - work.tasks <= kills * 2 * work.concurrency
-    assert work.said().count("the store ended") == kills
-    work.verdict()
+    assert work.events().count("the store ended") == kills
+    work.assert_complete()
 
 
-def test_the_writer_dies(target: Callable[..., Target], job: Callable[..., Job]) -> None:
-    """kill -9 it: what was not answered is sent again to the next one, and no half line stays."""
+def test_the_writer_is_killed(target: Callable[..., Target], job: Callable[..., Job]) -> None:
+    """Commits without a reply are sent to the next writer, and no incomplete line remains."""
     chance = rng("writer")
     server = target(20)
     work = job(server.url, scaled(10))
@@ -121,32 +121,32 @@ def test_the_writer_dies(target: Callable[..., Target], job: Callable[..., Job])
     kills = scaled(4)
     for _ in range(kills):
         time.sleep(chance.uniform(0.0, 0.4))
-        (writer,) = until("a writer", lambda: work.children("writer"), 10.0)
+        (writer,) = wait_until("a writer", lambda: work.children("writer"), 10.0)
         os.kill(writer, signal.SIGKILL)
-        had = work.lines()
-        until("items again", lambda had=had: work.lines() > had + 1, 20.0)
-    assert work.ends(60.0) == 0, work.last_words()
-    assert not repeats(server.asked()), "a page was fetched again because of its writer"
-    work.verdict()
+        before = work.lines()
+        wait_until("items again", lambda before=before: work.lines() > before + 1, 20.0)
+    assert work.wait(60.0) == 0, work.last_output()
+    assert not repeats(server.requested()), "a page was fetched again because the writer was killed"
+    work.assert_complete()
 
 
-def test_the_nursery_dies(target: Callable[..., Target], job: Callable[..., Job]) -> None:
-    """kill -9 it: its children end with it, and are spawned again without it."""
+def test_the_fork_server_is_killed(target: Callable[..., Target], job: Callable[..., Job]) -> None:
+    """Its children end with it, and are then spawned without it."""
     server = target(20)
     work = job(server.url, scaled(6))
     work.start_up()
-    (forker,) = work.children("fork server")
-    os.kill(forker, signal.SIGKILL)
-    until("new fetchers", lambda: work.children("fetcher") and not work.children("fork server"), 20.0)
-    assert work.ends(60.0) == 0, work.last_words()
-    work.verdict()
+    (fork_server,) = work.children("fork server")
+    os.kill(fork_server, signal.SIGKILL)
+    wait_until("new fetchers", lambda: work.children("fetcher") and not work.children("fork server"), 20.0)
+    assert work.wait(60.0) == 0, work.last_output()
+    work.assert_complete()
 
 
 @pytest.mark.serial  # it measures the CPU of the supervisor
 def test_a_child_that_crashes_in_a_loop(
     target: Callable[..., Target], job: Callable[..., Job], tmp_path: Path
 ) -> None:
-    """Pauses double, the supervisor stays calm, and a signal still ends it in order."""
+    """Pauses double, the supervisor uses little CPU, and a signal still drains the run."""
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "sitecustomize.py").write_text(DYING_FETCHER)
@@ -155,11 +155,11 @@ def test_a_child_that_crashes_in_a_loop(
     work.first_on_path.append(str(broken))
     work.extra_environment["STARTS"] = str(starts)
     work.start()
-    until("a first restart", lambda: "starts again in 0.5 s" in work.said(), 30.0)
-    began_s, cpu_before_s = time.monotonic(), cpu_s(work.pid)
+    wait_until("a first restart", lambda: "restarting in 0.5 s" in work.events(), 30.0)
+    started_s, cpu_before_s = time.monotonic(), cpu_s(work.pid)
     time.sleep(4.0)
-    assert cpu_s(work.pid) - cpu_before_s < 0.5 * (time.monotonic() - began_s)
+    assert cpu_s(work.pid) - cpu_before_s < 0.5 * (time.monotonic() - started_s)
     assert 3 <= len(starts.read_text()) <= 6  # 0.25, 0.5, 1, 2, 4 s
     work.kill(signal.SIGTERM)
-    assert work.ends(15.0) == 5, work.last_words()
-    work.assert_calm()
+    assert work.wait(15.0) == 5, work.last_output()
+    work.assert_no_traceback()

@@ -1,4 +1,4 @@
-"""An output that takes nothing: commits wait, so slots are full, so nothing more is taken; nothing grows."""
+"""An output that accepts nothing: commits wait, slots stay full, no further task is taken, and memory does not grow."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import orjson
-from chaos_job import ROOT, Job, Target, assert_each_once, until
+from chaos_job import ROOT, Job, Target, assert_each_once, wait_until
 
-HOLD_S = 0.5
+PAUSE_S = 0.5
 GROWTH_MAX_BYTES = 8_000_000
 
 
@@ -21,10 +21,10 @@ def _resident_bytes(pids: list[int]) -> int:
     return sum(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-def test_a_pipe_that_nobody_reads_holds_up_the_requests(
+def test_a_pipe_without_a_reader_stops_the_requests(
     target: Callable[..., Target], job: Callable[..., Job]
 ) -> None:
-    """No more is in flight than there are slots; once the pipe is read, all goes on, each item once."""
+    """No more requests are in flight than there are slots; once the pipe is read, the run completes."""
     server = target(0)
     lists = 12
     work = job(server.url, lists)
@@ -43,22 +43,22 @@ def test_a_pipe_that_nobody_reads_holds_up_the_requests(
         )
     slots = 2 * work.concurrency
 
-    def stands_still() -> bool:
-        asked = server.count()
-        time.sleep(HOLD_S)
-        return asked > lists and server.count() == asked
+    def has_stopped() -> bool:
+        requests = server.count()
+        time.sleep(PAUSE_S)
+        return requests > lists and server.count() == requests
 
-    until("requests stop", stands_still, 40.0)
-    asked = server.count()
+    wait_until("requests stop", has_stopped, 40.0)
+    requests = server.count()
     pids = work.children()
     resident = _resident_bytes(pids)
-    time.sleep(HOLD_S)
-    assert server.count() == asked
+    time.sleep(PAUSE_S)
+    assert server.count() == requests
     assert _resident_bytes(pids) - resident < GROWTH_MAX_BYTES
     assert work.process.stdout is not None
-    held = os.read(work.process.stdout.fileno(), 1_000_000)  # what the pipe has held
-    assert asked < work.tasks
-    assert asked <= lists + held.count(b"\n") + 1 + slots
+    buffered = os.read(work.process.stdout.fileno(), 1_000_000)  # what the pipe contains
+    assert requests < work.tasks
+    assert requests <= lists + buffered.count(b"\n") + 1 + slots
     rest, _ = work.process.communicate(timeout=60.0)
     assert work.process.returncode == 0
-    assert_each_once((orjson.loads(line)["id"] for line in (held + rest).splitlines()), lists)
+    assert_each_once((orjson.loads(line)["id"] for line in (buffered + rest).splitlines()), lists)

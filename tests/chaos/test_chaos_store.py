@@ -1,4 +1,4 @@
-"""A store in trouble: it forgets its scripts, refuses, is busy, or dies; every operation is retried or says why not."""
+"""A store that loses its scripts, refuses, is busy or dies: every operation is retried or fails with one error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import redis
 import redis.asyncio
-from chaos_job import Job, Target, assert_each_once, rng, scaled, until
+from chaos_job import Job, Target, assert_each_once, rng, scaled, wait_until
 from chaos_proxy import ErrorProxy
 
 from scrapeq.errors import StoreError
@@ -27,8 +27,8 @@ from scrapeq.store.embedded import EmbeddedStore
 from scrapeq.store.server_binary import find_server
 from scrapeq.task import Group, NewTask, Task
 
-PATIENCE_S = 5.0  # for what passes
-SHORT_S = 0.1  # for what lasts
+PATIENCE_S = 5.0  # for errors that pass
+SHORT_PATIENCE_S = 0.1  # for errors that last
 GROUP = Group("g", ("shared",), "own")
 ERRORS = {
     "NOSCRIPT": "NOSCRIPT No matching script. Please use EVAL.",
@@ -47,12 +47,12 @@ PASSING = (
     "LOADING",
     "READONLY",
     "BUSY",
-)  # another try helps, and repeating what is keyed is safe
-LASTING = ("OOM", "MISCONF", "NOPERM")  # another try soon does not
+)  # a retry helps, and repeating a keyed operation is safe
+LASTING = ("OOM", "MISCONF", "NOPERM")  # a retry soon does not help
 
 
-async def taken(queue: Queue) -> Task:
-    """A task of its own to work on."""
+async def leased_task(queue: Queue) -> Task:
+    """Push a task and lease it."""
     await queue.push("x", priority=9.0, group=GROUP)
     task = await queue.pop(1.0)
     assert task is not None
@@ -60,24 +60,24 @@ async def taken(queue: Queue) -> Task:
     return task
 
 
-def first(task: Task) -> Any:
-    """Its lease."""
+def lease_of(task: Task) -> Any:
+    """Return the lease of a task."""
     return task.lease
 
 
-UNSAFE = ("push", "acquire")  # sent twice they would count twice: they may be refused at once
-# Every operation that sends a script; each gets a task that is leased.
+UNSAFE = ("push", "acquire")  # sent twice, they would count twice, so they may fail at once
+# Every operation that sends a script, with a leased task for it.
 OPERATIONS: dict[str, Callable[[Queue, Task], Awaitable[Any]]] = {
     "push": lambda queue, _: queue.push("p"),
     "push keyed": lambda queue, task: queue.push("p", key=f"k{task.id}"),
     "pop": lambda queue, _: queue.pop(),
-    "ack": lambda queue, task: queue.ack(first(task), push=[NewTask("follow")]),
+    "ack": lambda queue, task: queue.ack(lease_of(task), push=[NewTask("follow")]),
     "retry": lambda queue, task: queue.retry(task, delay_s=0.0),
-    "release": lambda queue, task: queue.release(first(task)),
-    "bury": lambda queue, task: queue.bury(first(task), "bad"),
-    "answer": lambda queue, task: queue.observe(first(task), reported=[("shared", 1_000_000, 1000.0)]),
-    "extend": lambda queue, task: queue.extend(first(task)),
-    "visibility": lambda queue, task: queue.set_visibility(first(task), 60.0),
+    "release": lambda queue, task: queue.release(lease_of(task)),
+    "bury": lambda queue, task: queue.bury(lease_of(task), "bad"),
+    "observe": lambda queue, task: queue.observe(lease_of(task), reported=[("shared", 1_000_000, 1000.0)]),
+    "extend": lambda queue, task: queue.extend(lease_of(task)),
+    "visibility": lambda queue, task: queue.set_visibility(lease_of(task), 60.0),
     "acquire": lambda queue, _: queue.acquire(GROUP),
     "define": lambda queue, _: queue.define({"shared": Limit(), "own": Limit()}),
     "park": lambda queue, _: queue.park(["other"], for_s=1.0),
@@ -99,51 +99,51 @@ OPERATIONS: dict[str, Callable[[Queue, Task], Awaitable[Any]]] = {
 
 @pytest.fixture
 async def proxy(store: redis.Redis, store_socket: str) -> AsyncIterator[ErrorProxy]:
-    """A store behind the proxy."""
+    """Start a proxy in front of the store."""
     with tempfile.TemporaryDirectory(prefix="sq-") as folder:
         async with ErrorProxy(store_socket, Path(folder, "p")) as found:
             yield found
 
 
 @pytest.mark.parametrize("error", ERRORS)
-async def test_an_error_at_every_command(error: str, proxy: ErrorProxy, astore: redis.asyncio.Redis) -> None:
-    """Once: it is tried again where that can help, else one named error. For good: one named error. Nothing is lost."""
+async def test_an_error_at_every_operation(
+    error: str, proxy: ErrorProxy, astore: redis.asyncio.Redis
+) -> None:
+    """A single error is retried where that helps, otherwise it is one StoreError. Nothing is lost."""
     client = async_client(proxy.url)
     queue = Queue(client, "q", patience_s=PATIENCE_S)
-    hasty = Queue(client, "q", patience_s=SHORT_S)
+    impatient = Queue(client, "q", patience_s=SHORT_PATIENCE_S)
     other = Queue(astore, "q")
     try:
         await other.define({"shared": Limit(), "own": Limit()})
         for name, operation in OPERATIONS.items():
-            task = await taken(other)
+            task = await leased_task(other)
             before = await other.counts()
             proxy.fail(ERRORS[error], 1)
             try:
                 await operation(queue, task)
             except StoreError as refusal:
-                assert error not in PASSING or name in UNSAFE, f"{name} was not tried again: {refusal}"
+                assert error not in PASSING or name in UNSAFE, f"{name} was not retried: {refusal}"
                 assert "\n" not in str(refusal)
-                assert (await other.counts()).live == before.live, (
-                    f"{name}: refused, and yet something changed"
-                )
-                await operation(queue, task)  # the trouble is over
+                assert (await other.counts()).live == before.live, f"{name}: refused, but something changed"
+                await operation(queue, task)  # the store works again
             else:
-                assert error not in LASTING, f"{name} went on over {error}"
-            assert proxy.answered == 1, name
+                assert error not in LASTING, f"{name} succeeded despite {error}"
+            assert proxy.errors_sent == 1, name
             proxy.fail(ERRORS[error], 10_000)
             with pytest.raises(StoreError):
-                await asyncio.wait_for(operation(hasty, task), PATIENCE_S)
+                await asyncio.wait_for(operation(impatient, task), PATIENCE_S)
             proxy.fail("", 0)
     finally:
         await queue.close()
-        await hasty.close()
+        await impatient.close()
         await client.aclose()
 
 
-async def test_scripts_are_forgotten_all_the_time(
+async def test_scripts_are_flushed_all_the_time(
     store: redis.Redis, astore: redis.asyncio.Redis, store_socket: str
 ) -> None:
-    """SCRIPT FLUSH in a loop under a load of every operation, asyncio and blocking: each goes through."""
+    """SCRIPT FLUSH in a loop while every operation runs, with asyncio and blocking: all of them succeed."""
     rng("noscript")
     stop = threading.Event()
     flushes = 0
@@ -189,7 +189,7 @@ async def test_scripts_are_forgotten_all_the_time(
     async def load() -> None:
         for _ in range(rounds):
             for operation in OPERATIONS.values():
-                await operation(queue, await taken(queue))
+                await operation(queue, await leased_task(queue))
 
     try:
         size, *_ = await asyncio.gather(asyncio.to_thread(block), load(), load())
@@ -198,7 +198,7 @@ async def test_scripts_are_forgotten_all_the_time(
         flusher.join()
     assert size == 0
     assert flushes > 50
-    # nothing lost: what each operation leaves behind is known
+    # nothing is lost: every live task is leased, ready or delayed
     ids = (await queue.counts()).live
     seen = len({task.id for task in await queue.peek(10_000, "leased") + await queue.peek(10_000, "ready")})
     delayed = len(await queue.peek(10_000, "delayed"))
@@ -208,7 +208,7 @@ async def test_scripts_are_forgotten_all_the_time(
 
 @contextlib.contextmanager
 def server(*settings: str) -> Iterator[str]:
-    """A store of its own with these settings: its socket, in its data folder."""
+    """Start a store with these settings in a temporary folder; yield its socket."""
     with tempfile.TemporaryDirectory(prefix="sq-") as folder:
         socket = f"{folder}/s"
         command = [find_server().path, "--port", "0", "--unixsocket", socket, "--dir", folder, *settings]
@@ -216,20 +216,20 @@ def server(*settings: str) -> Iterator[str]:
         try:
             with redis.Redis(unix_socket_path=socket) as client:
 
-                def answers() -> bool:
+                def responds() -> bool:
                     with contextlib.suppress(redis.ConnectionError):
                         return bool(client.ping())
                     return False
 
-                until("the store answers", answers, 10.0)
+                wait_until("the store responds", responds, 10.0)
             yield socket
         finally:
             process.kill()
             process.wait()
 
 
-def test_a_full_memory_refuses_pushes_alone() -> None:
-    """A real OOM: a push says so in one line; pop, ack and release go on and make room."""
+def test_full_memory_refuses_only_pushes() -> None:
+    """A real OOM: a push fails with one line; pop and ack still work and free memory."""
     with server("--save", "", "--maxmemory-policy", "noeviction") as socket:
         client = sync_client(f"unix://{socket}")
         queue = DPQ(client, "full")
@@ -248,10 +248,10 @@ def test_a_full_memory_refuses_pushes_alone() -> None:
 
 
 def test_a_read_only_replica_and_a_busy_store() -> None:
-    """A real READONLY is waited for, then named; a real BUSY is waited for, and the call goes through."""
+    """A call waits for a real READONLY and then fails; it waits for a real BUSY and then succeeds."""
     with server("--save", "", "--busy-reply-threshold", "20") as socket:
         client = sync_client(f"unix://{socket}")
-        queue = DPQ(client, "shaky", patience_s=SHORT_S)
+        queue = DPQ(client, "shaky", patience_s=SHORT_PATIENCE_S)
         queue.push({"n": 0}, key="a")
         client.replicaof("127.0.0.1", "1")
         with pytest.raises(StoreError, match="replica"):
@@ -265,9 +265,9 @@ def test_a_read_only_replica_and_a_busy_store() -> None:
         time.sleep(0.2)
         killer = threading.Timer(0.5, sync_client(f"unix://{socket}").script_kill)
         killer.start()
-        began_s = time.monotonic()
+        started_s = time.monotonic()
         patient.push({"n": 1}, key="b")
-        assert time.monotonic() - began_s > 0.2, "it was not busy"
+        assert time.monotonic() - started_s > 0.2, "the store was not busy"
         busy.join()
         killer.join()
         assert queue.get_size() == 2
@@ -279,14 +279,14 @@ def _busy(socket: str) -> None:
 
 
 def test_a_disk_that_cannot_be_written() -> None:
-    """A real MISCONF (a snapshot that fails): one named error with its remedy; when it is over all is there."""
+    """A real MISCONF (a snapshot that fails) is one StoreError; afterwards all tasks are there."""
     with server("--save", "3600 1", "--dbfilename", "dump.rdb") as socket:
         Path(socket).with_name("dump.rdb").mkdir()
         client = sync_client(f"unix://{socket}")
-        queue = DPQ(client, "disk", patience_s=SHORT_S)
+        queue = DPQ(client, "disk", patience_s=SHORT_PATIENCE_S)
         queue.push({"n": 0})
         client.bgsave()
-        until(
+        wait_until(
             "the snapshot fails",
             lambda: client.info("persistence")["rdb_last_bgsave_status"] != "ok",
             10.0,
@@ -301,8 +301,8 @@ def test_a_disk_that_cannot_be_written() -> None:
         assert task.payload == {"n": 0}
 
 
-async def test_a_store_that_is_killed_keeps_what_it_acknowledged(tmp_path: Path) -> None:
-    """SIGKILL between and during pushes (append-only file): every push that was answered is there."""
+async def test_a_killed_store_keeps_what_it_acknowledged(tmp_path: Path) -> None:
+    """SIGKILL between and during pushes (append-only file): every acknowledged push is there."""
     chance = rng("acknowledged")
     store = EmbeddedStore(tmp_path)
     url = await store.start()
@@ -315,7 +315,7 @@ async def test_a_store_that_is_killed_keeps_what_it_acknowledged(tmp_path: Path)
         n = 0
         while not stop.is_set():
             n += 1
-            with contextlib.suppress(StoreError):  # nobody knows: such a push was not acknowledged
+            with contextlib.suppress(StoreError):  # this push was not acknowledged
                 pushed = await queue.push({"worker": worker, "n": n})
                 acknowledged.append((pushed.id, n))
 
@@ -324,15 +324,15 @@ async def test_a_store_that_is_killed_keeps_what_it_acknowledged(tmp_path: Path)
     try:
         for _ in range(kills):
             await asyncio.sleep(chance.uniform(0.2, 0.6))
-            had = len(acknowledged)
+            before = len(acknowledged)
             assert store.pid is not None
             os.kill(store.pid, signal.SIGKILL)
             await store.wait()
-            began_s = time.monotonic()
+            started_s = time.monotonic()
             await store.restart()
-            while len(acknowledged) < had + 5:
+            while len(acknowledged) < before + 5:
                 await asyncio.sleep(0.01)
-                assert time.monotonic() - began_s < 10.0
+                assert time.monotonic() - started_s < 10.0
         stop.set()
         await asyncio.gather(*pushing)
         found = []
@@ -354,24 +354,24 @@ async def test_a_store_that_is_killed_keeps_what_it_acknowledged(tmp_path: Path)
         await store.stop()
 
 
-def test_a_second_machine(target: Callable[..., Target], job: Callable[..., Job]) -> None:
-    """The same file in another folder, over one store: it joins in, both end with 0, the union has each item once."""
+def test_a_second_machine_joins_the_run(target: Callable[..., Target], job: Callable[..., Job]) -> None:
+    """The same file in another folder, over one store: both end with 0; together they have each item once."""
     server_ = target(150)
     with server("--save", "", "--appendonly", "yes", "--maxmemory-policy", "noeviction") as socket:
         url = f"unix://{socket}"
         one = job(server_.url, scaled(8), redis=url, folder="one", lease_s=60.0)
         two = job(server_.url, scaled(8), redis=url, folder="two", lease_s=60.0)
         one.start()
-        until("the first items", one.lines, 30.0)
+        wait_until("the first items", one.lines, 30.0)
         one.children()
         two.start()
-        until("items of the second machine", two.lines, 30.0)
+        wait_until("items of the second machine", two.lines, 30.0)
         two.children()
-        assert (one.ends(60.0), two.ends(30.0)) == (0, 0), one.last_words() + two.last_words()
-        assert "chaos resumes" in two.said()
+        assert (one.wait(60.0), two.wait(30.0)) == (0, 0), one.last_output() + two.last_output()
+        assert "chaos resumes" in two.events()
         assert_each_once(one.items() + two.items(), one.lists)
         assert server_.count() == one.tasks
         for work in (one, two):
-            work.assert_calm()
-        assert one.run(60.0) == 0  # a finished run: the next one starts anew and writes only what it has not
+            work.assert_no_traceback()
+        assert one.run(60.0) == 0  # a new run fetches everything again and writes only what is missing
         assert server_.count() == 2 * one.tasks

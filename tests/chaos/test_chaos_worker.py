@@ -1,4 +1,4 @@
-"""Fetchers that die: nothing is lost, each item is written once, and what they held comes back in time."""
+"""Fetchers that are killed: nothing is lost, each item is written once, and their tasks return in time."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ KILL_EVERY_S = 2.0
 RECOVERY_S = 5.0  # beyond the lease
 
 
-def test_a_worker_dies(target: Callable[..., Target], job: Callable[..., Job]) -> None:
-    """kill -9 of a random fetcher every two seconds: what it held, and no more, is fetched again."""
+def test_a_worker_is_killed(target: Callable[..., Target], job: Callable[..., Job]) -> None:
+    """kill -9 of a random fetcher every two seconds: only the tasks that it held are fetched again."""
     chance = rng("worker")
     server = target(40)
     work = job(server.url, scaled(20), workers=3, lease_s=2.0)
@@ -28,16 +28,16 @@ def test_a_worker_dies(target: Callable[..., Target], job: Callable[..., Job]) -
             os.kill(chance.choice(fetchers), signal.SIGKILL)
             kills.append(time.time())
         assert len(zombies_of(work.pid)) <= 1
-        assert len(kills) < 100 * scaled(1), work.last_words()
-    assert work.ends(5.0) == 0, work.last_words()
-    asked = server.asked()
-    assert len(kills) >= 2, "the job was over too soon to be hurt"
-    assert len(asked) == work.tasks
+        assert len(kills) < 100 * scaled(1), work.last_output()
+    assert work.wait(5.0) == 0, work.last_output()
+    requested = server.requested()
+    assert len(kills) >= 2, "the job ended too soon"
+    assert len(requested) == work.tasks
     assert server.count() - work.tasks <= len(kills) * work.concurrency
-    for path, times in repeats(asked).items():
-        for first, again in pairwise(times):
+    for path, times in repeats(requested).items():
+        for first, second in pairwise(times):
             killed = min((at for at in kills if at >= first), default=None)
-            assert killed is not None, f"{path} was repeated though nobody died after it"
-            late_s = again - killed - work.lease_s
-            assert late_s <= RECOVERY_S + slow_s, f"{path} came back {late_s:.1f} s after its lease"
-    work.verdict()
+            assert killed is not None, f"{path} was repeated although no fetcher was killed after it"
+            late_s = second - killed - work.lease_s
+            assert late_s <= RECOVERY_S + slow_s, f"{path} returned {late_s:.1f} s after its lease"
+    work.assert_complete()

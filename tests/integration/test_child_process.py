@@ -1,4 +1,4 @@
-"""Child processes: settings in, lines out, ended with a grace time or without, and never orphans."""
+"""Child processes: they receive settings, send messages, end with or without grace, and never become orphans."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MODULE = """
     from scrapeq.processes.child import enter_child
 
     settings = enter_child()
-    if settings["deaf"]:
+    if settings["ignores_sigterm"]:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     print(json.dumps({"settings": settings, "session": os.getsid(0), "pid": os.getpid()}), flush=True)
     if settings["code"] is not None:
@@ -32,9 +32,9 @@ PARENT = """
     from scrapeq.processes.child import Child
 
     async def main():
-        child = Child("some_child", {"deaf": True, "code": None}, listen=True)
+        child = Child("some_child", {"ignores_sigterm": True, "code": None}, capture_stdout=True)
         await child.start()
-        await child.line()
+        await child.next_message()
         print(child.pid, flush=True)
         await asyncio.sleep(60)
 
@@ -44,55 +44,55 @@ PARENT = """
 
 @pytest.fixture(autouse=True)
 def some_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A module for children to run."""
+    """Create a module for children to run."""
     (tmp_path / "some_child.py").write_text(textwrap.dedent(MODULE))
     root = Path(scrapeq.__file__).parents[1]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(root), str(tmp_path)]))
 
 
-async def test_a_child_gets_its_settings_and_its_own_session() -> None:
-    """Ctrl-C in the parent's terminal does not reach it, and it ignores SIGINT from elsewhere."""
-    child = Child("some_child", {"deaf": False, "code": None, "text": "ü\n"}, listen=True)
+async def test_a_child_receives_its_settings_in_its_own_session() -> None:
+    """Ctrl-C in the parent's terminal does not reach it, and it ignores other SIGINTs."""
+    child = Child("some_child", {"ignores_sigterm": False, "code": None, "text": "ü\n"}, capture_stdout=True)
     await child.start()
-    line = await child.line()
-    assert line["settings"]["text"] == "ü\n"
-    assert line["session"] == line["pid"] == child.pid
+    message = await child.next_message()
+    assert message["settings"]["text"] == "ü\n"
+    assert message["session"] == message["pid"] == child.pid
     child.send_signal(signal.SIGINT)
     assert child.running
     assert await child.stop(5.0) == -signal.SIGTERM
     assert not child.running
-    child.send_signal(signal.SIGTERM)  # the child is gone: not an error
+    child.send_signal(signal.SIGTERM)  # a signal to an ended child is not an error
 
 
 async def test_a_child_that_ignores_sigterm_is_killed_after_the_grace_time() -> None:
-    """SIGTERM first, then SIGKILL."""
-    child = Child("some_child", {"deaf": True, "code": None}, listen=True)
+    """SIGTERM comes first, then SIGKILL."""
+    child = Child("some_child", {"ignores_sigterm": True, "code": None}, capture_stdout=True)
     await child.start()
-    await child.line()
+    await child.next_message()
     assert await child.stop(0.05) == -signal.SIGKILL
 
 
 async def test_a_childs_return_code_is_known() -> None:
-    """It has its own code, and sends no line after its end."""
-    child = Child("some_child", {"deaf": False, "code": 7}, listen=True)
+    """The code is the child's own, and its end yields no further message."""
+    child = Child("some_child", {"ignores_sigterm": False, "code": 7}, capture_stdout=True)
     await child.start()
-    assert (await child.line())["settings"]["code"] == 7
+    assert (await child.next_message())["settings"]["code"] == 7
     assert await child.wait() == child.returncode == 7
-    assert await child.line() is None
+    assert await child.next_message() is None
 
 
-async def test_lines_that_are_not_json_are_ignored(tmp_path: Path) -> None:
-    """Output of libraries neither ends the reading nor blocks the child on a full pipe."""
+async def test_lines_that_are_not_json_are_skipped(tmp_path: Path) -> None:
+    """Output of a library neither ends the reading nor blocks the child on a full pipe."""
     noise = "print('a warning' * 1000 + chr(10) + '[1]', flush=True)"
     (tmp_path / "noisy.py").write_text(f"for n in range(200): {noise}\nprint('{{\"done\": 1}}')\n")
-    child = Child("noisy", listen=True)
+    child = Child("noisy", capture_stdout=True)
     await child.start()
-    assert await asyncio.wait_for(child.line(), 20.0) == {"done": 1}
-    assert await child.line() is None
+    assert await asyncio.wait_for(child.next_message(), 20.0) == {"done": 1}
+    assert await child.next_message() is None
     assert await child.wait() == 0
 
 
-async def test_a_missing_module_ends_with_an_exit_code(capfd: pytest.CaptureFixture[str]) -> None:
+async def test_a_module_that_does_not_exist_ends_with_a_code(capfd: pytest.CaptureFixture[str]) -> None:
     """A child that cannot start raises nothing in the parent."""
     child = Child("no_such_module")
     await child.start()
@@ -100,14 +100,16 @@ async def test_a_missing_module_ends_with_an_exit_code(capfd: pytest.CaptureFixt
     assert "no_such_module" in capfd.readouterr().err
 
 
-@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="watches a process that is not a child")
+@pytest.mark.skipif(
+    not hasattr(os, "pidfd_open"), reason="needs pidfd_open to watch the child of another process"
+)
 @pytest.mark.parametrize("closed", [False, True], ids=["killed parent", "closed input"])
 async def test_a_child_ends_with_its_parent(closed: bool) -> None:
-    """By a signal of the kernel, and otherwise by the end of its input, even if it ignores SIGTERM."""
+    """The kernel's signal ends it, or the end of its input, even if it ignores SIGTERM."""
     if closed:
-        child = Child("some_child", {"deaf": True, "code": None}, listen=True)
+        child = Child("some_child", {"ignores_sigterm": True, "code": None}, capture_stdout=True)
         await child.start()
-        await child.line()
+        await child.next_message()
         assert child._process is not None
         assert child._process.stdin is not None
         child._process.stdin.close()
@@ -118,12 +120,12 @@ async def test_a_child_ends_with_its_parent(closed: bool) -> None:
     )
     assert parent.stdout is not None
     descriptor = os.pidfd_open(int(await parent.stdout.readline()))
-    gone = asyncio.Event()
-    asyncio.get_running_loop().add_reader(descriptor, gone.set)
+    exited = asyncio.Event()
+    asyncio.get_running_loop().add_reader(descriptor, exited.set)
     try:
         parent.kill()
         await parent.wait()
-        await asyncio.wait_for(gone.wait(), 3.0)
+        await asyncio.wait_for(exited.wait(), 3.0)
     finally:
         asyncio.get_running_loop().remove_reader(descriptor)
         os.close(descriptor)

@@ -160,5 +160,5 @@ def test_only_with_a_child_resource_ends_at_once(folder: Path) -> None:
     child = '  - {name: notes, parent: issues, endpoint: "x/${parent.id}"}\noutputs:'
     (folder / "c.yaml").write_text(CONFIG.replace("outputs:", child))
     done = run(folder, "run", "c.yaml", "--only", "notes")
-    assert "check  --only: nothing begins with notes; name what it follows from, too" in done.stdout
+    assert "check  --only: notes cannot start without a parent; name its parent, too" in done.stdout
     assert (done.returncode, "0 pages" in done.stdout) == (0, True)

@@ -49,7 +49,7 @@ async def test_everything_is_requested_again(store_url: str) -> None:
         client = async_client(store_url)
         async with Queue(client, "two") as queue:
             state = RunState(client, queue)
-            await state.forget(["things"])
+            await state.reset(["things"])
             assert {stored["resource"] for stored in await scrape.cursor_store()} == {"others"}
             requested.clear()
             await scrape.run()
@@ -65,7 +65,7 @@ async def test_everything_is_requested_again(store_url: str) -> None:
             await queue.forget_limits(await queue.limit_instances())
             requested.clear()
             start_s = time.time()
-            await RunState(client, queue).forget(None)
+            await RunState(client, queue).reset(None)
             assert (await queue.counts()).live == 0
             assert await scrape.cursor_store() == []
             await scrape.run(nothing_left)

@@ -51,8 +51,8 @@ class Scrape:
         group = group_function(plan)
         await queue.define(limits_of(plan.rate_limits))
         state = RunState(client, queue)
-        await state.begin()
-        occurrence, _ = await start_schedules(plan, state, queue, client, only=(), fresh=True, keep=False)
+        await state.start_or_resume()
+        occurrence, _ = await start_schedules(plan, state, queue, client, only=(), is_new=True, keep=False)
         await state.seed(first_pages(TaskBuilder(plan, group), time.time(), None, occurrence))
         before = len(self.sink.items)
         worker = FetchWorker(

@@ -78,7 +78,7 @@ async def test_a_dead_letter_from_before_a_full_refresh_stores_no_state(store_ur
         await scrape.run()
         client = async_client(store_url)
         async with Queue(client, scrape.plan().name) as queue:
-            await RunState(client, queue).forget(None)
+            await RunState(client, queue).reset(None)
         await client.aclose()
         server.broken_page = 0
         await redrive(scrape)

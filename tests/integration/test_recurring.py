@@ -1,4 +1,4 @@
-"""Schedules over a real store, a real server and real processes: they go on, and never pile up."""
+"""Schedules over a real store, a real server and real processes: they continue, and never pile up."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ resources:
     include_from_parent: [id]
     primary_key: [_channels_id, ts]
 """
-PAGES = 6  # of a channel, whose walk takes more than a second under the limit
+PAGES = 6  # of a channel; all of them take more than a second under the limit
 
 
-async def keeping_schedules(scrape: Scrape, until: Callable[[Queue], Any]) -> None:
-    """A run with a scheduler beside it."""
+async def run_with_scheduler(scrape: Scrape, until: Callable[[Queue], Any]) -> None:
+    """Run a scrape with a scheduler beside it."""
     client = async_client(scrape.store_url)
     stop = asyncio.Event()
     async with Queue(client, scrape.plan().name) as queue:
@@ -64,14 +64,14 @@ async def keeping_schedules(scrape: Scrape, until: Callable[[Queue], Any]) -> No
 
 
 async def test_a_schedule_that_is_faster_than_its_limit_never_piles_up(store_url: str) -> None:
-    """Cursors of the server's own, never the same twice: a walk goes on, and none begins beside it."""
+    """The server's cursors never repeat: a page sequence in progress continues, and no second one starts."""
     first_pages: Counter[str] = Counter()
     ended: Counter[str] = Counter()
-    asked = listed = most = 0
+    requests = listed = most = 0
 
-    async def answer(request: web.Request) -> web.Response:
-        nonlocal asked, listed
-        asked += 1
+    async def respond(request: web.Request) -> web.Response:
+        nonlocal requests, listed
+        requests += 1
         if request.path == "/channels":
             listed += 1
             return web.json_response([{"id": "C1"}, {"id": "C2"}])
@@ -79,20 +79,22 @@ async def test_a_schedule_that_is_faster_than_its_limit_never_piles_up(store_url
         first_pages[channel] += cursor is None
         page = 1 if cursor is None else int(cursor.split("-")[0])
         ended[channel] += page == PAGES
-        following = f"{page + 1}-{asked}" if page < PAGES else ""
+        following = f"{page + 1}-{requests}" if page < PAGES else ""
         return web.json_response({"messages": [{"ts": page}], "next": following})
 
     async def long_enough(queue: Queue) -> bool:
         nonlocal most
         most = max(most, (await queue.counts()).live)
-        assert all(first_pages[one] - ended[one] <= 1 for one in first_pages), "two walks of one channel"
-        return ended["C1"] >= 2 and listed >= 6
+        assert all(first_pages[one] - ended[one] <= 1 for one in first_pages), (
+            "two page sequences of one channel"
+        )
+        return min(ended["C1"], ended["C2"]) >= 2 and listed >= 6
 
-    async with serving(answer) as url:
+    async with serving(respond) as url:
         scrape = Scrape(store_url, CHANNELS, url)
-        await keeping_schedules(scrape, long_enough)
+        await run_with_scheduler(scrape, long_enough)
         states = await scrape.cursor_store()
-    assert most <= 3, "the channels, and a page of each"
+    assert most <= 3, "the list of channels, and one page of each"
     assert [state["cursor"] for state in states] == [PAGES, PAGES]
 
 
@@ -106,24 +108,24 @@ resources:
 """
 
 
-async def test_an_occurrence_asks_for_everything_again(store_url: str) -> None:
-    """The children too, and what has died is asked for again and is no dead letter any more."""
-    asked: Counter[str] = Counter()
+async def test_a_scheduled_run_fetches_everything_again(store_url: str) -> None:
+    """The children, too; a dead letter is fetched again and is then not a dead letter any more."""
+    requests: Counter[str] = Counter()
 
-    async def answer(request: web.Request) -> web.Response:
-        asked[request.path] += 1
+    async def respond(request: web.Request) -> web.Response:
+        requests[request.path] += 1
         if request.path == "/things":
             return web.json_response([{"id": 1}, {"id": 2}])
-        if request.path == "/things/2" and asked[request.path] < 3:
+        if request.path == "/things/2" and requests[request.path] < 3:
             return web.json_response({}, status=404)
-        return web.json_response({"id": request.path, "time": asked[request.path]})
+        return web.json_response({"id": request.path, "time": requests[request.path]})
 
     async def often(queue: Queue) -> bool:
-        return min(asked["/things"], asked["/things/1"], asked["/things/2"]) >= 4
+        return min(requests["/things"], requests["/things/1"], requests["/things/2"]) >= 4
 
-    async with serving(answer) as url:
+    async with serving(respond) as url:
         scrape = Scrape(store_url, CHANGING, url)
-        await keeping_schedules(scrape, often)
+        await run_with_scheduler(scrape, often)
     client = async_client(store_url)
     async with Queue(client, "changing") as queue:
         assert (await queue.counts()).dead == 0
@@ -131,14 +133,14 @@ async def test_an_occurrence_asks_for_everything_again(store_url: str) -> None:
 
 
 class Server(BaseHTTPRequestHandler):
-    """One thing, which was asked for so often."""
+    """Serves one thing whose id is the number of requests so far."""
 
-    asked = 0
+    requests = 0
 
     def do_GET(self) -> None:
-        """How often."""
-        Server.asked += 1
-        body = json.dumps({"id": Server.asked}).encode()
+        """Respond with the number of requests."""
+        Server.requests += 1
+        body = json.dumps({"id": Server.requests}).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -146,7 +148,7 @@ class Server(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Silent."""
+        """Log nothing."""
 
 
 FILE = """
@@ -159,9 +161,9 @@ outputs: [{type: jsonl, path: out/thing.jsonl}]
 """
 
 
-def _run(folder: Path, *words: str) -> subprocess.Popen[str]:
+def _run(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "scrapeq", *words],
+        [sys.executable, "-m", "scrapeq", *arguments],
         cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -173,40 +175,40 @@ def _run(folder: Path, *words: str) -> subprocess.Popen[str]:
 
 @pytest.fixture
 def ticking(tmp_path: Path) -> Any:
-    """A folder with a file whose resource is due each second, and its server."""
+    """Create a folder with a file whose resource is due every second, and start its server."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     (tmp_path / "t.yaml").write_text(FILE % f"http://127.0.0.1:{server.server_port}/")
-    Server.asked = 0
+    Server.requests = 0
     yield tmp_path
     server.shutdown()
     server.server_close()
 
 
-def test_a_plain_run_asks_once_and_one_that_keeps_running_goes_on(ticking: Path) -> None:
-    """And after a stop it goes on, whether all was done or not."""
+def test_keep_running_keeps_the_schedules(ticking: Path) -> None:
+    """A plain run fetches once. With --keep-running the schedule continues, also after a stop."""
     plain = _run(ticking, "run", "t.yaml", "--progress", "lines")
-    said, _ = plain.communicate(timeout=TIMEOUT_S)
-    assert (plain.returncode, Server.asked) == (0, 1), said
-    before = Server.asked
+    output, _ = plain.communicate(timeout=TIMEOUT_S)
+    assert (plain.returncode, Server.requests) == (0, 1), output
+    before = Server.requests
     for _ in range(2):
         keeping = _run(ticking, "run", "t.yaml", "--keep-running", "--progress", "lines")
         deadline_s = time.monotonic() + TIMEOUT_S
-        while Server.asked < before + 2:
+        while Server.requests < before + 2:
             assert time.monotonic() < deadline_s
             time.sleep(0.05)
         keeping.send_signal(signal.SIGINT)
-        said, _ = keeping.communicate(timeout=TIMEOUT_S)
-        assert keeping.returncode in (0, 5), said
-        assert "due    thing: 1 first page" in said
-        assert "Traceback" not in said
-        before = Server.asked
+        output, _ = keeping.communicate(timeout=TIMEOUT_S)
+        assert keeping.returncode in (0, 5), output
+        assert "due    thing: 1 first page" in output
+        assert "Traceback" not in output
+        before = Server.requests
     lines = (ticking / "out/thing.jsonl").read_text().splitlines()
-    assert len(lines) == Server.asked
+    assert len(lines) == Server.requests
 
 
-async def test_the_scheduler_of_a_file_pushes_what_is_due(ticking: Path, store_url: str) -> None:
-    """Without a run; what it pushed waits for fetchers, once."""
+async def test_the_scheduler_command_pushes_what_is_due(ticking: Path, store_url: str) -> None:
+    """It needs no run; the pushed task waits for a fetcher and is not pushed twice."""
     scheduler = _run(ticking, "--redis", store_url, "-c", "t.yaml", "scheduler")
     client = async_client(store_url)
     async with Queue(client, "ticking") as queue:
@@ -222,6 +224,6 @@ async def test_the_scheduler_of_a_file_pushes_what_is_due(ticking: Path, store_u
         assert (await queue.counts()).live == 1
     await client.aclose()
     scheduler.send_signal(signal.SIGTERM)
-    said, _ = scheduler.communicate(timeout=TIMEOUT_S)
+    output, _ = scheduler.communicate(timeout=TIMEOUT_S)
     assert scheduler.returncode == 0
-    assert "due    thing: all of it is on its way" in said
+    assert "due    thing: still in progress, nothing pushed" in output

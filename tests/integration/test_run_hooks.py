@@ -1,4 +1,4 @@
-"""Hooks in a real run: their items are written, their mistakes are dead letters or one error at the start."""
+"""Hooks in a real run: their items are written, their errors are dead letters or one error at the start."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from scrapeq import Context, Page, Result
 
 
 async def issues(page: Page, context: Context) -> AsyncIterator[Result]:
-    print('{"error": "what a hook prints is no message to the supervisor"}')
+    print('{"error": "output of a hook is not a message to the supervisor"}')
     for issue in page.json():
         await asyncio.sleep(0)
         yield {"id": issue["id"], "comments": issue["comments"]}
@@ -55,7 +55,7 @@ def comment(record, context):
 
 
 def run(folder: Path) -> subprocess.CompletedProcess[str]:
-    """`scrapeq run`, as a person starts it."""
+    """Run `scrapeq run` as a user does."""
     command = [sys.executable, "-m", "scrapeq", "run", "t.yaml", "--progress", "lines"]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_S)
 
@@ -64,8 +64,8 @@ def written(folder: Path, resource: str) -> list[dict[str, int]]:
     return [orjson.loads(line) for line in (folder / "out" / f"{resource}.jsonl").read_bytes().splitlines()]
 
 
-def test_a_run_with_hooks_writes_what_they_give(tmp_path: Path) -> None:
-    """Two pages of a handler and the comments of their issues, each as on_item made it; one page fails in it."""
+def test_a_run_writes_what_its_hooks_return(tmp_path: Path) -> None:
+    """Two pages of a handler, their comments as on_item returns them, and one page on which the handler fails."""
     (tmp_path / "t.yaml").write_text(CONFIG)
     (tmp_path / "own.py").write_text(HOOKS)
     done = run(tmp_path)
@@ -74,22 +74,22 @@ def test_a_run_with_hooks_writes_what_they_give(tmp_path: Path) -> None:
     assert len({issue["id"] for issue in issues}) == len(issues) >= 6
     assert len(comments) == sum(issue["comments"] for issue in issues)
     assert all(set(comment) == {"id", "issue"} for comment in comments)
-    said = done.stdout + done.stderr
-    assert "handler own:issues: ZeroDivisionError: division by zero (own.py:14)" in said
-    assert "Traceback" not in said
+    output = done.stdout + done.stderr
+    assert "handler own:issues: ZeroDivisionError: division by zero (own.py:14)" in output
+    assert "Traceback" not in output
     assert "Traceback" in (tmp_path / ".scrapeq" / "run.log").read_text()
 
 
 @pytest.mark.parametrize("verb", ["run", "validate"])
-def test_a_hook_that_cannot_be_had_is_one_error_at_the_start(
+def test_a_missing_hook_is_an_error_at_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], verb: str
 ) -> None:
-    """With its place in the file, before anything is started."""
+    """The error has its position in the file, and nothing has been started."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     Path("t.yaml").write_text(CONFIG.replace("own:", "own_missing:"))
     assert main([verb, "t.yaml"]) == 2
-    said = capsys.readouterr().err
-    assert "t.yaml:9:14: resources[0].handler: module 'own_missing' not found" in said
-    assert "t.yaml:14:14: resources[1].on_item: module 'own_missing' not found" in said
+    errors = capsys.readouterr().err
+    assert "t.yaml:9:14: resources[0].handler: module 'own_missing' not found" in errors
+    assert "t.yaml:14:14: resources[1].on_item: module 'own_missing' not found" in errors
     assert not Path(".scrapeq").exists()

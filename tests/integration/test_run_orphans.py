@@ -1,4 +1,4 @@
-"""A run that was killed leaves leases behind: the next one on the same embedded store does not wait for them."""
+"""A killed run leaves leases behind; the next run on the same embedded store does not wait for them."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ TIMEOUT_S = 40.0
 
 
 class Pages(BaseHTTPRequestHandler):
-    """Answers once it may; `asked` says that somebody waits."""
+    """Responds once `may_respond` is set; `requested` is set when a request waits."""
 
-    may_answer = threading.Event()
-    asked = threading.Event()
+    may_respond = threading.Event()
+    requested = threading.Event()
 
     def do_GET(self) -> None:
-        """One item."""
-        self.asked.set()
-        self.may_answer.wait(TIMEOUT_S)
+        """Respond with one item."""
+        self.requested.set()
+        self.may_respond.wait(TIMEOUT_S)
         body = b'{"id": "%b"}' % self.path.encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
@@ -51,42 +51,42 @@ class Pages(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Silent."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    """A server whose pages hang until they are let go."""
-    Pages.may_answer.clear()
-    Pages.asked.clear()
+    """Start a server whose responses wait for `may_respond`."""
+    Pages.may_respond.clear()
+    Pages.requested.clear()
     server = ThreadingHTTPServer(("127.0.0.1", 0), Pages)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
-    Pages.may_answer.set()
+    Pages.may_respond.set()
     server.shutdown()
 
 
 def test_a_rerun_does_not_wait_for_the_leases_of_a_killed_run(tmp_path: Path, url: str) -> None:
-    """Killed with requests under way, they are asked for again at once, and each item is there once."""
+    """Requests that were in flight are sent again at once, and each item is written once."""
     (tmp_path / "o.yaml").write_text(FILE.format(url=url))
     command = [sys.executable, "-m", "scrapeq", "run", "o.yaml", "--progress", "none"]
     process = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)})
-    assert Pages.asked.wait(TIMEOUT_S)
+    assert Pages.requested.wait(TIMEOUT_S)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    Pages.may_answer.set()
-    began_s = time.monotonic()
+    Pages.may_respond.set()
+    started_s = time.monotonic()
     done = subprocess.run(
         command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=TIMEOUT_S, check=False
     )
     assert done.returncode == 0
-    assert time.monotonic() - began_s < LEASE_S / 2
+    assert time.monotonic() - started_s < LEASE_S / 2
     lines = (tmp_path / "out/page.jsonl").read_bytes().splitlines()
     assert len(lines) == len(set(lines)) == 4
 
 
-async def test_more_leases_than_one_call_ends(astore: redis.asyncio.Redis) -> None:
-    """All of them end, each counted as one that ran out, so that a poison is found out."""
+async def test_end_leases_ends_more_than_one_batch(astore: redis.asyncio.Redis) -> None:
+    """All leases end, and each counts as expired, so that a poison task is still detected."""
     async with Queue(astore, "many", lease_s=LEASE_S) as queue:
         await queue.push_many([NewTask({"n": n}) for n in range(1_200)])
         while await queue.pop_many(100):

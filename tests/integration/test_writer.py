@@ -1,4 +1,4 @@
-"""The writer process: answered means on the disk, once, whatever is killed."""
+"""The writer process: an acknowledged item is on the disk exactly once, whichever process is killed."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ PARENT = """
 
 @pytest.fixture(autouse=True)
 def importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Children find the package under test wherever the tests are started from."""
+    """Let children import the package under test from any working directory."""
     monkeypatch.setenv("PYTHONPATH", str(Path(scrapeq.__file__).parents[1]))
 
 
@@ -79,7 +79,7 @@ def item(number: int) -> Item:
 
 
 def written(base: Path) -> list[int]:
-    """The ids in the file; every line must be whole."""
+    """Return the ids in the file; every line must be complete."""
     data = (base / "out/issues.jsonl").read_bytes()
     assert data.endswith(b"\n")
     return [orjson.loads(line)["id"] for line in data.splitlines()]
@@ -91,18 +91,18 @@ def kill(pid: int | None, number: signal.Signals) -> None:
 
 
 def ended(pid: int) -> bool:
-    """Whether a process is gone, or dead and not yet reaped."""
+    """Whether a process is gone or a zombie."""
     with suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     return True
 
 
-async def test_commits_of_many_clients_are_answered_and_written_once(tmp_path: Path) -> None:
-    """New, repeated, and stale, by several clients at once."""
+async def test_commits_of_several_clients_are_written_once(tmp_path: Path) -> None:
+    """New, repeated and stale commits of several clients at once."""
     async with running(tmp_path) as (writer, client):
         other = WriterClient(writer.path)
         counts = await asyncio.gather(
-            *(who.commit(f"t{n}", "5.1", [item(n)]) for n in range(200) for who in (client, other))
+            *(one.commit(f"t{n}", "5.1", [item(n)]) for n in range(200) for one in (client, other))
         )
         assert sum(counts) == 200
         assert await client.commit("t1", "5.1", [item(1)]) == 0
@@ -116,19 +116,19 @@ async def test_commits_of_many_clients_are_answered_and_written_once(tmp_path: P
         assert sorted(written(tmp_path)) == list(range(200))
 
 
-async def test_kills_in_the_middle_of_commits_lose_and_repeat_nothing(tmp_path: Path) -> None:
-    """kill -9 of the writer again and again: every answered item is there, each once, and no half line."""
+async def test_kills_during_commits_lose_and_repeat_nothing(tmp_path: Path) -> None:
+    """After repeated kill -9 of the writer, every acknowledged item is there once, and every line is complete."""
     rng = random.Random(SEED)
-    answered: set[int] = set()
+    acknowledged: set[int] = set()
     numbers = iter(range(1_000_000))
     progress = asyncio.Event()
-    over = False
+    is_over = False
 
     async def fetcher(client: WriterClient) -> None:
-        while not over:
+        while not is_over:
             number = next(numbers)
             await client.commit(f"t{number}", f"{number + 1}.1", [item(number), item(-number - 1)])
-            answered.add(number)
+            acknowledged.add(number)
             progress.set()
 
     async with running(tmp_path) as (writer, _):
@@ -140,19 +140,19 @@ async def test_kills_in_the_middle_of_commits_lose_and_repeat_nothing(tmp_path: 
             assert await writer.wait() == -signal.SIGKILL
             await writer.start()
             progress.clear()
-            await asyncio.wait_for(progress.wait(), 10.0)  # it goes on, too
-        over = True
+            await asyncio.wait_for(progress.wait(), 10.0)  # the new writer accepts commits
+        is_over = True
         await asyncio.wait_for(asyncio.gather(*fetchers), 20.0)
         for client in clients:
             await client.close()
         assert await writer.stop(5.0) == 0
     counted = Counter(written(tmp_path))
     assert max(counted.values()) == 1
-    assert set(counted) == answered | {-number - 1 for number in answered}
+    assert set(counted) == acknowledged | {-number - 1 for number in acknowledged}
 
 
-async def test_sigterm_commits_and_answers_what_has_arrived(tmp_path: Path) -> None:
-    """The drain ends with 0; what is in the file was answered, and what was answered is in the file."""
+async def test_sigterm_commits_and_acknowledges_everything_received(tmp_path: Path) -> None:
+    """The drain ends with 0; the file contains exactly the acknowledged items."""
     async with running(tmp_path) as (writer, client):
         impatient = WriterClient(writer.path, give_up_s=0.1)
         await impatient.commit("t", "1.1", [])  # connected
@@ -169,8 +169,8 @@ async def test_sigterm_commits_and_answers_what_has_arrived(tmp_path: Path) -> N
         await writer.start()
 
 
-async def test_a_second_writer_on_the_folder_ends_with_its_name(tmp_path: Path) -> None:
-    """Another socket, the same folder: refused, and the first goes on."""
+async def test_a_second_writer_on_the_folder_is_refused(tmp_path: Path) -> None:
+    """Another socket, the same folder: the error names the folder, and the first writer is not affected."""
     async with running(tmp_path) as (_, client):
         second = WriterProcess(OUTPUTS, base=tmp_path, path=runtime_folder(tmp_path) / "other.sock")
         with pytest.raises(OutputError, match=f"{tmp_path}/out: another writer"):
@@ -179,8 +179,8 @@ async def test_a_second_writer_on_the_folder_ends_with_its_name(tmp_path: Path) 
         assert await client.commit("t1", "1.1", [item(1)]) == 1
 
 
-async def test_an_output_that_cannot_be_written_is_told(tmp_path: Path) -> None:
-    """At the start by the process, later by the commit; a file in the way is no traceback."""
+async def test_an_output_that_cannot_be_written_is_one_error(tmp_path: Path) -> None:
+    """At the start the process reports it, later the commit does; never with a traceback."""
     (tmp_path / "elsewhere").mkdir()
     async with running(tmp_path / "elsewhere") as (_, client):
         with pytest.raises(OutputError, match="not a valid file name"):
@@ -193,15 +193,15 @@ async def test_an_output_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 
 
 async def test_without_a_writer_a_commit_fails_in_time(tmp_path: Path) -> None:
-    """Nobody listens: an error that names the socket."""
+    """Without a listener the error names the socket."""
     client = WriterClient(tmp_path / "s", give_up_s=0.05)
-    with pytest.raises(OutputError, match="there is no writer"):
+    with pytest.raises(OutputError, match="/s: the writer of the output files cannot be reached"):
         await client.commit("t1", "1.1", [item(1)])
     await client.close()
 
 
 async def test_a_closed_client_fails_its_commits(tmp_path: Path) -> None:
-    """Nothing waits for ever."""
+    """No commit waits forever."""
     client = WriterClient(tmp_path / "s")
     commit = asyncio.create_task(client.commit("t1", "1.1", [item(1)]))
     await asyncio.sleep(0)
@@ -213,10 +213,10 @@ async def test_a_closed_client_fails_its_commits(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "sent",
     [b"\xff\xff\xff\xff", pack({"no": "request"}), pack([1, "t", "1.1", [["r", 5, {}]]]), b"\0\0\0\x02{]"],
-    ids=["too long", "an object", "a number for a key", "no JSON"],
+    ids=["too long", "an object", "a number as key", "not JSON"],
 )
-async def test_a_client_that_breaks_the_protocol_is_cut_off_alone(tmp_path: Path, sent: bytes) -> None:
-    """Its connection ends; the others are served."""
+async def test_only_the_client_that_breaks_the_protocol_is_disconnected(tmp_path: Path, sent: bytes) -> None:
+    """Its connection ends; the other clients are served."""
     async with running(tmp_path) as (writer, client):
         reader, stream = await asyncio.open_unix_connection(str(writer.path))
         stream.write(sent)
@@ -226,10 +226,8 @@ async def test_a_client_that_breaks_the_protocol_is_cut_off_alone(tmp_path: Path
         assert await client.commit("t1", "1.1", [item(1)]) == 1
 
 
-async def test_more_than_a_client_may_have_under_way_waits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The bound holds, and everything is committed all the same; one commit too large is refused."""
+async def test_a_client_bounds_its_pending_commits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Further commits wait, and all of them complete; a commit that is too large is refused."""
     monkeypatch.setattr(writer_client, "PENDING_MAX", 5)
     async with running(tmp_path) as (_, client):
         most = 0
@@ -246,10 +244,10 @@ async def test_more_than_a_client_may_have_under_way_waits(
             await client.commit("big", "1.1", [Item("issues", "b", {"x": "x" * FRAME_MAX_BYTES})])
 
 
-async def test_items_that_are_too_many_for_a_frame_go_in_several(
+async def test_items_that_exceed_a_frame_go_in_several(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Under the same token: all are there, once, also when a part of them is sent again."""
+    """All under the same token: each item is there once, also when some are sent again."""
     monkeypatch.setattr(frames, "FRAME_MAX_BYTES", 2_000)
     async with running(tmp_path) as (_, client):
         items = [item(number) for number in range(1_000)]
@@ -258,22 +256,22 @@ async def test_items_that_are_too_many_for_a_frame_go_in_several(
     assert sorted(written(tmp_path)) == list(range(1_001))
 
 
-async def test_seeds_and_answers_reach_the_outputs_that_want_them(
+async def test_seeds_and_responses_reach_the_outputs_that_need_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The seed names the file, the body comes in parts, as it was."""
+    """The seed names the file; the body arrives in parts and is unchanged."""
     monkeypatch.setattr(frames, "BODY_PART_BYTES", 300)
     outputs = (
         plan.Output("jsonl", compile_template("out/${seed.repo}.jsonl")),
         plan.Output("warc", compile_template("out/warc")),
     )
     writer = WriterProcess(outputs, base=tmp_path, path=runtime_folder(tmp_path) / "writer.sock", name="api")
-    client = WriterClient(writer.path, seeds=True, answers=True)
+    client = WriterClient(writer.path, seeds=True, responses=True)
     await writer.start()
     body = os.urandom(2_000)
     page = Page("http://e.test/", 200, (("A", "é"),), body, 0.5, "http://e.test/asked", "GET")
-    of_seed = Item("issues", "1", {"id": 1}, {"repo": "a/b"})
-    assert await client.commit("t", "1.1", [of_seed], page, resource="issues", seed={"repo": "a/b"}) == 1
+    seeded_item = Item("issues", "1", {"id": 1}, {"repo": "a/b"})
+    assert await client.commit("t", "1.1", [seeded_item], page, resource="issues", seed={"repo": "a/b"}) == 1
     assert await client.commit("t2", "1.1", [], page) == 0
     await client.close()
     assert await writer.stop(5.0) == 0
@@ -283,8 +281,8 @@ async def test_seeds_and_answers_reach_the_outputs_that_want_them(
     assert bodies.count(body) == 2
 
 
-def test_a_killed_parent_leaves_no_writer(tmp_path: Path) -> None:
-    """SIGKILL of the supervisor ends its writer within three seconds, and the folder is free."""
+def test_a_killed_parent_leaves_no_writer_behind(tmp_path: Path) -> None:
+    """SIGKILL of the supervisor ends its writer within three seconds."""
     arguments = [
         sys.executable,
         "-c",
@@ -298,19 +296,21 @@ def test_a_killed_parent_leaves_no_writer(tmp_path: Path) -> None:
     assert not ended(pid)
     parent.kill()
     parent.wait()
-    until = time.monotonic() + 3.0
+    deadline_s = time.monotonic() + 3.0
     while not ended(pid):
-        assert time.monotonic() < until
+        assert time.monotonic() < deadline_s
         time.sleep(0.005)
 
 
-def test_frames_survive_any_cut() -> None:
-    """Fed byte by byte or at once, the same messages come out."""
+def test_frames_survive_any_split() -> None:
+    """The reader yields the same messages whether it is fed byte by byte or all at once."""
     messages = [[1, "ok", 2], {"ä": None}, []]
     stream = b"".join(pack(message) for message in messages)
     for step in (1, 3, len(stream)):
         reader = FrameReader()
-        found = [m for at in range(0, len(stream), step) for m, _ in reader.feed(stream[at : at + step])]
+        found = [
+            m for start in range(0, len(stream), step) for m, _ in reader.feed(stream[start : start + step])
+        ]
         assert found == messages
     with pytest.raises(FrameTooLarge):
         list(FrameReader().feed((FRAME_MAX_BYTES + 1).to_bytes(4, "big")))
