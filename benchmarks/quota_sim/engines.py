@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from queue_model.model import Model
+from queue_model.pools import Choice
+from queue_model.records import SUSPECT_DELAY_US, LeaseRecord, TaskRecord
+
 from scrapeq.limit import Limit, LimitState
 from scrapeq.limits.engine import LimitModel
 from scrapeq.queue import commands as c
 from scrapeq.queue.wait import WATCHDOG_S
 from scrapeq.task import Lease, NewTask, Task
-from scrapeq.testing.model import Model
-from scrapeq.testing.pools import Choice
-from scrapeq.testing.records import SUSPECT_DELAY_US, LeaseRecord, TaskRecord
 
 US = 1_000_000
 START_S = 1_700_000_000

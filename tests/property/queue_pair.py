@@ -9,6 +9,8 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import redis
+from queue_model.model import Model
+from queue_model.packed import IN_FLIGHT, read_group, read_lane, read_limit, read_meta
 
 from scrapeq.limit import Limit, of_credential
 from scrapeq.queue import commands as c
@@ -16,8 +18,6 @@ from scrapeq.queue import settings
 from scrapeq.queue.block import lane_entries, placed
 from scrapeq.queue.scripts import scripts
 from scrapeq.task import Dedup, Group, Lease, NewTask, Order, Task
-from scrapeq.testing.model import Model
-from scrapeq.testing.packed import IN_FLIGHT, read_group, read_lane, read_limit, read_meta
 
 US = 1_000_000
 START_US = 1_600_000_000_000_000

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from queue_model.model import Model
+from queue_model.records import CRASHED
 
 from scrapeq.limit import Limit, Rate
 from scrapeq.queue import commands as c
 from scrapeq.task import Group, Lease, NewTask, Task
 from scrapeq.testing import FakeClock
-from scrapeq.testing.model import Model
-from scrapeq.testing.records import CRASHED
 
 US = 1_000_000
 GROUP = Group("g", ("a",))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
+from queue_model.records import TaskRecord
 from scrapeq.task import Order
-from scrapeq.testing.records import TaskRecord
 
 
 @dataclass

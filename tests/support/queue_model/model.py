@@ -14,17 +14,17 @@ from typing import Any, Literal
 
 import orjson
 
+from queue_model import records
+from queue_model.limit_book import LimitBook
+from queue_model.order import Turns
+from queue_model.pools import Choice, Pools, named
+from queue_model.records import LeaseRecord, TaskRecord
 from scrapeq.limit import Limit, LimitState
 from scrapeq.limits.charges import ChargedResponse, settle, spend
 from scrapeq.limits.engine import How
 from scrapeq.queue import commands as c
 from scrapeq.queue.block import placed
 from scrapeq.task import Dedup, Group, Lease, NewTask, Order, Task
-from scrapeq.testing import records
-from scrapeq.testing.limit_book import LimitBook
-from scrapeq.testing.order import Turns
-from scrapeq.testing.pools import Choice, Pools, named
-from scrapeq.testing.records import LeaseRecord, TaskRecord
 
 US = 1_000_000
 
