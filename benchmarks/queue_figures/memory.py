@@ -9,8 +9,7 @@ from benchmarks.queue_figures import workload as w
 from benchmarks.queue_figures.engine import Server
 from benchmarks.queue_figures.report import Figure, expect
 from scrapeq.queue import DPQ, Limit, Rate
-from scrapeq.queue.async_queue import lease_of
-from scrapeq.task import NewTask
+from scrapeq.task import NewTask, lease_of
 
 TASK, LONELY_TASK, LIMIT, SEEN = 300, 550, 2_500, 20
 LIMITS = 20

@@ -17,9 +17,7 @@ from benchmarks.queue_figures.engine import Server
 from benchmarks.queue_figures.report import Figure, expect
 from benchmarks.queue_figures.speed import open_queue
 from scrapeq.queue import DPQ
-from scrapeq.queue import commands as c
-from scrapeq.queue.async_queue import lease_of
-from scrapeq.task import Group, Lease, NewTask
+from scrapeq.task import Group, Lease, NewTask, lease_of
 
 KINDS = 4  # fresh, delayed, retried, expired
 LEASE_S = 0.3
@@ -62,7 +60,7 @@ def _inversions(server: Server, count: int, into: list[Group]) -> tuple[int, int
         LEASE_S + count / POPS_PER_S
     )  # nothing that is held comes back while others are still being taken
     holder = DPQ(server.client, w.NAME)
-    loser = DPQ(server.client, w.NAME, visibility=lease_s)
+    loser = DPQ(server.client, w.NAME, lease_s=lease_s)
     holder.define({"shared": w.SHARED, "host": w.HOST})
     chance = random.Random(w.SEED)
     made = [
@@ -73,8 +71,8 @@ def _inversions(server: Server, count: int, into: list[Group]) -> tuple[int, int
     retried, expired, delayed, fresh = (made[i * part : (i + 1) * part] for i in range(KINDS))
     for piece in w.batches(retried):
         holder.push_many(piece)
-        leases = [lease_of(task) for task in holder.pop_many(w.BATCH)]
-        holder.run(c.settle([c.Entry(c.RETRY, lease, delay_s=lease_s) for lease in leases]))
+        for task in holder.pop_many(w.BATCH):
+            holder.retry(task, delay_s=lease_s)
     for piece in w.batches(expired):
         loser.push_many(piece)
         loser.pop_many(w.BATCH)

@@ -13,10 +13,8 @@ from benchmarks.queue_figures.engine import Server
 from benchmarks.queue_figures.order import LEASE_S, POPS_PER_S
 from benchmarks.queue_figures.report import Figure, expect
 from benchmarks.queue_figures.speed import open_queue
-from scrapeq.queue import DPQ, Limit
-from scrapeq.queue import commands as c
-from scrapeq.queue.async_queue import lease_of
-from scrapeq.task import Group, Lease, NewTask
+from scrapeq.queue import DPQ, RESPONDED, Limit
+from scrapeq.task import Group, Lease, NewTask, lease_of
 
 AT_ONCE = (1, 10, 100)
 ONE_US, MANY_US, PARKING_US, PARK_US, LONGEST_MS, GROWTH = 30, 20, 45, 50, 5, 2
@@ -103,7 +101,7 @@ async def _park(server: Server, count: int) -> tuple[list[float], list[float], l
             expect(task is not None, "an open group gave no task")
             assert task is not None
             with server.timed_scripts() as times:
-                await queue.release(lease_of(task), sent=True, park=[(group.private, PARK_S)])
+                await queue.release(lease_of(task), sent=RESPONDED, park=[(group.private, PARK_S)])
             refused += times
             with server.timed_scripts() as times:
                 expect(await queue.pop() is None, "a parked group gave a task")
@@ -135,9 +133,9 @@ def longest(server: Server, sizes: w.Sizes) -> Iterator[Figure]:
         yield Figure("longest", f"longest call: {name}", worst / 1000, "ms", target)
 
 
-def _queue(server: Server, limits: dict[str, Limit], visibility: float = 600.0) -> DPQ:
+def _queue(server: Server, limits: dict[str, Limit], lease_s: float = 600.0) -> DPQ:
     server.empty()
-    queue = DPQ(server.client, w.NAME, visibility=visibility)
+    queue = DPQ(server.client, w.NAME, lease_s=lease_s)
     queue.define(limits)
     return queue
 
@@ -153,29 +151,28 @@ def _hosts_closed(server: Server, sizes: w.Sizes) -> list[float]:
     _push_each(queue, into)
     names = [group.private for group in into[:-1]]  # the last is the lowest in rank
     for start in range(0, len(names), NAMES_A_CALL):
-        queue.run(c.steer("park", round(PARK_S * c.US), *names[start : start + NAMES_A_CALL]))
+        queue.park(names[start : start + NAMES_A_CALL], for_s=PARK_S)
     with server.timed_scripts() as times:
         until_popped(queue, 1)
     return times
 
 
 def until_popped(queue: DPQ, count: int) -> None:
-    """Pop, as long as there is something to take at once, until so many are taken."""
-    taken = 0
-    while taken < count:
-        popped = queue.run(c.pop(w.BATCH, lease_s=queue.visibility))
-        taken += len(popped.tasks)
-        stuck = not popped.tasks and not popped.again and (popped.wait_s is None or popped.wait_s > 1)
-        expect(not stuck, f"{taken} of {count} tasks were given, and no more")
+    """Pop until `count` tasks are leased; each pop must find some within a second."""
+    leased = 0
+    while leased < count:
+        tasks = queue.pop_many(w.BATCH, wait_s=1)
+        expect(bool(tasks), f"{leased} of {count} tasks were handed out, then none")
+        leased += len(tasks)
 
 
 def _shared_closed(server: Server, sizes: w.Sizes) -> list[float]:
     queue = _queue(server, {"shared": w.SHARED, "host": w.HOST})
     _push_each(queue, w.groups(sizes.closed))
     with server.timed_scripts() as times:
-        queue.run(c.steer("park", round(PARK_S * c.US), "shared"))
+        queue.park(["shared"], for_s=PARK_S)
         expect(not queue.pop_many(w.BATCH), "a parked limit gave a task")
-        queue.run(c.steer("unpark", "shared"))
+        queue.unpark(["shared"])
         expect(bool(queue.pop_many(w.BATCH)), "an opened limit gave no task")
     return times
 

@@ -17,10 +17,10 @@ from scrapeq.page import Page
 from scrapeq.plan import Endpoint, Plan, Resource
 from scrapeq.protocols import Extraction
 from scrapeq.queue import DPQ, Limit, Queue
-from scrapeq.queue.async_queue import lease_of
 from scrapeq.queue.commands import ACK, Entry
 from scrapeq.queue.connect import async_client
-from scrapeq.task import Group, NewTask, Task
+from scrapeq.queue.worker_queue import WorkerQueue
+from scrapeq.task import Group, NewTask, Task, lease_of
 from scrapeq.worker.loop import FetchWorker
 
 T = TypeVar("T")
@@ -258,18 +258,20 @@ def _fetch_task(i: int, group: Group) -> NewTask:
 
 
 @asynccontextmanager
-async def open_queue(server: Server) -> AsyncIterator[Queue]:
+async def open_queue(server: Server) -> AsyncIterator[WorkerQueue]:
     """A queue over a client of its own."""
     client = async_client(server.url)
     try:
-        async with Queue(client, w.NAME) as queue:
+        async with WorkerQueue(client, w.NAME) as queue:
             yield queue
     finally:
         await client.aclose()
 
 
 @asynccontextmanager
-async def filled(server: Server, count: int, into: Sequence[Group], host: Limit) -> AsyncIterator[Queue]:
+async def filled(
+    server: Server, count: int, into: Sequence[Group], host: Limit
+) -> AsyncIterator[WorkerQueue]:
     """A queue with so many tasks in these groups."""
     server.empty()
     async with open_queue(server) as queue:

@@ -10,8 +10,7 @@ from itertools import islice
 import orjson
 
 from scrapeq.queue import DPQ, Limit, Rate
-from scrapeq.queue.async_queue import lease_of
-from scrapeq.task import Group, NewTask
+from scrapeq.task import Group, NewTask, lease_of
 
 PAYLOAD_BYTES = 100  # as JSON
 BATCH = 100

@@ -35,7 +35,7 @@ class Engine(Protocol):
     def push(self, now_s: float, tasks: Sequence[NewTask]) -> None:
         """New tasks."""
 
-    def pop(self, now_s: float, n: int, suspects: int, watched_us: int) -> c.Popped:
+    def pop(self, now_s: float, n: int, suspects: int, previous_poll_at_us: int) -> c.Popped:
         """Lease the best n."""
 
     def settle(self, now_s: float, entries: Sequence[c.Entry]) -> None:
@@ -198,11 +198,11 @@ class PythonEngine:
         self._model.push(tasks)
         self._look_again()
 
-    def pop(self, now_s: float, n: int, suspects: int, watched_us: int) -> c.Popped:
+    def pop(self, now_s: float, n: int, suspects: int, previous_poll_at_us: int) -> c.Popped:
         self._set(now_s)
         self._marked = False
         model = self._model
-        if watched_us == self._watch:
+        if previous_poll_at_us == self._watch:
             self._watch = 0
         taken = model.take(n, self._lease_s, suspects)
         times = [at for at in (model.opens(), model.next_event()) if at is not None]
@@ -216,7 +216,7 @@ class PythonEngine:
             wait_s = max(OTHERS_WAIT_S, (self._watch - model.now) / US)
             return c.Popped(taken, wait_s, len(model.tasks))
         self._watch = min(self._announced, model.now + WATCHDOG_S * US)
-        return c.Popped(taken, (self._watch - model.now) / US, len(model.tasks), watch_us=int(self._watch))
+        return c.Popped(taken, (self._watch - model.now) / US, len(model.tasks), poll_at_us=int(self._watch))
 
     def settle(self, now_s: float, entries: Sequence[c.Entry]) -> None:
         self._set(now_s)

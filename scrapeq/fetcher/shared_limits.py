@@ -18,8 +18,9 @@ from scrapeq.limits.definitions import limits_of
 from scrapeq.limits.partition import group_of
 from scrapeq.limits.server_clock import ServerClocks
 from scrapeq.plan import LimitRule
-from scrapeq.queue import Entry, Queue
-from scrapeq.queue.commands import ACK, NO_RESPONSE, RELEASE, UNSENT, acquire
+from scrapeq.queue import NO_RESPONSE, UNSENT, Entry
+from scrapeq.queue.commands import ACK, RELEASE
+from scrapeq.queue.worker_queue import WorkerQueue
 from scrapeq.responses.outcome import Outcome
 from scrapeq.task import Group, Lease
 
@@ -70,7 +71,7 @@ class QueueLimits:
         token: The credential that requests carry, in clear; only its digest is stored.
     """
 
-    def __init__(self, queue: Queue, rules: Sequence[LimitRule] = (), *, token: str = "") -> None:
+    def __init__(self, queue: WorkerQueue, rules: Sequence[LimitRule] = (), *, token: str = "") -> None:
         self._queue = queue
         self.rules = rules
         self._token = token
@@ -130,4 +131,4 @@ class QueueLimits:
         if not self._defined:
             await self._queue.define(limits_of(self.rules))
             self._defined = True
-        return await self._queue.run(acquire(group, weight=WEIGHT, lease_s=self._queue.lease_s))
+        return await self._queue.try_acquire(group, weight=WEIGHT)

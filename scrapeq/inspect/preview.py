@@ -25,9 +25,10 @@ from scrapeq.limits.partition import ANY_TOKEN
 from scrapeq.page import Page
 from scrapeq.plan import Plan
 from scrapeq.protocols import CursorState, CursorStore, Extraction, Extractor, Item
-from scrapeq.queue import Entry, Queue, Settled
-from scrapeq.queue.commands import ACK, OBSERVE, RELEASE, RESPONDED, acquire
+from scrapeq.queue import Entry, Settled
+from scrapeq.queue.commands import ACK, OBSERVE, RELEASE, RESPONDED
 from scrapeq.queue.replies import Pushed
+from scrapeq.queue.worker_queue import WorkerQueue
 from scrapeq.resource.address import get_param, set_params
 from scrapeq.responses.outcome import Outcome
 from scrapeq.task import Group, Lease, NewTask, Task
@@ -98,7 +99,7 @@ async def preview_page(
     plan: Plan,
     task: NewTask,
     *,
-    queue: Queue | None = None,
+    queue: WorkerQueue | None = None,
     cursor_store: CursorStore | None = None,
     max_wait_s: float = 0.0,
     tokens: Path | None = None,
@@ -136,7 +137,7 @@ async def preview_page(
     watch.hidden = egress.hidden
     context = WorkerContext(
         plan,
-        cast(Queue, permit),
+        cast(WorkerQueue, permit),
         cast(Egress, _Heard(egress, preview)),
         _Seeing(extractor, preview),
         _NoSink(),
@@ -161,13 +162,13 @@ async def preview_page(
     return preview
 
 
-async def _granted(queue: Queue, plan: Plan, group: Group, max_wait_s: float) -> Lease:
+async def _granted(queue: WorkerQueue, plan: Plan, group: Group, max_wait_s: float) -> Lease:
     if pools := pools_of(plan):
         await queue.define_pools(pools)
     clock = SystemClock()
     until_s = clock.monotonic_s() + max_wait_s
     while True:
-        got = await queue.run(acquire(group, weight=1, lease_s=queue.lease_s))
+        got = await queue.try_acquire(group)
         if isinstance(got, Lease):
             return got
         left_s = until_s - clock.monotonic_s()
@@ -178,7 +179,7 @@ async def _granted(queue: Queue, plan: Plan, group: Group, max_wait_s: float) ->
         await asyncio.sleep(min(left_s, LOOK_S if got is None else got))
 
 
-async def _closed(queue: Queue, group: Group) -> str:
+async def _closed(queue: WorkerQueue, group: Group) -> str:
     """The limits of a group that are closed now, for a person; those of a pool are its members'."""
     names = [name for name in (*group.limits, group.private) if name]
     if any(ANY_TOKEN in name for name in names):
@@ -210,7 +211,7 @@ class _SeenVisit(TaskRun):
 class _Permit:
     """Stands for the queue: a grant that is no task is settled, whatever becomes of the task."""
 
-    def __init__(self, queue: Queue | None, preview: Preview) -> None:
+    def __init__(self, queue: WorkerQueue | None, preview: Preview) -> None:
         self._queue = queue
         self._seen = preview
         self._soon: list[asyncio.Future[Settled]] = []
@@ -220,9 +221,10 @@ class _Permit:
     async def acquire(self, group: Group, *, credential: str = "") -> Lease | None:
         return NO_LEASE if self._queue is None else await self._queue.acquire(group, credential=credential)
 
-    async def run(self, command: Any) -> Any:
-        """Only `acquire` is run by a visit."""
-        return NO_LEASE if self._queue is None else await self._queue.run(command)
+    async def try_acquire(self, group: Group, *, credential: str = "") -> Lease | float | None:
+        return (
+            NO_LEASE if self._queue is None else await self._queue.try_acquire(group, credential=credential)
+        )
 
     def settle_soon(self, entry: Entry) -> asyncio.Future[Settled]:
         future = asyncio.ensure_future(self.settle(entry))

@@ -15,9 +15,9 @@ from scrapeq.errors import ScrapeqError
 from scrapeq.plan import Plan
 from scrapeq.processes.child import enter_child
 from scrapeq.processes.logs import configure_child_log
-from scrapeq.queue import Queue
-from scrapeq.queue.async_queue import key_of
 from scrapeq.queue.connect import async_client
+from scrapeq.queue.keys import key_of
+from scrapeq.queue.worker_queue import WorkerQueue
 from scrapeq.schedule import LeaderLock, Scheduler
 from scrapeq.store.check import named_errors
 from scrapeq.store.open_queue import open_store_queue
@@ -37,7 +37,7 @@ class _StoreLeaderLock(LeaderLock):
 
 
 def scheduler_of(
-    queue: Queue,
+    queue: WorkerQueue,
     client: Any,
     plan: Plan | None = None,
     event: Callable[[str], None] | None = None,
@@ -46,14 +46,14 @@ def scheduler_of(
     """The scheduler of a queue; with a plan it keeps its schedules, too (of `only` these, if there are any)."""
     leader_lock = _StoreLeaderLock(client, key_of(queue.name)[:-1] + "scheduler")
     if plan is None or event is None or not schedules_of(plan, only):
-        return Scheduler(leader_lock, queue.sweep)
+        return Scheduler(leader_lock, queue.sweep_once)
     recurring = recurring_of(plan, queue, client, event, only)
 
     async def recur() -> float | None:
         with named_errors():
             return await recurring.turn()
 
-    return Scheduler(leader_lock, queue.sweep, recur, event)
+    return Scheduler(leader_lock, queue.sweep_once, recur, event)
 
 
 async def run_scheduler(
@@ -75,7 +75,7 @@ async def _serve(settings: dict[str, Any]) -> int:
         scheduler = scheduler_of(queue, client, plan, _say, only)
     else:
         client = async_client(store_url)
-        queue = Queue(client, settings["name"], patience_s=PATIENCE_S)
+        queue = WorkerQueue(client, settings["name"], patience_s=PATIENCE_S)
         scheduler = scheduler_of(queue, client)
     async with queue:
         await scheduler.run(stop)

@@ -15,7 +15,7 @@ from scrapeq.limits.attribution import NO_ATTRIBUTION, Attribution, attribute, c
 from scrapeq.limits.partition import group_of
 from scrapeq.page import Page
 from scrapeq.queue import Entry
-from scrapeq.queue.commands import ACK, NO_RESPONSE, OBSERVE, RELEASE, RESPONDED, UNSENT, acquire
+from scrapeq.queue.commands import ACK, NO_RESPONSE, OBSERVE, RELEASE, RESPONDED, UNSENT
 from scrapeq.responses.outcome import decide
 from scrapeq.responses.rule_observations import observe_for_rules
 from scrapeq.task import Group, Lease
@@ -46,11 +46,7 @@ class TaskAuthGrants:
         context, settlement = self._context, self._settlement
         self._group = settlement.group(method, url) if own else self._group_of_asked(method, url)
         self._began_s = context.clock.monotonic_s()
-        got = await context.queue.run(
-            acquire(
-                self._group, weight=1, lease_s=context.queue.lease_s, credential=self._leased.lease.credential
-            )
-        )
+        got = await context.queue.try_acquire(self._group, credential=self._leased.lease.credential)
         if isinstance(got, Lease):
             if own:
                 settlement.hops.append(got)

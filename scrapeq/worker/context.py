@@ -13,7 +13,7 @@ from scrapeq.limits.partition import token_digest
 from scrapeq.limits.server_clock import ServerClocks
 from scrapeq.plan import Plan
 from scrapeq.protocols import CursorStore, Extractor, Sink
-from scrapeq.queue import Queue
+from scrapeq.queue.worker_queue import WorkerQueue
 from scrapeq.resource import GroupOf
 from scrapeq.sink import captures_responses
 from scrapeq.worker.slots import AuthRetries, Fatal, Tally
@@ -24,7 +24,7 @@ class WorkerContext:
     """All that a visit needs, and where it tells what it did."""
 
     plan: Plan
-    queue: Queue
+    queue: WorkerQueue
     egress: Egress
     extractor: Extractor
     sink: Sink

@@ -10,7 +10,7 @@ from scrapeq.fetch import AuthLimitClosed, HopClosed
 from scrapeq.fetch.cache_lookup import CacheLookup
 from scrapeq.limits.attribution import attribute, costs_of, rules_of
 from scrapeq.page import Page
-from scrapeq.queue.commands import NO_RESPONSE, RESPONDED, UNSENT
+from scrapeq.queue.commands import NO_RESPONSE, RESPONDED, UNSENT, Delivery
 from scrapeq.resource import check_payload
 from scrapeq.resource.restart import is_restart
 from scrapeq.responses.match import host_of
@@ -222,7 +222,7 @@ class TaskRun:
         )
 
 
-def _sent(error: FetchError) -> int:
+def _sent(error: FetchError) -> Delivery:
     """What became of a request that ended in an error: redirects are answers, too."""
     if isinstance(error, Blocked):
         return RESPONDED if error.was_sent else UNSENT

@@ -9,9 +9,11 @@ from scrapeq.queue.sync_queue import DPQ
 from scrapeq.task import NewTask
 
 
-def page(number: int, occurrence: int, walk: str = "w") -> NewTask:
+def page(number: int, scheduled_run: int, page_sequence: str = "w") -> NewTask:
     """A page of a walk, in an occurrence."""
-    return NewTask({"page": number}, key=f"page {number}", occurrence=occurrence, walk=walk)
+    return NewTask(
+        {"page": number}, key=f"page {number}", scheduled_run=scheduled_run, page_sequence=page_sequence
+    )
 
 
 def outcome(queue: DPQ, task: NewTask) -> str:

@@ -15,7 +15,7 @@ from queue_model.packed import IN_FLIGHT, read_group, read_lane, read_limit, rea
 from scrapeq.limit import Limit, of_credential
 from scrapeq.queue import commands as c
 from scrapeq.queue import settings
-from scrapeq.queue.block import lane_entries, placed
+from scrapeq.queue.block import lane_and_private, lane_entries
 from scrapeq.queue.scripts import scripts
 from scrapeq.task import Dedup, Group, Lease, NewTask, Order, Task
 
@@ -71,7 +71,7 @@ class Pair:
     def _know(self, *groups: Group) -> None:
         for group in groups:
             self.groups.add(group.name)
-            limits, private = placed(group)
+            limits, private = lane_and_private(group)
             self.lanes.add(c.lane_name(lane_entries(limits, group)))
             for name in [*limits, *([private] if private else [])]:
                 self.instances.update(self.model.pools.instances(name))
@@ -99,7 +99,7 @@ class Pair:
         held = suspects
         while True:
             popped = self.run(c.pop(1 if self.singly else n, lease_s=lease_s, suspects=held))
-            assert not popped.again
+            assert not popped.is_unfinished
             got += popped.tasks
             held += sum(task.expiries > 0 for task in popped.tasks)
             if not self.singly or not popped.tasks or len(got) == n:

@@ -104,11 +104,13 @@ def test_the_order_changes_under_tasks(store: redis.Redis) -> None:
         pair.check()
 
 
-def test_with_very_many_groups_it_is_refused(store: redis.Redis) -> None:
-    """One call changes no more than a thousand groups; the error names the remedy, and an empty queue may change."""
+def test_the_order_is_not_changed_over_more_than_a_thousand_groups(store: redis.Redis) -> None:
+    """One call changes at most 1,000 groups; the error names the remedy, and the order of an empty queue can change."""
     queue = DPQ(store, "q", order="strict")
     queue.push_many(NewTask(i, group=Group(f"g{i}")) for i in range(1100))
-    with pytest.raises(UsageError, match=r"strict order, and 1,1.. groups are too many.* run dry or purge"):
+    with pytest.raises(
+        UsageError, match=r"cannot leave strict .* in 1,1.. groups; let the queue run empty or purge"
+    ):
         queue.set_order("fair")
     assert queue.set_order(None) == "strict"
     queue.cancel(*(str(i) for i in range(1, 1001)))
@@ -116,14 +118,14 @@ def test_with_very_many_groups_it_is_refused(store: redis.Redis) -> None:
     assert queue.set_order("fair") == "fair"
 
 
-async def test_all_who_use_a_queue_agree(store: redis.Redis, astore: redis.asyncio.Redis) -> None:
-    """What one sets at its first call holds for another that says nothing; nonsense is refused."""
+async def test_the_order_holds_for_every_client(store: redis.Redis, astore: redis.asyncio.Redis) -> None:
+    """One client sets it at its first call; it holds for another that sets none. An unknown order is refused."""
     async with Queue(astore, "q", order="fair") as queue:
         await queue.push_many(NewTask(i, i, group=Group("ab"[i // 2])) for i in range(4))
         other = DPQ(store, "q")
         assert other.set_order(None) == "fair"
         assert [task.payload for task in other.pop_many(4)] == [1, 3, 0, 2]
-    with pytest.raises(UsageError, match="must be strict or fair"):
+    with pytest.raises(UsageError, match="expected strict or fair"):
         DPQ(store, "q", order="random").push(1)  # type: ignore[arg-type]
 
 

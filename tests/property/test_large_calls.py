@@ -20,7 +20,7 @@ def test_more_time_events_than_a_call_may_take(store: redis.Redis) -> None:
     pair.push([NewTask(i, i, delay_s=1) for i in range(2 * EVENTS + 100)])
     pair.set_time(pair.model.server_us + 2 * US)
     pops = [pair.run(c.pop(1, lease_s=60)) for _ in range(3)]
-    assert [popped.again for popped in pops] == [True, True, False]
+    assert [popped.is_unfinished for popped in pops] == [True, True, False]
     assert pops[2].tasks[0].payload == 2 * EVENTS + 99
 
 
@@ -31,7 +31,7 @@ def test_after_many_agains_the_best_known_is_leased_and_counted(store: redis.Red
         pair.push([NewTask([i, j], delay_s=1) for j in range(1000)])
     pair.set_time(pair.model.server_us + 2 * US)
     pops = [pair.run(c.pop(1, lease_s=60)) for _ in range(AGAIN_MAX + 1)]
-    assert [popped.again for popped in pops] == [True] * AGAIN_MAX + [False]
+    assert [popped.is_unfinished for popped in pops] == [True] * AGAIN_MAX + [False]
     assert len(pops[-1].tasks) == 1
     assert pair.run(c.counts()).inexact == 1
 
@@ -69,7 +69,7 @@ def test_a_freed_slot_wakes_all_lanes_that_wait_for_it(store: redis.Redis) -> No
     for _ in range(60):
         while True:
             popped = pair.run(c.pop(1, lease_s=60))
-            if popped.tasks or (popped.wait_s is not None and popped.wait_s > 0 and not popped.again):
+            if popped.tasks or (popped.wait_s is not None and popped.wait_s > 0 and not popped.is_unfinished):
                 break
         done += [task.payload for task in popped.tasks]
         for _ in range(8):  # others look too: they close what they find

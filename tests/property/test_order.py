@@ -55,7 +55,7 @@ class Store:
         self.events()
         tasks: list[Task] = []
         for popped in self.run(*(c.pop(n, lease_s=LEASE_S) for _ in range(calls))):
-            assert isinstance(popped, c.Popped) and not popped.again
+            assert isinstance(popped, c.Popped) and not popped.is_unfinished
             tasks += popped.tasks
         return tasks
 

@@ -121,11 +121,10 @@ class Run:
             group = self._group(r, group.name)
         delay = self._duration(r, 3) if r.random() < 0.2 else 0.0
         key = f"k{r.randrange(12)}" if r.random() < 0.5 else ""
-        occurrence = r.choice([0, 0, 1, 2, 3]) if key else 0
-        walk = r.choice(["", "w1", "w2"]) if occurrence else ""
-        return NewTask(
-            {"n": r.randrange(9)}, r.choice(PRIORITIES), delay, group, key, occurrence=occurrence, walk=walk
-        )
+        scheduled_run = r.choice([0, 0, 1, 2, 3]) if key else 0
+        sequence = r.choice(["", "w1", "w2"]) if scheduled_run else ""
+        payload, priority = {"n": r.randrange(9)}, r.choice(PRIORITIES)
+        return NewTask(payload, priority, delay, group, key, scheduled_run, sequence)
 
     def _lease(self, r: random.Random) -> Lease:
         live = [lease for lease in self.leases if lease.id in self.pair.model.leases]

@@ -92,10 +92,10 @@ def test_one_who_watched_and_leaves_with_nothing_passes_it_on(store: redis.Redis
     pair.run(push)
     first = pair.run(c.pop(1, lease_s=60, stay_s=0.25))
     other = pair.run(c.pop(1, lease_s=60, stay_s=10))
-    assert first.watch_us and not other.watch_us and other.wait_s > 1.0
+    assert first.poll_at_us and not other.poll_at_us and other.wait_s > 1.0
     pair.set_time(pair.model.server_us + US // 4)
     store.delete(pair.prefix + "wake")
-    assert not pair.run(c.pop(1, lease_s=60, watched_us=first.watch_us)).tasks
+    assert not pair.run(c.pop(1, lease_s=60, previous_poll_at_us=first.poll_at_us)).tasks
     assert store.exists(pair.prefix + "wake"), "nobody looks when the task is due"
     other = pair.run(c.pop(1, lease_s=60, stay_s=10))
-    assert other.watch_us and other.wait_s == 0.75
+    assert other.poll_at_us and other.wait_s == 0.75

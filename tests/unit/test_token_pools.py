@@ -11,7 +11,7 @@ from scrapeq.limit import of_credential
 from scrapeq.limits.attribution import closed_by
 from scrapeq.limits.partition import ANY_TOKEN, group_of, token_digest
 from scrapeq.plan import Auth, LimitRule
-from scrapeq.queue.block import CREDENTIAL_MAX, GROUP_MAX, lane_name, placed
+from scrapeq.queue.block import CREDENTIAL_MAX, GROUP_MAX, lane_and_private, lane_name
 from scrapeq.queue.settings import define_pools
 from scrapeq.task import Group
 
@@ -78,7 +78,7 @@ def test_the_store_knows_no_token() -> None:
 def test_the_lane_of_a_pool_leaves_room_for_its_member() -> None:
     """A lease keeps lane and member in one text of at most 255 bytes; the mark is first, whatever the length."""
     group = Group("g", tuple(f"limit{i}|{'x' * 20}" for i in range(9)), "core|*tokens")
-    limits, private = placed(group)
+    limits, private = lane_and_private(group)
     assert private == ""
     assert lane_name(limits).startswith("*")
     assert len(lane_name(limits)) + 1 + CREDENTIAL_MAX <= GROUP_MAX
@@ -110,14 +110,16 @@ def test_no_error_shows_a_token_of_a_pool() -> None:
 @pytest.mark.parametrize(
     ("name", "credentials", "message"),
     [
-        ("p", [], "0 members"),
-        ("p", [str(i) for i in range(65)], "65 members"),
-        ("p", ["a", "a"], "two of its members have one name"),
-        ("p", ["a|b"], "'a|b' is no name"),
-        ("p*", ["a"], "a name has up to 64"),
+        ("p", [], "expected 1 to 64 credentials, got 0"),
+        ("p", [str(i) for i in range(65)], "expected 1 to 64 credentials, got 65"),
+        ("p", ["a", "a"], "two of its credentials have the same name"),
+        ("p", ["a|b"], "credential 'a|b': expected a name of up to 32 letters"),
+        ("p*", ["a"], "expected a name of up to 64 letters"),
     ],
 )
-def test_a_pool_is_checked_before_it_is_sent(name: str, credentials: list[str], message: str) -> None:
-    """Its size and its names."""
+def test_an_invalid_pool_is_refused_before_it_is_sent(
+    name: str, credentials: list[str], message: str
+) -> None:
+    """By its size, by its name, by the names of its credentials."""
     with pytest.raises(UsageError, match=message.replace("|", r"\|")):
         define_pools({name: credentials})

@@ -23,7 +23,7 @@ from scrapeq.limit import Limit, LimitState
 from scrapeq.limits.charges import ChargedResponse, settle, spend
 from scrapeq.limits.engine import How
 from scrapeq.queue import commands as c
-from scrapeq.queue.block import placed
+from scrapeq.queue.block import lane_and_private
 from scrapeq.task import Dedup, Group, Lease, NewTask, Order, Task
 
 US = 1_000_000
@@ -45,7 +45,7 @@ class Model(LimitBook):
     leases: dict[str, LeaseRecord] = field(default_factory=dict)
     seen: dict[str, str] = field(default_factory=dict)  # key -> id, "" when done
     done_in: dict[str, int] = field(default_factory=dict)  # key -> the occurrence in which it was done
-    walks: dict[str, str] = field(default_factory=dict)  # walk -> id of the page that it is at
+    page_sequences: dict[str, str] = field(default_factory=dict)  # walk -> id of the page that it is at
     groups: dict[str, Group] = field(default_factory=dict)
     counted: dict[str, int] = field(default_factory=lambda: dict.fromkeys(records.COUNTED, 0))
 
@@ -79,28 +79,28 @@ class Model(LimitBook):
         """What limits a group has: of two opinions in one call the one that is named first later."""
         for group in dict.fromkeys(groups):
             old = self.groups.get(group.name)
-            limits, private = placed(group)
+            limits, private = lane_and_private(group)
             own = old.private if old and old.private.startswith("@") and not private else private
             self.groups[group.name] = Group(group.name, tuple(sorted(limits)), own, group.weights)
 
     def _push(self, new: NewTask, dedup: Dedup, now: int) -> c.Pushed:
         known = new.key and new.key in self.seen
         twin = self.tasks.get(self.seen[new.key]) if known else None
-        again = new.key and new.occurrence and (twin is None or twin.state == "dead")
-        walking = again and self._is_walking(new.walk)
-        if again and known and not walking:
-            before = self.done_in.get(new.key, 0) if twin is None else twin.occurrence
-            if before < new.occurrence:
+        again = new.key and new.scheduled_run and (twin is None or twin.state == "dead")
+        is_paging = again and self._is_paging(new.page_sequence)
+        if again and known and not is_paging:
+            before = self.done_in.get(new.key, 0) if twin is None else twin.scheduled_run
+            if before < new.scheduled_run:
                 known = False
                 if twin is not None:
                     self._forget(twin, done=False)
-        if known or walking:
+        if known or is_paging:
             self.counted["duplicates"] += 1
             if twin is None:
                 return c.Pushed("duplicate")
             if twin.state == "dead":
                 return c.Pushed("dead")
-            if dedup == "raise_priority" and not new.occurrence and new.priority > twin.priority:
+            if dedup == "raise_priority" and not new.scheduled_run and new.priority > twin.priority:
                 twin.priority = float(new.priority)
                 return c.Pushed("raised")
             return c.Pushed("duplicate")
@@ -110,16 +110,16 @@ class Model(LimitBook):
         task = TaskRecord(id_, payload, float(new.priority), new.group.name, new.key)
         if new.key:
             self.seen[new.key] = id_
-            if new.occurrence:
-                task.occurrence, task.walk = new.occurrence, new.walk
-                self.walks[new.walk] = id_
+            if new.scheduled_run:
+                task.scheduled_run, task.page_sequence = new.scheduled_run, new.page_sequence
+                self.page_sequences[new.page_sequence] = id_
         self.tasks[id_] = task
         self._back(task, now + round(new.delay_s * US), now)
         self.counted["pushed"] += 1
         return c.Pushed("pushed", id_)
 
-    def _is_walking(self, walk: str) -> bool:
-        at = self.tasks.get(self.walks.get(walk, "")) if walk else None
+    def _is_paging(self, page_sequence: str) -> bool:
+        at = self.tasks.get(self.page_sequences.get(page_sequence, "")) if page_sequence else None
         return at is not None and at.state != "dead"
 
     def _back(self, task: TaskRecord, due: int, now: int) -> None:
@@ -314,11 +314,11 @@ class Model(LimitBook):
     def _forget(self, task: TaskRecord, *, done: bool) -> None:
         del self.tasks[task.id]
         if task.key and done:
-            self.seen[task.key], self.done_in[task.key] = "", task.occurrence
+            self.seen[task.key], self.done_in[task.key] = "", task.scheduled_run
         else:
             self.seen.pop(task.key, None)
-        if self.walks.get(task.walk) == task.id:
-            del self.walks[task.walk]
+        if self.page_sequences.get(task.page_sequence) == task.id:
+            del self.page_sequences[task.page_sequence]
 
     # ---- people
 

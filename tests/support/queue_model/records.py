@@ -35,8 +35,8 @@ class TaskRecord:
     releases: int = 0
     error: str = ""
     suspect: bool = False
-    occurrence: int = 0
-    walk: str = ""
+    scheduled_run: int = 0
+    page_sequence: str = ""
 
     def show(self, lease: Lease | None, due_s: float) -> Task:
         """As the queue hands it out under a lease, or shows it."""
