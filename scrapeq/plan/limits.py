@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from scrapeq.expression import Expression, Template
+from scrapeq.limit import Rate as Rate
 from scrapeq.limit import Reserve
 
 Action = Literal[
@@ -40,20 +41,6 @@ class Match:
     status: tuple[int | str, ...] = ()
     exception: tuple[str, ...] = ()
     when: Expression | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """
-    `limit` requests in `interval_s` seconds; `burst`: a token bucket of that size.
-
-    `aligned`: counted in calendar windows of this time zone (`UTC`, or an IANA name); empty = in any window.
-    """
-
-    limit: float
-    interval_s: float
-    burst: int | None = None
-    aligned: str = ""
 
 
 @dataclass(frozen=True, slots=True)
