@@ -163,5 +163,5 @@ class Task:
 def lease_of(task: Task) -> Lease:
     """Return the lease of a popped task. Raises UsageError if the task was only read."""
     if task.lease is None:
-        raise UsageError(f"task {task.id}: has no lease, since it was read and not popped")
+        raise UsageError(f"task {task.id}: not leased; settle tasks that were popped, not only read")
     return task.lease

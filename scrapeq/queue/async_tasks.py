@@ -307,7 +307,7 @@ class AsyncTasks(AsyncAdmin):
             Whether the task is a dead letter now.
 
         Raises:
-            UsageError: the task was not popped and has no lease.
+            UsageError: the task was only read, so it is not leased.
             LeaseLost: the lease expired or was replaced; nothing was changed.
             StoreError: the store is unreachable or refuses.
         """

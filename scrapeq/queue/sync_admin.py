@@ -63,7 +63,8 @@ class SyncAdmin:
                 each. None: change nothing.
 
         Raises:
-            UsageError: more than 1,000 groups are known and some have tasks: too many to change in one call.
+            UsageError: an unknown order; or more than 1,000 groups are known and some have tasks, which is too many to
+                change in one call.
             StoreError: the store is unreachable or refuses.
         """
         return self._run(settings.set_order(order))

@@ -297,15 +297,15 @@ class Model(LimitBook):
         at = max(now - round(entry.age_s * US), lease.granted)
         if not lease.answered and how == "answered":
             self.counted["answered"] += 1
-        answer = ChargedResponse(
+        response = ChargedResponse(
             how, at, entry.reported, entry.refused, entry.guessed, entry.rates, entry.costs
         )
-        self._give_back(lease, answer, now)
+        self._give_back(lease, response, now)
         if entry.refused:
             self.counted["refused"] += 1
 
-    def _give_back(self, lease: LeaseRecord, answer: ChargedResponse, now: int) -> None:
-        settle(self.limit, lease, answer, now)
+    def _give_back(self, lease: LeaseRecord, response: ChargedResponse, now: int) -> None:
+        settle(self.limit, lease, response, now)
 
     def _bury(self, task: TaskRecord, error: str) -> None:
         task.state, task.due, task.error, task.suspect = "dead", 0, error, False
