@@ -15,10 +15,10 @@ from scrapeq.limits.partition import ANY_TOKEN, POOL, group_of, token_digest
 from scrapeq.plan import STATIC_AUTHS, LimitRule, Plan
 from scrapeq.protocols import CursorStore, IncrementalStart
 from scrapeq.queue import Queue
-from scrapeq.queue.worker_queue import WorkerQueue
 from scrapeq.queue.commands import PUSH_COUNT
 from scrapeq.queue.connect import async_client
 from scrapeq.queue.keys import key_of
+from scrapeq.queue.worker_queue import WorkerQueue
 from scrapeq.resource import GroupOf
 from scrapeq.resource.cursor_store import RedisCursorStore
 from scrapeq.responses.match import host_of

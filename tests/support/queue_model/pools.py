@@ -20,7 +20,7 @@ class Choice(NamedTuple):
 
     limits: dict[str, float]  # with the weight of a task in each
     credential: str = ""
-    index: int = 0  # of the credential in its pool
+    position: int = 0  # of the credential in its pool
 
 
 def with_credential(entry: Entry) -> Entry:
@@ -66,7 +66,7 @@ class Pools:
     def took(self, group: Group, choice: Choice) -> None:
         """Note a grant: the next one tries the same credential first."""
         if choice.credential:
-            self.last_used[_lane(group)] = choice.index
+            self.last_used[_lane(group)] = choice.position
 
     def instances(self, name: str) -> list[str]:
         """Return the instances that a name stands for: several if it names a pool."""
