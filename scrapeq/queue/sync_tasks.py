@@ -180,7 +180,7 @@ class SyncTasks(SyncAdmin):
         while pushed is None:
             if self.on_full == "reject":
                 raise QueueFull(
-                    f"queue {self.name}: full at {self.max_tasks} tasks; {pushed_before} of this call were pushed"
+                    f"queue {self.name}: full (max_tasks is {self.max_tasks}); this call pushed {pushed_before} tasks"
                 )
             self._wait_for_room()
             pushed = self._run(command)

@@ -124,7 +124,7 @@ def test_a_full_queue_rejects_or_waits(store: redis.Redis) -> None:
     """`reject` names the bound; `block` waits until another client makes room."""
     with DPQ(store, "full", max_tasks=1) as queue:
         queue.push("x")
-        with pytest.raises(QueueFull, match="queue full: full at 1 tasks; 0 of this call were pushed"):
+        with pytest.raises(QueueFull, match=r"queue full: full \(max_tasks is 1\); this call pushed 0 tasks"):
             queue.push("y")
     patient = DPQ(store, "full", max_tasks=1, on_full="block")
     timer = threading.Timer(0.1, queue.cancel, ("1",))

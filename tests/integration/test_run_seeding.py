@@ -154,7 +154,7 @@ def test_seeds_that_find_no_room_and_are_rejected_end_the_run(commands: Commands
     code, said = commands.run("run", file)
     assert code == 6, said
     assert "the seeds cannot be pushed" in said
-    assert "full (1 tasks)" in said
+    assert "full (max_tasks is 1)" in said
 
 
 def test_two_files_whose_names_begin_alike(commands: Commands) -> None:
