@@ -1,9 +1,9 @@
 """
 `python chaos_worker.py poison|hold SOCKET QUEUE …`: workers that use the queue directly.
 
-poison SLOTS LEASE_S LOG: processes a queue in SLOTS slots, 20 ms per task; a task "poison" kills the process. Each line
-in LOG is one event: the process id and what happened. hold N LEASE_S WRITER: leases N tasks, prints them, waits for a
-line on its standard input (JSON: one verb per task), calls these verbs and prints their outcomes.
+poison SLOTS LEASE_S LOG: works off a queue with its slots, each task taking 20 ms; a task "poison" kills it. Each line
+in LOG is one event: the process id and what happened. hold N LEASE_S WRITER: takes N tasks, says them, waits for a
+line on its standard input, then does to each what the line says (JSON: [verb, …]) and says what came of it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ WORK_S = 0.02
 
 
 async def poison(queue: Queue, slots: int, log: Path) -> None:
-    """Work until a task or the parent process kills this one."""
+    """Work until killed, by a task or by whoever started it."""
     events = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     held: dict[str, Task] = {}
 
@@ -39,7 +39,7 @@ async def poison(queue: Queue, slots: int, log: Path) -> None:
             os._exit(1)
         await asyncio.sleep(WORK_S)
         del held[task.id]
-        with contextlib.suppress(LeaseLost):  # it stalled, so another worker has the task
+        with contextlib.suppress(LeaseLost):  # it stood still for so long: somebody else has it
             await queue.ack(task.lease)
             os.write(events, f"{os.getpid()} done\n".encode())
 
@@ -56,7 +56,7 @@ async def poison(queue: Queue, slots: int, log: Path) -> None:
 
 
 async def hold(queue: Queue, n: int, sink: WriterClient) -> None:
-    """Lease n tasks, and call the verb that the parent process names with each lease."""
+    """One round of stale leases."""
     loop = asyncio.get_running_loop()
     while True:
         tasks: list[Task] = []
@@ -74,7 +74,7 @@ async def hold(queue: Queue, n: int, sink: WriterClient) -> None:
 
 
 async def attempt(operation: Any, queue: Queue, sink: WriterClient, task: Task) -> str:
-    """Call a verb with a task's lease; return the outcome."""
+    """What came of it."""
     try:
         await operation(queue, sink, task)
     except LeaseLost:
@@ -83,7 +83,7 @@ async def attempt(operation: Any, queue: Queue, sink: WriterClient, task: Task) 
 
 
 async def commit(_: Queue, sink: WriterClient, task: Task) -> None:
-    """Commit a row, as a worker with a stale lease would."""
+    """Write what a stale worker has."""
     assert task.lease is not None
     await sink.commit(task.id, task.lease.token, [Item("rows", task.id, {"task": task.id, "by": "stale"})])
 
@@ -94,22 +94,22 @@ OPERATIONS: dict[str, Callable[[Queue, WriterClient, Any], Awaitable[Any]]] = {
     "release": lambda queue, _, task: queue.release(task.lease),
     "bury": lambda queue, _, task: queue.bury(task.lease, "stale"),
     "extend": lambda queue, _, task: queue.extend(task.lease),
-    "observe": lambda queue, _, task: queue.observe(task.lease),
+    "answer": lambda queue, _, task: queue.observe(task.lease),
     "visibility": lambda queue, _, task: queue.set_visibility(task.lease, 1.0),
     "commit": commit,
 }
 
 
-async def main(role: str, url: str, name: str, n: int, lease_s: float, path: Path) -> None:
-    """Run one worker."""
+async def main(role: str, url: str, name: str, n: int, lease_s: float, place: Path) -> None:
+    """One worker."""
     client = async_client(url)
     queue = Queue(client, name, lease_s=lease_s)
     if role == "poison":
-        await poison(queue, n, path)
+        await poison(queue, n, place)
     else:
-        await hold(queue, n, WriterClient(path))
+        await hold(queue, n, WriterClient(place))
 
 
 if __name__ == "__main__":
-    role, url, name, n, lease_s, path = sys.argv[1:]
-    asyncio.run(main(role, url, name, int(n), float(lease_s), Path(path)))
+    role, url, name, n, lease_s, place = sys.argv[1:]
+    asyncio.run(main(role, url, name, int(n), float(lease_s), Path(place)))

@@ -1,4 +1,4 @@
-"""A failing store: it forgets its scripts, refuses, is busy or dies. Each operation is retried or names the error."""
+"""A store in trouble: it forgets its scripts, refuses, is busy, or dies; every operation is retried or says why not."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from scrapeq.store.embedded import EmbeddedStore
 from scrapeq.store.server_binary import find_server
 from scrapeq.task import Group, NewTask, Task
 
-PATIENCE_S = 5.0  # for errors that pass
-SHORT_S = 0.1  # for errors that last
+PATIENCE_S = 5.0  # for what passes
+SHORT_S = 0.1  # for what lasts
 GROUP = Group("g", ("shared",), "own")
 ERRORS = {
     "NOSCRIPT": "NOSCRIPT No matching script. Please use EVAL.",
@@ -42,12 +42,17 @@ ERRORS = {
     "NOPERM": "NOPERM User default has no permissions to run the 'evalsha' command",
     "ERR": "ERR max number of clients reached",
 }
-PASSING = ("NOSCRIPT", "LOADING", "READONLY", "BUSY")  # a retry helps, and is safe for keyed tasks
-LASTING = ("OOM", "MISCONF", "NOPERM")  # a retry does not help
+PASSING = (
+    "NOSCRIPT",
+    "LOADING",
+    "READONLY",
+    "BUSY",
+)  # another try helps, and repeating what is keyed is safe
+LASTING = ("OOM", "MISCONF", "NOPERM")  # another try soon does not
 
 
 async def taken(queue: Queue) -> Task:
-    """Push a task and pop it."""
+    """A task of its own to work on."""
     await queue.push("x", priority=9.0, group=GROUP)
     task = await queue.pop(1.0)
     assert task is not None
@@ -55,24 +60,24 @@ async def taken(queue: Queue) -> Task:
     return task
 
 
-def lease(task: Task) -> Any:
-    """Return the lease of a task."""
+def first(task: Task) -> Any:
+    """Its lease."""
     return task.lease
 
 
-UNSAFE = ("push", "acquire")  # repeated they would count twice, so they may fail at once
-# Every operation that sends a script; each gets a leased task.
+UNSAFE = ("push", "acquire")  # sent twice they would count twice: they may be refused at once
+# Every operation that sends a script; each gets a task that is leased.
 OPERATIONS: dict[str, Callable[[Queue, Task], Awaitable[Any]]] = {
     "push": lambda queue, _: queue.push("p"),
     "push keyed": lambda queue, task: queue.push("p", key=f"k{task.id}"),
     "pop": lambda queue, _: queue.pop(),
-    "ack": lambda queue, task: queue.ack(lease(task), push=[NewTask("follow")]),
+    "ack": lambda queue, task: queue.ack(first(task), push=[NewTask("follow")]),
     "retry": lambda queue, task: queue.retry(task, delay_s=0.0),
-    "release": lambda queue, task: queue.release(lease(task)),
-    "bury": lambda queue, task: queue.bury(lease(task), "bad"),
-    "observe": lambda queue, task: queue.observe(lease(task), reported=[("shared", 1_000_000, 1000.0)]),
-    "extend": lambda queue, task: queue.extend(lease(task)),
-    "visibility": lambda queue, task: queue.set_visibility(lease(task), 60.0),
+    "release": lambda queue, task: queue.release(first(task)),
+    "bury": lambda queue, task: queue.bury(first(task), "bad"),
+    "answer": lambda queue, task: queue.observe(first(task), reported=[("shared", 1_000_000, 1000.0)]),
+    "extend": lambda queue, task: queue.extend(first(task)),
+    "visibility": lambda queue, task: queue.set_visibility(first(task), 60.0),
     "acquire": lambda queue, _: queue.acquire(GROUP),
     "define": lambda queue, _: queue.define({"shared": Limit(), "own": Limit()}),
     "park": lambda queue, _: queue.park(["other"], for_s=1.0),
@@ -94,7 +99,7 @@ OPERATIONS: dict[str, Callable[[Queue, Task], Awaitable[Any]]] = {
 
 @pytest.fixture
 async def proxy(store: redis.Redis, store_socket: str) -> AsyncIterator[ErrorProxy]:
-    """Return a proxy in front of the store."""
+    """A store behind the proxy."""
     with tempfile.TemporaryDirectory(prefix="sq-") as folder:
         async with ErrorProxy(store_socket, Path(folder, "p")) as found:
             yield found
@@ -102,7 +107,7 @@ async def proxy(store: redis.Redis, store_socket: str) -> AsyncIterator[ErrorPro
 
 @pytest.mark.parametrize("error", ERRORS)
 async def test_an_error_at_every_command(error: str, proxy: ErrorProxy, astore: redis.asyncio.Redis) -> None:
-    """Once: the operation is retried if that can help, else StoreError. Always: StoreError. Nothing is lost."""
+    """Once: it is tried again where that can help, else one named error. For good: one named error. Nothing is lost."""
     client = async_client(proxy.url)
     queue = Queue(client, "q", patience_s=PATIENCE_S)
     hasty = Queue(client, "q", patience_s=SHORT_S)
@@ -116,14 +121,14 @@ async def test_an_error_at_every_command(error: str, proxy: ErrorProxy, astore: 
             try:
                 await operation(queue, task)
             except StoreError as refusal:
-                assert error not in PASSING or name in UNSAFE, f"{name} was not retried: {refusal}"
+                assert error not in PASSING or name in UNSAFE, f"{name} was not tried again: {refusal}"
                 assert "\n" not in str(refusal)
                 assert (await other.counts()).live == before.live, (
-                    f"{name}: failed, and yet something changed"
+                    f"{name}: refused, and yet something changed"
                 )
-                await operation(queue, task)  # the error has passed
+                await operation(queue, task)  # the trouble is over
             else:
-                assert error not in LASTING, f"{name} ignored {error}"
+                assert error not in LASTING, f"{name} went on over {error}"
             assert proxy.answered == 1, name
             proxy.fail(ERRORS[error], 10_000)
             with pytest.raises(StoreError):
@@ -135,10 +140,10 @@ async def test_an_error_at_every_command(error: str, proxy: ErrorProxy, astore: 
         await client.aclose()
 
 
-async def test_operations_survive_a_store_that_forgets_its_scripts(
+async def test_scripts_are_forgotten_all_the_time(
     store: redis.Redis, astore: redis.asyncio.Redis, store_socket: str
 ) -> None:
-    """SCRIPT FLUSH runs in a loop during all operations, asyncio and blocking; each succeeds."""
+    """SCRIPT FLUSH in a loop under a load of every operation, asyncio and blocking: each goes through."""
     rng("noscript")
     stop = threading.Event()
     flushes = 0
@@ -193,17 +198,17 @@ async def test_operations_survive_a_store_that_forgets_its_scripts(
         flusher.join()
     assert size == 0
     assert flushes > 50
-    # no task is lost: each is in a state
-    live = (await queue.counts()).live
+    # nothing lost: what each operation leaves behind is known
+    ids = (await queue.counts()).live
     seen = len({task.id for task in await queue.peek(10_000, "leased") + await queue.peek(10_000, "ready")})
     delayed = len(await queue.peek(10_000, "delayed"))
-    assert live == seen + delayed
+    assert ids == seen + delayed
     await queue.close()
 
 
 @contextlib.contextmanager
 def server(*settings: str) -> Iterator[str]:
-    """Start a dedicated store with these settings; yield its socket, which is in its data folder."""
+    """A store of its own with these settings: its socket, in its data folder."""
     with tempfile.TemporaryDirectory(prefix="sq-") as folder:
         socket = f"{folder}/s"
         command = [find_server().path, "--port", "0", "--unixsocket", socket, "--dir", folder, *settings]
@@ -211,20 +216,20 @@ def server(*settings: str) -> Iterator[str]:
         try:
             with redis.Redis(unix_socket_path=socket) as client:
 
-                def is_up() -> bool:
+                def answers() -> bool:
                     with contextlib.suppress(redis.ConnectionError):
                         return bool(client.ping())
                     return False
 
-                until("the store is up", is_up, 10.0)
+                until("the store answers", answers, 10.0)
             yield socket
         finally:
             process.kill()
             process.wait()
 
 
-def test_only_pushes_fail_when_memory_is_full() -> None:
-    """A real OOM: a push raises one named error; pop and ack succeed and make room."""
+def test_a_full_memory_refuses_pushes_alone() -> None:
+    """A real OOM: a push says so in one line; pop, ack and release go on and make room."""
     with server("--save", "", "--maxmemory-policy", "noeviction") as socket:
         client = sync_client(f"unix://{socket}")
         queue = DPQ(client, "full")
@@ -242,8 +247,8 @@ def test_only_pushes_fail_when_memory_is_full() -> None:
         assert queue.get_size() == 1
 
 
-def test_a_read_only_replica_and_a_busy_store_are_waited_for() -> None:
-    """A real READONLY that lasts raises a named error; a real BUSY passes, and the call succeeds."""
+def test_a_read_only_replica_and_a_busy_store() -> None:
+    """A real READONLY is waited for, then named; a real BUSY is waited for, and the call goes through."""
     with server("--save", "", "--busy-reply-threshold", "20") as socket:
         client = sync_client(f"unix://{socket}")
         queue = DPQ(client, "shaky", patience_s=SHORT_S)
@@ -260,9 +265,9 @@ def test_a_read_only_replica_and_a_busy_store_are_waited_for() -> None:
         time.sleep(0.2)
         killer = threading.Timer(0.5, sync_client(f"unix://{socket}").script_kill)
         killer.start()
-        started_s = time.monotonic()
+        began_s = time.monotonic()
         patient.push({"n": 1}, key="b")
-        assert time.monotonic() - started_s > 0.2, "it was not busy"
+        assert time.monotonic() - began_s > 0.2, "it was not busy"
         busy.join()
         killer.join()
         assert queue.get_size() == 2
@@ -273,8 +278,8 @@ def _busy(socket: str) -> None:
         client.eval("while true do end", 0)
 
 
-def test_a_disk_that_cannot_be_written_is_one_named_error() -> None:
-    """A real MISCONF (a failing snapshot): one named error with its remedy; afterwards no task is missing."""
+def test_a_disk_that_cannot_be_written() -> None:
+    """A real MISCONF (a snapshot that fails): one named error with its remedy; when it is over all is there."""
     with server("--save", "3600 1", "--dbfilename", "dump.rdb") as socket:
         Path(socket).with_name("dump.rdb").mkdir()
         client = sync_client(f"unix://{socket}")
@@ -296,8 +301,8 @@ def test_a_disk_that_cannot_be_written_is_one_named_error() -> None:
         assert task.payload == {"n": 0}
 
 
-async def test_a_killed_store_keeps_acknowledged_pushes(tmp_path: Path) -> None:
-    """SIGKILL between and during pushes (append-only file): every acknowledged push is still there."""
+async def test_a_store_that_is_killed_keeps_what_it_acknowledged(tmp_path: Path) -> None:
+    """SIGKILL between and during pushes (append-only file): every push that was answered is there."""
     chance = rng("acknowledged")
     store = EmbeddedStore(tmp_path)
     url = await store.start()
@@ -310,7 +315,7 @@ async def test_a_killed_store_keeps_acknowledged_pushes(tmp_path: Path) -> None:
         n = 0
         while not stop.is_set():
             n += 1
-            with contextlib.suppress(StoreError):  # the outcome is unknown: the push was not acknowledged
+            with contextlib.suppress(StoreError):  # nobody knows: such a push was not acknowledged
                 pushed = await queue.push({"worker": worker, "n": n})
                 acknowledged.append((pushed.id, n))
 
@@ -319,15 +324,15 @@ async def test_a_killed_store_keeps_acknowledged_pushes(tmp_path: Path) -> None:
     try:
         for _ in range(kills):
             await asyncio.sleep(chance.uniform(0.2, 0.6))
-            before = len(acknowledged)
+            had = len(acknowledged)
             assert store.pid is not None
             os.kill(store.pid, signal.SIGKILL)
             await store.wait()
-            started_s = time.monotonic()
+            began_s = time.monotonic()
             await store.restart()
-            while len(acknowledged) < before + 5:
+            while len(acknowledged) < had + 5:
                 await asyncio.sleep(0.01)
-                assert time.monotonic() - started_s < 10.0
+                assert time.monotonic() - began_s < 10.0
         stop.set()
         await asyncio.gather(*pushing)
         found = []
@@ -349,13 +354,13 @@ async def test_a_killed_store_keeps_acknowledged_pushes(tmp_path: Path) -> None:
         await store.stop()
 
 
-def test_a_second_machine_joins_a_run(target: Callable[..., Target], job: Callable[..., Job]) -> None:
-    """The same file in another folder over one store: both end with 0, and together they have each item once."""
-    site = target(150)
+def test_a_second_machine(target: Callable[..., Target], job: Callable[..., Job]) -> None:
+    """The same file in another folder, over one store: it joins in, both end with 0, the union has each item once."""
+    server_ = target(150)
     with server("--save", "", "--appendonly", "yes", "--maxmemory-policy", "noeviction") as socket:
         url = f"unix://{socket}"
-        one = job(site.url, scaled(8), redis=url, folder="one", lease_s=60.0)
-        two = job(site.url, scaled(8), redis=url, folder="two", lease_s=60.0)
+        one = job(server_.url, scaled(8), redis=url, folder="one", lease_s=60.0)
+        two = job(server_.url, scaled(8), redis=url, folder="two", lease_s=60.0)
         one.start()
         until("the first items", one.lines, 30.0)
         one.children()
@@ -365,8 +370,8 @@ def test_a_second_machine_joins_a_run(target: Callable[..., Target], job: Callab
         assert (one.ends(60.0), two.ends(30.0)) == (0, 0), one.last_words() + two.last_words()
         assert "chaos resumes" in two.said()
         assert_each_once(one.items() + two.items(), one.lists)
-        assert site.count() == one.tasks
+        assert server_.count() == one.tasks
         for work in (one, two):
             work.assert_calm()
-        assert one.run(60.0) == 0  # the run was finished, so this one starts over, and writes only new items
-        assert site.count() == 2 * one.tasks
+        assert one.run(60.0) == 0  # a finished run: the next one starts anew and writes only what it has not
+        assert server_.count() == 2 * one.tasks
