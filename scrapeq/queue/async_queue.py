@@ -139,7 +139,7 @@ class Queue(AsyncTasks):
         tasks = await self.pop_many(1, wait_s)
         return tasks[0] if tasks else None
 
-    async def pop_many(self, n: int, wait_s: float = 0.0, *, suspects: int = 0) -> list[Task]:
+    async def _pop_many(self, n: int, wait_s: float, suspects: int) -> list[Task]:
         return (await self._poll(n, wait_s, suspects=suspects)).tasks
 
     async def _poll(self, n: int, wait_s: float, *, suspects: int, stay_s: float = 0.0) -> c.Popped:
@@ -191,7 +191,7 @@ class Queue(AsyncTasks):
 
     # --- settling
 
-    async def settle(self, entry: c.Entry) -> c.Settled:
+    async def _settle(self, entry: c.Entry) -> c.Settled:
         return await self._settle_soon(entry)
 
     def _settle_soon(self, entry: c.Entry) -> asyncio.Future[c.Settled]:

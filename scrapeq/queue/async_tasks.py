@@ -73,6 +73,14 @@ class AsyncTasks(AsyncAdmin):
         """Wait until another try of `acquire` is worth it, at most `timeout_s` seconds."""
         raise NotImplementedError
 
+    async def _pop_many(self, n: int, wait_s: float, suspects: int) -> list[Task]:
+        """As `pop_many`."""
+        raise NotImplementedError
+
+    async def _settle(self, entry: c.Entry) -> c.Settled:
+        """As `settle`."""
+        raise NotImplementedError
+
     async def _run(self, command: c.Command[T]) -> T:
         """
         Send one command and parse its reply.
@@ -205,7 +213,7 @@ class AsyncTasks(AsyncAdmin):
         Raises:
             StoreError: the store is unreachable or refuses.
         """
-        raise NotImplementedError
+        return await self._pop_many(n, wait_s, suspects)
 
     async def acquire(
         self, group: Group, *, weight: float = 1, wait_s: float = 0.0, credential: str = ""
@@ -255,11 +263,11 @@ class AsyncTasks(AsyncAdmin):
             UsageError: a follow-up task that is not valid, a negative duration or cost.
             StoreError: the store is unreachable or refuses.
         """
-        raise NotImplementedError
+        return await self._settle(entry)
 
     async def _settle_own(self, entry: c.Entry) -> c.Settled:
         """Settle an entry. Raises LeaseLost if its lease is stale."""
-        settled = await self.settle(entry)
+        settled = await self._settle(entry)
         if settled.outcome == "lost":
             raise LeaseLost(f"task {entry.lease.id}: this lease expired or was replaced; nothing was changed")
         return settled

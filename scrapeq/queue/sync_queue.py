@@ -181,7 +181,7 @@ class DPQ(SyncTasks):
 
         return Taken(task, on_success, set_visibility)
 
-    def pop_many(self, n: int, wait_s: float = 0.0, *, suspects: int = 0) -> list[Task]:
+    def _pop_many(self, n: int, wait_s: float, suspects: int) -> list[Task]:
         deadline = time.monotonic() + wait_s
         waiter = Waiter()
         while True:
@@ -202,7 +202,7 @@ class DPQ(SyncTasks):
                 return popped.tasks
             self._wait_for_marker("wake", min(left, wait_now))
 
-    def settle(self, entry: c.Entry) -> c.Settled:
+    def _settle(self, entry: c.Entry) -> c.Settled:
         return self._run(c.settle([entry]))[0]
 
     def get_size(self) -> int:

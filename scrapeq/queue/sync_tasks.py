@@ -76,6 +76,14 @@ class SyncTasks(SyncAdmin):
         """Wait until another try of `acquire` is worth it, at most `timeout_s` seconds."""
         raise NotImplementedError
 
+    def _pop_many(self, n: int, wait_s: float, suspects: int) -> list[Task]:
+        """As `pop_many`."""
+        raise NotImplementedError
+
+    def _settle(self, entry: c.Entry) -> c.Settled:
+        """As `settle`."""
+        raise NotImplementedError
+
     def _run(self, command: c.Command[T]) -> T:
         """
         Send one command and parse its reply.
@@ -208,7 +216,7 @@ class SyncTasks(SyncAdmin):
         Raises:
             StoreError: the store is unreachable or refuses.
         """
-        raise NotImplementedError
+        return self._pop_many(n, wait_s, suspects)
 
     def acquire(
         self, group: Group, *, weight: float = 1, wait_s: float = 0.0, credential: str = ""
@@ -258,11 +266,11 @@ class SyncTasks(SyncAdmin):
             UsageError: a follow-up task that is not valid, a negative duration or cost.
             StoreError: the store is unreachable or refuses.
         """
-        raise NotImplementedError
+        return self._settle(entry)
 
     def _settle_own(self, entry: c.Entry) -> c.Settled:
         """Settle an entry. Raises LeaseLost if its lease is stale."""
-        settled = self.settle(entry)
+        settled = self._settle(entry)
         if settled.outcome == "lost":
             raise LeaseLost(f"task {entry.lease.id}: this lease expired or was replaced; nothing was changed")
         return settled
