@@ -6,7 +6,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-# This file has the name of a module of the standard library, and a script's own folder comes first on the path.
+# This file shadows the module `queue` of the standard library, so the project's root replaces its folder on the path.
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 

@@ -6,9 +6,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-# The project's root comes first on the path, in place of this folder, where a file has the name of a standard module.
+ROOT = Path(__file__).resolve().parents[1]
+
+# benchmarks/queue.py has the name of a standard module, so this folder leaves the path. The simulation needs the
+# reference model of the queue, which lives with the tests.
 if __name__ == "__main__":
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    sys.path[:1] = [str(ROOT), str(ROOT / "tests" / "support")]
 
 SIMULATED, PICTURE = "--simulated", "--picture"
 

@@ -1,4 +1,4 @@
-"""Work on what the producer pushed; a refused task is given back. Needs a Redis or Valkey on localhost:6379."""
+"""Process the tasks of producer.py; give back those that the API refuses. Needs Redis or Valkey on localhost:6379."""
 
 import random
 import sys
@@ -10,17 +10,17 @@ from scrapeq import DPQ, ScrapeqError
 
 
 class RateLimitError(Exception):
-    """The API refuses for now."""
+    """The API refused the request for now."""
 
 
 def process(task):
-    """Stands for a request to an API that refuses every third one."""
+    """Stand in for a request to an API that refuses one in three."""
     if random.randrange(3) == 0:
         raise RateLimitError
 
 
 def main():
-    """Until it is stopped."""
+    """Process tasks until the program is stopped."""
     q = DPQ(redis=Redis(), queue_name="my_queue")
 
     while True:

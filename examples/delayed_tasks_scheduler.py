@@ -1,8 +1,8 @@
 """
-Make delayed tasks ready in a queue that nobody pops: `python examples/delayed_tasks_scheduler.py [QUEUE]`.
+Make delayed tasks ready in a queue without workers: `python examples/delayed_tasks_scheduler.py [QUEUE]`.
 
-No queue needs it to be correct, since each pop does the same for itself; it keeps counts and alarms true meanwhile.
-The command `scrapeq scheduler --queue QUEUE` does this with an election, so that any number may be started.
+A queue does not need it to be correct, since each pop makes due tasks ready; it keeps the counts true until then. The
+command `scrapeq scheduler --queue QUEUE` does the same with leader election, so several may run.
 """
 
 import sys

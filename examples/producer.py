@@ -1,4 +1,4 @@
-"""Push ten tasks, each with a priority and a delay of its own. Needs a Redis or Valkey on localhost:6379."""
+"""Push ten tasks with a priority and a delay. Needs Redis or Valkey on localhost:6379."""
 
 import random
 import sys

@@ -1,4 +1,4 @@
-"""The clock is handed in, so that tests can hold it: wall time, monotonic time and sleeping in one seam."""
+"""The clock that code receives as an argument, so that tests can replace it: wall time, monotonic time and sleep."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What the rooms may ask of time. Seconds throughout."""
+    """A source of time, in seconds."""
 
     def now_s(self) -> float:
-        """Wall clock, Unix seconds. Only for reading dates: durations use `monotonic_s`."""
+        """Return the wall clock, Unix seconds. Use it only to interpret dates; measure durations with `monotonic_s`."""
 
     def monotonic_s(self) -> float:
-        """A clock that never steps back, seconds from an arbitrary start."""
+        """Return the time of a clock that never steps back, in seconds from an arbitrary start."""
 
     async def sleep(self, delay_s: float) -> None:
-        """Wait for `delay_s` seconds of this clock."""
+        """Wait `delay_s` seconds of this clock."""
 
 
 class SystemClock:
-    """The machine's own clock."""
+    """The clock of the machine."""
 
     def now_s(self) -> float:
-        """Wall clock, Unix seconds."""
+        """Return the wall clock, Unix seconds."""
         return time.time()
 
     def monotonic_s(self) -> float:
-        """Monotonic seconds."""
+        """Return monotonic seconds."""
         return time.monotonic()
 
     async def sleep(self, delay_s: float) -> None:
-        """Wait on the event loop's timer."""
+        """Wait `delay_s` seconds on the timer of the event loop."""
         await asyncio.sleep(delay_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -12,6 +13,7 @@ from scrapeq.errors import UsageError
 _US = 1_000_000
 UNPACED = -1  # as a burst: only learned limits have it
 RATES_MAX = 8
+WEEK_S, FIRST_MONDAY_S = 7 * 86_400, 4 * 86_400
 _POOL = re.compile(r"\*[\w-]*", re.ASCII)
 
 
@@ -29,6 +31,12 @@ class Rate:
     interval_s: float
     burst: int = 0
     aligned_s: float | None = None
+    # Calendar windows in other words: the time zone (UTC or an IANA name) of their starts; it sets `aligned_s`.
+    aligned: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        if self.aligned and self.aligned_s is None:
+            object.__setattr__(self, "aligned_s", aligned_s(self.aligned, self.interval_s, time.time()))
 
     @property
     def has_slots(self) -> bool:
@@ -54,6 +62,28 @@ class Rate:
         """As the scripts read it (microseconds)."""
         aligned = [] if self.aligned_s is None else [self.aligned_s * _US]
         return [self.limit, self.interval_s * _US, self.burst, *aligned]
+
+
+def aligned_s(zone: str, interval_s: float, now_s: float) -> float | None:
+    """
+    Return the seconds after 1970-01-01T00:00Z at which a calendar window of this time zone starts; None without zone.
+
+    Windows of whole weeks start on Mondays. The offset of the zone is the current one: when its clocks change, windows
+    are off by an hour until the next run defines the limits again. Raises UsageError for an unknown zone.
+    """
+    from datetime import datetime
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+    if not zone:
+        return None
+    try:
+        offset = None if zone == "UTC" else datetime.fromtimestamp(now_s, ZoneInfo(zone)).utcoffset()
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise UsageError(
+            f"aligned: expected UTC or an IANA time zone such as Europe/Paris, got {zone!r}"
+        ) from error
+    monday_s = FIRST_MONDAY_S if interval_s % WEEK_S == 0 else 0.0
+    return (monday_s - (offset.total_seconds() if offset else 0.0)) % interval_s
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Find .lua scripts, put their includes in place, name them by their SHA-1; nothing else."""
+"""Loads Lua scripts: resolves their includes, inlines their constants, computes the SHA-1 that Redis knows them by."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import resources
 
 INCLUDE = "-- @include "
-# Releases, acks and parks must go on when memory is full: they are what frees it. A push must not.
+# When memory is full, releases, acks and parks must still run, since they free it. A push must not.
 ALLOW_OOM = "#!lua flags=allow-oom\n"
 DENY_OOM = "#!lua\n"
 
@@ -21,7 +21,7 @@ _PARTS = re.compile(rf"('(?:[^'\\]|\\.)*')|\b({_NAME})\b")
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A script ready for EVALSHA: its name, its whole text and the SHA-1 that Redis knows it by."""
+    """A script for EVALSHA: its name, its whole text, and the SHA-1 of that."""
 
     name: str
     text: str
@@ -36,8 +36,8 @@ def _expand(package: str, text: str, swap: Mapping[str, str], seen: tuple[str, .
     lines: list[str] = []
     for line in text.splitlines():
         if line.lstrip().startswith(INCLUDE):
-            wanted = line.lstrip()[len(INCLUDE) :].strip()
-            name = swap.get(wanted, wanted)
+            included = line.lstrip()[len(INCLUDE) :].strip()
+            name = swap.get(included, included)
             if name in seen:
                 raise ValueError(f"{name}.lua includes itself: {' -> '.join((*seen, name))}")
             lines += _expand(package, _read(package, f"include/{name}"), swap, (*seen, name))
@@ -48,13 +48,13 @@ def _expand(package: str, text: str, swap: Mapping[str, str], seen: tuple[str, .
 
 def _fold(lines: list[str]) -> list[str]:
     """
-    Put numeric constants (`local NAME = 1`, at the outer level) in the place of their names.
+    Replace the names of numeric constants (`local NAME = 1`, at the outer level) by their values.
 
     A script runs from its first line at each call, and Lua 5.1 searches a list of captured locals for each closure:
-    some sixty constants as locals cost 20 us a call, as literals nothing.
+    sixty constants as locals cost 20 us per call, as literals nothing.
     """
     constants: dict[str, str] = {}
-    kept = []
+    others = []
     for line in lines:
         found = _CONSTANTS.fullmatch(line)
         if found:
@@ -62,22 +62,22 @@ def _fold(lines: list[str]) -> list[str]:
                 if constants.setdefault(name, value) != value:
                     raise ValueError(f"{name} is {constants[name]} in one include and {value} in another")
         else:
-            kept.append(line)
-    return [_PARTS.sub(lambda m: m[1] or constants.get(m[2], m[2]), line) for line in kept]
+            others.append(line)
+    return [_PARTS.sub(lambda m: m[1] or constants.get(m[2], m[2]), line) for line in others]
 
 
 def load(package: str, name: str, *, allow_oom: bool, swap: Mapping[str, str] | None = None) -> Script:
     """
-    Load `<package>/lua/<name>.lua` with its includes, constants folded.
+    Load `<package>/lua/<name>.lua` with its includes and its constants inlined.
 
     Args:
         package: The package whose `lua/` folder holds the script.
-        name: Its name without the ending.
-        allow_oom: May it write when the server is over `maxmemory`?
-        swap: Includes to put in the place of others; tests swap the clock.
+        name: Its name without the extension.
+        allow_oom: Whether it may write when the server is over `maxmemory`.
+        swap: Replacements for includes, by name; tests swap the clock.
 
     Raises:
-        ValueError: an include that includes itself, or a constant with two values.
+        ValueError: an include includes itself, or a constant has two values.
     """
     body = "\n".join(_fold(_expand(package, _read(package, name), swap or {}, (name,))))
     text = (ALLOW_OOM if allow_oom else DENY_OOM) + body

@@ -19,9 +19,10 @@ from scrapeq.limits.partition import ANY_TOKEN, POOL, group_of, token_digest
 from scrapeq.plan import STATIC_AUTHS, LimitRule, Plan
 from scrapeq.protocols import CursorStore, IncrementalStart
 from scrapeq.queue import Queue
-from scrapeq.queue.async_queue import key_of
 from scrapeq.queue.commands import PUSH_COUNT
 from scrapeq.queue.connect import async_client
+from scrapeq.queue.keys import key_of
+from scrapeq.queue.worker_queue import WorkerQueue
 from scrapeq.resource import GroupOf
 from scrapeq.resource.cursor_store import RedisCursorStore
 from scrapeq.responses.match import host_of
@@ -105,7 +106,7 @@ def pools_of(plan: Plan) -> dict[str, list[str]]:
 # --- the queue and what is stored beside it
 
 
-def open_queue_of(plan: Plan, store_url: str, **settings: Any) -> tuple[Queue, Any]:
+def open_queue_of(plan: Plan, store_url: str, **settings: Any) -> tuple[WorkerQueue, Any]:
     """
     Return the plan's queue and its Redis client; the caller closes both.
 
@@ -116,7 +117,7 @@ def open_queue_of(plan: Plan, store_url: str, **settings: Any) -> tuple[Queue, A
     """
     client = async_client(store_url)
     bound = plan.queue.max_tasks
-    return Queue(client, plan.name, max_tasks=bound, on_full=plan.queue.on_full, **settings), client
+    return WorkerQueue(client, plan.name, max_tasks=bound, on_full=plan.queue.on_full, **settings), client
 
 
 def cursor_store_of(client: Any, queue: Queue) -> RedisCursorStore:

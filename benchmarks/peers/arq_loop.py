@@ -1,4 +1,4 @@
-"""arq: its worker on jobs that do nothing; it polls, here as often as it may."""
+"""arq: its worker on empty jobs; it polls, here at its shortest interval."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ POLL_S = 0.01
 
 
 def measure(sizes: Sizes) -> dict[str, float]:
-    """Enqueue, then work it off."""
+    """Enqueue jobs, then process them."""
     return uvloop.run(_measure(sizes))
 
 
@@ -44,10 +44,10 @@ async def _measure(sizes: Sizes) -> dict[str, float]:
         handle_signals=False,
         keep_result=0,
     )
-    began = time.perf_counter()
+    started = time.perf_counter()
     await worker.async_run()
     await worker.close()
-    return {"push": pushing.rate(sizes.tasks), "loop": sizes.tasks / (count.ended - began)}
+    return {"push": pushing.rate(sizes.tasks), "loop": sizes.tasks / (count.ended - started)}
 
 
 if __name__ == "__main__":

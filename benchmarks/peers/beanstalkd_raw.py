@@ -1,8 +1,8 @@
 """
-beanstalkd over a unix socket, by its protocol itself: its Python clients only cost on top of that.
+beanstalkd over a Unix socket, by its protocol, since its Python clients are slower than that.
 
-Its server is started here, for it is another than the rest run on. Reserving waits for an answer, and deleting rides
-with the next reserve in one write, which is as fast as one connection can be without losing a job.
+This script starts the server. Each reserve waits for its reply; each delete shares a write with the next reserve, which
+is as fast as one connection can be without losing a job.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ START_S = 5.0
 
 
 class Connection:
-    """One connection that reads lines and bodies."""
+    """A connection that reads lines and bodies."""
 
     def __init__(self, path: str) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
@@ -41,7 +41,7 @@ class Connection:
         self.line = self._read.readline
 
     def body(self, reserved: bytes) -> tuple[bytes, bytes]:
-        """The job's id, and its body."""
+        """Return the id and the body of a reserved job."""
         word, id_, size = reserved.split()
         if word != b"RESERVED":
             sys.exit(f"beanstalkd: {reserved!r}")
@@ -49,13 +49,13 @@ class Connection:
 
 
 def put(i: int) -> bytes:
-    """A put of one job; its priority is a whole number, lower first."""
+    """Return the command that puts a job; its priority is an integer, lower first."""
     body = json.dumps(payload(i)).encode()
     return b"put %d 0 60 %d\r\n%s\r\n" % (random.getrandbits(32), len(body), body)
 
 
 def measure(sizes: Sizes) -> dict[str, float]:
-    """Put, reserve and delete."""
+    """Put jobs, reserve and delete them."""
     server = shutil.which("beanstalkd")
     if server is None:
         sys.exit("beanstalkd is not installed: apt install beanstalkd")
@@ -83,7 +83,7 @@ def _measure(connection: Connection, count: int) -> dict[str, float]:
             json.loads(body)
             connection.send(b"delete %s\r\n" % id_)
             connection.line()
-    with Stopwatch() as riding:
+    with Stopwatch() as combined:
         connection.send(b"reserve\r\n")
         for i in range(count - half):
             id_, body = connection.body(connection.line())
@@ -94,7 +94,7 @@ def _measure(connection: Connection, count: int) -> dict[str, float]:
     return {
         "push": putting.rate(count),
         "single": single.rate(half),
-        "pop_ack": max(riding.rate(count - half), single.rate(half)),
+        "pop_ack": max(combined.rate(count - half), single.rate(half)),
     }
 
 

@@ -1,4 +1,4 @@
-"""BullMQ's Python client: its worker on jobs that do nothing."""
+"""BullMQ's Python client: its worker on empty jobs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NAME = "bench"
 
 
 def measure(sizes: Sizes) -> dict[str, float]:
-    """Add in bulk, then work it off."""
+    """Add jobs in bulk, then process them."""
     return uvloop.run(_measure(sizes))
 
 
@@ -35,12 +35,12 @@ async def _measure(sizes: Sizes) -> dict[str, float]:
             await queue.addBulk(
                 [{"name": "nothing", "data": payload(i), "opts": {"removeOnComplete": True}} for i in piece]
             )
-    began = time.perf_counter()
+    started = time.perf_counter()
     worker = Worker(NAME, nothing, {"connection": connection, "concurrency": sizes.slots})
     await done.wait()
     await worker.close(force=True)
     await queue.close()
-    return {"push": pushing.rate(sizes.tasks), "loop": sizes.tasks / (count.ended - began)}
+    return {"push": pushing.rate(sizes.tasks), "loop": sizes.tasks / (count.ended - started)}
 
 
 if __name__ == "__main__":

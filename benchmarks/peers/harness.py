@@ -1,7 +1,7 @@
 """
-What the rivals' scripts have in common: a store's socket and sizes in, one JSON line out.
+What the scripts of the rivals share: they take a store's socket and sizes, and print one JSON line.
 
-They run in an environment of their own, so nothing here may import scrapeq.
+They run in a virtual environment of their own, so nothing here may import scrapeq.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class Sizes:
     """
     Args:
         socket: Path of the store's unix socket.
-        tasks: How many to push and to do.
-        slots: How many a worker does at once.
-        parked: Tasks in the group that is closed, for those that have groups.
+        tasks: How many tasks to push and process.
+        slots: How many tasks a worker processes at once.
+        parked: Tasks in the closed group, for rivals that have groups.
     """
 
     socket: str
@@ -33,38 +33,38 @@ class Sizes:
 
 
 def payload(i: int) -> dict[str, str]:
-    """A payload whose JSON has PAYLOAD_BYTES bytes."""
+    """Return a payload whose JSON has PAYLOAD_BYTES bytes."""
     path = f"https://example.org/items/{i}?"
     return {"url": path + "x" * (PAYLOAD_BYTES - len(path) - len('{"url":""}'))}
 
 
 def main(measure: Callable[[Sizes], dict[str, float]]) -> None:
-    """Measure, and print figures by name: push, single, pop_ack and loop in tasks/s; bytes a task; park in us."""
+    """Measure, and print figures by name: push, single, pop_ack and loop in tasks/s; bytes per task; park in us."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--socket", required=True)
     for name in ("tasks", "slots", "parked"):
         parser.add_argument(f"--{name}", type=int, required=True)
-    logging.disable(logging.CRITICAL)  # rivals are not measured by what they log
+    logging.disable(logging.CRITICAL)  # do not measure what rivals log
     print(json.dumps(measure(Sizes(**vars(parser.parse_args())))))
 
 
 class Stopwatch:
-    """`with Stopwatch() as watch: …; watch.rate(n)`."""
+    """Measures a block: `with Stopwatch() as watch: …`, then `watch.rate(n)`."""
 
     def __enter__(self) -> Stopwatch:
-        self.began = time.perf_counter()
+        self.started = time.perf_counter()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.elapsed = time.perf_counter() - self.began
+        self.elapsed = time.perf_counter() - self.started
 
     def rate(self, count: int) -> float:
-        """So many in a second."""
+        """Return how many per second `count` is."""
         return count / self.elapsed
 
 
 class Countdown:
-    """A job that does nothing but count, and tells when the last was done."""
+    """An empty job that counts its calls and stores the time of the last one."""
 
     def __init__(self, count: int) -> None:
         self.left = count

@@ -1,4 +1,4 @@
-"""rq: its in-process worker on jobs that do nothing (the forking one is far slower)."""
+"""rq: its in-process worker on empty jobs (the forking one is far slower)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ BATCH = 100
 
 
 def nothing(_data: dict[str, str]) -> None:
-    """Does nothing."""
+    """Do nothing."""
 
 
 def measure(sizes: Sizes) -> dict[str, float]:
-    """Enqueue in batches, then work it off."""
+    """Enqueue jobs in batches, then process them."""
     store = Redis(unix_socket_path=sizes.socket)
     queue = Queue(connection=store)
     with Stopwatch() as pushing:

@@ -1,4 +1,4 @@
-"""saq: its worker on jobs that do nothing."""
+"""saq: its worker on empty jobs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PUSHERS = 32
 
 
 def measure(sizes: Sizes) -> dict[str, float]:
-    """Enqueue, then work it off."""
+    """Enqueue jobs, then process them."""
     return uvloop.run(_measure(sizes))
 
 
@@ -38,12 +38,12 @@ async def _measure(sizes: Sizes) -> dict[str, float]:
     with Stopwatch() as pushing:
         await asyncio.gather(*(push() for _ in range(PUSHERS)))
     worker = Worker(queue, [("nothing", nothing)], concurrency=sizes.slots)
-    began = time.perf_counter()
+    started = time.perf_counter()
     working = asyncio.create_task(worker.start())
     await done.wait()
     await worker.stop()
     working.cancel()
-    return {"push": pushing.rate(sizes.tasks), "loop": sizes.tasks / (count.ended - began)}
+    return {"push": pushing.rate(sizes.tasks), "loop": sizes.tasks / (count.ended - started)}
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """
-The first design of this queue, done again in few lines from its description: one sorted set of payloads by priority,
-another for what is delayed or leased, hashes for attempts and retries; no batch, no limits, and a group's delay that
-each pop finds out task by task.
+The first design of this queue, rebuilt in a few lines from its description.
+
+It has one sorted set of payloads by priority, another of delayed and leased ones, and hashes for attempts and retries;
+no batches and no limits. If a group is delayed, each pop finds that out task by task.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ NAME, LEASE_S, CLOSED_S = "seed", 60, 600
 
 
 def measure(sizes: Sizes) -> dict[str, float]:
-    """Push and pop singly, which is all it can; then a pop with one large group closed."""
+    """Push and pop one task at a time, which is all it can do; then pop with one large group closed."""
     store = Redis(unix_socket_path=sizes.socket)
     push, pop, remove = (store.register_script(text) for text in (PUSH, POP, REMOVE))
     push(args=[NAME, "warm", "", 0])

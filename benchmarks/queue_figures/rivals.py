@@ -1,4 +1,4 @@
-"""Rivals on the same machine, in the same run and by turns with us; they live in an environment of their own."""
+"""Rivals, measured on the same machine in turns with this queue; they have a virtual environment of their own."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ FOLDER = Path(__file__).resolve().parents[1]
 PEERS = FOLDER / "peers"
 REQUIREMENTS = PEERS / "requirements.txt"
 ENVIRONMENT = FOLDER / ".venv"
-INSTALLED = ENVIRONMENT / "requirements.txt"  # a copy of what is installed there
+INSTALLED = ENVIRONMENT / "requirements.txt"  # a copy of what was installed
 LOOPS = ("saq", "arq", "streaq", "bullmq", "rq")
 BEANSTALKD, LOOP = 1.5, 5.0
 TIMEOUT_S = 600.0
-LOOP_SHARE = 2  # rivals' loops are slower: they get one in so many of the tasks
+LOOP_SHARE = 2  # the loops of rivals are slower: they get one in so many of the tasks
 
 
 class RivalError(ScrapeqError):
-    """A rival could not be installed, or did not run."""
+    """A rival could not be installed, or failed."""
 
 
 def rivals(server: Server, sizes: w.Sizes) -> Iterator[Figure]:
-    """Ratios to beanstalkd, to the first design of this queue, and to the best worker loop there is."""
+    """Compare with beanstalkd, with the first design of this queue, and with the fastest worker loop."""
     python = environment()
     into = w.groups(w.GROUPS)
     if shutil.which("beanstalkd"):
@@ -44,7 +44,7 @@ def rivals(server: Server, sizes: w.Sizes) -> Iterator[Figure]:
             ours = max(ours, uvloop.run(speed.pop_ack_rate(server, sizes.tasks, into)))
         yield _ratio("pop_many(100) + ack, 1,000 groups, to beanstalkd", ours, theirs["pop_ack"], BEANSTALKD)
         ours = max(uvloop.run(speed.push_rate(server, sizes.tasks)) for _ in range(sizes.repeats))
-        yield _ratio("push_many, 100 a call, to beanstalkd's, 100 pipelined", ours, theirs["push"])
+        yield _ratio("push_many, 100 per call, to beanstalkd's, 100 pipelined", ours, theirs["push"])
         ours = max(speed.single_rate(server, sizes.single) for _ in range(sizes.repeats))
         yield _ratio("pop + ack one at a time, to beanstalkd", ours, theirs["single"])
     yield from _seed(python, server, sizes)
@@ -57,11 +57,11 @@ def _seed(python: Path, server: Server, sizes: w.Sizes) -> Iterator[Figure]:
     for _ in range(sizes.repeats):
         theirs = _best(theirs, _run(python, "seed_way", server, sizes, sizes.single))
         ours = max(ours, speed.single_rate(server, sizes.single))
-    yield _ratio("pop + ack one at a time, to the seed's way", ours, theirs["single"])
+    yield _ratio("pop + ack one at a time, to the first design", ours, theirs["single"])
     yield Figure(
-        "rivals", f"the seed's way: a pop with a group of {sizes.parked:,} closed", theirs["park"], "us"
+        "rivals", f"the first design: a pop with a closed group of {sizes.parked:,}", theirs["park"], "us"
     )
-    yield Figure("rivals", "the seed's way: bytes a task", theirs["bytes"], "bytes")
+    yield Figure("rivals", "the first design: bytes per task", theirs["bytes"], "bytes")
 
 
 def _loops(python: Path, server: Server, sizes: w.Sizes) -> Iterator[Figure]:
@@ -71,7 +71,7 @@ def _loops(python: Path, server: Server, sizes: w.Sizes) -> Iterator[Figure]:
         for _ in range(sizes.repeats):
             theirs = _best(theirs, _run(python, f"{name}_loop", server, sizes, sizes.single // LOOP_SHARE))
         loops[name] = theirs["loop"]
-        yield Figure("rivals", f"{name}: loop on jobs that do nothing", theirs["loop"], "tasks/s")
+        yield Figure("rivals", f"{name}: loop on empty jobs", theirs["loop"], "tasks/s")
         yield Figure("rivals", f"{name}: push", theirs["push"], "tasks/s")
     best = max(loops, key=loops.__getitem__)
     ours = max(uvloop.run(speed.fetch_loop_rate(server, sizes.tasks)) for _ in range(sizes.repeats))
@@ -87,7 +87,7 @@ LESS_IS_BETTER = ("park", "bytes")
 
 
 def _best(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:
-    """Of two measurements the better value of each; a rival is given its best moment, too."""
+    """Merge two measurements, with the better of each value: rivals get their best run, too."""
     if not one:
         return other
     choose: dict[bool, Callable[[float, float], float]] = {True: min, False: max}
@@ -95,31 +95,31 @@ def _best(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:
 
 
 def _run(python: Path, script: str, server: Server, sizes: w.Sizes, tasks: int) -> dict[str, float]:
-    """One rival on a server of the same engine that is its alone."""
-    with Server(server.binary) as its:
+    """Run one rival on a fresh server of the same engine."""
+    with Server(server.binary) as own:
         sized = ["--tasks", str(tasks), "--slots", str(speed.SLOTS), "--parked", str(sizes.parked)]
-        command = [str(python), str(PEERS / f"{script}.py"), "--socket", its.socket, *sized]
+        command = [str(python), str(PEERS / f"{script}.py"), "--socket", own.socket, *sized]
         try:
-            said = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
         except subprocess.TimeoutExpired:
-            raise RivalError(f"{script}: did not end within {TIMEOUT_S:g} s") from None
-    if said.returncode:
-        raise RivalError(f"{script}: {said.stderr.strip()[-1000:]}")
-    figures: dict[str, float] = orjson.loads(said.stdout)
+            raise RivalError(f"{script}: still running after {TIMEOUT_S:g} s") from None
+    if done.returncode:
+        raise RivalError(f"{script}: {done.stderr.strip()[-1000:]}")
+    figures: dict[str, float] = orjson.loads(done.stdout)
     return figures
 
 
 def environment() -> Path:
-    """The Python of the rivals' environment, which is made if it is not there or not up to date."""
+    """Return the Python of the rivals' environment; create it if it is missing or out of date."""
     python = ENVIRONMENT / "bin" / "python"
-    wanted = REQUIREMENTS.read_text("utf-8")
-    if python.exists() and INSTALLED.exists() and INSTALLED.read_text("utf-8") == wanted:
+    required = REQUIREMENTS.read_text("utf-8")
+    if python.exists() and INSTALLED.exists() and INSTALLED.read_text("utf-8") == required:
         return python
     print(f"  installing the rivals into {ENVIRONMENT.relative_to(FOLDER.parent)} …", flush=True)
     venv.create(ENVIRONMENT, clear=True, with_pip=True)
     install = [str(python), "-m", "pip", "install", "--quiet", "--requirement", str(REQUIREMENTS)]
-    said = subprocess.run(install, capture_output=True, text=True, check=False)
-    if said.returncode:
-        raise RivalError(f"the rivals were not installed: {said.stderr.strip()[-1000:]}")
-    INSTALLED.write_text(wanted, "utf-8")
+    done = subprocess.run(install, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RivalError(f"the rivals could not be installed: {done.stderr.strip()[-1000:]}")
+    INSTALLED.write_text(required, "utf-8")
     return python

@@ -1,4 +1,4 @@
-"""Tasks per second of one client process: push, pop and ack, one at a time, and the loops that workers run."""
+"""Tasks per second of one client process: push, pop and ack, single calls, and the loops of workers."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ from scrapeq.page import Page
 from scrapeq.plan import Endpoint, Plan, Resource
 from scrapeq.protocols import Extraction
 from scrapeq.queue import DPQ, Limit, Queue
-from scrapeq.queue.async_queue import lease_of
 from scrapeq.queue.commands import ACK, Entry
 from scrapeq.queue.connect import async_client
-from scrapeq.task import Group, NewTask, Task
+from scrapeq.queue.worker_queue import WorkerQueue
+from scrapeq.task import Group, NewTask, Task, lease_of
 from scrapeq.worker.loop import FetchWorker
 
 T = TypeVar("T")
 
-IN_FLIGHT = 4  # calls that one process has under way: while the server works on one, the next is made ready
+IN_FLIGHT = 4  # concurrent calls of one process: while the server works on one, the client builds the next
 SLOTS = 100  # of a worker loop
-SLICES = 10  # what is compared one at a time takes turns this often, so that a busy moment hits both
+SLICES = 10  # how often two compared measurements take turns, so that other load hits both
 EMPTY_SCRIPT = "return 1"
 URL = "https://example.org/items/"
 
 
 def push(server: Server, sizes: w.Sizes) -> Iterator[Figure]:
-    """push_many, 100 a call, into one group and over 1,000."""
+    """Measure push_many, 100 tasks per call, into one group and into 1,000."""
     for count, target in ((1, 150_000), (w.GROUPS, 100_000)):
         into = w.groups(count) if count > 1 else []
         where = f"{count:,} groups" if into else "one group"
         rates = [uvloop.run(push_rate(server, sizes.tasks, into)) for _ in range(sizes.repeats)]
         best = max(rates)
-        yield Figure("push", f"push_many, {w.BATCH} a call, into {where}", best, "tasks/s", target, "least")
+        yield Figure("push", f"push_many, {w.BATCH} per call, into {where}", best, "tasks/s", target, "least")
     rate = max(_push_sync(server, sizes.tasks) for _ in range(sizes.repeats))
-    yield Figure("push", f"the same with the blocking DPQ, one group, {w.BATCH} a call", rate, "tasks/s")
+    yield Figure("push", f"the same with the blocking DPQ, one group, {w.BATCH} per call", rate, "tasks/s")
 
 
 async def push_rate(server: Server, count: int, into: Sequence[Group] = ()) -> float:
-    """Tasks per second."""
+    """Return tasks per second."""
     server.empty()
     async with open_queue(server) as queue:
         await queue.define({"shared": w.SHARED, "host": w.HOST})
@@ -63,29 +63,29 @@ async def push_rate(server: Server, count: int, into: Sequence[Group] = ()) -> f
 def _push_sync(server: Server, count: int) -> float:
     server.empty()
     queue = DPQ(server.client, w.NAME)
-    began = time.perf_counter()
+    started = time.perf_counter()
     for piece in w.batches(w.tasks(count)):
         queue.push_many(piece)
-    elapsed = time.perf_counter() - began
+    elapsed = time.perf_counter() - started
     expect(queue.get_size() == count, "pushed tasks are missing")
     return count / elapsed
 
 
 def pop_ack(server: Server, sizes: w.Sizes) -> Iterator[Figure]:
-    """pop_many(100) and ack under limits."""
+    """Measure pop_many(100) and ack under limits."""
     target = 50_000 if server.binary.engine == "valkey" else 60_000
     cases: tuple[tuple[str, list[Group], Limit, float | None], ...] = (
         ("1,000 groups, a shared and a private limit each", w.groups(w.GROUPS), w.HOST, target),
-        ("the same, the private one a rate too", w.groups(w.GROUPS), w.HOST_RATE, None),
+        ("the same, the private one with a rate too", w.groups(w.GROUPS), w.HOST_RATE, None),
         ("one group, no limits", [], w.HOST, None),
     )
-    for what, into, host, wanted in cases:
+    for what, into, host, least in cases:
         best = max(uvloop.run(pop_ack_rate(server, sizes.tasks, into, host)) for _ in range(sizes.repeats))
-        yield Figure("pop_ack", f"pop_many({w.BATCH}) + ack, {what}", best, "tasks/s", wanted, "least")
+        yield Figure("pop_ack", f"pop_many({w.BATCH}) + ack, {what}", best, "tasks/s", least, "least")
 
 
 async def pop_ack_rate(server: Server, count: int, into: Sequence[Group], host: Limit = w.HOST) -> float:
-    """Tasks per second."""
+    """Return tasks per second."""
     async with filled(server, count, into, host) as queue:
 
         async def popping() -> None:
@@ -98,25 +98,25 @@ async def pop_ack_rate(server: Server, count: int, into: Sequence[Group], host: 
 
 
 def one_at_a_time(server: Server, sizes: w.Sizes) -> Iterator[Figure]:
-    """pop and ack singly with DPQ, in turns with two empty scripts over the same client."""
+    """Measure single pops and acks with DPQ, in turns with two empty scripts over the same client."""
     for what, into in (
         ("one group, no limits", []),
         ("1,000 groups, two limits each", w.groups(w.GROUPS)),
     ):
         ours, empty = max(_single_rates(server, sizes.single, into) for _ in range(sizes.repeats))
         name = f"pop + ack one at a time, {what}"
-        note = f"two empty calls: {empty:,.0f}/s"
+        note = f"pairs of empty calls: {empty:,.0f}/s"
         yield Figure("single", name, ours, "tasks/s", None, "least", note=note)
         yield Figure("single", f"{name}, to two empty EVALSHA", ours / empty, "x", 0.45, "least")
 
 
 def single_rate(server: Server, count: int) -> float:
-    """Tasks per second, popped and acked one at a time."""
+    """Return tasks per second, popped and acked one at a time."""
     return _single_rates(server, count, ())[0]
 
 
 def _single_rates(server: Server, count: int, into: Sequence[Group]) -> tuple[float, float]:
-    """Tasks per second, and pairs of empty scripts per second."""
+    """Return tasks per second, and pairs of empty scripts per second."""
     server.empty()
     queue = DPQ(server.client, w.NAME)
     queue.define({"shared": w.SHARED, "host": w.HOST})
@@ -126,14 +126,14 @@ def _single_rates(server: Server, count: int, into: Sequence[Group]) -> tuple[fl
     ours = empty = 0.0
     piece_size = count // SLICES
     for _ in range(SLICES):
-        began = time.perf_counter()
+        started = time.perf_counter()
         for _ in range(piece_size):
             _, on_success, _ = queue.pop()
             on_success()
         between = time.perf_counter()
         for _ in range(piece_size * 2):
             server.raw.execute_command("EVALSHA", sha, 1, "scrapeq:{empty}:c")
-        ours += between - began
+        ours += between - started
         empty += time.perf_counter() - between
     done = piece_size * SLICES
     expect(queue.counts().done == done, "acked tasks are missing")
@@ -141,19 +141,17 @@ def _single_rates(server: Server, count: int, into: Sequence[Group]) -> tuple[fl
 
 
 def loops(server: Server, sizes: w.Sizes) -> Iterator[Figure]:
-    """What a worker process does around a request, with no request."""
+    """Measure what a worker process does around a request, without requests."""
     best = max(uvloop.run(fetch_loop_rate(server, sizes.tasks)) for _ in range(sizes.repeats))
     yield Figure(
-        "loop", f"fetch worker's own loop, {SLOTS} slots, empty answers", best, "tasks/s", 20_000, "least"
+        "loop", f"fetch worker's own loop, {SLOTS} slots, empty responses", best, "tasks/s", 20_000, "least"
     )
     best = max(uvloop.run(slot_loop_rate(server, sizes.tasks)) for _ in range(sizes.repeats))
-    yield Figure(
-        "loop", f"loop over Queue: pop, a coroutine that does nothing, ack; {SLOTS} slots", best, "tasks/s"
-    )
+    yield Figure("loop", f"loop over Queue: pop, an empty coroutine, ack; {SLOTS} slots", best, "tasks/s")
 
 
 async def slot_loop_rate(server: Server, count: int) -> float:
-    """Tasks per second of the shortest loop around a queue that keeps so many slots busy."""
+    """Return the tasks per second of the shortest loop around a queue that keeps all slots busy."""
     async with filled(server, count, (), w.HOST) as queue:
         done = 0
         held: dict[str, asyncio.Task[None]] = {}
@@ -187,7 +185,7 @@ async def _nothing() -> None:
 
 
 class _NoEgress:
-    """Answers at once, with nothing."""
+    """An egress that responds at once with an empty object."""
 
     credentials: tuple[str, ...] = ()
 
@@ -205,7 +203,7 @@ class _NoEgress:
 
 
 class _NoExtractor:
-    """Finds nothing, and tells when it was asked for the last time."""
+    """An extractor that finds nothing, and sets `last` at the last page."""
 
     def __init__(self, count: int) -> None:
         self.left = count
@@ -219,7 +217,7 @@ class _NoExtractor:
 
 
 async def fetch_loop_rate(server: Server, count: int) -> float:
-    """Tasks per second of the worker that fetches, with a wire that answers at once."""
+    """Return the tasks per second of the fetch worker, with an egress that responds at once."""
     plan = Plan(w.NAME, "", resources=(Resource("items", Endpoint()),))
     extractor = _NoExtractor(count)
     parts: Any = {"egress": _NoEgress(), "extractor": extractor, "sink": None, "cursor_store": None}
@@ -254,23 +252,25 @@ def _fetch_task(i: int, group: Group) -> NewTask:
     return NewTask({"v": 1, "resource": "items", "method": "GET", "url": f"{URL}{i}"}, i, group=group)
 
 
-# --- what they have in common
+# --- shared by the rows
 
 
 @asynccontextmanager
-async def open_queue(server: Server) -> AsyncIterator[Queue]:
-    """A queue over a client of its own."""
+async def open_queue(server: Server) -> AsyncIterator[WorkerQueue]:
+    """Open a queue with its own client."""
     client = async_client(server.url)
     try:
-        async with Queue(client, w.NAME) as queue:
+        async with WorkerQueue(client, w.NAME) as queue:
             yield queue
     finally:
         await client.aclose()
 
 
 @asynccontextmanager
-async def filled(server: Server, count: int, into: Sequence[Group], host: Limit) -> AsyncIterator[Queue]:
-    """A queue with so many tasks in these groups."""
+async def filled(
+    server: Server, count: int, into: Sequence[Group], host: Limit
+) -> AsyncIterator[WorkerQueue]:
+    """Open a queue with `count` tasks in these groups."""
     server.empty()
     async with open_queue(server) as queue:
         await queue.define({"shared": w.SHARED, "host": host})
@@ -280,13 +280,13 @@ async def filled(server: Server, count: int, into: Sequence[Group], host: Limit)
 
 
 async def expect_done(queue: Queue, count: int) -> None:
-    """All were done, none twice, nothing is left."""
+    """Check that all tasks were done, none twice, and none is left."""
     counts = await queue.counts()
     expect(counts.done == count, f"{counts.done} of {count} tasks are done")
     expect(counts.live == counts.dead == 0, "tasks are left over")
 
 
 async def _elapsed(work: Callable[[], Awaitable[T]]) -> float:
-    began = time.perf_counter()
+    started = time.perf_counter()
     await work()
-    return time.perf_counter() - began
+    return time.perf_counter() - started

@@ -1,4 +1,4 @@
-"""How much is measured, and with what: sizes, payloads of 100 bytes, groups under limits that never close."""
+"""The workload: sizes, payloads of 100 bytes, groups under limits that never close."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from itertools import islice
 import orjson
 
 from scrapeq.queue import DPQ, Limit, Rate
-from scrapeq.queue.async_queue import lease_of
-from scrapeq.task import Group, NewTask
+from scrapeq.task import Group, NewTask, lease_of
 
 PAYLOAD_BYTES = 100  # as JSON
 BATCH = 100
@@ -24,18 +23,18 @@ NAME = "bench"
 class Sizes:
     """
     Args:
-        tasks: For the figures of speed.
-        single: Tasks one at a time.
+        tasks: Tasks in the figures of speed.
+        single: Tasks that are popped one at a time.
         order: Tasks whose order is checked.
         timers: Delayed tasks whose lateness is measured.
         timers_s: Seconds over which these are spread.
         idle_s: Seconds of idling.
-        parked: Tasks in the group that is parked.
+        parked: Tasks in the parked group.
         memory: Tasks whose memory is measured.
-        growth: Tasks in the small and the large queue that pops are compared on.
-        closed: Groups that are closed while the longest call is looked for.
+        growth: Tasks in the small and in the large queue of the row growth.
+        closed: Closed groups while the longest call is measured.
         due: Tasks that become due at once.
-        repeats: Measurements of which the best counts: what disturbs only ever slows.
+        repeats: Measurements, of which the best counts, since other load only slows them.
     """
 
     tasks: int
@@ -83,30 +82,30 @@ SMALL = Sizes(
 
 
 def payload(i: int) -> dict[str, str]:
-    """A payload whose JSON has PAYLOAD_BYTES bytes."""
+    """Return a payload whose JSON has PAYLOAD_BYTES bytes."""
     path = f"https://example.org/items/{i}?"
     return {"url": path + "x" * (PAYLOAD_BYTES - len(path) - len('{"url":""}'))}
 
 
 if len(orjson.dumps(payload(10**9))) != PAYLOAD_BYTES:
-    raise AssertionError("the payload has another size than it says")
+    raise AssertionError(f"a payload does not have {PAYLOAD_BYTES} bytes")
 
-# Wide enough to grant all that is asked, yet every part of them is reckoned with at every grant and answer.
+# Limits that always grant, but every part of which is computed at every grant and response.
 SHARED = Limit(rates=(Rate(1e9, 10.0),), max_concurrency=1_000_000)
 HOST = Limit(max_concurrency=1_000)
 HOST_RATE = Limit(rates=(Rate(1e9, 10.0),), max_concurrency=1_000)
-# One request, then closed for longer than any measurement lasts.
+# One grant, then closed for longer than any measurement.
 SLOW_HOST = Limit(rates=(Rate(1, 3600.0),))
 
 
 def groups(count: int, *, shared: str = "shared", host: str = "host") -> list[Group]:
-    """Groups under one shared and one private limit each; an empty name leaves that limit out."""
+    """Return groups under a shared and a private limit each; an empty name leaves that limit out."""
     lane = (shared,) if shared else ()
     return [Group(f"h{i}.example.org", lane, f"{host}|h{i}" if host else "") for i in range(count)]
 
 
 def tasks(count: int, into: Sequence[Group] = (), *, seed: int = SEED) -> Iterator[NewTask]:
-    """New tasks at random priorities in random groups; the same ones each time."""
+    """Yield new tasks with random priorities in random groups; the same ones for the same seed."""
     chance = random.Random(seed)
     for i in range(count):
         if into:
@@ -116,14 +115,14 @@ def tasks(count: int, into: Sequence[Group] = (), *, seed: int = SEED) -> Iterat
 
 
 def batches(items: Iterable[NewTask], size: int = BATCH) -> Iterator[list[NewTask]]:
-    """In pieces of `size`."""
+    """Split into batches of `size`."""
     source = iter(items)
-    while piece := list(islice(source, size)):
-        yield piece
+    while batch := list(islice(source, size)):
+        yield batch
 
 
 def drain(queue: DPQ, n: int = BATCH) -> int:
-    """Pop and ack all that is granted; how many."""
+    """Pop and ack all that is granted; return how many."""
     count = 0
     while taken := queue.pop_many(n):
         queue.ack_many([lease_of(task) for task in taken])

@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from queue_model.model import Model
+from queue_model.pools import Choice
+from queue_model.records import SUSPECT_DELAY_US, LeaseRecord, TaskRecord
+
 from scrapeq.limit import Limit, LimitState
 from scrapeq.limits.engine import LimitModel
 from scrapeq.queue import commands as c
 from scrapeq.queue.wait import WATCHDOG_S
 from scrapeq.task import Lease, NewTask, Task
-from scrapeq.testing.model import Model
-from scrapeq.testing.pools import Choice
-from scrapeq.testing.records import SUSPECT_DELAY_US, LeaseRecord, TaskRecord
 
 US = 1_000_000
 START_S = 1_700_000_000
@@ -34,7 +35,7 @@ class Engine(Protocol):
     def push(self, now_s: float, tasks: Sequence[NewTask]) -> None:
         """New tasks."""
 
-    def pop(self, now_s: float, n: int, suspects: int, watched_us: int) -> c.Popped:
+    def pop(self, now_s: float, n: int, suspects: int, previous_poll_at_us: int) -> c.Popped:
         """Lease the best n."""
 
     def settle(self, now_s: float, entries: Sequence[c.Entry]) -> None:
@@ -197,11 +198,11 @@ class PythonEngine:
         self._model.push(tasks)
         self._look_again()
 
-    def pop(self, now_s: float, n: int, suspects: int, watched_us: int) -> c.Popped:
+    def pop(self, now_s: float, n: int, suspects: int, previous_poll_at_us: int) -> c.Popped:
         self._set(now_s)
         self._marked = False
         model = self._model
-        if watched_us == self._watch:
+        if previous_poll_at_us == self._watch:
             self._watch = 0
         taken = model.take(n, self._lease_s, suspects)
         times = [at for at in (model.opens(), model.next_event()) if at is not None]
@@ -215,7 +216,7 @@ class PythonEngine:
             wait_s = max(OTHERS_WAIT_S, (self._watch - model.now) / US)
             return c.Popped(taken, wait_s, len(model.tasks))
         self._watch = min(self._announced, model.now + WATCHDOG_S * US)
-        return c.Popped(taken, (self._watch - model.now) / US, len(model.tasks), watch_us=int(self._watch))
+        return c.Popped(taken, (self._watch - model.now) / US, len(model.tasks), poll_at_us=int(self._watch))
 
     def settle(self, now_s: float, entries: Sequence[c.Entry]) -> None:
         self._set(now_s)

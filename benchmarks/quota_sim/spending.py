@@ -59,7 +59,7 @@ def reported(size: Size, name: str, telling: str) -> Case:
 
 def configured(size: Size, name: str, *, near: bool) -> Case:
     """Its size stands in the file."""
-    burst = {"token b=q": size.limit, "token b=q/10": max(1, size.limit // 10), LEAKY: 1}.get(name)
+    burst = {"token b=q": size.limit, "token b=q/10": max(1, size.limit // 10), LEAKY: 1}.get(name, 0)
     is_places = name == "concurrency"
     places = max(1, size.limit // 8)
     rule = LimitRule("core", rates=(Rate(size.limit, size.window_s, burst),))
@@ -73,7 +73,7 @@ def configured(size: Size, name: str, *, near: bool) -> Case:
         if is_places:
             used = judging.busy(log.seen, places)
         else:
-            quota = size.limit * CONFIGURED_WINDOWS + (burst or 0)
+            quota = size.limit * CONFIGURED_WINDOWS + burst
             used = judging.accepted(counted) / quota
         return [
             percent("used", used, ">=", (99 if near else 98.5) * (1 if near else ceiling(size, name))),

@@ -79,18 +79,18 @@ class ScriptEngine:
         for command in c.push(tasks, max_tasks=0, dedup="only_new"):
             self._run(now_s, command)
 
-    def pop(self, now_s: float, n: int, suspects: int, watched_us: int) -> c.Popped:
+    def pop(self, now_s: float, n: int, suspects: int, previous_poll_at_us: int) -> c.Popped:
         command = c.pop(
             n,
             lease_s=self._lease_s,
             suspects=suspects,
             stay_s=WATCHDOG_S,
             stays_with_some=True,
-            watched_us=watched_us,
+            previous_poll_at_us=previous_poll_at_us,
         )
         while True:
             popped = self._run(now_s, command)
-            if not popped.again:
+            if not popped.is_unfinished:
                 return popped
 
     def settle(self, now_s: float, entries: Sequence[c.Entry]) -> None:

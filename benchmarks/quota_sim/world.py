@@ -214,7 +214,7 @@ class Fetcher:
         self.dead = False
         self.waits = 0  # the timer's number, while it waits for tasks
         self.waits_since = 0.0
-        self.watch_us = 0  # until then it is the one who looks at the next event
+        self.poll_at_us = 0  # when it polls as the designated waiter
         self._full = False
         self._held: dict[str, Task] = {}  # by lease token
         self._streaks = ConsecutiveRefusals()
@@ -235,8 +235,8 @@ class Fetcher:
                 return
             suspects = sum(1 for task in self._held.values() if task.expiries)
             most = min(free, POP_MAX)
-            popped = world.engine.pop(world.now_s, most, suspects, self.watch_us)
-            self.watch_us = popped.watch_us
+            popped = world.engine.pop(world.now_s, most, suspects, self.poll_at_us)
+            self.poll_at_us = popped.poll_at_us
             world.log.pops += 1
             world.log.woken += woken
             if world.setting.ask_better and popped.tasks:

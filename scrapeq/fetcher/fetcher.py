@@ -45,7 +45,7 @@ from scrapeq.limits.judge import Exchange
 from scrapeq.limits.partition import token_digest
 from scrapeq.page import Page
 from scrapeq.plan import Auth, Cache, Client, LimitRule
-from scrapeq.queue import Queue
+from scrapeq.queue.worker_queue import WorkerQueue
 from scrapeq.responses.match import host_of
 from scrapeq.responses.outcome import Outcome
 
@@ -158,10 +158,10 @@ class Fetcher:
         self._rules = tuple(rate_limits)
         token = own_auth.identity
         self._token = token_digest(token)
-        self._queue: Queue | None = None
+        self._queue: WorkerQueue | None = None
         self._shared: QueueLimits | None = None
         if limiter is None and redis is not None:
-            self._queue = Queue(redis, queue_name)
+            self._queue = WorkerQueue(redis, queue_name)
             self._shared = limiter = QueueLimits(self._queue, rate_limits, token=token, clock=self._clock)
         self._limiter: Limiter = limiter or LocalLimits(rate_limits, token=token, clock=self._clock)
 

@@ -18,8 +18,9 @@ from scrapeq.limits.definitions import limits_of
 from scrapeq.limits.judge import Judge
 from scrapeq.limits.partition import group_of
 from scrapeq.plan import LimitRule
-from scrapeq.queue import Entry, Queue
-from scrapeq.queue.commands import ACK, NO_RESPONSE, RELEASE, UNSENT, acquire
+from scrapeq.queue import NO_RESPONSE, UNSENT, Entry
+from scrapeq.queue.commands import ACK, RELEASE
+from scrapeq.queue.worker_queue import WorkerQueue
 from scrapeq.task import Group, Lease
 
 WEIGHT = 1
@@ -59,7 +60,12 @@ class QueueLimits:
     """
 
     def __init__(
-        self, queue: Queue, rules: Sequence[LimitRule] = (), *, token: str = "", clock: Clock | None = None
+        self,
+        queue: WorkerQueue,
+        rules: Sequence[LimitRule] = (),
+        *,
+        token: str = "",
+        clock: Clock | None = None,
     ) -> None:
         self._queue = queue
         self.rules = rules
@@ -126,4 +132,4 @@ class QueueLimits:
         if not self._defined:
             await self._queue.define(limits_of(self.rules))
             self._defined = True
-        return await self._queue.run(acquire(group, weight=WEIGHT, lease_s=self._queue.lease_s))
+        return await self._queue.try_acquire(group, weight=WEIGHT)

@@ -25,9 +25,10 @@ from scrapeq.limits.partition import ANY_TOKEN
 from scrapeq.page import Page
 from scrapeq.plan import Plan
 from scrapeq.protocols import CursorState, CursorStore, Extraction, Extractor, Item
-from scrapeq.queue import Entry, Queue, Settled
-from scrapeq.queue.commands import ACK, OBSERVE, RELEASE, RESPONDED, acquire
+from scrapeq.queue import Entry, Settled
+from scrapeq.queue.commands import ACK, OBSERVE, RELEASE, RESPONDED
 from scrapeq.queue.replies import Pushed
+from scrapeq.queue.worker_queue import WorkerQueue
 from scrapeq.resource.address import get_param, set_params
 from scrapeq.responses.outcome import Outcome
 from scrapeq.task import Group, Lease, NewTask, Task
@@ -98,7 +99,7 @@ async def preview_page(
     plan: Plan,
     task: NewTask,
     *,
-    queue: Queue | None = None,
+    queue: WorkerQueue | None = None,
     cursor_store: CursorStore | None = None,
     max_wait_s: float = 0.0,
     tokens: Path | None = None,
@@ -163,13 +164,13 @@ async def preview_page(
     return preview
 
 
-async def _acquire(queue: Queue, plan: Plan, group: Group, max_wait_s: float) -> Lease:
+async def _acquire(queue: WorkerQueue, plan: Plan, group: Group, max_wait_s: float) -> Lease:
     if pools := pools_of(plan):
         await queue.define_pools(pools)
     clock = SystemClock()
     deadline_s = clock.monotonic_s() + max_wait_s
     while True:
-        granted = await queue.run(acquire(group, weight=1, lease_s=queue.lease_s))
+        granted = await queue.try_acquire(group)
         if isinstance(granted, Lease):
             return granted
         left_s = deadline_s - clock.monotonic_s()
@@ -180,7 +181,7 @@ async def _acquire(queue: Queue, plan: Plan, group: Group, max_wait_s: float) ->
         await asyncio.sleep(min(left_s, RETRY_S if granted is None else granted))
 
 
-async def _closed_limit(queue: Queue, group: Group) -> str:
+async def _closed_limit(queue: WorkerQueue, group: Group) -> str:
     """Name the closed limits of a group, for a message."""
     names = [name for name in (*group.limits, group.private) if name]
     if any(ANY_TOKEN in name for name in names):
@@ -192,7 +193,7 @@ async def _closed_limit(queue: Queue, group: Group) -> str:
 class _PreviewQueue:
     """A `TaskQueue` that settles grants and records what a run would push."""
 
-    def __init__(self, queue: Queue | None, preview: Preview) -> None:
+    def __init__(self, queue: WorkerQueue | None, preview: Preview) -> None:
         self._queue = queue
         self._preview = preview
         self._pending: list[asyncio.Future[Settled]] = []
@@ -202,9 +203,10 @@ class _PreviewQueue:
     async def acquire(self, group: Group, *, credential: str = "") -> Lease | None:
         return NO_LEASE if self._queue is None else await self._queue.acquire(group, credential=credential)
 
-    async def run(self, command: Any) -> Any:
-        """Run `acquire`, the only command of a task run."""
-        return NO_LEASE if self._queue is None else await self._queue.run(command)
+    async def try_acquire(self, group: Group, *, credential: str = "") -> Lease | float | None:
+        if self._queue is None:
+            return NO_LEASE
+        return await self._queue.try_acquire(group, credential=credential)
 
     def settle_soon(self, entry: Entry) -> asyncio.Future[Settled]:
         future = asyncio.ensure_future(self.settle(entry))

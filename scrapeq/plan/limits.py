@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from scrapeq.expression import Expression, Template
+from scrapeq.limit import Rate as Rate
 from scrapeq.limit import Reserve
 
 Action = Literal[
@@ -40,22 +41,6 @@ class Match:
     status: tuple[int | str, ...] = ()
     exception: tuple[str, ...] = ()
     when: Expression | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """
-    A rate of `limit` requests in `interval_s` seconds.
-
-    Attributes:
-        burst: Size of the token bucket, if the limit is one.
-        aligned: Time zone (`UTC`, or an IANA name) of the calendar windows that are counted; empty means any window.
-    """
-
-    limit: float
-    interval_s: float
-    burst: int | None = None
-    aligned: str = ""
 
 
 @dataclass(frozen=True, slots=True)

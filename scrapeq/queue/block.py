@@ -1,4 +1,4 @@
-"""New tasks as the scripts read them: checked, packed, in one block. Seconds become microseconds here."""
+"""Checks new tasks and packs them into the block that the scripts read. Seconds become microseconds here."""
 
 from __future__ import annotations
 
@@ -16,42 +16,42 @@ from scrapeq.task import Dedup, Group, NewTask
 
 US = 1_000_000
 PAYLOAD_MAX = 1 << 20  # bytes
-GROUP_MAX = 255  # bytes
-CREDENTIAL_MAX = 32  # bytes of the name of a pool's member, which a lease keeps behind its lane's
+GROUP_MAX = 255  # bytes of the name of a group or of a limit instance
+CREDENTIAL_MAX = 32  # bytes of a credential's name, which a lease stores behind the name of its lane
 DIGEST_SIZE = 9  # bytes: 2^36 identities before the first likely collision
-DELAY_MAX_S = 100 * 366 * 86_400.0  # a century; beyond it microseconds would leave a double's exact range
+DELAY_MAX_S = 100 * 366 * 86_400.0  # a century: more microseconds than that are not exact in a double
 _PUSH_HEAD = struct.Struct(">ddHHBB")
-_OCCURRENCE = struct.Struct(">I")
-_WALK = "\0walk "  # no request's identity begins so
+_SCHEDULED_RUN = struct.Struct(">I")
+_PAGES = "\0walk "  # a prefix that the key of a request never has
 
 
 def digest(key: str) -> bytes:
-    """The identity that is remembered: nine bytes."""
+    """Return the nine bytes by which deduplication remembers a key."""
     return hashlib.blake2b(key.encode(), digest_size=DIGEST_SIZE).digest()
 
 
 def duration_us(value_s: float, what: str) -> float:
-    """Seconds as whole microseconds. Raises UsageError naming `what`."""
+    """Convert seconds to whole microseconds. Raises UsageError, which names the value by `what`."""
     if value_s == 0:
         return 0.0
     if not math.isfinite(value_s) or value_s < 0:
-        raise UsageError(f"{what}: {value_s!r} is no duration; it must be 0 or more seconds")
+        raise UsageError(f"{what}: expected 0 or more seconds, got {value_s!r}")
     return float(round(min(value_s, DELAY_MAX_S) * US))
 
 
 def payload_of(value: Any) -> bytes:
-    """A payload as JSON. Raises UsageError when it is none, or too large."""
+    """Serialize a payload as JSON. Raises UsageError if that fails, or if it is larger than 1 MiB."""
     try:
         data = orjson.dumps(value)
     except (TypeError, ValueError, RecursionError) as error:
-        raise UsageError(f"payload: not JSON: {error}") from None
+        raise UsageError(f"payload: cannot be serialized as JSON: {error}") from None
     if len(data) > PAYLOAD_MAX:
-        raise UsageError(f"payload: {len(data)} bytes; at most {PAYLOAD_MAX} (1 MiB)")
+        raise UsageError(f"payload: {len(data):,} bytes of JSON; the maximum is {PAYLOAD_MAX:,} (1 MiB)")
     return data
 
 
 class Block:
-    """New tasks as the scripts read them: groups once, a packed header, the payloads."""
+    """New tasks as the scripts read them: each group once, a packed header per task, the payloads."""
 
     def __init__(self) -> None:
         self.groups: dict[Group, int] = {}
@@ -61,7 +61,7 @@ class Block:
         self.size = 0
 
     def group(self, group: Group) -> int:
-        """The group's place in the block."""
+        """Return the group's index in the block, from 1; add the group if it is new."""
         index = self.groups.get(group)
         if index is None:
             if len(group.name.encode()) > GROUP_MAX:
@@ -72,13 +72,15 @@ class Block:
         return index
 
     def add(self, task: NewTask, dedup: Dedup, owner: int = 0) -> None:
-        """One more task; `owner`: the entry whose success it needs."""
+        """Add a task; `owner`: the index of the entry that must succeed, from 1; 0 = none."""
         payload = payload_of(task.payload)
         key = digest(task.key) if task.key else b""
         mode = 1 if dedup == "raise_priority" and key else 0
-        if task.occurrence and key:
+        if task.scheduled_run and key:
             mode = 2
-            key += _OCCURRENCE.pack(task.occurrence) + (digest(_WALK + task.walk) if task.walk else b"")
+            key += _SCHEDULED_RUN.pack(task.scheduled_run)
+            if task.page_sequence:
+                key += digest(_PAGES + task.page_sequence)
         delay = duration_us(task.delay_s, "delay")
         self.header += _PUSH_HEAD.pack(task.priority, delay, self.group(task.group), owner, mode, len(key))
         self.header += key
@@ -86,7 +88,7 @@ class Block:
         self.size += len(payload)
 
     def spec(self) -> bytes:
-        """The groups and lanes, as JSON."""
+        """Return the groups and their lanes as JSON."""
         if not self.groups:
             return b""
         if len(self.groups) == 1 and self.groups.keys() == _PLAIN:
@@ -94,7 +96,7 @@ class Block:
         groups = []
         lanes = {}
         for group in self.groups:
-            limits, private = placed(group)
+            limits, private = lane_and_private(group)
             entries = lane_entries(limits, group)
             lane = lane_name(entries)
             if lane:
@@ -103,26 +105,30 @@ class Block:
         return orjson.dumps([lanes, groups])
 
 
-_WEIGHS = "\2"
+_WEIGHT_MARK = "\2"
 _PLAIN = {Group(): 1}.keys()
 _PLAIN_SPEC = b'[{},[["","",""]]]'
 
 
-def placed(group: Group) -> tuple[tuple[str, ...], str]:
-    """A group's limits where the scripts want them: the lane's, and the private one, which is never a pool's."""
+def lane_and_private(group: Group) -> tuple[tuple[str, ...], str]:
+    """
+    Split a group's limits as the scripts store them: those of its lane, and the private one.
+
+    The instance of a pool cannot be private, since it stands for several instances.
+    """
     if is_pooled(group.private):
         return (*group.limits, group.private), ""
     return group.limits, group.private
 
 
 def lane_entries(limits: Sequence[str], group: Group) -> tuple[str, ...]:
-    """A lane's limits as the scripts keep them: with what a task of the group weighs there, if it is not 1."""
+    """Return a lane's limits as the scripts store them: each with the weight of a task there if that is not 1."""
     weights = {name: weight for name, weight in group.weights if weight != 1}
-    return tuple(f"{name}{_WEIGHS}{weights[name]!r}" if name in weights else name for name in limits)
+    return tuple(f"{name}{_WEIGHT_MARK}{weights[name]!r}" if name in weights else name for name in limits)
 
 
 def lane_name(limits: Sequence[str]) -> str:
-    """The lane of a set of entries: sorted if short, else their digest; behind a `*` if one is a pool's."""
+    """Name the lane of a set of entries: sorted if short, else their digest; with a `*` in front if one is a pool's."""
     text = "&".join(sorted(limits))
     pooled = any(is_pooled(limit) for limit in limits)
     if pooled:

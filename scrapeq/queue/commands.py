@@ -1,7 +1,7 @@
 """
-The one core of both drivers: what to send and how to read what comes back. No I/O.
+The commands of both drivers: what to send to a script, and how to parse its reply. No I/O.
 
-Seconds become microseconds here and nowhere else; keys become digests; payloads become JSON.
+Seconds become microseconds here, keys become digests, payloads become JSON.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from scrapeq.queue.replies import (
     UNSENT,
     VISIBILITY,
     Counts,
+    Delivery,
     Entry,
     Popped,
     Pushed,
@@ -52,6 +53,7 @@ __all__ = [
     "VISIBILITY",
     "Command",
     "Counts",
+    "Delivery",
     "Entry",
     "Popped",
     "Pushed",
@@ -61,21 +63,30 @@ __all__ = [
 
 PUSH_MAX = 4 << 20  # bytes of payloads in one call
 PUSH_COUNT = 400  # tasks in one call: into as many groups they cost the server about 5 ms
+ID_DIGITS = 12
 
 _ENTRY = struct.Struct(">BBddH")
 _RECORD = struct.Struct(">BdBB")
 
 
 class Command(NamedTuple, Generic[T]):
-    """A script call: its name, its arguments after the key, and the reader of its reply."""
+    """
+    A call of a script.
+
+    Args:
+        script: The script's name.
+        args: Its arguments after the key.
+        parse: Turns the reply into a value.
+        is_repeatable: Whether it may be sent again if the connection broke and its effect is unknown.
+    """
 
     script: str
     args: Sequence[Arg]
     parse: Callable[[Any], T]
-    again_is_safe: bool = True  # may it be sent again when the connection broke and nobody knows?
+    is_repeatable: bool = True
 
 
-_LETTERS: dict[bytes, Pushed] = {
+_PUSH_OUTCOMES: dict[bytes, Pushed] = {
     b"d": Pushed("duplicate"),
     b"r": Pushed("raised"),
     b"x": Pushed("dead"),
@@ -84,7 +95,7 @@ _LETTERS: dict[bytes, Pushed] = {
 
 
 def _pushed(value: bytes) -> Pushed:
-    return _LETTERS.get(value) or Pushed("pushed", value.decode())
+    return _PUSH_OUTCOMES.get(value) or Pushed("pushed", value.decode())
 
 
 def _parse_push(reply: Any) -> list[Pushed] | None:
@@ -92,44 +103,49 @@ def _parse_push(reply: Any) -> list[Pushed] | None:
 
 
 def push(tasks: Iterable[NewTask], *, max_tasks: int, dedup: Dedup) -> Iterable[Command[list[Pushed] | None]]:
-    """Push, in as many calls as the bounds of one call ask for; None = the queue is full and nothing was pushed."""
+    """
+    Push tasks, in as many calls as the bounds of one call require.
+
+    The reply of a call is None if the queue is full and the call pushed nothing. A call may be repeated if
+    deduplication recognizes all its tasks.
+    """
     bound = min(PUSH_COUNT, max_tasks) if max_tasks else PUSH_COUNT
-    block, safe = Block(), True
+    block, is_repeatable = Block(), True
     for task in tasks:
         block.add(task, dedup)
-        safe = safe and bool(task.key)
+        is_repeatable = is_repeatable and bool(task.key)
         if len(block.payloads) >= bound or block.size > PUSH_MAX - PAYLOAD_MAX:
-            yield _push_command(block, max_tasks, safe)
-            block, safe = Block(), True
+            yield _push_command(block, max_tasks, is_repeatable)
+            block, is_repeatable = Block(), True
     if block.payloads:
-        yield _push_command(block, max_tasks, safe)
+        yield _push_command(block, max_tasks, is_repeatable)
 
 
-def _push_command(block: Block, max_tasks: int, safe: bool) -> Command[list[Pushed] | None]:
+def _push_command(block: Block, max_tasks: int, is_repeatable: bool) -> Command[list[Pushed] | None]:
     args: list[Arg] = [max_tasks, block.spec(), bytes(block.header), *block.payloads]
-    return Command("push", args, _parse_push, safe)
+    return Command("push", args, _parse_push, is_repeatable)
 
 
 def read_record(record: bytes) -> tuple[float, str, bytes]:
-    """Priority, group and payload of a task's record."""
+    """Return the priority, the group and the payload of a task's record."""
     _, priority, group_len, key_len = _RECORD.unpack_from(record)
     start = _RECORD.size
     return priority, record[start : start + group_len].decode(), record[start + group_len + key_len :]
 
 
-_WITH_CREDENTIALS = (
-    5  # of a reply's length modulo 6: four values, six a task, and the members of pools that granted
-)
+# A reply of `pop`: four values, six per task, and, if a pool granted, one list of the credentials.
+_POP_HEAD, _POP_TASK = 4, 6
 
 
 def _parse_pop(reply: Any) -> Popped:
     if reply[0] == b"again":
-        return Popped([], 0.0, 1, again=True)
+        return Popped([], 0.0, 1, is_unfinished=True)
     wait, granted = float(reply[1]), int(reply[3])
     tasks = []
-    credentials = reply.pop() if len(reply) % 6 == _WITH_CREDENTIALS else ()
-    for i in range(4, len(reply), 6):
-        id_, token, record, attempts, expiries, releases = reply[i : i + 6]
+    has_credentials = (len(reply) - _POP_HEAD) % _POP_TASK == 1
+    credentials = reply.pop() if has_credentials else ()
+    for i in range(_POP_HEAD, len(reply), _POP_TASK):
+        id_, token, record, attempts, expiries, releases = reply[i : i + _POP_TASK]
         priority, group, payload = read_record(record)
         name = id_.decode()
         lease = Lease(name, token.decode(), granted)
@@ -139,8 +155,8 @@ def _parse_pop(reply: Any) -> Popped:
     for task, credential in zip(tasks, credentials, strict=bool(credentials)):
         if credential and task.lease is not None:
             task.lease = task.lease._replace(credential=credential.decode())
-    watch_us = granted + int(wait) if reply[0] == b"watch" else 0
-    return Popped(tasks, None if wait < 0 else wait / US, int(reply[2]), watch_us=watch_us)
+    poll_at_us = granted + int(wait) if reply[0] == b"watch" else 0
+    return Popped(tasks, None if wait < 0 else wait / US, int(reply[2]), poll_at_us=poll_at_us)
 
 
 def pop(
@@ -150,22 +166,23 @@ def pop(
     suspects: int = 0,
     stay_s: float = 0.0,
     stays_with_some: bool = False,
-    watched_us: int = 0,
+    previous_poll_at_us: int = 0,
 ) -> Command[Popped]:
     """
     Lease the best n tasks.
 
     Args:
-        n: At most so many.
+        n: How many at most.
         lease_s: Seconds that they stay invisible.
-        suspects: How many tasks under suspicion of killing workers the caller holds.
-        stay_s: Seconds that it will wait should it get nothing: of those who wait one watches the next event.
-        stays_with_some: Also should it get less than n.
-        watched_us: `Popped.watch_us` of the pop before.
+        suspects: How many tasks with expired leases the caller holds.
+        stay_s: Seconds that the caller will wait if it gets nothing. The script designates one such waiter to poll at
+            the next event.
+        stays_with_some: Whether it also waits if it gets less than n.
+        previous_poll_at_us: `Popped.poll_at_us` of the caller's pop before.
     """
     stay = duration_us(stay_s, "wait") if stay_s > 0 else 0
     lease = duration_us(lease_s, "lease")
-    return Command("pop", (n, lease, suspects, stay, int(stays_with_some), watched_us), _parse_pop)
+    return Command("pop", (n, lease, suspects, stay, int(stays_with_some), previous_poll_at_us), _parse_pop)
 
 
 _OUTCOMES: tuple[Literal["lost", "done", "dead"], ...] = ("lost", "done", "dead")
@@ -173,7 +190,7 @@ _SETTLED = tuple(Settled(outcome) for outcome in _OUTCOMES)
 
 
 def settle(entries: Sequence[Entry], dedup: Dedup = "only_new") -> Command[list[Settled]]:
-    """What became of these leases, and the tasks that follow, in one call."""
+    """Report the outcomes of leases and push the follow-up tasks, in one call."""
     block = Block()
     args: list[Arg] = [len(entries), b"", b""]
     owners: list[int] = []
@@ -230,10 +247,13 @@ def acquire(
     group: Group, *, weight: float, lease_s: float, credential: str = ""
 ) -> Command[Lease | float | None]:
     """
-    A grant without a task: the lease, or seconds until it is worth asking again (None: an event says).
+    Acquire a grant without a task: the lease, or seconds until another try is worth it (None: an event decides).
 
-    Each limit is charged `weight` times what the group weighs there. It may use what a reserve keeps.
-    `member`: where a pool grants, this one only.
+    Args:
+        group: The limits. Each is charged `weight` times what the group weighs there; a reserve does not apply.
+        weight: What the request costs.
+        lease_s: Seconds until the grant expires.
+        credential: The one credential of a pool to use; empty = any.
     """
     block = Block()
     block.group(group)
@@ -249,16 +269,16 @@ def acquire(
 
 
 def define(limits: Mapping[str, Limit], *, force: bool = False) -> Command[None]:
-    """Make limits known by name; `force`: also where a definition of a higher version stands."""
+    """Define limits by name; `force`: even if the present definition has a higher version."""
     wire = {name: limit.wire() for name, limit in limits.items()}
     for name in wire:
         if "|" in name or "*" in name or name.startswith("@"):
-            raise UsageError(f"limit {name!r}: a name may not hold '|' or '*' nor begin with '@'")
+            raise UsageError(f"limit {name!r}: a name must not contain '|' or '*' or begin with '@'")
     return Command("steer", ("define", orjson.dumps(wire), int(force)), _none)
 
 
 def definitions() -> Command[dict[str, Limit]]:
-    """The definitions by limit name."""
+    """Read the definitions by limit name."""
     return Command(
         "look",
         ("defined",),
@@ -267,28 +287,34 @@ def definitions() -> Command[dict[str, Limit]]:
 
 
 def steer(verb: str, *args: Arg) -> Command[None]:
-    """park, unpark, pause, resume, forget (instances), pause_queue, resume_queue."""
+    """
+    Change the state of limits or of the queue.
+
+    Args:
+        verb: `park` (microseconds, then instances), `unpark`, `pause`, `resume`, `forget` (instances), `pause_queue`,
+            `resume_queue`, `unwatch` (designate another waiter).
+        args: What the verb takes.
+    """
     return Command("steer", (verb, *args), _none)
 
 
 def private_limit(group: str) -> Command[str]:
-    """The limit that only this group has; made when there is none."""
+    """Return the limit that only this group has; create it if it does not exist."""
     return Command("steer", ("group", group), lambda reply: str(reply[1].decode()))
 
 
 def edit(verb: str, ids: Sequence[str], value: float | str = "") -> Command[list[bool]]:
-    """cancel, prioritize, redrive, drop: which ids were changed."""
+    """Edit tasks (`cancel`, `prioritize`, `redrive`, `drop`); the reply says for each id whether it was changed."""
     if isinstance(value, float) and not math.isfinite(value):
-        raise UsageError(f"priority: {value!r} is no finite number")
+        raise UsageError(f"priority: expected a finite number, got {value!r}")
     text = repr(value) if isinstance(value, float) else value
-    return Command(
-        "edit", (verb, text, *(id_.zfill(12) for id_ in ids)), lambda reply: [r == 1 for r in reply]
-    )
+    names = (id_.zfill(ID_DIGITS) for id_ in ids)
+    return Command("edit", (verb, text, *names), lambda reply: [r == 1 for r in reply])
 
 
 def get(ids: Sequence[str]) -> Command[list[Task | None]]:
-    """Tasks by id, as they are now; None where there is none."""
-    names = [id_.zfill(12) for id_ in ids]
+    """Read tasks by id; None for an id that does not exist."""
+    names = [id_.zfill(ID_DIGITS) for id_ in ids]
 
     def parse(reply: Any) -> list[Task | None]:
         found: list[Task | None] = []
@@ -298,22 +324,12 @@ def get(ids: Sequence[str]) -> Command[list[Task | None]]:
                 found.append(None)
                 continue
             priority, group, payload = read_record(record)
-            where: State = state.decode()
-            due_s = float(due) / US if where in ("delayed", "leased") else 0.0
+            in_state: State = state.decode()
+            due_s = float(due) / US if in_state in ("delayed", "leased") else 0.0
+            counts = (attempts, expiries, releases)
+            text = error.decode("utf-8", "replace")
             found.append(
-                Task(
-                    name,
-                    orjson.loads(payload),
-                    priority,
-                    group,
-                    attempts,
-                    expiries,
-                    releases,
-                    None,
-                    where,
-                    error.decode("utf-8", "replace"),
-                    due_s,
-                )
+                Task(name, orjson.loads(payload), priority, group, *counts, None, in_state, text, due_s)
             )
         return found
 
@@ -321,7 +337,7 @@ def get(ids: Sequence[str]) -> Command[list[Task | None]]:
 
 
 def counts() -> Command[Counts]:
-    """How many tasks are where."""
+    """Read how many tasks are in each state, and the totals."""
 
     def parse(reply: Any) -> Counts:
         now, ready, delayed, leased, dead, paused, next_event, *rest = (float(value) for value in reply)
@@ -340,7 +356,7 @@ def counts() -> Command[Counts]:
 
 
 def limit_states(instances: Sequence[str]) -> Command[list[LimitState]]:
-    """What is known of these limit instances now."""
+    """Read the state of limit instances."""
 
     def parse(reply: Any) -> list[LimitState]:
         states = []
@@ -374,15 +390,17 @@ def limit_states(instances: Sequence[str]) -> Command[list[LimitState]]:
 
 
 def purge(what: str) -> Command[tuple[int, bool]]:
-    """Forget a piece of what is no task (`seen` or `limits`): (how many, whether there is more)."""
+    """Delete a batch of `seen` keys or `limits`; the reply is (how many, whether there are more)."""
     return Command("purge", (what,), lambda reply: (int(reply[0]), reply[1] == b"1"))
 
 
 def sweep(budget: int = 500, *, orphaned: bool = False) -> Command[tuple[bool, float | None]]:
     """
-    What time brings, without popping: (more is due now, seconds to the next event).
+    Process due delays and expired leases; the reply is (whether more is due now, seconds to the next event).
 
-    `orphaned`: whoever held a lease is gone, so that all of them end now.
+    Args:
+        budget: How many at most.
+        orphaned: Expire all leases, since their workers are gone.
     """
 
     def parse(reply: Any) -> tuple[bool, float | None]:

@@ -1,4 +1,4 @@
-"""Redis at its edge: clients from URLs, and what its errors mean."""
+"""Connecting to Redis or Valkey: clients from URLs, and what their errors mean."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from redis.retry import Retry
 from scrapeq.errors import StoreError, UsageError
 
 CONNECT_TIMEOUT_S = 5.0
-SOCKET_TIMEOUT_S = 30.0  # longer than any blocking wait that we ask for
+SOCKET_TIMEOUT_S = 30.0  # longer than any blocking call that the queue makes
 SCHEMES = ("redis", "rediss", "unix")
 
-# Worth another try: the server is starting, failing over, or busy with a script; or the connection broke.
+# Errors worth a retry: the server is starting, failing over or busy with a script, or the connection broke.
 TRANSIENT = (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, OSError)
-# Answers of a server that ran nothing.
-REFUSED = (BusyLoadingError, ReadOnlyError, TryAgainError, MasterDownError)
+# Errors of a server that did not execute the command.
+NOT_EXECUTED = (BusyLoadingError, ReadOnlyError, TryAgainError, MasterDownError)
 _SECRET_PARAMETER = re.compile(r"([?&][^=&]*password=)[^&]*", re.IGNORECASE)
 __all__ = [
     "TRANSIENT",
@@ -51,7 +51,7 @@ __all__ = [
 
 
 def redact_url(url: str) -> str:
-    """The URL without its password, to show. Whatever stands before the last "@" is taken for credentials."""
+    """Return the URL with its password masked, for display. Everything before the last "@" counts as credentials."""
     scheme, mark, rest = url.partition("://")
     if not mark:
         return url
@@ -65,12 +65,10 @@ def redact_url(url: str) -> str:
 def _check(url: str) -> None:
     scheme = url.partition("://")[0]
     if scheme in ("redis+cluster", "redis+sentinel"):
-        raise UsageError(
-            f"redis.url: {scheme}:// is not built yet in this version; use redis:// to one server"
-        )
+        raise UsageError(f"redis.url: {scheme}:// is not supported yet; use redis:// with one server")
     if scheme not in SCHEMES or "://" not in url:
         raise UsageError(
-            f"redis.url: {redact_url(url)!r} is no URL of a store; one of redis:// rediss:// unix://"
+            f"redis.url: {redact_url(url)!r} is not the URL of a store; use redis://, rediss:// or unix://"
         )
 
 
@@ -81,13 +79,12 @@ def _options(url: str) -> dict[str, Any]:
     }
     if "protocol" not in parse_qs(urlsplit(url).query):
         options["protocol"] = 2
-    # our own drivers decide what may be sent again
-    options["retry"] = Retry(NoBackoff(), 0)
+    options["retry"] = Retry(NoBackoff(), 0)  # the queue's drivers decide which commands may be repeated
     return options
 
 
 def _packed(args: tuple[Any, ...]) -> list[bytes]:
-    """A command in one piece, by hiredis' C code: the asyncio client of its own accord packs in Python."""
+    """Pack a command with the C code of hiredis; by default the asyncio client packs in Python."""
     return [hiredis.pack_command((*str(args[0]).encode().split(), *args[1:]))]
 
 
@@ -110,7 +107,7 @@ _CONNECTIONS = {"redis": _Connection, "rediss": _SSLConnection, "unix": _UnixCon
 
 
 def async_client(url: str) -> redis.asyncio.Redis:
-    """An asyncio client for a store URL. Raises UsageError for a URL that names no store."""
+    """Return an asyncio client for the URL of a store. Raises UsageError if the URL is not one."""
     _check(url)
     options = _options(url)
     options["retry"] = redis.asyncio.retry.Retry(NoBackoff(), 0)
@@ -121,22 +118,22 @@ def async_client(url: str) -> redis.asyncio.Redis:
 
 
 def sync_client(url: str) -> redis.Redis:
-    """A blocking client for a store URL. Raises UsageError for a URL that names no store."""
+    """Return a blocking client for the URL of a store. Raises UsageError if the URL is not one."""
     _check(url)
     client: redis.Redis = redis.Redis.from_url(url, **_options(url))
     return client
 
 
 def is_transient(error: BaseException) -> bool:
-    """May the same call go through a moment later?"""
+    """Return whether the same call may succeed a moment later."""
     if isinstance(error, AuthenticationError):
         return False
     return isinstance(error, TRANSIENT) or ran_nothing(error)
 
 
 def ran_nothing(error: BaseException) -> bool:
-    """Is it certain that the call was not carried out, so that any call may be sent again?"""
-    if isinstance(error, REFUSED):
+    """Return whether the server certainly did not execute the call, so that any call may be repeated."""
+    if isinstance(error, NOT_EXECUTED):
         return True
     text = str(error)
     if "max number of clients" in text:
@@ -148,39 +145,43 @@ def ran_nothing(error: BaseException) -> bool:
 
 def check_client(client: object, *, blocking: bool) -> None:
     """
-    Looks that a client is of the kind that is wanted; the other kind would fail at its first answer, with a riddle.
+    Check that a Redis client is of the blocking or the asyncio kind. Raises UsageError.
 
-    Raises UsageError.
+    The wrong kind would fail only at its first reply, with an error that does not name the cause.
     """
-    wanted = "redis.Redis.from_url(...)" if blocking else "redis.asyncio.Redis.from_url(...)"
+    expected = "redis.Redis.from_url(...)" if blocking else "redis.asyncio.Redis.from_url(...)"
     call = getattr(client, "execute_command", None)
     if call is None:
-        raise UsageError(f"redis: a client is wanted, such as {wanted}, not {type(client).__name__}")
+        raise UsageError(f"redis: expected a client such as {expected}, got {type(client).__name__}")
     if blocking and inspect.iscoroutinefunction(call):
-        raise UsageError(f"redis: this client is for asyncio; DPQ takes {wanted}")
+        raise UsageError(
+            f"redis: expected a blocking client such as {expected}, got an asyncio one; use it with Queue"
+        )
     if not blocking and isinstance(client, (redis.Redis, redis.RedisCluster)):
         raise UsageError(
-            f"redis: this client blocks; Queue and Fetcher take {wanted}, and DPQ takes this one"
+            f"redis: expected an asyncio client such as {expected}, got a blocking one; use it with DPQ"
         )
 
 
 def explain_error(error: BaseException) -> StoreError:
-    """One named error, with its remedy, for whatever the store or the way to it raised."""
+    """Return the StoreError for an error of the store or of the connection, with its remedy."""
     text = str(error)
     if isinstance(error, OutOfMemoryError) or "OOM" in text[:40]:
         return StoreError(
-            "the store is out of memory (maxmemory); raise it, or let the queue be worked off first"
+            "the store is out of memory; raise its maxmemory, or let workers empty the queue first"
         )
     if text.startswith("MISCONF"):
-        return StoreError("the store cannot write to its disk (MISCONF); free space there, then run again")
+        return StoreError(
+            "the store cannot write to its disk (MISCONF); free some space there, then run again"
+        )
     if isinstance(error, AuthenticationError) or "NOAUTH" in text or "WRONGPASS" in text or "NOPERM" in text:
-        return StoreError(f"the store refuses these credentials: {text}")
+        return StoreError(f"the store rejects these credentials: {text}")
     if isinstance(error, ReadOnlyError):
         return StoreError("the store is a read-only replica; point redis.url at the primary")
     if isinstance(error, BusyLoadingError):
-        return StoreError("the store is still loading its data; try again when it has")
+        return StoreError("the store is still loading its data; try again in a moment")
     if isinstance(error, (ConnectionError, TimeoutError, OSError)):
         return StoreError(f"the store cannot be reached: {text}")
     if isinstance(error, RedisError):
-        return StoreError(f"the store answered with an error: {text}")
+        return StoreError(f"the store replied with an error: {text}")
     return StoreError(text)

@@ -1,7 +1,7 @@
 """
-Does a queue agree with itself? Reads only, a bounded page at a time, so it may be asked of a queue at work.
+Checks that the data of a queue is consistent. It only reads, in bounded pages, so it may run on a queue in use.
 
-Each page is looked at in one script, in one moment of the queue: what is on its way elsewhere raises no alarm.
+One script checks each page atomically, so tasks that move meanwhile raise no false alarm.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import redis
 import redis.asyncio
 
+from scrapeq.queue.keys import key_of
 from scrapeq.queue.scripts import scripts
 
 AREAS = (
@@ -26,13 +27,13 @@ _UNCHECKED = "unchecked"
 @dataclass(frozen=True, slots=True)
 class Finding:
     """
-    One thing that does not agree.
+    One inconsistency.
 
     Args:
         kind: places, priority, group, token, identity, sequence, no record, lost, stray head, stray entry, open and
             parked, empty and parked, waits for nothing, lane, bucket, late, count, in flight.
-        what: The task's id, the group, lane or limit.
-        detail: What is wrong with it.
+        what: The id of the task, or the name of the group, lane or limit.
+        detail: What is wrong.
     """
 
     kind: str
@@ -45,7 +46,7 @@ class Finding:
 
 @dataclass(slots=True)
 class Report:
-    """What was looked at (counts), what does not agree, and what could not be looked at."""
+    """How many tasks, groups and lanes were checked, what is inconsistent, and what could not be checked."""
 
     tasks: int = 0
     groups: int = 0
@@ -55,16 +56,16 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Does everything that was looked at agree?"""
+        """Whether everything that was checked is consistent."""
         return not self.findings
 
 
-_Ask = tuple[str | int, ...]  # the script's arguments
+_Args = tuple[str | int, ...]  # of the script
 _Reply = list[bytes | int]
 
 
-def _walk(page: int) -> Generator[_Ask, _Reply, Report]:
-    """Which pages to ask for, and what their answers come to: the one core of both drivers."""
+def _check(page: int) -> Generator[_Args, _Reply, Report]:
+    """Yield the arguments of each call, receive its reply, and return the report: the core of both drivers."""
     report = Report()
     found: dict[Finding, None] = {}
     todo = [(area, "") for area in AREAS]
@@ -86,7 +87,7 @@ def _walk(page: int) -> Generator[_Ask, _Reply, Report]:
                 elif finding.kind == _UNCHECKED:
                     report.unchecked.append(finding)
                 else:
-                    found[finding] = None  # a scan may show a thing twice
+                    found[finding] = None  # a scan may return an entry twice
             if cursor == "0":
                 break
     report.findings = list(found)
@@ -95,20 +96,20 @@ def _walk(page: int) -> Generator[_Ask, _Reply, Report]:
 
 async def fsck(redis: redis.asyncio.Redis, name: str, *, page: int = 500, test_clock: bool = False) -> Report:
     """
-    Look at the whole queue.
+    Check the whole queue.
 
     Args:
         redis: A client of its store, with `decode_responses=False`.
         name: The queue's name.
-        page: How much one script looks at, about.
-        test_clock: As `scripts`.
+        page: About how many entries one script checks.
+        test_clock: As in `scripts`.
     """
-    walk = _walk(page)
+    checking = _check(page)
     sha = await redis.script_load(scripts(test_clock)[_NAME].text)
-    ask = next(walk)
+    args = next(checking)
     while True:
         try:
-            ask = walk.send(await redis.evalsha(sha, 1, f"scrapeq:{{{name}}}:c", *ask))
+            args = checking.send(await redis.evalsha(sha, 1, key_of(name), *args))
         except StopIteration as end:
             report: Report = end.value
             return report
@@ -116,12 +117,12 @@ async def fsck(redis: redis.asyncio.Redis, name: str, *, page: int = 500, test_c
 
 def fsck_blocking(redis: redis.Redis, name: str, *, page: int = 500, test_clock: bool = False) -> Report:
     """As `fsck`, with a blocking client."""
-    walk = _walk(page)
+    checking = _check(page)
     sha = redis.script_load(scripts(test_clock)[_NAME].text)
-    ask = next(walk)
+    args = next(checking)
     while True:
         try:
-            ask = walk.send(redis.evalsha(sha, 1, f"scrapeq:{{{name}}}:c", *ask))
+            args = checking.send(redis.evalsha(sha, 1, key_of(name), *args))
         except StopIteration as end:
             report: Report = end.value
             return report

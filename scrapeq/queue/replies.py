@@ -1,20 +1,44 @@
-"""What the queue is told and what it answers, as values."""
+"""The values that go into the queue's commands and come out of their replies."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Literal, NamedTuple
 
 from scrapeq.task import Lease, NewTask, Task
 
 ACK, RETRY, RELEASE, BURY, OBSERVE, EXTEND, VISIBILITY = 1, 2, 3, 4, 5, 6, 7
-UNSENT, RESPONDED, NO_RESPONSE = 0, 1, 2  # what became of the request under a lease
+
+
+class Delivery(IntEnum):
+    """
+    What became of the request under a lease.
+
+    UNSENT: it never left, so its limits are refunded. RESPONDED: a response arrived. NO_RESPONSE: it timed out or the
+    connection broke; it costs what a request with a response costs, but proves nothing about the limits.
+    """
+
+    UNSENT = 0
+    RESPONDED = 1
+    NO_RESPONSE = 2
+
+
+UNSENT, RESPONDED, NO_RESPONSE = Delivery.UNSENT, Delivery.RESPONDED, Delivery.NO_RESPONSE
 
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """What became of a pushed task: `pushed` (with its id), `duplicate`, `raised`, `dead` (its twin is), `orphaned`."""
+    """
+    The outcome of one push.
+
+    Args:
+        outcome: `pushed`: a new task. `duplicate`: the key is known. `raised`: the key is known, and the old task now
+            has the higher priority. `dead`: the task with this key is a dead letter. `orphaned`: the lease that it
+            depended on was stale.
+        id: The new task's id; empty unless `pushed`.
+    """
 
     outcome: Literal["pushed", "duplicate", "raised", "dead", "orphaned"]
     id: str = ""
@@ -23,42 +47,47 @@ class Pushed:
 @dataclass(frozen=True, slots=True)
 class Popped:
     """
-    A pop's answer: tasks; `wait_s` until it is worth asking again (None: an event says); `live` tasks not dead.
+    The reply of a pop.
 
-    `watch_us`: of all who wait it is the caller who looks again then, on the queue's clock; 0: it is another one.
+    Args:
+        tasks: The leased tasks, best first.
+        wait_s: Seconds until another pop is worth it; None = an event decides.
+        live: How many tasks are in the queue and are not dead letters.
+        is_unfinished: The script used up its budget: pop again at once.
+        poll_at_us: The caller is the designated waiter and polls at this time of the queue's clock; 0 = another one is.
     """
 
     tasks: list[Task]
     wait_s: float | None
     live: int
-    again: bool = False
-    watch_us: int = 0
+    is_unfinished: bool = False
+    poll_at_us: int = 0
 
 
 class Entry(NamedTuple):
     """
-    What became of one lease.
+    The outcome of one lease.
 
     Args:
-        verb: ACK … VISIBILITY.
+        verb: ACK, RETRY, RELEASE, BURY, OBSERVE, EXTEND or VISIBILITY.
         lease: The lease.
-        sent: UNSENT is refunded to its limits; UNANSWERED (time-out, broken connection) has cost what an answered one
-            costs, and opens nothing.
-        age_s: Seconds since the answer came.
-        delay_s: For retry, release (not before), extend and visibility (the lease ends then).
-        max_attempts: Retry: dead at that many.
-        told: (limit instance, remaining, reset seconds from the answer).
-        refused: (limit instance, seconds from the answer to stay closed).
-        guessed: The server did not say how long to stay closed: 1 = those seconds are a guess, 2 = the file says them.
-        rates: (limit instance, requests, seconds): the size and window that the answer named, with no `remaining`.
-        costs: (limit instance, weight): what the request has cost there, where that is not what it was charged.
-        error: Why it failed.
-        push: Tasks that follow; pushed only if the lease still stands.
+        sent: What became of the request.
+        age_s: Seconds since the response arrived.
+        delay_s: RETRY and RELEASE: seconds before the task is handed out again. EXTEND and VISIBILITY: seconds until
+            the lease ends.
+        max_attempts: RETRY: the task is a dead letter after so many attempts.
+        reported: (limit instance, requests remaining, seconds from the response to the reset).
+        refused: (limit instance, seconds from the response to stay closed).
+        guessed: Where the seconds of `refused` come from: 0 = the server, 1 = a guess, 2 = the configuration.
+        rates: (limit instance, requests, seconds): size and window that the response named without what remains.
+        error: Why the task failed.
+        push: Follow-up tasks; they are pushed only if the lease is still valid.
+        costs: (limit instance, weight): what the request cost, where that differs from what was charged.
     """
 
     verb: int
     lease: Lease
-    sent: int = RESPONDED
+    sent: Delivery = RESPONDED
     age_s: float = 0.0
     delay_s: float = 0.0
     max_attempts: int = 5
@@ -73,7 +102,13 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """One entry's result: `done`, `lost` (stale token: nothing changed) or `dead`; and what its follow-ups became."""
+    """
+    The result of one entry.
+
+    Args:
+        outcome: `done`, `dead` (the task is a dead letter now) or `lost` (the lease is stale; nothing was changed).
+        pushed: The outcome of each follow-up task.
+    """
 
     outcome: Literal["done", "lost", "dead"]
     pushed: list[Pushed] = field(default_factory=list)
@@ -81,7 +116,17 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many tasks are where, and what happened since the queue was made."""
+    """
+    How many tasks are in each state, and totals since the queue was created.
+
+    Args:
+        now_us: The queue's clock, microseconds.
+        ready, delayed, leased, dead: Tasks in each state.
+        paused: Whether the whole queue is paused.
+        next_event_s: Seconds until the next delay, lease or park ends; None = none will.
+        pushed, done, granted, refused, expired, died, retried, released, duplicates, cancelled, answered: Totals.
+        inexact: Times that a pop stopped looking at its budget, so that the order was not exact.
+    """
 
     now_us: int
     ready: int
@@ -105,5 +150,5 @@ class Counts:
 
     @property
     def live(self) -> int:
-        """Tasks that are not dead."""
+        """Tasks that are not dead letters."""
         return self.ready + self.delayed + self.leased

@@ -1,4 +1,4 @@
-"""The queue's scripts, loaded once."""
+"""The queue's Lua scripts, loaded once per process."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from functools import cache
 from scrapeq.lua import Script, load
 
 PACKAGE = "scrapeq.queue"
-# A push may not go on when memory is full; everything that gives room back must.
-NAMES = {
+# Whether a script may run when the server is out of memory: a push must not, whatever frees memory must.
+ALLOWS_OOM = {
     "push": False,
     "pop": True,
     "settle": True,
@@ -24,6 +24,6 @@ NAMES = {
 
 @cache
 def scripts(test_clock: bool = False) -> dict[str, Script]:
-    """All scripts by name; with `test_clock` the time is read from a key that the test sets."""
+    """Return all scripts by name. With `test_clock` they read the time from a key that the test sets."""
     swap = {"clock": "clock_test"} if test_clock else {}
-    return {name: load(PACKAGE, name, allow_oom=oom, swap=swap) for name, oom in NAMES.items()}
+    return {name: load(PACKAGE, name, allow_oom=oom, swap=swap) for name, oom in ALLOWS_OOM.items()}

@@ -1,4 +1,4 @@
-"""Waiting without polling: one blocking connection a process, handed out to whoever waits."""
+"""Waiting without polling: one blocking connection per process serves all coroutines that wait."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ import redis.asyncio
 
 from scrapeq.queue.replies import Popped
 
-WATCHDOG_S = 10.0  # the longest blocking wait; a lost wake-up costs this much, never more
+WATCHDOG_S = 10.0  # the longest blocking wait: a lost wake-up costs at most this much
 RECONNECT_S = 0.2
 _MIN_WAIT_S = 0.001
 
 
 class Listener:
     """
-    Blocks on a marker key for all waiters of a process; each marker wakes one of them.
+    Blocks on a marker key on behalf of all waiters of a process; each marker wakes one of them.
 
-    A marker that comes when nobody waits any more is put back. Timed waits run on the loop's own timer: the server's
-    blocking time-outs fire tens of milliseconds late.
+    If nobody waits any more when a marker comes, the listener puts it back. Timed waits use the timer of the event
+    loop, since the server ends blocking calls tens of milliseconds late.
     """
 
     def __init__(self, redis: redis.asyncio.Redis, key: str) -> None:
-        self._redis: Any = redis  # its own types cannot tell what a blocking pop answers
+        self._redis: Any = redis  # redis-py does not type the reply of a blocking pop
         self._key = key
         self._waiters: deque[asyncio.Future[bool]] = deque()
         self._task: asyncio.Task[None] | None = None
 
     async def wait(self, timeout_s: float) -> bool:
-        """Wait for a marker, at most `timeout_s` seconds. True when woken by one."""
+        """Wait for a marker, at most `timeout_s` seconds. Return whether one came."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[bool] = loop.create_future()
         self._waiters.append(future)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._listen())
-        handle = loop.call_later(max(timeout_s, _MIN_WAIT_S), _answer, future, False)
+        handle = loop.call_later(max(timeout_s, _MIN_WAIT_S), _wake, future, False)
         try:
             return await future
         except asyncio.CancelledError:
             if future.done() and not future.cancelled() and future.result():
-                await asyncio.shield(self._put_back())  # it is for somebody else, then
+                await asyncio.shield(self._put_back())  # another waiter needs it
             raise
         finally:
             handle.cancel()
@@ -57,12 +57,12 @@ class Listener:
                 raise
             except Exception:
                 await asyncio.sleep(RECONNECT_S)
-                self._wake()  # who waits looks for itself
+                self._wake_one()  # its own call to the store reports the error or succeeds
                 continue
-            if marker and not self._wake():
+            if marker and not self._wake_one():
                 await self._put_back()
 
-    def _wake(self) -> bool:
+    def _wake_one(self) -> bool:
         while self._waiters:
             future = self._waiters.popleft()
             if not future.done():
@@ -73,14 +73,14 @@ class Listener:
     def interrupt(self) -> None:
         """Wake all waiters of this process, without a marker."""
         while self._waiters:
-            _answer(self._waiters.popleft(), False)
+            _wake(self._waiters.popleft(), False)
 
     async def _put_back(self) -> None:
         with contextlib.suppress(Exception):
             await self._redis.zadd(self._key, {"m": 0})
 
     async def close(self) -> None:
-        """Stop listening; a marker that was on its way to us is for somebody else."""
+        """Stop listening. Put back a marker, since the store may just have sent one."""
         if self._task is not None and not self._task.done():
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
@@ -89,18 +89,23 @@ class Listener:
         self.interrupt()
 
 
-class Watch:
-    """Whether one who waits is to watch the next event, for nobody else may look then."""
+class Waiter:
+    """
+    A caller that pops and waits in turns.
+
+    The store designates one waiter of a queue to poll at the next event, and the others sleep longer. `poll_at_us` is
+    that time on the queue's clock if this waiter is the designated one, else 0.
+    """
 
     def __init__(self) -> None:
-        self.until_us = 0
+        self.poll_at_us = 0
 
-    def until(self, popped: Popped) -> float:
-        """Seconds to wait after a pop, at most `WATCHDOG_S`."""
-        self.until_us = popped.watch_us
+    def wait_s(self, popped: Popped) -> float:
+        """Take over what a pop replied. Return the seconds to wait after it, at most `WATCHDOG_S`."""
+        self.poll_at_us = popped.poll_at_us
         return WATCHDOG_S if popped.wait_s is None else min(popped.wait_s, WATCHDOG_S)
 
 
-def _answer(future: asyncio.Future[bool], woken: bool) -> None:
+def _wake(future: asyncio.Future[bool], by_marker: bool) -> None:
     if not future.done():
-        future.set_result(woken)
+        future.set_result(by_marker)

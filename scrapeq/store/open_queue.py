@@ -9,7 +9,7 @@ from typing import Any
 
 from scrapeq.limits.definitions import limits_of
 from scrapeq.plan import Plan
-from scrapeq.queue import Queue
+from scrapeq.queue.worker_queue import WorkerQueue
 from scrapeq.store.check import check_server
 from scrapeq.store.embedded import open_store
 from scrapeq.wiring import open_queue_of
@@ -18,7 +18,7 @@ from scrapeq.wiring import open_queue_of
 @asynccontextmanager
 async def open_store_queue(
     plan: Plan, folder: Path, *, define: bool = True
-) -> AsyncIterator[tuple[Queue, Any]]:
+) -> AsyncIterator[tuple[WorkerQueue, Any]]:
     """
     Open the plan's queue, in the store that the plan names or in the store of the current run.
 

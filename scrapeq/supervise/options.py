@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scrapeq.queue.async_queue import LEASE_S
+from scrapeq.queue.defaults import LEASE_S
 
 
 @dataclass(frozen=True, slots=True)

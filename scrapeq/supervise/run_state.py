@@ -12,7 +12,7 @@ from typing import Any
 from scrapeq.lua import load
 from scrapeq.protocols import IncrementalStart
 from scrapeq.queue import Queue
-from scrapeq.queue.async_queue import key_of
+from scrapeq.queue.keys import key_of
 from scrapeq.schedule.due_times import DueTimes
 from scrapeq.task import NewTask
 from scrapeq.wiring import cursor_store_of, push_first_pages

@@ -15,9 +15,9 @@ from scrapeq.errors import ScrapeqError
 from scrapeq.plan import Plan
 from scrapeq.processes.child import enter_child
 from scrapeq.processes.logs import configure_child_log
-from scrapeq.queue import Queue
-from scrapeq.queue.async_queue import key_of
 from scrapeq.queue.connect import async_client
+from scrapeq.queue.keys import key_of
+from scrapeq.queue.worker_queue import WorkerQueue
 from scrapeq.schedule import LeaderLock, Scheduler
 from scrapeq.store.check import named_errors
 from scrapeq.store.open_queue import open_store_queue
@@ -37,7 +37,7 @@ class _StoreLeaderLock(LeaderLock):
 
 
 def scheduler_of(
-    queue: Queue,
+    queue: WorkerQueue,
     client: Any,
     plan: Plan | None = None,
     on_event: Callable[[str], None] | None = None,
@@ -55,14 +55,14 @@ def scheduler_of(
     """
     leader_lock = _StoreLeaderLock(client, key_of(queue.name)[:-1] + "scheduler")
     if plan is None or on_event is None or not schedules_of(plan, only):
-        return Scheduler(leader_lock, queue.sweep)
+        return Scheduler(leader_lock, queue.sweep_once)
     recurring = recurring_of(plan, queue, client, on_event, only)
 
     async def push_due() -> float | None:
         with named_errors():
             return await recurring.push_due()
 
-    return Scheduler(leader_lock, queue.sweep, push_due, on_event)
+    return Scheduler(leader_lock, queue.sweep_once, push_due, on_event)
 
 
 async def run_scheduler(
@@ -89,7 +89,7 @@ async def _serve(settings: dict[str, Any]) -> int:
         scheduler = scheduler_of(queue, client, plan, _report_event, only)
     else:
         client = async_client(store_url)
-        queue = Queue(client, settings["name"], patience_s=PATIENCE_S)
+        queue = WorkerQueue(client, settings["name"], patience_s=PATIENCE_S)
         scheduler = scheduler_of(queue, client)
     async with queue:
         await scheduler.run(stop)

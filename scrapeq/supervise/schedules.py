@@ -9,7 +9,7 @@ from typing import Any
 from scrapeq.errors import UsageError
 from scrapeq.plan import Plan, Schedule
 from scrapeq.queue import Queue
-from scrapeq.queue.async_queue import key_of
+from scrapeq.queue.keys import key_of
 from scrapeq.resource import TaskBuilder, first_pages
 from scrapeq.resource.seeds import starts_by_itself
 from scrapeq.schedule.due_times import DueTimes

@@ -1,8 +1,4 @@
-"""
-What tests need: pages through a configuration and its hooks (`page_of`, `scrape_page`), and a clock that is held.
-
-The queue's reference model in memory is `scrapeq.testing.model`.
-"""
+"""Helpers for tests: run a page through a configuration and its hooks (`page_of`, `scrape_page`), and a fake clock."""
 
 from __future__ import annotations
 
@@ -16,12 +12,12 @@ if TYPE_CHECKING:
 __all__ = ["FakeClock", "Scraped", "TaskRequest", "page_of", "scrape_page"]
 
 _PAGES = "scrapeq.testing.pages"
-_PLACES = {"FakeClock": "scrapeq.testing.clock", "TaskRequest": _PAGES, "Scraped": _PAGES}
-_PLACES |= {"page_of": _PAGES, "scrape_page": _PAGES}
+_MODULES = {"FakeClock": "scrapeq.testing.clock", "TaskRequest": _PAGES, "Scraped": _PAGES}
+_MODULES |= {"page_of": _PAGES, "scrape_page": _PAGES}
 
 
 def __getattr__(name: str) -> Any:
-    place = _PLACES.get(name)
-    if place is None:
+    module = _MODULES.get(name)
+    if module is None:
         raise AttributeError(f"module 'scrapeq.testing' has no attribute {name!r}")
-    return getattr(import_module(place), name)
+    return getattr(import_module(module), name)

@@ -9,11 +9,11 @@ from itertools import count
 
 class FakeClock:
     """
-    A `Clock` that a test holds in its hand.
+    A `Clock` that moves only when a test calls `advance` or `step`.
 
     Args:
-        start_s: Wall clock at first, Unix seconds.
-        auto: Sleeping moves the clock on by itself, so nothing ever waits: for code that sleeps alone.
+        start_s: The wall clock at the start, Unix seconds.
+        auto: Let each `sleep` advance the clock itself and return at once; for code with one coroutine that sleeps.
     """
 
     def __init__(self, start_s: float = 1_700_000_000.0, *, auto: bool = False) -> None:
@@ -25,20 +25,20 @@ class FakeClock:
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
 
     def now_s(self) -> float:
-        """Wall clock, Unix seconds."""
+        """Return the wall clock, Unix seconds."""
         return self._wall_s
 
     def monotonic_s(self) -> float:
-        """Seconds since this clock was made; `step` does not move it."""
+        """Return the seconds since this clock was created; `step` does not change them."""
         return self._monotonic_s
 
     @property
     def sleepers(self) -> int:
-        """How many wait on this clock now."""
+        """How many coroutines sleep on this clock now."""
         return sum(1 for _, _, future in self._sleepers if not future.done())
 
     async def sleep(self, delay_s: float) -> None:
-        """Wait until the test has moved the clock by `delay_s`."""
+        """Wait until the test has advanced the clock by `delay_s`."""
         self.slept_s.append(delay_s)
         if self.auto or delay_s <= 0:
             self._move(max(0.0, delay_s) if self.auto else 0.0)
@@ -49,11 +49,11 @@ class FakeClock:
         await future
 
     def step(self, delta_s: float) -> None:
-        """Set the wall clock forward or back, as an administrator would; no sleeper notices."""
+        """Set the wall clock forward or back, as an administrator would; sleepers are not affected."""
         self._wall_s += delta_s
 
     async def advance(self, delta_s: float) -> None:
-        """Let time pass: who sleeps until a moment in it wakes then, in order, and runs before the next one does."""
+        """Let time pass: each sleeper that comes due wakes at its time, and runs before the next one wakes."""
         end = self._monotonic_s + delta_s
         await _settle()
         while self._sleepers and self._sleepers[0][0] <= end:

@@ -7,7 +7,7 @@ from typing import Any
 
 from scrapeq.fetch import Egress
 from scrapeq.plan import Plan
-from scrapeq.queue import Queue
+from scrapeq.queue.worker_queue import WorkerQueue
 from scrapeq.wiring import WorkerSettings, cursor_store_of, group_function, pool_credentials, response_cache
 from scrapeq.worker.extraction import extractor_of
 from scrapeq.worker.loop import FetchWorker
@@ -15,7 +15,7 @@ from scrapeq.writer.client import WriterClient
 
 
 def fetch_worker(
-    worker_settings: WorkerSettings, plan: Plan, queue: Queue, client: Any, sink: WriterClient
+    worker_settings: WorkerSettings, plan: Plan, queue: WorkerQueue, client: Any, sink: WriterClient
 ) -> FetchWorker:
     """A fetcher with all it needs."""
     group = group_function(plan)

@@ -16,7 +16,7 @@ from scrapeq.limits.judge import Exchange
 from scrapeq.limits.partition import group_of
 from scrapeq.page import Page
 from scrapeq.queue import Entry
-from scrapeq.queue.commands import ACK, NO_RESPONSE, OBSERVE, RELEASE, RESPONDED, UNSENT, acquire
+from scrapeq.queue.commands import ACK, NO_RESPONSE, OBSERVE, RELEASE, RESPONDED, UNSENT
 from scrapeq.task import Group, Lease
 from scrapeq.worker.settlement import Settlement
 
@@ -51,9 +51,7 @@ class TaskAuthGrants:
         self._group = task.group(method, url) if own else self._credential_group(method, url)
         self._sent_s = context.clock.monotonic_s()
         credential = self._leased.lease.credential
-        granted = await context.queue.run(
-            acquire(self._group, weight=1, lease_s=context.queue.lease_s, credential=credential)
-        )
+        granted = await context.queue.try_acquire(self._group, credential=credential)
         if isinstance(granted, Lease):
             if own:
                 task.hops.append(granted)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from scrapeq.clock import Clock
 from scrapeq.fetch import Egress
@@ -14,7 +14,6 @@ from scrapeq.limits.partition import token_digest
 from scrapeq.plan import Plan
 from scrapeq.protocols import CursorStore, Extractor, Sink
 from scrapeq.queue import Entry, Settled
-from scrapeq.queue.commands import Command
 from scrapeq.resource import GroupOf
 from scrapeq.sink import captures_responses
 from scrapeq.task import Group, Lease, Task
@@ -28,8 +27,8 @@ class TaskQueue(Protocol):
     max_attempts: int
     lease_s: float
 
-    async def run(self, command: Command[Any]) -> Any:
-        """Run a command, here `acquire`. Raises StoreError."""
+    async def try_acquire(self, group: Group, *, credential: str = "") -> Lease | float | None:
+        """Return a grant, or the seconds until another try is worth it; None = an event decides."""
 
     async def acquire(self, group: Group, *, credential: str = "") -> Lease | None:
         """Return a grant for a request that is not a task, or None while a limit is closed."""

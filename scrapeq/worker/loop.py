@@ -18,8 +18,9 @@ from scrapeq.fetch import Egress
 from scrapeq.fetch.response_cache import ResponseCache
 from scrapeq.plan import Plan
 from scrapeq.protocols import CursorStore, Extractor, Sink
-from scrapeq.queue import Entry, Queue
+from scrapeq.queue import Entry
 from scrapeq.queue.commands import BURY, EXTEND, RELEASE
+from scrapeq.queue.worker_queue import WorkerQueue
 from scrapeq.resource import GroupOf
 from scrapeq.task import Task
 from scrapeq.worker.context import Fatal, LeasedTask, Tally, WorkerContext
@@ -55,7 +56,7 @@ class FetchWorker:
         self,
         *,
         plan: Plan,
-        queue: Queue,
+        queue: WorkerQueue,
         egress: Egress,
         extractor: Extractor,
         sink: Sink,

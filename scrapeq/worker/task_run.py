@@ -10,7 +10,7 @@ from scrapeq.fetch import AuthLimitClosed, HopClosed
 from scrapeq.fetch.cache_lookup import CacheLookup
 from scrapeq.limits.judge import Exchange, Judgement
 from scrapeq.page import Page
-from scrapeq.queue.commands import NO_RESPONSE, RESPONDED, UNSENT
+from scrapeq.queue.commands import NO_RESPONSE, RESPONDED, UNSENT, Delivery
 from scrapeq.resource import Payload, check_payload
 from scrapeq.resource.restart import is_restart
 from scrapeq.responses.match import host_of
@@ -200,7 +200,7 @@ class TaskRun:
         )
 
 
-def _sent(error: FetchError) -> int:
+def _sent(error: FetchError) -> Delivery:
     """Return what became of a request that failed; a redirect is a response too."""
     if isinstance(error, Blocked):
         return RESPONDED if error.was_sent else UNSENT

@@ -1,4 +1,4 @@
-"""The founding document's programs run as they are printed, against a real store that stands for localhost:6379."""
+"""The programs of the founding document run unchanged, with a test store in place of localhost:6379."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ REAL_SLEEP = time.sleep
 
 
 class Finished(Exception):
-    """Ends a program that would run for ever."""
+    """Ends a program that runs forever."""
 
 
 @pytest.fixture
 def queue(store: redis.Redis, store_socket: str, monkeypatch: pytest.MonkeyPatch) -> DPQ:
-    """The programs' queue; their `Redis()` is the test's store."""
+    """Return the queue of the programs, whose `Redis()` is the test's store."""
     real = redis.Redis
     monkeypatch.setattr(redis, "Redis", lambda: real(unix_socket_path=store_socket))
     monkeypatch.setattr(sys, "argv", ["program"])
@@ -31,7 +31,7 @@ def queue(store: redis.Redis, store_socket: str, monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_producer_pushes_ten_delayed_tasks_with_their_priorities(queue: DPQ) -> None:
-    """Each has the priority that its payload says, and none is seen before its delay."""
+    """Each task has the priority in its payload, and none is handed out before its delay."""
     runpy.run_path(str(EXAMPLES / "producer.py"))
     assert queue.counts().delayed == 10
     assert queue.pop().task is None
@@ -40,10 +40,10 @@ def test_the_producer_pushes_ten_delayed_tasks_with_their_priorities(queue: DPQ)
     assert all(task is not None and 8 < task.due_in_s <= 10 for task in tasks)
 
 
-def test_the_consumer_takes_the_most_important_first_and_gives_back_what_is_refused(
+def test_the_consumer_takes_the_highest_priority_first_and_gives_back_refused_tasks(
     queue: DPQ, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It ends with an empty queue although every third task is refused once."""
+    """It empties the queue although three tasks are refused once."""
     for number in range(9):
         queue.push({"body": number}, priority=number)
     refusals = iter([1, 1, 0] * 3 + [1] * 9)
@@ -57,20 +57,20 @@ def test_the_consumer_takes_the_most_important_first_and_gives_back_what_is_refu
     monkeypatch.setattr(time, "sleep", sleep)
     with pytest.raises(Finished):
         runpy.run_path(str(EXAMPLES / "consumer.py"))
-    said = capsys.readouterr().out
-    first = [line for line in said.splitlines() if line.startswith("got task")][:9]
+    output = capsys.readouterr().out
+    first = [line for line in output.splitlines() if line.startswith("got task")][:9]
     assert [f"'body': {number}" in line for number, line in zip(range(8, -1, -1), first, strict=True)] == [
         True
     ] * 9
-    assert said.count("setting delay for 0.5") == 3
-    assert "queue is empty" in said
+    assert output.count("setting delay for 0.5") == 3
+    assert "queue is empty" in output
     assert queue.counts().done == 9
 
 
 def test_the_scheduler_makes_delayed_tasks_ready_in_a_queue_that_nobody_pops(
     queue: DPQ, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Due tasks are counted as ready without any pop, within its pause."""
+    """Due tasks count as ready without any pop, within one pause of the scheduler."""
     queue.push("soon", delay=0.2)
     started = time.monotonic()
 
@@ -86,22 +86,22 @@ def test_the_scheduler_makes_delayed_tasks_ready_in_a_queue_that_nobody_pops(
     assert queue.counts().ready == 1
 
 
-def test_every_limitation_of_the_founding_document_is_answered(queue: DPQ, store: redis.Redis) -> None:
-    """Many queues on one client, a blocking pop, counts of tries, dead letters, no daemon."""
+def test_the_limitations_of_the_founding_document_are_gone(queue: DPQ, store: redis.Redis) -> None:
+    """Several queues on one client, a blocking pop, counts of attempts, dead letters, no daemon."""
     other = DPQ(redis=store, queue_name="other")
     other.push("elsewhere")
-    assert queue.pop().task is None  # many queues on one connection
+    assert queue.pop().task is None  # several queues on one client
 
     queue.push("later", delay=0.1)
     task = queue.pop(wait_s=5).task  # blocks until it is due, with no scheduler running
     assert task is not None and task.attempts == 0
 
     for attempt in range(1, 5):
-        assert queue.retry(task, delay_s=0, error="no luck") is False
+        assert queue.retry(task, delay_s=0, error="503") is False
         task = queue.pop().task
         assert task is not None and task.attempts == attempt
-    assert queue.retry(task, delay_s=0, error="no luck") is True
+    assert queue.retry(task, delay_s=0, error="503") is True
     (dead,) = queue.get(task.id)
-    assert dead is not None and (dead.state, dead.last_error) == ("dead", "no luck")
+    assert dead is not None and (dead.state, dead.last_error) == ("dead", "503")
     assert queue.redrive(task.id) == [True]
     assert queue.pop().task is not None

@@ -20,6 +20,7 @@ from scrapeq.plan import Plan
 from scrapeq.protocols import CursorState, Item
 from scrapeq.queue import Queue
 from scrapeq.queue.connect import async_client
+from scrapeq.queue.worker_queue import WorkerQueue
 from scrapeq.resource import TaskBuilder, first_pages
 from scrapeq.supervise.run_state import RunState
 from scrapeq.supervise.schedules import start_schedules
@@ -47,7 +48,7 @@ class Scrape:
         """Run until a condition holds; return the items, and the worker. The run ends when nothing is left."""
         plan = self.plan()
         client = async_client(self.store_url)
-        queue = Queue(client, plan.name)
+        queue = WorkerQueue(client, plan.name)
         group = group_function(plan)
         await queue.define(limits_of(plan.rate_limits))
         state = RunState(client, queue)

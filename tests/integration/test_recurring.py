@@ -24,6 +24,7 @@ from test_worker_rules import serving
 import scrapeq
 from scrapeq.queue import Queue
 from scrapeq.queue.connect import async_client
+from scrapeq.queue.worker_queue import WorkerQueue
 from scrapeq.supervise.scheduler_process import scheduler_of
 from scrapeq.supervise.schedules import due_times_of
 
@@ -54,7 +55,7 @@ async def run_with_scheduler(scrape: Scrape, until: Callable[[Queue], Any]) -> N
     """Run a scrape with a scheduler beside it."""
     client = async_client(scrape.store_url)
     stop = asyncio.Event()
-    async with Queue(client, scrape.plan().name) as queue:
+    async with WorkerQueue(client, scrape.plan().name) as queue:
         scheduler = scheduler_of(queue, client, scrape.plan(), lambda _: None)
         scheduling = asyncio.create_task(scheduler.run(stop))
         await scrape.run(until)

@@ -154,7 +154,7 @@ def test_rejected_seeds_end_the_run(commands: Commands) -> None:
     code, output = commands.run("run", file)
     assert code == 6, output
     assert "the seeds cannot be pushed" in output
-    assert "full (1 tasks)" in output
+    assert "full (max_tasks is 1)" in output
 
 
 def test_two_files_whose_names_share_a_prefix(commands: Commands) -> None:

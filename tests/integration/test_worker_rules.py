@@ -24,6 +24,7 @@ from scrapeq.protocols import Item
 from scrapeq.queue import Queue
 from scrapeq.queue.commands import ACK, Entry
 from scrapeq.queue.connect import async_client
+from scrapeq.queue.worker_queue import WorkerQueue
 from scrapeq.resource import TaskBuilder, first_pages
 from scrapeq.task import NewTask
 from scrapeq.wiring import cursor_store_of, group_function, pool_credentials
@@ -75,7 +76,7 @@ async def work(
     """Run one worker on a plan until a condition holds; the task of the address `first` goes first."""
     plan = config.load("test.yaml", text=text.replace("URL", url), env=env or {})
     client = async_client(store_url)
-    queue = Queue(client, plan.name)
+    queue = WorkerQueue(client, plan.name)
     group = group_function(plan)
     await queue.define(limits_of(plan.rate_limits))
     firsts = first_pages(TaskBuilder(plan, group), time.time(), occurrence=1)
@@ -289,7 +290,7 @@ async def test_a_broken_connection_opens_no_closed_limit(store_url: str) -> None
 async def test_a_settle_that_cannot_be_sent_fails_alone(store_url: str) -> None:
     """A follow-up that is too large is its own task's error, not that of those settled beside it."""
     client = async_client(store_url)
-    async with Queue(client, "alone") as queue:
+    async with WorkerQueue(client, "alone") as queue:
         await queue.push_many(NewTask(n) for n in range(2))
         good, bad = await queue.pop_many(2)
         assert good.lease and bad.lease

@@ -1,4 +1,4 @@
-"""A queue on a real store and its model, driven alike and compared; and what must hold of the store's keys."""
+"""A queue on a real store beside its model: runs the same operations on both, compares them, checks the keys."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import redis
+from queue_model.model import Model
+from queue_model.packed import IN_FLIGHT, read_group, read_lane, read_limit, read_meta
 
 from scrapeq.limit import Limit, of_credential
 from scrapeq.queue import commands as c
 from scrapeq.queue import settings
-from scrapeq.queue.block import lane_entries, placed
+from scrapeq.queue.block import lane_and_private, lane_entries
 from scrapeq.queue.scripts import scripts
 from scrapeq.task import Dedup, Group, Lease, NewTask, Order, Task
-from scrapeq.testing.model import Model
-from scrapeq.testing.packed import IN_FLIGHT, read_group, read_lane, read_limit, read_meta
 
 US = 1_000_000
 START_US = 1_600_000_000_000_000
@@ -29,7 +29,7 @@ ZSETS = ("delayed", "leased", "dead", "lanes", "lp", "gp")
 
 
 class Keys(NamedTuple):
-    """One reading of a queue's keys."""
+    """A snapshot of a queue's keys."""
 
     hashes: dict[str, dict[bytes, bytes]]
     zsets: dict[str, dict[bytes, float]]
@@ -40,7 +40,7 @@ class Keys(NamedTuple):
 
 
 class Pair:
-    """The same operations on both; `singly`: a pop of n is n pops of one on the store's side."""
+    """Runs the same operations on both; `singly`: a pop of n is n pops of one on the store."""
 
     def __init__(self, store: redis.Redis, name: str = "q", *, singly: bool = False) -> None:
         self.store = store
@@ -58,12 +58,12 @@ class Pair:
     # ---- both sides
 
     def set_time(self, us: int) -> None:
-        """The server's clock from now on."""
+        """Set the server's clock."""
         self.model.server_us = us
         self.store.set(self.prefix + "testclock", us)
 
     def run(self, command: c.Command[Any]) -> Any:
-        """A command on the store."""
+        """Run a command on the store."""
         return command.parse(
             self.store.evalsha(self.shas[command.script], 1, self.prefix + "c", *command.args)
         )
@@ -71,7 +71,7 @@ class Pair:
     def _know(self, *groups: Group) -> None:
         for group in groups:
             self.groups.add(group.name)
-            limits, private = placed(group)
+            limits, private = lane_and_private(group)
             self.lanes.add(c.lane_name(lane_entries(limits, group)))
             for name in [*limits, *([private] if private else [])]:
                 self.instances.update(self.model.pools.instances(name))
@@ -83,23 +83,23 @@ class Pair:
         self._know(*(task.group for task in tasks))
         done: list[c.Pushed] = []
         for start in range(0, len(tasks), c.PUSH_COUNT):
-            piece = tasks[start : start + c.PUSH_COUNT]
-            (command,) = c.push(piece, max_tasks=max_tasks, dedup=dedup)
+            batch = tasks[start : start + c.PUSH_COUNT]
+            (command,) = c.push(batch, max_tasks=max_tasks, dedup=dedup)
             got = self.run(command)
-            assert got == self.model.push(piece, max_tasks=max_tasks, dedup=dedup)
+            assert got == self.model.push(batch, max_tasks=max_tasks, dedup=dedup)
             if got is None:
                 return None
             done += got
         return done
 
     def pop(self, n: int, *, lease_s: float, suspects: int = 0) -> list[Task]:
-        """A worker that was woken pops on both; what is left for another keeps the marker armed."""
+        """Pop on both, as a worker that was woken; if tasks are left for others the script sets the marker again."""
         self.store.delete(self.prefix + "wake")
         got: list[Task] = []
         held = suspects
         while True:
             popped = self.run(c.pop(1 if self.singly else n, lease_s=lease_s, suspects=held))
-            assert not popped.again
+            assert not popped.is_unfinished
             got += popped.tasks
             held += sum(task.expiries > 0 for task in popped.tasks)
             if not self.singly or not popped.tasks or len(got) == n:
@@ -113,7 +113,7 @@ class Pair:
         return got
 
     def settle(self, entries: Sequence[c.Entry], dedup: Dedup = "only_new") -> list[c.Settled]:
-        """Settle on both; a call in which every lease is stale must change nothing but the clock."""
+        """Settle on both; a call with only stale leases must change nothing but the clock."""
         for entry in entries:
             self._know(*(task.group for task in entry.push))
             credential = entry.lease.credential
@@ -131,7 +131,7 @@ class Pair:
         return got
 
     def acquire(self, group: Group, *, weight: float, lease_s: float, credential: str = "") -> Lease | None:
-        """A grant without a task on both."""
+        """Acquire a grant without a task on both."""
         self._know(group)
         got = self.run(c.acquire(group, weight=weight, lease_s=lease_s, credential=credential))
         expected = self.model.acquire(group, weight=weight, lease_s=lease_s, credential=credential)
@@ -144,37 +144,37 @@ class Pair:
         self.model.define(limits)
 
     def steer(self, verb: str, *args: Any) -> None:
-        """Steer both."""
+        """Change limits or the queue on both."""
         names = [one for name in args if isinstance(name, str) for one in self.model.pools.instances(name)]
         self.instances.update(names)
         self.run(c.steer(verb, *args))
         self.model.steer(verb, *args)
-        if verb in ("unpark", "forget"):  # a person may shorten a park
+        if verb in ("unpark", "forget"):  # an operator may shorten a park
             for name in names:
                 self.parks.pop(name, None)
 
     def set_order(self, order: Order) -> None:
-        """The same order on both."""
+        """Set the order on both."""
         assert self.run(settings.set_order(order)) == order
         self.model.set_order(order)
 
     def define_pools(self, pools: dict[str, list[str]]) -> None:
-        """The same pools on both."""
+        """Define pools on both."""
         self.run(settings.define_pools(pools))
-        self.model.define({})  # its clock goes on
+        self.model.define({})  # advances its clock
         self.model.pools.credentials.update({name: list(credentials) for name, credentials in pools.items()})
         for group in self.model.groups.values():
             self._know(group)
 
     def retire(self, pool: str, credential: str) -> None:
-        """A member less on both."""
+        """Retire a credential on both."""
         self.model.define({})
         assert self.run(settings.retire_credential(pool, credential)) == self.model.pools.retire(
             pool, credential
         )
 
     def private_limit(self, group: str) -> str:
-        """A limit of its own for the group, on both."""
+        """Get the private limit of a group on both."""
         self.groups.add(group)
         got = self.run(c.private_limit(group))
         assert got == self.model.private_limit(group)
@@ -182,7 +182,7 @@ class Pair:
         return str(got)
 
     def edit(self, verb: str, ids: Sequence[str], value: float = 0.0) -> None:
-        """Edit both."""
+        """Edit tasks on both."""
         assert self.run(c.edit(verb, ids, value)) == self.model.edit(verb, ids, value)
 
     def sweep(self) -> None:
@@ -191,17 +191,17 @@ class Pair:
         assert not more
         self.model.sweep()
 
-    # ---- what must hold
+    # ---- checks
 
     def content(self) -> dict[bytes, bytes]:
-        """Every key of the queue as dumped, but for those that only tell the time."""
+        """Return a dump of every key of the queue, except those that only hold the time."""
         keys = sorted(self.store.keys(self.prefix + "*"))
         quiet = [key for key in keys if key.decode() not in (self.prefix + "c", self.prefix + "testclock")]
         return {key: self.store.dump(key) or b"" for key in quiet}
 
     def _check_wait(self, wait_s: float | None) -> None:
-        """Nothing may become grantable before the time that the pop said to come back at."""
-        assert wait_s is None or wait_s > 0, "nothing to take, and told to come back at once"
+        """Check that nothing becomes grantable before the time that the pop said to come back at."""
+        assert wait_s is None or wait_s > 0, "no task, and yet a wait of 0"
         model = self.model
         events = [lease.ends for lease in model.leases.values()]
         events += [task.due for task in model.tasks.values() if task.state == "delayed"]
@@ -210,7 +210,7 @@ class Pair:
         assert not model.grantable(int(until) - 1), f"grantable before {wait_s}"
 
     def check(self) -> None:
-        """Compare all that can be seen, then the invariants of the keys."""
+        """Compare all visible state, then check the invariants of the keys."""
         model, ids = self.model, [f"{i:012d}" for i in range(1, self.model.sequence + 1)]
         names = sorted(self.instances)
         looks = (c.counts(), c.get(ids), c.limit_states(names))
@@ -220,10 +220,10 @@ class Pair:
             if name != "next_event_s":
                 assert getattr(counts, name) == getattr(expected, name), name
         assert tasks == model.get(ids)
-        for got, want in zip(states, model.limit_states(names), strict=True):
-            opens = (got.opens_s == 0.0, want.opens_s == 0.0)
-            assert opens[0] == opens[1], (got, want)
-            assert got == replace(want, opens_s=got.opens_s), f"{got} is not {want}"
+        for got, expected_state in zip(states, model.limit_states(names), strict=True):
+            opens = (got.opens_s == 0.0, expected_state.opens_s == 0.0)
+            assert opens[0] == opens[1], (got, expected_state)
+            assert got == replace(expected_state, opens_s=got.opens_s), f"{got} is not {expected_state}"
             before = self.parks.get(got.name, 0.0)
             parked_until = model.limit(got.name).parked_until
             assert parked_until >= before, "a park was shortened"
@@ -231,7 +231,7 @@ class Pair:
         self._check_keys(keys, counts.now_us)
 
     def _read(self, looks: Sequence[c.Command[Any]]) -> tuple[Keys, list[Any]]:
-        """All keys and the answers to some commands, in one go."""
+        """Read all keys and the replies of some commands in one pipeline."""
         groups, lanes = sorted(self.groups), sorted(self.lanes)
         pipe = self.store.pipeline(transaction=False)
         for key in HASHES:
@@ -250,17 +250,17 @@ class Pair:
         heads = {lane: found[f"heads:{lane}"] for lane in lanes}
         next_event = struct.unpack(CONTROL, control)[0] if control else NEVER
         keys = Keys(hashes, {key: dict(found[key]) for key in ZSETS}, ready, heads, next_event, armed == 1)
-        answers = everything[-len(looks) :]
-        return keys, [look.parse(answer) for look, answer in zip(looks, answers, strict=True)]
+        replies = everything[-len(looks) :]
+        return keys, [look.parse(reply) for look, reply in zip(looks, replies, strict=True)]
 
     def _check_keys(self, k: Keys, now: int) -> None:
-        """Invariants 1, 2, 3, 5 and 7."""
+        """Check invariants 1, 2, 3, 5 and 7."""
         tasks, zsets = k.hashes["task"], k.zsets
 
-        places = Counter([*zsets["delayed"], *zsets["dead"], *(i for i in zsets["leased"] if i in tasks)])
+        locations = Counter([*zsets["delayed"], *zsets["dead"], *(i for i in zsets["leased"] if i in tasks)])
         for credentials in k.ready.values():
-            places.update(id_ for id_, _ in credentials)
-        assert places == Counter(dict.fromkeys(tasks, 1)), "an id is not in exactly one place"
+            locations.update(id_ for id_, _ in credentials)
+        assert locations == Counter(dict.fromkeys(tasks, 1)), "an id is not in exactly one place"
 
         for group, credentials in k.ready.items():
             spec, parked = read_group(k.hashes["g"].get(group.encode())), group.encode() in zsets["gp"]
@@ -284,14 +284,14 @@ class Pair:
             credential[ID:].decode(): (credential[:ID], score) for credential, score in zsets["lanes"].items()
         }
         parked_lanes = {lane.decode() for lane in zsets["lp"] if not lane.startswith(b"\0")}
-        assert len(entries) == len(zsets["lanes"]), "a lane with two entries"
-        assert not parked_lanes & set(entries), "a lane open and parked"
+        assert len(entries) == len(zsets["lanes"]), "a lane has two entries"
+        assert not parked_lanes & set(entries), "a lane is open and parked"
         assert parked_lanes | set(entries) == {lane for lane, heads in k.heads.items() if heads}
         for lane, entry in entries.items():
             head, score = k.heads[lane][0]
             assert entry == (head[:ID], score), f"lane {lane!r}: its entry is not its head"
 
-        charged: Counter[str] = Counter()  # weights: an exact sum of fractions
+        charged: Counter[str] = Counter()  # weights, whose fractions add up exactly
         for id_ in zsets["leased"]:
             meta = read_meta(k.hashes["meta"][id_])
             if not meta.answered:
@@ -305,6 +305,6 @@ class Pair:
             assert charged[name] == in_flight.get(name, 0), f"{name} in flight"
 
         due = [time for key in ("delayed", "leased", "lp", "gp") for time in zsets[key].values()]
-        assert all(k.next_event <= time for time in due), "an event earlier than next_event"
+        assert all(k.next_event <= time for time in due), "an event is earlier than next_event"
         if not k.armed and k.next_event > now:
-            assert not self.model.grantable(now), "something grantable, no marker, no event"
+            assert not self.model.grantable(now), "a task is grantable without marker or event"

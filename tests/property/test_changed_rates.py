@@ -1,4 +1,4 @@
-"""A definition that counts in another way takes nothing over of what the old one counted."""
+"""A definition that counts in another way does not inherit the counts of the old one."""
 
 from __future__ import annotations
 
@@ -15,10 +15,8 @@ KINDS = [Rate(30, 60.0, aligned_s=0.0), Rate(30, 60.0, burst=5), Rate(30, 60.0)]
 
 @pytest.mark.parametrize("old", KINDS)
 @pytest.mark.parametrize("new", KINDS)
-def test_a_limit_is_open_again_two_windows_after_it_was_changed(
-    store: redis.Redis, old: Rate, new: Rate
-) -> None:
-    """However requests were counted when they went, and however their answers are."""
+def test_a_changed_limit_opens_within_two_windows(store: redis.Redis, old: Rate, new: Rate) -> None:
+    """However requests were counted when they were sent, and however their responses are counted."""
     pair = Pair(store)
     group = Group("g", ("a",))
     pair.define({"a": Limit((old,))})

@@ -1,8 +1,8 @@
 """
-An error before any command of a script: either nothing has changed, or fsck tells what does not agree.
+Errors before any command of a script: either nothing has changed, or fsck reports the inconsistency.
 
-Redis keeps what a script wrote before it failed. Whatever can fail is read and checked before the first write; this
-makes even that fail which cannot (a command refused half way), and shows that no damage stays unseen.
+Redis keeps what a script wrote before it failed. The scripts read and check whatever can fail before their first write.
+These tests make even other commands fail, and show that fsck detects any damage.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from scrapeq.task import Group, Lease, NewTask
 
 AT = "scrapeq:{q}:failat"
 INJECTED = "injected"
-# Counts commands and fails before the one that the test asks for; pcall is not used by the scripts.
+# Counts commands and fails before the one that the test names; the scripts do not use pcall.
 COUNTING = f"""
 local _made = 0
 local function _counted(...)
@@ -37,7 +37,7 @@ LIMITS = {"lanewide": Limit((Rate(100, 1.0),), max_concurrency=4), "own": Limit(
 
 
 def world(store: redis.Redis) -> tuple[Pair, list[Lease]]:
-    """A queue with tasks in every state, and the leases of two."""
+    """Return a queue with tasks in every state, and two leases."""
     store.flushall()
     pair = Pair(store)
     pair.define(LIMITS)
@@ -52,12 +52,12 @@ def world(store: redis.Redis) -> tuple[Pair, list[Lease]]:
 
 
 def push(_: list[Lease]) -> c.Command[object]:
-    """New tasks in a known and a new group, a duplicate, a delayed one."""
+    """Push tasks into a known and a new group, a duplicate and a delayed one."""
     tasks = [
         NewTask("a", 9, group=SHARED),
         NewTask("b", group=Group("new", ("lanewide", "more"))),
         NewTask("c", key="k1"),
-        NewTask("g", 2, group=SHARED, key="unheard of"),
+        NewTask("g", 2, group=SHARED, key="new"),
         NewTask("d", delay_s=3),
     ]
     (command,) = c.push(tasks, max_tasks=0, dedup="raise_priority")
@@ -65,26 +65,26 @@ def push(_: list[Lease]) -> c.Command[object]:
 
 
 def pop(_: list[Lease]) -> c.Command[object]:
-    """A pop of several, with delays that are over and limits that close."""
+    """Pop several tasks, with delays that are over and limits that close."""
     return c.pop(5, lease_s=9)
 
 
 def settle(leases: list[Lease]) -> c.Command[object]:
-    """An ack with follow-ups, and a refused retry."""
+    """Ack with follow-ups, and retry after a refusal."""
     ack = c.Entry(c.ACK, leases[0], push=[NewTask("e", 1, group=OTHER), NewTask("f", group=Group("new"))])
     retry = c.Entry(c.RETRY, leases[1], refused=[("lanewide", 3.0)], reported=[("own|shared", 3, 9.0)])
     return c.settle([ack, retry])
 
 
 def cancel(_: list[Lease]) -> c.Command[object]:
-    """Cancel in every state."""
+    """Cancel tasks in every state."""
     return c.edit("cancel", [f"{i}" for i in range(1, 9)])
 
 
 def drained(pair: Pair) -> None:
-    """What fsck calls sound works on: everything that is there, and what is pushed now, comes out once, and no more."""
+    """Check that a queue without findings works: all its tasks and new ones come out once, and nothing else does."""
     store, p = pair.store, pair.prefix
-    there = Counter(c.read_record(record)[2] for record in store.hvals(p + "task"))
+    stored = Counter(c.read_record(record)[2] for record in store.hvals(p + "task"))
     assert not store.zcard(p + "dead")
     (command,) = c.push([NewTask(i, group=SHARED) for i in "xyz"], max_tasks=0, dedup="only_new")
     pair.run(command)
@@ -96,16 +96,16 @@ def drained(pair: Pair) -> None:
         out.update(orjson.dumps(task.payload) for task in popped.tasks)
         if not popped.live:
             break
-    assert out == there + Counter([b'"x"', b'"y"', b'"z"'])
+    assert out == stored + Counter([b'"x"', b'"y"', b'"z"'])
     assert store.hlen(p + "task") == 0
     assert fsck_blocking(store, "q", test_clock=True).ok
 
 
 @pytest.mark.parametrize(("make", "reads"), [(push, 4), (pop, 4), (settle, 8), (cancel, 4)])
-def test_no_damage_stays_unseen(
+def test_fsck_detects_the_damage_of_a_failed_command(
     store: redis.Redis, make: Callable[[list[Lease]], c.Command[object]], reads: int
 ) -> None:
-    """Fail before each command in turn: unchanged (at least the first so many), reported, or it works on."""
+    """Fail before each command in turn: the queue is unchanged (for the first reads), reported, or works."""
     seen: Counter[str] = Counter()
     for k in range(1, 400):
         pair, leases = world(store)
@@ -131,5 +131,5 @@ def test_no_damage_stays_unseen(
             assert not unchanged
             seen["reported"] += 1
     else:
-        pytest.fail("the script never came to its end")
+        pytest.fail("the script never ended")
     assert seen["unchanged"] >= reads and seen["reported"]

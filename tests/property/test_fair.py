@@ -1,4 +1,4 @@
-"""Order `fair`: round-robin over the groups that are due, by priority inside each; and changing to it and back."""
+"""Order `fair`: round-robin over the groups that are due, by priority within each; and changing the order."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ LIMITS = {
 
 
 def jain(counts: Counter[str]) -> float:
-    """Jain's index: 1 when all have the same share, 1/n when one has all."""
+    """Return Jain's index of the groups' shares: 1 if all are equal, 1/n if one group has everything."""
     values = [counts[group.name] for group in GROUPS]
     return sum(values) ** 2 / (len(values) * sum(value**2 for value in values))
 
 
 def served(pair: Pair, rounds: int, n: int) -> Counter[str]:
-    """How many tasks each group got in so many pops, each answered at once."""
+    """Return how many tasks each group got in `rounds` pops of n, each acked at once."""
     counts: Counter[str] = Counter()
     for _ in range(rounds):
         tasks = pair.pop(n, lease_s=60)
@@ -43,8 +43,8 @@ def served(pair: Pair, rounds: int, n: int) -> Counter[str]:
 
 
 @pytest.mark.parametrize("n", [1, 7])
-def test_equal_hosts_get_equal_shares(store: redis.Redis, n: int) -> None:
-    """Ten groups over three lanes, one with tasks that matter far more: Jain's index at least 0.99."""
+def test_hosts_get_equal_shares(store: redis.Redis, n: int) -> None:
+    """Ten groups over three lanes, one with much higher priorities: Jain's index is at least 0.99."""
     pair = Pair(store)
     pair.define(LIMITS)
     pair.set_order("fair")
@@ -55,15 +55,15 @@ def test_equal_hosts_get_equal_shares(store: redis.Redis, n: int) -> None:
     pair.check()
 
 
-def test_without_it_one_group_takes_all(store: redis.Redis) -> None:
-    """The same tasks in strict order: what matters most goes first, whatever its group."""
+def test_in_strict_order_one_group_takes_all(store: redis.Redis) -> None:
+    """The same tasks in strict order: the highest priority goes first, whatever its group."""
     pair = Pair(store)
     pair.push([NewTask(i, i % 10 == 3, group=Group(GROUPS[i % 10].name)) for i in range(400)])
     assert jain(served(pair, 40, 1)) == pytest.approx(0.1)
 
 
-def test_groups_that_come_later_starve_nobody(store: redis.Redis) -> None:
-    """While each turn brings a group never seen before, those that wait longest still come first."""
+def test_new_groups_do_not_starve_old_ones(store: redis.Redis) -> None:
+    """While each turn adds a new group, the groups that wait longest still come first."""
     pair = Pair(store)
     pair.set_order("fair")
     pair.push([NewTask(i, group=Group(f"old{i % 3}")) for i in range(60)])
@@ -76,8 +76,8 @@ def test_groups_that_come_later_starve_nobody(store: redis.Redis) -> None:
     pair.check()
 
 
-def test_priority_counts_inside_a_group(store: redis.Redis) -> None:
-    """Each group gives its best task; a raised one comes first, and its group keeps its turn."""
+def test_priority_decides_within_a_group(store: redis.Redis) -> None:
+    """Each group hands out its best task; a raised one comes first in its group, which keeps its turn."""
     pair = Pair(store)
     pair.set_order("fair")
     pair.push([NewTask(i, i, group=Group("ab"[i % 2]), key=f"k{i}") for i in range(6)])
@@ -89,8 +89,8 @@ def test_priority_counts_inside_a_group(store: redis.Redis) -> None:
     assert [task.payload for task in pair.pop(7, lease_s=60)] == [0, 5, "alone", 4, 3, 2, 1]
 
 
-def test_the_order_changes_under_tasks(store: redis.Redis) -> None:
-    """Ready, delayed, leased, parked: all is in the other order afterwards, and in the first again."""
+def test_the_order_changes_while_tasks_are_queued(store: redis.Redis) -> None:
+    """Ready, delayed, leased and parked tasks follow the new order, and the first one after changing back."""
     pair = Pair(store)
     pair.define({"own": Limit(max_concurrency=1)})
     pair.push([NewTask(i, i, i % 5 == 4, GROUPS[i % 3]) for i in range(60)])
@@ -104,11 +104,13 @@ def test_the_order_changes_under_tasks(store: redis.Redis) -> None:
         pair.check()
 
 
-def test_with_very_many_groups_it_is_refused(store: redis.Redis) -> None:
-    """One call changes no more than a thousand groups; the error names the remedy, and an empty queue may change."""
+def test_the_order_is_not_changed_over_more_than_a_thousand_groups(store: redis.Redis) -> None:
+    """One call changes at most 1,000 groups; the error names the remedy, and the order of an empty queue can change."""
     queue = DPQ(store, "q", order="strict")
     queue.push_many(NewTask(i, group=Group(f"g{i}")) for i in range(1100))
-    with pytest.raises(UsageError, match=r"strict order, and 1,1.. groups are too many.* run dry or purge"):
+    with pytest.raises(
+        UsageError, match=r"cannot leave strict .* in 1,1.. groups; let the queue run empty or purge"
+    ):
         queue.set_order("fair")
     assert queue.set_order(None) == "strict"
     queue.cancel(*(str(i) for i in range(1, 1001)))
@@ -116,19 +118,19 @@ def test_with_very_many_groups_it_is_refused(store: redis.Redis) -> None:
     assert queue.set_order("fair") == "fair"
 
 
-async def test_all_who_use_a_queue_agree(store: redis.Redis, astore: redis.asyncio.Redis) -> None:
-    """What one sets at its first call holds for another that says nothing; nonsense is refused."""
+async def test_the_order_holds_for_every_client(store: redis.Redis, astore: redis.asyncio.Redis) -> None:
+    """One client sets it at its first call; it holds for another that sets none. An unknown order is refused."""
     async with Queue(astore, "q", order="fair") as queue:
         await queue.push_many(NewTask(i, i, group=Group("ab"[i // 2])) for i in range(4))
         other = DPQ(store, "q")
         assert other.set_order(None) == "fair"
         assert [task.payload for task in other.pop_many(4)] == [1, 3, 0, 2]
-    with pytest.raises(UsageError, match="must be strict or fair"):
+    with pytest.raises(UsageError, match="expected strict or fair"):
         DPQ(store, "q", order="random").push(1)  # type: ignore[arg-type]
 
 
-def test_a_lost_turn_is_found(store: redis.Redis) -> None:
-    """fsck names the group that has none, and the one that should have none."""
+def test_fsck_finds_a_missing_turn(store: redis.Redis) -> None:
+    """It names the group without one."""
     pair = Pair(store)
     pair.set_order("fair")
     pair.push([NewTask(1, group=Group("a"))])

@@ -1,4 +1,4 @@
-"""A queue broken by hand in every way that fsck knows is seen; a healthy one, also at work, raises no alarm."""
+"""fsck finds each kind of damage that it knows, and reports nothing for a healthy queue, even one in use."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OWN = Group("own", (), "one|own")
 
 
 def queue(store: redis.Redis) -> Pair:
-    """Something everywhere: tasks 1-3 leased, delayed, dead; 4-6 ready, in a parked lane and in a parked group."""
+    """Return a queue with tasks 1-3 leased, delayed and dead, and 4-6 ready, in a parked lane and a parked group."""
     pair = Pair(store)
     pair.define({"one": Limit(max_concurrency=1)})
     for i, group in enumerate([SHARED, OWN, OWN, SHARED, SHARED, OWN], 1):
@@ -41,7 +41,7 @@ def queue(store: redis.Redis) -> Pair:
 
 
 def test_a_healthy_queue_has_no_findings(store: redis.Redis) -> None:
-    """Tasks in every state, parked lanes and groups: nothing to report, all counted."""
+    """With tasks in every state, parked lanes and groups."""
     queue(store)
     report = fsck_blocking(store, "q", page=2, test_clock=True)
     assert report.findings == [] and report.unchecked == []
@@ -116,16 +116,16 @@ BREAKS: dict[str, tuple[Callable[[redis.Redis], object], Finding]] = {
 
 
 @pytest.mark.parametrize("name", BREAKS)
-def test_what_is_broken_by_hand_is_seen(store: redis.Redis, name: str) -> None:
-    """Each way to break the keys gives its finding."""
+def test_each_kind_of_damage_is_found(store: redis.Redis, name: str) -> None:
+    """Each way to break the keys has its finding."""
     queue(store)
     break_it, finding = BREAKS[name]
     break_it(store)
     assert finding in fsck_blocking(store, "q", page=2, test_clock=True).findings
 
 
-def test_large_groups_and_lanes_are_looked_at_in_pages(store: redis.Redis) -> None:
-    """A stray member of a group, and of a lane, of more than one page is found."""
+def test_large_groups_and_lanes_are_checked_in_pages(store: redis.Redis) -> None:
+    """A stray member is found in a group, and in a lane, of more than one page."""
     pair = Pair(store)
     pair.push([NewTask(i, group=Group("large")) for i in range(300)])
     pair.push([NewTask(i, group=Group(f"g{i}", ("wide",))) for i in range(300)])
@@ -137,16 +137,16 @@ def test_large_groups_and_lanes_are_looked_at_in_pages(store: redis.Redis) -> No
     assert Finding("stray head", "g7", "000000000001") in findings
 
 
-async def test_a_queue_at_work_raises_no_alarm(store: redis.Redis, astore: redis.asyncio.Redis) -> None:
-    """While tasks are pushed, popped, retried and acked, fsck finds nothing."""
+async def test_a_queue_in_use_has_no_findings(store: redis.Redis, astore: redis.asyncio.Redis) -> None:
+    """fsck runs while tasks are pushed, popped, retried and acked."""
     pair = Pair(store)
     pair.define({"one": Limit(max_concurrency=3)})
     pair.push([NewTask(i, i % 7, group=(SHARED, OWN)[i % 2], key=f"{i}") for i in range(200)])
-    over = asyncio.Event()
+    stop = asyncio.Event()
 
     async def work() -> int:
         done = 0
-        while not over.is_set():
+        while not stop.is_set():
             await asyncio.sleep(0)
             pair.set_time(pair.model.server_us + US)
             for task in pair.pop(4, lease_s=3):
@@ -159,6 +159,6 @@ async def test_a_queue_at_work_raises_no_alarm(store: redis.Redis, astore: redis
 
     working = asyncio.create_task(work())
     reports = [await fsck(astore, "q", page=20, test_clock=True) for _ in range(3)]
-    over.set()
+    stop.set()
     assert await working > 20
     assert [report.findings for report in reports] == [[]] * 3

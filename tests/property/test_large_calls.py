@@ -1,4 +1,4 @@
-"""What one call may be asked to do at most, and what happens beyond it: goes on in the next call, loses nothing."""
+"""The bounds of one call: what exceeds them is done by the next call, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from scrapeq.limit import Limit
 from scrapeq.queue import commands as c
 from scrapeq.task import Group, NewTask
 
-EVENTS = 150  # time events that one pop works off
+EVENTS = 150  # time events that one pop processes
 AGAIN_MAX = 20
-CLOSURES = 128  # groups closed, or suspects put off, by one pop
+CLOSURES = 128  # groups that one pop closes, or suspects that it postpones
 
 
-def test_more_time_events_than_a_call_may_take(store: redis.Redis) -> None:
-    """400 delays end at once: two pops say `again`, the third leases the best."""
+def test_more_time_events_than_one_pop_processes(store: redis.Redis) -> None:
+    """400 delays end at once: two pops are unfinished, the third leases the best task."""
     pair = Pair(store)
     pair.push([NewTask(i, i, delay_s=1) for i in range(2 * EVENTS + 100)])
     pair.set_time(pair.model.server_us + 2 * US)
     pops = [pair.run(c.pop(1, lease_s=60)) for _ in range(3)]
-    assert [popped.again for popped in pops] == [True, True, False]
+    assert [popped.is_unfinished for popped in pops] == [True, True, False]
     assert pops[2].tasks[0].payload == 2 * EVENTS + 99
 
 
-def test_after_many_agains_the_best_known_is_leased_and_counted(store: redis.Redis) -> None:
-    """Events that never end starve no worker: the 21st pop leases, and it is counted as inexact."""
+def test_after_many_unfinished_pops_one_leases_inexactly(store: redis.Redis) -> None:
+    """Endless events do not starve a worker: the 21st pop leases, and counts as inexact."""
     pair = Pair(store)
     for i in range(13):
         pair.push([NewTask([i, j], delay_s=1) for j in range(1000)])
     pair.set_time(pair.model.server_us + 2 * US)
     pops = [pair.run(c.pop(1, lease_s=60)) for _ in range(AGAIN_MAX + 1)]
-    assert [popped.again for popped in pops] == [True] * AGAIN_MAX + [False]
+    assert [popped.is_unfinished for popped in pops] == [True] * AGAIN_MAX + [False]
     assert len(pops[-1].tasks) == 1
     assert pair.run(c.counts()).inexact == 1
 
 
 def test_an_ack_with_ten_thousand_follow_ups(store: redis.Redis) -> None:
-    """A page with very many links: all pushed with the ack, in one script."""
+    """One script pushes them all with the ack."""
     pair = Pair(store)
     pair.push([NewTask("page")])
     (page,) = pair.pop(1, lease_s=60)
@@ -48,8 +48,8 @@ def test_an_ack_with_ten_thousand_follow_ups(store: redis.Redis) -> None:
     assert (counts.ready, counts.leased, counts.done) == (10_000, 0, 1)
 
 
-def test_a_pop_of_more_than_a_call_gives(store: redis.Redis) -> None:
-    """Asked for 9,000 tasks a pop gives the best 1,000 and wakes another worker."""
+def test_a_pop_leases_at_most_a_thousand_tasks(store: redis.Redis) -> None:
+    """A pop of 9,000 leases the best 1,000 and wakes another worker."""
     pair = Pair(store)
     for i in range(5):
         pair.push([NewTask(1000 * i + j, 1000 * i + j) for j in range(1000)])
@@ -59,8 +59,8 @@ def test_a_pop_of_more_than_a_call_gives(store: redis.Redis) -> None:
     assert store.exists(pair.prefix + "wake")
 
 
-def test_a_freed_slot_wakes_all_lanes_that_wait_for_it(store: redis.Redis) -> None:
-    """1,000 lanes share a limit of one at a time: each ack opens them, whatever one call can wake, and none is left."""
+def test_a_freed_slot_reopens_all_lanes_that_wait_for_it(store: redis.Redis) -> None:
+    """1,000 lanes share one slot: after each ack the best task comes, although one call cannot reopen all lanes."""
     pair = Pair(store)
     pair.define({"one": Limit(max_concurrency=1)})
     lanes = 1000
@@ -69,17 +69,17 @@ def test_a_freed_slot_wakes_all_lanes_that_wait_for_it(store: redis.Redis) -> No
     for _ in range(60):
         while True:
             popped = pair.run(c.pop(1, lease_s=60))
-            if popped.tasks or (popped.wait_s is not None and popped.wait_s > 0 and not popped.again):
+            if popped.tasks or (popped.wait_s is not None and popped.wait_s > 0 and not popped.is_unfinished):
                 break
         done += [task.payload for task in popped.tasks]
-        for _ in range(8):  # others look too: they close what they find
+        for _ in range(8):  # other workers pop too, and close the lanes that they find
             pair.run(c.pop(1, lease_s=60))
         pair.run(c.settle([c.Entry(c.ACK, task.lease) for task in popped.tasks if task.lease]))
     assert done == list(range(lanes - 1, lanes - 61, -1))
 
 
-def test_suspects_that_a_worker_may_not_take_cost_no_unbounded_pop(store: redis.Redis) -> None:
-    """600 suspects before one innocent: a worker that holds one gets the innocent, put off a bounded number a call."""
+def test_many_suspects_are_postponed_in_bounded_pops(store: redis.Redis) -> None:
+    """A worker that holds a suspect gets the one harmless task behind 600 suspects, after a few pops."""
     pair = Pair(store)
     pair.push([NewTask(i, 1) for i in range(600)])
     pair.run(c.pop(600, lease_s=1))
@@ -89,7 +89,7 @@ def test_suspects_that_a_worker_may_not_take_cost_no_unbounded_pop(store: redis.
     pair.set_time(pair.model.server_us + 2 * US)
     while pair.run(c.sweep())[0]:
         pass
-    pair.push([NewTask("innocent", 0)])
+    pair.push([NewTask("harmless", 0)])
     pops = [pair.run(c.pop(1, lease_s=60, suspects=1)) for _ in range(600 // CLOSURES + 1)]
     assert [len(popped.tasks) for popped in pops] == [0] * (600 // CLOSURES) + [1]
-    assert pops[-1].tasks[0].payload == "innocent"
+    assert pops[-1].tasks[0].payload == "harmless"

@@ -1,7 +1,7 @@
 """
-Order: any finite priorities, higher first, ties first-in-first-out, whatever a task has been through.
+The order of tasks: any finite priority, higher first, ties first in, first out, whatever happened to a task before.
 
-SCRAPEQ_ORDER_TASKS: how many tasks (10,000).
+SCRAPEQ_ORDER_TASKS sets the number of tasks (10,000).
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ LANES = 20
 BATCH = 100
 START_US = 1_600_000_000_000_000
 LEASE_S, DELAY_S = 5.0, 3.0
-PASSED_US = 10_000_000  # longer than the lease and the delay, and than what expired is spread over
+PASSED_US = 10_000_000  # longer than the lease, the delay, and the time over which expired tasks are spread
 
 
 class Store:
-    """A queue on a real store with a held clock."""
+    """A queue on a real store whose clock the test sets."""
 
     def __init__(self, store: redis.Redis) -> None:
         self.store, self.scripts = store, scripts(test_clock=True)
@@ -35,33 +35,33 @@ class Store:
             store.script_load(script.text)
 
     def set_time(self, us: int) -> None:
-        """The server's clock from now on."""
+        """Set the server's clock."""
         self.store.set("scrapeq:{q}:testclock", us)
 
     def run(self, *commands: c.Command[object]) -> list[object]:
-        """Commands, in one pipeline."""
+        """Run commands in one pipeline; return their replies."""
         pipe = self.store.pipeline(transaction=False)
         for command in commands:
             pipe.evalsha(self.scripts[command.script].sha, 1, "scrapeq:{q}:c", *command.args)
         return [command.parse(reply) for command, reply in zip(commands, pipe.execute(), strict=True)]
 
     def events(self) -> None:
-        """Work off what time has brought."""
+        """Process all events that are due."""
         while self.run(c.sweep())[0][0]:  # type: ignore[index]
             pass
 
     def pop(self, calls: int, n: int) -> list[Task]:
-        """Pop n at a time."""
+        """Pop n tasks in each of `calls` calls."""
         self.events()
         tasks: list[Task] = []
         for popped in self.run(*(c.pop(n, lease_s=LEASE_S) for _ in range(calls))):
-            assert isinstance(popped, c.Popped) and not popped.again
+            assert isinstance(popped, c.Popped) and not popped.is_unfinished
             tasks += popped.tasks
         return tasks
 
 
 def any_float(r: random.Random) -> float:
-    """Any finite float64 by its bits, a tie in a quarter of all cases."""
+    """Return any finite float64 by random bits; in a quarter of all cases one of a few, for ties."""
     if r.random() < 0.25:
         return float(r.randrange(-3, 4))
     while True:
@@ -71,7 +71,7 @@ def any_float(r: random.Random) -> float:
 
 
 def test_no_inversion_among_fresh_delayed_retried_and_expired_tasks(store: redis.Redis) -> None:
-    """Everything comes back in order of (-priority, id): no inversion, ties first-in-first-out."""
+    """All tasks come out in the order of (-priority, id)."""
     r = random.Random(TASKS)
     q = Store(store)
     q.set_time(START_US)
@@ -89,7 +89,7 @@ def test_no_inversion_among_fresh_delayed_retried_and_expired_tasks(store: redis
         priorities.update({task.id: 0.0 for task in pushed})
     priorities = dict(zip(sorted(priorities), (float(task.priority) for task in tasks), strict=True))
 
-    # A part has been popped before: some are retried, now or later, some released, of some the lease ends.
+    # Some tasks were popped before: they are retried or released, now or later, or their lease expires.
     popped = q.pop(TASKS // BATCH // 4, BATCH)
     for i in range(0, len(popped), BATCH):
         entries = [
@@ -102,7 +102,7 @@ def test_no_inversion_among_fresh_delayed_retried_and_expired_tasks(store: redis
     q.events()
     q.set_time(START_US + 2 * PASSED_US)
 
-    # One at a time, as suspects are: their neighbours could die with them.
+    # One at a time, since a call hands out one suspect at most.
     order: list[Task] = []
     while batch := q.pop(BATCH * 5, 1):
         order += batch
@@ -113,8 +113,8 @@ def test_no_inversion_among_fresh_delayed_retried_and_expired_tasks(store: redis
     )
 
 
-def test_batches_come_in_the_same_order(store: redis.Redis) -> None:
-    """Popped a hundred at a time over many groups and lanes: no inversion within or between calls."""
+def test_batches_come_in_order(store: redis.Redis) -> None:
+    """A hundred tasks per pop over many groups: in order within and between calls."""
     r = random.Random(1)
     q = Store(store)
     q.set_time(START_US)

@@ -1,8 +1,8 @@
 """
-Random operations on a queue in a real store and on the model of it: every answer alike, the invariants after each step.
+Random operations on a queue in a real store and on its model: equal replies, and the invariants after each step.
 
-SCRAPEQ_PROPERTY_RUNS: how many sequences (200); SCRAPEQ_PROPERTY_SEED: the first one's seed. A failure prints its seed
-and the shortest sequence that still fails.
+SCRAPEQ_PROPERTY_RUNS sets the number of sequences (200), SCRAPEQ_PROPERTY_SEED the seed of the first. A failure prints
+its seed and the shortest sequence that still fails.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from scrapeq.task import Group, Lease, NewTask
 RUNS = int(os.environ.get("SCRAPEQ_PROPERTY_RUNS", "200"))
 SEED = int(os.environ.get("SCRAPEQ_PROPERTY_SEED", "1"))
 STEPS = 50
-# Times are whole ticks of 16 us and windows 2^20 of a divisor of it, so that the store's stamps are exact.
+# Times are multiples of 16 us, and windows powers of two of them, so that the store's timestamps are exact.
 TICK = 16
 SHORT, LONG = 1.048576, 16.777216
 TICK_S = TICK / c.US
@@ -62,12 +62,12 @@ LIMITS = {
     "kept_told": Limit(learn=True, reserve=Reserve(0.25, 0.5)),
 }
 NAMES = [*LIMITS, "undefined"]
-MEMBERS = ["a1", "b2", "c3", "d4", "e5"]
+CREDENTIALS = ["a1", "b2", "c3", "d4", "e5"]
 SIZES = [0, 0.25, 0.5, 2, 3, 7]
 
 
 class Run:
-    """One random sequence; each step draws from its own seed, so that steps can be left out when one fails."""
+    """One random sequence. Each step draws from its own seed, so steps can be left out when one fails."""
 
     def __init__(self, store: redis.Redis, seed: int) -> None:
         store.flushall()
@@ -76,11 +76,11 @@ class Run:
         self.versions = dict.fromkeys(LIMITS, 0)
         self.log: list[str] = []
         world = random.Random(seed)
-        # a world of few limits meets each of them often, one of many meets them together
+        # few limits meet each other often; many meet in more combinations
         self.names = world.sample(NAMES, 2) if seed % 2 else NAMES
-        self.pooled = world.choice([0, 0, 0.7])  # how many groups have limits that are a pool
+        self.pooled = world.choice([0, 0, 0.7])  # the share of groups with the limits of a pool
         if world.random() < 0.8:
-            self.pair.define_pools({"keys": MEMBERS[: world.choice([1, 2, 3, 5])]})
+            self.pair.define_pools({"keys": CREDENTIALS[: world.choice([1, 2, 3, 5])]})
         self.groups = [self._group(world, f"g{i}") for i in range(world.choice([1, 3, 6]))]
         self.pair.define(LIMITS)
         if world.random() < 0.4:
@@ -100,32 +100,31 @@ class Run:
         return Group(name, limits, private, tuple((limit, r.choice(SIZES)) for limit in heavy))
 
     def step(self, seed: int) -> None:
-        """One operation on both sides, and all comparisons."""
+        """Run one operation on both sides, and compare them."""
         r = random.Random(seed)
         (operation,) = r.choices(OPERATIONS, WEIGHTS)
         self.log.append(operation.__name__)
         operation(self, r)
         self.pair.check()
 
-    # ---- draws
+    # ---- random arguments
 
     def _duration(self, r: random.Random, most_s: float) -> float:
         return r.randrange(int(most_s / TICK_S)) * TICK_S
 
     def _task(self, r: random.Random) -> NewTask:
         group = r.choice(self.groups)
-        if r.random() < 0.02:  # its limits are other ones from now on
+        if r.random() < 0.02:  # it gets other limits
             group = self._group(r, group.name)
             self.groups = [group if old.name == group.name else old for old in self.groups]
-        elif r.random() < 0.05:  # another program with another idea of them
+        elif r.random() < 0.05:  # another program defines the group otherwise, once
             group = self._group(r, group.name)
         delay = self._duration(r, 3) if r.random() < 0.2 else 0.0
         key = f"k{r.randrange(12)}" if r.random() < 0.5 else ""
-        occurrence = r.choice([0, 0, 1, 2, 3]) if key else 0
-        walk = r.choice(["", "w1", "w2"]) if occurrence else ""
-        return NewTask(
-            {"n": r.randrange(9)}, r.choice(PRIORITIES), delay, group, key, occurrence=occurrence, walk=walk
-        )
+        scheduled_run = r.choice([0, 0, 1, 2, 3]) if key else 0
+        sequence = r.choice(["", "w1", "w2"]) if scheduled_run else ""
+        payload, priority = {"n": r.randrange(9)}, r.choice(PRIORITIES)
+        return NewTask(payload, priority, delay, group, key, scheduled_run, sequence)
 
     def _lease(self, r: random.Random) -> Lease:
         live = [lease for lease in self.leases if lease.id in self.pair.model.leases]
@@ -137,7 +136,7 @@ class Run:
         lease = self._lease(r)
         held = self.pair.model.leases.get(lease.id)
         names = list(held.limits) if held and held.limits and r.random() < 0.9 else self.names
-        if lease.credential and r.random() < 0.5:  # by the pool's name
+        if lease.credential and r.random() < 0.5:  # as instances of the pool
             names = [name.replace(lease.credential, "*keys") for name in names]
         verb = r.choice(
             [c.ACK] * 3 + [c.RETRY] * 2 + [c.RELEASE, c.BURY, c.OBSERVE, c.OBSERVE, c.EXTEND, c.VISIBILITY]
@@ -166,14 +165,14 @@ class Run:
     # ---- operations
 
     def push(self, r: random.Random) -> None:
-        """New tasks."""
+        """Push tasks."""
         tasks = [self._task(r) for _ in range(r.choice([1, 1, 2, 5]))]
         most = r.choice([0, 0, 0, 0, 0, 30])
         if most == 0 or len(tasks) <= most:
             self.pair.push(tasks, max_tasks=most, dedup=r.choice(["only_new", "raise_priority"]))
 
     def pop(self, r: random.Random) -> None:
-        """A worker pops."""
+        """Pop as a worker."""
         tasks = self.pair.pop(
             r.choice([1, 1, 2, 3, 8]),
             lease_s=r.choice([0.512, 4.096, 61.44]),
@@ -182,23 +181,23 @@ class Run:
         self.leases += [task.lease for task in tasks if task.lease]
 
     def settle(self, r: random.Random) -> None:
-        """Some leases come to an end, or to a word about them."""
+        """Settle some leases, or report on them."""
         entries = [self._entry(r) for _ in range(r.choice([1, 1, 1, 2, 4]))]
         self.pair.settle(entries, r.choice(["only_new", "raise_priority"]))
 
     def acquire(self, r: random.Random) -> None:
-        """A grant without a task."""
+        """Acquire a grant without a task."""
         lease = self.pair.acquire(
             r.choice(self.groups),
             weight=r.choice([1, 1, 0.5, 2, 5]),
             lease_s=r.choice([1.024, 30.72]),
-            credential=r.choice(["", *MEMBERS]) if self.pooled and r.random() < 0.5 else "",
+            credential=r.choice(["", *CREDENTIALS]) if self.pooled and r.random() < 0.5 else "",
         )
         if lease:
             self.leases.append(lease)
 
     def wait(self, r: random.Random) -> None:
-        """Time passes."""
+        """Let time pass."""
         model = self.pair.model
         step = self._duration(r, r.choice([0.01, 0.5, 2, 20, 100]))
         events = [lease.ends for lease in model.leases.values()]
@@ -206,17 +205,17 @@ class Run:
         events += [int(limit.parked_until) for limit in model.limits.values()]
         coming = [event - model.now for event in events if event > model.now]
         us = round(step * c.US)
-        if coming and r.random() < 0.5:  # to the very moment of an event, or just before
+        if coming and r.random() < 0.5:  # to the time of an event, or just before
             us = r.choice(coming)
         us = -(-us // TICK) * TICK - r.choice([0, 0, 0, TICK])
         self.pair.set_time(model.server_us + max(0, us))
 
     def step_back(self, r: random.Random) -> None:
-        """Somebody sets the server's clock back."""
+        """Set the server's clock back."""
         self.pair.set_time(self.pair.model.server_us - round(self._duration(r, 50) * c.US))
 
     def steer(self, r: random.Random) -> None:
-        """A person parks, pauses, lifts."""
+        """Park, pause or reopen as an operator."""
         known = sorted(self.pair.instances | {name for group in self.groups for name in group.limits})
         names = [r.choice(known or self.names) for _ in range(r.choice([1, 1, 2]))]
         verb = r.choice(
@@ -230,12 +229,12 @@ class Run:
             self.pair.steer(verb, *names)
 
     def resume_all(self, r: random.Random) -> None:
-        """Nobody leaves everything paused for ever."""
+        """Resume everything, so that a sequence does not stay paused."""
         self.pair.steer("resume_queue")
         self.pair.steer("resume", *sorted(self.pair.instances))
 
     def define(self, r: random.Random) -> None:
-        """A new version of a limit, or an old one that comes late."""
+        """Define a new version of a limit, or an old one late."""
         name = r.choice([name for name in self.names if name in LIMITS and name != "learn"] or ["paced"])
         old = self.pair.model.definitions[name]
         stretch = r.random() < 0.3
@@ -252,24 +251,24 @@ class Run:
         self.pair.define({name: replace(old, rates=rates, max_concurrency=most, version=version)})
 
     def set_order(self, r: random.Random) -> None:
-        """A person changes the order."""
+        """Change the order."""
         self.pair.set_order(r.choice(["strict", "fair"]))
 
     def change_pool(self, r: random.Random) -> None:
-        """Other credentials, or one less."""
+        """Redefine a pool, or retire a credential."""
         if r.random() < 0.5:
-            self.pair.retire("keys", r.choice(MEMBERS))
+            self.pair.retire("keys", r.choice(CREDENTIALS))
         else:
-            self.pair.define_pools({"keys": r.sample(MEMBERS, r.choice([1, 2, 4, 5]))})
+            self.pair.define_pools({"keys": r.sample(CREDENTIALS, r.choice([1, 2, 4, 5]))})
 
     def private_limit(self, r: random.Random) -> None:
-        """A group gets a limit of its own, and may be parked by it."""
+        """Give a group a private limit, and perhaps park it."""
         name = self.pair.private_limit(r.choice(self.groups).name)
         if r.random() < 0.5:
             self.pair.steer("park", round(self._duration(r, 5) * c.US), name)
 
     def edit(self, r: random.Random) -> None:
-        """A person changes tasks."""
+        """Edit tasks as an operator."""
         ids = [f"{r.randrange(1, self.pair.model.sequence + 2):012d}" for _ in range(r.choice([1, 2, 5]))]
         dead = [task.id for task in self.pair.model.tasks.values() if task.state == "dead"]
         verb = r.choice(["cancel", "prioritize", "prioritize", "redrive", "redrive", "drop"])
@@ -278,7 +277,7 @@ class Run:
         self.pair.edit(verb, ids, r.choice(PRIORITIES))
 
     def sweep(self, r: random.Random) -> None:
-        """The scheduler looks after a queue that nobody pops."""
+        """Sweep, as the scheduler does."""
         self.pair.sweep()
 
 
@@ -301,7 +300,7 @@ OPERATIONS, WEIGHTS = [choice for choice, _ in CHOICES], [weight for _, weight i
 def play(
     store: redis.Redis, seed: int, steps: Sequence[int]
 ) -> tuple[int, list[str], AssertionError | Exception | None]:
-    """Play the steps; -> how many were played, their names, what went wrong."""
+    """Play the steps; return how many were played, their names and the error."""
     run = Run(store, seed)
     for i, step in enumerate(steps):
         try:
@@ -315,7 +314,7 @@ def play(
 
 
 def shortest(store: redis.Redis, seed: int, steps: list[int]) -> list[int]:
-    """Leave out steps as long as it still fails."""
+    """Leave out steps as long as the rest still fails."""
     size = max(1, len(steps) // 2)
     while size:
         i = 0
@@ -334,8 +333,8 @@ PARTS = 8
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_the_queue_answers_as_its_model(store: redis.Redis, part: int) -> None:
-    """Every answer of the scripts is the model's, and the keys' invariants hold after every step."""
+def test_the_queue_behaves_like_its_model(store: redis.Redis, part: int) -> None:
+    """Every reply equals the model's, and the invariants of the keys hold after every step."""
     for seed in range(SEED + part, SEED + RUNS, PARTS):
         steps = [seed * 1_000_003 + i for i in range(STEPS)]
         played, _, error = play(store, seed, steps)

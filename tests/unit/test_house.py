@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-import scrapeq
 from scrapeq import config
 
 ROOT = Path(__file__).parents[2]
@@ -38,15 +37,6 @@ def test_no_file_is_too_long_to_read() -> None:
 def test_no_file_has_a_name_that_says_nothing() -> None:
     """utils, common, helpers, models and misc are no names for rooms."""
     assert [path for path in PACKAGE.rglob("*") if path.stem in BANNED] == []
-
-
-def test_what_the_package_exports_is_sorted_and_there() -> None:
-    """Every name in `__all__` can be had, and they stand in order."""
-    assert scrapeq.__all__ == sorted(
-        scrapeq.__all__, key=lambda name: (name.startswith("_"), not name.isupper(), name)
-    )
-    for name in scrapeq.__all__:
-        assert getattr(scrapeq, name) is not None
 
 
 @pytest.mark.parametrize("path", LUA, ids=lambda path: str(path.relative_to(PACKAGE)))

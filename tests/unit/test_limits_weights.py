@@ -8,8 +8,9 @@ import pytest
 
 from scrapeq import config
 from scrapeq.errors import UsageError
+from scrapeq.limit import aligned_s
 from scrapeq.limits.attribution import closed_by, costs_of, scopes_of
-from scrapeq.limits.definitions import aligned_s, limits_of
+from scrapeq.limits.definitions import limits_of
 from scrapeq.limits.partition import group_of
 from scrapeq.page import Page
 from scrapeq.plan import LimitRule, Match, Plan, Rate, ResponseAction, Weight
@@ -86,7 +87,7 @@ def test_weights_are_rounded_up_to_what_limits_count_in() -> None:
     """Sums of weights stay exact; what is no weight, or of no limit of the group, is refused."""
     assert Group("g", ("a",), weights=(("a", 0.1),)).weight("a") == 103 / 1024
     for weight in (-1.0, float("nan"), float("inf")):
-        with pytest.raises(UsageError, match="no weight"):
+        with pytest.raises(UsageError, match="expected a weight"):
             Group("g", ("a",), weights=(("a", weight),))
     with pytest.raises(UsageError, match="not among its limits"):
         Group("g", ("a",), weights=(("b", 2.0),))

@@ -1,4 +1,4 @@
-"""The wrong kind of client is told at once, before anything is sent."""
+"""The wrong kind of Redis client is refused before anything is sent."""
 
 from __future__ import annotations
 
@@ -15,36 +15,38 @@ from scrapeq.errors import UsageError
 
 
 def fetcher(client: Any) -> Fetcher:
-    """One whose limits live in that store."""
+    """A fetcher that shares its limits through that client."""
     return Fetcher(redis=client)
 
 
 @pytest.mark.parametrize(
-    ("make", "client", "said"),
+    ("make", "client", "message"),
     [
-        (lambda c: DPQ(c, "q"), redis.asyncio.Redis(), "this client is for asyncio; DPQ takes redis.Redis"),
+        (lambda c: DPQ(c, "q"), redis.asyncio.Redis(), "expected a blocking client such as redis.Redis"),
         (
             lambda c: Queue(c, "q"),
             redis.Redis(),
-            "this client blocks; Queue and Fetcher take redis.asyncio.Redis",
+            "expected an asyncio client such as redis.asyncio.Redis",
         ),
-        (fetcher, redis.Redis(), "this client blocks"),
-        (fetcher, "redis://127.0.0.1", "a client is wanted, such as redis.asyncio.Redis"),
-        (lambda c: DPQ(c, "q"), "redis://127.0.0.1", "a client is wanted, such as redis.Redis"),
+        (fetcher, redis.Redis(), "expected an asyncio client"),
+        (fetcher, "redis://127.0.0.1", "expected a client such as redis.asyncio.Redis"),
+        (lambda c: DPQ(c, "q"), "redis://127.0.0.1", "expected a client such as redis.Redis"),
     ],
 )
-def test_the_wrong_kind_of_client_is_told(make: Callable[[Any], object], client: Any, said: str) -> None:
-    """What would fail at its first answer says what is wanted instead."""
+def test_the_wrong_kind_of_client_is_refused(
+    make: Callable[[Any], object], client: Any, message: str
+) -> None:
+    """The error names the kind that is expected; without it the first reply would fail with an unrelated error."""
 
     async def made() -> None:
         make(client)
 
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         asyncio.run(made())
 
 
-def test_the_right_kind_is_taken() -> None:
-    """Without a connection."""
+def test_the_right_kind_of_client_is_accepted() -> None:
+    """No connection is needed."""
 
     async def made() -> None:
         Queue(redis.asyncio.Redis(), "q")

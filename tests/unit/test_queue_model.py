@@ -1,24 +1,24 @@
-"""The queue's reference model alone: its rules in small stories."""
+"""The reference model of the queue alone: its rules, one example each."""
 
 from __future__ import annotations
 
 import asyncio
 
 import pytest
+from queue_model.model import Model
+from queue_model.records import CRASHED
 
 from scrapeq.limit import Limit, Rate
 from scrapeq.queue import commands as c
 from scrapeq.task import Group, Lease, NewTask, Task
 from scrapeq.testing import FakeClock
-from scrapeq.testing.model import Model
-from scrapeq.testing.records import CRASHED
 
 US = 1_000_000
 GROUP = Group("g", ("a",))
 
 
 def model(limit: Limit | None = None, tasks: int = 10) -> Model:
-    """A queue with tasks under one limit."""
+    """Return a queue with tasks under one limit."""
     made = Model(server_us=1_000 * US)
     if limit:
         made.define({"a": limit})
@@ -27,25 +27,25 @@ def model(limit: Limit | None = None, tasks: int = 10) -> Model:
 
 
 def payloads(tasks: list[Task]) -> list[object]:
-    """What was pushed."""
+    """Return the payloads of tasks."""
     return [task.payload for task in tasks]
 
 
 def lease(task: Task) -> Lease:
-    """A popped task's lease."""
+    """Return the lease of a popped task."""
     assert task.lease
     return task.lease
 
 
-def test_highest_priority_first_and_ties_in_order() -> None:
-    """Any float, higher first; equal ones as they came."""
+def test_tasks_come_by_priority_and_ties_first_in_first_out() -> None:
+    """Any finite float is a priority; an int equals the same float."""
     q = Model()
     q.push([NewTask("low", -1e308), NewTask("first", 2), NewTask("second", 2.0), NewTask("high", 1e308)])
     assert payloads(q.pop(9, lease_s=1).tasks) == ["high", "first", "second", "low"]
 
 
-def test_a_delayed_task_is_not_seen_before_its_time() -> None:
-    """Due at the very microsecond."""
+def test_a_delayed_task_is_not_handed_out_before_its_time() -> None:
+    """It is due at the exact microsecond."""
     q = Model()
     q.push([NewTask("later", delay_s=2)])
     q.server_us += 2 * US - 1
@@ -54,8 +54,8 @@ def test_a_delayed_task_is_not_seen_before_its_time() -> None:
     assert payloads(q.pop(1, lease_s=1).tasks) == ["later"]
 
 
-def test_a_slot_is_freed_one_window_after_its_answer() -> None:
-    """Three in ten seconds: the fourth goes ten seconds after the first answer came, not after the first grant."""
+def test_a_slot_is_freed_one_window_after_its_response() -> None:
+    """Three in ten seconds: the fourth goes ten seconds after the first response, not after the first grant."""
     q = model(Limit((Rate(3, 10.0),)))
     leases = []
     for _ in range(3):
@@ -63,15 +63,15 @@ def test_a_slot_is_freed_one_window_after_its_answer() -> None:
         q.server_us += 4 * US
     assert len(leases) == 3
     assert not q.pop(1, lease_s=100).tasks
-    q.settle([c.Entry(c.ACK, each, age_s=1) for each in leases])  # answered a second ago
+    q.settle([c.Entry(c.ACK, each, age_s=1) for each in leases])  # the response came a second ago
     q.server_us += 9 * US - 1
     assert not q.pop(1, lease_s=100).tasks
     q.server_us += 1
     assert len(q.pop(3, lease_s=100).tasks) == 1
 
 
-def test_concurrency_counts_what_is_not_answered() -> None:
-    """An answer frees it, the task's end need not have come."""
+def test_concurrency_counts_requests_without_a_response() -> None:
+    """A response frees the slot, even if the task is not settled yet."""
     q = model(Limit(max_concurrency=2))
     first, _ = q.pop(9, lease_s=100).tasks
     assert not q.pop(9, lease_s=100).tasks
@@ -81,8 +81,8 @@ def test_concurrency_counts_what_is_not_answered() -> None:
     assert not q.pop(9, lease_s=100).tasks
 
 
-def test_a_refusal_parks_and_one_probe_goes_first() -> None:
-    """After a park one request at a time, until one is answered well."""
+def test_a_refusal_parks_the_limit_until_a_probe_succeeds() -> None:
+    """After the park requests go one at a time, until one succeeds."""
     q = model(Limit(max_concurrency=3))
     first, second, _ = q.pop(9, lease_s=100).tasks
     q.settle([c.Entry(c.RELEASE, lease(first), refused=[("a", 5)])])
@@ -90,25 +90,29 @@ def test_a_refusal_parks_and_one_probe_goes_first() -> None:
     assert not q.pop(9, lease_s=100).tasks
     q.server_us += 1
     (probe,) = q.pop(9, lease_s=100).tasks
-    assert (probe.id, probe.attempts, probe.releases) == (first.id, 0, 1)  # given back uncharged
-    q.settle([c.Entry(c.ACK, lease(second))])  # sent before the refusal: says nothing
+    assert (probe.id, probe.attempts, probe.releases) == (
+        first.id,
+        0,
+        1,
+    )  # released without a charged attempt
+    q.settle([c.Entry(c.ACK, lease(second))])  # sent before the refusal, so it proves nothing
     assert not q.pop(9, lease_s=100).tasks
     q.settle([c.Entry(c.ACK, lease(probe))])
     assert len(q.pop(9, lease_s=100).tasks) == 2
 
 
-def test_a_told_budget_is_what_is_left_less_what_is_in_flight() -> None:
-    """Three left means three, and none more before the reset."""
+def test_a_reported_budget_is_what_remains_minus_what_is_in_flight() -> None:
+    """Three remaining means three grants, and none after them before the reset."""
     q = model(Limit(learn=True))
     (first,) = q.pop(9, lease_s=100).tasks
     q.settle([c.Entry(c.ACK, lease(first), reported=[("a", 3, 60)])])
     assert len(q.pop(9, lease_s=100).tasks) == 3
     q.server_us += 60 * US
-    assert len(q.pop(9, lease_s=100).tasks) == 1  # a new window: one, until it is known
+    assert len(q.pop(9, lease_s=100).tasks) == 1  # a new window: one request until its budget is known
 
 
-def test_three_lost_leases_make_a_dead_letter() -> None:
-    """What kills its workers is dead at the third, comes back apart, and never beside another suspect."""
+def test_three_expired_leases_make_a_dead_letter() -> None:
+    """A task that kills its workers is delayed after each expiry, and is not handed out beside another suspect."""
     q = Model()
     q.push([NewTask("poison"), NewTask("neighbour")])
     for _ in range(2):
@@ -126,7 +130,7 @@ def test_three_lost_leases_make_a_dead_letter() -> None:
 
 
 def test_a_stale_token_changes_nothing() -> None:
-    """Also when the server's clock went back in between."""
+    """Even if the server's clock stepped back in between."""
     q = model(tasks=1)
     (old,) = q.pop(1, lease_s=1).tasks
     q.server_us += 2 * US
@@ -142,8 +146,8 @@ def test_a_stale_token_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize(("dedup", "expected"), [("only_new", "duplicate"), ("raise_priority", "raised")])
-def test_a_twin_is_dropped_or_raises_its_priority(dedup: str, expected: str) -> None:
-    """A leased one rises when it comes back."""
+def test_a_duplicate_is_dropped_or_raises_the_priority(dedup: str, expected: str) -> None:
+    """A leased task gets the new priority when it comes back."""
     q = Model()
     q.push([NewTask(1, key="k"), NewTask(2, 1)])
     q.pop(2, lease_s=9)
@@ -151,7 +155,7 @@ def test_a_twin_is_dropped_or_raises_its_priority(dedup: str, expected: str) -> 
 
 
 async def test_the_fake_clock_wakes_sleepers_in_order() -> None:
-    """Nobody wakes before the test moves the clock, then each at its moment."""
+    """No sleeper wakes before the test advances the clock; then each wakes at its time."""
     clock = FakeClock(100.0)
     woken: list[tuple[str, float]] = []
 

@@ -1,4 +1,4 @@
-"""Several tokens: how they are written, what the store knows of them, and whose limit a refusal closes."""
+"""Pools of tokens: how they are configured, what the store knows of them, and which limits a refusal closes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scrapeq.limit import of_credential
 from scrapeq.limits.attribution import closed_by
 from scrapeq.limits.partition import ANY_TOKEN, group_of, token_digest
 from scrapeq.plan import Auth, LimitRule
-from scrapeq.queue.block import CREDENTIAL_MAX, GROUP_MAX, lane_name, placed
+from scrapeq.queue.block import CREDENTIAL_MAX, GROUP_MAX, lane_and_private, lane_name
 from scrapeq.queue.settings import define_pools
 from scrapeq.task import Group
 
@@ -23,7 +23,7 @@ ENV = {"ONE": "a", "TWO": "a,b", "LINES": "a\n b \r\n\nc\n", "MANY": ",".join(ma
 
 
 def auth_of(written: str) -> Auth:
-    """What a file says under `client.auth`."""
+    """Return the auth of a configuration with this text under `client.auth`."""
     return load("a.yaml", text=FILE.format(auth=written), env=ENV).client.auth
 
 
@@ -33,11 +33,11 @@ def auth_of(written: str) -> Auth:
         ("'${env:TWO}'", ("a", "b")),
         ("'${env:LINES}'", ("a", "b", "c")),
         ("['${env:TWO}', 'x-${env:ONE}']", ("a", "b", "x-a")),
-        ("'${env:ONE}, '", ()),  # one alone is no pool
+        ("'${env:ONE}, '", ()),  # a single token is not a pool
     ],
 )
-def test_tokens_are_separated_by_commas_lines_or_places(written: str, tokens: tuple[str, ...]) -> None:
-    """Of a pool all are known, and the first stands where one is asked for."""
+def test_tokens_are_separated_by_commas_lines_or_list_items(written: str, tokens: tuple[str, ...]) -> None:
+    """A pool lists all; its first token is the default one."""
     assert auth_of(f"{{type: bearer, tokens: {written}}}") == Auth("bearer", "a", tokens=tokens)
     keys = auth_of(f"{{type: api_key, name: k, api_keys: {written}}}")
     assert (keys.token, keys.tokens) == ("a", tokens)
@@ -53,8 +53,8 @@ def test_tokens_are_separated_by_commas_lines_or_places(written: str, tokens: tu
         ("token: '${env:ONE}', tokens: '${env:TWO}'", "token and tokens are mutually exclusive"),
     ],
 )
-def test_a_pool_that_is_none_is_one_clear_error(written: str, message: str) -> None:
-    """One problem each, at client.auth."""
+def test_an_invalid_pool_in_a_file_is_one_error(written: str, message: str) -> None:
+    """One problem each, at `client.auth`."""
     with pytest.raises(ConfigError) as caught:
         auth_of(f"{{type: bearer, {written}}}")
     (problem,) = caught.value.problems
@@ -62,8 +62,8 @@ def test_a_pool_that_is_none_is_one_clear_error(written: str, message: str) -> N
     assert problem.field.startswith("client.auth")
 
 
-def test_the_store_knows_no_token() -> None:
-    """A group names the pool, a lease its member's digest; a limit without tokens is all members' own."""
+def test_the_store_never_sees_a_token() -> None:
+    """A group names the pool, a lease the digest of its credential; a single token has an instance of its own."""
     group = group_of((CORE, HOST), url=URL, token=ANY_TOKEN)
     assert group == Group(
         "core|api.example,*tokens&host|api.example", ("host|api.example",), "core|api.example,*tokens"
@@ -75,10 +75,10 @@ def test_the_store_knows_no_token() -> None:
     assert group_of((long,), url=URL, token=ANY_TOKEN, seed=seed).private.endswith(",*tokens")
 
 
-def test_the_lane_of_a_pool_leaves_room_for_its_member() -> None:
-    """A lease keeps lane and member in one text of at most 255 bytes; the mark is first, whatever the length."""
+def test_the_lane_of_a_pool_leaves_room_for_a_credential() -> None:
+    """A lease stores lane and credential in one text of at most 255 bytes; the pool's mark comes first."""
     group = Group("g", tuple(f"limit{i}|{'x' * 20}" for i in range(9)), "core|*tokens")
-    limits, private = placed(group)
+    limits, private = lane_and_private(group)
     assert private == ""
     assert lane_name(limits).startswith("*")
     assert len(lane_name(limits)) + 1 + CREDENTIAL_MAX <= GROUP_MAX
@@ -95,14 +95,14 @@ def test_the_lane_of_a_pool_leaves_room_for_its_member() -> None:
         ("core", ["core|h,m1"]),
     ],
 )
-def test_a_refusal_closes_what_is_the_token_s(scope: str, closed: list[str]) -> None:
-    """Only a scope wider than the token closes what others have."""
+def test_a_refusal_closes_the_limits_of_its_scope(scope: str, closed: list[str]) -> None:
+    """Only a scope wider than the token closes the instances of other credentials."""
     group = Group("g", ("host|h",), "core|h,*tokens")
     assert closed_by(group, scope, "m1", ["m1", "m2"]) == closed
 
 
-def test_no_error_shows_a_token_of_a_pool() -> None:
-    """Each of them is hidden, not the first alone."""
+def test_errors_hide_every_token_of_a_pool() -> None:
+    """Not only the first."""
     auth = Auth("bearer", "alpha-1", tokens=("alpha-1", "beta-2"))
     assert redact("sent alpha-1, then beta-2", auth) == "sent ***, then ***"
 
@@ -110,14 +110,16 @@ def test_no_error_shows_a_token_of_a_pool() -> None:
 @pytest.mark.parametrize(
     ("name", "credentials", "message"),
     [
-        ("p", [], "0 members"),
-        ("p", [str(i) for i in range(65)], "65 members"),
-        ("p", ["a", "a"], "two of its members have one name"),
-        ("p", ["a|b"], "'a|b' is no name"),
-        ("p*", ["a"], "a name has up to 64"),
+        ("p", [], "expected 1 to 64 credentials, got 0"),
+        ("p", [str(i) for i in range(65)], "expected 1 to 64 credentials, got 65"),
+        ("p", ["a", "a"], "two of its credentials have the same name"),
+        ("p", ["a|b"], "credential 'a|b': expected a name of up to 32 letters"),
+        ("p*", ["a"], "expected a name of up to 64 letters"),
     ],
 )
-def test_a_pool_is_checked_before_it_is_sent(name: str, credentials: list[str], message: str) -> None:
-    """Its size and its names."""
+def test_an_invalid_pool_is_refused_before_it_is_sent(
+    name: str, credentials: list[str], message: str
+) -> None:
+    """By its size, by its name, by the names of its credentials."""
     with pytest.raises(UsageError, match=message.replace("|", r"\|")):
         define_pools({name: credentials})

@@ -1,8 +1,8 @@
 """
-The queue in memory, in the plainest code: what the property tests hold the scripts against.
+The queue in memory, in the plainest code.
 
-It has the verbs of `scrapeq.queue.commands` with the same values in and out, and none of the scripts' indexes: to pop
-is to sort everything that is ready and to ask every limit of every task. `Popped.wait_s` is not modelled (None).
+It has the verbs of `scrapeq.queue.commands` with the same arguments and results, and none of the scripts' indexes: a
+pop sorts everything that is ready and checks every limit of every task. `Popped.wait_s` is not modelled (None).
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from typing import Any, Literal
 
 import orjson
 
+from queue_model import records
+from queue_model.limit_book import LimitBook
+from queue_model.order import Turns
+from queue_model.pools import Choice, Pools, with_credential
+from queue_model.records import LeaseRecord, TaskRecord
 from scrapeq.limit import Limit, LimitState
 from scrapeq.limits.charges import ChargedResponse, settle, spend
 from scrapeq.limits.engine import How
 from scrapeq.queue import commands as c
-from scrapeq.queue.block import placed
+from scrapeq.queue.block import lane_and_private
 from scrapeq.task import Dedup, Group, Lease, NewTask, Order, Task
-from scrapeq.testing import records
-from scrapeq.testing.limit_book import LimitBook
-from scrapeq.testing.order import Turns
-from scrapeq.testing.pools import Choice, Pools, named
-from scrapeq.testing.records import LeaseRecord, TaskRecord
 
 US = 1_000_000
 
 
 @dataclass
 class Model(LimitBook):
-    """The queue; `server_us` is the server's clock, set by the test."""
+    """A queue; the test sets the server's clock, `server_us`."""
 
     server_us: int = 0
     offset: int = 0
@@ -43,14 +43,14 @@ class Model(LimitBook):
     turns: Turns = field(default_factory=Turns)
     tasks: dict[str, TaskRecord] = field(default_factory=dict)
     leases: dict[str, LeaseRecord] = field(default_factory=dict)
-    seen: dict[str, str] = field(default_factory=dict)  # key -> id, "" when done
-    done_in: dict[str, int] = field(default_factory=dict)  # key -> the occurrence in which it was done
-    walks: dict[str, str] = field(default_factory=dict)  # walk -> id of the page that it is at
+    seen: dict[str, str] = field(default_factory=dict)  # key -> task id, "" once it is done
+    done_in: dict[str, int] = field(default_factory=dict)  # key -> the scheduled run in which it was done
+    page_sequences: dict[str, str] = field(default_factory=dict)  # page sequence -> id of its current page
     groups: dict[str, Group] = field(default_factory=dict)
     counted: dict[str, int] = field(default_factory=lambda: dict.fromkeys(records.COUNTED, 0))
 
     def _tick(self) -> int:
-        """The queue's clock: the server's, which never steps back here."""
+        """Advance the queue's clock, which follows the server's but never steps back."""
         now = self.server_us + self.offset
         if now < self.last:
             self.offset += self.last - now
@@ -60,7 +60,7 @@ class Model(LimitBook):
 
     @property
     def now(self) -> int:
-        """The queue's clock, only looked at."""
+        """The queue's clock, without advancing it."""
         return max(self.last, self.server_us + self.offset)
 
     # ---- push
@@ -68,7 +68,7 @@ class Model(LimitBook):
     def push(
         self, tasks: Sequence[NewTask], *, max_tasks: int = 0, dedup: Dedup = "only_new"
     ) -> list[c.Pushed] | None:
-        """New tasks; None: the queue is full and nothing was pushed."""
+        """Push tasks; None: the queue is full and nothing was pushed."""
         now = self._tick()
         if max_tasks and sum(t.state != "dead" for t in self.tasks.values()) + len(tasks) > max_tasks:
             return None
@@ -76,31 +76,31 @@ class Model(LimitBook):
         return [self._push(task, dedup, now) for task in tasks]
 
     def _register(self, groups: Iterable[Group]) -> None:
-        """What limits a group has: of two opinions in one call the one that is named first later."""
+        """Store the limits of groups; of several definitions in one call the last distinct one counts."""
         for group in dict.fromkeys(groups):
             old = self.groups.get(group.name)
-            limits, private = placed(group)
+            limits, private = lane_and_private(group)
             own = old.private if old and old.private.startswith("@") and not private else private
             self.groups[group.name] = Group(group.name, tuple(sorted(limits)), own, group.weights)
 
     def _push(self, new: NewTask, dedup: Dedup, now: int) -> c.Pushed:
         known = new.key and new.key in self.seen
         twin = self.tasks.get(self.seen[new.key]) if known else None
-        again = new.key and new.occurrence and (twin is None or twin.state == "dead")
-        walking = again and self._is_walking(new.walk)
-        if again and known and not walking:
-            before = self.done_in.get(new.key, 0) if twin is None else twin.occurrence
-            if before < new.occurrence:
+        reruns = new.key and new.scheduled_run and (twin is None or twin.state == "dead")
+        is_paging = reruns and self._is_paging(new.page_sequence)
+        if reruns and known and not is_paging:
+            before = self.done_in.get(new.key, 0) if twin is None else twin.scheduled_run
+            if before < new.scheduled_run:
                 known = False
                 if twin is not None:
                     self._forget(twin, done=False)
-        if known or walking:
+        if known or is_paging:
             self.counted["duplicates"] += 1
             if twin is None:
                 return c.Pushed("duplicate")
             if twin.state == "dead":
                 return c.Pushed("dead")
-            if dedup == "raise_priority" and not new.occurrence and new.priority > twin.priority:
+            if dedup == "raise_priority" and not new.scheduled_run and new.priority > twin.priority:
                 twin.priority = float(new.priority)
                 return c.Pushed("raised")
             return c.Pushed("duplicate")
@@ -110,16 +110,16 @@ class Model(LimitBook):
         task = TaskRecord(id_, payload, float(new.priority), new.group.name, new.key)
         if new.key:
             self.seen[new.key] = id_
-            if new.occurrence:
-                task.occurrence, task.walk = new.occurrence, new.walk
-                self.walks[new.walk] = id_
+            if new.scheduled_run:
+                task.scheduled_run, task.page_sequence = new.scheduled_run, new.page_sequence
+                self.page_sequences[new.page_sequence] = id_
         self.tasks[id_] = task
         self._back(task, now + round(new.delay_s * US), now)
         self.counted["pushed"] += 1
         return c.Pushed("pushed", id_)
 
-    def _is_walking(self, walk: str) -> bool:
-        at = self.tasks.get(self.walks.get(walk, "")) if walk else None
+    def _is_paging(self, page_sequence: str) -> bool:
+        at = self.tasks.get(self.page_sequences.get(page_sequence, "")) if page_sequence else None
         return at is not None and at.state != "dead"
 
     def _back(self, task: TaskRecord, due: int, now: int) -> None:
@@ -127,14 +127,14 @@ class Model(LimitBook):
         self.turns.enter(task)
 
     def set_order(self, order: Order) -> None:
-        """By priority over all groups, or round-robin over groups and by priority inside."""
+        """Switch between priority over all groups and round-robin over groups."""
         self._tick()
         self.turns.change(order, self.tasks.values())
 
     # ---- time
 
     def events(self, now: int) -> None:
-        """What time brings: leases end, delays end."""
+        """Expire leases and make delayed tasks ready."""
         for lease in sorted(self.leases.values(), key=lambda lease: (lease.ends, lease.id)):
             if lease.ends <= now:
                 self._expire(lease, now)
@@ -162,11 +162,11 @@ class Model(LimitBook):
         self._back(task, now + (now + int(task.id) * records.JITTER_FACTOR) % records.EXPIRY_JITTER_US, now)
 
     def sweep(self) -> None:
-        """Time passes without a pop; an empty queue forgets its groups."""
+        """Process the events that are due, without a pop; an empty queue forgets its groups."""
         self.events(self._tick())
         if not self.tasks and not self.leases:
             self.groups.clear()
-            self.pools.places.clear()
+            self.pools.last_used.clear()
 
     # ---- pop
 
@@ -198,7 +198,7 @@ class Model(LimitBook):
     def _choose(
         self, group: str, now: int, priority: float, weight: float = 1, credential: str = ""
     ) -> Choice | None:
-        """The first choice of which all limits grant."""
+        """Return the first choice whose limits all grant."""
         for choice in self.pools.choices(self.groups.get(group, Group()), credential):
             if all(
                 self.limit(name).grants(now, weight * own, priority) for name, own in choice.limits.items()
@@ -207,7 +207,7 @@ class Model(LimitBook):
         return None
 
     def grantable(self, now: int) -> bool:
-        """Is there a task that a pop would give now?"""
+        """Return whether a pop would lease a task now."""
         return not self.paused and any(
             task.state == "ready" and self._choose(task.group, now, task.priority)
             for task in self.tasks.values()
@@ -226,7 +226,7 @@ class Model(LimitBook):
         return lease
 
     def acquire(self, group: Group, *, weight: float, lease_s: float, credential: str = "") -> Lease | None:
-        """A grant without a task; None when a limit is closed."""
+        """Acquire a grant without a task; None if a limit is closed."""
         now = self._tick()
         self.events(now)
         self._register([group])
@@ -241,7 +241,7 @@ class Model(LimitBook):
     # ---- settle
 
     def settle(self, entries: Sequence[c.Entry], dedup: Dedup = "only_new") -> list[c.Settled]:
-        """What became of leases, in order; then the tasks that follow."""
+        """Settle leases in order, then push the follow-up tasks."""
         now = self._tick()
         settled = [c.Settled(self._settle(entry, now)) for entry in entries]
         for entry, result in zip(entries, settled, strict=True):
@@ -264,7 +264,7 @@ class Model(LimitBook):
                 return "lost"
             lease.ends, lease.quiet = now + round(entry.delay_s * US), entry.verb == c.VISIBILITY
             return "done"
-        self._observe(lease, named(entry), now)
+        self._observe(lease, with_credential(entry), now)
         if entry.verb == c.OBSERVE:
             return "lost" if lease.void else "done"
         del self.leases[lease.id]
@@ -297,15 +297,15 @@ class Model(LimitBook):
         at = max(now - round(entry.age_s * US), lease.granted)
         if not lease.answered and how == "answered":
             self.counted["answered"] += 1
-        answer = ChargedResponse(
+        response = ChargedResponse(
             how, at, entry.reported, entry.refused, entry.guessed, entry.rates, entry.costs
         )
-        self._give_back(lease, answer, now)
+        self._give_back(lease, response, now)
         if entry.refused:
             self.counted["refused"] += 1
 
-    def _give_back(self, lease: LeaseRecord, answer: ChargedResponse, now: int) -> None:
-        settle(self.limit, lease, answer, now)
+    def _give_back(self, lease: LeaseRecord, response: ChargedResponse, now: int) -> None:
+        settle(self.limit, lease, response, now)
 
     def _bury(self, task: TaskRecord, error: str) -> None:
         task.state, task.due, task.error, task.suspect = "dead", 0, error, False
@@ -314,20 +314,20 @@ class Model(LimitBook):
     def _forget(self, task: TaskRecord, *, done: bool) -> None:
         del self.tasks[task.id]
         if task.key and done:
-            self.seen[task.key], self.done_in[task.key] = "", task.occurrence
+            self.seen[task.key], self.done_in[task.key] = "", task.scheduled_run
         else:
             self.seen.pop(task.key, None)
-        if self.walks.get(task.walk) == task.id:
-            del self.walks[task.walk]
+        if self.page_sequences.get(task.page_sequence) == task.id:
+            del self.page_sequences[task.page_sequence]
 
-    # ---- people
+    # ---- administration
 
     def define(self, limits: dict[str, Limit], *, force: bool = False) -> None:
-        """Of two definitions under one name the higher version counts, of two equal ones the later, or a forced one."""
+        """Define limits; of two definitions the one with the higher version counts, else the later or a forced one."""
         self.learn_definitions(limits, self._tick(), force=force)
 
     def steer(self, verb: str, *args: Any) -> None:
-        """As `commands.steer`: park (us first), unpark, pause, resume, forget, pause_queue, resume_queue."""
+        """As `commands.steer`: park (microseconds first), unpark, pause, resume, forget, pause_queue, resume_queue."""
         now = self._tick()
         names = args[1:] if verb == "park" else args
         if verb in ("pause_queue", "resume_queue"):
@@ -337,7 +337,7 @@ class Model(LimitBook):
         self.steer_limits(verb, every, now + args[0] if verb == "park" else 0)
 
     def private_limit(self, group: str) -> str:
-        """The limit that only this group has; made when there is none."""
+        """Return the limit that only this group has; create it if it does not exist."""
         self._tick()
         spec = self.groups.get(group, Group())
         if not spec.private:
@@ -345,7 +345,7 @@ class Model(LimitBook):
         return self.groups[group].private
 
     def edit(self, verb: str, ids: Sequence[str], value: float = 0) -> list[bool]:
-        """cancel, prioritize, redrive, drop."""
+        """Edit tasks: cancel, prioritize, redrive, drop."""
         now = self._tick()
         changed = []
         for id_ in ids:
@@ -364,7 +364,9 @@ class Model(LimitBook):
             self._back(task, now, now)
         else:
             lease = self.leases.get(id_)
-            if lease:  # its request may be on its way: its limits hear of it, its holder has lost
+            if (
+                lease
+            ):  # a request may be in flight: its response still counts for the limits, its lease is void
                 lease.task, lease.void = None, True
             self._forget(task, done=False)
             self.counted["cancelled"] += verb == "cancel"
@@ -377,16 +379,16 @@ class Model(LimitBook):
         return task.show(lease, (due - now) / US)
 
     def get(self, ids: Iterable[str]) -> list[Task | None]:
-        """Tasks as they are."""
+        """Return tasks as they are now."""
         found = map(self.tasks.get, ids)
         return [self._show(task, None, self.now) if task else None for task in found]
 
     def limit_states(self, names: Iterable[str]) -> list[LimitState]:
-        """What is known of these limits."""
+        """Return the states of limits."""
         return [self.limit(name).state(self.now) for name in names]
 
     def counts(self) -> c.Counts:
-        """How many tasks are where; `next_event_s` is not modelled (None)."""
+        """Return how many tasks are in each state; `next_event_s` is not modelled (None)."""
         states = [task.state for task in self.tasks.values()]
         ready, delayed, leased, dead = (states.count(s) for s in ("ready", "delayed", "leased", "dead"))
         return c.Counts(self.now, ready, delayed, leased, dead, self.paused, None, **self.counted)

@@ -1,4 +1,4 @@
-"""What is asked for again and again: each occurrence asks for everything, and nothing is in the queue twice."""
+"""Scheduled runs: each run requests everything again, and no task is in the queue twice."""
 
 from __future__ import annotations
 
@@ -9,42 +9,46 @@ from scrapeq.queue.sync_queue import DPQ
 from scrapeq.task import NewTask
 
 
-def page(number: int, occurrence: int, walk: str = "w") -> NewTask:
-    """A page of a walk, in an occurrence."""
-    return NewTask({"page": number}, key=f"page {number}", occurrence=occurrence, walk=walk)
+def page(number: int, scheduled_run: int, page_sequence: str = "s") -> NewTask:
+    """Return a page of a page sequence in a scheduled run."""
+    return NewTask(
+        {"page": number}, key=f"page {number}", scheduled_run=scheduled_run, page_sequence=page_sequence
+    )
 
 
 def outcome(queue: DPQ, task: NewTask) -> str:
-    """What becomes of a push."""
+    """Push a task and return the outcome."""
     return queue.push_many([task])[0].outcome
 
 
-def test_what_is_done_is_asked_for_again_in_a_later_occurrence(store: redis.Redis) -> None:
-    """What waits or is under way is a duplicate; so is, in its own occurrence, what is done: circles end."""
+def test_a_later_run_pushes_again_what_is_done(store: redis.Redis) -> None:
+    """A task that waits or is leased is a duplicate; so is a done one in its own run, so loops end."""
     queue = DPQ(store, "q")
     assert outcome(queue, page(1, 1)) == "pushed"
     assert outcome(queue, page(1, 2)) == "duplicate", "it waits"
     taken = queue.pop()
-    assert outcome(queue, page(1, 2)) == "duplicate", "it is under way"
+    assert outcome(queue, page(1, 2)) == "duplicate", "it is leased"
     taken.on_success()
     assert outcome(queue, page(1, 1)) == "duplicate"
-    assert outcome(queue, NewTask(0, key="page 1")) == "duplicate", "once for all that is asked for once"
+    assert outcome(queue, NewTask(0, key="page 1")) == "duplicate", (
+        "a push without a run is done once and for all"
+    )
     assert outcome(queue, page(1, 2)) == "pushed"
     queue.pop().on_success()
-    assert outcome(queue, page(1, 1)) == "duplicate", "a later one has asked"
+    assert outcome(queue, page(1, 1)) == "duplicate", "a later run has done it"
     assert fsck_blocking(store, "q").ok
 
 
-def test_what_was_asked_for_once_is_asked_for_again(store: redis.Redis) -> None:
-    """An occurrence begins after a run that knew of none."""
+def test_a_run_pushes_again_what_was_done_without_one(store: redis.Redis) -> None:
+    """A schedule may be added after the first, unscheduled run."""
     queue = DPQ(store, "q")
     assert outcome(queue, NewTask(0, key="page 1")) == "pushed"
     queue.pop().on_success()
     assert outcome(queue, page(1, 1)) == "pushed"
 
 
-def test_a_walk_is_at_one_page(store: redis.Redis) -> None:
-    """Its first page is no second walk while it goes on; its next page enters with the ack of the one before."""
+def test_a_page_sequence_has_one_page_in_the_queue(store: redis.Redis) -> None:
+    """Its first page is a duplicate while it goes on; its next page enters with the ack of the page before."""
     queue = DPQ(store, "q")
     queue.push_many([page(1, 1)])
     for number in (1, 2, 3):
@@ -57,15 +61,15 @@ def test_a_walk_is_at_one_page(store: redis.Redis) -> None:
     assert fsck_blocking(store, "q").ok
 
 
-def test_a_dead_letter_is_replaced_by_the_next_occurrence(store: redis.Redis) -> None:
-    """And holds up no walk; the same occurrence does not ask again."""
+def test_the_next_run_replaces_a_dead_letter(store: redis.Redis) -> None:
+    """A dead page does not block its sequence; the same run does not push it again."""
     queue = DPQ(store, "q")
     queue.push_many([page(1, 1)])
     task = queue.pop().task
     assert task is not None and task.lease is not None
     queue.bury(task.lease, "404")
     assert outcome(queue, page(1, 1)) == "dead"
-    assert outcome(queue, page(2, 1)) == "pushed", "the walk is at no page"
+    assert outcome(queue, page(2, 1)) == "pushed", "the sequence has no page in the queue"
     queue.pop().on_success()
     assert outcome(queue, page(1, 2)) == "pushed"
     counts = queue.counts()
@@ -73,8 +77,8 @@ def test_a_dead_letter_is_replaced_by_the_next_occurrence(store: redis.Redis) ->
     assert fsck_blocking(store, "q").ok
 
 
-def test_what_is_cancelled_frees_its_walk(store: redis.Redis) -> None:
-    """Or dropped, or redriven and done."""
+def test_a_cancelled_page_frees_its_sequence(store: redis.Redis) -> None:
+    """So does one that is redriven and done."""
     queue = DPQ(store, "q")
     (pushed,) = queue.push_many([page(5, 1)])
     assert outcome(queue, page(1, 2)) == "duplicate"

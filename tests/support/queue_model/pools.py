@@ -1,4 +1,4 @@
-"""Pools, for the reference model: which member of one a request is charged to."""
+"""The pools of the reference model: which credential a request is charged to."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _POOL = re.compile(r"\*([\w-]*)", re.ASCII)
 
 
 class Choice(NamedTuple):
-    """What a grant would be charged to: the limit instances, and the member of the pool among them, if there is one."""
+    """The limit instances that a grant would be charged to, and the credential of the pool among them, if any."""
 
-    limits: dict[str, float]  # with what a task weighs there
+    limits: dict[str, float]  # with the weight of a task in each
     credential: str = ""
-    place: int = 0
+    position: int = 0  # of the credential in its pool
 
 
-def named(entry: Entry) -> Entry:
-    """What a lease's holder says of a pool's limits is said of those of the member that granted it."""
+def with_credential(entry: Entry) -> Entry:
+    """Replace the instances of a pool in an entry by those of the credential that granted the lease."""
     credential = entry.lease.credential
     return entry._replace(
         reported=[(of_credential(name, credential), left, reset_s) for name, left, reset_s in entry.reported],
@@ -40,41 +40,41 @@ def _lane(group: Group) -> str:
 
 @dataclass
 class Pools:
-    """The members by the pools' names; and for each lane the place of the member that it used last."""
+    """The credentials by pool name, and for each lane the index of the credential that it used last."""
 
     credentials: dict[str, list[str]] = field(default_factory=dict)
-    places: dict[str, int] = field(default_factory=dict)
+    last_used: dict[str, int] = field(default_factory=dict)
 
     def _of(self, instances: Sequence[str]) -> list[str]:
         found = (_POOL.search(name) for name in instances)
         return next((self.credentials.get(match[1], []) for match in found if match), [])
 
     def choices(self, group: Group, only: str = "") -> Iterator[Choice]:
-        """In the order in which they are asked; `only`: this member or none."""
+        """Yield choices in the order in which the queue tries them; `only`: this credential or none."""
         every = (*group.limits, group.private) if group.private else group.limits
         credentials = self._of(group.limits)
         if not credentials:
             yield Choice({name: group.weight(name) for name in every})
-        at = self.places.get(_lane(group), 0)
+        first = self.last_used.get(_lane(group), 0)
         for step in range(len(credentials)):
-            place = (at + step) % len(credentials)
-            credential = credentials[place]
+            index = (first + step) % len(credentials)
+            credential = credentials[index]
             if only in ("", credential):
                 limits = {of_credential(name, credential): group.weight(name) for name in every}
-                yield Choice(limits, credential, place)
+                yield Choice(limits, credential, index)
 
     def took(self, group: Group, choice: Choice) -> None:
-        """A grant was charged to it: the next one is asked of the same member first."""
+        """Note a grant: the next one tries the same credential first."""
         if choice.credential:
-            self.places[_lane(group)] = choice.place
+            self.last_used[_lane(group)] = choice.position
 
     def instances(self, name: str) -> list[str]:
-        """Those that a name stands for: a pool's are its members'."""
+        """Return the instances that a name stands for: several if it names a pool."""
         credentials = self._of([name]) if is_pooled(name) else []
         return [of_credential(name, credential) for credential in credentials] or [name]
 
     def retire(self, pool: str, credential: str) -> list[str]:
-        """Out with a member, unless it is the last; who is left."""
+        """Remove a credential unless it is the last; return those that remain."""
         credentials = self.credentials.get(pool, [])
         left = [one for one in credentials if one != credential] or credentials
         if pool in self.credentials:

@@ -1,52 +1,52 @@
-"""Which ready task comes next, for the reference model: by priority, or round-robin over groups."""
+"""The order in which the reference model hands out ready tasks: by priority, or round-robin over groups."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
+from queue_model.records import TaskRecord
 from scrapeq.task import Order
-from scrapeq.testing.records import TaskRecord
 
 
 @dataclass
 class Turns:
     """
-    The order of a queue.
+    The order of a queue, and the turns of its groups.
 
-    In `fair` order each group with ready tasks has a turn: how many tasks had been given out when it was served last,
-    or when it got its first ready task. A group that empties has none, so it comes back behind all others.
+    In `fair` order each group with ready tasks has a turn: the number of tasks handed out when it was last served, or
+    when it got its first ready task. A group that becomes empty loses its turn, so it comes back behind all others.
     """
 
     order: Order = "strict"
-    given: int = 0  # tasks given out in fair order
+    handed_out: int = 0  # tasks in fair order
     of: dict[str, int] = field(default_factory=dict)
 
     def change(self, order: Order, tasks: Collection[TaskRecord]) -> None:
-        """Another order from now on: all groups begin alike."""
+        """Change the order; all groups start with equal turns."""
         if order != self.order:
             self.order, self.of = order, {}
             for task in tasks:
                 self.enter(task)
 
     def enter(self, task: TaskRecord) -> None:
-        """A task has come, perhaps the first of its group that is ready."""
+        """Note a task that became ready, perhaps the first of its group."""
         if task.state == "ready" and self.order == "fair":
-            self.of.setdefault(task.group, self.given)
+            self.of.setdefault(task.group, self.handed_out)
 
     def serve(self, group: str) -> None:
-        """A task of this group is given out: it goes behind all others."""
+        """Note that a task of this group was handed out: the group goes behind all others."""
         if self.order == "fair":
-            self.given += 1
-            self.of[group] = self.given
+            self.handed_out += 1
+            self.of[group] = self.handed_out
 
     def forget(self, tasks: Collection[TaskRecord]) -> None:
-        """Groups without ready tasks have no turn."""
+        """Remove the turns of groups without ready tasks."""
         ready = {task.group for task in tasks if task.state == "ready"}
         self.of = {group: turn for group, turn in self.of.items() if group in ready}
 
     def best_first(self, tasks: Collection[TaskRecord]) -> Iterator[TaskRecord]:
-        """What is ready. Each one that is given out is told by `serve` before the next is asked for."""
+        """Yield ready tasks in order. The caller calls `serve` for each that it hands out before it takes the next."""
         ready = (task for task in tasks if task.state == "ready")
         left = sorted(ready, key=lambda task: (-task.priority, task.id))
         if self.order == "strict":

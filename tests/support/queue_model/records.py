@@ -1,4 +1,4 @@
-"""What the reference model keeps of tasks and leases, and its numbers, which are the scripts'."""
+"""The tasks and leases of the reference model, and the constants that it shares with the scripts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from scrapeq.limits.charges import Charge
 from scrapeq.task import Lease, State, Task
 
-POISON = 3  # leases that run out under a task before it is dead
+POISON = 3  # expired leases that make a task a dead letter
 EXPIRY_JITTER_US = 1_000_000
 JITTER_FACTOR = 7919
 SUSPECT_DELAY_US = 100_000
@@ -21,7 +21,7 @@ COUNTED = (
 
 @dataclass
 class TaskRecord:
-    """A task, wherever it is."""
+    """A task in any state."""
 
     id: str
     payload: Any
@@ -35,11 +35,11 @@ class TaskRecord:
     releases: int = 0
     error: str = ""
     suspect: bool = False
-    occurrence: int = 0
-    walk: str = ""
+    scheduled_run: int = 0
+    page_sequence: str = ""
 
     def show(self, lease: Lease | None, due_s: float) -> Task:
-        """As the queue hands it out under a lease, or shows it."""
+        """Return the task as the queue hands it out under a lease, or as it reads it without one."""
         counts = (self.attempts, self.expiries, self.releases)
         if lease is not None or self.state not in ("delayed", "leased"):
             due_s = 0.0
@@ -51,11 +51,11 @@ class TaskRecord:
 
 @dataclass(kw_only=True)
 class LeaseRecord(Charge):
-    """A lease that is not settled; times in microseconds."""
+    """A lease that is not settled yet; times in microseconds."""
 
     id: str
     token: str
     ends: int
-    task: TaskRecord | None = None  # None: a grant without a task, or its task was cancelled
-    quiet: bool = False  # its holder set its end: that is no expiry
-    void: bool = False  # its task was cancelled: only its answer counts
+    task: TaskRecord | None = None  # None: a grant without a task, or the task was cancelled
+    quiet: bool = False  # `set_visibility` set its end, so it does not count as an expiry
+    void: bool = False  # the task was cancelled, so only the response counts
