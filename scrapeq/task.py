@@ -111,7 +111,7 @@ class Lease(NamedTuple):
     """
     The right to work on one task.
 
-    Args:
+    Attributes:
         id: The task's id.
         token: The fencing token; a later lease of the task makes it stale.
         granted_us: When it was granted, in microseconds of the queue's clock.
