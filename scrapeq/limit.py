@@ -72,7 +72,7 @@ class Reserve:
         if not 0 < self.fraction < 1:
             raise UsageError(f"reserve: a fraction of {self.fraction!r} is not between 0 and 1")
 
-    def kept(self, priority: float, now_us: float) -> float:
+    def withheld(self, priority: float, now_us: float) -> float:
         """The fraction that a task of this priority has to leave."""
         return self.fraction if priority < self.threshold + self.of_now * now_us / _US else 0.0
 
@@ -113,8 +113,8 @@ class Limit:
         wire: list[object] = [self.version, self.max_concurrency or 0, int(self.learn)]
         wire += [rate.wire() for rate in self.rates]
         if self.reserve is not None:
-            kept = self.reserve
-            wire.append({"reserve": [kept.fraction, kept.threshold, int(kept.of_now)]})
+            withheld = self.reserve
+            wire.append({"reserve": [withheld.fraction, withheld.threshold, int(withheld.of_now)]})
         return wire
 
     @classmethod
@@ -126,8 +126,8 @@ class Limit:
             Rate(limit, interval_us / _US, int(burst), *(offset / _US for offset in aligned))
             for limit, interval_us, burst, *aligned in rates
         )
-        kept = options.get("reserve")
-        reserve = Reserve(kept[0], kept[1], kept[2] == 1) if kept else None
+        withheld = options.get("reserve")
+        reserve = Reserve(withheld[0], withheld[1], withheld[2] == 1) if withheld else None
         return cls(read, int(most) or None, bool(learn), version, reserve, options.get("since", 0))
 
 

@@ -1,4 +1,4 @@
-"""The limits of a plan as definitions for the engine, by name. Pure."""
+"""Convert the rate limits of a plan to the definitions that the limit engine uses. Pure."""
 
 from __future__ import annotations
 
@@ -17,9 +17,13 @@ WEEK_S, FIRST_MONDAY_S = 7 * 86_400, 4 * 86_400
 
 def limits_of(rules: Sequence[LimitRule], now_s: float | None = None) -> dict[str, Limit]:
     """
-    Rate limits as the engine knows them.
+    Return the definitions of rate limits by name, including the implicit one.
 
-    One without rates is learned from what answers tell; what no rule names is the implicit one, learned too.
+    A limit without rates, and the implicit limit, learn from responses.
+
+    Args:
+        rules: The rate limits of a plan.
+        now_s: Unix time for the offset of calendar windows; None: now.
     """
     now_s = time.time() if now_s is None else now_s
     limits = {IMPLICIT.name: Limit(learn=True)}
@@ -32,17 +36,17 @@ def limits_of(rules: Sequence[LimitRule], now_s: float | None = None) -> dict[st
 
 def _rate(rate: PlanRate, now_s: float) -> Rate:
     limit, interval_s = rate.limit, rate.interval_s
-    if limit < 1 and not rate.aligned:  # a window that holds less than one request is as long as one takes
+    if limit < 1 and not rate.aligned:  # stretch the window until it holds a whole request
         limit, interval_s = 1, interval_s / limit
     return Rate(limit, interval_s, rate.burst or 0, aligned_s(rate.aligned, rate.interval_s, now_s))
 
 
 def aligned_s(zone: str, interval_s: float, now_s: float) -> float | None:
     """
-    Seconds after 1970-01-01T00:00Z at which a calendar window of this time zone began; None without one.
+    Return the seconds after 1970-01-01T00:00Z at which a calendar window of this time zone starts; None without zone.
 
-    Whole weeks begin on Mondays. The zone's offset is that of now: after a change of its clocks the windows are off by
-    an hour until the limits are defined again, which each run does when it begins.
+    Windows of whole weeks start on Mondays. The offset of the zone is the current one: when its clocks change, windows
+    are off by an hour until the next run defines the limits again.
     """
     if not zone:
         return None

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field, replace
 
 from scrapeq.limit import LimitState
 from scrapeq.limits.engine import US
-from scrapeq.simulate.instance import NEVER, SimulatedLimit
+from scrapeq.limits.fast_limit import NEVER, FastLimit
 from scrapeq.simulate.work import Work
 
 NOTICEABLE_US = 150_000  # a shorter wait is no closed limit
@@ -21,7 +20,7 @@ Key = tuple[float, int, int]
 class LimitRun:
     """A limit instance, and who waits for it."""
 
-    model: SimulatedLimit
+    model: FastLimit
     waiting: list[tuple[Key, Lane]] = field(default_factory=list)
     asked: bool = False  # the first of them is being looked at again
     timer: float = NEVER
@@ -85,15 +84,16 @@ class Lane:
         return f"{self.key[1]}.{self.key[2]}@{granted}"
 
 
-def resume(model: SimulatedLimit, state: LimitState, now: float) -> None:
-    """Begin with what is known of a limit now."""
+def resume(model: FastLimit, state: LimitState, now: float) -> None:
+    """Start from the state of a real limit."""
     model.paused, model.parked_until = state.paused, now + state.parked_s * US
-    model.probation, model.streak = state.probing, state.consecutive_refusals
+    model.probation, model.consecutive_refusals = state.probing, state.consecutive_refusals
     if state.remaining is not None:
         model.remaining, model.reset_at = state.remaining, now + state.reset_s * US
-    if state.learned is not None and model.learns:  # what it may be raised to is not known
-        model.own = replace(model.rules, rates=(state.learned,), learn=False)
+    if state.learned is not None and model.learns:  # how far later trials would raise it is unknown
+        model.rules = replace(model.rules, rates=(state.learned,), learn=False)
     for i, rate in enumerate(model.rates):
-        if state.used and not rate.burst:  # when each was answered is not known: as if just now
-            model.totals[i] = min(state.used, rate.limit)
-            model.stamps[i] = deque([(now, model.totals[i])])
+        if (
+            state.used and not rate.burst
+        ):  # assume that all responses arrived just now: their times are unknown
+            model.add_response(i, now, now, min(state.used, rate.limit), rate.interval_s * US)

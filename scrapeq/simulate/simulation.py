@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from scrapeq.errors import UsageError
 from scrapeq.limit import Limit, LimitState, of_credential
 from scrapeq.limits.engine import US
+from scrapeq.limits.fast_limit import NEVER, FastLimit
 from scrapeq.simulate.forecast import Forecast
-from scrapeq.simulate.instance import NEVER, SimulatedLimit, opens_at
 from scrapeq.simulate.lots import lot_of
 from scrapeq.simulate.running import Key, Lane, LimitRun, Stream, resume
 from scrapeq.simulate.summary import Summary
@@ -70,7 +70,7 @@ class _Simulation:
     def _limit(self, name: str) -> LimitRun:
         found = self.limits.get(name)
         if found is None:
-            model = SimulatedLimit(name, self._definitions)
+            model = FastLimit(name, self._definitions)
             if name in self._states:
                 resume(model, self._states[name], self.now)
             found = self.limits[name] = LimitRun(model)
@@ -157,7 +157,7 @@ class _Simulation:
         lot: float = min(lane.stream.lot, lane.stream.ready, self._free)
         for limit, weight in lane.limits:
             model = limit.model
-            remaining, probation = model.known(self.now)
+            remaining, probation = model.budget(self.now)
             if probation:
                 return 1
             rooms: list[tuple[float | None, float]] = [(model.rules.max_concurrency, limit.flying)]
@@ -176,7 +176,7 @@ class _Simulation:
         most = limit.model.rules.max_concurrency
         if most and limit.flying >= most:
             return  # an answer opens it
-        moment = opens_at(limit.model, self.now, weight, lane.stream.work.priority)
+        moment = limit.model.opens_at(self.now, weight, lane.stream.work.priority)
         if moment < limit.timer:
             limit.timer = moment
             self._at(moment, limit)
@@ -199,7 +199,7 @@ class _Simulation:
         self._free += lot
         for limit, weight in lane.limits:
             who, charged = lane.name(granted), lot * weight
-            limit.model.cost(self.now, charged)
+            limit.model.charge_budget(self.now, charged)
             limit.model.settle(self.now, who, "answered", self.now, charged, granted, False)
             limit.flying -= lot
             self._ask(limit)

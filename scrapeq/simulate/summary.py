@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from scrapeq.limits.engine import US
+from scrapeq.limits.fast_limit import NEVER
 from scrapeq.simulate.forecast import BandForecast, Forecast, LimitForecast, WorkForecast
-from scrapeq.simulate.instance import NEVER
 from scrapeq.simulate.running import LimitRun, Stream
 
 BANDS = 10

@@ -306,9 +306,9 @@ async def test_a_window_of_no_length_that_an_answer_names_is_one_of_a_hundredth_
 
 
 def test_a_slow_refusal_right_after_a_reopening_lowers_a_limit_by_little() -> None:
-    """Its way may be longer than the time since: what is left of a window is then no length to reckon with."""
-    learned = Learned(limit=1000, window=10 * S, source=1, shape=-1, answered=1, since=1000 * S)
+    """The request's round trip may be longer than the phase, which then says nothing about the window."""
+    learned = Learned(limit=1000, window=10 * S, source=1, pacing=-1, accepted=1, phase_start=1000 * S)
     granted, at = 1000 * S + 30_000, 1000 * S + 130_000
-    learned.refused(granted, at, at + S, guessed=False, in_window=1, in_a_row=0)
-    learned.reopen(at + S + 20_000, at + S, 1)
+    learned.record_refusal(granted, at, at + S, guessed=False, in_window=1, consecutive_refusals=0)
+    learned.record_probe_success(at + S + 20_000, at + S, 1)
     assert learned.limit == 980

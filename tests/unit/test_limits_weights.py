@@ -96,8 +96,8 @@ def test_a_reserve_and_a_calendar_window_reach_the_queue() -> None:
     """The line is a day before now; a window of UTC begins at midnight; the wire says it both ways."""
     limit = limits_of(plan().rate_limits)["core"]
     assert limit.reserve is not None
-    assert limit.reserve.kept(1e9 - 86_401, 1e15) == 0.1
-    assert limit.reserve.kept(1e9 - 86_400, 1e15) == 0.0
+    assert limit.reserve.withheld(1e9 - 86_401, 1e15) == 0.1
+    assert limit.reserve.withheld(1e9 - 86_400, 1e15) == 0.0
     assert [rate.aligned_s for rate in limit.rates] == [None, 0.0]
     assert type(limit).from_wire(limit.wire()) == limit
 
