@@ -1,4 +1,4 @@
-"""Map a response to the limit instances it affects: which it closes, and whose budget, rate or cost it reports. Pure."""
+"""Map a response to the limit instances that it closes, or whose budget, rate or cost it reports. Pure."""
 
 from __future__ import annotations
 

@@ -244,7 +244,7 @@ class LimitModel:
         Args:
             now: The current time.
             grant_id: As given to `spend`.
-            how: `answered`: a response arrived; `unsent`: refund it; `expired`: its lease ended, so it may have been sent.
+            how: `answered`: a response arrived; `unsent`: refund it; `expired`: the lease ended, it may have been sent.
             at: When the response arrived.
             weight: What it was charged.
             granted: When it was granted.

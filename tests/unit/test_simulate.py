@@ -202,11 +202,11 @@ def test_days_are_simulated_in_a_moment() -> None:
         ([], {"slots": 0}, "at least 1"),
         ([], {"latency_s": -1.0}, "latency"),
         ([], {"latency_s": float("nan")}, "latency"),
-        ([Work(ONE, 1, label="a", follows="b")], {}, "follows 'b', of which there is none"),
+        ([Work(ONE, 1, label="a", follows="b")], {}, "follows 'b', but no work has that label"),
         (
             [Work(ONE, 1, label="a", follows="b"), Work(ONE, 1, label="b", follows="a")],
             {},
-            "nothing ever starts",
+            "never starts, because it follows itself",
         ),
     ],
 )
@@ -218,7 +218,7 @@ def test_wrong_settings_are_named(work: list[Work], settings: dict[str, float], 
 
 def test_work_that_is_none_is_named() -> None:
     """Counts below zero and priorities that are no number make no work; no work is done at once."""
-    with pytest.raises(UsageError, match="none"):
+    with pytest.raises(UsageError, match="count must be at least 0"):
         Work(ONE, -1)
     with pytest.raises(UsageError, match="finite"):
         Work(ONE, 1, priority=float("nan"))
