@@ -21,7 +21,7 @@ local function take_out(id, rec)
   if call('ZSCORE', P .. 'leased', id) then
     local m = read_meta(call('HGET', P .. 'meta', id))
     m[QUIET], m[TASKLESS], m[GROUP] = VOID, 1, group
-    C[GRANTS] = C[GRANTS] + 1
+    C[TASKLESS_LEASES] = C[TASKLESS_LEASES] + 1
     return m
   end
   ready_remove(group, {id})

@@ -34,7 +34,7 @@ end
 
 local function has(key, field) return call('HEXISTS', P .. key, field) == 1 end
 
-local function look_at_task(id, rec)
+local function check_task(id, rec)
   local priority, group, key = read_record(rec)
   local places, ready = {}, call('ZSCORE', P .. 'r:' .. group, id)
   if ready then places[1] = 'ready' end
@@ -50,14 +50,14 @@ local function look_at_task(id, rec)
   if key ~= '' then
     local digest = sub(key, 1, DIGEST)
     local known = call('HGET', (seen_key(digest)), digest)
-    if not known or known == '' or sub(known, 1, 1) == AGAIN_DONE or uid(tonumber(known)) ~= id then
+    if not known or known == '' or sub(known, 1, 1) == RECURRING_DONE or uid(tonumber(known)) ~= id then
       report('identity', id, known and tonumber(known) and 'it is ' .. known .. '\'s' or 'not remembered')
     end
   end
 end
 
 -- Each member of a zset of tasks has its record; a lease without one is a grant if it has a token.
-local function look_at_members(zset, members)
+local function check_members(zset, members)
   for i = 1, #members, 2 do
     local id = members[i]
     if not has('task', id) then
@@ -67,7 +67,7 @@ local function look_at_members(zset, members)
   end
 end
 
-local function look_at_heads(lane, heads)
+local function check_heads(lane, heads)
   for i = 1, #heads, 2 do
     local id, group = sub(heads[i], 1, ID), sub(heads[i], ID + 1)
     local first = call('ZRANGE', P .. 'r:' .. group, 0, 0, 'WITHSCORES')
@@ -78,26 +78,26 @@ local function look_at_heads(lane, heads)
 end
 
 -- Who is parked until an event is known to a limit that may tell of it.
-local function look_at_waiting(who, name, list)
+local function check_waiting(who, name, list)
   for i = 1, #list do
     local s = limit_of(list[i])
     local soon = call('ZSCORE', P .. 'lp', '\0' .. list[i])
-    if soon or (s[WAITED] > 0 and call('SISMEMBER', P .. 'w:' .. list[i], who .. name) == 1) then return end
+    if soon or (s[WAKE_BY] > 0 and call('SISMEMBER', P .. 'w:' .. list[i], who .. name) == 1) then return end
   end
   report('waits for nothing', name, who == 'L' and 'lane' or 'group')
 end
 
-local function small(key, kind, name, look)
+local function small(key, kind, name, visit)
   local size = call('ZCARD', P .. key)
   if size > SMALL then
     report('scan ' .. kind, name)
   elseif size > 0 then
-    look(name, call('ZRANGE', P .. key, 0, -1, 'WITHSCORES'))
+    visit(name, call('ZRANGE', P .. key, 0, -1, 'WITHSCORES'))
   end
 end
 
 -- The limit instances of a lane, those of a pool's members too.
-local function every(lane)
+local function instances_of_lane(lane)
   local all = {}
   for _, inst in ipairs(lane_limits(lane)) do
     for _, each in ipairs(instances(inst)) do all[#all + 1] = each end
@@ -105,7 +105,7 @@ local function every(lane)
   return all
 end
 
-local function look_at_group(group)
+local function check_group(group)
   local spec = spec_of(group)
   local first = call('ZRANGE', P .. 'r:' .. group, 0, 0, 'WITHSCORES')
   local parked = call('ZSCORE', P .. 'gp', group)
@@ -121,11 +121,11 @@ local function look_at_group(group)
     report('turn', group, first[1] and 'it has none' or 'empty, and it has one')
   end
   if spec[1] ~= '' and not has('lane', spec[1]) then report('lane', group, 'its lane is not known') end
-  if parked == 'inf' then look_at_waiting('G', group, {spec[2], unpack(every(spec[1]))}) end
-  small('r:' .. group, 'ready', group, function(_, members) look_at_members('ready', members) end)
+  if parked == 'inf' then check_waiting('G', group, {spec[2], unpack(instances_of_lane(spec[1]))}) end
+  small('r:' .. group, 'ready', group, function(_, members) check_members('ready', members) end)
 end
 
-local function look_at_lane(lane)
+local function check_lane(lane)
   local head = call('ZRANGE', P .. 'heads:' .. lane, 0, 0, 'WITHSCORES')
   local parked = call('ZSCORE', P .. 'lp', lane)
   local entry = head[1] and call('ZSCORE', P .. 'lanes', sub(head[1], 1, ID) .. lane)
@@ -136,13 +136,13 @@ local function look_at_lane(lane)
     report('empty and parked', lane, 'lane')
   end
   if parked == 'inf' then
-    look_at_waiting('L', lane, every(lane))
+    check_waiting('L', lane, instances_of_lane(lane))
   end
-  small('heads:' .. lane, 'heads', lane, look_at_heads)
+  small('heads:' .. lane, 'heads', lane, check_heads)
 end
 
 -- In flight at each limit = its unanswered leases; and what is counted is there.
-local function look_at_totals()
+local function check_totals()
   for _, zset in ipairs({'delayed', 'leased', 'lp', 'gp'}) do
     local first = call('ZRANGE', P .. zset, 0, 0, 'WITHSCORES')
     if first[1] and tonumber(first[2]) < C[NEXT] then report('late', zset, 'due before the next event') end
@@ -163,69 +163,69 @@ local function look_at_totals()
       for i = 1, #list do charged[list[i]] = (charged[list[i]] or 0) + m[WEIGHT] * (of[list[i]] or 1) end
     end
   end
-  if grants ~= C[GRANTS] then report('count', 'grants without a task', num(C[GRANTS]) .. ', not ' .. num(grants)) end
+  if grants ~= C[TASKLESS_LEASES] then report('count', 'grants without a task', num(C[TASKLESS_LEASES]) .. ', not ' .. num(grants)) end
   local states = call('HGETALL', P .. 'l')
   for i = 1, #states, 2 do charged[states[i]] = charged[states[i]] or 0 end
   for inst, sum in pairs(charged) do
-    local fly = limit_of(inst)[FLY]
+    local fly = limit_of(inst)[IN_FLIGHT]
     if fly ~= sum then report('in flight', inst, num(fly) .. ', its leases ' .. num(sum)) end
   end
 end
 
 if area == 'tasks' then
-  local page_of = scan('HSCAN', 'task')
-  for i = 1, #page_of, 2 do look_at_task(page_of[i], page_of[i + 1]) end
-  out[2] = #page_of / 2
+  local entries = scan('HSCAN', 'task')
+  for i = 1, #entries, 2 do check_task(entries[i], entries[i + 1]) end
+  out[2] = #entries / 2
 elseif area == 'meta' then
-  local page_of = scan('HSCAN', 'meta')
-  for i = 1, #page_of, 2 do
-    if not has('task', page_of[i]) and not call('ZSCORE', P .. 'leased', page_of[i]) then report('no record', page_of[i], 'meta') end
+  local entries = scan('HSCAN', 'meta')
+  for i = 1, #entries, 2 do
+    if not has('task', entries[i]) and not call('ZSCORE', P .. 'leased', entries[i]) then report('no record', entries[i], 'meta') end
   end
 elseif area == 'delayed' or area == 'leased' or area == 'dead' then
-  look_at_members(area, scan('ZSCAN', area))
+  check_members(area, scan('ZSCAN', area))
 elseif area == 'suspects' then
   for _, id in ipairs(scan('SSCAN', area)) do
     if not has('task', id) then report('no record', id, 'suspects') end
   end
 elseif area == 'ready' then
-  look_at_members('ready', scan('ZSCAN', 'r:' .. which))
+  check_members('ready', scan('ZSCAN', 'r:' .. which))
 elseif area == 'heads' then
-  look_at_heads(which, scan('ZSCAN', 'heads:' .. which))
+  check_heads(which, scan('ZSCAN', 'heads:' .. which))
 elseif area == 'groups' then
-  local page_of = scan('HSCAN', 'g')
-  for i = 1, #page_of, 2 do look_at_group(page_of[i]) end
-  out[2] = #page_of / 2
+  local entries = scan('HSCAN', 'g')
+  for i = 1, #entries, 2 do check_group(entries[i]) end
+  out[2] = #entries / 2
 elseif area == 'lanes' then
-  if cursor == '0' then look_at_lane('') end
-  local page_of = scan('HSCAN', 'lane')
-  for i = 1, #page_of, 2 do look_at_lane(page_of[i]) end
-  out[2] = #page_of / 2
+  if cursor == '0' then check_lane('') end
+  local entries = scan('HSCAN', 'lane')
+  for i = 1, #entries, 2 do check_lane(entries[i]) end
+  out[2] = #entries / 2
 elseif area == 'index' then
-  local page_of = scan('ZSCAN', 'lanes')
-  for i = 1, #page_of, 2 do
-    local lane = sub(page_of[i], ID + 1)
+  local entries = scan('ZSCAN', 'lanes')
+  for i = 1, #entries, 2 do
+    local lane = sub(entries[i], ID + 1)
     local head = call('ZRANGE', P .. 'heads:' .. lane, 0, 0)[1]
-    if not head or sub(head, 1, ID) ~= sub(page_of[i], 1, ID) then report('stray entry', lane, sub(page_of[i], 1, ID)) end
+    if not head or sub(head, 1, ID) ~= sub(entries[i], 1, ID) then report('stray entry', lane, sub(entries[i], 1, ID)) end
   end
 elseif area == 'parked_lanes' then
-  local page_of = scan('ZSCAN', 'lp')
-  for i = 1, #page_of, 2 do
-    local lane = page_of[i]
+  local entries = scan('ZSCAN', 'lp')
+  for i = 1, #entries, 2 do
+    local lane = entries[i]
     if sub(lane, 1, 1) ~= '\0' and lane ~= '' and not has('lane', lane) then report('lane', lane, 'parked, not known') end
   end
 elseif area == 'parked_groups' then
-  local page_of = scan('ZSCAN', 'gp')
-  for i = 1, #page_of, 2 do
-    if not has('g', page_of[i]) then report('group', page_of[i], 'parked, not known') end
+  local entries = scan('ZSCAN', 'gp')
+  for i = 1, #entries, 2 do
+    if not has('g', entries[i]) then report('group', entries[i], 'parked, not known') end
   end
 elseif area == 'seen' then
   local from = tonumber(cursor)
-  local to = min(C[SEEN_B], from + max(1, floor(page / BUCKET)))
+  local to = min(C[SEEN_BUCKETS], from + max(1, floor(page / BUCKET)))
   for b = from, to - 1 do
     local key = P .. 'seen:' .. fmt('%.0f', b)
     local all = call('HGETALL', key)
     for i = 1, #all, 2 do
-      local done = all[i + 1] == '' or sub(all[i + 1], 1, 1) == AGAIN_DONE
+      local done = all[i + 1] == '' or sub(all[i + 1], 1, 1) == RECURRING_DONE
       local id = not done and uid(tonumber(all[i + 1]))
       local rec = id and call('HGET', P .. 'task', id)
       local key_there = rec and key_of(rec) or ''
@@ -234,8 +234,8 @@ elseif area == 'seen' then
       if seen_key(all[i]) ~= key then report('bucket', fmt('%.0f', b), 'a digest of another') end
     end
   end
-  if to < C[SEEN_B] then out[1] = fmt('%.0f', to) end
+  if to < C[SEEN_BUCKETS] then out[1] = fmt('%.0f', to) end
 else
-  look_at_totals()
+  check_totals()
 end
 return out

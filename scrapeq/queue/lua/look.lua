@@ -39,7 +39,7 @@ if verb == 'get' then
 elseif verb == 'counts' then
   local all = call('HLEN', P .. 'task')
   local delayed, leased, dead = call('ZCARD', P .. 'delayed'), call('ZCARD', P .. 'leased'), call('ZCARD', P .. 'dead')
-  out = {num(now), num(all - delayed - (leased - C[GRANTS]) - dead), num(delayed), num(leased - C[GRANTS]), num(dead),
+  out = {num(now), num(all - delayed - (leased - C[TASKLESS_LEASES]) - dead), num(delayed), num(leased - C[TASKLESS_LEASES]), num(dead),
          num(C[PAUSED]), C[NEXT] < NEVER and num(max(0, C[NEXT] - now)) or '-1'}
   for i = N_PUSHED, N_ANSWERED do out[#out + 1] = num(C[i]) end
 elseif verb == 'defined' then
@@ -54,8 +54,8 @@ else
     local t = check(s, 1, ANY)
     local used = 0
     for r = 1, #s[DEF] - 3 do if s[DEF][3 + r][3] <= 0 and not s[DEF][3 + r][4] then used = max(used, slots_of(s, r).total) end end
-    for _, v in ipairs({max(0, s[PARK] - now), s[PAUSE], s[FLY], s[NEED], s[REM], s[REM] >= 0 and s[RESET] - now or 0,
-                        cap_of(s), s[STREAK], s[OVER], s.learns and s[L_LIMIT] > 0 and s[DEF][4][1] or 0,
+    for _, v in ipairs({max(0, s[PARKED_UNTIL] - now), s[LIMIT_PAUSED], s[IN_FLIGHT], s[PROBATION], s[REMAINING], s[REMAINING] >= 0 and s[RESET_AT] - now or 0,
+                        cap_of(s), s[CONSECUTIVE_REFUSALS], s[HEAVIEST], s.learns and s[L_LIMIT] > 0 and s[DEF][4][1] or 0,
                         s.learns and s[L_WINDOW] or 0, s.learns and s[L_TRIAL] > 0 and 1 or 0,
                         s.learns and s[L_SOURCE] or 0, t and (t < NEVER and t - now or -1) or 0, used}) do
       out[#out + 1] = num(v)

@@ -10,23 +10,23 @@
 --         {'again'} when more time events are due than a call may take
 -- @include base
 -- @include records
-local EVENTS = 150              -- time events a call
+local EVENTS_MAX = 150              -- time events a call
 local OTHERS_WAIT = 8000000     -- us; who waits beside the one who watches comes then, should that one be lost
 local WATCHED_SOON = 10000000   -- us; a later event finds somebody anyway
 local AGAIN_MAX = 20            -- after so many in a row the best known is leased, and counted inexact
 local REPLY_MAX = 8388608       -- bytes of records in one reply, about
 local TASKS_MAX = 1000          -- tasks in one reply
 
-local n, lease, held = min(tonumber(ARGV[1]), TASKS_MAX), tonumber(ARGV[2]), tonumber(ARGV[3])
-local stay, stays_with_some = tonumber(ARGV[4]), ARGV[5] == '1'
-if tonumber(ARGV[6]) == C[WATCH] then C[WATCH] = 0 end
-if C[MAXREC] > 0 then n = max(1, min(n, floor(REPLY_MAX / C[MAXREC]))) end
+local n, lease, held_suspects = min(tonumber(ARGV[1]), TASKS_MAX), tonumber(ARGV[2]), tonumber(ARGV[3])
+local wait, waits_with_some = tonumber(ARGV[4]), ARGV[5] == '1'
+if tonumber(ARGV[6]) == C[WATCH_UNTIL] then C[WATCH_UNTIL] = 0 end
+if C[MAX_RECORD] > 0 then n = max(1, min(n, floor(REPLY_MAX / C[MAX_RECORD]))) end
 
 
 -- Will somebody look at the next event? Who takes all that it asked for may be full, and will not.
-local function is_watched() return now < C[WATCH] and C[WATCH] <= C[NEXT] end
-local function hand_over(more)
-  if more or (C[NEXT] < now + WATCHED_SOON and not is_watched()) then arm() end
+local function has_watcher() return now < C[WATCH_UNTIL] and C[WATCH_UNTIL] <= C[NEXT] end
+local function wake_another(more)
+  if more or (C[NEXT] < now + WATCHED_SOON and not has_watcher()) then arm() end
 end
 
 -- The first task of the first group of the first lane is taken: put what comes next in its places.
@@ -60,7 +60,7 @@ local function take_one()
   if not lane or #lane ~= ID then return nil end -- a lane with limits
   local heads = call('ZRANGE', P .. 'heads:', 0, 1, 'WITHSCORES')
   local id, group = sub(heads[1], 1, ID), sub(heads[1], ID + 1)
-  if call('HGET', P .. 'g', group) ~= PLAIN then return nil end
+  if call('HGET', P .. 'g', group) ~= UNLIMITED then return nil end
   C[NONCE] = C[NONCE] + 1
   local token = fmt('%d.%d', now, C[NONCE])
   local rec, raw = call('HGET', P .. 'task', id), call('HGET', P .. 'meta', id)
@@ -69,7 +69,7 @@ local function take_one()
     local m = read_meta(raw)
     attempts, expiries, releases = m[ATTEMPTS], m[EXPIRIES], m[RELEASES]
     m[TOKEN], m[GRANTED], m[LANE], m[PRIVATE] = token, now, '', ''
-    m[ANSWERED], m[QUIET], m[WEIGHT], m[NONCE_OF], m[KEY] = 0, 0, 1, C[NONCE], key_of(rec)
+    m[ANSWERED], m[QUIET], m[WEIGHT], m[LEASE_NONCE], m[KEY] = 0, 0, 1, C[NONCE], key_of(rec)
     meta = make_meta(m)
   else
     meta = first_meta(token, now, C[NONCE], '', '', key_of(rec))
@@ -77,7 +77,7 @@ local function take_one()
   call('HSET', P .. 'meta', PAD, NO_LISTPACK, id, meta)
   call('ZADD', P .. 'leased', num(now + lease), id)
   note_event(now + lease, true)
-  hand_over(advance(lane, '', P .. 'heads:', heads, id, group))
+  wake_another(advance(lane, '', P .. 'heads:', heads, id, group))
   C[N_GRANTED], C[AGAIN] = C[N_GRANTED] + 1, 0
   local live = call('HLEN', P .. 'task') - call('ZCARD', P .. 'dead')
   save()
@@ -100,7 +100,7 @@ local function general()
 local function due_events()
   -- @include finish
   -- @include events
-  return events(EVENTS)
+  return events(EVENTS_MAX)
 end
 
 -- One task whose limits all grant, which is the commonest case of a busy fetcher. -> whether there may be more; nil
@@ -131,7 +131,7 @@ local function take_many()
   -- @include park
   -- @include pools
   -- @include select
-  local touched, more = select_tasks(n, held)
+  local touched, more = select_tasks(n, held_suspects)
   apply_groups(touched)
   flush_lanes()
   return more
@@ -156,15 +156,15 @@ if C[PAUSED] == 0 then
   if more == nil then more = take_many() end
   if taken > 0 then lease_taken(reply, now + lease) end
   if more and taken < n then note_event(now, true) end
-  local stays = stay > 0 and C[NEXT] > now and (taken == 0 or stays_with_some and taken < n)
-  if not stays then
-    if taken > 0 or stay == 0 then hand_over(taken == n and more) end -- also who watched until now, and goes
+  local waits = wait > 0 and C[NEXT] > now and (taken == 0 or waits_with_some and taken < n)
+  if not waits then
+    if taken > 0 or wait == 0 then wake_another(taken == n and more) end -- also who watched until now, and goes
     if C[NEXT] < NEVER then reply[2] = num(max(0, C[NEXT] - now)) end
-  elseif is_watched() then
-    reply[2] = num(max(OTHERS_WAIT, C[WATCH] - now))
+  elseif has_watcher() then
+    reply[2] = num(max(OTHERS_WAIT, C[WATCH_UNTIL] - now))
   else
-    C[WATCH] = floor(min(C[NEXT], now + stay))
-    reply[1], reply[2] = 'watch', num(C[WATCH] - now)
+    C[WATCH_UNTIL] = floor(min(C[NEXT], now + wait))
+    reply[1], reply[2] = 'watch', num(C[WATCH_UNTIL] - now)
   end
 end
 reply[3] = num(call('HLEN', P .. 'task') - call('ZCARD', P .. 'dead'))

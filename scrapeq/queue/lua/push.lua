@@ -15,7 +15,7 @@ local heads = read_heads(ARGV[3], #ARGV - FIRST + 1, #spec[2])
 if bound > 0 then
   local have = call('HLEN', P .. 'task') - call('ZCARD', P .. 'dead') -- dead letters hold up nobody
   if have + #heads > bound then
-    C[ROOM] = 1
+    C[ROOM_WAITERS] = 1
     save()
     return {'full', num(have)}
   end

@@ -12,7 +12,7 @@
 -- RETURNS {per entry: 1 done, 0 lease lost, 2 dead now; then per follow-up as `pushing` says}
 -- @include base
 -- @include records
-local ACK, RETRY, RELEASE, BURY, ANSWER, EXTEND, VISIBILITY = 1, 2, 3, 4, 5, 6, 7
+local ACK, RETRY, RELEASE, BURY, OBSERVE, EXTEND, VISIBILITY = 1, 2, 3, 4, 5, 6, 7
 local count = tonumber(ARGV[1])
 local FIRST, WIDTH = 4, 4
 local E_VERB, E_SENT, E_AGE, E_DELAY, E_MOST, E_TOKEN, E_EXTRA = 1, 2, 3, 4, 5, 6, 7
@@ -24,7 +24,7 @@ local ERROR_MAX = 2000 -- bytes of a last error that are kept
 -- simple, and then nothing is changed. It makes none of the functions that the general way needs.
 local function ack_one()
   local verb, sent = sunpack('>BB', ARGV[FIRST])
-  if verb ~= ACK or sent ~= 1 or C[SUSPECTS] > 0 or C[ROOM] == 1 then return false end
+  if verb ~= ACK or sent ~= 1 or C[SUSPECTS] > 0 or C[ROOM_WAITERS] == 1 then return false end
   local id = ARGV[FIRST + 1]
   local raw = call('HGET', P .. 'meta', id)
   local m = raw and read_meta(raw)
@@ -93,7 +93,7 @@ do -- the limits that only one group has, in one go
   prefetch_limits(private)
 end
 local results, adds, unlease = {}, {}, {}
-local done, doomed = {}, {}
+local done, ended = {}, {}
 
 local function names_of(list)
   if not list then return nil end
@@ -110,27 +110,27 @@ local function observe(id, m, how, e, rec)
   local told, refused, costs = names_of(extra.told) or NOTHING, names_of(extra.refused), extra.costs
   local list = lane_limits(m[LANE])
   local function charged(name) return m[WEIGHT] * (list.of and list.of[name] or 1) end
-  local function paid(name) return costs and costs[name] or charged(name) end
+  local function cost(name) return costs and costs[name] or charged(name) end
   if m[ANSWERED] == 0 and how == 'answered' then
     for i = 1, #list do
-      if not told[list[i]] then cost(limit_of(list[i]), paid(list[i])) end
+      if not told[list[i]] then charge_budget(limit_of(list[i]), cost(list[i])) end
     end
-    if m[PRIVATE] ~= '' and not told[m[PRIVATE]] then cost(limit_of(m[PRIVATE]), paid(m[PRIVATE])) end
+    if m[PRIVATE] ~= '' and not told[m[PRIVATE]] then charge_budget(limit_of(m[PRIVATE]), cost(m[PRIVATE])) end
     C[N_ANSWERED] = C[N_ANSWERED] + 1
   end
   if extra ~= NOTHING then
     for _, r in ipairs(extra.told or NOTHING) do
       local s = limit_of(r[1])
-      tell(s, r[2], t + r[3], m[GRANTED], paid(r[1]))
-      wake_if_sooner(s, BY_ANSWER)
+      report_budget(s, r[2], t + r[3], m[GRANTED], cost(r[1]))
+      wake_if_sooner(s, BY_RESPONSE)
     end
     for _, r in ipairs(extra.refused or NOTHING) do
-      park_limit(limit_of(r[1]), t, t + r[2], m[GRANTED], charged(r[1]), extra.guessed)
+      report_refusal(limit_of(r[1]), t, t + r[2], m[GRANTED], charged(r[1]), extra.guessed)
     end
     for _, r in ipairs(extra.rates or NOTHING) do
       local s = limit_of(r[1])
       if s.learns then
-        learn_declared(s, r[2], r[3])
+        learn_stated_rate(s, r[2], r[3])
         s[DIRTY] = true
       end
     end
@@ -155,7 +155,7 @@ for i = 1, count do
         call('HSET', P .. 'meta', id, make_meta(m))
         note_event(now + e[E_DELAY])
       end
-    elseif verb == ANSWER then
+    elseif verb == OBSERVE then
       observe(id, m, 'answered', e)
       call('HSET', P .. 'meta', id, make_meta(m))
     else
@@ -166,11 +166,11 @@ for i = 1, count do
       m[TOKEN] = ''
       unlease[#unlease + 1] = id
       if taskless then
-        doomed[#doomed + 1] = id
-        C[GRANTS] = C[GRANTS] - 1
+        ended[#ended + 1] = id
+        C[TASKLESS_LEASES] = C[TASKLESS_LEASES] - 1
       elseif verb == ACK then
         done[#done + 1] = id
-        if m[KEY] ~= '' then seen_end(m[KEY], id, true) end
+        if m[KEY] ~= '' then seen_finish(m[KEY], id, true) end
         C[N_DONE] = C[N_DONE] + 1
       elseif verb == BURY then
         to_dead(id, m, e[E_EXTRA].error or '')
@@ -201,7 +201,7 @@ end
 each_id(unlease, 'ZREM', 'leased')
 each_id(done, 'HDEL', 'task')
 each_id(done, 'HDEL', 'meta')
-each_id(doomed, 'HDEL', 'meta')
+each_id(ended, 'HDEL', 'meta')
 if C[SUSPECTS] > 0 then for i = 1, #done do drop_suspect(done[i]) end end
 if #done > 0 then made_room() end
 ready_add(adds)

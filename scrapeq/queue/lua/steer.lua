@@ -47,11 +47,11 @@ local function each_limit(from, fn)
   end
 end
 
-local function set_pool(name, members)
-  local text = table.concat(members, '\0')
+local function set_pool(name, credentials)
+  local text = table.concat(credentials, '\0')
   if call('HGET', P .. 'pool', name) ~= text then
     call('HSET', P .. 'pool', name, text)
-    look_again()
+    recheck_parked()
   end
 end
 
@@ -82,21 +82,21 @@ if verb == 'define' then
       end
     end
   end
-  if changed then look_again() end
+  if changed then recheck_parked() end
 elseif verb == 'park' then
   local t = now + tonumber(ARGV[2])
   each_limit(3, function(s) park_until(s, t) end)
 elseif verb == 'unpark' then
   each_limit(2, function(s)
-    s[PARK], s[NEED], s[PID], s[PAFTER], s[REM], s[STREAK] = 0, 0, 0, 0, -1, 0
-    s[MOST_TOLD] = 0
+    s[PARKED_UNTIL], s[PROBATION], s[PROBE], s[PROBE_AFTER], s[REMAINING], s[CONSECUTIVE_REFUSALS] = 0, 0, 0, 0, -1, 0
+    s[HIGHEST_REMAINING] = 0
     wake_waiters(s, BY_REFUND)
   end)
 elseif verb == 'pause' then
-  each_limit(2, function(s) s[PAUSE] = 1 end)
+  each_limit(2, function(s) s[LIMIT_PAUSED] = 1 end)
 elseif verb == 'resume' then
   each_limit(2, function(s)
-    s[PAUSE] = 0
+    s[LIMIT_PAUSED] = 0
     wake_waiters(s, BY_REFUND)
   end)
 elseif verb == 'pause_queue' then
@@ -105,11 +105,11 @@ elseif verb == 'resume_queue' then
   C[PAUSED] = 0
   arm()
 elseif verb == 'pools' then
-  for name, members in pairs(cjson.decode(ARGV[2])) do set_pool(name, members) end
+  for name, credentials in pairs(cjson.decode(ARGV[2])) do set_pool(name, credentials) end
 elseif verb == 'retire' then
-  local members, left = members_of(ARGV[2]), {}
-  for i = 1, #members do if members[i] ~= ARGV[3] then left[#left + 1] = members[i] end end
-  if #left > 0 then set_pool(ARGV[2], left) else left = members end
+  local credentials, left = credentials_of(ARGV[2]), {}
+  for i = 1, #credentials do if credentials[i] ~= ARGV[3] then left[#left + 1] = credentials[i] end end
+  if #left > 0 then set_pool(ARGV[2], left) else left = credentials end
   for i = 1, #left do reply[i + 1] = left[i] end
 elseif verb == 'order' then
   local fair = ARGV[2] == 'fair' and 1 or 0
@@ -120,13 +120,13 @@ elseif verb == 'order' then
   end
   reply[2] = C[FAIR] == 1 and 'fair' or 'strict'
 elseif verb == 'unwatch' then
-  C[WATCH] = 0
+  C[WATCH_UNTIL] = 0
   arm()
 elseif verb == 'forget' then
   for i = 2, #ARGV do
     for _, inst in ipairs(instances(ARGV[i])) do forget_limit(limit_of(inst)) end
   end
-  look_again()
+  recheck_parked()
 elseif verb == 'group' then
   local spec = spec_of(ARGV[2])
   if spec[2] == '' then

@@ -19,7 +19,7 @@ end
 local more = events(budget) or left
 if call('HLEN', P .. 'task') == 0 and call('ZCARD', P .. 'leased') == 0 then -- nothing refers to groups and lanes any more
   call('UNLINK', P .. 'g', P .. 'lane', P .. 'pa', P .. 'below')
-  C[MAXREC] = 0
+  C[MAX_RECORD] = 0
 end
 save_limits()
 save()

@@ -24,13 +24,13 @@ local PAD = '\0'
 local NO_LISTPACK = '-----------------------------------------------------------------'
 
 -- control fields; all doubles, so that one struct format reads them
-local NEXT, OFFSET, LAST, SEQ, NONCE, PAUSED, ROOM, AGAIN = 1, 2, 3, 4, 5, 6, 7, 8
-local SEEN_N, SEEN_B, SUSPECTS, MAXREC = 9, 10, 11, 12
+local NEXT, OFFSET, LAST, SEQ, NONCE, PAUSED, ROOM_WAITERS, AGAIN = 1, 2, 3, 4, 5, 6, 7, 8
+local SEEN_COUNT, SEEN_BUCKETS, SUSPECTS, MAX_RECORD = 9, 10, 11, 12
 local N_PUSHED, N_DONE, N_GRANTED, N_REFUSED, N_EXPIRED, N_DEAD = 13, 14, 15, 16, 17, 18
 local N_RETRIED, N_RELEASED, N_DUPLICATE, N_INEXACT, N_CANCELLED, N_ANSWERED = 19, 20, 21, 22, 23, 24
-local GRANTS = 25 -- leases without a task
+local TASKLESS_LEASES = 25 -- leases without a task
 local FAIR, TURN = 26, 27 -- 1: order `fair`; tasks given out in it: a group's turn is what this was when it was served
-local WATCH = 28 -- until then somebody waits who will look at the next event when it comes
+local WATCH_UNTIL = 28 -- until then somebody waits who will look at the next event when it comes
 local FIELDS = 28
 local CONTROL = '>dddddddddddddddddddddddddddd'
 
@@ -44,7 +44,7 @@ do
     C = {}
     for i = 1, FIELDS do C[i] = 0 end
     C[NEXT] = NEVER
-    C[SEEN_B] = 1
+    C[SEEN_BUCKETS] = 1
   end
 end
 

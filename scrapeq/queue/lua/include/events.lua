@@ -18,7 +18,7 @@ local function expire(id, ended, m, rec, adds)
   settle_lease(m, 'expired', ended, rec)
   call('ZREM', P .. 'leased', id)
   if not rec then -- a grant without a task
-    C[GRANTS] = C[GRANTS] - 1
+    C[TASKLESS_LEASES] = C[TASKLESS_LEASES] - 1
     call('HDEL', P .. 'meta', id)
     return
   end

@@ -9,12 +9,12 @@
 --   g, lane        hash  group -> lane NUL private limit; lane -> its limits, with NULs between, each with its weight
 --   below          hash  'L' lane or 'G' group -> '>ddd': closed until then (us) to priorities below a line, which is
 --                        a number and a part that is now (0|1). Stale where the time is not that of its park
--- GIVES   spec_of, head_score, ready_add, ready_remove, ready_move, reopen_lane, reopen_group, flush_lanes, wake_limit, look_again
+-- GIVES   spec_of, head_score, ready_add, ready_remove, ready_move, reopen_lane, reopen_group, flush_lanes, wake_limit, recheck_parked
 -- NOTE    a script touches lanes through lane_of() before it changes them, and calls flush_lanes() once at the end
 local ID = 12 -- length of an id
 
 -- lane and private limit as they are kept: with a NUL between
-local function read_spec(raw)
+local function split_spec(raw)
   if not raw then return {'', ''} end
   local at = string.find(raw, '\0', 1, true)
   return {sub(raw, 1, at - 1), sub(raw, at + 1)}
@@ -25,7 +25,7 @@ local function spec_of(group)
   local s = specs[group]
   if not s then
     local raw = call('HGET', P .. 'g', group)
-    s = read_spec(raw)
+    s = split_spec(raw)
     specs[group] = s
   end
   return s
@@ -68,8 +68,8 @@ local function head_score(group, score)
 end
 
 -- Is it a reserve that keeps `who` closed, and may a task of this score use it? parked: its place in lp or gp.
-local function above_line(who, parked, score)
-  local raw = call('HGET', P .. 'below', who)
+local function above_threshold(waiter, parked, score)
+  local raw = call('HGET', P .. 'below', waiter)
   if not raw then return false end
   local t, line, of_now = sunpack('>ddd', raw)
   return t == tonumber(parked) and -score >= line + of_now * now / 1000000
@@ -84,8 +84,8 @@ local function reopen_lane(name)
 end
 
 -- A group has a new head in this lane: whoever waits hears of it if the lane is open, or if it opens the lane.
-local function head_came(L, lane, score)
-  if L.parked and above_line('L' .. lane, L.parked, tonumber(score)) then reopen_lane(lane) end
+local function head_added(L, lane, score)
+  if L.parked and above_threshold('L' .. lane, L.parked, tonumber(score)) then reopen_lane(lane) end
   if not L.parked then armed = true end
 end
 
@@ -97,7 +97,7 @@ local function reopen_group(group)
       local L = lane_of(lane)
       call('ZADD', L.heads, head_score(group, head[2]), head[1] .. group)
       L.dirty = true
-      head_came(L, lane, head[2])
+      head_added(L, lane, head[2])
     end
   end
 end
@@ -128,7 +128,7 @@ local function ready_add(adds)
         -- not among the heads: the group is parked, and stays so
         first = call('ZREM', L.heads, old[1] .. group) == 1
         local parked = not first and call('ZSCORE', P .. 'gp', group)
-        if parked and above_line('G' .. group, parked, best_score) then reopen_group(group) end
+        if parked and above_threshold('G' .. group, parked, best_score) then reopen_group(group) end
       elseif not L.parked and not armed then
         -- the head did not change, yet another worker may take this one, unless the group is parked
         armed = call('ZSCORE', P .. 'gp', group) == false
@@ -142,7 +142,7 @@ local function ready_add(adds)
       end
       h[#h + 1], h[#h + 2] = head_score(group, best_text), best_id .. group
       L.dirty = true
-      head_came(L, spec_of(group)[1], best_score)
+      head_added(L, spec_of(group)[1], best_score)
     end
   end
   for key, h in pairs(heads) do in_pieces('ZADD', key, h, 2) end
@@ -176,15 +176,15 @@ local function ready_move(group, id, score)
 end
 
 -- Reopen what waits for an event of this limit. What is more than a call may do goes on at the next event.
-local WAKE_AT_ONCE = 200
+local WAKE_MAX = 200
 local function wake_limit(limit)
   local key = P .. 'w:' .. limit
-  local members = call('SPOP', key, WAKE_AT_ONCE)
+  local members = call('SPOP', key, WAKE_MAX)
   for i = 1, #members do
     local name = sub(members[i], 2)
     if sub(members[i], 1, 1) == 'L' then reopen_lane(name) else reopen_group(name) end
   end
-  if #members == WAKE_AT_ONCE and call('EXISTS', key) == 1 then
+  if #members == WAKE_MAX and call('EXISTS', key) == 1 then
     call('ZADD', P .. 'lp', num(now), '\0' .. limit)
     note_event(now)
   end
@@ -192,10 +192,10 @@ end
 
 -- What may be open by other rules than those it was closed by is looked at again by the next pop; of very many the
 -- longest parked.
-local LOOK_AGAIN = 1000
-local function look_again()
+local RECHECK_MAX = 1000
+local function recheck_parked()
   for _, zset in ipairs({'lp', 'gp'}) do
-    local parked = call('ZREVRANGE', P .. zset, 0, LOOK_AGAIN - 1)
+    local parked = call('ZREVRANGE', P .. zset, 0, RECHECK_MAX - 1)
     local args = {}
     for i = 1, #parked do args[i * 2 - 1], args[i * 2] = num(now), parked[i] end
     if #args > 0 then call('ZADD', P .. zset, unpack(args)) end

@@ -22,7 +22,7 @@ local function read_heads(header, count, groups)
   return heads
 end
 
-local function respec(name, lane, private)
+local function move_group(name, lane, private)
   local old = spec_of(name)
   if old[1] == lane and old[2] == private then return end
   local L = lane_of(old[1])
@@ -35,21 +35,21 @@ local function respec(name, lane, private)
     local N = lane_of(lane)
     call('ZADD', N.heads, head_score(name, head[2]), head[1] .. name)
     N.dirty = true
-    head_came(N, lane, head[2])
+    head_added(N, lane, head[2])
     arm()
   end
 end
 
 -- Make known the groups of this call that are used (index -> true; nil: all); -> array of names.
 local function register(spec, used)
-  local groups, names, stored, news = spec[2], {}, {}, {}
+  local groups, names, stored, changed = spec[2], {}, {}, {}
   for i = 1, #groups do names[i] = groups[i][1] end
   if #names == 0 then return names end
   local raw = call('HMGET', P .. 'g', unpack(names))
   for i = 1, #names do
     if raw[i] then
       stored[names[i]] = true
-      specs[names[i]] = specs[names[i]] or read_spec(raw[i])
+      specs[names[i]] = specs[names[i]] or split_spec(raw[i])
     end
   end
   for i = 1, #groups do
@@ -61,14 +61,14 @@ local function register(spec, used)
         call('HSETNX', P .. 'lane', lane, table.concat(spec[1][lane], '\0'))
         lane_lists[lane] = nil
       end
-      respec(name, lane, private)
+      move_group(name, lane, private)
       stored[name], specs[name] = true, {lane, private}
-      news[#news + 1], news[#news + 2] = name, lane .. '\0' .. private
+      changed[#changed + 1], changed[#changed + 2] = name, lane .. '\0' .. private
     end
   end
-  if #news > 0 then
-    news[#news + 1], news[#news + 2] = PAD, NO_LISTPACK
-    in_pieces('HSET', P .. 'g', news, 2)
+  if #changed > 0 then
+    changed[#changed + 1], changed[#changed + 2] = PAD, NO_LISTPACK
+    in_pieces('HSET', P .. 'g', changed, 2)
   end
   return names
 end
@@ -100,10 +100,10 @@ local function is_earlier(known, dead_rec, key)
 end
 
 -- Is the key's walk at another page?
-local function is_walking(key)
+local function is_paginating(key)
   if #key == OCCURRENCE_END then return false end
-  local walk = sub(key, OCCURRENCE_END + 1)
-  local at = call('HGET', (seen_key(walk)), walk)
+  local pagination = sub(key, OCCURRENCE_END + 1)
+  local at = call('HGET', (seen_key(pagination)), pagination)
   return at and not call('ZSCORE', P .. 'dead', uid(tonumber(at)))
 end
 
@@ -111,14 +111,14 @@ end
 local function duplicate(key, mode, priority, id)
   local digest = sub(key, 1, DIGEST)
   local known = call('HGET', (seen_key(digest)), digest)
-  local done = known and (known == '' or sub(known, 1, 1) == AGAIN_DONE)
+  local done = known and (known == '' or sub(known, 1, 1) == RECURRING_DONE)
   local live = known and not done and uid(tonumber(known))
   local dead = live and call('ZSCORE', P .. 'dead', live)
-  local walks = false
+  local paginating = false
   if mode == 2 and (not known or done or dead) then
     local rec = dead and call('HGET', P .. 'task', live)
-    walks = is_walking(key)
-    if known and not walks and is_earlier(known, rec, key) then
+    paginating = is_paginating(key)
+    if known and not paginating and is_earlier(known, rec, key) then
       known = nil
       if dead then -- its request is made again: the letter says nothing any more
         call('ZREM', P .. 'dead', live)
@@ -126,7 +126,7 @@ local function duplicate(key, mode, priority, id)
       end
     end
   end
-  if not known and not walks then
+  if not known and not paginating then
     seen_mark(digest, fmt('%.0f', tonumber(id)))
     if #key > OCCURRENCE_END then seen_mark(sub(key, OCCURRENCE_END + 1), fmt('%.0f', tonumber(id))) end
     return nil
@@ -157,7 +157,7 @@ local function push(names, heads, from, results, at)
       C[SEQ] = C[SEQ] + 1
       local group = names[g]
       local rec = make_record(priority, group, key, ARGV[from + i - 1])
-      if #rec > C[MAXREC] then C[MAXREC] = #rec end
+      if #rec > C[MAX_RECORD] then C[MAX_RECORD] = #rec end
       if raising then
         call('HSET', P .. 'task', id, rec)
       else

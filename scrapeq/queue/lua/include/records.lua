@@ -4,18 +4,18 @@
 -- KEY     none, or a 9-byte digest; behind it, of what is asked for again and again, its occurrence ('>I4') and, if it
 --         is a page of a walk, the walk's digest
 -- META    packed as META says, fields below; token '' = not leased; group: of a lease without a task
--- NONCE_OF  the token's second half, which is what limits know of a lease
+-- LEASE_NONCE  the token's second half, which is what limits know of a lease
 -- TASKLESS  1: a grant, or its task was cancelled; GROUP is such a lease's. KEY: its task's digest, so that an ack
 --           need not read the record
 -- QUIET   1: its holder set when the lease ends, that is no expiry; 2: its task was cancelled, only its answer counts
 local ID = 12 -- bytes of an id
 local DIGEST, OCCURRENCE_END = 9, 13 -- in a key
-local AGAIN_DONE = '#' -- before the occurrence in which it was done
-local PLAIN = '\0' -- a group's place when it has no limits: no lane, no private limit
+local RECURRING_DONE = '#' -- before the occurrence in which it was done
+local UNLIMITED = '\0' -- a group's place when it has no limits: no lane, no private limit
 local RECORD_VERSION = 1
 local HEAD = 12 -- first byte after version, priority and the two lengths
 
-local ATTEMPTS, EXPIRIES, RELEASES, GRANTED, ANSWERED, QUIET, WEIGHT, NONCE_OF, TASKLESS = 1, 2, 3, 4, 5, 6, 7, 8, 9
+local ATTEMPTS, EXPIRIES, RELEASES, GRANTED, ANSWERED, QUIET, WEIGHT, LEASE_NONCE, TASKLESS = 1, 2, 3, 4, 5, 6, 7, 8, 9
 local TOKEN, LANE, PRIVATE, GROUP, KEY, ERROR = 10, 11, 12, 13, 14, 15
 local VOID = 2
 
@@ -41,7 +41,7 @@ end
 
 local META = '>IIIdBBddBBc0Bc0Bc0Bc0Bc0Hc0' -- numbers first, then each text after its length
 local function make_meta(m)
-  return spack(META, m[ATTEMPTS], m[EXPIRIES], m[RELEASES], m[GRANTED], m[ANSWERED], m[QUIET], m[WEIGHT], m[NONCE_OF], m[TASKLESS],
+  return spack(META, m[ATTEMPTS], m[EXPIRIES], m[RELEASES], m[GRANTED], m[ANSWERED], m[QUIET], m[WEIGHT], m[LEASE_NONCE], m[TASKLESS],
                #m[TOKEN], m[TOKEN], #m[LANE], m[LANE], #m[PRIVATE], m[PRIVATE], #m[GROUP], m[GROUP],
                #m[KEY], m[KEY], #m[ERROR], m[ERROR])
 end
