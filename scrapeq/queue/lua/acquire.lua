@@ -1,7 +1,9 @@
--- acquire: a grant without a task (robots.txt, a redirect hop, a token refresh), by the same limits as a pop.
+-- acquire: grant a request without a task (robots.txt, a redirect hop, a token refresh) by the same limits as a pop.
 -- KEYS    1 the queue's control key
--- ARGV    1 groups and lanes (JSON; one group)   2 weight (times what the group weighs)   3 lease (us)   4 the pool's member that it must be, or ''
--- RETURNS {'ok', id, token, granted (us), the pool's member or ''}: settle it as a lease; {'wait', us; -1 = only an event}
+-- ARGV    1 groups and lanes (JSON, see `pushing`; one group)   2 weight (multiplies the weights of the group)
+--         3 lease (us)   4 the pool's credential to use, or '' for any
+-- RETURNS {'ok', id, token, granted (us), the pool's credential or ''}: settle it like a lease; or
+--         {'wait', us until it opens; -1 = only an event opens it}
 -- @include base
 -- @include records
 -- @include groups

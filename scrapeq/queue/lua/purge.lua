@@ -1,7 +1,7 @@
--- purge: forget what is no task, a piece at a time.
+-- purge: forget state other than tasks, one part in a call.
 -- KEYS    1 the queue's control key
--- ARGV    1 what: seen (which identities were done), limits (state of the limits; what is in flight still counts)
--- RETURNS {forgotten (count), '1' when there is more}
+-- ARGV    1 what: seen (the digests of done tasks), limits (the state of limits; what is in flight still counts)
+-- RETURNS {forgotten (count), '1' if there is more}
 -- @include base
 -- @include groups
 -- @include limits
@@ -16,7 +16,7 @@ if what == 'seen' then
     if C[SEEN_BUCKETS] == 1 then break end
     C[SEEN_BUCKETS] = C[SEEN_BUCKETS] - 1
   end
-  more = call('EXISTS', P .. 'seen:0') == 1 -- the first bucket goes last
+  more = call('EXISTS', P .. 'seen:0') == 1 -- the first bucket is removed last
   C[SEEN_COUNT] = more and max(0, C[SEEN_COUNT] - forgotten) or 0
 else
   local scan = call('HSCAN', P .. 'l', '0', 'COUNT', PIECE)

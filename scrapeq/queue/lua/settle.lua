@@ -1,27 +1,30 @@
--- settle: what became of leases, in one call: ack, retry, release, bury, answer, extend, visibility; with the tasks
---         that follow. Never blocked by a full queue or memory: it is what empties them.
+-- settle: settle leases in one call (ack, retry, release, bury, observe, extend, visibility), and push the tasks that
+--         follow. A full queue or full memory never blocks it, because it is what frees them.
 -- KEYS    1 the queue's control key
--- ARGV    1 entries (count)   2 groups and lanes of the follow-ups (JSON)   3 header of the follow-ups
---         then per entry 4 values: '>BBddH' verb, sent (0 no, 1 and answered, 2 and not answered), age of the answer (us), delay (us), max attempts;
---         id; token; extra (JSON or ''): {told: [[limit, remaining, reset us from the answer], ...],
---         refused: [[limit, wait us from the answer], ...], guessed: 0|1|2 (those waits are a guess, or
---         the file's),
---         rates: [[limit, requests, window us], ...], error: text, costs: [[limit, what the
---         request has cost it], ...]}; then the payloads that follow
--- VERBS   1 ack  2 retry (charged)  3 release (uncharged)  4 bury  5 answer (the lease goes on)  6 extend  7 visibility
--- RETURNS {per entry: 1 done, 0 lease lost, 2 dead now; then per follow-up as `pushing` says}
+-- ARGV    1 entries (count)   2 groups and lanes of the follow-ups (JSON, see `pushing`)   3 header of the follow-ups
+--         then per entry 4 values:
+--         '>BBddH' verb, sent (0 unsent, 1 with a response, 2 without one), age of the response (us), delay (us),
+--         max attempts; id; token;
+--         extra (JSON or ''): {told: [[limit, remaining, reset us after the response], ...],
+--         refused: [[limit, wait us after the response], ...], guessed: 0|1|2 (the server stated those waits, scrapeq
+--         guessed, the configuration states them), rates: [[limit, requests, window us], ...], error: text,
+--         costs: [[limit, real cost of the request], ...]}
+--         then the payloads of the follow-ups
+-- VERBS   1 ack  2 retry (charged)  3 release (uncharged)  4 bury  5 observe (the lease goes on)
+--         6 extend  7 visibility
+-- RETURNS {per entry: 1 done, 0 lease lost, 2 dead letter; then per follow-up as `pushing` states}
 -- @include base
 -- @include records
 local ACK, RETRY, RELEASE, BURY, OBSERVE, EXTEND, VISIBILITY = 1, 2, 3, 4, 5, 6, 7
 local count = tonumber(ARGV[1])
 local FIRST, WIDTH = 4, 4
 local E_VERB, E_SENT, E_AGE, E_DELAY, E_MOST, E_TOKEN, E_EXTRA = 1, 2, 3, 4, 5, 6, 7
-local HOW = {[0] = 'unsent', 'answered', 'expired'} -- no answer: as if the lease had ended
+local HOW = {[0] = 'unsent', 'answered', 'expired'} -- without a response it counts as if the lease had expired
 local NOTHING = {}
-local ERROR_MAX = 2000 -- bytes of a last error that are kept
+local ERROR_MAX = 2000 -- bytes stored of a last error
 
--- The straight path: one ack that says no more, of a task without limits and without an identity. -> done or not that
--- simple, and then nothing is changed. It makes none of the functions that the general way needs.
+-- The fast path: one plain ack of a task without limits and without a key. Return whether it was done; if not, nothing
+-- has changed. It creates none of the functions of the general path.
 local function ack_one()
   local verb, sent = sunpack('>BB', ARGV[FIRST])
   if verb ~= ACK or sent ~= 1 or C[SUSPECTS] > 0 or C[ROOM_WAITERS] == 1 then return false end
@@ -56,7 +59,8 @@ for i = 1, count do
   e[E_TOKEN], e[E_EXTRA] = ARGV[at + 2], extra ~= '' and cjson.decode(extra) or NOTHING
   if extra ~= '' then
     if e[E_EXTRA].error then e[E_EXTRA].error = sub(e[E_EXTRA].error, 1, ERROR_MAX) end
-    for _, r in ipairs(e[E_EXTRA].told or NOTHING) do r[2], r[3] = r[2] + 0, r[3] + 0 end -- numbers, or an error now
+    -- Raise an error now unless they are numbers.
+    for _, r in ipairs(e[E_EXTRA].told or NOTHING) do r[2], r[3] = r[2] + 0, r[3] + 0 end
     for _, r in ipairs(e[E_EXTRA].refused or NOTHING) do r[2] = r[2] + 0 end
     for _, r in ipairs(e[E_EXTRA].rates or NOTHING) do r[2], r[3] = r[2] + 0, r[3] + 0 end
     if e[E_EXTRA].costs then
@@ -77,7 +81,7 @@ end
 
 local raws = count > 0 and call('HMGET', P .. 'meta', unpack(ids)) or {}
 local metas = {}
-do -- the limits that only one group has, in one go
+do -- prefetch the private limits in one command
   local private, asked = {}, {}
   for i = 1, count do
     local m = metas[ids[i]]
@@ -102,10 +106,10 @@ local function names_of(list)
   return names
 end
 
--- What the answer says, if there is one, and what the limits get back.
+-- Apply what the response reports, if there is one, and settle the charges.
 local function observe(id, m, how, e, rec)
   local t = max(now - e[E_AGE], m[GRANTED])
-  -- an answer that says nothing of a told limit has cost its weight there
+  -- A response that reports no budget for a limit has cost its weight there.
   local extra = e[E_EXTRA]
   local told, refused, costs = names_of(extra.told) or NOTHING, names_of(extra.refused), extra.costs
   local list = lane_limits(m[LANE])
@@ -160,7 +164,7 @@ for i = 1, count do
       call('HSET', P .. 'meta', id, make_meta(m))
     else
       local taskless = m[TASKLESS] == 1
-      local rec -- read where it is needed: an ack is the commonest, and needs none
+      local rec -- read only if needed: the most common verb, ack, does not need it
       if not taskless and (verb ~= ACK or e[E_SENT] == 0) then rec = call('HGET', P .. 'task', id) end
       observe(id, m, HOW[e[E_SENT]], e, rec)
       m[TOKEN] = ''

@@ -1,26 +1,29 @@
--- steer: what a person or a plan says of limits, groups and the queue.
+-- steer: change limits, groups and the queue for an operator or a plan.
 -- KEYS    1 the queue's control key
 -- ARGV    1 verb   then by verb:
---         define  2 JSON {name: [version, max_concurrency, learn, rate..., options], ...}, as `limits` says
---                 3 '1': also where a higher version stands
+--         define  2 JSON {name: [version, max_concurrency, learn, rate..., options], ...}, see `limits`
+--                 3 '1': also replace a higher version
 --         park    2 us   3... instances      unpark  2... instances
---         pause   2... instances             resume  2... instances       (a pause is a person's; no told wait is lifted)
---         pause_queue   resume_queue
---         pools   2 JSON {pool: [member, ...], ...}      retire  2 pool  3 member: it is used no more
---         order   2 strict or fair, or '' to ask
---         forget  2... instances (their state; a definition stays)
---         group   2 group name: makes sure it has a limit of its own that can be parked
---         An instance of a pool stands for those of all its members.
--- RETURNS {'ok'}; retire: {'ok', the members that are left, of which the last one stays}; group: {'ok', private instance}; order: {'ok', the order now}, or {'queued', the order now, groups
---         (count)} when too many groups have tasks for it to be changed
+--         pause   2... instances             resume  2... instances   (keeps waits stated by the server)
+--         pause_queue   resume_queue         (hand out no tasks)
+--         unwatch                            the designated waiter is gone; another one takes over
+--         pools   2 JSON {pool: [credential, ...], ...}
+--         retire  2 pool  3 credential       stop using it
+--         order   2 strict or fair, or '' to read it
+--         forget  2... instances             their state; definitions stay
+--         group   2 group name               ensure that it has its own limit, which can be parked
+--         An instance of a pool stands for those of all its credentials.
+-- RETURNS {'ok'}; retire: {'ok', remaining credentials; the last one stays}; group: {'ok', private instance};
+--         order: {'ok', current order}, or {'queued', current order, groups (count)} if too many groups have
+--         tasks to change it
 -- @include base
 -- @include groups
 -- @include limits
 -- @include pools
 local verb = ARGV[1]
-local SWITCH_MAX = 1000 -- groups whose order one call changes
+local SWITCH_MAX = 1000 -- groups whose order one call can change
 
--- Every head gets the score of the other order.
+-- Give every head the score of the other order.
 local function change_order(fair)
   local groups = call('HLEN', P .. 'g') <= SWITCH_MAX and call('HKEYS', P .. 'g') or {}
   C[FAIR] = fair
@@ -55,7 +58,7 @@ local function set_pool(name, credentials)
   end
 end
 
--- What a definition says, whenever it was given.
+-- Return a definition without the time of its last change.
 local function without_since(d)
   local last = d[#d]
   if type(last) == 'table' and not last[1] then

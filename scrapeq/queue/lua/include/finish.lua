@@ -1,10 +1,14 @@
--- finish: what ends a lease, and where a task goes then.
+-- finish: end a lease, and move its task to where it goes next.
+--   seen:<n>  hash  digest -> id of the live task, or '' once it is done ('#' and the occurrence for a recurring task);
+--                   digest of a pagination -> id of the task for its current page
 -- NEEDS   base, records, groups, limits
--- GIVES   settle_lease(m, how, t, rec, refused, costs), to_dead, to_ready_or_delayed, forget_task, seen_mark, seen_finish
-local SEEN_FILL = 40 -- digests a bucket on the average; the fullest stay under the listpack bound
+-- GIVES   settle_lease(m, how, t, rec, refused, costs), to_dead(id, m, error), to_ready_or_delayed(id, rec, due, adds)
+--         forget_task(id, rec, done), drop_suspect(id), made_room()
+--         seen_key(digest), seen_mark(digest, value), seen_forget(digest), seen_finish(key, id, done)
+local SEEN_FILL = 40 -- average number of digests in a bucket; the fullest ones stay small enough for a listpack
 
--- Give back what the lease was charged to. how, t: as limits' settle(). rec: its task's; nil: it has none.
--- costs: name -> what it has cost there, where that is not what it was charged; nil: nowhere.
+-- Return to the limits what the lease was charged. how, t: as in settle() of `limits`. rec: the task's record or nil.
+-- costs: name -> real cost where it differs from the charge; nil: nowhere.
 local function settle_lease(m, how, t, rec, refused, costs)
   if m[ANSWERED] == 1 then return end
   m[ANSWERED] = 1
@@ -31,8 +35,7 @@ local function settle_lease(m, how, t, rec, refused, costs)
   end
 end
 
--- seen: digest -> id of the live task, or '' once it is done ('#' and the occurrence, of what is asked for again and
--- again); digest of a walk -> id of the page that it is at. Linear hashing over small hashes (16-17 bytes a digest).
+-- `seen` is a linear hash over small hashes (16-17 bytes a digest). Return the key, the hash and the mask of a digest.
 local function seen_key(digest)
   local a, b, c, d = string.byte(digest, 1, 4)
   local h = ((a * 256 + b) * 256 + c) * 256 + d
@@ -67,7 +70,7 @@ local function seen_forget(digest)
   if call('HDEL', (seen_key(digest)), digest) == 1 then C[SEEN_COUNT] = C[SEEN_COUNT] - 1 end
 end
 
--- The task of this key is done, or forgotten: its digest says so, and its walk is at no page any more.
+-- The task with this key is done or forgotten: note that under its digest, and end its pagination at this page.
 local function seen_finish(key, id, done)
   local digest = sub(key, 1, DIGEST)
   if done then
@@ -85,7 +88,7 @@ local function drop_suspect(id)
   if C[SUSPECTS] > 0 and call('SREM', P .. 'suspects', id) == 1 then C[SUSPECTS] = C[SUSPECTS] - 1 end
 end
 
--- Room for who waits to push.
+-- Wake the pushers that wait for room.
 local function made_room()
   if C[ROOM_WAITERS] == 1 then
     C[ROOM_WAITERS] = 0
@@ -93,7 +96,7 @@ local function made_room()
   end
 end
 
--- The task is gone: done (its digest stays for the window) or cancelled (forgotten). Zsets are the caller's to clear.
+-- Remove a task that is done (its digest stays for the window) or cancelled (forgotten). The caller clears the zsets.
 local function forget_task(id, rec, done)
   local _, _, key = read_record(rec)
   if key ~= '' then seen_finish(key, id, done) end
@@ -112,7 +115,7 @@ local function to_dead(id, m, error)
   made_room()
 end
 
--- Back among the living: at once (collected in `adds` for ready_add) or at `due`.
+-- Make a task ready at once (collected in `adds` for ready_add) or delay it until `due`.
 local function to_ready_or_delayed(id, rec, due, adds)
   if due > now then
     call('ZADD', P .. 'delayed', num(due), id)

@@ -1,43 +1,47 @@
--- learn: what is learned of a limit without declared rates: how many requests in which window (docs/limits.md). The same
---        as scrapeq/limits/learning.py, on fields of the limit's state.
+-- learn: the learner of a limit without declared rates: how many requests in which window (docs/limits.md). It does
+--        the same as scrapeq/limits/learning.py, on fields of the limit's state.
 --   lh:<instance>  list  its history, newest first: "us limit window-us source trial"
--- NEEDS   base, and of limits: the fields, slots_of, wake_waiters (given later)
--- GIVES   apply_learned(s), learn_grant, learn_success, learn_refusal, learn_probe_success, learn_stated_rate
-local START_IN_FLIGHT = 2       -- while nothing is known, after the first answer
-local GROWTH = 256              -- answers that allow one more
-local IDLE_US = 10000000        -- a longer pause is no part of the time in which requests were sent
-local NEAR, WIDE = 1.01, 1.04   -- bounds so near are one; so far apart they are worth a trial after one calm window
-local CALM_WINDOWS, CALM_US = 7, 40000000 -- before a trial that is likely refused
-local TRIAL_US = 5000000        -- a trial lasts a window, and so long at least
-local COARSE = 20               -- a window with less requests is made longer, where it is no real one
-local LOWER, LOWER_MAX, LOWER_DOUBLINGS = 0.02, 0.25, 4 -- taken off after a refusal that shows nothing
-local OTHER_WINDOW = 1.25       -- a refusal's window this much longer than the known one is another one
-local COST_TIMES = 12           -- a trial's refusal closed the limit for a time: after so many of it the next one
-local OUTAGE = 2                -- probes refused in a row: it is closed as a whole, which says nothing of its size
-local FRESH = 1.5               -- windows since a reopening in which all that was sent counts against one window
-local LATE_US = 250000          -- so much apart from the known one, a window is the same
-local TRAVEL, TRAVEL_US = 1.5, 10000 -- of the way to the server and back: so much longer, at most, a window seems
-local SOON_US = 500000          -- a refused probe that tells less than this does not know when it opens
+-- NEEDS   base; of limits: the fields, wake_waiters; of slots: slots_of
+-- GIVES   apply_learned(s, changed), learn_grant(s), learn_success(s, granted, w)
+--         learn_refusal(s, granted, t, until_t, w, guessed), learn_probe_success(s, granted, w)
+--         learn_stated_rate(s, limit, window), forget_responses(s)
+-- LOCAL   start_phase, next_trial, rounding_of, answered_in_window, lower, likely_window, is_common
+local START_IN_FLIGHT = 2 -- the most in flight before a rate is known, after the first response
+local GROWTH = 256 -- responses that allow one more in flight
+local IDLE_US = 10000000 -- a longer pause does not count as sending time
+local NEAR, WIDE = 1.01, 1.04 -- bounds this close are equal; further apart they are worth an early trial
+local CALM_WINDOWS, CALM_US = 7, 40000000 -- before a trial that is likely to be refused
+local TRIAL_US = 5000000 -- a trial takes one window, and at least this long
+local COARSE = 20 -- fewer requests in an uncommon window are scaled up to this many
+local LOWER, LOWER_MAX, LOWER_DOUBLINGS = 0.02, 0.25, 4 -- taken off after a refusal that shows no size
+local OTHER_WINDOW = 1.25 -- a refusal that implies a window longer by this factor shows another window
+local COST_TIMES = 12 -- the next trial waits this many times as long as the last refused one closed the limit
+local OUTAGE = 2 -- consecutive refused probes after which the whole server is closed
+local FRESH = 1.5 -- windows after a reopening in which all requests since then count against one window
+local LATE_US = 250000 -- a window that differs from the known one by less is the same
+local TRAVEL, TRAVEL_US = 1.5, 10000 -- share of the round trip, and a constant, by which a window may seem longer
+local SOON_US = 500000 -- a refused probe with a shorter wait does not know when the limit opens
 local SECOND = 1000000
 local LEAST, LEAST_WINDOW_US = 0.1, 10000
-local REPORTED, GUESSED = 1, 2 -- how the end of a pending estimate's window is known
+local REPORTED, GUESSED = 1, 2 -- how the end of a pending window estimate is known
 local LEARNED, DECLARED = 1, 2
-local PACED, TRYING, AT_ONCE = -1, 1, 2 -- whether all slots may be spent at once: no; it is tried; yes. 0: not tried
-local FAST = 0.7                -- of a window in which it is spent at once
-local SHOWN_BURST = 0.5         -- of a window in which the first refusal came: all was let through at once
-local FULL = 0.9                -- of the limit that a refused burst has shown
-local HISTORY = 64              -- changes that are kept
+-- Whether the whole quota may be spent at once: no, being tried, yes; 0 = not tried.
+local PACED, TRYING, AT_ONCE = -1, 1, 2
+local FAST = 0.7 -- share of a window: a quota spent sooner was spent at once
+local SHOWN_BURST = 0.5 -- share of a window: a first refusal sooner suggests that bursts are allowed
+local FULL = 0.9 -- share of the limit that a refused burst must have reached to say anything about its size
+local HISTORY = 64 -- stored changes
 
 local STEPS = {1.05, 1.2, 1.5, 2}
--- seconds, the commonest first
+-- Seconds, the most common first.
 local WINDOWS = {60, 1, 10, 3600, 86400, 30, 5, 300, 900, 15, 20, 2, 3, 600, 1800, 120, 6, 12, 4, 43200, 21600, 7200}
 
--- Put in force what is known now; whoever waits by other rules looks again.
+-- Put into force what is known now. Waiters that were closed by other rules look again.
 local function apply_learned(s, changed)
   local base = definition_of(s[NAME])
   if s[L_LIMIT] > 0 then
     local trial = s[L_TRIAL] > 0
-    local burst = s[L_PACING] > 0 and not trial and -1 or 0 -- -1: not paced
+    local burst = s[L_PACING] > 0 and not trial and -1 or 0 -- -1 = not paced
     s[DEF] = {base[1], base[2], 1, {trial and s[L_TRIAL] or s[L_LIMIT], s[L_WINDOW], burst}}
     s[DEF].reserve, s[DEF].since = base.reserve, base.since
   else
@@ -55,7 +59,7 @@ local function apply_learned(s, changed)
   end
 end
 
--- Stamps of another window say nothing.
+-- The responses in a window of another length say nothing.
 local function forget_responses(s)
   call('HDEL', P .. 'slots', s[NAME] .. '#1')
   s[SLOTS] = false
@@ -70,7 +74,7 @@ local function learn_grant(s)
       s[L_PHASE_START] = s[L_PHASE_START] + (now - s[PACED_TO])
     end
   end
-  s[PACED_TO] = now -- nothing is paced yet: the last grant
+  s[PACED_TO] = now -- nothing is paced yet, so this field holds the last grant
 end
 
 local function start_phase(s, t, reopened)
@@ -106,7 +110,7 @@ local function next_trial(s)
   apply_learned(s, true)
 end
 
--- An answer that is no refusal, and not that of a probe.
+-- A response arrived that is neither a refusal nor the probe's.
 local function learn_success(s, granted, w)
   if granted < s[L_PHASE_START] then return end
   s[L_ACCEPTED] = s[L_ACCEPTED] + w
@@ -119,7 +123,7 @@ end
 
 local function rounding_of(wait) return wait % SECOND == 0 and SECOND or 0 end
 
--- What was answered in the window that ends at `until_t`.
+-- Return the weight of the responses in the window that ends at `until_t`.
 local function answered_in_window(s, until_t, rounding)
   local cut = until_t - s[L_WINDOW] - rounding
   local sl = slots_of(s, 1)
@@ -133,7 +137,7 @@ local function answered_in_window(s, until_t, rounding)
   return sum
 end
 
--- `limit` was refused; shown: the refusal showed what would not have been.
+-- Lower a refused `limit`, at most to `to`; shown: the refusal showed that `to` would have been accepted.
 local function lower(s, to, limit, shown)
   s[L_STEP] = min(s[L_STEP], 0) - 1
   if s[L_LIMIT_BEFORE_REFUSALS] == 0 then s[L_LIMIT_BEFORE_REFUSALS] = limit end
@@ -143,7 +147,7 @@ local function lower(s, to, limit, shown)
   s[L_SOURCE] = LEARNED
 end
 
--- Refused at t, closed until `until_t`; guessed (0|1): the server did not say so.
+-- Refused at t, closed until `until_t`; guessed (0|1): the server did not state that.
 local function learn_refusal(s, granted, t, until_t, w, guessed)
   local finish = guessed == 1 and GUESSED or REPORTED
   local late = (t - granted) * TRAVEL + TRAVEL_US
@@ -166,7 +170,8 @@ local function learn_refusal(s, granted, t, until_t, w, guessed)
     local tried = s[L_PACING] == TRYING
     s[L_PACING] = PACED
     apply_learned(s, true)
-    if tried and s[L_ACCEPTED] < s[L_LIMIT] * FULL then return end -- that says nothing of its size
+    -- Only the burst was refused; its size is still unknown.
+    if tried and s[L_ACCEPTED] < s[L_LIMIT] * FULL then return end
   end
   local rounding = rounding_of(until_t - t)
   local longer = guessed == 0 and until_t - t > s[L_WINDOW] * OTHER_WINDOW + SECOND
@@ -190,8 +195,8 @@ local function learn_refusal(s, granted, t, until_t, w, guessed)
   s[L_ROUNDING] = late + rounding
 end
 
--- The window between two bounds: the known one, or one of those that APIs have, else the longer bound. A told end may
--- be late by `rounding`; of several windows that fit, the commonest.
+-- Return the window between two bounds: the known one, else the most common one, else the upper bound. A reported end
+-- may be late by `rounding`.
 local function likely_window(known, least, most, finish, rounding)
   if finish == REPORTED then least = max(least, most - rounding) end
   if known > 0 and least - LATE_US < known and known <= most + LATE_US then return known end
@@ -207,7 +212,7 @@ local function is_common(window)
   return false
 end
 
--- The probe, granted at `granted`, was answered well.
+-- The probe, granted at `granted`, was accepted.
 local function learn_probe_success(s, granted, w)
   local changed = s[L_TRIAL] > 0
   if s[L_PENDING] > 0 then
@@ -218,7 +223,7 @@ local function learn_probe_success(s, granted, w)
     local counted = max(s[L_ACCEPTED], LEAST)
     changed = true
     if s[L_ACCEPTED] == 0 then
-      changed = s[L_TRIAL] > 0 -- nothing was let through since: that says nothing of the size
+      changed = s[L_TRIAL] > 0 -- nothing was accepted in this phase, so its length says nothing about the size
     elseif s[L_LIMIT] == 0 then
       if counted < COARSE and not is_common(window) then counted, window = COARSE, window * COARSE / counted end
       s[L_LIMIT], s[L_WINDOW] = counted, max(window, LEAST_WINDOW_US)
@@ -233,7 +238,7 @@ local function learn_probe_success(s, granted, w)
       forget_responses(s)
     elseif window * NEAR >= s[L_WINDOW] then
       lower(s, counted, s[L_LIMIT], reported)
-    else -- it refills bit by bit; rather too much than too little
+    else -- a bucket that refills gradually; assume a high limit rather than a low one
       local span = max(s[L_SHORTEST_WINDOW], most - s[L_ROUNDING], LEAST_WINDOW_US)
       lower(s, counted * s[L_WINDOW] / span, s[L_LIMIT], reported)
     end
@@ -245,7 +250,7 @@ local function learn_probe_success(s, granted, w)
   if changed then apply_learned(s, true) end
 end
 
--- An answer named size and window.
+-- A response stated size and window.
 local function learn_stated_rate(s, limit, window)
   window = max(window, LEAST_WINDOW_US)
   if s[L_SOURCE] == LEARNED or (limit == s[L_LIMIT] and window == s[L_WINDOW]) then return end

@@ -1,10 +1,12 @@
 -- park: close a lane or a group until a time, or until an event of a limit.
 -- NEEDS   base, groups, limits
--- GIVES   park_lane(name, t, closed), park_group(group, t, closed): closed = {limit state, what may open it, ...;
---         reserve: the one that may be the reason, or nil; shared: true if not all are the group's own}
+-- GIVES   park_lane(name, t, closed), park_group(group, t, closed)
+--         closed = {limit state, the kind of event that may open it, ...; reserve: the one that may be the reason, or
+--         nil; shared: whether any of the limits is shared with other groups}
+-- LOCAL   score_of_time, await_events, note_threshold
 local function score_of_time(t) return t >= NEVER and 'inf' or num(t) end
 
--- A closed limit that an event may open knows who waits for it: each that is closed, for any may open first.
+-- Each closed limit that an event may open stores the waiter, because any of them may open first.
 local function await_events(closed, least, waiter, t)
   for i = 1, #closed, 2 do
     local s, by = closed[i], closed[i + 1]
@@ -16,7 +18,7 @@ local function await_events(closed, least, waiter, t)
   end
 end
 
--- What is closed only to priorities below a line is noted, for a task above it opens it (`above_threshold` in groups).
+-- Store the threshold of a waiter that is closed only for lower priorities: a task above it opens it (see `groups`).
 local function note_threshold(waiter, t, reserve)
   local score = t >= NEVER and math.huge or t
   if reserve then call('HSET', P .. 'below', waiter, spack('>ddd', score, reserve[2], reserve[3])) end
@@ -32,7 +34,8 @@ local function park_lane(name, t, closed)
   note_event(t, true)
 end
 
--- A refund to a private limit reopens its group without being told who waits; what is learned of it may, too.
+-- A refund of a private limit reopens its group directly, so the group need not wait for one; only a learned limit may
+-- also open by what is learned.
 local function park_group(group, t, closed)
   call('ZADD', P .. 'gp', score_of_time(t), group)
   note_threshold('G' .. group, t, closed.reserve)

@@ -1,17 +1,18 @@
--- select: the best tasks over all open lanes and groups, by (score, id), that every limit grants now. The score is the
---         task's, in order `fair` its group's turn: who is served goes behind all others.
+-- select: take the best tasks over all open lanes and groups, by (score, id), that every limit grants now. The score is
+--         the task's; in order `fair` it is its group's turn, which moves behind all others when the group is served.
 -- NEEDS   base, records, groups, limits, pools, take, park
--- GIVES   select_tasks(n, held) -> touched groups, whether there may be more; takes them
---         apply_groups(touched): what was selected leaves the indexes
--- HOW     three streams merged lazily in one heap: lanes -> heads of a lane -> tasks of a group. A closed shared limit
---         drops its lane's stream, a closed private one its group.
-local CLOSURES = 128                      -- lanes and groups closed in one call, at most
+-- GIVES   select_tasks(n, held_suspects) -> touched groups, whether there may be more; it takes the tasks
+--         apply_groups(touched): removes the taken tasks from the indexes
+-- LOCAL   heap_push, heap_pop, stream, prefetch_page, next_of, push_lane, push_head, push_task, group_closed, open_lane
+-- HOW     three kinds of streams are merged lazily in one heap: lanes -> heads of a lane -> tasks of a group. A closed
+--         shared limit drops its lane's stream, a closed private limit drops its group's.
+local CLOSURES = 128 -- lanes and groups closed in one call, at most
 local PAGE, PAGE_GROWTH, PAGE_MAX = 4, 4, 128
-local TASK_PAGE = 2                       -- the head and its successor
-local SUSPECT_DELAY = 100000              -- us until a suspect that this worker may not take is offered again
+local TASK_PAGE = 2 -- the head and its successor
+local SUSPECT_DELAY = 100000 -- us until a suspect that this worker may not take is offered again
 
--- An item of the heap is {score, id, lane, group}: a lane not yet read (lane: its name), the next head of a lane
--- (group: its name) or the next task of a group (group: a table). Arrays, for they are made by the thousand.
+-- A heap item is {score, id, lane, group}: an unread lane (lane: its name), the next head of a lane (group: its name),
+-- or the next task of a group (group: a table). They are arrays because thousands of them are made.
 local SCORE, ITEM_ID, ITEM_LANE, ITEM_GROUP = 1, 2, 3, 4
 local heap, size = {}, 0
 
@@ -50,15 +51,15 @@ local function heap_pop()
   return top
 end
 
--- A stream over a zset, read in growing pages: {key, from, page size, next in buffer, buffer, whether all is read}
+-- A stream over a zset, read in growing pages: {key, from, page size, index of the next in the buffer, buffer, ended}
 local S_KEY, S_FROM, S_SIZE, S_NEXT, S_BUFFER, S_ENDED = 1, 2, 3, 4, 5, 6
 local EMPTY = {}
 local function stream(key, page) return {key, 0, page, 1, EMPTY, false} end
 
--- Read which private limits a page of a lane's heads has, and their states, in one go each.
+-- Read the private limits of a page of a lane's heads, and then their states, each in one command.
 local private_of = {}
 local function prefetch_page(page, lane)
-  local names_of_groups, after = {}, #lane + 2 -- a group's place is kept as lane NUL private limit
+  local names_of_groups, after = {}, #lane + 2 -- a group's spec is stored as lane NUL private limit
   for i = 1, #page, 2 do names_of_groups[#names_of_groups + 1] = sub(page[i], ID + 1) end
   local raw = call('HMGET', P .. 'g', unpack(names_of_groups))
   local names = {}
@@ -70,7 +71,7 @@ local function prefetch_page(page, lane)
   prefetch_limits(names)
 end
 
--- -> member, score text; nil at the end. Reads no more than may be needed.
+-- Return member and score (text); nil at the end. Reads no more than may be needed.
 local needed = 1
 local function next_of(s, lane)
   local at, buffer = s[S_NEXT], s[S_BUFFER]
@@ -99,7 +100,7 @@ local function push_head(lane)
   if member then heap_push(tonumber(score), sub(member, 1, ID), lane, sub(member, ID + 1)) end
 end
 
--- A group on its way is a stream of its tasks, with more fields.
+-- A group whose tasks are being selected is a stream of its tasks with more fields.
 local G_NAME, G_LANE, G_HEAD, G_COUNT, G_PRIVATE, G_LIMIT = 7, 8, 9, 10, 11, 12
 local G_NEXT, G_NEXT_SCORE, G_CLOSED, G_OPENS, G_BLOCKERS, G_TURN = 13, 14, 15, 16, 17, 18
 
@@ -109,8 +110,8 @@ local function push_task(g)
   if id then heap_push(g[G_TURN] or tonumber(score), id, g[G_LANE], g) end
 end
 
--- The same of the group's own limit; and, in order `fair`, of what reserves of the lane's keep from its best task, for
--- which another member of the pool may grant. -> when it opens, what is closed; the member's place
+-- Check the group's own limit; in order `fair` also what the reserves of the lane's limits withhold from its best task,
+-- for which another credential of the pool may grant. Return when it opens, the closed limits, the credential's index.
 local function group_closed(g, lane, fair, score, index)
   if fair then
     score = tonumber(g[G_NEXT_SCORE])
@@ -159,7 +160,7 @@ local function select_tasks(n, held_suspects)
       push_lane(all)
       push_head(open_lane(lane, page))
     elseif not lane.closed then
-      -- in order `fair` the first in turn need not be the best of the lane: a reserve closes its group alone
+      -- In order `fair`, the first in turn may not be the lane's best task, so a reserve closes only its group.
       local fair = C[FAIR] == 1
       local score = fair and ANY or item[SCORE]
       local t, closed = lane_closed(lane.states, 1, score, lane.weights)
@@ -168,7 +169,7 @@ local function select_tasks(n, held_suspects)
       if t then
         lane.closed, lane.opens, lane.blockers = true, t, closed
         closures = closures + 1
-        closed_lanes[#closed_lanes + 1] = lane -- applied at the end: the streams read by rank
+        closed_lanes[#closed_lanes + 1] = lane -- parked at the end, because the streams read by rank
       else
         if type(g) == 'string' then
           push_head(lane)
@@ -189,7 +190,7 @@ local function select_tasks(n, held_suspects)
           local suspect = C[SUSPECTS] > 0 and call('SISMEMBER', P .. 'suspects', id) == 1
           g[G_COUNT] = g[G_COUNT] + 1
           if suspect and held_suspects > 0 then
-            closures = closures + 1 -- as bounded as these
+            closures = closures + 1 -- the same bound limits the suspects that are put back
             call('ZADD', P .. 'delayed', num(now + SUSPECT_DELAY), id)
             note_event(now + SUSPECT_DELAY, true)
           else

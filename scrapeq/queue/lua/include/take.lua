@@ -1,8 +1,10 @@
--- take: lease what was chosen: spend its grants, write its meta, put it into the reply.
+-- take: lease the chosen tasks: spend their grants, write their meta, and put them into the reply.
 -- NEEDS   base, records, limits
--- GIVES   taken (count); take(id, lane, private, lane's limit states, private's state or nil/false, place -> weight
---         where it is not 1, or nil; those of a pool's member or nil, and their weights); name_credential(name): of the last
---         taken; lease_taken(reply, ends)
+-- GIVES   taken (count)
+--         take(id, lane, private, states, limit, weights, pooled, pool_weights): states: of the lane's limits;
+--         limit: the private limit's state or nil/false; weights: index -> weight where it is not 1, or nil;
+--         pooled, pool_weights: the same for the pool's credential, or nil
+--         name_credential(name): of the task taken last; lease_taken(reply, ends)
 local PER_TASK, REPLY_HEAD = 6, 4
 local taken = 0
 local ids, tokens, nonces, lane_names, privates = {}, {}, {}, {}, {}
