@@ -81,13 +81,13 @@ local function check_heads(lane, heads)
 end
 
 -- Check that a limit that may open the parked lane or group stores it as a waiter.
-local function check_waiting(who, name, list)
+local function check_waiting(kind, name, list)
   for i = 1, #list do
     local s = limit_of(list[i])
     local soon = call('ZSCORE', P .. 'lp', '\0' .. list[i])
-    if soon or (s[WAKE_BY] > 0 and call('SISMEMBER', P .. 'w:' .. list[i], who .. name) == 1) then return end
+    if soon or (s[WAKE_BY] > 0 and call('SISMEMBER', P .. 'w:' .. list[i], kind .. name) == 1) then return end
   end
-  report('never woken', name, who == 'L' and 'lane' or 'group')
+  report('never woken', name, kind == 'L' and 'lane' or 'group')
 end
 
 local function small(key, kind, name, visit)

@@ -23,7 +23,6 @@ local wait, waits_with_some = tonumber(ARGV[4]), ARGV[5] == '1'
 if tonumber(ARGV[6]) == C[WATCH_UNTIL] then C[WATCH_UNTIL] = 0 end
 if C[MAX_RECORD] > 0 then n = max(1, min(n, floor(REPLY_MAX / C[MAX_RECORD]))) end
 
-
 -- Return whether a waiter will look at the next event. A caller that gets all n tasks may be full, so it will not.
 local function has_watcher() return now < C[WATCH_UNTIL] and C[WATCH_UNTIL] <= C[NEXT] end
 local function wake_another(more)

@@ -24,7 +24,10 @@ local function uid(n) return fmt('%012d', n) end
 local PAD = '\0'
 local NO_LISTPACK = '-----------------------------------------------------------------'
 
--- Control fields; all are doubles, so that one struct format reads them.
+-- Control fields; all are doubles, so that one struct format reads them. NEXT: time of the next event; OFFSET, LAST:
+-- the clock's offset and last reading; SEQ, NONCE: last id and last lease; ROOM_WAITERS: 1 = pushers wait for room;
+-- AGAIN: consecutive pops with too many time events; SEEN_COUNT, SEEN_BUCKETS: size of `seen`; SUSPECTS: their number;
+-- MAX_RECORD: bytes of the largest record; N_...: counters.
 local NEXT, OFFSET, LAST, SEQ, NONCE, PAUSED, ROOM_WAITERS, AGAIN = 1, 2, 3, 4, 5, 6, 7, 8
 local SEEN_COUNT, SEEN_BUCKETS, SUSPECTS, MAX_RECORD = 9, 10, 11, 12
 local N_PUSHED, N_DONE, N_GRANTED, N_REFUSED, N_EXPIRED, N_DEAD = 13, 14, 15, 16, 17, 18

@@ -262,7 +262,6 @@ local function wake_if_sooner(s, by)
   if not t or t < s[WAKE_BEFORE] then wake_waiters(s, by) end
 end
 
-
 -- Charge weight w to the lease with this nonce; on probation it becomes the probe.
 local function spend(s, nonce, w)
   local d = s[DEF]
