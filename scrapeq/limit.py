@@ -113,7 +113,7 @@ class Limit:
         for rate in self.rates:
             if rate.limit <= 0 or rate.interval_s <= 0 or rate.burst < 0:
                 raise UsageError(
-                    f"{rate}: limit and interval must be greater than 0, and burst must not be negative"
+                    f"{rate}: limit and interval must be more than 0, and burst must not be negative"
                 )
         if self.max_concurrency is not None and self.max_concurrency < 1:
             raise UsageError(f"max_concurrency is {self.max_concurrency}; it must be at least 1")
