@@ -65,8 +65,14 @@ BREAKS: dict[str, tuple[Callable[[redis.Redis], object], Finding]] = {
         lambda r: r.hset(P + "meta", "000000000099", b"\x90"),
         Finding("missing record", "000000000099", "meta"),
     ),
-    "suspect of nothing": (lambda r: r.sadd(P + "suspects", "99"), Finding("missing record", "99", "suspects")),
-    "lease without token": (lambda r: r.hdel(P + "meta", ID1), Finding("token", ID1, "leased without a token")),
+    "suspect of nothing": (
+        lambda r: r.sadd(P + "suspects", "99"),
+        Finding("missing record", "99", "suspects"),
+    ),
+    "lease without token": (
+        lambda r: r.hdel(P + "meta", ID1),
+        Finding("token", ID1, "leased without a token"),
+    ),
     "digest forgotten": (lambda r: r.delete(P + "seen:0"), Finding("identity", ID1, "its digest is missing")),
     "digest of nothing": (
         lambda r: r.hset(P + "seen:0", b"123456789", "77"),
