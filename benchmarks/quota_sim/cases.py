@@ -77,7 +77,7 @@ def percent(name: str, share: float, reach: str = "", promised: float | None = N
 
 
 def closed_figures(log: Log, *, honest: bool = True) -> list[Figure]:
-    """Return the figures of a closed limit that stated when it opens; `honest`: and told the truth."""
+    """Return the figures of a closed limit that stated when it opens; `honest`: correctly."""
     found = judging.openings(log.records)
     late_s = judging.percentile(judging.reopening_s(log.records), 0.99)
     return [

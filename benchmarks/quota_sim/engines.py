@@ -184,7 +184,7 @@ class PythonEngine:
         self._lease_s = lease_s
         self._marked = False
         self._watch: float = 0  # until then, a designated waiter will look
-        self._announced: float = 0  # when the last pop without tasks was told to return
+        self._announced: float = 0  # when the last pop without tasks has to return
 
     def _set(self, now_s: float) -> None:
         self._model.server_us = START_S * US + round(now_s * US)

@@ -226,7 +226,7 @@ class Fetcher:
         self.waits = 0
 
     def turn(self, woken: bool = False) -> None:
-        """Pop for the free slots until there are no tasks; then wait."""
+        """Pop for the free slots until none is left; then wait."""
         world = self.world
         while not self.dead:
             free = world.setting.slots - len(self._held)

@@ -397,7 +397,7 @@ class LimitModel:
         """
         Pace a declared rate slower after a refusal: requests reach the server closer together than they were sent.
 
-        Return when the limit opens: a first guess is no longer than the pace.
+        Return when the limit opens: a first guess is at most the pace.
         """
         rate = self.rates[0] if self.rates else None
         if rate is None or rate.aligned_s is not None or self.consecutive_refusals:

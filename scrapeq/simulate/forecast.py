@@ -16,7 +16,7 @@ class LimitForecast:
         first_s, last_s: When the first and the last of them were granted.
         closed_s: When it first held a request back; None: never.
         held_s: How long requests waited for it.
-        share: Share of its quota that is used between the first and the last grant; None: it has no rate.
+        share: Share of its quota that is used between the first and the last grant; None: without a rate.
         waiting: Requests that still wait because it never opens for them.
     """
 

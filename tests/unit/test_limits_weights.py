@@ -83,7 +83,7 @@ def test_a_limit_with_weights_by_request_is_shared() -> None:
 
 
 def test_weights_are_rounded_up_to_the_unit_of_limits() -> None:
-    """Sums of weights stay exact; what is no weight, or of no limit of the group, is refused."""
+    """Sums of weights stay exact; an invalid weight, or one for another limit, raises an error."""
     assert Group("g", ("a",), weights=(("a", 0.1),)).weight("a") == 103 / 1024
     for weight in (-1.0, float("nan"), float("inf")):
         with pytest.raises(UsageError, match="no weight"):

@@ -36,17 +36,17 @@ local function has(key, field) return call('HEXISTS', P .. key, field) == 1 end
 
 local function check_task(id, rec)
   local priority, group, key = read_record(rec)
-  local places, ready = {}, call('ZSCORE', P .. 'r:' .. group, id)
-  if ready then places[1] = 'ready' end
+  local states, ready = {}, call('ZSCORE', P .. 'r:' .. group, id)
+  if ready then states[1] = 'ready' end
   for _, zset in ipairs({'delayed', 'leased', 'dead'}) do
-    if call('ZSCORE', P .. zset, id) then places[#places + 1] = zset end
+    if call('ZSCORE', P .. zset, id) then states[#states + 1] = zset end
   end
-  if #places ~= 1 then report('states', id, #places == 0 and 'none' or table.concat(places, ' ')) end
+  if #states ~= 1 then report('states', id, #states == 0 and 'none' or table.concat(states, ' ')) end
   if ready and tonumber(ready) ~= -priority then report('priority', id, 'its score differs from its priority') end
   if tonumber(id) > C[SEQ] then report('sequence', id, 'the next push will take its id') end
   if not has('g', group) then report('group', id, 'unknown group') end
   local token = read_meta(call('HGET', P .. 'meta', id))[TOKEN]
-  if (places[1] == 'leased') ~= (token ~= '') then
+  if (states[1] == 'leased') ~= (token ~= '') then
     report('token', id, token == '' and 'leased without a token' or 'has a token but is not leased')
   end
   if key ~= '' then

@@ -5,7 +5,7 @@
 --         then per entry 4 values:
 --         '>BBddH' verb, sent (0 unsent, 1 with a response, 2 without one), age of the response (us), delay (us),
 --         max attempts; id; token;
---         extra (JSON or ''): {told: [[limit, remaining, reset us after the response], ...],
+--         extra (JSON or ''): {reported: [[limit, remaining, reset us after the response], ...],
 --         refused: [[limit, wait us after the response], ...], guessed: 0|1|2 (the server stated those waits, scrapeq
 --         guessed, the configuration states them), rates: [[limit, requests, window us], ...], error: text,
 --         costs: [[limit, real cost of the request], ...]}
@@ -60,7 +60,7 @@ for i = 1, count do
   if extra ~= '' then
     if e[E_EXTRA].error then e[E_EXTRA].error = sub(e[E_EXTRA].error, 1, ERROR_MAX) end
     -- Raise an error now unless they are numbers.
-    for _, r in ipairs(e[E_EXTRA].told or NOTHING) do r[2], r[3] = r[2] + 0, r[3] + 0 end
+    for _, r in ipairs(e[E_EXTRA].reported or NOTHING) do r[2], r[3] = r[2] + 0, r[3] + 0 end
     for _, r in ipairs(e[E_EXTRA].refused or NOTHING) do r[2] = r[2] + 0 end
     for _, r in ipairs(e[E_EXTRA].rates or NOTHING) do r[2], r[3] = r[2] + 0, r[3] + 0 end
     if e[E_EXTRA].costs then
@@ -82,14 +82,14 @@ end
 local raws = count > 0 and call('HMGET', P .. 'meta', unpack(ids)) or {}
 local metas = {}
 do -- prefetch the private limits in one command
-  local private, asked = {}, {}
+  local private, listed = {}, {}
   for i = 1, count do
     local m = metas[ids[i]]
     if m == nil then
       m = raws[i] and read_meta(raws[i]) or false
       metas[ids[i]] = m
-      if m and m[PRIVATE] ~= '' and m[TOKEN] == entries[i][E_TOKEN] and not asked[m[PRIVATE]] then
-        asked[m[PRIVATE]] = true
+      if m and m[PRIVATE] ~= '' and m[TOKEN] == entries[i][E_TOKEN] and not listed[m[PRIVATE]] then
+        listed[m[PRIVATE]] = true
         private[#private + 1] = m[PRIVATE]
       end
     end
@@ -111,19 +111,19 @@ local function observe(id, m, how, e, rec)
   local t = max(now - e[E_AGE], m[GRANTED])
   -- A response that reports no budget for a limit has cost its weight there.
   local extra = e[E_EXTRA]
-  local told, refused, costs = names_of(extra.told) or NOTHING, names_of(extra.refused), extra.costs
+  local reported, refused, costs = names_of(extra.reported) or NOTHING, names_of(extra.refused), extra.costs
   local list = lane_limits(m[LANE])
   local function charged(name) return m[WEIGHT] * (list.of and list.of[name] or 1) end
   local function cost(name) return costs and costs[name] or charged(name) end
   if m[ANSWERED] == 0 and how == 'answered' then
     for i = 1, #list do
-      if not told[list[i]] then charge_budget(limit_of(list[i]), cost(list[i])) end
+      if not reported[list[i]] then charge_budget(limit_of(list[i]), cost(list[i])) end
     end
-    if m[PRIVATE] ~= '' and not told[m[PRIVATE]] then charge_budget(limit_of(m[PRIVATE]), cost(m[PRIVATE])) end
+    if m[PRIVATE] ~= '' and not reported[m[PRIVATE]] then charge_budget(limit_of(m[PRIVATE]), cost(m[PRIVATE])) end
     C[N_ANSWERED] = C[N_ANSWERED] + 1
   end
   if extra ~= NOTHING then
-    for _, r in ipairs(extra.told or NOTHING) do
+    for _, r in ipairs(extra.reported or NOTHING) do
       local s = limit_of(r[1])
       report_budget(s, r[2], t + r[3], m[GRANTED], cost(r[1]))
       wake_if_sooner(s, BY_RESPONSE)

@@ -13,7 +13,7 @@ local function pace(s, rate)
 end
 
 -- Pace a declared rate slower after a refusal: requests reach the server closer together than they were sent. Return
--- when the limit opens: a first guess is no longer than the pace.
+-- when the limit opens: a first guess is at most the pace.
 local function slow_down(s, at, t, guessed)
   local rate = s[DEF][4]
   if not rate or rate[4] or s[CONSECUTIVE_REFUSALS] > 0 then return t end
