@@ -76,24 +76,24 @@ class LimitModel:
     learned: Learned = field(default_factory=Learned)
 
     def __post_init__(self) -> None:
-        self.probation = self.rules.learn
-        self.defined_at = self.rules.since_us
+        self.probation = self.definition.learn
+        self.defined_at = self.definition.since_us
 
     @property
-    def rules(self) -> Limit:
+    def definition(self) -> Limit:
         """The current definition."""
         return self.definitions.get(self.name.partition("|")[0], NO_LIMIT)
 
     @property
     def learns(self) -> bool:
         """Whether the rate has to be learned."""
-        return self.rules.learn and not self.rules.rates
+        return self.definition.learn and not self.definition.rates
 
     @property
     def rates(self) -> tuple[Rate, ...]:
         """The rates in force: the declared ones, else the learned one."""
         rate = self.learned.rate if self.learns else None
-        return (rate,) if rate else self.rules.rates
+        return (rate,) if rate else self.definition.rates
 
     def budget(self, now: float) -> tuple[float | None, bool]:
         """
@@ -114,20 +114,20 @@ class LimitModel:
             if i in self.window_counts:
                 end, weight = self.window_counts[i]
                 self.window_counts[i] = self._clamp_to_definition(end, rate), weight
-        self.defined_at = self.rules.since_us
+        self.defined_at = self.definition.since_us
 
     def _paced_until(self, i: int, rate: Rate) -> float:
         return self._clamp_to_definition(self.paced_to.get(i, 0.0), rate)
 
     def _clamp_to_definition(self, at: float, rate: Rate) -> float:
         """A former definition closes the limit no longer than the current one can."""
-        since = self.rules.since_us
+        since = self.definition.since_us
         return at if self.defined_at == since else min(at, since + rate.most_ahead_us)
 
     @property
     def cap(self) -> int:
         """The most requests in flight while no rate is known."""
-        return self.rules.max_concurrency or self.learned.in_flight_max
+        return self.definition.max_concurrency or self.learned.in_flight_max
 
     def used(self, i: int, now: float) -> float:
         """Return the weight of the responses in the window of rate i that ends now."""
@@ -144,7 +144,7 @@ class LimitModel:
 
     def closed_until(self, now: float, weight: float = 1, priority: float = math.inf) -> float | None:
         """Return None if it grants now, else the time to look again; infinity: only a response or a user opens it."""
-        rules = self.rules
+        definition = self.definition
         remaining, probation = self.budget(now)
         if self.paused:
             return math.inf
@@ -155,16 +155,16 @@ class LimitModel:
                 return math.inf
             if self.probe_after > now:
                 return self.probe_after
-        most = rules.max_concurrency
+        most = definition.max_concurrency
         if most and self.in_flight_count >= most:
             return math.inf
         if weight == 0:
             return None
-        withheld = rules.reserve.withheld(priority, now) if rules.reserve else 0
+        withheld = definition.reserve.withheld(priority, now) if definition.reserve else 0
         if remaining is not None:
             if remaining - self.in_flight - withheld * self.highest_remaining < weight:
                 return self.reset_at
-        elif rules.learn and not self.rates and not probation and 0 < self.in_flight > self.cap - weight:
+        elif definition.learn and not self.rates and not probation and 0 < self.in_flight > self.cap - weight:
             return math.inf
         for i, rate in enumerate(self.rates):
             until = self._rate_closed_until(i, rate, now, weight, withheld)

@@ -25,9 +25,9 @@ class FastLimit(LimitModel):
     totals: dict[int, float] = field(default_factory=dict)  # weight of `responses`, by the rate's index
 
     @cached_property
-    def rules(self) -> Limit:
+    def definition(self) -> Limit:
         """The definition of this instance; assign another one to replace it."""
-        return super().rules
+        return super().definition
 
     def refresh(self, now: float) -> None:
         """Bring the stored state up to date, and drop the responses that have left their windows."""
@@ -62,7 +62,7 @@ class FastLimit(LimitModel):
         """Return the first time at which it grants this weight by itself; NEVER: only a response or a user opens it."""
         at = now
         while (until := self.closed_until(at, weight, priority)) is not None:
-            withheld = self.rules.reserve.withheld(priority, at) if self.rules.reserve else 0.0
+            withheld = self.definition.reserve.withheld(priority, at) if self.definition.reserve else 0.0
             freed = [self._freed_at(i, rate, at, weight, withheld) for i, rate in enumerate(self.rates)]
             at = max([until, *freed])
             if at == NEVER:

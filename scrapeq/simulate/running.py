@@ -90,7 +90,7 @@ def resume(model: FastLimit, state: LimitState, now: float) -> None:
     if state.remaining is not None:
         model.remaining, model.reset_at = state.remaining, now + state.reset_s * US
     if state.learned is not None and model.learns:  # how far later trials would raise it is unknown
-        model.rules = replace(model.rules, rates=(state.learned,), learn=False)
+        model.definition = replace(model.definition, rates=(state.learned,), learn=False)
     for i, rate in enumerate(model.rates):
         if (
             state.used and not rate.burst

@@ -63,8 +63,10 @@ class _Simulation:
                 (self._limit(of_credential(name, credential)), work.group.weight(name)) for name in names
             ]
             stream.lanes.append(Lane(stream, (-work.priority, index, credential_index), limits))
-        rules = [(limit.model.rules, weight) for lane in stream.lanes for limit, weight in lane.limits]
-        stream.lot = lot_of(total, work.requests, rules)
+        definitions = [
+            (limit.model.definition, weight) for lane in stream.lanes for limit, weight in lane.limits
+        ]
+        stream.lot = lot_of(total, work.requests, definitions)
         return stream
 
     def _limit(self, name: str) -> LimitRun:
@@ -147,7 +149,7 @@ class _Simulation:
             limit.hold(self.now)
 
     def _grants(self, limit: LimitRun, lane: Lane, lot: int, weight: float) -> bool:
-        most = limit.model.rules.max_concurrency
+        most = limit.model.definition.max_concurrency
         if (
             most and limit.in_flight and limit.in_flight + lot > most
         ):  # the engine counts a lot as one request
@@ -162,7 +164,7 @@ class _Simulation:
             remaining, probation = model.budget(self.now)
             if probation:
                 return 1
-            bounds: list[tuple[float | None, float]] = [(model.rules.max_concurrency, limit.in_flight)]
+            bounds: list[tuple[float | None, float]] = [(model.definition.max_concurrency, limit.in_flight)]
             if weight:
                 bounds.append((remaining, model.in_flight))
             if weight and model.learns and not model.rates and remaining is None:
@@ -175,7 +177,7 @@ class _Simulation:
     def _wait(self, lane: Lane, limit: LimitRun, weight: float) -> None:
         lane.is_queued = True
         heapq.heappush(limit.waiting, (lane.key, lane))
-        most = limit.model.rules.max_concurrency
+        most = limit.model.definition.max_concurrency
         if most and limit.in_flight >= most:
             return  # a response opens it
         moment = limit.model.opens_at(self.now, weight, lane.stream.work.priority)

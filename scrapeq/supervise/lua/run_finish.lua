@@ -1,5 +1,5 @@
--- run_finish: end this run if it has no live tasks. The caller that gets '1' purges the seen digests, then deletes the
--- field `ending`.
+-- run_finish: end this run if none of its tasks is live. The caller that gets '1' purges the seen digests, then deletes
+-- the field `ending`.
 -- KEYS    1 the queue's run key, "scrapeq:{queue}:run"
 -- ARGV    1 id of the run   2 how long its counts are stored (s)
 -- RETURNS '1' it ended now, '0' it goes on, has ended before, or is not the current run

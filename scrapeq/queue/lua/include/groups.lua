@@ -76,8 +76,8 @@ end
 local function above_threshold(waiter, parked, score)
   local raw = call('HGET', P .. 'below', waiter)
   if not raw then return false end
-  local t, line, of_now = sunpack('>ddd', raw)
-  return t == tonumber(parked) and -score >= line + of_now * now / 1000000
+  local t, threshold, of_now = sunpack('>ddd', raw)
+  return t == tonumber(parked) and -score >= threshold + of_now * now / 1000000
 end
 
 local function reopen_lane(name)
