@@ -1,4 +1,4 @@
-"""What a limit is, for the queue: a definition under a name; its instances (`name|partition`) carry the state."""
+"""The definition of a limit, stored in the queue under its name, and the state of its instances (`name|partition`)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 from scrapeq.errors import UsageError
 
 _US = 1_000_000
-UNPACED = -1  # as a burst: only learned limits have it
+UNPACED = -1  # a `burst` value that only learned limits use
 RATES_MAX = 8
 WEEK_S, FIRST_MONDAY_S = 7 * 86_400, 4 * 86_400
 _POOL = re.compile(r"\*[\w-]*", re.ASCII)
@@ -20,11 +20,16 @@ _POOL = re.compile(r"\*[\w-]*", re.ASCII)
 @dataclass(frozen=True, slots=True)
 class Rate:
     """
-    `limit` grants in `interval_s` seconds; `burst` > 0: a token bucket of that size, refilled at that rate. Else paced
-    one by one, each slot freed one interval after its answer; `UNPACED`: the same, but not paced.
+    A number of grants per interval, and how they are spread.
 
-    `aligned_s`: not paced, but counted in windows that begin so many seconds after 1970-01-01T00:00Z, and every
-    `interval_s` from there.
+    Without a burst, grants are paced one by one, and each slot is freed one interval after its response.
+
+    Args:
+        limit: Grants in an interval.
+        interval_s: Seconds.
+        burst: Size of a token bucket that refills at this rate; 0: none; `UNPACED`: slots without pacing.
+        aligned_s: If set, grants are not paced but counted in calendar windows: these start this many seconds after
+            1970-01-01T00:00Z, and then every `interval_s`.
     """
 
     limit: float
@@ -40,26 +45,26 @@ class Rate:
 
     @property
     def has_slots(self) -> bool:
-        """Whether each answer takes a slot for one interval."""
+        """Whether each response takes a slot for one interval."""
         return self.burst <= 0 and self.aligned_s is None
 
     @property
     def is_single(self) -> bool:
-        """Whether each grant keeps its distance from the last."""
+        """Whether grants are paced one by one."""
         return self.burst in (0, 1) and self.aligned_s is None
 
     @property
     def most_ahead_us(self) -> float:
-        """How far ahead it is paced at most, whatever was charged."""
+        """How far ahead of now pacing reaches at most (us), whatever was charged."""
         return max(self.interval_s * _US, max(self.burst, 0) * (self.interval_s * _US) / self.limit)
 
     def window_end(self, now_us: float) -> float:
-        """Of an aligned rate: the end of the window that holds this time (microseconds)."""
+        """Return the end of the calendar window that contains this time (us); for aligned rates only."""
         offset, interval = (self.aligned_s or 0.0) * _US, self.interval_s * _US
         return offset + ((now_us - offset) // interval + 1) * interval
 
     def wire(self) -> list[float]:
-        """As the scripts read it (microseconds)."""
+        """Return the rate as the scripts read it (us)."""
         aligned = [] if self.aligned_s is None else [self.aligned_s * _US]
         return [self.limit, self.interval_s * _US, self.burst, *aligned]
 
@@ -89,9 +94,12 @@ def aligned_s(zone: str, interval_s: float, now_s: float) -> float | None:
 @dataclass(frozen=True, slots=True)
 class Reserve:
     """
-    The last `fraction` of each quota is for tasks whose priority is at least `line`.
+    Keeps the last part of each quota for tasks of high priority.
 
-    With `of_now` the line is `line` plus the time (Unix seconds).
+    Args:
+        fraction: Share of the quota, between 0 and 1.
+        threshold: The lowest priority that may use it.
+        of_now: Add the current time (Unix seconds) to the threshold.
     """
 
     fraction: float
@@ -100,10 +108,10 @@ class Reserve:
 
     def __post_init__(self) -> None:
         if not 0 < self.fraction < 1:
-            raise UsageError(f"reserve: a fraction of {self.fraction!r} is not between 0 and 1")
+            raise UsageError(f"reserve: the fraction is {self.fraction!r}; it must be between 0 and 1")
 
-    def kept(self, priority: float, now_us: float) -> float:
-        """The fraction that a task of this priority has to leave."""
+    def withheld(self, priority: float, now_us: float) -> float:
+        """Return the fraction of the quota that a task of this priority may not use."""
         return self.fraction if priority < self.threshold + self.of_now * now_us / _US else 0.0
 
 
@@ -113,14 +121,13 @@ class Limit:
     A rate and concurrency limit.
 
     Args:
-        rates: All of them must grant. Paced, and each slot is freed one interval after its answer.
-        max_concurrency: Requests in flight at once; None = no bound.
-        learn: Without rates they are learned from refusals: one request first, then a few at once
-            (docs/explanation/limits.md).
-            What answers tell (`remaining`, `reset`) is obeyed either way.
-        version: Of two definitions under one name the higher wins.
-        reserve: A share of each quota that is kept for what matters most.
-        since_us: When it was last changed in the queue; 0 = never.
+        rates: All of them must grant.
+        max_concurrency: The most requests in flight; None: unlimited.
+        learn: Learn the rates from refusals if there are none (docs/explanation/limits.md): one request first, then
+            a few at once. Budgets reported by responses (`remaining`, `reset`) are obeyed either way.
+        version: Of two definitions with the same name, the higher version wins.
+        reserve: The part of each quota kept for high priorities; None: nothing.
+        since_us: When the queue's definition last changed; 0: never.
     """
 
     rates: tuple[Rate, ...] = ()
@@ -132,33 +139,35 @@ class Limit:
 
     def __post_init__(self) -> None:
         if len(self.rates) > RATES_MAX:
-            raise UsageError(f"rates: {len(self.rates)} are too many; a limit has at most {RATES_MAX}")
+            raise UsageError(f"rates: found {len(self.rates)}; a limit has at most {RATES_MAX}")
         for rate in self.rates:
             if rate.limit <= 0 or rate.interval_s <= 0 or rate.burst < 0:
-                raise UsageError(f"{rate}: limit and interval must be more than 0, burst 0 or more")
+                raise UsageError(
+                    f"{rate}: limit and interval must be more than 0, and burst must not be negative"
+                )
         if self.max_concurrency is not None and self.max_concurrency < 1:
-            raise UsageError(f"max_concurrency: {self.max_concurrency} is too small; it must be at least 1")
+            raise UsageError(f"max_concurrency is {self.max_concurrency}; it must be at least 1")
 
     def wire(self) -> list[object]:
-        """The definition as the scripts read it (microseconds)."""
+        """Return the definition as the scripts read it (us)."""
         wire: list[object] = [self.version, self.max_concurrency or 0, int(self.learn)]
         wire += [rate.wire() for rate in self.rates]
         if self.reserve is not None:
-            kept = self.reserve
-            wire.append({"reserve": [kept.fraction, kept.threshold, int(kept.of_now)]})
+            reserve = self.reserve
+            wire.append({"reserve": [reserve.fraction, reserve.threshold, int(reserve.of_now)]})
         return wire
 
     @classmethod
     def from_wire(cls, wire: Sequence[Any]) -> Limit:
-        """The inverse of `wire`."""
+        """Read a definition written by `wire`."""
         version, most, learn, *rates = wire
         options: dict[str, Any] = rates.pop() if rates and isinstance(rates[-1], dict) else {}
         read = tuple(
             Rate(limit, interval_us / _US, int(burst), *(offset / _US for offset in aligned))
             for limit, interval_us, burst, *aligned in rates
         )
-        kept = options.get("reserve")
-        reserve = Reserve(kept[0], kept[1], kept[2] == 1) if kept else None
+        stored = options.get("reserve")
+        reserve = Reserve(stored[0], stored[1], stored[2] == 1) if stored else None
         return cls(read, int(most) or None, bool(learn), version, reserve, options.get("since", 0))
 
 
@@ -167,7 +176,16 @@ SOURCES: tuple[Source, ...] = ("", "learned", "named")
 
 
 class Change(NamedTuple):
-    """One step of what was learned of a limit: `at_us` on the queue's clock; `trial`: the limit tried out, 0 = none."""
+    """
+    One change of a learned limit.
+
+    Args:
+        at_us: When, on the queue's clock.
+        limit: Requests in the window; 0: unknown.
+        interval_s: The window.
+        source: Where the limit comes from: refusals (`learned`) or a response that stated it (`named`).
+        trial: The higher limit being tried; 0: none.
+    """
 
     at_us: int
     limit: float
@@ -178,38 +196,39 @@ class Change(NamedTuple):
 
 def is_pooled(instance: str) -> bool:
     """
-    Whether it stands for the instances of a pool's members, of which one grants: `core|host,*pool`.
+    Return whether an instance stands for those of a pool's credentials, as in `core|host,*pool`: one of them grants.
 
-    Names of limits hold no `*`, and partitions have theirs encoded.
+    Limit names cannot contain `*`, and partition values encode it.
     """
     return "*" in instance
 
 
 def of_credential(instance: str, credential: str) -> str:
-    """The instance of one member: `core|host,*pool` of `9f1c` is `core|host,9f1c`; any other instance is itself."""
+    """Return the instance for one credential of a pool: `core|host,*pool` becomes `core|host,9f1c`; others stay."""
     return _POOL.sub(credential, instance, count=1) if credential else instance
 
 
 @dataclass(frozen=True, slots=True)
 class LimitState:
     """
-    What is known of one limit instance now.
+    The current state of one limit instance.
 
     Args:
-        parked_s: Seconds until its park ends; 0 = not parked.
-        paused: A person paused it.
-        in_flight: Weight of the requests sent and not answered.
-        probing: One request at a time, until one is answered well.
-        remaining: Requests left as told; None = not told.
-        reset_s: Seconds until that window ends.
-        cap: Requests in flight allowed while unknown.
-        streak: Refusals in a row.
-        learned: Size and window learned of it, or named by answers, as in force now; None = nothing is known.
-        in_trial: That is a little more than is known to be granted: is it, too?
-        source: Whether refusals showed it or an answer named it.
-        opens_s: 0 = grants now; None = when an answer comes or a person resumes it; else seconds.
-        used: Answered requests in the current window, where it has rates.
-        heaviest: The weight of the heaviest request that was more than the whole limit; 0 = none was.
+        name: The instance.
+        parked_s: Seconds until its park ends; 0: not parked.
+        paused: The user paused it.
+        in_flight: Total weight of the requests in flight.
+        probing: One request at a time is sent, until one is accepted.
+        remaining: Requests left as the server reported; None: not reported.
+        reset_s: Seconds until the reported window ends.
+        cap: The most requests in flight while the rate is unknown.
+        consecutive_refusals: Refusals since the last accepted request.
+        learned: The rate in force, learned or stated by responses; None: unknown.
+        in_trial: That rate is a trial, a little higher than what is known to be accepted.
+        source: Whether refusals showed the rate (`learned`) or a response stated it (`named`).
+        opens_s: Seconds until it grants: 0: it grants now; None: when a response arrives or the user resumes it.
+        used: Weight of the responses in the current window, if it has rates.
+        heaviest: Weight of the heaviest request that exceeded the whole limit; 0: none did.
     """
 
     name: str

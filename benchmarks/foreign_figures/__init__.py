@@ -1,1 +1,1 @@
-"""How `benchmarks/foreign.py` measures: servers that others wrote, the cases, what their logs say of a run."""
+"""The measurements of `benchmarks/foreign.py`: third-party servers, the cases, and figures from the servers' logs."""

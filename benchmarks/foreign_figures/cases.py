@@ -1,4 +1,4 @@
-"""The cases: a server that others wrote, what its answers tell, what the configuration says of its limit."""
+"""The cases: a third-party server, the header fields of its responses, and the configured limits."""
 
 from __future__ import annotations
 
@@ -8,32 +8,35 @@ from typing import Any
 
 from benchmarks.quota_figures.cases import Size
 
-WINDOWS = 10  # counted, and after them a limit that must be found is found
-LATE = 5  # windows after them
+WINDOWS = 10  # counted in the figures; after them, an unknown limit must be learned
+LATE = 5  # windows after the counted ones
 HALF_WINDOWS, DOUBLE_WINDOWS = 3, 10
 EXTRA = {"untold": LATE, "bare": LATE, "told": 2.0, "configured": 0.5}  # windows after the counted ones
 FULL, SMALL = Size(10.0, 300, 10.0), Size(2.0, 60, 2.0, small=True)
-BURST_S = 2.0  # of its rate a token bucket holds: throttled-py fills one once a second
-PLACES, SERVICE = 16, 0.1  # of limits of how many at once; what an answer takes, in windows
+BURST_S = 2.0  # a token bucket holds this many seconds of its rate: throttled-py refills one once a second
+PLACES, SERVICE = 16, 0.1  # concurrency limits: requests at once; processing time in windows
 ITEMS, ITEMS_LIMIT, ITEMS_WINDOW_S = 300, 30, 3.0
 
 
 @dataclass(frozen=True)
 class Case:
     """
+    A case of the benchmark.
+
     Args:
         kind: `node`, `python` or `nginx`.
-        app: The framework's file, or nginx's shape.
-        mode: `configured`, `told`, `untold` (429 + Retry-After), `bare` (429 without a word), `places`
-            (concurrency, configured), `places-bare` (concurrency, nothing known), `items` (so many, then it ends).
-        options: Of the server.
-        rate_limits: Of the configuration.
-        limit: Requests a window; places.
-        window_s: Of it.
-        burst: What a token bucket holds beyond.
-        windows: How long the run goes on.
-        becomes: After WINDOWS windows the limit is this one.
-        promises: Figure by name -> (`>=` or `<=`, value).
+        app: The framework's file, or the shape of nginx's limit.
+        mode: What is known of the limit: `configured`, `told` (reported by header fields), `untold` (429 with
+            Retry-After), `bare` (429 alone), `places` (concurrency, configured), `places-bare` (concurrency, unknown),
+            `items` (as `untold`, and the run ends after a number of items).
+        options: Options of the server.
+        rate_limits: The configured limits.
+        limit: Requests per window, or at once.
+        window_s: Seconds.
+        burst: Size of a token bucket; 0: none.
+        windows: Length of the run.
+        becomes: The limit after WINDOWS windows; None: it does not change.
+        promises: Target of each figure by name: (`>=` or `<=`, value).
     """
 
     kind: str
@@ -54,7 +57,7 @@ def _used(size: Size, percent: float) -> tuple[str, float]:
 
 
 def _promises(mode: str, size: Size, tight: float = 0.1) -> dict[str, tuple[str, float]]:
-    """What "Spending the quota" promises, by what is known."""
+    """Return the targets of "Spending the quota" by mode."""
     always = {"lost": ("<=", 0.0), "early": ("<=", 0.0), "at opening": ("<=", 1.0)}
     return (
         always
@@ -77,12 +80,10 @@ def _promises(mode: str, size: Size, tight: float = 0.1) -> dict[str, tuple[str,
 
 def _case(size: Size, kind: str, app: str, mode: str, *, burst: int = 0, **options: Any) -> Case:
     promises = _promises(mode, size, 0.2 if options.get("shape") == "sliding-window-counter" else 0.1)
-    if (
-        app == "rate"
-    ):  # one request each 1/30 s and not a moment earlier: what that costs is a law, not a promise
+    if app == "rate":  # one request each 1/30 s and never sooner: its cost in quota is unavoidable
         promises = {name: promise for name, promise in promises.items() if name in ("refused %", "lost")}
     if burst and mode == "told":
-        promises.pop("used %")  # how much a bucket held is not known before it was empty
+        promises.pop("used %")  # the size of a bucket is unknown until it was empty once
     server: dict[str, Any] = {"limit": size.limit, "window": f"{size.window_s:g}", **options}
     if burst:
         server["burst"] = burst
@@ -110,7 +111,7 @@ def _case(size: Size, kind: str, app: str, mode: str, *, burst: int = 0, **optio
 
 
 def _changed(size: Size, kind: str, app: str, mode: str, times: float, **options: Any) -> Case:
-    """The limit is another one after WINDOWS windows."""
+    """The limit changes after WINDOWS windows."""
     case = _case(size, kind, app, mode, **options)
     within = HALF_WINDOWS if times < 1 else DOUBLE_WINDOWS
     promises = {"windows to 90 %": ("<=", float(within)), "lost": ("<=", 0.0)}
@@ -137,7 +138,7 @@ def _places(size: Size, mode: str) -> Case:
 
 
 def _items(size: Size, kind: str, app: str, **options: Any) -> Case:
-    """300 items at 30 in 3 s, of which nothing is known: what the rivals were given."""
+    """300 items at 30 in 3 s with an unknown limit: the same job as for the rivals."""
     server = {
         "limit": ITEMS_LIMIT,
         "window": f"{ITEMS_WINDOW_S:g}",
@@ -145,12 +146,12 @@ def _items(size: Size, kind: str, app: str, **options: Any) -> Case:
         "way-ms": size.way_ms,
         **options,
     }
-    windows = ITEMS / ITEMS_LIMIT * 4  # it is given up after four times the ideal time
+    windows = ITEMS / ITEMS_LIMIT * 4  # the run ends after four times the ideal time
     return Case(kind, app, "items", server, ITEMS_LIMIT, ITEMS_WINDOW_S, windows, _promises("items", size))
 
 
 def cases(size: Size) -> dict[str, Case]:
-    """All cases by name: `server/mode`."""
+    """Return all cases by name: `server/mode`."""
     found: dict[str, Case] = {}
     for tells in ("legacy", "draft-6", "draft-7", "draft-8"):
         found[f"express/told-{tells}"] = _case(size, "node", "express", "told", tells=tells)

@@ -1,12 +1,12 @@
 """
-Spending the quota of servers that others wrote, counted at the server.
+Measure quota use against third-party servers, which count the requests.
 
     python benchmarks/foreign.py [--small] [--json FILE] [--keep FOLDER] [--list] [CASE...]
 
 Each case starts a server, runs `scrapeq run` with four fetcher processes of 16 slots each against it for ten windows
-or more, and prints what the server counted beside what is promised. A CASE may be a pattern: `express/*`.
-Ends with 1 when a figure is missed, 2 when a server could not be installed or started: always, where CI is set in the
-environment; else it is skipped with a word.
+or more, and prints the server's counts beside their targets. A CASE may be a pattern: `express/*`.
+The exit code is 1 if a figure misses its target. A server that cannot be installed or started is skipped with a
+message; the exit code is then 2 if CI is set in the environment or no case ran.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from benchmarks.foreign_figures.cases import FULL, ITEMS, SMALL, WINDOWS, Case, 
 from benchmarks.quota_figures.cases import Figure
 
 WORKERS, SLOTS = 4, 16
-FIRST_S = 30.0  # until the first request
-AHEAD_WINDOWS = 3  # more work than can be done
+FIRST_S = 30.0  # time limit for the first request
+AHEAD_WINDOWS = 3  # more work than the run can finish
 COLUMN, NAME = 17, 27
 
 
 def configuration(case: Case, port: int) -> dict[str, Any]:
-    """What is run, as the values that YAML would hold."""
+    """Return the configuration of a case, as the values that YAML would contain."""
     most = max(case.limit, case.becomes or 0)
     count = ITEMS if case.mode == "items" else round(most * (case.windows + AHEAD_WINDOWS)) + case.burst
     if case.mode.startswith("places"):
@@ -57,7 +57,7 @@ def configuration(case: Case, port: int) -> dict[str, Any]:
 
 
 def run_case(case: Case, folder: Path) -> list[Figure]:
-    """One run against a server of its own; its log, the events and what was written stay in the folder."""
+    """Run a case against a fresh server; the log, the events and the output stay in the folder."""
     folder.mkdir(parents=True)
     changed_s = None
     with launch.server(case.kind, case.app, case.options, folder / "log") as server:
@@ -72,7 +72,7 @@ def run_case(case: Case, folder: Path) -> list[Figure]:
                 run.wait(first_s + case.windows * case.window_s)
         finally:
             code = run.stop()
-    log = server.log() if server.seen() else []
+    log = server.log() if server.was_requested() else []
     if not log:
         return [Figure("requests", 0, "", ">=", 1), Figure("exit code", code, "", "<=", 0)]
     written = folder / "out" / "items.jsonl"
@@ -81,34 +81,34 @@ def run_case(case: Case, folder: Path) -> list[Figure]:
 
 
 def show(name: str, found: list[Figure]) -> None:
-    """The rows of one case: figures with what is promised, four in a line."""
+    """Print the figures of one case with their targets in one row."""
     cells = []
     for figure in found:
         value = f"{figure.value:.2f}".rstrip("0").rstrip(".")
         promised = "" if figure.promised is None else f" ({figure.reach}{figure.promised:g})"
         cells.append(f"{figure.name} {value}{promised}{'' if figure.reached else ' MISSED'}")
-    verdict = "ok" if all(figure.reached for figure in found) else "MISSED"
-    print(f"{name:<{NAME}} {verdict:<7} {'; '.join(cells)}", flush=True)
+    status = "ok" if all(figure.reached for figure in found) else "MISSED"
+    print(f"{name:<{NAME}} {status:<7} {'; '.join(cells)}", flush=True)
 
 
 def chosen(patterns: list[str], known: dict[str, Case]) -> list[str]:
-    """The names of the cases that were asked for, in the order of the table."""
+    """Return the names of the requested cases, in the order of the table."""
     for pattern in patterns:
         if not fnmatch.filter(known, pattern):
-            raise LookupError(f"no case is called {pattern}; there are: {', '.join(known)}")
+            raise LookupError(f"no case matches {pattern!r}; use one of: {', '.join(known)}")
     return [name for name in known if not patterns or any(fnmatch.fnmatch(name, p) for p in patterns)]
 
 
 def main() -> int:
-    """Run the cases that were asked for."""
+    """Run the requested cases."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--small", action="store_true", help="windows of 2 s: about half a minute a case")
-    parser.add_argument("--way-ms", type=float, help="longest way to a server, and back from it")
-    parser.add_argument("--json", type=Path, help="write the figures here, too")
-    parser.add_argument("--keep", type=Path, help="keep the runs' folders here")
-    parser.add_argument("--list", action="store_true", help="only say which cases there are")
+    parser.add_argument("--way-ms", type=float, help="longest travel time in each direction")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    parser.add_argument("--keep", type=Path, help="keep the folders of the runs in this one")
+    parser.add_argument("--list", action="store_true", help="only list the cases")
     parser.add_argument("cases", nargs="*", metavar="CASE")
     arguments = parser.parse_args()
     size = SMALL if arguments.small else FULL
@@ -122,7 +122,7 @@ def main() -> int:
     if arguments.list:
         print("\n".join(names))
         return 0
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is ended, too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # end the child processes, too
     table: dict[str, Any] = {}
     missed, missing = 0, []
     with tempfile.TemporaryDirectory(prefix="sq-") as temporary:
@@ -136,7 +136,7 @@ def main() -> int:
             show(name, found)
             missed += sum(not figure.reached for figure in found)
             table[name] = [{**asdict(figure), "reached": figure.reached} for figure in found]
-            if arguments.json:  # after each, for all of them take an hour
+            if arguments.json:  # after each case, because all of them take an hour
                 report = {"small": arguments.small, "cases": table, "skipped": missing}
                 arguments.json.write_text(json.dumps(report, indent=1))
     if missing and (os.environ.get("CI") or not table):

@@ -1,4 +1,4 @@
-"""What the log of a server that others wrote says of a run. Pure; times are seconds, shares per cent."""
+"""Figures from the log of a third-party server. Pure; times are seconds, shares are percent."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from benchmarks.quota_figures.cases import Figure
 
 BAN_STATUS = 403
 ALIGNED = ("fixed-window", "fixed_window")
-AGAIN = 0.9  # of a limit that was changed is used again
+USED_AGAIN = 0.9  # share of a changed limit that counts as used again
 
 
 def share(log: counts.Log, quota: float, since_s: float, over_s: float) -> float:
-    """How much of `quota` was accepted in the `over_s` seconds from `since_s` after the first request on, %."""
+    """Return the share of `quota` accepted in the `over_s` seconds from `since_s` after the first request on, in %."""
     return counts.used(log, over_s, quota, since_s) * 100
 
 
 def refused(log: counts.Log) -> float:
-    """Which share of the requests was refused, %."""
+    """Return the share of refused requests, in %."""
     return counts.refused(log) / len(log) * 100 if log else 0.0
 
 
 def after(log: counts.Log, since_s: float) -> list[dict[str, Any]]:
-    """What was decided later than so many seconds after the first request."""
-    return [seen for seen in log if seen["decided_s"] >= log[0]["decided_s"] + since_s]
+    """Return the requests decided later than this many seconds after the first one."""
+    return [record for record in log if record["decided_s"] >= log[0]["decided_s"] + since_s]
 
 
 def windows_to(log: counts.Log, limit: int, window_s: float, changed_s: float, most: int) -> float:
-    """After how many windows of the new limit 90 % of it is used again; more than `most` where it is not."""
+    """Return after how many windows of the new limit 90 % of it is used; more than `most` if it never is."""
     since_s = changed_s - log[0]["decided_s"]
     for number in range(most):
-        if share(log, limit, since_s + number * window_s, window_s) >= AGAIN * 100:
+        if share(log, limit, since_s + number * window_s, window_s) >= USED_AGAIN * 100:
             return number + 1
     return most + 1
 
@@ -42,9 +42,9 @@ def judge(
     case: Case, log: counts.Log, written: int, changed_s: float | None, wall_s: float = 0.0
 ) -> list[Figure]:
     """
-    All figures of a run, in the order of the table; those that a case has not are left out.
+    Return all figures of a run in the order of the table, without those that do not apply to the case.
 
-    `changed_s`: when the limit became another one. `wall_s`: the wall clock less the log's.
+    `changed_s`: when the limit changed. `wall_s`: the wall clock minus the log's clock.
     """
     found: dict[str, float] = {}
     window_s, limit = case.window_s, case.limit
@@ -70,14 +70,14 @@ def judge(
     if changed_s is not None and case.becomes is not None:
         most = round(case.windows) - WINDOWS
         found["windows to 90 %"] = windows_to(log, case.becomes, window_s, changed_s, most)
-    reported = [seen for seen in log if seen["wait_s"] > 0]
+    reported = [record for record in log if record["wait_s"] > 0]
     if reported:
         closed = counts.openings(log)
         found |= {"closings": closed["closings"], "early": closed["early"], "at opening": closed["most"]}
     if case.options.get("punish") == "ban":
-        found["banned"] = sum(1 for seen in log if seen["status"] == BAN_STATUS)
-    found["held up s"] = max(seen["decided_s"] - seen["arrived_s"] for seen in log)
-    found["lost"] = accepted - written  # items that the server gave and no file holds
+        found["banned"] = sum(1 for record in log if record["status"] == BAN_STATUS)
+    found["held up s"] = max(record["decided_s"] - record["arrived_s"] for record in log)
+    found["lost"] = accepted - written  # items that the server sent but no file contains
     promises = dict(case.promises) | ({"banned": ("<=", 0.0)} if "banned" in found else {})
     return [
         Figure(name, value, "", *promises.get(name, ("", None)))  # type: ignore[arg-type]
@@ -86,7 +86,7 @@ def judge(
 
 
 def _used(case: Case, log: counts.Log, wall_s: float) -> float:
-    """The share of the counted windows: by time where it is spent all along, by windows where it is spent at once."""
+    """Return the used share of the counted windows: by time for paced requests, by windows for bursts."""
     if case.mode != "told" or case.becomes is not None:
         return share(log, case.limit * WINDOWS + case.burst, 0, case.window_s * WINDOWS)
     if case.options.get("shape") in ALIGNED:  # whole windows of the server's clock

@@ -1,4 +1,4 @@
-"""Starts and ends the servers and the run that is measured. Each has a time by which it is ended."""
+"""Starts and stops the servers and the measured run, each with a time limit."""
 
 from __future__ import annotations
 
@@ -23,29 +23,31 @@ TICK_S = 0.05
 
 
 class Server:
-    """A server that others wrote: its port, and the log of what it saw."""
+    """A third-party server: its port, and the log of its requests."""
 
     def __init__(self, port: int, stdin: IO[bytes], log: Path) -> None:
         self.port, self._stdin, self._log = port, stdin, log
 
     def change(self, limit: int) -> None:
-        """Another limit, of which nothing was used."""
+        """Replace the limit by an unused one."""
         self._stdin.write(json.dumps({"limit": limit}).encode() + b"\n")
         self._stdin.flush()
 
-    def seen(self) -> bool:
-        """Whether anything was asked of it."""
+    def was_requested(self) -> bool:
+        """Return whether the server has received a request."""
         return self._log.exists() and self._log.stat().st_size > 0
 
     def log(self) -> list[dict[str, Any]]:
-        """Its requests in the order in which they were decided."""
+        """Return its requests in the order of their decisions."""
         with self._log.open() as file:
-            return sorted((json.loads(line) for line in file), key=lambda seen: seen["decided_s"])
+            return sorted(
+                (json.loads(line) for line in file), key=lambda was_requested: was_requested["decided_s"]
+            )
 
 
 @contextlib.contextmanager
 def server(kind: str, name: str, options: Mapping[str, Any], log: Path) -> Iterator[Server]:
-    """A server on a port of its own; it is ended by closing its stdin, or else killed."""
+    """Run a server; closing its stdin ends it, else it is killed."""
     arguments = [name, "--log", str(log)]
     for option, value in options.items():
         if value is True:
@@ -75,15 +77,15 @@ def _port(process: subprocess.Popen[bytes]) -> int:
     with selectors.DefaultSelector() as ready:
         ready.register(process.stdout, selectors.EVENT_READ)
         if not ready.select(START_S):
-            raise environment.MissingError(f"the server said nothing for {START_S:g} s")
+            raise environment.MissingError(f"the server did not start within {START_S:g} s")
     line = process.stdout.readline()
     if not line:
-        raise environment.MissingError(f"the server ended with {process.wait(STOP_S)}")
+        raise environment.MissingError(f"the server exited with code {process.wait(STOP_S)}")
     return int(json.loads(line)["port"])
 
 
 class Run:
-    """`scrapeq run` in a folder of its own."""
+    """`scrapeq run` in a folder."""
 
     def __init__(self, folder: Path) -> None:
         with (folder / "events").open("w") as events:
@@ -97,7 +99,7 @@ class Run:
             )
 
     def wait(self, until_s: float) -> bool:
-        """Whether it ended by itself before that time of the monotonic clock."""
+        """Return whether it ended by itself before this time of the monotonic clock."""
         try:
             self._process.wait(max(0.0, until_s - time.monotonic()))
         except subprocess.TimeoutExpired:
@@ -105,7 +107,7 @@ class Run:
         return True
 
     def stop(self) -> int:
-        """Let it drain; its exit code. What does not drain is killed with all its processes."""
+        """Let it drain and return its exit code; kill all its processes if it does not."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
             if not self.wait(time.monotonic() + DRAIN_S):
@@ -114,11 +116,11 @@ class Run:
 
 
 def first_request(server: Server, run: Run, wait_s: float) -> float | None:
-    """When the first answer was there, on the monotonic clock; None = there was none."""
+    """Return when the first response arrived, on the monotonic clock; None: there was none."""
     ends_s = time.monotonic() + wait_s
     while time.monotonic() < ends_s:
-        if server.seen():
+        if server.was_requested():
             return time.monotonic()
         if run.wait(time.monotonic() + TICK_S):
-            return time.monotonic() if server.seen() else None
+            return time.monotonic() if server.was_requested() else None
     return None

@@ -1,1 +1,1 @@
-"""How `benchmarks/quota.py` measures: the cases, one run of each, what the server's log says of it."""
+"""The measurements of `benchmarks/quota.py`: the cases, how to run one, and figures from the server's log."""

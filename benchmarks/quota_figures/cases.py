@@ -1,4 +1,4 @@
-"""The cases of the quota benchmark: a server, what the configuration says of its limit, and what must come out."""
+"""The cases of the quota benchmark: a server, the configured limits, and the targets of the figures."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 
 from benchmarks.quota_figures import counts
 
-WINDOWS = 10  # counted
+WINDOWS = 10  # counted in the figures
 TRIP_SHARE = 200  # a round trip of at most window/200 costs at most half a percent of the quota
 USED_SMALL = 75.0
-LIST_MAX = 900  # items of a list: so many are pushed in one call, and their ids follow its order
-OVERHEAD_MS = 3  # of the client and the server themselves, per request
+LIST_MAX = 900  # items of a list: all are pushed in one call, so that their ids follow the order of the list
+OVERHEAD_MS = 3  # per request, of the client and the server
 
 
 @dataclass(frozen=True)
 class Size:
-    """`window_s` and `limit` of the servers; `way_ms`: the longest way to a server, and back from it."""
+    """`window_s` and `limit` of the servers; `way_ms`: the longest travel time in each direction."""
 
     window_s: float
     limit: int
@@ -26,12 +26,12 @@ class Size:
     small: bool = False
 
     def used(self, promised: float) -> float:
-        """The share to be reached, %: in windows of a second each stall of the machine costs percents."""
+        """Return the target share in %: in windows of one second, each stall of the machine costs some percent."""
         return min(promised, USED_SMALL) if self.small else promised
 
     @property
     def items(self) -> int:
-        """Enough that the work does not end within the counted windows."""
+        """The number of items, enough for more than the counted windows."""
         return self.limit * WINDOWS + self.limit // 2
 
     @property
@@ -44,7 +44,7 @@ SMALL, FULL = Size(1.0, 40, 1.0, small=True), Size(10.0, 300, 10.0)
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure: `reach` says `>=` or `<=` what is promised; None = shown only."""
+    """One figure: `reach` is `>=` or `<=`, the comparison with `promised`, its target; None: no target."""
 
     name: str
     value: float
@@ -61,29 +61,31 @@ class Figure:
 
 @dataclass
 class Result:
-    """What came out of one run: the server's log, items written, task order by lease token, exit code, times."""
+    """The result of a run: the server's log, written items, tasks in the order of their grants, exit code, times."""
 
     log: list[dict[str, Any]]
     items: int
     granted: list[int]
     code: int
     took_s: float
-    stalled_s: float  # the server's own timers were late by so much: the machine was busy with other things
-    ranks: dict[int, float] = field(default_factory=dict)  # of items, where a list told them
-    before: Result | None = None  # of the run it is compared with
+    stalled_s: float  # how late the server's timers were because the machine was busy
+    ranks: dict[int, float] = field(default_factory=dict)  # of items, if a list stated them
+    before: Result | None = None  # of the run to compare with
 
 
 @dataclass(frozen=True)
 class Case:
     """
+    A case of the benchmark.
+
     Args:
         server: Options of `python -m benchmarks.servers`.
-        items: How many are asked for.
-        judge: What came out.
-        rate_limits: Of the configuration.
-        listed: The items stand in a list with ranks, instead of being seeds.
-        hosts: Items of each host that is seeded; {} = all of the first one.
-        compare: The run to compare with goes first: hosts of it.
+        items: The number of requested items.
+        judge: Returns the figures of a result.
+        rate_limits: The configured limits.
+        listed: The items come from a list with ranks instead of seeds.
+        hosts: The number of items of each host; {}: all of the first one.
+        compare: The hosts of a run that goes first, for comparison; {}: none.
     """
 
     server: Mapping[str, Any]
@@ -120,7 +122,7 @@ def _closed(log: counts.Log, least_wait_s: float | None = None) -> list[Figure]:
     ]
 
 
-def _told(size: Size, tells: str, shape: str = "fixed") -> Case:
+def _reporting(size: Size, tells: str, shape: str = "fixed") -> Case:
     def judge(case: Case, result: Result) -> list[Figure]:
         if shape == "aligned":  # whole windows of the server's clock
             since_s = size.window_s - result.log[0]["decided_s"] % size.window_s
@@ -184,11 +186,13 @@ def _concurrency(size: Size) -> Case:
     return Case({**server, "window": size.window_s}, places * 25, judge, rules)
 
 
-def _shut(size: Size) -> Case:
+def _refusing(size: Size) -> Case:
     again_s = math.ceil(size.window_s / 2)
 
     def judge(case: Case, result: Result) -> list[Figure]:
-        late = sorted(counts.lateness_s(result.log)[:2])  # later ones grow, for what is told is not kept
+        late = sorted(
+            counts.lateness_s(result.log)[:2]
+        )  # later ones grow, because the stated waits are wrong
         return [
             Figure("refused", counts.refused(result.log)),
             *_closed(result.log),
@@ -204,7 +208,7 @@ def _shut(size: Size) -> Case:
 
 def _first(size: Size) -> Case:
     def judge(case: Case, result: Result) -> list[Figure]:
-        accepted = [seen["n"] for seen in result.log if seen["accepted"]]
+        accepted = [record["n"] for record in result.log if record["accepted"]]
         ranks = [result.ranks[n] for n in accepted]
         granted = [result.ranks[n] for n in result.granted]
         return [
@@ -256,11 +260,13 @@ def _isolation(size: Size) -> Case:
         shares = []
         for host in open_hosts:
             alone, beside = (
-                counts.used([seen for seen in one.log if seen["host"] == host], counted_s, size.limit * 4)
+                counts.used(
+                    [record for record in one.log if record["host"] == host], counted_s, size.limit * 4
+                )
                 for one in (result.before, result)
             )
             shares.append(beside / alone * 100)
-        shut = [seen for seen in result.log if seen["host"] == parked]
+        shut = [record for record in result.log if record["host"] == parked]
         return [
             Figure("rate beside a parked host", min(shares), "% of solo", ">=", size.used(99)),
             *_closed(shut),
@@ -277,17 +283,17 @@ def _isolation(size: Size) -> Case:
 
 
 def cases(size: Size) -> dict[str, Case]:
-    """All cases by name."""
+    """Return all cases by name."""
     return {
-        "told": _told(size, "draft-8"),
-        "told-epoch": _told(size, "x-epoch"),
-        "told-aligned": _told(size, "draft-6", "aligned"),
+        "told": _reporting(size, "draft-8"),
+        "told-epoch": _reporting(size, "x-epoch"),
+        "told-aligned": _reporting(size, "draft-6", "aligned"),
         "configured-fixed": _configured(size, "fixed"),
         "configured-sliding": _configured(size, "sliding-log"),
         "two-bucket": _configured(size, "two-bucket", promised_refused=0.2),
         "token-bucket": _configured(size, "token-bucket", burst=size.limit // 5),
         "concurrency": _concurrency(size),
-        "closed": _shut(size),
+        "closed": _refusing(size),
         "first": _first(size),
         "untold": _unknown(size, retry_after=False),
         "retry-after": _unknown(size, retry_after=True),

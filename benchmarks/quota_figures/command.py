@@ -1,10 +1,10 @@
 """
-Spending the quota: real servers with real limits, counted by the servers.
+Measure quota use against real rate-limited servers, which count the requests.
 
     python benchmarks/quota.py [--small] [--json FILE] [--keep FOLDER] [CASE...]
 
-Each case starts a rate-limited server, writes a configuration, runs it with four fetchers of 16 slots each in a
-folder of its own, and prints what the server counted beside what is promised. Ends with 1 when a figure is missed.
+Each case starts a server, writes a configuration, runs it with four fetchers of 16 slots each in a separate folder,
+and prints the server's counts beside their targets. The exit code is 1 if a figure misses its target.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ RUN_TIMEOUT_S = 600
 
 @contextlib.contextmanager
 def server(options: dict[str, Any]) -> Iterator[int]:
-    """A server on a port of its own."""
+    """Run a server; return its port."""
     arguments = []
     for name, value in options.items():
         if value is not False:
@@ -55,7 +55,7 @@ def server(options: dict[str, Any]) -> Iterator[int]:
 
 
 def configuration(case: Case, port: int, hosts: dict[str, int]) -> dict[str, Any]:
-    """The configuration of a case, as the values that YAML would hold."""
+    """Return the configuration of a case, as the values that YAML would contain."""
     base = f"http://127.0.0.1:{port}"
     resource: dict[str, Any] = {"name": "items", "primary_key": ["id", "host"]}
     resources = [resource]
@@ -67,7 +67,7 @@ def configuration(case: Case, port: int, hosts: dict[str, int]) -> dict[str, Any
         seeds = [
             {"url": f"http://{host}:{port}/item/{n}"} for host, count in hosts.items() for n in range(count)
         ]
-        random.Random(1).shuffle(seeds)  # hosts mixed, as found
+        random.Random(1).shuffle(seeds)  # mixed hosts, as found in practice
         resource |= {"seeds": seeds, "endpoint": {"url": "${raw(seed.url)}"}}
     return {
         "version": 1,
@@ -81,12 +81,12 @@ def configuration(case: Case, port: int, hosts: dict[str, int]) -> dict[str, Any
 
 
 def run_once(case: Case, hosts: dict[str, int], folder: Path) -> Result:
-    """One run against a fresh server."""
-    folder.mkdir(parents=True)  # a folder that is there already holds another run
+    """Run a case once against a fresh server."""
+    folder.mkdir(parents=True)  # an existing folder contains another run
     with server(dict(case.server)) as port:
         file = folder / "quota.yaml"
         file.write_text(json.dumps(configuration(case, port, hosts)))  # JSON is YAML
-        began_s = time.monotonic()
+        started_s = time.monotonic()
         with (folder / "events").open("w") as events:
             done = subprocess.run(
                 [sys.executable, str(RUN_PLAN), file.name],
@@ -95,13 +95,13 @@ def run_once(case: Case, hosts: dict[str, int], folder: Path) -> Result:
                 timeout=RUN_TIMEOUT_S,
                 check=False,
             )
-        took_s = time.monotonic() - began_s
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/stats") as answer:
-            stats = json.load(answer)
+        took_s = time.monotonic() - started_s
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/stats") as response:
+            stats = json.load(response)
         ranks = {}
         if case.listed:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/list") as answer:
-                ranks = {record["id"]: record["rank"] for record in json.load(answer)}
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/list") as response:
+                ranks = {record["id"]: record["rank"] for record in json.load(response)}
     (folder / "log.json").write_text(json.dumps(stats))
     written = folder / "out" / "items.jsonl"
     lines = written.read_text().splitlines() if written.exists() else []
@@ -111,18 +111,18 @@ def run_once(case: Case, hosts: dict[str, int], folder: Path) -> Result:
 
 
 def granted(folder: Path) -> list[int]:
-    """The items in the order of their grants: lease tokens count up, and tasks have ids in the order of the list."""
+    """Return the items in the order of their grants: lease tokens count up, task ids follow the list."""
     order = []
     for ledger in folder.rglob("*"):
         if ledger.is_file() and ledger.read_bytes()[:15] == b"SQLite format 3":
             with contextlib.closing(sqlite3.connect(ledger)) as db:
                 order = [int(task) for (task,) in db.execute("SELECT task FROM tokens ORDER BY nonce")]
-    listing = min(order, default=0)  # the list's own task
+    listing = min(order, default=0)  # the task of the list itself
     return [task - listing - 1 for task in order if task != listing]
 
 
 def run_case(name: str, case: Case, folder: Path) -> tuple[list[Figure], Result]:
-    """A case, after the run that it is compared with."""
+    """Run a case, after the run that it is compared with."""
     before = run_once(case, dict(case.compare), folder / f"{name}-before") if case.compare else None
     result = run_once(case, dict(case.hosts) or {"127.0.0.1": case.items}, folder / name)
     result.before = before
@@ -132,12 +132,12 @@ def run_case(name: str, case: Case, folder: Path) -> tuple[list[Figure], Result]
 
 
 def show(name: str, figures: list[Figure], result: Result) -> None:
-    """The table's rows of one case."""
+    """Print the rows of one case."""
     for figure in figures:
         value = f"{figure.value:.2f}".rstrip("0").rstrip(".") + (f" {figure.unit}" if figure.unit else "")
         promised = "" if figure.promised is None else f"{figure.reach} {figure.promised:g}"
-        verdict = "" if figure.promised is None else "ok" if figure.reached else "MISSED"
-        print(f"{name:<20} {figure.name:<28} {value:>16}   {promised:<10} {verdict}", flush=True)
+        status = "" if figure.promised is None else "ok" if figure.reached else "MISSED"
+        print(f"{name:<20} {figure.name:<28} {value:>16}   {promised:<10} {status}", flush=True)
         name = ""
     print(
         f"{'':<20} {'requests, s, s stalled':<28} {len(result.log):>9} {result.took_s:6.1f} {result.stalled_s:5.1f}"
@@ -145,19 +145,19 @@ def show(name: str, figures: list[Figure], result: Result) -> None:
 
 
 def main() -> int:
-    """Run the cases that were asked for."""
+    """Run the requested cases."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--small", action="store_true", help="windows of one second")
-    parser.add_argument("--json", type=Path, help="write the figures here, too")
-    parser.add_argument("--keep", type=Path, help="keep the runs' folders here")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    parser.add_argument("--keep", type=Path, help="keep the folders of the runs in this one")
     parser.add_argument("cases", nargs="*", metavar="CASE")
     arguments = parser.parse_args()
     known = cases(SMALL if arguments.small else FULL)
     unknown = set(arguments.cases) - set(known)
     if unknown:
-        parser.error(f"no case is called {sorted(unknown)[0]}; there are: {', '.join(known)}")
+        parser.error(f"unknown case {sorted(unknown)[0]!r}; use one of: {', '.join(known)}")
     table: dict[str, Any] = {}
     missed = 0
     with tempfile.TemporaryDirectory(prefix="sq-") as temporary:

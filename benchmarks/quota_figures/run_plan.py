@@ -1,4 +1,4 @@
-"""`python run_plan.py FILE`: run one configuration to its end in this folder, as `scrapeq run` does."""
+"""`python run_plan.py FILE`: run one configuration to its end in this folder, like `scrapeq run`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scrapeq.supervise.supervisor import run_plans
 
 
 class Events:
-    """Progress that keeps to itself; what happened goes to stderr."""
+    """Progress without output; events go to stderr."""
 
     def update(self, snapshots: Sequence[Snapshot]) -> None:
         pass
@@ -28,7 +28,7 @@ class Events:
 
 
 def main() -> int:
-    """The exit code of the run."""
+    """Run the configuration; return the exit code."""
     try:
         plan = config.load(sys.argv[1])
         return asyncio.run(run_plans([plan], RunOptions(), Events(), folder=Path(".scrapeq")))

@@ -1,4 +1,4 @@
-"""The cases by name, and what they are made of."""
+"""The building blocks of cases: sizes, settings with one server, and common figures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LEAKY = "leaky b=1"
 
 @dataclass(frozen=True)
 class Size:
-    """A quota, and for how many of its windows a case runs."""
+    """A quota, and the number of its windows in a run."""
 
     limit: int = 100
     window_s: float = 10.0
@@ -31,7 +31,7 @@ class Size:
         return self.window_s * self.windows
 
     def shape(self, name: str, times: float = 1.0) -> Shape:
-        """A server's limit of this size, or of so many times it."""
+        """Return a server's limit of this size, multiplied by `times`."""
         return SHAPES[name](max(1, round(self.limit * times)), self.window_s)
 
 
@@ -41,7 +41,7 @@ Setup = Callable[[int], Setting]
 
 @dataclass(frozen=True)
 class Case:
-    """`setting` makes a run from a seed, `judge` says what came out; `before` is run first, to compare with."""
+    """A case. `setting` creates a run from a seed, `judge` returns its figures; `before` runs first, for comparison."""
 
     setting: Setup
     judge: Judge
@@ -56,7 +56,7 @@ def one_host(
     server: dict[str, Any] | None = None,
     **more: Any,
 ) -> Setup:
-    """A setting with one server; `shape` makes its limit from a seed."""
+    """Return a setting with one server; `shape` creates its limit from a seed."""
 
     def made(seed: int) -> Setting:
         host = Host(shape(seed), size.limit, size.window_s, telling, **(server or {}))
@@ -66,20 +66,20 @@ def one_host(
 
 
 def ceiling(size: Size, name: str) -> float:
-    """Which share of a leaky bucket can be had without a refusal, where ways differ by J: T/(T+J)."""
+    """Return the share of a leaky bucket that can be used without refusals if travel times differ by J: T/(T+J)."""
     period_s = size.window_s / size.limit
     return period_s / (period_s + Setting({}).jitter_s) if name == LEAKY else 1.0
 
 
 def percent(name: str, share: float, reach: str = "", promised: float | None = None) -> Figure:
-    """A share as a figure."""
+    """Return a share as a figure."""
     return Figure(name, share * 100, "%", reach, promised)
 
 
-def closed_well(log: Log, *, honest: bool = True) -> list[Figure]:
-    """What came at a closed limit that had told when it opens, `honest`: truly."""
-    found = judging.openings(log.seen)
-    late_s = judging.percentile(judging.reopening_s(log.seen), 0.99)
+def closed_figures(log: Log, *, honest: bool = True) -> list[Figure]:
+    """Return the figures of a closed limit that stated when it opens; `honest`: correctly."""
+    found = judging.openings(log.records)
+    late_s = judging.percentile(judging.reopening_s(log.records), 0.99)
     return [
         Figure("early requests", found["early"], "", "<=", 0),
         Figure("requests at an opening", found["most"], "", "<=", 1),
@@ -87,19 +87,19 @@ def closed_well(log: Log, *, honest: bool = True) -> list[Figure]:
     ]
 
 
-def woken_well(log: Log) -> list[Figure]:
-    """How often a fetcher woke for nothing."""
+def wake_figures(log: Log) -> list[Figure]:
+    """Return how often a fetcher woke up in vain."""
     return [
         percent("wake-ups for nothing", judging.empty_share(log), "<=", 5),
         percent("empty pops", log.empty / log.pops if log.pops else 0.0),
     ]
 
 
-def spent(size: Size, log: Log, *, says: bool, best: float = 1.0) -> list[Figure]:
-    """How an unknown limit was found and used; `best`: the share of it that can be had."""
-    seen = log.seen
-    shares = judging.by_window(seen, size.window_s, size.limit, size.windows)
-    late = seen_after(size, log)
+def spending_figures(size: Size, log: Log, *, states_wait: bool, best: float = 1.0) -> list[Figure]:
+    """Return how an unknown limit was learned and used; `best`: the share of it that is usable."""
+    records = log.records
+    shares = judging.by_window(records, size.window_s, size.limit, size.windows)
+    late = refused_after_learning(size, log)
     return [
         percent("used", judging.mean(shares)),
         Figure(
@@ -107,17 +107,20 @@ def spent(size: Size, log: Log, *, says: bool, best: float = 1.0) -> list[Figure
             judging.to_well_used([share / best for share in shares]),
             "",
             "<=",
-            5 if says else 10,
+            5 if states_wait else 10,
         ),
         percent(
-            "used after window 10", judging.mean(shares[judging.LEARNED :]), ">=", (97 if says else 90) * best
+            "used after window 10",
+            judging.mean(shares[judging.LEARNED :]),
+            ">=",
+            (97 if states_wait else 90) * best,
         ),
-        percent("refused", judging.refused_share(seen), "<=", 1.5 if says else 3),
-        percent("refused after window 10", late, "<=", 0.3 if says else None),
+        percent("refused", judging.refused_share(records), "<=", 1.5 if states_wait else 3),
+        percent("refused after window 10", late, "<=", 0.3 if states_wait else None),
     ]
 
 
-def seen_after(size: Size, log: Log) -> float:
-    """The refused share after the windows that learning may take."""
-    first_s = log.seen[0].arrived_s if log.seen else 0.0
-    return judging.refused_share(log.seen, first_s + size.window_s * judging.LEARNED)
+def refused_after_learning(size: Size, log: Log) -> float:
+    """Return the refused share after the windows that learning may take."""
+    first_s = log.records[0].arrived_s if log.records else 0.0
+    return judging.refused_share(log.records, first_s + size.window_s * judging.LEARNED)

@@ -1,4 +1,4 @@
-"""What hands out the tasks: the queue in Python around the engine's own code. Time is handed in, seconds."""
+"""The engines under test: a queue in Python around the limit engine. Callers pass the time in seconds."""
 
 from __future__ import annotations
 
@@ -21,48 +21,48 @@ from scrapeq.task import Lease, NewTask, Task
 US = 1_000_000
 START_S = 1_700_000_000
 LEASE_S = 60.0
-LOOK_MAX_S = 86_400.0  # an opening further away is not looked for
-LOOK_US = 1000  # how exactly it is
-OTHERS_WAIT_S = 8.0  # of those who do not watch
+SEARCH_MAX_S = 86_400.0  # the farthest opening to search for
+SEARCH_STEP_US = 1000  # the precision of the search
+OTHERS_WAIT_S = 8.0  # for waiters other than the designated one
 
 
 class Engine(Protocol):
-    """The verbs of the queue that fetchers use; `marked` is asked after each: does it wake one who waits?"""
+    """The operations that fetchers use. After each, `take_marker` returns whether it wakes a waiter."""
 
     def define(self, limits: dict[str, Limit]) -> None:
-        """Make limits known."""
+        """Define limits."""
 
     def push(self, now_s: float, tasks: Sequence[NewTask]) -> None:
-        """New tasks."""
+        """Push tasks."""
 
     def pop(self, now_s: float, n: int, suspects: int, previous_poll_at_us: int) -> c.Popped:
-        """Lease the best n."""
+        """Lease the best n tasks."""
 
     def settle(self, now_s: float, entries: Sequence[c.Entry]) -> None:
-        """What became of leases."""
+        """Settle leases."""
 
     def take_marker(self) -> bool:
-        """Take the marker that wakes one who waits, if it lies there."""
+        """Take the marker that wakes a waiter; return whether it was set."""
 
     def has_better(self, now_s: float, rank: float) -> bool:
-        """Does a task of a higher rank stand ready that could go now?"""
+        """Return whether a ready task with a higher rank could be sent now."""
 
     def states(self, now_s: float, names: Sequence[str]) -> list[LimitState]:
-        """What is known of limits."""
+        """Return the states of limits."""
 
     def close(self) -> None:
-        """End."""
+        """Release the engine's resources."""
 
 
 @dataclass
 class _Indexed(Model):
-    """The reference model with an index of what is ready, for without one a pop looks at every task."""
+    """The reference model with an index of ready tasks: without it, each pop looks at every task."""
 
     ready: dict[str, list[tuple[float, str]]] = field(default_factory=dict)
     delayed: list[tuple[int, str]] = field(default_factory=list)
     ends: list[tuple[int, str, str]] = field(default_factory=list)
     closing: dict[str, list[LimitModel]] = field(default_factory=dict)
-    opening: dict[str, int | None] = field(default_factory=dict)  # of groups since anything last changed
+    opening: dict[str, int | None] = field(default_factory=dict)  # of groups, since the last change
 
     def _grants(self, group: str, now: int, weight: float = 1) -> bool:
         limits = self.closing.get(group)
@@ -71,7 +71,7 @@ class _Indexed(Model):
         return all(limit.grants(now, weight) for limit in limits)
 
     def _alone(self, group: str) -> Choice:
-        return next(self.pools.choices(self.groups[group]))  # there are no pools here
+        return next(self.pools.choices(self.groups[group]))  # the simulation has no pools
 
     def _back(self, task: TaskRecord, due: int, now: int) -> None:
         super()._back(task, due, now)
@@ -105,7 +105,7 @@ class _Indexed(Model):
         super()._give_back(*values)
 
     def next_event(self) -> int | None:
-        """When time changes something."""
+        """Return the time of the next lease end or delay end."""
         while self.ends and (
             self.ends[0][1] not in self.leases or self.leases[self.ends[0][1]].token != self.ends[0][2]
         ):
@@ -114,7 +114,7 @@ class _Indexed(Model):
         return min(times, default=None)
 
     def take(self, n: int, lease_s: float, suspects: int) -> list[Task]:
-        """As `pop`, by the index: the best head of the groups whose limits grant, again and again."""
+        """Pop like the model, but by the index: repeatedly the best head of the groups whose limits grant."""
         now = self._tick()
         self.events(now)
         taken: list[Task] = []
@@ -141,14 +141,14 @@ class _Indexed(Model):
         return taken
 
     def grants_any(self, at: float, only: str | None = None) -> bool:
-        """Would a pop give something then (of this group)?"""
+        """Return whether a pop at this time would return a task (of this group)."""
         return any(
             heap and (only is None or group == only) and self._grants(group, int(at))
             for group, heap in self.ready.items()
         )
 
     def opens(self) -> int | None:
-        """The first moment from now on at which a pop gives something, if nothing happens before."""
+        """Return the first time at which a pop returns a task, if nothing happens before; None: unknown."""
         openings = [self._opens(group) for group, heap in self.ready.items() if heap]
         return min((at for at in openings if at is not None), default=None)
 
@@ -157,18 +157,18 @@ class _Indexed(Model):
             known = self.opening[group]
             if known is None or known > self.now:
                 return known
-        found = self.opening[group] = self._look_for_opening(group, self.now)
+        found = self.opening[group] = self._search_opening(group, self.now)
         return found
 
-    def _look_for_opening(self, group: str, now: int) -> int | None:
+    def _search_opening(self, group: str, now: int) -> int | None:
         if self._grants(group, now):
             return now
-        closed, far = 0, LOOK_US
+        closed, far = 0, SEARCH_STEP_US
         while not self._grants(group, now + far):
-            if far > LOOK_MAX_S * US:
+            if far > SEARCH_MAX_S * US:
                 return None
             closed, far = far, far * 2
-        while far - closed > LOOK_US:
+        while far - closed > SEARCH_STEP_US:
             middle = (closed + far) // 2
             if self._grants(group, now + middle):
                 far = middle
@@ -178,14 +178,14 @@ class _Indexed(Model):
 
 
 class PythonEngine:
-    """`scrapeq.limits.engine` and the queue's reference model: many times faster than the store, for many seeds."""
+    """`scrapeq.limits.engine` with the queue's reference model: much faster than a store, for many seeds."""
 
     def __init__(self, lease_s: float = LEASE_S) -> None:
         self._model = _Indexed(START_S * US)
         self._lease_s = lease_s
         self._marked = False
-        self._watch: float = 0  # until then somebody waits who will look
-        self._announced: float = 0  # when the last that found nothing was told to come back
+        self._watch: float = 0  # until then, a designated waiter will look
+        self._announced: float = 0  # when the last pop without tasks has to return
 
     def _set(self, now_s: float) -> None:
         self._model.server_us = START_S * US + round(now_s * US)
@@ -196,7 +196,7 @@ class PythonEngine:
     def push(self, now_s: float, tasks: Sequence[NewTask]) -> None:
         self._set(now_s)
         self._model.push(tasks)
-        self._look_again()
+        self._mark_if_sooner()
 
     def pop(self, now_s: float, n: int, suspects: int, previous_poll_at_us: int) -> c.Popped:
         self._set(now_s)
@@ -221,11 +221,11 @@ class PythonEngine:
     def settle(self, now_s: float, entries: Sequence[c.Entry]) -> None:
         self._set(now_s)
         self._model.settle(entries)
-        self._look_again()
+        self._mark_if_sooner()
 
-    def _look_again(self) -> None:
-        """Who waits is woken when there is something sooner than was said."""
-        soon = min(self._announced, self._model.now + LOOK_MAX_S * US) - LOOK_US
+    def _mark_if_sooner(self) -> None:
+        """Set the marker if a task can be popped sooner than the last pop announced."""
+        soon = min(self._announced, self._model.now + SEARCH_MAX_S * US) - SEARCH_STEP_US
         if soon < self._model.now or self._model.grants_any(soon):
             self._marked = True
 

@@ -1,4 +1,4 @@
-"""Cases of servers that punish, change or forget, of clocks that differ, of a fetcher that dies, of other users."""
+"""Cases of servers that punish, change or forget, of wrong clocks, of a killed fetcher, and of other clients."""
 
 from __future__ import annotations
 
@@ -7,7 +7,16 @@ from typing import Any
 
 from benchmarks.quota_figures.cases import Figure
 from benchmarks.quota_sim import judging
-from benchmarks.quota_sim.cases import HOST, Case, Size, closed_well, one_host, percent, spent, woken_well
+from benchmarks.quota_sim.cases import (
+    HOST,
+    Case,
+    Size,
+    closed_figures,
+    one_host,
+    percent,
+    spending_figures,
+    wake_figures,
+)
 from benchmarks.quota_sim.shapes import Banning, Changing, Doubling, Extending, Outage, Shared
 from benchmarks.quota_sim.world import PHASE_S, Log, Setting
 from benchmarks.servers.shapes import Open, Shape
@@ -18,35 +27,39 @@ REFUSALS_TO_BAN = 3
 CHANGED = 12  # windows before the limit changes
 HOUR_S = 3600.0
 TWICE_S = 2.0
-CHANGES = {"halved": (0.5, 3), "doubled": (2.0, 10), "restarted": (1.0, 3)}  # times, windows to find it again
+CHANGES = {
+    "halved": (0.5, 3),
+    "doubled": (2.0, 10),
+    "restarted": (1.0, 3),
+}  # factor, windows to learn the new limit
 OTHERS_SHARE = 0.3
 
 
 def punishing(size: Size, punish: Callable[[Shape], Any], telling: str) -> Case:
-    """It does something to who insists; `bans` counts it."""
+    """The server punishes a client that keeps sending; `bans` counts it."""
 
     def judge(setting: Setting, log: Log, _: Log | None) -> list[Figure]:
         shape: Any = setting.hosts[HOST].shape
-        figures = spent(size, log, says=telling != "nothing")
+        figures = spending_figures(size, log, states_wait=telling != "nothing")
         return [
             Figure("punished", shape.bans, "", "<=", 0 if isinstance(shape, Banning) else None),
             *figures,
-            *(closed_well(log, honest=telling == "seconds") if telling != "nothing" else []),
+            *(closed_figures(log, honest=telling == "seconds") if telling != "nothing" else []),
         ]
 
     return Case(one_host(size, lambda _: punish(size.shape("fixed")), telling), judge)
 
 
 def changing(size: Size, name: str, change: str, telling: str) -> Case:
-    """Another limit after some windows, at the same moment of the server's clock."""
+    """The limit changes after some windows."""
     times, promised = CHANGES[change]
     at_s = size.window_s * CHANGED
 
     def judge(_: Setting, log: Log, __: Log | None) -> list[Figure]:
-        after = [one for one in log.seen if one.arrived_s >= at_s]
+        after = [one for one in log.records if one.arrived_s >= at_s]
         windows = size.windows - CHANGED
         shares = judging.by_window(after, size.window_s, size.limit * times, windows)
-        known = [one for one in log.seen if one.arrived_s >= at_s + promised * size.window_s]
+        known = [one for one in log.records if one.arrived_s >= at_s + promised * size.window_s]
         return [
             Figure("windows to 90 %", judging.to_well_used(shares), "", "<=", promised),
             percent("used from then on", judging.mean(shares[promised:])),
@@ -61,11 +74,11 @@ def changing(size: Size, name: str, change: str, telling: str) -> Case:
 
 
 def removed(size: Size, telling: str) -> Case:
-    """The limit is gone after some windows."""
+    """The limit is removed after some windows."""
     at_s = size.window_s * CHANGED
 
     def judge(_: Setting, log: Log, __: Log | None) -> list[Figure]:
-        after = [one for one in log.seen if one.arrived_s >= at_s]
+        after = [one for one in log.records if one.arrived_s >= at_s]
         shares = judging.by_window(after, size.window_s, size.limit, size.windows - CHANGED)
         doubled = next((n for n, share in enumerate(shares, 1) if share >= 1.8), len(shares) + 1)
         return [
@@ -79,12 +92,12 @@ def removed(size: Size, telling: str) -> Case:
 
 
 def outage(size: Size, telling: str, *, at_first: bool) -> Case:
-    """It refuses everything for some windows, and nothing else has changed."""
+    """The server refuses everything for some windows; its limit stays the same."""
     at_s = 0.0 if at_first else size.window_s * CHANGED
     for_s, again_s = size.window_s * 2.3, size.window_s / 2
 
     def judge(_: Setting, log: Log, __: Log | None) -> list[Figure]:
-        after = [one for one in log.seen if one.arrived_s >= at_s + for_s]
+        after = [one for one in log.records if one.arrived_s >= at_s + for_s]
         windows = size.windows - CHANGED - 3
         shares = judging.by_window(after, size.window_s, size.limit, windows)
         return [
@@ -100,16 +113,18 @@ def outage(size: Size, telling: str, *, at_first: bool) -> Case:
 
 
 def skewed(size: Size, telling: str, *, client_s: float = 0.0, server_s: float = 0.0) -> Case:
-    """Clocks that differ; answers have a Date."""
+    """The clocks differ; responses have a Date."""
     is_reported = telling not in ("seconds", "date")
 
     def judge(_: Setting, log: Log, __: Log | None) -> list[Figure]:
-        shares = judging.by_window(log.seen, size.window_s, size.limit, size.windows)
+        shares = judging.by_window(log.records, size.window_s, size.limit, size.windows)
         return [
             percent("used", judging.mean(shares), ">=", 95 if is_reported else 90),
-            percent("refused", judging.refused_share(log.seen), "<=", 0 if is_reported else 1.5),
-            Figure("early requests", judging.openings(log.seen)["early"], "", "<=", 0),
-            Figure("longest silence", judging.silence_s(log.seen) / size.window_s, "windows", "<=", TWICE_S),
+            percent("refused", judging.refused_share(log.records), "<=", 0 if is_reported else 1.5),
+            Figure("early requests", judging.openings(log.records)["early"], "", "<=", 0),
+            Figure(
+                "longest silence", judging.silence_s(log.records) / size.window_s, "windows", "<=", TWICE_S
+            ),
         ]
 
     made = one_host(
@@ -123,16 +138,16 @@ def skewed(size: Size, telling: str, *, client_s: float = 0.0, server_s: float =
 
 
 def killed(size: Size, rules: list[LimitRule]) -> Case:
-    """A fetcher dies with all that it holds."""
+    """A fetcher is killed with all its tasks."""
 
     def judge(_: Setting, log: Log, __: Log | None) -> list[Figure]:
-        shares = judging.by_window(log.seen, size.window_s, size.limit, size.windows)
+        shares = judging.by_window(log.records, size.window_s, size.limit, size.windows)
         used = judging.mean(shares[judging.LEARNED :])
         return [
             percent("used after window 10", used, ">=", 98.5 if rules else 97),
-            percent("refused", judging.refused_share(log.seen), "<=", 0.1 if rules else 1.5),
+            percent("refused", judging.refused_share(log.records), "<=", 0.1 if rules else 1.5),
             percent("worst window", min(shares[1:-1])),
-            *woken_well(log),
+            *wake_figures(log),
         ]
 
     made = one_host(size, lambda _: size.shape("fixed"), "seconds", kill_s=size.window_s * 3.5, rules=rules)
@@ -140,15 +155,15 @@ def killed(size: Size, rules: list[LimitRule]) -> Case:
 
 
 def shared(size: Size, telling: str) -> Case:
-    """Others spend a part of the quota, at random moments."""
+    """Other clients use a part of the quota, at random moments."""
 
     def judge(setting: Setting, log: Log, _: Log | None) -> list[Figure]:
         shape: Any = setting.hosts[HOST].shape
-        total = (judging.accepted(log.seen) + shape.taken) / (size.limit * size.windows)
+        total = (judging.accepted(log.records) + shape.taken) / (size.limit * size.windows)
         return [
             percent("used by all", total, ">=", 90),
-            percent("refused", judging.refused_share(log.seen), "<=", 3),
-            *(closed_well(log)[:2] if telling != "nothing" else []),
+            percent("refused", judging.refused_share(log.records), "<=", 3),
+            *(closed_figures(log)[:2] if telling != "nothing" else []),
         ]
 
     per_s = size.limit * OTHERS_SHARE / size.window_s
@@ -156,7 +171,7 @@ def shared(size: Size, telling: str) -> Case:
 
 
 def hardships(size: Size) -> dict[str, Case]:
-    """All of them by name."""
+    """Return all these cases by name."""
     window_s = size.window_s
     punishments: dict[str, Callable[[Shape], Any]] = {
         "ban": lambda inner: Banning(inner, REFUSALS_TO_BAN, window_s, window_s * 5),

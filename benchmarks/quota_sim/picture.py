@@ -1,10 +1,10 @@
 """
-A learned limit over time, as one picture.
+Draw how a learned limit develops over time.
 
     python benchmarks/quota.py --picture docs/explanation/limits.svg [--shape fixed] [--telling seconds] [--seed 1]
 
-Nothing is configured. The server's limit is halved under way, and raised later. Drawn is a simulated run of the real
-engine, so the same seed gives the same picture.
+Nothing is configured. The server's limit is halved during the run, and raised later. The picture shows a simulated run
+of the real engine, so the same seed gives the same picture.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from pathlib import Path
 from benchmarks.quota_sim import judging
 from benchmarks.quota_sim.cases import HOST, Size
 from benchmarks.quota_sim.engines import PythonEngine
+from benchmarks.quota_sim.headers import HEADERS
 from benchmarks.quota_sim.shapes import SHAPES, Changing
-from benchmarks.quota_sim.telling import TELLINGS
 from benchmarks.quota_sim.world import PHASE_S, Host, Setting, World
 
 SIZE = Size(100, 10.0, 60)
-CHANGES = ((16, 0.5), (34, 1.5))  # after so many windows it is so many times the first limit
-LOOKS = 100  # a window, at the limit in force
+CHANGES = ((16, 0.5), (34, 1.5))  # after so many windows, the factor of the first limit
+LOOKS = 100  # per window, at the limit in force
 
-WIDTH, HEIGHT = 960, 400  # and all below: pixels
+WIDTH, HEIGHT = 960, 400  # these and all below are pixels
 LEFT, RIGHT, TOP, BOTTOM = 52, 16, 62, 58
-HEADROOM = 1.55  # above the server's limits; a trial beyond it is cut off
+HEADROOM = 1.55  # space above the server's limits; higher trials are cut off
 LINES = 6  # of the grid
 BAR = 0.72  # of a window's width
 TICK = 9
@@ -48,7 +48,7 @@ path,line{fill:none;stroke-width:1}.server{stroke-width:1.5;stroke-dasharray:5 4
 
 @dataclass(frozen=True)
 class Step:
-    """From a time on this limit is in force, in requests a window of the server; None: nothing is known."""
+    """The limit in force from a time on, in requests per window of the server; None: unknown."""
 
     at_s: float
     limit: float | None
@@ -57,7 +57,7 @@ class Step:
 
 @dataclass
 class Story:
-    """What is drawn. Times are seconds."""
+    """The data of the picture. Times are seconds."""
 
     size: Size
     server: list[Step]
@@ -67,7 +67,7 @@ class Story:
 
 
 def run(size: Size, shape: str, telling: str, seed: int) -> Story:
-    """Simulate it."""
+    """Run the simulation."""
     server = [Step(0.0, size.limit)]
     limiting = size.shape(shape)
     for after, times in CHANGES:
@@ -89,30 +89,30 @@ def run(size: Size, shape: str, telling: str, seed: int) -> Story:
         world.at(world.now_s + size.window_s / LOOKS, look)
 
     world.at(0.0, look)
-    seen = world.run().seen
+    records = world.run().records
     windows = [n * size.window_s for n in range(size.windows + 1)]
-    story.used = [judging.accepted(seen, since_s, until_s) for since_s, until_s in pairwise(windows)]
-    story.refused_s = [one.arrived_s for one in seen if not one.accepted and one.arrived_s < size.until_s]
+    story.used = [judging.accepted(records, since_s, until_s) for since_s, until_s in pairwise(windows)]
+    story.refused_s = [one.arrived_s for one in records if not one.accepted and one.arrived_s < size.until_s]
     return story
 
 
 class Drawing:
-    """A story on paper."""
+    """Draws a story as SVG."""
 
     def __init__(self, story: Story) -> None:
         self.story = story
         self.most = max(step.limit or 0 for step in story.server) * HEADROOM
 
     def x(self, at_s: float) -> float:
-        """Where a time is."""
+        """Return the x coordinate of a time."""
         return LEFT + (WIDTH - LEFT - RIGHT) * at_s / self.story.size.until_s
 
     def y(self, limit: float) -> float:
-        """Where a number of requests is."""
+        """Return the y coordinate of a number of requests."""
         return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * min(1.0, limit / self.most)
 
     def svg(self) -> str:
-        """The whole file."""
+        """Return the file's text."""
         parts = [*self._paper(), *self._bars(), *self._limits(), *self._refusals(), *_legend()]
         frame = f'xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img"'
         return "\n".join([f"<svg {frame}>", f"<style>{STYLE}</style>", *parts, "</svg>", ""])
@@ -121,7 +121,7 @@ class Drawing:
         size = self.story.size
         refused, sent = len(self.story.refused_s), sum(self.story.used) + len(self.story.refused_s)
         title = (
-            f"A limit of {size.limit} requests in {size.window_s:g} s that nobody declared, halved and raised: "
+            f"An undeclared limit of {size.limit} requests in {size.window_s:g} s, halved and then raised: "
             f"{sent:,} requests, {refused} refused"
         )
         yield f"<title>{escape(title)}</title>"
@@ -186,7 +186,7 @@ def _legend() -> Iterator[str]:
         ("bar", "used in a window"),
         ("server", "the server's limit"),
         ("force", "the limit in force"),
-        ("trial", "a trial: a little more"),
+        ("trial", "a trial, slightly higher"),
         ("refused", "a refusal"),
     ):
         if kind == "bar":
@@ -200,14 +200,18 @@ def _legend() -> Iterator[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Draw it."""
+    """Write the picture."""
     parser = argparse.ArgumentParser(
         prog="quota.py --picture", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--shape", choices=sorted(SHAPES), default="fixed", help="of the server's limit")
-    parser.add_argument("--telling", choices=sorted(TELLINGS), default="seconds", help="what its answers say")
+    parser.add_argument(
+        "--shape", choices=sorted(SHAPES), default="fixed", help="shape of the server's limit"
+    )
+    parser.add_argument(
+        "--telling", choices=sorted(HEADERS), default="seconds", help="headers of its responses"
+    )
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("file", type=Path, metavar="FILE", help="the SVG to write")
+    parser.add_argument("file", type=Path, metavar="FILE", help="SVG file to write")
     o = parser.parse_args(arguments)
     story = run(SIZE, o.shape, o.telling, o.seed)
     try:

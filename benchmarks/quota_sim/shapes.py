@@ -1,4 +1,4 @@
-"""More shapes of server-side limits, and what servers do beside: punish, change, restart, serve others. Pure."""
+"""More shapes of server-side limits, and other behavior: servers that punish, change, restart or serve others. Pure."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ from collections import deque
 from collections.abc import Callable
 
 from benchmarks.servers.shapes import (
+    Admission,
     Concurrency,
     FixedWindow,
     Shape,
     SlidingLog,
     TokenBucket,
     TwoBucket,
-    Verdict,
 )
 
 
 class CountingLog(SlidingLog):
-    """A sliding log in which refused requests count, too."""
+    """A sliding log that also counts refused requests."""
 
-    def admit(self, now_s: float) -> Verdict:
+    def admit(self, now_s: float) -> Admission:
         accepted = self._has_room(now_s)
         self._log.append(now_s)
-        over = len(self._log) - self._limit  # so many must leave before one is accepted
+        over = len(self._log) - self._limit  # so many must leave before a request is accepted
         reset_s = self._log[max(over, 0)] + self._window_s - now_s
-        return Verdict(accepted, max(0, -over), reset_s)
+        return Admission(accepted, max(0, -over), reset_s)
 
 
 class Bucket(TokenBucket):
-    """A token bucket that tells an accepted request when it is full again, as most servers do."""
+    """A token bucket that reports to an accepted request when it is full again, as most servers do."""
 
     def __init__(self, limit: int, window_s: float, burst: int) -> None:
         super().__init__(limit, window_s, burst)
         self._size, self._rate = burst, limit / window_s
 
-    def admit(self, now_s: float) -> Verdict:
-        verdict = super().admit(now_s)
-        if not verdict.accepted:
-            return verdict
-        return verdict._replace(reset_s=(self._size - verdict.remaining) / self._rate)
+    def admit(self, now_s: float) -> Admission:
+        admission = super().admit(now_s)
+        if not admission.accepted:
+            return admission
+        return admission._replace(reset_s=(self._size - admission.remaining) / self._rate)
 
 
 class Banning:
@@ -52,78 +52,78 @@ class Banning:
         self._until_s = -math.inf
         self.bans = 0
 
-    def admit(self, now_s: float) -> Verdict:
+    def admit(self, now_s: float) -> Admission:
         if now_s < self._until_s:
-            return Verdict(False, 0, self._until_s - now_s)
-        verdict = self._inner.admit(now_s)
-        if verdict.accepted:
-            return verdict
+            return Admission(False, 0, self._until_s - now_s)
+        admission = self._inner.admit(now_s)
+        if admission.accepted:
+            return admission
         while self._refusals and self._refusals[0] <= now_s - self._window_s:
             self._refusals.popleft()
         self._refusals.append(now_s)
         if len(self._refusals) >= self._most:
             self._until_s, self.bans = now_s + self._ban_s, self.bans + 1
             self._refusals.clear()
-            return Verdict(False, 0, self._ban_s)
-        return verdict
+            return Admission(False, 0, self._ban_s)
+        return admission
 
     def leave(self, now_s: float) -> None:
         self._inner.leave(now_s)
 
 
 class Extending:
-    """After a refusal everything is refused for `block_s` seconds, begun anew by each request meanwhile."""
+    """After a refusal, refuses everything for `block_s` seconds; each request meanwhile restarts the time."""
 
     def __init__(self, inner: Shape, block_s: float) -> None:
         self._inner, self._block_s = inner, block_s
         self._until_s = -math.inf
         self.bans = 0  # blocks that were extended
 
-    def admit(self, now_s: float) -> Verdict:
+    def admit(self, now_s: float) -> Admission:
         if now_s < self._until_s:
             self.bans += 1
             self._until_s = now_s + self._block_s
-            return Verdict(False, 0, self._block_s)
-        verdict = self._inner.admit(now_s)
-        if not verdict.accepted:
+            return Admission(False, 0, self._block_s)
+        admission = self._inner.admit(now_s)
+        if not admission.accepted:
             self._until_s = now_s + self._block_s
-            return Verdict(False, 0, self._block_s)
-        return verdict
+            return Admission(False, 0, self._block_s)
+        return admission
 
     def leave(self, now_s: float) -> None:
         self._inner.leave(now_s)
 
 
 class Doubling:
-    """A request while closed doubles the wait."""
+    """Doubles the wait at each request while it is closed."""
 
     def __init__(self, inner: Shape, most_s: float) -> None:
         self._inner, self._most_s = inner, most_s
         self._until_s, self._wait_s = -math.inf, 0.0
         self.bans = 0  # waits that were doubled
 
-    def admit(self, now_s: float) -> Verdict:
+    def admit(self, now_s: float) -> Admission:
         if now_s < self._until_s:
             self.bans += 1
             self._wait_s = min(self._most_s, self._wait_s * 2)
             self._until_s = now_s + self._wait_s
-            return Verdict(False, 0, self._wait_s)
-        verdict = self._inner.admit(now_s)
-        if not verdict.accepted:
-            self._wait_s, self._until_s = verdict.reset_s, now_s + verdict.reset_s
-        return verdict
+            return Admission(False, 0, self._wait_s)
+        admission = self._inner.admit(now_s)
+        if not admission.accepted:
+            self._wait_s, self._until_s = admission.reset_s, now_s + admission.reset_s
+        return admission
 
     def leave(self, now_s: float) -> None:
         self._inner.leave(now_s)
 
 
 class Changing:
-    """Another limit from a time on: halved, doubled, gone, or the same one that has forgotten its counts."""
+    """Replaces the limit at a time: halved, doubled, removed, or the same with its counts forgotten."""
 
     def __init__(self, first: Shape, at_s: float, then: Shape) -> None:
         self._now, self._at_s, self._then = first, at_s, then
 
-    def admit(self, now_s: float) -> Verdict:
+    def admit(self, now_s: float) -> Admission:
         if now_s >= self._at_s:
             self._now = self._then
         return self._now.admit(now_s)
@@ -133,14 +133,14 @@ class Changing:
 
 
 class Outage:
-    """Refuses everything for a while, whoever asks, and says to come back in `again_s`; then it is as before."""
+    """Refuses everything for a while and states a wait of `again_s`; then continues as before."""
 
     def __init__(self, inner: Shape, at_s: float, for_s: float, again_s: float) -> None:
         self._inner, self._at_s, self._end_s, self._again_s = inner, at_s, at_s + for_s, again_s
 
-    def admit(self, now_s: float) -> Verdict:
+    def admit(self, now_s: float) -> Admission:
         if self._at_s <= now_s < self._end_s:
-            return Verdict(False, 0, self._again_s)
+            return Admission(False, 0, self._again_s)
         return self._inner.admit(now_s)
 
     def leave(self, now_s: float) -> None:
@@ -148,7 +148,7 @@ class Outage:
 
 
 class Shared:
-    """Others send requests of their own, `per_s` a second on average, at random moments."""
+    """Other clients send `per_s` requests a second on average, at random moments."""
 
     def __init__(self, inner: Shape, per_s: float, seed: int) -> None:
         self._inner, self._per_s = inner, per_s
@@ -156,7 +156,7 @@ class Shared:
         self._next_s: float | None = None
         self.taken = 0
 
-    def admit(self, now_s: float) -> Verdict:
+    def admit(self, now_s: float) -> Admission:
         if self._next_s is None:
             self._next_s = now_s
         while self._next_s < now_s:

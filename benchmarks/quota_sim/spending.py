@@ -1,4 +1,4 @@
-"""Cases of one steady server: nothing known of it, told by it, or configured."""
+"""Cases of one steady server whose limit is unknown, reported by its headers, or configured."""
 
 from __future__ import annotations
 
@@ -9,56 +9,60 @@ from benchmarks.quota_sim.cases import (
     Case,
     Size,
     ceiling,
-    closed_well,
+    closed_figures,
     one_host,
     percent,
-    spent,
-    woken_well,
+    spending_figures,
+    wake_figures,
 )
+from benchmarks.quota_sim.headers import HEADERS
 from benchmarks.quota_sim.shapes import SHAPES
-from benchmarks.quota_sim.telling import TELLINGS
 from benchmarks.quota_sim.world import Log, Setting
 from scrapeq.plan import LimitRule, Rate
 
-TOLD = ("draft-6", "draft-8", "x-delta", "x-epoch", "x-epoch-ms", "x-float")
+REPORTING = ("draft-6", "draft-8", "x-delta", "x-epoch", "x-epoch-ms", "x-float")
 LIES = ("seconds floored", "a second short", "zero")
 BARE = ("nothing", "seconds")
-TOLD_SHAPES = ("fixed", "aligned", "sliding log", "token b=q", "token, reset of one")
+REPORTING_SHAPES = ("fixed", "aligned", "sliding log", "token b=q", "token, reset of one")
 NOT_UNKNOWN = ("concurrency", "token, reset of one")
 CONFIGURED_WINDOWS = 10
 NEAR_WAY_S, NEAR_JITTER_S = 0.005, 0.015  # a round trip of at most 50 ms: a two-hundredth of ten seconds
 
 
 def unknown(size: Size, name: str, telling: str) -> Case:
-    """Nothing is configured; a refusal says when to come back, or not even that."""
-    says = telling != "nothing"
+    """Nothing is configured; refusals state a wait, or not even that."""
+    states_wait = telling != "nothing"
 
     def judge(_: Setting, log: Log, __: Log | None) -> list[Figure]:
-        figures = spent(size, log, says=says, best=ceiling(size, name))
-        return [*figures, *(closed_well(log, honest=telling not in LIES) if says else []), *woken_well(log)]
+        figures = spending_figures(size, log, states_wait=states_wait, best=ceiling(size, name))
+        return [
+            *figures,
+            *(closed_figures(log, honest=telling not in LIES) if states_wait else []),
+            *wake_figures(log),
+        ]
 
     return Case(one_host(size, lambda _: size.shape(name), telling), judge)
 
 
 def reported(size: Size, name: str, telling: str) -> Case:
-    """Nothing is configured; each answer tells what is left."""
+    """Nothing is configured; each response reports the remaining budget."""
 
     def judge(_: Setting, log: Log, __: Log | None) -> list[Figure]:
-        shares = judging.by_window(log.seen, size.window_s, size.limit, size.windows)
+        shares = judging.by_window(log.records, size.window_s, size.limit, size.windows)
         if name == "aligned":
-            shares = shares[1:]  # the first begins before we do
+            shares = shares[1:]  # the first one begins before the run
         return [
             percent("used", judging.mean(shares), ">=", 95),
-            percent("refused", judging.refused_share(log.seen), "<=", 0),
-            *closed_well(log)[:2],
-            *woken_well(log),
+            percent("refused", judging.refused_share(log.records), "<=", 0),
+            *closed_figures(log)[:2],
+            *wake_figures(log),
         ]
 
     return Case(one_host(size, lambda _: size.shape(name), telling), judge)
 
 
 def configured(size: Size, name: str, *, near: bool) -> Case:
-    """Its size stands in the file."""
+    """The limit is configured."""
     burst = {"token b=q": size.limit, "token b=q/10": max(1, size.limit // 10), LEAKY: 1}.get(name, 0)
     is_places = name == "concurrency"
     places = max(1, size.limit // 8)
@@ -68,17 +72,17 @@ def configured(size: Size, name: str, *, near: bool) -> Case:
 
     def judge(setting: Setting, log: Log, _: Log | None) -> list[Figure]:
         until_s = size.window_s * CONFIGURED_WINDOWS
-        first_s = log.seen[0].arrived_s
-        counted = [one for one in log.seen if one.arrived_s < first_s + until_s]
+        first_s = log.records[0].arrived_s
+        counted = [one for one in log.records if one.arrived_s < first_s + until_s]
         if is_places:
-            used = judging.busy(log.seen, places)
+            used = judging.busy(log.records, places)
         else:
             quota = size.limit * CONFIGURED_WINDOWS + burst
             used = judging.accepted(counted) / quota
         return [
             percent("used", used, ">=", (99 if near else 98.5) * (1 if near else ceiling(size, name))),
             percent("refused", judging.refused_share(counted), "<=", 0.2 if name == "two-bucket" else 0.1),
-            *woken_well(log),
+            *wake_figures(log),
         ]
 
     way = {"way_s": NEAR_WAY_S, "jitter_s": NEAR_JITTER_S} if near else {}
@@ -96,21 +100,21 @@ def configured(size: Size, name: str, *, near: bool) -> Case:
 
 
 def job(size: Size, name: str, telling: str) -> Case:
-    """Three hundred items, ten times what a short window holds, and nothing configured."""
+    """Three hundred items, ten times a short window's quota, and nothing is configured."""
     short = Size(30, 3.0)
     items = short.limit * 10
     ideal_s = (items / short.limit - 1) * short.window_s
-    says = telling != "nothing"
+    states_wait = telling != "nothing"
 
     def judge(_: Setting, log: Log, __: Log | None) -> list[Figure]:
-        found = [one.arrived_s for one in log.seen if one.accepted]
-        refused = len(log.seen) - len(found)
-        took_s = max(found) - log.seen[0].arrived_s
+        found = [one.arrived_s for one in log.records if one.accepted]
+        refused = len(log.records) - len(found)
+        took_s = max(found) - log.records[0].arrived_s
         return [
-            Figure("refused", refused, "", "<=", 3 if says else None),
-            Figure("time / ideal", took_s / ideal_s, "", "<=", 1.05 if says else None),
+            Figure("refused", refused, "", "<=", 3 if states_wait else None),
+            Figure("time / ideal", took_s / ideal_s, "", "<=", 1.05 if states_wait else None),
             Figure("items", len(found), f"of {items}", ">=", items),
-            *(closed_well(log) if says else []),
+            *(closed_figures(log) if states_wait else []),
         ]
 
     made = one_host(
@@ -126,14 +130,14 @@ def job(size: Size, name: str, telling: str) -> Case:
 
 
 def spending(size: Size) -> dict[str, Case]:
-    """All of them by name."""
+    """Return all these cases by name."""
     found: dict[str, Case] = {}
     for name in SHAPES:
         for telling in BARE if name not in NOT_UNKNOWN else ():
             found[f"unknown/{name}/{telling}"] = unknown(size, name, telling)
-    for telling in TELLINGS:
-        if telling in TOLD:
-            for name in TOLD_SHAPES:
+    for telling in HEADERS:
+        if telling in REPORTING:
+            for name in REPORTING_SHAPES:
                 found[f"told/{name}/{telling}"] = reported(size, name, telling)
         elif telling not in BARE:
             found[f"unknown/fixed/{telling}"] = unknown(size, "fixed", telling)

@@ -1,4 +1,4 @@
-"""The queue's scripts on a store of their own, its clock held by the simulation."""
+"""The queue's scripts on a dedicated store, with a clock that the simulation controls."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class Store:
-    """A server with the scripts, for many runs."""
+    """A server with the scripts loaded, for many runs."""
 
     def __init__(self, which: str) -> None:
         self._server = Server(find_engines(which)[0])
@@ -38,21 +38,21 @@ class Store:
         self._server.__exit__(kind, error, trace)
 
     def call(self, *commands: Sequence[Any]) -> list[Any]:
-        """Commands in one round trip, and their replies."""
+        """Send commands in one round trip; return their replies."""
         connection = self.connection
         connection.send_packed_command(connection.pack_commands(commands))
         return [connection.read_response() for _ in commands]
 
     def empty(self) -> None:
-        """Forget everything."""
+        """Delete everything."""
         self.call(["FLUSHALL"])
 
 
 class ScriptEngine:
     """
-    One queue on it.
+    One queue on a store.
 
-    The marker is read with each call, for then it costs no round trip of its own; it is put back for whoever asks.
+    The marker is read with each call, which saves a round trip, and kept for `take_marker`.
     """
 
     def __init__(self, store: Store, lease_s: float = LEASE_S) -> None:
@@ -101,7 +101,7 @@ class ScriptEngine:
         return marked
 
     def has_better(self, now_s: float, rank: float) -> bool:
-        """A pop says it, in a transaction of its own that is undone: too dear here, so the other engine is asked."""
+        """Return False: this would take a pop in a transaction that is undone, so only the Python engine checks it."""
         return False
 
     def states(self, now_s: float, names: Sequence[str]) -> list[LimitState]:

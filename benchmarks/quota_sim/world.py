@@ -1,4 +1,4 @@
-"""The simulation: fetchers with their slots, ways of random length, servers. A clock that jumps to the next event."""
+"""The simulated world: fetchers with slots, random travel times and servers, with a clock that jumps between events."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.quota_sim.engines import START_S, Engine
-from benchmarks.quota_sim.telling import Answering, headers
+from benchmarks.quota_sim.headers import ServerState, headers
 from benchmarks.servers.shapes import Shape
 from scrapeq.limits.attribution import closed_by, reported_budgets, reported_rates, rules_of
 from scrapeq.limits.consecutive_refusals import ConsecutiveRefusals
@@ -26,9 +26,8 @@ from scrapeq.responses.outcome import decide
 from scrapeq.responses.rule_observations import observe_for_rules
 from scrapeq.task import Group, NewTask, Task
 
-PHASE_S = 3.7  # of the server's own clock: its whole windows are not ours
+PHASE_S = 3.7  # offset of the server's clock, so that its whole windows are not those of the client
 MIN_WAIT_S = 0.001
-FULL_S = 1.0
 POP_MAX = 100
 
 
@@ -39,11 +38,12 @@ class Host:
 
     Args:
         shape: Its limit.
-        limit, window_s: As it tells them.
-        telling: What its answers say.
+        limit, window_s: The limit as its headers state it.
+        telling: The style of its headers.
         skew_s: How far its clock is ahead.
         service_s: How long an accepted request takes.
-        dated: Its answers have a Date.
+        dated: Whether responses have a Date.
+        status: The status of a refusal.
     """
 
     shape: Shape
@@ -58,12 +58,12 @@ class Host:
 
 @dataclass
 class Setting:
-    """All else of a run; seconds. `backlog`: tasks kept ready, for a group, while there is work."""
+    """The other settings of a run, in seconds. `backlog`: tasks kept ready for each group while there is work."""
 
     hosts: dict[str, Host]
     rules: Sequence[LimitRule] = ()
     until_s: float = math.inf
-    items: int | None = None  # of each host; None: there is always more
+    items: int | None = None  # for each host; None: unlimited
     processes: int = 4
     slots: int = 16
     way_s: float = 0.020
@@ -73,12 +73,12 @@ class Setting:
     seed: int = 1
     backlog: int = 128
     ranked: bool = False
-    ask_better: bool = False  # after each pop: was anything better there?
+    check_order: bool = False  # after each pop, check whether a better task was ready and open
 
 
 @dataclass
-class Seen:
-    """One request, at the server and at the client; seconds of the simulation's clock."""
+class RequestRecord:
+    """One request, at the server and at the client; times are seconds of the simulation's clock."""
 
     host: str
     n: int
@@ -86,20 +86,20 @@ class Seen:
     sent_s: float
     arrived_s: float = 0.0
     accepted: bool = False
-    wait_s: float = 0.0  # refused: when one is accepted again, in truth
-    told_s: float | None = None  # what the client read of it
+    wait_s: float = 0.0  # if refused: the real time until a request is accepted again
+    stated_s: float | None = None  # the wait that the client read from the response
     left_s: float = 0.0
     answered_s: float = math.inf
 
     @property
     def decided_s(self) -> float:
-        """When the server said yes or no."""
+        """When the server accepted or refused it."""
         return self.arrived_s
 
 
 @dataclass
 class Grant:
-    """A pop's task, for the order."""
+    """A task that a pop returned, to check the order."""
 
     at_s: float
     host: str
@@ -108,20 +108,20 @@ class Grant:
 
 @dataclass
 class Log:
-    """What came out."""
+    """What happened in a run."""
 
-    seen: list[Seen] = field(default_factory=list)
+    records: list[RequestRecord] = field(default_factory=list)
     grants: list[Grant] = field(default_factory=list)
     pops: int = 0
     empty: int = 0
     woken: int = 0
     woken_empty: int = 0
-    worse: int = 0  # grants while something better stood ready and open
+    worse: int = 0  # grants while a better task was ready and open
     ended_s: float = 0.0
 
 
 class World:
-    """One run."""
+    """One run of the simulation."""
 
     def __init__(self, engine: Engine, setting: Setting) -> None:
         self.engine, self.setting = engine, setting
@@ -147,29 +147,29 @@ class World:
             self.at(setting.kill_s, self.fetchers[0].die)
 
     def url(self, host: str) -> str:
-        """A request to a host."""
+        """Return the URL of a request to a host."""
         return f"http://{host}/item/1"
 
     def at(self, time_s: float, call: Callable[..., None], *values: Any) -> int:
-        """Do something then."""
+        """Schedule a call."""
         self._order += 1
         heapq.heappush(self._events, (time_s, self._order, call, values))
         return self._order
 
     def run(self) -> Log:
-        """Until all items are there, or the time is over."""
-        wanted = None if self.setting.items is None else self.setting.items * len(self.setting.hosts)
-        while self._events and (wanted is None or self.done < wanted):
+        """Run until all items are fetched or the time is over."""
+        expected_items = None if self.setting.items is None else self.setting.items * len(self.setting.hosts)
+        while self._events and (expected_items is None or self.done < expected_items):
             self.now_s, _, call, values = heapq.heappop(self._events)
             if self.now_s > self.setting.until_s:
                 break
             call(*values)
         self.log.ended_s = min(self.now_s, self.setting.until_s)
-        self.log.seen = [seen for seen in self.log.seen if seen.arrived_s]
+        self.log.records = [record for record in self.log.records if record.arrived_s]
         return self.log
 
     def popped(self, task: Task) -> str:
-        """A task of this host was handed out."""
+        """Record that a task was popped; return its host."""
         host = self.by_group[task.group]
         self.log.grants.append(Grant(self.now_s, host, task.priority))
         if not task.releases and not task.expiries and not task.attempts:
@@ -193,12 +193,12 @@ class World:
         self.wake()
 
     def settle(self, entry: Entry) -> None:
-        """Tell the engine what became of a lease."""
+        """Settle a lease."""
         self.engine.settle(self.now_s, [entry])
         self.wake()
 
     def wake(self) -> None:
-        """The marker, if it lies there, wakes one fetcher that waits: the one that has waited longest."""
+        """If the marker is set, wake the fetcher that has waited longest."""
         waiting = [fetcher for fetcher in getattr(self, "fetchers", ()) if fetcher.waits]
         if waiting and self.engine.take_marker():
             first = min(waiting, key=lambda fetcher: fetcher.waits_since)
@@ -207,7 +207,7 @@ class World:
 
 
 class Fetcher:
-    """One process: as `FetchWorker` and `TaskRun` go about it."""
+    """One process, which works like `FetchWorker` and `TaskRun`."""
 
     def __init__(self, world: World, number: int) -> None:
         self.world, self.number = world, number
@@ -217,16 +217,16 @@ class Fetcher:
         self.poll_at_us = 0  # when it polls as the designated waiter
         self._full = False
         self._held: dict[str, Task] = {}  # by lease token
-        self._streaks = ConsecutiveRefusals()
+        self._refusals = ConsecutiveRefusals()
         self._clocks = ServerClocks()
 
     def die(self) -> None:
-        """Killed: what it holds is never answered."""
+        """Kill it: its requests are never settled."""
         self.dead = True
         self.waits = 0
 
     def turn(self, woken: bool = False) -> None:
-        """Pop for the free slots, again and again, until nothing is there; then wait."""
+        """Pop for the free slots until none is left; then wait."""
         world = self.world
         while not self.dead:
             free = world.setting.slots - len(self._held)
@@ -239,7 +239,7 @@ class Fetcher:
             self.poll_at_us = popped.poll_at_us
             world.log.pops += 1
             world.log.woken += woken
-            if world.setting.ask_better and popped.tasks:
+            if world.setting.check_order and popped.tasks:
                 worst = min(task.priority for task in popped.tasks)
                 world.log.worse += world.engine.has_better(world.now_s, worst)
             for task in popped.tasks:
@@ -266,7 +266,7 @@ class Fetcher:
             self.waits = 0
             self.turn(True)
 
-    # --- one task on its way
+    # --- one task in flight
 
     def _way_s(self) -> float:
         setting = self.world.setting
@@ -277,60 +277,67 @@ class Fetcher:
         host = world.popped(task)
         assert task.lease is not None
         self._held[task.lease.token] = task
-        seen = Seen(host, int(task.id), self.number, world.now_s)
-        world.log.seen.append(seen)
-        world.at(world.now_s + self._way_s(), self._arrive, task, seen)
+        record = RequestRecord(host, int(task.id), self.number, world.now_s)
+        world.log.records.append(record)
+        world.at(world.now_s + self._way_s(), self._arrive, task, record)
 
-    def _arrive(self, task: Task, seen: Seen) -> None:
+    def _arrive(self, task: Task, record: RequestRecord) -> None:
         world = self.world
-        server = world.setting.hosts[seen.host]
-        seen.arrived_s = world.now_s
+        server = world.setting.hosts[record.host]
+        record.arrived_s = world.now_s
         clock_s = START_S + world.now_s + PHASE_S + server.skew_s
-        verdict = server.shape.admit(world.now_s + PHASE_S)
-        seen.accepted = verdict.accepted
-        seen.wait_s = 0.0 if verdict.accepted else verdict.reset_s
-        seen.left_s = world.now_s + (server.service_s if verdict.accepted else 0.0)
-        if verdict.accepted:
-            world.at(seen.left_s, server.shape.leave, seen.left_s + PHASE_S)
+        admission = server.shape.admit(world.now_s + PHASE_S)
+        record.accepted = admission.accepted
+        record.wait_s = 0.0 if admission.accepted else admission.reset_s
+        record.left_s = world.now_s + (server.service_s if admission.accepted else 0.0)
+        if admission.accepted:
+            world.at(record.left_s, server.shape.leave, record.left_s + PHASE_S)
         fields = headers(
-            server.telling, Answering(verdict, server.limit, server.window_s, clock_s), dated=server.dated
+            server.telling, ServerState(admission, server.limit, server.window_s, clock_s), dated=server.dated
         )
-        status = 200 if verdict.accepted else server.status
-        world.at(seen.left_s + self._way_s(), self._answer, task, seen, status, fields)
+        status = 200 if admission.accepted else server.status
+        world.at(record.left_s + self._way_s(), self._respond, task, record, status, fields)
 
-    def _answer(self, task: Task, seen: Seen, status: int, fields: list[tuple[str, str]]) -> None:
+    def _respond(self, task: Task, record: RequestRecord, status: int, fields: list[tuple[str, str]]) -> None:
         if self.dead:
             return
         world = self.world
-        now_s, url = world.now_s, world.url(seen.host)
-        group = world.groups[seen.host]
-        seen.answered_s = now_s
+        now_s, url = world.now_s, world.url(record.host)
+        group = world.groups[record.host]
+        record.answered_s = now_s
         page = Page(url, status, tuple(fields), b"{}")
         rules = rules_of(group, world.setting.rules)
-        observed, heard = observe_for_rules(page, START_S + now_s + world.setting.client_skew_s, rules)
-        streak = self._streaks.count_with(group.name, seen.sent_s)
+        observed, rule_observations = observe_for_rules(
+            page, START_S + now_s + world.setting.client_skew_s, rules
+        )
+        consecutive_refusals = self._refusals.count_with(group.name, record.sent_s)
         outcome = decide(
-            (), url=url, page=page, observation=observed, refusals_in_a_row=streak, rule_observations=heard
+            (),
+            url=url,
+            page=page,
+            observation=observed,
+            refusals_in_a_row=consecutive_refusals,
+            rule_observations=rule_observations,
         )
         reported = reported_budgets(
             group,
             outcome,
             world.setting.rules,
             clocks=self._clocks,
-            sent_s=seen.sent_s,
+            sent_s=record.sent_s,
             answered_s=now_s,
         )
         rates = reported_rates(group, outcome, world.setting.rules)
         assert task.lease is not None
         if outcome.action == "rate_limited":
-            seen.told_s = None if outcome.guessed else outcome.wait_s
-            self._streaks.refused(group.name, streak, now_s)
+            record.stated_s = None if outcome.guessed else outcome.wait_s
+            self._refusals.refused(group.name, consecutive_refusals, now_s)
             refused = [(name, outcome.wait_s or 0.0) for name in closed_by(group, outcome.scope)]
             entry = Entry(
                 RELEASE, task.lease, reported=reported, refused=refused, guessed=outcome.guessed, rates=rates
             )
         else:
-            self._streaks.succeeded(group.name)
+            self._refusals.succeeded(group.name)
             verb = {"success": ACK, "ignore": ACK, "retry": RETRY}.get(outcome.action, BURY)
             entry = Entry(verb, task.lease, reported=reported, rates=rates)
             world.done += verb == ACK

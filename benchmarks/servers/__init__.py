@@ -1,1 +1,1 @@
-"""Rate-limited servers of the shapes found in the field, which count at the server what a client sends."""
+"""Rate-limited servers of the shapes found in practice, which count the requests of a client."""

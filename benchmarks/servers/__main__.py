@@ -1,9 +1,9 @@
 """
-`python -m benchmarks.servers OPTIONS`: one rate-limited server; the first line on stdout is JSON with its port.
+`python -m benchmarks.servers OPTIONS`: run one rate-limited server; its first line on stdout is JSON with the port.
 
-/item/N   a record, if the limit of the host that was asked grants it; else 429
-/list     `--records` records with a random rank, never limited
-/stats    what was counted: counts a window, and the log of all requests
+/item/N   a record, if the limit of the requested host grants it; else 429
+/list     `--records` records with a random rank, without a limit
+/stats    counts per window, and the log of all requests
 It ends when stdin is closed.
 """
 
@@ -21,16 +21,16 @@ from dataclasses import asdict, dataclass, field
 
 from aiohttp import web
 
-from benchmarks.servers import shapes, tell
+from benchmarks.servers import headers, shapes
 
 FOREVER_S = 1e9
 TICK_S = 0.01
-STALL_S = 0.02  # a timer that is later than this was not run
+STALL_S = 0.02  # a timer later than this shows that the machine stalled
 
 
 @dataclass(slots=True)
-class Seen:
-    """One request: times are seconds of the server's monotonic clock."""
+class RequestRecord:
+    """One request; times are seconds of the server's monotonic clock."""
 
     n: int
     host: str
@@ -39,15 +39,15 @@ class Seen:
     accepted: bool
     wait_s: float  # until the limit opens, as the server knows it
     left_s: float = 0.0  # when it left the limit
-    answered_s: float = 0.0  # when the answer was there
+    answered_s: float = 0.0  # when the response was sent
 
 
 @dataclass
 class Server:
-    """The application; a limit for each host name that is asked."""
+    """The application, with a limit for each requested host name."""
 
     options: argparse.Namespace
-    log: list[Seen] = field(default_factory=list)
+    log: list[RequestRecord] = field(default_factory=list)
     stalled_s: float = 0.0
     _limits: dict[str, shapes.Shape] = field(default_factory=dict)
 
@@ -78,39 +78,39 @@ class Server:
         limit = self._limits.get(host) or self._limits.setdefault(host, self._shape(host))
         await self._travel()
         now_s = time.monotonic()
-        verdict = limit.admit(now_s)
-        seen = Seen(
+        admission = limit.admit(now_s)
+        record = RequestRecord(
             int(request.match_info["n"]),
             host,
             arrived_s,
             now_s,
-            verdict.accepted,
-            0.0 if verdict.accepted else verdict.reset_s,
+            admission.accepted,
+            0.0 if admission.accepted else admission.reset_s,
         )
-        self.log.append(seen)
+        self.log.append(record)
         o = self.options
-        headers = tell.fields(o.tells, o.limit, o.window, verdict)
-        if verdict.accepted:
+        fields = headers.fields(o.tells, o.limit, o.window, admission)
+        if admission.accepted:
             if o.service:
                 await asyncio.sleep(o.service)
-            seen.left_s = time.monotonic()
-            limit.leave(seen.left_s)
-            answer = web.json_response({"id": seen.n, "host": host}, headers=headers)
+            record.left_s = time.monotonic()
+            limit.leave(record.left_s)
+            response = web.json_response({"id": record.n, "host": host}, headers=fields)
         else:
             if o.retry_after:
-                headers["Retry-After"] = str(math.ceil(verdict.reset_s))
-            answer = web.json_response({"error": "too many requests"}, status=429, headers=headers)
+                fields["Retry-After"] = str(math.ceil(admission.reset_s))
+            response = web.json_response({"error": "too many requests"}, status=429, headers=fields)
         await self._travel()
-        seen.answered_s = time.monotonic()
-        return answer
+        record.answered_s = time.monotonic()
+        return response
 
     async def _travel(self) -> None:
-        """A way through the network, of a length that differs."""
+        """Simulate a random travel time through the network."""
         if self.options.way_ms:
             await asyncio.sleep(self._random.uniform(0, self.options.way_ms / 1000))
 
     async def watch(self) -> None:
-        """How long this machine ran nothing of ours: a timer is late by that."""
+        """Measure how long the machine stalled: timers are late by that."""
         while True:
             before_s = time.monotonic()
             await asyncio.sleep(TICK_S)
@@ -124,42 +124,46 @@ class Server:
     async def stats(self, request: web.Request) -> web.Response:
         windows: dict[int, list[int]] = {}
         first_s = self.log[0].decided_s if self.log else 0.0
-        for seen in self.log:
-            counts = windows.setdefault(int((seen.decided_s - first_s) // self.options.window), [0, 0])
-            counts[0 if seen.accepted else 1] += 1
+        for record in self.log:
+            counts = windows.setdefault(int((record.decided_s - first_s) // self.options.window), [0, 0])
+            counts[0 if record.accepted else 1] += 1
         return web.json_response(
             {
                 "windows": [
                     {"window": n, "accepted": a, "refused": r} for n, (a, r) in sorted(windows.items())
                 ],
                 "stalled_s": self.stalled_s,
-                "log": [asdict(seen) for seen in self.log],
+                "log": [asdict(record) for record in self.log],
             }
         )
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options of a server."""
+    """Return the parser of a server's options."""
     made = argparse.ArgumentParser(prog="benchmarks.servers", description=__doc__)
     made.add_argument("--shape", default="fixed")
-    made.add_argument("--limit", type=int, default=30, help="requests a window, or at once")
+    made.add_argument("--limit", type=int, default=30, help="requests per window, or at once")
     made.add_argument("--window", type=float, default=3.0, help="seconds")
     made.add_argument("--burst", type=int, default=10, help="size of a token bucket")
-    made.add_argument("--tells", choices=tell.DIALECTS, default="none", help="the fields of every answer")
-    made.add_argument("--retry-after", action="store_true", help="a 429 says when to come back")
-    made.add_argument("--way-ms", type=float, default=0.0, help="longest way to the server, and back from it")
-    made.add_argument("--service", type=float, default=0.0, help="seconds that an answer takes")
-    made.add_argument("--closed", type=float, default=FOREVER_S, help="closed: for how many seconds")
-    made.add_argument("--again", type=float, default=1.0, help="closed: the wait that it tells")
+    made.add_argument(
+        "--tells", choices=headers.DIALECTS, default="none", help="header fields of every response"
+    )
+    made.add_argument("--retry-after", action="store_true", help="send Retry-After with a 429")
+    made.add_argument("--way-ms", type=float, default=0.0, help="longest travel time in each direction")
+    made.add_argument("--service", type=float, default=0.0, help="seconds to process a request")
+    made.add_argument(
+        "--closed", type=float, default=FOREVER_S, help="shape closed: seconds that it stays closed"
+    )
+    made.add_argument("--again", type=float, default=1.0, help="shape closed: the wait that it states")
     made.add_argument("--hosts", type=int, default=1, help="listen on 127.0.0.1 to 127.0.0.HOSTS")
-    made.add_argument("--parked-host", default="", help="the limit of this host is a closed one")
-    made.add_argument("--records", type=int, default=0, help="records of /list")
+    made.add_argument("--parked-host", default="", help="this host gets a closed limit")
+    made.add_argument("--records", type=int, default=0, help="number of records in /list")
     made.add_argument("--seed", type=int, default=1)
     return made
 
 
 async def serve(options: argparse.Namespace) -> None:
-    """Serve until stdin ends."""
+    """Serve until stdin is closed."""
     server = Server(options)
     app = web.Application()
     app.add_routes(
@@ -175,7 +179,9 @@ async def serve(options: argparse.Namespace) -> None:
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     port = runner.addresses[0][1]
-    for number in range(2, options.hosts + 1):  # Linux answers on all of 127/8: hosts without a name service
+    for number in range(
+        2, options.hosts + 1
+    ):  # on Linux, all of 127/8 are local hosts, without a name service
         await web.TCPSite(runner, f"127.0.0.{number}", port).start()
     print(json.dumps({"port": port}), flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.buffer.read)

@@ -17,9 +17,9 @@ from scrapeq.clock import Clock, SystemClock
 from scrapeq.errors import RateLimited
 from scrapeq.limits.attribution import Attribution
 from scrapeq.limits.charges import Charge, ChargedResponse, settle, spend
-from scrapeq.limits.counted import CountedLimit
 from scrapeq.limits.definitions import limits_of
 from scrapeq.limits.engine import US, How, LimitModel
+from scrapeq.limits.fast_limit import FastLimit
 from scrapeq.limits.judge import Judge
 from scrapeq.limits.partition import IMPLICIT, group_of
 from scrapeq.plan import LimitRule
@@ -41,18 +41,26 @@ class _Instance:
     def is_idle(self, now: float) -> bool:
         """Whether dropping it would lose nothing but what it learned."""
         model = self.model
-        if self.users or model.busy or model.parked_until > now or model.known(now)[0] is not None:
+        if (
+            self.users
+            or model.in_flight_count
+            or model.parked_until > now
+            or model.budget(now)[0] is not None
+        ):
             return False
         rates = range(len(model.rates))
         return not any(
-            model.paced_to.get(i, 0.0) > now or model.used(i, now) or model.in_window(i, now) for i in rates
+            model.paced_to.get(i, 0.0) > now or model.used(i, now) or model.calendar_used(i, now)
+            for i in rates
         )
 
     @property
     def has_learned(self) -> bool:
         """Whether it knows something that a new one could only find out by being refused."""
         model = self.model
-        return bool(model.learned.limit or model.learned.pending or model.streak or model.slow)
+        return bool(
+            model.learned.limit or model.learned.pending or model.consecutive_refusals or model.slowdown
+        )
 
 
 class LocalPermit:
@@ -169,7 +177,7 @@ class LocalLimits:
     def _instance(self, name: str) -> _Instance:
         one = self._instances.pop(name, None)
         if one is None:
-            one = _Instance(CountedLimit(name, self._definitions))
+            one = _Instance(FastLimit(name, self._definitions))
         self._instances[name] = one
         return one
 

@@ -1,1 +1,1 @@
-"""What answers say and mean, which limit instances a request shares, and the limits in process."""
+"""Rate limits: which instances a request shares, what they grant, and what responses report about them."""

@@ -1,4 +1,4 @@
-"""Whose an answer is: which limit instances of a group it closes, tells what, and has cost how much. Pure."""
+"""Map a response to the limit instances that it closes, or whose budget, rate or cost it reports. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scrapeq.errors import FetchError
 from scrapeq.limit import of_credential
 from scrapeq.limits.partition import IMPLICIT
 from scrapeq.limits.server_clock import ServerClocks
-from scrapeq.limits.weights import settled
+from scrapeq.limits.weights import response_cost
 from scrapeq.page import Page
 from scrapeq.plan import LimitRule, ResponseAction
 from scrapeq.responses.observation import Reported
@@ -18,25 +18,31 @@ from scrapeq.responses.outcome import Outcome
 from scrapeq.task import WEIGHT_MAX, Group
 
 WIDE_SCOPES = frozenset({"host", "token", "all"})
-_WIDER = ("host", "all")  # scopes that mean more than the token that was refused
+_WIDER_THAN_TOKEN = ("host", "all")
 
 
 def scopes_of(actions: Iterable[ResponseAction]) -> frozenset[str]:
-    """The scopes wider than a limit that refusals of a plan may close."""
+    """Return the scopes wider than a limit that refusals of a plan may close."""
     return frozenset(one.scope for one in actions if one.action == "rate_limited") & WIDE_SCOPES
 
 
 def closed_by(group: Group, scope: str, credential: str = "", credentials: Sequence[str] = ()) -> list[str]:
     """
-    The limit instances of a group that a refusal of this scope closes; none: only the task waits.
+    Return the limit instances of a group that a refusal of this scope closes; empty: only the task waits.
 
-    Where a pool granted: those of the member whose request was refused; in a wider scope those of all members.
+    With a pool of credentials, these are the instances of the refused credential; in a wider scope those of all.
+
+    Args:
+        group: The request's group.
+        scope: Of the refusal: task, limit, host, token or all.
+        credential: The pool's credential that the request carried; empty: no pool.
+        credentials: All credentials of the pool.
     """
     names = _closed_by(group, scope)
     if not credential:
         return names
-    whose = credentials if scope in _WIDER else [credential]
-    return list(dict.fromkeys(of_credential(name, one) for name in names for one in whose or [credential]))
+    affected = credentials if scope in _WIDER_THAN_TOKEN else [credential]
+    return list(dict.fromkeys(of_credential(name, one) for name in names for one in affected or [credential]))
 
 
 def _closed_by(group: Group, scope: str) -> list[str]:
@@ -47,13 +53,13 @@ def _closed_by(group: Group, scope: str) -> list[str]:
         if group.private:
             return [group.private]
         return [name for name in every if not name.startswith("=")]
-    # a scope wider than a limit has a limit of its own, where the plan knows of it (`partition.group_of`)
+    # A wider scope has a limit of its own if the plan can close it (`partition.group_of`).
     named = [name for name in every if name.partition("|")[0] in (scope, f"={scope}")]
     return named or every
 
 
 def rules_of(group: Group, rules: Sequence[LimitRule]) -> list[LimitRule]:
-    """The rules that the limits of a group are of."""
+    """Return the rules whose instances a group shares."""
     if not rules:
         return []
     names = {name.partition("|")[0] for name in (*group.limits, group.private)}
@@ -63,7 +69,7 @@ def rules_of(group: Group, rules: Sequence[LimitRule]) -> list[LimitRule]:
 def _instances(
     group: Group, outcome: Outcome, rules: Sequence[LimitRule]
 ) -> list[tuple[str, Reported | None, tuple[tuple[float, float], ...]]]:
-    """The limit instances of a group that an answer told something, with what it told."""
+    """Return the instances of a group about which a response reported something: (name, budget, rates)."""
     if outcome.rule_observations is None and not outcome.reported and not outcome.rates:
         return []
     names = {
@@ -72,12 +78,12 @@ def _instances(
     if outcome.rule_observations is not None:
         every = [(names.get(one.rule), one) for one in outcome.rule_observations]
         return [(name, one.reported, one.rates) for name, one in every if name is not None]
-    by_name = {rule.name: (len(rule.partition_by), at) for at, rule in enumerate(rules)}
-    deaf = {rule.name for rule in rules if rule.observe == "none"}
-    listening = [name for name in names if name not in deaf]
-    if not listening:
+    by_name = {rule.name: (len(rule.partition_by), index) for index, rule in enumerate(rules)}
+    ignoring = {rule.name for rule in rules if rule.observe == "none"}
+    observing = [name for name in names if name not in ignoring]
+    if not observing:
         return []
-    narrowest = max(listening, key=lambda name: by_name.get(name, (0, 0)))
+    narrowest = max(observing, key=lambda name: by_name.get(name, (0, 0)))
     return [(names[narrowest], outcome.reported, outcome.rates)]
 
 
@@ -91,19 +97,19 @@ def reported_budgets(
     answered_s: float = 0.0,
 ) -> list[tuple[str, float, float]]:
     """
-    The budgets that an answer told, each for the limit that it is of: (instance, remaining, reset seconds).
+    Return the budgets that a response reported, each with its limit: (instance, remaining, seconds until the reset).
 
-    Where the answer was not read for each limit (`limits.listening`), its budget belongs to the narrowest one that
-    listens: the one with the most keys in its `partition_by`, of equal ones the last written; with `observe: none` a
-    limit never listens.
+    If the response was not read separately for each limit, its budget belongs to the narrowest limit that observes
+    responses: the one with the most keys in `partition_by`, of several the last in the file. A limit with
+    `observe: none` never gets one.
 
     Args:
-        group: Of the request.
-        outcome: Of its answer.
-        rules: Of the plan.
-        clocks: Makes resets in whole seconds exact, of limits that have no rates: there, a probe goes first.
+        group: The request's group.
+        outcome: The outcome of the response.
+        rules: The rate limits of the plan.
+        clocks: Makes resets in whole seconds exact, for limits without rates: only these send a probe first.
         sent_s: When the request was sent, monotonic seconds.
-        answered_s: When its answer was here.
+        answered_s: When the response arrived.
     """
     found = [
         (name, reported) for name, reported, _ in _instances(group, outcome, rules) if reported is not None
@@ -126,9 +132,9 @@ def reported_rates(
     group: Group, outcome: Outcome, rules: Sequence[LimitRule] = ()
 ) -> list[tuple[str, float, float]]:
     """
-    The size and window that an answer named, without what is left, as in `reported_budgets`: (instance, limit, seconds).
+    Return the sizes and windows stated without a remaining budget: (instance, limit, seconds).
 
-    Of several the lowest rate: paced by it, none of them is exceeded.
+    Each belongs to a limit as in `reported_budgets`. Of several rates it is the lowest: pacing by it exceeds none.
     """
     return [
         (name, *min(rates, key=lambda rate: rate[0] / rate[1]))
@@ -150,22 +156,34 @@ def costs_of(
     names: Mapping[str, Any] | None = None,
 ) -> list[tuple[str, float]]:
     """
-    What a request has cost the limits that charged it otherwise: (instance, weight).
+    Return the real costs of a request that differ from what it was charged: (instance, weight).
 
-    By the rules' weights that look at answers; a cost that the answer tells is the narrowest listening limit's.
+    They come from the rules' weights that depend on the response. A cost stated by the response belongs to the
+    narrowest limit that observes responses.
+
+    Args:
+        group: The request's group.
+        outcome: The outcome of the response.
+        rules: The rate limits of the plan.
+        resource, method, url: The request.
+        page: The response; None: there was none.
+        error: Why there was none.
+        names: Further names for the weights' expressions.
     """
     if outcome.cost is None and not any(rule.weights for rule in rules):
         return []
     instances = {name.partition("|")[0]: name for name in (*group.limits, group.private) if name}
     costs: dict[str, float] = {}
     for rule in rules_of(group, rules):
-        paid = settled(rule, resource=resource, method=method, url=url, page=page, error=error, names=names)
-        if paid is not None and paid != group.weight(instances[rule.name]):
-            costs[instances[rule.name]] = paid
+        cost = response_cost(
+            rule, resource=resource, method=method, url=url, page=page, error=error, names=names
+        )
+        if cost is not None and cost != group.weight(instances[rule.name]):
+            costs[instances[rule.name]] = cost
     if outcome.cost is not None and outcome.cost >= 0:
-        listening = [one for one in enumerate(rules) if one[1].name in instances and one[1].observe != "none"]
-        if listening:
-            _, narrowest = max(listening, key=lambda one: (len(one[1].partition_by), one[0]))
+        observing = [one for one in enumerate(rules) if one[1].name in instances and one[1].observe != "none"]
+        if observing:
+            _, narrowest = max(observing, key=lambda one: (len(one[1].partition_by), one[0]))
             costs[instances[narrowest.name]] = min(outcome.cost, WEIGHT_MAX)
         elif not rules and IMPLICIT.name in instances:
             costs[instances[IMPLICIT.name]] = min(outcome.cost, WEIGHT_MAX)
@@ -173,7 +191,16 @@ def costs_of(
 
 
 class Attribution(NamedTuple):
-    """What an answer did to which limit instances; seconds. See `reported_budgets`, `closed_by`, `reported_rates`, `costs_of`."""
+    """
+    The effects of a response on limit instances; times are in seconds.
+
+    Args:
+        reported: See `reported_budgets`.
+        refused: The instances of `closed_by` with the seconds for which they are closed.
+        guessed: Who stated those seconds: 0 the server, 1 scrapeq guessed, 2 the configuration.
+        rates: See `reported_rates`.
+        costs: See `costs_of`.
+    """
 
     reported: Sequence[tuple[str, float, float]] = ()
     refused: Sequence[tuple[str, float]] = ()
@@ -198,12 +225,12 @@ def attribute(
     costs: Sequence[tuple[str, float]] | None = None,
 ) -> Attribution:
     """
-    All that the answer to a request did.
+    Return all effects of a response on the limits of its request.
 
     Args:
         group, outcome, rules, clocks, sent_s, answered_s: See `reported_budgets`.
-        member, members: See `closed_by`.
-        costs: See `costs_of`; None: those of a permit, for which weights that look at answers are not.
+        credential, credentials: See `closed_by`.
+        costs: See `costs_of`; None: only a cost stated by the response, not the rules' weights.
     """
     is_refusal = outcome.action == "rate_limited"
     refused = closed_by(group, outcome.scope, credential, credentials) if is_refusal else []
@@ -211,9 +238,9 @@ def attribute(
         costs = costs_of(
             group, outcome, [replace(rule, weights=()) if rule.weights else rule for rule in rules]
         )
-    says = outcome.rule_observations is not None or outcome.reported or outcome.rates
-    if not (is_refusal or costs or says):
-        return NO_ATTRIBUTION  # most of them
+    has_reports = outcome.rule_observations is not None or outcome.reported or outcome.rates
+    if not (is_refusal or costs or has_reports):
+        return NO_ATTRIBUTION  # the common case
     return Attribution(
         reported_budgets(group, outcome, rules, clocks=clocks, sent_s=sent_s, answered_s=answered_s),
         [(name, outcome.wait_s or 0.0) for name in refused],

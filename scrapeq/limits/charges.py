@@ -1,7 +1,8 @@
 """
-A request's way through the limits that it is charged to, in one order of calls wherever they are kept. Pure.
+Charge a request to its limits, and settle the charge with its response.
 
-Microseconds, but for what answers say, which is in seconds.
+The queue's reference model and the limits in process share this order of calls. Pure; times are in microseconds,
+except in what responses report, which is in seconds.
 """
 
 from __future__ import annotations
@@ -12,23 +13,23 @@ from typing import NamedTuple
 
 from scrapeq.limits.engine import US, How, LimitModel
 
-LimitOf = Callable[[str], LimitModel]  # the state of an instance, by its name
+LimitOf = Callable[[str], LimitModel]  # returns the state of an instance by its name
 
 
 @dataclass(slots=True)
 class Charge:
     """
-    What a granted request has been charged.
+    The charge of a granted request.
 
     Args:
-        who: Its name among all that are in flight.
-        granted: When it was.
-        limits: What each instance was charged.
-        weight: What an instance that was not charged takes it for.
-        answered: It was given back.
+        grant_id: Unique among the requests in flight.
+        granted: When it was granted.
+        limits: Weight charged to each instance.
+        weight: Weight for instances that it was not charged to.
+        answered: Whether it is settled.
     """
 
-    who: str
+    grant_id: str
     granted: float
     limits: dict[str, float]
     weight: float = 1
@@ -37,14 +38,16 @@ class Charge:
 
 class ChargedResponse(NamedTuple):
     """
-    What became of a request, `at` which time; the limits that the rest is of are those of its group.
+    The outcome of a charged request, and what its response reported about limits.
 
     Args:
-        told: Budgets: (instance, remaining, seconds until they are reset).
+        how: See `LimitModel.settle`.
+        at: When the response arrived.
+        reported: Budgets: (instance, remaining, seconds until the reset).
         refused: (instance, seconds for which it is closed).
-        guessed: The answer did not say how long: 1 = a guess of ours, 2 = the file says it.
-        rates: Sizes and windows named without what is left: (instance, limit, seconds).
-        costs: What it has cost those that charged it otherwise: (instance, weight).
+        guessed: Who stated those seconds, see `LimitModel.report_refusal`.
+        rates: Sizes and windows stated without a remaining budget: (instance, limit, seconds).
+        costs: Real costs that differ from the charge: (instance, weight).
     """
 
     how: How
@@ -57,31 +60,32 @@ class ChargedResponse(NamedTuple):
 
 
 def spend(limit: LimitOf, charge: Charge) -> None:
-    """The request goes."""
+    """Charge a request that is about to be sent."""
     for name, weight in charge.limits.items():
-        limit(name).spend(charge.granted, charge.who, weight)
+        limit(name).spend(charge.granted, charge.grant_id, weight)
 
 
-def settle(limit: LimitOf, charge: Charge, answer: ChargedResponse, now: float) -> None:
-    """It is over, or more is known of its answer: only the first report gives back what was charged."""
-    how, at, granted = answer.how, answer.at, charge.granted
-    reported, refused = {name for name, *_ in answer.reported}, {name for name, _ in answer.refused}
-    paid = {**charge.limits, **dict(answer.costs)}
+def settle(limit: LimitOf, charge: Charge, response: ChargedResponse, now: float) -> None:
+    """Apply what a response reported; the first call also takes the request out of what is in flight."""
+    how, at, granted = response.how, response.at, charge.granted
+    reported, refused = {name for name, *_ in response.reported}, {name for name, _ in response.refused}
+    costs = {**charge.limits, **dict(response.costs)}
     if how == "answered" and not charge.answered:
         for name in charge.limits:
             if name not in reported:
-                limit(name).cost(now, paid[name])
-    for name, remaining, reset_s in answer.reported:
-        limit(name).tell(now, remaining, at + round(reset_s * US), granted, paid.get(name, charge.weight))
-    for name, wait_s in answer.refused:
+                limit(name).charge_budget(now, costs[name])
+    for name, remaining, reset_s in response.reported:
+        reset_at = at + round(reset_s * US)
+        limit(name).report_budget(now, remaining, reset_at, granted, costs.get(name, charge.weight))
+    for name, wait_s in response.refused:
         until, charged = at + round(wait_s * US), charge.limits.get(name, charge.weight)
-        limit(name).refuse(now, at, until, granted, charged, answer.guessed)
-    for name, size, window_s in answer.rates:
-        limit(name).name_rate(now, size, round(window_s * US))
+        limit(name).report_refusal(now, at, until, granted, charged, response.guessed)
+    for name, size, window_s in response.rates:
+        limit(name).report_rate(now, size, round(window_s * US))
     if charge.answered:
         return
     charge.answered = True
     for name, charged in charge.limits.items():
         if how == "expired":
-            limit(name).cost(now, paid[name])
-        limit(name).settle(now, charge.who, how, at, charged, granted, name in refused, paid[name])
+            limit(name).charge_budget(now, costs[name])
+        limit(name).settle(now, charge.grant_id, how, at, charged, granted, name in refused, costs[name])

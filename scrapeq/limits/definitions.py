@@ -1,4 +1,4 @@
-"""The limits of a plan as definitions for the engine, by name. Pure."""
+"""Convert the rate limits of a plan to the definitions that the limit engine uses. Pure."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ from scrapeq.plan import LimitRule
 
 def limits_of(rules: Sequence[LimitRule], now_s: float | None = None) -> dict[str, Limit]:
     """
-    Rate limits as the engine knows them.
+    Return the definitions of rate limits by name, including the implicit one.
 
-    One without rates is learned from what answers tell; what no rule names is the implicit one, learned too.
+    A limit without rates, and the implicit limit, learn from responses.
+
+    Args:
+        rules: The rate limits of a plan.
+        now_s: Unix time for the offset of calendar windows; None: now.
     """
     now_s = time.time() if now_s is None else now_s
     limits = {IMPLICIT.name: Limit(learn=True)}
@@ -27,8 +31,6 @@ def limits_of(rules: Sequence[LimitRule], now_s: float | None = None) -> dict[st
 
 
 def _rate(rate: Rate, now_s: float) -> Rate:
-    if (
-        rate.limit < 1 and rate.aligned_s is None
-    ):  # a window that holds less than one request is as long as one takes
+    if rate.limit < 1 and rate.aligned_s is None:  # stretch the window until it holds a whole request
         return replace(rate, limit=1, interval_s=rate.interval_s / rate.limit)
     return replace(rate, aligned_s=aligned_s(rate.aligned, rate.interval_s, now_s)) if rate.aligned else rate

@@ -1,4 +1,4 @@
-"""Which limit instances a request shares, and so which group its task belongs to. Pure."""
+"""Find the limit instances that a request shares; together they name the group of its task. Pure."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from scrapeq.plan import LimitRule
 from scrapeq.responses.match import host_of, request_matches
 from scrapeq.task import Group
 
-# limits that nothing limits but refusals of their scope
+# Limits without rates, which only refusals of their scope close.
 _SCOPES = {
     "host": LimitRule("=host", partition_by=("host",)),
     "token": LimitRule("=token", partition_by=("token",)),
     "all": LimitRule("=all", partition_by=()),
 }
-IMPLICIT = LimitRule("default")  # what holds where no rule matches: one limit a host and credential
+IMPLICIT = LimitRule("default")  # applies if no rule matches: one limit for each host and credential
 
 _INSTANCE_BYTES = 200
 _PART_BYTES = 64
@@ -27,7 +27,7 @@ _NAME_BYTES = 255
 _READABLE_CHARS = 120
 _TOKEN_HEX = 8
 _DIGEST_HEX = 24
-_SAFE = ":[]@/"  # readable in a host or a repository's name, and no separator of ours
+_SAFE = ":[]@/"  # common in hosts and repository names, and not a separator of instance names
 
 
 def _digest(text: str, digits: int = _DIGEST_HEX) -> str:
@@ -35,15 +35,15 @@ def _digest(text: str, digits: int = _DIGEST_HEX) -> str:
 
 
 class Pooled(str):
-    """In the place of a credential: any one of a pool, `*name`; which one is known when the request is granted."""
+    """A placeholder `*name` for any credential of a pool; the grant of a request decides which one."""
 
 
-POOL = "tokens"  # the name of the one that a file may have
+POOL = "tokens"  # the name of a configuration's only pool
 ANY_TOKEN = Pooled(f"*{POOL}")
 
 
 def token_digest(token: str) -> str:
-    """A credential as it may be shown and stored: eight hex digits; empty stays empty, and a pool its name."""
+    """Return a credential's digest, which may be shown and stored: eight hex digits; empty for none, a pool's name."""
     if isinstance(token, Pooled):
         return str(token)
     return _digest(token, _TOKEN_HEX) if token else ""
@@ -78,17 +78,17 @@ def _instance(rule: LimitRule, host: str, token: str, resource: str, roots: Mapp
     return f"{rule.name[:_PART_BYTES]}|~{_digest(name)}{pool}"
 
 
-def _settled(private: LimitRule, other: LimitRule) -> bool:
+def _applies_uniformly(private: LimitRule, other: LimitRule) -> bool:
     """
-    Whether `other` holds for all requests of one instance of `private`, or for none of them.
+    Return whether `other` applies to all requests of one instance of `private`, or to none of them.
 
-    Only then does that instance serve one group alone.
+    Only then does that instance belong to a single group.
     """
     for key in ("resource", "method", "host", "path"):
         theirs = set(getattr(other.match, key))
         ours = set(getattr(private.match, key))
         if key in ("resource", "method") and ours and theirs and not ours & theirs:
-            return True  # never together
+            return True  # no request matches both
     for key in ("resource", "method", "host", "path"):
         theirs = set(getattr(other.match, key))
         ours = set(getattr(private.match, key))
@@ -107,7 +107,7 @@ def instances_of(
     seed: Mapping[str, Any] | None = None,
     parent: Mapping[str, Any] | None = None,
 ) -> list[tuple[LimitRule, str]]:
-    """Every rule that matches a request, in the order written, with the name of its instance (see `group_of`)."""
+    """Return every rule that matches a request, in file order, with the name of its instance (see `group_of`)."""
     matched = [
         rule for rule in rules if request_matches(rule.match, resource=resource, method=method, url=url)
     ]
@@ -128,18 +128,18 @@ def group_of(
     scopes: Collection[str] = (),
 ) -> Group:
     """
-    The group of a request: the instances of every rule that matches it.
+    Return the group of a request: the instances of every rule that matches it.
 
-    An instance is `name`, or `name|value,…` where `partition_by` says so; of a credential only a digest.
-    Private is the instance that no other group can use: its keys include all the others', and whether the
-    others match does not differ between its requests. Without one, all are shared.
+    An instance is called `name`, or `name|value,…` with the values of `partition_by`; credentials appear as digests.
+    The private instance is one that no other group can use: its keys include the keys of all the others, and the
+    others match either all of its requests or none. Without such an instance, all are shared.
 
     Args:
-        rules: The file's rate limits; where none matches, the implicit one (by host and credential) holds.
+        rules: The rate limits of the plan; if none matches, the implicit one (by host and credential) applies.
         resource, method, url: The request.
-        token: The credential it will carry, in clear; empty = none.
+        token: The credential that the request will carry, in clear text; empty: none.
         seed, parent: Records that `partition_by` and `weights` may name.
-        scopes: Of those that a refusal may close (host, token, all): each is a limit of its own, shared by all groups
+        scopes: The scopes that a refusal may close (host, token, all). Each adds a limit that is shared by all groups
             of that host or credential, and grants unless it is closed.
     """
     found = instances_of(
@@ -156,21 +156,21 @@ def group_of(
     ]
     private = -1
     for index, (rule, _) in enumerate(found):
-        if rule is IMPLICIT:  # it holds where nothing else does
+        if rule is IMPLICIT:  # it only applies alone
             private = index
             continue
         if varies(rule):
             continue
         keys = set(rule.partition_by)
         if all(keys >= set(other.partition_by) for other, _ in found) and all(
-            _settled(rule, other) for other in rules if other is not rule
+            _applies_uniformly(rule, other) for other in rules if other is not rule
         ):
             private = index
     wide = [rule for scope, rule in _SCOPES.items() if scope in scopes and (token or scope != "token")]
     if private >= 0 and found[private][0] is not IMPLICIT:
         keys = set(found[private][0].partition_by)
         if any(not set(rule.partition_by) <= keys for rule in wide):
-            private = -1  # its requests may go to other hosts, or carry other credentials
+            private = -1  # its requests may go to several hosts, or carry several credentials
     scoped = [_instance(rule, host_of(url), token, resource, {}) for rule in wide]
     shared = [*(name for index, name in enumerate(names) if index != private), *scoped]
     heavy = tuple((name, weight) for name, weight in weights if weight != 1)

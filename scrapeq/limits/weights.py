@@ -1,4 +1,4 @@
-"""What a request weighs in a limit: estimated before it is sent, settled by its answer. Pure."""
+"""Estimate the weight of a request in a limit before it is sent, and its real cost from the response. Pure."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from scrapeq.responses.match import request_matches, response_matches
 from scrapeq.task import WEIGHT_MAX
 
 DEFAULT = 1.0
-_OF_ANSWERS = RESPONSE_NAMES | {"retry_after", "rate_limit_reset", "exception"}
+_RESPONSE_ROOTS = RESPONSE_NAMES | {"retry_after", "rate_limit_reset", "exception"}
 
 
 def needs_response(one: Weight) -> bool:
-    """Whether only the answer tells if it holds, or how much it is."""
+    """Return whether the response decides if this weight applies, or how much it is."""
     match = one.match
     if match.status or match.exception or match.when is not None:
         return True
-    return isinstance(one.weight, Expression) and bool(one.weight.names & _OF_ANSWERS)
+    return isinstance(one.weight, Expression) and bool(one.weight.names & _RESPONSE_ROOTS)
 
 
 def varies(rule: LimitRule) -> bool:
-    """Whether two requests of one instance may be charged different weights when they are sent."""
+    """Return whether two requests of one instance may be charged different weights when they are sent."""
     return any(not needs_response(one) for one in rule.weights)
 
 
 def estimate(
     rule: LimitRule, *, resource: str, method: str, url: str, names: Mapping[str, Any] | None = None
 ) -> float:
-    """What a request is charged when it is sent: the first weight that its answer has no part in, else 1."""
+    """Return the weight to charge before the request is sent: the first one without the response, else 1."""
     for one in rule.weights:
         if not needs_response(one) and request_matches(one.match, resource=resource, method=method, url=url):
             return _number(one.weight, {"resource": resource, **(names or {})})
     return DEFAULT
 
 
-def settled(
+def response_cost(
     rule: LimitRule,
     *,
     resource: str,
@@ -51,7 +51,7 @@ def settled(
     error: FetchError | None = None,
     names: Mapping[str, Any] | None = None,
 ) -> float | None:
-    """What it has cost, now that the answer is here; None: no weight of the rule looks at answers."""
+    """Return the real cost of a request by its response; None if no weight of the rule depends on responses."""
     if not any(needs_response(one) for one in rule.weights):
         return None
     scope = response_scope(page, **{"resource": resource, **(names or {})})

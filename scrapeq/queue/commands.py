@@ -203,7 +203,7 @@ def settle(entries: Sequence[Entry], dedup: Dedup = "only_new") -> Command[list[
         extra: dict[str, Any] = {}
         credential = entry.lease.credential
         if entry.reported:
-            extra["told"] = [
+            extra["reported"] = [
                 (of_credential(name, credential), left, duration_us(reset, "reset"))
                 for name, left, reset in entry.reported
             ]

@@ -30,10 +30,10 @@ class Finding:
     One inconsistency.
 
     Args:
-        kind: places, priority, group, token, identity, sequence, no record, lost, stray head, stray entry, open and
-            parked, empty and parked, waits for nothing, lane, bucket, late, count, in flight.
-        what: The id of the task, or the name of the group, lane or limit.
-        detail: What is wrong.
+        kind: states, priority, group, token, identity, sequence, missing record, lost, stray head, stray entry, open
+            and parked, empty and parked, never woken, lane, bucket, late, count, in flight.
+        what: The task's id, the group, lane or limit.
+        detail: What is wrong with it.
     """
 
     kind: str

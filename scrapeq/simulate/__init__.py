@@ -1,5 +1,5 @@
 """
-How long work will take under its limits, without sending a request: a simulation under a clock that jumps.
+Forecast how long work will take under its rate limits, without sending requests: a discrete-event simulation.
 
     from scrapeq import Group, Limit, Rate
     from scrapeq.simulate import Work, simulate

@@ -1,4 +1,4 @@
-"""What a simulation says, as values. Times are seconds from the beginning."""
+"""The result of a simulation. Times are seconds from its start."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class LimitForecast:
     """
-    One limit instance.
+    The forecast of one limit instance.
 
     Args:
         name: The instance.
-        requests: Sent under it.
-        first_s, last_s: When the first and the last one were granted.
-        closed_s: When it first held a request back; None = never.
-        held_s: Time in which requests waited for it.
-        share: Of what its rates grant while the work goes on, how much is used; None = it has no rate.
-        waiting: Requests that still wait for it, where it opens for none of them.
+        requests: Requests sent under it.
+        first_s, last_s: When the first and the last of them were granted.
+        closed_s: When it first held a request back; None: never.
+        held_s: How long requests waited for it.
+        share: Share of its quota that is used between the first and the last grant; None: without a rate.
+        waiting: Requests that still wait because it never opens for them.
     """
 
     name: str
@@ -32,7 +32,7 @@ class LimitForecast:
 
 @dataclass(frozen=True, slots=True)
 class BandForecast:
-    """Requests of neighbouring priorities, and when the last of them is answered; None = never."""
+    """Requests of neighboring priorities, and when the last of them is answered; None: never."""
 
     highest: float
     lowest: float
@@ -42,7 +42,7 @@ class BandForecast:
 
 @dataclass(frozen=True, slots=True)
 class WorkForecast:
-    """All work of one label: its requests, the first grant and the last answer; None = never."""
+    """The work with one label: its requests, the first grant and the last response; None: never."""
 
     label: str
     requests: int
@@ -53,15 +53,17 @@ class WorkForecast:
 @dataclass(frozen=True, slots=True)
 class Forecast:
     """
+    The forecast of all work.
+
     Args:
-        requests: All that there were.
-        left: Of them, not answered: a limit never opens, or the horizon came first.
-        done_s: When the last answer comes.
-        tenths_s: When each tenth of the requests is answered, as far as it is.
-        limits: By held time, what holds back most first.
-        bands: By priority, the highest first; at most ten.
-        work: By label, in the order given.
-        exact_to_s: Requests were counted in lots; a time may be off by so much.
+        requests: All requests.
+        left: Requests without a response, because a limit never opens or the horizon is reached first.
+        done_s: When the last response arrives.
+        tenths_s: When each tenth of the requests is answered, without the tenths that never are.
+        limits: The limits, in descending order of the time that they hold requests back.
+        bands: The requests in bands of priority, the highest first; at most ten.
+        work: The work by label, in the given order.
+        exact_to_s: The largest error of a time, because requests are simulated in lots.
     """
 
     requests: int

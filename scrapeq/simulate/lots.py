@@ -1,4 +1,4 @@
-"""Requests counted in lots, so that days are simulated in a moment. Pure."""
+"""Group requests into lots, so that days are simulated in a moment. Pure."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from collections.abc import Sequence
 
 from scrapeq.limit import Limit
 
-LOTS = 6_000  # about so many lots in all; fewer requests are simulated one by one
-LEAST_LOTS_A_WINDOW = 8  # a coarser lot would show in the result
-LEAST_LOTS = 32  # of one piece of work
+LOTS = 6_000  # approximate number of lots in total; fewer requests are simulated one by one
+MIN_LOTS_PER_WINDOW = 8  # larger lots would distort the result
+MIN_LOTS = 32  # of one piece of work
 
 
 def lot_of(total: int, requests: int, limits: Sequence[tuple[Limit, float]]) -> int:
     """
-    How many requests of a piece of work count as one.
+    Return how many requests of a piece of work are simulated as one.
 
-    A window and a bucket are a whole number of lots, else their last slots would stay unused.
+    Windows and buckets hold a whole number of lots; otherwise their last slots would stay unused.
 
     Args:
-        total: All requests that will be simulated.
-        requests: Those of this piece of work.
-        limits: Its limits, and what a request weighs there.
+        total: Number of all simulated requests.
+        requests: Number of requests of this piece of work.
+        limits: Its limits, each with the weight of a request.
     """
     sizes = [
         int((rate.burst or rate.limit) / (weight or 1)) for limit, weight in limits for rate in limit.rates
     ]
-    most = min([size // LEAST_LOTS_A_WINDOW for size in sizes] + [requests // LEAST_LOTS, total // LOTS])
+    most = min([size // MIN_LOTS_PER_WINDOW for size in sizes] + [requests // MIN_LOTS, total // LOTS])
     return next((lot for lot in range(most, 1, -1) if all(size % lot == 0 for size in sizes)), 1)

@@ -1,4 +1,4 @@
-"""What came out of a simulation, as a forecast."""
+"""Build the forecast from a finished simulation."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from scrapeq.limits.engine import US
+from scrapeq.limits.fast_limit import NEVER
 from scrapeq.simulate.forecast import BandForecast, Forecast, LimitForecast, WorkForecast
-from scrapeq.simulate.instance import NEVER
 from scrapeq.simulate.running import LimitRun, Stream
 
 BANDS = 10
@@ -15,19 +15,19 @@ BANDS = 10
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Reckons from a beginning, at the end (microseconds)."""
+    """Converts the state of a simulation at its end to a forecast; times are microseconds."""
 
-    begin: float
+    start: float
     now: float
 
     def forecast(
         self, streams: Sequence[Stream], limits: Iterable[LimitRun], curve: Sequence[tuple[int, float]]
     ) -> Forecast:
-        """`curve`: (answered so far, when), in order."""
+        """Return the forecast. `curve`: (number of responses so far, time), in order."""
         total = sum(stream.work.requests for stream in streams)
         answered, done = curve[-1]
-        of_limits = [self._limit(one) for one in limits]
-        of_limits.sort(key=lambda one: (-one.waiting, -one.held_s, one.name))
+        limit_forecasts = [self._limit(one) for one in limits]
+        limit_forecasts.sort(key=lambda one: (-one.waiting, -one.held_s, one.name))
         lots = [
             stream.lot * rate.interval_s / rate.limit
             for stream in streams
@@ -41,20 +41,20 @@ class Summary:
             total - answered,
             self._s(done),
             tuple(map(self._s, _tenths(curve, total))),
-            tuple(of_limits),
+            tuple(limit_forecasts),
             tuple(self._bands(streams, total)),
             tuple(self._by_label(streams)),
             max(lots, default=0.0),
         )
 
     def _s(self, moment: float) -> float:
-        return (moment - self.begin) / US
+        return (moment - self.start) / US
 
     def _limit(self, limit: LimitRun) -> LimitForecast:
         waiting = sum(lane.stream.ready for _, lane in limit.waiting)
         held = limit.held + (self.now - limit.held_since if limit.held_since < NEVER else 0)
         closed = min(limit.closed, limit.held_since)
-        first, last = (limit.first, limit.last) if limit.requests else (self.begin, self.begin)
+        first, last = (limit.first, limit.last) if limit.requests else (self.start, self.start)
         shares = [
             limit.requests / (rate.limit * max(1.0, (last - first) / US / rate.interval_s))
             for rate in limit.model.rates
@@ -74,12 +74,13 @@ class Summary:
         band: list[Stream] = []
         counted = made = 0
         ordered = sorted(streams, key=lambda stream: stream.lanes[0].key)
-        for at, stream in enumerate(ordered):
+        for index, stream in enumerate(ordered):
             band.append(stream)
             counted += stream.work.requests
-            is_last = at + 1 == len(ordered)
+            is_last = index + 1 == len(ordered)
             if is_last or (
-                ordered[at + 1].work.priority < stream.work.priority and counted * BANDS >= total * (made + 1)
+                ordered[index + 1].work.priority < stream.work.priority
+                and counted * BANDS >= total * (made + 1)
             ):
                 requests = sum(one.work.requests for one in band)
                 yield BandForecast(band[0].work.priority, stream.work.priority, requests, self._done_s(band))

@@ -1,4 +1,4 @@
-"""What there is to do: walks of pages under limits, at a priority."""
+"""The work to simulate: page sequences under rate limits, with a priority."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from scrapeq.task import Group
 @dataclass(frozen=True, slots=True)
 class Work:
     """
-    `count` walks of `pages` requests each; a walk sends a page when the one before is answered.
+    `count` sequences of `pages` requests each; each request is sent after the response to the previous one.
 
     Args:
-        group: What limits its requests share.
-        count: Walks; each first page is a task that may be sent at once.
-        priority: Higher goes first, ties in the order given.
-        pages: Requests of one walk.
-        delay_s: Seconds before which none is sent.
-        label: What it is called in the forecast: its resource, say.
-        follows: The label of work whose answers bring this: its walks begin evenly as those are answered.
+        group: The limits that its requests share.
+        count: Page sequences; the first request of each may be sent at once.
+        priority: Higher goes first; work of equal priority goes in the given order.
+        pages: Requests of one sequence.
+        delay_s: Seconds before which no request is sent.
+        label: Its name in the forecast, for example the resource.
+        follows: The label of work whose responses start this work: its sequences start evenly as those arrive.
     """
 
     group: Group
@@ -34,13 +34,16 @@ class Work:
 
     def __post_init__(self) -> None:
         if self.count < 0 or self.pages < 1:
-            raise UsageError(f"{self.label or 'work'}: {self.count} walks of {self.pages} pages are none")
+            raise UsageError(
+                f"{self.label or 'work'}: count must be at least 0 and pages at least 1,"
+                f" not {self.count} and {self.pages}"
+            )
         if not math.isfinite(self.priority) or not (math.isfinite(self.delay_s) and self.delay_s >= 0):
             raise UsageError(
-                f"{self.label or 'work'}: priority and delay must be finite, the delay 0 or more"
+                f"{self.label or 'work'}: priority and delay must be finite, and the delay not negative"
             )
 
     @property
     def requests(self) -> int:
-        """All its requests."""
+        """The number of all its requests."""
         return self.count * self.pages

@@ -1,4 +1,4 @@
-"""The picture of a learned limit, as the repository's command draws it."""
+"""The picture of a learned limit that the benchmark draws."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WINDOWS = 60
 
 
 def drawn(file: Path, *options: str) -> str:
-    """What the command writes."""
+    """Draw the picture; return the text of the file."""
     command = [sys.executable, "benchmarks/quota.py", "--picture", *options, str(file)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr
@@ -21,12 +21,12 @@ def drawn(file: Path, *options: str) -> str:
 
 
 def marks(root: ElementTree.Element, kind: str) -> list[ElementTree.Element]:
-    """All that is drawn of a kind."""
+    """Return all elements of a kind."""
     return [one for one in root.iter() if one.get("class") == kind]
 
 
-def test_a_learned_limit_is_drawn_well_formed_and_always_the_same(tmp_path: Path) -> None:
-    """The SVG is XML and holds each window, both limits, trials and refusals; one seed makes one picture."""
+def test_the_picture_is_well_formed_and_reproducible(tmp_path: Path) -> None:
+    """The SVG is XML and has each window, both limits, trials and refusals; a seed always gives the same picture."""
     text = drawn(tmp_path / "one.svg")
     root = ElementTree.fromstring(text)
     assert root.tag == SVG + "svg"
@@ -43,8 +43,8 @@ def test_a_learned_limit_is_drawn_well_formed_and_always_the_same(tmp_path: Path
     assert drawn(tmp_path / "other.svg", "--seed", "2") != text
 
 
-def test_a_file_that_cannot_be_written_is_one_error(tmp_path: Path) -> None:
-    """Said in a line, without a traceback, as bad usage."""
+def test_a_file_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    """One line, without a traceback, and exit code 2."""
     file = tmp_path / "no" / "such" / "folder.svg"
     command = [sys.executable, "benchmarks/quota.py", "--picture", str(file)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)

@@ -1,4 +1,4 @@
-"""The simulated quota benchmark in small: both engines, a few cases; what must hold whatever is tuned."""
+"""The simulated quota benchmark, run small: a few cases with both engines, and results that tuning must not change."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TIMES_REAL = 5  # a machine that is busy with other tests; alone it is hundreds
 
 
 def simulated(folder: Path, *arguments: str) -> dict[str, Any]:
-    """What a run of the benchmark writes."""
+    """Run the benchmark; return its JSON."""
     file = folder / "figures.json"
     command = [sys.executable, "benchmarks/quota.py", "--simulated", "--seeds", "1", "--json", str(file)]
     done = subprocess.run(
@@ -28,13 +28,13 @@ def simulated(folder: Path, *arguments: str) -> dict[str, Any]:
 
 
 def values(said: dict[str, Any], case: str) -> dict[str, float]:
-    """The figures of one case."""
+    """Return the figures of one case."""
     return {figure["name"]: figure["value"] for figure in said["cases"][case]}
 
 
 @pytest.mark.parametrize("engine", ["python", "valkey"])
-def test_a_known_quota_is_spent_and_never_hit(tmp_path: Path, engine: str) -> None:
-    """Configured or told: nearly all is used, nothing refused, a closed limit sees one request an opening."""
+def test_a_known_quota_is_used_without_refusals(tmp_path: Path, engine: str) -> None:
+    """Configured or reported: nearly all is used, nothing is refused, and each opening gets one request."""
     said = simulated(
         tmp_path,
         *("--engine", engine, "--size", "30/10", "--windows", "6"),
@@ -51,16 +51,16 @@ def test_a_known_quota_is_spent_and_never_hit(tmp_path: Path, engine: str) -> No
     assert said["times"] > TIMES_REAL
 
 
-def test_what_matters_most_goes_first(tmp_path: Path) -> None:
-    """No grant while a better task of an open host stands ready, with one host or with many."""
+def test_the_highest_priority_goes_first(tmp_path: Path) -> None:
+    """No task is granted while a better one of an open host is ready, with one host or with many."""
     said = simulated(tmp_path, "--windows", "5", "--size", "40/4", "first")
     assert values(said, "first")["grants out of order"] == 0
     assert values(said, "first")["top tenth first"] == 100
     assert values(said, "first of many")["grants out of order"] == 0
 
 
-def test_a_case_that_nobody_knows_is_named(tmp_path: Path) -> None:
-    """A mistake is one message."""
+def test_an_unknown_case_is_an_error(tmp_path: Path) -> None:
+    """The message names it."""
     done = subprocess.run(
         [sys.executable, "benchmarks/quota.py", "--simulated", "unknwon"],
         cwd=ROOT,

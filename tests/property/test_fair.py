@@ -135,4 +135,4 @@ def test_fsck_finds_a_missing_turn(store: redis.Redis) -> None:
     pair.set_order("fair")
     pair.push([NewTask(1, group=Group("a"))])
     store.hdel("scrapeq:{q}:turn", "a")
-    assert Finding("turn", "a", "it has none") in fsck_blocking(store, "q", test_clock=True).findings
+    assert Finding("turn", "a", "missing") in fsck_blocking(store, "q", test_clock=True).findings

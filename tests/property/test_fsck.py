@@ -50,31 +50,37 @@ def test_a_healthy_queue_has_no_findings(store: redis.Redis) -> None:
 
 ID1, ID2, ID3, ID4 = (f"{i:012d}" for i in (1, 2, 3, 4))
 BREAKS: dict[str, tuple[Callable[[redis.Redis], object], Finding]] = {
-    "in two places": (lambda r: r.zadd(P + "dead", {ID2: 1}), Finding("places", ID2, "delayed dead")),
-    "in no place": (lambda r: r.zrem(P + "delayed", ID2), Finding("places", ID2, "none")),
+    "in two places": (lambda r: r.zadd(P + "dead", {ID2: 1}), Finding("states", ID2, "delayed dead")),
+    "in no place": (lambda r: r.zrem(P + "delayed", ID2), Finding("states", ID2, "none")),
     "a ready one lost": (
         lambda r: r.zrem(P + "r:shared", "000000000005"),
-        Finding("places", "000000000005", "none"),
+        Finding("states", "000000000005", "none"),
     ),
     "wrong order": (
         lambda r: r.zadd(P + "r:shared", {ID4: 9}),
-        Finding("priority", ID4, "its place is not its priority's"),
+        Finding("priority", ID4, "its score differs from its priority"),
     ),
-    "no record": (lambda r: r.hdel(P + "task", ID3), Finding("no record", ID3, "dead")),
+    "no record": (lambda r: r.hdel(P + "task", ID3), Finding("missing record", ID3, "dead")),
     "meta of nothing": (
         lambda r: r.hset(P + "meta", "000000000099", b"\x90"),
-        Finding("no record", "000000000099", "meta"),
+        Finding("missing record", "000000000099", "meta"),
     ),
-    "suspect of nothing": (lambda r: r.sadd(P + "suspects", "99"), Finding("no record", "99", "suspects")),
-    "lease without token": (lambda r: r.hdel(P + "meta", ID1), Finding("token", ID1, "leased without one")),
-    "digest forgotten": (lambda r: r.delete(P + "seen:0"), Finding("identity", ID1, "not remembered")),
+    "suspect of nothing": (
+        lambda r: r.sadd(P + "suspects", "99"),
+        Finding("missing record", "99", "suspects"),
+    ),
+    "lease without token": (
+        lambda r: r.hdel(P + "meta", ID1),
+        Finding("token", ID1, "leased without a token"),
+    ),
+    "digest forgotten": (lambda r: r.delete(P + "seen:0"), Finding("identity", ID1, "its digest is missing")),
     "digest of nothing": (
         lambda r: r.hset(P + "seen:0", b"123456789", "77"),
-        Finding("identity", "000000000077", "remembered, not there"),
+        Finding("identity", "000000000077", "its digest is stored but the task is gone"),
     ),
     "lane without entry or park": (
         lambda r: r.zrem(P + "lp", "one"),
-        Finding("lost", "one", "its head has no entry"),
+        Finding("lost", "one", "its head is missing in the index"),
     ),
     "lane open and parked": (
         lambda r: r.zadd(P + "lanes", {ID4 + "one": 4}),
@@ -83,7 +89,7 @@ BREAKS: dict[str, tuple[Callable[[redis.Redis], object], Finding]] = {
     "stray entry": (lambda r: r.zadd(P + "lanes", {ID2 + "one": 4}), Finding("stray entry", "one", ID2)),
     "group without head or park": (
         lambda r: r.zrem(P + "gp", "own"),
-        Finding("lost", "own", "its first is no head"),
+        Finding("lost", "own", "its first task is not a head"),
     ),
     "group parked and open": (
         lambda r: r.zadd(P + "heads:", {"000000000006own": 6}),
@@ -97,12 +103,12 @@ BREAKS: dict[str, tuple[Callable[[redis.Redis], object], Finding]] = {
         lambda r: r.zadd(P + "gp", {"plain": 1}),
         Finding("empty and parked", "plain", "group"),
     ),
-    "unknown group": (lambda r: r.hdel(P + "g", "own"), Finding("group", ID2, "its group is not known")),
-    "unknown lane": (lambda r: r.hdel(P + "lane", "one"), Finding("lane", "one", "parked, not known")),
-    "waiter forgotten": (lambda r: r.delete(P + "w:one"), Finding("waits for nothing", "one", "lane")),
+    "unknown group": (lambda r: r.hdel(P + "g", "own"), Finding("group", ID2, "unknown group")),
+    "unknown lane": (lambda r: r.hdel(P + "lane", "one"), Finding("lane", "one", "parked but unknown")),
+    "waiter forgotten": (lambda r: r.delete(P + "w:one"), Finding("never woken", "one", "lane")),
     "state of a limit lost": (
         lambda r: r.hdel(P + "l", "one"),
-        Finding("in flight", "one", "0, its leases 1"),
+        Finding("in flight", "one", "0, its leases have 1"),
     ),
     "ids to be given twice": (
         lambda r: r.setrange(P + "c", 3 * 8, struct.pack(">d", 5)),
@@ -133,7 +139,7 @@ def test_large_groups_and_lanes_are_checked_in_pages(store: redis.Redis) -> None
     store.zadd(P + "r:large", {"000000009999": 9})
     store.zadd(P + "heads:wide", {"000000000001g7": 9})
     findings = fsck_blocking(store, "q", page=50, test_clock=True).findings
-    assert Finding("no record", "000000009999", "ready") in findings
+    assert Finding("missing record", "000000009999", "ready") in findings
     assert Finding("stray head", "g7", "000000000001") in findings
 
 

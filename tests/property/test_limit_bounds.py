@@ -1,8 +1,9 @@
 """
-No limit is exceeded where it counts: at the server, whatever the network does between grant, arrival and answer.
+The queue never exceeds a limit as the server counts it, whatever delays requests and responses.
 
-A simulated server notes each arrival; delays are drawn to bunch arrivals (none, or the longest). Times are no multiples
-of anything. Some requests are never sent, some are cancelled, some never answered, the store's clock steps back.
+A simulated server records each arrival; delays are drawn to bunch arrivals (none, or the longest). Times are not
+multiples of any window. Some requests are never sent, some are cancelled, some are lost, and the store's clock steps
+back.
 """
 
 from __future__ import annotations
@@ -25,16 +26,16 @@ START_US = 1_600_000_000_123_457
 LEASE_S = 7.0
 GRANTS = 800
 ALIGNMENTS = 16  # offsets at which fixed windows are counted
-EARLY_SHARE = 0.95  # of the quota must be used when nothing delays
+EARLY_SHARE = 0.95  # of the quota that must be used without delays
 KEY = "scrapeq:{q}:c"
 GROUP = Group("g", ("a",), "b")
-HEAVY = {"h": 3, "x": 5}  # what a request of these groups weighs at limit a
-SLACK_US = 1  # the simulation's own rounding
+HEAVY = {"h": 3, "x": 5}  # weight of a request of these groups in limit a
+SLACK_US = 1  # rounding of the simulation
 
 
 @dataclass
 class Simulation:
-    """A queue with limits, its workers, the network, and the server that counts."""
+    """A queue with limits, its workers, the network, and a server that counts arrivals."""
 
     store: redis.Redis
     seed: int
@@ -43,7 +44,7 @@ class Simulation:
     now_us: int = START_US
     skew_us: int = 0
     arrivals: list[int] = field(default_factory=list)
-    served: list[tuple[int, int]] = field(default_factory=list)  # arrival, answer
+    served: list[tuple[int, int]] = field(default_factory=list)  # arrival, response
     reports: list[tuple[int, int, c.Entry, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -51,7 +52,7 @@ class Simulation:
         self.shas = {name: self.store.script_load(s.text) for name, s in scripts(test_clock=True).items()}
 
     def run(self, command: c.Command) -> object:  # type: ignore[type-arg]
-        """One script at the store's own time, which may have been set back."""
+        """Run one script at the store's time, which may have been set back."""
         self.store.set("scrapeq:{q}:testclock", self.now_us - self.skew_us)
         return command.parse(self.store.evalsha(self.shas[command.script], 1, KEY, *command.args))
 
@@ -65,7 +66,7 @@ class Simulation:
             self._report(self.now_us + self._delay(), c.Entry(c.RELEASE, lease, sent=c.UNSENT), 0)
             return
         arrival = self.now_us + self._delay()
-        if chance < 0.10:  # its worker dies: arrives some time within the lease, nobody tells
+        if chance < 0.10:  # its worker dies: it arrives within the lease, but is never settled
             arrival = self.now_us + self.r.randint(0, round(LEASE_S * US))
             self.arrivals += [arrival] * weight
             self.served.append((arrival, arrival))
@@ -73,7 +74,7 @@ class Simulation:
         answer = arrival + self._delay()
         self.arrivals += [arrival] * weight
         self.served.append((arrival, answer))
-        if chance < 0.15:  # cancelled on its way
+        if chance < 0.15:  # cancelled in flight
             self.run(c.edit("cancel", [lease.id]))
         reported = answer + (self.r.randint(0, US // 2) if self.trouble else 0)
         self._report(reported, c.Entry(c.ACK, lease), reported - answer)
@@ -82,7 +83,7 @@ class Simulation:
         heapq.heappush(self.reports, (at, len(self.arrivals), entry, age_us))
 
     def go(self, grants: int) -> None:
-        """Pop whatever is granted until so many were."""
+        """Pop until this many tasks are granted."""
         granted = 0
         while granted < grants:
             while self.reports and self.reports[0][0] <= self.now_us:
@@ -104,7 +105,7 @@ class Simulation:
             self.now_us += self.r.choice([0, 1, 777])
 
     def most_in_window(self, window_us: int) -> int:
-        """The most arrivals in any sliding window of this length."""
+        """Return the most arrivals in any sliding window of this length."""
         times, first, most = sorted(self.arrivals), 0, 0
         for i, time in enumerate(times):
             while times[first] <= time - window_us + SLACK_US:
@@ -113,7 +114,7 @@ class Simulation:
         return most
 
     def most_in_fixed_window(self, window_us: int, offset_us: int) -> int:
-        """The most arrivals in windows that begin at multiples of their length, plus an offset."""
+        """Return the most arrivals in fixed windows that start at multiples of their length plus an offset."""
         counts: dict[int, int] = {}
         for time in self.arrivals:
             slot = (time - offset_us) // window_us
@@ -121,7 +122,7 @@ class Simulation:
         return max(counts.values())
 
     def most_at_once(self) -> int:
-        """The most requests between arrival and answer at one moment."""
+        """Return the most requests that the server processes at one moment."""
         edges = sorted([(end, 0, -1) for _, end in self.served] + [(begin, 1, 1) for begin, _ in self.served])
         most = at_once = 0
         for _, _, change in edges:
@@ -136,7 +137,7 @@ def fill(
     tasks: int = 2 * GRANTS,
     groups: Sequence[Group] = (GROUP,),
 ) -> None:
-    """Define the limits and push enough, to each group in turn, of random priorities where there are several."""
+    """Define the limits and push tasks to each group in turn, with random priorities if there are several groups."""
     simulation.run(c.define(limits))
     for i in range(0, tasks, 1000):
         new = [
@@ -163,7 +164,7 @@ CASES = {
 def test_the_server_never_counts_more_than_its_limit(
     store: redis.Redis, name: str, most_delay_s: float
 ) -> None:
-    """No sliding and no fixed window of any rate has more arrivals than its limit, nor more at once than allowed."""
+    """Neither a sliding nor a fixed window of any rate has too many arrivals, nor are too many in flight."""
     simulation = Simulation(store, seed=len(name), most_delay_s=most_delay_s)
     shared, private = CASES[name]
     fill(simulation, {"a": shared, "b": private})
@@ -189,10 +190,10 @@ WEIGHED = {
 
 @pytest.mark.parametrize("most_delay_s", [0.0, 3.0])
 @pytest.mark.parametrize("name", WEIGHED)
-def test_weights_are_counted_as_the_server_counts_them(
+def test_the_weights_in_a_window_stay_within_the_limit(
     store: redis.Redis, name: str, most_delay_s: float
 ) -> None:
-    """Requests of several weights share one limit, and their sum stays within it in every window."""
+    """Requests of several weights share one limit, and their sum never exceeds it in any window."""
     simulation = Simulation(store, seed=len(name), most_delay_s=most_delay_s)
     groups = [GROUP, *(Group(one, ("a",), weights=(("a", weight),)) for one, weight in HEAVY.items())]
     fill(simulation, {"a": WEIGHED[name]}, groups=groups)
@@ -206,7 +207,7 @@ def test_weights_are_counted_as_the_server_counts_them(
 def test_a_calendar_window_is_never_exceeded_and_used_at_once(
     store: redis.Redis, most_delay_s: float
 ) -> None:
-    """What is in flight at its boundary counts in both windows; nothing is paced inside one."""
+    """Requests in flight at the boundary count in both windows; within a window nothing is paced."""
     simulation = Simulation(store, seed=9, most_delay_s=most_delay_s)
     fill(simulation, {"a": Limit((Rate(30, 10.0, aligned_s=2.5),))})
     simulation.go(GRANTS // 4)
@@ -216,8 +217,8 @@ def test_a_calendar_window_is_never_exceeded_and_used_at_once(
         assert simulation.most_in_window(10 * US) > 30  # across a boundary
 
 
-def test_what_is_below_the_line_leaves_its_share(store: redis.Redis) -> None:
-    """Of a window's quota the last share stays, until a task above the line takes it at once."""
+def test_tasks_below_the_threshold_leave_the_reserve(store: redis.Redis) -> None:
+    """The last part of a window's quota stays until tasks above the threshold take it at once."""
     simulation = Simulation(store, seed=10, most_delay_s=0.0, trouble=False)
     limits = {"a": Limit((Rate(20, 3600.0, aligned_s=0.0),), reserve=Reserve(0.25, 5))}
     fill(simulation, limits, tasks=40)
@@ -229,8 +230,8 @@ def test_what_is_below_the_line_leaves_its_share(store: redis.Redis) -> None:
     assert isinstance(popped, c.Popped) and [task.priority for task in popped.tasks] == [7] * 5
 
 
-def test_a_request_that_cost_nothing_frees_its_grant_at_once(store: redis.Redis) -> None:
-    """A limit of one group alone opens for its next task when the answer says that the last one was free."""
+def test_a_request_without_cost_frees_its_grant_at_once(store: redis.Redis) -> None:
+    """A private limit opens for the next task when the response states that the last one was free."""
     simulation = Simulation(store, seed=11, most_delay_s=0.0, trouble=False)
     fill(simulation, {"b": Limit((Rate(1, 3600.0),))}, tasks=3)
     for _ in range(3):
@@ -240,8 +241,8 @@ def test_a_request_that_cost_nothing_frees_its_grant_at_once(store: redis.Redis)
         simulation.run(c.settle([c.Entry(c.ACK, popped.tasks[0].lease, costs=[("b", 0.0)])]))
 
 
-def test_a_request_that_cost_more_holds_the_next_one_back(store: redis.Redis) -> None:
-    """A debt is paid by waiting: four of five slots are taken by one answer that cost four."""
+def test_a_request_that_cost_more_delays_the_next_one(store: redis.Redis) -> None:
+    """One response that cost four takes four of five slots."""
     simulation = Simulation(store, seed=12, most_delay_s=0.0, trouble=False)
     fill(simulation, {"a": Limit((Rate(5, 100.0),))})
     popped = simulation.run(c.pop(1, lease_s=LEASE_S))
@@ -251,8 +252,8 @@ def test_a_request_that_cost_more_holds_the_next_one_back(store: redis.Redis) ->
     assert state.used == 4 and state.opens_s == pytest.approx(80.0, abs=0.1)
 
 
-def test_a_request_heavier_than_the_whole_limit_goes_alone_and_is_told(store: redis.Redis) -> None:
-    """It waits for an empty window, fills it, and its weight is shown with the limit's state."""
+def test_a_request_heavier_than_the_whole_limit_is_sent_alone(store: redis.Redis) -> None:
+    """It waits for an empty window and fills it; the limit's state has its weight."""
     simulation = Simulation(store, seed=13, most_delay_s=0.0, trouble=False)
     giant = Group("giant", ("a",), weights=(("a", 50.0),))
     fill(simulation, {"a": Limit((Rate(10, 5.0),))}, groups=[giant])
@@ -266,8 +267,8 @@ def test_a_request_heavier_than_the_whole_limit_goes_alone_and_is_told(store: re
     assert isinstance(popped, c.Popped) and popped.wait_s == pytest.approx(5.0, abs=0.1)
 
 
-def test_what_an_older_definition_paced_closes_no_longer_than_the_new_one(store: redis.Redis) -> None:
-    """One in ten hours becomes one in ten seconds: it is not closed for hours."""
+def test_a_former_definition_closes_no_longer_than_the_new_one(store: redis.Redis) -> None:
+    """After one in ten hours becomes one in ten seconds, the limit is not closed for hours."""
     simulation = Simulation(store, seed=14, most_delay_s=0.0, trouble=False)
     fill(simulation, {"a": Limit((Rate(1, 36_000.0),))})
     popped = simulation.run(c.pop(1, lease_s=LEASE_S))
@@ -278,8 +279,8 @@ def test_what_an_older_definition_paced_closes_no_longer_than_the_new_one(store:
     assert isinstance(popped, c.Popped) and popped.wait_s is not None and popped.wait_s <= 10.0
 
 
-def test_the_server_that_counts_can_find_too_many(store: redis.Redis) -> None:
-    """With a looser limit in the queue than on the server the same simulation does exceed it."""
+def test_the_server_detects_an_exceeded_limit(store: redis.Redis) -> None:
+    """With a higher limit in the queue than at the server, the same simulation exceeds it."""
     simulation = Simulation(store, seed=3, most_delay_s=0.9)
     fill(simulation, {"a": Limit((Rate(6, 1.0),))})
     simulation.go(GRANTS // 4)
@@ -287,7 +288,7 @@ def test_the_server_that_counts_can_find_too_many(store: redis.Redis) -> None:
 
 
 def test_the_quota_is_used(store: redis.Redis) -> None:
-    """Where nothing delays, a paced limit grants nearly all that it may."""
+    """Without delays, a paced limit grants nearly its whole quota."""
     simulation = Simulation(store, seed=4, most_delay_s=0.0, trouble=False)
     fill(simulation, {"a": Limit((Rate(20, 1.0),))})
     simulation.go(GRANTS)
@@ -296,7 +297,7 @@ def test_the_quota_is_used(store: redis.Redis) -> None:
 
 
 def test_stamps_outlast_many_windows(store: redis.Redis) -> None:
-    """A limit that is never idle still counts after more windows than 32 bits of ticks hold: 2^32 / 2^20."""
+    """A limit that is never idle counts correctly after more windows than 32 bits of ticks hold: 2^32 / 2^20."""
     simulation = Simulation(store, seed=5, most_delay_s=0.0, trouble=False)
     grants, step_us = 2 * 4096 + 100, US // 4
     fill(simulation, {"a": Limit((Rate(2, 0.5),))}, tasks=grants)
@@ -317,8 +318,8 @@ def test_stamps_outlast_many_windows(store: redis.Redis) -> None:
     assert used[0] == 1 and set(used[1:grants]) == {2}
 
 
-def test_a_longer_interval_closes_no_longer_than_itself(store: redis.Redis) -> None:
-    """Defined anew with another interval, what was answered counts where it was: for one new window at most."""
+def test_a_longer_interval_closes_for_one_window_at_most(store: redis.Redis) -> None:
+    """After a redefinition, former responses count at their times, so for one new window at most."""
     simulation = Simulation(store, seed=6, most_delay_s=0.0, trouble=False)
     fill(simulation, {"a": Limit((Rate(2, 0.5),))})
     simulation.go(500)

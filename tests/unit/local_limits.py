@@ -1,4 +1,4 @@
-"""The limits of one process on a clock that the test holds, for tests of what they grant and who waits for it."""
+"""The limits of one process on a clock that the test controls, for tests of grants and waiting callers."""
 
 from __future__ import annotations
 

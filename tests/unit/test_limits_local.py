@@ -1,4 +1,4 @@
-"""The limits of one process, on a clock that the test holds."""
+"""What the limits of one process grant, on a clock that the test controls."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from scrapeq.responses.outcome import Outcome
 from scrapeq.responses.rule_observations import RuleObservation
 
 
-async def test_an_unknown_limit_is_asked_carefully() -> None:
-    """One request until the first answer, then few in flight."""
+async def test_an_unknown_limit_starts_slowly() -> None:
+    """One request until the first response, then a few in flight."""
     here = Limited()
     [first] = await here.fill()
     here.settle(first, FINE)
@@ -22,7 +22,7 @@ async def test_an_unknown_limit_is_asked_carefully() -> None:
 
 
 async def test_a_lost_request_proves_nothing() -> None:
-    """Without an answer the next one still goes alone, and not at once."""
+    """Without a response, the next request is still sent alone, and not at once."""
     here = Limited()
     [first] = await here.fill()
     first.settle(None)
@@ -31,8 +31,8 @@ async def test_a_lost_request_proves_nothing() -> None:
     assert len(await here.fill()) == 1
 
 
-async def test_refusals_of_one_flight_are_one_event() -> None:
-    """They count once, and the longest wait holds."""
+async def test_refusals_of_requests_in_flight_together_count_once() -> None:
+    """The longest of their waits counts."""
     here = Limited(LimitRule("x", max_concurrency=8))
     await here.heard()
     flight = await here.fill()
@@ -47,8 +47,8 @@ async def test_refusals_of_one_flight_are_one_event() -> None:
     assert here.consecutive_refusals(probe) == 2
 
 
-async def test_one_probe_goes_after_a_park_and_only_its_answer_opens() -> None:
-    """Late answers of the flight before it do not; a lost probe is followed by another one."""
+async def test_one_probe_follows_a_park_and_only_its_response_opens() -> None:
+    """Late responses to earlier requests do not open the limit; a lost probe is followed by another one."""
     here = Limited(LimitRule("x", max_concurrency=3, observe="none"))
     first, *late = await here.fill()
     await here.clock.advance(1.0)
@@ -66,8 +66,8 @@ async def test_one_probe_goes_after_a_park_and_only_its_answer_opens() -> None:
     assert len(await here.fill()) == 3
 
 
-async def test_a_refused_probe_closes_for_longer_than_it_was_told() -> None:
-    """What was told had been too short; refusals in a row count on, and a good answer ends the row."""
+async def test_a_refused_probe_closes_for_longer_than_the_stated_wait() -> None:
+    """The last wait was too short. Consecutive refusals are counted until a request is accepted."""
     here = Limited()
     await here.heard(refusal(5.0))
     await here.clock.advance(5.0)
@@ -80,8 +80,8 @@ async def test_a_refused_probe_closes_for_longer_than_it_was_told() -> None:
     assert here.consecutive_refusals(await here.one()) == 1
 
 
-async def test_told_budgets_are_spent_to_the_last_and_no_further() -> None:
-    """What remains minus what is in flight; then parked to the reset, and one request asks for the new budget."""
+async def test_a_reported_budget_is_spent_exactly() -> None:
+    """The remaining requests minus those in flight; then one request after the reset."""
     here = Limited()
     await here.heard(Outcome("success", reported=Reported(20, 60.0)))
     flight = await here.fill()
@@ -94,8 +94,8 @@ async def test_told_budgets_are_spent_to_the_last_and_no_further() -> None:
     assert len(await here.fill()) == 1
 
 
-async def test_an_older_answer_does_not_raise_the_budget() -> None:
-    """Only a request that left after the last word may say that there is more."""
+async def test_an_older_response_does_not_raise_the_budget() -> None:
+    """Only the response to a request sent after the last report may raise it."""
     here = Limited()
     await here.heard(Outcome("success", reported=Reported(20, 60.0)))
     early, late = await here.one(), await here.one()
@@ -105,8 +105,8 @@ async def test_an_older_answer_does_not_raise_the_budget() -> None:
     assert len(await here.fill()) == 5
 
 
-async def test_answers_that_say_nothing_cost_one() -> None:
-    """Silence and lost requests count against what was told; what was never sent does not."""
+async def test_a_response_without_a_budget_costs_one() -> None:
+    """It and lost requests count against the reported budget; requests that were never sent do not."""
     here = Limited()
     await here.heard(Outcome("success", reported=Reported(3, 60.0)))
     one, two, three = await here.fill()
@@ -117,16 +117,16 @@ async def test_answers_that_say_nothing_cost_one() -> None:
     assert len(await here.fill()) == 1
 
 
-async def test_an_answer_may_tell_its_cost() -> None:
-    """It counts instead of the weight that was charged."""
+async def test_a_response_may_state_its_cost() -> None:
+    """The cost replaces the charged weight."""
     here = Limited()
     await here.heard(Outcome("success", reported=Reported(10, 60.0)))
     here.settle(await here.one(), Outcome("success", cost=7.0))
     assert len(await here.fill()) == 3
 
 
-async def test_a_named_rate_is_kept() -> None:
-    """Size and window without what is left: from then on it is paced like a configured one."""
+async def test_a_stated_rate_is_obeyed() -> None:
+    """After size and window are stated without a budget, the limit is paced like a configured one."""
     here = Limited()
     await here.heard(Outcome("success", rates=((60.0, 60.0),)))
     await here.clock.advance(1.0)
@@ -138,8 +138,8 @@ async def test_a_named_rate_is_kept() -> None:
     assert len(await here.fill()) == 1
 
 
-async def test_a_rule_may_not_listen() -> None:
-    """`observe: none` leaves what answers tell aside, and nothing limits it but refusals."""
+async def test_a_rule_may_ignore_responses() -> None:
+    """With `observe: none`, only refusals limit it."""
     here = Limited(LimitRule("x", observe="none"))
     await here.heard(Outcome("success", reported=Reported(0, 60.0)))
     permits = [await here.one() for _ in range(50)]
@@ -148,8 +148,8 @@ async def test_a_rule_may_not_listen() -> None:
     assert await here.closed_s() == 9.0
 
 
-async def test_concurrency_is_kept() -> None:
-    """Never more in flight than configured, and up to it after the first answer."""
+async def test_concurrency_is_limited() -> None:
+    """Up to the configured number is in flight after the first response, never more."""
     here = Limited(LimitRule("x", max_concurrency=20))
     await here.heard()
     flight = await here.fill()
@@ -158,8 +158,8 @@ async def test_concurrency_is_kept() -> None:
     assert len(await here.fill()) == 1
 
 
-async def test_a_rate_is_paced_and_its_slots_are_free_one_window_after_the_answer() -> None:
-    """Counted from the answer, so that no server's window ever sees more than the limit."""
+async def test_a_rate_is_paced_and_its_slots_are_freed_one_window_after_the_response() -> None:
+    """Windows count from the response, so that no window of the server exceeds the limit."""
     here = Limited(LimitRule("x", rates=(Rate(3, 9.0),)))
     flight = []
     for _ in range(3):
@@ -175,8 +175,8 @@ async def test_a_rate_is_paced_and_its_slots_are_free_one_window_after_the_answe
     assert len(await here.fill()) == 1
 
 
-async def test_all_rates_of_a_limit_hold() -> None:
-    """A burst of ten a second, and no more than twelve in a minute."""
+async def test_all_rates_of_a_limit_apply() -> None:
+    """A burst of ten in a second, and at most twelve in a minute."""
     here = Limited(LimitRule("x", rates=(Rate(10, 1.0, burst=10), Rate(12, 60.0, burst=12))))
     flight = await here.fill()
     assert len(flight) == 10
@@ -186,8 +186,8 @@ async def test_all_rates_of_a_limit_hold() -> None:
     assert len(await here.fill()) == 2
 
 
-async def test_rates_below_one_take_longer() -> None:
-    """Half a request a second is one in two seconds."""
+async def test_rates_below_one_stretch_the_window() -> None:
+    """Half a request per second is one in two seconds."""
     here = Limited(LimitRule("x", rates=(Rate(0.5, 1.0),)))
     here.settle(await here.one(), FINE)
     await here.clock.advance(1.9)
@@ -196,8 +196,8 @@ async def test_rates_below_one_take_longer() -> None:
     assert len(await here.fill()) == 1
 
 
-async def test_a_calendar_window_is_spent_at_once_and_ends_with_the_hour() -> None:
-    """Counted, not paced, by the wall clock."""
+async def test_a_calendar_window_is_not_paced_and_ends_with_the_hour() -> None:
+    """Requests are counted by the wall clock."""
     here = Limited(LimitRule("x", rates=(Rate(5, 3600.0, aligned="UTC"),)))
     await here.clock.advance(NEXT_WINDOW_S % 3600 - 10.0)
     for permit in await here.fill():
@@ -207,8 +207,8 @@ async def test_a_calendar_window_is_spent_at_once_and_ends_with_the_hour() -> No
     assert len(await here.fill()) == 5
 
 
-async def test_heavy_requests_take_their_weight() -> None:
-    """A search of weight three leaves two of five."""
+async def test_heavy_requests_are_charged_their_weight() -> None:
+    """A search of weight three leaves two of five requests."""
     weights = (Weight(Match(path=("/search*",)), 3.0),)
     here = Limited(LimitRule("x", rates=(Rate(5, 3600.0, aligned="UTC"),), weights=weights))
     await here.one("https://api.example/search")
@@ -217,7 +217,7 @@ async def test_heavy_requests_take_their_weight() -> None:
 
 
 async def test_every_matching_limit_must_grant() -> None:
-    """A closed one keeps the request back although the other is open."""
+    """A closed limit holds the request back although the other is open."""
     here = Limited(ALONE, HOST)
     first = await here.one()
     assert await here.fill(OTHER) == []
@@ -227,22 +227,22 @@ async def test_every_matching_limit_must_grant() -> None:
 
 
 async def test_a_refusal_closes_its_host_alone() -> None:
-    """The narrowest limit is parked; other hosts go on."""
+    """The narrowest limit is parked; other hosts stay open."""
     here = Limited(ALL, HOST)
     await here.heard(refusal(60.0))
     assert await here.fill() == []
     assert len(await here.fill(OTHER)) == 1
 
 
-async def test_a_refusal_of_a_wide_scope_closes_what_is_wide() -> None:
-    """`all`: where no limit is, every one of its request."""
+async def test_a_refusal_with_a_wide_scope_closes_all_limits() -> None:
+    """Scope `all`, without a limit of that scope, closes every limit of the request."""
     here = Limited(ALL, HOST)
     await here.heard(Outcome("rate_limited", 60.0, scope="all"))
     assert await here.fill(OTHER) == []
 
 
-async def test_a_told_budget_is_heard_by_the_narrowest_that_listens() -> None:
-    """`observe: none` leaves it to the next; what was read for each limit goes to each."""
+async def test_a_budget_belongs_to_the_narrowest_limit_that_observes() -> None:
+    """With `observe: none` it belongs to the next one; separate readings belong to their limits."""
     here = Limited(ALL, LimitRule("host", Match(), ("host",), observe="none"))
     await here.heard(Outcome("success", reported=Reported(0, 60.0)))
     assert await here.fill(OTHER) == []
@@ -260,8 +260,8 @@ async def test_a_told_budget_is_heard_by_the_narrowest_that_listens() -> None:
     assert await two.closed_s() == 60.0 - TICK_S
 
 
-async def test_what_was_never_sent_costs_nothing() -> None:
-    """A request that was blocked gives its turn back; one without an answer has cost it."""
+async def test_a_request_that_was_never_sent_costs_nothing() -> None:
+    """A blocked request returns its slot; a request without a response keeps it."""
     here = Limited(LimitRule("x", rates=(Rate(1, 60.0),)))
     (await here.one()).settle(None, was_sent=False)
     (await here.one()).settle(None)
@@ -271,10 +271,10 @@ async def test_what_was_never_sent_costs_nothing() -> None:
     assert len(await here.fill()) == 1
 
 
-async def test_idle_limits_are_forgotten_and_what_was_learned_last_of_all(
+async def test_idle_limits_are_forgotten_learned_ones_last(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What is closed or in flight is never forgotten; then comes what showed itself by refusals."""
+    """Limits that are closed or in use are never forgotten; those with refusals are forgotten last."""
     monkeypatch.setattr(local_limits, "MAX_INSTANCES", 5)
     monkeypatch.setattr(local_limits, "RETAINED_INSTANCES", 3)
     here = Limited()
@@ -292,8 +292,8 @@ async def test_idle_limits_are_forgotten_and_what_was_learned_last_of_all(
     assert len(await here.fill(hosts[1])) == START_IN_FLIGHT
 
 
-async def test_a_window_of_no_length_that_an_answer_names_is_one_of_a_hundredth_of_a_second() -> None:
-    """The server says it: what comes of it is a limit that is learned on, never an error."""
+async def test_a_stated_window_near_zero_becomes_a_hundredth_of_a_second() -> None:
+    """A server's value never causes an error; learning goes on from it."""
     here = Limited()
     await here.heard()
     await here.heard(Outcome("success", rates=((10.0, 1e-7),)))
@@ -306,9 +306,9 @@ async def test_a_window_of_no_length_that_an_answer_names_is_one_of_a_hundredth_
 
 
 def test_a_slow_refusal_right_after_a_reopening_lowers_a_limit_by_little() -> None:
-    """Its way may be longer than the time since: what is left of a window is then no length to reckon with."""
-    learned = Learned(limit=1000, window=10 * S, source=1, shape=-1, answered=1, since=1000 * S)
+    """The request's round trip may be longer than the phase, which then says nothing about the window."""
+    learned = Learned(limit=1000, window=10 * S, source=1, pacing=-1, accepted=1, phase_start=1000 * S)
     granted, at = 1000 * S + 30_000, 1000 * S + 130_000
-    learned.refused(granted, at, at + S, guessed=False, in_window=1, in_a_row=0)
-    learned.reopen(at + S + 20_000, at + S, 1)
+    learned.record_refusal(granted, at, at + S, guessed=False, in_window=1, consecutive_refusals=0)
+    learned.record_probe_success(at + S + 20_000, at + S, 1)
     assert learned.limit == 980

@@ -1,4 +1,4 @@
-"""What an answer means for its task."""
+"""The outcome of a response for its task."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def answered(
 def test_the_built_in_meanings(
     status: int, headers: tuple[tuple[str, str], ...], action: str, wait_s: float | None
 ) -> None:
-    """Each status, with and without what it says about waiting, has one meaning."""
+    """Each status has one meaning, with and without a stated wait."""
     outcome = answered(status, *headers)
     assert (outcome.action, outcome.wait_s) == (action, wait_s)
 
@@ -79,25 +79,25 @@ def test_the_built_in_meanings(
     ],
 )
 def test_the_built_in_meanings_of_errors(error: errors.FetchError, action: str) -> None:
-    """What may pass is tried again, what would be the same again is not; the message is the error's."""
+    """Transient errors are retried, others are not; the message is that of the error."""
     outcome = decide((), url=URL, error=error, observation=NO_OBSERVATION)
     assert (outcome.action, outcome.message) == (action, str(error))
 
 
 def test_own_backoff_doubles_from_one_second_to_five_minutes() -> None:
-    """A refusal that says nothing closes for 1, 2, 4 … 300 seconds."""
+    """A refusal without a wait closes for 1, 2, 4 … 300 seconds."""
     assert [answered(429, refusals=n).wait_s for n in (1, 2, 3, 9, 10, 10_000)] == [1, 2, 4, 256, 300, 300]
     assert backoff_s(0) == 1
 
 
-def test_a_told_wait_that_was_too_short_is_lengthened() -> None:
-    """A server that says 0 and refuses again is asked ever later; one that says a day is believed."""
+def test_a_stated_wait_that_was_too_short_is_lengthened() -> None:
+    """A server that states 0 and refuses again gets ever longer waits; a wait of one day is obeyed."""
     assert [answered(429, ("Retry-After", "0"), refusals=n).wait_s for n in (1, 2, 3, 4)] == [0, 1, 2, 4]
     assert answered(429, ("Retry-After", "86400"), refusals=5).wait_s == 86400
 
 
-def test_the_first_matching_action_counts_and_a_resource_s_own_come_first() -> None:
-    """Order decides, not how exact a match is."""
+def test_the_first_matching_action_counts_and_those_of_the_resource_come_first() -> None:
+    """The order decides, not the precision of the match."""
     own = ResponseAction(Match(status=(404,)), "ignore")
     of_file = ResponseAction(Match(status=("4xx",)), "fail")
     plan = Plan("x", "x.yaml", response_actions=(of_file,), resource_actions={"issues": (own,)})
@@ -107,7 +107,7 @@ def test_the_first_matching_action_counts_and_a_resource_s_own_come_first() -> N
 
 
 def test_a_refusal_in_a_200() -> None:
-    """A body that refuses closes the limit for its Retry-After, else for the term that says something."""
+    """A refusal in a body closes the limit for its Retry-After, else for the first term with a value."""
     limited = ResponseAction(
         Match(when=compile_expression("body.error == 'ratelimited'")),
         "rate_limited",
@@ -127,8 +127,8 @@ def test_a_refusal_in_a_200() -> None:
     assert answered(200, body=b"{}", actions=(limited,)).action == "success"
 
 
-def test_a_poll_waits_as_told_else_ever_longer() -> None:
-    """What the file says, else Retry-After, else by the number of polls; never less than Retry-After, never nothing."""
+def test_a_poll_waits_as_stated_else_ever_longer() -> None:
+    """The configured wait, else Retry-After, else one by the number of polls; never 0 or less than Retry-After."""
 
     def wait(
         polls: int, *headers: tuple[str, str], terms: tuple[object, ...] = (), body: bytes = b"{}"
@@ -161,14 +161,14 @@ def test_a_poll_waits_as_told_else_ever_longer() -> None:
         ("reset_pagination", "stop", "stop"),
     ],
 )
-def test_what_happens_at_the_end_of_patience(action: str, given: str | None, on_exceed: str) -> None:
-    """A refusal is waited out, the others are given up, unless the file says so."""
+def test_what_happens_after_max_wait(action: str, given: str | None, on_exceed: str) -> None:
+    """A refused task is parked and others are given up, unless the configuration states otherwise."""
     rule = ResponseAction(Match(), action, on_exceed=given)  # type: ignore[arg-type]
     assert answered(400, actions=(rule,)).on_exceed == on_exceed
 
 
-def test_a_credential_that_can_be_asked_for_again_is() -> None:
-    """A 401 with any other one is a dead letter; one that was refused for good ends the run."""
+def test_a_refreshable_credential_is_refreshed() -> None:
+    """A 401 with any other credential is a dead letter; a final refusal ends the run."""
     page = Page(URL, 401, (), b"")
     assert decide((), page=page, observation=NO_OBSERVATION, can_refresh=True).action == "refresh_auth"
     assert decide((), page=page, observation=NO_OBSERVATION).action == "dead_letter"
@@ -178,8 +178,8 @@ def test_a_credential_that_can_be_asked_for_again_is() -> None:
     assert exception_kind(final) == "auth"
 
 
-def test_actions_that_name_a_304_are_judged_on_it_and_the_others_on_what_was_kept() -> None:
-    """A body of a 304 is null, which must not look like a body that says no."""
+def test_only_actions_for_a_304_see_it_and_the_others_see_the_cached_response() -> None:
+    """The body of a 304 is null, which must not match an action for a negative body."""
     kept, reported = Page(URL, 200, (), b'{"ok": true}'), Page(URL, 304, (("X-A", "1"),), b"")
     bad = ResponseAction(Match(when=compile_expression("not body.ok")), "dead_letter")
     named = ResponseAction(Match(status=("3xx",), when=compile_expression("header('x-a') == '1'")), "ignore")
@@ -190,7 +190,7 @@ def test_actions_that_name_a_304_are_judged_on_it_and_the_others_on_what_was_kep
 
 
 def test_a_configured_wait_never_undercuts_retry_after() -> None:
-    """What the server told is the least."""
+    """Retry-After is the minimum."""
     short = ResponseAction(Match(status=(429,)), "rate_limited", wait=(1.0,))
     assert answered(429, ("Retry-After", "30"), actions=(short,)).wait_s == 30
     again = ResponseAction(Match(status=(404,)), "retry", wait=(1.0,))
@@ -198,7 +198,7 @@ def test_a_configured_wait_never_undercuts_retry_after() -> None:
 
 
 @pytest.mark.parametrize("term", ["null", "'soon'", "true", "-5", "body.missing"])
-def test_a_wait_term_that_is_no_duration_is_passed_over(term: str) -> None:
+def test_a_wait_term_that_is_not_a_duration_is_skipped(term: str) -> None:
     """Only a number of seconds counts."""
     action = ResponseAction(Match(status=(429,)), "rate_limited", wait=(compile_expression(term), 8.0))
     assert answered(429, actions=(action,)).wait_s == 8.0
@@ -211,7 +211,7 @@ def test_an_exponential_wait_grows_with_the_refusals() -> None:
 
 
 def test_actions_match_errors_by_their_kind() -> None:
-    """A rule for time-outs is none for broken connections."""
+    """A rule for time-outs does not match broken connections."""
     action = ResponseAction(Match(exception=("timeout",)), "ignore")
     late, broken = errors.DeadlineExceeded("late"), errors.ConnectionFailed("broken")
     assert decide((action,), url=URL, error=late, observation=NO_OBSERVATION).action == "ignore"
@@ -219,8 +219,8 @@ def test_actions_match_errors_by_their_kind() -> None:
     assert exception_kind(errors.Truncated("x")) == "bad_answer"
 
 
-def test_the_budget_told_comes_with_every_answer() -> None:
-    """Successes and refusals tell it alike."""
+def test_every_outcome_has_the_reported_budget() -> None:
+    """Both successes and refusals report it."""
     headers = (("RateLimit", '"a";r=0;t=4'),)
     assert answered(200, *headers).reported == answered(429, *headers).reported == Reported(0, 4.0)
     assert decide((), url=URL, error=errors.ConnectionFailed("x"), observation=Observation()).reported is None
@@ -243,7 +243,7 @@ def test_the_budget_told_comes_with_every_answer() -> None:
     ],
 )
 def test_path_patterns(pattern: str, url: str, matches: bool) -> None:
-    """`*` stays inside a segment, `**` does not, a dot is a dot."""
+    """`*` matches within a segment, `**` across segments, and a dot matches only a dot."""
     assert path_matches(pattern, url) is matches
 
 
@@ -259,7 +259,7 @@ def test_path_patterns(pattern: str, url: str, matches: bool) -> None:
     ],
 )
 def test_host_patterns(pattern: str, url: str, matches: bool) -> None:
-    """Hosts match in any case; a port only counts when the pattern has one."""
+    """Hosts match case-insensitively; a port counts only if the pattern has one."""
     assert host_matches(pattern, host_of(url)) is matches
 
 
@@ -268,7 +268,7 @@ def test_host_patterns(pattern: str, url: str, matches: bool) -> None:
     [(404, True, True), (404, False, False), (403, True, False), (200, True, False)],
 )
 def test_a_page_that_was_a_guess_may_not_be_there(status: int, guess: bool, is_past_end: bool) -> None:
-    """A 404 behind the last page is the walk's end, unless the file says what it is."""
+    """A 404 after the last page ends the pagination, unless an action matches it."""
     page = Page(URL, status, (), b"")
     assert decide((), page=page, observation=NO_OBSERVATION, is_guess=guess).is_past_end is is_past_end
     reported = ResponseAction(Match(status=(404,)), "fail")

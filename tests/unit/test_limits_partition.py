@@ -17,8 +17,8 @@ SEARCH = LimitRule("search", Match(resource=("search",)), ("token",))
 SECONDARY = LimitRule("secondary", Match(), ("token",))
 
 
-def test_without_rules_each_host_and_credential_is_one_private_limit() -> None:
-    """The implicit limit holds, and the host can be read in it."""
+def test_without_rules_each_host_and_credential_has_a_private_limit() -> None:
+    """The implicit limit applies, and its name contains the host."""
     group = group_of((), url=URL)
     assert group == Group("default|api.example,", (), "default|api.example,")
     assert group_of((), url=URL, token=SECRET) != group
@@ -26,7 +26,7 @@ def test_without_rules_each_host_and_credential_is_one_private_limit() -> None:
 
 
 def test_every_matching_rule_is_shared_or_private() -> None:
-    """The limit that two kinds of page share is no group's own."""
+    """A limit that two resources share is not private to either group."""
     rules = (CORE, SEARCH, SECONDARY)
     digest = token_digest(SECRET)
     issues = group_of(rules, resource="issues", url=URL, token=SECRET)
@@ -38,15 +38,15 @@ def test_every_matching_rule_is_shared_or_private() -> None:
     assert len({issues.name, search.name, other.name}) == 3
 
 
-def test_the_widest_key_is_private_when_it_settles_the_others() -> None:
-    """A limit per host under one for all: the host's is its group's own."""
+def test_the_limit_with_all_keys_is_private_if_the_others_apply_uniformly() -> None:
+    """With one limit per host and one for all hosts, the host's limit is private to its group."""
     rules = (LimitRule("all", Match(), ()), LimitRule("host", Match(), ("host",)))
     group = group_of(rules, url=URL)
     assert (group.limits, group.private) == (("all",), "host|api.example")
 
 
-def test_a_rule_for_some_paths_makes_the_host_s_limit_shared() -> None:
-    """Two groups use the host's limit then, so neither owns it."""
+def test_a_rule_for_some_paths_makes_the_limit_of_the_host_shared() -> None:
+    """Two groups use the host's limit then, so it is private to neither."""
     rules = (LimitRule("host", Match(), ("host",)), LimitRule("heavy", Match(path=("/export/**",)), ()))
     plain, heavy = group_of(rules, url=URL), group_of(rules, url="https://api.example/export/1")
     assert plain.private == heavy.private == ""
@@ -54,8 +54,8 @@ def test_a_rule_for_some_paths_makes_the_host_s_limit_shared() -> None:
     assert heavy.limits == ("host|api.example", "heavy")
 
 
-def test_credentials_are_never_in_clear() -> None:
-    """Eight hex digits stand for a token, wherever it is a key."""
+def test_credentials_never_appear_in_clear_text() -> None:
+    """A digest of eight hex digits replaces the token wherever it is a key."""
     group = group_of((SECONDARY,), url=URL, token=SECRET)
     assert SECRET not in repr(group)
     assert token_digest(SECRET) in group.private
@@ -63,7 +63,7 @@ def test_credentials_are_never_in_clear() -> None:
 
 
 def test_partitions_by_seed_and_parent() -> None:
-    """A value is walked to by its path; what is not there is empty."""
+    """A path selects a value of the record; a missing value is empty."""
     rule = LimitRule("per", Match(), ("seed.shop.id", "parent.kind"))
     group = group_of((rule,), url=URL, seed={"shop": {"id": 7}}, parent={"kind": "a b,c|d"})
     assert group.private == "per|7,a%20b%2Cc%7Cd"
@@ -71,7 +71,7 @@ def test_partitions_by_seed_and_parent() -> None:
 
 
 @given(st.text(max_size=300), st.text(max_size=300), st.text(max_size=300))
-def test_names_stay_within_their_bounds_and_apart(one: str, two: str, three: str) -> None:
+def test_names_stay_short_and_distinct(one: str, two: str, three: str) -> None:
     """Instances have at most 200 bytes and names 255, and different values give different instances."""
     rules = tuple(LimitRule(name, Match(), ("seed.x", "seed.y")) for name in ("a" * 120, "b", "c" * 250))
     groups = [group_of(rules, url=URL, seed={"x": x, "y": y}) for x, y in ((one, two), (one, three))]

@@ -1,4 +1,4 @@
-"""What answers say about waiting is read as the vectors say, and nothing makes the reader fail."""
+"""Waits and budgets are read from responses as the vectors state, and no response makes the reader fail."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ VECTORS: list[dict[str, Any]] = yaml.safe_load(
 
 
 def reads(said: dict[str, Any]) -> Observe:
-    """The `observe` of a vector."""
+    """Return the `observe` of a vector."""
     return Observe(**{k: compile_expression(v) if k in OBSERVED_PARTS else v for k, v in said.items()})
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
-def test_waits_are_read_as_the_vectors_say(vector: dict[str, Any]) -> None:
-    """Each row's wait comes out to the millisecond."""
+def test_waits_are_read_as_the_vectors_state(vector: dict[str, Any]) -> None:
+    """Each wait is exact to the millisecond."""
     headers = [(name, value) for name, value in vector["headers"]]
     seen = observe(
         vector["status"],
@@ -100,10 +100,10 @@ HOW = [Observe(), *[Observe(name) for name in NAMES]] + [
     BODIES,
     st.sampled_from(HOW),
 )
-def test_no_bytes_make_it_fail(
+def test_no_bytes_make_the_reader_fail(
     status: int, headers: list[tuple[str, str]], now_s: float, body: bytes, how: Observe
 ) -> None:
-    """Whatever is sent and however it is read, every number that comes out is finite and not negative."""
+    """For any bytes and any reading, every number is finite and not negative."""
     seen = observe(status, headers, now_s, body, how, (Rate(5, 60.0),))
     for seconds in (seen.wait_s, seen.retry_after_s, seen.reset_s, seen.reported and seen.reported.reset_s):
         assert seconds is None or (math.isfinite(seconds) and 0 <= seconds <= 2**31)
@@ -129,8 +129,8 @@ def test_no_bytes_make_it_fail(
         ([("Age", "5"), ("X-RateLimit-Remaining", "3"), ("X-RateLimit-Reset", "3")], None),
     ],
 )
-def test_the_tightest_budget_is_told(headers: list[tuple[str, str]], reported: Reported | None) -> None:
-    """Of several budgets in requests the one with the least left is told; one without a reset is none."""
+def test_the_tightest_budget_is_reported(headers: list[tuple[str, str]], reported: Reported | None) -> None:
+    """Of several budgets in requests it is the one with the least left; a budget needs a reset."""
     assert observe(200, headers, NOW_S).reported == reported
 
 
@@ -148,21 +148,21 @@ def test_the_tightest_budget_is_told(headers: list[tuple[str, str]], reported: R
     ],
 )
 def test_limit_and_window_are_read(headers: list[tuple[str, str]], limit: float, window_s: float) -> None:
-    """The quota and its window come from the policy where there is one, else from the fields."""
+    """They come from the policy if there is one, else from the fields."""
     seen = observe(200, headers, NOW_S)
     assert (seen.limit, seen.window_s) == (limit, window_s)
 
 
 def test_policies_keep_name_and_unit() -> None:
-    """Every declared policy is kept; requests are the unit that needs no name."""
+    """Every declared policy is returned; the default unit is requests."""
     seen = observe(
         200, [("RateLimit-Policy", '"a";q=5;qu="requests";w=1, "b";q=9;qu="content-bytes"')], NOW_S
     )
     assert seen.policies == (Policy(5.0, 1.0, "a", ""), Policy(9.0, None, "b", "content-bytes"))
 
 
-def test_each_budget_says_all_that_is_known_of_it() -> None:
-    """Name, size, window, key and unit come from the policy; all budgets of one answer are kept."""
+def test_each_budget_is_complete() -> None:
+    """Name, size, window, key and unit come from the policy; all budgets of a response are returned."""
     headers = [
         ("RateLimit-Policy", '"burst";q=10;w=1;pk=:YWJj:, "bytes";q=9000;w=60;qu="content-bytes"'),
         ("RateLimit", '"burst";r=4;t=1, "bytes";r=80;t=30'),
@@ -194,15 +194,15 @@ def test_each_budget_says_all_that_is_known_of_it() -> None:
         ([("API-KEY-MAX-LIMIT", "80"), ("API-KEY-USE-LIMIT", "3")], ((80, 60),)),
     ],
 )  # fmt: skip
-def test_size_and_window_without_what_is_left_are_rates(
+def test_size_and_window_without_a_budget_are_a_rate(
     headers: list[tuple[str, str]], rates: tuple[tuple[float, float], ...]
 ) -> None:
-    """A quota of which an answer names no more than size and window is a rate; one that it tells all of is none."""
+    """A quota is a rate if the response states only its size and window, and a budget if it states all."""
     assert observe(200, headers, NOW_S).rates == rates
 
 
-def test_a_rate_can_be_told_by_expressions() -> None:
-    """Field names of one's own, for size and window."""
+def test_a_rate_can_be_read_by_expressions() -> None:
+    """Size and window come from custom fields."""
     how = reads({"limit": "header('x-size')", "interval": "header('x-per')"})
     assert observe(200, [("X-Size", "50"), ("X-Per", "2s")], NOW_S, how=how).rates == ((50, 2.0),)
 
@@ -218,8 +218,10 @@ def test_a_rate_can_be_told_by_expressions() -> None:
         ([("x-ratelimit-remaining-tokens", "0"), ("x-ratelimit-reset-tokens", "6m0s")], Reported(0, 360.0)),
     ],
 )
-def test_what_is_left_follows_from_what_is_used(headers: list[tuple[str, str]], reported: Reported) -> None:
-    """Used and size make what remains; an empty budget of tokens holds requests up, too."""
+def test_the_remaining_budget_follows_from_the_used_one(
+    headers: list[tuple[str, str]], reported: Reported
+) -> None:
+    """Size minus used is what remains; an empty budget of tokens delays requests, too."""
     assert observe(200, headers, NOW_S).reported == reported
 
 
@@ -232,14 +234,14 @@ def test_what_is_left_follows_from_what_is_used(headers: list[tuple[str, str]], 
         (b'{"left": 250, "again": 3600}', Reported(250, 3600.0)),
     ],
 )
-def test_a_told_wait_binds_before_what_remains(body: bytes, reported: Reported) -> None:
-    """Until it is over nothing goes, however much is left; what is closed for longer stays so."""
+def test_a_wait_overrides_the_remaining_budget(body: bytes, reported: Reported) -> None:
+    """Requests wait until it is over, whatever is left; a longer closure stays."""
     how = reads({"wait": "body.backoff", "remaining": "body.left", "reset": "body.again"})
     assert observe(200, [], NOW_S, body, how).reported == reported
 
 
-def test_a_used_weight_is_held_against_the_rate_of_the_file() -> None:
-    """Where an answer says only how much was used, the limit with the same window says of how much."""
+def test_a_used_weight_is_compared_with_the_configured_rate() -> None:
+    """If a response states only the used weight, the size comes from the limit with the same window."""
     headers = [("X-MBX-USED-WEIGHT-1M", "5990"), ("Date", "Tue, 24 Nov 2026 06:00:20 GMT")]
     seen = observe(200, headers, NOW_S, how=Observe("binance"), rates=(Rate(6000, 60.0),))
     assert seen.reported == Reported(10, 40.0)
@@ -257,15 +259,15 @@ def test_a_used_weight_is_held_against_the_rate_of_the_file() -> None:
         ([], b'{"spent": "much"}', reads({"cost": "body.spent"}), None),
     ],
 )  # fmt: skip
-def test_an_answer_may_say_what_it_cost(
+def test_a_response_may_state_its_cost(
     headers: list[tuple[str, str]], body: bytes, how: Observe, cost: float | None
 ) -> None:
-    """From a field, from a preset's place in the body, from an expression."""
+    """In a field, in the body as the preset knows, or by an expression."""
     assert observe(200, headers, NOW_S, body, how).cost == cost
 
 
-def test_the_server_names_bucket_and_scope() -> None:
-    """A bucket's name and a global scope are kept; a global refusal closes the credential's limits."""
+def test_bucket_and_scope_are_read() -> None:
+    """The name of a bucket and a global scope are returned; a global refusal closes the credential's limits."""
     shared = [
         ("X-RateLimit-Bucket", "abcd"),
         ("X-RateLimit-Remaining", "1"),
@@ -278,5 +280,5 @@ def test_the_server_names_bucket_and_scope() -> None:
 
 
 def test_each_preset_has_its_name() -> None:
-    """The names that a file may use are those that there are."""
+    """A configuration may use exactly the existing presets."""
     assert tuple(presets()) == NAMES

@@ -1,4 +1,4 @@
-"""A reset that is told in whole seconds is read as exactly as answers allow, and costs no refusal."""
+"""A reset reported as a Unix time in whole seconds is read as exactly as possible, without a refusal."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from scrapeq.limits.reset_countdown import WORTH_S
 from scrapeq.limits.server_clock import ServerClocks
 from scrapeq.responses.observation import Reported
 
-WAY_S = 0.02  # one way of a request or an answer
-AHEAD_S = 1795500000.3  # the server's clock, against the client's
+WAY_S = 0.02  # travel time of a request or a response
+AHEAD_S = 1795500000.3  # the server's clock minus the client's
 SERVER_STARTED_S = 1795500000
 
 
 class Server:
-    """A window of whole seconds that begins with a request, or on the clock; told like the old X-RateLimit fields."""
+    """A window of whole seconds that starts with a request or by the clock, reported in X-RateLimit fields."""
 
     def __init__(self, limit: int, window_s: float, rounds: Callable[[float], int], *, aligned: bool) -> None:
         self._limit, self._window_s, self._rounds, self._aligned = limit, window_s, rounds, aligned
@@ -26,11 +26,11 @@ class Server:
         self.accepted = self.refused = 0
 
     def ask(self, at_s: float) -> Reported:
-        """A request that arrives then, by the client's clock."""
+        """Return the response to a request that arrives at this time of the client's clock."""
         now_s = at_s + AHEAD_S
         if now_s >= self._ends_s:
-            began_s = now_s - now_s % self._window_s if self._aligned else now_s
-            self._ends_s, self._count = began_s + self._window_s, 0
+            started_s = now_s - now_s % self._window_s if self._aligned else now_s
+            self._ends_s, self._count = started_s + self._window_s, 0
         if self._count < self._limit:
             self._count += 1
             self.accepted += 1
@@ -43,7 +43,7 @@ class Server:
 
 
 def spend(server: Server, now_s: float, until_s: float, clocks: ServerClocks | None) -> float:
-    """One request after the other, as many as are told to remain, then nothing until the reset. -> when it ends."""
+    """Send one request after the other while the budget lasts, then none until the reset. Return the end time."""
     while now_s < until_s:
         reported = server.ask(now_s + WAY_S)
         sent_s, now_s = now_s, now_s + 2 * WAY_S
@@ -56,27 +56,27 @@ def spend(server: Server, now_s: float, until_s: float, clocks: ServerClocks | N
 
 @pytest.mark.parametrize("aligned", [False, True])
 @pytest.mark.parametrize("rounds", [math.ceil, math.floor, round])
-def test_a_window_told_in_whole_seconds_is_used_up(rounds: Callable[[float], int], aligned: bool) -> None:
-    """However the server rounds: >= 95 % of ten windows, and no refusal after the first one."""
+def test_a_window_reported_in_whole_seconds_is_used(rounds: Callable[[float], int], aligned: bool) -> None:
+    """Whatever the rounding: at least 95 % of ten windows, without a refusal after the first."""
     limit, window_s, windows = 60, 10.0, 10
     server = Server(limit, window_s, rounds, aligned=aligned)
     clocks = ServerClocks()
-    began_s = spend(server, 0.0, window_s, clocks)
+    started_s = spend(server, 0.0, window_s, clocks)
     server.accepted = server.refused = 0
-    spend(server, began_s, began_s + window_s * windows, clocks)
+    spend(server, started_s, started_s + window_s * windows, clocks)
     assert server.accepted >= 0.95 * limit * windows
     assert server.refused == 0
 
 
-def test_without_care_a_tenth_of_it_is_lost() -> None:
-    """The same server, its reset read as it stands: this is what the care is for."""
+def test_at_face_value_a_tenth_of_the_quota_is_lost() -> None:
+    """The same server without the correction: this is why it exists."""
     server = Server(60, 3.0, math.ceil, aligned=False)
     spend(server, 0.0, 30.0, None)
     assert server.accepted < 0.9 * 60 * 10
 
 
-def test_only_short_windows_and_many_requests_are_worth_a_kept_one() -> None:
-    """A long window, a few requests, or a reset that is no whole second: told as it was."""
+def test_only_short_windows_with_many_requests_are_corrected() -> None:
+    """A long window, few requests, or a reset with a fraction: returned unchanged."""
     clocks = ServerClocks()
     for reported in (
         Reported(5, 10.5, 100, None, None),
@@ -86,8 +86,8 @@ def test_only_short_windows_and_many_requests_are_worth_a_kept_one() -> None:
         assert clocks.read("limit", reported, 0.0, 0.1) is reported
 
 
-def test_the_last_request_is_kept_for_the_first_moment_that_may_be_the_end() -> None:
-    """The rest goes at once; the kept one is granted when the told time is over."""
+def test_the_last_request_is_kept_for_the_first_possible_end() -> None:
+    """The others go at once; the last one is granted at the first possible end."""
     clocks = ServerClocks()
     first = clocks.read("limit", Reported(99, 10.0, 100, SERVER_STARTED_S + 10, SERVER_STARTED_S), 0.0, 0.04)
     assert (first.remaining, first.reset_s) == (98, 10.0)
@@ -100,7 +100,7 @@ def test_the_last_request_is_kept_for_the_first_moment_that_may_be_the_end() -> 
 
 
 def test_a_reset_with_a_fraction_needs_the_clock_alone() -> None:
-    """Nothing is kept back; what the Date cut off is found again by the answers after it."""
+    """No request is kept back; later responses restore what the Date rounded off."""
     clocks = ServerClocks()
     resets = SERVER_STARTED_S + 10.25
     first = clocks.read("limit", Reported(9, 10.25, 10, resets, SERVER_STARTED_S), 0.0, 0.5)
@@ -112,8 +112,8 @@ def test_a_reset_with_a_fraction_needs_the_clock_alone() -> None:
     ).reset_s == pytest.approx(8.79)
 
 
-def test_answers_of_two_clocks_are_not_put_together() -> None:
-    """An answer that was never that early by the clock known so far begins a new one."""
+def test_responses_of_two_clocks_are_not_combined() -> None:
+    """A Date that is too early for the known clock starts a new one."""
     clocks = ServerClocks()
     clocks.read("limit", Reported(99, 10.0, 100, SERVER_STARTED_S + 10, SERVER_STARTED_S), 0.0, 0.04)
     behind = SERVER_STARTED_S - 60

@@ -1,4 +1,4 @@
-"""Who waits for the limits of one process, and for how long."""
+"""How callers wait for the limits of one process, and for how long."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scrapeq.plan import LimitRule, Match, Rate
 
 
 async def test_waiting_ends_with_the_park() -> None:
-    """Exactly when it was told."""
+    """Exactly at the time that the server stated."""
     here = Limited()
     here.settle(await here.one(), refusal(60.0))
     waiting = asyncio.ensure_future(here.limits.acquire(URL))
@@ -22,8 +22,8 @@ async def test_waiting_ends_with_the_park() -> None:
     assert waiting.done()
 
 
-async def test_a_closure_beyond_max_wait_is_told_to_the_caller() -> None:
-    """With the seconds left, and at once, though another one waits patiently."""
+async def test_a_closure_beyond_max_wait_raises_an_error() -> None:
+    """At once and with the seconds left, although another caller keeps waiting."""
     here = Limited()
     permit = await here.one()
     here.settle(permit, refusal(60.0))
@@ -38,8 +38,8 @@ async def test_a_closure_beyond_max_wait_is_told_to_the_caller() -> None:
     assert allowed.done()
 
 
-async def test_who_comes_first_is_served_first() -> None:
-    """A line for each limit; who gives up leaves it."""
+async def test_callers_are_served_in_order() -> None:
+    """Each limit has a queue of callers; a cancelled caller leaves it."""
     here = Limited(LimitRule("x", rates=(Rate(1, 1.0, burst=1),)))
     served: list[int] = []
 
@@ -48,18 +48,18 @@ async def test_who_comes_first_is_served_first() -> None:
         served.append(number)
         here.settle(permit, FINE)
 
-    auth_grants = [asyncio.ensure_future(ask(number)) for number in range(5)]
+    waiting = [asyncio.ensure_future(ask(number)) for number in range(5)]
     await here.clock.advance(0.0)
     assert served == [0]
     assert await here.limits.try_acquire(URL) is None
-    auth_grants[1].cancel()
-    auth_grants[3].cancel()
+    waiting[1].cancel()
+    waiting[3].cancel()
     await here.clock.advance(3.0)
     assert served == [0, 2, 4]
 
 
-async def test_who_waits_for_a_narrow_limit_holds_nobody_up_at_a_wide_one() -> None:
-    """Also when the narrow one closes while it stood in line for the wide one."""
+async def test_a_caller_that_waits_for_a_narrow_limit_does_not_block_a_wide_one() -> None:
+    """Also if the narrow limit closes while the caller is queued for the wide one."""
     here = Limited(
         LimitRule("all", Match(), (), max_concurrency=1),
         LimitRule("host", Match(), ("host",), observe="none"),
@@ -76,8 +76,8 @@ async def test_who_waits_for_a_narrow_limit_holds_nobody_up_at_a_wide_one() -> N
     assert here_too.done()
 
 
-async def test_an_answer_wakes_who_waits() -> None:
-    """Without any time passing."""
+async def test_a_response_wakes_a_waiting_caller() -> None:
+    """Before any time has passed."""
     here = Limited(LimitRule("x", max_concurrency=1))
     first = await here.one()
     waiting = asyncio.ensure_future(here.limits.acquire(URL))

@@ -1,4 +1,4 @@
-"""Weights, scopes, reserves and calendar windows: from the file's rules to what the queue is told."""
+"""Weights, scopes, reserves and calendar windows, from the configuration to the queue."""
 
 from __future__ import annotations
 
@@ -37,54 +37,54 @@ HEAVY = Weight(Match(resource=("search",)), 5.0)
 
 
 def plan() -> Plan:
-    """The plan of the text above."""
+    """Return the plan of the text above."""
     return config.load("acme.yaml", text=TEXT)
 
 
 def page(status: int, body: bytes = b"{}") -> Page:
-    """An answer."""
+    """Return a response."""
     return Page(url=URL, status=status, headers=(), body=body)
 
 
-def paid(resource: str, answer: Page, cost: float | None = None) -> list[tuple[str, float]]:
-    """What a request of this resource has cost the limits of the plan."""
+def costs(resource: str, response: Page, cost: float | None = None) -> list[tuple[str, float]]:
+    """Return what a request of this resource costs the limits of the plan."""
     rules = plan().rate_limits
     group = group_of(rules, resource=resource, url=URL)
     outcome = Outcome("success", cost=cost)
-    return costs_of(group, outcome, rules, resource=resource, url=URL, page=answer)
+    return costs_of(group, outcome, rules, resource=resource, url=URL, page=response)
 
 
-def test_a_request_is_charged_what_its_rule_says_before_its_answer() -> None:
-    """Groups of other weights share the limit's instance and differ in what they are charged."""
+def test_a_request_is_charged_its_weight_before_the_response() -> None:
+    """Groups with different weights share the limit's instance but are charged differently."""
     light, heavy = (group_of(plan().rate_limits, resource=name, url=URL) for name in ("other", "search"))
     assert light.limits == heavy.limits == ("core|api.example,",)
     assert (light.weight(light.limits[0]), heavy.weight(heavy.limits[0])) == (1, 5)
     assert light.name != heavy.name
 
 
-def test_an_answer_settles_what_was_charged() -> None:
-    """A 304 is free, a cost that stands in the body counts; what was charged rightly is not said again."""
-    assert paid("other", page(304)) == [("core|api.example,", 0.0)]
-    assert paid("search", page(304)) == [("core|api.example,", 0.0)]
-    assert paid("search", page(200)) == []
-    assert paid("query", page(200, b'{"cost": 42.5}')) == [("core|api.example,", 42.5)]
-    assert paid("query", page(200)) == []
+def test_a_response_settles_the_charge() -> None:
+    """A 304 is free, a cost in the body counts, and a correct charge is not repeated."""
+    assert costs("other", page(304)) == [("core|api.example,", 0.0)]
+    assert costs("search", page(304)) == [("core|api.example,", 0.0)]
+    assert costs("search", page(200)) == []
+    assert costs("query", page(200, b'{"cost": 42.5}')) == [("core|api.example,", 42.5)]
+    assert costs("query", page(200)) == []
 
 
-def test_a_told_cost_counts_before_the_rules_weights() -> None:
-    """What the answer says that it has cost is the narrowest limit's."""
-    assert paid("search", page(200), cost=7.0) == [("core|api.example,", 7.0)]
+def test_a_cost_stated_by_the_response_overrides_the_weights() -> None:
+    """It belongs to the narrowest limit."""
+    assert costs("search", page(200), cost=7.0) == [("core|api.example,", 7.0)]
 
 
-def test_a_limit_of_one_group_is_shared_where_weights_part_its_requests() -> None:
-    """Only weights that the answer tells leave the limit to one group alone."""
+def test_a_limit_with_weights_by_request_is_shared() -> None:
+    """A limit stays private only if its weights depend on responses alone."""
     rule = LimitRule("core", rates=(Rate(1, 1),), weights=(FREE,))
     assert group_of([rule], url=URL).private == "core|api.example,"
     assert group_of([replace(rule, weights=(HEAVY,))], url=URL).private == ""
 
 
-def test_weights_are_rounded_up_to_what_limits_count_in() -> None:
-    """Sums of weights stay exact; what is no weight, or of no limit of the group, is refused."""
+def test_weights_are_rounded_up_to_the_unit_of_limits() -> None:
+    """Sums of weights stay exact; an invalid weight, or one for another limit, raises an error."""
     assert Group("g", ("a",), weights=(("a", 0.1),)).weight("a") == 103 / 1024
     for weight in (-1.0, float("nan"), float("inf")):
         with pytest.raises(UsageError, match="expected a weight"):
@@ -94,17 +94,17 @@ def test_weights_are_rounded_up_to_what_limits_count_in() -> None:
 
 
 def test_a_reserve_and_a_calendar_window_reach_the_queue() -> None:
-    """The line is a day before now; a window of UTC begins at midnight; the wire says it both ways."""
+    """The threshold is one day ago, a UTC window starts at midnight, and the wire format preserves both."""
     limit = limits_of(plan().rate_limits)["core"]
     assert limit.reserve is not None
-    assert limit.reserve.kept(1e9 - 86_401, 1e15) == 0.1
-    assert limit.reserve.kept(1e9 - 86_400, 1e15) == 0.0
+    assert limit.reserve.withheld(1e9 - 86_401, 1e15) == 0.1
+    assert limit.reserve.withheld(1e9 - 86_400, 1e15) == 0.0
     assert [rate.aligned_s for rate in limit.rates] == [None, 0.0]
     assert type(limit).from_wire(limit.wire()) == limit
 
 
-def test_calendar_windows_begin_at_local_midnight_and_weeks_on_monday() -> None:
-    """The offset is what the zone's clocks show now."""
+def test_calendar_windows_start_at_local_midnight_and_weeks_on_monday() -> None:
+    """The offset is the current one of the zone."""
     winter_s, summer_s = 1_736_899_200.0, 1_752_537_600.0  # 2025-01-15, 2025-07-15, both 00:00Z
     assert aligned_s("Europe/Berlin", 86_400, winter_s) == 23 * 3600
     assert aligned_s("Europe/Berlin", 86_400, summer_s) == 22 * 3600
@@ -114,7 +114,7 @@ def test_calendar_windows_begin_at_local_midnight_and_weeks_on_monday() -> None:
 
 
 def test_a_scope_wider_than_a_limit_closes_every_group_of_it() -> None:
-    """Groups of one host with other limits share what a refusal of scope host closes; other hosts have their own."""
+    """All groups of a host share the limit that a refusal with scope host closes; other hosts have their own."""
     rules = [
         LimitRule("core", match=Match(resource=("a",))),
         LimitRule("other", match=Match(resource=("b",))),
@@ -131,8 +131,8 @@ def test_a_scope_wider_than_a_limit_closes_every_group_of_it() -> None:
     assert all(name.startswith(("core|", "other|")) for group in groups for name in closed_by(group, "limit"))
 
 
-def test_scopes_of_a_credential_and_of_all_have_limits_of_their_own() -> None:
-    """A limit that is partitioned by neither stays nobody's alone."""
+def test_the_scopes_token_and_all_have_their_own_limits() -> None:
+    """A limit partitioned by neither is not private."""
     wide = group_of([LimitRule("core", partition_by=())], url=URL, token="t", scopes={"token", "all"})
     assert wide.private == ""
     (of_token,), (of_all,) = closed_by(wide, "token"), closed_by(wide, "all")

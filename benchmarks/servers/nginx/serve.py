@@ -1,8 +1,10 @@
 """
-`python serve.py SHAPE OPTIONS`: nginx before an upstream without a limit; the first line on stdout is JSON: its port.
+`python serve.py SHAPE OPTIONS`: run nginx before an upstream without a limit.
 
-Shapes: rate (limit_req, no burst), burst (limit_req with burst and nodelay), places (limit_conn). What is counted is
-nginx's access log. A line of JSON on stdin ({"limit": 150}) sets another limit. It ends when stdin is closed.
+The first line on stdout is JSON with the port.
+
+Shapes: rate (limit_req, no burst), burst (limit_req with burst and nodelay), places (limit_conn). Requests are counted
+in nginx's access log. A line of JSON on stdin ({"limit": 150}) changes the limit. It ends when stdin is closed.
 """
 
 from __future__ import annotations
@@ -25,18 +27,18 @@ from typing import TextIO
 ROOT = Path(__file__).resolve().parents[3]
 TEMPLATE = Path(__file__).with_name("nginx.conf")
 TICK_S = 0.05
-RETRY_AFTER_S = 1.0  # what the template says
+RETRY_AFTER_S = 1.0  # as in the template
 
 
 def configuration(options: argparse.Namespace, port: int, upstream: int) -> str:
-    """The template, filled in."""
+    """Fill in the template."""
     limits = {
         "rate": "limit_req zone=rate;",
         "burst": f"limit_req zone=rate burst={options.burst} nodelay;",
         "places": f"limit_conn places {options.limit};",
     }
     values = {
-        "user": "user root;" if os.geteuid() == 0 else "",  # its workers must reach the folder
+        "user": "user root;" if os.geteuid() == 0 else "",  # its workers must be able to read the folder
         "port": str(port),
         "upstream": f"127.0.0.1:{upstream}",
         "rate": f"{round(options.limit / options.window)}r/s",
@@ -49,15 +51,15 @@ def configuration(options: argparse.Namespace, port: int, upstream: int) -> str:
 
 
 class Log:
-    """nginx's access log, carried over to the form that all servers here write."""
+    """Converts nginx's access log to the format that all servers here write."""
 
-    def __init__(self, source: Path, target: TextIO, reported: bool) -> None:
-        self._source, self._target, self._told = source, target, reported
+    def __init__(self, source: Path, target: TextIO, states_wait: bool) -> None:
+        self._source, self._target, self._states_wait = source, target, states_wait
         self._rest, self._at = "", 0
         self._wall_s = time.time() - time.monotonic()
 
     def carry(self, limit: int) -> None:
-        """What was added since the last time."""
+        """Convert the lines added since the last call."""
         if not self._source.exists():
             return
         with self._source.open() as file:
@@ -69,7 +71,7 @@ class Log:
             ended, took, status, path = line.split()
             ended_s = float(ended) - self._wall_s
             accepted = status == "200"
-            seen = {
+            record = {
                 "n": int(path.rpartition("/")[2]),
                 "arrived_s": ended_s - float(took),
                 "decided_s": ended_s - float(took),
@@ -77,15 +79,15 @@ class Log:
                 "answered_s": ended_s,
                 "status": int(status),
                 "accepted": accepted,
-                "wait_s": RETRY_AFTER_S if self._told and not accepted else 0.0,
+                "wait_s": RETRY_AFTER_S if self._states_wait and not accepted else 0.0,
                 "limit": limit,
             }
-            self._target.write(json.dumps(seen) + "\n")
+            self._target.write(json.dumps(record) + "\n")
         self._target.flush()
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Return an unused port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -132,22 +134,18 @@ def serve(options: argparse.Namespace, folder: Path) -> None:
 
 
 def main() -> None:
-    """Serve in a folder of its own."""
+    """Serve in a temporary folder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("shape", choices=("rate", "burst", "places"))
-    parser.add_argument("--limit", type=int, default=30, help="requests a window, or at once")
+    parser.add_argument("--limit", type=int, default=30, help="requests per window, or at once")
     parser.add_argument("--window", type=float, default=1.0, help="seconds")
-    parser.add_argument(
-        "--burst", type=int, default=10, help="requests that may come at once beyond the rate"
-    )
-    parser.add_argument(
-        "--retry-after", action="store_true", help="a 429 says when to come back: in a second"
-    )
-    parser.add_argument("--service", type=float, default=0.0, help="seconds that an answer takes")
-    parser.add_argument("--log", required=True, help="a line of JSON for each request")
+    parser.add_argument("--burst", type=int, default=10, help="requests allowed at once beyond the rate")
+    parser.add_argument("--retry-after", action="store_true", help="send Retry-After: 1 with a 429")
+    parser.add_argument("--service", type=float, default=0.0, help="seconds to process a request")
+    parser.add_argument("--log", required=True, help="log file: one line of JSON per request")
     options = parser.parse_args()
     if shutil.which("nginx") is None:
-        sys.exit("nginx is not on PATH")
+        sys.exit("nginx is not on PATH; install it, for example nginx-light on Debian")
     with tempfile.TemporaryDirectory(prefix="sq-nginx-") as folder:
         serve(options, Path(folder))
 

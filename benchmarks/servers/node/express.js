@@ -1,4 +1,4 @@
-// express-rate-limit: a fixed window that begins with the first request. Tells: legacy, draft-6, draft-7, draft-8.
+// express-rate-limit: a fixed window that starts with the first request. Tells: legacy, draft-6, draft-7, draft-8.
 'use strict'
 
 const express = require('express')

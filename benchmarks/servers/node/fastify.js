@@ -1,5 +1,5 @@
-// @fastify/rate-limit: a fixed window that begins with the first request. Tells: x, draft-6.
-// Punishes: ban (403 from the fourth refusal of a window on), renew (each refusal begins the window anew),
+// @fastify/rate-limit: a fixed window that starts with the first request. Tells: x, draft-6.
+// Punishes: ban (403 from the fourth refusal of a window on), renew (each refusal restarts the window),
 // double (each refusal doubles the window).
 'use strict'
 
@@ -10,15 +10,15 @@ const BAN = 3
 
 module.exports = async ({ limit, windowMs, tells, retryAfter, punish }) => {
   const prefix = tells === 'draft-6' ? '' : 'x-'
-  const told = {}
-  for (const name of ['limit', 'remaining', 'reset']) told[`${prefix}ratelimit-${name}`] = tells !== 'none'
+  const headers = {}
+  for (const name of ['limit', 'remaining', 'reset']) headers[`${prefix}ratelimit-${name}`] = tells !== 'none'
   const app = fastify({ exposeHeadRoutes: false })
   await app.register(rateLimit, {
     max: limit,
     timeWindow: windowMs,
     enableDraftSpec: tells === 'draft-6',
-    addHeadersOnExceeding: told,
-    addHeaders: { ...told, 'retry-after': retryAfter },
+    addHeadersOnExceeding: headers,
+    addHeaders: { ...headers, 'retry-after': retryAfter },
     ban: punish === 'ban' ? BAN : undefined,
     continueExceeding: punish === 'renew',
     exponentialBackoff: punish === 'double'

@@ -1,5 +1,5 @@
-// rate-limiter-flexible on a bare server: a fixed window that begins with the first request. Tells: x (its Reset is a
-// time, as its documentation has it). Punishes: block (each refusal closes the limit for a window from then on).
+// rate-limiter-flexible on a plain server: a fixed window that starts with the first request. Tells: x (Reset is a
+// time, as in its documentation). Punishes: block (each refusal closes the limit for one window).
 'use strict'
 
 const { RateLimiterMemory } = require('rate-limiter-flexible')

@@ -1,4 +1,4 @@
-// hono-rate-limiter: a fixed window that begins with the first request. Tells: draft-6, draft-7.
+// hono-rate-limiter: a fixed window that starts with the first request. Tells: draft-6, draft-7.
 'use strict'
 
 const { getRequestListener } = require('@hono/node-server')

@@ -1,4 +1,4 @@
-// koa-ratelimit: a fixed window that begins with the first request. Tells: x (its Reset is a time with a fraction). Its
+// koa-ratelimit: a fixed window that starts with the first request. Tells: x (Reset is a time with a fraction). Its
 // Retry-After is rounded down: 0 in the last second.
 'use strict'
 

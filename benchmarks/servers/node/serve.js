@@ -1,7 +1,7 @@
-// `node serve.js FRAMEWORK OPTIONS`: one rate-limited server; the first line on stdout is JSON with its port.
+// `node serve.js FRAMEWORK OPTIONS`: run one rate-limited server; its first line on stdout is JSON with the port.
 //
-// What is counted is counted here, around the framework: when a request came, when it was decided, its status.
-// A line of JSON on stdin ({"limit": 150}) puts another limit in the place of the first, which is forgotten.
+// This wrapper logs, outside the framework, when a request arrived, when it was decided, and its status.
+// A line of JSON on stdin ({"limit": 150}) replaces the limit by an unused one.
 // It ends when stdin is closed.
 'use strict'
 
@@ -16,20 +16,20 @@ const REFUSALS = [429, 503, 403]
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
-    limit: { type: 'string', default: '30' }, // requests a window
+    limit: { type: 'string', default: '30' }, // requests per window
     window: { type: 'string', default: '3' }, // seconds
-    tells: { type: 'string', default: 'none' }, // the fields of every answer; what there is, the framework's file says
-    'retry-after': { type: 'boolean', default: false }, // a 429 says when to come back
-    punish: { type: 'string', default: '' }, // what refused requests lead to; the framework's file says what there is
-    'way-ms': { type: 'string', default: '0' }, // longest way to the limiter, and back from it
-    log: { type: 'string' } // a line of JSON for each request
+    tells: { type: 'string', default: 'none' }, // header fields of every response; see the framework's file
+    'retry-after': { type: 'boolean', default: false }, // send Retry-After with a 429
+    punish: { type: 'string', default: '' }, // what refused requests cause; see the framework's file
+    'way-ms': { type: 'string', default: '0' }, // longest travel time in each direction
+    log: { type: 'string' } // log file: one line of JSON per request
   }
 })
 
 const make = require(path.join(__dirname, `${positionals[0]}.js`))
 const wayMs = Number(values['way-ms'])
 const log = fs.createWriteStream(values.log, { flags: 'a' })
-const nowS = () => Number(process.hrtime.bigint()) / 1e9 // the clock that Python calls monotonic
+const nowS = () => Number(process.hrtime.bigint()) / 1e9 // Python's monotonic clock
 
 function handler (limit) {
   return make({
@@ -41,9 +41,9 @@ function handler (limit) {
   })
 }
 
-function travel (arrive) {
-  if (wayMs) setTimeout(arrive, Math.random() * wayMs)
-  else arrive()
+function travel (callback) {
+  if (wayMs) setTimeout(callback, Math.random() * wayMs)
+  else callback()
 }
 
 async function main () {
@@ -51,33 +51,33 @@ async function main () {
   let handle = await handler(limit)
 
   const server = http.createServer((request, response) => {
-    const seen = { n: Number(request.url.split('/').pop()), arrived_s: nowS(), limit }
-    let told = {} // fields that are given with the status are not among those of the response
+    const record = { n: Number(request.url.split('/').pop()), arrived_s: nowS(), limit }
+    let headers = {} // header fields passed with the status are missing in response.getHeader()
     const { writeHead, end } = response
     response.writeHead = (status, ...rest) => {
-      told = rest.find(one => one && typeof one === 'object' && !Array.isArray(one)) ?? told
+      headers = rest.find(one => one && typeof one === 'object' && !Array.isArray(one)) ?? headers
       return writeHead.call(response, status, ...rest)
     }
     response.end = (...rest) => {
       const refused = REFUSALS.includes(response.statusCode)
-      seen.decided_s = seen.left_s = nowS()
-      seen.status = response.statusCode
-      seen.accepted = !refused
-      seen.wait_s = refused ? Number(response.getHeader('retry-after') ?? told['retry-after'] ?? 0) : 0
+      record.decided_s = record.left_s = nowS()
+      record.status = response.statusCode
+      record.accepted = !refused
+      record.wait_s = refused ? Number(response.getHeader('retry-after') ?? headers['retry-after'] ?? 0) : 0
       travel(() => end.apply(response, rest))
       return response
     }
     response.on('close', () => {
-      if (seen.status) log.write(JSON.stringify({ ...seen, answered_s: nowS() }) + '\n')
+      if (record.status) log.write(JSON.stringify({ ...record, answered_s: nowS() }) + '\n')
     })
     travel(() => handle(request, response))
   })
 
   readline.createInterface({ input: process.stdin })
     .on('line', async line => {
-      const wanted = JSON.parse(line).limit
-      handle = await handler(wanted)
-      limit = wanted
+      const newLimit = JSON.parse(line).limit
+      handle = await handler(newLimit)
+      limit = newLimit
     })
     .on('close', () => {
       server.closeAllConnections()

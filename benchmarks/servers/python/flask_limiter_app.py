@@ -1,4 +1,4 @@
-"""Flask-Limiter. Shapes: fixed-window (of the clock), moving-window, sliding-window-counter. Tells: x (an epoch)."""
+"""Flask-Limiter. Shapes: fixed-window (by the clock), moving-window, sliding-window-counter. Tells: x (Unix time)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flask_limiter import Limiter
 
 
 def make(options: argparse.Namespace) -> Any:
-    """The WSGI application."""
+    """Return the WSGI application."""
     app = Flask("limited")
     limiter = Limiter(
         lambda: "all",
@@ -29,10 +29,10 @@ def make(options: argparse.Namespace) -> Any:
 
     @app.errorhandler(429)
     def refused(_: Exception) -> Response:
-        answer = Response("Too Many Requests", status=429)
+        response = Response("Too Many Requests", status=429)
         current = limiter.current_limit
         if options.retry_after and options.tells == "none" and current is not None:
-            answer.headers["Retry-After"] = str(max(1, math.ceil(current.reset_at - time.time())))
-        return answer
+            response.headers["Retry-After"] = str(max(1, math.ceil(current.reset_at - time.time())))
+        return response
 
     return app

@@ -1,4 +1,4 @@
-"""Django REST framework: a log of the accepted requests of the last window. It tells nothing but Retry-After."""
+"""Django REST framework: a log of the accepted requests of the last window. It only sends Retry-After."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.conf import settings
 
 
 def make(options: argparse.Namespace) -> Any:
-    """The WSGI application."""
+    """Return the WSGI application."""
     if not settings.configured:
         settings.configure(
             ROOT_URLCONF=__name__,
@@ -29,12 +29,10 @@ def make(options: argparse.Namespace) -> Any:
     from rest_framework.views import APIView
 
     cache.clear()
-    one_at_a_time = (
-        threading.Lock()
-    )  # its log is read and written back without one, which many threads would break
+    one_at_a_time = threading.Lock()  # the framework reads and writes its log without a lock
 
     class Limit(SimpleRateThrottle):  # type: ignore[misc]
-        rate = "as the options say"
+        rate = "from the options"
 
         def parse_rate(self, rate: str) -> tuple[int, float]:
             return options.limit, options.window

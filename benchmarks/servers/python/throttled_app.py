@@ -13,7 +13,7 @@ from throttled import Throttled, rate_limiter, store
 
 
 def make(options: argparse.Namespace) -> Any:
-    """The WSGI application."""
+    """Return the WSGI application."""
     throttle = Throttled(
         using=options.shape,
         quota=rate_limiter.per_duration(timedelta(seconds=options.window), options.limit, options.burst),

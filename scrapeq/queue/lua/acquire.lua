@@ -1,7 +1,9 @@
--- acquire: a grant without a task (robots.txt, a redirect hop, a token refresh), by the same limits as a pop.
+-- acquire: grant a request without a task (robots.txt, a redirect hop, a token refresh) by the same limits as a pop.
 -- KEYS    1 the queue's control key
--- ARGV    1 groups and lanes (JSON; one group)   2 weight (times what the group weighs)   3 lease (us)   4 the pool's member that it must be, or ''
--- RETURNS {'ok', id, token, granted (us), the pool's member or ''}: settle it as a lease; {'wait', us; -1 = only an event}
+-- ARGV    1 groups and lanes (JSON, see `pushing`; one group)   2 weight (multiplies the weights of the group)
+--         3 lease (us)   4 the pool's credential to use, or '' for any
+-- RETURNS {'ok', id, token, granted (us), the pool's credential or ''}: settle it like a lease; or
+--         {'wait', us until it opens; -1 = only an event opens it}
 -- @include base
 -- @include records
 -- @include groups
@@ -16,13 +18,13 @@ local groups = cjson.decode(ARGV[1])
 events(500)
 local name = register(groups)[1]
 local spec = spec_of(name)
-local list, pool, place = lane_limits(spec[1]), nil, nil
+local list, pool, index = lane_limits(spec[1]), nil, nil
 if string.byte(spec[1]) == POOLED then pool, list = pool_of(spec[1], list) end
 local states = {}
 for i = 1, #list do states[i] = limit_of(list[i]) end
 if spec[2] ~= '' then states[#states + 1] = limit_of(spec[2]) end
 local opens = lane_closed(states, weight, ANY, list.at)
-if pool and not opens then place, opens = choose(pool, weight, ARGV[4], ANY) end
+if pool and not opens then index, opens = choose(pool, weight, ARGV[4], ANY) end
 local reply
 if C[PAUSED] == 1 then opens = NEVER end
 if opens then
@@ -30,20 +32,20 @@ if opens then
 else
   C[SEQ], C[NONCE] = C[SEQ] + 1, C[NONCE] + 1
   local id, token = uid(C[SEQ]), fmt('%.0f.%.0f', now, C[NONCE])
-  local lane, member = spec[1], ''
+  local lane, credential = spec[1], ''
   for i = 1, #states do spend(states[i], C[NONCE], weight * (list.at and list.at[i] or 1)) end
   if pool then
-    lane, member = take_member(pool, place), pool.members[place]
-    for i, s in ipairs(states_of(pool, place)) do spend(s, C[NONCE], weight * (pool.weights[i] or 1)) end
+    lane, credential = take_credential(pool, index), pool.credentials[index]
+    for i, s in ipairs(states_of(pool, index)) do spend(s, C[NONCE], weight * (pool.weights[i] or 1)) end
   end
   local m = read_meta(nil)
-  m[NONCE_OF], m[TASKLESS] = C[NONCE], 1
+  m[LEASE_NONCE], m[TASKLESS] = C[NONCE], 1
   m[TOKEN], m[GRANTED], m[LANE], m[PRIVATE], m[WEIGHT], m[GROUP] = token, now, lane, spec[2], weight, name
   call('HSET', P .. 'meta', id, make_meta(m))
   call('ZADD', P .. 'leased', num(now + lease), id)
   note_event(now + lease)
-  C[GRANTS] = C[GRANTS] + 1
-  reply = {'ok', id, token, num(now), member}
+  C[TASKLESS_LEASES] = C[TASKLESS_LEASES] + 1
+  reply = {'ok', id, token, num(now), credential}
 end
 flush_lanes()
 save_limits()

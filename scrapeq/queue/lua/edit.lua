@@ -1,12 +1,12 @@
 -- edit: change tasks by id, in any state.
 -- KEYS    1 the queue's control key
 -- ARGV    1 verb   2 value   3... ids (at most 1000)
---         cancel               out of the queue; its digest is forgotten; a lease on it is lost to its holder, yet
---                              lasts for its limits until its answer or its end, for its request may be on its way
---         prioritize  2 number the priority from now on (leased: when it comes back)
---         redrive              dead -> ready, attempts and expiries from 0
---         drop                 dead -> gone
--- RETURNS {per id: 1 changed, 0 not there (or not dead)}
+--         cancel               remove from the queue and forget its digest; its worker loses the lease, but limits
+--                              count it until its response or its end, because the request may have been sent
+--         prioritize  2 number the new priority (of a leased task: when it returns)
+--         redrive              dead -> ready, with 0 attempts and expiries
+--         drop                 dead -> removed
+-- RETURNS {per id: 1 changed, 0 not found (or not dead)}
 -- @include base
 -- @include records
 -- @include groups
@@ -21,7 +21,7 @@ local function take_out(id, rec)
   if call('ZSCORE', P .. 'leased', id) then
     local m = read_meta(call('HGET', P .. 'meta', id))
     m[QUIET], m[TASKLESS], m[GROUP] = VOID, 1, group
-    C[GRANTS] = C[GRANTS] + 1
+    C[TASKLESS_LEASES] = C[TASKLESS_LEASES] + 1
     return m
   end
   ready_remove(group, {id})

@@ -1,4 +1,4 @@
--- look: read without changing anything.
+-- look: read the state of the queue without changing it.
 -- KEYS    1 the queue's control key
 -- ARGV    1 verb   then by verb:
 --         get     2... ids
@@ -8,11 +8,12 @@
 --         defined
 -- RETURNS get:    per id 8 values: record or '', state, attempts, expiries, releases, last error, token, us until due
 --         counts: now, ready, delayed, leased, dead, paused, next event (us from now; -1 none), then the counters
---         limits: per instance 15 values: parked for (us; 0), paused, in flight, probing (0|1), told remaining (-1),
---                 told reset in (us), cap, streak, heaviest above the whole limit (0 none), learned limit (0 none), its window (us), in trial (0|1), source (1 learned,
---                 2 named), opens in (us; 0 open, -1 by an event), answered in the window
---         history: what was learned of it, newest first, as `learn` writes it
---         defined: the definitions by limit name, JSON as steer reads it
+--         limits: per instance 15 values: parked for (us; 0), paused, in flight, probing (0|1), reported remaining
+--                 (-1 none), reported reset in (us), cap, consecutive refusals, heaviest weight above the whole
+--                 limit (0 none), learned limit (0 none), its window (us), in trial (0|1), source (1 learned,
+--                 2 named), opens in (us; 0 open, -1 by an event), weight of the responses in the window
+--         history: the changes of a learned limit, newest first, as `learn` writes them
+--         defined: the definitions by limit name, JSON as `steer` reads it
 -- @include base
 -- @include records
 -- @include groups
@@ -39,7 +40,8 @@ if verb == 'get' then
 elseif verb == 'counts' then
   local all = call('HLEN', P .. 'task')
   local delayed, leased, dead = call('ZCARD', P .. 'delayed'), call('ZCARD', P .. 'leased'), call('ZCARD', P .. 'dead')
-  out = {num(now), num(all - delayed - (leased - C[GRANTS]) - dead), num(delayed), num(leased - C[GRANTS]), num(dead),
+  leased = leased - C[TASKLESS_LEASES]
+  out = {num(now), num(all - delayed - leased - dead), num(delayed), num(leased), num(dead),
          num(C[PAUSED]), C[NEXT] < NEVER and num(max(0, C[NEXT] - now)) or '-1'}
   for i = N_PUSHED, N_ANSWERED do out[#out + 1] = num(C[i]) end
 elseif verb == 'defined' then
@@ -53,9 +55,13 @@ else
     local s = limit_of(ARGV[i])
     local t = check(s, 1, ANY)
     local used = 0
-    for r = 1, #s[DEF] - 3 do if s[DEF][3 + r][3] <= 0 and not s[DEF][3 + r][4] then used = max(used, slots_of(s, r).total) end end
-    for _, v in ipairs({max(0, s[PARK] - now), s[PAUSE], s[FLY], s[NEED], s[REM], s[REM] >= 0 and s[RESET] - now or 0,
-                        cap_of(s), s[STREAK], s[OVER], s.learns and s[L_LIMIT] > 0 and s[DEF][4][1] or 0,
+    for r = 1, #s[DEF] - 3 do
+      local rate = s[DEF][3 + r]
+      if rate[3] <= 0 and not rate[4] then used = max(used, slots_of(s, r).total) end
+    end
+    for _, v in ipairs({max(0, s[PARKED_UNTIL] - now), s[LIMIT_PAUSED], s[IN_FLIGHT], s[PROBATION], s[REMAINING],
+                        s[REMAINING] >= 0 and s[RESET_AT] - now or 0, cap_of(s), s[CONSECUTIVE_REFUSALS],
+                        s[HEAVIEST], s.learns and s[L_LIMIT] > 0 and s[DEF][4][1] or 0,
                         s.learns and s[L_WINDOW] or 0, s.learns and s[L_TRIAL] > 0 and 1 or 0,
                         s.learns and s[L_SOURCE] or 0, t and (t < NEVER and t - now or -1) or 0, used}) do
       out[#out + 1] = num(v)

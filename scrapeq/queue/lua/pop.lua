@@ -1,36 +1,36 @@
--- pop: the one atomic pop: expire leases, make due tasks ready, open due groups, then lease the best n tasks whose
---      every limit grants now. Nothing to take: says when to ask again.
+-- pop: the single atomic pop: expire leases, make due tasks ready, open due groups, then lease the best n tasks whose
+--      limits all grant now. If there are none, it returns when to pop again.
 -- KEYS    1 the queue's control key
--- ARGV    1 n (count)   2 lease (us)   3 suspects the caller holds (count)   4 how long it will wait if it gets
---         nothing (us; 0 = it does not)   5 whether it waits too if it gets less than n (0|1)   6 until when it was to
---         watch (us on the queue clock; 0 = it was not): of those who wait one watches the next event, the others
---         come later
--- RETURNS {'ok' or, when the caller is to watch, 'watch', wait (us; -1 = only an event), live tasks, granted (us), then per task: id, token, record,
---         attempts, expiries, releases; where a pool granted, last an array of its member, or '', per task};
---         {'again'} when more time events are due than a call may take
+-- ARGV    1 n (count)   2 lease (us)   3 suspects that the caller holds (count)   4 how long the caller will wait if it
+--         gets nothing (us; 0 = not at all)   5 whether it also waits if it gets less than n (0|1)   6 until when it
+--         was the designated waiter (us on the queue's clock; 0 = it was not): of several waiters, only this one polls
+--         for the next event
+-- RETURNS {'ok' or, if the caller becomes the designated waiter, 'watch'; wait (us; -1 = only an event); live tasks;
+--         granted (us); then per task: id, token, record, attempts, expiries, releases; with pools, last an array of
+--         each task's credential or ''}
+--         {'again'} if more time events are due than one call may apply
 -- @include base
 -- @include records
-local EVENTS = 150              -- time events a call
-local OTHERS_WAIT = 8000000     -- us; who waits beside the one who watches comes then, should that one be lost
-local WATCHED_SOON = 10000000   -- us; a later event finds somebody anyway
-local AGAIN_MAX = 20            -- after so many in a row the best known is leased, and counted inexact
-local REPLY_MAX = 8388608       -- bytes of records in one reply, about
-local TASKS_MAX = 1000          -- tasks in one reply
+local EVENTS_MAX = 150 -- time events in a call
+local OTHERS_WAIT = 8000000 -- us; the other waiters return after this time, in case the designated one is lost
+local WATCHED_SOON = 10000000 -- us; some worker pops before a later event anyway
+local AGAIN_MAX = 20 -- after this many in a row, the best known task is leased and counted as inexact
+local REPLY_MAX = 8388608 -- approximate bytes of records in one reply
+local TASKS_MAX = 1000 -- tasks in one reply
 
-local n, lease, held = min(tonumber(ARGV[1]), TASKS_MAX), tonumber(ARGV[2]), tonumber(ARGV[3])
-local stay, stays_with_some = tonumber(ARGV[4]), ARGV[5] == '1'
-if tonumber(ARGV[6]) == C[WATCH] then C[WATCH] = 0 end
-if C[MAXREC] > 0 then n = max(1, min(n, floor(REPLY_MAX / C[MAXREC]))) end
+local n, lease, held_suspects = min(tonumber(ARGV[1]), TASKS_MAX), tonumber(ARGV[2]), tonumber(ARGV[3])
+local wait, waits_with_some = tonumber(ARGV[4]), ARGV[5] == '1'
+if tonumber(ARGV[6]) == C[WATCH_UNTIL] then C[WATCH_UNTIL] = 0 end
+if C[MAX_RECORD] > 0 then n = max(1, min(n, floor(REPLY_MAX / C[MAX_RECORD]))) end
 
-
--- Will somebody look at the next event? Who takes all that it asked for may be full, and will not.
-local function is_watched() return now < C[WATCH] and C[WATCH] <= C[NEXT] end
-local function hand_over(more)
-  if more or (C[NEXT] < now + WATCHED_SOON and not is_watched()) then arm() end
+-- Return whether a waiter will look at the next event. A caller that gets all n tasks may be full, so it will not.
+local function has_watcher() return now < C[WATCH_UNTIL] and C[WATCH_UNTIL] <= C[NEXT] end
+local function wake_another(more)
+  if more or (C[NEXT] < now + WATCHED_SOON and not has_watcher()) then arm() end
 end
 
--- The first task of the first group of the first lane is taken: put what comes next in its places.
--- heads: that lane's first two, with scores. -> whether any lane is open still
+-- The first task of the first group of the first lane was taken: put the next ones into the indexes.
+-- heads: the lane's first two, with scores. Return whether any lane is still open.
 local function advance(entry, lane, key, heads, id, group)
   call('ZREM', P .. 'r:' .. group, id)
   local after = call('ZRANGE', P .. 'r:' .. group, 0, 0, 'WITHSCORES')
@@ -53,14 +53,14 @@ local function advance(entry, lane, key, heads, id, group)
   return best ~= nil or call('EXISTS', P .. 'lanes') == 1
 end
 
--- The straight path: one task of a group without limits, where no time event is due. -> the reply; nil when it is not
--- that simple, and then nothing is changed. It makes none of the functions that the general way needs.
+-- The fast path: one task of a group without limits while no time event is due. Return the reply, or nil without any
+-- change if the case is not that simple. It creates none of the functions of the general path.
 local function take_one()
   local lane = call('ZRANGE', P .. 'lanes', 0, 0)[1]
   if not lane or #lane ~= ID then return nil end -- a lane with limits
   local heads = call('ZRANGE', P .. 'heads:', 0, 1, 'WITHSCORES')
   local id, group = sub(heads[1], 1, ID), sub(heads[1], ID + 1)
-  if call('HGET', P .. 'g', group) ~= PLAIN then return nil end
+  if call('HGET', P .. 'g', group) ~= UNLIMITED then return nil end
   C[NONCE] = C[NONCE] + 1
   local token = fmt('%d.%d', now, C[NONCE])
   local rec, raw = call('HGET', P .. 'task', id), call('HGET', P .. 'meta', id)
@@ -69,7 +69,7 @@ local function take_one()
     local m = read_meta(raw)
     attempts, expiries, releases = m[ATTEMPTS], m[EXPIRIES], m[RELEASES]
     m[TOKEN], m[GRANTED], m[LANE], m[PRIVATE] = token, now, '', ''
-    m[ANSWERED], m[QUIET], m[WEIGHT], m[NONCE_OF], m[KEY] = 0, 0, 1, C[NONCE], key_of(rec)
+    m[ANSWERED], m[QUIET], m[WEIGHT], m[LEASE_NONCE], m[KEY] = 0, 0, 1, C[NONCE], key_of(rec)
     meta = make_meta(m)
   else
     meta = first_meta(token, now, C[NONCE], '', '', key_of(rec))
@@ -77,7 +77,7 @@ local function take_one()
   call('HSET', P .. 'meta', PAD, NO_LISTPACK, id, meta)
   call('ZADD', P .. 'leased', num(now + lease), id)
   note_event(now + lease, true)
-  hand_over(advance(lane, '', P .. 'heads:', heads, id, group))
+  wake_another(advance(lane, '', P .. 'heads:', heads, id, group))
   C[N_GRANTED], C[AGAIN] = C[N_GRANTED] + 1, 0
   local live = call('HLEN', P .. 'task') - call('ZCARD', P .. 'dead')
   save()
@@ -90,21 +90,21 @@ if n == 1 and now < C[NEXT] and C[PAUSED] == 0 and C[SUSPECTS] == 0 then
   if reply then return reply end
 end
 
--- What is not that simple.
+-- The general path.
 local function general()
 -- @include groups
 -- @include limits
 -- @include take
 
--- What only some calls need is made only by them.
+-- These functions are created only by the calls that need them.
 local function due_events()
   -- @include finish
   -- @include events
-  return events(EVENTS)
+  return events(EVENTS_MAX)
 end
 
--- One task whose limits all grant, which is the commonest case of a busy fetcher. -> whether there may be more; nil
--- when something is closed, and then nothing is changed.
+-- Take one task whose limits all grant, the most common case of a busy worker. Return whether there may be more; nil
+-- without any change if something is closed.
 local function take_first()
   local first = call('ZRANGE', P .. 'lanes', 0, 0)[1]
   if not first then return false end
@@ -126,12 +126,12 @@ local function take_first()
   return advance(first, lane, key, heads, id, group)
 end
 
--- Any number of tasks, over closed lanes and groups.
+-- Take any number of tasks, over closed lanes and groups.
 local function take_many()
   -- @include park
   -- @include pools
   -- @include select
-  local touched, more = select_tasks(n, held)
+  local touched, more = select_tasks(n, held_suspects)
   apply_groups(touched)
   flush_lanes()
   return more
@@ -150,21 +150,22 @@ C[AGAIN] = 0
 
 local reply = {'ok', '-1', '0', num(now)}
 if C[PAUSED] == 0 then
-  armed = false -- this caller is here to take what woke it
+  armed = false -- this caller takes what the marker was set for
   local more
   if n == 1 and C[SUSPECTS] == 0 then more = take_first() end
   if more == nil then more = take_many() end
   if taken > 0 then lease_taken(reply, now + lease) end
   if more and taken < n then note_event(now, true) end
-  local stays = stay > 0 and C[NEXT] > now and (taken == 0 or stays_with_some and taken < n)
-  if not stays then
-    if taken > 0 or stay == 0 then hand_over(taken == n and more) end -- also who watched until now, and goes
+  local waits = wait > 0 and C[NEXT] > now and (taken == 0 or waits_with_some and taken < n)
+  if not waits then
+    -- Also if the caller was the designated waiter until now.
+    if taken > 0 or wait == 0 then wake_another(taken == n and more) end
     if C[NEXT] < NEVER then reply[2] = num(max(0, C[NEXT] - now)) end
-  elseif is_watched() then
-    reply[2] = num(max(OTHERS_WAIT, C[WATCH] - now))
+  elseif has_watcher() then
+    reply[2] = num(max(OTHERS_WAIT, C[WATCH_UNTIL] - now))
   else
-    C[WATCH] = floor(min(C[NEXT], now + stay))
-    reply[1], reply[2] = 'watch', num(C[WATCH] - now)
+    C[WATCH_UNTIL] = floor(min(C[NEXT], now + wait))
+    reply[1], reply[2] = 'watch', num(C[WATCH_UNTIL] - now)
   end
 end
 reply[3] = num(call('HLEN', P .. 'task') - call('ZCARD', P .. 'dead'))

@@ -1,7 +1,7 @@
--- push: new tasks. Refused whole when the queue would grow over its bound.
+-- push: push new tasks; all of them are rejected if the queue would exceed its bound.
 -- KEYS    1 the queue's control key
--- ARGV    1 max tasks (0 = no bound)   2 groups and lanes (JSON, as `pushing` says)   3 header   4... payloads
--- RETURNS {'ok', result per task}; {'full', tasks now}
+-- ARGV    1 max tasks (0 = unlimited)   2 groups and lanes (JSON, see `pushing`)   3 header   4... payloads
+-- RETURNS {'ok', result per task}; or {'full', number of tasks}
 -- @include base
 -- @include records
 -- @include groups
@@ -13,9 +13,9 @@ local FIRST = 4
 local spec = cjson.decode(ARGV[2])
 local heads = read_heads(ARGV[3], #ARGV - FIRST + 1, #spec[2])
 if bound > 0 then
-  local have = call('HLEN', P .. 'task') - call('ZCARD', P .. 'dead') -- dead letters hold up nobody
+  local have = call('HLEN', P .. 'task') - call('ZCARD', P .. 'dead') -- dead letters do not count
   if have + #heads > bound then
-    C[ROOM] = 1
+    C[ROOM_WAITERS] = 1
     save()
     return {'full', num(have)}
   end

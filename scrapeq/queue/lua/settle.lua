@@ -1,30 +1,33 @@
--- settle: what became of leases, in one call: ack, retry, release, bury, answer, extend, visibility; with the tasks
---         that follow. Never blocked by a full queue or memory: it is what empties them.
+-- settle: settle leases in one call (ack, retry, release, bury, observe, extend, visibility), and push the tasks that
+--         follow. A full queue or full memory never blocks it, because it is what frees them.
 -- KEYS    1 the queue's control key
--- ARGV    1 entries (count)   2 groups and lanes of the follow-ups (JSON)   3 header of the follow-ups
---         then per entry 4 values: '>BBddH' verb, sent (0 no, 1 and answered, 2 and not answered), age of the answer (us), delay (us), max attempts;
---         id; token; extra (JSON or ''): {told: [[limit, remaining, reset us from the answer], ...],
---         refused: [[limit, wait us from the answer], ...], guessed: 0|1|2 (those waits are a guess, or
---         the file's),
---         rates: [[limit, requests, window us], ...], error: text, costs: [[limit, what the
---         request has cost it], ...]}; then the payloads that follow
--- VERBS   1 ack  2 retry (charged)  3 release (uncharged)  4 bury  5 answer (the lease goes on)  6 extend  7 visibility
--- RETURNS {per entry: 1 done, 0 lease lost, 2 dead now; then per follow-up as `pushing` says}
+-- ARGV    1 entries (count)   2 groups and lanes of the follow-ups (JSON, see `pushing`)   3 header of the follow-ups
+--         then per entry 4 values:
+--         '>BBddH' verb, sent (0 unsent, 1 with a response, 2 without one), age of the response (us), delay (us),
+--         max attempts; id; token;
+--         extra (JSON or ''): {reported: [[limit, remaining, reset us after the response], ...],
+--         refused: [[limit, wait us after the response], ...], guessed: 0|1|2 (the server stated those waits, scrapeq
+--         guessed, the configuration states them), rates: [[limit, requests, window us], ...], error: text,
+--         costs: [[limit, real cost of the request], ...]}
+--         then the payloads of the follow-ups
+-- VERBS   1 ack  2 retry (charged)  3 release (uncharged)  4 bury  5 observe (the lease goes on)
+--         6 extend  7 visibility
+-- RETURNS {per entry: 1 done, 0 lease lost, 2 dead letter; then per follow-up as `pushing` states}
 -- @include base
 -- @include records
-local ACK, RETRY, RELEASE, BURY, ANSWER, EXTEND, VISIBILITY = 1, 2, 3, 4, 5, 6, 7
+local ACK, RETRY, RELEASE, BURY, OBSERVE, EXTEND, VISIBILITY = 1, 2, 3, 4, 5, 6, 7
 local count = tonumber(ARGV[1])
 local FIRST, WIDTH = 4, 4
 local E_VERB, E_SENT, E_AGE, E_DELAY, E_MOST, E_TOKEN, E_EXTRA = 1, 2, 3, 4, 5, 6, 7
-local HOW = {[0] = 'unsent', 'answered', 'expired'} -- no answer: as if the lease had ended
+local HOW = {[0] = 'unsent', 'answered', 'expired'} -- without a response it counts as if the lease had expired
 local NOTHING = {}
-local ERROR_MAX = 2000 -- bytes of a last error that are kept
+local ERROR_MAX = 2000 -- bytes stored of a last error
 
--- The straight path: one ack that says no more, of a task without limits and without an identity. -> done or not that
--- simple, and then nothing is changed. It makes none of the functions that the general way needs.
+-- The fast path: one plain ack of a task without limits and without a key. Return whether it was done; if not, nothing
+-- has changed. It creates none of the functions of the general path.
 local function ack_one()
   local verb, sent = sunpack('>BB', ARGV[FIRST])
-  if verb ~= ACK or sent ~= 1 or C[SUSPECTS] > 0 or C[ROOM] == 1 then return false end
+  if verb ~= ACK or sent ~= 1 or C[SUSPECTS] > 0 or C[ROOM_WAITERS] == 1 then return false end
   local id = ARGV[FIRST + 1]
   local raw = call('HGET', P .. 'meta', id)
   local m = raw and read_meta(raw)
@@ -56,7 +59,8 @@ for i = 1, count do
   e[E_TOKEN], e[E_EXTRA] = ARGV[at + 2], extra ~= '' and cjson.decode(extra) or NOTHING
   if extra ~= '' then
     if e[E_EXTRA].error then e[E_EXTRA].error = sub(e[E_EXTRA].error, 1, ERROR_MAX) end
-    for _, r in ipairs(e[E_EXTRA].told or NOTHING) do r[2], r[3] = r[2] + 0, r[3] + 0 end -- numbers, or an error now
+    -- Raise an error now unless they are numbers.
+    for _, r in ipairs(e[E_EXTRA].reported or NOTHING) do r[2], r[3] = r[2] + 0, r[3] + 0 end
     for _, r in ipairs(e[E_EXTRA].refused or NOTHING) do r[2] = r[2] + 0 end
     for _, r in ipairs(e[E_EXTRA].rates or NOTHING) do r[2], r[3] = r[2] + 0, r[3] + 0 end
     if e[E_EXTRA].costs then
@@ -77,15 +81,15 @@ end
 
 local raws = count > 0 and call('HMGET', P .. 'meta', unpack(ids)) or {}
 local metas = {}
-do -- the limits that only one group has, in one go
-  local private, asked = {}, {}
+do -- prefetch the private limits in one command
+  local private, listed = {}, {}
   for i = 1, count do
     local m = metas[ids[i]]
     if m == nil then
       m = raws[i] and read_meta(raws[i]) or false
       metas[ids[i]] = m
-      if m and m[PRIVATE] ~= '' and m[TOKEN] == entries[i][E_TOKEN] and not asked[m[PRIVATE]] then
-        asked[m[PRIVATE]] = true
+      if m and m[PRIVATE] ~= '' and m[TOKEN] == entries[i][E_TOKEN] and not listed[m[PRIVATE]] then
+        listed[m[PRIVATE]] = true
         private[#private + 1] = m[PRIVATE]
       end
     end
@@ -93,7 +97,7 @@ do -- the limits that only one group has, in one go
   prefetch_limits(private)
 end
 local results, adds, unlease = {}, {}, {}
-local done, doomed = {}, {}
+local done, ended = {}, {}
 
 local function names_of(list)
   if not list then return nil end
@@ -102,35 +106,35 @@ local function names_of(list)
   return names
 end
 
--- What the answer says, if there is one, and what the limits get back.
+-- Apply what the response reports, if there is one, and settle the charges.
 local function observe(id, m, how, e, rec)
   local t = max(now - e[E_AGE], m[GRANTED])
-  -- an answer that says nothing of a told limit has cost its weight there
+  -- A response that reports no budget for a limit has cost its weight there.
   local extra = e[E_EXTRA]
-  local told, refused, costs = names_of(extra.told) or NOTHING, names_of(extra.refused), extra.costs
+  local reported, refused, costs = names_of(extra.reported) or NOTHING, names_of(extra.refused), extra.costs
   local list = lane_limits(m[LANE])
   local function charged(name) return m[WEIGHT] * (list.of and list.of[name] or 1) end
-  local function paid(name) return costs and costs[name] or charged(name) end
+  local function cost(name) return costs and costs[name] or charged(name) end
   if m[ANSWERED] == 0 and how == 'answered' then
     for i = 1, #list do
-      if not told[list[i]] then cost(limit_of(list[i]), paid(list[i])) end
+      if not reported[list[i]] then charge_budget(limit_of(list[i]), cost(list[i])) end
     end
-    if m[PRIVATE] ~= '' and not told[m[PRIVATE]] then cost(limit_of(m[PRIVATE]), paid(m[PRIVATE])) end
+    if m[PRIVATE] ~= '' and not reported[m[PRIVATE]] then charge_budget(limit_of(m[PRIVATE]), cost(m[PRIVATE])) end
     C[N_ANSWERED] = C[N_ANSWERED] + 1
   end
   if extra ~= NOTHING then
-    for _, r in ipairs(extra.told or NOTHING) do
+    for _, r in ipairs(extra.reported or NOTHING) do
       local s = limit_of(r[1])
-      tell(s, r[2], t + r[3], m[GRANTED], paid(r[1]))
-      wake_if_sooner(s, BY_ANSWER)
+      report_budget(s, r[2], t + r[3], m[GRANTED], cost(r[1]))
+      wake_if_sooner(s, BY_RESPONSE)
     end
     for _, r in ipairs(extra.refused or NOTHING) do
-      park_limit(limit_of(r[1]), t, t + r[2], m[GRANTED], charged(r[1]), extra.guessed)
+      report_refusal(limit_of(r[1]), t, t + r[2], m[GRANTED], charged(r[1]), extra.guessed)
     end
     for _, r in ipairs(extra.rates or NOTHING) do
       local s = limit_of(r[1])
       if s.learns then
-        learn_declared(s, r[2], r[3])
+        learn_stated_rate(s, r[2], r[3])
         s[DIRTY] = true
       end
     end
@@ -155,22 +159,22 @@ for i = 1, count do
         call('HSET', P .. 'meta', id, make_meta(m))
         note_event(now + e[E_DELAY])
       end
-    elseif verb == ANSWER then
+    elseif verb == OBSERVE then
       observe(id, m, 'answered', e)
       call('HSET', P .. 'meta', id, make_meta(m))
     else
       local taskless = m[TASKLESS] == 1
-      local rec -- read where it is needed: an ack is the commonest, and needs none
+      local rec -- read only if needed: the most common verb, ack, does not need it
       if not taskless and (verb ~= ACK or e[E_SENT] == 0) then rec = call('HGET', P .. 'task', id) end
       observe(id, m, HOW[e[E_SENT]], e, rec)
       m[TOKEN] = ''
       unlease[#unlease + 1] = id
       if taskless then
-        doomed[#doomed + 1] = id
-        C[GRANTS] = C[GRANTS] - 1
+        ended[#ended + 1] = id
+        C[TASKLESS_LEASES] = C[TASKLESS_LEASES] - 1
       elseif verb == ACK then
         done[#done + 1] = id
-        if m[KEY] ~= '' then seen_end(m[KEY], id, true) end
+        if m[KEY] ~= '' then seen_finish(m[KEY], id, true) end
         C[N_DONE] = C[N_DONE] + 1
       elseif verb == BURY then
         to_dead(id, m, e[E_EXTRA].error or '')
@@ -201,7 +205,7 @@ end
 each_id(unlease, 'ZREM', 'leased')
 each_id(done, 'HDEL', 'task')
 each_id(done, 'HDEL', 'meta')
-each_id(doomed, 'HDEL', 'meta')
+each_id(ended, 'HDEL', 'meta')
 if C[SUSPECTS] > 0 then for i = 1, #done do drop_suspect(done[i]) end end
 if #done > 0 then made_room() end
 ready_add(adds)

@@ -1,26 +1,29 @@
--- steer: what a person or a plan says of limits, groups and the queue.
+-- steer: change limits, groups and the queue for an operator or a plan.
 -- KEYS    1 the queue's control key
 -- ARGV    1 verb   then by verb:
---         define  2 JSON {name: [version, max_concurrency, learn, rate..., options], ...}, as `limits` says
---                 3 '1': also where a higher version stands
+--         define  2 JSON {name: [version, max_concurrency, learn, rate..., options], ...}, see `limits`
+--                 3 '1': also replace a higher version
 --         park    2 us   3... instances      unpark  2... instances
---         pause   2... instances             resume  2... instances       (a pause is a person's; no told wait is lifted)
---         pause_queue   resume_queue
---         pools   2 JSON {pool: [member, ...], ...}      retire  2 pool  3 member: it is used no more
---         order   2 strict or fair, or '' to ask
---         forget  2... instances (their state; a definition stays)
---         group   2 group name: makes sure it has a limit of its own that can be parked
---         An instance of a pool stands for those of all its members.
--- RETURNS {'ok'}; retire: {'ok', the members that are left, of which the last one stays}; group: {'ok', private instance}; order: {'ok', the order now}, or {'queued', the order now, groups
---         (count)} when too many groups have tasks for it to be changed
+--         pause   2... instances             resume  2... instances   (keeps waits stated by the server)
+--         pause_queue   resume_queue         (hand out no tasks)
+--         unwatch                            the designated waiter is gone; another one takes over
+--         pools   2 JSON {pool: [credential, ...], ...}
+--         retire  2 pool  3 credential       stop using it
+--         order   2 strict or fair, or '' to read it
+--         forget  2... instances             their state; definitions stay
+--         group   2 group name               ensure that it has its own limit, which can be parked
+--         An instance of a pool stands for those of all its credentials.
+-- RETURNS {'ok'}; retire: {'ok', remaining credentials; the last one stays}; group: {'ok', private instance};
+--         order: {'ok', current order}, or {'queued', current order, groups (count)} if too many groups have
+--         tasks to change it
 -- @include base
 -- @include groups
 -- @include limits
 -- @include pools
 local verb = ARGV[1]
-local SWITCH_MAX = 1000 -- groups whose order one call changes
+local SWITCH_MAX = 1000 -- groups whose order one call can change
 
--- Every head gets the score of the other order.
+-- Give every head the score of the other order.
 local function change_order(fair)
   local groups = call('HLEN', P .. 'g') <= SWITCH_MAX and call('HKEYS', P .. 'g') or {}
   C[FAIR] = fair
@@ -47,15 +50,15 @@ local function each_limit(from, fn)
   end
 end
 
-local function set_pool(name, members)
-  local text = table.concat(members, '\0')
+local function set_pool(name, credentials)
+  local text = table.concat(credentials, '\0')
   if call('HGET', P .. 'pool', name) ~= text then
     call('HSET', P .. 'pool', name, text)
-    look_again()
+    recheck_parked()
   end
 end
 
--- What a definition says, whenever it was given.
+-- Return a definition without the time of its last change.
 local function without_since(d)
   local last = d[#d]
   if type(last) == 'table' and not last[1] then
@@ -82,21 +85,21 @@ if verb == 'define' then
       end
     end
   end
-  if changed then look_again() end
+  if changed then recheck_parked() end
 elseif verb == 'park' then
   local t = now + tonumber(ARGV[2])
   each_limit(3, function(s) park_until(s, t) end)
 elseif verb == 'unpark' then
   each_limit(2, function(s)
-    s[PARK], s[NEED], s[PID], s[PAFTER], s[REM], s[STREAK] = 0, 0, 0, 0, -1, 0
-    s[MOST_TOLD] = 0
+    s[PARKED_UNTIL], s[PROBATION], s[PROBE], s[PROBE_AFTER], s[REMAINING], s[CONSECUTIVE_REFUSALS] = 0, 0, 0, 0, -1, 0
+    s[HIGHEST_REMAINING] = 0
     wake_waiters(s, BY_REFUND)
   end)
 elseif verb == 'pause' then
-  each_limit(2, function(s) s[PAUSE] = 1 end)
+  each_limit(2, function(s) s[LIMIT_PAUSED] = 1 end)
 elseif verb == 'resume' then
   each_limit(2, function(s)
-    s[PAUSE] = 0
+    s[LIMIT_PAUSED] = 0
     wake_waiters(s, BY_REFUND)
   end)
 elseif verb == 'pause_queue' then
@@ -105,11 +108,11 @@ elseif verb == 'resume_queue' then
   C[PAUSED] = 0
   arm()
 elseif verb == 'pools' then
-  for name, members in pairs(cjson.decode(ARGV[2])) do set_pool(name, members) end
+  for name, credentials in pairs(cjson.decode(ARGV[2])) do set_pool(name, credentials) end
 elseif verb == 'retire' then
-  local members, left = members_of(ARGV[2]), {}
-  for i = 1, #members do if members[i] ~= ARGV[3] then left[#left + 1] = members[i] end end
-  if #left > 0 then set_pool(ARGV[2], left) else left = members end
+  local credentials, left = credentials_of(ARGV[2]), {}
+  for i = 1, #credentials do if credentials[i] ~= ARGV[3] then left[#left + 1] = credentials[i] end end
+  if #left > 0 then set_pool(ARGV[2], left) else left = credentials end
   for i = 1, #left do reply[i + 1] = left[i] end
 elseif verb == 'order' then
   local fair = ARGV[2] == 'fair' and 1 or 0
@@ -120,13 +123,13 @@ elseif verb == 'order' then
   end
   reply[2] = C[FAIR] == 1 and 'fair' or 'strict'
 elseif verb == 'unwatch' then
-  C[WATCH] = 0
+  C[WATCH_UNTIL] = 0
   arm()
 elseif verb == 'forget' then
   for i = 2, #ARGV do
     for _, inst in ipairs(instances(ARGV[i])) do forget_limit(limit_of(inst)) end
   end
-  look_again()
+  recheck_parked()
 elseif verb == 'group' then
   local spec = spec_of(ARGV[2])
   if spec[2] == '' then

@@ -1,6 +1,6 @@
--- sweep: what time brings to a queue that nobody pops, and what is no longer needed.
+-- sweep: apply the time events of a queue that nobody pops, and remove what an empty queue no longer needs.
 -- KEYS    1 the queue's control key
--- ARGV    1 budget (count), 2 '1' = whoever held a lease is gone: that many end now
+-- ARGV    1 budget (count)   2 '1' = all workers are gone: end this many of their leases now
 -- RETURNS {'1' if more is due now else '0', us to the next event (-1 none)}
 -- @include base
 -- @include records
@@ -17,9 +17,10 @@ if ARGV[2] == '1' then
   left = #ids == budget
 end
 local more = events(budget) or left
-if call('HLEN', P .. 'task') == 0 and call('ZCARD', P .. 'leased') == 0 then -- nothing refers to groups and lanes any more
+-- Nothing refers to groups and lanes of an empty queue.
+if call('HLEN', P .. 'task') == 0 and call('ZCARD', P .. 'leased') == 0 then
   call('UNLINK', P .. 'g', P .. 'lane', P .. 'pa', P .. 'below')
-  C[MAXREC] = 0
+  C[MAX_RECORD] = 0
 end
 save_limits()
 save()

@@ -1,8 +1,8 @@
--- run_begin: resume the unfinished run of a queue or begin a new one, so that machines that begin at once agree.
+-- run_begin: resume the unfinished run of a queue or start a new one, so that machines that start at once agree.
 -- KEYS    1 the queue's run key, "scrapeq:{queue}:run"
--- ARGV    1 the id of a new run, 2 the time (s), 3 '1' = begin though an earlier run's end was never told,
---         4 how many tasks have died before it
--- RETURNS 'resumed', 'new', or 'ending': an earlier run still forgets what it has seen
+-- ARGV    1 id for a new run   2 the time (s)   3 '1' = start even if an earlier run is still ending
+--         4 number of dead letters before it
+-- RETURNS 'resumed', 'new', or 'ending': an earlier run is still forgetting the digests it has seen
 local state = redis.call('HGET', KEYS[1], 'state')
 if state == 'running' then return 'resumed' end
 if ARGV[3] ~= '1' and redis.call('HEXISTS', KEYS[1], 'ending') == 1 then return 'ending' end

@@ -1,4 +1,4 @@
--- clock: the server's own time.
+-- clock: the time of the server.
 -- GIVES   server_us() -> microseconds since 1970
 local function server_us()
   local t = call('TIME')

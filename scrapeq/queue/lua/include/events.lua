@@ -1,29 +1,30 @@
--- events: what time brings, at most `budget` things a call: leases end, delays end, parked lanes and groups open.
+-- events: apply due time events, at most `budget` in a call: leases and delays end, parked lanes and groups open.
 -- NEEDS   base, records, groups, limits, finish
--- GIVES   events(budget) -> true when some are still left; next_event is exact afterwards
-local POISON = 3             -- leases that run out under a task before it is dead
-local EXPIRY_JITTER = 1000000 -- us over which expired tasks come back
+-- GIVES   events(budget) -> whether more are due; afterwards the time of the next event is exact
+-- LOCAL   due_of, jitter, expire, earliest
+local POISON = 3 -- expired leases after which a task is a dead letter
+local EXPIRY_JITTER = 1000000 -- us; expired tasks return within this time
 
 local function due_of(zset, limit, ...)
   return call('ZRANGEBYSCORE', P .. zset, '-inf', num(now), 'LIMIT', 0, limit, ...)
 end
 
--- Deterministic spread: neighbours of a killed worker come back apart, so that the poison is found alone.
+-- A deterministic spread: the tasks of a killed worker return at different times, so that a poisonous one is isolated.
 local function jitter(id, width)
   return (now + tonumber(id) * 7919) % width
 end
 
--- ended: when the lease did, which may be long ago where nobody pops.
+-- ended: when the lease ended, which may be long ago if nobody pops.
 local function expire(id, ended, m, rec, adds)
   settle_lease(m, 'expired', ended, rec)
   call('ZREM', P .. 'leased', id)
   if not rec then -- a grant without a task
-    C[GRANTS] = C[GRANTS] - 1
+    C[TASKLESS_LEASES] = C[TASKLESS_LEASES] - 1
     call('HDEL', P .. 'meta', id)
     return
   end
   m[TOKEN] = ''
-  if m[QUIET] == 1 then -- given back by its holder, at this time
+  if m[QUIET] == 1 then -- its worker set this end
     m[QUIET], m[RELEASES] = 0, m[RELEASES] + 1
     C[N_RELEASED] = C[N_RELEASED] + 1
     call('HSET', P .. 'meta', id, make_meta(m))

@@ -1,29 +1,33 @@
--- finish: what ends a lease, and where a task goes then.
+-- finish: end a lease, and move its task to where it goes next.
+--   seen:<n>  hash  digest -> id of the live task, or '' once it is done ('#' and the occurrence for a recurring task);
+--                   digest of a pagination -> id of the task for its current page
 -- NEEDS   base, records, groups, limits
--- GIVES   settle_lease(m, how, t, rec, refused, costs), to_dead, to_ready_or_delayed, forget_task, seen_mark, seen_end
-local SEEN_FILL = 40 -- digests a bucket on the average; the fullest stay under the listpack bound
+-- GIVES   settle_lease(m, how, t, rec, refused, costs), to_dead(id, m, error), to_ready_or_delayed(id, rec, due, adds)
+--         forget_task(id, rec, done), drop_suspect(id), made_room()
+--         seen_key(digest), seen_mark(digest, value), seen_forget(digest), seen_finish(key, id, done)
+local SEEN_FILL = 40 -- average number of digests in a bucket; the fullest ones stay small enough for a listpack
 
--- Give back what the lease was charged to. how, t: as limits' settle(). rec: its task's; nil: it has none.
--- costs: name -> what it has cost there, where that is not what it was charged; nil: nowhere.
+-- Return to the limits what the lease was charged. how, t: as in settle() of `limits`. rec: the task's record or nil.
+-- costs: name -> real cost where it differs from the charge; nil: nowhere.
 local function settle_lease(m, how, t, rec, refused, costs)
   if m[ANSWERED] == 1 then return end
   m[ANSWERED] = 1
-  local who = m[NONCE_OF]
+  local nonce = m[LEASE_NONCE]
   local list = lane_limits(m[LANE])
   for i = 1, #list do
     local name = list[i]
     local s, w = limit_of(name), m[WEIGHT]
     if list.of then w = w * (list.of[name] or 1) end
-    local freed = settle(s, who, how, t, w, m[GRANTED], refused and refused[name], costs and costs[name] or w)
-    wake_if_sooner(s, (freed or how == 'unsent') and BY_REFUND or BY_ANSWER)
+    local freed = settle(s, nonce, how, t, w, m[GRANTED], refused and refused[name], costs and costs[name] or w)
+    wake_if_sooner(s, (freed or how == 'unsent') and BY_REFUND or BY_RESPONSE)
   end
   if m[PRIVATE] ~= '' then
     local s = limit_of(m[PRIVATE])
     local w = m[WEIGHT]
-    local paid = costs and costs[m[PRIVATE]] or w
-    local freed = settle(s, who, how, t, w, m[GRANTED], refused and refused[m[PRIVATE]], paid) or how == 'unsent'
-    wake_if_sooner(s, freed and BY_REFUND or BY_ANSWER)
-    if how == 'unsent' or paid < w then
+    local cost = costs and costs[m[PRIVATE]] or w
+    local freed = settle(s, nonce, how, t, w, m[GRANTED], refused and refused[m[PRIVATE]], cost) or how == 'unsent'
+    wake_if_sooner(s, freed and BY_REFUND or BY_RESPONSE)
+    if how == 'unsent' or cost < w then
       local _, group
       if rec then _, group = read_record(rec) end
       reopen_group(group or m[GROUP])
@@ -31,53 +35,52 @@ local function settle_lease(m, how, t, rec, refused, costs)
   end
 end
 
--- seen: digest -> id of the live task, or '' once it is done ('#' and the occurrence, of what is asked for again and
--- again); digest of a walk -> id of the page that it is at. Linear hashing over small hashes (16-17 bytes a digest).
+-- `seen` is a linear hash over small hashes (16-17 bytes a digest). Return the key, the hash and the mask of a digest.
 local function seen_key(digest)
   local a, b, c, d = string.byte(digest, 1, 4)
   local h = ((a * 256 + b) * 256 + c) * 256 + d
   local m = 1
-  while m * 2 <= C[SEEN_B] do m = m * 2 end
+  while m * 2 <= C[SEEN_BUCKETS] do m = m * 2 end
   local i = h % (m * 2)
-  if i >= C[SEEN_B] then i = h % m end
+  if i >= C[SEEN_BUCKETS] then i = h % m end
   return P .. 'seen:' .. fmt('%.0f', i), h, m
 end
 
 local function seen_mark(digest, value)
   if call('HSET', (seen_key(digest)), digest, value) == 1 then
-    C[SEEN_N] = C[SEEN_N] + 1
-    if C[SEEN_N] > SEEN_FILL * C[SEEN_B] then
+    C[SEEN_COUNT] = C[SEEN_COUNT] + 1
+    if C[SEEN_COUNT] > SEEN_FILL * C[SEEN_BUCKETS] then
       local m = 1
-      while m * 2 <= C[SEEN_B] do m = m * 2 end
-      local from, to = P .. 'seen:' .. fmt('%.0f', C[SEEN_B] - m), P .. 'seen:' .. fmt('%.0f', C[SEEN_B])
+      while m * 2 <= C[SEEN_BUCKETS] do m = m * 2 end
+      local from, to = P .. 'seen:' .. fmt('%.0f', C[SEEN_BUCKETS] - m), P .. 'seen:' .. fmt('%.0f', C[SEEN_BUCKETS])
       local all = call('HGETALL', from)
       for i = 1, #all, 2 do
         local _, h = seen_key(all[i])
-        if h % (m * 2) == C[SEEN_B] then
+        if h % (m * 2) == C[SEEN_BUCKETS] then
           call('HSET', to, all[i], all[i + 1])
           call('HDEL', from, all[i])
         end
       end
-      C[SEEN_B] = C[SEEN_B] + 1
+      C[SEEN_BUCKETS] = C[SEEN_BUCKETS] + 1
     end
   end
 end
 
 local function seen_forget(digest)
-  if call('HDEL', (seen_key(digest)), digest) == 1 then C[SEEN_N] = C[SEEN_N] - 1 end
+  if call('HDEL', (seen_key(digest)), digest) == 1 then C[SEEN_COUNT] = C[SEEN_COUNT] - 1 end
 end
 
--- The task of this key is done, or forgotten: its digest says so, and its walk is at no page any more.
-local function seen_end(key, id, done)
+-- The task with this key is done or forgotten: note that under its digest, and end its pagination at this page.
+local function seen_finish(key, id, done)
   local digest = sub(key, 1, DIGEST)
   if done then
-    seen_mark(digest, #key > DIGEST and AGAIN_DONE .. sub(key, DIGEST + 1, OCCURRENCE_END) or '')
+    seen_mark(digest, #key > DIGEST and RECURRING_DONE .. sub(key, DIGEST + 1, OCCURRENCE_END) or '')
   else
     seen_forget(digest)
   end
   if #key > OCCURRENCE_END then
-    local walk = sub(key, OCCURRENCE_END + 1)
-    if call('HGET', (seen_key(walk)), walk) == fmt('%.0f', tonumber(id)) then seen_forget(walk) end
+    local pagination = sub(key, OCCURRENCE_END + 1)
+    if call('HGET', (seen_key(pagination)), pagination) == fmt('%.0f', tonumber(id)) then seen_forget(pagination) end
   end
 end
 
@@ -85,18 +88,18 @@ local function drop_suspect(id)
   if C[SUSPECTS] > 0 and call('SREM', P .. 'suspects', id) == 1 then C[SUSPECTS] = C[SUSPECTS] - 1 end
 end
 
--- Room for who waits to push.
+-- Wake the pushers that wait for room.
 local function made_room()
-  if C[ROOM] == 1 then
-    C[ROOM] = 0
+  if C[ROOM_WAITERS] == 1 then
+    C[ROOM_WAITERS] = 0
     call('ZADD', P .. 'room', 0, 'm')
   end
 end
 
--- The task is gone: done (its digest stays for the window) or cancelled (forgotten). Zsets are the caller's to clear.
+-- Remove a task that is done (its digest stays for the window) or cancelled (forgotten). The caller clears the zsets.
 local function forget_task(id, rec, done)
   local _, _, key = read_record(rec)
-  if key ~= '' then seen_end(key, id, done) end
+  if key ~= '' then seen_finish(key, id, done) end
   call('HDEL', P .. 'task', id)
   call('HDEL', P .. 'meta', id)
   drop_suspect(id)
@@ -112,7 +115,7 @@ local function to_dead(id, m, error)
   made_room()
 end
 
--- Back among the living: at once (collected in `adds` for ready_add) or at `due`.
+-- Make a task ready at once (collected in `adds` for ready_add) or delay it until `due`.
 local function to_ready_or_delayed(id, rec, due, adds)
   if due > now then
     call('ZADD', P .. 'delayed', num(due), id)

@@ -1,20 +1,25 @@
--- groups: the two levels above the tasks. lanes -> heads:<lane> -> r:<group>.
---   r:<group>      zset  score -priority, member id: the truth of what is ready
---   heads:<lane>   zset  one entry per open, non-empty group, member head id .. group. Its score is that of its head,
+-- groups: the two index levels above the tasks: lanes -> heads:<lane> -> r:<group>.
+--   r:<group>      zset  score -priority, member id: all ready tasks of the group
+--   heads:<lane>   zset  one entry per open, non-empty group, member head id .. group. Its score is that of its head;
 --                        in order `fair` the group's turn
 --   lanes          zset  one entry per open lane with heads: its first head's score, member head id .. lane
---   turn           hash  order `fair`: non-empty group -> its turn. One that was empty begins at the turn of now, so
---                        that groups that come and go do not starve those that stay
+--   turn           hash  order `fair`: non-empty group -> its turn. A new group gets the current turn, so that groups
+--                        that come and go do not starve those that stay
 --   lp, gp         zset  parked lanes and groups by opening time (us; inf = an event opens them)
---   g, lane        hash  group -> lane NUL private limit; lane -> its limits, with NULs between, each with its weight
---   below          hash  'L' lane or 'G' group -> '>ddd': closed until then (us) to priorities below a line, which is
---                        a number and a part that is now (0|1). Stale where the time is not that of its park
--- GIVES   spec_of, head_score, ready_add, ready_remove, ready_move, reopen_lane, reopen_group, flush_lanes, wake_limit, look_again
--- NOTE    a script touches lanes through lane_of() before it changes them, and calls flush_lanes() once at the end
+--   g, lane        hash  group -> lane NUL private limit; lane -> its limits separated by NUL, each with its weight
+--   below          hash  'L' lane or 'G' group -> '>ddd': closed until then (us) for priorities below a threshold: the
+--                        second value, plus the time if the third is 1. Stale if the time is not that of its park
+--   w:<instance>   set   'L' lane or 'G' group that waits for an event of this limit
+-- NEEDS   base
+-- GIVES   split_spec(raw), spec_of(group) -> {lane, private limit}, lane_of(name), head_score(group, score)
+--         ready_add(adds), ready_remove(group, ids), ready_move(group, id, score)
+--         above_threshold(waiter, parked, score), head_added(L, lane, score), reopen_lane(name), reopen_group(group)
+--         wake_limit(limit), recheck_parked(), flush_lanes()
+-- NOTE    a script gets a lane from lane_of() before it changes it, and calls flush_lanes() once at the end
 local ID = 12 -- length of an id
 
--- lane and private limit as they are kept: with a NUL between
-local function read_spec(raw)
+-- Split a stored spec: lane and private limit with a NUL between.
+local function split_spec(raw)
   if not raw then return {'', ''} end
   local at = string.find(raw, '\0', 1, true)
   return {sub(raw, 1, at - 1), sub(raw, at + 1)}
@@ -25,7 +30,7 @@ local function spec_of(group)
   local s = specs[group]
   if not s then
     local raw = call('HGET', P .. 'g', group)
-    s = read_spec(raw)
+    s = split_spec(raw)
     specs[group] = s
   end
   return s
@@ -61,18 +66,18 @@ local function flush_lanes()
   end
 end
 
--- The score (text) of a non-empty group among the heads, whose first task has this one.
+-- Return the score (text) of a non-empty group among the heads, given the score of its first task.
 local function head_score(group, score)
   if C[FAIR] == 0 then return score end
   return call('HGET', P .. 'turn', group) or num(C[TURN])
 end
 
--- Is it a reserve that keeps `who` closed, and may a task of this score use it? parked: its place in lp or gp.
-local function above_line(who, parked, score)
-  local raw = call('HGET', P .. 'below', who)
+-- Return whether only a reserve closes the waiter, and a task of this score may use it. parked: its score in lp or gp.
+local function above_threshold(waiter, parked, score)
+  local raw = call('HGET', P .. 'below', waiter)
   if not raw then return false end
-  local t, line, of_now = sunpack('>ddd', raw)
-  return t == tonumber(parked) and -score >= line + of_now * now / 1000000
+  local t, threshold, of_now = sunpack('>ddd', raw)
+  return t == tonumber(parked) and -score >= threshold + of_now * now / 1000000
 end
 
 local function reopen_lane(name)
@@ -83,9 +88,9 @@ local function reopen_lane(name)
   end
 end
 
--- A group has a new head in this lane: whoever waits hears of it if the lane is open, or if it opens the lane.
-local function head_came(L, lane, score)
-  if L.parked and above_line('L' .. lane, L.parked, tonumber(score)) then reopen_lane(lane) end
+-- A group has a new head in this lane. Wake a waiter if the lane is open, or if the head opens it.
+local function head_added(L, lane, score)
+  if L.parked and above_threshold('L' .. lane, L.parked, tonumber(score)) then reopen_lane(lane) end
   if not L.parked then armed = true end
 end
 
@@ -97,7 +102,7 @@ local function reopen_group(group)
       local L = lane_of(lane)
       call('ZADD', L.heads, head_score(group, head[2]), head[1] .. group)
       L.dirty = true
-      head_came(L, lane, head[2])
+      head_added(L, lane, head[2])
     end
   end
 end
@@ -125,12 +130,12 @@ local function ready_add(adds)
     else
       local old_score = tonumber(old[2])
       if best_score < old_score or (best_score == old_score and best_id < old[1]) then
-        -- not among the heads: the group is parked, and stays so
+ -- not among the heads: the group is parked and stays so
         first = call('ZREM', L.heads, old[1] .. group) == 1
         local parked = not first and call('ZSCORE', P .. 'gp', group)
-        if parked and above_line('G' .. group, parked, best_score) then reopen_group(group) end
+        if parked and above_threshold('G' .. group, parked, best_score) then reopen_group(group) end
       elseif not L.parked and not armed then
-        -- the head did not change, yet another worker may take this one, unless the group is parked
+ -- the head is the same, but another worker may take this task unless the group is parked
         armed = call('ZSCORE', P .. 'gp', group) == false
       end
     end
@@ -142,13 +147,13 @@ local function ready_add(adds)
       end
       h[#h + 1], h[#h + 2] = head_score(group, best_text), best_id .. group
       L.dirty = true
-      head_came(L, spec_of(group)[1], best_score)
+      head_added(L, spec_of(group)[1], best_score)
     end
   end
   for key, h in pairs(heads) do in_pieces('ZADD', key, h, 2) end
 end
 
--- Take ids (all of one group) out of what is ready, wherever they stand.
+-- Remove ids (all of one group) from the ready tasks and the indexes above.
 local function ready_remove(group, ids)
   local L = lane_of(spec_of(group)[1])
   local key = P .. 'r:' .. group
@@ -167,7 +172,7 @@ local function ready_remove(group, ids)
   end
 end
 
--- A ready task gets another score; its group keeps its turn.
+-- Give a ready task another score; its group keeps its turn.
 local function ready_move(group, id, score)
   local turn = C[FAIR] == 1 and call('HGET', P .. 'turn', group)
   ready_remove(group, {id})
@@ -175,27 +180,26 @@ local function ready_move(group, id, score)
   ready_add({[group] = {score, id}})
 end
 
--- Reopen what waits for an event of this limit. What is more than a call may do goes on at the next event.
-local WAKE_AT_ONCE = 200
+-- Reopen the lanes and groups that wait for an event of this limit; beyond the maximum, the next event continues.
+local WAKE_MAX = 200
 local function wake_limit(limit)
   local key = P .. 'w:' .. limit
-  local members = call('SPOP', key, WAKE_AT_ONCE)
+  local members = call('SPOP', key, WAKE_MAX)
   for i = 1, #members do
     local name = sub(members[i], 2)
     if sub(members[i], 1, 1) == 'L' then reopen_lane(name) else reopen_group(name) end
   end
-  if #members == WAKE_AT_ONCE and call('EXISTS', key) == 1 then
+  if #members == WAKE_MAX and call('EXISTS', key) == 1 then
     call('ZADD', P .. 'lp', num(now), '\0' .. limit)
     note_event(now)
   end
 end
 
--- What may be open by other rules than those it was closed by is looked at again by the next pop; of very many the
--- longest parked.
-local LOOK_AGAIN = 1000
-local function look_again()
+-- Let the next pop check all parked lanes and groups, because limits have changed; of very many, the longest parked.
+local RECHECK_MAX = 1000
+local function recheck_parked()
   for _, zset in ipairs({'lp', 'gp'}) do
-    local parked = call('ZREVRANGE', P .. zset, 0, LOOK_AGAIN - 1)
+    local parked = call('ZREVRANGE', P .. zset, 0, RECHECK_MAX - 1)
     local args = {}
     for i = 1, #parked do args[i * 2 - 1], args[i * 2] = num(now), parked[i] end
     if #args > 0 then call('ZADD', P .. zset, unpack(args)) end

@@ -1,15 +1,17 @@
--- pushing: new tasks, with deduplication.
+-- pushing: push new tasks, with deduplication.
 -- NEEDS   base, records, groups, limits, finish
--- GIVES   read_heads(header, count, groups) -> heads; register(spec, used) -> names; push(names, heads, from, results, at)
--- SPEC    JSON [{lane: [limit (and \1 and its weight there, if not 1), ...]}, [[group, lane, private], ...]]
--- HEADER  per task '>ddHHBB': priority, delay (us), group index (1-based), owner (0, or the entry whose success
---         it needs), mode (0 only new, 1 raise priority, 2 again), key length; then the key (as `records` says)
--- RESULT  per task: its id when pushed; 'd' duplicate, 'r' raised, 'x' duplicate of a dead letter, '-' owner failed
+-- GIVES   read_heads(header, count, groups) -> heads; register(spec, used) -> names
+--         push(names, heads, from, results, at)
+-- LOCAL   move_group, raise_priority, occurrence_of, is_earlier, is_paginating, duplicate
+-- SPEC    JSON [{lane: [limit (followed by \2 and its weight there, if not 1), ...]}, [[group, lane, private], ...]]
+-- HEADER  per task '>ddHHBB': priority, delay (us), group index (1-based), owner (0, or the index of the entry whose
+--         success it needs), mode (0 only new, 1 raise priority, 2 recurring), key length; then the key (see `records`)
+-- RESULT  per task: its id if pushed; 'd' duplicate, 'r' raised, 'x' duplicate of a dead letter, '-' owner failed
 local TASK_HEAD = 22 -- bytes
-local GROUP_OF, OWNER, MODE = 3, 4, 5 -- in a head
-local OWN = '@' -- a limit that a group was given, not one that its tasks name
+local GROUP_OF, OWNER, MODE = 3, 4, 5 -- indexes in a head
+local OWN = '@' -- begins the name of a limit that an operator gave to a group; tasks never name it
 
--- All of the header, before anything is written; raises when it is not what it says.
+-- Read the whole header before anything is written; raise an error if it is malformed.
 local function read_heads(header, count, groups)
   local heads, pos = {}, 1
   for i = 1, count do
@@ -22,7 +24,7 @@ local function read_heads(header, count, groups)
   return heads
 end
 
-local function respec(name, lane, private)
+local function move_group(name, lane, private)
   local old = spec_of(name)
   if old[1] == lane and old[2] == private then return end
   local L = lane_of(old[1])
@@ -35,40 +37,40 @@ local function respec(name, lane, private)
     local N = lane_of(lane)
     call('ZADD', N.heads, head_score(name, head[2]), head[1] .. name)
     N.dirty = true
-    head_came(N, lane, head[2])
+    head_added(N, lane, head[2])
     arm()
   end
 end
 
--- Make known the groups of this call that are used (index -> true; nil: all); -> array of names.
+-- Store the groups of this call that are used (index -> true; nil: all). Return the array of their names.
 local function register(spec, used)
-  local groups, names, stored, news = spec[2], {}, {}, {}
+  local groups, names, stored, changed = spec[2], {}, {}, {}
   for i = 1, #groups do names[i] = groups[i][1] end
   if #names == 0 then return names end
   local raw = call('HMGET', P .. 'g', unpack(names))
   for i = 1, #names do
     if raw[i] then
       stored[names[i]] = true
-      specs[names[i]] = specs[names[i]] or read_spec(raw[i])
+      specs[names[i]] = specs[names[i]] or split_spec(raw[i])
     end
   end
   for i = 1, #groups do
     local name, lane, private = groups[i][1], groups[i][2], groups[i][3]
     local old = spec_of(name)
-    if private == '' and sub(old[2], 1, 1) == OWN then private = old[2] end -- a park on it stays
+    if private == '' and sub(old[2], 1, 1) == OWN then private = old[2] end -- it may be parked
     if (not used or used[i]) and (not stored[name] or old[1] ~= lane or old[2] ~= private) then
       if lane ~= '' then
         call('HSETNX', P .. 'lane', lane, table.concat(spec[1][lane], '\0'))
         lane_lists[lane] = nil
       end
-      respec(name, lane, private)
+      move_group(name, lane, private)
       stored[name], specs[name] = true, {lane, private}
-      news[#news + 1], news[#news + 2] = name, lane .. '\0' .. private
+      changed[#changed + 1], changed[#changed + 2] = name, lane .. '\0' .. private
     end
   end
-  if #news > 0 then
-    news[#news + 1], news[#news + 2] = PAD, NO_LISTPACK
-    in_pieces('HSET', P .. 'g', news, 2)
+  if #changed > 0 then
+    changed[#changed + 1], changed[#changed + 2] = PAD, NO_LISTPACK
+    in_pieces('HSET', P .. 'g', changed, 2)
   end
   return names
 end
@@ -88,7 +90,7 @@ local function occurrence_of(key)
   return #key < OCCURRENCE_END and 0 or sunpack('>I4', key, DIGEST + 1)
 end
 
--- Was this done, or did it die (its record), in an earlier occurrence than the key's?
+-- Return whether the task was done, or died (its record), in an earlier occurrence than the key's.
 local function is_earlier(known, dead_rec, key)
   local before = 0
   if dead_rec then
@@ -99,34 +101,34 @@ local function is_earlier(known, dead_rec, key)
   return before < occurrence_of(key)
 end
 
--- Is the key's walk at another page?
-local function is_walking(key)
+-- Return whether the key's pagination is at another page.
+local function is_paginating(key)
   if #key == OCCURRENCE_END then return false end
-  local walk = sub(key, OCCURRENCE_END + 1)
-  local at = call('HGET', (seen_key(walk)), walk)
+  local pagination = sub(key, OCCURRENCE_END + 1)
+  local at = call('HGET', (seen_key(pagination)), pagination)
   return at and not call('ZSCORE', P .. 'dead', uid(tonumber(at)))
 end
 
--- -> nil when it is new (and marked), else the result letter
+-- Return nil for a new task (after marking its digest), else the result letter.
 local function duplicate(key, mode, priority, id)
   local digest = sub(key, 1, DIGEST)
   local known = call('HGET', (seen_key(digest)), digest)
-  local done = known and (known == '' or sub(known, 1, 1) == AGAIN_DONE)
+  local done = known and (known == '' or sub(known, 1, 1) == RECURRING_DONE)
   local live = known and not done and uid(tonumber(known))
   local dead = live and call('ZSCORE', P .. 'dead', live)
-  local walks = false
+  local paginating = false
   if mode == 2 and (not known or done or dead) then
     local rec = dead and call('HGET', P .. 'task', live)
-    walks = is_walking(key)
-    if known and not walks and is_earlier(known, rec, key) then
+    paginating = is_paginating(key)
+    if known and not paginating and is_earlier(known, rec, key) then
       known = nil
-      if dead then -- its request is made again: the letter says nothing any more
+      if dead then -- its request is made again, so the dead letter is obsolete
         call('ZREM', P .. 'dead', live)
         forget_task(live, rec, false)
       end
     end
   end
-  if not known and not walks then
+  if not known and not paginating then
     seen_mark(digest, fmt('%.0f', tonumber(id)))
     if #key > OCCURRENCE_END then seen_mark(sub(key, OCCURRENCE_END + 1), fmt('%.0f', tonumber(id))) end
     return nil
@@ -137,11 +139,11 @@ local function duplicate(key, mode, priority, id)
   return 'd'
 end
 
--- Push what heads say, payloads from ARGV[from] on. What has an owner is pushed if results[owner] is not 0.
--- Task i's result becomes results[at + i].
+-- Push the tasks of `heads`, with payloads from ARGV[from] on. A task with an owner is only pushed if results[owner] is
+-- not 0. The result of task i becomes results[at + i].
 local function push(names, heads, from, results, at)
   local records, adds, delayed = {}, {}, {}
-  local raising = false -- a later raise in this very call must find what comes before it
+  local raising = false -- a later raise in this call must find the tasks before it
   for i = 1, #heads do raising = raising or heads[i][MODE] == 1 end
   for i = 1, #heads do
     local priority, delay, g, owner, mode, key = unpack(heads[i])
@@ -157,7 +159,7 @@ local function push(names, heads, from, results, at)
       C[SEQ] = C[SEQ] + 1
       local group = names[g]
       local rec = make_record(priority, group, key, ARGV[from + i - 1])
-      if #rec > C[MAXREC] then C[MAXREC] = #rec end
+      if #rec > C[MAX_RECORD] then C[MAX_RECORD] = #rec end
       if raising then
         call('HSET', P .. 'task', id, rec)
       else

@@ -1,17 +1,18 @@
--- select: the best tasks over all open lanes and groups, by (score, id), that every limit grants now. The score is the
---         task's, in order `fair` its group's turn: who is served goes behind all others.
+-- select: take the best tasks over all open lanes and groups, by (score, id), that every limit grants now. The score is
+--         the task's; in order `fair` it is its group's turn, which moves behind all others when the group is served.
 -- NEEDS   base, records, groups, limits, pools, take, park
--- GIVES   select_tasks(n, held) -> touched groups, whether there may be more; takes them
---         apply_groups(touched): what was selected leaves the indexes
--- HOW     three streams merged lazily in one heap: lanes -> heads of a lane -> tasks of a group. A closed shared limit
---         drops its lane's stream, a closed private one its group.
-local CLOSURES = 128                      -- lanes and groups closed in one call, at most
+-- GIVES   select_tasks(n, held_suspects) -> touched groups, whether there may be more; it takes the tasks
+--         apply_groups(touched): removes the taken tasks from the indexes
+-- LOCAL   heap_push, heap_pop, stream, prefetch_page, next_of, push_lane, push_head, push_task, group_closed, open_lane
+-- HOW     three kinds of streams are merged lazily in one heap: lanes -> heads of a lane -> tasks of a group. A closed
+--         shared limit drops its lane's stream, a closed private limit drops its group's.
+local CLOSURES = 128 -- lanes and groups closed in one call, at most
 local PAGE, PAGE_GROWTH, PAGE_MAX = 4, 4, 128
-local TASK_PAGE = 2                       -- the head and its successor
-local SUSPECT_DELAY = 100000              -- us until a suspect that this worker may not take is offered again
+local TASK_PAGE = 2 -- the head and its successor
+local SUSPECT_DELAY = 100000 -- us until a suspect that this worker may not take is offered again
 
--- An item of the heap is {score, id, lane, group}: a lane not yet read (lane: its name), the next head of a lane
--- (group: its name) or the next task of a group (group: a table). Arrays, for they are made by the thousand.
+-- A heap item is {score, id, lane, group}: an unread lane (lane: its name), the next head of a lane (group: its name),
+-- or the next task of a group (group: a table). They are arrays because thousands of them are made.
 local SCORE, ITEM_ID, ITEM_LANE, ITEM_GROUP = 1, 2, 3, 4
 local heap, size = {}, 0
 
@@ -50,34 +51,34 @@ local function heap_pop()
   return top
 end
 
--- A stream over a zset, read in growing pages: {key, from, page size, next in buffer, buffer, whether all is read}
-local S_KEY, S_FROM, S_SIZE, S_AT, S_BUFFER, S_ENDED = 1, 2, 3, 4, 5, 6
+-- A stream over a zset, read in growing pages: {key, from, page size, index of the next in the buffer, buffer, ended}
+local S_KEY, S_FROM, S_SIZE, S_NEXT, S_BUFFER, S_ENDED = 1, 2, 3, 4, 5, 6
 local EMPTY = {}
 local function stream(key, page) return {key, 0, page, 1, EMPTY, false} end
 
--- Read which private limits a page of a lane's heads has, and their states, in one go each.
+-- Read the private limits of a page of a lane's heads, and then their states, each in one command.
 local private_of = {}
 local function prefetch_page(page, lane)
-  local ask, after = {}, #lane + 2 -- a group's place is kept as lane NUL private limit
-  for i = 1, #page, 2 do ask[#ask + 1] = sub(page[i], ID + 1) end
-  local raw = call('HMGET', P .. 'g', unpack(ask))
+  local names_of_groups, after = {}, #lane + 2 -- a group's spec is stored as lane NUL private limit
+  for i = 1, #page, 2 do names_of_groups[#names_of_groups + 1] = sub(page[i], ID + 1) end
+  local raw = call('HMGET', P .. 'g', unpack(names_of_groups))
   local names = {}
-  for i = 1, #ask do
+  for i = 1, #names_of_groups do
     local name = raw[i] and sub(raw[i], after) or ''
-    private_of[ask[i]] = name
+    private_of[names_of_groups[i]] = name
     if name ~= '' and not limits[name] then names[#names + 1] = name end
   end
   prefetch_limits(names)
 end
 
--- -> member, score text; nil at the end. Reads no more than may be needed.
-local wanted = 1
+-- Return member and score (text); nil at the end. Reads no more than may be needed.
+local needed = 1
 local function next_of(s, lane)
-  local at, buffer = s[S_AT], s[S_BUFFER]
+  local at, buffer = s[S_NEXT], s[S_BUFFER]
   local member = buffer[at]
   if not member then
     if s[S_ENDED] then return nil end
-    local page = min(s[S_SIZE], wanted)
+    local page = min(s[S_SIZE], needed)
     buffer = call('ZRANGE', s[S_KEY], s[S_FROM], s[S_FROM] + page - 1, 'WITHSCORES')
     s[S_BUFFER], s[S_ENDED] = buffer, #buffer < page * 2
     s[S_FROM], s[S_SIZE] = s[S_FROM] + page, min(s[S_SIZE] * PAGE_GROWTH, PAGE_MAX)
@@ -85,7 +86,7 @@ local function next_of(s, lane)
     if not member then return nil end
     if lane then prefetch_page(buffer, lane) end
   end
-  s[S_AT] = at + 2
+  s[S_NEXT] = at + 2
   return member, buffer[at + 1]
 end
 
@@ -99,9 +100,9 @@ local function push_head(lane)
   if member then heap_push(tonumber(score), sub(member, 1, ID), lane, sub(member, ID + 1)) end
 end
 
--- A group on its way is a stream of its tasks, with more fields.
+-- A group whose tasks are being selected is a stream of its tasks with more fields.
 local G_NAME, G_LANE, G_HEAD, G_COUNT, G_PRIVATE, G_LIMIT = 7, 8, 9, 10, 11, 12
-local G_NEXT, G_NEXT_SCORE, G_CLOSED, G_OPENS, G_WAITS, G_TURN = 13, 14, 15, 16, 17, 18
+local G_NEXT, G_NEXT_SCORE, G_CLOSED, G_OPENS, G_BLOCKERS, G_TURN = 13, 14, 15, 16, 17, 18
 
 local function push_task(g)
   local id, score = next_of(g)
@@ -109,24 +110,24 @@ local function push_task(g)
   if id then heap_push(g[G_TURN] or tonumber(score), id, g[G_LANE], g) end
 end
 
--- The same of the group's own limit; and, in order `fair`, of what reserves of the lane's keep from its best task, for
--- which another member of the pool may grant. -> when it opens, what is closed; the member's place
-local function group_closed(g, lane, fair, score, place)
+-- Check the group's own limit; in order `fair` also what the reserves of the lane's limits withhold from its best task,
+-- for which another credential of the pool may grant. Return when it opens, the closed limits, the credential's index.
+local function group_closed(g, lane, fair, score, index)
   if fair then
     score = tonumber(g[G_NEXT_SCORE])
     if lane.reserves then
       local states = {unpack(lane.states)}
       if g[G_LIMIT] then states[#states + 1] = g[G_LIMIT] end
       local t, closed = lane_closed(states, 1, score, lane.weights)
-      if lane.pool and not t then place, t, closed = choose(lane.pool, 1, '', score) end
+      if lane.pool and not t then index, t, closed = choose(lane.pool, 1, '', score) end
       if t then closed.shared = true end
-      return t, closed, place
+      return t, closed, index
     end
   end
-  if not g[G_LIMIT] then return nil, nil, place end
+  if not g[G_LIMIT] then return nil, nil, index end
   local opens, by, reserve = check(g[G_LIMIT], 1, score)
   if opens then return opens, {g[G_LIMIT], by, reserve = reserve} end
-  return nil, nil, place
+  return nil, nil, index
 end
 
 local function open_lane(name, page)
@@ -139,18 +140,18 @@ local function open_lane(name, page)
     states[i] = limit_of(list[i])
     reserves = reserves or states[i][DEF].reserve
   end
-  for i = 1, pool and #pool.names or 0 do reserves = reserves or def_of(pool.names[i]).reserve end
+  for i = 1, pool and #pool.names or 0 do reserves = reserves or definition_of(pool.names[i]).reserve end
   return {name = name, states = states, weights = list.at, reserves = reserves, pool = pool,
           stream = stream(P .. 'heads:' .. name, page)}
 end
 
 local closed_lanes = {}
 
-local function select_tasks(n, held)
+local function select_tasks(n, held_suspects)
   local touched, closures = {}, 0
   local page = n > 1 and PAGE or 1
   local all = stream(P .. 'lanes', page)
-  wanted = n
+  needed = n
   push_lane(all)
   while taken < n and size > 0 and closures < CLOSURES do
     local item = heap_pop()
@@ -159,16 +160,16 @@ local function select_tasks(n, held)
       push_lane(all)
       push_head(open_lane(lane, page))
     elseif not lane.closed then
-      -- in order `fair` the first in turn need not be the best of the lane: a reserve closes its group alone
+      -- In order `fair`, the first in turn may not be the lane's best task, so a reserve closes only its group.
       local fair = C[FAIR] == 1
       local score = fair and ANY or item[SCORE]
       local t, closed = lane_closed(lane.states, 1, score, lane.weights)
-      local pool, place = lane.pool, nil
-      if pool and not t then place, t, closed = choose(pool, 1, '', score) end
+      local pool, index = lane.pool, nil
+      if pool and not t then index, t, closed = choose(pool, 1, '', score) end
       if t then
-        lane.closed, lane.opens, lane.waits = true, t, closed
+        lane.closed, lane.opens, lane.blockers = true, t, closed
         closures = closures + 1
-        closed_lanes[#closed_lanes + 1] = lane -- applied at the end: the streams read by rank
+        closed_lanes[#closed_lanes + 1] = lane -- parked at the end, because the streams read by rank
       else
         if type(g) == 'string' then
           push_head(lane)
@@ -180,24 +181,24 @@ local function select_tasks(n, held)
           g[G_NEXT_SCORE] = first
           touched[#touched + 1] = g
         end
-        local opens, waits
-        opens, waits, place = group_closed(g, lane, fair, item[SCORE], place)
+        local opens, blockers
+        opens, blockers, index = group_closed(g, lane, fair, item[SCORE], index)
         if opens then
           closures = closures + 1
-          g[G_CLOSED], g[G_OPENS], g[G_WAITS] = true, opens, waits
+          g[G_CLOSED], g[G_OPENS], g[G_BLOCKERS] = true, opens, blockers
         else
           local suspect = C[SUSPECTS] > 0 and call('SISMEMBER', P .. 'suspects', id) == 1
           g[G_COUNT] = g[G_COUNT] + 1
-          if suspect and held > 0 then
-            closures = closures + 1 -- as bounded as these
+          if suspect and held_suspects > 0 then
+            closures = closures + 1 -- the same bound limits the suspects that are put back
             call('ZADD', P .. 'delayed', num(now + SUSPECT_DELAY), id)
             note_event(now + SUSPECT_DELAY, true)
           else
-            if suspect then held = held + 1 end
+            if suspect then held_suspects = held_suspects + 1 end
             if pool then
-              take(id, take_member(pool, place), g[G_PRIVATE], lane.states, g[G_LIMIT], lane.weights,
-                   states_of(pool, place), pool.weights)
-              name_member(pool.members[place])
+              take(id, take_credential(pool, index), g[G_PRIVATE], lane.states, g[G_LIMIT], lane.weights,
+                   states_of(pool, index), pool.weights)
+              name_credential(pool.credentials[index])
             else
               take(id, lane.name, g[G_PRIVATE], lane.states, g[G_LIMIT], lane.weights)
             end
@@ -205,7 +206,7 @@ local function select_tasks(n, held)
               C[TURN] = C[TURN] + 1
               g[G_TURN] = C[TURN]
             end
-            wanted = max(1, n - taken)
+            needed = max(1, n - taken)
           end
           push_task(g)
         end
@@ -237,7 +238,7 @@ local function apply_groups(touched)
       end
       out[#out + 1] = g[G_HEAD] .. name
       if g[G_CLOSED] then
-        park_group(name, g[G_OPENS], g[G_WAITS])
+        park_group(name, g[G_OPENS], g[G_BLOCKERS])
       elseif g[G_NEXT] then
         local h = heads[key]
         h[#h + 1], h[#h + 2] = score, g[G_NEXT] .. name
@@ -251,6 +252,6 @@ local function apply_groups(touched)
   in_pieces('HDEL', P .. 'turn', ended, 1)
   for i = 1, #closed_lanes do
     local lane = closed_lanes[i]
-    park_lane(lane.name, lane.opens, lane.waits)
+    park_lane(lane.name, lane.opens, lane.blockers)
   end
 end

@@ -1,16 +1,17 @@
--- slots: what was answered in the last window of a limit's rate. A slot is freed one window after the answer, whatever
---        the server's shape.
---   slots  hash  instance#rate -> '>ddd' base us, total, window us; then '>I3I3' ticks after base, weight in
---              units: answered in the last window
+-- slots: the responses in the last window of a limit's rate. A slot is freed one window after its response, whatever
+--        the shape of the server's limit.
+--   slots  hash  instance#rate -> '>ddd' base us, total weight, window us; then per stamp '>I3I3' ticks after the base,
+--              weight in units
 -- NEEDS   base, and of limits: the fields
--- GIVES   slots_of, stamp, freed_at, write_newest
-local EXACT_SLOTS = 256         -- up to here each answer has its own stamp, beyond it sub-windows are counted
-local TICKS = 1048576           -- ticks a window
+-- GIVES   slots_of(s, i), stamp(s, i, t, w), freed_at(slots, weight) -> us, write_newest(slots)
+--         rebase(slots, base, from, to)
+local EXACT_SLOTS = 256 -- up to this many, each response has its own stamp; beyond, sub-windows are counted
+local TICKS = 1048576 -- ticks in a window
 local SLOT_HEAD, SLOT = 24, 6   -- bytes
-local TICKS_FAR = 8388608       -- ticks after the base from which on the base is moved: 24 bits hold twice that
-local UNIT, UNITS_MAX = 1024, 16777215 -- weights are counted in parts of one; the most in a slot
+local TICKS_FAR = 8388608 -- ticks after which the base is moved: 24 bits hold twice as many
+local UNIT, UNITS_MAX = 1024, 16777215 -- weights are counted in units of 1/1024; the most in one stamp
 
--- Write slots anew for another base or window: each stamp stays at its time, rounded up to the new ticks.
+-- Rewrite slots for another base or window: each stamp keeps its time, rounded up to the new ticks.
 local function rebase(sl, base, from, to)
   local body, pos = {}, 1
   while pos < #sl.body do
@@ -22,7 +23,7 @@ local function rebase(sl, base, from, to)
   sl.base, sl.body, sl.dirty = base, table.concat(body), true
 end
 
--- The slots of rate i, those of the past window only. The newest stamp is kept apart until it is written.
+-- Return the slots of rate i without those that left the window. The newest stamp stays apart until it is written.
 local function slots_of(s, i)
   if not s[SLOTS] then s[SLOTS] = {} end
   local sl = s[SLOTS][i]
@@ -35,7 +36,7 @@ local function slots_of(s, i)
   local old
   sl.base, sl.total, old = sunpack('>ddd', raw)
   sl.body = sub(raw, SLOT_HEAD + 1)
-  if old ~= window and sl.body ~= '' then -- defined anew
+  if old ~= window and sl.body ~= '' then -- the rate was redefined
     rebase(sl, sl.base + sunpack('>I3', sl.body) * (old / TICKS), old, window)
   end
   local tick, pos = window / TICKS, 1
@@ -48,7 +49,7 @@ local function slots_of(s, i)
   end
   if pos > #sl.body then sl.total, sl.oldest = 0, nil end
   if pos > 1 then sl.dirty = true end
-  -- the last one is the newest stamp
+  -- The last stamp is the newest one.
   if pos < #sl.body then
     sl.ticks, sl.count = sunpack('>I3I3', sl.body, #sl.body - SLOT + 1)
     sl.count = sl.count / UNIT
@@ -68,7 +69,7 @@ local function write_newest(sl)
   sl.count = 0
 end
 
--- An answered request of weight w stands in the window from time t on.
+-- Count a response of weight w in the window from time t on.
 local function stamp(s, i, t, w)
   local sl = slots_of(s, i)
   local rate = s[DEF][3 + i]
@@ -81,9 +82,10 @@ local function stamp(s, i, t, w)
   end
   local unit = (rate[1] > EXACT_SLOTS or #sl.body >= SLOT * EXACT_SLOTS) and TICKS / EXACT_SLOTS or 1
   local ticks = max(0, math.ceil((t - sl.base) / tick / unit) * unit)
-  if (sl.count == 0 or ticks > sl.ticks) and sl.base + ticks * tick + sl.window <= now then return end -- long over
+  -- It left the window already.
+  if (sl.count == 0 or ticks > sl.ticks) and sl.base + ticks * tick + sl.window <= now then return end
   if sl.count > 0 and ticks > sl.ticks then write_newest(sl) end
-  -- in order, so that the front is always the oldest
+  -- Stamps stay in order, so that the first is always the oldest.
   if sl.count == 0 then sl.ticks = ticks end
   sl.count = sl.count + w
   sl.total = sl.total + w
@@ -91,7 +93,7 @@ local function stamp(s, i, t, w)
   sl.dirty = true
 end
 
--- When so much of the weight in the slots is freed; of more than there is, when all is.
+-- Return when this much of the weight in the slots is freed; if there is less, when all is freed.
 local function freed_at(sl, weight)
   local tick, pos = sl.window / TICKS, 1
   while pos < #sl.body do

@@ -1,17 +1,19 @@
--- take: lease what was chosen: spend its grants, write its meta, put it into the reply.
+-- take: lease the chosen tasks: spend their grants, write their meta, and put them into the reply.
 -- NEEDS   base, records, limits
--- GIVES   taken (count); take(id, lane, private, lane's limit states, private's state or nil/false, place -> weight
---         where it is not 1, or nil; those of a pool's member or nil, and their weights); name_member(name): of the last
---         taken; lease_taken(reply, ends)
+-- GIVES   taken (count)
+--         take(id, lane, private, states, limit, weights, pooled, pool_weights): states: of the lane's limits;
+--         limit: the private limit's state or nil/false; weights: index -> weight where it is not 1, or nil;
+--         pooled, pool_weights: the same for the pool's credential, or nil
+--         name_credential(name): of the task taken last; lease_taken(reply, ends)
 local PER_TASK, REPLY_HEAD = 6, 4
 local taken = 0
 local ids, tokens, nonces, lane_names, privates = {}, {}, {}, {}, {}
 local token_clock = fmt('%d.', now)
 
-local members
-local function name_member(name)
-  members = members or {}
-  members[taken] = name
+local credentials
+local function name_credential(name)
+  credentials = credentials or {}
+  credentials[taken] = name
 end
 
 local function take(id, lane, private, states, limit, weights, pooled, pool_weights)
@@ -35,7 +37,7 @@ local function lease_taken(reply, ends)
       local m = read_meta(raw)
       attempts, expiries, releases = m[ATTEMPTS], m[EXPIRIES], m[RELEASES]
       m[TOKEN], m[GRANTED], m[LANE], m[PRIVATE] = token, now, lane_names[i], privates[i]
-      m[ANSWERED], m[QUIET], m[WEIGHT], m[NONCE_OF], m[KEY] = 0, 0, 1, nonces[i], key_of(rec)
+      m[ANSWERED], m[QUIET], m[WEIGHT], m[LEASE_NONCE], m[KEY] = 0, 0, 1, nonces[i], key_of(rec)
       meta = make_meta(m)
     else
       meta = first_meta(token, now, nonces[i], lane_names[i], privates[i], key_of(rec))
@@ -46,9 +48,9 @@ local function lease_taken(reply, ends)
     reply[at + 1], reply[at + 2], reply[at + 3] = id, token, rec
     reply[at + 4], reply[at + 5], reply[at + 6] = attempts, expiries, releases
   end
-  if members then
-    for i = 1, taken do members[i] = members[i] or '' end
-    reply[#reply + 1] = members
+  if credentials then
+    for i = 1, taken do credentials[i] = credentials[i] or '' end
+    reply[#reply + 1] = credentials
   end
   call('HSET', P .. 'meta', unpack(metas))
   call('ZADD', P .. 'leased', unpack(leases))

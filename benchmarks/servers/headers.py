@@ -1,21 +1,21 @@
-"""How a server tells its limit: the header fields of one dialect, or none. Seconds are whole, rounded up."""
+"""The header fields by which a server reports its limit, in several dialects. Seconds are rounded up."""
 
 from __future__ import annotations
 
 import math
 import time
 
-from benchmarks.servers.shapes import Verdict
+from benchmarks.servers.shapes import Admission
 
 DIALECTS = ("none", "x-delta", "x-epoch", "draft-6", "draft-7", "draft-8")
 
 
-def fields(dialect: str, limit: int, window_s: float, verdict: Verdict) -> dict[str, str]:
-    """The fields of an answer."""
-    left, seconds = verdict.remaining, math.ceil(verdict.reset_s)
+def fields(dialect: str, limit: int, window_s: float, admission: Admission) -> dict[str, str]:
+    """Return the header fields of a response."""
+    left, seconds = admission.remaining, math.ceil(admission.reset_s)
     policy = f"{limit};w={math.ceil(window_s)}"
     if dialect in ("x-delta", "x-epoch"):
-        epoch = math.ceil(time.time() + verdict.reset_s)
+        epoch = math.ceil(time.time() + admission.reset_s)
         return {
             "X-RateLimit-Limit": str(limit),
             "X-RateLimit-Remaining": str(left),

@@ -1,21 +1,21 @@
-"""Refusals in a row: what counts as one."""
+"""How consecutive refusals are counted."""
 
 from __future__ import annotations
 
 from scrapeq.limits.consecutive_refusals import ConsecutiveRefusals
 
 
-def test_requests_refused_together_are_one_refusal() -> None:
-    """Eight requests on their way when a limit closes do not make a row of eight."""
+def test_requests_refused_together_count_as_one_refusal() -> None:
+    """Requests in flight when a limit closes are not consecutive refusals."""
     refusals = ConsecutiveRefusals()
-    for heard_s in (1.0, 1.1, 1.2):
+    for observed_s in (1.0, 1.1, 1.2):
         count = refusals.count_with("group", 0.5)
         assert count == 1
-        refusals.refused("group", count, heard_s)
+        refusals.refused("group", count, observed_s)
 
 
-def test_a_refused_probe_makes_the_row_longer_and_an_answer_ends_it() -> None:
-    """What is sent after a refusal was heard counts, until one is answered well."""
+def test_a_refused_probe_is_counted_and_a_success_resets_the_count() -> None:
+    """Only refusals of requests sent after the last refusal was observed add to the count."""
     refusals = ConsecutiveRefusals()
     refusals.refused("group", refusals.count_with("group", 0.5), 1.0)
     assert refusals.count_with("group", 2.0) == 2

@@ -1,4 +1,4 @@
-"""What one answer tells each of the limits that its request has."""
+"""What one response reports to each of its request's limits."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def answered(
     body: bytes = b"",
     status: int = 200,
 ) -> tuple[Outcome, list[tuple[str, float, float]], list[tuple[str, float, float]]]:
-    """The outcome of an answer, the budgets it told and the rates."""
+    """Return the outcome of a response, and the budgets and rates that it reports."""
     group = group_of(rules, url=URL, token="t")
     page = Page(URL, status, headers, body)
     observed, rule_observations = observe_for_rules(page, NOW_S, rules_of(group, rules))
@@ -36,7 +36,7 @@ def answered(
 
 
 def names(reported: list[tuple[str, float, float]]) -> list[tuple[str, float, float]]:
-    """The same by the names of the rules."""
+    """Replace the instances by the names of their rules."""
     return [(instance.partition("|")[0], *rest) for instance, *rest in reported]  # type: ignore[misc]
 
 
@@ -52,41 +52,41 @@ OWN = LimitRule(
 @pytest.mark.parametrize(
     ("rules", "headers", "body", "reported"),
     [
-        # who says `observe` hears, not the other, though it is as narrow and written later
+        # the limit with `observe`, not the equally narrow one that is written later
         ((CORE, SECONDARY), GITHUB, b"", [("core", 7, 60)]),
-        # a budget that nobody else has heard is for who says nothing
+        # a budget that no other limit observes belongs to the limit without `observe`
         ((OWN, SECONDARY), GITHUB, b'{"left": 3, "again": 9}', [("own", 3, 9), ("secondary", 7, 60)]),
-        # of two that read alike the narrowest
+        # of two with the same `observe`, the narrowest
         (
             (LimitRule("wide", partition_by=(), observe=Observe("github")), CORE),
             GITHUB,
             b"",
             [("core", 7, 60)],
         ),
-        # budgets by name
+        # named budgets
         (
             (LimitRule("burst"), LimitRule("daily"), LimitRule("rest")),
             (("RateLimit", '"burst";r=4;t=1, "daily";r=900;t=3600'),),
             b"",
             [("daily", 900, 3600), ("burst", 4, 1)],
         ),
-        # no rule at all: the implicit one
+        # without rules, the implicit one
         ((), GITHUB, b"", [("default", 7, 60)]),
-        ((LimitRule("deaf", observe="none"),), GITHUB, b"", []),
+        ((LimitRule("ignoring", observe="none"),), GITHUB, b"", []),
     ],
 )
-def test_each_limit_hears_what_is_its_own(
+def test_each_limit_gets_its_own_budget(
     rules: tuple[LimitRule, ...],
     headers: tuple[tuple[str, str], ...],
     body: bytes,
     reported: list[tuple[str, float, float]],
 ) -> None:
-    """Its own reading, else the budget with its name, else what nobody heard if it is the narrowest."""
+    """Its own reading, else the budget with its name, else the unclaimed one if it is the narrowest."""
     assert names(answered(rules, headers, body)[1]) == reported
 
 
-def test_rates_are_told_to_the_limit_that_hears_them() -> None:
-    """Size and window without what is left go the same way."""
+def test_stated_rates_are_attributed_like_budgets() -> None:
+    """Sizes and windows without a remaining budget belong to the limit that observes them."""
     crossref = (("X-Rate-Limit-Limit", "50"), ("X-Rate-Limit-Interval", "1s"))
     how = Observe(
         limit=compile_expression("header('x-rate-limit-limit')"),
@@ -95,11 +95,11 @@ def test_rates_are_told_to_the_limit_that_hears_them() -> None:
     pool = LimitRule("pool", rates=(Rate(10, 1.0),), observe=how)
     assert names(answered((pool, SECONDARY), crossref)[2]) == [("pool", 50, 1)]
     assert names(answered((), crossref)[2]) == [("default", 50, 1)]
-    assert answered((LimitRule("deaf", observe="none"),), crossref)[2] == []
+    assert answered((LimitRule("ignoring", observe="none"),), crossref)[2] == []
 
 
-def test_a_preset_knows_a_refusal_by_its_body() -> None:
-    """A 200 that says so is a refusal; for as long as it says, else as the preset knows."""
+def test_a_preset_recognizes_a_refusal_by_its_body() -> None:
+    """A 200 may be a refusal, for the time that it states, else for the preset's."""
     limited = b'{"errors":[{"type":"RATE_LIMITED"}]}'
     outcome, *_ = answered(
         (CORE,), (("X-RateLimit-Remaining", "0"), ("X-RateLimit-Reset", "1795500600")), limited
@@ -117,20 +117,20 @@ def test_a_preset_knows_a_refusal_by_its_body() -> None:
 
 
 def test_a_global_refusal_closes_the_credential() -> None:
-    """The server's word for it becomes the scope."""
+    """X-RateLimit-Global sets the scope."""
     outcome, *_ = answered((), (("Retry-After", "65"), ("X-RateLimit-Global", "true")), b"", 429)
     assert (outcome.action, outcome.wait_s, outcome.scope) == ("rate_limited", 65, "token")
 
 
-def test_a_wait_told_in_a_body_closes_the_limit_without_a_refusal() -> None:
-    """`observe: {wait: body.backoff}`: nothing more until then, and the page counts."""
+def test_a_wait_in_a_body_closes_the_limit_without_a_refusal() -> None:
+    """`observe: {wait: body.backoff}` closes the limit, and the page is a success."""
     rule = LimitRule("a", observe=Observe(wait=compile_expression("body.backoff")))
     outcome, reported, _ = answered((rule,), (), b'{"backoff": 10}')
     assert (outcome.action, names(reported)) == ("success", [("a", 0, 10)])
 
 
-def test_what_a_request_cost_is_in_its_outcome() -> None:
-    """From any of the readings."""
+def test_the_outcome_has_the_cost_of_the_request() -> None:
+    """From header fields and from `observe`."""
     assert answered((SECONDARY,), (("X-RateLimit-Cost", "3"),))[0].cost == 3
     rule = LimitRule("a", observe=Observe(cost=compile_expression("body.cost")))
     assert answered((rule,), (), b'{"cost": 4}')[0].cost == 4
