@@ -164,7 +164,7 @@ def cases(size: Size) -> dict[str, Case]:
         found[f"fastify/told-{tells}"] = _case(size, "node", "fastify", "told", tells=tells)
     for mode in ("configured", "untold"):
         found[f"fastify/{mode}"] = _case(size, "node", "fastify", mode)
-    for punish in ("ban", "renew", "double"):
+    for punish in ("ban", "renew_leader", "double"):
         found[f"fastify-{punish}/untold"] = _case(size, "node", "fastify", "untold", punish=punish)
     found["fastify-ban/told"] = _case(size, "node", "fastify", "told", punish="ban", tells="x")
     for app, tells in (("koa", "x"), ("hono", "draft-7"), ("flexible", "x")):

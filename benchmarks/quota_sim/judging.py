@@ -54,17 +54,17 @@ def openings(records: Sequence[RequestRecord]) -> dict[str, int]:
     the stated opening. `most`: the most requests at one opening before the first of them was answered.
     """
     found = {"closings": 0, "early": 0, "most": 0}
-    refusals = [one for one in records if not one.accepted and one.answered_s < math.inf]
-    observed = sorted(refusals, key=lambda one: one.answered_s)
+    refusals = [one for one in records if not one.accepted and one.received_s < math.inf]
+    observed = sorted(refusals, key=lambda one: one.received_s)
     at, opens_s, is_closed = 0, 0.0, False
     probe: RequestRecord | None = None
     together = 0
     for one in sorted(records, key=lambda one: one.sent_s):
-        while at < len(observed) and observed[at].answered_s < one.sent_s:
+        while at < len(observed) and observed[at].received_s < one.sent_s:
             found["closings"] += not is_closed
             is_closed, opens_s = True, max(opens_s, observed[at].decided_s + (observed[at].stated_s or 0.0))
             at += 1
-        if probe is not None and one.sent_s >= probe.answered_s:
+        if probe is not None and one.sent_s >= probe.received_s:
             is_closed, probe = is_closed and not probe.accepted, None
         if not is_closed:
             continue
@@ -82,7 +82,7 @@ def reopening_s(records: Sequence[RequestRecord]) -> list[float]:
     """Return how long after each stated opening the next request was sent, unless a later refusal moved the opening."""
     sent = sorted(one.sent_s for one in records)
     reported = sorted(
-        (one.answered_s + one.stated_s, one.answered_s)
+        (one.received_s + one.stated_s, one.received_s)
         for one in records
         if not one.accepted and one.stated_s is not None
     )

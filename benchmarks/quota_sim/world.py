@@ -89,7 +89,7 @@ class RequestRecord:
     wait_s: float = 0.0  # if refused: the real time until a request is accepted again
     stated_s: float | None = None  # the wait that the client read from the response
     left_s: float = 0.0
-    answered_s: float = math.inf
+    received_s: float = math.inf
 
     @property
     def decided_s(self) -> float:
@@ -304,7 +304,7 @@ class Fetcher:
         world = self.world
         now_s, url = world.now_s, world.url(record.host)
         group = world.groups[record.host]
-        record.answered_s = now_s
+        record.received_s = now_s
         page = Page(url, status, tuple(fields), b"{}")
         rules = rules_of(group, world.setting.rules)
         observed, rule_observations = observe_for_rules(
@@ -325,7 +325,7 @@ class Fetcher:
             world.setting.rules,
             clocks=self._clocks,
             sent_s=record.sent_s,
-            answered_s=now_s,
+            received_s=now_s,
         )
         rates = reported_rates(group, outcome, world.setting.rules)
         assert task.lease is not None

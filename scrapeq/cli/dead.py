@@ -10,8 +10,8 @@ import typer
 
 from scrapeq.cli.error_output import print_message
 from scrapeq.cli.formatting import count, counted, cut, safe, table
-from scrapeq.cli.open_queue import terminal_width, with_queue, with_store
 from scrapeq.cli.options import CountOption, HostOption, ResourceOption, WhereOption
+from scrapeq.cli.queue_access import terminal_width, with_queue, with_store
 from scrapeq.cli.selection import (
     BATCH,
     Selection,

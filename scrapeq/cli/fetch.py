@@ -12,8 +12,8 @@ import typer
 
 from scrapeq.cli.error_output import FOLDER
 from scrapeq.cli.formatting import clock, count, counted, cut, limit_name, safe, span
-from scrapeq.cli.open_queue import terminal_width
 from scrapeq.cli.options import check_resource, read_bound, split_pair
+from scrapeq.cli.queue_access import terminal_width
 from scrapeq.cli.settings import CONFIG_VARIABLE, Settings
 from scrapeq.errors import UsageError
 from scrapeq.exit_codes import Exit

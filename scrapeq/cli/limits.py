@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scrapeq.cli.formatting import clock, count, counted, limit_name, safe, span, table
-from scrapeq.cli.open_queue import terminal_width, with_queue
 from scrapeq.cli.options import read_duration
+from scrapeq.cli.queue_access import terminal_width, with_queue
 from scrapeq.cli.settings import Settings
 from scrapeq.cli.status import opens_text
 from scrapeq.errors import UsageError

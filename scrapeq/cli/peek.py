@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scrapeq.cli.formatting import count, safe, span, table
-from scrapeq.cli.open_queue import terminal_width, with_queue
 from scrapeq.cli.options import (
     CountOption,
     GroupOption,
@@ -16,6 +15,7 @@ from scrapeq.cli.options import (
     WhereOption,
     check_choice,
 )
+from scrapeq.cli.queue_access import terminal_width, with_queue
 from scrapeq.cli.selection import GROUP_END, facts_of, json_of, select_tasks, selection, short_id
 from scrapeq.cli.settings import Settings
 from scrapeq.cli.status import STATES

@@ -12,8 +12,8 @@ import typer
 from scrapeq.cli.error_output import FOLDER
 from scrapeq.cli.formatting import clock, count, counted, limit_name, safe, span, table
 from scrapeq.cli.limits import grant_text, read_rate
-from scrapeq.cli.open_queue import terminal_width, with_store
 from scrapeq.cli.options import check_resource, read_duration
+from scrapeq.cli.queue_access import terminal_width, with_store
 from scrapeq.cli.settings import Settings
 from scrapeq.errors import UsageError
 from scrapeq.exit_codes import Exit

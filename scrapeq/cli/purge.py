@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from scrapeq.cli.formatting import count, counted
-from scrapeq.cli.open_queue import with_queue
+from scrapeq.cli.queue_access import with_queue
 from scrapeq.cli.settings import Settings
 from scrapeq.errors import UsageError
 from scrapeq.exit_codes import Exit

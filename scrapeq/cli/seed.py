@@ -14,8 +14,8 @@ import typer
 
 from scrapeq.cli.error_output import print_message
 from scrapeq.cli.formatting import count, counted, safe
-from scrapeq.cli.open_queue import with_store
 from scrapeq.cli.options import check_resource, read_duration, read_priority
+from scrapeq.cli.queue_access import with_store
 from scrapeq.cli.seed_lines import NumberedLine, SeedLine, check_url, read_batches
 from scrapeq.cli.settings import Settings
 from scrapeq.errors import ScrapeqError, UsageError

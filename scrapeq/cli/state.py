@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scrapeq.cli.formatting import clock, count, counted, safe, table
-from scrapeq.cli.open_queue import terminal_width, with_store
 from scrapeq.cli.options import check_resource
+from scrapeq.cli.queue_access import terminal_width, with_store
 from scrapeq.cli.settings import Settings
 from scrapeq.errors import UsageError
 from scrapeq.exit_codes import Exit

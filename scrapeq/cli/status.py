@@ -11,7 +11,7 @@ import typer
 
 from scrapeq.cli.error_output import FOLDER
 from scrapeq.cli.formatting import clock, count, counted, limit_name, rate, safe, span, table
-from scrapeq.cli.open_queue import terminal_width, with_store
+from scrapeq.cli.queue_access import terminal_width, with_store
 from scrapeq.cli.settings import Settings
 from scrapeq.exit_codes import Exit
 

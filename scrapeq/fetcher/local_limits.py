@@ -74,14 +74,14 @@ class LocalPermit:
 
     def settle(self, attribution: Attribution | None, *, was_sent: bool = True) -> None:
         """See `limiter.Permit.settle`."""
-        if self._charge.answered:
+        if self._charge.settled:
             return
         limits = self._limits
         if attribution is None:
             how: How = "expired" if was_sent else "unsent"
             limits.settle(self._charge, ChargedResponse(how, limits.now_us))
         else:
-            limits.settle(self._charge, ChargedResponse("answered", limits.now_us, **attribution._asdict()))
+            limits.settle(self._charge, ChargedResponse("responded", limits.now_us, **attribution._asdict()))
 
 
 class LocalLimits:

@@ -94,7 +94,7 @@ def reported_budgets(
     *,
     clocks: ServerClocks | None = None,
     sent_s: float = 0.0,
-    answered_s: float = 0.0,
+    received_s: float = 0.0,
 ) -> list[tuple[str, float, float]]:
     """
     Return the budgets that a response reported, each with its limit: (instance, remaining, seconds until the reset).
@@ -121,7 +121,7 @@ def reported_budgets(
                 name,
                 reported
                 if name.partition("|")[0] in rated
-                else clocks.read(name, reported, sent_s, answered_s),
+                else clocks.read(name, reported, sent_s, received_s),
             )
             for name, reported in found
         ]
@@ -219,7 +219,7 @@ def attribute(
     *,
     clocks: ServerClocks,
     sent_s: float,
-    answered_s: float,
+    received_s: float,
     credential: str = "",
     credentials: Sequence[str] = (),
     costs: Sequence[tuple[str, float]] | None = None,
@@ -242,7 +242,7 @@ def attribute(
     if not (is_refusal or costs or has_reports):
         return NO_ATTRIBUTION  # the common case
     return Attribution(
-        reported_budgets(group, outcome, rules, clocks=clocks, sent_s=sent_s, answered_s=answered_s),
+        reported_budgets(group, outcome, rules, clocks=clocks, sent_s=sent_s, received_s=received_s),
         [(name, outcome.wait_s or 0.0) for name in refused],
         outcome.guessed if is_refusal else 0,
         reported_rates(group, outcome, rules),

@@ -33,7 +33,7 @@ class Charge:
     granted: float
     limits: dict[str, float]
     weight: float = 1
-    answered: bool = False
+    settled: bool = False
 
 
 class ChargedResponse(NamedTuple):
@@ -70,7 +70,7 @@ def settle(limit: LimitOf, charge: Charge, response: ChargedResponse, now: float
     how, at, granted = response.how, response.at, charge.granted
     reported, refused = {name for name, *_ in response.reported}, {name for name, _ in response.refused}
     costs = {**charge.limits, **dict(response.costs)}
-    if how == "answered" and not charge.answered:
+    if how == "responded" and not charge.settled:
         for name in charge.limits:
             if name not in reported:
                 limit(name).charge_budget(now, costs[name])
@@ -82,9 +82,9 @@ def settle(limit: LimitOf, charge: Charge, response: ChargedResponse, now: float
         limit(name).report_refusal(now, at, until, granted, charged, response.guessed)
     for name, size, window_s in response.rates:
         limit(name).report_rate(now, size, round(window_s * US))
-    if charge.answered:
+    if charge.settled:
         return
-    charge.answered = True
+    charge.settled = True
     for name, charged in charge.limits.items():
         if how == "expired":
             limit(name).charge_budget(now, costs[name])

@@ -29,7 +29,7 @@ PACE_TOLERANCE_US = 20_000  # a paced grant may be early by this much; a late on
 SLOWER, SLOW_MAX = 0.05, 3  # added to `slowdown` by a refusal within the declared rate; the maximum
 FASTER = 0.01  # taken off `slowdown` in each interval
 
-How = Literal["answered", "unsent", "expired"]
+How = Literal["responded", "unsent", "expired"]
 NO_LIMIT = Limit()
 
 
@@ -255,8 +255,8 @@ class LimitModel:
         cost = weight if cost is None else cost
         self.in_flight = max(0, self.in_flight - weight)
         self.in_flight_count = max(0, self.in_flight_count - 1)
-        opened = self.probe == grant_id and how == "answered" and not refused
-        if self.learns and how == "answered" and not refused:
+        opened = self.probe == grant_id and how == "responded" and not refused
+        if self.learns and how == "responded" and not refused:
             if not opened:
                 is_open = not self.probation and self.parked_until <= now
                 self.learned.record_success(now, granted, cost, is_open)

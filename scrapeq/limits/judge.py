@@ -145,7 +145,7 @@ class Judge:
             self.rules,
             clocks=self.clocks,
             sent_s=exchange.sent_s,
-            answered_s=exchange.received_s,
+            received_s=exchange.received_s,
             credential=exchange.credential,
             credentials=self._credentials,
             costs=costs,

@@ -1,11 +1,11 @@
 """
-What an answer means for its task: the first response action that matches, the built-in ones last. Pure.
+Decide what a response means for its task: the first response action that matches, the built-in ones last. Pure.
 
-Built in: 429, 418 and 529 are refusals, and what a preset knows as one; 403, 413, 503 and 3xx only with a
-Retry-After, 403 also when nothing remains. Other 5xx, 408, 425, time-outs, broken connections, truncated answers:
-retry. 401: refresh_auth, where the credential is one that can be asked for again; fail, where asking for it was
-refused for good. Other 4xx, and answers that would be the same again: dead letter. A wait is never shorter than what
-Retry-After said. docs/reference/response-actions.md has the table.
+Built in: 429, 418 and 529 are refusals, and so is what a preset defines as one; 403, 413, 503 and 3xx only with a
+Retry-After, 403 also when nothing remains. Other 5xx, 408, 425, time-outs, broken connections and truncated responses
+are retried. 401 is refresh_auth if the credential can be renewed, and fail if its renewal was rejected for good. Other
+4xx, and responses that a retry would only repeat, are dead letters. A wait is never shorter than Retry-After.
+docs/reference/response-actions.md has the table.
 """
 
 from __future__ import annotations

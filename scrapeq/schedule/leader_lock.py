@@ -25,7 +25,7 @@ class LeaderLock:
         self._redis = redis
         self._key = key
         self._holder_id = secrets.token_hex(HOLDER_ID_BYTES)
-        self._script = load("scrapeq.schedule", "renew", allow_oom=True)
+        self._script = load("scrapeq.schedule", "renew_leader", allow_oom=True)
 
     async def acquire(self) -> bool:
         """Renew the lock, or take it if it is free. Return whether this process holds it."""

@@ -32,7 +32,7 @@ class LimitForecast:
 
 @dataclass(frozen=True, slots=True)
 class BandForecast:
-    """Requests of neighboring priorities, and when the last of them is answered; None: never."""
+    """Requests of neighboring priorities, and when the last of them gets its response; None: never."""
 
     highest: float
     lowest: float
@@ -59,7 +59,7 @@ class Forecast:
         requests: All requests.
         left: Requests without a response, because a limit never opens or the horizon is reached first.
         done_s: When the last response arrives.
-        tenths_s: When each tenth of the requests is answered, without the tenths that never are.
+        tenths_s: When each tenth of the requests has its responses, without the tenths that never get them.
         limits: The limits, in descending order of the time that they hold requests back.
         bands: The requests in bands of priority, the highest first; at most ten.
         work: The work by label, in the given order.

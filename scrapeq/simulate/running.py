@@ -52,7 +52,7 @@ class Stream:
     started: int = 0  # page sequences
     ready: int = 0
     granted: int = 0
-    answered: int = 0
+    responded: int = 0
     first: float = NEVER
     last: float = 0
 

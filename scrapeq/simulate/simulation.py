@@ -204,10 +204,10 @@ class _Simulation:
         for limit, weight in lane.limits:
             grant_id, charged = lane.grant_id(granted), lot * weight
             limit.model.charge_budget(self.now, charged)
-            limit.model.settle(self.now, grant_id, "answered", self.now, charged, granted, False)
+            limit.model.settle(self.now, grant_id, "responded", self.now, charged, granted, False)
             limit.in_flight -= lot
             self._recheck(limit)
-        stream.answered += lot
+        stream.responded += lot
         stream.last = self.now
         self.curve.append((self.curve[-1][0] + lot, self.now))
         stream.continue_after(lot)
@@ -234,7 +234,7 @@ def simulate(
     latency_s: float = LATENCY_S,
     states: Iterable[LimitState] = (),
     pools: Mapping[str, Sequence[str]] | None = None,
-    begin_s: float = 0.0,
+    start_s: float = 0.0,
     horizon_s: float = math.inf,
 ) -> Forecast:
     """
@@ -262,7 +262,7 @@ def simulate(
         raise UsageError(f"latency_s is {latency_s!r}; it must be a finite number of seconds, 0 or more")
     work = [one for one in work if one.requests]
     _check_order(work)
-    simulation = _Simulation(work, limits, slots, latency_s * US, states, pools or {}, begin_s * US)
+    simulation = _Simulation(work, limits, slots, latency_s * US, states, pools or {}, start_s * US)
     simulation.run(horizon_s * US)
     return Summary(simulation.start, simulation.now).forecast(
         simulation.streams, simulation.limits.values(), simulation.curve

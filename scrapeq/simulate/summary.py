@@ -25,7 +25,7 @@ class Summary:
     ) -> Forecast:
         """Return the forecast. `curve`: (number of responses so far, time), in order."""
         total = sum(stream.work.requests for stream in streams)
-        answered, done = curve[-1]
+        responded, done = curve[-1]
         limit_forecasts = [self._limit(one) for one in limits]
         limit_forecasts.sort(key=lambda one: (-one.waiting, -one.held_s, one.name))
         lots = [
@@ -38,7 +38,7 @@ class Summary:
         ]
         return Forecast(
             total,
-            total - answered,
+            total - responded,
             self._s(done),
             tuple(map(self._s, _tenths(curve, total))),
             tuple(limit_forecasts),
@@ -97,14 +97,14 @@ class Summary:
             yield WorkForecast(label, requests, self._s(first) if first < NEVER else None, self._done_s(own))
 
     def _done_s(self, streams: Sequence[Stream]) -> float | None:
-        if any(stream.answered < stream.work.requests for stream in streams):
+        if any(stream.responded < stream.work.requests for stream in streams):
             return None
         return self._s(max(stream.last for stream in streams))
 
 
 def _tenths(curve: Sequence[tuple[int, float]], total: int) -> Iterable[float]:
     found = 0
-    for answered, moment in curve:
-        while found < BANDS and answered and answered * BANDS >= total * (found + 1):
+    for responded, moment in curve:
+        while found < BANDS and responded and responded * BANDS >= total * (found + 1):
             found += 1
             yield moment

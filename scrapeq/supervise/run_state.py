@@ -17,7 +17,7 @@ from scrapeq.schedule.due_times import DueTimes
 from scrapeq.task import NewTask
 from scrapeq.wiring import cursor_store_of, push_first_pages
 
-STATS_KEEP_S = 30 * 86_400  # how long the counts of a finished run are kept
+STATS_KEEP_S = 30 * 86_400  # how long the counts of a finished run are stored
 ENDING_S = 5.0  # for another machine to purge what a finished run has seen; then this machine does it
 ENDING_POLL_S = 0.02
 RUN_ID_BYTES = 6

@@ -50,7 +50,7 @@ def scheduler_of(
         queue: The queue.
         client: The client of its store.
         plan: The plan whose schedules it keeps; None = it only sweeps the queue.
-        on_event: Takes sentences for the user; without it no schedules are kept.
+        on_event: Takes sentences for the user; without it schedules are ignored.
         only: Keep the schedules of these resources only; empty = of all.
     """
     leader_lock = _StoreLeaderLock(client, key_of(queue.name)[:-1] + "scheduler")

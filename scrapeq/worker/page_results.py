@@ -10,7 +10,7 @@ from scrapeq.protocols import Extraction, IncrementalStart, Item
 from scrapeq.queue.commands import OBSERVE, UNSENT
 from scrapeq.task import NewTask
 from scrapeq.wiring import build_first_tasks
-from scrapeq.worker.outcomes import without_polls
+from scrapeq.worker.carry_out import without_polls
 from scrapeq.worker.redirect_hops import without_hops
 from scrapeq.worker.settlement import Settlement
 

@@ -16,8 +16,8 @@ from scrapeq.resource.restart import is_restart
 from scrapeq.responses.match import host_of
 from scrapeq.responses.outcome import actions_for
 from scrapeq.worker.auth_grants import TaskAuthGrants
+from scrapeq.worker.carry_out import carry_out, fail_run, polls_of
 from scrapeq.worker.context import LeasedTask, WorkerContext
-from scrapeq.worker.outcomes import carry_out, fail_run, polls_of
 from scrapeq.worker.page_results import store_results
 from scrapeq.worker.redirect_hops import HOPS, may_send_hop, push_hop
 from scrapeq.worker.settlement import Settlement

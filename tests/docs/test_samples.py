@@ -6,6 +6,7 @@ A comment before a code block says what becomes of it:
     <!-- file: NAME -->      the block is written to NAME, in a folder of the page's own
     <!-- run -->             shell: every command succeeds; console: it prints the shown output; python: it runs
     <!-- run: exits N -->    the last command ends with this code
+    <!-- run after: COMMAND; exits N -->    the same, after a command that readers do not see
     <!-- not run: WHY -->    the block needs something that a test does not have
     <!-- the main job -->, <!-- the test command -->    CI runs these two from a fresh clone
 
@@ -117,6 +118,11 @@ def run(sample: Sample, folder: Path) -> None:
     """Run one sample."""
     where = f"line {sample.line}"
     kind, _, argument = sample.mark.partition(": ")
+    if kind == "run after":
+        prepare, _, argument = argument.rpartition("; ") if "; exits" in argument else (argument, "", "")
+        done = shell(prepare, folder)
+        assert done.returncode == 0, f"{where}: {prepare}\n{done.stdout}"
+        kind = "run"
     if kind == "file":
         path = folder / argument
         path.parent.mkdir(parents=True, exist_ok=True)

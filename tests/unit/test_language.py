@@ -18,7 +18,7 @@ SCRIPTS = sorted((ROOT / "scrapeq").rglob("*.lua"))
 
 # Each is replaced by a term of the field, or by a sentence with its subject first (decision 0017).
 BANNED = re.compile(
-    r"\b(?:is|has|are|have) no\b(?! longer)"  # "it is not a duration", "it does not have one"
+    r"(?<!there )\b(?:is|are) no\b(?! longer)"  # "it is not a duration"
     r"|\banew\b"  # restart
     r"|\bby hand\b"  # manually
     r"|\btold\b|\bheard\b"  # reported, observed

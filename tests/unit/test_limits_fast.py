@@ -47,7 +47,7 @@ def test_it_grants_what_the_plain_engine_grants(name: str, seed: int) -> None:
             for limit in both:
                 if refused:
                     limit.report_refusal(now, now, now + wait_s * US, at, charged)
-                limit.settle(now, grant_id, "answered", now, charged, at, refused, charged)
+                limit.settle(now, grant_id, "responded", now, charged, at, refused, charged)
         elif act > 0.99:
             for limit in both:
                 limit.report_rate(now, 50, 10 * US)
@@ -81,7 +81,7 @@ def test_it_opens_at_the_first_moment_at_which_it_grants(name: str, seed: int) -
             grant_id, at, charged = flight.pop(0)
             if chance.random() < 0.03:
                 limit.report_refusal(now, now, now + US, at, charged)
-            limit.settle(now, grant_id, "answered", now, charged, at, False)
+            limit.settle(now, grant_id, "responded", now, charged, at, False)
     assert closures or name == "learned"
 
 

@@ -107,7 +107,7 @@ def test_weights_change_the_time() -> None:
 def test_calendar_windows_reset_by_the_calendar() -> None:
     """Starting at half past the hour, one quota is used at once and the next at the full hour."""
     limits = {"core": Limit((Rate(100, 3600.0, aligned_s=0.0),))}
-    forecast = simulate([Work(ONE, 250)], limits, slots=10, latency_s=0.1, begin_s=1800.0)
+    forecast = simulate([Work(ONE, 250)], limits, slots=10, latency_s=0.1, start_s=1800.0)
     assert forecast.done_s == pytest.approx(1800 + 3600, abs=10)
     assert forecast.tenths_s[3] < 10 and forecast.tenths_s[4] > 1790
 

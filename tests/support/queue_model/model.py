@@ -292,10 +292,10 @@ class Model(LimitBook):
         return "done"
 
     def _observe(self, lease: LeaseRecord, entry: c.Entry, now: int) -> None:
-        hows: tuple[How, ...] = ("unsent", "answered", "expired")
-        how = "answered" if entry.verb == c.OBSERVE else hows[entry.sent]
+        hows: tuple[How, ...] = ("unsent", "responded", "expired")
+        how = "responded" if entry.verb == c.OBSERVE else hows[entry.sent]
         at = max(now - round(entry.age_s * US), lease.granted)
-        if not lease.answered and how == "answered":
+        if not lease.settled and how == "responded":
             self.counted["answered"] += 1
         response = ChargedResponse(
             how, at, entry.reported, entry.refused, entry.guessed, entry.rates, entry.costs

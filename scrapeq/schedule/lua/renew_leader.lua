@@ -1,4 +1,4 @@
--- renew: renew or release the leader lock of the scheduler; only its leader can.
+-- renew_leader: renew or release the leader lock of the scheduler; only its leader can.
 -- KEYS    1 the lock
 -- ARGV    1 leader   2 ms to hold it; 0 = release it
 -- RETURNS 1 done, 0 another scheduler is the leader
