@@ -1,4 +1,4 @@
-"""Many pages at once, each as soon as it is there."""
+"""Fetch many pages concurrently, and yield each as soon as it is there."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, I
 from scrapeq.errors import ScrapeqError
 from scrapeq.page import Page
 
-MAX_WAITING = 1_000  # URLs taken from the caller and not yet answered
+MAX_PENDING = 1_000  # URLs taken from the caller whose pages are still to come
 
 
 async def pages_of(
@@ -19,19 +19,22 @@ async def pages_of(
     at_once: int,
 ) -> AsyncIterator[Page]:
     """
-    The pages of these URLs, in no order; see `Fetcher.stream`.
+    Yield the pages of these URLs, in no particular order; see `Fetcher.stream`.
 
     Args:
-        get: Gives one page; it bounds how many are under way.
+        get: Fetches one page; it limits the concurrency.
         urls: Taken as they are needed.
-        on_error: Told of each that fails; None: all errors are raised together at the end.
-        at_once: Pages that wait for who reads them, at most.
+        on_error: Called with each URL that fails and its error; None = all errors are raised together at the end.
+        at_once: Pages that wait for the caller, at most.
+
+    Raises:
+        ExceptionGroup: of ScrapeqErrors, after the last page.
     """
     errors: list[ScrapeqError] = []
     pages: asyncio.Queue[Page | None] = asyncio.Queue(at_once)
-    room = asyncio.Semaphore(MAX_WAITING)
+    room = asyncio.Semaphore(MAX_PENDING)
 
-    async def one(url: str) -> None:
+    async def fetch(url: str) -> None:
         try:
             page = await get(url)
         except ScrapeqError as error:
@@ -44,14 +47,14 @@ async def pages_of(
         finally:
             room.release()
 
-    async def all_of_them() -> None:
+    async def feed() -> None:
         async with asyncio.TaskGroup() as tasks:
             async for url in _each(urls):
                 await room.acquire()
-                tasks.create_task(one(url))
+                tasks.create_task(fetch(url))
         await pages.put(None)
 
-    feeding = asyncio.ensure_future(all_of_them())
+    feeding = asyncio.ensure_future(feed())
     feeding.add_done_callback(lambda done: None if done.cancelled() else _end(pages, done))
     try:
         while (page := await pages.get()) is not None:
@@ -61,7 +64,7 @@ async def pages_of(
         feeding.cancel()
         await asyncio.gather(feeding, return_exceptions=True)
     if errors:
-        raise ExceptionGroup(f"{len(errors)} of the URLs failed", errors)
+        raise ExceptionGroup(f"{len(errors)} URLs failed", errors)
 
 
 async def _each(urls: Iterable[str] | AsyncIterable[str]) -> AsyncIterator[str]:
@@ -74,7 +77,7 @@ async def _each(urls: Iterable[str] | AsyncIterable[str]) -> AsyncIterator[str]:
 
 
 def _end(pages: asyncio.Queue[Page | None], done: asyncio.Future[None]) -> None:
-    """Wake the reader when the feeder broke; it raises the feeder's error."""
+    """Wake the reader when the feeder failed; the reader raises its error."""
     if done.exception() is not None:
         while pages.full():
             pages.get_nowait()

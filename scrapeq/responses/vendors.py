@@ -41,7 +41,7 @@ def budgets(fields: Fields) -> list[Budget]:
 
 
 def _shopify(text: str) -> Budget:
-    """`32/40`: a leaky bucket; it never resets, but leaks: the time that is told is that to the next free place."""
+    """Parse `32/40`, a leaky bucket: it never resets, so `reset_s` is the time until the next request fits."""
     both = _SLASHED.fullmatch(text)
     if both is None or not int(both[2]):
         return Budget()

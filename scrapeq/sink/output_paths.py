@@ -126,7 +126,7 @@ def part_path(path: Path, part: int) -> Path:
 
 
 def part_numbers(path: Path) -> list[int]:
-    """Return the sorted numbers of the parts of a file that exist, whoever wrote them."""
+    """Return the sorted numbers of the existing parts of a file, also of parts that scrapeq did not write."""
     stem, suffix = split_name(path)
     found = []
     if path.parent.is_dir():

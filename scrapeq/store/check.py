@@ -81,7 +81,7 @@ async def check_server(client: Any, url: str = "", *, log: logging.Logger | None
         )
     if append_only == "no":
         log.warning(
-            "%s: appendonly is no, so a restart of the server may lose tasks. Set it to yes to keep them",
+            "%s: appendonly is off, so a restart of the server may lose tasks. Set it to yes to keep them",
             name,
         )
     return ServerInfo(engine, version, policy, append_only)

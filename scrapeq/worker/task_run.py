@@ -208,7 +208,7 @@ def _sent(error: FetchError) -> Delivery:
 
 
 def _user_named_hosts(payload: Payload) -> list[str]:
-    """Return the URL of a task that a user seeded by hand: its host may be private."""
+    """Return the URL of a task that a user seeded manually: its host may be private."""
     seeded = (payload.get("seed") or {}).get("url")
     is_seeded = seeded == payload["url"] and not payload.get("depth") and payload.get("parent") is None
     return [str(seeded)] if is_seeded else []

@@ -201,7 +201,7 @@ async def test_errors_of_a_stream_come_after_its_pages() -> None:
 
     async with serving(answer) as server, Fetcher(base_url=server.url) as fetcher:
         seen: list[int] = []
-        with pytest.raises(ExceptionGroup, match="2 of the URLs failed") as caught:
+        with pytest.raises(ExceptionGroup, match="2 URLs failed") as caught:
             async for page in fetcher.stream(["1bad", "2", "3", "4bad", "5"]):
                 seen.append(page.status)
         assert seen == [404] * 3
