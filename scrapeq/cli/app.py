@@ -1,4 +1,4 @@
-"""The command `scrapeq`: its verbs, and the options that all of them have."""
+"""The program `scrapeq`: its commands, and the options that all of them have."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from scrapeq.cli.settings import Settings, Verbosity
 
 OPTIONS_WITH_VALUE = {"-c": "-c", "--config": "-c", "--redis": "--redis"}
 FLAGS = {"--json", "-q", "--quiet", "-v", "--verbose"}
-SHORT_HELP = 90  # characters of a verb's summary in the help of the command
+SHORT_HELP = 90  # characters of a command's summary in the help of the program
 
 SECTIONS = ("Run", "Watch", "Manage", "Data", "Check")  # of the help, in this order
 
 
 class Verbs(TyperGroup):
-    """The verbs in sections of plain text: importing rich for boxes would take longer than everything else."""
+    """The commands in sections of plain text: importing rich for boxes would take longer than everything else."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Write one section of verbs after the other."""
+        """Write one section of commands after the other."""
         commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
         for section in SECTIONS:
             rows = [
@@ -99,7 +99,7 @@ def scrapeq(
         scrapeq init                create scrapeq.yaml
         scrapeq run scrapeq.yaml    run it; the same command resumes it
 
-    The options below may come before or after the verb. Every verb ends with exit code 0 on success, 2 for wrong usage
+    The options below may come before or after the command. Every command ends with exit code 0 on success, 2 for wrong usage
     or configuration, 6 if the store cannot be used, 1 for an internal error; its --help lists any others.
     """
     if quiet and verbose:
@@ -129,7 +129,7 @@ for module in (
 
 
 def global_options_first(argv: Sequence[str]) -> list[str]:
-    """Return the arguments with the options of all verbs moved before the verb; arguments after `--` stay."""
+    """Return the arguments with the options of all commands moved before the command; arguments after `--` stay."""
     front: list[str] = []
     rest: list[str] = []
     words = iter(argv)

@@ -1,4 +1,4 @@
-"""The verb `dead`: list, show, redrive and drop dead letters."""
+"""The command `dead`: list, show, redrive and drop dead letters."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
 
 
 def register(parent: typer.Typer) -> None:
-    """Add the verb and its subcommands."""
+    """Add the command and its subcommands."""
     parent.add_typer(app, name="dead", rich_help_panel="Manage")
 
 

@@ -1,4 +1,4 @@
-"""The verb `fetch`: request one page and show how scrapeq reads it."""
+"""The command `fetch`: request one page and show how scrapeq reads it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ITEM_WIDTH = 110  # columns of an item where the output is not a terminal
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verb."""
+    """Add the command."""
     app.command(rich_help_panel="Check")(fetch)
 
 

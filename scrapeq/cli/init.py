@@ -1,4 +1,4 @@
-"""The verb `init`: write a configuration to start from."""
+"""The command `init`: write a configuration to start from."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STDOUT = STDIN = "-"
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verb."""
+    """Add the command."""
     app.command(rich_help_panel="Run")(init)
 
 

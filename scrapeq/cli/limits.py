@@ -1,4 +1,4 @@
-"""The verb `limits`: show, set and clear rate limits."""
+"""The command `limits`: show, set and clear rate limits."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
 
 
 def register(parent: typer.Typer) -> None:
-    """Add the verb and its subcommands."""
+    """Add the command and its subcommands."""
     parent.add_typer(app, name="limits", rich_help_panel="Watch")
 
 

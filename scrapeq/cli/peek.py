@@ -1,4 +1,4 @@
-"""The verb `peek`: show the next tasks."""
+"""The command `peek`: show the next tasks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ READ_MAX = 10_000  # tasks that a condition is checked against
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verb."""
+    """Add the command."""
     app.command(rich_help_panel="Watch")(peek)
 
 

@@ -1,4 +1,4 @@
-"""The verb `plan`: estimate how long the work takes under its rate limits."""
+"""The command `plan`: estimate how long the work takes under its rate limits."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _ASSUMPTION = re.compile(r"([^=]+)=(\d+(?:\.\d+)?)(?:/(page|record))?", re.ASCII
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verb."""
+    """Add the command."""
     app.command(rich_help_panel="Check")(plan)
 
 

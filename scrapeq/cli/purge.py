@@ -1,4 +1,4 @@
-"""The verb `purge`: delete parts of a queue's data."""
+"""The command `purge`: delete parts of a queue's data."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DESCRIPTIONS: dict[Part, str] = {
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verb."""
+    """Add the command."""
     app.command(rich_help_panel="Data")(purge)
 
 

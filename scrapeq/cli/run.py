@@ -1,4 +1,4 @@
-"""The verb `run`: scrape until no work is left."""
+"""The command `run`: scrape until no work is left."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PROGRESS = ("auto", "live", "lines", "none")
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verb."""
+    """Add the command."""
     app.command(rich_help_panel="Run")(run)
 
 

@@ -1,4 +1,4 @@
-"""The verb `scheduler`: start scheduled runs and keep a queue in order without workers."""
+"""The command `scheduler`: start scheduled runs and keep a queue in order without workers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verb."""
+    """Add the command."""
     app.command(rich_help_panel="Run")(scheduler)
 
 

@@ -1,4 +1,4 @@
-"""The verb `schema`: print the JSON Schema of the configuration."""
+"""The command `schema`: print the JSON Schema of the configuration."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from scrapeq.exit_codes import Exit
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verb."""
+    """Add the command."""
     app.command(rich_help_panel="Check")(schema)
 
 

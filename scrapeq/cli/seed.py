@@ -1,4 +1,4 @@
-"""The verb `seed`: add tasks to a queue."""
+"""The command `seed`: add tasks to a queue."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NULL_IN_PATH = "a value in the path is null or missing in this seed"
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verb."""
+    """Add the command."""
     app.command(rich_help_panel="Run")(seed)
 
 

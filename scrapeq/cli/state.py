@@ -1,4 +1,4 @@
-"""The verb `state`: show, set and clear the cursors of incremental resources."""
+"""The command `state`: show, set and clear the cursors of incremental resources."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
 
 
 def register(parent: typer.Typer) -> None:
-    """Add the verb and its subcommands."""
+    """Add the command and its subcommands."""
     parent.add_typer(app, name="state", rich_help_panel="Data")
 
 

@@ -1,4 +1,4 @@
-"""The verb `status`: show the tasks, limits, run and store of a queue."""
+"""The command `status`: show the tasks, limits, run and store of a queue."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SCHEDULES_SHOWN = 10
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verb."""
+    """Add the command."""
     app.command(rich_help_panel="Watch")(status)
 
 

@@ -1,4 +1,4 @@
-"""The verb `validate`: check configuration files."""
+"""The command `validate`: check configuration files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ YAML_WIDTH = 110  # columns
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verb."""
+    """Add the command."""
     app.command(rich_help_panel="Check")(validate)
 
 
