@@ -99,8 +99,8 @@ def scrapeq(
         scrapeq init                create scrapeq.yaml
         scrapeq run scrapeq.yaml    run it; the same command resumes it
 
-    The options below may come before or after the command. Every command ends with exit code 0 on success, 2 for wrong usage
-    or configuration, 6 if the store cannot be used, 1 for an internal error; its --help lists any others.
+    The options below may come before or after the command. Every command ends with exit code 0 on success, 2 for wrong
+    usage or configuration, 6 if the store cannot be used, 1 for an internal error; its --help lists any others.
     """
     if quiet and verbose:
         raise typer.BadParameter("-q and -v contradict each other")

@@ -1,4 +1,4 @@
-"""Options that several verbs share, and the readers and checks of option values."""
+"""Options that several commands share, and the readers and checks of option values."""
 
 from __future__ import annotations
 

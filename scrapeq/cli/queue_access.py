@@ -1,4 +1,4 @@
-"""Open the queue of a plan for a verb other than `run`."""
+"""Open the queue of a plan for a command other than `run`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The options of all verbs: which configuration and store to use, and how to print."""
+"""The options of all commands: which configuration and store to use, and how to print."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Verbosity = Literal["quiet", "normal", "verbose"]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The options of all verbs. An empty `config` or `redis` was not given."""
+    """The options of all commands. An empty `config` or `redis` was not given."""
 
     config: str = ""
     redis: str = ""
