@@ -1,4 +1,4 @@
-"""The command line: one module for each command. Commands import heavy modules when they run, so that --help stays fast."""
+"""The command line: one module per command, which imports heavy modules when it runs, so that --help stays fast."""
 
 from __future__ import annotations
 
