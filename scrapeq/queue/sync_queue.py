@@ -13,7 +13,7 @@ from scrapeq.queue import commands as c
 from scrapeq.queue.connect import check_client, explain_error, is_transient
 from scrapeq.queue.defaults import LEASE_S, MAX_ATTEMPTS, PATIENCE_S
 from scrapeq.queue.sync_tasks import SyncTasks
-from scrapeq.queue.wait import WATCHDOG_S, Waiter
+from scrapeq.queue.wait import WATCHDOG_S, longest_block_s, Waiter
 from scrapeq.task import DEFAULT_GROUP, Dedup, Group, Order, Task, lease_of
 
 # The server ends a blocking call up to 95 ms late, so the end of a timed wait is slept here.
@@ -97,6 +97,7 @@ class DPQ(SyncTasks):
             patience_s=patience_s,
             order=order,
         )
+        self._block_s = longest_block_s(redis)
 
     def _sleep(self, delay_s: float) -> None:
         time.sleep(delay_s)
@@ -109,7 +110,7 @@ class DPQ(SyncTasks):
 
     def _wait_for_marker(self, marker: str, timeout_s: float) -> None:
         until = time.monotonic() + timeout_s
-        blocking_s = min(timeout_s, WATCHDOG_S) - SERVER_LATENESS_S
+        blocking_s = min(timeout_s, self._block_s) - SERVER_LATENESS_S
         if blocking_s > 0:
             try:
                 if self._redis.execute_command("BZPOPMIN", self._prefix + marker, blocking_s):

@@ -13,7 +13,20 @@ from scrapeq.queue.replies import Popped
 
 WATCHDOG_S = 10.0  # the longest blocking wait: a lost wake-up costs at most this much
 RECONNECT_S = 0.2
+BLOCKING_SHARE = 0.8  # of a client's socket time-out
 _MIN_WAIT_S = 0.001
+
+
+def longest_block_s(redis: Any) -> float:
+    """
+    Return how long a client may block in one call, in seconds.
+
+    A block as long as the socket time-out looks like a broken connection: redis-py reconnects and sends the call again,
+    by default ten times, with pauses. redis-py 8 has a time-out of 5 s by default.
+    """
+    pool = getattr(redis, "connection_pool", None)
+    timeout_s = None if pool is None else pool.connection_kwargs.get("socket_timeout")
+    return WATCHDOG_S if timeout_s is None else min(WATCHDOG_S, timeout_s * BLOCKING_SHARE)
 
 
 class Listener:
@@ -28,6 +41,7 @@ class Listener:
         self._redis: Any = redis  # redis-py does not type the reply of a blocking pop
         self._key = key
         self._waiters: deque[asyncio.Future[bool]] = deque()
+        self._block_s = longest_block_s(redis)
         self._task: asyncio.Task[None] | None = None
 
     async def wait(self, timeout_s: float) -> bool:
@@ -52,7 +66,7 @@ class Listener:
     async def _listen(self) -> None:
         while self._waiters:
             try:
-                marker = await self._redis.execute_command("BZPOPMIN", self._key, WATCHDOG_S)
+                marker = await self._redis.execute_command("BZPOPMIN", self._key, self._block_s)
             except asyncio.CancelledError:
                 raise
             except Exception:
