@@ -13,7 +13,7 @@ from scrapeq.queue import commands as c
 from scrapeq.queue.connect import check_client, explain_error, is_transient
 from scrapeq.queue.defaults import LEASE_S, MAX_ATTEMPTS, PATIENCE_S
 from scrapeq.queue.sync_tasks import SyncTasks
-from scrapeq.queue.wait import WATCHDOG_S, longest_block_s, Waiter
+from scrapeq.queue.wait import WATCHDOG_S, Waiter, longest_block_s
 from scrapeq.task import DEFAULT_GROUP, Dedup, Group, Order, Task, lease_of
 
 # The server ends a blocking call up to 95 ms late, so the end of a timed wait is slept here.
