@@ -17,7 +17,7 @@ from pathlib import Path
 import orjson
 import pytest
 import redis.asyncio
-from chaos_job import HERE, ROOT, SCALE, Job, Target, rng, scaled, wait_until
+from chaos_job import ROOT, SCALE, WORKER, Job, Target, rng, scaled, wait_until
 
 from scrapeq import plan
 from scrapeq.expression import compile_template
@@ -41,7 +41,7 @@ class Workers:
 
     def __init__(self, url: str, queue: str, log: Path) -> None:
         self.log = log
-        self._command = [sys.executable, str(HERE / "chaos_worker.py"), "poison", url, queue]
+        self._command = [sys.executable, str(WORKER), "poison", url, queue]
         self._command += [str(SLOTS), str(POISON_LEASE_S), str(log)]
         self._running = [self._start() for _ in range(WORKERS)]
 
@@ -136,7 +136,7 @@ async def test_fencing(
     chance = rng("fencing")
     queue = Queue(astore, "fenced", lease_s=30.0)
     sink = WriterClient(writer.path)
-    command = [sys.executable, str(HERE / "chaos_worker.py"), "hold", store_url, "fenced"]
+    command = [sys.executable, str(WORKER), "hold", store_url, "fenced"]
     command += [str(len(VERBS)), str(STALE_LEASE_S), str(writer.path)]
     stale = await asyncio.create_subprocess_exec(
         *command,

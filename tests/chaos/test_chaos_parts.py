@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from chaos_job import HERE, Job, Target, alive, cpu_s, repeats, rng, scaled, wait_until
+from chaos_job import ROOT, Job, Target, alive, cpu_s, repeats, rng, scaled, wait_until
 
 ORPHAN_EXIT_S = 3.0
 RECONNECT_S = 2.0
-SAMPLE_API = HERE.parents[1] / "configs/api.yaml"
+SAMPLE_API = ROOT / "configs/api.yaml"
 DYING_FETCHER = """
 import os
 import setproctitle

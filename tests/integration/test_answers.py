@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from test_worker_rules import nothing_left, serving, work
+from worker_runs import nothing_left, serving, work
 
 from scrapeq import config
 from scrapeq.queue import Queue
