@@ -99,7 +99,7 @@ def start(folder: Path, store_url: str) -> subprocess.Popen[str]:
 
 def stored_cursors(store: redis.Redis) -> list[int]:
     """Return the stored cursors."""
-    return [orjson.loads(state)["cursor"] for state in store.hvals(STATE)]  # type: ignore[union-attr]
+    return [orjson.loads(state)["cursor"] for state in store.hvals(STATE)]
 
 
 def test_kills_during_a_newest_first_page_sequence(folder: Path, store: redis.Redis, store_url: str) -> None:

@@ -24,7 +24,7 @@ from scrapeq.expression import compile_template
 from scrapeq.processes.runtime_folder import runtime_folder
 from scrapeq.protocols import Item
 from scrapeq.queue import Queue
-from scrapeq.task import NewTask
+from scrapeq.task import NewTask, Task
 from scrapeq.writer.client import WriterClient, WriterProcess
 
 DELIVERIES = 3  # of a poison task, before it becomes a dead letter
@@ -155,7 +155,7 @@ async def test_fencing(
             stale_tasks = json.loads(await asyncio.wait_for(stale.stdout.readline(), 30.0))
             stale.send_signal(signal.SIGSTOP)
             await asyncio.sleep(3 * STALE_LEASE_S)
-            tasks = []
+            tasks: list[Task] = []
             while len(tasks) < len(stale_tasks):
                 found = await queue.pop_many(len(stale_tasks) - len(tasks), 3.0)
                 assert found, "the tasks of the stopped worker did not return"

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,10 @@ def die(title):
 
 setproctitle.setproctitle = die
 """
+
+
+def _has_more_lines(work: Job, than: int) -> bool:
+    return work.lines() > than
 
 
 def test_the_supervisor_is_killed(target: Callable[..., Target], job: Callable[..., Job]) -> None:
@@ -102,7 +107,7 @@ def test_the_store_is_killed(target: Callable[..., Target], job: Callable[..., J
         os.kill(store, signal.SIGKILL)
         killed_s = time.monotonic()
         in_flight_written = work.lines() + 2 * work.concurrency  # written even without a store
-        wait_until("items again", lambda before=in_flight_written: work.lines() > before, 30.0)
+        wait_until("items again", partial(_has_more_lines, work, in_flight_written), 30.0)
         away_s = time.monotonic() - killed_s
         assert away_s <= RECONNECT_S + slow_s, f"{away_s:.1f} s without a store; {work.last_output()}"
     assert work.wait(60.0) == 0, work.last_output()
@@ -124,7 +129,7 @@ def test_the_writer_is_killed(target: Callable[..., Target], job: Callable[..., 
         (writer,) = wait_until("a writer", lambda: work.children("writer"), 10.0)
         os.kill(writer, signal.SIGKILL)
         before = work.lines()
-        wait_until("items again", lambda before=before: work.lines() > before + 1, 20.0)
+        wait_until("items again", partial(_has_more_lines, work, before + 1), 20.0)
     assert work.wait(60.0) == 0, work.last_output()
     assert not repeats(server.requested()), "a page was fetched again because the writer was killed"
     work.assert_complete()

@@ -112,7 +112,7 @@ async def test_a_wrong_login_is_a_final_error(auth: Auth, message: str) -> None:
     """With one line that does not show what was sent."""
     assert auth.login is not None
     bad = {"password": "wrong-pass", "user": USER}
-    login = replace(auth.login, **({"json": bad} if auth.login.json else {"data": bad}))
+    login = replace(auth.login, json=bad) if auth.login.json else replace(auth.login, data=bad)
     server = AuthServer()
     async with server.serving() as url, Egress(client(url, replace(auth, login=login))) as egress:
         with pytest.raises(errors.AuthFailed) as caught:

@@ -50,7 +50,7 @@ def compressed(coding: str, data: bytes) -> bytes:
         compressor = zlib.compressobj(wbits=-15)
         return compressor.compress(data) + compressor.flush()
     if coding == "br":
-        return brotli.compress(data)
+        return bytes(brotli.compress(data))
     return zstandard.ZstdCompressor().compress(data)
 
 
@@ -61,7 +61,7 @@ def bomb(coding: str) -> bytes:
     if coding == "br":
         maker = brotli.Compressor(quality=1)
         parts = [maker.process(zeros) for _ in range(BOMB_BYTES >> 20)]
-        return b"".join(parts) + maker.finish()
+        return b"".join([*parts, maker.finish()])
     if coding == "zstd":
         zstd = zstandard.ZstdCompressor(level=3).compressobj()
         return b"".join(zstd.compress(zeros) for _ in range(BOMB_BYTES >> 20)) + zstd.flush()

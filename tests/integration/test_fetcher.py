@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -215,9 +215,9 @@ async def test_errors_of_a_stream_come_after_its_pages() -> None:
 async def test_a_broken_source_of_urls_is_raised() -> None:
     """What the caller's iterator raises comes out of the stream."""
 
-    def urls() -> AsyncIterator[str]:
+    def urls() -> Iterator[str]:
         raise LookupError("no more")
-        yield ""  # type: ignore[unreachable]
+        yield ""
 
     async with Fetcher() as fetcher:
         with pytest.raises(ExceptionGroup) as caught:

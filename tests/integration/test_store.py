@@ -101,6 +101,7 @@ async def test_the_server_is_private_and_durable(tmp_path: Path) -> None:
             "dir": str(tmp_path / "store"),
         }
         assert {key: config[key] for key in expected} == expected
+        assert config["unixsocket"] is not None
         path = Path(config["unixsocket"])
         assert path.parent.stat().st_mode & 0o777 == 0o700
         assert len(os.fsencode(path)) < 104

@@ -96,7 +96,7 @@ def test_the_order_changes_while_tasks_are_queued(store: redis.Redis) -> None:
     pair.push([NewTask(i, i, i % 5 == 4, GROUPS[i % 3]) for i in range(60)])
     for order in ("fair", "strict", "fair"):
         pair.pop(4, lease_s=60)
-        pair.set_order(order)  # type: ignore[arg-type]
+        pair.set_order(order)
         pair.check()
         assert fsck_blocking(store, "q", test_clock=True).ok
         pair.set_time(pair.model.server_us + 2 * US)

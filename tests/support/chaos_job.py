@@ -156,7 +156,7 @@ class Job:
         self.lists = lists
         self.concurrency = concurrency
         self.lease_s = lease_s
-        self.process: subprocess.Popen[str] | None = None
+        self.process: subprocess.Popen[bytes] | None = None
         self.pids: set[int] = set()
         self.first_on_path: list[str] = []
         self.extra_environment: dict[str, str] = {}

@@ -11,5 +11,5 @@ from scrapeq.supervise import options
 LEASE_S = 3.0
 
 if __name__ == "__main__":
-    options.RunOptions = functools.partial(options.RunOptions, lease_s=LEASE_S)  # type: ignore[misc]
+    options.RunOptions = functools.partial(options.RunOptions, lease_s=LEASE_S)  # type: ignore[misc, assignment]  # any callable will do
     sys.exit(main(sys.argv[1:]))

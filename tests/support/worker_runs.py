@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -38,7 +38,14 @@ class Kept:
     pages: list[tuple[Page, int]] = field(default_factory=list)
 
     async def commit(
-        self, _task: str, _token: str, items: Any, page: Page | None = None, **_whose: Any
+        self,
+        task_id: str,
+        lease_token: str,
+        items: Sequence[Item],
+        page: Page | None = None,
+        *,
+        resource: str = "",
+        seed: Mapping[str, Any] | None = None,
     ) -> int:
         """Keep them, and the answer with the number of items beside it."""
         if page is not None:

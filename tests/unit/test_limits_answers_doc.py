@@ -73,7 +73,8 @@ def outcomes(answer: str) -> Iterator[Outcome]:
             (), page=Page("https://api.example/a", 404, (), b""), observation=NO_OBSERVATION, is_guess=True
         )
         return
-    said, headers, can_refresh = answer, (), False
+    headers: tuple[tuple[str, str], ...] = ()
+    said, can_refresh = answer, False
     for end, added in ((" with Retry-After", (RETRY_AFTER,)), (" with nothing remaining", NOTHING_LEFT)):
         if said.endswith(end):
             said, headers = said.removesuffix(end), added
