@@ -187,7 +187,7 @@ async def test_cookies_of_later_responses_are_used() -> None:
         server._start_session(answer)
         return answer
 
-    server.api = api  # type: ignore[method-assign]
+    server.api = api  # type: ignore[method-assign]  # this server only
     async with server.serving() as url, Egress(client(url, FORM)) as egress:
         for n in range(4):
             assert (await egress.send("GET", f"{url}/items/{n}")).status == 200

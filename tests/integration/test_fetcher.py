@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from fetch_server import Received, Server, response, serving
@@ -76,8 +77,8 @@ async def limited(window: Window) -> AsyncIterator[Server]:
         yield server
 
 
-async def fetch_all(server: Server, items: int, **given: object) -> list[str]:
-    async with Fetcher(base_url=server.url, **given) as fetcher:  # type: ignore[arg-type]
+async def fetch_all(server: Server, items: int, **given: Any) -> list[str]:
+    async with Fetcher(base_url=server.url, **given) as fetcher:
         return [page.text async for page in fetcher.stream(f"items/{n}" for n in range(items))]
 
 
@@ -167,7 +168,8 @@ async def test_a_closed_host_does_not_hold_up_another() -> None:
         for _ in range(50):
             page = await asyncio.wait_for(anext(pages), 5)
             assert page.requested_url.startswith(quick.url)
-        await pages.aclose()  # type: ignore[attr-defined]
+        assert isinstance(pages, AsyncGenerator)
+        await pages.aclose()
     assert len(slow.received) == 1
 
 

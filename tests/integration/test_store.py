@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -49,10 +50,8 @@ HOLDER = """
 
 
 @asynccontextmanager
-async def started(
-    folder: Path, **options: object
-) -> AsyncIterator[tuple[EmbeddedStore, redis.asyncio.Redis]]:
-    store = EmbeddedStore(folder, **options)  # type: ignore[arg-type]
+async def started(folder: Path, **options: Any) -> AsyncIterator[tuple[EmbeddedStore, redis.asyncio.Redis]]:
+    store = EmbeddedStore(folder, **options)
     try:
         client = redis.asyncio.from_url(await store.start())
         yield store, client

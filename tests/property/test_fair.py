@@ -126,7 +126,7 @@ async def test_the_order_holds_for_every_client(store: redis.Redis, astore: redi
         assert other.set_order(None) == "fair"
         assert [task.payload for task in other.pop_many(4)] == [1, 3, 0, 2]
     with pytest.raises(UsageError, match="expected strict or fair"):
-        DPQ(store, "q", order="random").push(1)  # type: ignore[arg-type]
+        DPQ(store, "q", order="random").push(1)  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_fsck_finds_a_missing_turn(store: redis.Redis) -> None:

@@ -1,15 +1,21 @@
-"""`python short_leases.py run FILE …`: the command, with leases that end soon: what a killed run held comes back."""
+"""`python short_leases.py run FILE …`: the command, but the tasks of a killed run return to the queue soon."""
 
 from __future__ import annotations
 
-import functools
 import sys
+from dataclasses import dataclass
 
 from scrapeq.cli import main
 from scrapeq.supervise import options
 
-LEASE_S = 3.0
+
+@dataclass(frozen=True, slots=True)
+class ShortLeases(options.RunOptions):
+    """The options of a run with short leases."""
+
+    lease_s: float = 3.0
+
 
 if __name__ == "__main__":
-    options.RunOptions = functools.partial(options.RunOptions, lease_s=LEASE_S)  # type: ignore[misc, assignment]  # any callable will do
+    options.RunOptions = ShortLeases  # type: ignore[misc]  # the command takes the class from there
     sys.exit(main(sys.argv[1:]))

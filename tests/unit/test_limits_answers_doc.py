@@ -43,7 +43,8 @@ def rows() -> list[tuple[str, str, str, str]]:
     """The first table of the page."""
     table = PAGE.read_text("utf-8").partition("## Built in")[2].partition("##")[0]
     lines = [line for line in table.splitlines() if line.startswith("|")][2:]
-    return [tuple(cell.strip() for cell in line.strip("|").split("|")) for line in lines]  # type: ignore[misc]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return [(first, second, third, fourth) for first, second, third, fourth in cells]
 
 
 def meaning(
