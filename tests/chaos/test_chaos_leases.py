@@ -77,6 +77,7 @@ def working(url: str, queue: str, log: Path) -> Iterator[Workers]:
         workers.close()
 
 
+@pytest.mark.serial  # it measures the throughput
 async def test_poison(astore: redis.asyncio.Redis, store_url: str, tmp_path: Path) -> None:
     """It is dead after exactly three deliveries; no other task dies, and the other workers keep their throughput."""
     clean, poisoned = Queue(astore, "clean"), Queue(astore, "poisoned")

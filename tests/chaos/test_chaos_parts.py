@@ -94,6 +94,7 @@ def test_the_sample_api_is_killed(job: Callable[..., Job]) -> None:
     assert work.wait(30.0) == 5, work.last_output()
 
 
+@pytest.mark.serial  # it measures how soon the store is back
 def test_the_store_is_killed(target: Callable[..., Target], job: Callable[..., Job]) -> None:
     """It is back within two seconds of each SIGKILL, fetchers continue, and nothing acknowledged is lost."""
     chance = rng("store")

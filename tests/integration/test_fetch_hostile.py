@@ -221,6 +221,7 @@ async def _slow_redirects(request: Received, writer: asyncio.StreamWriter) -> No
 
 
 @pytest.mark.parametrize("behaviour", [_header_drip, _body_drip, _silence, _flood_of_1xx, _slow_redirects])
+@pytest.mark.serial  # it measures how late a deadline is
 async def test_the_deadline_holds_whatever_is_slow(behaviour: RawResponse) -> None:
     """Slow headers, bodies, hops and floods all end within half a second after the deadline."""
     async with serving(behaviour) as server, Egress(client()) as egress:

@@ -151,6 +151,7 @@ async def test_a_run_waits_for_a_command_that_is_about_to_end(tmp_path: Path) ->
     await run.stop()
 
 
+@pytest.mark.serial  # it measures how soon the server ends
 async def test_a_killed_parent_leaves_no_server_behind(tmp_path: Path) -> None:
     """SIGKILL of the holder ends its server; the next start works at once on the same data."""
     holder, server = hold(tmp_path)
