@@ -25,19 +25,6 @@ UNTOLD_LIMIT, UNTOLD_WINDOW_S = 20, 1.0
 LATE = 1.25  # times what its windows take
 
 
-class QuickClock:
-    """The real clock, but sleeping takes a tenth: for back-offs that a test need not sit out."""
-
-    def now_s(self) -> float:
-        return time.time()
-
-    def monotonic_s(self) -> float:
-        return time.monotonic()
-
-    async def sleep(self, delay_s: float) -> None:
-        await asyncio.sleep(delay_s / 10)
-
-
 @dataclass
 class Window:
     """A server with a fixed window, and what it saw."""
@@ -183,7 +170,7 @@ async def test_failures_are_tried_again_and_then_shown() -> None:
         fails = len(server.received) <= failures
         writer.write(response(500 if fails else 200, b"x"))
 
-    async with serving(answer) as server, Fetcher(base_url=server.url, clock=QuickClock()) as fetcher:
+    async with serving(answer) as server, Fetcher(base_url=server.url, clock=FakeClock(auto=True)) as fetcher:
         assert (await fetcher.get("a")).status == 200
         assert len(server.received) == 3
         server.received.clear()
