@@ -13,13 +13,13 @@ REALM, NONCE, USER, PASSWORD = "acme", "dcd98b7102dd2f0e8b11d0f600bfb0c093", "Mu
 
 
 class DigestServer:
-    """RFC 7616 with MD5 and qop=auth."""
+    """A server with Digest authentication (RFC 7616) with MD5 and qop=auth."""
 
     def __init__(self) -> None:
         self.statuses: list[int] = []
 
-    async def answer(self, request: web.Request) -> web.Response:
-        """A 401 with a challenge, or the page."""
+    async def handle(self, request: web.Request) -> web.Response:
+        """Return a 401 with a challenge, or the page."""
         _, _, fields = request.headers.get("Authorization", "").partition(" ")
         message = parse_keqv_list(parse_http_list(fields))
         status = 200 if message and message.get("response") == self._expected(request, message) else 401
@@ -42,7 +42,7 @@ class DigestServer:
     async def serving(self) -> AsyncIterator[str]:
         """Run on a free port of 127.0.0.1."""
         app = web.Application()
-        app.router.add_route("*", "/{path:.*}", self.answer)
+        app.router.add_route("*", "/{path:.*}", self.handle)
         runner = web.AppRunner(app)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -1,4 +1,4 @@
-"""`python short_leases.py run FILE …`: the command, but the tasks of a killed run return to the queue soon."""
+"""`python short_leases.py run FILE …`: the command with short leases, so that a killed run's tasks return soon."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ GIVE_UP_S = 20.0
 
 @dataclass
 class Kept:
-    """A sink in memory."""
+    """An in-memory sink."""
 
     items: list[Item] = field(default_factory=list)
     pages: list[tuple[Page, int]] = field(default_factory=list)
@@ -47,7 +47,7 @@ class Kept:
         resource: str = "",
         seed: Mapping[str, Any] | None = None,
     ) -> int:
-        """Keep them, and the answer with the number of items beside it."""
+        """Store the items, and the page with its number of items."""
         if page is not None:
             self.pages.append((page, len(items)))
         self.items += items
@@ -56,7 +56,7 @@ class Kept:
 
 @asynccontextmanager
 async def serving(handler: Handler) -> AsyncIterator[str]:
-    """A server on a free port of 127.0.0.1."""
+    """Run a server on a free port of 127.0.0.1 and yield its URL."""
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", handler)
     runner = web.AppRunner(app)
@@ -76,7 +76,7 @@ async def work(
     concurrency: int = 8,
     first: str = "",
 ) -> tuple[FetchWorker, Kept, Queue]:
-    """Run one worker on a plan until a condition holds; the task of the address `first` goes first."""
+    """Run one worker on a plan until a condition holds; the task with the URL `first` is fetched first."""
     plan = config.load("test.yaml", text=text.replace("URL", url), env=env or {})
     client = async_client(store_url)
     queue = WorkerQueue(client, plan.name)
@@ -102,7 +102,7 @@ async def work(
     running = asyncio.create_task(worker.run(grace_s=2.0))
     try:
         async with asyncio.timeout(GIVE_UP_S):
-            while not await until(queue):  # noqa: ASYNC110 - what is waited for lies in another process
+            while not await until(queue):  # noqa: ASYNC110 - the awaited state is in another process
                 await asyncio.sleep(0.02)
     finally:
         worker.stop()
@@ -111,5 +111,5 @@ async def work(
 
 
 async def nothing_left(queue: Queue) -> bool:
-    """All is done or dead."""
+    """Return whether all tasks are done or dead letters."""
     return (await queue.counts()).live == 0
