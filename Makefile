@@ -48,10 +48,10 @@ quota: install  ## measure how quotas of other people's servers are used (two an
 	$(BIN)/python benchmarks/foreign.py
 
 suites: install  ## run the public test suites of JSONPath, structured fields and YAML (needs GitHub)
-	$(BIN)/python tests/conformance/suites.py
+	$(BIN)/python tests/support/standard_suites.py
 
 soak: install  ## run the property and chaos tests for a long time
 	SCRAPEQ_PROPERTY_RUNS=20000 SCRAPEQ_CHAOS_SCALE=10 $(BIN)/pytest -n 1 tests/property tests/chaos --timeout 7200
 
 targets: install  ## install the applications that tests scrape, each in its own environment
-	cd tests && ../$(BIN)/python -m targets.environment
+	$(BIN)/python tests/support/targets/environment.py

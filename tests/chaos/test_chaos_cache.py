@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import ClassVar
 
 import orjson
+from chaos_job import RUN_JOB
 
 PAGES, ROWS = 8, 5
 TIMEOUT_S = 60
 LEASE_S = 2.0  # until a task of the killed run returns to the queue
-JOB = Path(__file__).with_name("run_job.py")
 LATENCY_S = 0.02
 CONFIG = """\
 version: 1
@@ -71,7 +71,7 @@ class Api(BaseHTTPRequestHandler):
 
 def start(folder: Path) -> subprocess.Popen[str]:
     """Start a run in its own process group."""
-    command = [sys.executable, str(JOB), "cached.yaml", f'{{"lease_s": {LEASE_S}}}']
+    command = [sys.executable, str(RUN_JOB), "cached.yaml", f'{{"lease_s": {LEASE_S}}}']
     return subprocess.Popen(
         command,
         cwd=folder,

@@ -50,6 +50,7 @@ def test_drain_beyond_the_grace_time(target: Callable[..., Target], job: Callabl
     work.assert_complete()
 
 
+@pytest.mark.serial  # it measures how soon the run ends
 def test_the_second_signal(target: Callable[..., Target], job: Callable[..., Job]) -> None:
     """The run ends at once with 130; no process is left, and a rerun completes."""
     server = target(10_000)

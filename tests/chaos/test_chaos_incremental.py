@@ -17,13 +17,13 @@ from urllib.parse import parse_qs, urlsplit
 import orjson
 import pytest
 import redis
+from chaos_job import RUN_JOB
 
 import scrapeq
 
 pytestmark = pytest.mark.chaos
 
 ROOT = Path(scrapeq.__file__).parents[1]
-JOB = Path(__file__).with_name("run_job.py")
 TIMEOUT_S = 60.0
 LEASE_S = 1.0  # until a page that was in flight returns to the queue
 PAGES, SIZE = 12, 5
@@ -87,7 +87,7 @@ def start(folder: Path, store_url: str) -> subprocess.Popen[str]:
     """Start a run of the file."""
     options = json.dumps({"lease_s": LEASE_S})
     return subprocess.Popen(
-        [sys.executable, str(JOB), "n.yaml", options],
+        [sys.executable, str(RUN_JOB), "n.yaml", options],
         cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -99,7 +99,7 @@ def start(folder: Path, store_url: str) -> subprocess.Popen[str]:
 
 def stored_cursors(store: redis.Redis) -> list[int]:
     """Return the stored cursors."""
-    return [orjson.loads(state)["cursor"] for state in store.hvals(STATE)]  # type: ignore[union-attr]
+    return [orjson.loads(state)["cursor"] for state in store.hvals(STATE)]
 
 
 def test_kills_during_a_newest_first_page_sequence(folder: Path, store: redis.Redis, store_url: str) -> None:

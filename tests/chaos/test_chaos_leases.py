@@ -17,14 +17,14 @@ from pathlib import Path
 import orjson
 import pytest
 import redis.asyncio
-from chaos_job import HERE, ROOT, SCALE, Job, Target, rng, scaled, wait_until
+from chaos_job import ROOT, SCALE, WORKER, Job, Target, rng, scaled, wait_until
 
 from scrapeq import plan
 from scrapeq.expression import compile_template
 from scrapeq.processes.runtime_folder import runtime_folder
 from scrapeq.protocols import Item
 from scrapeq.queue import Queue
-from scrapeq.task import NewTask
+from scrapeq.task import NewTask, Task
 from scrapeq.writer.client import WriterClient, WriterProcess
 
 DELIVERIES = 3  # of a poison task, before it becomes a dead letter
@@ -41,7 +41,7 @@ class Workers:
 
     def __init__(self, url: str, queue: str, log: Path) -> None:
         self.log = log
-        self._command = [sys.executable, str(HERE / "chaos_worker.py"), "poison", url, queue]
+        self._command = [sys.executable, str(WORKER), "poison", url, queue]
         self._command += [str(SLOTS), str(POISON_LEASE_S), str(log)]
         self._running = [self._start() for _ in range(WORKERS)]
 
@@ -77,6 +77,7 @@ def working(url: str, queue: str, log: Path) -> Iterator[Workers]:
         workers.close()
 
 
+@pytest.mark.serial  # it measures the throughput
 async def test_poison(astore: redis.asyncio.Redis, store_url: str, tmp_path: Path) -> None:
     """It is dead after exactly three deliveries; no other task dies, and the other workers keep their throughput."""
     clean, poisoned = Queue(astore, "clean"), Queue(astore, "poisoned")
@@ -136,7 +137,7 @@ async def test_fencing(
     chance = rng("fencing")
     queue = Queue(astore, "fenced", lease_s=30.0)
     sink = WriterClient(writer.path)
-    command = [sys.executable, str(HERE / "chaos_worker.py"), "hold", store_url, "fenced"]
+    command = [sys.executable, str(WORKER), "hold", store_url, "fenced"]
     command += [str(len(VERBS)), str(STALE_LEASE_S), str(writer.path)]
     stale = await asyncio.create_subprocess_exec(
         *command,
@@ -155,7 +156,7 @@ async def test_fencing(
             stale_tasks = json.loads(await asyncio.wait_for(stale.stdout.readline(), 30.0))
             stale.send_signal(signal.SIGSTOP)
             await asyncio.sleep(3 * STALE_LEASE_S)
-            tasks = []
+            tasks: list[Task] = []
             while len(tasks) < len(stale_tasks):
                 found = await queue.pop_many(len(stale_tasks) - len(tasks), 3.0)
                 assert found, "the tasks of the stopped worker did not return"

@@ -6,14 +6,15 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
-from chaos_job import HERE, Job, Target, alive, cpu_s, repeats, rng, scaled, wait_until
+from chaos_job import ROOT, Job, Target, alive, cpu_s, repeats, rng, scaled, wait_until
 
 ORPHAN_EXIT_S = 3.0
 RECONNECT_S = 2.0
-SAMPLE_API = HERE.parents[1] / "configs/api.yaml"
+SAMPLE_API = ROOT / "configs/api.yaml"
 DYING_FETCHER = """
 import os
 import setproctitle
@@ -29,6 +30,10 @@ def die(title):
 
 setproctitle.setproctitle = die
 """
+
+
+def _has_more_lines(work: Job, than: int) -> bool:
+    return work.lines() > than
 
 
 def test_the_supervisor_is_killed(target: Callable[..., Target], job: Callable[..., Job]) -> None:
@@ -89,6 +94,7 @@ def test_the_sample_api_is_killed(job: Callable[..., Job]) -> None:
     assert work.wait(30.0) == 5, work.last_output()
 
 
+@pytest.mark.serial  # it measures how soon the store is back
 def test_the_store_is_killed(target: Callable[..., Target], job: Callable[..., Job]) -> None:
     """It is back within two seconds of each SIGKILL, fetchers continue, and nothing acknowledged is lost."""
     chance = rng("store")
@@ -102,7 +108,7 @@ def test_the_store_is_killed(target: Callable[..., Target], job: Callable[..., J
         os.kill(store, signal.SIGKILL)
         killed_s = time.monotonic()
         in_flight_written = work.lines() + 2 * work.concurrency  # written even without a store
-        wait_until("items again", lambda before=in_flight_written: work.lines() > before, 30.0)
+        wait_until("items again", partial(_has_more_lines, work, in_flight_written), 30.0)
         away_s = time.monotonic() - killed_s
         assert away_s <= RECONNECT_S + slow_s, f"{away_s:.1f} s without a store; {work.last_output()}"
     assert work.wait(60.0) == 0, work.last_output()
@@ -124,7 +130,7 @@ def test_the_writer_is_killed(target: Callable[..., Target], job: Callable[..., 
         (writer,) = wait_until("a writer", lambda: work.children("writer"), 10.0)
         os.kill(writer, signal.SIGKILL)
         before = work.lines()
-        wait_until("items again", lambda before=before: work.lines() > before + 1, 20.0)
+        wait_until("items again", partial(_has_more_lines, work, before + 1), 20.0)
     assert work.wait(60.0) == 0, work.last_output()
     assert not repeats(server.requested()), "a page was fetched again because the writer was killed"
     work.assert_complete()

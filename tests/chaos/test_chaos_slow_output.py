@@ -32,7 +32,7 @@ def test_a_pipe_without_a_reader_stops_the_requests(
     before, _, _ = text.partition("outputs:")
     work.file.write_text(f"{before}outputs: stdout\n")
     with (work.folder / "errors.txt").open("w") as errors:
-        work.process = subprocess.Popen(
+        work.process = process = subprocess.Popen(
             [sys.executable, "-m", "scrapeq", "run", str(work.file)],
             cwd=work.folder,
             stdin=subprocess.DEVNULL,
@@ -55,10 +55,10 @@ def test_a_pipe_without_a_reader_stops_the_requests(
     time.sleep(PAUSE_S)
     assert server.count() == requests
     assert _resident_bytes(pids) - resident < GROWTH_MAX_BYTES
-    assert work.process.stdout is not None
-    buffered = os.read(work.process.stdout.fileno(), 1_000_000)  # what the pipe contains
+    assert process.stdout is not None
+    buffered = os.read(process.stdout.fileno(), 1_000_000)  # what the pipe contains
     assert requests < work.tasks
     assert requests <= lists + buffered.count(b"\n") + 1 + slots
-    rest, _ = work.process.communicate(timeout=60.0)
-    assert work.process.returncode == 0
+    rest, _ = process.communicate(timeout=60.0)
+    assert process.returncode == 0
     assert_each_once((orjson.loads(line)["id"] for line in (buffered + rest).splitlines()), lists)

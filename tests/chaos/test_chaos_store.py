@@ -211,7 +211,7 @@ def server(*settings: str) -> Iterator[str]:
     """Start a store with these settings in a temporary folder; yield its socket."""
     with tempfile.TemporaryDirectory(prefix="sq-") as folder:
         socket = f"{folder}/s"
-        command = [find_server().path, "--port", "0", "--unixsocket", socket, "--dir", folder, *settings]
+        command = [str(find_server().path), "--port", "0", "--unixsocket", socket, "--dir", folder, *settings]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         try:
             with redis.Redis(unix_socket_path=socket) as client:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from test_worker_rules import nothing_left, serving, work
+from worker_runs import nothing_left, serving, work
 
 from scrapeq import config
 from scrapeq.queue import Queue
@@ -31,6 +31,7 @@ def plan_of(*actions: str) -> str:
     return PLAN.replace("ACTIONS", "\n".join(f"  - {action}" for action in actions))
 
 
+@pytest.mark.serial  # it measures the waits
 async def test_a_job_that_is_not_ready_is_asked_for_again_and_no_attempt_is_charged(store_url: str) -> None:
     """202 with a Retry-After, then a pending body, then the result: one item, three requests, nothing retried."""
     times: list[float] = []

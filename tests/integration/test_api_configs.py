@@ -53,8 +53,7 @@ def all_issues(api: GitHub) -> list[dict[str, Any]]:
 
 def test_github_is_complete_in_spite_of_refusals(tmp_path: Path) -> None:
     """Issues, comments and the cut search: each record once, as it is; each request answered once, with a token."""
-    limits = {"core": (5000, 3600.0), "search": (300, 60.0)}
-    with GitHub(issues=30, max_per_page=12, search_cap=30, refuse_every=21, **limits) as api:
+    with GitHub(issues=30, max_per_page=12, search_cap=30, refuse_every=21, search=(300, 60.0)) as api:
         gone = f"/repos/{TOOLS}/issues/3"
         api.gone.add(gone)  # deleted since the list was read: 410, ignored
         scrape = github(tmp_path, api, **{"resources.search.endpoint.incremental.step": "2d"})

@@ -11,6 +11,7 @@ from auth_server import CLIENT, CLIENT_SECRET, PASSWORD, USER, AuthServer
 from scrapeq import errors
 from scrapeq.fetcher.fetcher import Fetcher
 from scrapeq.plan import Auth, LimitRule, Login, Match, Rate
+from scrapeq.testing import FakeClock
 
 OAUTH2 = Auth("oauth2_client_credentials", client_id=CLIENT, client_secret=CLIENT_SECRET)
 FORM = Auth("session", login=Login("login", form="#login", data={"user": USER, "password": PASSWORD}))
@@ -62,18 +63,18 @@ async def test_max_wait_also_holds_for_logins() -> None:
 
 async def test_logins_have_their_own_limit() -> None:
     """One login per second: the second one waits, though the API's limit is open."""
-    server = AuthServer(uses=1)
+    server, clock = AuthServer(uses=1), FakeClock(auto=True)
     rules = [LimitRule("logins", match=Match(path=("/oauth/*",)), rates=(Rate(1, 1.0),))]
     async with (
         server.serving() as url,
-        Fetcher(base_url=url, auth=auth_at(url), rate_limits=rules) as fetcher,
+        Fetcher(base_url=url, auth=auth_at(url), rate_limits=rules, clock=clock) as fetcher,
     ):
         assert (await fetcher.get("items/1")).status == 200
         assert (await fetcher.get("items/2")).status == 401
         fetcher._egress.refresh()
         assert (await fetcher.get("items/3")).status == 200
     assert len(server.at) == 2
-    assert server.at[1] - server.at[0] >= 0.95
+    assert clock.monotonic_s() >= 0.95
 
 
 async def test_a_wrong_secret_is_sent_once() -> None:
@@ -90,9 +91,9 @@ async def test_a_wrong_secret_is_sent_once() -> None:
 
 async def test_a_failed_login_is_retried() -> None:
     """Even for a POST, which has not been sent yet, and after a pause."""
-    server = AuthServer()
+    server, clock = AuthServer(), FakeClock(auto=True)
     server.failures = [(503, {}, {})]
-    async with server.serving() as url, Fetcher(base_url=url, auth=auth_at(url)) as fetcher:
+    async with server.serving() as url, Fetcher(base_url=url, auth=auth_at(url), clock=clock) as fetcher:
         assert (await fetcher.request("POST", "items/1", json={})).status == 405
     assert len(server.at) == 2
-    assert server.at[1] - server.at[0] >= 1.0
+    assert clock.monotonic_s() >= 1.0

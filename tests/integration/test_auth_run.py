@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 from auth_server import CLIENT, CLIENT_SECRET, PASSWORD, REFRESH, USER, AuthServer
+from digest_server import PASSWORD as WORD
+from digest_server import USER as NAME
+from digest_server import DigestServer
 
 TASKS = 30
 GIVE_UP_S = 60.0
@@ -216,10 +219,6 @@ def acme(user: str, word: str) -> httpx.Auth:
 
 async def test_an_entry_point_provides_the_credential(tmp_path: Path) -> None:
     """The auth of another package receives its options and takes part in the run."""
-    from test_auth_flows import PASSWORD as WORD
-    from test_auth_flows import USER as NAME
-    from test_auth_flows import DigestServer
-
     plugins = tmp_path / "plugins"
     (plugins / "acme-1.dist-info").mkdir(parents=True)
     (plugins / "acme_auth.py").write_text(PLUGIN)

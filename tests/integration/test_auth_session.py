@@ -112,7 +112,7 @@ async def test_a_wrong_login_is_a_final_error(auth: Auth, message: str) -> None:
     """With one line that does not show what was sent."""
     assert auth.login is not None
     bad = {"password": "wrong-pass", "user": USER}
-    login = replace(auth.login, **({"json": bad} if auth.login.json else {"data": bad}))
+    login = replace(auth.login, json=bad) if auth.login.json else replace(auth.login, data=bad)
     server = AuthServer()
     async with server.serving() as url, Egress(client(url, replace(auth, login=login))) as egress:
         with pytest.raises(errors.AuthFailed) as caught:
@@ -187,7 +187,7 @@ async def test_cookies_of_later_responses_are_used() -> None:
         server._start_session(answer)
         return answer
 
-    server.api = api  # type: ignore[method-assign]
+    server.api = api  # type: ignore[method-assign]  # this server only
     async with server.serving() as url, Egress(client(url, FORM)) as egress:
         for n in range(4):
             assert (await egress.send("GET", f"{url}/items/{n}")).status == 200

@@ -12,7 +12,7 @@ import httpx
 import orjson
 import pytest
 from aiohttp import web
-from test_worker_rules import nothing_left, serving, work
+from worker_runs import nothing_left, serving, work
 
 from scrapeq import Fetcher
 from scrapeq.errors import UsageError

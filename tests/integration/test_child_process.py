@@ -55,6 +55,7 @@ async def test_a_child_receives_its_settings_in_its_own_session() -> None:
     child = Child("some_child", {"ignores_sigterm": False, "code": None, "text": "ü\n"}, capture_stdout=True)
     await child.start()
     message = await child.next_message()
+    assert message is not None
     assert message["settings"]["text"] == "ü\n"
     assert message["session"] == message["pid"] == child.pid
     child.send_signal(signal.SIGINT)
@@ -76,7 +77,8 @@ async def test_a_childs_return_code_is_known() -> None:
     """The code is the child's own, and its end yields no further message."""
     child = Child("some_child", {"ignores_sigterm": False, "code": 7}, capture_stdout=True)
     await child.start()
-    assert (await child.next_message())["settings"]["code"] == 7
+    message = await child.next_message()
+    assert message is not None and message["settings"]["code"] == 7
     assert await child.wait() == child.returncode == 7
     assert await child.next_message() is None
 

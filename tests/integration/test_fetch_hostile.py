@@ -8,11 +8,12 @@ import time
 import tracemalloc
 import zlib
 from functools import cache
+from typing import Any
 
 import brotli
 import pytest
 import zstandard
-from fetch_server import Received, response, serving
+from fetch_server import RawResponse, Received, response, serving
 
 from scrapeq import errors
 from scrapeq.fetch import Egress
@@ -24,8 +25,8 @@ BOMB_BYTES = 64 << 20
 DEADLINE_S = 0.5
 
 
-def client(**settings: object) -> Client:
-    return Client(base_url="http://127.0.0.1", max_body_size=CAP, timeout_s=DEADLINE_S, **settings)  # type: ignore[arg-type]
+def client(**settings: Any) -> Client:
+    return Client(base_url="http://127.0.0.1", max_body_size=CAP, timeout_s=DEADLINE_S, **settings)
 
 
 async def fetch(raw: bytes, *, close: bool = False, method: str = "GET") -> Page:
@@ -50,7 +51,7 @@ def compressed(coding: str, data: bytes) -> bytes:
         compressor = zlib.compressobj(wbits=-15)
         return compressor.compress(data) + compressor.flush()
     if coding == "br":
-        return brotli.compress(data)
+        return bytes(brotli.compress(data))
     return zstandard.ZstdCompressor().compress(data)
 
 
@@ -61,7 +62,7 @@ def bomb(coding: str) -> bytes:
     if coding == "br":
         maker = brotli.Compressor(quality=1)
         parts = [maker.process(zeros) for _ in range(BOMB_BYTES >> 20)]
-        return b"".join(parts) + maker.finish()
+        return b"".join([*parts, maker.finish()])
     if coding == "zstd":
         zstd = zstandard.ZstdCompressor(level=3).compressobj()
         return b"".join(zstd.compress(zeros) for _ in range(BOMB_BYTES >> 20)) + zstd.flush()
@@ -220,9 +221,10 @@ async def _slow_redirects(request: Received, writer: asyncio.StreamWriter) -> No
 
 
 @pytest.mark.parametrize("behaviour", [_header_drip, _body_drip, _silence, _flood_of_1xx, _slow_redirects])
-async def test_the_deadline_holds_whatever_is_slow(behaviour: object) -> None:
+@pytest.mark.serial  # it measures how late a deadline is
+async def test_the_deadline_holds_whatever_is_slow(behaviour: RawResponse) -> None:
     """Slow headers, bodies, hops and floods all end within half a second after the deadline."""
-    async with serving(behaviour) as server, Egress(client()) as egress:  # type: ignore[arg-type]
+    async with serving(behaviour) as server, Egress(client()) as egress:
         started = time.monotonic()
         with pytest.raises(errors.DeadlineExceeded, match=r"0\.5 s"):
             await egress.send("GET", server.url)

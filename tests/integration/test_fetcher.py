@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from fetch_server import Received, Server, response, serving
@@ -15,25 +16,13 @@ from fetch_server import Received, Server, response, serving
 from scrapeq import errors
 from scrapeq.fetcher.fetcher import MAX_ATTEMPTS, Fetcher
 from scrapeq.plan import Auth, LimitRule, Rate
+from scrapeq.testing import FakeClock
 
 ITEMS = 120
 LIMIT = 30
 WINDOW_S = 0.2
 UNTOLD_LIMIT, UNTOLD_WINDOW_S = 20, 1.0
 LATE = 1.25  # times what its windows take
-
-
-class QuickClock:
-    """The real clock, but sleeping takes a tenth: for back-offs that a test need not sit out."""
-
-    def now_s(self) -> float:
-        return time.time()
-
-    def monotonic_s(self) -> float:
-        return time.monotonic()
-
-    async def sleep(self, delay_s: float) -> None:
-        await asyncio.sleep(delay_s / 10)
 
 
 @dataclass
@@ -76,11 +65,12 @@ async def limited(window: Window) -> AsyncIterator[Server]:
         yield server
 
 
-async def fetch_all(server: Server, items: int, **given: object) -> list[str]:
-    async with Fetcher(base_url=server.url, **given) as fetcher:  # type: ignore[arg-type]
+async def fetch_all(server: Server, items: int, **given: Any) -> list[str]:
+    async with Fetcher(base_url=server.url, **given) as fetcher:
         return [page.text async for page in fetcher.stream(f"items/{n}" for n in range(items))]
 
 
+@pytest.mark.serial  # it measures how many windows pass
 async def test_an_untold_limit_is_learned_from_its_first_refusals() -> None:
     """Everything comes, in the time that its windows take; refused is one flight, where the first window ends."""
     window = Window(limit=UNTOLD_LIMIT, window_s=UNTOLD_WINDOW_S)
@@ -167,7 +157,8 @@ async def test_a_closed_host_does_not_hold_up_another() -> None:
         for _ in range(50):
             page = await asyncio.wait_for(anext(pages), 5)
             assert page.requested_url.startswith(quick.url)
-        await pages.aclose()  # type: ignore[attr-defined]
+        assert isinstance(pages, AsyncGenerator)
+        await pages.aclose()
     assert len(slow.received) == 1
 
 
@@ -179,7 +170,7 @@ async def test_failures_are_tried_again_and_then_shown() -> None:
         fails = len(server.received) <= failures
         writer.write(response(500 if fails else 200, b"x"))
 
-    async with serving(answer) as server, Fetcher(base_url=server.url, clock=QuickClock()) as fetcher:
+    async with serving(answer) as server, Fetcher(base_url=server.url, clock=FakeClock(auto=True)) as fetcher:
         assert (await fetcher.get("a")).status == 200
         assert len(server.received) == 3
         server.received.clear()
@@ -215,9 +206,9 @@ async def test_errors_of_a_stream_come_after_its_pages() -> None:
 async def test_a_broken_source_of_urls_is_raised() -> None:
     """What the caller's iterator raises comes out of the stream."""
 
-    def urls() -> AsyncIterator[str]:
+    def urls() -> Iterator[str]:
         raise LookupError("no more")
-        yield ""  # type: ignore[unreachable]
+        yield ""
 
     async with Fetcher() as fetcher:
         with pytest.raises(ExceptionGroup) as caught:
@@ -284,12 +275,12 @@ async def test_a_hop_that_is_sent_later_belongs_to_the_url_that_was_passed_in() 
         writer.write(response(200, b"there") if request.path == "/moved" else moved)
 
     rules = [LimitRule("one", rates=(Rate(1, 0.2),))]  # closed when the hop asks
+    clock = FakeClock(auto=True)
     async with (
         serving(answer) as server,
-        Fetcher(auth=Auth("bearer", token="t0k3n"), rate_limits=rules) as fetcher,
+        Fetcher(auth=Auth("bearer", token="t0k3n"), rate_limits=rules, clock=clock) as fetcher,
     ):
-        began_s = time.monotonic()
         page = await fetcher.get(f"{server.url}/here")
     assert page.body == b"there"
-    assert time.monotonic() - began_s >= 0.2
+    assert clock.monotonic_s() == pytest.approx(0.2)
     assert [request.header("authorization") for request in server.received] == ["Bearer t0k3n"] * 2

@@ -58,7 +58,7 @@ async def test_two_fetchers_keep_one_configured_limit_together(
             pages = [page async for page in fetcher.stream(f"{part}-{n}" for n in range(15))]
         return sum(page.status == 200 for page in pages)
 
-    assert await asyncio.gather(fetch(1), fetch(2)) == [15, 15]
+    assert list(await asyncio.gather(fetch(1), fetch(2))) == [15, 15]
     assert [status for _, status in log].count(429) == 0
     await client.aclose()
 
@@ -75,7 +75,7 @@ async def test_a_refusal_of_one_closes_the_limit_for_the_other(
             pages = [page async for page in fetcher.stream(f"{part}-{n}" for n in range(12))]
         return sum(page.status == 200 for page in pages)
 
-    assert await asyncio.gather(fetch(1), fetch(2)) == [12, 12]
+    assert list(await asyncio.gather(fetch(1), fetch(2))) == [12, 12]
     refused = [at for at, status in log if status == 429]
     assert refused, "the limit was never met: the test shows nothing"
     await client.aclose()

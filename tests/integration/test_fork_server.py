@@ -41,6 +41,8 @@ def main():
 """
 EXITED = """
 import asyncio
+import contextlib
+import os
 from scrapeq.processes.child import Child, event_loop_runner, use_fork_server
 from scrapeq.processes.fork_server import open_fork_server
 
@@ -55,7 +57,10 @@ async def exited():
 
 async def slow_fork(*args):
     pid = await fork(*args)
-    await asyncio.sleep(0.01)  # until the child has ended
+    with contextlib.suppress(ProcessLookupError):  # raised when the child has ended
+        while True:
+            os.kill(pid, 0)
+            await asyncio.sleep(0.001)
     return pid
 
 fork_server = open_fork_server(["exiting"])

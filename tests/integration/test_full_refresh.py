@@ -6,8 +6,8 @@ import time
 from collections import Counter
 
 from aiohttp import web
-from test_incremental import Scrape
-from test_worker_rules import nothing_left, serving
+from incremental_runs import Scrape
+from worker_runs import nothing_left, serving
 
 from scrapeq.queue import Queue
 from scrapeq.queue.connect import async_client

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 
 import pytest
-import test_incremental
 from aiohttp import web
-from test_incremental import BOOKMARK, CHANGES, Changes, Scrape
-from test_worker_rules import serving
+from incremental_runs import BOOKMARK, CHANGES, Changes, Scrape
+from worker_runs import serving
 
 from scrapeq.protocols import CursorState
 from scrapeq.queue import Queue
@@ -29,11 +27,10 @@ async def test_a_state_may_be_stored_after_the_lease_would_end(
         await save(states, key, state)
 
     monkeypatch.setattr(RedisCursorStore, "save", slow)
-    monkeypatch.setattr(test_incremental, "Queue", functools.partial(Queue, lease_s=0.6))
     server = Changes()
     server.change(1, 2)
     async with serving(server.respond) as url:
-        scrape = Scrape(store_url, CHANGES, url)
+        scrape = Scrape(store_url, CHANGES, url, lease_s=0.6)
         _, worker = await scrape.run()
         assert len(await scrape.cursor_store()) == 1
     assert worker.tally.lost == 0

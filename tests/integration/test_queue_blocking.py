@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 import redis
@@ -38,12 +39,13 @@ def test_tasks_are_inspected_without_being_leased(queue: DPQ) -> None:
 def test_limits_are_parked_and_paused(queue: DPQ) -> None:
     """park, unpark, pause and resume close and open limits, groups and the queue."""
     queue.push("x", group=API)
-    for close, reopen in (
+    pairs: list[tuple[Callable[[], object], Callable[[], object]]] = [
         (lambda: queue.park(["api"], for_s=60), lambda: queue.unpark(["api"])),
         (lambda: queue.park(group="example.org", for_s=60), lambda: queue.unpark(group="example.org")),
         (lambda: queue.pause(["api"]), lambda: queue.resume(["api"])),
         (queue.pause, queue.resume),
-    ):
+    ]
+    for close, reopen in pairs:
         close()
         assert queue.pop_many(1) == []
         reopen()

@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from test_incremental import Scrape
-from test_worker_rules import serving
+from incremental_runs import Scrape
+from worker_runs import serving
 
 import scrapeq
 from scrapeq.queue import Queue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aiohttp import web
-from test_worker_rules import nothing_left, serving, work
+from worker_runs import nothing_left, serving, work
 
 from scrapeq.queue import Queue
 

@@ -243,6 +243,7 @@ def test_an_unusable_data_folder_ends_with_6(runs: Runs, api: str) -> None:
     one_error(errors, ".scrapeq")
 
 
+@pytest.mark.serial  # it measures how soon the run ends
 def test_a_second_signal_ends_with_130(runs: Runs, api: str) -> None:
     """It ends the run at once."""
     first = runs.start("run", runs.file(api, ISSUES), "--keep-running")

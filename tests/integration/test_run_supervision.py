@@ -137,7 +137,7 @@ async def test_a_run_waits_for_a_store_only_while_it_loads(
 
     monkeypatch.setattr(supervisor, "STORE_AWAY_MAX_S", -1.0 if not loading else 0.005)
     monkeypatch.setattr(supervisor, "TICK_S", 0.01)
-    watched: Any = Supervisor([], RunOptions(), NoProgress(), tmp_path)  # type: ignore[arg-type]
+    watched: Any = Supervisor([], RunOptions(), NoProgress(), tmp_path)  # type: ignore[arg-type]  # it only updates
     watched._store = EmbeddedStore(tmp_path)
     watched._store.loading = loading
     run = Run()

@@ -152,10 +152,8 @@ def test_several_machines_write_to_one_table(url: str) -> None:
         try:
             with sink_at(output(url)) as sink:
                 for turn in range(8):
-                    items = [
-                        item(n, **{f"by{machine}": turn, "mixed": turn if machine else str(turn)})
-                        for n in range(20)
-                    ]
+                    fields: dict[str, Any] = {f"by{machine}": turn, "mixed": turn if machine else str(turn)}
+                    items = [item(n, **fields) for n in range(20)]
                     sink.commit_many([(f"m{machine}", f"{turn + 1}.1", items[:: 1 if machine else -1])])
         except BaseException as error:
             errors.append(error)

@@ -44,7 +44,8 @@ def test_github_leads_by_links_and_ends_a_search() -> None:
     with GitHub(max_per_page=20, search_cap=40) as api:
         headers = {**AGENT, "Authorization": "Bearer ghp_one"}
         with httpx.Client(base_url=api.url, headers=headers) as client:
-            path, params = "/repos/acme/tools/issues", {"state": "all", "sort": "updated", "per_page": 100}
+            path = "/repos/acme/tools/issues"
+            params: dict[str, Any] = {"state": "all", "sort": "updated", "per_page": 100}
             pages = list(walk(client, path, params, by_link))
             issues = [one for page in pages for one in page.json()]
             assert [one["number"] for one in issues] == list(range(60, 0, -1))
@@ -95,7 +96,8 @@ def test_crossref_never_ends_by_itself() -> None:
 def test_wikipedia_wants_the_whole_continue() -> None:
     """Each of its members must come back; a lag is told with status 200."""
     common = {"action": "query", "format": "json", "formatversion": 2}
-    ask = common | {"list": "categorymembers", "cmtitle": Wikipedia.category, "cmlimit": 5, "cmdir": "desc"}
+    members = {"list": "categorymembers", "cmtitle": Wikipedia.category, "cmlimit": 5, "cmdir": "desc"}
+    ask: dict[str, Any] = common | members
 
     def onward(page: httpx.Response) -> tuple[str, dict[str, Any]] | None:
         return ("/w/api.php", ask | page.json()["continue"]) if "continue" in page.json() else None

@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -49,10 +50,8 @@ HOLDER = """
 
 
 @asynccontextmanager
-async def started(
-    folder: Path, **options: object
-) -> AsyncIterator[tuple[EmbeddedStore, redis.asyncio.Redis]]:
-    store = EmbeddedStore(folder, **options)  # type: ignore[arg-type]
+async def started(folder: Path, **options: Any) -> AsyncIterator[tuple[EmbeddedStore, redis.asyncio.Redis]]:
+    store = EmbeddedStore(folder, **options)
     try:
         client = redis.asyncio.from_url(await store.start())
         yield store, client
@@ -101,6 +100,7 @@ async def test_the_server_is_private_and_durable(tmp_path: Path) -> None:
             "dir": str(tmp_path / "store"),
         }
         assert {key: config[key] for key in expected} == expected
+        assert config["unixsocket"] is not None
         path = Path(config["unixsocket"])
         assert path.parent.stat().st_mode & 0o777 == 0o700
         assert len(os.fsencode(path)) < 104
@@ -151,6 +151,7 @@ async def test_a_run_waits_for_a_command_that_is_about_to_end(tmp_path: Path) ->
     await run.stop()
 
 
+@pytest.mark.serial  # it measures how soon the server ends
 async def test_a_killed_parent_leaves_no_server_behind(tmp_path: Path) -> None:
     """SIGKILL of the holder ends its server; the next start works at once on the same data."""
     holder, server = hold(tmp_path)

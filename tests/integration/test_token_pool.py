@@ -113,6 +113,7 @@ async def test_a_told_quota_is_used_of_every_token(tmp_path: Path) -> None:
     assert not any(token.encode() in kept(tmp_path) for token in TOKENS)
 
 
+@pytest.mark.serial  # it measures the pace
 async def test_configured_rates_hold_for_each_token(tmp_path: Path) -> None:
     """Three tokens are three times the pace; here as keys of the query, given by lines."""
     server = Server(tells=False)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import orjson
 import pytest
 import redis
-from queue_pair import Pair
+from queue_pair import Pair, as_bytes
 
 from scrapeq.limit import Limit, Rate
 from scrapeq.queue import commands as c
@@ -51,7 +52,7 @@ def world(store: redis.Redis) -> tuple[Pair, list[Lease]]:
     return pair, leases
 
 
-def push(_: list[Lease]) -> c.Command[object]:
+def push(_: list[Lease]) -> c.Command[list[c.Pushed] | None]:
     """Push tasks into a known and a new group, a duplicate and a delayed one."""
     tasks = [
         NewTask("a", 9, group=SHARED),
@@ -64,19 +65,19 @@ def push(_: list[Lease]) -> c.Command[object]:
     return command
 
 
-def pop(_: list[Lease]) -> c.Command[object]:
+def pop(_: list[Lease]) -> c.Command[c.Popped]:
     """Pop several tasks, with delays that are over and limits that close."""
     return c.pop(5, lease_s=9)
 
 
-def settle(leases: list[Lease]) -> c.Command[object]:
+def settle(leases: list[Lease]) -> c.Command[list[c.Settled]]:
     """Ack with follow-ups, and retry after a refusal."""
     ack = c.Entry(c.ACK, leases[0], push=[NewTask("e", 1, group=OTHER), NewTask("f", group=Group("new"))])
     retry = c.Entry(c.RETRY, leases[1], refused=[("lanewide", 3.0)], reported=[("own|shared", 3, 9.0)])
     return c.settle([ack, retry])
 
 
-def cancel(_: list[Lease]) -> c.Command[object]:
+def cancel(_: list[Lease]) -> c.Command[list[bool]]:
     """Cancel tasks in every state."""
     return c.edit("cancel", [f"{i}" for i in range(1, 9)])
 
@@ -84,7 +85,7 @@ def cancel(_: list[Lease]) -> c.Command[object]:
 def drained(pair: Pair) -> None:
     """Check that a queue without findings works: all its tasks and new ones come out once, and nothing else does."""
     store, p = pair.store, pair.prefix
-    stored = Counter(c.read_record(record)[2] for record in store.hvals(p + "task"))
+    stored = Counter(c.read_record(as_bytes(record))[2] for record in store.hvals(p + "task"))
     assert not store.zcard(p + "dead")
     (command,) = c.push([NewTask(i, group=SHARED) for i in "xyz"], max_tasks=0, dedup="only_new")
     pair.run(command)
@@ -103,7 +104,7 @@ def drained(pair: Pair) -> None:
 
 @pytest.mark.parametrize(("make", "reads"), [(push, 4), (pop, 4), (settle, 8), (cancel, 4)])
 def test_fsck_detects_the_damage_of_a_failed_command(
-    store: redis.Redis, make: Callable[[list[Lease]], c.Command[object]], reads: int
+    store: redis.Redis, make: Callable[[list[Lease]], c.Command[Any]], reads: int
 ) -> None:
     """Fail before each command in turn: the queue is unchanged (for the first reads), reported, or works."""
     seen: Counter[str] = Counter()

@@ -96,7 +96,7 @@ def test_the_order_changes_while_tasks_are_queued(store: redis.Redis) -> None:
     pair.push([NewTask(i, i, i % 5 == 4, GROUPS[i % 3]) for i in range(60)])
     for order in ("fair", "strict", "fair"):
         pair.pop(4, lease_s=60)
-        pair.set_order(order)  # type: ignore[arg-type]
+        pair.set_order(order)
         pair.check()
         assert fsck_blocking(store, "q", test_clock=True).ok
         pair.set_time(pair.model.server_us + 2 * US)
@@ -126,7 +126,7 @@ async def test_the_order_holds_for_every_client(store: redis.Redis, astore: redi
         assert other.set_order(None) == "fair"
         assert [task.payload for task in other.pop_many(4)] == [1, 3, 0, 2]
     with pytest.raises(UsageError, match="expected strict or fair"):
-        DPQ(store, "q", order="random").push(1)  # type: ignore[arg-type]
+        DPQ(store, "q", order="random").push(1)  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_fsck_finds_a_missing_turn(store: redis.Redis) -> None:

@@ -12,6 +12,7 @@ import heapq
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import pytest
 import redis
@@ -33,6 +34,9 @@ HEAVY = {"h": 3, "x": 5}  # weight of a request of these groups in limit a
 SLACK_US = 1  # rounding of the simulation
 
 
+T = TypeVar("T")
+
+
 @dataclass
 class Simulation:
     """A queue with limits, its workers, the network, and a server that counts arrivals."""
@@ -51,7 +55,7 @@ class Simulation:
         self.r = random.Random(self.seed)
         self.shas = {name: self.store.script_load(s.text) for name, s in scripts(test_clock=True).items()}
 
-    def run(self, command: c.Command) -> object:  # type: ignore[type-arg]
+    def run(self, command: c.Command[T]) -> T:
         """Run one script at the store's time, which may have been set back."""
         self.store.set("scrapeq:{q}:testclock", self.now_us - self.skew_us)
         return command.parse(self.store.evalsha(self.shas[command.script], 1, KEY, *command.args))
@@ -248,7 +252,7 @@ def test_a_request_that_cost_more_delays_the_next_one(store: redis.Redis) -> Non
     popped = simulation.run(c.pop(1, lease_s=LEASE_S))
     assert isinstance(popped, c.Popped) and popped.tasks[0].lease
     simulation.run(c.settle([c.Entry(c.ACK, popped.tasks[0].lease, costs=[("a", 4.0)])]))
-    (state,) = simulation.run(c.limit_states(["a"]))  # type: ignore[misc]
+    (state,) = simulation.run(c.limit_states(["a"]))
     assert state.used == 4 and state.opens_s == pytest.approx(80.0, abs=0.1)
 
 
@@ -261,7 +265,7 @@ def test_a_request_heavier_than_the_whole_limit_is_sent_alone(store: redis.Redis
     assert isinstance(popped, c.Popped) and len(popped.tasks) == 1
     assert popped.tasks[0].lease
     simulation.run(c.settle([c.Entry(c.ACK, popped.tasks[0].lease)]))
-    (state,) = simulation.run(c.limit_states(["a"]))  # type: ignore[misc]
+    (state,) = simulation.run(c.limit_states(["a"]))
     assert state.heaviest == 50 and state.used == 50
     popped = simulation.run(c.pop(1, lease_s=LEASE_S))
     assert isinstance(popped, c.Popped) and popped.wait_s == pytest.approx(5.0, abs=0.1)

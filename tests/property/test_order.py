@@ -10,6 +10,7 @@ import math
 import os
 import random
 import struct
+from typing import TypeVar
 
 import redis
 
@@ -26,6 +27,9 @@ LEASE_S, DELAY_S = 5.0, 3.0
 PASSED_US = 10_000_000  # longer than the lease, the delay, and the time over which expired tasks are spread
 
 
+T = TypeVar("T")
+
+
 class Store:
     """A queue on a real store whose clock the test sets."""
 
@@ -38,7 +42,7 @@ class Store:
         """Set the server's clock."""
         self.store.set("scrapeq:{q}:testclock", us)
 
-    def run(self, *commands: c.Command[object]) -> list[object]:
+    def run(self, *commands: c.Command[T]) -> list[T]:
         """Run commands in one pipeline; return their replies."""
         pipe = self.store.pipeline(transaction=False)
         for command in commands:
@@ -47,7 +51,7 @@ class Store:
 
     def events(self) -> None:
         """Process all events that are due."""
-        while self.run(c.sweep())[0][0]:  # type: ignore[index]
+        while self.run(c.sweep())[0][0]:
             pass
 
     def pop(self, calls: int, n: int) -> list[Task]:

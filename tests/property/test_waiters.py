@@ -94,7 +94,7 @@ def test_a_designated_waiter_that_leaves_is_replaced(store: redis.Redis) -> None
     pair.run(push)
     first = pair.run(c.pop(1, lease_s=60, stay_s=0.25))
     other = pair.run(c.pop(1, lease_s=60, stay_s=10))
-    assert first.poll_at_us and not other.poll_at_us and other.wait_s > 1.0
+    assert first.poll_at_us and not other.poll_at_us and other.wait_s is not None and other.wait_s > 1.0
     pair.set_time(pair.model.server_us + US // 4)
     store.delete(pair.prefix + "wake")
     assert not pair.run(c.pop(1, lease_s=60, previous_poll_at_us=first.poll_at_us)).tasks

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from itertools import product
+from typing import Any
 
 import pytest
 
@@ -22,13 +23,13 @@ OPEN = LimitView("search", "open", 0, 1)
 PAUSED = LimitView("avatars", "paused", None, 0)
 
 
-def a_snapshot(**changes: object) -> Snapshot:
+def a_snapshot(**changes: Any) -> Snapshot:
     """Return the state of a run, with changes."""
-    known: dict[str, object] = {"ready": 40, "delayed": 5, "leased": 3, "dead": 2, "done": 52, "per_s": 1.36}
+    known: dict[str, Any] = {"ready": 40, "delayed": 5, "leased": 3, "dead": 2, "done": 52, "per_s": 1.36}
     known |= {"requests": 60, "refused": 1, "items": 331, "waited_s": 62.0, "closings": 3, "left_s": 7200.0}
     known |= {"limits": (CLOSED, PAUSED, OPEN), "outputs": ("out/issues.jsonl",)}
     state = str(changes.pop("state", "running"))
-    return Snapshot("api", state, 120.0, **(known | changes))  # type: ignore[arg-type]
+    return Snapshot("api", state, 120.0, **(known | changes))
 
 
 def test_the_screen_fits_the_terminal() -> None:

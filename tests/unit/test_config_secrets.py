@@ -98,4 +98,5 @@ def test_client_headers_may_contain_a_credential() -> None:
 def test_value_that_is_not_a_credential_is_accepted(pair: str) -> None:
     """Covers similar names, and values that are not from the environment."""
     text = f"{HEAD}resources: [{{name: a, endpoint: {{path: x, params: {{{pair}}}}}}}]\n"
-    assert pair.partition(":")[0] in load("a.yaml", text=text, env=ENV).resources[0].endpoint.params  # type: ignore[union-attr]
+    endpoint = load("a.yaml", text=text, env=ENV).resources[0].endpoint
+    assert endpoint is not None and pair.partition(":")[0] in endpoint.params

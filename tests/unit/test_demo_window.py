@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 from scrapeq.demo.dataset import REPOSITORIES, Dataset
 from scrapeq.demo.server import DEFAULT_LIMIT, DEFAULT_WINDOW_S
@@ -26,7 +27,7 @@ def test_an_advertised_time_is_never_too_early() -> None:
         for start_s in (1000.0, 1000.1, 1000.999, 1001.4):
             for field in ("reset", "retry_after"):
                 now = [start_s]
-                window = FixedWindow(1, window_s, lambda now=now: now[0])  # type: ignore[misc]
+                window = FixedWindow(1, window_s, partial(now.__getitem__, 0))
                 window.take()
                 refused = window.take()
                 assert not refused.granted

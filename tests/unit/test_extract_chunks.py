@@ -34,9 +34,9 @@ async def chunks_of(body: bytes, *resources: Resource) -> list[Extraction]:
     return seen
 
 
-def large_resource(decoder: str = "auto", paginator: Paginator | None = None) -> Resource:
+def large_resource(decoder: Decoder | None = None, paginator: Paginator | None = None) -> Resource:
     """Return the resource whose page is large."""
-    endpoint = Endpoint(path=template("r"), decoder=Decoder(decoder), paginator=paginator or Paginator())  # type: ignore[arg-type]
+    endpoint = Endpoint(path=template("r"), decoder=decoder or Decoder(), paginator=paginator or Paginator())
     return Resource("r", endpoint, primary_key=("id",))
 
 
@@ -73,7 +73,8 @@ async def memory_growth_mib(kind: str) -> int:
         decoded = orjson.loads(body)
         del decoded
     else:
-        resources = (large_resource(kind, Paginator("page_number")),)
+        decoder = Decoder("jsonl" if kind == "jsonl" else "csv")
+        resources = (large_resource(decoder, Paginator("page_number")),)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     chunks = await chunks_of(body, *resources)
     growth = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before

@@ -43,7 +43,7 @@ resources:
     primary_key: name
 outputs: [{type: jsonl, path: "out/${resource}.jsonl"}]
 """
-PAYLOAD = {
+PAYLOAD: dict[str, Any] = {
     "v": 1,
     "resource": "posts",
     "method": "GET",

@@ -90,6 +90,33 @@ def test_no_unit_test_sleeps() -> None:
     assert [path.name for path in files if sleeping.search(path.read_text())] == []
 
 
+def test_no_test_module_imports_another_test_module() -> None:
+    """Everything that several test modules need is in tests/support."""
+    tests = {path.stem for path in (ROOT / "tests").rglob("test_*.py")} | {"conftest"}
+    imports = {
+        (path.name, name)
+        for path in [*(ROOT / "tests").rglob("*.py"), *(ROOT / "examples").rglob("*.py")]
+        for node in ast.walk(ast.parse(path.read_text()))
+        for name in _imported(node)
+    }
+    assert [(importer, name) for importer, name in imports if tests.intersection(name.split("."))] == []
+
+
+def test_helpers_of_tests_are_in_the_support_folder() -> None:
+    """The folders of the tests contain test modules and conftest.py only."""
+    modules = (ROOT / "tests").rglob("*.py")
+    helpers = [path for path in modules if not path.name.startswith("test_") and path.name != "conftest.py"]
+    assert [path for path in helpers if ROOT / "tests" / "support" not in path.parents] == []
+
+
+def _imported(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        return [f"{node.module or ''}.{alias.name}" for alias in node.names]
+    return []
+
+
 def test_data_is_never_code() -> None:
     """No pickle, no eval, no exec, no unrestricted YAML in the package."""
     found = []

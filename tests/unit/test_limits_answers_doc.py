@@ -43,7 +43,8 @@ def rows() -> list[tuple[str, str, str, str]]:
     """The first table of the page."""
     table = PAGE.read_text("utf-8").partition("## Built in")[2].partition("##")[0]
     lines = [line for line in table.splitlines() if line.startswith("|")][2:]
-    return [tuple(cell.strip() for cell in line.strip("|").split("|")) for line in lines]  # type: ignore[misc]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return [(first, second, third, fourth) for first, second, third, fourth in cells]
 
 
 def meaning(
@@ -73,7 +74,8 @@ def outcomes(answer: str) -> Iterator[Outcome]:
             (), page=Page("https://api.example/a", 404, (), b""), observation=NO_OBSERVATION, is_guess=True
         )
         return
-    said, headers, can_refresh = answer, (), False
+    headers: tuple[tuple[str, str], ...] = ()
+    said, can_refresh = answer, False
     for end, added in ((" with Retry-After", (RETRY_AFTER,)), (" with nothing remaining", NOTHING_LEFT)):
         if said.endswith(end):
             said, headers = said.removesuffix(end), added

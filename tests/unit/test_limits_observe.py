@@ -37,7 +37,7 @@ def answered(
 
 def names(reported: list[tuple[str, float, float]]) -> list[tuple[str, float, float]]:
     """Replace the instances by the names of their rules."""
-    return [(instance.partition("|")[0], *rest) for instance, *rest in reported]  # type: ignore[misc]
+    return [(instance.partition("|")[0], left, reset_s) for instance, left, reset_s in reported]
 
 
 CORE = LimitRule("core", partition_by=("token",), observe=Observe("github"))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from scrapeq import errors
-from scrapeq.expression import compile_expression, compile_template
+from scrapeq.expression import Expression, compile_expression, compile_template
 from scrapeq.page import Page
 from scrapeq.plan import Exponential, Match, Plan, ResponseAction
+from scrapeq.plan.limits import Action, OnExceed
 from scrapeq.responses.match import exception_kind, host_matches, host_of, path_matches
 from scrapeq.responses.observation import NO_OBSERVATION, Observation, Reported, observe
 from scrapeq.responses.outcome import POLL_MIN_S, Outcome, actions_for, backoff_s, decide
@@ -131,9 +132,12 @@ def test_a_poll_waits_as_stated_else_ever_longer() -> None:
     """The configured wait, else Retry-After, else one by the number of polls; never 0 or less than Retry-After."""
 
     def wait(
-        polls: int, *headers: tuple[str, str], terms: tuple[object, ...] = (), body: bytes = b"{}"
+        polls: int,
+        *headers: tuple[str, str],
+        terms: tuple[Expression | float | Exponential, ...] = (),
+        body: bytes = b"{}",
     ) -> float:
-        action = ResponseAction(Match(status=(202,)), "poll", wait=terms)  # type: ignore[arg-type]
+        action = ResponseAction(Match(status=(202,)), "poll", wait=terms)
         page = Page(URL, 202, headers, body)
         seen = observe(202, headers, 1795500000.0)
         outcome = decide((action,), page=page, observation=seen, refusals_in_a_row=7, polls=polls)
@@ -161,9 +165,9 @@ def test_a_poll_waits_as_stated_else_ever_longer() -> None:
         ("reset_pagination", "stop", "stop"),
     ],
 )
-def test_what_happens_after_max_wait(action: str, given: str | None, on_exceed: str) -> None:
+def test_what_happens_after_max_wait(action: Action, given: OnExceed | None, on_exceed: str) -> None:
     """A refused task is parked and others are given up, unless the configuration states otherwise."""
-    rule = ResponseAction(Match(), action, on_exceed=given)  # type: ignore[arg-type]
+    rule = ResponseAction(Match(), action, on_exceed=given)
     assert answered(400, actions=(rule,)).on_exceed == on_exceed
 
 

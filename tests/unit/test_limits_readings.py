@@ -25,7 +25,8 @@ VECTORS: list[dict[str, Any]] = yaml.safe_load(
 
 def reads(said: dict[str, Any]) -> Observe:
     """Return the `observe` of a vector."""
-    return Observe(**{k: compile_expression(v) if k in OBSERVED_PARTS else v for k, v in said.items()})
+    parts: dict[str, Any] = {k: compile_expression(v) if k in OBSERVED_PARTS else v for k, v in said.items()}
+    return Observe(**parts)
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
@@ -105,7 +106,8 @@ def test_no_bytes_make_the_reader_fail(
 ) -> None:
     """For any bytes and any reading, every number is finite and not negative."""
     seen = observe(status, headers, now_s, body, how, (Rate(5, 60.0),))
-    for seconds in (seen.wait_s, seen.retry_after_s, seen.reset_s, seen.reported and seen.reported.reset_s):
+    reported_s = seen.reported.reset_s if seen.reported else None
+    for seconds in (seen.wait_s, seen.retry_after_s, seen.reset_s, reported_s):
         assert seconds is None or (math.isfinite(seconds) and 0 <= seconds <= 2**31)
     for limit, window_s in seen.rates:
         assert 1 <= limit < math.inf and 0 < window_s <= 2**31

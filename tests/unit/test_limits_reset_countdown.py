@@ -138,16 +138,16 @@ def test_the_end_satisfies_all_responses_of_the_window() -> None:
     clocks.read("limit", Reported(180, 10.0, 300, window_s=10.0), 0.9, 0.94)  # not rounded down: 9.1 s left
     clocks.read("limit", Reported(120, 9.0, 300, window_s=10.0), 1.02, 1.06)
     reported = clocks.read("limit", Reported(0, 9.0, 300, window_s=10.0), 1.7, 1.74)
-    assert (reported.remaining, reported.reset_s) == (0, pytest.approx(10.04 - 1.74))
+    assert (reported.remaining, reported.reset_s) == pytest.approx((0, 10.04 - 1.74))
 
 
 def test_the_kept_request_shows_that_a_server_rounds_down() -> None:
     """It is the last one of the old window; then the rest wait one second longer than reported."""
     clocks = ServerClocks()
     first = clocks.read("limit", Reported(99, 9.0, 100), 0.0, 0.04)
-    assert (first.remaining, first.reset_s) == (98, pytest.approx(9.0))
+    assert (first.remaining, first.reset_s) == pytest.approx((98, 9.0))
     kept = clocks.read("limit", Reported(0, 0.0, 100), 9.05, 9.09)
-    assert (kept.remaining, kept.reset_s) == (0, pytest.approx(10.04 - 9.09))
+    assert (kept.remaining, kept.reset_s) == pytest.approx((0, 10.04 - 9.09))
 
 
 def test_an_overtaken_response_does_not_change_the_next_window() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Literal
 
 import pytest
 from queue_model.model import Model
@@ -10,7 +11,7 @@ from queue_model.records import CRASHED
 
 from scrapeq.limit import Limit, Rate
 from scrapeq.queue import commands as c
-from scrapeq.task import Group, Lease, NewTask, Task
+from scrapeq.task import Dedup, Group, Lease, NewTask, Task
 from scrapeq.testing import FakeClock
 
 US = 1_000_000
@@ -146,12 +147,14 @@ def test_a_stale_token_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize(("dedup", "expected"), [("only_new", "duplicate"), ("raise_priority", "raised")])
-def test_a_duplicate_is_dropped_or_raises_the_priority(dedup: str, expected: str) -> None:
+def test_a_duplicate_is_dropped_or_raises_the_priority(
+    dedup: Dedup, expected: Literal["duplicate", "raised"]
+) -> None:
     """A leased task gets the new priority when it comes back."""
     q = Model()
     q.push([NewTask(1, key="k"), NewTask(2, 1)])
     q.pop(2, lease_s=9)
-    assert q.push([NewTask(1, 5, key="k")], dedup=dedup) == [c.Pushed(expected)]  # type: ignore[arg-type]
+    assert q.push([NewTask(1, 5, key="k")], dedup=dedup) == [c.Pushed(expected)]
 
 
 async def test_the_fake_clock_wakes_sleepers_in_order() -> None:

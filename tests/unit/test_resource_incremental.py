@@ -198,8 +198,9 @@ def test_without_a_primary_key_a_parent_is_identified_by_the_requested_fields() 
 def test_elements_of_one_record_have_different_states() -> None:
     """`each` requests each of them."""
     found, child = identities(("id",), "c/${parent}")
-    record = {"id": 1, "tags": ["a", "b"]}
-    one, other = (Ancestry({}, tag, "top", {"top": record}) for tag in record["tags"])
+    tags = ["a", "b"]
+    record = {"id": 1, "tags": tags}
+    one, other = (Ancestry({}, tag, "top", {"top": record}) for tag in tags)
     assert found.state_key(child, one) != found.state_key(child, other)
 
 

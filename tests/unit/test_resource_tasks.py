@@ -204,7 +204,7 @@ def test_a_child_carries_only_the_fields_that_are_read() -> None:
         priority=5.0,
         now_s=NOW_S,
     )
-    assert message is not None
+    assert isinstance(message, NewTask)
     assert message.payload["parent"] == {"id": 1, "kind": "k", "name": "n", "team": "T"}
     assert message.payload["parents"] == {"channels": {"id": 1, "topic": "t"}}
     assert message.payload["parent_resource"] == "channels"
@@ -221,7 +221,7 @@ def test_a_child_carries_only_the_fields_that_are_read() -> None:
         priority=5.0,
         now_s=NOW_S,
     )
-    assert reply is not None
+    assert isinstance(reply, NewTask)
     assert reply.payload["url"] == "https://api.test/v1/replies/9.1?channel=1"
     assert reply.payload["parent"] == {"ts": "9.1"}
     assert reply.payload["parents"] == {"channels": {"id": 1, "topic": "t"}}
@@ -234,7 +234,7 @@ def test_a_bare_parent_is_carried_whole() -> None:
     task = builder.child_start(
         items, "lists", seed={}, parent=99, ancestors={"lists": 99}, depth=1, priority=0.0, now_s=NOW_S
     )
-    assert task is not None
+    assert isinstance(task, NewTask)
     assert (task.payload["url"], task.payload["parent"]) == ("https://api.test/v1/items/99", 99)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import fields
+from typing import Any
 
 import pytest
 
@@ -17,11 +18,11 @@ ONE = Group("g", ("core",))
 HOUR = {"core": Limit((Rate(5000, 3600.0),))}
 
 
-def state(name: str, **known: object) -> LimitState:
+def state(name: str, **known: Any) -> LimitState:
     """Return the state of a limit of which only this is known."""
-    plain = dict.fromkeys([field.name for field in fields(LimitState)[1:]], 0.0)
+    plain: dict[str, Any] = dict.fromkeys([field.name for field in fields(LimitState)[1:]], 0.0)
     empty = {"paused": False, "probing": False, "remaining": None, "learned": None, "source": ""}
-    return LimitState(name, **{**plain, **empty, **known})  # type: ignore[arg-type]
+    return LimitState(name, **{**plain, **empty, **known})
 
 
 def test_a_paced_limit_takes_the_time_of_its_requests() -> None:
@@ -210,10 +211,10 @@ def test_days_are_simulated_in_a_moment() -> None:
         ),
     ],
 )
-def test_a_wrong_setting_raises_an_error(work: list[Work], settings: dict[str, float], words: str) -> None:
+def test_a_wrong_setting_raises_an_error(work: list[Work], settings: dict[str, Any], words: str) -> None:
     """The message names the setting."""
     with pytest.raises(UsageError, match=words):
-        simulate(work, {}, **settings)  # type: ignore[arg-type]
+        simulate(work, {}, **settings)
 
 
 def test_invalid_work_raises_an_error() -> None:

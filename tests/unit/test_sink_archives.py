@@ -62,11 +62,11 @@ def test_a_crash_while_a_part_is_written_loses_and_repeats_nothing(tmp_path: Pat
         sink = OutputSet((out,), base=tmp_path)
         sink.commit_many([("t1", "1.1", [item(1), item(2)])])
         if point == "before the name":
-            Path.replace = lambda *_: os._exit(9)  # type: ignore[method-assign,assignment]
+            Path.replace = lambda *_: os._exit(9)  # type: ignore[method-assign]  # ends the fork
         elif point == "before the ledger":
-            Ledger.set_file = lambda *_: os._exit(9)  # type: ignore[method-assign]
+            Ledger.set_file = lambda *_: os._exit(9)  # type: ignore[method-assign]  # as above
         else:
-            os.truncate = lambda *_: os._exit(9)  # type: ignore[assignment]
+            os.truncate = lambda *_: os._exit(9)
         sink.finish()
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
@@ -99,7 +99,8 @@ def test_columns_of_later_parts_keep_their_types(tmp_path: Path) -> None:
     """A column of nulls is text in later parts, too; new fields become new columns."""
     out = output("parquet", "out/", rotate_bytes=1)
     with sink_at(tmp_path, out) as sink:
-        for number, record in enumerate([{"a": 1, "n": None}, {"a": 2, "n": 5}, {"a": 2.5, "new": "x"}]):
+        records: list[dict[str, Any]] = [{"a": 1, "n": None}, {"a": 2, "n": 5}, {"a": 2.5, "new": "x"}]
+        for number, record in enumerate(records):
             sink.commit_many([(f"t{number}", "1.1", [Item("issues", str(number), record)])])
     folder = tmp_path / "out/issues"
     assert parquet(folder) == [{"a": 1, "n": None}, {"a": 2, "n": "5"}, {"a": 2.5, "n": None, "new": "x"}]

@@ -164,9 +164,9 @@ def test_a_crash_during_a_rewrite_leaves_an_intact_file(tmp_path: Path, point: s
         sink = OutputSet((out,), base=tmp_path)
         sink.check()
         if point == "set_file":
-            Ledger.set_file = lambda *_: os._exit(9)  # type: ignore[method-assign]
+            Ledger.set_file = lambda *_: os._exit(9)  # type: ignore[method-assign]  # ends the fork
         else:
-            Path.replace = lambda *_: os._exit(9)  # type: ignore[method-assign,assignment]
+            Path.replace = lambda *_: os._exit(9)  # type: ignore[method-assign]  # ends the fork
         sink.commit_many([("t2", "2.1", [item(2, more=5)])])
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9

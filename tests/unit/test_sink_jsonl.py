@@ -147,7 +147,7 @@ def test_a_crash_around_the_commit_loses_and_repeats_nothing(tmp_path: Path, whe
 
         sink = OutputSet((output(),), base=tmp_path)
         sink.check()
-        Ledger.commit = crash  # type: ignore[method-assign]
+        Ledger.commit = crash  # type: ignore[method-assign, assignment]  # ends the fork
         sink.commit_many([("t2", "2.1", [item(2)])])
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9

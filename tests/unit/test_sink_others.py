@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 import pytest
 from sink_outputs import item, output, sink_at
 
-from scrapeq import config
+from scrapeq import config, plugins
 from scrapeq.cli import main
 from scrapeq.errors import ConfigError, OutputError, UsageError
 from scrapeq.exit_codes import Exit
 from scrapeq.expression import compile_template
-from scrapeq.sink import BatchSink, OutputSet, Record, outputs, written_outputs
+from scrapeq.sink import BatchSink, OutputSet, Record, written_outputs
 
 
 def test_lines_on_standard_output(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_an_output_of_another_package_receives_new_records(
 ) -> None:
     """It is loaded by its entry point, and its ledger persists between runs."""
     monkeypatch.setattr(
-        outputs.plugins,
+        plugins,
         "load",
         lambda group, name: {("scrapeq.sinks", "recorded"): RecordingSink}[group, name],
     )
@@ -77,7 +77,7 @@ def test_any_exception_of_an_output_becomes_an_output_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A writer that died of it would be restarted forever; nothing counts as written."""
-    monkeypatch.setattr(outputs.plugins, "load", lambda group, name: RecordingSink)
+    monkeypatch.setattr(plugins, "load", lambda group, name: RecordingSink)
     monkeypatch.setattr(RecordingSink, "batches", [])
     with sink_at(tmp_path, output("recorded")) as sink:
         with (

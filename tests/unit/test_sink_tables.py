@@ -160,7 +160,7 @@ def test_a_kill_around_the_commit_loses_and_repeats_nothing(tmp_path: Path, when
 
         sink = OutputSet((output(write_disposition="append"),), base=tmp_path)
         sink.check()
-        SqliteCommitLog.commit = crash  # type: ignore[method-assign]
+        SqliteCommitLog.commit = crash  # type: ignore[method-assign]  # ends the fork
         sink.commit_many([("t2", "2.1", [item(2)])])
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import django
 from django.conf import settings
@@ -115,10 +116,10 @@ class Slow(throttling.SimpleRateThrottle):
     scope = "slow"
     THROTTLE_RATES = {"slow": "8/min"}  # noqa: RUF012 - as the framework has it
 
-    def parse_rate(self, rate):
+    def parse_rate(self, rate: str | None) -> tuple[int, int]:
         return 4, 2  # four in two seconds
 
-    def get_cache_key(self, request, view):
+    def get_cache_key(self, request: object, view: object) -> str:
         return "slow"
 
 
@@ -127,9 +128,10 @@ class CommitLog(generics.ListAPIView):
     serializer_class = BookSerializer
 
 
-def books(paginator, **more):
+def books(paginator: type, **more: object) -> Any:
     """A list of all books with that pagination."""
-    return type(paginator.__name__, (CommitLog,), {"pagination_class": paginator, **more}).as_view()
+    view: Any = type(paginator.__name__, (CommitLog,), {"pagination_class": paginator, **more})
+    return view.as_view()
 
 
 signed_in = {"permission_classes": [permissions.IsAuthenticated]}

@@ -25,10 +25,8 @@ class PostgresServer:
     def __init__(self, binaries: Path) -> None:
         self._binaries = binaries
         self.folder = Path(tempfile.mkdtemp(prefix="scrapeq-pg-"))
-        self._as = (
-            {"user": UNPRIVILEGED, "group": UNPRIVILEGED, "extra_groups": []} if os.getuid() == 0 else {}
-        )
-        if self._as:
+        self._user = UNPRIVILEGED if os.getuid() == 0 else None
+        if self._user:
             shutil.chown(self.folder, UNPRIVILEGED, UNPRIVILEGED)
         self._process: subprocess.Popen[bytes] | None = None
         self._run(
@@ -51,7 +49,9 @@ class PostgresServer:
                 cwd=self.folder,
                 stdout=log,
                 stderr=log,
-                **self._as,  # type: ignore[call-overload]
+                user=self._user,
+                group=self._user,
+                extra_groups=[] if self._user else None,
             )
         deadline = time.monotonic() + START_TIMEOUT_S
         while True:
@@ -81,7 +81,9 @@ class PostgresServer:
             cwd=self.folder,
             check=True,
             capture_output=True,
-            **self._as,  # type: ignore[call-overload]
+            user=self._user,
+            group=self._user,
+            extra_groups=[] if self._user else None,
         )
 
 

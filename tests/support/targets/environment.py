@@ -1,7 +1,7 @@
 """
 Makes the environments of the real targets, and runs programs in them.
 
-`python -m targets.environment` (from the folder of the tests) makes them all.
+`python tests/support/targets/environment.py` makes them all.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 HOST = "127.0.0.1"
-FOLDER = Path(__file__).parents[2] / "benchmarks" / ".targets"
+FOLDER = Path(__file__).parents[3] / "benchmarks" / ".targets"
 INSTALL_TIMEOUT_S, START_TIMEOUT_S = 300.0, 30.0
 REQUIREMENTS = {
     "datasette": ("datasette>=0.65,<1",),

@@ -1,7 +1,7 @@
 """
 The whole suites of three standards: `make suites`, or
 
-    python tests/conformance/suites.py [--folder FOLDER]
+    python tests/support/standard_suites.py [--folder FOLDER]
 
 They are cloned from their public repositories at fixed commits into the folder (default: .suites), unless they are
 there already. Prints how many cases pass, and which do not; ends with 1 when fewer pass than

@@ -6,7 +6,7 @@ import struct
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import redis
 from queue_model.model import Model
@@ -28,6 +28,9 @@ HASHES = ("task", "meta", "g", "lane", "l", "turn")
 ZSETS = ("delayed", "leased", "dead", "lanes", "lp", "gp")
 
 
+T = TypeVar("T")
+
+
 class Keys(NamedTuple):
     """A snapshot of a queue's keys."""
 
@@ -37,6 +40,12 @@ class Keys(NamedTuple):
     heads: dict[str, list[tuple[bytes, float]]]
     next_event: float
     armed: bool
+
+
+def as_bytes(value: bytes | str) -> bytes:
+    """Return a value of the store, which is bytes since the tests' clients do not decode."""
+    assert isinstance(value, bytes)
+    return value
 
 
 class Pair:
@@ -62,7 +71,7 @@ class Pair:
         self.model.server_us = us
         self.store.set(self.prefix + "testclock", us)
 
-    def run(self, command: c.Command[Any]) -> Any:
+    def run(self, command: c.Command[T]) -> T:
         """Run a command on the store."""
         return command.parse(
             self.store.evalsha(self.shas[command.script], 1, self.prefix + "c", *command.args)
@@ -195,8 +204,9 @@ class Pair:
 
     def content(self) -> dict[bytes, bytes]:
         """Return a dump of every key of the queue, except those that only hold the time."""
-        keys = sorted(self.store.keys(self.prefix + "*"))
-        quiet = [key for key in keys if key.decode() not in (self.prefix + "c", self.prefix + "testclock")]
+        timed = {(self.prefix + name).encode() for name in ("c", "testclock")}
+        keys = sorted(as_bytes(key) for key in self.store.keys(self.prefix + "*"))
+        quiet = [key for key in keys if key not in timed]
         return {key: self.store.dump(key) or b"" for key in quiet}
 
     def _check_wait(self, wait_s: float | None) -> None:

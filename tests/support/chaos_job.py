@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
+SUPPORT = Path(__file__).parent
+ROOT = SUPPORT.parents[1]
+# Programs that the tests start.
+RUN_JOB, WORKER, TARGET = (SUPPORT / f"{name}.py" for name in ("run_job", "chaos_worker", "chaos_target"))
 SCALE = float(os.environ.get("SCRAPEQ_CHAOS_SCALE", "1"))
 SEED = int(os.environ.get("SCRAPEQ_CHAOS_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 32)
 PER_LIST = 100
@@ -89,7 +91,7 @@ class Target:
 
     def __init__(self, latency_ms: float) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, str(HERE / "chaos_target.py"), str(latency_ms)],
+            [sys.executable, str(TARGET), str(latency_ms)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -154,7 +156,7 @@ class Job:
         self.lists = lists
         self.concurrency = concurrency
         self.lease_s = lease_s
-        self.process: subprocess.Popen[str] | None = None
+        self.process: subprocess.Popen[bytes] | None = None
         self.pids: set[int] = set()
         self.first_on_path: list[str] = []
         self.extra_environment: dict[str, str] = {}
@@ -193,7 +195,7 @@ outputs: [{{type: jsonl, path: "out/${{resource}}.jsonl"}}]
         options_json = json.dumps({"lease_s": self.lease_s, **options})
         with (self.folder / "events.txt").open("a") as out, (self.folder / "errors.txt").open("a") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, str(HERE / "run_job.py"), str(self.file), options_json],
+                [sys.executable, str(RUN_JOB), str(self.file), options_json],
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=out,

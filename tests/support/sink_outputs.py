@@ -72,7 +72,7 @@ def crash_in_commit(base: Path, requests: list[Any], *all_: plan.Output) -> None
         try:
             sink = OutputSet(all_, base=base, context=SinkContext(base, name="api"))
             sink.check()
-            Ledger.set_tokens = lambda *_: os._exit(9)  # type: ignore[method-assign]
+            Ledger.set_tokens = lambda *_: os._exit(9)  # type: ignore[method-assign]  # ends the fork
             sink.commit_many(requests)
         finally:
             os._exit(1)
