@@ -1,4 +1,4 @@
-"""`python short_leases.py run FILE …`: the command, with leases that end soon: what a killed run held comes back."""
+"""`python short_leases.py run FILE …`: the command with short leases, so that a killed run's tasks return soon."""
 
 from __future__ import annotations
 

@@ -91,12 +91,12 @@ def test_three_paginations_declared_and_found(site: str, tmp_path: Path) -> None
     """Every book once, in each way to walk; a throttle's Retry-After is waited for."""
     (tmp_path / "books.yaml").write_text(CONFIG.replace("URL", site))
     scrape = Command(tmp_path, "books.yaml")
-    reported = scrape.run()
+    output = scrape.run()
     for name in (file.stem for file in sorted((tmp_path / "out").glob("*.jsonl"))):
         found = scrape.jsonl(f"out/{name}.jsonl")
         assert sorted(found, key=lambda book: book["id"]) == books(), name
     assert len(list((tmp_path / "out").glob("*.jsonl"))) == CONFIG.count("name: ") - 1
-    assert "429" in reported
+    assert "429" in output
 
 
 @pytest.mark.parametrize(("path", "auth"), [("by-token/", BY_TOKEN), ("by-session/", BY_LOGIN)])
@@ -106,6 +106,6 @@ def test_its_ways_to_sign_in(site: str, tmp_path: Path, path: str, auth: str) ->
     (tmp_path / "members.yaml").write_text(text)
     env = {"TOKEN": TOKEN, "NAME": "ada", "WORD": "lovelace"}
     scrape = Command(tmp_path, "members.yaml", env=env)
-    reported = scrape.run()
+    output = scrape.run()
     assert sorted(scrape.jsonl("out.jsonl"), key=lambda book: book["id"]) == books()
-    assert not [secret for secret in (TOKEN, "lovelace") if secret in reported]
+    assert not [secret for secret in (TOKEN, "lovelace") if secret in output]
