@@ -41,7 +41,7 @@ class Api:
     def __init__(self, **headers: str) -> None:
         self.headers = headers
         self.rows: dict[int, str] = dict.fromkeys(range(6), "same")
-        self.answers: list[tuple[str, int]] = []
+        self.responses: list[tuple[str, int]] = []
 
     async def handle(self, request: web.Request) -> web.Response:
         """A page, a detail, or 304."""
@@ -54,7 +54,7 @@ class Api:
         body = orjson.dumps(value)
         etag = f'"{hashlib.sha256(body).hexdigest()[:12]}"'
         status = 304 if request.headers.get("If-None-Match") == etag else 200
-        self.answers.append((request.path_qs, status))
+        self.responses.append((request.path_qs, status))
         headers = {"ETag": etag, **self.headers}
         if status == 304:
             return web.Response(status=304, headers=headers)
@@ -62,8 +62,8 @@ class Api:
 
     def status_counts(self) -> Mapping[int, int]:
         """The number of responses by status since the last call."""
-        statuses = Counter(status for _, status in self.answers)
-        self.answers.clear()
+        statuses = Counter(status for _, status in self.responses)
+        self.responses.clear()
         return statuses
 
 
@@ -294,7 +294,7 @@ async def test_a_write_invalidates_the_responses_of_its_url(store_url: str, cach
         await run(url, store_url, cache_file, post)
         api.status_counts()
         await run(url, store_url, cache_file)
-        assert [path for path, _ in api.answers] == ["/lists?page=1"]
+        assert [path for path, _ in api.responses] == ["/lists?page=1"]
 
 
 async def test_outputs_of_responses_receive_each_response_once(store_url: str, cache_file: Path) -> None:
