@@ -22,8 +22,8 @@ def auth_at(url: str) -> Auth:
 
 
 @pytest.mark.parametrize("kind", ["oauth2", "form"])
-async def test_one_login_for_a_stream(kind: str) -> None:
-    """Under an unknown limit, which allows one request at first, nothing waits forever."""
+async def test_a_stream_logs_in_once(kind: str) -> None:
+    """An unknown limit, which allows one request at first, does not cause a deadlock."""
     server = AuthServer()
     async with server.serving() as url:
         auth = FORM if kind == "form" else auth_at(url)
@@ -43,8 +43,8 @@ async def test_a_refusal_by_the_token_endpoint_is_waited_out() -> None:
         async with Fetcher(base_url=url, auth=auth_at(token_url), timeout_s=0.5) as fetcher:
             pages = await asyncio.gather(*(fetcher.get(f"items/{n}") for n in range(4)))
     assert [page.status for page in pages] == [200] * 4
-    assert len(tokens.at) == 3
-    assert tokens.at[2] - tokens.at[1] >= 1.0
+    assert len(tokens.requested_at_s) == 3
+    assert tokens.requested_at_s[2] - tokens.requested_at_s[1] >= 1.0
     assert api.denied == 0
 
 
@@ -72,8 +72,8 @@ async def test_logins_have_their_own_limit() -> None:
         assert (await fetcher.get("items/2")).status == 401
         fetcher._egress.refresh()
         assert (await fetcher.get("items/3")).status == 200
-    assert len(server.at) == 2
-    assert server.at[1] - server.at[0] >= 0.95
+    assert len(server.requested_at_s) == 2
+    assert server.requested_at_s[1] - server.requested_at_s[0] >= 0.95
 
 
 async def test_a_wrong_secret_is_sent_once() -> None:
@@ -94,5 +94,5 @@ async def test_a_failed_login_is_retried() -> None:
     server.failures = [(503, {}, {})]
     async with server.serving() as url, Fetcher(base_url=url, auth=auth_at(url)) as fetcher:
         assert (await fetcher.request("POST", "items/1", json={})).status == 405
-    assert len(server.at) == 2
-    assert server.at[1] - server.at[0] >= 1.0
+    assert len(server.requested_at_s) == 2
+    assert server.requested_at_s[1] - server.requested_at_s[0] >= 1.0

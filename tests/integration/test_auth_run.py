@@ -158,8 +158,8 @@ async def test_a_token_endpoint_that_is_down_is_retried(tmp_path: Path) -> None:
     async with server.serving() as url:
         log = await run(tmp_path, url, OAUTH2)
     assert len(server.login_requests) == 3
-    assert server.at[1] - server.at[0] >= 1.0
-    assert server.at[2] - server.at[1] >= 1.0
+    assert server.requested_at_s[1] - server.requested_at_s[0] >= 1.0
+    assert server.requested_at_s[2] - server.requested_at_s[1] >= 1.0
     assert server.denied == 0
     assert written(tmp_path) == TASKS
     assert "30 pages, 30 items" in log
@@ -173,7 +173,7 @@ async def test_a_refusal_by_the_token_endpoint_is_waited_out(tmp_path: Path) -> 
         api.good = tokens.good
         log = await run(tmp_path, url, OAUTH2, token_url=token_url)
     assert len(tokens.login_requests) == 2
-    assert tokens.at[1] - tokens.at[0] >= 2.0
+    assert tokens.requested_at_s[1] - tokens.requested_at_s[0] >= 2.0
     assert api.served == TASKS
     assert api.denied == 0
     assert "parked all tasks that need the credential for " in log
@@ -188,20 +188,23 @@ async def test_logins_keep_their_own_limit(tmp_path: Path) -> None:
     async with server.serving() as url:
         started_s = time.monotonic()
         await run(tmp_path, url, OAUTH2, more=limit, tasks=20)
-    gaps = [later - earlier for earlier, later in zip(server.at, server.at[1:], strict=False)]
-    assert len(server.at) >= 4
+    gaps = [
+        later - earlier
+        for earlier, later in zip(server.requested_at_s, server.requested_at_s[1:], strict=False)
+    ]
+    assert len(server.requested_at_s) >= 4
     assert min(gaps) >= 0.95
     assert time.monotonic() - started_s >= 3
     assert written(tmp_path) == 20
 
 
 async def test_a_login_fits_into_a_limit_of_one(tmp_path: Path) -> None:
-    """One request in flight at a time, including token requests: nothing waits forever."""
+    """A limit of one request in flight, including token requests, does not cause a deadlock."""
     server = AuthServer(uses=4)
     limit = "rate_limits: [{name: all, partition_by: [], max_concurrency: 1}]\n"
     async with server.serving() as url:
         await run(tmp_path, url, OAUTH2, more=limit, tasks=12)
-    assert server.most_at_once == 1
+    assert server.max_in_flight == 1
     assert written(tmp_path) == 12
 
 

@@ -183,9 +183,9 @@ async def test_cookies_of_later_responses_are_used() -> None:
         if session not in server.sessions:
             return web.Response(status=401)
         server.sessions.discard(session)
-        answer = web.json_response([])
-        server._start_session(answer)
-        return answer
+        response = web.json_response([])
+        server._start_session(response)
+        return response
 
     server.api = api  # type: ignore[method-assign]
     async with server.serving() as url, Egress(client(url, FORM)) as egress:

@@ -31,13 +31,13 @@ def client(**settings: object) -> Client:
 async def fetch(raw: bytes, *, close: bool = False, method: str = "GET") -> Page:
     """The page from a server that sends these bytes."""
 
-    async def answer(request: Received, writer: asyncio.StreamWriter) -> None:
+    async def handle(request: Received, writer: asyncio.StreamWriter) -> None:
         writer.write(raw)
         if close:
             await writer.drain()
             writer.close()
 
-    async with serving(answer) as server, Egress(client()) as egress:
+    async with serving(handle) as server, Egress(client()) as egress:
         return await egress.send(method, server.url)
 
 
@@ -73,7 +73,7 @@ CODINGS = ["gzip", "deflate", "br", "zstd"]
 
 
 @pytest.mark.parametrize("coding", [*CODINGS, "raw deflate"])
-async def test_codings_are_removed(coding: str) -> None:
+async def test_content_codings_are_decoded(coding: str) -> None:
     """The body of the page is what was compressed."""
     data = b"".join(b"%d," % n for n in range(50_000))
     body = compressed(coding, data)
@@ -81,7 +81,7 @@ async def test_codings_are_removed(coding: str) -> None:
     assert page.body == data
 
 
-async def test_stacked_codings_and_members_are_removed() -> None:
+async def test_stacked_codings_and_members_are_decoded() -> None:
     """Three codings are removed in reverse order; gzip members and zstd frames may follow each other."""
     stacked = compressed("gzip", compressed("br", compressed("zstd", b"deep")))
     assert (await fetch(response(200, stacked, ("Content-Encoding", "zstd, br, gzip")))).body == b"deep"
@@ -93,7 +93,7 @@ async def test_stacked_codings_and_members_are_removed() -> None:
 
 @pytest.mark.parametrize("coding", CODINGS)
 @pytest.mark.parametrize("status", [200, 302])
-async def test_bombs_do_not_fill_the_memory(coding: str, status: int) -> None:
+async def test_compression_bombs_end_at_the_size_limit(coding: str, status: int) -> None:
     """64 MiB of zeros end at the cap; on a redirect they are not even decoded."""
     raw = response(
         status, bomb(coding), ("Content-Encoding", coding), ("Location", "ftp://elsewhere.example/")
@@ -245,7 +245,7 @@ async def test_a_name_that_does_not_resolve_is_a_failed_connection() -> None:
             await egress.send("GET", "http://nowhere.invalid/")
 
 
-async def test_no_task_is_left_behind() -> None:
+async def test_errors_do_not_leave_asyncio_tasks() -> None:
     """After every kind of error, only the test's own task runs."""
     for raw, _ in BROKEN.values():
         with pytest.raises(errors.FetchError):

@@ -20,10 +20,10 @@ async def _hello(request: Received, writer: asyncio.StreamWriter) -> None:
 
 
 def _redirects_to(url: str, status: int = 302, body: bytes = b"") -> RawResponse:
-    async def answer(request: Received, writer: asyncio.StreamWriter) -> None:
+    async def handle(request: Received, writer: asyncio.StreamWriter) -> None:
         writer.write(response(status, body, ("Location", url)))
 
-    return answer
+    return handle
 
 
 def _named(server: Server, **settings: object) -> Client:
@@ -148,14 +148,14 @@ async def test_the_transport_of_httpx_is_a_wire() -> None:
 
 
 @pytest.mark.parametrize("method", ["HEAD", "GET"])
-async def test_responses_without_a_body(method: str) -> None:
+async def test_responses_without_a_body_end_after_their_headers(method: str) -> None:
     """HEAD and 304 end after their headers, whatever Content-Length says."""
 
-    async def answer(request: Received, writer: asyncio.StreamWriter) -> None:
+    async def handle(request: Received, writer: asyncio.StreamWriter) -> None:
         status = 200 if method == "HEAD" else 304
         writer.write(response(status, b"", ("Content-Encoding", "gzip"), length=999_999_999))
 
-    async with serving(answer) as server, Egress(_named(server)) as egress:
+    async with serving(handle) as server, Egress(_named(server)) as egress:
         page = await egress.send(method, server.url)
     assert page.body == b""
 

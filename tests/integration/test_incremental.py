@@ -370,7 +370,7 @@ resources:
 """
 
 
-async def test_a_server_without_a_parameter_for_newer_records(store_url: str) -> None:
+async def test_pages_are_requested_as_far_as_the_stored_cursor(store_url: str) -> None:
     """Pages are requested from the newest as far as needed; record filters can read the stored cursor."""
     posts = list(range(1, 21))
     pages: list[int] = []

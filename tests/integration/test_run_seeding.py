@@ -157,7 +157,7 @@ def test_rejected_seeds_end_the_run(commands: Commands) -> None:
     assert "full (max_tasks is 1)" in output
 
 
-def test_two_files_whose_names_share_a_prefix(commands: Commands) -> None:
+def test_files_with_a_common_name_prefix_have_separate_writers(commands: Commands) -> None:
     """Each file has its own writer and its own items."""
     names = ["n" * 32 + end for end in "ab"]
     files = [commands.file(name, "1", "2") for name in names]

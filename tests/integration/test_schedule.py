@@ -55,7 +55,7 @@ def test_steps_keep_their_rhythm() -> None:
         ),  # 02:30 occurs twice on that day
     ],
 )
-def test_a_cron_line_in_a_time_zone(cron: str, zone: str, after: str, due: str) -> None:
+def test_cron_lines_follow_their_time_zone(cron: str, zone: str, after: str, due: str) -> None:
     """Also on days when daylight saving time starts or ends."""
     assert next_due_s(Schedule(cron=cron, timezone=zone), at(after)) == at(due)
 
