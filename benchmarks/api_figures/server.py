@@ -1,10 +1,10 @@
 """
-The API that is scraped: pages of records, and a page of children for some of them. Answers are made before it starts.
+Serve the benchmark's API: pages of records, and a page of children for some of them. Responses are precomputed.
 
     python -m benchmarks.api_figures.server PAGES RECORDS_A_PAGE EVERY CHILDREN
 
-`/items?page=N` gives RECORDS_A_PAGE records and the count of pages; each EVERY-th record has `children: CHILDREN`, and
-`/items/ID/children` gives them. Prints its port; ends with its standard input.
+`/items?page=N` returns RECORDS_A_PAGE records and the number of pages; every EVERY-th record has `children: CHILDREN`,
+and `/items/ID/children` returns them. The server prints its port and ends with its standard input.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TAGS = ("red", "green", "blue", "old", "new")
 
 
 def record(number: int, children: int) -> dict[str, Any]:
-    """One record, of some 350 bytes."""
+    """Return a record of about 350 bytes."""
     return {
         "id": number,
         "title": f"record {number}",
@@ -36,8 +36,8 @@ def record(number: int, children: int) -> dict[str, Any]:
     }
 
 
-def answers(pages: int, size: int, every: int, children: int) -> dict[bytes, bytes]:
-    """Every answer by the target that is asked for."""
+def build_responses(pages: int, size: int, every: int, children: int) -> dict[bytes, bytes]:
+    """Return every response by its request target."""
     made: dict[bytes, bytes] = {}
     for page in range(1, pages + 1):
         numbers = range((page - 1) * size + 1, page * size + 1)
@@ -65,7 +65,7 @@ class _Connection(asyncio.Protocol):
 
 
 async def serve(made: dict[bytes, bytes]) -> None:
-    """Until standard input ends."""
+    """Serve until standard input ends."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: _Connection(made), "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
@@ -73,4 +73,4 @@ async def serve(made: dict[bytes, bytes]) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(answers(*map(int, sys.argv[1:]))))
+    asyncio.run(serve(build_responses(*map(int, sys.argv[1:]))))
