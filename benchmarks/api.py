@@ -109,7 +109,7 @@ def served(shape: Shape) -> Iterator[str]:
 
 def _timed(command: list[str], folder: Path) -> tuple[float, float, str]:
     """Run a command; return the CPU seconds of all its processes, the wall seconds, and its standard output."""
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    before, started_s = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(("SCRAPEQ_", "PYTHONDONT"))
     }
@@ -120,7 +120,7 @@ def _timed(command: list[str], folder: Path) -> tuple[float, float, str]:
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return cpu_s, time.monotonic() - began, done.stdout
+    return cpu_s, time.monotonic() - started_s, done.stdout
 
 
 def run_scrapeq(shape: Shape, url: str) -> Cost:

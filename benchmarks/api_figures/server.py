@@ -38,21 +38,21 @@ def record(number: int, children: int) -> dict[str, Any]:
 
 def build_responses(pages: int, size: int, every: int, children: int) -> dict[bytes, bytes]:
     """Return every response by its request target."""
-    made: dict[bytes, bytes] = {}
+    responses: dict[bytes, bytes] = {}
     for page in range(1, pages + 1):
         numbers = range((page - 1) * size + 1, page * size + 1)
         data = [record(n, children if n % every == 0 else 0) for n in numbers]
-        made[b"/items?page=%d" % page] = orjson.dumps({"data": data, "page": page, "total_pages": pages})
+        responses[b"/items?page=%d" % page] = orjson.dumps({"data": data, "page": page, "total_pages": pages})
         for number in numbers:
             if number % every == 0:
                 below = [{"id": number * 1000 + at, "text": f"child {at}"} for at in range(children)]
-                made[b"/items/%d/children" % number] = orjson.dumps({"data": below})
-    return {target: HEAD % (len(body), body) for target, body in made.items()}
+                responses[b"/items/%d/children" % number] = orjson.dumps({"data": below})
+    return {target: HEAD % (len(body), body) for target, body in responses.items()}
 
 
 class _Connection(asyncio.Protocol):
-    def __init__(self, made: dict[bytes, bytes]) -> None:
-        self._made = made
+    def __init__(self, responses: dict[bytes, bytes]) -> None:
+        self._responses = responses
         self._rest = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -61,13 +61,13 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         *requests, self._rest = (self._rest + data).split(b"\r\n\r\n")
         for request in requests:
-            self._transport.write(self._made.get(request.split(b" ", 2)[1], NOT_FOUND))
+            self._transport.write(self._responses.get(request.split(b" ", 2)[1], NOT_FOUND))
 
 
-async def serve(made: dict[bytes, bytes]) -> None:
+async def serve(responses: dict[bytes, bytes]) -> None:
     """Serve until standard input ends."""
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: _Connection(made), "127.0.0.1", 0)
+    server = await loop.create_server(lambda: _Connection(responses), "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
 

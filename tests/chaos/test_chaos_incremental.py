@@ -108,9 +108,9 @@ def test_a_killed_newest_first_sequence_is_resumed_without_loss(
     """After two kills the same command completes it; the next run requests only what is newer than its first page."""
     for number in (1, 2):
         process = start(folder, store_url)
-        seen = len(Things.requested)
+        requests_before = len(Things.requested)
         deadline_s = time.monotonic() + TIMEOUT_S
-        while len(Things.requested) < seen + 3:
+        while len(Things.requested) < requests_before + 3:
             assert time.monotonic() < deadline_s and process.poll() is None
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)

@@ -200,9 +200,9 @@ async def test_every_operation_succeeds_while_scripts_are_flushed(
     assert flushes > 50
     # nothing is lost: every live task is leased, ready or delayed
     ids = (await queue.counts()).live
-    seen = len({task.id for task in await queue.peek(10_000, "leased") + await queue.peek(10_000, "ready")})
+    listed = len({task.id for task in await queue.peek(10_000, "leased") + await queue.peek(10_000, "ready")})
     delayed = len(await queue.peek(10_000, "delayed"))
-    assert ids == seen + delayed
+    assert ids == listed + delayed
     await queue.close()
 
 
@@ -307,7 +307,7 @@ async def test_acknowledged_pushes_survive_a_killed_store(tmp_path: Path) -> Non
     store = EmbeddedStore(tmp_path)
     url = await store.start()
     client = async_client(url)
-    queue = Queue(client, "kept")
+    queue = Queue(client, "acknowledged")
     acknowledged: list[tuple[str, int]] = []
     stop = asyncio.Event()
 

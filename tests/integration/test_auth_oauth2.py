@@ -83,18 +83,18 @@ async def test_a_refused_token_is_dropped_once() -> None:
     async with server.serving() as url, Egress(client(url)) as egress:
         await statuses(egress, url, 1)
         server.revoke()
-        all_sent, renewed = asyncio.Barrier(5), []
+        all_sent, refreshed = asyncio.Barrier(5), []
 
         async def one(n: int) -> int:
             page = await egress.send("GET", f"{url}/items/{n}")
             assert page.status == 401
             await all_sent.wait()
-            renewed.append(egress.refresh())
+            refreshed.append(egress.refresh())
             return (await egress.send("GET", f"{url}/items/{n}")).status
 
         assert await asyncio.gather(*map(one, range(5))) == [200] * 5
         assert len(server.login_requests) == 2
-        assert renewed.count(True) == 1
+        assert refreshed.count(True) == 1
         assert egress.refresh() is False  # this task has not sent the current token
 
 
@@ -102,12 +102,12 @@ async def test_a_late_refusal_does_not_drop_the_new_token() -> None:
     """A 401 for an older token does not say anything about the current one."""
     server = AuthServer()
     async with server.serving() as url, Egress(client(url)) as egress:
-        refused, renewed = asyncio.Event(), asyncio.Event()
+        refused, refreshed = asyncio.Event(), asyncio.Event()
 
         async def late() -> bool:
             await egress.send("GET", f"{url}/items/1")
             refused.set()
-            await renewed.wait()
+            await refreshed.wait()
             return egress.refresh()
 
         waiting = asyncio.create_task(late())
@@ -115,7 +115,7 @@ async def test_a_late_refusal_does_not_drop_the_new_token() -> None:
         await egress.send("GET", f"{url}/items/2")
         assert egress.refresh() is True
         await egress.send("GET", f"{url}/items/3")
-        renewed.set()
+        refreshed.set()
         assert await waiting is False
         assert len(server.login_requests) == 2
 

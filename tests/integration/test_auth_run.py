@@ -87,10 +87,10 @@ def check_no_secret_is_shown(folder: Path, server: AuthServer, log: str) -> None
     ]
     assert any("store" in str(path) for path in files)
     assert any(path.suffix == ".gz" for path in files)
-    shown = log.encode()
+    written = log.encode()
     for path in files:
         raw = path.read_bytes()
-        shown += _decompressed(raw) if path.suffix == ".gz" else raw
+        written += _decompressed(raw) if path.suffix == ".gz" else raw
     secrets = [
         CLIENT_SECRET,
         REFRESH,
@@ -100,7 +100,7 @@ def check_no_secret_is_shown(folder: Path, server: AuthServer, log: str) -> None
         *server.tokens,
         *server.sessions,
     ]
-    assert [secret for secret in secrets if secret.encode() in shown] == []
+    assert [secret for secret in secrets if secret.encode() in written] == []
 
 
 def _decompressed(raw: bytes) -> bytes:

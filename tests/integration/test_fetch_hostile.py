@@ -85,8 +85,8 @@ async def test_stacked_codings_and_members_are_decoded() -> None:
     """Three codings are removed in reverse order; gzip members and zstd frames may follow each other."""
     stacked = compressed("gzip", compressed("br", compressed("zstd", b"deep")))
     assert (await fetch(response(200, stacked, ("Content-Encoding", "zstd, br, gzip")))).body == b"deep"
-    credentials = gzip.compress(b"one ") + gzip.compress(b"two")
-    assert (await fetch(response(200, credentials, ("Content-Encoding", "gzip")))).body == b"one two"
+    members = gzip.compress(b"one ") + gzip.compress(b"two")
+    assert (await fetch(response(200, members, ("Content-Encoding", "gzip")))).body == b"one two"
     frames = compressed("zstd", b"one ") + compressed("zstd", b"two")
     assert (await fetch(response(200, frames, ("Content-Encoding", "zstd")))).body == b"one two"
 

@@ -79,7 +79,7 @@ class Scrape:
             await client.aclose()
         return self.sink.items[before:], worker
 
-    async def cursor_store(self) -> list[CursorState]:
+    async def stored_states(self) -> list[CursorState]:
         """Return the stored states, by resource, seed and parent."""
         client = async_client(self.store_url)
         async with Queue(client, self.plan().name) as queue:
@@ -144,14 +144,14 @@ async def test_the_second_run_requests_only_what_is_new(store_url: str) -> None:
         items, _ = await scrape.run()
         assert len(items) == 7
         assert {requested["since"] for requested in server.requested} == {"2024-01-01"}
-        (state,) = await scrape.cursor_store()
+        (state,) = await scrape.stored_states()
         assert (state["resource"], state["cursor"]) == ("changes", "2024-05-01T12:00:07Z")
         server.requested.clear()
         server.change(3, minute=30)
         items, _ = await scrape.run()
         assert {requested["since"] for requested in server.requested} == {"2024-05-01T11:59:57Z"}
         assert items[0].key == "3"
-        (state,) = await scrape.cursor_store()
+        (state,) = await scrape.stored_states()
         assert state["cursor"] == "2024-05-01T12:30:03Z"
         items, _ = await scrape.run()
         assert [item.key for item in items] == ["3"], "a record within the lookback"
@@ -163,12 +163,12 @@ async def test_runs_without_records_leave_the_state(store_url: str) -> None:
     async with serving(server.respond) as url:
         scrape = Scrape(store_url, CHANGES, url)
         assert await scrape.run()
-        assert await scrape.cursor_store() == []
+        assert await scrape.stored_states() == []
         server.change(1)
         await scrape.run()
         server.records.clear()
         await scrape.run()
-        (state,) = await scrape.cursor_store()
+        (state,) = await scrape.stored_states()
         assert state["cursor"] == "2024-05-01T12:00:01Z"
 
 
@@ -180,11 +180,11 @@ async def test_a_dead_page_in_the_middle_stores_no_state(store_url: str) -> None
         scrape = Scrape(store_url, CHANGES, url)
         items, _ = await scrape.run()
         assert len(items) == 3
-        assert await scrape.cursor_store() == []
+        assert await scrape.stored_states() == []
         server.broken_page = 0
         items, _ = await scrape.run()
         assert {item.key for item in items} == {str(n) for n in range(1, 8)}
-        assert len(await scrape.cursor_store()) == 1
+        assert len(await scrape.stored_states()) == 1
 
 
 BOOKMARK = """
@@ -223,15 +223,15 @@ async def test_the_servers_own_bookmark_is_stored(store_url: str) -> None:
         items, _ = await scrape.run()
         assert len(items) == 5
         assert requested[0] == {"start_time": "1735689600"}
-        assert (await scrape.cursor_store())[0]["token"] == "c5"
+        assert (await scrape.stored_states())[0]["token"] == "c5"
         requested.clear()
         await scrape.run()
         assert requested == [{"cursor": "c5"}]
-        assert (await scrape.cursor_store())[0]["token"] == "c5", "null leaves the stored token"
+        assert (await scrape.stored_states())[0]["token"] == "c5", "null leaves the stored token"
         tickets.append({"id": 6})
         items, _ = await scrape.run()
         assert [item.key for item in items] == ["6"]
-        assert (await scrape.cursor_store())[0]["token"] == "c6"
+        assert (await scrape.stored_states())[0]["token"] == "c6"
 
 
 CHANNELS = """
@@ -269,7 +269,7 @@ async def test_state_is_stored_for_each_parent(store_url: str) -> None:
         scrape = Scrape(store_url, CHANNELS, url)
         await scrape.run()
         assert sorted((one["channel"], one["oldest"]) for one in requested) == [("C1", "0"), ("C2", "0")]
-        stored = [(state["parent"], state["cursor"]) for state in await scrape.cursor_store()]
+        stored = [(state["parent"], state["cursor"]) for state in await scrape.stored_states()]
         assert stored == [("C1", "1512085950.000218"), ("C2", "900.5")]
         requested.clear()
         channels[0]["topic"] = 7
@@ -324,7 +324,7 @@ async def test_windows_get_all_records_of_a_limited_search(store_url: str, as_te
         assert [start for start, _ in windows] == [start_s, *ends[:-1]], "no gap and no overlap"
         assert [end - start for start, end in windows[:-1]] == [10 * DAY_S] * 4
         assert now_s <= ends[-1] <= now_s + 20
-        (state,) = await scrape.cursor_store()
+        (state,) = await scrape.stored_states()
         assert int(state["cursor"]) == ends[-2], "the last window had no record: it is requested again"
         requested.clear()
         await scrape.run()
@@ -346,7 +346,7 @@ async def test_the_state_is_stored_after_each_window(store_url: str) -> None:
         scrape = Scrape(store_url, SEARCH.replace("INITIAL", str(start_s)), url)
         await scrape.run()
         assert sorted(requested) == [start_s, start_s + 10 * DAY_S, start_s + 20 * DAY_S]
-        (state,) = await scrape.cursor_store()
+        (state,) = await scrape.stored_states()
         assert state["cursor"] == start_s + 20 * DAY_S
         requested.clear()
         broken.clear()

@@ -19,9 +19,9 @@ API = Group("example.org", ("api",))
 @pytest.fixture
 def queue(store: redis.Redis) -> DPQ:
     """An empty queue with one limit."""
-    made = DPQ(store, "blocking")
-    made.define({"api": Limit((Rate(1000, 60.0),), max_concurrency=100)})
-    return made
+    queue = DPQ(store, "blocking")
+    queue.define({"api": Limit((Rate(1000, 60.0),), max_concurrency=100)})
+    return queue
 
 
 def test_tasks_are_inspected_without_being_leased(queue: DPQ) -> None:

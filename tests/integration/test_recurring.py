@@ -94,7 +94,7 @@ async def test_a_schedule_that_is_faster_than_its_limit_never_piles_up(store_url
     async with serving(respond) as url:
         scrape = Scrape(store_url, CHANNELS, url)
         await run_with_scheduler(scrape, long_enough)
-        states = await scrape.cursor_store()
+        states = await scrape.stored_states()
     assert most <= 3, "the list of channels, and one page of each"
     assert [state["cursor"] for state in states] == [PAGES, PAGES]
 

@@ -64,15 +64,15 @@ def test_hackernews_returns_null_and_stubs() -> None:
     with HackerNews() as api, httpx.Client(base_url=f"{api.url}/v0") as client:
         ids = client.get("/newstories.json").json()
         assert ids == sorted(ids, reverse=True)
-        seen, to_do = {}, list(ids)
+        items, to_do = {}, list(ids)
         while to_do:
             item = client.get(f"/item/{to_do.pop()}.json").json()
             if item:
-                seen[item["id"]] = item
+                items[item["id"]] = item
                 to_do += item.get("kids", [])
-        assert seen == api.reachable()
-        assert any("deleted" in one and "kids" in one for one in seen.values())
-        assert len(set(ids) - seen.keys()) > 0
+        assert items == api.reachable()
+        assert any("deleted" in one and "kids" in one for one in items.values())
+        assert len(set(ids) - items.keys()) > 0
         assert client.get("/item/1.json?print=pretty").status_code == 400
 
 
