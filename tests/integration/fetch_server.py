@@ -42,7 +42,7 @@ class Server:
 
 @asynccontextmanager
 async def serving(respond: RawResponse, host: str = "127.0.0.1") -> AsyncIterator[Server]:
-    """Run a server that calls `answer` for each request on each connection."""
+    """Run a server that calls `respond` for each request on each connection."""
     server = Server(0)
     tasks: set[asyncio.Task[None]] = set()
 

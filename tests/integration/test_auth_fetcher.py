@@ -1,4 +1,4 @@
-"""A `Fetcher` with credentials that are obtained by requests: in memory, waiting for limits itself."""
+"""A `Fetcher` with credentials that it requests: it stores them in memory and waits for their limits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FORM = Auth("session", login=Login("login", form="#login", data={"user": USER, "
 
 
 def auth_at(url: str) -> Auth:
-    """Credentials of the token endpoint at this URL."""
+    """Return credentials for the token endpoint at this URL."""
     return replace(OAUTH2, access_token_url=f"{url}/oauth/token")
 
 
@@ -50,7 +50,7 @@ async def test_a_refusal_by_the_token_endpoint_is_waited_out() -> None:
 
 @pytest.mark.timeout(60)
 async def test_max_wait_also_holds_for_logins() -> None:
-    """`max_wait_s` holds for the limit of the token endpoint, too."""
+    """`max_wait_s` also applies to the limit of the token endpoint."""
     server = AuthServer()
     server.failures = [(429, {}, {"Retry-After": "60"})]
     async with server.serving() as url, Fetcher(base_url=url, auth=auth_at(url), max_wait_s=2) as fetcher:
@@ -61,7 +61,7 @@ async def test_max_wait_also_holds_for_logins() -> None:
 
 
 async def test_logins_have_their_own_limit() -> None:
-    """One login per second: the second one waits, though the API's limit is open."""
+    """With one login per second, the second login waits although the API's limit is open."""
     server = AuthServer(uses=1)
     rules = [LimitRule("logins", match=Match(path=("/oauth/*",)), rates=(Rate(1, 1.0),))]
     async with (
@@ -77,7 +77,7 @@ async def test_logins_have_their_own_limit() -> None:
 
 
 async def test_a_wrong_secret_is_sent_once() -> None:
-    """The first error is final: no other login is sent."""
+    """The first error is final, so a second login is not sent."""
     server = AuthServer()
     async with server.serving() as url:
         auth = replace(auth_at(url), client_secret="wrong-secret")
@@ -89,7 +89,7 @@ async def test_a_wrong_secret_is_sent_once() -> None:
 
 
 async def test_a_failed_login_is_retried() -> None:
-    """Even for a POST, which has not been sent yet, and after a pause."""
+    """The retry comes after a pause, even for a POST, which has not been sent yet."""
     server = AuthServer()
     server.failures = [(503, {}, {})]
     async with server.serving() as url, Fetcher(base_url=url, auth=auth_at(url)) as fetcher:

@@ -1,4 +1,4 @@
-"""Credentials that are obtained by requests, in whole runs of two fetcher processes over real servers."""
+"""Whole runs of two fetcher processes with credentials that they request from real servers."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def run(
     code: int = 0,
     **env: str,
 ) -> str:
-    """Run to this exit code; return the output."""
+    """Run the command, which must end with this exit code; return its output."""
     seeds = ", ".join(f"{{n: {n}}}" for n in range(tasks))
     text = (
         CONFIG.replace("AUTH", auth)
@@ -76,12 +76,12 @@ async def run(
 
 
 def written(folder: Path) -> int:
-    """The number of items."""
+    """Return the number of written items."""
     return len((folder / "out.jsonl").read_text().splitlines())
 
 
 def check_no_secret_is_shown(folder: Path, server: AuthServer, log: str) -> None:
-    """Neither configured secrets nor issued tokens are in the store's files, outputs, logs or console output."""
+    """Check that the store's files, outputs, logs and console output contain neither secrets nor issued tokens."""
     files = [
         path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("guarded.tokens")
     ]
@@ -111,7 +111,7 @@ def _decompressed(raw: bytes) -> bytes:
 
 @pytest.mark.parametrize("auth", [OAUTH2, FORM], ids=["client", "form"])
 async def test_two_processes_share_one_login_and_show_no_secret(tmp_path: Path, auth: str) -> None:
-    """One login for all tasks, over a limit that allows one request at first; only the user can read its file."""
+    """All tasks share one login, and only the user can read its file; a limit may allow one request at first."""
     server = AuthServer(rotates=True)
     async with server.serving() as url:
         log = await run(tmp_path, url, auth)
@@ -128,7 +128,7 @@ async def test_two_processes_share_one_login_and_show_no_secret(tmp_path: Path, 
 
 @pytest.mark.parametrize("auth", [REFRESHING, FORM], ids=["refresh", "form"])
 async def test_a_refused_credential_is_refreshed_once(tmp_path: Path, auth: str) -> None:
-    """Each credential is valid for ten requests: tasks with a 401 are sent again, and none fails."""
+    """If each credential is valid for ten requests, tasks with a 401 are retried, and none fails."""
     server = AuthServer(rotates=True, uses=10)
     async with server.serving() as url:
         log = await run(tmp_path, url, auth)
@@ -139,7 +139,7 @@ async def test_a_refused_credential_is_refreshed_once(tmp_path: Path, auth: str)
 
 
 async def test_a_wrong_secret_ends_the_run(tmp_path: Path) -> None:
-    """With code 8 and the endpoint's reason, after at most one request per process, and no task is lost."""
+    """The exit code is 8, the output has the endpoint's reason, and the tasks stay queued."""
     server = AuthServer()
     async with server.serving() as url:
         log = await run(tmp_path, url, OAUTH2, tasks=3, code=8, SECRET="wrong-secret")
@@ -152,7 +152,7 @@ async def test_a_wrong_secret_ends_the_run(tmp_path: Path) -> None:
 
 
 async def test_a_token_endpoint_that_is_down_is_retried(tmp_path: Path) -> None:
-    """After growing pauses, by one task; meanwhile nothing is sent to the API."""
+    """One task retries the login after growing pauses; meanwhile, the API receives no request."""
     server = AuthServer()
     server.failures = [(503, {}, {}), (500, {}, {})]
     async with server.serving() as url:
@@ -166,7 +166,7 @@ async def test_a_token_endpoint_that_is_down_is_retried(tmp_path: Path) -> None:
 
 
 async def test_a_refusal_by_the_token_endpoint_is_waited_out(tmp_path: Path) -> None:
-    """Its Retry-After closes its limit, on its own host: no request before, no attempt charged."""
+    """The Retry-After closes the endpoint's own limit until its time, and does not count as an attempt."""
     api, tokens = AuthServer(), AuthServer()
     tokens.failures = [(429, {}, {"Retry-After": "2"})]
     async with api.serving() as url, tokens.serving() as token_url:
@@ -182,7 +182,7 @@ async def test_a_refusal_by_the_token_endpoint_is_waited_out(tmp_path: Path) -> 
 
 
 async def test_logins_keep_their_own_limit(tmp_path: Path) -> None:
-    """At most one login per second: tokens that are valid for five requests make the run wait."""
+    """With one login per second, tokens that are valid for five requests make the run wait."""
     server = AuthServer(uses=5)
     limit = "rate_limits: [{name: logins, match: {path: /oauth/*}, rates: [{limit: 1, interval: 1s}]}]\n"
     async with server.serving() as url:

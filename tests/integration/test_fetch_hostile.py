@@ -1,4 +1,4 @@
-"""Whatever a server sends ends in a complete page or in a named error, in time and in bounded memory."""
+"""Any response ends in a complete page or a specific error, within the deadline and bounded memory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def client(**settings: object) -> Client:
 
 
 async def fetch(raw: bytes, *, close: bool = False, method: str = "GET") -> Page:
-    """The page from a server that sends these bytes."""
+    """Fetch the page of a server that sends these bytes."""
 
     async def handle(request: Received, writer: asyncio.StreamWriter) -> None:
         writer.write(raw)
@@ -56,7 +56,7 @@ def compressed(coding: str, data: bytes) -> bytes:
 
 @cache
 def bomb(coding: str) -> bytes:
-    """64 MiB of zeros, compressed in pieces so that the test itself stays small."""
+    """Return 64 MiB of zeros, compressed in pieces so that the test itself needs little memory."""
     zeros = bytes(1 << 20)
     if coding == "br":
         maker = brotli.Compressor(quality=1)
@@ -125,7 +125,7 @@ async def test_a_bomb_in_a_bomb_ends_at_its_first_layer() -> None:
 
 @pytest.mark.parametrize("coding", CODINGS)
 async def test_an_incomplete_compressed_body_is_truncated(coding: str) -> None:
-    """The framing is correct, but the coding does not end: Truncated, never a partial page."""
+    """If the framing is correct but the coding does not end, the error is Truncated, never a partial page."""
     body = compressed(coding, bytes(range(256)) * 400)
     with pytest.raises(errors.Truncated):
         await fetch(response(200, body[:-9], ("Content-Encoding", coding)))
@@ -179,7 +179,7 @@ BROKEN: dict[str, tuple[bytes, type[errors.FetchError]]] = {
 
 @pytest.mark.parametrize("case", BROKEN)
 async def test_broken_responses_are_named_errors(case: str) -> None:
-    """Each has its own error, with one line that names the request."""
+    """Each kind has its own error, with one line that names the request."""
     raw, expected = BROKEN[case]
     with pytest.raises(expected) as caught:
         await fetch(raw, close=True)

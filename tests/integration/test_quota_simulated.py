@@ -34,7 +34,7 @@ def values(report: dict[str, Any], case: str) -> dict[str, float]:
 
 @pytest.mark.parametrize("engine", ["python", "valkey"])
 def test_a_known_quota_is_used_without_refusals(tmp_path: Path, engine: str) -> None:
-    """Configured or reported: nearly all is used, nothing is refused, and each opening gets one request."""
+    """If the quota is configured or reported, nearly all of it is used, and each opening gets one request."""
     report = simulated(
         tmp_path,
         *("--engine", engine, "--size", "30/10", "--windows", "6"),
@@ -52,7 +52,7 @@ def test_a_known_quota_is_used_without_refusals(tmp_path: Path, engine: str) -> 
 
 
 def test_the_highest_priority_goes_first(tmp_path: Path) -> None:
-    """No task is granted while a better one of an open host is ready, with one host or with many."""
+    """A task is never granted while one of higher priority of an open host is ready, with one host or many."""
     report = simulated(tmp_path, "--windows", "5", "--size", "40/4", "first")
     assert values(report, "first")["grants out of order"] == 0
     assert values(report, "first")["top tenth first"] == 100
