@@ -298,7 +298,7 @@ async def test_a_write_invalidates_the_responses_of_its_url(store_url: str, cach
 
 
 async def test_outputs_of_responses_receive_each_response_once(store_url: str, cache_file: Path) -> None:
-    """A WARC output receives each response with its number of items, but not fresh cached ones; JSON Lines receives none."""
+    """A WARC output receives each response with its number of items, except fresh cached ones; JSON Lines none."""
     api = Api()
     text = PLAN + "outputs: [{type: warc, path: out/warc/}]"
     async with serving(api.handle) as url:
