@@ -32,8 +32,8 @@ resources:
 """
 
 
-async def test_everything_is_requested_again(store_url: str) -> None:
-    """Of one resource, or of all; an unfinished run starts again, without its tasks."""
+async def test_a_full_refresh_requests_everything_again(store_url: str) -> None:
+    """A full refresh applies to one resource or to all; an unfinished run is replaced, without its tasks."""
     requested: Counter[str] = Counter()
 
     async def respond(request: web.Request) -> web.Response:

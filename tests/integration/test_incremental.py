@@ -136,7 +136,7 @@ resources:
 
 
 async def test_the_second_run_requests_only_what_is_new(store_url: str) -> None:
-    """It starts at the stored cursor minus the lookback, the first run at the initial value."""
+    """The second run starts at the stored cursor minus the lookback, the first run at the initial value."""
     server = Changes()
     server.change(*range(1, 8))
     async with serving(server.respond) as url:
@@ -158,7 +158,7 @@ async def test_the_second_run_requests_only_what_is_new(store_url: str) -> None:
 
 
 async def test_runs_without_records_leave_the_state(store_url: str) -> None:
-    """The first run stores none; a later one leaves it as it was."""
+    """A first run without records does not store a state; a later one does not change it."""
     server = Changes()
     async with serving(server.respond) as url:
         scrape = Scrape(store_url, CHANGES, url)
@@ -173,7 +173,7 @@ async def test_runs_without_records_leave_the_state(store_url: str) -> None:
 
 
 async def test_a_dead_page_in_the_middle_stores_no_state(store_url: str) -> None:
-    """The older records of newest-first pages were not read: the next run requests all of them again."""
+    """The older records of newest-first pages were not read, so the next run requests all of them again."""
     server = Changes(broken_page=2)
     server.change(*range(1, 8))
     async with serving(server.respond) as url:
@@ -205,8 +205,8 @@ resources:
 """
 
 
-async def test_the_servers_own_bookmark_is_stored(store_url: str) -> None:
-    """The next run starts at the token of the last page; an empty page has none, and leaves the stored one."""
+async def test_the_cursor_of_the_server_is_stored(store_url: str) -> None:
+    """The next run starts at the token of the last page; an empty page without a token keeps the stored one."""
     tickets = [{"id": n} for n in range(1, 6)]
     requested: list[dict[str, str]] = []
 
@@ -252,7 +252,7 @@ resources:
 
 
 async def test_state_is_stored_for_each_parent(store_url: str) -> None:
-    """By its primary key: another topic of the channel, although part of the request, has the same state."""
+    """The state belongs to the parent's primary key, although another field of the parent is part of the request."""
     channels = [{"id": "C1", "member": True, "topic": 1}, {"id": "C2", "member": True, "topic": 2}]
     stamps = {"C1": ["1512085950.000216", "1512085950.000218"], "C2": ["900.5"]}
     requested: list[dict[str, str]] = []
@@ -301,7 +301,7 @@ QUERY_MAX = 10  # records per query of the search
 
 @pytest.mark.parametrize("as_text", [False, True])
 async def test_windows_get_all_records_of_a_limited_search(store_url: str, as_text: bool) -> None:
-    """One after the other, the last one ends now; the next run starts where the last one with records ended."""
+    """Windows follow each other up to now; the next run starts at the end of the last window with records."""
     now_s = int(time.time())
     start_s = now_s - 45 * DAY_S
     records = [{"id": n, "at": start_s + n * DAY_S} for n in range(40)]  # ten days are ten records

@@ -21,7 +21,7 @@ from scrapeq.supervise.run_state import RunState
 async def test_a_state_may_be_stored_after_the_lease_would_end(
     store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An acked task has no lease to lose while the final state is stored."""
+    """Storing the final state may take longer than the lease, because the task is acked before."""
     save = RedisCursorStore.save
 
     async def slow(states: RedisCursorStore, key: str, state: CursorState) -> None:
@@ -49,7 +49,7 @@ async def redrive(scrape: Scrape) -> None:
 
 
 async def test_a_dead_letter_redriven_late_does_not_reset_the_state(store_url: str) -> None:
-    """Its pages end where they would have ended then, but later runs have come further since."""
+    """Its pages end at an older record than those of later runs."""
     server = Changes(broken_page=2)
     server.change(*range(1, 5))
     async with serving(server.respond) as url:
@@ -67,7 +67,7 @@ async def test_a_dead_letter_redriven_late_does_not_reset_the_state(store_url: s
 
 
 async def test_a_dead_letter_from_before_a_full_refresh_stores_no_state(store_url: str) -> None:
-    """The full refresh has deleted the state and has not run yet."""
+    """The dead letter is redriven after the full refresh has deleted the state and before its run."""
     server = Changes()
     server.change(1, 2, 3)
     async with serving(server.respond) as url:
