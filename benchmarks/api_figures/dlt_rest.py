@@ -1,10 +1,10 @@
 """
-dlt's REST source doing the same, in an environment of its own; imports nothing of scrapeq.
+Scrape the API with dlt's REST source. Runs in a separate environment and imports nothing from scrapeq.
 
     python dlt_rest.py BASE_URL FOLDER pipeline|source nested|pages
 
-pipeline: extract, normalize, load into JSON Lines files. source: its records are asked for and counted, and nothing is
-kept, which is the least that it can do. Prints how many items there were, as JSON.
+pipeline: extract, normalize, and load into JSON Lines files. source: only request and count the records, which is the
+minimum that dlt can do. Prints the number of items as JSON.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ os.environ.update(
     }
 )
 
-import dlt  # noqa: E402 - its settings must stand before it is imported
+import dlt  # noqa: E402 - dlt reads its settings at import
 from dlt.sources.rest_api import rest_api_source  # noqa: E402
 
 ITEMS: Any = {
@@ -50,22 +50,22 @@ CHILDREN: Any = {
 
 
 def source() -> Any:
-    """Items; with `pages`, the page of children of each."""
+    """Return the source of items, and with `pages` also of the page of children of each item."""
     resources = [ITEMS, CHILDREN] if SHAPE == "pages" else [ITEMS]
     return rest_api_source({"client": {"base_url": URL}, "resources": resources})
 
 
 def main() -> None:
-    """Run it, and say how much came out."""
-    made = source()
+    """Run the scrape and print the number of items."""
+    pipeline_source = source()
     if KIND == "source":
-        print(json.dumps({"items": sum(1 for _ in made)}))
+        print(json.dumps({"items": sum(1 for _ in pipeline_source)}))
         return
     pipeline = dlt.pipeline("bench", destination="filesystem", dataset_name="api")
-    pipeline.run(made, loader_file_format="jsonl")
+    pipeline.run(pipeline_source, loader_file_format="jsonl")
     counts = pipeline.last_trace.last_normalize_info.row_counts
-    kept = [name for name in counts if not name.startswith("_dlt")]
-    print(json.dumps({"items": sum(counts[name] for name in kept)}))
+    tables = [name for name in counts if not name.startswith("_dlt")]
+    print(json.dumps({"items": sum(counts[name] for name in tables)}))
 
 
 if __name__ == "__main__":

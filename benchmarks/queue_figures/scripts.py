@@ -62,14 +62,14 @@ def _per_task(
     queue = _queue(server, {"shared": w.SHARED, "host": host})
     for piece in w.batches(tasks):
         queue.push_many(piece)
-    held: list[list[Lease]] = []
+    leased: list[list[Lease]] = []
     with server.timed_scripts() as pops:
         while taken := queue.pop_many(n):
-            held.append([lease_of(task) for task in taken])
+            leased.append([lease_of(task) for task in taken])
     with server.timed_scripts() as acks:
-        for leases in held:
+        for leases in leased:
             expect(all(queue.ack_many(leases)), "a lease was lost")
-    count = sum(map(len, held))
+    count = sum(map(len, leased))
     pop, ack = sum(pops) / count, sum(acks) / count
     median = (statistics.median(pops) + statistics.median(acks)) / n
     return pop + ack, pop, ack, median
@@ -255,10 +255,10 @@ def growth(server: Server, sizes: w.Sizes) -> Iterator[Figure]:
 
 def _pop_at(server: Server, queue: DPQ, n: int, count: int) -> float:
     """Return microseconds per task by the median call."""
-    held: list[Lease] = []
+    leased: list[Lease] = []
     with server.timed_scripts() as times:
-        while len(held) < count:
-            held += [lease_of(task) for task in queue.pop_many(n)]
-    for start in range(0, len(held), w.BATCH):
-        queue.ack_many(held[start : start + w.BATCH])
+        while len(leased) < count:
+            leased += [lease_of(task) for task in queue.pop_many(n)]
+    for start in range(0, len(leased), w.BATCH):
+        queue.ack_many(leased[start : start + w.BATCH])
     return statistics.median(times) / n

@@ -154,7 +154,7 @@ async def slot_loop_rate(server: Server, count: int) -> float:
     """Return the tasks per second of the shortest loop around a queue that keeps all slots busy."""
     async with filled(server, count, (), w.HOST) as queue:
         done = 0
-        held: dict[str, asyncio.Task[None]] = {}
+        running: dict[str, asyncio.Task[None]] = {}
         room = asyncio.Event()
 
         async def work(task: Task) -> None:
@@ -162,17 +162,17 @@ async def slot_loop_rate(server: Server, count: int) -> float:
             await _nothing()
             await queue.settle(Entry(ACK, lease_of(task)))
             done += 1
-            del held[task.id]
+            del running[task.id]
             room.set()
 
         async def run() -> None:
             while done < count:
                 room.clear()
-                free = SLOTS - len(held)
+                free = SLOTS - len(running)
                 taken = await queue.pop_many(free) if free else []
                 for task in taken:
-                    held[task.id] = asyncio.create_task(work(task))
-                if not taken and held:
+                    running[task.id] = asyncio.create_task(work(task))
+                if not taken and running:
                     await room.wait()
 
         elapsed = await _elapsed(run)

@@ -13,7 +13,9 @@ GRACE_S = 10.0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_drain(number: signal.Signals, target: Callable[..., Target], job: Callable[..., Job]) -> None:
+def test_the_first_signal_drains_the_run(
+    number: signal.Signals, target: Callable[..., Target], job: Callable[..., Job]
+) -> None:
     """One signal under load: code 5 within the grace time, and no page is requested twice."""
     server = target(300)
     work = job(server.url, scaled(2), concurrency=16)
@@ -31,7 +33,9 @@ def test_drain(number: signal.Signals, target: Callable[..., Target], job: Calla
     work.assert_complete()
 
 
-def test_drain_beyond_the_grace_time(target: Callable[..., Target], job: Callable[..., Job]) -> None:
+def test_tasks_beyond_the_grace_time_are_released(
+    target: Callable[..., Target], job: Callable[..., Job]
+) -> None:
     """Tasks that take longer than the grace time are released; the rerun gets them at once."""
     server = target(6000)
     work = job(server.url, 1, grace="1s", lease_s=60.0, workers=1, concurrency=128)
@@ -51,7 +55,9 @@ def test_drain_beyond_the_grace_time(target: Callable[..., Target], job: Callabl
 
 
 @pytest.mark.serial  # it measures how soon the run ends
-def test_the_second_signal(target: Callable[..., Target], job: Callable[..., Job]) -> None:
+def test_the_second_signal_ends_the_run_at_once(
+    target: Callable[..., Target], job: Callable[..., Job]
+) -> None:
     """The run ends at once with 130; no process is left, and a rerun completes."""
     server = target(10_000)
     work = job(server.url, 1, concurrency=32, grace="30s", lease_s=3.0)
@@ -73,7 +79,9 @@ def test_the_second_signal(target: Callable[..., Target], job: Callable[..., Job
     work.assert_complete()
 
 
-def test_a_signal_when_no_work_is_left(target: Callable[..., Target], job: Callable[..., Job]) -> None:
+def test_a_signal_to_an_idle_run_ends_it_with_0(
+    target: Callable[..., Target], job: Callable[..., Job]
+) -> None:
     """A run with --keep-running ends with 0 when it is stopped after its work is done."""
     server = target(0)
     work = job(server.url, 1)
@@ -87,7 +95,9 @@ def test_a_signal_when_no_work_is_left(target: Callable[..., Target], job: Calla
     work.assert_complete()
 
 
-def test_a_signal_at_any_moment(target: Callable[..., Target], job: Callable[..., Job]) -> None:
+def test_a_run_can_be_resumed_after_a_signal_at_any_moment(
+    target: Callable[..., Target], job: Callable[..., Job]
+) -> None:
     """SIGTERM or SIGKILL while the run starts, works or ends: no traceback, no orphan; a rerun completes."""
     chance = rng("moment")
     server = target(5)

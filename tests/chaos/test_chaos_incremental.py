@@ -102,13 +102,15 @@ def stored_cursors(store: redis.Redis) -> list[int]:
     return [orjson.loads(state)["cursor"] for state in store.hvals(STATE)]
 
 
-def test_kills_during_a_newest_first_page_sequence(folder: Path, store: redis.Redis, store_url: str) -> None:
+def test_a_killed_newest_first_sequence_is_resumed_without_loss(
+    folder: Path, store: redis.Redis, store_url: str
+) -> None:
     """After two kills the same command completes it; the next run requests only what is newer than its first page."""
     for number in (1, 2):
         process = start(folder, store_url)
-        seen = len(Things.requested)
+        requests_before = len(Things.requested)
         deadline_s = time.monotonic() + TIMEOUT_S
-        while len(Things.requested) < seen + 3:
+        while len(Things.requested) < requests_before + 3:
             assert time.monotonic() < deadline_s and process.poll() is None
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)

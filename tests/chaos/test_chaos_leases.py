@@ -78,7 +78,9 @@ def working(url: str, queue: str, log: Path) -> Iterator[Workers]:
 
 
 @pytest.mark.serial  # it measures the throughput
-async def test_poison(astore: redis.asyncio.Redis, store_url: str, tmp_path: Path) -> None:
+async def test_a_poison_task_alone_becomes_a_dead_letter(
+    astore: redis.asyncio.Redis, store_url: str, tmp_path: Path
+) -> None:
     """It is dead after exactly three deliveries; no other task dies, and the other workers keep their throughput."""
     clean, poisoned = Queue(astore, "clean"), Queue(astore, "poisoned")
     enough = 20_000
@@ -130,7 +132,7 @@ async def writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
     await process.stop(5.0)
 
 
-async def test_fencing(
+async def test_a_stale_worker_cannot_change_anything(
     astore: redis.asyncio.Redis, store_url: str, writer: WriterProcess, tmp_path: Path
 ) -> None:
     """After SIGSTOP for three leases, everything that a worker does is refused, and each task has one row."""
@@ -186,7 +188,9 @@ async def test_fencing(
     assert {row["by"] for row in rows} == {"new"}
 
 
-def test_a_stopped_fetcher(target: Callable[..., Target], job: Callable[..., Job]) -> None:
+def test_items_are_written_once_although_a_fetcher_was_stopped(
+    target: Callable[..., Target], job: Callable[..., Job]
+) -> None:
     """A fetcher is stopped for three leases and continued; each item is still written once."""
     chance = rng("stopped")
     server = target(40)

@@ -127,7 +127,7 @@ def written(out: Path, which: str, table: str = "things") -> list[int]:
 
 
 @pytest.mark.parametrize("which", [*OUTPUTS, "postgres"])
-async def test_the_writer_is_killed_during_commits(
+async def test_acknowledged_items_survive_kills_of_the_writer(
     which: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """After repeated kills, every acknowledged item is there once."""
@@ -180,7 +180,7 @@ async def test_the_writer_is_killed_during_commits(
     assert set(found) == acknowledged
 
 
-def test_the_whole_run_is_killed(
+def test_outputs_are_complete_after_a_killed_run(
     target: Callable[..., Target], job: Callable[..., Job], postgres: PostgresServer
 ) -> None:
     """SIGKILL of the supervisor ends everything; after the same command, every output is complete."""

@@ -36,7 +36,9 @@ def _has_more_lines(work: Job, than: int) -> bool:
     return work.lines() > than
 
 
-def test_the_supervisor_is_killed(target: Callable[..., Target], job: Callable[..., Job]) -> None:
+def test_all_processes_end_with_a_killed_supervisor(
+    target: Callable[..., Target], job: Callable[..., Job]
+) -> None:
     """Three seconds after each SIGKILL no process is left, and a rerun continues at once."""
     chance = rng("supervisor")
     server = target(20)
@@ -57,7 +59,7 @@ def test_the_supervisor_is_killed(target: Callable[..., Target], job: Callable[.
     work.assert_complete()
 
 
-def test_the_supervisor_of_the_sample_api_is_killed(job: Callable[..., Job]) -> None:
+def test_the_sample_api_ends_with_its_run_and_returns_on_its_port(job: Callable[..., Job]) -> None:
     """The sample API ends with its run and returns on the port that the unfinished run's tasks use."""
     work = job("", 0)
     work.file.write_bytes(SAMPLE_API.read_bytes())
@@ -78,7 +80,7 @@ def test_the_supervisor_of_the_sample_api_is_killed(job: Callable[..., Job]) -> 
     wait_until("no orphans", lambda: not any(map(alive, work.pids)), ORPHAN_EXIT_S)
 
 
-def test_the_sample_api_is_killed(job: Callable[..., Job]) -> None:
+def test_a_killed_sample_api_is_restarted_on_its_port(job: Callable[..., Job]) -> None:
     """It is restarted on its port, and the run continues."""
     work = job("", 0)
     work.file.write_bytes(SAMPLE_API.read_bytes())
@@ -95,7 +97,9 @@ def test_the_sample_api_is_killed(job: Callable[..., Job]) -> None:
 
 
 @pytest.mark.serial  # it measures how soon the store is back
-def test_the_store_is_killed(target: Callable[..., Target], job: Callable[..., Job]) -> None:
+def test_a_killed_store_is_restarted_without_loss(
+    target: Callable[..., Target], job: Callable[..., Job]
+) -> None:
     """It is back within two seconds of each SIGKILL, fetchers continue, and nothing acknowledged is lost."""
     chance = rng("store")
     server = target(40)
@@ -118,7 +122,9 @@ def test_the_store_is_killed(target: Callable[..., Target], job: Callable[..., J
     work.assert_complete()
 
 
-def test_the_writer_is_killed(target: Callable[..., Target], job: Callable[..., Job]) -> None:
+def test_commits_are_sent_again_after_a_killed_writer(
+    target: Callable[..., Target], job: Callable[..., Job]
+) -> None:
     """Commits without a reply are sent to the next writer, and no incomplete line remains."""
     chance = rng("writer")
     server = target(20)
@@ -136,7 +142,9 @@ def test_the_writer_is_killed(target: Callable[..., Target], job: Callable[..., 
     work.assert_complete()
 
 
-def test_the_fork_server_is_killed(target: Callable[..., Target], job: Callable[..., Job]) -> None:
+def test_children_are_spawned_without_a_killed_fork_server(
+    target: Callable[..., Target], job: Callable[..., Job]
+) -> None:
     """Its children end with it, and are then spawned without it."""
     server = target(20)
     work = job(server.url, scaled(6))
@@ -149,7 +157,7 @@ def test_the_fork_server_is_killed(target: Callable[..., Target], job: Callable[
 
 
 @pytest.mark.serial  # it measures the CPU of the supervisor
-def test_a_child_that_crashes_in_a_loop(
+def test_pauses_double_while_a_child_crashes_in_a_loop(
     target: Callable[..., Target], job: Callable[..., Job], tmp_path: Path
 ) -> None:
     """Pauses double, the supervisor uses little CPU, and a signal still drains the run."""

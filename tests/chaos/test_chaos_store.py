@@ -106,7 +106,7 @@ async def proxy(store: redis.Redis, store_socket: str) -> AsyncIterator[ErrorPro
 
 
 @pytest.mark.parametrize("error", ERRORS)
-async def test_an_error_at_every_operation(
+async def test_every_operation_retries_or_raises_one_store_error(
     error: str, proxy: ErrorProxy, astore: redis.asyncio.Redis
 ) -> None:
     """A single error is retried where that helps, otherwise it is one StoreError. Nothing is lost."""
@@ -140,7 +140,7 @@ async def test_an_error_at_every_operation(
         await client.aclose()
 
 
-async def test_scripts_are_flushed_all_the_time(
+async def test_every_operation_succeeds_while_scripts_are_flushed(
     store: redis.Redis, astore: redis.asyncio.Redis, store_socket: str
 ) -> None:
     """SCRIPT FLUSH in a loop while every operation runs, with asyncio and blocking: all of them succeed."""
@@ -200,9 +200,9 @@ async def test_scripts_are_flushed_all_the_time(
     assert flushes > 50
     # nothing is lost: every live task is leased, ready or delayed
     ids = (await queue.counts()).live
-    seen = len({task.id for task in await queue.peek(10_000, "leased") + await queue.peek(10_000, "ready")})
+    listed = len({task.id for task in await queue.peek(10_000, "leased") + await queue.peek(10_000, "ready")})
     delayed = len(await queue.peek(10_000, "delayed"))
-    assert ids == seen + delayed
+    assert ids == listed + delayed
     await queue.close()
 
 
@@ -247,7 +247,7 @@ def test_full_memory_refuses_only_pushes() -> None:
         assert queue.get_size() == 1
 
 
-def test_a_read_only_replica_and_a_busy_store() -> None:
+def test_calls_wait_for_a_read_only_or_busy_store() -> None:
     """A call waits for a real READONLY and then fails; it waits for a real BUSY and then succeeds."""
     with server("--save", "", "--busy-reply-threshold", "20") as socket:
         client = sync_client(f"unix://{socket}")
@@ -278,7 +278,7 @@ def _busy(socket: str) -> None:
         client.eval("while true do end", 0)
 
 
-def test_a_disk_that_cannot_be_written() -> None:
+def test_an_unwritable_disk_is_one_error_without_loss() -> None:
     """A real MISCONF (a snapshot that fails) is one StoreError; afterwards all tasks are there."""
     with server("--save", "3600 1", "--dbfilename", "dump.rdb") as socket:
         Path(socket).with_name("dump.rdb").mkdir()
@@ -301,13 +301,13 @@ def test_a_disk_that_cannot_be_written() -> None:
         assert task.payload == {"n": 0}
 
 
-async def test_a_killed_store_keeps_what_it_acknowledged(tmp_path: Path) -> None:
+async def test_acknowledged_pushes_survive_a_killed_store(tmp_path: Path) -> None:
     """SIGKILL between and during pushes (append-only file): every acknowledged push is there."""
     chance = rng("acknowledged")
     store = EmbeddedStore(tmp_path)
     url = await store.start()
     client = async_client(url)
-    queue = Queue(client, "kept")
+    queue = Queue(client, "acknowledged")
     acknowledged: list[tuple[str, int]] = []
     stop = asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""A `Fetcher` with credentials that are obtained by requests: in memory, waiting for limits itself."""
+"""A `Fetcher` with credentials that it requests: it stores them in memory and waits for their limits."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ FORM = Auth("session", login=Login("login", form="#login", data={"user": USER, "
 
 
 def auth_at(url: str) -> Auth:
-    """Credentials of the token endpoint at this URL."""
+    """Return credentials for the token endpoint at this URL."""
     return replace(OAUTH2, access_token_url=f"{url}/oauth/token")
 
 
 @pytest.mark.parametrize("kind", ["oauth2", "form"])
-async def test_one_login_for_a_stream(kind: str) -> None:
-    """Under an unknown limit, which allows one request at first, nothing waits forever."""
+async def test_a_stream_logs_in_once(kind: str) -> None:
+    """An unknown limit, which allows one request at first, does not cause a deadlock."""
     server = AuthServer()
     async with server.serving() as url:
         auth = FORM if kind == "form" else auth_at(url)
@@ -44,14 +44,14 @@ async def test_a_refusal_by_the_token_endpoint_is_waited_out() -> None:
         async with Fetcher(base_url=url, auth=auth_at(token_url), timeout_s=0.5) as fetcher:
             pages = await asyncio.gather(*(fetcher.get(f"items/{n}") for n in range(4)))
     assert [page.status for page in pages] == [200] * 4
-    assert len(tokens.at) == 3
-    assert tokens.at[2] - tokens.at[1] >= 1.0
+    assert len(tokens.requested_at_s) == 3
+    assert tokens.requested_at_s[2] - tokens.requested_at_s[1] >= 1.0
     assert api.denied == 0
 
 
 @pytest.mark.timeout(60)
 async def test_max_wait_also_holds_for_logins() -> None:
-    """`max_wait_s` holds for the limit of the token endpoint, too."""
+    """`max_wait_s` also applies to the limit of the token endpoint."""
     server = AuthServer()
     server.failures = [(429, {}, {"Retry-After": "60"})]
     async with server.serving() as url, Fetcher(base_url=url, auth=auth_at(url), max_wait_s=2) as fetcher:
@@ -62,7 +62,7 @@ async def test_max_wait_also_holds_for_logins() -> None:
 
 
 async def test_logins_have_their_own_limit() -> None:
-    """One login per second: the second one waits, though the API's limit is open."""
+    """With one login per second, the second login waits although the API's limit is open."""
     server, clock = AuthServer(uses=1), FakeClock(auto=True)
     rules = [LimitRule("logins", match=Match(path=("/oauth/*",)), rates=(Rate(1, 1.0),))]
     async with (
@@ -73,12 +73,12 @@ async def test_logins_have_their_own_limit() -> None:
         assert (await fetcher.get("items/2")).status == 401
         fetcher._egress.refresh()
         assert (await fetcher.get("items/3")).status == 200
-    assert len(server.at) == 2
+    assert len(server.requested_at_s) == 2
     assert clock.monotonic_s() >= 0.95
 
 
 async def test_a_wrong_secret_is_sent_once() -> None:
-    """The first error is final: no other login is sent."""
+    """The first error is final, so a second login is not sent."""
     server = AuthServer()
     async with server.serving() as url:
         auth = replace(auth_at(url), client_secret="wrong-secret")
@@ -90,10 +90,10 @@ async def test_a_wrong_secret_is_sent_once() -> None:
 
 
 async def test_a_failed_login_is_retried() -> None:
-    """Even for a POST, which has not been sent yet, and after a pause."""
+    """The retry comes after a pause, even for a POST, which has not been sent yet."""
     server, clock = AuthServer(), FakeClock(auto=True)
     server.failures = [(503, {}, {})]
     async with server.serving() as url, Fetcher(base_url=url, auth=auth_at(url), clock=clock) as fetcher:
         assert (await fetcher.request("POST", "items/1", json={})).status == 405
-    assert len(server.at) == 2
+    assert len(server.requested_at_s) == 2
     assert clock.monotonic_s() >= 1.0

@@ -1,4 +1,4 @@
-"""Any `httpx.Auth` of a script: challenges, tokens, bodies that it reads; through the same egress and limits."""
+"""Any `httpx.Auth` of a script (challenges, tokens, bodies that it reads) uses the same egress and limits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from scrapeq.plan import Client, LimitRule, Rate
 
 
 class LoginAuth(httpx.Auth):
-    """Requests a token once, and reads the response."""
+    """An auth that requests a token once, and reads the response."""
 
     requires_response_body = True
 
@@ -28,16 +28,16 @@ class LoginAuth(httpx.Auth):
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         if not self.token:
             fields = {"grant_type": "client_credentials", "client_id": "client-1"}
-            answer = yield httpx.Request(
+            response = yield httpx.Request(
                 "POST", self.url, data={**fields, "client_secret": "client secret/+1"}
             )
-            self.token = answer.json()["access_token"]
+            self.token = response.json()["access_token"]
         request.headers["Authorization"] = f"Bearer {self.token}"
         yield request
 
 
 class LockedAuth(LoginAuth):
-    """The same for asyncio, with a lock around the login."""
+    """A `LoginAuth` for asyncio, with a lock around the login."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
@@ -47,9 +47,9 @@ class LockedAuth(LoginAuth):
         async with self.lock:
             if not self.token:
                 flow = super().auth_flow(request)
-                answer = yield next(flow)
-                await answer.aread()
-                flow.send(answer)
+                response = yield next(flow)
+                await response.aread()
+                flow.send(response)
         request.headers["Authorization"] = f"Bearer {self.token}"
         yield request
 
@@ -69,14 +69,14 @@ class FormAuth(httpx.Auth):
                 csrf = (await page.aread()).decode().partition('name=csrf value="')[2].partition('"')[0]
                 form = {"csrf": csrf, "user": "ada", "password": "correct horse&battery"}
                 pre = {"Cookie": page.headers["set-cookie"].partition(";")[0]}
-                answer = yield httpx.Request("POST", f"{self.url}/do-login", data=form, headers=pre)
-                self.cookie = answer.headers["set-cookie"].partition(";")[0]
+                response = yield httpx.Request("POST", f"{self.url}/do-login", data=form, headers=pre)
+                self.cookie = response.headers["set-cookie"].partition(";")[0]
         request.headers["Cookie"] = self.cookie
         yield request
 
 
-async def test_digest_answers_a_challenge() -> None:
-    """A 401 first, then the page; later requests use the known challenge, and bodies are sent each time."""
+async def test_digest_auth_responds_to_a_challenge() -> None:
+    """The first response is a 401, the second the page; later requests reuse the challenge and resend bodies."""
     server = DigestServer()
     async with (
         server.serving() as url,
@@ -89,7 +89,7 @@ async def test_digest_answers_a_challenge() -> None:
     assert server.statuses == [401, 200, 200]
 
 
-async def test_a_wrong_digest_is_a_page() -> None:
+async def test_a_wrong_digest_returns_the_401() -> None:
     """The flow ends, and the 401 is the response."""
     server = DigestServer()
     async with server.serving() as url, Fetcher(base_url=url, auth=httpx.DigestAuth(USER, "no")) as fetcher:
@@ -100,7 +100,7 @@ async def test_a_wrong_digest_is_a_page() -> None:
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize("kind", [LoginAuth, LockedAuth, FormAuth])
 async def test_a_flow_logs_in_first(kind: type[LoginAuth | FormAuth]) -> None:
-    """Under limits that allow one request at a time, nothing waits forever."""
+    """Limits that allow one request at a time do not cause a deadlock."""
     server = AuthServer()
     async with (
         server.serving() as url,
@@ -112,7 +112,7 @@ async def test_a_flow_logs_in_first(kind: type[LoginAuth | FormAuth]) -> None:
 
 
 async def test_each_request_of_a_flow_takes_a_grant() -> None:
-    """Five requests per second are five, whoever sends them."""
+    """A limit of five requests per second counts the requests of the flow, too."""
     server = DigestServer()
     rule = LimitRule("all", rates=(Rate(5, 1.0),), partition_by=())
     loop = asyncio.get_running_loop()
@@ -140,8 +140,8 @@ class Broken(httpx.Auth):
     """A flow that raises."""
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        answer = yield request
-        answer.headers["x-never-sent"]
+        response = yield request
+        response.headers["x-never-sent"]
 
 
 class Endless(httpx.Auth):
@@ -157,7 +157,7 @@ class Endless(httpx.Auth):
     [(Broken(), "auth: KeyError: 'x-never-sent'"), (Endless(), "auth: Endless sent more than 20")],
 )
 async def test_a_broken_flow_is_a_final_error(auth: httpx.Auth, message: str) -> None:
-    """With a message of one line."""
+    """The error has a one-line message."""
     server = DigestServer()
     async with server.serving() as url, Egress(Client(base_url=url), auth=auth) as egress:
         with pytest.raises(errors.AuthFailed, match=message) as caught:
@@ -166,7 +166,7 @@ async def test_a_broken_flow_is_a_final_error(auth: httpx.Auth, message: str) ->
 
 
 async def test_a_flow_is_not_started_for_another_origin() -> None:
-    """Its credential stays with base_url's origin."""
+    """The credential is sent only to the origin of `base_url`."""
     server = DigestServer()
     async with server.serving() as url:
         client = Client(base_url="http://127.0.0.1:1", allow_hosts=(url,))

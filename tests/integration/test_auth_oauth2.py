@@ -22,13 +22,13 @@ REFRESHING = replace(AUTH, type="oauth2_refresh_token", refresh_token=REFRESH)
 
 
 def client(url: str, auth: Auth = AUTH, **changes: Any) -> Client:
-    """A client of the server."""
+    """Return the configuration of a client of the server."""
     changed = replace(auth, access_token_url=f"{url}/oauth/token", **changes)
     return Client(base_url=url, timeout_s=5, auth=changed)
 
 
 async def statuses(egress: Egress, url: str, *numbers: int) -> list[int]:
-    """The statuses of concurrent requests."""
+    """Return the statuses of concurrent requests."""
     pages = await asyncio.gather(*(egress.send("GET", f"{url}/items/{n}") for n in numbers))
     return [page.status for page in pages]
 
@@ -65,7 +65,11 @@ async def test_concurrent_requests_share_one_token_request(client_auth: Any) -> 
 async def test_a_token_is_refreshed_before_it_expires(
     reported_s: Any, file_s: float | None, good_s: float
 ) -> None:
-    """By expires_in, else by the file; a tenth of the lifetime earlier, at most 30 s; else after a 401."""
+    """
+    A token is refreshed a tenth of its lifetime early (at most 30 s), or after a 401 if the lifetime is unknown.
+
+    The lifetime is `expires_in`, else that in the file.
+    """
     server, clock = AuthServer(lifetime_s=reported_s), FakeClock()
     async with server.serving() as url, Egress(client(url, expires_s=file_s), clock=clock) as egress:
         await statuses(egress, url, 1)
@@ -78,23 +82,23 @@ async def test_a_token_is_refreshed_before_it_expires(
 
 
 async def test_a_refused_token_is_dropped_once() -> None:
-    """Of many requests with one token, the first 401 drops it; the others find the new one."""
+    """The first 401 of many requests with one token drops the token; the other requests use the new one."""
     server = AuthServer()
     async with server.serving() as url, Egress(client(url)) as egress:
         await statuses(egress, url, 1)
         server.revoke()
-        all_sent, renewed = asyncio.Barrier(5), []
+        all_sent, refreshed = asyncio.Barrier(5), []
 
         async def one(n: int) -> int:
             page = await egress.send("GET", f"{url}/items/{n}")
             assert page.status == 401
             await all_sent.wait()
-            renewed.append(egress.refresh())
+            refreshed.append(egress.refresh())
             return (await egress.send("GET", f"{url}/items/{n}")).status
 
         assert await asyncio.gather(*map(one, range(5))) == [200] * 5
         assert len(server.login_requests) == 2
-        assert renewed.count(True) == 1
+        assert refreshed.count(True) == 1
         assert egress.refresh() is False  # this task has not sent the current token
 
 
@@ -102,12 +106,12 @@ async def test_a_late_refusal_does_not_drop_the_new_token() -> None:
     """A 401 for an older token does not say anything about the current one."""
     server = AuthServer()
     async with server.serving() as url, Egress(client(url)) as egress:
-        refused, renewed = asyncio.Event(), asyncio.Event()
+        refused, refreshed = asyncio.Event(), asyncio.Event()
 
         async def late() -> bool:
             await egress.send("GET", f"{url}/items/1")
             refused.set()
-            await renewed.wait()
+            await refreshed.wait()
             return egress.refresh()
 
         waiting = asyncio.create_task(late())
@@ -115,13 +119,13 @@ async def test_a_late_refusal_does_not_drop_the_new_token() -> None:
         await egress.send("GET", f"{url}/items/2")
         assert egress.refresh() is True
         await egress.send("GET", f"{url}/items/3")
-        renewed.set()
+        refreshed.set()
         assert await waiting is False
         assert len(server.login_requests) == 2
 
 
 async def test_a_static_token_cannot_be_refreshed() -> None:
-    """It was not issued by a token endpoint."""
+    """A static token was not issued by a token endpoint."""
     server = AuthServer()
     async with server.serving() as url, Egress(Client(base_url=url, auth=Auth("bearer", "x"))) as egress:
         assert await statuses(egress, url, 1) == [401]
@@ -129,7 +133,7 @@ async def test_a_static_token_cannot_be_refreshed() -> None:
 
 
 async def test_rotated_refresh_tokens_survive_restarts(tmp_path: Path) -> None:
-    """Each works once; the next process continues with the last one, from a file that only its owner can read."""
+    """Each token works once; the next process reads the last one from a file that only its owner can read."""
     server, token_file = AuthServer(rotates=True), tmp_path / "acme.tokens"
     async with server.serving() as url:
         for n in range(3):
@@ -140,7 +144,7 @@ async def test_rotated_refresh_tokens_survive_restarts(tmp_path: Path) -> None:
                 assert egress.refresh()
                 assert await statuses(egress, url, n) == [200]
     assert server.login_requests[0]["refresh_token"] == REFRESH
-    assert len(server.login_requests) == 4  # one per lifetime, and the first
+    assert len(server.login_requests) == 4  # the first, and one per lifetime
     assert stat.S_IMODE(os.stat(token_file).st_mode) == 0o600
 
 
@@ -163,7 +167,7 @@ async def test_processes_with_the_same_configuration_share_a_token(tmp_path: Pat
 
 
 async def test_a_damaged_token_file_is_ignored(tmp_path: Path) -> None:
-    """Half a file, or other JSON, is not a stored token."""
+    """A truncated file and other JSON are not used as stored tokens."""
     server, token_file = AuthServer(), tmp_path / "acme.tokens"
     async with server.serving() as url:
         for text in ("", "{", "[]", '{"version": 1, "issued": {"access": 5}}'):
@@ -174,7 +178,7 @@ async def test_a_damaged_token_file_is_ignored(tmp_path: Path) -> None:
 
 
 async def test_an_unwritable_folder_is_an_error(tmp_path: Path) -> None:
-    """No token is requested, since a rotated one would be lost."""
+    """A token is not requested, since a rotated one would be lost."""
     server = AuthServer()
     async with server.serving() as url:
         async with Egress(client(url), tokens=tmp_path / "none" / "acme.tokens") as egress:
@@ -200,7 +204,7 @@ REFUSALS = {
 
 @pytest.mark.parametrize(("status", "body", "final"), REFUSALS.values(), ids=REFUSALS)
 async def test_one_failure_fails_all_waiting_requests(status: int, body: Any, final: bool) -> None:
-    """One line with the endpoint's reason; one request; a retry after a pause, or never if the failure is final."""
+    """One request fails with the endpoint's reason in one line; only an error that is not final is retried later."""
     server, clock = AuthServer(), FakeClock()
     server.failures = [(status, body, {})]
     async with server.serving() as url, Egress(client(url), clock=clock) as egress:
@@ -226,7 +230,7 @@ async def test_one_failure_fails_all_waiting_requests(status: int, body: Any, fi
 
 
 async def test_an_unreachable_token_endpoint_is_retried() -> None:
-    """The error names it, and the pause doubles."""
+    """The error names the endpoint, and the pause doubles."""
     auth = replace(AUTH, access_token_url="http://127.0.0.1:1/token")
     clock = FakeClock()
     async with Egress(Client(base_url="http://127.0.0.1:2", timeout_s=5, auth=auth), clock=clock) as egress:
@@ -266,7 +270,7 @@ async def test_cancelling_a_request_does_not_cancel_its_login(tmp_path: Path) ->
 
 
 async def test_the_token_goes_to_the_origin_only() -> None:
-    """Another origin sees neither the token nor the client secret, and the API does not see the secret."""
+    """Another origin receives neither the token nor the client secret, and the API does not receive the secret."""
     api, tokens, other = AuthServer(), AuthServer(), AuthServer()
     async with api.serving() as url, tokens.serving() as token_url, other.serving() as other_url:
         auth = replace(AUTH, access_token_url=f"{token_url}/oauth/token")

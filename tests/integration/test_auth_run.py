@@ -1,4 +1,4 @@
-"""Credentials that are obtained by requests, in whole runs of two fetcher processes over real servers."""
+"""Whole runs of two fetcher processes with credentials that they request from real servers."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def run(
     code: int = 0,
     **env: str,
 ) -> str:
-    """Run to this exit code; return the output."""
+    """Run the command, which must end with this exit code; return its output."""
     seeds = ", ".join(f"{{n: {n}}}" for n in range(tasks))
     text = (
         CONFIG.replace("AUTH", auth)
@@ -79,21 +79,21 @@ async def run(
 
 
 def written(folder: Path) -> int:
-    """The number of items."""
+    """Return the number of written items."""
     return len((folder / "out.jsonl").read_text().splitlines())
 
 
 def check_no_secret_is_shown(folder: Path, server: AuthServer, log: str) -> None:
-    """Neither configured secrets nor issued tokens are in the store's files, outputs, logs or console output."""
+    """Check that the store's files, outputs, logs and console output contain neither secrets nor issued tokens."""
     files = [
         path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("guarded.tokens")
     ]
     assert any("store" in str(path) for path in files)
     assert any(path.suffix == ".gz" for path in files)
-    shown = log.encode()
+    written = log.encode()
     for path in files:
         raw = path.read_bytes()
-        shown += _decompressed(raw) if path.suffix == ".gz" else raw
+        written += _decompressed(raw) if path.suffix == ".gz" else raw
     secrets = [
         CLIENT_SECRET,
         REFRESH,
@@ -103,7 +103,7 @@ def check_no_secret_is_shown(folder: Path, server: AuthServer, log: str) -> None
         *server.tokens,
         *server.sessions,
     ]
-    assert [secret for secret in secrets if secret.encode() in shown] == []
+    assert [secret for secret in secrets if secret.encode() in written] == []
 
 
 def _decompressed(raw: bytes) -> bytes:
@@ -114,7 +114,7 @@ def _decompressed(raw: bytes) -> bytes:
 
 @pytest.mark.parametrize("auth", [OAUTH2, FORM], ids=["client", "form"])
 async def test_two_processes_share_one_login_and_show_no_secret(tmp_path: Path, auth: str) -> None:
-    """One login for all tasks, over a limit that allows one request at first; only the user can read its file."""
+    """All tasks share one login, and only the user can read its file; a limit may allow one request at first."""
     server = AuthServer(rotates=True)
     async with server.serving() as url:
         log = await run(tmp_path, url, auth)
@@ -131,7 +131,7 @@ async def test_two_processes_share_one_login_and_show_no_secret(tmp_path: Path, 
 
 @pytest.mark.parametrize("auth", [REFRESHING, FORM], ids=["refresh", "form"])
 async def test_a_refused_credential_is_refreshed_once(tmp_path: Path, auth: str) -> None:
-    """Each credential is valid for ten requests: tasks with a 401 are sent again, and none fails."""
+    """If each credential is valid for ten requests, tasks with a 401 are retried, and none fails."""
     server = AuthServer(rotates=True, uses=10)
     async with server.serving() as url:
         log = await run(tmp_path, url, auth)
@@ -142,7 +142,7 @@ async def test_a_refused_credential_is_refreshed_once(tmp_path: Path, auth: str)
 
 
 async def test_a_wrong_secret_ends_the_run(tmp_path: Path) -> None:
-    """With code 8 and the endpoint's reason, after at most one request per process, and no task is lost."""
+    """The exit code is 8, the output has the endpoint's reason, and the tasks stay queued."""
     server = AuthServer()
     async with server.serving() as url:
         log = await run(tmp_path, url, OAUTH2, tasks=3, code=8, SECRET="wrong-secret")
@@ -155,28 +155,28 @@ async def test_a_wrong_secret_ends_the_run(tmp_path: Path) -> None:
 
 
 async def test_a_token_endpoint_that_is_down_is_retried(tmp_path: Path) -> None:
-    """After growing pauses, by one task; meanwhile nothing is sent to the API."""
+    """One task retries the login after growing pauses; meanwhile, the API receives no request."""
     server = AuthServer()
     server.failures = [(503, {}, {}), (500, {}, {})]
     async with server.serving() as url:
         log = await run(tmp_path, url, OAUTH2)
     assert len(server.login_requests) == 3
-    assert server.at[1] - server.at[0] >= 1.0
-    assert server.at[2] - server.at[1] >= 1.0
+    assert server.requested_at_s[1] - server.requested_at_s[0] >= 1.0
+    assert server.requested_at_s[2] - server.requested_at_s[1] >= 1.0
     assert server.denied == 0
     assert written(tmp_path) == TASKS
     assert "30 pages, 30 items" in log
 
 
 async def test_a_refusal_by_the_token_endpoint_is_waited_out(tmp_path: Path) -> None:
-    """Its Retry-After closes its limit, on its own host: no request before, no attempt charged."""
+    """The Retry-After closes the endpoint's own limit until its time, and does not count as an attempt."""
     api, tokens = AuthServer(), AuthServer()
     tokens.failures = [(429, {}, {"Retry-After": "2"})]
     async with api.serving() as url, tokens.serving() as token_url:
         api.good = tokens.good
         log = await run(tmp_path, url, OAUTH2, token_url=token_url)
     assert len(tokens.login_requests) == 2
-    assert tokens.at[1] - tokens.at[0] >= 2.0
+    assert tokens.requested_at_s[1] - tokens.requested_at_s[0] >= 2.0
     assert api.served == TASKS
     assert api.denied == 0
     assert "parked all tasks that need the credential for " in log
@@ -185,26 +185,29 @@ async def test_a_refusal_by_the_token_endpoint_is_waited_out(tmp_path: Path) -> 
 
 
 async def test_logins_keep_their_own_limit(tmp_path: Path) -> None:
-    """At most one login per second: tokens that are valid for five requests make the run wait."""
+    """With one login per second, tokens that are valid for five requests make the run wait."""
     server = AuthServer(uses=5)
     limit = "rate_limits: [{name: logins, match: {path: /oauth/*}, rates: [{limit: 1, interval: 1s}]}]\n"
     async with server.serving() as url:
         started_s = time.monotonic()
         await run(tmp_path, url, OAUTH2, more=limit, tasks=20)
-    gaps = [later - earlier for earlier, later in zip(server.at, server.at[1:], strict=False)]
-    assert len(server.at) >= 4
+    gaps = [
+        later - earlier
+        for earlier, later in zip(server.requested_at_s, server.requested_at_s[1:], strict=False)
+    ]
+    assert len(server.requested_at_s) >= 4
     assert min(gaps) >= 0.95
     assert time.monotonic() - started_s >= 3
     assert written(tmp_path) == 20
 
 
 async def test_a_login_fits_into_a_limit_of_one(tmp_path: Path) -> None:
-    """One request in flight at a time, including token requests: nothing waits forever."""
+    """A limit of one request in flight, including token requests, does not cause a deadlock."""
     server = AuthServer(uses=4)
     limit = "rate_limits: [{name: all, partition_by: [], max_concurrency: 1}]\n"
     async with server.serving() as url:
         await run(tmp_path, url, OAUTH2, more=limit, tasks=12)
-    assert server.most_at_once == 1
+    assert server.max_in_flight == 1
     assert written(tmp_path) == 12
 
 

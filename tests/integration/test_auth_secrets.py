@@ -33,7 +33,7 @@ AUTHS = {
 
 
 def echoes(what: str) -> dict[str, bytes]:
-    """Responses that repeat it where errors look."""
+    """Return responses that repeat a secret in the parts that error messages quote."""
     return {
         "cut off": response(200, what.encode(), length=1000),
         "no HTTP": f"{what}\r\n\r\n".encode(),
@@ -52,11 +52,11 @@ def echoes(what: str) -> dict[str, bytes]:
     }
 
 
-async def error_of(auth: Auth, login: bytes, answer: bytes) -> tuple[str, list[Received]]:
-    """The error message when the login gets one response and the API another."""
+async def error_of(auth: Auth, login: bytes, response_bytes: bytes) -> tuple[str, list[Received]]:
+    """Return the error message, given the responses of the login and of the API, and the received requests."""
 
     async def write(request: Received, writer: asyncio.StreamWriter) -> None:
-        writer.write(login if request.path.startswith("/login") else answer)
+        writer.write(login if request.path.startswith("/login") else response_bytes)
         await writer.drain()
         writer.close()
 
@@ -72,9 +72,9 @@ async def error_of(auth: Auth, login: bytes, answer: bytes) -> tuple[str, list[R
 
 @pytest.mark.parametrize(("auth", "login"), AUTHS.values(), ids=AUTHS)
 async def test_errors_do_not_show_an_issued_credential(auth: Auth, login: bytes) -> None:
-    """The API repeats it in responses that end in errors."""
-    for name, answer in echoes(ISSUED).items():
-        message, received = await error_of(auth, login, answer)
+    """Error messages omit the credential, even if the API repeats it in its response."""
+    for name, response_bytes in echoes(ISSUED).items():
+        message, received = await error_of(auth, login, response_bytes)
         assert any(ISSUED in value for _, value in received[-1].headers), name
         assert not any(secret in message for secret in SPELLED), name
         assert message or name in ("in words", "in a form"), name
@@ -83,9 +83,9 @@ async def test_errors_do_not_show_an_issued_credential(auth: Auth, login: bytes)
 @pytest.mark.parametrize(("auth", "login"), AUTHS.values(), ids=AUTHS)
 @pytest.mark.parametrize("sent", [SECRET, "s3cr3t%2FVal+ue", PAIR], ids=["plain", "quoted", "pair"])
 async def test_errors_do_not_show_the_secrets_of_a_login(auth: Auth, login: bytes, sent: str) -> None:
-    """The login's server repeats them; the API gets no request, since there is no credential to send."""
-    for name, answer in echoes(sent).items():
-        message, received = await error_of(auth, answer, b"")
+    """Error messages omit secrets that the login server repeats; without a credential, the API gets no request."""
+    for name, response_bytes in echoes(sent).items():
+        message, received = await error_of(auth, response_bytes, b"")
         assert message, name
         if sent != PAIR or auth.client_secret:  # otherwise it is not a secret
             assert not any(secret in message for secret in SPELLED), name
@@ -94,5 +94,5 @@ async def test_errors_do_not_show_the_secrets_of_a_login(auth: Auth, login: byte
 
 @pytest.mark.parametrize(("auth", "login"), AUTHS.values(), ids=AUTHS)
 async def test_the_repr_of_a_configuration_does_not_show_secrets(auth: Auth, login: bytes) -> None:
-    """Tracebacks print it."""
+    """Tracebacks print the repr."""
     assert SECRET not in f"{Client(auth=auth)!r} {auth!r} {auth.login!r}"

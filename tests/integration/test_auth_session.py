@@ -1,4 +1,4 @@
-"""Sessions: a form with a CSRF token, a login by JSON, success conditions, and where cookies go."""
+"""Sessions: forms with a CSRF token, JSON logins, success conditions, and the destinations of cookies."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ JSON = Auth(
 
 
 def client(url: str, auth: Auth, **more: Any) -> Client:
-    """A client of the server."""
+    """Return the configuration of a client of the server."""
     return Client(base_url=url, timeout_s=5, auth=auth, **more)
 
 
 def when(text: str) -> Expression:
-    """A condition for a response."""
+    """Compile a condition for a response."""
     return compile_expression(text, RESPONSE_NAMES)
 
 
 async def test_a_form_is_filled_and_the_session_reused() -> None:
-    """Its page is read; its fields, cookie, action and method are used; the final redirect is not followed."""
+    """The fields, cookie, action and method of the form are used; the final redirect is not followed."""
     server = AuthServer()
     async with server.serving() as url, Egress(client(url, FORM)) as egress:
         for n in range(3):
@@ -59,7 +59,7 @@ async def test_a_form_is_filled_and_the_session_reused() -> None:
 
 
 async def test_a_json_login_issues_a_token() -> None:
-    """It is sent as a bearer token; a cookie for another path is not sent."""
+    """The token is sent as a bearer token; a cookie for another path is not sent."""
     server = AuthServer()
     async with server.serving() as url, Egress(client(url, JSON)) as egress:
         assert (await egress.send("GET", f"{url}/items/1")).status == 200
@@ -69,7 +69,7 @@ async def test_a_json_login_issues_a_token() -> None:
 
 
 async def test_an_ended_session_is_restarted() -> None:
-    """After a 401, and when the lifetime in the file is over."""
+    """A session is restarted after a 401, and when its configured lifetime is over."""
     server, clock = AuthServer(), FakeClock()
     auth = replace(FORM, expires_s=1000)
     async with server.serving() as url, Egress(client(url, auth), clock=clock) as egress:
@@ -85,7 +85,7 @@ async def test_an_ended_session_is_restarted() -> None:
 
 
 async def test_a_session_is_shared_and_stored(tmp_path: Path) -> None:
-    """Cookies keep their attributes in the file."""
+    """The file preserves the attributes of cookies."""
     server, token_file = AuthServer(), tmp_path / "acme.tokens"
     async with server.serving() as url:
         for n in range(2):
@@ -109,7 +109,7 @@ WRONG = {
 
 @pytest.mark.parametrize(("auth", "message"), WRONG.values(), ids=WRONG)
 async def test_a_wrong_login_is_a_final_error(auth: Auth, message: str) -> None:
-    """With one line that does not show what was sent."""
+    """The error is one line that does not show the sent fields."""
     assert auth.login is not None
     bad = {"password": "wrong-pass", "user": USER}
     login = replace(auth.login, json=bad) if auth.login.json else replace(auth.login, data=bad)
@@ -127,7 +127,7 @@ async def test_a_wrong_login_is_a_final_error(auth: Auth, message: str) -> None:
 
 
 async def test_success_when_may_hold_after_redirects() -> None:
-    """Redirects are followed until it holds."""
+    """Redirects are followed until the condition is true."""
     server = AuthServer()
     auth = replace(FORM, success_when=when("contains(text, 'hello')"))
     async with server.serving() as url, Egress(client(url, auth)) as egress:
@@ -164,7 +164,7 @@ async def test_a_form_that_cannot_be_submitted_is_an_error(selector: str, page: 
 
 
 async def test_a_form_by_get_sends_its_fields_in_the_query() -> None:
-    """As in browsers: the query of its action is replaced, and its URL is relative to the page's base."""
+    """As in browsers, the query of the action is replaced, and its URL is relative to the page's base."""
     page = "<base href='/there/?x=1'><form action='home?y=2'><input type=hidden name=h value='a b'></form>"
     auth = Auth("session", login=Login("login", form="form", data={"user": USER}), session_token_path="t")
     server = AuthServer(page=page)
@@ -175,7 +175,7 @@ async def test_a_form_by_get_sends_its_fields_in_the_query() -> None:
 
 
 async def test_cookies_of_later_responses_are_used() -> None:
-    """A server that renames the session in each response is followed, as in a browser."""
+    """If a server renames the session in each response, the new name is used, as in a browser."""
     server = AuthServer()
 
     async def api(request: web.Request) -> web.Response:
@@ -183,9 +183,9 @@ async def test_cookies_of_later_responses_are_used() -> None:
         if session not in server.sessions:
             return web.Response(status=401)
         server.sessions.discard(session)
-        answer = web.json_response([])
-        server._start_session(answer)
-        return answer
+        response = web.json_response([])
+        server._start_session(response)
+        return response
 
     server.api = api  # type: ignore[method-assign]  # this server only
     async with server.serving() as url, Egress(client(url, FORM)) as egress:
@@ -195,7 +195,7 @@ async def test_cookies_of_later_responses_are_used() -> None:
 
 
 async def test_cookies_go_to_the_origin_only() -> None:
-    """Another port is another origin, though the domain of the cookie is the same."""
+    """Another port is another origin, although the domain of the cookie is the same."""
     api, other = AuthServer(), AuthServer()
     async with (
         api.serving() as url,
@@ -226,7 +226,7 @@ class OneEach:
 
 
 async def test_a_login_that_a_limit_stops_is_continued() -> None:
-    """Under a limit of one request at a time, its page is not requested again and again."""
+    """With a limit of one request at a time, the login's page is not requested repeatedly."""
     server = AuthServer()
     async with server.serving() as url, Egress(client(url, FORM)) as egress:
         for own in (False, True):

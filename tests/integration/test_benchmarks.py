@@ -1,4 +1,4 @@
-"""The benchmark of the queue, run small: it measures all it says, and the queue does nothing wrong meanwhile."""
+"""The benchmarks, run small: they measure every figure, and their results are correct."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ PEER_SIZES = ["--tasks", "200", "--slots", "10", "--parked", "50"]
 
 
 def run(script: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """A script as a user starts it, from another folder."""
+    """Run a script as a user does, from another folder."""
     command = [sys.executable, str(script), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, cwd=BENCHMARKS)
 
 
 @pytest.mark.serial  # it measures
-def test_every_figure_is_measured_and_nothing_goes_wrong(tmp_path: Path) -> None:
-    """Each row gives figures that are numbers, and no task is lost, doubled or out of order."""
+def test_the_queue_benchmark_measures_every_row(tmp_path: Path) -> None:
+    """Each row has finite figures, and tasks are never lost, repeated or out of order."""
     report = tmp_path / "queue.json"
     done = run(BENCHMARKS / "queue.py", "--small", "--engine", "valkey", "--json", str(report))
     assert done.returncode == 0, done.stderr
-    said: dict[str, Any] = orjson.loads(report.read_bytes())
-    (engine,) = said["engines"]
+    result: dict[str, Any] = orjson.loads(report.read_bytes())
+    (engine,) = result["engines"]
     figures = engine["figures"]
     assert {figure["row"] for figure in figures} == ROWS
     assert all(math.isfinite(figure["value"]) for figure in figures)
@@ -49,15 +49,15 @@ def test_every_figure_is_measured_and_nothing_goes_wrong(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("arguments", "code"), [(["--rows", "speed"], 2), (["--engine", "sqlite"], 2), (["--help"], 0)]
 )
-def test_bad_usage_is_one_message(arguments: list[str], code: int) -> None:
-    """A mistake in the arguments is told, and never a traceback."""
+def test_wrong_usage_is_one_error(arguments: list[str], code: int) -> None:
+    """Wrong arguments end with an error message, not a traceback."""
     done = run(BENCHMARKS / "queue.py", *arguments)
     assert done.returncode == code
     assert "Traceback" not in done.stderr
 
 
-def test_the_first_design_is_measured(store_socket: str, store: object) -> None:
-    """The queue's first design runs beside ours without an environment of its own."""
+def test_the_peer_of_the_first_design_reports_its_figures(store_socket: str, store: object) -> None:
+    """The queue's first design runs without a separate environment."""
     done = run(BENCHMARKS / "peers" / "seed_way.py", "--socket", store_socket, *PEER_SIZES)
     assert done.returncode == 0, done.stderr
     figures = orjson.loads(done.stdout)
@@ -66,8 +66,8 @@ def test_the_first_design_is_measured(store_socket: str, store: object) -> None:
 
 
 @pytest.mark.skipif(shutil.which("beanstalkd") is None, reason="beanstalkd is not installed")
-def test_beanstalkd_is_measured() -> None:
-    """beanstalkd is started, filled, emptied and ended."""
+def test_the_beanstalkd_peer_reports_its_figures() -> None:
+    """The script starts beanstalkd, fills and empties it, and stops it."""
     done = run(BENCHMARKS / "peers" / "beanstalkd_raw.py", "--socket", "/none", *PEER_SIZES)
     assert done.returncode == 0, done.stderr
     figures = orjson.loads(done.stdout)
@@ -76,12 +76,12 @@ def test_beanstalkd_is_measured() -> None:
 
 
 def foreign(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """The benchmark of servers that others wrote."""
+    """Run the benchmark of third-party servers."""
     return run(BENCHMARKS / "foreign.py", *arguments)
 
 
-def test_the_cases_of_foreign_servers_are_chosen_by_pattern() -> None:
-    """A pattern names several cases, and one that names none is told with those that there are."""
+def test_foreign_cases_are_selected_by_pattern() -> None:
+    """A pattern can match several cases; the error for a pattern without a match lists all cases."""
     named = foreign("--list", "express/told-*").stdout.split()
     assert {
         "express/told-legacy",
@@ -96,15 +96,17 @@ def test_the_cases_of_foreign_servers_are_chosen_by_pattern() -> None:
 
 
 @pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
-def test_a_foreign_server_counts_what_it_saw_and_takes_another_limit(tmp_path: Path) -> None:
-    """nginx refuses what is beyond its burst, its log says so, and a wider limit holds from then on."""
+def test_the_nginx_server_logs_its_requests_and_accepts_another_limit(tmp_path: Path) -> None:
+    """nginx refuses requests beyond its burst, logs its decisions, and applies a higher limit after a change."""
     options = {"limit": 2, "window": 1, "burst": 2}
     with launch.server("nginx", "burst", options, tmp_path / "log") as server:
         before = [status(server.port, n) for n in range(6)]
         server.change(1000)
         deadline_s = time.monotonic() + 20
         after: list[int] = []
-        while after != [200] * 6 and time.monotonic() < deadline_s:  # it takes over a new limit when it likes
+        while (
+            after != [200] * 6 and time.monotonic() < deadline_s
+        ):  # nginx applies the new limit after a while
             after = [status(server.port, 6) for _ in range(6)]
     assert before == [200, 200, 200, 429, 429, 429]
     assert after == [200] * 6
@@ -115,15 +117,15 @@ def test_a_foreign_server_counts_what_it_saw_and_takes_another_limit(tmp_path: P
 
 
 def status(port: int, n: int) -> int:
-    """What a server answers."""
+    """Return the status of a response."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     with contextlib.closing(connection):
         connection.request("GET", f"/item/{n}")
         return connection.getresponse().status
 
 
-def test_the_windows_until_a_changed_limit_is_used_again_are_counted() -> None:
-    """90 % of the new limit within a window counts; a limit that is not used again counts as one window too many."""
+def test_windows_until_a_changed_limit_is_used_are_counted() -> None:
+    """A window with 90 % of the new limit ends the count; if none has that, the result is `most` + 1."""
     log = [{"decided_s": 0.1 * n, "accepted": True} for n in range(100)]  # 10 a second for 10 s
     log += [{"decided_s": 10 + 0.2 * n, "accepted": True} for n in range(10)]  # then 5
     log += [{"decided_s": 12 + 0.05 * n, "accepted": True} for n in range(40)]  # then 20
@@ -131,8 +133,8 @@ def test_the_windows_until_a_changed_limit_is_used_again_are_counted() -> None:
     assert figures.windows_to(log, limit=40, window_s=1.0, changed_s=10.0, most=4) == 5
 
 
-def test_the_benchmark_of_an_api_counts_every_item(tmp_path: Path) -> None:
-    """Run small and without rivals: each shape gives all its items."""
+def test_the_api_benchmark_counts_every_item(tmp_path: Path) -> None:
+    """Every shape yields all its items."""
     report = tmp_path / "api.json"
     done = run(BENCHMARKS / "api.py", "--small", "--json", str(report))
     assert done.returncode == 0, done.stderr

@@ -41,10 +41,10 @@ class Api:
     def __init__(self, **headers: str) -> None:
         self.headers = headers
         self.rows: dict[int, str] = dict.fromkeys(range(6), "same")
-        self.answers: list[tuple[str, int]] = []
+        self.responses: list[tuple[str, int]] = []
 
     async def handle(self, request: web.Request) -> web.Response:
-        """A page, a detail, or 304."""
+        """Return a page, a detail, or a 304."""
         if request.path == "/lists":
             first = 2 * (int(request.query.get("page", 1)) - 1)
             value: Any = {"rows": [{"id": n} for n in (first, first + 1) if n in self.rows]}
@@ -54,29 +54,29 @@ class Api:
         body = orjson.dumps(value)
         etag = f'"{hashlib.sha256(body).hexdigest()[:12]}"'
         status = 304 if request.headers.get("If-None-Match") == etag else 200
-        self.answers.append((request.path_qs, status))
+        self.responses.append((request.path_qs, status))
         headers = {"ETag": etag, **self.headers}
         if status == 304:
             return web.Response(status=304, headers=headers)
         return web.Response(body=body, headers={**headers, "Content-Type": "application/json"})
 
     def status_counts(self) -> Mapping[int, int]:
-        """The number of responses by status since the last call."""
-        statuses = Counter(status for _, status in self.answers)
-        self.answers.clear()
+        """Return the number of responses by status since the last call."""
+        statuses = Counter(status for _, status in self.responses)
+        self.responses.clear()
         return statuses
 
 
 @pytest.fixture
 def cache_file(tmp_path: Path) -> Path:
-    """The file of the cache."""
+    """Return the path of the cache file."""
     return tmp_path / ".scrapeq" / "cached.cache.db"
 
 
 async def run(
     url: str, store_url: str, file: Path, text: str = PLAN, rules: str = "", **settings: Any
 ) -> Any:
-    """A whole run with the cache, in a queue that is new."""
+    """Run with the cache and an empty queue."""
     client = async_client(store_url)
     await client.flushall()
     await client.aclose()
@@ -104,7 +104,7 @@ async def test_a_second_run_of_unchanged_pages_gets_only_304s(store_url: str, ca
 
 
 async def test_a_fresh_response_costs_neither_request_nor_limit(store_url: str, cache_file: Path) -> None:
-    """max-age: the second run sends nothing, and its limit stays full."""
+    """With max-age, the second run sends nothing and does not use its limit."""
     api = Api(**{"Cache-Control": "max-age=3600"})
     rules = "rate_limits: [{name: calls, rates: [{limit: 100, interval: 1h, burst: 100}], partition_by: []}]"
     async with serving(api.handle) as url:
@@ -134,7 +134,7 @@ async def test_revalidate_true_also_revalidates_fresh_responses(store_url: str, 
 
 
 async def test_responses_that_forbid_it_are_not_stored(store_url: str, cache_file: Path) -> None:
-    """no-store, and responses that vary with everything."""
+    """Responses with `no-store` or `Vary: *` are not stored."""
     for headers in ({"Cache-Control": "no-store"}, {"Vary": "*"}):
         api = Api(**headers)
         async with serving(api.handle) as url:
@@ -161,7 +161,7 @@ async def test_revalidate_false_uses_only_fresh_responses(store_url: str, cache_
 
 
 async def test_a_response_belongs_to_its_credential_and_headers(store_url: str, cache_file: Path) -> None:
-    """Another token, or another request header, sends its own request."""
+    """A run with another token or request header does not use the stored responses."""
     text = PLAN.replace(
         "cache: {}", "cache: {}, headers: {Accept: a/1}, auth: {type: bearer, token: '${env:T}'}"
     )
@@ -294,11 +294,11 @@ async def test_a_write_invalidates_the_responses_of_its_url(store_url: str, cach
         await run(url, store_url, cache_file, post)
         api.status_counts()
         await run(url, store_url, cache_file)
-        assert [path for path, _ in api.answers] == ["/lists?page=1"]
+        assert [path for path, _ in api.responses] == ["/lists?page=1"]
 
 
 async def test_outputs_of_responses_receive_each_response_once(store_url: str, cache_file: Path) -> None:
-    """The response as it came, with its first items, or alone; a 304 as a 304; nothing if nothing was requested."""
+    """A WARC output receives each response with its number of items, except fresh cached ones; JSON Lines none."""
     api = Api()
     text = PLAN + "outputs: [{type: warc, path: out/warc/}]"
     async with serving(api.handle) as url:
@@ -319,7 +319,7 @@ async def test_outputs_of_responses_receive_each_response_once(store_url: str, c
 
 
 async def test_a_fetcher_can_cache_responses(cache_file: Path) -> None:
-    """Fresh ones without a request, others with a 304; changed ones are transferred again."""
+    """Fresh responses need no request, stale ones a 304; changed ones are transferred again."""
     api = Api()
     async with serving(api.handle) as url:
         for _ in range(2):
@@ -355,7 +355,7 @@ resources: [{name: page, endpoint: here, primary_key: n}]
 
 
 async def test_the_response_to_a_queued_hop_is_not_stored(store_url: str, tmp_path: Path) -> None:
-    """It is read like any other response."""
+    """The response is still read like any other."""
 
     async def handler(request: web.Request) -> web.Response:
         if request.path == "/there":

@@ -95,7 +95,7 @@ async def test_lines_that_are_not_json_are_skipped(tmp_path: Path) -> None:
 
 
 async def test_a_module_that_does_not_exist_ends_with_a_code(capfd: pytest.CaptureFixture[str]) -> None:
-    """A child that cannot start raises nothing in the parent."""
+    """A child that cannot start does not raise an error in the parent."""
     child = Child("no_such_module")
     await child.start()
     assert await asyncio.wait_for(child.wait(), 10.0) == 1
@@ -107,7 +107,7 @@ async def test_a_module_that_does_not_exist_ends_with_a_code(capfd: pytest.Captu
 )
 @pytest.mark.parametrize("closed", [False, True], ids=["killed parent", "closed input"])
 async def test_a_child_ends_with_its_parent(closed: bool) -> None:
-    """The kernel's signal ends it, or the end of its input, even if it ignores SIGTERM."""
+    """The kernel's signal or the end of its input ends the child, even if it ignores SIGTERM."""
     if closed:
         child = Child("some_child", {"ignores_sigterm": True, "code": None}, capture_stdout=True)
         await child.start()

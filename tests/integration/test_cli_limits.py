@@ -37,13 +37,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store_url: str) -> P
 
 
 async def use(
-    queue: Queue, instance: str, *, answered: int = 0, reported: tuple[float, float] | None = None
+    queue: Queue, instance: str, *, responses: int = 0, reported: tuple[float, float] | None = None
 ) -> None:
     """Make requests under a limit: some with a plain response, then one that reports (remaining, reset in seconds)."""
-    for number in range(answered + (reported is not None)):
+    for number in range(responses + (reported is not None)):
         lease = await queue.acquire(Group("g" + instance, (), instance), wait_s=5)
         assert lease is not None
-        budgets = [(instance, *reported)] if reported is not None and number == answered else []
+        budgets = [(instance, *reported)] if reported is not None and number == responses else []
         await queue.settle(Entry(ACK, lease, reported=budgets))
 
 
@@ -66,7 +66,7 @@ def test_each_limit_names_the_source_of_its_rate(
 
     assert call("limits", "show") == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["LIMIT", "core", "few"]
-    with_queue(store_url, lambda queue: use(queue, CORE, answered=3))
+    with_queue(store_url, lambda queue: use(queue, CORE, responses=3))
     with_queue(store_url, work)
     assert known(capsys) == {
         CORE: "configured",
@@ -104,7 +104,7 @@ def test_the_printed_yaml_is_read_back_as_the_same_limits(
 ) -> None:
     """A configuration with the output of --yaml is valid and has the limits in force."""
     before = config.load("t.yaml").rate_limits
-    with_queue(store_url, lambda queue: use(queue, CORE, answered=1))
+    with_queue(store_url, lambda queue: use(queue, CORE, responses=1))
     assert call("limits", "show", "--yaml") == 0
     written = capsys.readouterr().out
     (folder / "again.yaml").write_text(CONFIG + written)
@@ -175,7 +175,7 @@ def test_a_manual_setting_overrides_the_file_until_it_is_cleared(
     assert call("limits", "set", "core", "2/1h", "--max-concurrency", "9") == 0
     assert capsys.readouterr().out.startswith("core: 2/1h, 9 concurrent; to undo: scrapeq limits clear core")
     assert call("status", "--json") == 0  # reads the file and defines its limits
-    with_queue(store_url, lambda queue: use(queue, CORE, answered=1))
+    with_queue(store_url, lambda queue: use(queue, CORE, responses=1))
     assert known(capsys) == {CORE: "manual", "few": "concurrency"}
     assert call("limits", "show", "core") == 0
     assert "scrapeq limits clear core" in capsys.readouterr().out

@@ -46,8 +46,8 @@ def test_cursors_are_set_shown_and_cleared(
     )
     assert capsys.readouterr().out == "t: 2 cursors set\nt: 1 cursor set\n"
     assert call(*store, "--json", "state", "show") == 0
-    shown = [(one["resource"], one["seed"], one["cursor"]) for one in json_out(capsys)]
-    assert shown == [
+    listed = [(one["resource"], one["seed"], one["cursor"]) for one in json_out(capsys)]
+    assert listed == [
         ("events", {"repo": "b"}, 17),
         ("issues", {"repo": "a"}, "2024-05-01"),
         ("issues", {"repo": "b"}, "2024-05-01"),

@@ -1,4 +1,4 @@
-"""datasette, as its authors ship it: thousands of rows by each style of pagination, declared and found."""
+"""Scrape an unmodified datasette: thousands of rows by each style of pagination, declared and detected."""
 
 from __future__ import annotations
 
@@ -67,11 +67,11 @@ resources:
     selected: false
 outputs: [{type: jsonl, path: "out/${resource}.jsonl"}]
 """
-SAME = ("by_url", "by_token", "by_header", "by_lines", "found_objects", "found_array", "by_stream")
+ALL_ROWS = ("by_url", "by_token", "by_header", "by_lines", "found_objects", "found_array", "by_stream")
 
 
 def database(path: Path) -> list[dict[str, Any]]:
-    """A file with two tables; the rows of the first."""
+    """Create a database with two tables; return the rows of the first."""
     rows: list[dict[str, Any]] = [
         {
             "id": number,
@@ -95,7 +95,7 @@ def database(path: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def datasette(tmp_path: Path) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Its URL, and the rows of the table `samples`."""
+    """Yield the URL of a datasette server and the rows of its table `samples`."""
     python = python_of("datasette")
     rows = database(tmp_path / "lab.db")
     port = free_port()
@@ -104,17 +104,17 @@ def datasette(tmp_path: Path) -> Iterator[tuple[str, list[dict[str, Any]]]]:
         yield url, rows
 
 
-def test_datasette_is_scraped_in_all_its_styles(
+def test_every_datasette_pagination_style_yields_all_rows(
     datasette: tuple[str, list[dict[str, Any]]], tmp_path: Path
 ) -> None:
-    """Links in the body and in the header, tokens, JSON Lines, CSV, and what `auto` finds: the rows of the database."""
+    """Body and header links, cursors, JSON Lines, CSV and detected paginators all yield the rows of the database."""
     url, rows = datasette
     (tmp_path / "datasette.yaml").write_text(CONFIG.replace("URL", url))
     scrape = Command(tmp_path, "datasette.yaml")
     scrape.run()
-    for name in SAME:
+    for name in ALL_ROWS:
         found = sorted(scrape.jsonl(f"out/{name}.jsonl"), key=lambda row: int(row["id"]))
-        if name == "by_stream":  # a CSV knows no null
+        if name == "by_stream":  # CSV cannot represent null
             found = [{**row, "note": row["note"] or None} for row in found]
         assert found == rows, name
     pairs = {(row["left"], row["right"]) for row in scrape.jsonl("out/found_compound.jsonl")}

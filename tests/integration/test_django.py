@@ -1,4 +1,4 @@
-"""Django REST framework, as its authors ship it: three paginations, declared and found, and two ways to sign in."""
+"""Scrape an unmodified Django REST framework: three paginations, declared and detected, and two kinds of login."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ BY_LOGIN = (
 
 
 def books() -> list[dict[str, Any]]:
-    """What the site was filled with."""
+    """Return the books of the site."""
     start = datetime(2025, 1, 1, tzinfo=UTC)
     return [
         {
@@ -79,7 +79,7 @@ def books() -> list[dict[str, Any]]:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[str]:
-    """Its URL."""
+    """Run the site and yield its URL."""
     python = python_of("django")
     shutil.copy(Path(environment.__file__).with_name("django_site.py"), tmp_path)
     port = free_port()
@@ -87,25 +87,25 @@ def site(tmp_path: Path) -> Iterator[str]:
         yield url
 
 
-def test_three_paginations_declared_and_found(site: str, tmp_path: Path) -> None:
-    """Every book once, in each way to walk; a throttle's Retry-After is waited for."""
+def test_declared_and_detected_paginations_yield_all_books(site: str, tmp_path: Path) -> None:
+    """Each pagination yields every book once; a throttle's Retry-After is waited for."""
     (tmp_path / "books.yaml").write_text(CONFIG.replace("URL", site))
     scrape = Command(tmp_path, "books.yaml")
-    reported = scrape.run()
+    output = scrape.run()
     for name in (file.stem for file in sorted((tmp_path / "out").glob("*.jsonl"))):
         found = scrape.jsonl(f"out/{name}.jsonl")
         assert sorted(found, key=lambda book: book["id"]) == books(), name
     assert len(list((tmp_path / "out").glob("*.jsonl"))) == CONFIG.count("name: ") - 1
-    assert "429" in reported
+    assert "429" in output
 
 
 @pytest.mark.parametrize(("path", "auth"), [("by-token/", BY_TOKEN), ("by-session/", BY_LOGIN)])
-def test_its_ways_to_sign_in(site: str, tmp_path: Path, path: str, auth: str) -> None:
-    """A token in its own scheme, and a login form with its hidden token: what is behind them is read."""
+def test_token_and_form_logins_work(site: str, tmp_path: Path, path: str, auth: str) -> None:
+    """Records behind a token with its own scheme, or a login form with a hidden token, can be read."""
     text = SIGNED_IN.replace("URL", site).replace("PATH", path).replace("AUTH", auth)
     (tmp_path / "members.yaml").write_text(text)
     env = {"TOKEN": TOKEN, "NAME": "ada", "WORD": "lovelace"}
     scrape = Command(tmp_path, "members.yaml", env=env)
-    reported = scrape.run()
+    output = scrape.run()
     assert sorted(scrape.jsonl("out.jsonl"), key=lambda book: book["id"]) == books()
-    assert not [secret for secret in (TOKEN, "lovelace") if secret in reported]
+    assert not [secret for secret in (TOKEN, "lovelace") if secret in output]

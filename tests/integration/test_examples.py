@@ -1,4 +1,4 @@
-"""Every example runs as its first lines say, against a server on this machine."""
+"""Every example runs as its first lines say, against a local server."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NOTES = [{"id": n, "name": f"Note {n}"} for n in range(5)]
 
 
 def python(folder: Path, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """A program as a person starts it."""
+    """Run a program as a user does."""
     return subprocess.run(
         [sys.executable, *args],
         cwd=folder,
@@ -51,8 +51,8 @@ def records(folder: Path, resource: str) -> list[dict[str, object]]:
     return [orjson.loads(line) for line in (folder / "out" / f"{resource}.jsonl").read_bytes().splitlines()]
 
 
-def test_a_board_is_scraped_by_its_handler(tmp_path: Path) -> None:
-    """Issues, labels and comments as the hooks give them, over the sample API."""
+def test_the_board_example_scrapes_with_its_handler(tmp_path: Path) -> None:
+    """The records of the sample API have the fields that the hooks return."""
     folder = shutil.copytree(EXAMPLES / "board", tmp_path / "board")
     done = python(folder, "-m", "scrapeq", "run", "board.yaml", "--progress", "none", "--max-items", "150")
     assert done.returncode in (0, 5), done.stderr
@@ -61,8 +61,8 @@ def test_a_board_is_scraped_by_its_handler(tmp_path: Path) -> None:
     assert all(set(one) == {"id", "issue", "author", "text"} for one in records(folder, "comments"))
 
 
-async def test_a_script_takes_the_newest_over_all_repositories() -> None:
-    """In their order, within the limits of the API; what is not there is said."""
+async def test_the_newest_example_lists_issues_of_all_repositories() -> None:
+    """The issues are sorted, newest first; a missing repository is an error."""
     async with DemoServer(latency_ms=(0, 0)) as server:
         args = (str(EXAMPLES / "newest.py"), server.url)
         done = await asyncio.to_thread(python, ROOT, *args, "octo/tools", "octo/site")
@@ -74,8 +74,8 @@ async def test_a_script_takes_the_newest_over_all_repositories() -> None:
     assert missing.stderr.startswith("error: ") and missing.stderr.endswith(": 404\n")
 
 
-def test_a_picture_is_drawn_of_what_came_out(tmp_path: Path) -> None:
-    """A bar a month, as high as its records are many."""
+def test_the_plot_example_draws_a_bar_per_month(tmp_path: Path) -> None:
+    """The height of each bar is proportional to the number of records in its month."""
     source = tmp_path / "issues.jsonl"
     stamps = ["2024-01-05T00:00:00Z"] * 3 + ["2024-03-01T00:00:00Z"] * 6 + [""]
     source.write_bytes(b"".join(orjson.dumps({"updated_at": stamp}) + b"\n" for stamp in stamps))
@@ -90,7 +90,7 @@ def test_a_picture_is_drawn_of_what_came_out(tmp_path: Path) -> None:
 
 
 def installed(folder: Path) -> Path:
-    """The example package as it is when installed: its module, and the entry points of its pyproject.toml."""
+    """Install the example package into a folder: its module, and the entry points of its pyproject.toml."""
     project = tomllib.loads((EXAMPLES / "acme" / "pyproject.toml").read_text())["project"]
     shutil.copy(EXAMPLES / "acme" / "acme_scrapeq.py", folder)
     info = folder / "acme_scrapeq-1.0.dist-info"
@@ -103,29 +103,29 @@ def installed(folder: Path) -> Path:
     return folder
 
 
-async def test_a_package_adds_a_sink_a_paginator_and_a_credential(tmp_path: Path) -> None:
-    """By its entry points alone: signed requests, pages by a header, a file a record; a rerun changes no file."""
+async def test_the_acme_package_adds_a_sink_a_paginator_and_a_credential(tmp_path: Path) -> None:
+    """Entry points alone add signed requests, pages by a header and a file per record; a rerun changes nothing."""
     packages = tmp_path / "packages"
     packages.mkdir()
     installed(packages)
     shutil.copy(EXAMPLES / "acme" / "acme.yaml", tmp_path)
 
-    async def answer(request: Received, writer: asyncio.StreamWriter) -> None:
+    async def handle(request: Received, writer: asyncio.StreamWriter) -> None:
         start = int(request.path.partition("continuation=")[2] or 0)
         more = [("X-Continuation", str(start + 2))] if start + 2 < len(NOTES) else []
         body = orjson.dumps(NOTES[start : start + 2])
         writer.write(response(200, body, ("Content-Type", "application/json"), *more))
 
     args = ("-m", "scrapeq", "run", "acme.yaml", "--progress", "none", "--workers", "1")
-    async with serving(answer) as server:
+    async with serving(handle) as server:
         env = {"ACME_URL": server.url, "ACME_SECRET": SECRET}
         env["PYTHONPATH"] = os.pathsep.join([str(packages), str(ROOT)])
         for _ in range(2):
             done = await asyncio.to_thread(python, tmp_path, *args, **env)
             assert done.returncode == 0, done.stderr
             _check_notes(tmp_path / "notes")
-    asked = [request.path for request in server.received]
-    assert asked == ["/notes", "/notes?continuation=2", "/notes?continuation=4"] * 2
+    paths = [request.path for request in server.received]
+    assert paths == ["/notes", "/notes?continuation=2", "/notes?continuation=4"] * 2
     for request in server.received:
         digest = hmac.new(SECRET.encode(), f"GET {request.path}".encode(), hashlib.sha256).hexdigest()
         assert request.header("x-signature") == f"me:{digest}"
@@ -138,8 +138,8 @@ def _check_notes(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["producer", "consumer", "delayed_tasks_scheduler"])
-def test_without_a_store_a_program_says_so_in_one_line(tmp_path: Path, name: str) -> None:
-    """Where nothing listens on Redis's port, no traceback is shown."""
+def test_programs_without_a_store_end_with_a_one_line_error(tmp_path: Path, name: str) -> None:
+    """If nothing listens on the port of Redis, the error has one line and no traceback."""
     (tmp_path / "sitecustomize.py").write_text(NOWHERE)
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
     done = python(tmp_path, str(EXAMPLES / f"{name}.py"), PYTHONPATH=path)
@@ -147,21 +147,21 @@ def test_without_a_store_a_program_says_so_in_one_line(tmp_path: Path, name: str
     assert done.stderr.startswith("error: the store cannot be reached") and done.stderr.count("\n") == 1
 
 
-def test_each_example_is_listed() -> None:
-    """The list beside them names every one."""
+def test_the_readme_lists_every_example() -> None:
+    """README.md links to every example."""
     listed = (EXAMPLES / "README.md").read_text()
     names = {path.name for path in EXAMPLES.iterdir() if not path.name.startswith(("README", "_", "."))}
     assert all(f"({name})" in listed for name in names)
 
 
-def test_what_the_guide_shows_is_what_runs() -> None:
-    """Each piece of code of docs/reference/extending.md that stands in an example stands there word for word."""
+def test_the_code_in_the_guide_matches_the_examples() -> None:
+    """Each code block of docs/reference/extending.md occurs verbatim in an example."""
     guide = (ROOT / "docs" / "reference" / "extending.md").read_text()
     module = (EXAMPLES / "acme" / "acme_scrapeq.py").read_text()
     project = (EXAMPLES / "acme" / "pyproject.toml").read_text()
-    shown = [block.partition("\n```")[0] for block in guide.split("```python\n")[1:]]
-    assert len(shown) == 4
-    test, *pieces = shown
+    blocks = [block.partition("\n```")[0] for block in guide.split("```python\n")[1:]]
+    assert len(blocks) == 4
+    test, *pieces = blocks
     assert all(piece in module for piece in pieces)
     assert guide.split("```toml\n")[1].partition("\n```")[0] in project
     names: dict[str, Any] = {}

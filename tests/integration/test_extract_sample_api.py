@@ -1,4 +1,4 @@
-"""The example configuration against the sample API: every record once, newest first, by a bare heap."""
+"""The example configuration against the sample API, with a plain heap as the queue."""
 
 from __future__ import annotations
 
@@ -18,13 +18,11 @@ from scrapeq.resource import first_tasks
 from scrapeq.task import Group, NewTask
 
 NOW_S = 1_760_000_000.0
-
-
 EXAMPLE = Path(__file__).parents[2] / "configs" / "api.yaml"
 
 
-async def test_everything_is_found_once_and_the_newest_first() -> None:
-    """Popped by priority, the comments of an issue never come before those of a newer one that is known."""
+async def test_every_record_is_found_once_newest_first() -> None:
+    """Popping by priority, the comments of an issue never come before those of a newer known issue."""
     async with (
         DemoServer(limit=100_000, latency_ms=(0, 0), scale=0.4) as server,
         aiohttp.ClientSession() as session,
@@ -43,9 +41,9 @@ async def test_everything_is_found_once_and_the_newest_first() -> None:
             assert task.key not in seen
             seen.add(task.key)
             ranks.append(task.priority)
-            async with session.get(task.payload["url"]) as answer:
-                headers = tuple(answer.headers.items())
-                page = Page(str(answer.url), answer.status, headers, await answer.read())
+            async with session.get(task.payload["url"]) as response:
+                headers = tuple(response.headers.items())
+                page = Page(str(response.url), response.status, headers, await response.read())
             found = extract(extractor, task.payload, task.priority, page)
             assert found.skipped == 0
             for item in found.items:

@@ -1,4 +1,4 @@
-"""`order: fair` by a whole run: ten hosts share one limit, and one of them has all its tasks before the others'."""
+"""`order: fair` in a whole run: ten hosts share one limit, and each host's tasks are pushed before the next host's."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def jain(values: list[int]) -> float:
     return sum(values) ** 2 / (len(values) * sum(value**2 for value in values))
 
 
-async def test_ten_hosts_get_equal_shares(tmp_path: Path) -> None:
-    """At any time each host has had as many requests as any other, whoever's tasks were pushed first."""
+async def test_hosts_that_share_a_limit_get_equal_shares(tmp_path: Path) -> None:
+    """All hosts get the same number of requests at any time, whatever the order of their tasks."""
     order: list[str] = []
 
     async def page(request: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""Whatever a server sends ends in a complete page or in a named error, in time and in bounded memory."""
+"""Any response ends in a complete page or a specific error, within the deadline and bounded memory."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ def client(**settings: Any) -> Client:
 
 
 async def fetch(raw: bytes, *, close: bool = False, method: str = "GET") -> Page:
-    """The page from a server that sends these bytes."""
+    """Fetch the page of a server that sends these bytes."""
 
-    async def answer(request: Received, writer: asyncio.StreamWriter) -> None:
+    async def handle(request: Received, writer: asyncio.StreamWriter) -> None:
         writer.write(raw)
         if close:
             await writer.drain()
             writer.close()
 
-    async with serving(answer) as server, Egress(client()) as egress:
+    async with serving(handle) as server, Egress(client()) as egress:
         return await egress.send(method, server.url)
 
 
@@ -57,7 +57,7 @@ def compressed(coding: str, data: bytes) -> bytes:
 
 @cache
 def bomb(coding: str) -> bytes:
-    """64 MiB of zeros, compressed in pieces so that the test itself stays small."""
+    """Return 64 MiB of zeros, compressed in pieces so that the test itself needs little memory."""
     zeros = bytes(1 << 20)
     if coding == "br":
         maker = brotli.Compressor(quality=1)
@@ -74,7 +74,7 @@ CODINGS = ["gzip", "deflate", "br", "zstd"]
 
 
 @pytest.mark.parametrize("coding", [*CODINGS, "raw deflate"])
-async def test_codings_are_removed(coding: str) -> None:
+async def test_content_codings_are_decoded(coding: str) -> None:
     """The body of the page is what was compressed."""
     data = b"".join(b"%d," % n for n in range(50_000))
     body = compressed(coding, data)
@@ -82,19 +82,19 @@ async def test_codings_are_removed(coding: str) -> None:
     assert page.body == data
 
 
-async def test_stacked_codings_and_members_are_removed() -> None:
+async def test_stacked_codings_and_members_are_decoded() -> None:
     """Three codings are removed in reverse order; gzip members and zstd frames may follow each other."""
     stacked = compressed("gzip", compressed("br", compressed("zstd", b"deep")))
     assert (await fetch(response(200, stacked, ("Content-Encoding", "zstd, br, gzip")))).body == b"deep"
-    credentials = gzip.compress(b"one ") + gzip.compress(b"two")
-    assert (await fetch(response(200, credentials, ("Content-Encoding", "gzip")))).body == b"one two"
+    members = gzip.compress(b"one ") + gzip.compress(b"two")
+    assert (await fetch(response(200, members, ("Content-Encoding", "gzip")))).body == b"one two"
     frames = compressed("zstd", b"one ") + compressed("zstd", b"two")
     assert (await fetch(response(200, frames, ("Content-Encoding", "zstd")))).body == b"one two"
 
 
 @pytest.mark.parametrize("coding", CODINGS)
 @pytest.mark.parametrize("status", [200, 302])
-async def test_bombs_do_not_fill_the_memory(coding: str, status: int) -> None:
+async def test_compression_bombs_end_at_the_size_limit(coding: str, status: int) -> None:
     """64 MiB of zeros end at the cap; on a redirect they are not even decoded."""
     raw = response(
         status, bomb(coding), ("Content-Encoding", coding), ("Location", "ftp://elsewhere.example/")
@@ -126,7 +126,7 @@ async def test_a_bomb_in_a_bomb_ends_at_its_first_layer() -> None:
 
 @pytest.mark.parametrize("coding", CODINGS)
 async def test_an_incomplete_compressed_body_is_truncated(coding: str) -> None:
-    """The framing is correct, but the coding does not end: Truncated, never a partial page."""
+    """If the framing is correct but the coding does not end, the error is Truncated, never a partial page."""
     body = compressed(coding, bytes(range(256)) * 400)
     with pytest.raises(errors.Truncated):
         await fetch(response(200, body[:-9], ("Content-Encoding", coding)))
@@ -180,7 +180,7 @@ BROKEN: dict[str, tuple[bytes, type[errors.FetchError]]] = {
 
 @pytest.mark.parametrize("case", BROKEN)
 async def test_broken_responses_are_named_errors(case: str) -> None:
-    """Each has its own error, with one line that names the request."""
+    """Each kind has its own error, with one line that names the request."""
     raw, expected = BROKEN[case]
     with pytest.raises(expected) as caught:
         await fetch(raw, close=True)
@@ -247,7 +247,7 @@ async def test_a_name_that_does_not_resolve_is_a_failed_connection() -> None:
             await egress.send("GET", "http://nowhere.invalid/")
 
 
-async def test_no_task_is_left_behind() -> None:
+async def test_errors_do_not_leave_asyncio_tasks() -> None:
     """After every kind of error, only the test's own task runs."""
     for raw, _ in BROKEN.values():
         with pytest.raises(errors.FetchError):

@@ -16,7 +16,7 @@ SECRET = "s3cr3t/Value"
 QUOTED = "s3cr3t%2FValue"
 AUTH = Auth("api_key", SECRET, "api_key", "query")
 
-ANSWERS = {
+RESPONSES = {
     "no HTTP": b"garbage\r\n\r\n",
     "bad header": b"HTTP/1.1 200 OK\r\nbad header\r\n\r\n",
     "bad length": b"HTTP/1.1 200 OK\r\nContent-Length: ten\r\n\r\n",
@@ -33,12 +33,12 @@ ANSWERS = {
 }
 
 
-@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
-async def test_errors_do_not_show_a_key_in_the_query(answer: bytes) -> None:
-    """It was sent, and neither the key nor a part of it is in the message."""
+@pytest.mark.parametrize("response_bytes", RESPONSES.values(), ids=RESPONSES)
+async def test_errors_do_not_show_a_key_in_the_query(response_bytes: bytes) -> None:
+    """The key was sent, but the message contains neither the key nor a part of it."""
 
     async def write(request: Received, writer: asyncio.StreamWriter) -> None:
-        writer.write(answer)
+        writer.write(response_bytes)
         await writer.drain()
         writer.close()
 

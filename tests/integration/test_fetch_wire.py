@@ -1,4 +1,4 @@
-"""The egress over real sockets: what is sent, and that the guard checks the connection."""
+"""The egress over real sockets: the bytes that it sends, and the guard's checks of connections."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ async def _hello(request: Received, writer: asyncio.StreamWriter) -> None:
 
 
 def _redirects_to(url: str, status: int = 302, body: bytes = b"") -> RawResponse:
-    async def answer(request: Received, writer: asyncio.StreamWriter) -> None:
+    async def handle(request: Received, writer: asyncio.StreamWriter) -> None:
         writer.write(response(status, body, ("Location", url)))
 
-    return answer
+    return handle
 
 
 def _named(server: Server, **settings: Any) -> Client:
@@ -32,7 +32,7 @@ def _named(server: Server, **settings: Any) -> Client:
 
 
 async def test_a_page_has_everything_as_sent() -> None:
-    """Order and repetition of headers, body, URL and method."""
+    """The page preserves the order and repetition of headers, the body, the URL and the method."""
     async with serving(_hello) as server, Egress(_named(server)) as egress:
         page = await egress.send(
             "POST", f"{server.url}/a?b=%2F&c=x+y", headers=[("X-A", "1"), ("X-A", "2")], body=b"{}"
@@ -51,7 +51,7 @@ async def test_a_page_has_everything_as_sent() -> None:
 
 
 async def test_connections_are_reused_and_cookies_are_not_stored() -> None:
-    """Twenty requests, one connection, no Cookie; a short redirect body does not close the connection."""
+    """Twenty requests use one connection without a Cookie; a short redirect body does not close it."""
     async with (
         serving(_hello) as target,
         serving(_redirects_to(target.url, body=b"x" * 1000)) as server,
@@ -65,7 +65,7 @@ async def test_connections_are_reused_and_cookies_are_not_stored() -> None:
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_credentials_stay_on_their_port(status: int) -> None:
-    """Another port is another origin."""
+    """Another port is another origin, which receives no credentials."""
     async with serving(_hello) as other, serving(_redirects_to(other.url, status)) as server:
         client = _named(
             server, auth=Auth("bearer", token=TOKEN), headers={"X-Api-Key": TOKEN, "Accept-Language": "de"}
@@ -99,7 +99,7 @@ async def test_proxies_and_credentials_of_the_environment_are_not_used(
 
 
 async def test_a_blocked_request_does_not_connect() -> None:
-    """Neither to an address, nor to a name, nor after a redirect: the server sees no connection."""
+    """Blocked addresses, names and redirects never reach the server."""
     async with serving(_hello) as inside:
         local = f"http://localhost:{inside.port}/"
         async with serving(_redirects_to(local)) as server, Egress(_named(server)) as egress:
@@ -149,20 +149,20 @@ async def test_the_transport_of_httpx_is_a_wire() -> None:
 
 
 @pytest.mark.parametrize("method", ["HEAD", "GET"])
-async def test_responses_without_a_body(method: str) -> None:
-    """HEAD and 304 end after their headers, whatever Content-Length says."""
+async def test_responses_without_a_body_end_after_their_headers(method: str) -> None:
+    """Responses to HEAD and 304 responses end after their headers, whatever their Content-Length."""
 
-    async def answer(request: Received, writer: asyncio.StreamWriter) -> None:
+    async def handle(request: Received, writer: asyncio.StreamWriter) -> None:
         status = 200 if method == "HEAD" else 304
         writer.write(response(status, b"", ("Content-Encoding", "gzip"), length=999_999_999))
 
-    async with serving(answer) as server, Egress(_named(server)) as egress:
+    async with serving(handle) as server, Egress(_named(server)) as egress:
         page = await egress.send(method, server.url)
     assert page.body == b""
 
 
 async def test_a_broken_connection_is_not_retried_silently() -> None:
-    """The grant was for one request: the caller decides about a retry."""
+    """A grant is for one request, so the caller decides about a retry."""
 
     async def hangs_up(request: Received, writer: asyncio.StreamWriter) -> None:
         if request.path == "/first":

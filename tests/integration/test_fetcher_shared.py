@@ -1,4 +1,4 @@
-"""Fetchers that share their limits through a store."""
+"""Fetchers share their limits through a store."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LIMIT = 10
 
 @pytest.fixture
 async def server() -> AsyncIterator[tuple[str, list[tuple[float, int]]]]:
-    """A fixed-window server that says Retry-After; its log of (time, status)."""
+    """Yield the URL of a fixed-window server that sends Retry-After, and its log of (time, status)."""
     log: list[tuple[float, int]] = []
 
     async def page(_request: web.Request) -> web.Response:
@@ -45,10 +45,10 @@ async def server() -> AsyncIterator[tuple[str, list[tuple[float, int]]]]:
     await runner.cleanup()
 
 
-async def test_two_fetchers_keep_one_configured_limit_together(
+async def test_two_fetchers_share_one_configured_limit(
     server: tuple[str, list[tuple[float, int]]], store_url: str
 ) -> None:
-    """Neither is ever refused, and all pages come."""
+    """All pages arrive without a refusal."""
     url, log = server
     client = async_client(store_url)
     rules = [LimitRule("api", rates=(Rate(LIMIT, WINDOW_S),))]
@@ -66,7 +66,7 @@ async def test_two_fetchers_keep_one_configured_limit_together(
 async def test_a_refusal_of_one_closes_the_limit_for_the_other(
     server: tuple[str, list[tuple[float, int]]], store_url: str
 ) -> None:
-    """Unknown limits: after a refusal nobody asks before the told time, and then one asks first."""
+    """If the limit is unknown, a refusal of one fetcher delays both, and all pages arrive."""
     url, log = server
     client = async_client(store_url)
 
@@ -77,14 +77,14 @@ async def test_a_refusal_of_one_closes_the_limit_for_the_other(
 
     assert list(await asyncio.gather(fetch(1), fetch(2))) == [12, 12]
     refused = [at for at, status in log if status == 429]
-    assert refused, "the limit was never met: the test shows nothing"
+    assert refused, "the limit was never reached, so the test is meaningless"
     await client.aclose()
 
 
-async def test_a_wait_beyond_max_wait_is_told(
+async def test_a_shared_wait_beyond_max_wait_raises_rate_limited(
     store_url: str, server: tuple[str, list[tuple[float, int]]]
 ) -> None:
-    """A limit closed for longer raises RateLimited with the seconds."""
+    """If the limit is closed for longer than `max_wait_s`, the error contains the wait in seconds."""
     url, _ = server
     client = async_client(store_url)
     rules = [LimitRule("slow", rates=(Rate(1, 3600),))]
@@ -98,16 +98,16 @@ async def test_a_wait_beyond_max_wait_is_told(
     await client.aclose()
 
 
-async def test_only_what_was_never_sent_is_given_back(store_url: str) -> None:
-    """A request that was blocked costs nothing; one whose connection broke has cost its slot."""
+async def test_only_unsent_requests_are_refunded(store_url: str) -> None:
+    """A blocked request does not spend quota; a request whose connection broke does."""
 
-    async def hangs_up(request: Received, writer: asyncio.StreamWriter) -> None:
+    async def close_connection(request: Received, writer: asyncio.StreamWriter) -> None:
         writer.close()
 
     client = async_client(store_url)
     rules = [LimitRule("slow", rates=(Rate(1, 3600),))]
     async with (
-        serving(hangs_up) as server,
+        serving(close_connection) as server,
         Fetcher(
             base_url=server.url, redis=client, rate_limits=rules, max_wait_s=1, queue_name="unanswered"
         ) as fetcher,

@@ -67,7 +67,7 @@ def test_the_consumer_takes_the_highest_priority_first_and_gives_back_refused_ta
     assert queue.counts().done == 9
 
 
-def test_the_scheduler_makes_delayed_tasks_ready_in_a_queue_that_nobody_pops(
+def test_the_scheduler_makes_delayed_tasks_ready_without_a_pop(
     queue: DPQ, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Due tasks count as ready without any pop, within one pause of the scheduler."""
@@ -86,7 +86,7 @@ def test_the_scheduler_makes_delayed_tasks_ready_in_a_queue_that_nobody_pops(
     assert queue.counts().ready == 1
 
 
-def test_the_limitations_of_the_founding_document_are_gone(queue: DPQ, store: redis.Redis) -> None:
+def test_the_limitations_of_the_founding_document_are_lifted(queue: DPQ, store: redis.Redis) -> None:
     """Several queues on one client, a blocking pop, counts of attempts, dead letters, no daemon."""
     other = DPQ(redis=store, queue_name="other")
     other.push("elsewhere")

@@ -32,8 +32,8 @@ resources:
 """
 
 
-async def test_everything_is_requested_again(store_url: str) -> None:
-    """Of one resource, or of all; an unfinished run starts again, without its tasks."""
+async def test_a_full_refresh_requests_everything_again(store_url: str) -> None:
+    """A full refresh applies to one resource or to all; an unfinished run is replaced, without its tasks."""
     requested: Counter[str] = Counter()
 
     async def respond(request: web.Request) -> web.Response:
@@ -50,7 +50,7 @@ async def test_everything_is_requested_again(store_url: str) -> None:
         async with Queue(client, "two") as queue:
             state = RunState(client, queue)
             await state.reset(["things"])
-            assert {stored["resource"] for stored in await scrape.cursor_store()} == {"others"}
+            assert {stored["resource"] for stored in await scrape.stored_states()} == {"others"}
             requested.clear()
             await scrape.run()
             assert requested == {
@@ -67,7 +67,7 @@ async def test_everything_is_requested_again(store_url: str) -> None:
             start_s = time.time()
             await RunState(client, queue).reset(None)
             assert (await queue.counts()).live == 0
-            assert await scrape.cursor_store() == []
+            assert await scrape.stored_states() == []
             await scrape.run(nothing_left)
             assert set(requested.values()) == {1}
             assert {one.partition("?")[2] for one in requested} == {"since=0"}

@@ -11,7 +11,7 @@ from worker_runs import serving
 
 
 async def test_the_second_run_requests_only_what_is_new(store_url: str) -> None:
-    """It starts at the stored cursor minus the lookback, the first run at the initial value."""
+    """The second run starts at the stored cursor minus the lookback, the first run at the initial value."""
     server = Changes()
     server.change(*range(1, 8))
     async with serving(server.respond) as url:
@@ -19,51 +19,51 @@ async def test_the_second_run_requests_only_what_is_new(store_url: str) -> None:
         items, _ = await scrape.run()
         assert len(items) == 7
         assert {requested["since"] for requested in server.requested} == {"2024-01-01"}
-        (state,) = await scrape.cursor_store()
+        (state,) = await scrape.stored_states()
         assert (state["resource"], state["cursor"]) == ("changes", "2024-05-01T12:00:07Z")
         server.requested.clear()
         server.change(3, minute=30)
         items, _ = await scrape.run()
         assert {requested["since"] for requested in server.requested} == {"2024-05-01T11:59:57Z"}
         assert items[0].key == "3"
-        (state,) = await scrape.cursor_store()
+        (state,) = await scrape.stored_states()
         assert state["cursor"] == "2024-05-01T12:30:03Z"
         items, _ = await scrape.run()
         assert [item.key for item in items] == ["3"], "a record within the lookback"
 
 
 async def test_runs_without_records_leave_the_state(store_url: str) -> None:
-    """The first run stores none; a later one leaves it as it was."""
+    """A first run without records does not store a state; a later one does not change it."""
     server = Changes()
     async with serving(server.respond) as url:
         scrape = Scrape(store_url, CHANGES, url)
         assert await scrape.run()
-        assert await scrape.cursor_store() == []
+        assert await scrape.stored_states() == []
         server.change(1)
         await scrape.run()
         server.records.clear()
         await scrape.run()
-        (state,) = await scrape.cursor_store()
+        (state,) = await scrape.stored_states()
         assert state["cursor"] == "2024-05-01T12:00:01Z"
 
 
 async def test_a_dead_page_in_the_middle_stores_no_state(store_url: str) -> None:
-    """The older records of newest-first pages were not read: the next run requests all of them again."""
+    """The older records of newest-first pages were not read, so the next run requests all of them again."""
     server = Changes(broken_page=2)
     server.change(*range(1, 8))
     async with serving(server.respond) as url:
         scrape = Scrape(store_url, CHANGES, url)
         items, _ = await scrape.run()
         assert len(items) == 3
-        assert await scrape.cursor_store() == []
+        assert await scrape.stored_states() == []
         server.broken_page = 0
         items, _ = await scrape.run()
         assert {item.key for item in items} == {str(n) for n in range(1, 8)}
-        assert len(await scrape.cursor_store()) == 1
+        assert len(await scrape.stored_states()) == 1
 
 
-async def test_the_servers_own_bookmark_is_stored(store_url: str) -> None:
-    """The next run starts at the token of the last page; an empty page has none, and leaves the stored one."""
+async def test_the_cursor_of_the_server_is_stored(store_url: str) -> None:
+    """The next run starts at the token of the last page; an empty page without a token keeps the stored one."""
     tickets = [{"id": n} for n in range(1, 6)]
     requested: list[dict[str, str]] = []
 
@@ -80,15 +80,15 @@ async def test_the_servers_own_bookmark_is_stored(store_url: str) -> None:
         items, _ = await scrape.run()
         assert len(items) == 5
         assert requested[0] == {"start_time": "1735689600"}
-        assert (await scrape.cursor_store())[0]["token"] == "c5"
+        assert (await scrape.stored_states())[0]["token"] == "c5"
         requested.clear()
         await scrape.run()
         assert requested == [{"cursor": "c5"}]
-        assert (await scrape.cursor_store())[0]["token"] == "c5", "null leaves the stored token"
+        assert (await scrape.stored_states())[0]["token"] == "c5", "null leaves the stored token"
         tickets.append({"id": 6})
         items, _ = await scrape.run()
         assert [item.key for item in items] == ["6"]
-        assert (await scrape.cursor_store())[0]["token"] == "c6"
+        assert (await scrape.stored_states())[0]["token"] == "c6"
 
 
 CHANNELS = """
@@ -109,7 +109,7 @@ resources:
 
 
 async def test_state_is_stored_for_each_parent(store_url: str) -> None:
-    """By its primary key: another topic of the channel, although part of the request, has the same state."""
+    """The state belongs to the parent's primary key, although another field of the parent is part of the request."""
     channels = [{"id": "C1", "member": True, "topic": 1}, {"id": "C2", "member": True, "topic": 2}]
     stamps = {"C1": ["1512085950.000216", "1512085950.000218"], "C2": ["900.5"]}
     requested: list[dict[str, str]] = []
@@ -126,7 +126,7 @@ async def test_state_is_stored_for_each_parent(store_url: str) -> None:
         scrape = Scrape(store_url, CHANNELS, url)
         await scrape.run()
         assert sorted((one["channel"], one["oldest"]) for one in requested) == [("C1", "0"), ("C2", "0")]
-        stored = [(state["parent"], state["cursor"]) for state in await scrape.cursor_store()]
+        stored = [(state["parent"], state["cursor"]) for state in await scrape.stored_states()]
         assert stored == [("C1", "1512085950.000218"), ("C2", "900.5")]
         requested.clear()
         channels[0]["topic"] = 7
@@ -158,7 +158,7 @@ QUERY_MAX = 10  # records per query of the search
 
 @pytest.mark.parametrize("as_text", [False, True])
 async def test_windows_get_all_records_of_a_limited_search(store_url: str, as_text: bool) -> None:
-    """One after the other, the last one ends now; the next run starts where the last one with records ended."""
+    """Windows follow each other up to now; the next run starts at the end of the last window with records."""
     now_s = int(time.time())
     start_s = now_s - 45 * DAY_S
     records = [{"id": n, "at": start_s + n * DAY_S} for n in range(40)]  # ten days are ten records
@@ -181,7 +181,7 @@ async def test_windows_get_all_records_of_a_limited_search(store_url: str, as_te
         assert [start for start, _ in windows] == [start_s, *ends[:-1]], "no gap and no overlap"
         assert [end - start for start, end in windows[:-1]] == [10 * DAY_S] * 4
         assert now_s <= ends[-1] <= now_s + 20
-        (state,) = await scrape.cursor_store()
+        (state,) = await scrape.stored_states()
         assert int(state["cursor"]) == ends[-2], "the last window had no record: it is requested again"
         requested.clear()
         await scrape.run()
@@ -203,7 +203,7 @@ async def test_the_state_is_stored_after_each_window(store_url: str) -> None:
         scrape = Scrape(store_url, SEARCH.replace("INITIAL", str(start_s)), url)
         await scrape.run()
         assert sorted(requested) == [start_s, start_s + 10 * DAY_S, start_s + 20 * DAY_S]
-        (state,) = await scrape.cursor_store()
+        (state,) = await scrape.stored_states()
         assert state["cursor"] == start_s + 20 * DAY_S
         requested.clear()
         broken.clear()
@@ -227,7 +227,7 @@ resources:
 """
 
 
-async def test_a_server_without_a_parameter_for_newer_records(store_url: str) -> None:
+async def test_pages_are_requested_as_far_as_the_stored_cursor(store_url: str) -> None:
     """Pages are requested from the newest as far as needed; record filters can read the stored cursor."""
     posts = list(range(1, 21))
     pages: list[int] = []

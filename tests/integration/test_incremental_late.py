@@ -19,7 +19,7 @@ from scrapeq.supervise.run_state import RunState
 async def test_a_state_may_be_stored_after_the_lease_would_end(
     store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An acked task has no lease to lose while the final state is stored."""
+    """Storing the final state may take longer than the lease, because the task is acked before."""
     save = RedisCursorStore.save
 
     async def slow(states: RedisCursorStore, key: str, state: CursorState) -> None:
@@ -32,7 +32,7 @@ async def test_a_state_may_be_stored_after_the_lease_would_end(
     async with serving(server.respond) as url:
         scrape = Scrape(store_url, CHANGES, url, lease_s=0.6)
         _, worker = await scrape.run()
-        assert len(await scrape.cursor_store()) == 1
+        assert len(await scrape.stored_states()) == 1
     assert worker.tally.lost == 0
 
 
@@ -46,7 +46,7 @@ async def redrive(scrape: Scrape) -> None:
 
 
 async def test_a_dead_letter_redriven_late_does_not_reset_the_state(store_url: str) -> None:
-    """Its pages end where they would have ended then, but later runs have come further since."""
+    """Its pages end at an older record than those of later runs."""
     server = Changes(broken_page=2)
     server.change(*range(1, 5))
     async with serving(server.respond) as url:
@@ -55,16 +55,16 @@ async def test_a_dead_letter_redriven_late_does_not_reset_the_state(store_url: s
         server.broken_page = 0
         server.change(8, 9, minute=5)
         await scrape.run()
-        (state,) = await scrape.cursor_store()
+        (state,) = await scrape.stored_states()
         assert state["cursor"] == "2024-05-01T12:05:09Z"
         await redrive(scrape)
         items, _ = await scrape.run()
         assert items
-        assert await scrape.cursor_store() == [state]
+        assert await scrape.stored_states() == [state]
 
 
 async def test_a_dead_letter_from_before_a_full_refresh_stores_no_state(store_url: str) -> None:
-    """The full refresh has deleted the state and has not run yet."""
+    """The dead letter is redriven after the full refresh has deleted the state and before its run."""
     server = Changes()
     server.change(1, 2, 3)
     async with serving(server.respond) as url:
@@ -81,7 +81,7 @@ async def test_a_dead_letter_from_before_a_full_refresh_stores_no_state(store_ur
         await redrive(scrape)
         items, _ = await scrape.run()
         assert items
-        assert await scrape.cursor_store() == []
+        assert await scrape.stored_states() == []
 
 
 FORGETFUL = BOOKMARK.replace(
@@ -109,13 +109,13 @@ async def test_a_bookmark_that_the_server_has_forgotten_is_replaced(store_url: s
     async with serving(respond) as url:
         scrape = Scrape(store_url, FORGETFUL, url)
         await scrape.run()
-        assert (await scrape.cursor_store())[0]["token"] == "a2"
+        assert (await scrape.stored_states())[0]["token"] == "a2"
         lost.add("a2")
         requested.clear()
         items, worker = await scrape.run()
         assert requested == [{"cursor": "a2"}, start, {**start, "cursor": "b1"}]
         assert [item.key for item in items] == ["1", "2"]
-        (state,) = await scrape.cursor_store()
+        (state,) = await scrape.stored_states()
         assert (state["token"], worker.tally.dead) == ("b2", 0)
         requested.clear()
         await scrape.run()

@@ -19,14 +19,14 @@ API = Group("example.org", ("api",))
 
 @pytest.fixture
 def queue(store: redis.Redis) -> DPQ:
-    """An empty queue with one limit."""
-    made = DPQ(store, "blocking")
-    made.define({"api": Limit((Rate(1000, 60.0),), max_concurrency=100)})
-    return made
+    """Return an empty queue with one limit."""
+    queue = DPQ(store, "blocking")
+    queue.define({"api": Limit((Rate(1000, 60.0),), max_concurrency=100)})
+    return queue
 
 
 def test_tasks_are_inspected_without_being_leased(queue: DPQ) -> None:
-    """peek, ids, get, counts and ready_by_group read; nothing changes."""
+    """peek, ids, get, counts and ready_by_group only read."""
     queue.push_many(NewTask(n, n, group=API) for n in range(3))
     assert [task.payload for task in queue.peek(2)] == [2, 1]
     assert queue.ids("ready", 2, offset=1) == ["000000000002", "000000000001"]
@@ -54,7 +54,7 @@ def test_limits_are_parked_and_paused(queue: DPQ) -> None:
 
 
 def test_limits_are_read_and_forgotten(queue: DPQ) -> None:
-    """definitions, limit_states, limit_instances, limit_history, forget_limits and purge."""
+    """definitions, limit_states, limit_instances and limit_history read limits; forget_limits and purge delete them."""
     assert [*queue.definitions()] == ["api"]
     queue.push("x", group=API)
     task = queue.pop().task
@@ -72,7 +72,7 @@ def test_limits_are_read_and_forgotten(queue: DPQ) -> None:
 
 
 def test_tasks_are_edited_and_purged(queue: DPQ) -> None:
-    """prioritize, cancel, bury, redrive, drop and purge."""
+    """prioritize, cancel, bury, redrive, drop and purge change tasks."""
     first, second, third = (pushed.id for pushed in queue.push_many(NewTask(n, n) for n in range(3)))
     assert queue.prioritize(9.0, first) == [True]
     task = queue.pop().task
@@ -89,7 +89,7 @@ def test_tasks_are_edited_and_purged(queue: DPQ) -> None:
 
 
 def test_a_lease_is_extended_retried_and_lost(queue: DPQ) -> None:
-    """extend, set_visibility, retry, settle, ack_many, sweep and end_leases."""
+    """extend, set_visibility, retry, settle, ack_many, sweep and end_leases change leases."""
     queue.push("x")
     task = queue.pop().task
     assert task is not None
@@ -150,7 +150,7 @@ def test_the_founding_names_are_aliases(store: redis.Redis) -> None:
 
 
 def test_a_waiting_pop_ends_at_a_push(queue: DPQ) -> None:
-    """It sleeps in the store, not until its time is over."""
+    """The pop waits in the store and returns as soon as a task is pushed."""
     timer = threading.Timer(0.2, DPQ(queue._redis, "blocking").push, ("x",))
     timer.start()
     started = time.monotonic()

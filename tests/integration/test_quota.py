@@ -1,4 +1,4 @@
-"""The quota benchmark in small: real servers, real fetchers; its verdicts, not its speed."""
+"""The quota benchmark, run small with real servers and fetchers: its results, not its speed."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ pytestmark = pytest.mark.serial  # it measures
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def measured(case: str, folder: Path) -> dict[str, Any]:
-    """The figures of one small case."""
+def run_case(case: str, folder: Path) -> dict[str, Any]:
+    """Run one case with `--small` and return its figures."""
     file = folder / "figures.json"
     done = subprocess.run(
         [sys.executable, "benchmarks/quota.py", "--small", "--json", str(file), case],
@@ -31,17 +31,17 @@ def measured(case: str, folder: Path) -> dict[str, Any]:
     return {figure["name"]: figure["value"] for figure in figures}
 
 
-def test_a_closed_limit_sees_one_request_an_opening(tmp_path: Path) -> None:
-    """With 64 slots and 1,000 tasks waiting, one request goes at each opening and none before it."""
-    figures = measured("closed", tmp_path)
+def test_a_closed_limit_receives_one_request_per_opening(tmp_path: Path) -> None:
+    """With 64 slots and 1,000 waiting tasks, exactly one request is sent at each opening and none earlier."""
+    figures = run_case("closed", tmp_path)
     assert figures["early requests"] == 0
     assert figures["requests at an opening"] == 1
     assert figures["items delivered"] == 1000
 
 
-def test_what_matters_most_goes_first(tmp_path: Path) -> None:
-    """Over four fetchers no task is granted while a better one of the same limit is ready."""
-    figures = measured("first", tmp_path)
+def test_the_highest_priority_is_granted_first(tmp_path: Path) -> None:
+    """With four fetchers, a task is never granted while one of higher priority under the same limit is ready."""
+    figures = run_case("first", tmp_path)
     assert figures["grants out of order"] == 0
     assert figures["top tenth first"] == 100
     assert figures["exit code"] == 0

@@ -44,7 +44,7 @@ def test_the_picture_is_well_formed_and_reproducible(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
-    """One line, without a traceback, and exit code 2."""
+    """The error is one line without a traceback, and the exit code is 2."""
     file = tmp_path / "no" / "such" / "folder.svg"
     command = [sys.executable, "benchmarks/quota.py", "--picture", str(file)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)

@@ -23,40 +23,40 @@ def simulated(folder: Path, *arguments: str) -> dict[str, Any]:
     )
     assert done.returncode in (0, 1), done.stdout + done.stderr
     assert "Traceback" not in done.stderr
-    said: dict[str, Any] = json.loads(file.read_text())
-    return said
+    report: dict[str, Any] = json.loads(file.read_text())
+    return report
 
 
-def values(said: dict[str, Any], case: str) -> dict[str, float]:
+def values(report: dict[str, Any], case: str) -> dict[str, float]:
     """Return the figures of one case."""
-    return {figure["name"]: figure["value"] for figure in said["cases"][case]}
+    return {figure["name"]: figure["value"] for figure in report["cases"][case]}
 
 
 @pytest.mark.parametrize("engine", ["python", "valkey"])
 def test_a_known_quota_is_used_without_refusals(tmp_path: Path, engine: str) -> None:
-    """Configured or reported: nearly all is used, nothing is refused, and each opening gets one request."""
-    said = simulated(
+    """If the quota is configured or reported, nearly all of it is used, and each opening gets one request."""
+    report = simulated(
         tmp_path,
         *("--engine", engine, "--size", "30/10", "--windows", "6"),
         *("configured/fixed", "configured/sliding", "told/fixed/draft-8", "closed"),
     )
     for case in ("configured/fixed", "configured/sliding log"):
-        assert values(said, case)["used"] >= 98
-        assert values(said, case)["refused"] == 0
-    assert values(said, "told/fixed/draft-8")["refused"] == 0
-    closed = values(said, "closed")
+        assert values(report, case)["used"] >= 98
+        assert values(report, case)["refused"] == 0
+    assert values(report, "told/fixed/draft-8")["refused"] == 0
+    closed = values(report, "closed")
     assert closed["early requests"] == 0
     assert closed["requests at an opening"] == 1
     assert closed["items"] == 1000
-    assert said["times"] > TIMES_REAL
+    assert report["times"] > TIMES_REAL
 
 
 def test_the_highest_priority_goes_first(tmp_path: Path) -> None:
-    """No task is granted while a better one of an open host is ready, with one host or with many."""
-    said = simulated(tmp_path, "--windows", "5", "--size", "40/4", "first")
-    assert values(said, "first")["grants out of order"] == 0
-    assert values(said, "first")["top tenth first"] == 100
-    assert values(said, "first of many")["grants out of order"] == 0
+    """A task is never granted while one of higher priority of an open host is ready, with one host or many."""
+    report = simulated(tmp_path, "--windows", "5", "--size", "40/4", "first")
+    assert values(report, "first")["grants out of order"] == 0
+    assert values(report, "first")["top tenth first"] == 100
+    assert values(report, "first of many")["grants out of order"] == 0
 
 
 def test_an_unknown_case_is_an_error(tmp_path: Path) -> None:

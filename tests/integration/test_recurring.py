@@ -65,7 +65,7 @@ async def run_with_scheduler(scrape: Scrape, until: Callable[[Queue], Any]) -> N
 
 
 async def test_a_schedule_that_is_faster_than_its_limit_never_piles_up(store_url: str) -> None:
-    """The server's cursors never repeat: a page sequence in progress continues, and no second one starts."""
+    """The server's cursors never repeat, so only the schedule can prevent a second page sequence."""
     first_pages: Counter[str] = Counter()
     ended: Counter[str] = Counter()
     requests = listed = most = 0
@@ -94,7 +94,7 @@ async def test_a_schedule_that_is_faster_than_its_limit_never_piles_up(store_url
     async with serving(respond) as url:
         scrape = Scrape(store_url, CHANNELS, url)
         await run_with_scheduler(scrape, long_enough)
-        states = await scrape.cursor_store()
+        states = await scrape.stored_states()
     assert most <= 3, "the list of channels, and one page of each"
     assert [state["cursor"] for state in states] == [PAGES, PAGES]
 
@@ -110,7 +110,7 @@ resources:
 
 
 async def test_a_scheduled_run_fetches_everything_again(store_url: str) -> None:
-    """The children, too; a dead letter is fetched again and is then not a dead letter any more."""
+    """Children are fetched again, too; a dead letter is replaced by its next fetch."""
     requests: Counter[str] = Counter()
 
     async def respond(request: web.Request) -> web.Response:
@@ -209,7 +209,7 @@ def test_keep_running_keeps_the_schedules(ticking: Path) -> None:
 
 
 async def test_the_scheduler_command_pushes_what_is_due(ticking: Path, store_url: str) -> None:
-    """It needs no run; the pushed task waits for a fetcher and is not pushed twice."""
+    """The command works without a run; the pushed task waits for a fetcher and is not pushed twice."""
     scheduler = _run(ticking, "--redis", store_url, "-c", "t.yaml", "scheduler")
     client = async_client(store_url)
     async with Queue(client, "ticking") as queue:

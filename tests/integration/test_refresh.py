@@ -29,7 +29,7 @@ class Guarded:
         self.refused = 0
 
     async def handle(self, request: web.Request) -> web.Response:
-        """POST /token issues one; everything else requires the newest."""
+        """Issue a token at POST /token; require the newest token everywhere else."""
         if request.path == "/token":
             if self.unknown:
                 return web.json_response({"error": "invalid_client"}, status=401)
@@ -57,7 +57,7 @@ resources:
 
 
 async def test_an_invalid_credential_is_refreshed(store_url: str) -> None:
-    """A 401 in the middle: one more token, every page is read, no attempt is charged."""
+    """After a 401 during the run, one more token is issued, and every page is read without counting an attempt."""
     server = Guarded(forget_at=4)
     async with serving(server.handle) as url:
         _, sink, queue = await work(
@@ -71,7 +71,7 @@ async def test_an_invalid_credential_is_refreshed(store_url: str) -> None:
 
 
 async def test_a_second_401_is_not_blamed_on_the_credential(store_url: str) -> None:
-    """One refresh per task, then a dead letter that says so."""
+    """A task refreshes the credential once; the next 401 makes it a dead letter that says so."""
     server = Guarded(refuse=True)
     text = OAUTH.replace("RULES", "").replace(", {n: 2}, {n: 3}, {n: 4}, {n: 5}, {n: 6}", "")
     async with serving(server.handle) as url:
@@ -82,7 +82,7 @@ async def test_a_second_401_is_not_blamed_on_the_credential(store_url: str) -> N
 
 
 async def test_a_redriven_task_may_refresh_its_credential_again(store_url: str) -> None:
-    """When the user redrives it, it is refreshed again, in the same process."""
+    """A redriven task refreshes the credential again, even in the same process."""
     server = Guarded(refuse=True)
     text = OAUTH.replace("RULES", "").replace(", {n: 2}, {n: 3}, {n: 4}, {n: 5}, {n: 6}", "")
 
@@ -99,7 +99,7 @@ async def test_a_redriven_task_may_refresh_its_credential_again(store_url: str) 
 
 
 async def test_a_second_401_may_end_the_run(store_url: str) -> None:
-    """`on_exceed: stop`: exit code 8, and the tasks stay queued."""
+    """With `on_exceed: stop`, the run ends with exit code 8, and the tasks stay queued."""
     server = Guarded(refuse=True)
     rules = "response_actions: [{match: {status: 401}, action: refresh_auth, on_exceed: stop}]"
     text = OAUTH.replace("RULES", rules).replace(", {n: 2}, {n: 3}, {n: 4}, {n: 5}, {n: 6}", "")
@@ -115,7 +115,7 @@ async def test_a_second_401_may_end_the_run(store_url: str) -> None:
 
 
 async def test_a_static_token_is_not_refreshed(store_url: str) -> None:
-    """The dead letter says so, at once."""
+    """The task immediately becomes a dead letter that says so."""
     server = Guarded(refuse=True)
     async with serving(server.handle) as url:
         _, _, queue = await work(url, store_url, PLAIN, nothing_left, env={"S": "secret"})
@@ -125,7 +125,7 @@ async def test_a_static_token_is_not_refreshed(store_url: str) -> None:
 
 
 async def test_a_final_login_failure_ends_the_run(store_url: str) -> None:
-    """No task is sent, none is lost, and the message does not show a secret."""
+    """No task is sent or lost, and the message does not show a secret."""
     server = Guarded(unknown=True)
     ended: list[int] = []
 

@@ -7,7 +7,7 @@ from scrapeq.processes.child import RestartBackoff
 
 
 def test_pauses_double_up_to_the_longest_during_a_crash_loop() -> None:
-    """A process that never lives long waits twice as long each time."""
+    """The pause of a process that never runs for long doubles each time."""
     backoff = RestartBackoff(0.25, 30.0)
     pauses = []
     for _ in range(10):
@@ -17,7 +17,7 @@ def test_pauses_double_up_to_the_longest_during_a_crash_loop() -> None:
 
 
 def test_an_occasional_kill_costs_the_shortest_pause() -> None:
-    """Finished work, a life of ten pauses, or half a minute: the process was not in a crash loop."""
+    """A process that finished work, or ran for ten pauses or half a minute, is not in a crash loop."""
     backoff = RestartBackoff(0.25, 30.0)
     for did_work, lifetime_s in ((True, 0.1), (False, 10.1), (False, 31.0)):
         backoff.next_s()
@@ -32,7 +32,7 @@ def test_an_occasional_kill_costs_the_shortest_pause() -> None:
 
 
 def test_a_limits_title_names_its_partition() -> None:
-    """The name, then the non-empty parts of the partition in parentheses."""
+    """The title is the name with the non-empty parts of the partition in parentheses."""
     assert title_of("core") == "core"
     assert title_of("core|api.example:443,") == "core (api.example:443)"
     assert title_of("core|api.example,a91f") == "core (api.example, a91f)"

@@ -118,7 +118,7 @@ class Commands:
 
 @pytest.fixture
 def commands(tmp_path: Path) -> Iterator[Commands]:
-    """Commands in a temporary folder; they end with the test."""
+    """Yield a runner of commands in a temporary folder; the commands end with the test."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Pages)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     commands = Commands(tmp_path, f"http://127.0.0.1:{server.server_port}/")
@@ -157,7 +157,7 @@ def test_rejected_seeds_end_the_run(commands: Commands) -> None:
     assert "full (max_tasks is 1)" in output
 
 
-def test_two_files_whose_names_share_a_prefix(commands: Commands) -> None:
+def test_files_with_a_common_name_prefix_have_separate_writers(commands: Commands) -> None:
     """Each file has its own writer and its own items."""
     names = ["n" * 32 + end for end in "ab"]
     files = [commands.file(name, "1", "2") for name in names]
@@ -179,7 +179,7 @@ def test_two_files_with_one_name_are_refused(commands: Commands) -> None:
 
 
 def test_a_failed_run_drains_while_another_continues(commands: Commands) -> None:
-    """Its fetcher and its scheduler end with it, not with the last run."""
+    """The fetcher and the scheduler of the failed run end with it, not with the last run."""
     gone = commands.file("gone", "gone", more="run: {workers: 1}")
     slow = commands.file("slow", "1", "2", more=SLOW)
     (commands.folder / "watching.py").write_text(WATCHING)
@@ -194,7 +194,7 @@ def test_a_failed_run_drains_while_another_continues(commands: Commands) -> None
 def test_a_fetcher_that_was_started_before_the_seeding_ends(
     commands: Commands, store: redis.Redis, store_url: str
 ) -> None:
-    """It notices that another machine has pushed the seeds and that all of them are done."""
+    """The fetcher notices that another machine has pushed the seeds and that all of them are done."""
     file = commands.file("shared", "1", "2", "3")
     fetcher = commands.start("-m", "scrapeq", "--redis", store_url, "run", file, "--role", "fetcher")
     deadline_s = time.monotonic() + TIMEOUT_S

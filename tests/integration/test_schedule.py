@@ -26,7 +26,7 @@ def at(text: str) -> float:
 
 
 def test_steps_keep_their_rhythm() -> None:
-    """After a pause of three and a half hours the next due time is half an hour away."""
+    """After a pause of three and a half hours, the next hourly due time is half an hour away."""
     assert next_due_s(HOURLY, NOON_S) == NOON_S + 3600
     assert next_due_s(HOURLY, NOON_S, NOON_S) == NOON_S + 3600
     assert next_due_s(HOURLY, NOON_S + 3.5 * 3600, NOON_S) == NOON_S + 4 * 3600
@@ -55,8 +55,8 @@ def test_steps_keep_their_rhythm() -> None:
         ),  # 02:30 occurs twice on that day
     ],
 )
-def test_a_cron_line_in_a_time_zone(cron: str, zone: str, after: str, due: str) -> None:
-    """Also on days when daylight saving time starts or ends."""
+def test_cron_lines_follow_their_time_zone(cron: str, zone: str, after: str, due: str) -> None:
+    """Due times are correct even on days when daylight saving time starts or ends."""
     assert next_due_s(Schedule(cron=cron, timezone=zone), at(after)) == at(due)
 
 
@@ -109,7 +109,7 @@ async def test_an_interrupted_push_continues_under_its_number(astore: redis.asyn
 
 
 async def test_a_changed_schedule_applies_at_once(astore: redis.asyncio.Redis) -> None:
-    """A shorter one moves the due time forward; a longer one leaves it."""
+    """A shorter interval makes the due time earlier; a longer one does not change it."""
     clock, pushes = FakeClock(NOON_S), Pushes()
     await recurring(astore, pushes, clock, a=HOURLY).push_due()
     assert await recurring(astore, pushes, clock, a=Schedule(every_s=60.0)).push_due() == 60

@@ -26,7 +26,7 @@ _names = (f"t{number}" for number in itertools.count())
 
 @pytest.fixture
 def url(postgres: PostgresServer) -> str:
-    """A database for this test alone."""
+    """Create a database for this test and return its URL."""
     name = next(_names)
     with psycopg.connect(postgres.url(), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}".encode())
@@ -53,7 +53,7 @@ def item(number: int, resource: str = "issues", **more: Any) -> Item:
 
 
 def rows(url: str, table: str = "issues") -> list[dict[str, Any]]:
-    """The rows, by id, without the key column."""
+    """Return the rows in the order of their ids, without the key column."""
     with psycopg.connect(url, row_factory=psycopg.rows.dict_row) as connection:
         found = connection.execute(f'SELECT * FROM "{table}" ORDER BY id'.encode()).fetchall()
     return [{name: value for name, value in row.items() if name != "_scrapeq_key"} for row in found]
@@ -68,7 +68,7 @@ def types(url: str, table: str = "issues") -> dict[str, str]:
 
 
 def test_an_item_is_one_row_with_its_newest_fields(url: str) -> None:
-    """Upserts by key; unchanged items are not written; a missing field is null."""
+    """Items are upserted by key; unchanged items are not written; a missing field is null."""
     with sink_at(output(url)) as sink:
         assert sink.commit_many([("t1", "1.1", [item(1, a="old"), item(2, a="x"), item(1, a="new")])]) == [3]
         assert sink.commit_many([("t2", "2.1", [item(2, a="x")])]) == [0]
@@ -78,7 +78,7 @@ def test_an_item_is_one_row_with_its_newest_fields(url: str) -> None:
 
 
 def test_columns_have_types_and_nested_values_are_jsonb(url: str) -> None:
-    """Integers, floats, booleans, text; characters that PostgreSQL does not allow are replaced."""
+    """Columns are integers, floats, booleans or text; characters that PostgreSQL does not allow are replaced."""
     record = {"id": 1, "f": 1.5, "b": True, "t": "x\0", "n": None, "j": [1, {"a": "\0"}], "big": 2**64 - 1}
     with sink_at(output(url)) as sink:
         sink.commit_many([("t1", "1.1", [Item("issues", "1", record)])])
@@ -109,7 +109,7 @@ def test_columns_grow_and_widen(url: str) -> None:
 
 
 def test_any_name_is_quoted(url: str) -> None:
-    """Tables, schemas and columns; long names are truncated and stay distinct."""
+    """Tables, schemas and columns can have any name; long names are truncated and stay distinct."""
     long = "x" * 70
     record = {"id": 1, 'a"; DROP TABLE x; --': 2, "%s": 3, long: 4, long + "y": 5, "select": 6}
     with sink_at(output(url, 'raw.my "${resource}"')) as sink:
@@ -120,8 +120,8 @@ def test_any_name_is_quoted(url: str) -> None:
 
 
 @pytest.mark.parametrize(("mode", "prices"), [("append", [5, 5, 6, 5]), ("append_changes", [5, 6, 5])])
-def test_rows_are_appended(url: str, mode: Any, prices: list[int]) -> None:
-    """Once per task, or when they changed; a repetition adds nothing."""
+def test_append_mode_adds_a_row_per_task_or_change(url: str, mode: Any, prices: list[int]) -> None:
+    """A row is added once per task, or only if it changed; a repeated commit adds nothing."""
     with sink_at(output(url, write_disposition=mode)) as sink:
         for number, price in enumerate([5, 5, 6, 5]):
             sink.commit_many([(f"t{number}", f"{number}.1", [item(1, price=price)])])
@@ -132,7 +132,7 @@ def test_rows_are_appended(url: str, mode: Any, prices: list[int]) -> None:
 
 
 def test_a_stale_lease_of_another_machine_is_rejected(url: str, tmp_path: Path) -> None:
-    """The tokens are stored in the database, even with an output of files beside it."""
+    """The fencing tokens are stored in the database, even if the run also writes files."""
     lines = plan.Output("jsonl", compile_template("out.jsonl"))
     with (
         sink_at(lines, output(url), base=tmp_path / "a") as one,
@@ -145,7 +145,7 @@ def test_a_stale_lease_of_another_machine_is_rejected(url: str, tmp_path: Path) 
 
 
 def test_several_machines_write_to_one_table(url: str) -> None:
-    """Concurrently, with the same keys in another order, and columns that both add and one widens: no writer fails."""
+    """Concurrent writers succeed with the same keys in different orders, and with added and widened columns."""
     errors: list[BaseException] = []
 
     def write(machine: int) -> None:
@@ -168,7 +168,7 @@ def test_several_machines_write_to_one_table(url: str) -> None:
 
 
 def test_the_sink_reconnects_and_repeats_the_commit(url: str) -> None:
-    """After a disconnection between commits and in the middle of one; the result is that of the first attempt."""
+    """The result after a disconnection between or during commits is the same as without one."""
     with sink_at(output(url)) as sink:
         sink.commit_many([("t1", "1.1", [item(1)])])
         _cut_all(url)
@@ -177,7 +177,7 @@ def test_the_sink_reconnects_and_repeats_the_commit(url: str) -> None:
 
 
 def test_a_commit_with_an_unknown_result_is_repeated(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server has committed, but the connection broke before its reply: nothing is written twice."""
+    """If the connection breaks after the commit and before its reply, nothing is written twice."""
     commit = PostgresCommitLog.commit
     cut = [True]
 
@@ -229,7 +229,7 @@ def test_the_sink_waits_for_a_server_and_then_fails(postgres: PostgresServer, ur
     "broken", ["postgresql://u:{}@[::1", "postgresql://u:{}@h:port/d", "host=h password={} x"]
 )
 def test_an_invalid_url_is_an_error_without_the_password(broken: str) -> None:
-    """Whatever the driver says about it."""
+    """The error omits the password, whatever the driver reports."""
     secret = "s3cr3t-w0rd"
     with (
         sink_at(output(broken.format(secret)), unavailable_s=0.0) as sink,

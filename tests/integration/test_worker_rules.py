@@ -1,4 +1,4 @@
-"""What a fetch worker does with redirects, refusals and answers that never come, over a real store and real sockets."""
+"""A fetch worker handles redirects, refusals and lost responses, with a real store and real sockets."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ resources: [{name: page, endpoint: "p/${seed.n}", primary_key: n}]
 """
 
 
-async def test_tasks_that_are_redirected_to_one_address_are_all_done(store_url: str) -> None:
-    """A hop that waits for its limit is a task without an identity: none of six is dropped as a duplicate."""
+async def test_tasks_redirected_to_one_url_are_not_deduplicated(store_url: str) -> None:
+    """A redirect that waits for its limit is a task without a key, so none of the six is dropped as a duplicate."""
 
     async def handler(request: web.Request) -> web.Response:
         if request.path == "/common":
@@ -42,8 +42,8 @@ async def test_tasks_that_are_redirected_to_one_address_are_all_done(store_url: 
     assert worker.tally.redirects >= 6
 
 
-async def test_tasks_of_a_schedule_that_are_redirected_to_one_address_are_all_done(store_url: str) -> None:
-    """An occurrence asks for a request once, but a hop is the rest of its task, with its seed."""
+async def test_scheduled_tasks_redirected_to_one_url_are_not_deduplicated(store_url: str) -> None:
+    """A scheduled run deduplicates requests, but a redirect continues its task, with its seed."""
 
     async def handler(request: web.Request) -> web.Response:
         if request.path == "/last":
@@ -74,38 +74,42 @@ resources:
 """
 
 
-@pytest.mark.parametrize("expiring", [0, 13])
-async def test_a_walk_goes_on_from_its_own_request_after_hops_that_waited(
-    store_url: str, expiring: int
+@pytest.mark.parametrize("expiring_page", [0, 13])
+async def test_pagination_continues_from_its_own_request_after_delayed_redirects(
+    store_url: str, expiring_page: int
 ) -> None:
-    """Every page is redirected over a closed limit: hops are counted for a page, and the next is asked for alike."""
-    asked: list[tuple[str, str, int]] = []
-    was_reset = False
+    """
+    Every page is redirected to a closed limit, and the next page is requested like the first.
+
+    Redirects are counted per page, not per pagination.
+    """
+    requests: list[tuple[str, str, int]] = []
+    expired = False
 
     async def handler(request: web.Request) -> web.Response:
-        nonlocal was_reset
+        nonlocal expired
         if request.path == "/search":
             page = (await request.json())["page"]
-            asked.append((request.method, request.path, page))
+            requests.append((request.method, request.path, page))
             raise web.HTTPSeeOther(f"/results/{page}")
         page = int(request.path.rpartition("/")[2])
-        if page == expiring and not was_reset:
-            was_reset = True
+        if page == expiring_page and not expired:
+            expired = True
             return web.json_response({}, status=410)
         return web.json_response([{"n": page}])
 
-    actions = "response_actions: [{match: {status: 410}, action: reset_pagination}]" if expiring else ""
+    actions = "response_actions: [{match: {status: 410}, action: reset_pagination}]" if expiring_page else ""
     plan = REDIRECTED.replace("ACTIONS", actions)
     async with serving(handler) as url:
         _, sink, queue = await work(url, store_url, plan, nothing_left)
-    walk = [("POST", "/search", page) for page in range(1, 15)]
-    assert asked == walk[: expiring or 0] + walk
+    expected_requests = [("POST", "/search", page) for page in range(1, 15)]
+    assert requests == expected_requests[: expiring_page or 0] + expected_requests
     assert {item.record["n"] for item in sink.items} == set(range(1, 15))
     assert (await queue.counts()).dead == 0
 
 
-async def test_a_refusal_after_a_redirect_closes_the_limit_that_refused(store_url: str) -> None:
-    """The address that redirects is not the one that refuses."""
+async def test_a_refusal_after_a_redirect_closes_the_limit_of_the_target(store_url: str) -> None:
+    """The limit of the redirecting URL stays open."""
 
     async def handler(request: web.Request) -> web.Response:
         if request.path == "/there":
@@ -118,25 +122,25 @@ async def test_a_refusal_after_a_redirect_closes_the_limit_that_refused(store_ur
     )
 
     async def parked(queue: Queue) -> bool:
-        cursor_store = {state.name: state for state in await queue.limit_states()}
-        return "there" in cursor_store and cursor_store["there"].parked_s > 0
+        states = {state.name: state for state in await queue.limit_states()}
+        return "there" in states and states["there"].parked_s > 0
 
     async with serving(handler) as url:
         _, _, queue = await work(url, store_url, PLAN.replace("RULES", rules), parked)
-    cursor_store = {state.name: state for state in await queue.limit_states()}
-    assert cursor_store["there"].parked_s > 250
-    assert cursor_store["here"].parked_s == 0
-    assert cursor_store["there"].in_flight == cursor_store["here"].in_flight == 0
+    states = {state.name: state for state in await queue.limit_states()}
+    assert states["there"].parked_s > 250
+    assert states["here"].parked_s == 0
+    assert states["there"].in_flight == states["here"].in_flight == 0
 
 
-async def test_an_endless_redirect_over_closed_limits_ends_as_a_dead_letter(store_url: str) -> None:
-    """Hops are counted over all the tasks that they become."""
-    asked = 0
+async def test_an_endless_redirect_over_closed_limits_is_a_dead_letter(store_url: str) -> None:
+    """Redirects are counted across the tasks of a chain."""
+    requests = 0
 
     async def handler(request: web.Request) -> web.Response:
-        nonlocal asked
-        asked += 1
-        raise web.HTTPFound(f"/q/{asked}")
+        nonlocal requests
+        requests += 1
+        raise web.HTTPFound(f"/q/{requests}")
 
     rules = "rate_limits: [{name: one, max_concurrency: 1}]"
     plan = PLAN.replace("RULES", rules).replace(", {n: 2}, {n: 3}, {n: 4}, {n: 5}, {n: 6}", "")
@@ -145,16 +149,16 @@ async def test_an_endless_redirect_over_closed_limits_ends_as_a_dead_letter(stor
     assert (await queue.counts()).dead == 1
     (dead,) = await queue.peek(5, "dead")
     assert "redirects" in dead.last_error
-    assert asked <= 12
+    assert requests <= 12
 
 
-async def test_a_refusal_that_is_a_dead_letter_closes_its_limit_all_the_same(store_url: str) -> None:
-    """`on_exceed: dead_letter` gives up the task, not the manners: the others are not sent into the refusal."""
-    asked = 0
+async def test_a_refusal_that_becomes_a_dead_letter_still_closes_its_limit(store_url: str) -> None:
+    """With `on_exceed: dead_letter`, the other tasks still wait for the limit."""
+    requests = 0
 
     async def handler(_request: web.Request) -> web.Response:
-        nonlocal asked
-        asked += 1
+        nonlocal requests
+        requests += 1
         return web.json_response({}, status=429, headers={"Retry-After": "3600"})
 
     rules = (
@@ -167,12 +171,12 @@ async def test_a_refusal_that_is_a_dead_letter_closes_its_limit_all_the_same(sto
 
     async with serving(handler) as url:
         _, _, queue = await work(url, store_url, PLAN.replace("RULES", rules), one_dead)
-    assert asked == 1
+    assert requests == 1
     assert (await queue.counts()).dead == 1
 
 
-async def test_a_broken_connection_opens_no_closed_limit(store_url: str) -> None:
-    """A probe without an answer stays a probe: one request at a time, not a herd."""
+async def test_a_broken_connection_does_not_open_a_closed_limit(store_url: str) -> None:
+    """After a probe without a response, the next probe is again a single request."""
     times: list[float] = []
 
     async def handler(request: web.Request) -> web.Response:
@@ -191,8 +195,8 @@ async def test_a_broken_connection_opens_no_closed_limit(store_url: str) -> None
     assert all(later - earlier > 0.9 for earlier, later in itertools.pairwise(times))
 
 
-async def test_a_settle_that_cannot_be_sent_fails_alone(store_url: str) -> None:
-    """A follow-up that is too large is its own task's error, not that of those settled beside it."""
+async def test_an_invalid_settle_does_not_fail_others(store_url: str) -> None:
+    """A follow-up task that is too large fails its own task, not the others in the batch."""
     client = async_client(store_url)
     async with WorkerQueue(client, "alone") as queue:
         await queue.push_many(NewTask(n) for n in range(2))
@@ -207,8 +211,8 @@ async def test_a_settle_that_cannot_be_sent_fails_alone(store_url: str) -> None:
     await client.aclose()
 
 
-async def test_dead_letters_do_not_fill_a_bounded_queue(store_url: str) -> None:
-    """The bound is on what lives."""
+async def test_dead_letters_do_not_count_against_max_tasks(store_url: str) -> None:
+    """The bound applies only to live tasks."""
     client = async_client(store_url)
     async with Queue(client, "bounded", max_tasks=2, on_full="reject") as queue:
         await queue.push("bad")
@@ -219,14 +223,14 @@ async def test_dead_letters_do_not_fill_a_bounded_queue(store_url: str) -> None:
     await client.aclose()
 
 
-async def test_a_refusal_in_a_200_is_one_where_a_preset_says_so(store_url: str) -> None:
-    """Its page is not kept, its task comes back, no attempt is charged."""
-    asked = 0
+async def test_a_preset_recognizes_refusals_with_status_200(store_url: str) -> None:
+    """The page is not stored, and the task is retried without counting an attempt."""
+    requests = 0
 
     async def handler(request: web.Request) -> web.Response:
-        nonlocal asked
-        asked += 1
-        if asked == 1:
+        nonlocal requests
+        requests += 1
+        if requests == 1:
             return web.json_response({"status": "0", "result": "Max rate limit reached"})
         return web.json_response([{"n": request.path}])
 
@@ -237,8 +241,8 @@ async def test_a_refusal_in_a_200_is_one_where_a_preset_says_so(store_url: str) 
     assert (worker.tally.refused, (await queue.counts()).retried) == (1, 0)
 
 
-async def test_what_only_the_file_knows_of_an_answer_reaches_the_limit(store_url: str) -> None:
-    """Milliseconds to go, in a field of the server's own; a wait in a body. Each is told to the limit that reads it."""
+async def test_custom_observations_of_a_response_reach_their_limits(store_url: str) -> None:
+    """A reset in milliseconds in a custom header and a wait in the body each reach the limit that reads them."""
 
     async def handler(request: web.Request) -> web.Response:
         headers = {"X-Left": "0", "X-Back-In": "300000"}
@@ -253,12 +257,12 @@ rate_limits:
 """
 
     async def reported(queue: Queue) -> bool:
-        cursor_store = await queue.limit_states()
-        return bool(cursor_store) and all(state.remaining == 0 for state in cursor_store)
+        states = await queue.limit_states()
+        return bool(states) and all(state.remaining == 0 for state in states)
 
     async with serving(handler) as url:
         _, sink, queue = await work(url, store_url, PLAN.replace("RULES", rules), reported)
-    cursor_store = {state.name.partition("|")[0]: state for state in await queue.limit_states()}
+    states = {state.name.partition("|")[0]: state for state in await queue.limit_states()}
     assert len(sink.items) == 1
-    assert 280 < cursor_store["fields"].reset_s <= 300
-    assert 70 < cursor_store["body"].reset_s <= 90
+    assert 280 < states["fields"].reset_s <= 300
+    assert 70 < states["body"].reset_s <= 90

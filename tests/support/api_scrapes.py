@@ -1,4 +1,4 @@
-"""How the tests of the example configurations run them: the real command in a folder of its own, against a stand-in."""
+"""Helpers that run an example configuration with the real command, in its own folder, against a stand-in."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from standins.base import Standin
 ROOT = Path(__file__).parents[2]
 FOLDERS = (ROOT / "configs", ROOT / "tests" / "data" / "config" / "apis")
 LIMIT_S = 60.0
-# Nothing of a newcomer's surroundings is taken over but what a program needs to start.
-KEPT = ("PATH", "HOME", "PYTHONPATH", "LANG", "TMPDIR", "CI")
+# The command inherits only the variables that a program needs to start, as in a newcomer's environment.
+INHERITED = ("PATH", "HOME", "PYTHONPATH", "LANG", "TMPDIR", "CI")
 
 
 class Command:
     """
-    The command on one file of a folder.
+    The command for one configuration file.
 
     Args:
-        folder: Where it runs; outputs and the store are there.
-        file: The configuration's name.
-        env: The environment that the file asks for.
-        settings: `--set` of every run.
+        folder: The working folder, with the outputs and the store.
+        file: The name of the configuration file.
+        env: The environment variables that the file needs.
+        settings: The `--set` options of every run.
     """
 
     def __init__(
@@ -45,16 +45,16 @@ class Command:
         settings: dict[str, Any] | None = None,
     ) -> None:
         self.folder, self.file = folder, file
-        self.env = {key: value for key, value in os.environ.items() if key in KEPT} | (env or {})
+        self.env = {key: value for key, value in os.environ.items() if key in INHERITED} | (env or {})
         self.settings = settings or {}
 
     def command(self, *args: str) -> list[str]:
-        """The run of this configuration."""
+        """Return the command line that runs this configuration."""
         settings = [f"--set={key}={orjson.dumps(value).decode()}" for key, value in self.settings.items()]
         return [sys.executable, "-m", "scrapeq", "run", self.file, "--progress", "lines", *settings, *args]
 
     def run(self, *args: str, code: int = 0) -> str:
-        """One whole run; what it said. It must end with that code."""
+        """Run the command and return its output. It must end with this exit code, without a traceback."""
         done = subprocess.run(
             self.command(*args),
             cwd=self.folder,
@@ -63,17 +63,17 @@ class Command:
             text=True,
             timeout=LIMIT_S,
         )
-        said = f"{done.stdout}\n{done.stderr}"
-        assert done.returncode == code, f"{done.returncode}: {said}\n{self.log()}"
-        assert "Traceback" not in said
-        return said
+        output = f"{done.stdout}\n{done.stderr}"
+        assert done.returncode == code, f"{done.returncode}: {output}\n{self.log()}"
+        assert "Traceback" not in output
+        return output
 
     def log(self) -> str:
-        """What was asked, for a failing test to tell."""
+        """Return the latest requests, for the message of a failing test."""
         return ""
 
     def jsonl(self, path: str) -> list[dict[str, Any]]:
-        """The records of one file, which must end with a whole line."""
+        """Return the records of one file, which must end with a whole line."""
         file = self.folder / path
         if not file.exists():
             return []
@@ -82,12 +82,12 @@ class Command:
         return [orjson.loads(line) for line in data.splitlines()]
 
     def csv(self, path: str) -> list[dict[str, str]]:
-        """The rows of one file."""
+        """Return the rows of one CSV file."""
         with (self.folder / path).open(newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
 
     def table(self, path: str, name: str) -> list[dict[str, Any]]:
-        """The rows of a table of one SQLite file."""
+        """Return the rows of a table in a SQLite file."""
         with contextlib.closing(sqlite3.connect(f"file:{self.folder / path}?mode=ro", uri=True)) as database:
             database.row_factory = sqlite3.Row
             return [dict(row) for row in database.execute(f'SELECT * FROM "{name}"')]
@@ -95,15 +95,15 @@ class Command:
 
 class Scrape(Command):
     """
-    One configuration of the project in a folder of its own, against a stand-in.
+    One configuration of the project in its own folder, against a stand-in.
 
     Args:
-        folder: Where it runs; outputs and the store are there.
-        name: The configuration's file, without `.yaml`.
-        api: What it is pointed at.
-        base: What follows the stand-in's address in `client.base_url`.
-        env: The environment that the file asks for.
-        settings: `--set` of every run, in place of limits and page sizes that are made for the real one.
+        folder: The working folder, with the outputs and the store.
+        name: The name of the configuration file, without `.yaml`.
+        api: The stand-in to scrape.
+        base: The path after the stand-in's address in `client.base_url`.
+        env: The environment variables that the file needs.
+        settings: The `--set` options of every run; they replace limits and page sizes meant for the real API.
     """
 
     def __init__(
@@ -121,11 +121,11 @@ class Scrape(Command):
         self.api = api
         found = next(path / self.file for path in FOLDERS if (path / self.file).exists())
         shutil.copy(found, folder)
-        for beside in found.parent.glob("*.csv"):
-            shutil.copy(beside, folder)
+        for data in found.parent.glob("*.csv"):
+            shutil.copy(data, folder)
 
-    def killed(self, after_requests: int) -> None:
-        """A run whose first process is killed for real once the stand-in was asked so often."""
+    def kill_run(self, after_requests: int) -> None:
+        """Start a run and kill its first process (SIGKILL) after this many requests to the stand-in."""
         command = self.command()
         program = command.index("-m")
         command[program : program + 2] = [str(Path(__file__).with_name("short_leases.py"))]
@@ -139,8 +139,8 @@ class Scrape(Command):
         )
         deadline = time.monotonic() + LIMIT_S
         try:
-            while len(self.api.asked) < after_requests:
-                assert process.poll() is None, "it ended before it could be killed"
+            while len(self.api.requests) < after_requests:
+                assert process.poll() is None, "the run ended before it could be killed"
                 assert time.monotonic() < deadline, self.log()
                 time.sleep(0.002)
         finally:
@@ -148,10 +148,12 @@ class Scrape(Command):
             process.wait(LIMIT_S)
 
     def log(self) -> str:
-        """What was asked, for a failing test to tell."""
-        return "\n".join(f"{one.status} {'refused ' * one.refused}{one.url}" for one in self.api.asked[-60:])
+        """Return the latest requests, for the message of a failing test."""
+        return "\n".join(
+            f"{one.status} {'refused ' * one.refused}{one.url}" for one in self.api.requests[-60:]
+        )
 
 
 def newest_of(records: list[dict[str, Any]], key: str) -> dict[Any, dict[str, Any]]:
-    """The last line of each key: a file that is added to has an older one before it."""
+    """Return the last record of each key: a file that is appended to has older records before it."""
     return {record[key]: record for record in records}

@@ -37,7 +37,7 @@ class AuthServer:
         failures: Responses (status, JSON, headers) to the next token or login requests.
         login_requests: The fields of the token and login requests.
         login_requested: Set at the first token request.
-        at: When the token requests came, monotonic seconds.
+        requested_at_s: The times of the token requests, in monotonic seconds.
         tokens: All issued access tokens.
         good, sessions: The valid tokens and sessions.
         served, denied: The API requests by outcome.
@@ -56,7 +56,7 @@ class AuthServer:
         self.failures: list[tuple[int, Any, dict[str, str]]] = []
         self.login_requests: list[dict[str, str]] = []
         self.login_requested = asyncio.Event()
-        self.at: list[float] = []
+        self.requested_at_s: list[float] = []
         self.served = 0
         self.denied = 0
         self.tokens: list[str] = []
@@ -64,7 +64,7 @@ class AuthServer:
         self.refresh = REFRESH
         self.sessions: set[str] = set()
         self.used: Counter[str] = Counter()
-        self.in_flight = self.most_at_once = 0
+        self.in_flight = self.max_in_flight = 0
         self.received: list[tuple[str, dict[str, str]]] = []
         self._number = itertools.count(1)
 
@@ -74,7 +74,7 @@ class AuthServer:
         self.sessions.clear()
 
     async def token(self, request: web.Request) -> web.Response:
-        """RFC 6749, 4.4 and 6; client authentication in both forms of 2.3.1."""
+        """Issue a token (RFC 6749, sections 4.4 and 6) after either client authentication of section 2.3.1."""
         form = {name: str(value) for name, value in (await request.post()).items()}
         basic = request.headers.get("Authorization", "")
         if basic.startswith("Basic "):
@@ -82,7 +82,7 @@ class AuthServer:
             form["client_id"], form["client_secret"] = map(unquote_plus, pair)
             form["by"] = "basic"
         self.login_requests.append(form)
-        self.at.append(time.monotonic())
+        self.requested_at_s.append(time.monotonic())
         self.login_requested.set()
         if self.failures:
             status, body, headers = self.failures.pop(0)
@@ -104,13 +104,13 @@ class AuthServer:
         return web.json_response({**response, "access_token": access})
 
     async def form(self, request: web.Request) -> web.Response:
-        """The login page: a form among others, with a CSRF token."""
+        """Return the login page, which has a CSRF token and another form."""
         response = web.Response(text=self.page, content_type="text/html")
         response.set_cookie("pre", "before-login")
         return response
 
     async def do_login(self, request: web.Request) -> web.Response:
-        """The form's target: a redirect that sets the session, or the form again."""
+        """Process the form: redirect and set the session, or return the form again."""
         form = {name: str(value) for name, value in (await request.post()).items()}
         self.login_requests.append({**form, "referer": request.headers.get("Referer", ""), **request.cookies})
         if self.failures:
@@ -125,7 +125,7 @@ class AuthServer:
         return response
 
     async def json_login(self, request: web.Request) -> web.Response:
-        """A login by JSON: a token in the response, and a cookie for another path."""
+        """Process a JSON login: return a token, and set a cookie for another path."""
         body = await request.json()
         self.login_requests.append(body)
         if body.get("password") != PASSWORD:
@@ -142,7 +142,7 @@ class AuthServer:
         response.set_cookie("sid", session, path="/", httponly=True)
 
     async def api(self, request: web.Request) -> web.Response:
-        """Records for a valid token or session, else a 401."""
+        """Return records for a valid token or session, else a 401."""
         credential = request.headers.get("Authorization", "").removeprefix("Bearer ") or request.cookies.get(
             "sid", ""
         )
@@ -161,17 +161,17 @@ class AuthServer:
         """Run on a free port of 127.0.0.1."""
 
         @web.middleware
-        async def note(request: web.Request, handler: Any) -> web.StreamResponse:
+        async def log_request(request: web.Request, handler: Any) -> web.StreamResponse:
             self.received.append((request.path_qs, dict(request.headers)))
             self.in_flight += 1
-            self.most_at_once = max(self.most_at_once, self.in_flight)
+            self.max_in_flight = max(self.max_in_flight, self.in_flight)
             try:
                 response: web.StreamResponse = await handler(request)
             finally:
                 self.in_flight -= 1
             return response
 
-        app = web.Application(middlewares=[note])
+        app = web.Application(middlewares=[log_request])
         app.router.add_post("/oauth/token", self.token)
         app.router.add_get("/login", self.form)
         app.router.add_post("/do-login", self.do_login)

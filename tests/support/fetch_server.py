@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Received:
-    """One request as it came over the wire."""
+    """A request as received over the wire."""
 
     line: str
     headers: list[tuple[str, str]]
@@ -41,8 +41,8 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(answer: RawResponse, host: str = "127.0.0.1") -> AsyncIterator[Server]:
-    """Run a server that calls `answer` for each request on each connection."""
+async def serving(respond: RawResponse, host: str = "127.0.0.1") -> AsyncIterator[Server]:
+    """Run a server that calls `respond` for each request on each connection."""
     server = Server(0)
     tasks: set[asyncio.Task[None]] = set()
 
@@ -60,7 +60,7 @@ async def serving(answer: RawResponse, host: str = "127.0.0.1") -> AsyncIterator
                 length = int(request.header("content-length") or 0)
                 request.body = await reader.readexactly(length)
                 server.received.append(request)
-                await answer(request, writer)
+                await respond(request, writer)
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             pass
@@ -82,7 +82,7 @@ async def serving(answer: RawResponse, host: str = "127.0.0.1") -> AsyncIterator
 def response(
     status: int = 200, body: bytes = b"", *headers: tuple[str, str], length: int | None = None
 ) -> bytes:
-    """A whole response."""
+    """Return the bytes of a complete response."""
     lines = [f"HTTP/1.1 {status} Some", *(f"{name}: {value}" for name, value in headers)]
     lines.append(f"Content-Length: {len(body) if length is None else length}")
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body

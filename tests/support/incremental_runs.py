@@ -80,7 +80,7 @@ class Scrape:
             await client.aclose()
         return self.sink.items[before:], worker
 
-    async def cursor_store(self) -> list[CursorState]:
+    async def stored_states(self) -> list[CursorState]:
         """Return the stored states, by resource, seed and parent."""
         client = async_client(self.store_url)
         async with Queue(client, self.plan().name) as queue:

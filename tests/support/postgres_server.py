@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the tests' own: Debian's `postgresql` in a temporary folder, on a Unix socket."""
+"""A private PostgreSQL server for tests: Debian's `postgresql` in a temporary folder, on a Unix socket."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 START_TIMEOUT_S = 30.0
-UNPRIVILEGED = "postgres"  # the server refuses to be root
+UNPRIVILEGED = "postgres"  # the server refuses to run as root
 
 
 class PostgresServer:
-    """A private cluster. Its URL has a password, which it does not ask for."""
+    """A private cluster. Its URL has a password, which the server does not check."""
 
     password = "s3cret-pass%40word"
 
@@ -34,12 +34,12 @@ class PostgresServer:
         )
 
     def url(self, database: str = "postgres") -> str:
-        """The address of a database."""
+        """Return the URL of a database."""
         return f"postgresql://scrapeq:{self.password}@/{database}?host={self.folder}"
 
     def start(self) -> None:
-        """Start it and wait until it answers."""
-        import psycopg  # heavy, and for few tests
+        """Start the server and wait until it accepts connections."""
+        import psycopg  # slow to import, and few tests need it
 
         settings = ("listen_addresses=", "fsync=off", "max_connections=20", "shared_buffers=16MB")
         options = [word for setting in settings for word in ("-c", setting)]
@@ -64,14 +64,14 @@ class PostgresServer:
                 time.sleep(0.02)
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> None:
-        """SIGINT: fast, clients are cut off; SIGQUIT: as in a crash."""
+        """Stop the server: SIGINT disconnects all clients, SIGQUIT works like a crash."""
         if self._process is not None:
             self._process.send_signal(number)
             self._process.wait()
             self._process = None
 
     def close(self) -> None:
-        """End it and remove all of it."""
+        """Stop the server and remove its folder."""
         self.stop(signal.SIGQUIT)
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -88,24 +88,24 @@ class PostgresServer:
 
 
 def binaries() -> Path | None:
-    """Where the newest server is installed."""
+    """Return the folder of the newest installed server."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
     if found:
         return found[-1].parent
-    there = shutil.which("initdb")
-    return Path(there).resolve().parent if there else None
+    initdb = shutil.which("initdb")
+    return Path(initdb).resolve().parent if initdb else None
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    """The server; without one a skip at home, a failure where CI says that there must be one."""
-    place = binaries()
-    if place is None:
-        message = "no PostgreSQL: apt-get install postgresql"
+    """Yield a running server. Without PostgreSQL, fail in CI and skip the test elsewhere."""
+    folder = binaries()
+    if folder is None:
+        message = "PostgreSQL is not installed: apt-get install postgresql"
         if os.environ.get("CI") == "true":
             pytest.fail(message)
         pytest.skip(message)
-    server = PostgresServer(place)
+    server = PostgresServer(folder)
     try:
         server.start()
         yield server

@@ -1,5 +1,5 @@
 """
-Small servers of the shape of well-known APIs, on loopback: strict where those are, with a log of what was asked.
+Small loopback servers that imitate well-known APIs: as strict as the originals, with a log of all requests.
 
-Written from the public documentation of those APIs; they import nothing of scrapeq.
+They are written from the public documentation of those APIs and import nothing from scrapeq.
 """

@@ -1,4 +1,4 @@
-"""What all stand-ins share: a server in a thread, a log of all requests, refusals now and then, windows, ETags."""
+"""The base of all stand-ins: a server in a thread, a request log, periodic refusals, rate windows and ETags."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ START_TIMEOUT_S = 10.0
 
 @dataclass
 class Asked:
-    """One request, and the status that it was answered with (0 = not yet)."""
+    """A received request and the status of its response (0 = not sent yet)."""
 
     at_s: float  # monotonic
     method: str
@@ -32,58 +32,58 @@ class Asked:
     headers: dict[str, str]
     body: str
     status: int = 0
-    refused: bool = False  # by a limit, a lag or a lock: to be asked again
+    refused: bool = False  # by a limit, a lag or a lock; the client should retry
 
     @property
     def url(self) -> str:
-        """Path and query as they came, decoded and put together again."""
+        """The path and query, decoded and encoded again."""
         return f"{self.path}?{urlencode(self.query)}" if self.query else self.path
 
     def get(self, name: str) -> str | None:
-        """The value of a parameter, if it is there once."""
+        """Return the value of a query parameter if it occurs exactly once."""
         values = [value for key, value in self.query if key == name]
         return values[0] if len(values) == 1 else None
 
 
 class Window:
-    """A fixed window that begins with its first request: `limit` in `window_s` seconds, for each key."""
+    """A fixed window per key that starts with its first request and allows `limit` requests in `window_s` seconds."""
 
     def __init__(self, limit: int, window_s: float) -> None:
         self.limit, self.window_s = limit, window_s
-        self._began_s: dict[str, float] = {}
+        self._started_s: dict[str, float] = {}
         self._used: Counter[str] = Counter()
 
     def take(self, key: str = "", cost: int = 1) -> bool:
-        """Count a request; False when it is one too many."""
+        """Count a request of this cost; return False if it exceeds the limit."""
         now = time.monotonic()
-        if now - self._began_s.get(key, -self.window_s) >= self.window_s:
-            self._began_s[key], self._used[key] = now, 0
+        if now - self._started_s.get(key, -self.window_s) >= self.window_s:
+            self._started_s[key], self._used[key] = now, 0
         if self._used[key] + cost > self.limit:
             return False
         self._used[key] += cost
         return True
 
     def give_back(self, key: str = "") -> None:
-        """The last request costs nothing after all."""
+        """Refund the last request."""
         self._used[key] -= 1
 
     def remaining(self, key: str = "") -> int:
-        """How many more are granted in this window."""
+        """Return how many more requests this window allows."""
         return self.limit - self._used[key]
 
     def left_s(self, key: str = "") -> float:
-        """Seconds until the window ends."""
-        return max(0.0, self._began_s.get(key, 0.0) + self.window_s - time.monotonic())
+        """Return the seconds until the window ends."""
+        return max(0.0, self._started_s.get(key, 0.0) + self.window_s - time.monotonic())
 
 
 class Standin:
     """
-    A server on a free port of loopback, in a thread of its own, as long as the `with` lasts.
+    A server on a free loopback port, in its own thread, for the duration of the `with` block.
 
     Args:
-        refuse_every: Each n-th request is refused as this API refuses; 0 = none.
-        latency_s: What each answer takes at least.
-        newest: The newest record's time, whole seconds; None = the midnight before today's.
+        refuse_every: Every n-th request is refused in the way of this API; 0 = none.
+        latency_s: The minimum time before each response.
+        newest: The time of the newest record, in whole seconds; None = yesterday's midnight (UTC).
     """
 
     def __init__(
@@ -92,10 +92,10 @@ class Standin:
         today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         self.newest = newest or today - timedelta(days=1)
         self.refuse_every, self.latency_s = refuse_every, latency_s
-        self.asked: list[Asked] = []
+        self.requests: list[Asked] = []
         self.url = ""
         self.in_flight = self.max_in_flight = 0
-        self.faults: list[Exception] = []  # of the stand-in itself
+        self.faults: list[Exception] = []  # errors in the stand-in itself
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._stop = asyncio.Event()
@@ -115,7 +115,7 @@ class Standin:
     def _serve(self) -> None:
         async def serve() -> None:
             app = web.Application()
-            app.router.add_route("*", "/{path:.*}", self._answer)
+            app.router.add_route("*", "/{path:.*}", self._handle)
             runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
             await runner.setup()
             await web.TCPSite(runner, HOST, 0).start()
@@ -127,7 +127,7 @@ class Standin:
         self._loop.run_until_complete(serve())
         self._loop.close()
 
-    async def _answer(self, request: web.Request) -> web.StreamResponse:
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
         one = Asked(
             time.monotonic(),
             request.method,
@@ -136,16 +136,16 @@ class Standin:
             {name.lower(): value for name, value in request.headers.items()},
             await request.text(),
         )
-        self.asked.append(one)
+        self.requests.append(one)
         self.in_flight += 1
         self.max_in_flight = max(self.max_in_flight, self.in_flight)
         try:
             await asyncio.sleep(self.latency_s)
-            if self.refuse_every and len(self.asked) % self.refuse_every == 0:
+            if self.refuse_every and len(self.requests) % self.refuse_every == 0:
                 one.refused = True
                 response = self.refusal(one)
             else:
-                response = self.answer(one)
+                response = self.respond(one)
         except Exception as error:
             self.faults.append(error)
             raise
@@ -154,83 +154,83 @@ class Standin:
         one.status = response.status
         return response
 
-    def answer(self, asked: Asked) -> web.Response:
-        """What this API says to that request."""
+    def respond(self, request: Asked) -> web.Response:
+        """Return the response of this API to a request."""
         raise NotImplementedError
 
-    def refusal(self, asked: Asked) -> web.Response:
-        """How this API says that it was too much, for a moment."""
+    def refusal(self, request: Asked) -> web.Response:
+        """Return the response with which this API refuses a request temporarily."""
         raise NotImplementedError
 
-    def forget(self) -> None:
-        """An empty log, for what comes next."""
-        self.asked.clear()
+    def clear_log(self) -> None:
+        """Empty the request log."""
+        self.requests.clear()
         self.max_in_flight = 0
 
-    def granted(self, path: str = "") -> list[Asked]:
-        """The requests that were not refused, of a path that begins so."""
-        return [one for one in self.asked if not one.refused and one.path.startswith(path)]
+    def accepted(self, path: str = "") -> list[Asked]:
+        """Return the requests that were not refused and whose path starts with `path`."""
+        return [one for one in self.requests if not one.refused and one.path.startswith(path)]
 
-    def twice(self) -> dict[str, int]:
-        """What was asked more than once although it was answered."""
-        counted = Counter(f"{one.method} {one.url} {one.body}" for one in self.granted())
-        return {what: times for what, times in counted.items() if times > 1}
+    def repeated(self) -> dict[str, int]:
+        """Return the requests that were accepted more than once, with their counts."""
+        counts = Counter(f"{one.method} {one.url} {one.body}" for one in self.accepted())
+        return {request: count for request, count in counts.items() if count > 1}
 
 
 def reply(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
-    """JSON."""
+    """Return a JSON response."""
     return web.json_response(body, status=status, headers=headers)
 
 
-def conditional(asked: Asked, response: web.Response) -> web.Response:
-    """With a weak ETag of its body; a 304 to whom knows it (RFC 9110, 13.1.2)."""
+def conditional(request: Asked, response: web.Response) -> web.Response:
+    """Add a weak ETag of the body; return a 304 if the client sent that ETag (RFC 9110, section 13.1.2)."""
     body = response.body
     assert isinstance(body, bytes)
     etag = f'W/"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'
     response.headers["ETag"] = etag
-    known = {tag.strip() for tag in asked.headers.get("if-none-match", "").split(",")}
+    known = {tag.strip() for tag in request.headers.get("if-none-match", "").split(",")}
     if etag not in known and "*" not in known:
         return response
-    kept = {name: value for name, value in response.headers.items() if name.lower() not in CONTENT}
-    return web.Response(status=304, headers=kept)
+    headers = {name: value for name, value in response.headers.items() if name.lower() not in CONTENT}
+    return web.Response(status=304, headers=headers)
 
 
 CONTENT = {"content-type", "content-length"}
 
 
 def opaque(value: Any) -> str:
-    """A cursor that a client cannot read: base64 with its padding, so that it must be encoded in a query."""
+    """Return an opaque cursor: padded base64, which a client must percent-encode in a query."""
     return base64.b64encode(json.dumps(value).encode()).decode()
 
 
 def opened(cursor: str) -> Any:
-    """What is in a cursor. Raises ValueError."""
+    """Return the content of a cursor. Raises ValueError."""
     return json.loads(base64.b64decode(cursor, validate=True))
 
 
 def link_header(links: Iterable[tuple[str, str]]) -> str:
-    """`(rel, url)` pairs as a Link field (RFC 8288)."""
+    """Return `(rel, url)` pairs as a Link header value (RFC 8288)."""
     return ", ".join(f'<{url}>; rel="{rel}"' for rel, url in links)
 
 
 def stamp(at: datetime) -> str:
-    """RFC 3339 in UTC, whole seconds."""
+    """Return an RFC 3339 timestamp in UTC, in whole seconds."""
     return at.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def from_stamp(text: str) -> datetime:
-    """RFC 3339, or a day. Raises ValueError."""
+    """Parse an RFC 3339 timestamp or a date. Raises ValueError."""
     at = datetime.fromisoformat(text.replace("Z", "+00:00"))
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
-def unknown(asked: Asked, known: Sequence[str]) -> list[str]:
-    """Parameters that are not among these."""
-    return [name for name, _ in asked.query if name not in known]
+def unknown(request: Asked, known: Sequence[str]) -> list[str]:
+    """Return the names of query parameters that are not in `known`."""
+    return [name for name, _ in request.query if name not in known]
 
 
 def whole(text: str | None, default: int) -> int:
-    """A whole number of a query; -1 for what is none."""
+    """Parse a non-negative integer of a query; return -1 for anything else."""
     if text is None:
         return default
     return int(text) if text.isascii() and text.isdigit() else -1

@@ -1,9 +1,9 @@
 """
-Scholarly works of the shape of the Crossref REST API.
+A stand-in for the Crossref REST API.
 
-Documented: `cursor=*` begins a walk, each answer has a `next-cursor`, also after the end, where `items` is empty; at
-most 1,000 rows; an unknown parameter or filter is a 400 that names it; the limits are told in every answer and are
-higher with a `mailto`; an unknown ISSN is a 404 in plain text.
+Documented behavior: `cursor=*` starts a page sequence; each response has a `next-cursor`, even after the end, where
+`items` is empty; at most 1,000 rows; an unknown parameter or filter is a 400 that names it; every response reports the
+limits, which are higher with a `mailto`; an unknown ISSN is a 404 in plain text.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class Crossref(Standin):
     Works of journals.
 
     Args:
-        works: How many works each ISSN has.
-        polite, public: Requests a second with and without a `mailto`.
-        most_at_once: More requests than that in flight are refused.
+        works: The number of works of each ISSN.
+        polite, public: Requests per second with and without a `mailto`.
+        concurrency: The maximum number of requests in flight; others are refused.
     """
 
     def __init__(
@@ -50,22 +50,22 @@ class Crossref(Standin):
         works: dict[str, int] | None = None,
         polite: int = 50,
         public: int = 5,
-        most_at_once: int = 3,
-        **given: Any,
+        concurrency: int = 3,
+        **options: Any,
     ) -> None:
-        super().__init__(**given)
+        super().__init__(**options)
         self.works: dict[str, list[Record]] = {}
-        self.most_at_once = most_at_once
+        self.concurrency = concurrency
         self._limits = {True: Window(polite, 1.0), False: Window(public, 1.0)}
         for issn, count in (works or {"1476-4687": 1250, "0028-0836": 1000}).items():
             self.works[issn] = []
             for _ in range(count):
                 self.add(issn)
-            for place, work in enumerate(self.works[issn]):
-                self.index(work, minutes_ago=20 * (count - place))
+            for index, work in enumerate(self.works[issn]):
+                self.index(work, minutes_ago=20 * (count - index))
 
     def add(self, issn: str) -> Record:
-        """One more work, indexed at `newest`; its DOI has characters that must be kept as they are."""
+        """Add a work indexed at `newest`; its DOI has characters that scrapers must preserve."""
         number = len(self.works[issn]) + 1
         doi = f"10.1038/s{issn[-4:]}-{number:05d}<{number % 7}>#x"
         work: Record = {"DOI": doi, "ISSN": [issn], "type": "journal-article", "title": [f"Work {number} ü"]}
@@ -75,7 +75,7 @@ class Crossref(Standin):
         return work
 
     def index(self, work: Record, minutes_ago: float) -> None:
-        """It was indexed again, so long before `newest`."""
+        """Set the time at which a work was last indexed, in minutes before `newest`."""
         at = self.newest - timedelta(minutes=minutes_ago)
         work["indexed"] = {
             "date-parts": [[at.year, at.month, at.day]],
@@ -84,51 +84,55 @@ class Crossref(Standin):
             "version": "3.41.4",
         }
 
-    def answer(self, asked: Asked) -> web.Response:
-        polite = "mailto" in f"{asked.get('mailto') and 'mailto'} {asked.headers.get('user-agent', '')}"
+    def respond(self, request: Asked) -> web.Response:
+        polite = "mailto" in f"{request.get('mailto') and 'mailto'} {request.headers.get('user-agent', '')}"
         window = self._limits[polite]
-        asked.refused = self.in_flight > self.most_at_once or not window.take()
-        response = self.refusal(asked) if asked.refused else self._found(asked)
+        request.refused = self.in_flight > self.concurrency or not window.take()
+        response = self.refusal(request) if request.refused else self._resource(request)
         response.headers["X-Rate-Limit-Limit"] = str(window.limit)
         response.headers["X-Rate-Limit-Interval"] = "1s"
-        response.headers["X-Concurrency-Limit"] = str(self.most_at_once)
+        response.headers["X-Concurrency-Limit"] = str(self.concurrency)
         response.headers["X-API-Pool"] = "polite-array" if polite else "public"
         return response
 
-    def refusal(self, asked: Asked) -> web.Response:
-        """Plain text, and no Retry-After."""
+    def refusal(self, request: Asked) -> web.Response:
+        """Refuse in plain text, without Retry-After."""
         return web.Response(status=429, text="Too many requests. Please slow down.")
 
-    def _found(self, asked: Asked) -> web.Response:
-        one = re.fullmatch(r"/journals/([\dX-]+)/works", asked.path)
+    def _resource(self, request: Asked) -> web.Response:
+        one = re.fullmatch(r"/journals/([\dX-]+)/works", request.path)
         if not one or one[1] not in self.works:
             return web.Response(status=404, text="Resource not found.")
-        strange = unknown(asked, KNOWN)
-        if strange:
-            return _refused("unknown-parameter", strange[0], f"Parameter {strange[0]} specified is unknown")
-        rows = whole(asked.get("rows"), 20)
+        unexpected = unknown(request, KNOWN)
+        if unexpected:
+            return _validation_failure(
+                "unknown-parameter", unexpected[0], f"Parameter {unexpected[0]} specified is unknown"
+            )
+        rows = whole(request.get("rows"), 20)
         if not 0 <= rows <= MAX_ROWS:
-            return _refused("integer-not-valid", str(asked.get("rows")), "rows: 0 to 1000")
-        if asked.get("cursor") and (asked.get("offset") or asked.get("sample")):
-            return _refused(
+            return _validation_failure("integer-not-valid", str(request.get("rows")), "rows: 0 to 1000")
+        if request.get("cursor") and (request.get("offset") or request.get("sample")):
+            return _validation_failure(
                 "parameter-not-allowed", "cursor", "cursor cannot be combined with offset or sample"
             )
         try:
-            records = self._filtered(one[1], asked.get("filter"))
+            records = self._filtered(one[1], request.get("filter"))
         except ValueError as error:
-            return _refused("filter-not-available", str(error), f"Filter {error} specified but there is none")
-        if asked.get("sort") == "indexed":
+            return _validation_failure(
+                "filter-not-available", str(error), f"Filter {error} specified but there is none"
+            )
+        if request.get("sort") == "indexed":
             records.sort(
                 key=lambda work: (work["indexed"]["timestamp"], work["DOI"]),
-                reverse=asked.get("order") != "asc",
+                reverse=request.get("order") != "asc",
             )
         start = 0
-        cursor = asked.get("cursor")
+        cursor = request.get("cursor")
         if cursor and cursor != "*":
             try:
                 start = opened(cursor)["at"]
             except (ValueError, KeyError, TypeError):
-                return _refused("cursor-not-valid", cursor, "cursor is not valid")
+                return _validation_failure("cursor-not-valid", cursor, "cursor is not valid")
         page = records[start : start + rows]
         message = {
             "facets": {},
@@ -155,6 +159,6 @@ class Crossref(Standin):
         return records
 
 
-def _refused(kind: str, value: str, message: str) -> web.Response:
+def _validation_failure(kind: str, value: str, message: str) -> web.Response:
     detail = [{"type": kind, "value": value, "message": message}]
     return reply({"status": "failed", "message-type": "validation-failure", "message": detail}, 400)

@@ -1,8 +1,8 @@
 """
-A bank's exchange rates of the shape of the ECB Data Portal.
+A stand-in for the exchange rates of the ECB Data Portal.
 
-Documented: one CSV per series, with a header line and quoted texts; `startPeriod` cuts it; a series or a time without
-data is a 404; Last-Modified and conditional requests; compressed when that is asked for.
+Documented behavior: one CSV per series, with a header line and quoted strings; `startPeriod` sets its start; a series
+or period without data is a 404; Last-Modified and conditional requests; gzip if the client accepts it.
 """
 
 from __future__ import annotations
@@ -26,58 +26,58 @@ SATURDAY = 5
 
 class Ecb(Standin):
     """
-    Daily rates, on working days; a holiday's is empty.
+    Daily rates on working days; the rate of a holiday is empty.
 
     Args:
-        currencies: Which there are.
-        days: How many days back the series go.
+        currencies: The currencies with a series.
+        days: The length of the series, in days.
     """
 
     def __init__(
-        self, *, currencies: tuple[str, ...] = ("USD", "JPY"), days: int = 400, **given: Any
+        self, *, currencies: tuple[str, ...] = ("USD", "JPY"), days: int = 400, **options: Any
     ) -> None:
-        super().__init__(**given)
+        super().__init__(**options)
         self.rates: dict[str, dict[date, str]] = {one: {} for one in currencies}
         self.modified = self.newest
         for back in range(days, -1, -1):
             self.publish(self.newest.date() - timedelta(days=back))
 
     def publish(self, day: date) -> None:
-        """The rates of one more day, unless it is a weekend's."""
+        """Add the rates of a day, unless it is on a weekend."""
         if day.weekday() >= SATURDAY:
             return
-        for place, series in enumerate(self.rates.values()):
+        for index, series in enumerate(self.rates.values()):
             holiday = day.month == 5 and day.day == 1
-            series[day] = "" if holiday else f"{1 + place * 100 + day.toordinal() % 97 / 1000:.4f}"
+            series[day] = "" if holiday else f"{1 + index * 100 + day.toordinal() % 97 / 1000:.4f}"
         self.modified += timedelta(seconds=1)
 
-    def answer(self, asked: Asked) -> web.Response:
-        one = re.fullmatch(r"/service/data/EXR/D\.([A-Z]{3})\.EUR\.SP00\.A", asked.path)
-        strange = [name for name, _ in asked.query if name not in KNOWN]
-        if strange or asked.get("format") != "csvdata":
-            return web.Response(status=400, text=f"400: {strange or 'the format'} is not known")
+    def respond(self, request: Asked) -> web.Response:
+        one = re.fullmatch(r"/service/data/EXR/D\.([A-Z]{3})\.EUR\.SP00\.A", request.path)
+        unexpected = [name for name, _ in request.query if name not in KNOWN]
+        if unexpected or request.get("format") != "csvdata":
+            return web.Response(status=400, text=f"400: {unexpected or 'the format'} is not known")
         if not one or one[1] not in self.rates:
             return web.Response(status=404, text="No results found.")
         try:
-            since = date.fromisoformat(asked.get("startPeriod") or "1999-01-04")
+            since = date.fromisoformat(request.get("startPeriod") or "1999-01-04")
         except ValueError:
-            return web.Response(status=400, text="400: startPeriod is no day")
+            return web.Response(status=400, text="400: startPeriod is not a date")
         days = {day: value for day, value in self.rates[one[1]].items() if day >= since}
         if not days:
             return web.Response(status=404, text="No results found.")
         modified = {"Last-Modified": format_datetime(self.modified, usegmt=True)}
-        known = asked.headers.get("if-modified-since")
+        known = request.headers.get("if-modified-since")
         if known and parsedate_to_datetime(known) >= self.modified:
             return web.Response(status=304, headers=modified)
         kind = "application/vnd.sdmx.data+csv;version=1.0.0;charset=utf-8"
         body = _csv(one[1], days)
         headers = {**modified, "Content-Type": kind}
-        if "gzip" in asked.headers.get("accept-encoding", ""):
+        if "gzip" in request.headers.get("accept-encoding", ""):
             return web.Response(body=gzip.compress(body), headers={**headers, "Content-Encoding": "gzip"})
         return web.Response(body=body, headers=headers)
 
-    def refusal(self, asked: Asked) -> web.Response:
-        """The service is busy."""
+    def refusal(self, request: Asked) -> web.Response:
+        """Refuse because the service is busy."""
         return web.Response(status=503, text="Service Unavailable", headers={"Retry-After": "1"})
 
 

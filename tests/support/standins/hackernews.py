@@ -1,8 +1,8 @@
 """
-A news site of the shape of the Hacker News API (Firebase).
+A stand-in for the Hacker News API (Firebase).
 
-Documented: a list of the newest ids, an item by its id, its `kids` by theirs; a deleted item is a stub, one that is not
-there answers `null` with 200; every path ends in `.json`; nothing is said about limits.
+Documented behavior: a list of the newest ids; each item and its `kids` by id; a deleted item is a stub; a missing item
+is `null` with status 200; every path ends in `.json`; limits are not documented.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from standins.base import Asked, Standin, reply
 
 Record = dict[str, Any]
 MAX_STORIES = 500
-NOT_THERE = 5  # each so manieth story was taken away after its id was listed
+MISSING = 5  # every fifth story was removed after its id was listed
 JOB, DELETED = 7, 4
 
 
@@ -26,18 +26,18 @@ class HackerNews(Standin):
     Stories with trees of comments.
 
     Args:
-        stories: How many stories there are.
-        most_at_once: More requests than that in flight are refused.
+        stories: The number of stories.
+        concurrency: The maximum number of requests in flight; others are refused.
     """
 
-    def __init__(self, *, stories: int = 12, most_at_once: int = 20, **given: Any) -> None:
-        super().__init__(**given)
-        self.most_at_once = most_at_once
+    def __init__(self, *, stories: int = 12, concurrency: int = 20, **options: Any) -> None:
+        super().__init__(**options)
+        self.concurrency = concurrency
         self.items: dict[int, Record] = {}
         self.stories: list[int] = []
         self._next = 1000
         for number in range(stories):
-            self.add(comments=number % 4, missing=number % NOT_THERE == 1)
+            self.add(comments=number % 4, missing=number % MISSING == 1)
 
     def _new(self, **parts: Any) -> Record:
         self._next += 1
@@ -45,9 +45,9 @@ class HackerNews(Standin):
         return {"id": self._next, "by": f"user{self._next % 3}", "time": time_s, **parts}
 
     def add(self, comments: int = 2, *, missing: bool = False) -> Record:
-        """One more story, each of whose comments has one fewer below it; a missing one is listed, but answers null."""
+        """Add a story whose comments have one reply fewer at each level; a missing story is listed, but is null."""
         kind = "job" if self._next % JOB == 0 else "story"
-        comments = 0 if kind == "job" else comments  # nobody comments on a job
+        comments = 0 if kind == "job" else comments  # jobs do not have comments
         story = self._new(
             type=kind, title=f"Story {self._next}", url="https://x.test/", score=1, descendants=0
         )
@@ -59,7 +59,7 @@ class HackerNews(Standin):
         return story
 
     def reply_to(self, parent: Record, count: int) -> None:
-        """So many comments below an item, each with one fewer of its own; now and then one is deleted."""
+        """Add `count` comments below an item, each with one reply fewer; some of them are deleted."""
         for left in range(count, 0, -1):
             comment = self._new(type="comment", parent=parent["id"], text=f"comment {self._next}")
             if comment["id"] % DELETED == 0:
@@ -69,28 +69,28 @@ class HackerNews(Standin):
             self.reply_to(comment, left - 1)
 
     def below(self, number: int) -> list[int]:
-        """An item and all that hangs below it."""
+        """Return the ids of an item and all its descendants."""
         item = self.items.get(number)
         return [number] + [one for kid in (item or {}).get("kids", []) for one in self.below(kid)]
 
-    def truth(self) -> dict[int, Record]:
-        """What can be reached from the list: every item that is there."""
+    def reachable(self) -> dict[int, Record]:
+        """Return every existing item that can be reached from the list."""
         ids = [one for story in self.stories[-MAX_STORIES:] for one in self.below(story)]
         return {one: self.items[one] for one in ids if one in self.items}
 
-    def answer(self, asked: Asked) -> web.Response:
-        if self.in_flight > self.most_at_once:
-            return self.refusal(asked)
-        if asked.query:
+    def respond(self, request: Asked) -> web.Response:
+        if self.in_flight > self.concurrency:
+            return self.refusal(request)
+        if request.query:
             return reply({"error": "orderBy must be a valid JSON encoded path"}, 400)
-        if asked.path == "/v0/newstories.json":
+        if request.path == "/v0/newstories.json":
             return reply(self.stories[: -MAX_STORIES - 1 : -1])
-        one = re.fullmatch(r"/v0/item/(\d+)\.json", asked.path)
+        one = re.fullmatch(r"/v0/item/(\d+)\.json", request.path)
         if not one:
             return reply({"error": "Permission denied"}, 401)
         return reply(self.items.get(int(one[1])))
 
-    def refusal(self, asked: Asked) -> web.Response:
-        """Nothing but the status: no time is told."""
-        asked.refused = True
+    def refusal(self, request: Asked) -> web.Response:
+        """Refuse with the status alone, without a time to wait."""
+        request.refused = True
         return web.Response(status=429, text="Too Many Requests")

@@ -1,9 +1,9 @@
 """
-A shop of the shape of Shopify's REST Admin API.
+A stand-in for Shopify's REST Admin API.
 
-Documented: the next page stands in the Link header as a whole URL with `page_info`, beside which only `limit` and
-`fields` may be sent; at most 250 a page; a leaky bucket of 40 that loses 2 a second, told as `n/40`; 429 with
-Retry-After when it is full; orders are the open ones unless `status` says otherwise.
+Documented behavior: the Link header has the URL of the next page with `page_info`, which can only be combined with
+`limit` and `fields`; at most 250 records a page; a leaky bucket of 40 requests that leaks 2 a second, reported as
+`n/40`; 429 with Retry-After when it is full; only open orders are listed unless `status` is set.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from standins.base import Asked, Standin, from_stamp, link_header, opaque, opene
 
 Record = dict[str, Any]
 MAX_LIMIT = 250
-BESIDE_PAGE_INFO = ("page_info", "limit", "fields")
+WITH_PAGE_INFO = ("page_info", "limit", "fields")
 
 
 class Shopify(Standin):
@@ -29,10 +29,10 @@ class Shopify(Standin):
     Orders with line items, and products.
 
     Args:
-        token: The access token that is known.
-        orders, products: How many there are.
-        max_limit: The most records of a page: a smaller one makes small data behave like large.
-        bucket, leak: Requests that the bucket holds, and how many it loses a second.
+        token: The valid access token.
+        orders, products: The number of records.
+        max_limit: The maximum page size; a small one makes little data behave like much.
+        bucket, leak: The size of the bucket in requests, and how many leak per second.
     """
 
     def __init__(
@@ -44,9 +44,9 @@ class Shopify(Standin):
         max_limit: int = MAX_LIMIT,
         bucket: int = 40,
         leak: float = 2.0,
-        **given: Any,
+        **options: Any,
     ) -> None:
-        super().__init__(**given)
+        super().__init__(**options)
         self.token, self.max_limit, self.bucket, self.leak = token, max_limit, bucket, leak
         self.fullest = 0.0
         self._level, self._at_s = 0.0, time.monotonic()
@@ -59,16 +59,16 @@ class Shopify(Standin):
             self.records["products"].append(product)
 
     def order(self, minutes_ago: float = 0) -> Record:
-        """One more order."""
+        """Add an order."""
         number = len(self.records["orders"])
         lines = [
             {
-                "id": (5000 + number) * 10 + place,
-                "sku": f"SKU-{place}",
-                "quantity": place + 1,
+                "id": (5000 + number) * 10 + index,
+                "sku": f"SKU-{index}",
+                "quantity": index + 1,
                 "price": "9.90",
             }
-            for place in range(number % 4)
+            for index in range(number % 4)
         ]
         at = stamp(self.newest - timedelta(minutes=minutes_ago))
         order = {"id": 5000 + number, "name": f"#{number}", "email": None, "total_price": "19.80"}
@@ -78,75 +78,75 @@ class Shopify(Standin):
         return order
 
     def touch(self, order: Record, minutes_later: float = 0) -> None:
-        """The order changes, now."""
+        """Change an order."""
         order["total_price"] = "99.00"
         order["updated_at"] = stamp(self.newest + timedelta(minutes=minutes_later))
 
-    def answer(self, asked: Asked) -> web.Response:
-        if asked.headers.get("x-shopify-access-token") != self.token:
+    def respond(self, request: Asked) -> web.Response:
+        if request.headers.get("x-shopify-access-token") != self.token:
             return reply({"errors": "[API] Invalid API key or access token (unrecognized login)"}, 401)
         now = time.monotonic()
         self._level = max(0.0, self._level - (now - self._at_s) * self.leak)
         self._at_s = now
         if self._level + 1 > self.bucket:
-            response = self.refusal(asked)
+            response = self.refusal(request)
         else:
             self._level += 1
-            response = self._found(asked)
+            response = self._resource(request)
         self.fullest = max(self.fullest, self._level)
         response.headers["X-Shopify-Shop-Api-Call-Limit"] = f"{math.ceil(self._level)}/{self.bucket}"
         return response
 
-    def refusal(self, asked: Asked) -> web.Response:
-        """The bucket is full."""
-        asked.refused = True
+    def refusal(self, request: Asked) -> web.Response:
+        """Refuse because the bucket is full."""
+        request.refused = True
         text = "Exceeded 2 calls per second for api client. Reduce request rates to resume uninterrupted service."
         return reply({"errors": text}, 429, {"Retry-After": "1.0"})
 
-    def _found(self, asked: Asked) -> web.Response:
-        one = re.fullmatch(r"/admin/api/\d{4}-\d\d/(orders|products)\.json", asked.path)
+    def _resource(self, request: Asked) -> web.Response:
+        one = re.fullmatch(r"/admin/api/\d{4}-\d\d/(orders|products)\.json", request.path)
         if not one:
             return reply({"errors": "Not Found"}, 404)
         name = one[1]
-        size = whole(asked.get("limit"), 50)
+        size = whole(request.get("limit"), 50)
         if not 1 <= size <= MAX_LIMIT:
             return reply({"errors": {"limit": "must be between 1 and 250"}}, 400)
         size = min(size, self.max_limit)
-        asked_for = dict(asked.query)
+        parameters = dict(request.query)
         at = None
-        if "page_info" in asked_for:
-            strange = [key for key in asked_for if key not in BESIDE_PAGE_INFO]
-            if strange:
-                text = f"{strange[0]} cannot be passed when page_info is present."
-                return reply({"errors": {strange[0]: text}}, 400)
+        if "page_info" in parameters:
+            unexpected = [key for key in parameters if key not in WITH_PAGE_INFO]
+            if unexpected:
+                text = f"{unexpected[0]} cannot be passed when page_info is present."
+                return reply({"errors": {unexpected[0]: text}}, 400)
             try:
-                asked_for, at = opened(asked_for["page_info"])
+                parameters, at = opened(parameters["page_info"])
             except ValueError:
                 return reply({"errors": {"page_info": "Invalid value."}}, 400)
-        records = self._ordered(name, asked_for)
+        records = self._ordered(name, parameters)
         keys = [key for key, _ in records]
         start = 0 if at is None else next((i for i, key in enumerate(keys) if list(key) == at), -1) + 1
         response = reply({name: [record for _, record in records[start : start + size]]})
         links = []
         if start > 0:
-            links.append(("previous", self._to(asked, size, asked_for, keys[max(0, start - size - 1)])))
+            links.append(("previous", self._to(request, size, parameters, keys[max(0, start - size - 1)])))
         if start + size < len(records):
-            links.append(("next", self._to(asked, size, asked_for, keys[start + size - 1])))
+            links.append(("next", self._to(request, size, parameters, keys[start + size - 1])))
         if links:
             response.headers["Link"] = link_header(links)
         return response
 
-    def _ordered(self, name: str, asked_for: dict[str, str]) -> list[tuple[tuple[Any, int], Record]]:
+    def _ordered(self, name: str, parameters: dict[str, str]) -> list[tuple[tuple[Any, int], Record]]:
         records = self.records[name]
-        if name == "orders" and asked_for.get("status", "open") == "open":
+        if name == "orders" and parameters.get("status", "open") == "open":
             records = [record for record in records if record["closed_at"] is None]
-        if asked_for.get("updated_at_min"):
-            since = from_stamp(asked_for["updated_at_min"])
+        if parameters.get("updated_at_min"):
+            since = from_stamp(parameters["updated_at_min"])
             records = [record for record in records if from_stamp(record["updated_at"]) >= since]
-        field, _, direction = asked_for.get("order", "id asc").partition(" ")
+        field, _, direction = parameters.get("order", "id asc").partition(" ")
         keyed = [((record[field], record["id"]), record) for record in records]
         return sorted(keyed, key=lambda one: one[0], reverse=direction == "desc")
 
-    def _to(self, asked: Asked, size: int, asked_for: dict[str, str], key: tuple[Any, int]) -> str:
-        query = {"limit": size, "page_info": opaque([asked_for, list(key)])}
-        return f"{self.url}{asked.path}?{urlencode(query)}"
+    def _to(self, request: Asked, size: int, parameters: dict[str, str], key: tuple[Any, int]) -> str:
+        query = {"limit": size, "page_info": opaque([parameters, list(key)])}
+        return f"{self.url}{request.path}?{urlencode(query)}"

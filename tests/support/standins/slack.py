@@ -1,9 +1,9 @@
 """
-A chat of the shape of Slack's Web API.
+A stand-in for Slack's Web API.
 
-Documented: answers are 200 with `ok: false` and an `error`; an empty `next_cursor` is the end; limits are counted per
-method and workspace by the minute; history is newest first, `oldest` leaves the time itself out unless `inclusive`;
-a thread's replies come with its first message before them.
+Documented behavior: errors have status 200, `ok: false` and an `error`; an empty `next_cursor` marks the end; limits
+count requests per minute, method and workspace; history is newest first; `oldest` excludes its own time unless
+`inclusive` is set; the replies of a thread follow its first message.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class Slack(Standin):
     Channels, their messages, and the replies in threads.
 
     Args:
-        token: The token that is known.
-        channels: How many there are; the bot is in two of three.
-        messages: How many messages each has.
-        max_limit: The most records of a page: a smaller one makes small data behave like large.
-        minute_s: What a minute of the tiers lasts.
+        token: The valid token.
+        channels: The number of channels; the bot is a member of two in three.
+        messages: The number of messages in each channel.
+        max_limit: The maximum page size; a small one makes little data behave like much.
+        minute_s: The length of a minute for the limits, in seconds.
     """
 
     def __init__(
@@ -40,37 +40,37 @@ class Slack(Standin):
         messages: int = 25,
         max_limit: int = MAX_LIMIT,
         minute_s: float = 60.0,
-        **given: Any,
+        **options: Any,
     ) -> None:
-        super().__init__(**given)
+        super().__init__(**options)
         self.token, self.max_limit = token, max_limit
         self.windows = {name: Window(limit, minute_s) for name, limit in TIERS.items()}
         self.channels: list[Record] = []
         self.messages: dict[str, list[Record]] = {}
         self.replies: dict[tuple[str, str], list[Record]] = {}
-        self.left: set[str] = set()  # channels that the bot was put out of since the list was read
+        self.left: set[str] = set()  # channels that removed the bot after the list was read
         self._stamp = 0
-        for place in range(channels):
-            number = f"C{place:03d}"
+        for index in range(channels):
+            number = f"C{index:03d}"
             channel = {
                 "id": number,
-                "name": f"room-{place}",
-                "is_member": place % 3 != 2,
+                "name": f"room-{index}",
+                "is_member": index % 3 != 2,
                 "is_archived": False,
             }
-            self.channels.append(channel | {"is_channel": True, "num_members": place})
+            self.channels.append(channel | {"is_channel": True, "num_members": index})
             self.messages[number] = []
             for one in range(messages):
                 self.say(number, replies=one % 10 // 8 * 3)
 
     def _ts(self) -> str:
-        """A time that is also an id: seconds and six digits; two in one second are not seldom."""
+        """Return a time that is also an id: seconds and six digits; two messages share each second."""
         self._stamp += 1
         at = int((self.newest - timedelta(days=2)).timestamp()) + self._stamp // 2
         return f"{at}.{self._stamp:06d}"
 
     def say(self, channel: str, replies: int = 0) -> Record:
-        """One more message."""
+        """Add a message."""
         ts = self._ts()
         message: Record = {"type": "message", "user": "U1", "text": f"said {ts} <@U2> & more", "ts": ts}
         self.messages[channel].append(message)
@@ -82,41 +82,47 @@ class Slack(Standin):
         return message
 
     def reply_to(self, channel: str, message: Record) -> Record:
-        """One more reply in a thread."""
+        """Add a reply to a thread."""
         ts = self._ts()
-        said = {"type": "message", "user": "U2", "text": f"reply {ts}", "ts": ts, "thread_ts": message["ts"]}
-        self.replies[channel, message["ts"]].append(said)
+        record = {
+            "type": "message",
+            "user": "U2",
+            "text": f"reply {ts}",
+            "ts": ts,
+            "thread_ts": message["ts"],
+        }
+        self.replies[channel, message["ts"]].append(record)
         message |= {"reply_count": message["reply_count"] + 1, "latest_reply": ts}
-        return said
+        return record
 
-    def answer(self, asked: Asked) -> web.Response:
-        method = asked.path.removeprefix("/api/")
+    def respond(self, request: Asked) -> web.Response:
+        method = request.path.removeprefix("/api/")
         if method not in TIERS:
-            return _no("unknown_method")
-        credential = asked.headers.get("authorization", "")
+            return _failure("unknown_method")
+        credential = request.headers.get("authorization", "")
         if not credential:
-            return _no("not_authed")
+            return _failure("not_authed")
         if credential != f"Bearer {self.token}":
-            return _no("invalid_auth")
+            return _failure("invalid_auth")
         if not self.windows[method].take():
-            return self.refusal(asked)
-        size = whole(asked.get("limit"), 100)
+            return self.refusal(request)
+        size = whole(request.get("limit"), 100)
         if not 1 <= size <= MAX_LIMIT:
-            return _no("invalid_limit")
+            return _failure("invalid_limit")
         if method == "conversations.list":
             records: list[Record] | str = self.channels
         elif method == "conversations.history":
-            records = self._history(asked)
+            records = self._history(request)
         else:
-            records = self._thread(asked)
+            records = self._thread(request)
         if isinstance(records, str):
-            return _no(records)
+            return _failure(records)
         start = 0
-        if asked.get("cursor"):
+        if request.get("cursor"):
             try:
-                start = opened(asked.get("cursor") or "")["next"]
+                start = opened(request.get("cursor") or "")["next"]
             except (ValueError, KeyError, TypeError):
-                return _no("invalid_cursor")
+                return _failure("invalid_cursor")
         size = min(size, self.max_limit)
         end = start + size
         more = end < len(records)
@@ -125,11 +131,11 @@ class Slack(Standin):
         body["response_metadata"] = {"next_cursor": opaque({"next": end}) if more else ""}
         return reply(body)
 
-    def refusal(self, asked: Asked) -> web.Response:
-        """The tier's end: by turns 429, and a 200 that says it in the body; both tell when to come back."""
-        asked.refused = True
-        window = self.windows.get(asked.path.removeprefix("/api/"))
-        status = 429 if len(self.asked) % 2 else 200
+    def refusal(self, request: Asked) -> web.Response:
+        """Refuse alternately with a 429 and a 200 with an error in the body, both with Retry-After."""
+        request.refused = True
+        window = self.windows.get(request.path.removeprefix("/api/"))
+        status = 429 if len(self.requests) % 2 else 200
         wait_s = int(window.left_s()) + 1 if window and window.remaining() <= 0 else 1
         return reply({"ok": False, "error": "ratelimited"}, status, {"Retry-After": str(wait_s)})
 
@@ -139,17 +145,17 @@ class Slack(Standin):
             return "channel_not_found"
         return "" if known[channel] and channel not in self.left else "not_in_channel"
 
-    def _history(self, asked: Asked) -> list[Record] | str:
-        channel = asked.get("channel") or ""
+    def _history(self, request: Asked) -> list[Record] | str:
+        channel = request.get("channel") or ""
         error = self._channel_error(channel)
         if error:
             return error
-        oldest = asked.get("oldest") or "0"
+        oldest = request.get("oldest") or "0"
         try:
             float(oldest)
         except ValueError:
             return "invalid_ts_oldest"
-        inclusive = asked.get("inclusive") in ("1", "true")
+        inclusive = request.get("inclusive") in ("1", "true")
         found = [
             one
             for one in self.messages[channel]
@@ -157,8 +163,8 @@ class Slack(Standin):
         ]
         return found[::-1]
 
-    def _thread(self, asked: Asked) -> list[Record] | str:
-        channel, ts = asked.get("channel") or "", asked.get("ts") or ""
+    def _thread(self, request: Asked) -> list[Record] | str:
+        channel, ts = request.get("channel") or "", request.get("ts") or ""
         error = self._channel_error(channel)
         if error:
             return error
@@ -173,5 +179,5 @@ def _order(ts: str) -> tuple[int, int]:
     return int(whole_s), int((rest or "0").ljust(6, "0")[:6])
 
 
-def _no(error: str) -> web.Response:
+def _failure(error: str) -> web.Response:
     return reply({"ok": False, "error": error})

@@ -1,9 +1,9 @@
 """
-Payments of the shape of Stripe's API.
+A stand-in for Stripe's API.
 
-Documented: lists are newest first, `has_more` says whether there is another page, `starting_after` is the last record's
-id and must be one that is there; at most 100 a page; an unknown parameter is a 400; the key is the username of Basic
-authentication (or a bearer token); `Stripe-Should-Retry` says whether to ask again.
+Documented behavior: lists are newest first; `has_more` says whether another page follows; `starting_after` is the id of
+the last record, which must exist; at most 100 records a page; an unknown parameter is a 400; the key is the username of
+Basic authentication (or a bearer token); `Stripe-Should-Retry` says whether the client should retry.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ class Stripe(Standin):
     Charges, customers and invoices.
 
     Args:
-        key: The secret key that is known.
-        count: How many records of each kind there are, by name.
-        max_limit: The most records of a page: a smaller one makes small data behave like large.
-        rate: Requests a second, of the whole account.
+        key: The valid secret key.
+        count: The number of records of each kind, by name.
+        max_limit: The maximum page size; a small one makes little data behave like much.
+        rate: Requests per second for the whole account.
     """
 
     def __init__(
@@ -43,19 +43,19 @@ class Stripe(Standin):
         count: dict[str, int] | None = None,
         max_limit: int = MAX_LIMIT,
         rate: int = 100,
-        **given: Any,
+        **options: Any,
     ) -> None:
-        super().__init__(**given)
+        super().__init__(**options)
         self.key, self.max_limit = key, max_limit
         self.records: dict[str, list[Record]] = {name: [] for name in PREFIXES}
-        self.broken: set[str] = set()  # resources that are refused for good
+        self.broken: set[str] = set()  # resources whose requests fail permanently
         self._window = Window(rate, 1.0)
         for name, number in (count or {"charges": 45, "customers": 20, "invoices": 0}).items():
-            for place in range(number):
-                self.add(name, minutes_ago=45 * (number - place))
+            for index in range(number):
+                self.add(name, minutes_ago=45 * (number - index))
 
     def add(self, name: str, minutes_ago: float = 0) -> Record:
-        """One more record."""
+        """Add a record."""
         number = len(self.records[name])
         created = int((self.newest - timedelta(minutes=minutes_ago)).timestamp())
         record = {"id": f"{PREFIXES[name]}_{number:06d}Ab", "object": name[:-1], "created": created}
@@ -69,23 +69,23 @@ class Stripe(Standin):
         self.records[name].append(record)
         return record
 
-    def answer(self, asked: Asked) -> web.Response:
-        if self._credential(asked) != self.key:
+    def respond(self, request: Asked) -> web.Response:
+        if self._credential(request) != self.key:
             return _error(
                 401, "Invalid API Key provided: sk_test_***", "invalid_request_error", should_retry=False
             )
         if not self._window.take():
-            return self.refusal(asked)
-        name = asked.path.removeprefix("/v1/")
-        if name not in self.records or asked.method != "GET":
-            return _error(404, f"Unrecognized request URL (GET: {asked.path}).", "invalid_request_error")
+            return self.refusal(request)
+        name = request.path.removeprefix("/v1/")
+        if name not in self.records or request.method != "GET":
+            return _error(404, f"Unrecognized request URL (GET: {request.path}).", "invalid_request_error")
         if name in self.broken:
             return _error(409, f"{name} cannot be listed now.", "api_error", should_retry=False)
-        return self._list(asked, name)
+        return self._list(request, name)
 
     @staticmethod
-    def _credential(asked: Asked) -> str:
-        kind, _, value = asked.headers.get("authorization", "").partition(" ")
+    def _credential(request: Asked) -> str:
+        kind, _, value = request.headers.get("authorization", "").partition(" ")
         if kind == "Bearer":
             return value
         try:
@@ -94,26 +94,26 @@ class Stripe(Standin):
             return ""
         return "" if kind != "Basic" or password else user
 
-    def refusal(self, asked: Asked) -> web.Response:
-        """By turns a rate limit, and a lock; no Retry-After."""
-        asked.refused = True
-        if len(self.asked) % 2:
+    def refusal(self, request: Asked) -> web.Response:
+        """Refuse alternately by a rate limit and a lock, without Retry-After."""
+        request.refused = True
+        if len(self.requests) % 2:
             return _error(429, "Lock timeout.", "invalid_request_error", "lock_timeout", should_retry=True)
         text = "Request rate limit exceeded."
         return _error(429, text, "invalid_request_error", "rate_limit", should_retry=True)
 
-    def _list(self, asked: Asked, name: str) -> web.Response:
-        strange = unknown(asked, KNOWN)
-        if strange:
-            text = f"Received unknown parameter: {strange[0]}"
-            return _error(400, text, "invalid_request_error", "parameter_unknown", param=strange[0])
-        limit = whole(asked.get("limit"), 10)
+    def _list(self, request: Asked, name: str) -> web.Response:
+        unexpected = unknown(request, KNOWN)
+        if unexpected:
+            text = f"Received unknown parameter: {unexpected[0]}"
+            return _error(400, text, "invalid_request_error", "parameter_unknown", param=unexpected[0])
+        limit = whole(request.get("limit"), 10)
         if not 1 <= limit <= MAX_LIMIT:
             text = "This value must be between 1 and 100 (inclusive)."
             return _error(400, text, "invalid_request_error", "parameter_invalid_integer", param="limit")
-        since = whole(asked.get("created[gte]"), 0)
+        since = whole(request.get("created[gte]"), 0)
         if since < 0:
-            text = f"Invalid integer: {asked.get('created[gte]')}"
+            text = f"Invalid integer: {request.get('created[gte]')}"
             return _error(
                 400, text, "invalid_request_error", "parameter_invalid_integer", param="created[gte]"
             )
@@ -121,7 +121,7 @@ class Stripe(Standin):
             self.records[name], key=lambda record: (record["created"], record["id"]), reverse=True
         )
         start = 0
-        after = asked.get("starting_after")
+        after = request.get("starting_after")
         if after is not None:
             ids = [record["id"] for record in newest_first]
             if after not in ids:
@@ -131,8 +131,8 @@ class Stripe(Standin):
         found = [record for record in newest_first[start:] if record["created"] >= since]
         page = found[: min(limit, self.max_limit)]
         more = len(page) < len(found)
-        body = {"object": "list", "url": asked.path, "has_more": more, "data": page}
-        return reply(body, headers={"Request-Id": f"req_{len(self.asked)}"})
+        body = {"object": "list", "url": request.path, "has_more": more, "data": page}
+        return reply(body, headers={"Request-Id": f"req_{len(self.requests)}"})
 
 
 def _error(

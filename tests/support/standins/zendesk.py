@@ -1,9 +1,10 @@
 """
-A help desk of the shape of Zendesk's API.
+A stand-in for Zendesk's API.
 
-Documented: the incremental export begins at `start_time` (or goes on from a `cursor`, never both), oldest change first,
-tells `after_cursor` and `after_url` in every answer, also in the last one, which says `end_of_stream`; 10 a minute on
-that route; comments come by `page[size]` with `meta.has_more` and `links.next`; Basic auth with `EMAIL/token`.
+Documented behavior: the incremental export starts at `start_time` or continues from a `cursor` (never both), oldest
+change first; every response has `after_cursor` and `after_url`, and the last one has `end_of_stream`; this route allows
+10 requests a minute; comments are paginated by `page[size]`, `meta.has_more` and `links.next`; Basic auth uses
+`EMAIL/token`.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ EXPORT = "/api/v2/incremental/tickets/cursor"
 
 class Zendesk(Standin):
     """
-    Tickets by their last change, and their comments.
+    Tickets in the order of their last change, and their comments.
 
     Args:
-        email, token: The credential that is known.
-        tickets: How many there are.
-        max_tickets, max_comments: The most of a page: smaller ones make small data behave like large.
-        export_limit, account_limit: Requests of a minute.
-        minute_s: What a minute lasts.
+        email, token: The valid credential.
+        tickets: The number of tickets.
+        max_tickets, max_comments: The maximum page sizes; small ones make little data behave like much.
+        export_limit, account_limit: Requests per minute.
+        minute_s: The length of a minute for the limits, in seconds.
     """
 
     def __init__(
@@ -47,20 +48,20 @@ class Zendesk(Standin):
         export_limit: int = 10,
         account_limit: int = 400,
         minute_s: float = 60.0,
-        **given: Any,
+        **options: Any,
     ) -> None:
-        super().__init__(**given)
+        super().__init__(**options)
         self.credential = f"{email}/token:{token}"
         self.max_tickets, self.max_comments = max_tickets, max_comments
         self.export, self.account = Window(export_limit, minute_s), Window(account_limit, minute_s)
-        self.tickets: list[Record] = []  # by their last change
+        self.tickets: list[Record] = []  # in the order of their last change
         self.comments: dict[int, list[Record]] = {}
         self._changes = 0
         for _ in range(tickets):
             self.add()
 
     def add(self) -> Record:
-        """One more ticket, with comments; each ninth was deleted, and is told of all the same."""
+        """Add a ticket with comments; every ninth is deleted, but is still exported."""
         number = len(self.comments) + 1
         status = "deleted" if number % 9 == 0 else "open"
         ticket: Record = {"id": number, "subject": f"Ticket {number}", "status": status, "priority": None}
@@ -72,19 +73,19 @@ class Zendesk(Standin):
         return ticket
 
     def comment(self, number: int) -> Record:
-        """One more comment on a ticket."""
-        kept = self.comments[number]
+        """Add a comment to a ticket."""
+        thread = self.comments[number]
         comment = {
-            "id": number * 100 + len(kept),
+            "id": number * 100 + len(thread),
             "type": "Comment",
-            "body": f"text {len(kept)}",
+            "body": f"text {len(thread)}",
             "public": True,
         }
-        kept.append(comment)
+        thread.append(comment)
         return comment
 
     def change(self, ticket: Record) -> None:
-        """The ticket changes: the export tells of it once more, at its end."""
+        """Change a ticket, which moves it to the end of the export."""
         self._changes += 1
         at = self.newest - timedelta(days=2) + timedelta(minutes=self._changes)
         ticket |= {
@@ -95,18 +96,18 @@ class Zendesk(Standin):
         self.tickets.remove(ticket)
         self.tickets.append(ticket)
 
-    def answer(self, asked: Asked) -> web.Response:
-        kind, _, value = asked.headers.get("authorization", "").partition(" ")
+    def respond(self, request: Asked) -> web.Response:
+        kind, _, value = request.headers.get("authorization", "").partition(" ")
         try:
             known = kind == "Basic" and base64.b64decode(value).decode() == self.credential
         except ValueError:
             known = False
         if not known:
             return reply({"error": "Couldn't authenticate you"}, 401)
-        exporting = asked.path.removesuffix(".json") == EXPORT
+        exporting = request.path.removesuffix(".json") == EXPORT
         if not self.account.take() or (exporting and not self.export.take()):
-            return self.refusal(asked)
-        response = self._export(asked) if exporting else self._comments(asked)
+            return self.refusal(request)
+        response = self._export(request) if exporting else self._comments(request)
         response.headers["X-Rate-Limit"] = str(self.account.limit)
         response.headers["X-Rate-Limit-Remaining"] = str(self.account.remaining())
         response.headers["ratelimit-limit"] = str(self.account.limit)
@@ -114,23 +115,23 @@ class Zendesk(Standin):
         response.headers["ratelimit-reset"] = str(int(self.account.left_s()) + 1)
         return response
 
-    def refusal(self, asked: Asked) -> web.Response:
-        """Plain text, with the time."""
-        asked.refused = True
+    def refusal(self, request: Asked) -> web.Response:
+        """Refuse in plain text, with Retry-After."""
+        request.refused = True
         spent = [window.left_s() for window in (self.export, self.account) if window.remaining() <= 0]
         text = "Number of allowed API requests per minute exceeded"
         return web.Response(status=429, text=text, headers={"Retry-After": str(int(max([0, *spent])) + 1)})
 
-    def _export(self, asked: Asked) -> web.Response:
-        strange = unknown(asked, ("start_time", "cursor", "per_page", "include", "exclude_deleted"))
-        start, cursor = asked.get("start_time"), asked.get("cursor")
-        if strange or (start is None) == (cursor is None):
-            return _error(400, "InvalidRequest", f"start_time or cursor, and {strange or 'nothing'} else")
-        size = min(max(1, whole(asked.get("per_page"), MAX_TICKETS)), self.max_tickets)
+    def _export(self, request: Asked) -> web.Response:
+        unexpected = unknown(request, ("start_time", "cursor", "per_page", "include", "exclude_deleted"))
+        start, cursor = request.get("start_time"), request.get("cursor")
+        if unexpected or (start is None) == (cursor is None):
+            return _error(400, "InvalidRequest", f"start_time or cursor, and {unexpected or 'nothing'} else")
+        size = min(max(1, whole(request.get("per_page"), MAX_TICKETS)), self.max_tickets)
         if cursor is None:
             since = whole(start, 0)
             if since < 0:
-                return _error(400, "InvalidValue", "start_time is no Unix time")
+                return _error(400, "InvalidValue", "start_time is not a Unix time")
             if since > time.time() - 60:
                 return _error(
                     400, "StartTimeTooRecent", "Too recent start_time. Use one older than 60 seconds"
@@ -149,7 +150,7 @@ class Zendesk(Standin):
         return reply(
             {
                 "tickets": page,
-                "after_url": f"{self.url}{asked.path}?{query}",
+                "after_url": f"{self.url}{request.path}?{query}",
                 "after_cursor": following,
                 "before_url": None,
                 "before_cursor": None,
@@ -157,25 +158,25 @@ class Zendesk(Standin):
             }
         )
 
-    def _comments(self, asked: Asked) -> web.Response:
-        one = re.fullmatch(r"/api/v2/tickets/(\d+)/comments(?:\.json)?", asked.path)
+    def _comments(self, request: Asked) -> web.Response:
+        one = re.fullmatch(r"/api/v2/tickets/(\d+)/comments(?:\.json)?", request.path)
         ticket = next((each for each in self.tickets if one and each["id"] == int(one[1])), None)
         if ticket is None or ticket["status"] == "deleted":
             return _error(404, "RecordNotFound", "Not found")
-        if unknown(asked, ("page[size]", "page[after]", "page[before]", "sort", "include")):
-            return _error(400, "InvalidPaginationParameter", "a parameter is not known")
-        size = whole(asked.get("page[size]"), MAX_COMMENTS)
+        if unknown(request, ("page[size]", "page[after]", "page[before]", "sort", "include")):
+            return _error(400, "InvalidPaginationParameter", "unknown parameter")
+        size = whole(request.get("page[size]"), MAX_COMMENTS)
         if not 1 <= size <= MAX_COMMENTS:
             return _error(400, "InvalidPaginationParameter", "page[size] must be between 1 and 100")
         size = min(size, self.max_comments)
         records = self.comments[ticket["id"]]
-        start = opened(asked.get("page[after]") or "")["at"] if asked.get("page[after]") else 0
+        start = opened(request.get("page[after]") or "")["at"] if request.get("page[after]") else 0
         end = start + size
         after = opaque({"at": end})
         query = urlencode({"page[after]": after, "page[size]": size})
         meta = {"has_more": end < len(records), "after_cursor": after, "before_cursor": opaque({"at": start})}
-        # the link is there at the end, too: only `has_more` says that it leads nowhere
-        links = {"next": f"{self.url}{asked.path}?{query}", "prev": None}
+        # The last page has a link, too: only `has_more` marks the end.
+        links = {"next": f"{self.url}{request.path}?{query}", "prev": None}
         return reply({"comments": records[start:end], "meta": meta, "links": links})
 
 

@@ -1,1 +1,1 @@
-"""Applications that others wrote, installed from the package index, each in an environment of its own."""
+"""Third-party applications to scrape, installed from the package index into separate environments."""

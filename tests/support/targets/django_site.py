@@ -1,7 +1,7 @@
 """
-A site of Django and Django REST framework in one file: `python django_site.py PORT` serves it.
+A Django REST framework site in one file: `python django_site.py PORT` serves it.
 
-Books in three styles of pagination, behind a token, a login or nothing; nothing of it is scrapeq's.
+It lists books in three styles of pagination, behind a token, a login or nothing. It imports nothing from scrapeq.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ settings.configure(
 )
 django.setup()
 
-from django.contrib.auth.models import User  # noqa: E402 - only once there are settings
+from django.contrib.auth.models import User  # noqa: E402 - needs the settings
 from django.contrib.auth.views import LoginView  # noqa: E402
 from django.db import connection, models  # noqa: E402
 from django.urls import path  # noqa: E402
@@ -77,7 +77,7 @@ from rest_framework.authtoken.models import Token  # noqa: E402
 
 
 class Book(models.Model):
-    """What there is to scrape."""
+    """The record to scrape."""
 
     title = models.CharField(max_length=100)
     pages = models.IntegerField()
@@ -111,10 +111,10 @@ class Cursor(pagination.CursorPagination):
 
 
 class Slow(throttling.SimpleRateThrottle):
-    """A refusal after so many requests, with Retry-After."""
+    """Refuse the fifth request within two seconds, with Retry-After."""
 
     scope = "slow"
-    THROTTLE_RATES = {"slow": "8/min"}  # noqa: RUF012 - as the framework has it
+    THROTTLE_RATES = {"slow": "8/min"}  # noqa: RUF012 - as in the framework
 
     def parse_rate(self, rate: str | None) -> tuple[int, int]:
         return 4, 2  # four in two seconds
@@ -123,14 +123,14 @@ class Slow(throttling.SimpleRateThrottle):
         return "slow"
 
 
-class CommitLog(generics.ListAPIView):
+class BookList(generics.ListAPIView):
     queryset = Book.objects.all()
     serializer_class = BookSerializer
 
 
 def books(paginator: type, **more: object) -> Any:
-    """A list of all books with that pagination."""
-    view: Any = type(paginator.__name__, (CommitLog,), {"pagination_class": paginator, **more})
+    """Return the view of all books with a pagination class."""
+    view: Any = type(paginator.__name__, (BookList,), {"pagination_class": paginator, **more})
     return view.as_view()
 
 
@@ -139,7 +139,7 @@ urlpatterns = [
     path("numbered/", books(Numbered)),
     path("offset/", books(Offset)),
     path("cursor/", books(Cursor)),
-    path("plain/", CommitLog.as_view(pagination_class=None)),
+    path("plain/", BookList.as_view(pagination_class=None)),
     path("slow/", books(Numbered, throttle_classes=[Slow])),
     path(
         "by-token/",
@@ -154,7 +154,7 @@ urlpatterns = [
 
 
 def fill() -> None:
-    """The database, made anew; the token is fixed, so that a test knows it."""
+    """Create and fill the database. The token is fixed, so that tests know it."""
     from datetime import UTC, datetime, timedelta
 
     call_command("migrate", verbosity=0)

@@ -1,7 +1,7 @@
 """
-Makes the environments of the real targets, and runs programs in them.
+Create the environments of third-party applications and run programs in them.
 
-`python tests/support/targets/environment.py` makes them all.
+`python tests/support/targets/environment.py` creates them all.
 """
 
 from __future__ import annotations
@@ -29,16 +29,20 @@ REQUIREMENTS = {
 
 
 def make(name: str) -> Path:
-    """The Python of that environment, made if there is none yet. Raises OSError, CalledProcessError, TimeoutExpired."""
-    wanted = REQUIREMENTS[name]
-    digest = hashlib.sha256("\n".join((sys.version, *wanted)).encode()).hexdigest()[:16]
+    """
+    Return the Python of an environment; create the environment if it does not exist.
+
+    Raises OSError, CalledProcessError, TimeoutExpired.
+    """
+    requirements = REQUIREMENTS[name]
+    digest = hashlib.sha256("\n".join((sys.version, *requirements)).encode()).hexdigest()[:16]
     home = FOLDER / f"{name}-{digest}"
     python = home / "bin" / "python"
     if (home / "complete").exists():
         return python
     shutil.rmtree(home, ignore_errors=True)
     _call([sys.executable, "-m", "venv", "--without-pip", str(home)])
-    _call([sys.executable, "-m", "pip", "--python", str(python), "install", "-q", *wanted])
+    _call([sys.executable, "-m", "pip", "--python", str(python), "install", "-q", *requirements])
     (home / "complete").touch()
     return python
 
@@ -48,18 +52,18 @@ def _call(command: Sequence[str]) -> None:
 
 
 def python_of(name: str) -> Path:
-    """The Python of that environment; a skip at home, a failure where CI says that there must be one."""
+    """Return the Python of an environment. Without one, fail in CI and skip the test elsewhere."""
     try:
         return make(name)
     except (OSError, subprocess.SubprocessError) as error:
-        told = f"no {name} to scrape: {getattr(error, 'stderr', '') or error}"
+        message = f"cannot install {name}: {getattr(error, 'stderr', '') or error}"
         if os.environ.get("CI") == "true":
-            pytest.fail(told)
-        pytest.skip(told)
+            pytest.fail(message)
+        pytest.skip(message)
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Return a free port."""
     with socket.socket() as found:
         found.bind((HOST, 0))
         port: int = found.getsockname()[1]
@@ -68,7 +72,7 @@ def free_port() -> int:
 
 @contextmanager
 def served(command: Sequence[str], port: int, folder: Path) -> Iterator[str]:
-    """A server in a process of its own; the URL, once it answers on its port."""
+    """Run a server in its own process; yield its URL once it accepts connections."""
     log = folder / "server.log"
     with log.open("wb") as out:
         process = subprocess.Popen(command, cwd=folder, stdout=out, stderr=out, stdin=subprocess.DEVNULL)

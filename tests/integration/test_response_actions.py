@@ -1,4 +1,4 @@
-"""What becomes of tasks whose answers ask for more than a retry: jobs not ready, cursors that expire, scopes."""
+"""Response actions beyond retries: polling, pagination resets and scopes of refusals."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from scrapeq.wiring import group_function
 
 PLAN = """
 version: 1
-name: answers
+name: actions
 client: {base_url: URL}
 response_actions:
 ACTIONS
@@ -27,13 +27,13 @@ resources:
 
 
 def plan_of(*actions: str) -> str:
-    """A plan of one resource with these actions."""
+    """Return a plan with one resource and these actions."""
     return PLAN.replace("ACTIONS", "\n".join(f"  - {action}" for action in actions))
 
 
 @pytest.mark.serial  # it measures the waits
-async def test_a_job_that_is_not_ready_is_asked_for_again_and_no_attempt_is_charged(store_url: str) -> None:
-    """202 with a Retry-After, then a pending body, then the result: one item, three requests, nothing retried."""
+async def test_a_pending_job_is_polled_without_counting_attempts(store_url: str) -> None:
+    """A 202 with Retry-After, a pending body and the result make one item, three requests and no retry."""
     times: list[float] = []
 
     async def handler(_request: web.Request) -> web.Response:
@@ -58,15 +58,15 @@ async def test_a_job_that_is_not_ready_is_asked_for_again_and_no_attempt_is_char
     assert 0.19 <= times[2] - times[1] < 1.0
 
 
-async def test_a_job_of_a_schedule_is_not_begun_beside_itself(store_url: str) -> None:
-    """While it is not ready, its next time finds it on its way; once it is done, it is asked for again."""
-    asked = 0
+async def test_a_scheduled_job_does_not_overlap_itself(store_url: str) -> None:
+    """The next scheduled run skips a job that is still being polled; a later run requests it again."""
+    requests = 0
     pushed: list[int] = []
 
     async def handler(_request: web.Request) -> web.Response:
-        nonlocal asked
-        asked += 1
-        return web.json_response({"id": asked}, status=202 if asked == 1 else 200)
+        nonlocal requests
+        requests += 1
+        return web.json_response({"id": requests}, status=202 if requests == 1 else 200)
 
     text = plan_of("{match: {status: 202}, action: poll, wait: 300ms}").replace(
         "{name: jobs,", "{name: jobs, schedule: {every: 1h},"
@@ -74,7 +74,7 @@ async def test_a_job_of_a_schedule_is_not_begun_beside_itself(store_url: str) ->
     async with serving(handler) as url:
         plan = config.load("test.yaml", text=text.replace("URL", url), env={})
 
-        async def again(queue: Queue) -> bool:
+        async def push_next_run(queue: Queue) -> bool:
             counts = await queue.counts()
             if (counts.delayed == 1 and not pushed) or (counts.live == 0 and len(pushed) == 1):
                 firsts = first_pages(
@@ -86,7 +86,7 @@ async def test_a_job_of_a_schedule_is_not_begun_beside_itself(store_url: str) ->
                 return False
             return counts.live == 0 and len(pushed) == 2
 
-        _, sink, _ = await work(url, store_url, text, again)
+        _, sink, _ = await work(url, store_url, text, push_next_run)
     assert pushed == [0, 1]
     assert [item.record["id"] for item in sink.items] == [2, 3]
 
@@ -104,8 +104,8 @@ resources:
 """
 
 
-async def test_pages_asked_for_at_once_are_not_polled_beside_themselves(store_url: str) -> None:
-    """They are no chain, but each occurrence finds them on their way."""
+async def test_fanned_out_pages_are_not_polled_twice(store_url: str) -> None:
+    """Each scheduled run finds the pages of the previous one and does not add them again."""
     waiting: list[int] = []
 
     async def handler(request: web.Request) -> web.Response:
@@ -117,7 +117,7 @@ async def test_pages_asked_for_at_once_are_not_polled_beside_themselves(store_ur
         plan = config.load("test.yaml", text=AHEAD.replace("URL", url), env={})
         builder = TaskBuilder(plan, group_function(plan))
 
-        async def thrice(queue: Queue) -> bool:
+        async def push_three_runs(queue: Queue) -> bool:
             counts = await queue.counts()
             if not counts.ready + counts.leased:
                 waiting.append(counts.delayed)
@@ -125,16 +125,16 @@ async def test_pages_asked_for_at_once_are_not_polled_beside_themselves(store_ur
                 await queue.push_many([task for task in firsts if isinstance(task, NewTask)])
             return len(waiting) == 3
 
-        await work(url, store_url, AHEAD, thrice)
+        await work(url, store_url, AHEAD, push_three_runs)
     assert waiting == [2, 2, 2]
 
 
-async def test_a_poll_closes_no_limit(store_url: str) -> None:
-    """While one job is awaited, the others go on."""
-    asked: list[str] = []
+async def test_a_poll_does_not_close_a_limit(store_url: str) -> None:
+    """While one job is being polled, the others continue."""
+    requests: list[str] = []
 
     async def handler(request: web.Request) -> web.Response:
-        asked.append(request.path)
+        requests.append(request.path)
         if request.path == "/jobs/1":
             return web.json_response({}, status=202, headers={"Retry-After": "600"})
         return web.json_response({"id": request.path})
@@ -150,32 +150,32 @@ async def test_a_poll_closes_no_limit(store_url: str) -> None:
     async with serving(handler) as url:
         _, sink, queue = await work(url, store_url, text, others_done)
     assert sorted(item.record["id"] for item in sink.items) == ["/jobs/2", "/jobs/3"]
-    assert sorted(asked) == ["/jobs/1", "/jobs/2", "/jobs/3"]
+    assert sorted(requests) == ["/jobs/1", "/jobs/2", "/jobs/3"]
     (waiting,) = await queue.peek(1, "delayed")
     assert 590 < waiting.due_in_s <= 600
 
 
 @pytest.mark.parametrize("on_exceed", ["", ", on_exceed: dead_letter"])
-async def test_polls_end_at_max_wait_of_all_waits_together(store_url: str, on_exceed: str) -> None:
-    """Each wait is short, their sum is not: a dead letter that says so, and how long it has waited."""
-    asked = 0
+async def test_polls_end_when_their_total_wait_reaches_max_wait(store_url: str, on_exceed: str) -> None:
+    """If the sum of the waits exceeds `max_wait`, the task becomes a dead letter whose error says so."""
+    requests = 0
 
     async def handler(_request: web.Request) -> web.Response:
-        nonlocal asked
-        asked += 1
+        nonlocal requests
+        requests += 1
         return web.json_response({}, status=202)
 
     text = plan_of(f"{{match: {{status: 202}}, action: poll, wait: 100ms, max_wait: 350ms{on_exceed}}}")
     async with serving(handler) as url:
         _, _, queue = await work(url, store_url, text, nothing_left)
     (dead,) = await queue.peek(5, "dead")
-    assert asked == 4
+    assert requests == 4
     assert "not ready after 4 requests" in dead.last_error
     assert "max_wait" in dead.last_error
 
 
-async def test_polls_that_stop_end_the_run(store_url: str) -> None:
-    """`on_exceed: stop`: the task stays, the run ends with the answer's reason."""
+async def test_polls_that_exceed_max_wait_can_stop_the_run(store_url: str) -> None:
+    """`on_exceed: stop` keeps the task and ends the run with the reason of the response."""
 
     async def handler(_request: web.Request) -> web.Response:
         return web.json_response({}, status=202)
@@ -193,9 +193,9 @@ async def test_polls_that_stop_end_the_run(store_url: str) -> None:
     assert (await queue.counts()).dead == 0
 
 
-WALK = """
+PAGINATION = """
 version: 1
-name: walk
+name: cursors
 client: {base_url: URL}
 resources:
   - name: things
@@ -210,18 +210,18 @@ resources:
 """
 
 
-class Walk:
-    """Three pages behind cursors of which some have expired when they are asked for."""
+class CursorApi:
+    """An API of three pages behind cursors; the cursor of the last page expires `expire` times."""
 
     def __init__(self, expire: int) -> None:
         self.expire = expire
-        self.asked: list[str] = []
+        self.requests: list[str] = []
 
     async def handle(self, request: web.Request) -> web.Response:
-        """Page 0 without a cursor; `a1` and `a2` behind it."""
+        """Return page 0 for a request without a cursor, pages 1 and 2 for `a1` and `a2`."""
         assert request.query["size"] == "2"
         cursor = request.query.get("cursor", "a0")
-        self.asked.append(cursor)
+        self.requests.append(cursor)
         page = int(cursor[1:])
         if page == 2 and self.expire > 0:
             self.expire -= 1
@@ -233,36 +233,38 @@ class Walk:
 
 
 async def test_a_pagination_restarts_when_its_cursor_expires(store_url: str) -> None:
-    """From its first page's address, and neither that nor the pages behind it are taken for duplicates."""
-    walk = Walk(expire=2)
-    async with serving(walk.handle) as url:
-        worker, sink, queue = await work(url, store_url, WALK, nothing_left)
-    assert walk.asked == ["a0", "a1", "a2"] * 3
+    """It restarts from the URL of its first page, and its pages are not taken for duplicates."""
+    api = CursorApi(expire=2)
+    async with serving(api.handle) as url:
+        worker, sink, queue = await work(url, store_url, PAGINATION, nothing_left)
+    assert api.requests == ["a0", "a1", "a2"] * 3
     assert {item.key for item in sink.items} == {str(n) for n in range(6)}
     assert (await queue.counts()).dead == 0
     assert sum(event.startswith("reset") for event in worker.events) == 2
 
 
-async def test_a_walk_that_always_loses_its_cursor_is_a_dead_letter(store_url: str) -> None:
-    """Three new beginnings, no more."""
-    walk = Walk(expire=1000)
-    async with serving(walk.handle) as url:
-        _, _, queue = await work(url, store_url, WALK, nothing_left)
+async def test_a_cursor_that_always_expires_is_a_dead_letter(store_url: str) -> None:
+    """The pagination restarts at most three times."""
+    api = CursorApi(expire=1000)
+    async with serving(api.handle) as url:
+        _, _, queue = await work(url, store_url, PAGINATION, nothing_left)
     (dead,) = await queue.peek(5, "dead")
-    assert walk.asked == ["a0", "a1", "a2"] * 4
+    assert api.requests == ["a0", "a1", "a2"] * 4
     assert "the cursor has expired" in dead.last_error
     assert "3 times" in dead.last_error
 
 
-async def test_an_action_may_read_all_that_is_known_of_the_task(store_url: str) -> None:
-    """Each name has its value in `when`, and in what the dead letter says."""
+async def test_actions_can_use_all_task_variables(store_url: str) -> None:
+    """Every variable has a value in `when` and in the message of the dead letter."""
 
     async def handler(_request: web.Request) -> web.Response:
         return web.json_response({}, status=418)
 
-    said = "${resource} ${host} ${token} ${depth} ${page} ${task.attempts} ${seed.n} ${resources}|${parent}"
+    message = (
+        "${resource} ${host} ${token} ${depth} ${page} ${task.attempts} ${seed.n} ${resources}|${parent}"
+    )
     text = plan_of(
-        f"{{match: {{when: status == 418 and page == 1 and depth == 0}}, action: dead_letter, message: '{said}'}}"
+        f"{{match: {{when: status == 418 and page == 1 and depth == 0}}, action: dead_letter, message: '{message}'}}"
     ).replace("{name: jobs,", "{name: jobs, seeds: [{n: 5}],")
     text = text.replace(
         "client: {base_url: URL}", "client: {base_url: URL, auth: {type: bearer, token: '${env:T}'}}"
@@ -305,12 +307,10 @@ resources:
         ("all", set()),
     ],
 )
-async def test_a_refusal_closes_what_its_scope_says_and_no_more(
-    store_url: str, scope: str, reached: set[str]
-) -> None:
-    """One request is refused first, with nothing else in flight; what is still sent afterwards tells what is closed."""
+async def test_a_refusal_closes_exactly_its_scope(store_url: str, scope: str, reached: set[str]) -> None:
+    """The first request is refused; the requests sent afterwards show which limits stayed open."""
     refused = False
-    asked: list[str] = []
+    requests: list[str] = []
 
     async def handler(request: web.Request) -> web.Response:
         nonlocal refused
@@ -318,11 +318,11 @@ async def test_a_refusal_closes_what_its_scope_says_and_no_more(
             refused = True
             assert request.path == "/lists/1"
             return web.json_response({}, status=403)
-        asked.append(request.path)
+        requests.append(request.path)
         return web.json_response({"id": request.path})
 
     async def third(_request: web.Request) -> web.Response:
-        asked.append("third")
+        requests.append("third")
         return web.json_response({"id": "third"})
 
     expected = 7 - 1 - len(reached)
@@ -336,5 +336,5 @@ async def test_a_refusal_closes_what_its_scope_says_and_no_more(
         _, _, queue = await work(
             url, store_url, text, settled, env={"T": "a-secret"}, concurrency=1, first=f"{url}/lists/1"
         )
-    assert set(asked) == reached
+    assert set(requests) == reached
     assert (await queue.counts()).dead == 0
