@@ -34,7 +34,7 @@ async def test_a_lost_request_proves_nothing() -> None:
 async def test_refusals_of_requests_in_flight_together_count_once() -> None:
     """The longest of their waits counts."""
     here = Limited(LimitRule("x", max_concurrency=8))
-    await here.heard()
+    await here.request()
     flight = await here.fill()
     assert len(flight) == 8
     await here.clock.advance(1.0)
@@ -69,21 +69,21 @@ async def test_one_probe_follows_a_park_and_only_its_response_opens() -> None:
 async def test_a_refused_probe_closes_for_longer_than_the_stated_wait() -> None:
     """The last wait was too short. Consecutive refusals are counted until a request is accepted."""
     here = Limited()
-    await here.heard(refusal(5.0))
+    await here.request(refusal(5.0))
     await here.clock.advance(5.0)
     [probe] = await here.fill()
     assert here.consecutive_refusals(probe) == 2
     here.settle(probe, refusal(5.0))
     assert await here.closed_s() > 5.0
     await here.clock.advance(7.0)
-    await here.heard()
+    await here.request()
     assert here.consecutive_refusals(await here.one()) == 1
 
 
 async def test_a_reported_budget_is_spent_exactly() -> None:
     """The remaining requests minus those in flight; then one request after the reset."""
     here = Limited()
-    await here.heard(Outcome("success", reported=Reported(20, 60.0)))
+    await here.request(Outcome("success", reported=Reported(20, 60.0)))
     flight = await here.fill()
     assert len(flight) == 20
     await here.clock.advance(1.0)
@@ -97,7 +97,7 @@ async def test_a_reported_budget_is_spent_exactly() -> None:
 async def test_an_older_response_does_not_raise_the_budget() -> None:
     """Only the response to a request sent after the last report may raise it."""
     here = Limited()
-    await here.heard(Outcome("success", reported=Reported(20, 60.0)))
+    await here.request(Outcome("success", reported=Reported(20, 60.0)))
     early, late = await here.one(), await here.one()
     await here.clock.advance(1.0)
     here.settle(late, Outcome("success", reported=Reported(5, 58.0)))
@@ -108,7 +108,7 @@ async def test_an_older_response_does_not_raise_the_budget() -> None:
 async def test_a_response_without_a_budget_costs_one() -> None:
     """It and lost requests count against the reported budget; requests that were never sent do not."""
     here = Limited()
-    await here.heard(Outcome("success", reported=Reported(3, 60.0)))
+    await here.request(Outcome("success", reported=Reported(3, 60.0)))
     one, two, three = await here.fill()
     here.settle(one, FINE)
     two.settle(None)
@@ -120,7 +120,7 @@ async def test_a_response_without_a_budget_costs_one() -> None:
 async def test_a_response_may_state_its_cost() -> None:
     """The cost replaces the charged weight."""
     here = Limited()
-    await here.heard(Outcome("success", reported=Reported(10, 60.0)))
+    await here.request(Outcome("success", reported=Reported(10, 60.0)))
     here.settle(await here.one(), Outcome("success", cost=7.0))
     assert len(await here.fill()) == 3
 
@@ -128,7 +128,7 @@ async def test_a_response_may_state_its_cost() -> None:
 async def test_a_stated_rate_is_obeyed() -> None:
     """After size and window are stated without a budget, the limit is paced like a configured one."""
     here = Limited()
-    await here.heard(Outcome("success", rates=((60.0, 60.0),)))
+    await here.request(Outcome("success", rates=((60.0, 60.0),)))
     await here.clock.advance(1.0)
     here.settle(await here.one(), FINE)
     assert await here.fill() == []
@@ -141,7 +141,7 @@ async def test_a_stated_rate_is_obeyed() -> None:
 async def test_a_rule_may_ignore_responses() -> None:
     """With `observe: none`, only refusals limit it."""
     here = Limited(LimitRule("x", observe="none"))
-    await here.heard(Outcome("success", reported=Reported(0, 60.0)))
+    await here.request(Outcome("success", reported=Reported(0, 60.0)))
     permits = [await here.one() for _ in range(50)]
     await here.clock.advance(TICK_S)
     here.settle(permits[0], refusal(9.0))
@@ -151,7 +151,7 @@ async def test_a_rule_may_ignore_responses() -> None:
 async def test_concurrency_is_limited() -> None:
     """Up to the configured number is in flight after the first response, never more."""
     here = Limited(LimitRule("x", max_concurrency=20))
-    await here.heard()
+    await here.request()
     flight = await here.fill()
     assert len(flight) == 20
     here.settle(flight[0], FINE)
@@ -229,7 +229,7 @@ async def test_every_matching_limit_must_grant() -> None:
 async def test_a_refusal_closes_its_host_alone() -> None:
     """The narrowest limit is parked; other hosts stay open."""
     here = Limited(ALL, HOST)
-    await here.heard(refusal(60.0))
+    await here.request(refusal(60.0))
     assert await here.fill() == []
     assert len(await here.fill(OTHER)) == 1
 
@@ -237,17 +237,17 @@ async def test_a_refusal_closes_its_host_alone() -> None:
 async def test_a_refusal_with_a_wide_scope_closes_all_limits() -> None:
     """Scope `all`, without a limit of that scope, closes every limit of the request."""
     here = Limited(ALL, HOST)
-    await here.heard(Outcome("rate_limited", 60.0, scope="all"))
+    await here.request(Outcome("rate_limited", 60.0, scope="all"))
     assert await here.fill(OTHER) == []
 
 
 async def test_a_budget_belongs_to_the_narrowest_limit_that_observes() -> None:
     """With `observe: none` it belongs to the next one; separate readings belong to their limits."""
     here = Limited(ALL, LimitRule("host", Match(), ("host",), observe="none"))
-    await here.heard(Outcome("success", reported=Reported(0, 60.0)))
+    await here.request(Outcome("success", reported=Reported(0, 60.0)))
     assert await here.fill(OTHER) == []
     two = Limited(ALL, HOST)
-    await two.heard(
+    await two.request(
         Outcome(
             "success",
             rule_observations=(
@@ -279,12 +279,12 @@ async def test_idle_limits_are_forgotten_learned_ones_last(
     monkeypatch.setattr(local_limits, "RETAINED_INSTANCES", 3)
     here = Limited()
     hosts = [f"https://h{number}.example/" for number in range(9)]
-    await here.heard(refusal(3600.0), hosts[0])
+    await here.request(refusal(3600.0), hosts[0])
     in_flight = await here.one(hosts[1])
-    await here.heard(refusal(1.0), hosts[2])
+    await here.request(refusal(1.0), hosts[2])
     await here.clock.advance(1.0)
     for host in hosts[3:6]:
-        await here.heard(url=host)
+        await here.request(url=host)
     names = {name.split("|")[1].split(".")[0] for name in here.limits._instances}
     assert names == {"h0", "h1", "h2", "h5"}
     assert await here.fill(hosts[0]) == []
@@ -295,13 +295,13 @@ async def test_idle_limits_are_forgotten_learned_ones_last(
 async def test_a_stated_window_near_zero_becomes_a_hundredth_of_a_second() -> None:
     """A server's value never causes an error; learning goes on from it."""
     here = Limited()
-    await here.heard()
-    await here.heard(Outcome("success", rates=((10.0, 1e-7),)))
+    await here.request()
+    await here.request(Outcome("success", rates=((10.0, 1e-7),)))
     for _ in range(3):
-        await here.heard()
-    await here.heard(refusal(2.0))
+        await here.request()
+    await here.request(refusal(2.0))
     await here.clock.advance(2.0)
-    await here.heard()
+    await here.request()
     assert here.limits._instances["default|api.example,"].model.learned.window >= LEAST_WINDOW_US
 
 
