@@ -89,7 +89,7 @@ def test_cursors_go_into_the_parameter_that_the_api_expects(shape: dict[str, Any
 
 @shapes("numbers")
 def test_numbered_pages_end_with_the_last_one(shape: dict[str, Any]) -> None:
-    """By page or by offset, from 0 or 1, to the reported end."""
+    """Pages are numbered, or offsets counted, from 0 or 1 to the reported end."""
     server = AutoServer(selector=shape.get("selector", ""), params=shape.get("params", {}))
     seen: list[str | None] = []
     for number in range(len(shape["pages"])):
@@ -103,7 +103,7 @@ def test_numbered_pages_end_with_the_last_one(shape: dict[str, Any]) -> None:
 
 @shapes("whole")
 def test_a_complete_response_has_no_next_page(shape: dict[str, Any]) -> None:
-    """There is no event, either."""
+    """An event is not reported, either."""
     server = AutoServer(params=shape.get("params", {}))
     assert server.respond(body_of(shape), shape.get("headers")) is None
     assert server.found.events == []
@@ -138,7 +138,7 @@ def test_a_full_page_without_signals_is_reported() -> None:
 
 
 def test_a_page_number_in_the_request_is_increased_until_a_page_is_empty() -> None:
-    """Only the parameter shows that there are pages; a repeated page is the end, too."""
+    """Only the parameter shows that there are pages; a repeated page ends the pagination, too."""
     server = AutoServer(params={"page": 1, "per_page": 2})
     assert server.respond(ROWS) == "/x?page=2&per_page=2"
     assert server.respond([{"id": 3}]) == "/x?page=3&per_page=2"
@@ -152,7 +152,7 @@ def test_a_page_number_in_the_request_is_increased_until_a_page_is_empty() -> No
 
 
 def test_pagination_stops_if_the_server_ignores_a_guessed_parameter() -> None:
-    """Whatever total it reports: a repeated page is the end, and an event says so."""
+    """A repeated page is the end whatever total the server reports, and an event says so."""
     server = AutoServer(params={"limit": 2})
     assert server.respond({"total": 500, "items": ROWS}) == "/x?limit=2&offset=2"
     assert server.respond({"total": 500, "items": ROWS}) is None

@@ -85,7 +85,7 @@ async def memory_growth_mib(kind: str) -> int:
 
 @pytest.mark.parametrize("kind", BODIES)
 def test_100_000_children_of_one_page_take_little_memory(kind: str) -> None:
-    """Requests, nested records and rows, in a separate process: what is beside the decoded body is small."""
+    """A separate process measures requests, nested records and rows; the memory beside the decoded body is small."""
     call = "print(asyncio.run(memory_growth_mib(sys.argv[1])))"
     script = f"import asyncio, sys; from test_extract_chunks import memory_growth_mib; {call}"
     done = subprocess.run(
@@ -100,7 +100,7 @@ def test_100_000_children_of_one_page_take_little_memory(kind: str) -> None:
 
 
 async def test_a_fan_out_comes_in_chunks() -> None:
-    """2,500 pages at once are three chunks."""
+    """2,500 pages that are requested at once are three chunks."""
     chunks = await chunks_of(
         b'{"n": 2501, "items": [1]}',
         large_resource(paginator=Paginator("page_number", total_path="n", fan_out=True)),

@@ -37,7 +37,7 @@ class Scrape:
         self.task = builder.from_url(resources[0], "https://api.test/x", 50.0, 0.0, seed or {"s": 1})
 
     def respond(self, body: Any, task: NewTask | None = None, kind: str = "application/json") -> Extraction:
-        """Return what the response to the task gives; bytes are sent as they are."""
+        """Return the extraction of a response to the task; a body of bytes is used unchanged."""
         task = task or self.task
         raw = body if isinstance(body, bytes) else orjson.dumps(body)
         page = Page(task.payload["url"], 200, (("Content-Type", kind), ("X-Id", "h")), raw)
@@ -92,7 +92,7 @@ def test_fields_are_paths_or_expressions() -> None:
 
 
 def test_a_filter_drops_the_record_and_what_follows_from_it() -> None:
-    """It is neither written nor followed."""
+    """The record is neither written nor followed."""
     child = Resource("c", Endpoint(path=template("c/${parent.id}")), parents=(Parent("issues"),))
     found = Scrape(issues(record_filter=expression("not record.locked")), child).respond(
         [{"id": 1, "locked": True}, {"id": 2}]
@@ -115,7 +115,7 @@ def test_a_filter_drops_the_record_and_what_follows_from_it() -> None:
     ],
 )
 def test_the_primary_key_is_the_items_identity(primary_key: tuple[str, ...], record: Any, key: str) -> None:
-    """It is a field or a path; several are a JSON list, so that different keys never have the same text."""
+    """It is a field or a path; several values are joined as a JSON list, so different keys are never equal as text."""
     (item,) = Scrape(issues(primary_key=primary_key)).respond([record]).items
     assert item.key == key
 
@@ -130,7 +130,7 @@ def test_without_a_primary_key_the_content_is_the_identity() -> None:
     assert len(keyless.key) == len(first.key) == 32
 
 
-def test_a_primary_key_may_come_from_unwritten_fields_or_the_parent() -> None:
+def test_a_primary_key_may_be_an_unwritten_field_or_one_of_the_parent() -> None:
     """The record's fields and the included ones count as well as the written ones."""
     inside = Resource(
         "labels",
@@ -163,7 +163,7 @@ def test_children_read_the_configured_fields(selected: bool) -> None:
 
 
 def test_children_follow_with_their_parent_in_order() -> None:
-    """Once per record for which `when` holds, with the fields of the parent that expressions read."""
+    """A child is requested once per record if `when` is true, with the fields of the parent that expressions read."""
     comments = Resource(
         "comments",
         Endpoint(path=template("r/${seed.s}/${parent.number}/c")),
@@ -188,8 +188,10 @@ def test_children_follow_with_their_parent_in_order() -> None:
         (None, "record.number", 3.0),
     ],
 )
-def test_priority_is_the_edges_then_the_resources(edge: str | None, resource: str, priority: float) -> None:
-    """The nearest one that gives a number."""
+def test_the_priority_of_the_edge_precedes_that_of_the_resource(
+    edge: str | None, resource: str, priority: float
+) -> None:
+    """The first of them that is a number applies."""
     parent = Parent("issues", priority=expression(edge) if edge else None)
     child = Resource("c", Endpoint(path=template("c")), parents=(parent,))
     (task,) = Scrape(issues(priority=expression(resource)), child).respond([ISSUE]).follow_ups
@@ -243,7 +245,7 @@ def test_nested_records_need_no_request() -> None:
 
 
 def test_a_tree_of_records_inside_records_is_flattened() -> None:
-    """Replies to replies, as deep as the response goes."""
+    """Covers replies to replies, as deeply as the response nests them."""
     replies = Resource("replies", None, parents=(Parent("issues", each="re"), Parent("replies", each="re")))
     body: dict[str, Any] = {"id": 99}
     for number in range(98, -1, -1):

@@ -19,7 +19,7 @@ from scrapeq.protocols import Change, PageRequest
 @pytest.mark.parametrize("length", [1, 2, 3, 7, 64])
 @pytest.mark.parametrize("kind", ["json_link", "cursor", "cursor in a header", "cursor in the body"])
 def test_loops_of_any_length_end_with_an_event(kind: str, length: int) -> None:
-    """Also after pages outside the loop; the payload does not grow with the number of pages."""
+    """Pages may precede the loop; the payload does not grow with the number of pages."""
     paginator = {
         "json_link": Paginator("json_link", next_url_path="next"),
         "cursor": Paginator("cursor", cursor_path="next"),
@@ -40,14 +40,14 @@ def test_loops_of_any_length_end_with_an_event(kind: str, length: int) -> None:
 
 
 def test_pagination_stops_if_the_server_ignores_the_page_number() -> None:
-    """Repeated records are a repeated page, if only an empty page would be the end."""
+    """If only an empty page ends the pagination, a page with the same records is a repetition."""
     for paginator in (Paginator("page_number"), Paginator("offset", limit=1)):
         server = Server(paginator)
         assert len(server.requested_urls(*[{"data": [{"id": 1}]}] * 9)) == 2
 
 
 def test_fan_out_requests_all_pages_at_once() -> None:
-    """Each has its own priority; the last one continues if there are more pages by then."""
+    """Each page has its own priority; the last one continues if more pages were added."""
     paginator = Paginator("page_number", total_path="pages", fan_out=True, priority=expression("100 - page"))
     server = Server(paginator)
     found = server.respond({"data": [1], "pages": 4})
@@ -91,7 +91,7 @@ def test_fan_out_requests_all_pages_at_once() -> None:
 def test_fan_out_counts_pages_by_records_or_links(
     paginator: Paginator, headers: Any, urls: list[str]
 ) -> None:
-    """By total and page size, or by a last link that differs in the page number only; limits apply."""
+    """The count is total / page size, or the page number of the last link; limits apply."""
     found = Server(paginator).respond({"data": [1, 2], "n": 5}, *headers)
     assert [task.payload["url"].removeprefix(f"{BASE}/x") for task in found.follow_ups] == urls
 
@@ -113,7 +113,7 @@ def test_fan_out_without_a_count_requests_one_page_at_a_time(paginator: Paginato
 
 
 def test_a_paginator_of_another_package_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It gets the page, its memory is stored, and its errors are named."""
+    """The paginator receives the page, its state is stored, and its errors have its name."""
     seen: list[Any] = []
 
     def paginate(page: Page, body: Any, records: Any, request: PageRequest, options: Any) -> Any:

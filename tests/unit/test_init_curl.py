@@ -69,7 +69,7 @@ def load_curl(command: str) -> tuple[Plan, Request, str]:
 def test_the_configuration_sends_the_request_of_curl(
     command: str, method: str, url: str, body: str | None
 ) -> None:
-    """Method, URL and body match, whichever options give them."""
+    """Method, URL and body match, whichever options of curl set them."""
     plan, request, _ = load_curl(command)
     assert (request.method, request.url, request.body) == (method, url, body)
     (resource,) = plan.resources
@@ -190,7 +190,7 @@ def test_an_unsupported_command_is_one_clear_error(command: str, message: str) -
     ],
 )
 def test_words_are_split_as_a_shell_splits_them(text: str, words: list[str]) -> None:
-    """Quotes, escapes and continued lines."""
+    """Covers quotes, escapes and continued lines."""
     assert shell_words(text) == words
 
 
@@ -216,6 +216,6 @@ def test_words_are_split_as_a_shell_splits_them(text: str, words: list[str]) -> 
     ],
 )
 def test_a_scalar_is_read_back_unchanged(text: str) -> None:
-    """Even a text that YAML would read as another type without quotes."""
+    """Covers strings that YAML would read as another type without quotes."""
     node = reader.read(f"x: {scalar(text)}\n", "t.yaml").get("x")
     assert node is not None and node.value == text

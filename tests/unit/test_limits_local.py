@@ -1,4 +1,4 @@
-"""What the limits of one process grant, on a clock that the test controls."""
+"""Grants of the limits of one process, on a fake clock."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scrapeq.responses.rule_observations import RuleObservation
 
 
 async def test_an_unknown_limit_starts_slowly() -> None:
-    """One request until the first response, then a few in flight."""
+    """Only one request is sent until the first response, then a few are in flight."""
     here = Limited()
     [first] = await here.fill()
     here.settle(first, FINE)
@@ -32,7 +32,7 @@ async def test_a_lost_request_proves_nothing() -> None:
 
 
 async def test_refusals_of_requests_in_flight_together_count_once() -> None:
-    """The longest of their waits counts."""
+    """The longest of their waits applies."""
     here = Limited(LimitRule("x", max_concurrency=8))
     await here.request()
     flight = await here.fill()
@@ -81,7 +81,7 @@ async def test_a_refused_probe_closes_for_longer_than_the_stated_wait() -> None:
 
 
 async def test_a_reported_budget_is_spent_exactly() -> None:
-    """The remaining requests minus those in flight; then one request after the reset."""
+    """The remaining requests minus those in flight are granted, then one request after the reset."""
     here = Limited()
     await here.request(Outcome("success", reported=Reported(20, 60.0)))
     flight = await here.fill()
@@ -149,7 +149,7 @@ async def test_a_rule_may_ignore_responses() -> None:
 
 
 async def test_concurrency_is_limited() -> None:
-    """Up to the configured number is in flight after the first response, never more."""
+    """After the first response, the configured number of requests may be in flight."""
     here = Limited(LimitRule("x", max_concurrency=20))
     await here.request()
     flight = await here.fill()
@@ -166,7 +166,7 @@ async def test_a_rate_is_paced_and_its_slots_are_freed_one_window_after_the_resp
         flight += await here.fill()
         await here.clock.advance(3.0)
     assert len(flight) == 3
-    assert await here.fill() == [], "paced, but all slots are taken until there are answers"
+    assert await here.fill() == [], "paced, but all slots are taken until there are responses"
     for permit in flight:
         here.settle(permit, FINE)
         await here.clock.advance(1.0)
@@ -176,7 +176,7 @@ async def test_a_rate_is_paced_and_its_slots_are_freed_one_window_after_the_resp
 
 
 async def test_all_rates_of_a_limit_apply() -> None:
-    """A burst of ten in a second, and at most twelve in a minute."""
+    """Example: ten in a second, and at most twelve in a minute."""
     here = Limited(LimitRule("x", rates=(Rate(10, 1.0, burst=10), Rate(12, 60.0, burst=12))))
     flight = await here.fill()
     assert len(flight) == 10

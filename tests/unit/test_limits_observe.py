@@ -1,4 +1,4 @@
-"""What one response reports to each of its request's limits."""
+"""Budgets, rates and costs that one response reports to the limits of its request."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_each_limit_gets_its_own_budget(
     body: bytes,
     reported: list[tuple[str, float, float]],
 ) -> None:
-    """Its own reading, else the budget with its name, else the unclaimed one if it is the narrowest."""
+    """A limit gets its own reading, else the budget with its name, else the unclaimed one if it is the narrowest."""
     assert names(response_to(rules, headers, body)[1]) == reported
 
 
@@ -99,7 +99,7 @@ def test_stated_rates_are_attributed_like_budgets() -> None:
 
 
 def test_a_preset_recognizes_a_refusal_by_its_body() -> None:
-    """A 200 may be a refusal, for the time that it states, else for the preset's."""
+    """A 200 may be a refusal; its wait is the stated one, else that of the preset."""
     limited = b'{"errors":[{"type":"RATE_LIMITED"}]}'
     outcome, *_ = response_to(
         (CORE,), (("X-RateLimit-Remaining", "0"), ("X-RateLimit-Reset", "1795500600")), limited
@@ -130,7 +130,7 @@ def test_a_wait_in_a_body_closes_the_limit_without_a_refusal() -> None:
 
 
 def test_the_outcome_has_the_cost_of_the_request() -> None:
-    """From header fields and from `observe`."""
+    """The cost is read from header fields and from `observe`."""
     assert response_to((SECONDARY,), (("X-RateLimit-Cost", "3"),))[0].cost == 3
     rule = LimitRule("a", observe=Observe(cost=compile_expression("body.cost")))
     assert response_to((rule,), (), b'{"cost": 4}')[0].cost == 4

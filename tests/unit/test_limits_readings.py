@@ -1,4 +1,4 @@
-"""Waits and budgets are read from responses as the vectors state, and no response makes the reader fail."""
+"""Reading waits and budgets from responses: test vectors, and arbitrary bytes."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ VECTORS: list[dict[str, Any]] = yaml.safe_load(
 
 
 def reads(said: dict[str, Any]) -> Observe:
-    """Return the `observe` of a vector."""
+    """Return the `observe` of a test vector."""
     return Observe(**{k: compile_expression(v) if k in OBSERVED_PARTS else v for k, v in said.items()})
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
-def test_waits_are_read_as_the_vectors_state(vector: dict[str, Any]) -> None:
+def test_each_vector_gives_its_wait(vector: dict[str, Any]) -> None:
     """Each wait is exact to the millisecond."""
     headers = [(name, value) for name, value in vector["headers"]]
     seen = observe(
@@ -100,7 +100,7 @@ HOW = [Observe(), *[Observe(name) for name in NAMES]] + [
     BODIES,
     st.sampled_from(HOW),
 )
-def test_no_bytes_make_the_reader_fail(
+def test_arbitrary_responses_are_read_without_errors(
     status: int, headers: list[tuple[str, str]], now_s: float, body: bytes, how: Observe
 ) -> None:
     """For any bytes and any reading, every number is finite and not negative."""
@@ -262,7 +262,7 @@ def test_a_used_weight_is_compared_with_the_configured_rate() -> None:
 def test_a_response_may_state_its_cost(
     headers: list[tuple[str, str]], body: bytes, how: Observe, cost: float | None
 ) -> None:
-    """In a field, in the body as the preset knows, or by an expression."""
+    """The cost is in a header field, in the body for a preset, or given by an expression."""
     assert observe(200, headers, NOW_S, body, how).cost == cost
 
 

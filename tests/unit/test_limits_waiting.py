@@ -1,4 +1,4 @@
-"""How callers wait for the limits of one process, and for how long."""
+"""Callers that wait for the limits of one process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scrapeq.plan import LimitRule, Match, Rate
 
 
 async def test_waiting_ends_with_the_park() -> None:
-    """Exactly at the time that the server stated."""
+    """The caller continues exactly at the time that the server stated."""
     here = Limited()
     here.settle(await here.one(), refusal(60.0))
     waiting = asyncio.ensure_future(here.limits.acquire(URL))
@@ -23,7 +23,7 @@ async def test_waiting_ends_with_the_park() -> None:
 
 
 async def test_a_closure_beyond_max_wait_raises_an_error() -> None:
-    """At once and with the seconds left, although another caller keeps waiting."""
+    """The error is raised at once and has the remaining seconds; another caller keeps waiting."""
     here = Limited()
     permit = await here.one()
     here.settle(permit, refusal(60.0))
@@ -59,7 +59,7 @@ async def test_callers_are_served_in_order() -> None:
 
 
 async def test_a_caller_that_waits_for_a_narrow_limit_does_not_block_a_wide_one() -> None:
-    """Also if the narrow limit closes while the caller is queued for the wide one."""
+    """This is also true if the narrow limit closes while the caller is queued for the wide one."""
     here = Limited(
         LimitRule("all", Match(), (), max_concurrency=1),
         LimitRule("host", Match(), ("host",), observe="none"),
@@ -77,7 +77,7 @@ async def test_a_caller_that_waits_for_a_narrow_limit_does_not_block_a_wide_one(
 
 
 async def test_a_response_wakes_a_waiting_caller() -> None:
-    """Before any time has passed."""
+    """The caller continues before any time has passed."""
     here = Limited(LimitRule("x", max_concurrency=1))
     first = await here.one()
     waiting = asyncio.ensure_future(here.limits.acquire(URL))

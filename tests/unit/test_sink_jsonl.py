@@ -242,7 +242,7 @@ def test_a_gz_file_is_gzip(tmp_path: Path) -> None:
 
 
 def test_an_unwritable_output_is_an_error_at_the_start(tmp_path: Path) -> None:
-    """A file in the place of the folder, and a folder in the place of the file."""
+    """Covers a file with the name of the folder, and a folder with the name of the file."""
     (tmp_path / "out").write_text("in the way")
     with sink_at(tmp_path) as sink, pytest.raises(OutputError, match=f"{tmp_path}/out"):
         sink.check()
