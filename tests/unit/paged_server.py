@@ -36,10 +36,10 @@ class Server:
     def respond(self, body: Any, *headers: tuple[str, str]) -> Extraction:
         """Extract a response to the current request; the request for the next page, if any, becomes the current one."""
         page = Page(self.payload["url"], 200, headers, orjson.dumps(body))
-        found = extract(self.extractor, self.payload, self.priority, page)
-        for task in found.follow_ups:
+        extraction = extract(self.extractor, self.payload, self.priority, page)
+        for task in extraction.follow_ups:
             self.payload, self.priority = task.payload, task.priority
-        return found
+        return extraction
 
     def requested_urls(self, *bodies: Any) -> list[str]:
         """Respond with these bodies until there is no next page; return the requested URLs without base and path."""

@@ -39,7 +39,7 @@ def extracted(body: Any, *headers: tuple[str, str], endpoint: str = "", more: st
 
 
 @pytest.mark.parametrize(
-    ("body", "headers", "leads_to"),
+    ("body", "headers", "next_url"),
     [
         ([{"id": 1}], [LINK], "https://api.test/items?page=2"),
         ({"data": [{"id": 1}], "next": "/items?after=1"}, [], "https://api.test/items?after=1"),
@@ -47,11 +47,11 @@ def extracted(body: Any, *headers: tuple[str, str], endpoint: str = "", more: st
         ({"data": [{"id": 1}], "page": 1, "total_pages": 3}, [], "https://api.test/items?page=2"),
     ],
 )
-def test_a_list_that_reports_more_is_paginated(body: Any, headers: Any, leads_to: str) -> None:
+def test_a_list_that_reports_more_is_paginated(body: Any, headers: Any, next_url: str) -> None:
     """An event names the paginator."""
-    found = extracted(body, *headers)
-    assert [task.payload["url"] for task in found.follow_ups] == [leads_to]
-    assert found.events[0].startswith("auto   items: detected pagination by")
+    extraction = extracted(body, *headers)
+    assert [task.payload["url"] for task in extraction.follow_ups] == [next_url]
+    assert extraction.events[0].startswith("auto   items: detected pagination by")
 
 
 @pytest.mark.parametrize(

@@ -35,15 +35,15 @@ def test_link_header_names_another_header() -> None:
 @pytest.mark.parametrize("target", ["javascript:alert(1)", "ftp://a.test/", "http://[broken"])
 def test_an_invalid_link_is_skipped(target: str) -> None:
     """The items of the page are still extracted."""
-    found = Server(Paginator("header_link")).respond({"data": [1]}, ("Link", f'<{target}>; rel="next"'))
-    assert (len(found.items), found.follow_ups, found.skipped) == (1, [], 1)
+    extraction = Server(Paginator("header_link")).respond({"data": [1]}, ("Link", f'<{target}>; rel="next"'))
+    assert (len(extraction.items), extraction.follow_ups, extraction.skipped) == (1, [], 1)
 
 
 @pytest.mark.parametrize("target", ["", "#top", "https://API.test:443/v1/x", "/v1/x"])
 def test_a_page_that_links_to_itself_is_the_last(target: str) -> None:
     """The server may spell the URL differently."""
-    found = Server(Paginator("header_link")).respond({"data": [1]}, ("Link", f'<{target}>; rel="next"'))
-    assert (found.follow_ups, found.skipped) == ([], 0)
+    extraction = Server(Paginator("header_link")).respond({"data": [1]}, ("Link", f'<{target}>; rel="next"'))
+    assert (extraction.follow_ups, extraction.skipped) == ([], 0)
 
 
 def test_page_numbers_end_with_an_empty_page() -> None:
@@ -246,8 +246,8 @@ def test_a_missing_position_in_the_body_skips_the_next_page(path: str) -> None:
     """The current page is extracted; the next page is counted as skipped."""
     paginator = Paginator("cursor", cursor_path="next", cursor_body_path=path)
     server = Server(paginator, method="POST", json={"list": [1], "text": "t"})
-    found = server.respond({"data": [1], "next": "c"})
-    assert (len(found.items), found.follow_ups, found.skipped) == (1, [], 1)
+    extraction = server.respond({"data": [1], "next": "c"})
+    assert (len(extraction.items), extraction.follow_ups, extraction.skipped) == (1, [], 1)
 
 
 def test_pages_that_differ_only_in_a_header_or_body_have_different_keys() -> None:
@@ -267,10 +267,10 @@ def test_pages_that_differ_only_in_a_header_or_body_have_different_keys() -> Non
 
 def test_a_header_with_a_line_break_is_never_sent() -> None:
     """The cursor comes from a response, so it may contain line breaks."""
-    found = Server(Paginator("cursor", cursor_path="next", cursor_header="X")).respond(
+    extraction = Server(Paginator("cursor", cursor_path="next", cursor_header="X")).respond(
         {"data": [1], "next": "a\nB: c"}
     )
-    assert (found.follow_ups, found.skipped) == ([], 1)
+    assert (extraction.follow_ups, extraction.skipped) == ([], 1)
 
 
 @pytest.mark.parametrize(

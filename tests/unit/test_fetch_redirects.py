@@ -144,7 +144,7 @@ async def chain(*locations: str, start: str = f"{HOME}/0", client: Client | None
 
 
 @pytest.mark.parametrize(
-    ("location", "leads_to"),
+    ("location", "expected_url"),
     [
         ("/b", f"{HOME}/b"),
         ("b?c=1", f"{HOME}/a/b?c=1"),
@@ -157,9 +157,9 @@ async def chain(*locations: str, start: str = f"{HOME}/0", client: Client | None
         ("https://me:pw@other.example/", "https://other.example/"),
     ],
 )
-async def test_locations_are_resolved(location: str, leads_to: str) -> None:
+async def test_locations_are_resolved(location: str, expected_url: str) -> None:
     """Relative references, capitals and spaces are treated as in browsers; user information is removed."""
-    assert (await chain(location, start=f"{HOME}/a/0"))[1] == leads_to
+    assert (await chain(location, start=f"{HOME}/a/0"))[1] == expected_url
 
 
 @pytest.mark.parametrize(

@@ -50,10 +50,10 @@ async def test_a_304_updates_the_head_and_keeps_the_body(tmp_path: Path) -> None
     assert stored is not None and not stored.is_fresh(NOW)
     reported = Page("https://api.example/a", 304, (("Cache-Control", "max-age=60"),), b"")
     await cache.freshen(stored.freshened(reported, NOW + 5, NOW + 6))
-    again = await cache.get(b"key")
-    assert again is not None
-    assert again.page().body == b"body"
-    assert again.is_fresh(NOW + 60) and not again.is_fresh(NOW + 66)
+    updated = await cache.get(b"key")
+    assert updated is not None
+    assert updated.page().body == b"body"
+    assert updated.is_fresh(NOW + 60) and not updated.is_fresh(NOW + 66)
     await cache.aclose()
 
 
@@ -68,10 +68,10 @@ async def test_a_304_does_not_update_a_newer_response(tmp_path: Path) -> None:
     await other.put(b"key", b"address", new, NOW + 1, NOW + 1)
     reported = Page("https://api.example/a", 304, (("Cache-Control", "max-age=60"),), b"")
     await one.freshen(stored.freshened(reported, NOW + 5, NOW + 6))
-    again = await one.get(b"key")
-    assert again is not None
-    assert (again.head.header("etag"), again.page().body) == ('"b"', b"new")
-    assert not again.is_fresh(NOW + 6)
+    updated = await one.get(b"key")
+    assert updated is not None
+    assert (updated.head.header("etag"), updated.page().body) == ('"b"', b"new")
+    assert not updated.is_fresh(NOW + 6)
     await one.aclose()
     await other.aclose()
 

@@ -23,24 +23,24 @@ VECTORS: list[dict[str, Any]] = yaml.safe_load(
 )["vectors"]
 
 
-def reads(said: dict[str, Any]) -> Observe:
+def observe_of(parts: dict[str, Any]) -> Observe:
     """Return the `observe` of a test vector."""
-    return Observe(**{k: compile_expression(v) if k in OBSERVED_PARTS else v for k, v in said.items()})
+    return Observe(**{k: compile_expression(v) if k in OBSERVED_PARTS else v for k, v in parts.items()})
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
 def test_each_vector_gives_its_wait(vector: dict[str, Any]) -> None:
     """Each wait is exact to the millisecond."""
     headers = [(name, value) for name, value in vector["headers"]]
-    seen = observe(
+    observation = observe(
         vector["status"],
         headers,
         vector["now"],
         vector.get("body", "").encode(),
-        reads(vector.get("observe", {})),
+        observe_of(vector.get("observe", {})),
     )
-    assert seen.refused == vector.get("refused", False)
-    wait_s = seen.wait_s
+    assert observation.refused == vector.get("refused", False)
+    wait_s = observation.wait_s
     if vector["expect"] is None:
         assert wait_s is None
     else:
@@ -87,7 +87,7 @@ BODIES = st.binary(max_size=60) | st.sampled_from(
     ]
 )
 HOW = [Observe(), *[Observe(name) for name in NAMES]] + [
-    reads({part: text, "reset_format": form})
+    observe_of({part: text, "reset_format": form})
     for part in OBSERVED_PARTS
     for text, form in (("text", "auto"), ("body", "epoch_ms"), ("header('retry-after')", "http_date"))
 ]
@@ -104,10 +104,15 @@ def test_arbitrary_responses_are_read_without_errors(
     status: int, headers: list[tuple[str, str]], now_s: float, body: bytes, how: Observe
 ) -> None:
     """For any bytes and any reading, every number is finite and not negative."""
-    seen = observe(status, headers, now_s, body, how, (Rate(5, 60.0),))
-    for seconds in (seen.wait_s, seen.retry_after_s, seen.reset_s, seen.reported and seen.reported.reset_s):
+    observation = observe(status, headers, now_s, body, how, (Rate(5, 60.0),))
+    for seconds in (
+        observation.wait_s,
+        observation.retry_after_s,
+        observation.reset_s,
+        observation.reported and observation.reported.reset_s,
+    ):
         assert seconds is None or (math.isfinite(seconds) and 0 <= seconds <= 2**31)
-    for limit, window_s in seen.rates:
+    for limit, window_s in observation.rates:
         assert 1 <= limit < math.inf and 0 < window_s <= 2**31
 
 
@@ -149,16 +154,16 @@ def test_the_tightest_budget_is_reported(headers: list[tuple[str, str]], reporte
 )
 def test_limit_and_window_are_read(headers: list[tuple[str, str]], limit: float, window_s: float) -> None:
     """They come from the policy if there is one, else from the fields."""
-    seen = observe(200, headers, NOW_S)
-    assert (seen.limit, seen.window_s) == (limit, window_s)
+    observation = observe(200, headers, NOW_S)
+    assert (observation.limit, observation.window_s) == (limit, window_s)
 
 
 def test_policies_keep_name_and_unit() -> None:
     """Every declared policy is returned; the default unit is requests."""
-    seen = observe(
+    observation = observe(
         200, [("RateLimit-Policy", '"a";q=5;qu="requests";w=1, "b";q=9;qu="content-bytes"')], NOW_S
     )
-    assert seen.policies == (Policy(5.0, 1.0, "a", ""), Policy(9.0, None, "b", "content-bytes"))
+    assert observation.policies == (Policy(5.0, 1.0, "a", ""), Policy(9.0, None, "b", "content-bytes"))
 
 
 def test_each_budget_is_complete() -> None:
@@ -167,12 +172,12 @@ def test_each_budget_is_complete() -> None:
         ("RateLimit-Policy", '"burst";q=10;w=1;pk=:YWJj:, "bytes";q=9000;w=60;qu="content-bytes"'),
         ("RateLimit", '"burst";r=4;t=1, "bytes";r=80;t=30'),
     ]
-    seen = observe(200, headers, NOW_S)
-    assert seen.budgets == (
+    observation = observe(200, headers, NOW_S)
+    assert observation.budgets == (
         Budget(4, 1.0, 10.0, 1.0, name="burst", key="YWJj"),
         Budget(80, 30.0, 9000.0, 60.0, name="bytes", unit="content-bytes"),
     )
-    assert (seen.reported, seen.rates) == (Reported(4, 1.0), ())
+    assert (observation.reported, observation.rates) == (Reported(4, 1.0), ())
 
 
 @pytest.mark.parametrize(
@@ -203,7 +208,7 @@ def test_size_and_window_without_a_budget_are_a_rate(
 
 def test_a_rate_can_be_read_by_expressions() -> None:
     """Size and window come from custom fields."""
-    how = reads({"limit": "header('x-size')", "interval": "header('x-per')"})
+    how = observe_of({"limit": "header('x-size')", "interval": "header('x-per')"})
     assert observe(200, [("X-Size", "50"), ("X-Per", "2s")], NOW_S, how=how).rates == ((50, 2.0),)
 
 
@@ -236,15 +241,15 @@ def test_the_remaining_budget_follows_from_the_used_one(
 )
 def test_a_wait_overrides_the_remaining_budget(body: bytes, reported: Reported) -> None:
     """Requests wait until it is over, whatever is left; a longer closure stays."""
-    how = reads({"wait": "body.backoff", "remaining": "body.left", "reset": "body.again"})
+    how = observe_of({"wait": "body.backoff", "remaining": "body.left", "reset": "body.again"})
     assert observe(200, [], NOW_S, body, how).reported == reported
 
 
 def test_a_used_weight_is_compared_with_the_configured_rate() -> None:
     """If a response states only the used weight, the size comes from the limit with the same window."""
     headers = [("X-MBX-USED-WEIGHT-1M", "5990"), ("Date", "Tue, 24 Nov 2026 06:00:20 GMT")]
-    seen = observe(200, headers, NOW_S, how=Observe("binance"), rates=(Rate(6000, 60.0),))
-    assert seen.reported == Reported(10, 40.0)
+    observation = observe(200, headers, NOW_S, how=Observe("binance"), rates=(Rate(6000, 60.0),))
+    assert observation.reported == Reported(10, 40.0)
     assert observe(200, headers, NOW_S, how=Observe("binance"), rates=(Rate(6000, 10.0),)).reported is None
 
 
@@ -255,8 +260,8 @@ def test_a_used_weight_is_compared_with_the_configured_rate() -> None:
         ([], b'{"data":{"rateLimit":{"cost":7}}}', Observe("github"), 7.0),
         ([], b'{"extensions":{"cost":{"actualQueryCost":12,"throttleStatus":{"maximumAvailable":1000,'
          b'"currentlyAvailable":900,"restoreRate":50}}}}', Observe("shopify"), 12.0),
-        ([], b'{"spent": "2.5"}', reads({"cost": "body.spent"}), 2.5),
-        ([], b'{"spent": "much"}', reads({"cost": "body.spent"}), None),
+        ([], b'{"spent": "2.5"}', observe_of({"cost": "body.spent"}), 2.5),
+        ([], b'{"spent": "much"}', observe_of({"cost": "body.spent"}), None),
     ],
 )  # fmt: skip
 def test_a_response_may_state_its_cost(
@@ -273,8 +278,8 @@ def test_bucket_and_scope_are_read() -> None:
         ("X-RateLimit-Remaining", "1"),
         ("X-RateLimit-Reset-After", "0.5"),
     ]
-    seen = observe(200, shared, NOW_S)
-    assert (seen.bucket, seen.scope, seen.budgets[0].name) == ("abcd", "", "abcd")
+    observation = observe(200, shared, NOW_S)
+    assert (observation.bucket, observation.scope, observation.budgets[0].name) == ("abcd", "", "abcd")
     for reported in ([("X-RateLimit-Global", "true")], [("X-RateLimit-Scope", "global")]):
         assert observe(429, [*reported, ("Retry-After", "65")], NOW_S).scope == "token"
 

@@ -13,9 +13,8 @@ INCLUDES = [path for path in FILES if path.parent.name == "include"]
 SCRIPTS = [path for path in FILES if path not in INCLUDES]
 FUNCTION = re.compile(r"^local function (\w+)", re.MULTILINE)
 VERB = re.compile(r"\b(?:verb|area|what) == '(\w+)'")
-CODES = re.compile(
-    r"^local ([A-Z]+(?:, [A-Z]+)*) = 1, 2, 3, 4, 5, 6, 7$", re.MULTILINE
-)  # the verbs of `settle`
+# `settle` has numeric codes for its verbs.
+CODES = re.compile(r"^local ([A-Z]+(?:, [A-Z]+)*) = 1, 2, 3, 4, 5, 6, 7$", re.MULTILINE)
 CALL = re.compile(r"\b([a-z]\w*)\(")
 
 

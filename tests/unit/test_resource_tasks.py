@@ -147,8 +147,8 @@ def test_the_first_request_has_its_page_number() -> None:
     """The endpoint sets it, else the paginator."""
     numbered = Paginator("page_number", base_page=0, page_param="p")
     assert first(Endpoint(path=template("x"), paginator=numbered)).payload["url"].endswith("/x?p=0")
-    given = Endpoint(path=template("x"), params={"p": 3}, paginator=numbered)
-    assert first(given).payload["url"].endswith("/x?p=3")
+    with_page = Endpoint(path=template("x"), params={"p": 3}, paginator=numbered)
+    assert first(with_page).payload["url"].endswith("/x?p=3")
 
 
 def test_url_is_used_unchanged() -> None:

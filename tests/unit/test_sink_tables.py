@@ -144,8 +144,10 @@ def test_stale_tokens_are_rejected_after_a_restart(tmp_path: Path) -> None:
     assert rows(tmp_path) == [{"id": 1}]
 
 
-@pytest.mark.parametrize(("when", "again"), [("before", 1), ("after", 0)])
-def test_a_kill_around_the_commit_loses_and_repeats_nothing(tmp_path: Path, when: str, again: int) -> None:
+@pytest.mark.parametrize(("when", "rewritten"), [("before", 1), ("after", 0)])
+def test_a_kill_around_the_commit_loses_and_repeats_nothing(
+    tmp_path: Path, when: str, rewritten: int
+) -> None:
     """A process dies right before or right after the commit of rows and tokens."""
     with sink_at(tmp_path, output(write_disposition="append")) as sink:
         sink.commit_many([("t1", "1.1", [item(1)])])
@@ -165,7 +167,7 @@ def test_a_kill_around_the_commit_loses_and_repeats_nothing(tmp_path: Path, when
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
     with sink_at(tmp_path, output(write_disposition="append")) as sink:
-        assert sink.commit_many([("t2", "2.1", [item(2)])]) == [again]
+        assert sink.commit_many([("t2", "2.1", [item(2)])]) == [rewritten]
     assert rows(tmp_path) == [{"id": 1}, {"id": 2}]
 
 
