@@ -84,7 +84,7 @@ def test_text_is_not_parsed(decoder: Any, kind: str) -> None:
     ],
 )
 def test_undecodable_bodies_raise_a_named_error(decoder: Any, kind: str, body: bytes, message: str) -> None:
-    """The error says which type was received and where the mistake is."""
+    """The error names the received type and the position of the mistake."""
     with pytest.raises(ExtractError, match=message):
         decode(page(body, kind), Decoder(decoder)).whole()
 

@@ -135,7 +135,7 @@ def test_a_password_in_a_json_body_is_left_out_whatever_the_content_type() -> No
 
 
 def test_cookies_and_further_credentials_are_kept_out_of_the_file() -> None:
-    """A cookie comes from the environment; what every task would store is left out, with a note."""
+    """A cookie comes from the environment; a credential that every task would store is left out, with a note."""
     command = (
         f"curl https://acme.test/a -b 'sid={SECRET}' -H 'Authorization: Bearer {SECRET}' "
         f'-H \'X-CSRF-Token: {SECRET}\' --json \'{{"password": "{SECRET}", "token": "next"}}\' '

@@ -1,4 +1,4 @@
-"""The fast limit grants what the plain engine grants, and knows when it opens."""
+"""The fast limit grants the same requests as the plain engine, and computes when it opens."""
 
 from __future__ import annotations
 

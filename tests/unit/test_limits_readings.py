@@ -226,7 +226,7 @@ def test_a_rate_can_be_read_by_expressions() -> None:
 def test_the_remaining_budget_follows_from_the_used_one(
     headers: list[tuple[str, str]], reported: Reported
 ) -> None:
-    """Size minus used is what remains; an empty budget of tokens delays requests, too."""
+    """The remaining budget is size minus used; an empty budget of tokens delays requests, too."""
     assert observe(200, headers, NOW_S).reported == reported
 
 
@@ -240,7 +240,7 @@ def test_the_remaining_budget_follows_from_the_used_one(
     ],
 )
 def test_a_wait_overrides_the_remaining_budget(body: bytes, reported: Reported) -> None:
-    """Requests wait until it is over, whatever is left; a longer closure stays."""
+    """Requests wait even if some of the budget remains; a longer closure is not shortened."""
     how = observe_of({"wait": "body.backoff", "remaining": "body.left", "reset": "body.again"})
     assert observe(200, [], NOW_S, body, how).reported == reported
 

@@ -47,7 +47,7 @@ def page(status: int, body: bytes = b"{}") -> Page:
 
 
 def costs(resource: str, response: Page, cost: float | None = None) -> list[tuple[str, float]]:
-    """Return what a request of this resource costs the limits of the plan."""
+    """Return the cost of a request of this resource in the limits of the plan."""
     rules = plan().rate_limits
     group = group_of(rules, resource=resource, url=URL)
     outcome = Outcome("success", cost=cost)

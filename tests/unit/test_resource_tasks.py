@@ -1,4 +1,4 @@
-"""Tasks of a plan: their requests, what they carry, their priorities."""
+"""Tasks of a plan: their requests, payloads and priorities."""
 
 from __future__ import annotations
 

@@ -327,7 +327,7 @@ class Model(LimitBook):
         self.learn_definitions(limits, self._tick(), force=force)
 
     def steer(self, verb: str, *args: Any) -> None:
-        """Change limits or the queue like `commands.steer`; the first argument of `park` is the time in microseconds."""
+        """Change limits or the queue like `commands.steer`; `park` takes the time in microseconds first."""
         now = self._tick()
         names = args[1:] if verb == "park" else args
         if verb in ("pause_queue", "resume_queue"):
