@@ -42,7 +42,7 @@ class Server:
         return extraction
 
     def requested_urls(self, *bodies: Any) -> list[str]:
-        """Respond with these bodies until there is no next page; return the requested URLs without base and path."""
+        """Respond with these bodies while there is a next page; return the requested URLs without base and path."""
         urls = []
         for body in bodies:
             urls.append(self.payload["url"].removeprefix(BASE + "/x"))

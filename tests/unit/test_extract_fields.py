@@ -117,7 +117,7 @@ def test_regex_all_and_default_change_the_value(field: Field, expected: Any) -> 
 
 
 def test_a_null_in_a_required_field_drops_the_record() -> None:
-    """The record is counted and reported and has no follow-ups; other records stay."""
+    """The record is counted and reported, without follow-ups; other records stay."""
     fields: Mapping[str, Any] = {"id": Field(path="id", type="int", required=True), "n": "n"}
     parent = Resource("r", Endpoint(path=template("r")), fields=fields)
     child = Resource("c", Endpoint(path=template("c/${parent.n}")), parents=(Parent("r"),))

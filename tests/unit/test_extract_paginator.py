@@ -357,7 +357,7 @@ def test_the_page_number_in_the_response_counts() -> None:
 
 
 def test_an_empty_page_without_the_flag_is_the_last() -> None:
-    """If `has_more` is missing and there are no records, nothing follows."""
+    """If `has_more` is missing and the page is empty, the pagination ends."""
     paginator = Paginator("cursor", cursor_path="next", has_more_path="more")
     server = Server(paginator)
     assert (

@@ -1,4 +1,4 @@
-"""Paths: JMESPath, JSONPath, and the usual places of records if there is no path."""
+"""Paths: JMESPath, JSONPath, and the usual places of records without a path."""
 
 from __future__ import annotations
 
@@ -109,6 +109,6 @@ def test_a_path_that_does_not_fit_the_response_raises_a_named_error() -> None:
 
 @pytest.mark.parametrize("body", [None, "[1]", '{"a": 1}', 3, [], True])
 def test_other_types_of_bodies_select_nothing(body: Any) -> None:
-    """Text is not parsed as a document, and scalars have no members."""
+    """Text is not parsed as a document, and scalars do not have members."""
     for path in ("a", "a.b[0]", "$.a", "$.a[*]"):
         assert compile_path(path)(body) in (None, [])

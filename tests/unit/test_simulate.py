@@ -36,7 +36,7 @@ def test_a_paced_limit_takes_the_time_of_its_requests() -> None:
 
 
 def test_without_limits_only_the_slots_count() -> None:
-    """1,000 requests in 10 slots at half a second each take 50 seconds; the forecast has no limits."""
+    """1,000 requests in 10 slots at half a second each take 50 seconds; the forecast lists no limit."""
     forecast = simulate([Work(Group("free"), 1000)], {}, slots=10, latency_s=0.5)
     assert forecast.done_s == pytest.approx(50)
     assert forecast.limits == ()
