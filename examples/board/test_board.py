@@ -9,7 +9,7 @@ FILE = Path(__file__).with_name("board.yaml")
 
 
 def issue(number: int, state: str, comments: int) -> dict[str, Any]:
-    """An issue as the API returns it."""
+    """Return an issue in the format of the API."""
     return {
         "id": 1000 + number,
         "number": number,
@@ -21,8 +21,8 @@ def issue(number: int, state: str, comments: int) -> dict[str, Any]:
     }
 
 
-def test_issues_are_written_with_their_labels_and_followed_by_their_comments() -> None:
-    """Comments of open issues come before those of closed ones; without comments, nothing is requested."""
+def test_issues_have_labels_and_their_comments_are_requested() -> None:
+    """Comments of open issues are requested before those of closed ones; an issue without comments needs no request."""
     page = page_of(
         json=[issue(1, "closed", 2), issue(2, "open", 1), issue(3, "open", 0)],
         headers={"Link": '<https://api.example/repos/octo/site/issues?page=2>; rel="next"'},
@@ -40,7 +40,7 @@ def test_issues_are_written_with_their_labels_and_followed_by_their_comments() -
     assert scraped.next_page is not None and scraped.next_page.url.endswith("?page=2")
 
 
-def test_comments_are_shortened_and_bots_are_left_out() -> None:
+def test_comments_are_shortened_and_comments_of_bots_are_dropped() -> None:
     """Each comment has the number of its issue."""
     comments = [
         {"id": 1, "user": {"login": "ada"}, "body": "one two three four five six seven eight nine"},

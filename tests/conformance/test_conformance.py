@@ -1,4 +1,4 @@
-"""Our own cases of three standards; `make suites` runs the standards' whole suites through the same judges."""
+"""Small sets of cases for three standards; `make suites` runs the complete public suites with the same functions."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from standards import Verdict, judge_jsonpath, judge_structured, judge_yaml
+from standards import Tally, judge_jsonpath, judge_structured, judge_yaml
 
 CASES = Path(__file__).parent / "cases"
 JUDGES = {"jsonpath": judge_jsonpath, "structured": judge_structured, "yaml": judge_yaml}
 
 
 def cases_of(standard: str) -> list[dict[str, Any]]:
-    """Our cases of a standard."""
+    """Return the cases of a standard."""
     found: list[dict[str, Any]] = json.loads((CASES / f"{standard}.json").read_text("utf-8"))
     return found
 
 
 @pytest.mark.parametrize("standard", JUDGES)
-def test_every_case_of_ours_passes(standard: str) -> None:
-    """All cases are read as the standard says, or refused where it says so."""
+def test_every_case_passes(standard: str) -> None:
+    """Valid cases have the expected value, and invalid ones are refused."""
     cases = cases_of(standard)
-    verdict: Verdict = JUDGES[standard](cases)
-    assert (verdict.failed, verdict.unread, verdict.refused) == ([], [], {})
-    assert verdict.passed == len(cases)
+    tally: Tally = JUDGES[standard](cases)
+    assert (tally.failed, tally.unread, tally.refused) == ([], [], {})
+    assert tally.passed == len(cases)
 
 
 @pytest.mark.parametrize("standard", JUDGES)
-def test_the_judges_can_say_no(standard: str) -> None:
-    """A case whose answer is turned into its opposite fails."""
+def test_wrong_expectations_fail(standard: str) -> None:
+    """If the expected result of a case is inverted, the case does not pass."""
     wrong = []
     for case in cases_of(standard):
         if case.get("invalid_selector"):

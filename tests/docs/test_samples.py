@@ -1,16 +1,16 @@
 """
 Every sample of README and docs runs as printed.
 
-A comment before a code block says what becomes of it:
+A comment before a code block says how the block is tested:
 
-    <!-- file: NAME -->      the block is written to NAME, in a folder of the page's own
+    <!-- file: NAME -->      the block is written to NAME, in a separate folder for the page
     <!-- run -->             shell: every command succeeds; console: it prints the shown output; python: it runs
     <!-- run: exits N -->    the last command ends with this code
     <!-- run after: COMMAND; exits N -->    the same, after a command that readers do not see
     <!-- not run: WHY -->    the block needs something that a test does not have
     <!-- the main job -->, <!-- the test command -->    CI runs these two from a fresh clone
 
-Without a comment, YAML must parse, Python must compile, and a block of shell commands is a mistake. In shown output a
+Without a comment, YAML must parse, Python must compile, and a block of shell commands is an error. In shown output a
 number stands for any number, and a line `...` for any lines.
 """
 
@@ -51,7 +51,7 @@ class Sample:
 
 
 def samples(page: Path) -> Iterator[Sample]:
-    """The code blocks of a page, in order."""
+    """Yield the code blocks of a page in order."""
     text = page.read_text(encoding="utf-8")
     for found in BLOCK.finditer(text):
         indent = len(found["indent"])
@@ -85,7 +85,7 @@ def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def commands(sample: Sample) -> Iterator[tuple[str, list[str]]]:
-    """The commands of a shell block, with the output that is shown for each."""
+    """Yield the commands of a shell block and the lines of output that it shows for each."""
     if sample.language != "console":
         yield sample.text, []
         return
@@ -104,18 +104,18 @@ def commands(sample: Sample) -> Iterator[tuple[str, list[str]]]:
 
 
 def plain(line: str) -> str:
-    """A line of output without what differs between two runs."""
+    """Return a line of output without numbers, hex identifiers and repeated blanks, which differ between runs."""
     return re.sub(r"\s+", " ", NUMBER.sub("0", line)).strip()
 
 
 def missing(shown: list[str], printed: str) -> list[str]:
-    """The shown lines that were not printed, in order."""
+    """Return the shown lines that were not printed, or not in that order."""
     rest = iter([plain(line) for line in printed.splitlines()])
     return [line for line in shown if plain(line) not in ("", "...") and plain(line) not in rest]
 
 
 def run(sample: Sample, folder: Path) -> None:
-    """Run one sample."""
+    """Run or check one sample as its comment says."""
     where = f"line {sample.line}"
     kind, _, argument = sample.mark.partition(": ")
     if kind == "run after":
@@ -130,12 +130,12 @@ def run(sample: Sample, folder: Path) -> None:
     elif kind == "run" and sample.language in SHELL:
         expected = int(argument.removeprefix("exits ")) if argument else 0
         parts = list(commands(sample))
-        for at, (command, shown) in enumerate(parts):
+        for index, (command, shown) in enumerate(parts):
             done = shell(command, folder)
-            code = expected if at == len(parts) - 1 else 0
+            code = expected if index == len(parts) - 1 else 0
             assert done.returncode == code, f"{where}: {command}\n{done.stdout}"
-            lost = missing(shown, done.stdout)
-            assert not lost, f"{where}: {command}\nnot printed: {lost}\nprinted:\n{done.stdout}"
+            absent = missing(shown, done.stdout)
+            assert not absent, f"{where}: {command}\nnot printed: {absent}\nprinted:\n{done.stdout}"
     elif kind == "run":
         (folder / "sample.py").write_text(sample.text, encoding="utf-8")
         done = shell("python sample.py", folder)
@@ -152,12 +152,12 @@ def run(sample: Sample, folder: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_samples_run_as_printed(page: Path, tmp_path: Path) -> None:
-    """All blocks of a page, in its order, in one folder."""
+    """The blocks of a page run in their order, in one folder."""
     for sample in samples(page):
         run(sample, tmp_path)
 
 
-def test_a_sample_that_prints_something_else_is_found(tmp_path: Path) -> None:
+def test_a_sample_with_other_output_fails(tmp_path: Path) -> None:
     """The check itself can fail."""
     with pytest.raises(AssertionError, match="not printed"):
         run(Sample(1, "run", "console", "$ echo yes\nno\n"), tmp_path)

@@ -1,4 +1,4 @@
-"""A definition that counts in another way does not inherit the counts of the old one."""
+"""A new definition that counts in another way does not inherit the counts of the old one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KINDS = [Rate(30, 60.0, aligned_s=0.0), Rate(30, 60.0, burst=5), Rate(30, 60.0)]
 @pytest.mark.parametrize("old", KINDS)
 @pytest.mark.parametrize("new", KINDS)
 def test_a_changed_limit_opens_within_two_windows(store: redis.Redis, old: Rate, new: Rate) -> None:
-    """However requests were counted when they were sent, and however their responses are counted."""
+    """Covers all pairs of old and new ways to count requests."""
     pair = Pair(store)
     group = Group("g", ("a",))
     pair.define({"a": Limit((old,))})

@@ -23,7 +23,7 @@ from scrapeq.task import Group, Lease, NewTask
 
 AT = "scrapeq:{q}:failat"
 INJECTED = "injected"
-# Counts commands and fails before the one that the test names; the scripts do not use pcall.
+# Counts commands and fails before the chosen one. The scripts do not use pcall, so they cannot catch the error.
 COUNTING = f"""
 local _made = 0
 local function _counted(...)
@@ -106,8 +106,8 @@ def drained(pair: Pair) -> None:
 def test_fsck_detects_the_damage_of_a_failed_command(
     store: redis.Redis, make: Callable[[list[Lease]], c.Command[Any]], reads: int
 ) -> None:
-    """Fail before each command in turn: the queue is unchanged (for the first reads), reported, or works."""
-    seen: Counter[str] = Counter()
+    """Fail before each command in turn: the queue is unchanged (during the first reads), reported, or works."""
+    outcomes: Counter[str] = Counter()
     for k in range(1, 400):
         pair, leases = world(store)
         before = pair.content()
@@ -126,11 +126,11 @@ def test_fsck_detects_the_damage_of_a_failed_command(
         unchanged = pair.content() == before
         assert unchanged or k > reads
         if fsck_blocking(store, "q", test_clock=True).ok:
-            seen["unchanged" if unchanged else "sound"] += 1
+            outcomes["unchanged" if unchanged else "sound"] += 1
             drained(pair)
         else:
             assert not unchanged
-            seen["reported"] += 1
+            outcomes["reported"] += 1
     else:
         pytest.fail("the script never ended")
-    assert seen["unchanged"] >= reads and seen["reported"]
+    assert outcomes["unchanged"] >= reads and outcomes["reported"]

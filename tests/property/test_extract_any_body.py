@@ -1,4 +1,4 @@
-"""Whatever a server sends, extraction ends with a result or a named error."""
+"""Extraction of an arbitrary response ends with a result or a ScrapeqError."""
 
 from __future__ import annotations
 
@@ -86,9 +86,9 @@ def extractor(
 ) -> tuple[PageExtractor, dict[str, Any]]:
     """Return an extractor and a payload; the plan uses every feature, with cursors and numbers at this position."""
     name = (
-        {} if position == "param" else {f"{what}_{position}": "A.b" for what in ("cursor", "page", "offset")}
+        {} if position == "param" else {f"{part}_{position}": "A.b" for part in ("cursor", "page", "offset")}
     )
-    places: dict[str, Any] = {key.replace("body", "body_path"): value for key, value in name.items()}
+    positions: dict[str, Any] = {key.replace("body", "body_path"): value for key, value in name.items()}
     paginator = Paginator(
         kind,
         cursor_path="next",
@@ -100,7 +100,7 @@ def extractor(
         stop_when=expression("body.stop"),
         fan_out=position == "param",
         max_pages=50,
-        **places,
+        **positions,
     )
     fields: dict[str, Any] = {
         "id": "id",
@@ -163,12 +163,12 @@ def test_any_response_gives_a_result_or_a_named_error(
     pages, payload = pair
     page = Page("https://api.test/r", 200, (("Content-Type", kind), ("Link", link), *headers.items()), body)
     try:
-        found = extract(pages, payload, 1.0, page)
+        extraction = extract(pages, payload, 1.0, page)
     except ScrapeqError:
         return
-    for item in found.items:
+    for item in extraction.items:
         assert item.key
         orjson.dumps(item.record)
-    for task in found.follow_ups:
+    for task in extraction.follow_ups:
         orjson.dumps(task.payload)
         assert task.payload["url"].startswith(("http://", "https://"))

@@ -55,7 +55,7 @@ def test_hosts_get_equal_shares(store: redis.Redis, n: int) -> None:
     pair.check()
 
 
-def test_in_strict_order_one_group_takes_all(store: redis.Redis) -> None:
+def test_strict_order_may_serve_only_one_group(store: redis.Redis) -> None:
     """The same tasks in strict order: the highest priority goes first, whatever its group."""
     pair = Pair(store)
     pair.push([NewTask(i, i % 10 == 3, group=Group(GROUPS[i % 10].name)) for i in range(400)])
@@ -77,7 +77,7 @@ def test_new_groups_do_not_starve_old_ones(store: redis.Redis) -> None:
 
 
 def test_priority_decides_within_a_group(store: redis.Redis) -> None:
-    """Each group hands out its best task; a raised one comes first in its group, which keeps its turn."""
+    """Each group hands out its best task; a raised task comes first in its group, whose turn does not change."""
     pair = Pair(store)
     pair.set_order("fair")
     pair.push([NewTask(i, i, group=Group("ab"[i % 2]), key=f"k{i}") for i in range(6)])
@@ -104,7 +104,7 @@ def test_the_order_changes_while_tasks_are_queued(store: redis.Redis) -> None:
         pair.check()
 
 
-def test_the_order_is_not_changed_over_more_than_a_thousand_groups(store: redis.Redis) -> None:
+def test_the_order_cannot_be_changed_with_more_than_a_thousand_groups(store: redis.Redis) -> None:
     """One call changes at most 1,000 groups; the error names the remedy, and the order of an empty queue can change."""
     queue = DPQ(store, "q", order="strict")
     queue.push_many(NewTask(i, group=Group(f"g{i}")) for i in range(1100))
@@ -119,7 +119,7 @@ def test_the_order_is_not_changed_over_more_than_a_thousand_groups(store: redis.
 
 
 async def test_the_order_holds_for_every_client(store: redis.Redis, astore: redis.asyncio.Redis) -> None:
-    """One client sets it at its first call; it holds for another that sets none. An unknown order is refused."""
+    """The first call of one client sets it, also for clients without an order. An unknown order is refused."""
     async with Queue(astore, "q", order="fair") as queue:
         await queue.push_many(NewTask(i, i, group=Group("ab"[i // 2])) for i in range(4))
         other = DPQ(store, "q")
@@ -130,7 +130,7 @@ async def test_the_order_holds_for_every_client(store: redis.Redis, astore: redi
 
 
 def test_fsck_finds_a_missing_turn(store: redis.Redis) -> None:
-    """It names the group without one."""
+    """The finding names the group without a turn."""
     pair = Pair(store)
     pair.set_order("fair")
     pair.push([NewTask(1, group=Group("a"))])

@@ -41,7 +41,7 @@ def queue(store: redis.Redis) -> Pair:
 
 
 def test_a_healthy_queue_has_no_findings(store: redis.Redis) -> None:
-    """With tasks in every state, parked lanes and groups."""
+    """The queue has tasks in every state, and parked lanes and groups."""
     queue(store)
     report = fsck_blocking(store, "q", page=2, test_clock=True)
     assert report.findings == [] and report.unchecked == []
@@ -123,7 +123,7 @@ BREAKS: dict[str, tuple[Callable[[redis.Redis], object], Finding]] = {
 
 @pytest.mark.parametrize("name", BREAKS)
 def test_each_kind_of_damage_is_found(store: redis.Redis, name: str) -> None:
-    """Each way to break the keys has its finding."""
+    """Each change of the keys gives the expected finding."""
     queue(store)
     break_it, finding = BREAKS[name]
     break_it(store)

@@ -1,4 +1,4 @@
-"""The bounds of one call: what exceeds them is done by the next call, and nothing is lost."""
+"""The bounds of one call: the next call does the rest, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ AGAIN_MAX = 20
 CLOSURES = 128  # groups that one pop closes, or suspects that it postpones
 
 
-def test_more_time_events_than_one_pop_processes(store: redis.Redis) -> None:
+def test_many_time_events_take_several_pops(store: redis.Redis) -> None:
     """400 delays end at once: two pops are unfinished, the third leases the best task."""
     pair = Pair(store)
     pair.push([NewTask(i, i, delay_s=1) for i in range(2 * EVENTS + 100)])
@@ -24,7 +24,7 @@ def test_more_time_events_than_one_pop_processes(store: redis.Redis) -> None:
     assert pops[2].tasks[0].payload == 2 * EVENTS + 99
 
 
-def test_after_many_unfinished_pops_one_leases_inexactly(store: redis.Redis) -> None:
+def test_a_pop_after_many_unfinished_ones_may_lease_out_of_order(store: redis.Redis) -> None:
     """Endless events do not starve a worker: the 21st pop leases, and counts as inexact."""
     pair = Pair(store)
     for i in range(13):
@@ -36,7 +36,7 @@ def test_after_many_unfinished_pops_one_leases_inexactly(store: redis.Redis) -> 
     assert pair.run(c.counts()).inexact == 1
 
 
-def test_an_ack_with_ten_thousand_follow_ups(store: redis.Redis) -> None:
+def test_an_ack_may_push_ten_thousand_follow_ups(store: redis.Redis) -> None:
     """One script pushes them all with the ack."""
     pair = Pair(store)
     pair.push([NewTask("page")])

@@ -75,13 +75,13 @@ class Simulation:
             self.arrivals += [arrival] * weight
             self.served.append((arrival, arrival))
             return
-        answer = arrival + self._delay()
+        response = arrival + self._delay()
         self.arrivals += [arrival] * weight
-        self.served.append((arrival, answer))
+        self.served.append((arrival, response))
         if chance < 0.15:  # cancelled in flight
             self.run(c.edit("cancel", [lease.id]))
-        reported = answer + (self.r.randint(0, US // 2) if self.trouble else 0)
-        self._report(reported, c.Entry(c.ACK, lease), reported - answer)
+        reported = response + (self.r.randint(0, US // 2) if self.trouble else 0)
+        self._report(reported, c.Entry(c.ACK, lease), reported - response)
 
     def _report(self, at: int, entry: c.Entry, age_us: int) -> None:
         heapq.heappush(self.reports, (at, len(self.arrivals), entry, age_us))
@@ -234,7 +234,7 @@ def test_tasks_below_the_threshold_leave_the_reserve(store: redis.Redis) -> None
     assert isinstance(popped, c.Popped) and [task.priority for task in popped.tasks] == [7] * 5
 
 
-def test_a_request_without_cost_frees_its_grant_at_once(store: redis.Redis) -> None:
+def test_a_request_that_cost_nothing_frees_its_slot_at_once(store: redis.Redis) -> None:
     """A private limit opens for the next task when the response states that the last one was free."""
     simulation = Simulation(store, seed=11, most_delay_s=0.0, trouble=False)
     fill(simulation, {"b": Limit((Rate(1, 3600.0),))}, tasks=3)
@@ -257,7 +257,7 @@ def test_a_request_that_cost_more_delays_the_next_one(store: redis.Redis) -> Non
 
 
 def test_a_request_heavier_than_the_whole_limit_is_sent_alone(store: redis.Redis) -> None:
-    """It waits for an empty window and fills it; the limit's state has its weight."""
+    """It waits for an empty window and fills it; the state of the limit shows its weight."""
     simulation = Simulation(store, seed=13, most_delay_s=0.0, trouble=False)
     giant = Group("giant", ("a",), weights=(("a", 50.0),))
     fill(simulation, {"a": Limit((Rate(10, 5.0),))}, groups=[giant])
@@ -271,7 +271,7 @@ def test_a_request_heavier_than_the_whole_limit_is_sent_alone(store: redis.Redis
     assert isinstance(popped, c.Popped) and popped.wait_s == pytest.approx(5.0, abs=0.1)
 
 
-def test_a_former_definition_closes_no_longer_than_the_new_one(store: redis.Redis) -> None:
+def test_a_former_definition_does_not_close_longer_than_the_new_one(store: redis.Redis) -> None:
     """After one in ten hours becomes one in ten seconds, the limit is not closed for hours."""
     simulation = Simulation(store, seed=14, most_delay_s=0.0, trouble=False)
     fill(simulation, {"a": Limit((Rate(1, 36_000.0),))})
@@ -329,7 +329,7 @@ def test_a_longer_interval_closes_for_one_window_at_most(store: redis.Redis) -> 
     simulation.go(500)
     simulation.run(c.define({"a": Limit((Rate(2, 60.0),), version=1)}))
     popped = simulation.run(c.pop(1, lease_s=LEASE_S))
-    assert isinstance(popped, c.Popped) and not popped.tasks  # two have been answered in the last minute
+    assert isinstance(popped, c.Popped) and not popped.tasks  # two requests had a response in the last minute
     simulation.now_us += round(60 + LEASE_S + 1) * US
     popped = simulation.run(c.pop(1, lease_s=LEASE_S))
     assert isinstance(popped, c.Popped) and popped.tasks

@@ -117,7 +117,7 @@ def test_no_inversion_among_fresh_delayed_retried_and_expired_tasks(store: redis
     )
 
 
-def test_batches_come_in_order(store: redis.Redis) -> None:
+def test_batches_are_ordered(store: redis.Redis) -> None:
     """A hundred tasks per pop over many groups: in order within and between calls."""
     r = random.Random(1)
     q = Store(store)

@@ -76,9 +76,9 @@ class Run:
         self.versions = dict.fromkeys(LIMITS, 0)
         self.log: list[str] = []
         world = random.Random(seed)
-        # few limits meet each other often; many meet in more combinations
+        # Few limits are often used together; many limits give more combinations.
         self.names = world.sample(NAMES, 2) if seed % 2 else NAMES
-        self.pooled = world.choice([0, 0, 0.7])  # the share of groups with the limits of a pool
+        self.pooled = world.choice([0, 0, 0.7])  # share of groups with the limits of a pool
         if world.random() < 0.8:
             self.pair.define_pools({"keys": CREDENTIALS[: world.choice([1, 2, 3, 5])]})
         self.groups = [self._group(world, f"g{i}") for i in range(world.choice([1, 3, 6]))]
@@ -117,7 +117,7 @@ class Run:
         if r.random() < 0.02:  # it gets other limits
             group = self._group(r, group.name)
             self.groups = [group if old.name == group.name else old for old in self.groups]
-        elif r.random() < 0.05:  # another program defines the group otherwise, once
+        elif r.random() < 0.05:  # another program defines the group differently once
             group = self._group(r, group.name)
         delay = self._duration(r, 3) if r.random() < 0.2 else 0.0
         key = f"k{r.randrange(12)}" if r.random() < 0.5 else ""
@@ -197,7 +197,7 @@ class Run:
             self.leases.append(lease)
 
     def wait(self, r: random.Random) -> None:
-        """Let time pass."""
+        """Advance the server's clock."""
         model = self.pair.model
         step = self._duration(r, r.choice([0.01, 0.5, 2, 20, 100]))
         events = [lease.ends for lease in model.leases.values()]
@@ -234,7 +234,7 @@ class Run:
         self.pair.steer("resume", *sorted(self.pair.instances))
 
     def define(self, r: random.Random) -> None:
-        """Define a new version of a limit, or an old one late."""
+        """Define a new version of a limit, or an outdated one."""
         name = r.choice([name for name in self.names if name in LIMITS and name != "learn"] or ["paced"])
         old = self.pair.model.definitions[name]
         stretch = r.random() < 0.3

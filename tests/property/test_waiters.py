@@ -1,4 +1,4 @@
-"""A waiter for an event of a limit is woken by whatever replaces that event: the rare paths, one by one."""
+"""If the event that a waiter waits for is replaced by another one, the waiter is woken: tests of the rare cases."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_park_during_a_probe_outlasts_its_response(store: redis.Redis, group: 
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_a_response_under_another_lease_opens_the_limit(store: redis.Redis, group: Group) -> None:
-    """It reports that the limit has room, so a waiter for the reset tries again."""
+    """The response reports a remaining budget, so a waiter for the reset pops again."""
     pair, lease, name = one_in_flight(store, Limit(max_concurrency=5, learn=True), group)
     pair.settle([c.Entry(c.ACK, lease, reported=[(name, 0, 600.0)])])
     assert not pair.pop(1, lease_s=600)
@@ -48,8 +48,8 @@ def test_a_response_under_another_lease_opens_the_limit(store: redis.Redis, grou
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_a_paced_limit_is_refunded(store: redis.Redis, group: Group) -> None:
-    """A request that was never sent returns its slot at once."""
+def test_an_unsent_request_returns_its_slot_of_a_paced_limit(store: redis.Redis, group: Group) -> None:
+    """The slot is free at once."""
     pair, lease, _ = one_in_flight(store, Limit((Rate(1, 1000.0),)), group)
     pair.settle([c.Entry(c.RELEASE, lease, sent=c.UNSENT, delay_s=50)])
     pair.check()
@@ -58,8 +58,8 @@ def test_a_paced_limit_is_refunded(store: redis.Redis, group: Group) -> None:
 
 @pytest.mark.parametrize("group", GROUPS)
 @pytest.mark.parametrize("verb", ["unpark", "forget"])
-def test_an_operator_ends_a_park(store: redis.Redis, verb: str, group: Group) -> None:
-    """The waiter tries again at once."""
+def test_a_waiter_is_woken_when_an_operator_ends_a_park(store: redis.Redis, verb: str, group: Group) -> None:
+    """The waiter pops again at once."""
     pair, lease, name = one_in_flight(store, Limit(max_concurrency=1), group)
     pair.settle([c.Entry(c.ACK, lease, refused=[(name, 600.0)])])
     pair.pop(1, lease_s=600)
@@ -73,7 +73,7 @@ def test_an_operator_ends_a_park(store: redis.Redis, verb: str, group: Group) ->
 def test_a_probe_without_a_response_is_followed_by_another(
     store: redis.Redis, end: str, group: Group
 ) -> None:
-    """The first one expires, or is cancelled, never sent or buried."""
+    """Covers a probe that expires, is cancelled, is never sent, or becomes a dead letter."""
     pair, lease, _ = one_in_flight(store, Limit(learn=True), group)
     if end == "cancelled":
         pair.edit("cancel", [lease.id])
@@ -88,7 +88,7 @@ def test_a_probe_without_a_response_is_followed_by_another(
 
 
 def test_a_designated_waiter_that_leaves_is_replaced(store: redis.Redis) -> None:
-    """Another waiter, which was to come much later, polls at the next event instead."""
+    """Another waiter, whose own wait is much longer, polls at the next event."""
     pair = Pair(store)
     (push,) = c.push([NewTask(0, delay_s=1.0)], max_tasks=0, dedup="only_new")
     pair.run(push)

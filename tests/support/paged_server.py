@@ -1,4 +1,4 @@
-"""A server with pages, for the tests of paginators."""
+"""A simulated server with pages, for the tests of paginators."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BASE = "https://api.test/v1"
 
 
 class Server:
-    """A plan of one resource, and the responses to it, page after page."""
+    """One resource, and the current request of its pagination."""
 
     def __init__(self, paginator: Paginator, **endpoint: Any) -> None:
         resource = Resource(
@@ -34,18 +34,18 @@ class Server:
         self.payload, self.priority = first.payload, first.priority
 
     def respond(self, body: Any, *headers: tuple[str, str]) -> Extraction:
-        """Extract a response to the current request, and go on to the next page if there is one."""
+        """Extract a response to the current request; the request for the next page, if any, becomes the current one."""
         page = Page(self.payload["url"], 200, headers, orjson.dumps(body))
-        found = extract(self.extractor, self.payload, self.priority, page)
-        for task in found.follow_ups:
+        extraction = extract(self.extractor, self.payload, self.priority, page)
+        for task in extraction.follow_ups:
             self.payload, self.priority = task.payload, task.priority
-        return found
+        return extraction
 
     def requested_urls(self, *bodies: Any) -> list[str]:
-        """Return what follows base and path in the URL of each page, as long as there is a next one."""
-        seen = []
+        """Respond with these bodies while there is a next page; return the requested URLs without base and path."""
+        urls = []
         for body in bodies:
-            seen.append(self.payload["url"].removeprefix(BASE + "/x"))
+            urls.append(self.payload["url"].removeprefix(BASE + "/x"))
             if not self.respond(body).follow_ups:
                 break
-        return seen
+        return urls

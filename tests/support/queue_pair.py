@@ -1,4 +1,4 @@
-"""A queue on a real store beside its model: runs the same operations on both, compares them, checks the keys."""
+"""A queue on a real store beside its model: runs the same operations on both, compares them and checks the keys."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def as_bytes(value: bytes | str) -> bytes:
 
 
 class Pair:
-    """Runs the same operations on both; `singly`: a pop of n is n pops of one on the store."""
+    """A queue on a store and its model. With `singly`, a pop of n tasks is n pops of one task on the store."""
 
     def __init__(self, store: redis.Redis, name: str = "q", *, singly: bool = False) -> None:
         self.store = store
@@ -88,7 +88,7 @@ class Pair:
     def push(
         self, tasks: Sequence[NewTask], *, max_tasks: int = 0, dedup: Dedup = "only_new"
     ) -> list[c.Pushed] | None:
-        """Push on both."""
+        """Push tasks on both; return the results."""
         self._know(*(task.group for task in tasks))
         done: list[c.Pushed] = []
         for start in range(0, len(tasks), c.PUSH_COUNT):
@@ -102,15 +102,15 @@ class Pair:
         return done
 
     def pop(self, n: int, *, lease_s: float, suspects: int = 0) -> list[Task]:
-        """Pop on both, as a worker that was woken; if tasks are left for others the script sets the marker again."""
+        """Pop on both like a worker that was woken: the script must set the wake-up marker again if tasks remain."""
         self.store.delete(self.prefix + "wake")
         got: list[Task] = []
-        held = suspects
+        suspects_held = suspects
         while True:
-            popped = self.run(c.pop(1 if self.singly else n, lease_s=lease_s, suspects=held))
+            popped = self.run(c.pop(1 if self.singly else n, lease_s=lease_s, suspects=suspects_held))
             assert not popped.is_unfinished
             got += popped.tasks
-            held += sum(task.expiries > 0 for task in popped.tasks)
+            suspects_held += sum(task.expiries > 0 for task in popped.tasks)
             if not self.singly or not popped.tasks or len(got) == n:
                 break
         expected = self.model.pop(n, lease_s=lease_s, suspects=suspects)
@@ -148,7 +148,7 @@ class Pair:
         return expected
 
     def define(self, limits: dict[str, Limit]) -> None:
-        """Define on both."""
+        """Define limits on both."""
         self.run(c.define(limits))
         self.model.define(limits)
 
@@ -168,7 +168,7 @@ class Pair:
         self.model.set_order(order)
 
     def define_pools(self, pools: dict[str, list[str]]) -> None:
-        """Define pools on both."""
+        """Define credential pools on both."""
         self.run(settings.define_pools(pools))
         self.model.define({})  # advances its clock
         self.model.pools.credentials.update({name: list(credentials) for name, credentials in pools.items()})
@@ -210,8 +210,8 @@ class Pair:
         return {key: self.store.dump(key) or b"" for key in quiet}
 
     def _check_wait(self, wait_s: float | None) -> None:
-        """Check that nothing becomes grantable before the time that the pop said to come back at."""
-        assert wait_s is None or wait_s > 0, "no task, and yet a wait of 0"
+        """Check that nothing becomes grantable before the wait that the pop returned is over."""
+        assert wait_s is None or wait_s > 0, "a wait of 0 without a task"
         model = self.model
         events = [lease.ends for lease in model.leases.values()]
         events += [task.due for task in model.tasks.values() if task.state == "delayed"]
@@ -223,8 +223,8 @@ class Pair:
         """Compare all visible state, then check the invariants of the keys."""
         model, ids = self.model, [f"{i:012d}" for i in range(1, self.model.sequence + 1)]
         names = sorted(self.instances)
-        looks = (c.counts(), c.get(ids), c.limit_states(names))
-        keys, (counts, tasks, states) = self._read(looks)
+        queries = (c.counts(), c.get(ids), c.limit_states(names))
+        keys, (counts, tasks, states) = self._read(queries)
         expected = model.counts()
         for name in c.Counts.__dataclass_fields__:
             if name != "next_event_s":
@@ -240,7 +240,7 @@ class Pair:
             self.parks[got.name] = parked_until
         self._check_keys(keys, counts.now_us)
 
-    def _read(self, looks: Sequence[c.Command[Any]]) -> tuple[Keys, list[Any]]:
+    def _read(self, queries: Sequence[c.Command[Any]]) -> tuple[Keys, list[Any]]:
         """Read all keys and the replies of some commands in one pipeline."""
         groups, lanes = sorted(self.groups), sorted(self.lanes)
         pipe = self.store.pipeline(transaction=False)
@@ -251,17 +251,17 @@ class Pair:
             pipe.zrange(self.prefix + key, 0, -1, withscores=True)
         pipe.get(self.prefix + "c")
         pipe.exists(self.prefix + "wake")
-        for look in looks:
-            pipe.evalsha(self.shas[look.script], 1, self.prefix + "c", *look.args)
-        *got, control, armed = (everything := pipe.execute())[: -len(looks)]
+        for query in queries:
+            pipe.evalsha(self.shas[query.script], 1, self.prefix + "c", *query.args)
+        *got, control, armed = (all_replies := pipe.execute())[: -len(queries)]
         hashes = dict(zip(HASHES, got, strict=False))
         found = dict(zip(zsets, got[len(HASHES) :], strict=False))
         ready = {group: found[f"r:{group}"] for group in groups}
         heads = {lane: found[f"heads:{lane}"] for lane in lanes}
         next_event = struct.unpack(CONTROL, control)[0] if control else NEVER
         keys = Keys(hashes, {key: dict(found[key]) for key in ZSETS}, ready, heads, next_event, armed == 1)
-        replies = everything[-len(looks) :]
-        return keys, [look.parse(reply) for look, reply in zip(looks, replies, strict=True)]
+        replies = all_replies[-len(queries) :]
+        return keys, [query.parse(reply) for query, reply in zip(queries, replies, strict=True)]
 
     def _check_keys(self, k: Keys, now: int) -> None:
         """Check invariants 1, 2, 3, 5 and 7."""
@@ -270,7 +270,7 @@ class Pair:
         locations = Counter([*zsets["delayed"], *zsets["dead"], *(i for i in zsets["leased"] if i in tasks)])
         for credentials in k.ready.values():
             locations.update(id_ for id_, _ in credentials)
-        assert locations == Counter(dict.fromkeys(tasks, 1)), "an id is not in exactly one place"
+        assert locations == Counter(dict.fromkeys(tasks, 1)), "an id is not in exactly one state"
 
         for group, credentials in k.ready.items():
             spec, parked = read_group(k.hashes["g"].get(group.encode())), group.encode() in zsets["gp"]

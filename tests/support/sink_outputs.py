@@ -22,13 +22,13 @@ from scrapeq.sink.ledger import Ledger
 
 
 def output(type_: str, path: str = "", **more: Any) -> plan.Output:
-    """An output of this type."""
+    """Return an output of this type."""
     return plan.Output(type_, compile_template(path) if path else None, **more)
 
 
 @contextmanager
 def sink_at(base: Path, *all_: plan.Output, **more: Any) -> Iterator[OutputSet]:
-    """An open set of outputs; finished and closed at the end."""
+    """Open a set of outputs; finish and close it at the end."""
     sink = OutputSet(all_, base=base, context=SinkContext(base, name="api", **more))
     try:
         yield sink
@@ -38,12 +38,12 @@ def sink_at(base: Path, *all_: plan.Output, **more: Any) -> Iterator[OutputSet]:
 
 
 def item(number: int, resource: str = "issues", **more: Any) -> Item:
-    """An item with this number as its key."""
+    """Return an item with this number as its key."""
     return Item(resource, str(number), {"id": number, **more})
 
 
 def text(path: Path) -> str:
-    """The content of a file, decompressed."""
+    """Return the decompressed content of a file."""
     data = path.read_bytes()
     if path.suffix == ".gz":
         data = gzip.decompress(data)
@@ -54,19 +54,19 @@ def text(path: Path) -> str:
 
 
 def ids(*paths: Path) -> list[int]:
-    """The ids in files of JSON Lines."""
+    """Return the ids in JSON Lines files."""
     return [orjson.loads(line)["id"] for path in paths for line in text(path).splitlines()]
 
 
 def table(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file."""
+    """Return the rows of a CSV file."""
     content = text(path)
     assert content.endswith("\n")
     return list(csv.DictReader(io.StringIO(content)))
 
 
 def crash_in_commit(base: Path, requests: list[Any], *all_: plan.Output) -> None:
-    """Run a process that dies when all is written and nothing is committed."""
+    """Run a process that is killed after it has written everything and before it commits."""
     child = os.fork()
     if child == 0:
         try:

@@ -1,11 +1,11 @@
 """
-The whole suites of three standards: `make suites`, or
+Run the complete public suites of three standards: `make suites`, or
 
     python tests/support/standard_suites.py [--folder FOLDER]
 
-They are cloned from their public repositories at fixed commits into the folder (default: .suites), unless they are
-there already. Prints how many cases pass, and which do not; ends with 1 when fewer pass than
-docs/explanation/conformance.md says.
+The suites are cloned from their public repositories at fixed commits into the folder (default: .suites), unless they
+are already there. Prints the number of passed cases and the names of the others. The exit code is 1 if fewer cases
+pass than docs/explanation/conformance.md states.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from standards import Verdict, judge_jsonpath, judge_structured, judge_yaml, yaml_cases
+from standards import Tally, judge_jsonpath, judge_structured, judge_yaml, yaml_cases
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "explanation" / "conformance.md"
@@ -29,17 +29,17 @@ ROW = re.compile(r"^\| ([^|]+?) \| ([\d,]+) \| ([\d,]+) \|", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Suite:
-    """A public suite: where it is, which state of it, how its cases are found and judged."""
+    """A public suite: its repository and commit, and functions that read and judge its cases."""
 
     title: str
     repository: str
     commit: str
     cases: Callable[[Path], Iterator[dict[str, Any]]]
-    judge: Callable[[Any], Verdict]
+    judge: Callable[[Any], Tally]
 
     @property
     def folder(self) -> str:
-        """Where it is cloned to."""
+        """Name of the folder that the suite is cloned to."""
         return self.repository.rpartition("/")[2]
 
 
@@ -84,43 +84,43 @@ SUITES = (
 
 
 def _cloned(suite: Suite, folder: Path) -> Path:
-    place = folder / suite.folder
-    if not place.exists():
-        subprocess.run(["git", "clone", "-q", suite.repository, str(place)], check=True)
-        subprocess.run(["git", "-C", str(place), "checkout", "-q", suite.commit], check=True)
-    return place
+    path = folder / suite.folder
+    if not path.exists():
+        subprocess.run(["git", "clone", "-q", suite.repository, str(path)], check=True)
+        subprocess.run(["git", "-C", str(path), "checkout", "-q", suite.commit], check=True)
+    return path
 
 
-def _told() -> dict[str, int]:
-    """How many pass by docs/explanation/conformance.md, by the suite's title."""
+def _documented() -> dict[str, int]:
+    """Return the numbers of passed cases in docs/explanation/conformance.md, by the suite's title."""
     rows = ROW.findall(PAGE.read_text("utf-8")) if PAGE.exists() else []
     return {title: int(passed.replace(",", "")) for title, _, passed in rows}
 
 
 def main() -> int:
-    """Run them all; 1 when one of them passes fewer cases than the page says."""
+    """Run all suites. Return 1 if any of them passes fewer cases than documented."""
     arguments = argparse.ArgumentParser(description=(__doc__ or "").strip().splitlines()[0])
     arguments.add_argument(
-        "--folder", type=Path, default=ROOT / ".suites", help="where the suites are cloned to"
+        "--folder", type=Path, default=ROOT / ".suites", help="folder to clone the suites into"
     )
-    given = arguments.parse_args()
-    told, worse = _told(), False
+    options = arguments.parse_args()
+    documented, is_worse = _documented(), False
     for suite in SUITES:
-        cases = list(suite.cases(_cloned(suite, given.folder)))
-        verdict = suite.judge(cases)
-        refused = sum(verdict.refused.values())
+        cases = list(suite.cases(_cloned(suite, options.folder)))
+        tally = suite.judge(cases)
+        refused = sum(tally.refused.values())
         print(
-            f"{suite.title}: {len(cases)} cases, {verdict.passed} pass, {refused} refused by a rule of ours, "
-            f"{len(verdict.unread)} that the parser cannot read, {len(verdict.failed)} read otherwise"
+            f"{suite.title}: {len(cases)} cases, {tally.passed} pass, {refused} refused by a rule of scrapeq, "
+            f"{len(tally.unread)} rejected by the parser, {len(tally.failed)} failed"
         )
-        for rule, count in sorted(verdict.refused.items()):
+        for rule, count in sorted(tally.refused.items()):
             print(f"  refused: {rule}: {count}")
-        for name in verdict.unread:
-            print(f"  not read: {name}")
-        for name in verdict.failed:
-            print(f"  otherwise: {name}")
-        worse = worse or verdict.passed < told.get(suite.title, 0)
-    return int(worse)
+        for name in tally.unread:
+            print(f"  rejected: {name}")
+        for name in tally.failed:
+            print(f"  failed: {name}")
+        is_worse = is_worse or tally.passed < documented.get(suite.title, 0)
+    return int(is_worse)
 
 
 if __name__ == "__main__":

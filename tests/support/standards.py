@@ -1,8 +1,8 @@
 """
-How cases of three standards are judged: JSONPath (RFC 9535), structured fields (RFC 9651), YAML as we restrict it.
+Checks of test cases for three standards: JSONPath (RFC 9535), structured fields (RFC 9651) and YAML, restricted.
 
-Each judge takes cases in the form of the standard's own public suite, so that the small sets of ours in CI and the
-whole suites behind `make suites` run through the same code.
+Each function takes cases in the format of the standard's public suite. So the same code runs the small sets of cases
+in CI and the complete suites of `make suites`.
 """
 
 from __future__ import annotations
@@ -26,74 +26,76 @@ Case = Mapping[str, Any]
 
 
 @dataclass
-class Verdict:
-    """What became of a suite's cases: how many passed, the names of those that failed, and why others do not count."""
+class Tally:
+    """The results of a suite: passed cases are counted, failed ones are named, refused ones are counted by rule."""
 
     passed: int = 0
-    failed: list[str] = field(default_factory=list)  # read otherwise, or accepted though invalid
-    unread: list[str] = field(default_factory=list)  # valid, and refused by the parser that we use
-    refused: dict[str, int] = field(default_factory=dict)  # by the rule of ours that refuses them
+    failed: list[str] = field(default_factory=list)  # read differently, or accepted although invalid
+    unread: list[str] = field(default_factory=list)  # valid, but rejected by the parser library
+    refused: dict[str, int] = field(
+        default_factory=dict
+    )  # number of cases by the rule of scrapeq that refuses them
 
     def count(self, name: str, good: bool) -> None:
-        """One case."""
+        """Count a case as passed or failed."""
         if good:
             self.passed += 1
         else:
             self.failed.append(name)
 
     def refuse(self, rule: str) -> None:
-        """A case that a rule of ours refuses on purpose."""
+        """Count a case that a rule of scrapeq refuses on purpose."""
         self.refused[rule] = self.refused.get(rule, 0) + 1
 
 
-def judge_jsonpath(cases: Iterable[Case]) -> Verdict:
-    """Cases of the JSONPath compliance suite: `selector`, `document`, `result` or `results`, `invalid_selector`."""
-    verdict = Verdict()
+def judge_jsonpath(cases: Iterable[Case]) -> Tally:
+    """Judge cases with `selector`, `document`, `result` or `results`, and `invalid_selector`."""
+    tally = Tally()
     for case in cases:
         try:
             path = compile_path(case["selector"])
         except UsageError:
-            verdict.count(case["name"], bool(case.get("invalid_selector")))
+            tally.count(case["name"], bool(case.get("invalid_selector")))
             continue
         if case.get("invalid_selector"):
-            verdict.count(case["name"], False)
+            tally.count(case["name"], False)
             continue
-        wanted = case["results"] if "results" in case else [case["result"]]
+        expected = case["results"] if "results" in case else [case["result"]]
         found = path(case["document"])
-        # a path that leads to one place at most gives that value itself, and null for none
-        single = [one[0] if one else None for one in wanted if len(one) <= 1]
-        verdict.count(
+        # A path that can match at most one node returns its value, or null, instead of a list.
+        single = [one[0] if one else None for one in expected if len(one) <= 1]
+        tally.count(
             case["name"],
-            _same(found, wanted)
+            _equals_any(found, expected)
             or (not isinstance(found, list) and found in single)
             or (isinstance(found, list) and found in single),
         )
-    return verdict
+    return tally
 
 
-def _same(found: Any, wanted: list[Any]) -> bool:
-    return any(json.dumps(found) == json.dumps(one) for one in wanted)
+def _equals_any(found: Any, expected: list[Any]) -> bool:
+    return any(json.dumps(found) == json.dumps(one) for one in expected)
 
 
-def judge_structured(cases: Iterable[Case]) -> Verdict:
-    """Cases of the structured-field suite: `raw`, `header_type`, `expected`, `must_fail`, `can_fail`."""
-    verdict = Verdict()
+def judge_structured(cases: Iterable[Case]) -> Tally:
+    """Judge cases with `raw`, `header_type`, `expected`, `must_fail` and `can_fail`."""
+    tally = Tally()
     for case in cases:
         raw = ", ".join(case["raw"]).encode("latin-1", "replace")
         try:
             found = http_sf.parse(raw, tltype=case["header_type"])
         except (ValueError, RecursionError):
-            verdict.count(case["name"], bool(case.get("must_fail") or case.get("can_fail")))
+            tally.count(case["name"], bool(case.get("must_fail") or case.get("can_fail")))
             continue
         if case.get("must_fail"):
-            verdict.count(case["name"], False)
+            tally.count(case["name"], False)
             continue
-        verdict.count(case["name"], _of_field(found, case["header_type"]) == _of_case(case["expected"]))
-    return verdict
+        tally.count(case["name"], _of_field(found, case["header_type"]) == _of_case(case["expected"]))
+    return tally
 
 
 def _of_field(value: Any, kind: str) -> Any:
-    """What the parser gives, in the form of the suite."""
+    """Return a parsed field in the format of the suite."""
     if kind == "dictionary":
         return [[name, _member(member)] for name, member in value.items()]
     if kind == "list":
@@ -129,13 +131,13 @@ def _of_case(expected: Any) -> Any:
 _SPECIAL = {"␣": " ", "↵": "", "∎": "", "←": "\r", "⇔": "\ufeff"}
 
 
-def judge_yaml(cases: Iterable[Case]) -> Verdict:
+def judge_yaml(cases: Iterable[Case]) -> Tally:
     """
-    Cases of the YAML suite: `yaml` (with its visible blanks), `json`, `fail`.
+    Judge cases with `yaml` (with symbols for blanks), `json` and `fail`.
 
-    Our language is YAML 1.2 with less in it, so that a case may be refused by a rule, each counted by its name.
+    Configuration files are a subset of YAML 1.2. Valid cases outside it are counted by the rule that refuses them.
     """
-    verdict = Verdict()
+    tally = Tally()
     for case in cases:
         text = _visible(case["yaml"])
         name = case["name"]
@@ -143,23 +145,23 @@ def judge_yaml(cases: Iterable[Case]) -> Verdict:
             value = plain(reader.read(text, "case.yaml"))
         except ConfigError as error:
             if case.get("fail"):
-                verdict.count(name, True)
+                tally.count(name, True)
             elif rule := rule_of(text, case, error):
-                verdict.refuse(rule)
+                tally.refuse(rule)
             else:
-                verdict.unread.append(name)
+                tally.unread.append(name)
             continue
         if case.get("fail"):
-            verdict.count(name, False)
+            tally.count(name, False)
         elif case.get("json") is None:
-            verdict.refuse("the case has no JSON to compare with")
+            tally.refuse("the case lacks an expected result")
         else:
-            verdict.count(name, value == _core(case["json"]))
-    return verdict
+            tally.count(name, value == _core(case["json"]))
+    return tally
 
 
 def _visible(text: str) -> str:
-    """The suite writes blanks that matter as visible signs."""
+    """Replace the symbols that the suite writes for significant blanks."""
     text = re.sub("—*»", "\t", text)
     return "".join(_SPECIAL.get(letter, letter) for letter in text)
 
@@ -169,7 +171,7 @@ def _core(text: str) -> Any:
 
 
 def plain(node: Node) -> Any:
-    """A tree of nodes as a plain value."""
+    """Return the plain value of a tree of nodes."""
     if node.kind == "list":
         return [plain(item) for item in node.items]
     if node.kind == "map":
@@ -177,36 +179,36 @@ def plain(node: Node) -> Any:
     return node.value
 
 
-# The rules of the configuration language that refuse valid YAML, by what their messages say.
+# Rules of the configuration language that refuse valid YAML, by a word of their messages.
 RULES = (
     ("second document", "one file, one document"),
     ("tag", "tags"),
     ("tab", "tabs for indentation"),
     ("appears twice", "duplicate keys"),
     ("alias", "aliases that name their own anchor"),
-    ("key", "keys that are no text"),
+    ("key", "keys that are not strings"),
 )
 
 
 def rule_of(text: str, case: Case, error: ConfigError) -> str:
-    """The rule that refused a valid case; empty when none is known."""
-    said = " ".join(problem.message for problem in error.problems)
+    """Return the rule that refused a valid case; an empty string if the error has another cause."""
+    messages = " ".join(problem.message for problem in error.problems)
     for word, rule in RULES:
-        if re.search(rf"\b{word}s?\b", said):
+        if re.search(rf"\b{word}s?\b", messages):
             return rule
     return ""
 
 
 def yaml_cases(text: str, name: str) -> list[dict[str, Any]]:
-    """The cases of one file of the YAML suite; what a case leaves out, it has from the one before."""
+    """Return the cases of one file of the YAML suite; a case inherits missing keys from the one before it."""
     found = []
-    before: dict[str, Any] = {}
-    for at, case in enumerate(yaml.safe_load(text)):
-        before = {**before, **case}
+    previous: dict[str, Any] = {}
+    for index, case in enumerate(yaml.safe_load(text)):
+        previous = {**previous, **case}
         if "fail" not in case:
-            before.pop("fail", None)
+            previous.pop("fail", None)
         if case.get("fail"):
-            before.pop("json", None)
+            previous.pop("json", None)
         if not case.get("skip"):
-            found.append({**before, "name": f"{name}/{at} {before.get('name', '')}"})
+            found.append({**previous, "name": f"{name}/{index} {previous.get('name', '')}"})
     return found

@@ -1,4 +1,4 @@
-"""Which configuration a verb uses in a directory in which nothing ran yet."""
+"""The configuration that a verb uses in a directory without earlier runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_the_error_suggests_the_file_that_init_wrote(
     has_file: bool,
     suggestion: str,
 ) -> None:
-    """It is not used by default, but the error says how to use it."""
+    """The file is not used by default, but the error says how to use it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SCRAPEQ_CONFIG", raising=False)
     if has_file:

@@ -43,7 +43,7 @@ def test_the_screen_fits_the_terminal() -> None:
 
 
 def test_the_screen_starts_with_the_most_important_lines() -> None:
-    """State, share done, rate, tasks by state, closed limits with their times; on a wide terminal also why."""
+    """Covers state, progress, rate, task counts, and closed limits with their times; a wide terminal shows reasons."""
     text = "\n".join(one.plain for one in screen([a_snapshot()], ["12:00:00 parked core"], 120, 24, NOW_S))
     assert "RUNNING as fast as the limits allow" in text.splitlines()[0]
     for words in (" 52% ", "52 done, 48 left", "1.36/s, 40 ready, 5 delayed, 3 leased, 2 dead", "core a91f"):
@@ -115,8 +115,8 @@ class _BrokenPipe(io.StringIO):
         raise BrokenPipeError
 
 
-def test_a_run_continues_when_the_reader_is_gone() -> None:
-    """A broken pipe is ignored, and no more output is written."""
+def test_a_run_continues_after_a_broken_pipe() -> None:
+    """The error is ignored, and no more output is written."""
     lines = Lines(_BrokenPipe(), [("api", "api.yaml")])
     lines.update([a_snapshot()])
     lines.event("parked")
@@ -132,7 +132,7 @@ def test_the_screen_can_be_written_in_ascii() -> None:
 
 
 def test_the_summary_shows_totals_and_the_next_commands() -> None:
-    """Pages, items, refusals, waits, dead letters, output files, and commands for what is left."""
+    """Covers pages, items, refusals, waits, dead letters, output files, and commands for the remaining work."""
     text = "\n".join(summary(a_snapshot(state="stopped"), NOW_S, file="api.yaml"))
     assert text.startswith("api stopped, work left: 52 pages, 331 items in 2 min (")
     for words in (

@@ -1,4 +1,4 @@
-"""How the lines of a seed file are read."""
+"""Reading the lines of a seed file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scrapeq.errors import UsageError
 
 
 def read(*pieces: bytes) -> list[tuple[int, SeedLine | str]]:
-    """Return the lines of a file that arrives in these pieces."""
+    """Return the parsed lines of a file that arrives in these pieces."""
     reader = LineReader()
     return [one for piece in pieces for one in reader.feed(piece)] + list(reader.end())
 

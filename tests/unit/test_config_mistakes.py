@@ -328,7 +328,7 @@ MORE = {
         "a comma or bracket ends the value",
     ),
     "no parent that can be read": (tree("- {name: b, parent: [1: 2], endpoint: c}"), "unknown key '1'"),
-    "a name that has no value here": (
+    "a name without a value here": (
         resource("endpoint: a\nrecord_filter: record.url in link.urls"),
         "'link' is not implemented in this version",
     ),

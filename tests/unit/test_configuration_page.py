@@ -31,41 +31,41 @@ def inner(shape: Any) -> Record | None:
     return shape if isinstance(shape, Record) else None
 
 
-def records(place: str, record: Record) -> Iterator[tuple[str, Keys]]:
+def records(path: str, record: Record) -> Iterator[tuple[str, Keys]]:
     """Yield the path and the keys of every map of the language; each key with the type that it belongs to, or ""."""
     built = {name: key for name, key in record.keys.items() if key.shape or name == "resource_defaults"}
     if isinstance(record, TypedRecord):
         typed = {(kind, name) for kind, keys in record._by_type.items() for name in keys}
-        yield place, {("", name) for name in record._common} | typed
+        yield path, {("", name) for name in record._common} | typed
     else:
-        yield place, {("", name) for name in built}
+        yield path, {("", name) for name in built}
     for name, key in built.items():
-        below = name if place == ROOT else f"{place}.{name}"
+        below = name if path == ROOT else f"{path}.{name}"
         found = inner(key.shape)
         if found is not None and below not in REPEATED:
             yield from records(below, found)
 
 
-def written() -> dict[str, Keys]:
+def documented_keys() -> dict[str, Keys]:
     """Return the keys in the tables of the page, by the paths that the heading above them names."""
     found: dict[str, Keys] = {}
-    places: list[str] = []
+    paths: list[str] = []
     for line in PAGE.splitlines():
         if line.startswith("#"):
-            places = re.findall(r"`([^`]+)`", line) or [line.lstrip("# ").lower()]
+            paths = re.findall(r"`([^`]+)`", line) or [line.lstrip("# ").lower()]
         cells = [cell.strip() for cell in line.split("|")[1:-1]]
         keys = [cell for cell in cells[:2] if re.fullmatch(r"`\w+`", cell)]
-        if not keys or places[0] in ("expressions",):
+        if not keys or paths[0] in ("expressions",):
             continue
         kinds = cells[0].split(", ") if keys[0] != cells[0] else [""]
-        for place in places:
-            found.setdefault(place, set()).update((kind, keys[0].strip("`")) for kind in kinds)
+        for path in paths:
+            found.setdefault(path, set()).update((kind, keys[0].strip("`")) for kind in kinds)
     return found
 
 
 def test_page_documents_exactly_the_keys_of_the_language() -> None:
     """Compares path by path and type by type; the prose of the page names the keys that `match` of a limit lacks."""
-    documented, known = written(), dict(records(ROOT, language()))
+    documented, known = documented_keys(), dict(records(ROOT, language()))
     assert documented.keys() == known.keys()
     responses_only = {("", name) for name in ("status", "exception", "when")}
     assert known["rate_limits.match"] | responses_only == known["response_actions.match"]
@@ -79,10 +79,10 @@ def test_page_names_every_type() -> None:
         assert [kind for kind in found._by_type if f"`{kind}`" not in PAGE and f" {kind}" not in PAGE] == []
 
 
-def typed(place: str, record: Record) -> Iterator[tuple[str, TypedRecord]]:
+def typed(path: str, record: Record) -> Iterator[tuple[str, TypedRecord]]:
     """Yield every map whose keys depend on its type."""
     if isinstance(record, TypedRecord):
-        yield place, record
+        yield path, record
     for name, key in record.keys.items():
         found = inner(key.shape)
         if found is not None and name != "default":

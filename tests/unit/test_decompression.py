@@ -15,7 +15,7 @@ TEXT = b"abc " * 50_000
 
 
 def raw_deflate(data: bytes) -> bytes:
-    """Deflate without zlib's header."""
+    """Compress with deflate, without the header of zlib."""
     packer = zlib.compressobj(wbits=-15)
     return packer.compress(data) + packer.flush()
 
@@ -34,7 +34,7 @@ FORMATS: dict[str, tuple[Callable[[], Decoder], bytes]] = {
 
 
 def decoded(decoder: Decoder, data: bytes, step: int) -> bytes:
-    """The output for chunks of `step` bytes; each piece is bounded."""
+    """Return the decoded data, fed in chunks of `step` bytes; check that each piece is bounded."""
     pieces = [piece for at in range(0, len(data), step) for piece in decoder.feed(data[at : at + step])]
     assert all(0 < len(piece) <= max(PIECE_BYTES, 8 << 20) for piece in pieces)
     return b"".join(pieces)
@@ -42,8 +42,8 @@ def decoded(decoder: Decoder, data: bytes, step: int) -> bytes:
 
 @pytest.mark.parametrize("step", [1, 2, 3, 100, 10**6])
 @pytest.mark.parametrize("name", FORMATS)
-def test_the_size_of_the_chunks_does_not_matter(name: str, step: int) -> None:
-    """Also where a chunk ends inside the magic number of the next gzip member."""
+def test_chunks_of_any_size_give_the_same_output(name: str, step: int) -> None:
+    """A chunk may even end inside the magic number of the next gzip member."""
     new, data = FORMATS[name]
     decoder = new()
     assert decoded(decoder, data, step) == TEXT
@@ -51,8 +51,8 @@ def test_the_size_of_the_chunks_does_not_matter(name: str, step: int) -> None:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_stream_that_is_cut_is_not_complete(name: str) -> None:
-    """The caller makes an error of it."""
+def test_a_truncated_stream_is_incomplete(name: str) -> None:
+    """The decoder does not raise an error; the caller reads `is_complete`."""
     new, data = FORMATS[name]
     decoder = new()
     decoded(decoder, data[:-3], 100)
@@ -61,7 +61,7 @@ def test_a_stream_that_is_cut_is_not_complete(name: str) -> None:
 
 @pytest.mark.parametrize("step", [1, 10**6])
 def test_padding_after_the_last_gzip_member_is_ignored(step: int) -> None:
-    """Also padding that looks like another member later on."""
+    """A gzip member after the padding is ignored, too."""
     decoder = ZlibDecoder(gzip=True)
     assert decoded(decoder, gzip.compress(b"a") + b"\0\0" + gzip.compress(b"b"), step) == b"a"
     assert decoder.is_complete
@@ -75,7 +75,7 @@ def test_other_data_raises_the_error_of_the_library(name: str) -> None:
 
 
 def test_a_zstd_window_above_the_limit_is_refused() -> None:
-    """It would cost that much memory."""
+    """Decoding it would take as much memory as the window."""
     parameters = zstandard.ZstdCompressionParameters(window_log=24)
     frame = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
     data = frame.compress(TEXT) + frame.flush()

@@ -34,14 +34,14 @@ class AutoServer:
         plan = Plan("t", "t.yaml", client=Client(base_url=BASE), resources=(resource,))
         self.extractor = PageExtractor(plan, lambda *_: Group())
         (self.task,) = first_tasks(plan, lambda *_: Group(), 1.0)
-        self.found = Extraction()
+        self.extraction = Extraction()
 
     def respond(self, body: Any, headers: dict[str, str] | None = None) -> str | None:
         """Return the URL of the next page without the host, after this response; None at the end."""
         payload = orjson.loads(orjson.dumps(self.task.payload))
         page = Page(payload["url"], 200, tuple((headers or {}).items()), orjson.dumps(body))
-        self.found = extract(self.extractor, payload, 1.0, page)
-        follow: list[NewTask] = self.found.follow_ups
+        self.extraction = extract(self.extractor, payload, 1.0, page)
+        follow: list[NewTask] = self.extraction.follow_ups
         if not follow:
             return None
         self.task = follow[0]
@@ -74,10 +74,10 @@ def test_links_are_found(shape: dict[str, Any]) -> None:
         shape.get("headers"),
     )
     assert server.respond(body, headers) == shape["next"]
-    assert [event for event in server.found.events if "detected pagination by" in event] != []
+    assert [event for event in server.extraction.events if "detected pagination by" in event] != []
     assert server.task.payload["walk"]["auto"]["type"] in ("header_link", "json_link")
     server.respond(body, headers)
-    assert not any(event.startswith("auto") for event in server.found.events)
+    assert not any(event.startswith("auto") for event in server.extraction.events)
 
 
 @shapes("cursors")
@@ -89,24 +89,24 @@ def test_cursors_go_into_the_parameter_that_the_api_expects(shape: dict[str, Any
 
 @shapes("numbers")
 def test_numbered_pages_end_with_the_last_one(shape: dict[str, Any]) -> None:
-    """By page or by offset, from 0 or 1, to the reported end."""
+    """Pages are numbered, or offsets counted, from 0 or 1 to the reported end."""
     server = AutoServer(selector=shape.get("selector", ""), params=shape.get("params", {}))
-    seen: list[str | None] = []
+    urls: list[str | None] = []
     for number in range(len(shape["pages"])):
         body = body_of(shape, [{"id": number}, {"id": -number}])
         for node in (body, body.get("pagination", {})) if isinstance(body, dict) else ():
             for own in {"page", "current_page", "number"} & node.keys():
                 node[own] += number
-        seen.append(server.respond(body, shape.get("headers")))
-    assert seen == shape["pages"]
+        urls.append(server.respond(body, shape.get("headers")))
+    assert urls == shape["pages"]
 
 
 @shapes("whole")
 def test_a_complete_response_has_no_next_page(shape: dict[str, Any]) -> None:
-    """There is no event, either."""
+    """An event is not reported, either."""
     server = AutoServer(params=shape.get("params", {}))
     assert server.respond(body_of(shape), shape.get("headers")) is None
-    assert server.found.events == []
+    assert server.extraction.events == []
 
 
 @pytest.mark.parametrize(
@@ -126,19 +126,19 @@ def test_an_incomplete_response_is_reported(body: Any, headers: dict[str, str], 
     server = AutoServer()
     assert server.respond(body, headers) is None
     event = f"auto   r: {why}, but it is unknown how to request the next page; set `paginator`"
-    assert server.found.events == [event]
+    assert server.extraction.events == [event]
 
 
 def test_a_full_page_without_signals_is_reported() -> None:
     """The page has as many records as requested and no sign of more: the user must configure it."""
     server = AutoServer(params={"_limit": 2})
     assert server.respond({"data": ROWS}) is None
-    (line,) = server.found.events
+    (line,) = server.extraction.events
     assert line.startswith("auto   r: the response has as many records as requested (2) and does not report")
 
 
 def test_a_page_number_in_the_request_is_increased_until_a_page_is_empty() -> None:
-    """Only the parameter shows that there are pages; a repeated page is the end, too."""
+    """Only the parameter shows that there are pages; a repeated page ends the pagination, too."""
     server = AutoServer(params={"page": 1, "per_page": 2})
     assert server.respond(ROWS) == "/x?page=2&per_page=2"
     assert server.respond([{"id": 3}]) == "/x?page=3&per_page=2"
@@ -146,17 +146,17 @@ def test_a_page_number_in_the_request_is_increased_until_a_page_is_empty() -> No
     ignoring_server = AutoServer(params={"page": 1})
     assert ignoring_server.respond(ROWS) == "/x?page=2"
     assert ignoring_server.respond(ROWS) is None
-    assert ignoring_server.found.events == [
+    assert ignoring_server.extraction.events == [
         "loop   r: page 2 repeats the records of the page before; pagination stopped"
     ]
 
 
 def test_pagination_stops_if_the_server_ignores_a_guessed_parameter() -> None:
-    """Whatever total it reports: a repeated page is the end, and an event says so."""
+    """A repeated page is the end whatever total the server reports, and an event says so."""
     server = AutoServer(params={"limit": 2})
     assert server.respond({"total": 500, "items": ROWS}) == "/x?limit=2&offset=2"
     assert server.respond({"total": 500, "items": ROWS}) is None
-    assert server.found.events == [
+    assert server.extraction.events == [
         "loop   r: page 2 repeats the records of the page before; pagination stopped"
     ]
 
@@ -166,7 +166,7 @@ def test_an_empty_second_page_that_contradicts_the_total_is_reported() -> None:
     server = AutoServer(params={"limit": 2})
     assert server.respond({"total": 500, "items": ROWS}) == "/x?limit=2&offset=2"
     assert server.respond({"total": 0, "items": []}) is None
-    assert server.found.events == [
+    assert server.extraction.events == [
         "auto   r: page 2 is empty, but page 1 reported more records; set `paginator`"
     ]
 
@@ -200,7 +200,7 @@ def test_a_graphql_connection_is_found_without_a_selector() -> None:
     server = AutoServer(method="POST", json={"query": query})
     issues = {"edges": [{"node": row} for row in ROWS], "pageInfo": {"hasNextPage": True, "endCursor": "E"}}
     server.respond({"data": {"repository": {"issues": issues}}})
-    assert [item.record for item in server.found.items] == ROWS
+    assert [item.record for item in server.extraction.items] == ROWS
     assert orjson.loads(server.task.payload["body"])["variables"] == {"cursor": "E"}
 
 
@@ -215,5 +215,5 @@ def test_fan_out_uses_the_detected_page_count() -> None:
     """`fan_out` works with what `auto` finds."""
     server = AutoServer(fan_out=True)
     server.respond({"page": 1, "total_pages": 4, "items": ROWS})
-    urls = [task.payload["url"] for task in server.found.follow_ups]
+    urls = [task.payload["url"] for task in server.extraction.follow_ups]
     assert urls == [f"{BASE}/x?page={number}" for number in (2, 3, 4)]

@@ -26,12 +26,12 @@ async def chunks_of(body: bytes, *resources: Resource) -> list[Extraction]:
     plan = Plan("t", "t.yaml", client=Client(base_url="https://api.test"), resources=resources)
     (task,) = first_tasks(plan, lambda *_: Group(), 1.0)
     page = Page(task.payload["url"], 200, (), body)
-    seen = []
+    chunks = []
     async for chunk in PageExtractor(plan, lambda *_: Group()).chunks(task.payload, 1.0, page):
         assert len(chunk.items) + len(chunk.follow_ups) <= CHUNK_SIZE + 1
         del chunk.items[1:], chunk.follow_ups[1:]
-        seen.append(chunk)
-    return seen
+        chunks.append(chunk)
+    return chunks
 
 
 def large_resource(decoder: Decoder | None = None, paginator: Paginator | None = None) -> Resource:
@@ -67,9 +67,8 @@ async def memory_growth_mib(kind: str) -> int:
         rows = b"".join(b"%d,%s\n" % (at, b"x" * 80) for at in range(CHILDREN))
     body = BODIES[kind] % rows
     if kind in ("requests", "nested"):
-        await chunks_of(
-            BODIES[kind] % rows[: rows.find(b"}") + 1], large_resource(), child
-        )  # what is imported late
+        # The first extraction imports modules, whose memory must not be measured.
+        await chunks_of(BODIES[kind] % rows[: rows.find(b"}") + 1], large_resource(), child)
         decoded = orjson.loads(body)
         del decoded
     else:
@@ -86,7 +85,7 @@ async def memory_growth_mib(kind: str) -> int:
 
 @pytest.mark.parametrize("kind", BODIES)
 def test_100_000_children_of_one_page_take_little_memory(kind: str) -> None:
-    """Requests, nested records and rows, in a separate process: what is beside the decoded body is small."""
+    """A separate process measures requests, nested records and rows; the memory beside the decoded body is small."""
     call = "print(asyncio.run(memory_growth_mib(sys.argv[1])))"
     script = f"import asyncio, sys; from test_extract_chunks import memory_growth_mib; {call}"
     done = subprocess.run(
@@ -101,7 +100,7 @@ def test_100_000_children_of_one_page_take_little_memory(kind: str) -> None:
 
 
 async def test_a_fan_out_comes_in_chunks() -> None:
-    """2,500 pages at once are three chunks."""
+    """2,500 pages that are requested at once are three chunks."""
     chunks = await chunks_of(
         b'{"n": 2501, "items": [1]}',
         large_resource(paginator=Paginator("page_number", total_path="n", fan_out=True)),

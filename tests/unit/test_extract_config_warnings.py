@@ -35,7 +35,7 @@ from scrapeq.task import Group
     ],
 )
 def test_a_selector_that_matches_nothing_is_reported(selector: str, body: Any, warning: str) -> None:
-    """The warning says where records may be, or what there is."""
+    """The warning suggests a selector, or says what the body contains."""
     assert missing_records_warning(selector, body) == f"data_selector {selector} matches nothing; {warning}"
 
 

@@ -1,4 +1,4 @@
-"""Bodies are decoded as the resource says, as the response declares, and by their first bytes."""
+"""Decoding of bodies: by the resource, by the declared media type, and by the first bytes."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def page(body: bytes, kind: str = "application/json") -> Page:
     ],
 )
 def test_json_is_recognized_whatever_its_media_type(decoder: Any, kind: str, body: bytes, value: Any) -> None:
-    """Declared, undeclared or misdeclared; with a byte order mark, in another charset, or one value per line."""
+    """JSON may be undeclared, misdeclared, in another charset, with a byte order mark, or one value per line."""
     assert decode(page(body, kind), Decoder(decoder)).whole() == value
 
 
 @pytest.mark.parametrize(("decoder", "kind"), [("text", "text/html"), ("auto", "text/plain")])
 def test_text_is_not_parsed(decoder: Any, kind: str) -> None:
-    """If it is configured, or if the response declares text and is nothing else."""
+    """A body is text if that is configured, or if the response declares text and the body is not JSON."""
     assert decode(page("für".encode(), kind), Decoder(decoder)) == Body("für", is_text=True)
 
 
@@ -84,7 +84,7 @@ def test_text_is_not_parsed(decoder: Any, kind: str) -> None:
     ],
 )
 def test_undecodable_bodies_raise_a_named_error(decoder: Any, kind: str, body: bytes, message: str) -> None:
-    """One error says what came and where it breaks."""
+    """The error names the received type and the position of the mistake."""
     with pytest.raises(ExtractError, match=message):
         decode(page(body, kind), Decoder(decoder)).whole()
 
@@ -95,7 +95,7 @@ def test_brackets_in_strings_do_not_count_as_nesting() -> None:
 
 
 def test_text_can_always_be_encoded() -> None:
-    """A charset that gives half a character leaves a replacement."""
+    """An incomplete character in the charset becomes a replacement character."""
     assert decode(page(b"a\\ud800b", "text/plain; charset=unicode_escape"), Decoder("text")).value == "a?b"
 
 
@@ -118,7 +118,7 @@ def test_text_can_always_be_encoded() -> None:
     ],
 )  # fmt: skip
 def test_csv_rows_are_maps_of_text(decoder: Decoder, kind: str, body: bytes, rows: Any) -> None:
-    """The header names the columns; quotes, other delimiters and encodings, columns without or with the same name."""
+    """Covers quotes, delimiters, encodings, and columns without a name or with the same name."""
     response = page(body, kind)
     if rows == "no name":
         response, rows = Page("https://a.test/f.csv?x=1", 200, response.headers, body), [{"a": "1"}]
@@ -127,7 +127,7 @@ def test_csv_rows_are_maps_of_text(decoder: Decoder, kind: str, body: bytes, row
 
 @pytest.mark.parametrize("kind", ["application/xml", "text/xml; charset=utf-8", "application/atom+xml", ""])
 def test_xml_is_a_tree(kind: str) -> None:
-    """With attributes, text beside them, repeated elements, prefixed names, and a declared encoding."""
+    """Covers attributes, text beside them, repeated elements, prefixed names, and a declared encoding."""
     body = """<?xml version="1.0" encoding="latin-1"?><r xmlns:m="u"><i id="1">ü</i><i/><m:t>x</m:t></r>"""
     raw = body.encode("latin-1") if "utf-8" not in kind else body.encode()
     tree = decode(page(raw, kind), Decoder()).value
@@ -174,7 +174,7 @@ COMPRESSED = {
 
 @pytest.mark.parametrize("compression", COMPRESSED)
 def test_files_are_decompressed(compression: Any) -> None:
-    """As configured, gzip and zip also by their first bytes; several gzip members are one file."""
+    """gzip and zip are also recognized by their first bytes; several gzip members are one file."""
     assert decode(
         page(COMPRESSED[compression], "application/x"), Decoder("json", compression=compression)
     ).value == [
@@ -190,7 +190,7 @@ def test_files_are_decompressed(compression: Any) -> None:
 
 
 def test_the_file_name_gives_the_type_of_a_compressed_file() -> None:
-    """From the URL, or inside the zip file."""
+    """The name is in the URL or inside the zip file."""
     csv = b"a,b\n1,2\n"
     named = Page(
         "https://a.test/rates.csv.gz", 200, (("Content-Type", "application/gzip"),), gzip.compress(csv)
@@ -220,7 +220,7 @@ def test_a_decompression_bomb_raises_an_error(compression: Any) -> None:
 
 
 def test_a_zip_of_several_files_is_refused() -> None:
-    """It is unknown which one is meant."""
+    """The configuration does not say which of them to read."""
     with pytest.raises(ExtractError, match="contains 2 files; scrapeq reads zip files with one file"):
         decode(page(zip_of("a", "b")), Decoder())
 
@@ -229,7 +229,7 @@ def test_a_zip_of_several_files_is_refused() -> None:
     "member", [gzip.compress(b""), gzip.compress(os.urandom(5000))], ids=["empty", "random"]
 )
 def test_many_gzip_members_are_read_in_linear_time(member: bytes) -> None:
-    """BGZF files, and those of scrapeq, have thousands of members: the rest of the file is not copied for each."""
+    """BGZF files, and those of scrapeq, have thousands of members; the rest must not be copied for each."""
     count = 10_000_000 // len(member)
     started_s = time.process_time()
     whole, _ = decompress(member * count, "gzip", 2**31)

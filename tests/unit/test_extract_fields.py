@@ -22,7 +22,7 @@ from scrapeq.task import Group
 
 
 def extracted(resources: tuple[Resource, ...], *bodies: Any) -> Extraction:
-    """Return what the last response gives; the first follow-up of each is requested next."""
+    """Return the extraction of the last response; each response but the last leads to the next request."""
     plan = Plan("t", "t.yaml", client=Client(base_url="https://api.test"), resources=resources)
     pages = PageExtractor(plan, lambda *_: Group())
     (task,) = first_tasks(plan, lambda *_: Group(), 1.0)
@@ -111,13 +111,13 @@ def test_a_type_converts_or_gives_null(kind: Any, value: Any, expected: Any) -> 
         (Field(path="none", all=True, default=["y"]), ["y"]),
     ],
 )
-def test_a_regex_a_list_and_a_default(field: Field, expected: Any) -> None:
+def test_regex_all_and_default_change_the_value(field: Field, expected: Any) -> None:
     """A regex gives its first group or the match, `all` a list; a default replaces null, converted if it is a field."""
     assert read(field, {"price": "12.5 EUR", "n": 42, "tags": ["a", "b2"]}) == expected
 
 
 def test_a_null_in_a_required_field_drops_the_record() -> None:
-    """It is counted and reported, and nothing follows from it; the others stay."""
+    """The record is counted and reported, without follow-ups; other records stay."""
     fields: Mapping[str, Any] = {"id": Field(path="id", type="int", required=True), "n": "n"}
     parent = Resource("r", Endpoint(path=template("r")), fields=fields)
     child = Resource("c", Endpoint(path=template("c/${parent.n}")), parents=(Parent("r"),))
@@ -129,7 +129,7 @@ def test_a_null_in_a_required_field_drops_the_record() -> None:
 
 
 def test_an_invalid_regex_is_reported() -> None:
-    """When the plan is compiled."""
+    """The error is raised when the plan is compiled."""
     with pytest.raises(UsageError, match=r"fields\.f\.regex: not a valid regular expression: .* position 0"):
         read(Field(path="v", regex="("), {})
 
@@ -167,6 +167,6 @@ def test_a_backtracking_regex_stops_with_null() -> None:
 
 
 def test_deeply_nested_json_text_is_null() -> None:
-    """It could be read, but not written again."""
+    """Such a value could be read, but not written."""
     assert read(Field(path="text", type="json"), {"text": "[" * 300 + "]" * 300}) is None
     assert read(Field(path="text", type="json"), {"text": "[[1]]"}) == [[1]]

@@ -1,4 +1,4 @@
-"""Which responses are paginated if the file sets no paginator."""
+"""Responses that are paginated without a configured paginator."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def group_of(*_: Any) -> Group:
 
 
 def extracted(body: Any, *headers: tuple[str, str], endpoint: str = "", more: str = "") -> Extraction:
-    """Return what a first page gives."""
+    """Return the extraction of a first page."""
     plan = config.load("implied.yaml", text=FILE % (endpoint, more), env={})
     (task,) = first_tasks(plan, group_of, 0.0)
     kind = ("Content-Type", "application/json")
@@ -39,7 +39,7 @@ def extracted(body: Any, *headers: tuple[str, str], endpoint: str = "", more: st
 
 
 @pytest.mark.parametrize(
-    ("body", "headers", "leads_to"),
+    ("body", "headers", "next_url"),
     [
         ([{"id": 1}], [LINK], "https://api.test/items?page=2"),
         ({"data": [{"id": 1}], "next": "/items?after=1"}, [], "https://api.test/items?after=1"),
@@ -47,11 +47,11 @@ def extracted(body: Any, *headers: tuple[str, str], endpoint: str = "", more: st
         ({"data": [{"id": 1}], "page": 1, "total_pages": 3}, [], "https://api.test/items?page=2"),
     ],
 )
-def test_a_list_that_reports_more_is_paginated(body: Any, headers: Any, leads_to: str) -> None:
-    """An event says how."""
-    found = extracted(body, *headers)
-    assert [task.payload["url"] for task in found.follow_ups] == [leads_to]
-    assert found.events[0].startswith("auto   items: detected pagination by")
+def test_a_list_that_reports_more_is_paginated(body: Any, headers: Any, next_url: str) -> None:
+    """An event names the paginator."""
+    extraction = extracted(body, *headers)
+    assert [task.payload["url"] for task in extraction.follow_ups] == [next_url]
+    assert extraction.events[0].startswith("auto   items: detected pagination by")
 
 
 @pytest.mark.parametrize(
@@ -64,14 +64,14 @@ def test_a_list_that_reports_more_is_paginated(body: Any, headers: Any, leads_to
         ([{"id": 1}], ", decoder: jsonl", ""),
     ],
 )
-def test_other_responses_are_read_alone(body: Any, endpoint: str, more: str) -> None:
-    """With one request."""
+def test_other_responses_are_not_paginated(body: Any, endpoint: str, more: str) -> None:
+    """One request is sent."""
     headers = [] if "id" in body else [LINK] if "page: single" in endpoint or "jsonl" in endpoint else []
     assert extracted(body, *headers, endpoint=endpoint, more=more).follow_ups == []
 
 
 def test_no_paginator_is_implied_beside_a_handler() -> None:
-    """The handler itself yields the next page."""
+    """A handler yields the next page itself."""
     plan = config.load("implied.yaml", text=FILE % ("", ", handler: 'a.b:c'"), env={})
     endpoint = plan.resources[0].endpoint
     assert endpoint is not None

@@ -36,12 +36,12 @@ from scrapeq.extract.link_header import link_target
     ],
 )
 def test_the_link_with_the_relation_is_found(header: str, target: str | None) -> None:
-    """Commas and quotes inside, other cases, lists of relations, links about other pages, malformed headers."""
+    """Covers commas, quotes, letter case, lists of relations, links with another context, and malformed headers."""
     assert link_target(header, "next") == target
 
 
 def test_any_relation_can_be_followed() -> None:
-    """Any relation, in any case."""
+    """The relation may be any, and its case is irrelevant."""
     assert link_target('</n>; rel=next, </o>; rel="older"', "Older") == "/o"
 
 

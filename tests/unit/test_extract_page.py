@@ -37,7 +37,7 @@ class Scrape:
         self.task = builder.from_url(resources[0], "https://api.test/x", 50.0, 0.0, seed or {"s": 1})
 
     def respond(self, body: Any, task: NewTask | None = None, kind: str = "application/json") -> Extraction:
-        """Return what the response to the task gives; bytes are sent as they are."""
+        """Return the extraction of a response to the task; a body of bytes is used unchanged."""
         task = task or self.task
         raw = body if isinstance(body, bytes) else orjson.dumps(body)
         page = Page(task.payload["url"], 200, (("Content-Type", kind), ("X-Id", "h")), raw)
@@ -49,20 +49,20 @@ def issues(**more: Any) -> Resource:
     return Resource("issues", Endpoint(path=template("x")), **more)
 
 
-def urls(found: Extraction) -> list[str]:
+def urls(extraction: Extraction) -> list[str]:
     """Return the URLs of the follow-ups, without the host."""
-    return [task.payload["url"].removeprefix("https://api.test") for task in found.follow_ups]
+    return [task.payload["url"].removeprefix("https://api.test") for task in extraction.follow_ups]
 
 
 def test_records_become_items_in_their_order() -> None:
     """Nulls are skipped, scalars are written as a value."""
-    found = Scrape(issues(primary_key=("id",))).respond([{"id": 2}, None, {"id": "x"}, 5])
-    assert [(item.resource, item.record) for item in found.items] == [
+    extraction = Scrape(issues(primary_key=("id",))).respond([{"id": 2}, None, {"id": "x"}, 5])
+    assert [(item.resource, item.record) for item in extraction.items] == [
         ("issues", {"id": 2}),
         ("issues", {"id": "x"}),
         ("issues", {"value": 5}),
     ]
-    assert [item.key for item in found.items][:2] == ["2", "x"]
+    assert [item.key for item in extraction.items][:2] == ["2", "x"]
 
 
 def test_fields_are_paths_or_expressions() -> None:
@@ -92,12 +92,12 @@ def test_fields_are_paths_or_expressions() -> None:
 
 
 def test_a_filter_drops_the_record_and_what_follows_from_it() -> None:
-    """It is neither written nor followed."""
+    """The record is neither written nor followed."""
     child = Resource("c", Endpoint(path=template("c/${parent.id}")), parents=(Parent("issues"),))
-    found = Scrape(issues(record_filter=expression("not record.locked")), child).respond(
+    extraction = Scrape(issues(record_filter=expression("not record.locked")), child).respond(
         [{"id": 1, "locked": True}, {"id": 2}]
     )
-    assert ([item.record for item in found.items], urls(found)) == ([{"id": 2}], ["/c/2"])
+    assert ([item.record for item in extraction.items], urls(extraction)) == ([{"id": 2}], ["/c/2"])
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_a_filter_drops_the_record_and_what_follows_from_it() -> None:
     ],
 )
 def test_the_primary_key_is_the_items_identity(primary_key: tuple[str, ...], record: Any, key: str) -> None:
-    """It is a field or a path; several are a JSON list, so that different keys never have the same text."""
+    """It is a field or a path; several values are joined as a JSON list, so different keys are never equal as text."""
     (item,) = Scrape(issues(primary_key=primary_key)).respond([record]).items
     assert item.key == key
 
@@ -130,7 +130,7 @@ def test_without_a_primary_key_the_content_is_the_identity() -> None:
     assert len(keyless.key) == len(first.key) == 32
 
 
-def test_a_primary_key_may_come_from_unwritten_fields_or_the_parent() -> None:
+def test_a_primary_key_may_be_an_unwritten_field_or_one_of_the_parent() -> None:
     """The record's fields and the included ones count as well as the written ones."""
     inside = Resource(
         "labels",
@@ -155,15 +155,15 @@ def test_children_read_the_configured_fields(selected: bool) -> None:
         selected=selected,
     )
     scrape = Scrape(entries)
-    found = scrape.respond([{"name": "a b", "type": "d"}, {"name": "c", "type": "f"}])
-    assert urls(found) == ["/t/t/a%20b/"]
-    deeper = scrape.respond([{"name": "e#", "type": "d"}], found.follow_ups[0])
+    extraction = scrape.respond([{"name": "a b", "type": "d"}, {"name": "c", "type": "f"}])
+    assert urls(extraction) == ["/t/t/a%20b/"]
+    deeper = scrape.respond([{"name": "e#", "type": "d"}], extraction.follow_ups[0])
     assert urls(deeper) == ["/t/t/a%20b/e%23/"]
     assert [item.record["path"] for item in deeper.items] == ["t/a b/e#"] * selected
 
 
 def test_children_follow_with_their_parent_in_order() -> None:
-    """Once per record for which `when` holds, with the fields of the parent that expressions read."""
+    """A child is requested once per record if `when` is true, with the fields of the parent that expressions read."""
     comments = Resource(
         "comments",
         Endpoint(path=template("r/${seed.s}/${parent.number}/c")),
@@ -171,12 +171,12 @@ def test_children_follow_with_their_parent_in_order() -> None:
         include_from_parent=("number",),
     )
     scrape = Scrape(issues(selected=False), comments)
-    found = scrape.respond([ISSUE, {"number": 4, "comments": 0}, {"number": 5, "comments": 1}])
-    assert found.items == []
-    assert urls(found) == ["/r/1/3/c", "/r/1/5/c"]
-    assert [task.priority for task in found.follow_ups] == [1735776000.0, 50.0]
-    assert found.follow_ups[0].group == Group("comments")
-    extraction = scrape.respond([{"id": 1}], found.follow_ups[0])
+    extraction = scrape.respond([ISSUE, {"number": 4, "comments": 0}, {"number": 5, "comments": 1}])
+    assert extraction.items == []
+    assert urls(extraction) == ["/r/1/3/c", "/r/1/5/c"]
+    assert [task.priority for task in extraction.follow_ups] == [1735776000.0, 50.0]
+    assert extraction.follow_ups[0].group == Group("comments")
+    extraction = scrape.respond([{"id": 1}], extraction.follow_ups[0])
     assert extraction.items[0].record == {"id": 1, "_issues_number": 3}
 
 
@@ -188,8 +188,10 @@ def test_children_follow_with_their_parent_in_order() -> None:
         (None, "record.number", 3.0),
     ],
 )
-def test_priority_is_the_edges_then_the_resources(edge: str | None, resource: str, priority: float) -> None:
-    """The nearest one that gives a number."""
+def test_the_priority_of_the_edge_precedes_that_of_the_resource(
+    edge: str | None, resource: str, priority: float
+) -> None:
+    """The first of them that is a number applies."""
     parent = Parent("issues", priority=expression(edge) if edge else None)
     child = Resource("c", Endpoint(path=template("c")), parents=(parent,))
     (task,) = Scrape(issues(priority=expression(resource)), child).respond([ISSUE]).follow_ups
@@ -200,11 +202,11 @@ def test_children_with_invalid_requests_are_counted_as_skipped() -> None:
     """One bad record affects neither the page nor the other records."""
     by_path = Resource("p", Endpoint(path=template("p/${parent.id}")), parents=(Parent("issues"),))
     by_url = Resource("u", Endpoint(url=template("${parent.link}")), parents=(Parent("issues"),))
-    found = Scrape(issues(), by_path, by_url).respond(
+    extraction = Scrape(issues(), by_path, by_url).respond(
         [{"id": None, "link": "https://b.test/1"}, {"id": 2, "link": "mailto:x"}, {"id": 3}]
     )
-    assert urls(found) == ["https://b.test/1", "/p/2", "/p/3"]
-    assert found.skipped == 3
+    assert urls(extraction) == ["https://b.test/1", "/p/2", "/p/3"]
+    assert extraction.skipped == 3
 
 
 def test_nested_records_need_no_request() -> None:
@@ -233,23 +235,23 @@ def test_nested_records_need_no_request() -> None:
         {"id": 2, "paid": False, "lines": [{"n": 1}]},
         {"id": 3, "paid": True},
     ]
-    found = Scrape(issues(), lines, parts, maker).respond(body)
-    assert [(item.resource, item.record) for item in found.items if item.resource != "issues"] == [
+    extraction = Scrape(issues(), lines, parts, maker).respond(body)
+    assert [(item.resource, item.record) for item in extraction.items if item.resource != "issues"] == [
         ("lines", {"n": 1, "order": 1, "_issues_id": 1}),
         ("parts", {"maker": "m", "rank": 8, "_lines_n": 1}),
     ]
-    assert urls(found) == ["/maker/m?order=1"]
-    assert found.follow_ups[0].priority == 8.0
+    assert urls(extraction) == ["/maker/m?order=1"]
+    assert extraction.follow_ups[0].priority == 8.0
 
 
 def test_a_tree_of_records_inside_records_is_flattened() -> None:
-    """Replies to replies, as deep as the response goes."""
+    """Covers replies to replies, as deeply as the response nests them."""
     replies = Resource("replies", None, parents=(Parent("issues", each="re"), Parent("replies", each="re")))
     body: dict[str, Any] = {"id": 99}
     for number in range(98, -1, -1):
         body = {"id": number, "re": [body]}
-    found = Scrape(issues(), replies).respond([body])
-    assert [item.record["id"] for item in found.items] == list(range(100))
+    extraction = Scrape(issues(), replies).respond([body])
+    assert [item.record["id"] for item in extraction.items] == list(range(100))
 
 
 def test_a_tree_of_requests_follows_list_elements() -> None:
@@ -265,12 +267,12 @@ def test_a_tree_of_requests_follows_list_elements() -> None:
         primary_key=("id",),
     )
     scrape = Scrape(Resource("stories", Endpoint(path=template("x")), selected=False), item)
-    found = scrape.respond([30, 20])
-    assert (urls(found), [task.priority for task in found.follow_ups]) == (
+    extraction = scrape.respond([30, 20])
+    assert (urls(extraction), [task.priority for task in extraction.follow_ups]) == (
         ["/item/30.json", "/item/20.json"],
         [30, 20],
     )
-    deeper = scrape.respond({"id": 30, "kids": [31, 32]}, found.follow_ups[0])
+    deeper = scrape.respond({"id": 30, "kids": [31, 32]}, extraction.follow_ups[0])
     assert ([one.key for one in deeper.items], urls(deeper)) == (["30"], ["/item/31.json", "/item/32.json"])
     assert deeper.follow_ups[0].payload["depth"] == 2
     assert urls(scrape.respond({"id": 31, "kids": [33]}, deeper.follow_ups[0])) == []

@@ -19,7 +19,7 @@ from scrapeq.protocols import Change, PageRequest
 @pytest.mark.parametrize("length", [1, 2, 3, 7, 64])
 @pytest.mark.parametrize("kind", ["json_link", "cursor", "cursor in a header", "cursor in the body"])
 def test_loops_of_any_length_end_with_an_event(kind: str, length: int) -> None:
-    """Also after pages outside the loop; the payload does not grow with the number of pages."""
+    """Pages may precede the loop; the payload does not grow with the number of pages."""
     paginator = {
         "json_link": Paginator("json_link", next_url_path="next"),
         "cursor": Paginator("cursor", cursor_path="next"),
@@ -30,33 +30,35 @@ def test_loops_of_any_length_end_with_an_event(kind: str, length: int) -> None:
     sizes, tail = [], 5
     for number in range(1, 1000):
         at = number if number < tail else tail + (number - tail) % length
-        found = server.respond({"data": [number], "next": f"?p={at:06}"})
+        extraction = server.respond({"data": [number], "next": f"?p={at:06}"})
         sizes.append(len(orjson.dumps(server.payload)))
-        if not found.follow_ups:
+        if not extraction.follow_ups:
             break
     assert number <= 3 * (tail + length) + 2
-    assert [event.split(": page")[0] for event in found.events] == ["loop   r"]
+    assert [event.split(": page")[0] for event in extraction.events] == ["loop   r"]
     assert max(sizes) - sizes[3] < 20
 
 
 def test_pagination_stops_if_the_server_ignores_the_page_number() -> None:
-    """Repeated records are a repeated page, if only an empty page would be the end."""
+    """If only an empty page ends the pagination, a page with the same records is a repetition."""
     for paginator in (Paginator("page_number"), Paginator("offset", limit=1)):
         server = Server(paginator)
         assert len(server.requested_urls(*[{"data": [{"id": 1}]}] * 9)) == 2
 
 
 def test_fan_out_requests_all_pages_at_once() -> None:
-    """Each has its own priority; the last one continues if there are more pages by then."""
+    """Each page has its own priority; the last one continues if more pages were added."""
     paginator = Paginator("page_number", total_path="pages", fan_out=True, priority=expression("100 - page"))
     server = Server(paginator)
-    found = server.respond({"data": [1], "pages": 4})
-    assert [task.payload["url"] for task in found.follow_ups] == [f"{BASE}/x?page={n}" for n in (2, 3, 4)]
-    assert [task.priority for task in found.follow_ups] == [98.0, 97.0, 96.0]
-    assert [task.payload["page"] for task in found.follow_ups] == [2, 3, 4]
-    server.payload = found.follow_ups[0].payload
+    extraction = server.respond({"data": [1], "pages": 4})
+    assert [task.payload["url"] for task in extraction.follow_ups] == [
+        f"{BASE}/x?page={n}" for n in (2, 3, 4)
+    ]
+    assert [task.priority for task in extraction.follow_ups] == [98.0, 97.0, 96.0]
+    assert [task.payload["page"] for task in extraction.follow_ups] == [2, 3, 4]
+    server.payload = extraction.follow_ups[0].payload
     assert server.respond({"data": [1], "pages": 4}).follow_ups == []
-    server.payload = found.follow_ups[2].payload
+    server.payload = extraction.follow_ups[2].payload
     (more,) = server.respond({"data": [1], "pages": 5}).follow_ups
     assert more.payload["url"] == f"{BASE}/x?page=5"
 
@@ -91,9 +93,9 @@ def test_fan_out_requests_all_pages_at_once() -> None:
 def test_fan_out_counts_pages_by_records_or_links(
     paginator: Paginator, headers: Any, urls: list[str]
 ) -> None:
-    """By total and page size, or by a last link that differs in the page number only; limits apply."""
-    found = Server(paginator).respond({"data": [1, 2], "n": 5}, *headers)
-    assert [task.payload["url"].removeprefix(f"{BASE}/x") for task in found.follow_ups] == urls
+    """The count is total / page size, or the page number of the last link; limits apply."""
+    extraction = Server(paginator).respond({"data": [1, 2], "n": 5}, *headers)
+    assert [task.payload["url"].removeprefix(f"{BASE}/x") for task in extraction.follow_ups] == urls
 
 
 @pytest.mark.parametrize(
@@ -107,17 +109,17 @@ def test_fan_out_counts_pages_by_records_or_links(
 )
 def test_fan_out_without_a_count_requests_one_page_at_a_time(paginator: Paginator, headers: Any) -> None:
     """An event says so."""
-    found = Server(paginator).respond({"data": [1], "c": "a", "huge": 10**9}, *headers)
-    assert len(found.follow_ups) == 1
-    assert ["fan_out" in event for event in found.events] == [True]
+    extraction = Server(paginator).respond({"data": [1], "c": "a", "huge": 10**9}, *headers)
+    assert len(extraction.follow_ups) == 1
+    assert ["fan_out" in event for event in extraction.events] == [True]
 
 
 def test_a_paginator_of_another_package_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It gets the page, its memory is stored, and its errors are named."""
-    seen: list[Any] = []
+    """The paginator receives the page, its state is stored, and its errors have its name."""
+    calls: list[Any] = []
 
     def paginate(page: Page, body: Any, records: Any, request: PageRequest, options: Any) -> Any:
-        seen.append((page.status, list(records), request.number, dict(request.remembered), dict(options)))
+        calls.append((page.status, list(records), request.number, dict(request.remembered), dict(options)))
         if body.get("fault"):
             raise KeyError("x")
         if body.get("none"):
@@ -133,7 +135,7 @@ def test_a_paginator_of_another_package_is_called(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(ExtractError, match="paginator ours returned str"):
         server.respond({"data": [], "none": True})
     assert server.respond({"data": [1]}).follow_ups == []
-    assert seen[:2] == [(200, [1], 1, {}, {"a": 1}), (200, [], 2, {"n": 1}, {"a": 1})]
+    assert calls[:2] == [(200, [1], 1, {}, {"a": 1}), (200, [], 2, {"n": 1}, {"a": 1})]
 
 
 def test_many_empty_pages_are_reported() -> None:
@@ -141,8 +143,8 @@ def test_many_empty_pages_are_reported() -> None:
     server = Server(Paginator("cursor", cursor_path="next"))
     events = []
     for number in range(1, 251):
-        found = server.respond({"data": [1] if number == 10 else [], "next": number})
-        events += found.events
+        extraction = server.respond({"data": [1] if number == 10 else [], "next": number})
+        events += extraction.events
     assert [event.split(" pages")[0] for event in events] == ["check  r: 100", "check  r: 200"]
     assert "stop_after_empty_page" in events[0]
 
@@ -151,5 +153,5 @@ def test_a_huge_last_page_number_is_ignored() -> None:
     """Python refuses to parse thousands of digits; the pages follow one another instead."""
     server = Server(Paginator("header_link", fan_out=True))
     links = f'<{BASE}/x?page=2>; rel="next", <{BASE}/x?page={"9" * 5_000}>; rel="last"'
-    found = server.respond({"data": [1]}, ("Link", links))
-    assert [task.payload["url"] for task in found.follow_ups] == [f"{BASE}/x?page=2"]
+    extraction = server.respond({"data": [1]}, ("Link", links))
+    assert [task.payload["url"] for task in extraction.follow_ups] == [f"{BASE}/x?page=2"]

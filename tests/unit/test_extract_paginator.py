@@ -1,4 +1,4 @@
-"""Where the next page is, and where the pagination ends."""
+"""Paginators: the request for the next page, and the end of the pagination."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scrapeq.plan import Paginator
 
 
 def test_links_are_requested_as_they_are() -> None:
-    """Absolute or relative, without the configured parameters; the rest of the request stays."""
+    """Links may be relative; the configured parameters are not added, the rest of the request stays."""
     server = Server(Paginator("header_link"), params={"limit": 5}, headers={"A": "b"})
     server.respond({"data": [1]}, ("Link", '<https://api.test/v1/x?page_info=abc>; rel="next"'))
     assert server.payload["url"] == "https://api.test/v1/x?page_info=abc"
@@ -34,16 +34,16 @@ def test_link_header_names_another_header() -> None:
 
 @pytest.mark.parametrize("target", ["javascript:alert(1)", "ftp://a.test/", "http://[broken"])
 def test_an_invalid_link_is_skipped(target: str) -> None:
-    """The page's items stay."""
-    found = Server(Paginator("header_link")).respond({"data": [1]}, ("Link", f'<{target}>; rel="next"'))
-    assert (len(found.items), found.follow_ups, found.skipped) == (1, [], 1)
+    """The items of the page are still extracted."""
+    extraction = Server(Paginator("header_link")).respond({"data": [1]}, ("Link", f'<{target}>; rel="next"'))
+    assert (len(extraction.items), extraction.follow_ups, extraction.skipped) == (1, [], 1)
 
 
 @pytest.mark.parametrize("target", ["", "#top", "https://API.test:443/v1/x", "/v1/x"])
 def test_a_page_that_links_to_itself_is_the_last(target: str) -> None:
-    """However the server spells the URL."""
-    found = Server(Paginator("header_link")).respond({"data": [1]}, ("Link", f'<{target}>; rel="next"'))
-    assert (found.follow_ups, found.skipped) == ([], 0)
+    """The server may spell the URL differently."""
+    extraction = Server(Paginator("header_link")).respond({"data": [1]}, ("Link", f'<{target}>; rel="next"'))
+    assert (extraction.follow_ups, extraction.skipped) == ([], 0)
 
 
 def test_page_numbers_end_with_an_empty_page() -> None:
@@ -57,7 +57,7 @@ def test_page_numbers_end_with_an_empty_page() -> None:
 
 
 def test_page_numbers_continue_from_the_requested_one() -> None:
-    """After page 7 comes page 8."""
+    """If the first request has page 7, the next one has page 8."""
     server = Server(Paginator("page_number", page_param="p"), params={"p": 7, "z": 1})
     assert server.requested_urls({"data": [1]}, {"data": []}) == ["?p=7&z=1", "?p=8&z=1"]
 
@@ -80,7 +80,7 @@ def test_page_numbers_continue_from_the_requested_one() -> None:
     ],
 )
 def test_pagination_ends_where_configured(paginator: Paginator, body: dict[str, Any], pages: int) -> None:
-    """By totals, limits, conditions and `has_more`; a null flag is ignored."""
+    """Covers totals, limits, conditions and `has_more`; a null flag is ignored."""
     assert (
         len(Server(paginator).requested_urls(*[{"data": [number], **body} for number in range(6)])) == pages
     )
@@ -101,7 +101,7 @@ def test_an_empty_page_does_not_end_cursors_by_default(stops: bool | None, pages
 
 
 def test_stop_after_empty_page_false_applies_to_page_numbers() -> None:
-    """As it does to cursors."""
+    """The option applies to page numbers as it does to cursors."""
     paginator = Paginator("page_number", stop_after_empty_page=False, max_pages=3)
     assert len(Server(paginator).requested_urls(*[{"data": []}] * 5)) == 3
 
@@ -144,7 +144,7 @@ def test_the_members_of_a_cursor_become_parameters_of_the_first_request() -> Non
 
 @pytest.mark.parametrize("cursor", [True, ["a"]])
 def test_an_invalid_cursor_raises_a_named_error(cursor: Any) -> None:
-    """So that a wrong cursor_path is noticed."""
+    """So the user notices a wrong cursor_path."""
     with pytest.raises(
         ExtractError, match=r"cursor_path: 'next' selects .*, which cannot be sent as a cursor"
     ):
@@ -171,7 +171,7 @@ def test_a_repeated_cursor_ends_the_pagination() -> None:
 def test_the_next_page_has_the_priority_of_the_last_record(
     own: str | None, records: list[Any], priority: float
 ) -> None:
-    """The paginator's own priority, else the resource's on the last record, else that of this page."""
+    """The paginator's priority applies, else the resource's for the last record, else that of this page."""
     paginator = Paginator("page_number", priority=expression(own) if own else None)
     (task,) = Server(paginator).respond({"data": records}).follow_ups
     assert task.priority == priority
@@ -188,7 +188,7 @@ def test_the_next_page_has_the_priority_of_the_last_record(
     ],
 )
 def test_a_link_in_the_body_is_resolved(link: Any, url: str) -> None:
-    """Absolute, relative to the page, or an object with the URL; the configured parameters are not added."""
+    """The link is a URL, relative to the page, or an object with a URL; the configured parameters are not added."""
     server = Server(Paginator("json_link", next_url_path="links.next"), params={"limit": 5})
     server.respond({"data": [1], "links": {"next": link}})
     assert server.payload["url"] == url
@@ -196,13 +196,13 @@ def test_a_link_in_the_body_is_resolved(link: Any, url: str) -> None:
 
 @pytest.mark.parametrize("end", [None, "", False, {}, " ", {"href": None}])
 def test_an_empty_link_ends_the_pagination(end: Any) -> None:
-    """Null, an empty text, an object without a URL."""
+    """Covers null, an empty string and an object without a URL."""
     server = Server(Paginator("json_link", next_url_path="next"))
     assert server.respond({"data": [1], "next": end}).follow_ups == []
 
 
 def test_an_invalid_link_in_the_body_raises_a_named_error() -> None:
-    """So that a wrong next_url_path is noticed."""
+    """So the user notices a wrong next_url_path."""
     with pytest.raises(ExtractError, match=r"next_url_path: 'next' selects 7, which is not a link"):
         Server(Paginator("json_link", next_url_path="next")).respond({"data": [1], "next": 7})
 
@@ -214,7 +214,7 @@ def sent(server: Server) -> dict[str, Any]:
 
 
 def test_a_cursor_goes_to_its_configured_position() -> None:
-    """From a body or a header, into a parameter, a header, a JSON body at any depth, or a form."""
+    """It comes from a body or a header and goes into a parameter, a header, a JSON body at any depth, or a form."""
     server = Server(Paginator("header_cursor", cursor_key="X-Next"))
     server.respond({"data": [1]}, ("x-next", "a b"))
     assert server.payload["url"] == f"{BASE}/x?cursor=a%20b"
@@ -243,11 +243,11 @@ def test_a_cursor_goes_to_its_configured_position() -> None:
 
 @pytest.mark.parametrize("path", ["list.7", "text.a", "list.x.y"])
 def test_a_missing_position_in_the_body_skips_the_next_page(path: str) -> None:
-    """The page stays; the next page is counted as skipped."""
+    """The current page is extracted; the next page is counted as skipped."""
     paginator = Paginator("cursor", cursor_path="next", cursor_body_path=path)
     server = Server(paginator, method="POST", json={"list": [1], "text": "t"})
-    found = server.respond({"data": [1], "next": "c"})
-    assert (len(found.items), found.follow_ups, found.skipped) == (1, [], 1)
+    extraction = server.respond({"data": [1], "next": "c"})
+    assert (len(extraction.items), extraction.follow_ups, extraction.skipped) == (1, [], 1)
 
 
 def test_pages_that_differ_only_in_a_header_or_body_have_different_keys() -> None:
@@ -266,11 +266,11 @@ def test_pages_that_differ_only_in_a_header_or_body_have_different_keys() -> Non
 
 
 def test_a_header_with_a_line_break_is_never_sent() -> None:
-    """The cursor comes from data."""
-    found = Server(Paginator("cursor", cursor_path="next", cursor_header="X")).respond(
+    """The cursor comes from a response, so it may contain line breaks."""
+    extraction = Server(Paginator("cursor", cursor_path="next", cursor_header="X")).respond(
         {"data": [1], "next": "a\nB: c"}
     )
-    assert (found.follow_ups, found.skipped) == ([], 1)
+    assert (extraction.follow_ups, extraction.skipped) == ([], 1)
 
 
 @pytest.mark.parametrize(
@@ -324,13 +324,13 @@ def test_offsets_count_records(
 
 
 def test_a_total_ends_offsets_without_an_extra_request() -> None:
-    """A total may be text."""
+    """The total may be a string."""
     server = Server(Paginator("offset", limit=2, total_path="meta.total"))
     assert len(server.requested_urls(*[{"data": [at, 1], "meta": {"total": "4"}} for at in range(5)])) == 2
 
 
 def test_numbers_may_be_in_headers_and_bodies() -> None:
-    """The first request has them, too, unless the resource sets others."""
+    """The first request contains them, too, unless the resource sets other ones."""
     paginator = Paginator("page_number", page_body_path="page.number", base_page=0)
     server = Server(paginator, method="POST", json={"q": 1})
     assert sent(server) == {"q": 1, "page": {"number": 0}}
@@ -357,7 +357,7 @@ def test_the_page_number_in_the_response_counts() -> None:
 
 
 def test_an_empty_page_without_the_flag_is_the_last() -> None:
-    """If `has_more` is missing and there are no records, nothing follows."""
+    """If `has_more` is missing and the page is empty, the pagination ends."""
     paginator = Paginator("cursor", cursor_path="next", has_more_path="more")
     server = Server(paginator)
     assert (

@@ -1,4 +1,4 @@
-"""Paths: JMESPath, JSONPath, and the usual places of records if there is no path."""
+"""Paths: JMESPath, JSONPath, and the usual places of records without a path."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BODY = {"data": {"items": [{"id": 1, "tags": ["a"]}, {"id": 2, "tags": []}]}, "n
     ],
 )
 def test_a_path_selects_a_value(path: str, value: Any) -> None:
-    """In both languages; a missing value is null; a JSONPath that may match several gives a list."""
+    """Covers JMESPath and JSONPath: a missing value is null; a JSONPath that may match several nodes gives a list."""
     assert compile_path(path)(BODY) == value
 
 
@@ -49,7 +49,7 @@ def test_a_path_selects_a_value(path: str, value: Any) -> None:
     ],
 )
 def test_a_selector_selects_records(selector: str, records: list[Any]) -> None:
-    """A list's elements, a single value alone, nothing for null."""
+    """A list gives its elements, another value one record, null none."""
     assert compile_records(selector)(BODY) == records
 
 
@@ -89,26 +89,26 @@ def test_a_selector_selects_records(selector: str, records: list[Any]) -> None:
 def test_records_are_found_without_a_selector(
     body: Any, primary_key: tuple[str, ...], records: list[Any]
 ) -> None:
-    """A list, a record with its key, the known names, the only list of maps, or the map itself."""
+    """Records are a list, a record with its key, a well-known name, the only list of maps, or the map itself."""
     assert compile_records("", primary_key)(body) == records
 
 
 @pytest.mark.parametrize("path", ["message.next-items", "a[", "$[", "$.a[?", "a b"])
 def test_an_invalid_path_is_reported_when_compiled(path: str) -> None:
-    """The error names the field, in one line."""
+    """The error is one line and names the field."""
     with pytest.raises(UsageError, match=r"^data_selector: .+") as caught:
         compile_records(path)
     assert "\n" not in str(caught.value)
 
 
 def test_a_path_that_does_not_fit_the_response_raises_a_named_error() -> None:
-    """A function call on a value of the wrong type."""
+    """Example: a function call on a value of the wrong type."""
     with pytest.raises(ExtractError, match=r"data_selector: 'sort\(n\)' does not fit the response"):
         compile_records("sort(n)")(BODY)
 
 
 @pytest.mark.parametrize("body", [None, "[1]", '{"a": 1}', 3, [], True])
 def test_other_types_of_bodies_select_nothing(body: Any) -> None:
-    """Text is not parsed as a document, and scalars have no members."""
+    """Text is not parsed as a document, and scalars do not have members."""
     for path in ("a", "a.b[0]", "$.a", "$.a[*]"):
         assert compile_path(path)(body) in (None, [])

@@ -1,4 +1,4 @@
-"""Which credential a configuration describes, with secrets from the environment."""
+"""Creating the credential of a configuration, with secrets from the environment."""
 
 from __future__ import annotations
 
@@ -22,6 +22,6 @@ outputs: [{type: stdout}]
 
 
 def test_a_session_uses_values_of_the_environment() -> None:
-    """Values of a login may be filled in when the file is read."""
+    """The values of a login may be placeholders that are filled in when the file is read."""
     client = config.load("a.yaml", text=TEXT, env={"NAME": "ada", "WORD": "x"}).client
     assert isinstance(credential_of(client, None, SystemClock()), RefreshableAuth)

@@ -1,4 +1,4 @@
-"""Which responses may be stored, how long they are fresh, and how they are revalidated (RFC 9111; RFC 9110, 13)."""
+"""Storing, freshness and revalidation of cached responses (RFC 9111; RFC 9110, 13)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EARLIER = "Tue, 24 Nov 2026 05:00:00 GMT"
 
 
 def page(*headers: tuple[str, str], status: int = 200, method: str = "GET") -> Page:
-    """A response with these headers."""
+    """Return a response with these headers."""
     return Page("https://api.example/a", status, headers, b"", method=method)
 
 
@@ -50,7 +50,7 @@ def page(*headers: tuple[str, str], status: int = 200, method: str = "GET") -> P
     ],
 )
 def test_freshness_lifetime(headers: tuple[tuple[str, str], ...], seconds: float) -> None:
-    """max-age, else Expires; a malformed value means stale; directives for shared caches are ignored."""
+    """The lifetime is max-age, else Expires; a malformed value means stale; s-maxage is ignored."""
     assert lifetime_s(page(*headers), NOW) == seconds
 
 
@@ -66,7 +66,7 @@ def test_freshness_lifetime(headers: tuple[tuple[str, str], ...], seconds: float
     ],
 )
 def test_current_age(headers: tuple[tuple[str, str], ...], seconds: float) -> None:
-    """The larger of its Date and its Age, plus the time since it was received."""
+    """The age is the larger one of Age and the time since Date, plus the time since the response was received."""
     assert age_s(page(*headers), NOW - 2, NOW, NOW + 100) == seconds
 
 
@@ -89,13 +89,13 @@ def test_current_age(headers: tuple[tuple[str, str], ...], seconds: float) -> No
     ],
 )
 def test_storable_responses(response: Page, is_stored: bool, is_stored_without_revalidation: bool) -> None:
-    """Whatever can be used later, unless the server forbids it."""
+    """Any response that can be used later is stored, unless the server forbids it."""
     assert is_storable(response, NOW, revalidate=True) is is_stored
     assert is_storable(response, NOW, revalidate=False) is is_stored_without_revalidation
 
 
 def test_a_request_is_made_conditional_by_both_validators() -> None:
-    """The entity tag unchanged, weak or not; a date only if it is valid."""
+    """The entity tag is sent unchanged, weak or not; a date is sent only if it is valid."""
     both = page(("ETag", 'W/"a"'), ("Last-Modified", EARLIER))
     assert conditions(both) == [("If-None-Match", 'W/"a"'), ("If-Modified-Since", EARLIER)]
     assert conditions(page(("Last-Modified", "yesterday"))) == []
@@ -121,7 +121,7 @@ def test_a_304_updates_all_headers_except_those_of_the_body() -> None:
 
 
 def test_a_304_validates_the_response_with_its_entity_tag() -> None:
-    """Compared weakly; a 304 without a tag validates the requested response."""
+    """Tags are compared weakly; a 304 without a tag validates the requested response."""
     stored = page(("ETag", '"a"'))
     assert is_validated_by(stored, page(status=304))
     assert is_validated_by(stored, page(("ETag", 'W/"a"'), status=304))
@@ -142,11 +142,11 @@ def test_a_304_validates_the_response_with_its_entity_tag() -> None:
     ],
 )
 def test_requests_with_own_cache_headers_bypass_the_cache(field: tuple[str, str], bypasses: bool) -> None:
-    """Conditions, ranges and no-cache belong to the user."""
+    """Covers conditions, ranges and no-cache."""
     assert bypasses_cache([field]) is bypasses
 
 
-def test_cache_control_with_quoted_values() -> None:
+def test_quoted_values_of_cache_control_are_parsed() -> None:
     """A comma inside quotes does not separate; no-cache with a field list is still no-cache."""
     assert directives('no-cache="Set-Cookie, X-A", MAX-AGE=5 , foo') == {
         "no-cache": ["Set-Cookie, X-A"],

@@ -1,4 +1,4 @@
-"""The guard blocks every spelling of a special address, unless the user named its host."""
+"""The guard blocks every spelling of a special-purpose address, unless the user named its host."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ async def test_special_addresses_are_blocked_in_every_spelling(host: str) -> Non
 
 @pytest.mark.parametrize("host", SPELLINGS)
 async def test_redirects_to_special_addresses_are_blocked(host: str) -> None:
-    """A hop is checked like a first request."""
+    """Each hop is checked like the first request."""
 
-    async def answer(request: httpx.Request) -> httpx.Response:
+    async def respond(request: httpx.Request) -> httpx.Response:
         assert request.url.host == "public.example"
         return httpx.Response(302, headers=[(b"Location", f"http://{host}:6379/".encode())])
 
-    async with Egress(Client(), transport=httpx.MockTransport(answer)) as egress:
+    async with Egress(Client(), transport=httpx.MockTransport(respond)) as egress:
         with pytest.raises(Blocked):
             await egress.send("GET", "http://public.example/")
 
@@ -74,7 +74,7 @@ async def test_only_http_is_allowed(url: str) -> None:
             await egress.send("GET", url)
 
 
-def test_more_than_sixty_spellings_are_tried() -> None:
+def test_the_table_has_at_least_80_spellings() -> None:
     """The table must not shrink."""
     assert len(set(SPELLINGS)) >= 80
 
@@ -83,7 +83,7 @@ def test_more_than_sixty_spellings_are_tried() -> None:
     "address", ["8.8.8.8", "1.1.1.1", "2606:4700::1111", "64:ff9b::808:808", "192.0.0.9"]
 )
 def test_public_addresses_pass(address: str) -> None:
-    """Including an IPv4 address behind NAT64."""
+    """An IPv4 address behind NAT64 is public, too."""
     assert is_public(ipaddress.ip_address(address))
     check_literal(f"[{address}]" if ":" in address else address)
 
@@ -97,7 +97,7 @@ def test_names_are_left_to_the_resolver(host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("named", "host", "port", "holds"),
+    ("named", "host", "port", "is_named"),
     [
         ("127.0.0.1", "127.0.0.1", 80, True),
         ("127.0.0.1", "127.0.0.2", 80, False),
@@ -112,13 +112,13 @@ def test_names_are_left_to_the_resolver(host: str) -> None:
         ("http://[broken", "broken", 80, False),
     ],
 )
-def test_named_hosts(named: str, host: str, port: int, holds: bool) -> None:
-    """A host is named by itself, for one port, or by a URL."""
-    assert ((host, port) in NamedHosts([named])) is holds
+def test_a_named_host_covers_its_port_or_all_ports(named: str, host: str, port: int, is_named: bool) -> None:
+    """A name without a port covers all ports, and so does a URL; `host:port` covers one."""
+    assert ((host, port) in NamedHosts([named])) is is_named
 
 
-async def test_the_addresses_of_a_name_decide(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Special addresses are removed from the result; if none is left, the host is blocked."""
+async def test_special_addresses_of_a_name_are_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the name has only special addresses, the host is blocked."""
     table = {"mixed.example": ["10.0.0.1", "8.8.8.8"], "inside.example": ["10.0.0.1", "169.254.169.254"]}
 
     async def getaddrinfo(host: str, port: int, **_: object) -> list[tuple[object, ...]]:

@@ -1,4 +1,4 @@
-"""Redirects: where they lead, what goes along, and that no credential ever leaves its origin."""
+"""Redirects: resolved locations, methods and bodies, and credentials that never leave their origin."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ MATRIX = list(itertools.product(AUTHS, TARGETS, STATUSES))
 BASIC = "bWU6czNjcjN0LVZhbHVl"  # me:s3cr3t-Value
 
 
-def shows_secret(request: httpx.Request) -> bool:
+def contains_secret(request: httpx.Request) -> bool:
+    """Return whether the URL or a header contains the secret."""
     text = str(request.url) + repr(request.headers.raw)
     return SECRET in text or BASIC in text
 
@@ -51,7 +52,7 @@ async def test_credentials_stay_with_their_origin(kind: str) -> None:
     for _, target, status in (one for one in MATRIX if one[0] == kind):
         sent: list[httpx.Request] = []
 
-        async def answer(
+        async def respond(
             request: httpx.Request,
             sent: list[httpx.Request] = sent,
             status: int = status,
@@ -63,11 +64,11 @@ async def test_credentials_stay_with_their_origin(kind: str) -> None:
             echoed = f"{target}?key={SECRET}" if kind == "query" else target  # servers echo the query
             return httpx.Response(status, headers={"Location": echoed})
 
-        async with Egress(client, transport=httpx.MockTransport(answer)) as egress:
+        async with Egress(client, transport=httpx.MockTransport(respond)) as egress:
             page = await egress.send("GET", f"{HOME}/start", headers=own)
         first, last = sent
-        assert shows_secret(first)
-        assert shows_secret(last) is (target == f"{HOME}/next"), (kind, target, status)
+        assert contains_secret(first)
+        assert contains_secret(last) is (target == f"{HOME}/next"), (kind, target, status)
         assert SECRET not in page.url
         if own:
             assert last.headers["accept-language"] == "de"
@@ -82,14 +83,14 @@ async def test_without_base_url_the_credential_needs_a_named_origin() -> None:
     """It is sent only to the origin of the URL that the user named for it."""
     sent: list[httpx.Request] = []
 
-    async def answer(request: httpx.Request) -> httpx.Response:
+    async def respond(request: httpx.Request) -> httpx.Response:
         sent.append(request)
         return httpx.Response(200)
 
-    async with Egress(Client(auth=AUTHS["X-Api-Key"]), transport=httpx.MockTransport(answer)) as egress:
+    async with Egress(Client(auth=AUTHS["X-Api-Key"]), transport=httpx.MockTransport(respond)) as egress:
         await egress.send("GET", "https://found.example/")
         await egress.send("GET", "https://given.example/", credential_url="https://given.example/")
-    assert [shows_secret(one) for one in sent] == [False, True]
+    assert [contains_secret(one) for one in sent] == [False, True]
 
 
 METHODS = [
@@ -103,45 +104,47 @@ METHODS = [
 ]
 
 
-@pytest.mark.parametrize(("method", "status", "then"), METHODS)
-async def test_method_and_body_follow_the_status(method: str, status: int, then: str) -> None:
-    """A method that becomes GET drops its body and the headers about it; any other keeps both."""
+@pytest.mark.parametrize(("method", "status", "next_method"), METHODS)
+async def test_the_status_decides_the_next_method_and_body(
+    method: str, status: int, next_method: str
+) -> None:
+    """If the method becomes GET, the body and its headers are dropped; otherwise both are sent again."""
     body = b"{}" if method in ("POST", "PUT") else None
     sent: list[httpx.Request] = []
 
-    async def answer(request: httpx.Request) -> httpx.Response:
+    async def respond(request: httpx.Request) -> httpx.Response:
         sent.append(request)
         return (
             httpx.Response(status, headers={"Location": "/next"}) if len(sent) == 1 else httpx.Response(200)
         )
 
-    async with Egress(Client(), transport=httpx.MockTransport(answer)) as egress:
+    async with Egress(Client(), transport=httpx.MockTransport(respond)) as egress:
         fields = [("Content-Type", "application/json")] if body else []
         page = await egress.send(method, f"{HOME}/a?b=1", headers=fields, body=body)
-    assert (sent[1].method, str(sent[1].url)) == (then, f"{HOME}/next")
-    assert (page.method, page.url, page.requested_url) == (then, f"{HOME}/next", f"{HOME}/a?b=1")
-    expected_body = body if then == method else None
+    assert (sent[1].method, str(sent[1].url)) == (next_method, f"{HOME}/next")
+    assert (page.method, page.url, page.requested_url) == (next_method, f"{HOME}/next", f"{HOME}/a?b=1")
+    expected_body = body if next_method == method else None
     assert sent[1].content == (expected_body or b"")
     assert ("content-type" in sent[1].headers) is bool(expected_body)
 
 
 async def chain(*locations: str, start: str = f"{HOME}/0", client: Client | None = None) -> list[str]:
-    """The URLs that are sent when each response redirects to the next location."""
+    """Return the requested URLs if each response redirects to the next location."""
     sent: list[str] = []
 
-    async def answer(request: httpx.Request) -> httpx.Response:
+    async def respond(request: httpx.Request) -> httpx.Response:
         sent.append(str(request.url))
         if len(sent) > len(locations):
             return httpx.Response(200)
         return httpx.Response(302, headers=[(b"Location", locations[len(sent) - 1].encode())])
 
-    async with Egress(client or Client(), transport=httpx.MockTransport(answer)) as egress:
+    async with Egress(client or Client(), transport=httpx.MockTransport(respond)) as egress:
         await egress.send("GET", start)
     return sent
 
 
 @pytest.mark.parametrize(
-    ("location", "leads_to"),
+    ("location", "expected_url"),
     [
         ("/b", f"{HOME}/b"),
         ("b?c=1", f"{HOME}/a/b?c=1"),
@@ -154,9 +157,9 @@ async def chain(*locations: str, start: str = f"{HOME}/0", client: Client | None
         ("https://me:pw@other.example/", "https://other.example/"),
     ],
 )
-async def test_locations_are_resolved(location: str, leads_to: str) -> None:
-    """Relative, in capitals, with spaces: they lead where browsers go; user information is removed."""
-    assert (await chain(location, start=f"{HOME}/a/0"))[1] == leads_to
+async def test_locations_are_resolved(location: str, expected_url: str) -> None:
+    """Relative references, capitals and spaces are treated as in browsers; user information is removed."""
+    assert (await chain(location, start=f"{HOME}/a/0"))[1] == expected_url
 
 
 @pytest.mark.parametrize(
@@ -177,7 +180,7 @@ async def test_a_redirect_to_another_scheme_is_blocked(location: str) -> None:
 
 
 async def test_loops_and_long_chains_end() -> None:
-    """A loop is detected at once, a chain ends after ten hops."""
+    """A loop is detected at its first repetition; a chain ends after ten hops."""
     with pytest.raises(errors.TooManyRedirects, match="loop"):
         await chain("/1", "/2", "/0")
     with pytest.raises(errors.TooManyRedirects, match="more than 10"):
@@ -188,27 +191,27 @@ async def test_loops_and_long_chains_end() -> None:
 async def test_a_body_is_not_sent_from_https_to_http() -> None:
     """Only a redirect that drops the body may downgrade."""
 
-    async def answer(request: httpx.Request) -> httpx.Response:
+    async def respond(request: httpx.Request) -> httpx.Response:
         return httpx.Response(307, headers={"Location": "http://api.example/"})
 
-    async with Egress(Client(), transport=httpx.MockTransport(answer)) as egress:
+    async with Egress(Client(), transport=httpx.MockTransport(respond)) as egress:
         with pytest.raises(errors.Blocked, match="from https to http"):
             await egress.send("POST", HOME, body=b"secret")
 
 
-async def test_a_hop_that_may_not_be_followed_is_handed_back() -> None:
-    """`may_follow` is called for every hop but the first; HopClosed has all that the hop needs, without credentials."""
-    questions: list[tuple[str, str]] = []
+async def test_a_hop_that_may_not_be_followed_raises_hop_closed() -> None:
+    """`may_follow` is called for every hop but the first; HopClosed has the request of the hop, without credentials."""
+    hops: list[tuple[str, str]] = []
 
-    async def answer(request: httpx.Request) -> httpx.Response:
+    async def respond(request: httpx.Request) -> httpx.Response:
         return httpx.Response(307, headers={"Location": "https://other.example/b"})
 
     async def gate(url: str, method: str) -> bool:
-        questions.append((url, method))
+        hops.append((url, method))
         return False
 
     client = Client(base_url=HOME, auth=AUTHS["Authorization"])
-    async with Egress(client, transport=httpx.MockTransport(answer)) as egress:
+    async with Egress(client, transport=httpx.MockTransport(respond)) as egress:
         with pytest.raises(HopClosed) as caught:
             await egress.send(
                 "POST",
@@ -218,7 +221,7 @@ async def test_a_hop_that_may_not_be_followed_is_handed_back() -> None:
                 may_follow=gate,
             )
     closed = caught.value
-    assert questions == [("https://other.example/b", "POST")]
+    assert hops == [("https://other.example/b", "POST")]
     assert (closed.method, closed.url, closed.headers, closed.body) == (
         "POST", "https://other.example/b", (("Accept", "x/y"),), b"b",
     )  # fmt: skip
@@ -229,14 +232,14 @@ async def test_a_hop_that_may_not_be_followed_is_handed_back() -> None:
     [("0", True), ("soon", True), ("5", False), ("Tue, 24 Nov 2026 06:02:00 GMT", False)],
 )
 async def test_a_redirect_with_retry_after_is_not_followed(value: str, followed: bool) -> None:
-    """It is the response then, and the limits read it."""
+    """The redirect is returned as the response, so the limits can read its wait."""
 
-    async def answer(request: httpx.Request) -> httpx.Response:
+    async def respond(request: httpx.Request) -> httpx.Response:
         if request.url.path == "/b":
             return httpx.Response(200)
         return httpx.Response(302, headers={"Location": "/b", "Retry-After": value})
 
-    async with Egress(Client(), transport=httpx.MockTransport(answer)) as egress:
+    async with Egress(Client(), transport=httpx.MockTransport(respond)) as egress:
         page = await egress.send("GET", f"{HOME}/a")
     assert page.status == (200 if followed else 302)
 
@@ -253,12 +256,12 @@ async def test_the_defaults_can_be_overridden() -> None:
     """User-Agent and Accept-Encoding are sent once: the request's own, else the client's, else the default."""
     sent: list[httpx.Request] = []
 
-    async def answer(request: httpx.Request) -> httpx.Response:
+    async def respond(request: httpx.Request) -> httpx.Response:
         sent.append(request)
         return httpx.Response(200)
 
     client = Client(user_agent="acme/1.0", headers={"accept": "text/html"})
-    async with Egress(client, transport=httpx.MockTransport(answer)) as egress:
+    async with Egress(client, transport=httpx.MockTransport(respond)) as egress:
         await egress.send("GET", HOME)
         await egress.send("GET", HOME, headers=[("ACCEPT", "text/csv")])
     assert sent[0].headers.get_list("user-agent") == ["acme/1.0"]

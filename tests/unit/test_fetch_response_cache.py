@@ -15,17 +15,17 @@ NOW = 1795500000.0
 
 
 def page(body: bytes = b"body", **headers: str) -> Page:
-    """A response with an entity tag."""
+    """Return a response with an entity tag."""
     return Page("https://api.example/a", 200, (("ETag", '"a"'), *headers.items()), body)
 
 
 def sized(number: int, size: int) -> Page:
-    """A response whose body does not compress."""
+    """Return a response whose body does not compress."""
     return page(random.Random(number).randbytes(size))
 
 
 async def test_another_process_finds_a_stored_response(tmp_path: Path) -> None:
-    """Head, body and times, under its key alone; the newer response counts."""
+    """It finds head, body and times under the key only; a newer response replaces the older one."""
     path = tmp_path / "new" / "api.cache.db"
     one, other = ResponseCache(path, max_size=1_000_000), ResponseCache(path, max_size=1_000_000)
     await one.put(b"key", b"address", page(b"old"), NOW - 10, NOW - 9)
@@ -43,17 +43,17 @@ async def test_another_process_finds_a_stored_response(tmp_path: Path) -> None:
 
 
 async def test_a_304_updates_the_head_and_keeps_the_body(tmp_path: Path) -> None:
-    """It is fresh again, as the 304 says."""
+    """The response is fresh again for as long as the 304 says."""
     cache = ResponseCache(tmp_path / "c.db", max_size=1_000_000)
     await cache.put(b"key", b"address", page(), NOW, NOW)
     stored = await cache.get(b"key")
     assert stored is not None and not stored.is_fresh(NOW)
     reported = Page("https://api.example/a", 304, (("Cache-Control", "max-age=60"),), b"")
     await cache.freshen(stored.freshened(reported, NOW + 5, NOW + 6))
-    again = await cache.get(b"key")
-    assert again is not None
-    assert again.page().body == b"body"
-    assert again.is_fresh(NOW + 60) and not again.is_fresh(NOW + 66)
+    updated = await cache.get(b"key")
+    assert updated is not None
+    assert updated.page().body == b"body"
+    assert updated.is_fresh(NOW + 60) and not updated.is_fresh(NOW + 66)
     await cache.aclose()
 
 
@@ -68,10 +68,10 @@ async def test_a_304_does_not_update_a_newer_response(tmp_path: Path) -> None:
     await other.put(b"key", b"address", new, NOW + 1, NOW + 1)
     reported = Page("https://api.example/a", 304, (("Cache-Control", "max-age=60"),), b"")
     await one.freshen(stored.freshened(reported, NOW + 5, NOW + 6))
-    again = await one.get(b"key")
-    assert again is not None
-    assert (again.head.header("etag"), again.page().body) == ('"b"', b"new")
-    assert not again.is_fresh(NOW + 6)
+    updated = await one.get(b"key")
+    assert updated is not None
+    assert (updated.head.header("etag"), updated.page().body) == ('"b"', b"new")
+    assert not updated.is_fresh(NOW + 6)
     await one.aclose()
     await other.aclose()
 
@@ -96,7 +96,7 @@ async def test_the_least_recently_used_responses_are_evicted(tmp_path: Path) -> 
 
 
 async def test_a_damaged_or_foreign_file_is_recreated(tmp_path: Path) -> None:
-    """A cache may be lost; a run must not be."""
+    """The run continues without the lost responses."""
     path = tmp_path / "c.db"
     path.write_bytes(os.urandom(10_000))
     cache = ResponseCache(path, max_size=1_000_000)
@@ -114,7 +114,7 @@ async def test_a_damaged_or_foreign_file_is_recreated(tmp_path: Path) -> None:
 
 
 async def test_an_unwritable_file_costs_only_the_cache(tmp_path: Path) -> None:
-    """Nothing is raised, and nothing is found."""
+    """Lookups find nothing, and no error is raised."""
     (tmp_path / "file").write_text("")
     cache = ResponseCache(tmp_path / "file" / "c.db", max_size=1_000_000)
     await cache.put(b"key", b"address", page(), NOW, NOW)
@@ -123,7 +123,7 @@ async def test_an_unwritable_file_costs_only_the_cache(tmp_path: Path) -> None:
 
 
 async def test_several_fetchers_write_concurrently(tmp_path: Path) -> None:
-    """The fetchers of a machine share the file."""
+    """All fetchers of a machine share the file."""
     caches = [ResponseCache(tmp_path / "c.db", max_size=10_000_000) for _ in range(4)]
     keys = [b"%d" % number for number in range(200)]
     await asyncio.gather(

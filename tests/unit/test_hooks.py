@@ -1,4 +1,4 @@
-"""Hooks: what handlers give becomes items and follow-ups as the plan says, and what fails is named."""
+"""Hooks: results of handlers become items and follow-ups by the rules of the plan, and errors name the hook."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ PAYLOAD: dict[str, Any] = {
 
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Writes a module of hooks beside the file, and gives the plan that names one of its functions."""
+    """Return a function that writes a module of hooks and returns a plan that refers to it."""
     names: list[str] = []
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.chdir(tmp_path)
@@ -77,14 +77,14 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def extracted(plan: Any, body: Any, *, priority: float = 7.0, **changes: Any) -> list[Extraction]:
-    """The parts of one page."""
+    """Return the chunks of one page."""
     page = Page(PAYLOAD["url"], 200, (("Content-Type", "application/json"),), orjson.dumps(body))
 
-    async def parts() -> list[Extraction]:
+    async def chunks() -> list[Extraction]:
         extractor = extractor_of(plan, group_function(plan))
-        return [part async for part in extractor.chunks({**PAYLOAD, **changes}, priority, page)]
+        return [chunk async for chunk in extractor.chunks({**PAYLOAD, **changes}, priority, page)]
 
-    return asyncio.run(parts())
+    return asyncio.run(chunks())
 
 
 HANDLER = """
@@ -96,8 +96,8 @@ def posts(page, context):
 """
 
 
-def test_a_handler_gives_items_and_follow_ups_in_place_of_the_declared_extraction(module: Any) -> None:
-    """Its records have the declared key, children the declared edge's condition and priority, nested ones are items."""
+def test_a_handler_replaces_the_declared_extraction(module: Any) -> None:
+    """Keys, conditions and priorities still come from the plan; records of a resource without an endpoint are items."""
     plan = module(HANDLER, "handler: MODULE:posts")
     posts = [
         {"id": 1, "title": "a", "comments": 2, "updated": 30, "tags": [{"name": "x"}, {"name": "y"}]},
@@ -132,21 +132,21 @@ def test_a_handler_gives_items_and_follow_ups_in_place_of_the_declared_extractio
     ids=["list", "generator", "async", "async generator", "method"],
 )
 def test_every_kind_of_function_is_a_handler(module: Any, source: str) -> None:
-    """Functions, generators, async ones and methods give the same."""
+    """Functions, generators, their async forms, and methods return the same items."""
     (part,) = extracted(module(source, "handler: MODULE:posts"), {})
     assert [item.key for item in part.items] == ["1", "2"]
 
 
-@pytest.mark.parametrize(("gives", "keys"), [("None", []), ("{'id': 5}", ["5"]), ("()", [])])
-def test_a_handler_may_give_one_result_or_none(module: Any, gives: str, keys: list[str]) -> None:
-    """A map is one record, not its names."""
-    source = f"def posts(page, context):\n    return {gives}"
+@pytest.mark.parametrize(("result", "keys"), [("None", []), ("{'id': 5}", ["5"]), ("()", [])])
+def test_a_handler_may_return_one_record_or_none(module: Any, result: str, keys: list[str]) -> None:
+    """A map is one record, not an iterable of its keys."""
+    source = f"def posts(page, context):\n    return {result}"
     (part,) = extracted(module(source, "handler: MODULE:posts"), {})
     assert [item.key for item in part.items] == keys
 
 
-def test_requests_of_a_handler_carry_what_they_say_and_inherit_the_rest(module: Any) -> None:
-    """Relative addresses, parameters, a body; a next page keeps the request, another one is a level deeper."""
+def test_a_request_of_a_handler_has_its_own_settings_and_inherits_the_rest(module: Any) -> None:
+    """URLs are relative to the page; a next page inherits headers and priority; other requests are a level deeper."""
     source = """
 def posts(page, context):
     yield context.next_page("?page=2")
@@ -154,10 +154,10 @@ def posts(page, context):
                           json={"x": 1}, headers={"X-B": "c"}, priority="2001-09-09T01:46:40Z", parent={"title": "t"})
 """
     (part,) = extracted(module(source, "handler: MODULE:posts"), {})
-    (other,), following = part.follow_ups, part.next_page
-    assert following is not None
-    assert (following.payload["url"], following.payload["page"]) == ("http://api.test/posts/a?page=2", 2)
-    assert (following.payload["headers"], following.priority) == ({"X-A": "b"}, 7)
+    (other,), next_page = part.follow_ups, part.next_page
+    assert next_page is not None
+    assert (next_page.payload["url"], next_page.payload["page"]) == ("http://api.test/posts/a?page=2", 2)
+    assert (next_page.payload["headers"], next_page.priority) == ({"X-A": "b"}, 7)
     assert other.payload["url"] == "http://api.test/search?q=a&q=b"
     assert (other.payload["method"], other.payload["body"], other.priority) == ("POST", '{"x":1}', 1e9)
     assert other.payload["headers"] == {"X-B": "c", "Content-Type": "application/json"}
@@ -165,8 +165,8 @@ def posts(page, context):
     assert (other.payload["depth"], other.payload["seed"]) == (1, {"shop": "a"})
 
 
-def test_the_declared_paginator_finds_the_next_page_of_a_handler(module: Any) -> None:
-    """Where the handler gives none, and by the body as it is declared; a body that is none leaves the headers."""
+def test_the_paginator_applies_if_a_handler_yields_no_next_page(module: Any) -> None:
+    """The paginator reads the decoded body, and the priority is that of the last record."""
     source = "def posts(page, context):\n    return [{'id': 1, 'rank': 50}]"
     plan = module(source, "handler: MODULE:posts")
     posts = plan.resource("posts")
@@ -177,8 +177,8 @@ def test_the_declared_paginator_finds_the_next_page_of_a_handler(module: Any) ->
     assert (part.next_page.payload["url"], part.next_page.priority) == ("http://api.test/posts/b", 50)
 
 
-def test_what_lies_in_nested_records_follows_as_declared(module: Any) -> None:
-    """A followed child without an endpoint has its own children, as on a page that no handler reads."""
+def test_followed_nested_records_have_their_declared_children(module: Any) -> None:
+    """Children of a resource without an endpoint are requested as on a page without a handler."""
     source = """
 def posts(page, context):
     yield context.follow("tags", {"tags": [{"name": "x"}, {"name": None}]}, priority=3)
@@ -193,15 +193,15 @@ def posts(page, context):
     assert urls == [("http://api.test/tags/x", 7), ("http://api.test/posts/1/comments", 4)]
 
 
-def test_a_large_page_comes_in_parts(module: Any) -> None:
-    """A generator is not asked for all of its records before the first are written."""
+def test_results_of_a_handler_come_in_chunks(module: Any) -> None:
+    """The first records are written before a generator has yielded the last ones."""
     source = f"def posts(page, context):\n    for n in range({PART_SIZE * 2 + 1}):\n        yield {{'id': n}}"
-    parts = extracted(module(source, "handler: MODULE:posts"), {})
-    assert [len(part.items) for part in parts] == [PART_SIZE, PART_SIZE, 1]
+    chunks = extracted(module(source, "handler: MODULE:posts"), {})
+    assert [len(chunk.items) for chunk in chunks] == [PART_SIZE, PART_SIZE, 1]
 
 
-def test_on_page_may_change_the_page(module: Any) -> None:
-    """What it returns is read in place of the answer, and its context knows the task."""
+def test_on_page_may_replace_the_response(module: Any) -> None:
+    """The page that it returns is extracted, and its context has the attributes of the task."""
     source = """
 from dataclasses import replace
 async def unwrapped(page, context):
@@ -212,8 +212,8 @@ async def unwrapped(page, context):
     assert [item.key for item in part.items] == ["4"]
 
 
-def test_on_item_changes_leaves_out_and_renames_records(module: Any) -> None:
-    """Its key follows a changed primary key; what it changes in a record does not reach the children."""
+def test_on_item_changes_or_drops_records(module: Any) -> None:
+    """A changed primary key changes the item's key; children read the unchanged record."""
     source = """
 def tidy(record, context):
     record["comments"] = 0
@@ -228,8 +228,8 @@ def tidy(record, context):
     assert sum(len(part.follow_ups) for part in parts) == 3
 
 
-def test_on_item_of_nested_records_sees_them(module: Any) -> None:
-    """A resource without an endpoint has on_item, though its records come on its parent's page."""
+def test_on_item_applies_to_nested_records(module: Any) -> None:
+    """A resource without an endpoint may have on_item, although its records are on its parent's page."""
     plan = module("def up(record, context):\n    return {'name': context.resource + record['name']}", "")
     tags = replace(plan.resource("tags"), on_item=f"{_last_module()}:up")
     resources = tuple(tags if one.name == "tags" else one for one in plan.resources)
@@ -243,7 +243,7 @@ def _last_module() -> str:
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "message"),
     [
         ("return page.json()['nope']", "KeyError: 'nope' (MODULE.py:2)"),
         ("yield {}\n    raise SystemExit('enough')", "SystemExit: enough (MODULE.py:3)"),
@@ -266,18 +266,18 @@ def _last_module() -> str:
         ("yield context.next_page('?p=2', priority=float('nan'))", "is neither a finite number nor a time"),
     ],
 )
-def test_what_a_hook_does_wrong_is_named_with_its_file_and_line(module: Any, body: str, said: str) -> None:
-    """The message of the dead letter has the hook, what is wrong, and where."""
+def test_an_error_of_a_hook_has_its_file_and_line(module: Any, body: str, message: str) -> None:
+    """The message also names the hook and says what is wrong."""
     plan = module(f"def posts(page, context):\n    {body}", "handler: MODULE:posts")
     with pytest.raises(HookError) as caught:
         extracted(plan, {})
     name = _last_module()
     assert str(caught.value).startswith(f"handler {name}:posts: ")
-    assert said.replace("MODULE", name) in str(caught.value)
+    assert message.replace("MODULE", name) in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("hook", "source", "said"),
+    ("hook", "source", "message"),
     [
         ("on_page", "def f(page, context):\n    return b''", "returned a bytes; expected a Page or None"),
         ("on_item", "def f(record, context):\n    return 1", "a record must be a map of fields, not a int"),
@@ -288,14 +288,16 @@ def test_what_a_hook_does_wrong_is_named_with_its_file_and_line(module: Any, bod
         ),
     ],
 )
-def test_the_other_hooks_are_held_to_their_kind(module: Any, hook: str, source: str, said: str) -> None:
-    """on_page gives a page, on_item a record."""
-    with pytest.raises(HookError, match=f"^{hook} .*{said}"):
+def test_a_wrong_result_of_on_page_or_on_item_is_an_error(
+    module: Any, hook: str, source: str, message: str
+) -> None:
+    """on_page must return a page, on_item a record."""
+    with pytest.raises(HookError, match=f"^{hook} .*{message}"):
         extracted(module(source, f"{hook}: MODULE:f"), [{"id": 1}])
 
 
 @pytest.mark.parametrize(
-    ("source", "reference", "said"),
+    ("source", "reference", "message"),
     [
         ("", "no_such_module:f", "module 'no_such_module' not found"),
         ("def parse(page, context): ...", "MODULE:prase", "does not define prase\ndid you mean parse?"),
@@ -308,39 +310,41 @@ def test_the_other_hooks_are_held_to_their_kind(module: Any, hook: str, source: 
         ("raise SystemExit", "MODULE:f", "cannot be imported: SystemExit"),
     ],
 )
-def test_a_function_that_is_none_is_one_error_with_its_place_in_the_file(
-    module: Any, source: str, reference: str, said: str
+def test_an_unusable_function_is_one_error_at_its_key(
+    module: Any, source: str, reference: str, message: str
 ) -> None:
-    """The problem stands at the key, before anything is asked for."""
+    """The error is found before any request is sent."""
     plan = module(source, f"handler: {reference}")
     (problem,) = check_hooks(plan)
-    said = said.replace("MODULE", _last_module())
-    assert said in f"{problem.message}\n{problem.hint}"
+    message = message.replace("MODULE", _last_module())
+    assert message in f"{problem.message}\n{problem.hint}"
     assert (problem.line, problem.field) == (10, "resources[0].handler")
 
 
-def test_a_hook_that_holds_up_its_process_is_told_once(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only one that is not async can; the line says which, and what to do."""
+def test_a_hook_that_blocks_its_process_is_reported_once(
+    module: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The event names the hook and for how long it blocked the event loop."""
     moments = itertools.count(0, 3)
     clock = SimpleNamespace(monotonic=lambda: next(moments))
     monkeypatch.setattr("scrapeq.worker.hook_calls.time", clock)
     plan = module("def posts(page, context):\n    return [{'id': 1}]", "handler: MODULE:posts")
     events = [event for part in extracted(plan, {}) for event in part.events]
-    (said,) = events
-    assert said.startswith(
+    (event,) = events
+    assert event.startswith(
         f"slow   handler {_last_module()}:posts blocked all requests of its process for 3.0 s"
     )
 
 
 @pytest.mark.parametrize(
-    "gives", ["await asyncio.Event().wait()", "yield {'id': await asyncio.Event().wait()}"]
+    "statement", ["await asyncio.Event().wait()", "yield {'id': await asyncio.Event().wait()}"]
 )
-def test_a_hook_that_never_answers_is_given_up(
-    module: Any, monkeypatch: pytest.MonkeyPatch, gives: str
+def test_a_hook_that_never_returns_times_out(
+    module: Any, monkeypatch: pytest.MonkeyPatch, statement: str
 ) -> None:
-    """A task that nobody ends would hold its slot for ever; a time-out of its own is its own error."""
+    """Otherwise its task would keep its slot forever. A TimeoutError of the hook itself is reported unchanged."""
     monkeypatch.setattr("scrapeq.worker.hook_calls.RESULT_TIMEOUT_S", 0.01)
-    source = f"import asyncio\nasync def posts(page, context):\n    {gives}"
+    source = f"import asyncio\nasync def posts(page, context):\n    {statement}"
     with pytest.raises(HookError, match=r"no result for 0\.01 s"):
         extracted(module(source, "handler: MODULE:posts"), {})
     source = "async def posts(page, context):\n    raise TimeoutError('mine')"
@@ -348,8 +352,8 @@ def test_a_hook_that_never_answers_is_given_up(
         extracted(module(source, "handler: MODULE:posts"), {})
 
 
-def test_on_item_is_no_generator() -> None:
-    """It gives one record, so `yield` is a mistake, told before the run."""
+def test_on_item_cannot_be_a_generator() -> None:
+    """It returns one record, so `yield` in it is an error before the run starts."""
     with pytest.raises(UsageError, match="is a generator, but must return one record"):
         load_function(f"{__name__}:_generator", "on_item")
 
@@ -358,16 +362,16 @@ def _generator(record: dict[str, Any], context: Context) -> Iterator[dict[str, A
     yield record
 
 
-def test_the_public_types_fit_real_handlers() -> None:
-    """Typed handlers of both kinds are callables of the documented form."""
+def test_typed_handlers_match_the_public_types() -> None:
+    """A synchronous and an async handler are assignable to `Handler`."""
 
-    def plain(page: Page, context: Context) -> Iterator[Result]:
+    def synchronous(page: Page, context: Context) -> Iterator[Result]:
         yield {"id": 1}
 
-    async def waiting(page: Page, context: Context) -> AsyncIterator[Result]:
+    async def asynchronous(page: Page, context: Context) -> AsyncIterator[Result]:
         yield context.item({"id": 1})
 
     from scrapeq.hooks import Handler
 
-    handlers: list[Handler] = [plain, waiting]
+    handlers: list[Handler] = [synchronous, asynchronous]
     assert all(callable(handler) for handler in handlers)

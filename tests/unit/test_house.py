@@ -1,4 +1,4 @@
-"""The rules of the house, checked on the house itself."""
+"""Rules for the code of the package: file sizes, names, docstrings, headers of Lua files, unsafe calls."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LUA = sorted(PACKAGE.rglob("*.lua"))
 BANNED = {"utils", "util", "common", "helpers", "models", "misc"}
 MAX_LINES = 500
-# methods that a base class documents: our own, asyncio's protocols, httpx's and aiohttp's
+# Methods that a base class documents: a class of the package, or one of asyncio, httpx and aiohttp.
 DOCUMENTED = {
     node.name
     for path in MODULES
@@ -27,21 +27,21 @@ DOCUMENTED = {
 } | {"connection_lost", "connection_made", "data_received", "handle_async_request", "resolve"}
 
 
-def test_no_file_is_too_long_to_read() -> None:
+def test_no_file_is_too_long() -> None:
     """No file of the package or its tests has more than 500 lines."""
     files = [*MODULES, *LUA, *(ROOT / "tests").rglob("*.py")]
     too_long = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in files}
     assert {name: lines for name, lines in too_long.items() if lines > MAX_LINES} == {}
 
 
-def test_no_file_has_a_name_that_says_nothing() -> None:
-    """utils, common, helpers, models and misc are no names for rooms."""
+def test_no_file_has_a_meaningless_name() -> None:
+    """A name such as utils or common does not say what a file contains."""
     assert [path for path in PACKAGE.rglob("*") if path.stem in BANNED] == []
 
 
 @pytest.mark.parametrize("path", LUA, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_every_script_opens_with_its_contract(path: Path) -> None:
-    """A script says its KEYS and what it RETURNS, an include what it GIVES."""
+def test_every_script_starts_with_its_contract(path: Path) -> None:
+    """The header of a script lists KEYS and RETURNS or REPLY, that of an include GIVES."""
     head = [line for line in path.read_text().splitlines() if line.startswith("--")]
     text = "\n".join(head)
     assert head[0].startswith(f"-- {path.stem}: ")
@@ -54,37 +54,36 @@ def test_every_script_opens_with_its_contract(path: Path) -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_every_public_name_has_a_docstring(path: Path) -> None:
-    """Modules, public classes, and public functions and methods of public classes say what they are for."""
+    """Covers modules, public classes and functions, and public methods of public classes."""
     tree = ast.parse(path.read_text())
-    assert ast.get_docstring(tree), "the module has none"
+    assert ast.get_docstring(tree), "the module lacks a docstring"
     missing = []
 
-    def look(body: list[ast.stmt], owner: ast.ClassDef | None = None) -> None:
+    def check(body: list[ast.stmt], owner: ast.ClassDef | None = None) -> None:
         for node in body:
             if not isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
                 continue
             if node.name.startswith("_"):
                 continue
-            # what a base class of ours says, or one of asyncio and httpx, need not be said again
-            said = owner is not None and owner.bases and node.name in DOCUMENTED
-            if not ast.get_docstring(node) and not said:
+            inherited = owner is not None and owner.bases and node.name in DOCUMENTED
+            if not ast.get_docstring(node) and not inherited:
                 missing.append(f"{owner.name}.{node.name}" if owner else node.name)
             if isinstance(node, ast.ClassDef):
-                look(node.body, node)
+                check(node.body, node)
 
-    look(tree.body)
+    check(tree.body)
     assert missing == []
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
 def test_every_example_configuration_loads(path: Path) -> None:
-    """What a newcomer copies is right, once the environment has what it asks for."""
-    asked_for = re.findall(r"\$\{env:(\w+)\}", path.read_text())
-    assert config.load(path, env=dict.fromkeys(asked_for, "x")).name
+    """The environment has the variables that the file requires."""
+    required = re.findall(r"\$\{env:(\w+)\}", path.read_text())
+    assert config.load(path, env=dict.fromkeys(required, "x")).name
 
 
 def test_no_unit_test_sleeps() -> None:
-    """Time in unit tests is a fake clock's."""
+    """Unit tests use a fake clock."""
     sleeping = re.compile(r"(time|asyncio)\.sleep\((?!0\))")
     files = (ROOT / "tests" / "unit").rglob("*.py")
     assert [path.name for path in files if sleeping.search(path.read_text())] == []
@@ -117,8 +116,8 @@ def _imported(node: ast.AST) -> list[str]:
     return []
 
 
-def test_data_is_never_code() -> None:
-    """No pickle, no eval, no exec, no unrestricted YAML in the package."""
+def test_data_is_never_executed() -> None:
+    """The package uses neither pickle nor eval nor exec, and only restricted YAML loaders."""
     found = []
     for path in MODULES:
         for node in ast.walk(ast.parse(path.read_text())):

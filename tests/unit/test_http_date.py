@@ -32,7 +32,7 @@ NOW_S = 1_795_500_000.0  # 2026-11-24
     ],
 )
 def test_every_form_gives_the_same_time(text: str) -> None:
-    """With and without a clock for the two-digit years."""
+    """The time is the same with and without a clock for two-digit years."""
     assert http_date_s(text, NOW_S) == http_date_s(text) == NOV_1994_S
 
 
@@ -54,14 +54,14 @@ def test_every_form_gives_the_same_time(text: str) -> None:
     ],
 )
 def test_other_text_is_not_a_date(text: str) -> None:
-    """Nothing is guessed."""
+    """The result is None instead of a guess."""
     assert http_date_s(text, NOW_S) is None
     assert http_date_s(text, any_zone=True) is None
 
 
 @pytest.mark.parametrize(("year", "expected"), [("24", 2024), ("76", 2076), ("77", 1977), ("99", 1999)])
 def test_a_two_digit_year_is_at_most_fifty_years_ahead_of_the_clock(year: str, expected: int) -> None:
-    """RFC 9110, 5.6.7."""
+    """RFC 9110, 5.6.7, requires this."""
     date = http_date_s(f"Monday, 01-Jan-{year} 00:00:00 GMT", NOW_S)
     assert date is not None and date == http_date_s(f"Mon, 01 Jan {expected} 00:00:00 GMT")
 
@@ -73,5 +73,5 @@ def test_an_unknown_zone_is_utc_only_where_the_caller_says_so() -> None:
 
 
 def test_a_leap_second_is_legal() -> None:
-    """It is the second after :59."""
+    """It is read as the second after :59."""
     assert http_date_s("Sun, 31 Dec 2023 23:59:60 GMT") == NEW_YEAR_S

@@ -69,7 +69,7 @@ def load_curl(command: str) -> tuple[Plan, Request, str]:
 def test_the_configuration_sends_the_request_of_curl(
     command: str, method: str, url: str, body: str | None
 ) -> None:
-    """Method, URL and body match, whichever options give them."""
+    """Method, URL and body match, whichever options of curl set them."""
     plan, request, _ = load_curl(command)
     assert (request.method, request.url, request.body) == (method, url, body)
     (resource,) = plan.resources
@@ -135,7 +135,7 @@ def test_a_password_in_a_json_body_is_left_out_whatever_the_content_type() -> No
 
 
 def test_cookies_and_further_credentials_are_kept_out_of_the_file() -> None:
-    """A cookie comes from the environment; what every task would store is left out, with a note."""
+    """A cookie comes from the environment; a credential that every task would store is left out, with a note."""
     command = (
         f"curl https://acme.test/a -b 'sid={SECRET}' -H 'Authorization: Bearer {SECRET}' "
         f'-H \'X-CSRF-Token: {SECRET}\' --json \'{{"password": "{SECRET}", "token": "next"}}\' '
@@ -190,7 +190,7 @@ def test_an_unsupported_command_is_one_clear_error(command: str, message: str) -
     ],
 )
 def test_words_are_split_as_a_shell_splits_them(text: str, words: list[str]) -> None:
-    """Quotes, escapes and continued lines."""
+    """Covers quotes, escapes and continued lines."""
     assert shell_words(text) == words
 
 
@@ -216,6 +216,6 @@ def test_words_are_split_as_a_shell_splits_them(text: str, words: list[str]) -> 
     ],
 )
 def test_a_scalar_is_read_back_unchanged(text: str) -> None:
-    """Even a text that YAML would read as another type without quotes."""
+    """Covers strings that YAML would read as another type without quotes."""
     node = reader.read(f"x: {scalar(text)}\n", "t.yaml").get("x")
     assert node is not None and node.value == text

@@ -1,4 +1,4 @@
-"""The docs and the package are written in plain technical English: a short list of constructions is banned."""
+"""README, docs and the package avoid a short list of constructions that are not plain technical English."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ CODE_BLOCK = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 
 
 def prose(path: Path) -> Iterator[tuple[int, str]]:
-    """The numbered lines of a page outside code blocks."""
+    """Yield the lines of a page outside code blocks, with their numbers."""
     text = CODE_BLOCK.sub(lambda block: "\n" * block.group().count("\n"), path.read_text(encoding="utf-8"))
     yield from enumerate(text.splitlines(), 1)
 
 
 def strings(path: Path) -> Iterator[tuple[int, str]]:
-    """The numbered texts of a module: messages and docstrings."""
+    """Yield the messages and docstrings of a module, with their line numbers."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
             yield node.lineno, node.value
 
 
 def comments(path: Path) -> Iterator[tuple[int, str]]:
-    """The numbered comments of a module or script."""
+    """Yield the comments of a module or script, with their line numbers."""
     mark = "--" if path.suffix == ".lua" else "#"
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         _, found, comment = line.partition(f"{mark} ")
@@ -54,7 +54,7 @@ def comments(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def banned(lines: Iterator[tuple[int, str]], path: Path) -> list[str]:
-    """Where banned constructions occur."""
+    """Return the lines with a banned construction."""
     return [
         f"{path.relative_to(ROOT)}:{number}: {text.strip()[:100]}"
         for number, text in lines
@@ -64,23 +64,23 @@ def banned(lines: Iterator[tuple[int, str]], path: Path) -> list[str]:
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_pages_avoid_banned_constructions(path: Path) -> None:
-    """README, docs, CHANGELOG and CONTRIBUTING."""
+    """Covers README, docs, CHANGELOG and CONTRIBUTING."""
     assert banned(prose(path), path) == []
 
 
 def test_messages_and_docstrings_avoid_banned_constructions() -> None:
-    """Every text of the package."""
+    """Covers every string of the package."""
     assert [hit for path in MODULES for hit in banned(strings(path), path)] == []
 
 
 def test_comments_avoid_banned_constructions() -> None:
-    """Every comment of the package and of its scripts."""
+    """Covers every comment of the package and of its scripts."""
     assert [hit for path in (*MODULES, *SCRIPTS) for hit in banned(comments(path), path)] == []
 
 
 @pytest.mark.parametrize(
     "text", ["a circle is no error", "# Is FULL spent, it stays so", "the limit was told", "begin anew"]
 )
-def test_the_list_finds_what_it_bans(text: str) -> None:
+def test_banned_constructions_are_found(text: str) -> None:
     """The check itself can fail."""
     assert BANNED.search(text) or INVERTED.search(text)

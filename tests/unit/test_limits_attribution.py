@@ -1,4 +1,4 @@
-"""Which of a request's limits a reported budget, rate or cost belongs to."""
+"""Attribution of a reported budget, rate or cost to one of the request's limits."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CASES = [
 def test_a_budget_belongs_to_the_narrowest_limit_that_observes(
     rules: tuple[LimitRule, ...], expected: list[str]
 ) -> None:
-    """The most keys win, of equal ones the last in the file; a limit with `observe: none` never gets it."""
+    """The one with the most keys gets it, of equal ones the last in the file; `observe: none` excludes a limit."""
     assert reported_budgets(group_of(rules, url=URL), REPORTED, rules) == [
         (name, 7.0, 60.0) for name in expected
     ]

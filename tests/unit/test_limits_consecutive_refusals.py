@@ -1,4 +1,4 @@
-"""How consecutive refusals are counted."""
+"""Counting consecutive refusals."""
 
 from __future__ import annotations
 

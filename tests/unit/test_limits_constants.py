@@ -56,7 +56,7 @@ def test_the_scripts_have_the_same_constants(name: str) -> None:
 
 
 def test_the_scripts_have_the_same_windows_and_steps() -> None:
-    """The likely windows and the factors of trials, in the same order."""
+    """Likely windows and factors of trials have the same order."""
     text = (LUA / "learn.lua").read_text()
     (windows,), (steps,) = WINDOWS.findall(text), STEPS.findall(text)
     assert numbers(windows) == learning.WINDOWS_S

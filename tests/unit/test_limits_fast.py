@@ -1,4 +1,4 @@
-"""The fast limit grants what the plain engine grants, and knows when it opens."""
+"""The fast limit grants the same requests as the plain engine, and computes when it opens."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ DEFINITIONS = {
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("name", DEFINITIONS)
-def test_it_grants_what_the_plain_engine_grants(name: str, seed: int) -> None:
-    """Through grants, responses of several weights, refusals and stated rates, at every step."""
+def test_the_fast_limit_grants_what_the_plain_engine_grants(name: str, seed: int) -> None:
+    """Compares both after every step of random grants, responses, refusals and stated rates."""
     chance = random.Random(seed)
     both = LimitModel(name, DEFINITIONS), FastLimit(name, DEFINITIONS)
     now, granted = US, 0
@@ -57,8 +57,8 @@ def test_it_grants_what_the_plain_engine_grants(name: str, seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("name", DEFINITIONS)
-def test_it_opens_at_the_first_moment_at_which_it_grants(name: str, seed: int) -> None:
-    """It grants then and not a millisecond earlier; NEVER only if requests in flight keep it closed."""
+def test_the_opening_time_is_the_first_at_which_it_grants(name: str, seed: int) -> None:
+    """The limit does not grant a millisecond earlier; NEVER means that only responses in flight can open it."""
     chance = random.Random(seed)
     limit, now = FastLimit(name, DEFINITIONS), US
     flight: list[tuple[str, float, float]] = []
@@ -86,15 +86,15 @@ def test_it_opens_at_the_first_moment_at_which_it_grants(name: str, seed: int) -
 
 
 def test_a_paused_limit_never_opens_by_itself() -> None:
-    """Neither does one whose calendar window is filled by requests in flight."""
+    """A limit whose calendar window is filled by requests in flight does not open by itself, either."""
     paused = FastLimit("one", DEFINITIONS, paused=True)
     assert paused.opens_at(US, 1) == NEVER
     full = FastLimit("aligned", DEFINITIONS, in_flight=20, in_flight_count=20)
     assert full.opens_at(US, 1) == math.inf
 
 
-def test_a_look_costs_the_same_however_many_responses_are_in_the_window() -> None:
-    """A window of a million: a thousand looks take milliseconds, not minutes."""
+def test_the_cost_of_a_check_is_independent_of_the_window() -> None:
+    """With a million responses in the window, a thousand checks take milliseconds, not minutes."""
     limit = FastLimit("x", {"x": Limit((Rate(1_000_000, 86_400.0),))})
     for number in range(100_000):
         limit.add_response(0, US, US + number, 1, 86_400 * US)

@@ -1,4 +1,4 @@
-"""What the limits of one process grant, on a clock that the test controls."""
+"""Grants of the limits of one process, on a fake clock."""
 
 from __future__ import annotations
 
@@ -14,240 +14,240 @@ from scrapeq.responses.rule_observations import RuleObservation
 
 
 async def test_an_unknown_limit_starts_slowly() -> None:
-    """One request until the first response, then a few in flight."""
-    here = Limited()
-    [first] = await here.fill()
-    here.settle(first, FINE)
-    assert len(await here.fill()) == START_IN_FLIGHT
+    """Only one request is sent until the first response, then a few are in flight."""
+    limited = Limited()
+    [first] = await limited.fill()
+    limited.settle(first, FINE)
+    assert len(await limited.fill()) == START_IN_FLIGHT
 
 
 async def test_a_lost_request_proves_nothing() -> None:
     """Without a response, the next request is still sent alone, and not at once."""
-    here = Limited()
-    [first] = await here.fill()
+    limited = Limited()
+    [first] = await limited.fill()
     first.settle(None)
-    assert await here.closed_s() == 1.0
-    await here.clock.advance(1.0)
-    assert len(await here.fill()) == 1
+    assert await limited.closed_s() == 1.0
+    await limited.clock.advance(1.0)
+    assert len(await limited.fill()) == 1
 
 
 async def test_refusals_of_requests_in_flight_together_count_once() -> None:
-    """The longest of their waits counts."""
-    here = Limited(LimitRule("x", max_concurrency=8))
-    await here.heard()
-    flight = await here.fill()
+    """The longest of their waits applies."""
+    limited = Limited(LimitRule("x", max_concurrency=8))
+    await limited.request()
+    flight = await limited.fill()
     assert len(flight) == 8
-    await here.clock.advance(1.0)
+    await limited.clock.advance(1.0)
     for index, permit in enumerate(flight):
-        assert here.consecutive_refusals(permit) == 1
-        here.settle(permit, refusal(10.0 - index))
-    assert await here.closed_s() == 10.0
-    await here.clock.advance(10.0)
-    [probe] = await here.fill()
-    assert here.consecutive_refusals(probe) == 2
+        assert limited.consecutive_refusals(permit) == 1
+        limited.settle(permit, refusal(10.0 - index))
+    assert await limited.closed_s() == 10.0
+    await limited.clock.advance(10.0)
+    [probe] = await limited.fill()
+    assert limited.consecutive_refusals(probe) == 2
 
 
 async def test_one_probe_follows_a_park_and_only_its_response_opens() -> None:
     """Late responses to earlier requests do not open the limit; a lost probe is followed by another one."""
-    here = Limited(LimitRule("x", max_concurrency=3, observe="none"))
-    first, *late = await here.fill()
-    await here.clock.advance(1.0)
-    here.settle(first, refusal(5.0))
+    limited = Limited(LimitRule("x", max_concurrency=3, observe="none"))
+    first, *late = await limited.fill()
+    await limited.clock.advance(1.0)
+    limited.settle(first, refusal(5.0))
     for permit in late:
-        here.settle(permit, FINE)
-    await here.clock.advance(4.9)
-    assert await here.fill() == []
-    await here.clock.advance(0.1)
-    [probe] = await here.fill()
+        limited.settle(permit, FINE)
+    await limited.clock.advance(4.9)
+    assert await limited.fill() == []
+    await limited.clock.advance(0.1)
+    [probe] = await limited.fill()
     probe.settle(None)
-    await here.clock.advance(1.0)
-    [second] = await here.fill()
-    here.settle(second, FINE)
-    assert len(await here.fill()) == 3
+    await limited.clock.advance(1.0)
+    [second] = await limited.fill()
+    limited.settle(second, FINE)
+    assert len(await limited.fill()) == 3
 
 
 async def test_a_refused_probe_closes_for_longer_than_the_stated_wait() -> None:
     """The last wait was too short. Consecutive refusals are counted until a request is accepted."""
-    here = Limited()
-    await here.heard(refusal(5.0))
-    await here.clock.advance(5.0)
-    [probe] = await here.fill()
-    assert here.consecutive_refusals(probe) == 2
-    here.settle(probe, refusal(5.0))
-    assert await here.closed_s() > 5.0
-    await here.clock.advance(7.0)
-    await here.heard()
-    assert here.consecutive_refusals(await here.one()) == 1
+    limited = Limited()
+    await limited.request(refusal(5.0))
+    await limited.clock.advance(5.0)
+    [probe] = await limited.fill()
+    assert limited.consecutive_refusals(probe) == 2
+    limited.settle(probe, refusal(5.0))
+    assert await limited.closed_s() > 5.0
+    await limited.clock.advance(7.0)
+    await limited.request()
+    assert limited.consecutive_refusals(await limited.one()) == 1
 
 
 async def test_a_reported_budget_is_spent_exactly() -> None:
-    """The remaining requests minus those in flight; then one request after the reset."""
-    here = Limited()
-    await here.heard(Outcome("success", reported=Reported(20, 60.0)))
-    flight = await here.fill()
+    """The remaining requests minus those in flight are granted, then one request after the reset."""
+    limited = Limited()
+    await limited.request(Outcome("success", reported=Reported(20, 60.0)))
+    flight = await limited.fill()
     assert len(flight) == 20
-    await here.clock.advance(1.0)
+    await limited.clock.advance(1.0)
     for index, permit in enumerate(flight):
-        here.settle(permit, Outcome("success", reported=Reported(19 - index, 59.0)))
-    assert await here.closed_s() == 59.0
-    await here.clock.advance(59.0)
-    assert len(await here.fill()) == 1
+        limited.settle(permit, Outcome("success", reported=Reported(19 - index, 59.0)))
+    assert await limited.closed_s() == 59.0
+    await limited.clock.advance(59.0)
+    assert len(await limited.fill()) == 1
 
 
 async def test_an_older_response_does_not_raise_the_budget() -> None:
     """Only the response to a request sent after the last report may raise it."""
-    here = Limited()
-    await here.heard(Outcome("success", reported=Reported(20, 60.0)))
-    early, late = await here.one(), await here.one()
-    await here.clock.advance(1.0)
-    here.settle(late, Outcome("success", reported=Reported(5, 58.0)))
-    here.settle(early, Outcome("success", reported=Reported(18, 58.0)))
-    assert len(await here.fill()) == 5
+    limited = Limited()
+    await limited.request(Outcome("success", reported=Reported(20, 60.0)))
+    early, late = await limited.one(), await limited.one()
+    await limited.clock.advance(1.0)
+    limited.settle(late, Outcome("success", reported=Reported(5, 58.0)))
+    limited.settle(early, Outcome("success", reported=Reported(18, 58.0)))
+    assert len(await limited.fill()) == 5
 
 
 async def test_a_response_without_a_budget_costs_one() -> None:
     """It and lost requests count against the reported budget; requests that were never sent do not."""
-    here = Limited()
-    await here.heard(Outcome("success", reported=Reported(3, 60.0)))
-    one, two, three = await here.fill()
-    here.settle(one, FINE)
+    limited = Limited()
+    await limited.request(Outcome("success", reported=Reported(3, 60.0)))
+    one, two, three = await limited.fill()
+    limited.settle(one, FINE)
     two.settle(None)
-    assert await here.fill() == []
+    assert await limited.fill() == []
     three.settle(None, was_sent=False)
-    assert len(await here.fill()) == 1
+    assert len(await limited.fill()) == 1
 
 
 async def test_a_response_may_state_its_cost() -> None:
     """The cost replaces the charged weight."""
-    here = Limited()
-    await here.heard(Outcome("success", reported=Reported(10, 60.0)))
-    here.settle(await here.one(), Outcome("success", cost=7.0))
-    assert len(await here.fill()) == 3
+    limited = Limited()
+    await limited.request(Outcome("success", reported=Reported(10, 60.0)))
+    limited.settle(await limited.one(), Outcome("success", cost=7.0))
+    assert len(await limited.fill()) == 3
 
 
 async def test_a_stated_rate_is_obeyed() -> None:
     """After size and window are stated without a budget, the limit is paced like a configured one."""
-    here = Limited()
-    await here.heard(Outcome("success", rates=((60.0, 60.0),)))
-    await here.clock.advance(1.0)
-    here.settle(await here.one(), FINE)
-    assert await here.fill() == []
-    await here.clock.advance(0.9)
-    assert await here.fill() == []
-    await here.clock.advance(0.1)
-    assert len(await here.fill()) == 1
+    limited = Limited()
+    await limited.request(Outcome("success", rates=((60.0, 60.0),)))
+    await limited.clock.advance(1.0)
+    limited.settle(await limited.one(), FINE)
+    assert await limited.fill() == []
+    await limited.clock.advance(0.9)
+    assert await limited.fill() == []
+    await limited.clock.advance(0.1)
+    assert len(await limited.fill()) == 1
 
 
 async def test_a_rule_may_ignore_responses() -> None:
     """With `observe: none`, only refusals limit it."""
-    here = Limited(LimitRule("x", observe="none"))
-    await here.heard(Outcome("success", reported=Reported(0, 60.0)))
-    permits = [await here.one() for _ in range(50)]
-    await here.clock.advance(TICK_S)
-    here.settle(permits[0], refusal(9.0))
-    assert await here.closed_s() == 9.0
+    limited = Limited(LimitRule("x", observe="none"))
+    await limited.request(Outcome("success", reported=Reported(0, 60.0)))
+    permits = [await limited.one() for _ in range(50)]
+    await limited.clock.advance(TICK_S)
+    limited.settle(permits[0], refusal(9.0))
+    assert await limited.closed_s() == 9.0
 
 
 async def test_concurrency_is_limited() -> None:
-    """Up to the configured number is in flight after the first response, never more."""
-    here = Limited(LimitRule("x", max_concurrency=20))
-    await here.heard()
-    flight = await here.fill()
+    """After the first response, the configured number of requests may be in flight."""
+    limited = Limited(LimitRule("x", max_concurrency=20))
+    await limited.request()
+    flight = await limited.fill()
     assert len(flight) == 20
-    here.settle(flight[0], FINE)
-    assert len(await here.fill()) == 1
+    limited.settle(flight[0], FINE)
+    assert len(await limited.fill()) == 1
 
 
 async def test_a_rate_is_paced_and_its_slots_are_freed_one_window_after_the_response() -> None:
     """Windows count from the response, so that no window of the server exceeds the limit."""
-    here = Limited(LimitRule("x", rates=(Rate(3, 9.0),)))
+    limited = Limited(LimitRule("x", rates=(Rate(3, 9.0),)))
     flight = []
     for _ in range(3):
-        flight += await here.fill()
-        await here.clock.advance(3.0)
+        flight += await limited.fill()
+        await limited.clock.advance(3.0)
     assert len(flight) == 3
-    assert await here.fill() == [], "paced, but all slots are taken until there are answers"
+    assert await limited.fill() == [], "paced, but all slots are taken until there are responses"
     for permit in flight:
-        here.settle(permit, FINE)
-        await here.clock.advance(1.0)
-    assert await here.closed_s() == 9.0 - 3.0
-    await here.clock.advance(6.0)
-    assert len(await here.fill()) == 1
+        limited.settle(permit, FINE)
+        await limited.clock.advance(1.0)
+    assert await limited.closed_s() == 9.0 - 3.0
+    await limited.clock.advance(6.0)
+    assert len(await limited.fill()) == 1
 
 
 async def test_all_rates_of_a_limit_apply() -> None:
-    """A burst of ten in a second, and at most twelve in a minute."""
-    here = Limited(LimitRule("x", rates=(Rate(10, 1.0, burst=10), Rate(12, 60.0, burst=12))))
-    flight = await here.fill()
+    """Example: ten in a second, and at most twelve in a minute."""
+    limited = Limited(LimitRule("x", rates=(Rate(10, 1.0, burst=10), Rate(12, 60.0, burst=12))))
+    flight = await limited.fill()
     assert len(flight) == 10
     for permit in flight:
-        here.settle(permit, FINE)
-    await here.clock.advance(2.0)
-    assert len(await here.fill()) == 2
+        limited.settle(permit, FINE)
+    await limited.clock.advance(2.0)
+    assert len(await limited.fill()) == 2
 
 
 async def test_rates_below_one_stretch_the_window() -> None:
     """Half a request per second is one in two seconds."""
-    here = Limited(LimitRule("x", rates=(Rate(0.5, 1.0),)))
-    here.settle(await here.one(), FINE)
-    await here.clock.advance(1.9)
-    assert await here.fill() == []
-    await here.clock.advance(0.1)
-    assert len(await here.fill()) == 1
+    limited = Limited(LimitRule("x", rates=(Rate(0.5, 1.0),)))
+    limited.settle(await limited.one(), FINE)
+    await limited.clock.advance(1.9)
+    assert await limited.fill() == []
+    await limited.clock.advance(0.1)
+    assert len(await limited.fill()) == 1
 
 
 async def test_a_calendar_window_is_not_paced_and_ends_with_the_hour() -> None:
     """Requests are counted by the wall clock."""
-    here = Limited(LimitRule("x", rates=(Rate(5, 3600.0, aligned="UTC"),)))
-    await here.clock.advance(NEXT_WINDOW_S % 3600 - 10.0)
-    for permit in await here.fill():
-        here.settle(permit, FINE)
-    assert await here.closed_s() == 10.0
-    await here.clock.advance(10.0)
-    assert len(await here.fill()) == 5
+    limited = Limited(LimitRule("x", rates=(Rate(5, 3600.0, aligned="UTC"),)))
+    await limited.clock.advance(NEXT_WINDOW_S % 3600 - 10.0)
+    for permit in await limited.fill():
+        limited.settle(permit, FINE)
+    assert await limited.closed_s() == 10.0
+    await limited.clock.advance(10.0)
+    assert len(await limited.fill()) == 5
 
 
 async def test_heavy_requests_are_charged_their_weight() -> None:
     """A search of weight three leaves two of five requests."""
     weights = (Weight(Match(path=("/search*",)), 3.0),)
-    here = Limited(LimitRule("x", rates=(Rate(5, 3600.0, aligned="UTC"),), weights=weights))
-    await here.one("https://api.example/search")
-    assert await here.limits.try_acquire("https://api.example/search") is None
-    assert len(await here.fill()) == 2
+    limited = Limited(LimitRule("x", rates=(Rate(5, 3600.0, aligned="UTC"),), weights=weights))
+    await limited.one("https://api.example/search")
+    assert await limited.limits.try_acquire("https://api.example/search") is None
+    assert len(await limited.fill()) == 2
 
 
 async def test_every_matching_limit_must_grant() -> None:
     """A closed limit holds the request back although the other is open."""
-    here = Limited(ALONE, HOST)
-    first = await here.one()
-    assert await here.fill(OTHER) == []
-    here.settle(first, FINE)
-    here.settle(first, refusal(99.0))  # only the first report counts
-    assert len(await here.fill(OTHER)) == 1
+    limited = Limited(ALONE, HOST)
+    first = await limited.one()
+    assert await limited.fill(OTHER) == []
+    limited.settle(first, FINE)
+    limited.settle(first, refusal(99.0))  # only the first report counts
+    assert len(await limited.fill(OTHER)) == 1
 
 
 async def test_a_refusal_closes_its_host_alone() -> None:
     """The narrowest limit is parked; other hosts stay open."""
-    here = Limited(ALL, HOST)
-    await here.heard(refusal(60.0))
-    assert await here.fill() == []
-    assert len(await here.fill(OTHER)) == 1
+    limited = Limited(ALL, HOST)
+    await limited.request(refusal(60.0))
+    assert await limited.fill() == []
+    assert len(await limited.fill(OTHER)) == 1
 
 
 async def test_a_refusal_with_a_wide_scope_closes_all_limits() -> None:
     """Scope `all`, without a limit of that scope, closes every limit of the request."""
-    here = Limited(ALL, HOST)
-    await here.heard(Outcome("rate_limited", 60.0, scope="all"))
-    assert await here.fill(OTHER) == []
+    limited = Limited(ALL, HOST)
+    await limited.request(Outcome("rate_limited", 60.0, scope="all"))
+    assert await limited.fill(OTHER) == []
 
 
 async def test_a_budget_belongs_to_the_narrowest_limit_that_observes() -> None:
     """With `observe: none` it belongs to the next one; separate readings belong to their limits."""
-    here = Limited(ALL, LimitRule("host", Match(), ("host",), observe="none"))
-    await here.heard(Outcome("success", reported=Reported(0, 60.0)))
-    assert await here.fill(OTHER) == []
+    limited = Limited(ALL, LimitRule("host", Match(), ("host",), observe="none"))
+    await limited.request(Outcome("success", reported=Reported(0, 60.0)))
+    assert await limited.fill(OTHER) == []
     two = Limited(ALL, HOST)
-    await two.heard(
+    await two.request(
         Outcome(
             "success",
             rule_observations=(
@@ -262,13 +262,13 @@ async def test_a_budget_belongs_to_the_narrowest_limit_that_observes() -> None:
 
 async def test_a_request_that_was_never_sent_costs_nothing() -> None:
     """A blocked request returns its slot; a request without a response keeps it."""
-    here = Limited(LimitRule("x", rates=(Rate(1, 60.0),)))
-    (await here.one()).settle(None, was_sent=False)
-    (await here.one()).settle(None)
-    await here.clock.advance(59.9)
-    assert await here.fill() == []
-    await here.clock.advance(0.1)
-    assert len(await here.fill()) == 1
+    limited = Limited(LimitRule("x", rates=(Rate(1, 60.0),)))
+    (await limited.one()).settle(None, was_sent=False)
+    (await limited.one()).settle(None)
+    await limited.clock.advance(59.9)
+    assert await limited.fill() == []
+    await limited.clock.advance(0.1)
+    assert len(await limited.fill()) == 1
 
 
 async def test_idle_limits_are_forgotten_learned_ones_last(
@@ -277,32 +277,32 @@ async def test_idle_limits_are_forgotten_learned_ones_last(
     """Limits that are closed or in use are never forgotten; those with refusals are forgotten last."""
     monkeypatch.setattr(local_limits, "MAX_INSTANCES", 5)
     monkeypatch.setattr(local_limits, "RETAINED_INSTANCES", 3)
-    here = Limited()
+    limited = Limited()
     hosts = [f"https://h{number}.example/" for number in range(9)]
-    await here.heard(refusal(3600.0), hosts[0])
-    in_flight = await here.one(hosts[1])
-    await here.heard(refusal(1.0), hosts[2])
-    await here.clock.advance(1.0)
+    await limited.request(refusal(3600.0), hosts[0])
+    in_flight = await limited.one(hosts[1])
+    await limited.request(refusal(1.0), hosts[2])
+    await limited.clock.advance(1.0)
     for host in hosts[3:6]:
-        await here.heard(url=host)
-    names = {name.split("|")[1].split(".")[0] for name in here.limits._instances}
+        await limited.request(url=host)
+    names = {name.split("|")[1].split(".")[0] for name in limited.limits._instances}
     assert names == {"h0", "h1", "h2", "h5"}
-    assert await here.fill(hosts[0]) == []
-    here.settle(in_flight, FINE)
-    assert len(await here.fill(hosts[1])) == START_IN_FLIGHT
+    assert await limited.fill(hosts[0]) == []
+    limited.settle(in_flight, FINE)
+    assert len(await limited.fill(hosts[1])) == START_IN_FLIGHT
 
 
 async def test_a_stated_window_near_zero_becomes_a_hundredth_of_a_second() -> None:
     """A server's value never causes an error; learning goes on from it."""
-    here = Limited()
-    await here.heard()
-    await here.heard(Outcome("success", rates=((10.0, 1e-7),)))
+    limited = Limited()
+    await limited.request()
+    await limited.request(Outcome("success", rates=((10.0, 1e-7),)))
     for _ in range(3):
-        await here.heard()
-    await here.heard(refusal(2.0))
-    await here.clock.advance(2.0)
-    await here.heard()
-    assert here.limits._instances["default|api.example,"].model.learned.window >= LEAST_WINDOW_US
+        await limited.request()
+    await limited.request(refusal(2.0))
+    await limited.clock.advance(2.0)
+    await limited.request()
+    assert limited.limits._instances["default|api.example,"].model.learned.window >= LEAST_WINDOW_US
 
 
 def test_a_slow_refusal_right_after_a_reopening_lowers_a_limit_by_little() -> None:

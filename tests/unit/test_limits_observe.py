@@ -1,4 +1,4 @@
-"""What one response reports to each of its request's limits."""
+"""Budgets, rates and costs that one response reports to the limits of its request."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ URL = "https://a.test/items"
 GITHUB = (("X-RateLimit-Remaining", "7"), ("X-RateLimit-Reset", "1795500060"))
 
 
-def answered(
+def response_to(
     rules: tuple[LimitRule, ...],
     headers: tuple[tuple[str, str], ...] = (),
     body: bytes = b"",
@@ -81,8 +81,8 @@ def test_each_limit_gets_its_own_budget(
     body: bytes,
     reported: list[tuple[str, float, float]],
 ) -> None:
-    """Its own reading, else the budget with its name, else the unclaimed one if it is the narrowest."""
-    assert names(answered(rules, headers, body)[1]) == reported
+    """A limit gets its own reading, else the budget with its name, else the unclaimed one if it is the narrowest."""
+    assert names(response_to(rules, headers, body)[1]) == reported
 
 
 def test_stated_rates_are_attributed_like_budgets() -> None:
@@ -93,15 +93,15 @@ def test_stated_rates_are_attributed_like_budgets() -> None:
         interval=compile_expression("header('x-rate-limit-interval')"),
     )
     pool = LimitRule("pool", rates=(Rate(10, 1.0),), observe=how)
-    assert names(answered((pool, SECONDARY), crossref)[2]) == [("pool", 50, 1)]
-    assert names(answered((), crossref)[2]) == [("default", 50, 1)]
-    assert answered((LimitRule("ignoring", observe="none"),), crossref)[2] == []
+    assert names(response_to((pool, SECONDARY), crossref)[2]) == [("pool", 50, 1)]
+    assert names(response_to((), crossref)[2]) == [("default", 50, 1)]
+    assert response_to((LimitRule("ignoring", observe="none"),), crossref)[2] == []
 
 
 def test_a_preset_recognizes_a_refusal_by_its_body() -> None:
-    """A 200 may be a refusal, for the time that it states, else for the preset's."""
+    """A 200 may be a refusal; its wait is the stated one, else that of the preset."""
     limited = b'{"errors":[{"type":"RATE_LIMITED"}]}'
-    outcome, *_ = answered(
+    outcome, *_ = response_to(
         (CORE,), (("X-RateLimit-Remaining", "0"), ("X-RateLimit-Reset", "1795500600")), limited
     )
     assert (outcome.action, outcome.wait_s, outcome.scope, outcome.guessed) == (
@@ -110,28 +110,28 @@ def test_a_preset_recognizes_a_refusal_by_its_body() -> None:
         "limit",
         False,
     )
-    assert answered((SECONDARY,), (), limited)[0].action == "success"
+    assert response_to((SECONDARY,), (), limited)[0].action == "success"
     secondary = b'{"message": "You have exceeded a secondary rate limit."}'
-    outcome, *_ = answered((CORE,), (), secondary, 403)
+    outcome, *_ = response_to((CORE,), (), secondary, 403)
     assert (outcome.action, outcome.wait_s, outcome.scope) == ("rate_limited", 60, "token")
 
 
 def test_a_global_refusal_closes_the_credential() -> None:
     """X-RateLimit-Global sets the scope."""
-    outcome, *_ = answered((), (("Retry-After", "65"), ("X-RateLimit-Global", "true")), b"", 429)
+    outcome, *_ = response_to((), (("Retry-After", "65"), ("X-RateLimit-Global", "true")), b"", 429)
     assert (outcome.action, outcome.wait_s, outcome.scope) == ("rate_limited", 65, "token")
 
 
 def test_a_wait_in_a_body_closes_the_limit_without_a_refusal() -> None:
     """`observe: {wait: body.backoff}` closes the limit, and the page is a success."""
     rule = LimitRule("a", observe=Observe(wait=compile_expression("body.backoff")))
-    outcome, reported, _ = answered((rule,), (), b'{"backoff": 10}')
+    outcome, reported, _ = response_to((rule,), (), b'{"backoff": 10}')
     assert (outcome.action, names(reported)) == ("success", [("a", 0, 10)])
 
 
 def test_the_outcome_has_the_cost_of_the_request() -> None:
-    """From header fields and from `observe`."""
-    assert answered((SECONDARY,), (("X-RateLimit-Cost", "3"),))[0].cost == 3
+    """The cost is read from header fields and from `observe`."""
+    assert response_to((SECONDARY,), (("X-RateLimit-Cost", "3"),))[0].cost == 3
     rule = LimitRule("a", observe=Observe(cost=compile_expression("body.cost")))
-    assert answered((rule,), (), b'{"cost": 4}')[0].cost == 4
-    assert answered((SECONDARY,))[0].cost is None
+    assert response_to((rule,), (), b'{"cost": 4}')[0].cost == 4
+    assert response_to((SECONDARY,))[0].cost is None

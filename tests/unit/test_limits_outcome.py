@@ -16,17 +16,23 @@ from scrapeq.responses.outcome import POLL_MIN_S, Outcome, actions_for, backoff_
 URL = "https://api.example/issues?page=2"
 
 
-def answered(
+def outcome_of(
     status: int,
     *headers: tuple[str, str],
     body: bytes = b"",
     actions: tuple[ResponseAction, ...] = (),
     refusals: int = 1,
 ) -> Outcome:
+    """Return the outcome of a response after this many consecutive refusals."""
     page = Page(URL, status, headers, body)
-    seen = observe(status, headers, 1795500000.0)
+    observation = observe(status, headers, 1795500000.0)
     return decide(
-        actions, resource="issues", url=URL, page=page, observation=seen, refusals_in_a_row=refusals
+        actions,
+        resource="issues",
+        url=URL,
+        page=page,
+        observation=observation,
+        refusals_in_a_row=refusals,
     )
 
 
@@ -59,11 +65,11 @@ def answered(
         (401, (), "dead_letter", None),
     ],
 )
-def test_the_built_in_meanings(
+def test_each_status_has_a_built_in_outcome(
     status: int, headers: tuple[tuple[str, str], ...], action: str, wait_s: float | None
 ) -> None:
-    """Each status has one meaning, with and without a stated wait."""
-    outcome = answered(status, *headers)
+    """The outcome may depend on a stated wait."""
+    outcome = outcome_of(status, *headers)
     assert (outcome.action, outcome.wait_s) == (action, wait_s)
 
 
@@ -79,35 +85,35 @@ def test_the_built_in_meanings(
         (errors.Blocked("127.0.0.1"), "dead_letter"),
     ],
 )
-def test_the_built_in_meanings_of_errors(error: errors.FetchError, action: str) -> None:
+def test_each_error_has_a_built_in_outcome(error: errors.FetchError, action: str) -> None:
     """Transient errors are retried, others are not; the message is that of the error."""
     outcome = decide((), url=URL, error=error, observation=NO_OBSERVATION)
     assert (outcome.action, outcome.message) == (action, str(error))
 
 
-def test_own_backoff_doubles_from_one_second_to_five_minutes() -> None:
+def test_the_built_in_backoff_doubles_from_one_second_to_five_minutes() -> None:
     """A refusal without a wait closes for 1, 2, 4 … 300 seconds."""
-    assert [answered(429, refusals=n).wait_s for n in (1, 2, 3, 9, 10, 10_000)] == [1, 2, 4, 256, 300, 300]
+    assert [outcome_of(429, refusals=n).wait_s for n in (1, 2, 3, 9, 10, 10_000)] == [1, 2, 4, 256, 300, 300]
     assert backoff_s(0) == 1
 
 
 def test_a_stated_wait_that_was_too_short_is_lengthened() -> None:
     """A server that states 0 and refuses again gets ever longer waits; a wait of one day is obeyed."""
-    assert [answered(429, ("Retry-After", "0"), refusals=n).wait_s for n in (1, 2, 3, 4)] == [0, 1, 2, 4]
-    assert answered(429, ("Retry-After", "86400"), refusals=5).wait_s == 86400
+    assert [outcome_of(429, ("Retry-After", "0"), refusals=n).wait_s for n in (1, 2, 3, 4)] == [0, 1, 2, 4]
+    assert outcome_of(429, ("Retry-After", "86400"), refusals=5).wait_s == 86400
 
 
-def test_the_first_matching_action_counts_and_those_of_the_resource_come_first() -> None:
+def test_the_first_matching_action_applies_and_a_resource_takes_precedence_over_the_file() -> None:
     """The order decides, not the precision of the match."""
     own = ResponseAction(Match(status=(404,)), "ignore")
     of_file = ResponseAction(Match(status=("4xx",)), "fail")
     plan = Plan("x", "x.yaml", response_actions=(of_file,), resource_actions={"issues": (own,)})
-    assert answered(404, actions=actions_for(plan, "issues")).action == "ignore"
-    assert answered(410, actions=actions_for(plan, "issues")).action == "fail"
-    assert answered(404, actions=actions_for(plan, "labels")).action == "fail"
+    assert outcome_of(404, actions=actions_for(plan, "issues")).action == "ignore"
+    assert outcome_of(410, actions=actions_for(plan, "issues")).action == "fail"
+    assert outcome_of(404, actions=actions_for(plan, "labels")).action == "fail"
 
 
-def test_a_refusal_in_a_200() -> None:
+def test_an_action_recognizes_a_refusal_in_a_200() -> None:
     """A refusal in a body closes the limit for its Retry-After, else for the first term with a value."""
     limited = ResponseAction(
         Match(when=compile_expression("body.error == 'ratelimited'")),
@@ -119,17 +125,17 @@ def test_a_refusal_in_a_200() -> None:
         on_exceed="stop",
     )
     refused = b'{"error": "ratelimited"}'
-    assert answered(200, body=refused, actions=(limited,)) == Outcome(
+    assert outcome_of(200, body=refused, actions=(limited,)) == Outcome(
         "rate_limited", 60.0, "token", "200: ratelimited", 3600.0, "stop", guessed=2
     )
-    assert answered(200, ("Retry-After", "5"), body=refused, actions=(limited,)).wait_s == 5
-    slower = b'{"error": "ratelimited", "backoff": 2.5}'
-    assert answered(200, body=slower, actions=(limited,)).wait_s == 2.5
-    assert answered(200, body=b"{}", actions=(limited,)).action == "success"
+    assert outcome_of(200, ("Retry-After", "5"), body=refused, actions=(limited,)).wait_s == 5
+    with_backoff = b'{"error": "ratelimited", "backoff": 2.5}'
+    assert outcome_of(200, body=with_backoff, actions=(limited,)).wait_s == 2.5
+    assert outcome_of(200, body=b"{}", actions=(limited,)).action == "success"
 
 
-def test_a_poll_waits_as_stated_else_ever_longer() -> None:
-    """The configured wait, else Retry-After, else one by the number of polls; never 0 or less than Retry-After."""
+def test_a_poll_waits_as_stated_or_with_backoff() -> None:
+    """The wait is configured, or Retry-After, or grows with each poll; it is never 0 or less than Retry-After."""
 
     def wait(
         polls: int,
@@ -139,8 +145,8 @@ def test_a_poll_waits_as_stated_else_ever_longer() -> None:
     ) -> float:
         action = ResponseAction(Match(status=(202,)), "poll", wait=terms)
         page = Page(URL, 202, headers, body)
-        seen = observe(202, headers, 1795500000.0)
-        outcome = decide((action,), page=page, observation=seen, refusals_in_a_row=7, polls=polls)
+        observation = observe(202, headers, 1795500000.0)
+        outcome = decide((action,), page=page, observation=observation, refusals_in_a_row=7, polls=polls)
         assert (outcome.action, outcome.max_wait_s, outcome.on_exceed) == ("poll", 3600.0, "dead_letter")
         assert outcome.guessed == 0
         return outcome.wait_s or 0.0
@@ -155,7 +161,7 @@ def test_a_poll_waits_as_stated_else_ever_longer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("action", "given", "on_exceed"),
+    ("action", "configured", "on_exceed"),
     [
         ("rate_limited", None, "park"),
         ("rate_limited", "stop", "stop"),
@@ -165,10 +171,12 @@ def test_a_poll_waits_as_stated_else_ever_longer() -> None:
         ("reset_pagination", "stop", "stop"),
     ],
 )
-def test_what_happens_after_max_wait(action: Action, given: OnExceed | None, on_exceed: str) -> None:
-    """A refused task is parked and others are given up, unless the configuration states otherwise."""
-    rule = ResponseAction(Match(), action, on_exceed=given)
-    assert answered(400, actions=(rule,)).on_exceed == on_exceed
+def test_on_exceed_has_a_default_for_each_action(
+    action: Action, configured: OnExceed | None, on_exceed: str
+) -> None:
+    """After `max_wait` a refused task is parked and any other becomes a dead letter, unless configured otherwise."""
+    rule = ResponseAction(Match(), action, on_exceed=configured)
+    assert outcome_of(400, actions=(rule,)).on_exceed == on_exceed
 
 
 def test_a_refreshable_credential_is_refreshed() -> None:
@@ -182,36 +190,36 @@ def test_a_refreshable_credential_is_refreshed() -> None:
     assert exception_kind(final) == "auth"
 
 
-def test_only_actions_for_a_304_see_it_and_the_others_see_the_cached_response() -> None:
+def test_actions_match_the_cached_response_unless_they_name_the_304() -> None:
     """The body of a 304 is null, which must not match an action for a negative body."""
-    kept, reported = Page(URL, 200, (), b'{"ok": true}'), Page(URL, 304, (("X-A", "1"),), b"")
+    cached = Page(URL, 200, (), b'{"ok": true}')
+    not_modified = Page(URL, 304, (("X-A", "1"),), b"")
     bad = ResponseAction(Match(when=compile_expression("not body.ok")), "dead_letter")
     named = ResponseAction(Match(status=("3xx",), when=compile_expression("header('x-a') == '1'")), "ignore")
-    assert decide((bad,), page=kept, not_modified=reported, observation=NO_OBSERVATION).action == "success"
-    assert (
-        decide((bad, named), page=kept, not_modified=reported, observation=NO_OBSERVATION).action == "ignore"
-    )
+    for actions, action in (((bad,), "success"), ((bad, named), "ignore")):
+        outcome = decide(actions, page=cached, not_modified=not_modified, observation=NO_OBSERVATION)
+        assert outcome.action == action
 
 
 def test_a_configured_wait_never_undercuts_retry_after() -> None:
     """Retry-After is the minimum."""
     short = ResponseAction(Match(status=(429,)), "rate_limited", wait=(1.0,))
-    assert answered(429, ("Retry-After", "30"), actions=(short,)).wait_s == 30
-    again = ResponseAction(Match(status=(404,)), "retry", wait=(1.0,))
-    assert answered(404, ("Retry-After", "30"), actions=(again,)).wait_s == 30
+    assert outcome_of(429, ("Retry-After", "30"), actions=(short,)).wait_s == 30
+    retry = ResponseAction(Match(status=(404,)), "retry", wait=(1.0,))
+    assert outcome_of(404, ("Retry-After", "30"), actions=(retry,)).wait_s == 30
 
 
 @pytest.mark.parametrize("term", ["null", "'soon'", "true", "-5", "body.missing"])
 def test_a_wait_term_that_is_not_a_duration_is_skipped(term: str) -> None:
     """Only a number of seconds counts."""
     action = ResponseAction(Match(status=(429,)), "rate_limited", wait=(compile_expression(term), 8.0))
-    assert answered(429, actions=(action,)).wait_s == 8.0
+    assert outcome_of(429, actions=(action,)).wait_s == 8.0
 
 
 def test_an_exponential_wait_grows_with_the_refusals() -> None:
     """It doubles from its base and stops at its maximum."""
     action = ResponseAction(Match(status=(429,)), "rate_limited", wait=(Exponential(60.0, 200.0),))
-    assert [answered(429, actions=(action,), refusals=n).wait_s for n in (1, 2, 3)] == [60, 120, 200]
+    assert [outcome_of(429, actions=(action,), refusals=n).wait_s for n in (1, 2, 3)] == [60, 120, 200]
 
 
 def test_actions_match_errors_by_their_kind() -> None:
@@ -226,7 +234,7 @@ def test_actions_match_errors_by_their_kind() -> None:
 def test_every_outcome_has_the_reported_budget() -> None:
     """Both successes and refusals report it."""
     headers = (("RateLimit", '"a";r=0;t=4'),)
-    assert answered(200, *headers).reported == answered(429, *headers).reported == Reported(0, 4.0)
+    assert outcome_of(200, *headers).reported == outcome_of(429, *headers).reported == Reported(0, 4.0)
     assert decide((), url=URL, error=errors.ConnectionFailed("x"), observation=Observation()).reported is None
 
 
@@ -271,8 +279,8 @@ def test_host_patterns(pattern: str, url: str, matches: bool) -> None:
     ("status", "guess", "is_past_end"),
     [(404, True, True), (404, False, False), (403, True, False), (200, True, False)],
 )
-def test_a_page_that_was_a_guess_may_not_be_there(status: int, guess: bool, is_past_end: bool) -> None:
-    """A 404 after the last page ends the pagination, unless an action matches it."""
+def test_a_404_for_a_guessed_page_is_past_the_end(status: int, guess: bool, is_past_end: bool) -> None:
+    """It ends the pagination, unless an action matches it."""
     page = Page(URL, status, (), b"")
     assert decide((), page=page, observation=NO_OBSERVATION, is_guess=guess).is_past_end is is_past_end
     reported = ResponseAction(Match(status=(404,)), "fail")

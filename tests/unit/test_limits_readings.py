@@ -1,4 +1,4 @@
-"""Waits and budgets are read from responses as the vectors state, and no response makes the reader fail."""
+"""Reading waits and budgets from responses: test vectors, and arbitrary bytes."""
 
 from __future__ import annotations
 
@@ -23,25 +23,27 @@ VECTORS: list[dict[str, Any]] = yaml.safe_load(
 )["vectors"]
 
 
-def reads(said: dict[str, Any]) -> Observe:
-    """Return the `observe` of a vector."""
-    parts: dict[str, Any] = {k: compile_expression(v) if k in OBSERVED_PARTS else v for k, v in said.items()}
-    return Observe(**parts)
+def observe_of(parts: dict[str, Any]) -> Observe:
+    """Return the `observe` of a test vector."""
+    values: dict[str, Any] = {
+        k: compile_expression(v) if k in OBSERVED_PARTS else v for k, v in parts.items()
+    }
+    return Observe(**values)
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
-def test_waits_are_read_as_the_vectors_state(vector: dict[str, Any]) -> None:
+def test_each_vector_gives_its_wait(vector: dict[str, Any]) -> None:
     """Each wait is exact to the millisecond."""
     headers = [(name, value) for name, value in vector["headers"]]
-    seen = observe(
+    observation = observe(
         vector["status"],
         headers,
         vector["now"],
         vector.get("body", "").encode(),
-        reads(vector.get("observe", {})),
+        observe_of(vector.get("observe", {})),
     )
-    assert seen.refused == vector.get("refused", False)
-    wait_s = seen.wait_s
+    assert observation.refused == vector.get("refused", False)
+    wait_s = observation.wait_s
     if vector["expect"] is None:
         assert wait_s is None
     else:
@@ -88,7 +90,7 @@ BODIES = st.binary(max_size=60) | st.sampled_from(
     ]
 )
 HOW = [Observe(), *[Observe(name) for name in NAMES]] + [
-    reads({part: text, "reset_format": form})
+    observe_of({part: text, "reset_format": form})
     for part in OBSERVED_PARTS
     for text, form in (("text", "auto"), ("body", "epoch_ms"), ("header('retry-after')", "http_date"))
 ]
@@ -101,15 +103,15 @@ HOW = [Observe(), *[Observe(name) for name in NAMES]] + [
     BODIES,
     st.sampled_from(HOW),
 )
-def test_no_bytes_make_the_reader_fail(
+def test_arbitrary_responses_are_read_without_errors(
     status: int, headers: list[tuple[str, str]], now_s: float, body: bytes, how: Observe
 ) -> None:
     """For any bytes and any reading, every number is finite and not negative."""
-    seen = observe(status, headers, now_s, body, how, (Rate(5, 60.0),))
-    reported_s = seen.reported.reset_s if seen.reported else None
-    for seconds in (seen.wait_s, seen.retry_after_s, seen.reset_s, reported_s):
+    observation = observe(status, headers, now_s, body, how, (Rate(5, 60.0),))
+    reported_s = observation.reported.reset_s if observation.reported else None
+    for seconds in (observation.wait_s, observation.retry_after_s, observation.reset_s, reported_s):
         assert seconds is None or (math.isfinite(seconds) and 0 <= seconds <= 2**31)
-    for limit, window_s in seen.rates:
+    for limit, window_s in observation.rates:
         assert 1 <= limit < math.inf and 0 < window_s <= 2**31
 
 
@@ -151,16 +153,16 @@ def test_the_tightest_budget_is_reported(headers: list[tuple[str, str]], reporte
 )
 def test_limit_and_window_are_read(headers: list[tuple[str, str]], limit: float, window_s: float) -> None:
     """They come from the policy if there is one, else from the fields."""
-    seen = observe(200, headers, NOW_S)
-    assert (seen.limit, seen.window_s) == (limit, window_s)
+    observation = observe(200, headers, NOW_S)
+    assert (observation.limit, observation.window_s) == (limit, window_s)
 
 
 def test_policies_keep_name_and_unit() -> None:
     """Every declared policy is returned; the default unit is requests."""
-    seen = observe(
+    observation = observe(
         200, [("RateLimit-Policy", '"a";q=5;qu="requests";w=1, "b";q=9;qu="content-bytes"')], NOW_S
     )
-    assert seen.policies == (Policy(5.0, 1.0, "a", ""), Policy(9.0, None, "b", "content-bytes"))
+    assert observation.policies == (Policy(5.0, 1.0, "a", ""), Policy(9.0, None, "b", "content-bytes"))
 
 
 def test_each_budget_is_complete() -> None:
@@ -169,12 +171,12 @@ def test_each_budget_is_complete() -> None:
         ("RateLimit-Policy", '"burst";q=10;w=1;pk=:YWJj:, "bytes";q=9000;w=60;qu="content-bytes"'),
         ("RateLimit", '"burst";r=4;t=1, "bytes";r=80;t=30'),
     ]
-    seen = observe(200, headers, NOW_S)
-    assert seen.budgets == (
+    observation = observe(200, headers, NOW_S)
+    assert observation.budgets == (
         Budget(4, 1.0, 10.0, 1.0, name="burst", key="YWJj"),
         Budget(80, 30.0, 9000.0, 60.0, name="bytes", unit="content-bytes"),
     )
-    assert (seen.reported, seen.rates) == (Reported(4, 1.0), ())
+    assert (observation.reported, observation.rates) == (Reported(4, 1.0), ())
 
 
 @pytest.mark.parametrize(
@@ -205,7 +207,7 @@ def test_size_and_window_without_a_budget_are_a_rate(
 
 def test_a_rate_can_be_read_by_expressions() -> None:
     """Size and window come from custom fields."""
-    how = reads({"limit": "header('x-size')", "interval": "header('x-per')"})
+    how = observe_of({"limit": "header('x-size')", "interval": "header('x-per')"})
     assert observe(200, [("X-Size", "50"), ("X-Per", "2s")], NOW_S, how=how).rates == ((50, 2.0),)
 
 
@@ -223,7 +225,7 @@ def test_a_rate_can_be_read_by_expressions() -> None:
 def test_the_remaining_budget_follows_from_the_used_one(
     headers: list[tuple[str, str]], reported: Reported
 ) -> None:
-    """Size minus used is what remains; an empty budget of tokens delays requests, too."""
+    """The remaining budget is size minus used; an empty budget of tokens delays requests, too."""
     assert observe(200, headers, NOW_S).reported == reported
 
 
@@ -237,16 +239,16 @@ def test_the_remaining_budget_follows_from_the_used_one(
     ],
 )
 def test_a_wait_overrides_the_remaining_budget(body: bytes, reported: Reported) -> None:
-    """Requests wait until it is over, whatever is left; a longer closure stays."""
-    how = reads({"wait": "body.backoff", "remaining": "body.left", "reset": "body.again"})
+    """Requests wait even if some of the budget remains; a longer closure is not shortened."""
+    how = observe_of({"wait": "body.backoff", "remaining": "body.left", "reset": "body.again"})
     assert observe(200, [], NOW_S, body, how).reported == reported
 
 
 def test_a_used_weight_is_compared_with_the_configured_rate() -> None:
     """If a response states only the used weight, the size comes from the limit with the same window."""
     headers = [("X-MBX-USED-WEIGHT-1M", "5990"), ("Date", "Tue, 24 Nov 2026 06:00:20 GMT")]
-    seen = observe(200, headers, NOW_S, how=Observe("binance"), rates=(Rate(6000, 60.0),))
-    assert seen.reported == Reported(10, 40.0)
+    observation = observe(200, headers, NOW_S, how=Observe("binance"), rates=(Rate(6000, 60.0),))
+    assert observation.reported == Reported(10, 40.0)
     assert observe(200, headers, NOW_S, how=Observe("binance"), rates=(Rate(6000, 10.0),)).reported is None
 
 
@@ -257,14 +259,14 @@ def test_a_used_weight_is_compared_with_the_configured_rate() -> None:
         ([], b'{"data":{"rateLimit":{"cost":7}}}', Observe("github"), 7.0),
         ([], b'{"extensions":{"cost":{"actualQueryCost":12,"throttleStatus":{"maximumAvailable":1000,'
          b'"currentlyAvailable":900,"restoreRate":50}}}}', Observe("shopify"), 12.0),
-        ([], b'{"spent": "2.5"}', reads({"cost": "body.spent"}), 2.5),
-        ([], b'{"spent": "much"}', reads({"cost": "body.spent"}), None),
+        ([], b'{"spent": "2.5"}', observe_of({"cost": "body.spent"}), 2.5),
+        ([], b'{"spent": "much"}', observe_of({"cost": "body.spent"}), None),
     ],
 )  # fmt: skip
 def test_a_response_may_state_its_cost(
     headers: list[tuple[str, str]], body: bytes, how: Observe, cost: float | None
 ) -> None:
-    """In a field, in the body as the preset knows, or by an expression."""
+    """The cost is in a header field, in the body for a preset, or given by an expression."""
     assert observe(200, headers, NOW_S, body, how).cost == cost
 
 
@@ -275,8 +277,8 @@ def test_bucket_and_scope_are_read() -> None:
         ("X-RateLimit-Remaining", "1"),
         ("X-RateLimit-Reset-After", "0.5"),
     ]
-    seen = observe(200, shared, NOW_S)
-    assert (seen.bucket, seen.scope, seen.budgets[0].name) == ("abcd", "", "abcd")
+    observation = observe(200, shared, NOW_S)
+    assert (observation.bucket, observation.scope, observation.budgets[0].name) == ("abcd", "", "abcd")
     for reported in ([("X-RateLimit-Global", "true")], [("X-RateLimit-Scope", "global")]):
         assert observe(429, [*reported, ("Retry-After", "65")], NOW_S).scope == "token"
 

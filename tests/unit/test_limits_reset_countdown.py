@@ -39,7 +39,7 @@ class Server:
         self._log: deque[float] = deque()
         self.accepted = self.refused = 0
 
-    def ask(self, at_s: float) -> Reported:
+    def respond(self, at_s: float) -> Reported:
         """Return the response to a request that arrives at this time of the client's clock."""
         now_s = at_s + PHASE_S
         if self._kind == "sliding":
@@ -64,7 +64,7 @@ def spend(server: Server, until_s: float, processes: Sequence[ServerClocks], now
     """Send one request after the other from any of the processes, but none at an empty budget. Return the end time."""
     chance = random.Random(1)
     while now_s < until_s:
-        reported = server.ask(now_s + WAY_S)
+        reported = server.respond(now_s + WAY_S)
         sent_s, now_s = now_s, now_s + 2 * WAY_S
         if processes:
             reported = chance.choice(processes).read("limit", reported, sent_s, now_s)
@@ -94,7 +94,7 @@ def processes(count: int) -> list[ServerClocks]:
 def test_a_window_is_used_without_refusals(
     window_s: float, kind: str, rounds: Rounds, count: int, declares: bool
 ) -> None:
-    """Whatever the rounding: at least 97 %; less in windows of 2 s, where half a second matters more."""
+    """At least 97 % is used whatever the rounding; less in windows of 2 s, where half a second matters more."""
     server = Server(window_s, kind, rounds, declares=declares)
     share = used(server, window_s, processes(count))
     least = 0.97 if window_s > 2 else 0.96 if rounds is math.ceil else 0.88
@@ -116,14 +116,14 @@ def test_a_sliding_log_refuses_nothing(window_s: float, rounds: Rounds, count: i
 
 @pytest.mark.parametrize("rounds", [math.ceil, math.floor])
 def test_nothing_is_refused_before_the_rounding_is_known(rounds: Rounds) -> None:
-    """Not even in the first window: the request that is kept back finds it."""
+    """Even in the first window, the withheld request finds the rounding without a refusal."""
     server = Server(10.0, "fixed", rounds, declares=False)
     spend(server, 10.0 * WINDOWS, processes(PROCESSES))
     assert server.refused == 0
 
 
 def test_at_face_value_quota_is_lost_or_requests_are_refused() -> None:
-    """The same servers without the correction: this is why it exists."""
+    """Shows that the correction is necessary: the same servers without it."""
     rounds_up = Server(2.0, "fixed", math.ceil, declares=True)
     assert used(rounds_up, 2.0, []) < 0.92
     cuts_off = Server(10.0, "fixed", math.floor, declares=True)
@@ -141,17 +141,17 @@ def test_the_end_satisfies_all_responses_of_the_window() -> None:
     assert (reported.remaining, reported.reset_s) == pytest.approx((0, 10.04 - 1.74))
 
 
-def test_the_kept_request_shows_that_a_server_rounds_down() -> None:
-    """It is the last one of the old window; then the rest wait one second longer than reported."""
+def test_the_withheld_request_shows_that_a_server_rounds_down() -> None:
+    """It is the last request of the old window, so the others wait one second longer than reported."""
     clocks = ServerClocks()
     first = clocks.read("limit", Reported(99, 9.0, 100), 0.0, 0.04)
     assert (first.remaining, first.reset_s) == pytest.approx((98, 9.0))
-    kept = clocks.read("limit", Reported(0, 0.0, 100), 9.05, 9.09)
-    assert (kept.remaining, kept.reset_s) == pytest.approx((0, 10.04 - 9.09))
+    withheld = clocks.read("limit", Reported(0, 0.0, 100), 9.05, 9.09)
+    assert (withheld.remaining, withheld.reset_s) == pytest.approx((0, 10.04 - 9.09))
 
 
 def test_an_overtaken_response_does_not_change_the_next_window() -> None:
-    """It is returned unchanged, and the end of the new window stays."""
+    """The response is returned unchanged, and the end of the new window stays."""
     clocks = ServerClocks()
     clocks.read("limit", Reported(99, 10.0, 100, window_s=10.0), 0.0, 0.04)
     clocks.read("limit", Reported(99, 10.0, 100, window_s=10.0), 10.04, 10.08)
@@ -196,7 +196,7 @@ def test_long_windows_are_taken_at_face_value() -> None:
     ],
 )
 def test_the_declared_window_is_part_of_the_budget(fields: list[tuple[str, str]]) -> None:
-    """In drafts 6, 7 and 8."""
+    """Covers drafts 6, 7 and 8 of the RateLimit fields."""
     reported = observe(200, fields, 0.0).reported
     assert reported is not None
     assert (reported.remaining, reported.reset_s, reported.window_s) == (7, 9.0, 10.0)

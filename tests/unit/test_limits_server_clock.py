@@ -25,7 +25,7 @@ class Server:
         self._count = 0
         self.accepted = self.refused = 0
 
-    def ask(self, at_s: float) -> Reported:
+    def respond(self, at_s: float) -> Reported:
         """Return the response to a request that arrives at this time of the client's clock."""
         now_s = at_s + AHEAD_S
         if now_s >= self._ends_s:
@@ -45,7 +45,7 @@ class Server:
 def spend(server: Server, now_s: float, until_s: float, clocks: ServerClocks | None) -> float:
     """Send one request after the other while the budget lasts, then none until the reset. Return the end time."""
     while now_s < until_s:
-        reported = server.ask(now_s + WAY_S)
+        reported = server.respond(now_s + WAY_S)
         sent_s, now_s = now_s, now_s + 2 * WAY_S
         if clocks is not None:
             reported = clocks.read("limit", reported, sent_s, now_s)
@@ -57,7 +57,7 @@ def spend(server: Server, now_s: float, until_s: float, clocks: ServerClocks | N
 @pytest.mark.parametrize("aligned", [False, True])
 @pytest.mark.parametrize("rounds", [math.ceil, math.floor, round])
 def test_a_window_reported_in_whole_seconds_is_used(rounds: Callable[[float], int], aligned: bool) -> None:
-    """Whatever the rounding: at least 95 % of ten windows, without a refusal after the first."""
+    """At least 95 % of ten windows are used whatever the rounding, without a refusal after the first."""
     limit, window_s, windows = 60, 10.0, 10
     server = Server(limit, window_s, rounds, aligned=aligned)
     clocks = ServerClocks()
@@ -69,14 +69,14 @@ def test_a_window_reported_in_whole_seconds_is_used(rounds: Callable[[float], in
 
 
 def test_at_face_value_a_tenth_of_the_quota_is_lost() -> None:
-    """The same server without the correction: this is why it exists."""
+    """Shows that the correction is necessary: the same server without it."""
     server = Server(60, 3.0, math.ceil, aligned=False)
     spend(server, 0.0, 30.0, None)
     assert server.accepted < 0.9 * 60 * 10
 
 
 def test_only_short_windows_with_many_requests_are_corrected() -> None:
-    """A long window, few requests, or a reset with a fraction: returned unchanged."""
+    """A budget with a long window, few requests or a fractional reset is returned unchanged."""
     clocks = ServerClocks()
     for reported in (
         Reported(5, 10.5, 100, None, None),
@@ -86,8 +86,8 @@ def test_only_short_windows_with_many_requests_are_corrected() -> None:
         assert clocks.read("limit", reported, 0.0, 0.1) is reported
 
 
-def test_the_last_request_is_kept_for_the_first_possible_end() -> None:
-    """The others go at once; the last one is granted at the first possible end."""
+def test_the_last_request_is_withheld_until_the_first_possible_end() -> None:
+    """The other requests are granted at once."""
     clocks = ServerClocks()
     first = clocks.read("limit", Reported(99, 10.0, 100, SERVER_STARTED_S + 10, SERVER_STARTED_S), 0.0, 0.04)
     assert (first.remaining, first.reset_s) == (98, 10.0)
@@ -100,7 +100,7 @@ def test_the_last_request_is_kept_for_the_first_possible_end() -> None:
 
 
 def test_a_reset_with_a_fraction_needs_the_clock_alone() -> None:
-    """No request is kept back; later responses restore what the Date rounded off."""
+    """A request is not withheld; later responses restore the fraction that the Date lacks."""
     clocks = ServerClocks()
     resets = SERVER_STARTED_S + 10.25
     first = clocks.read("limit", Reported(9, 10.25, 10, resets, SERVER_STARTED_S), 0.0, 0.5)

@@ -47,7 +47,7 @@ def page(status: int, body: bytes = b"{}") -> Page:
 
 
 def costs(resource: str, response: Page, cost: float | None = None) -> list[tuple[str, float]]:
-    """Return what a request of this resource costs the limits of the plan."""
+    """Return the cost of a request of this resource in the limits of the plan."""
     rules = plan().rate_limits
     group = group_of(rules, resource=resource, url=URL)
     outcome = Outcome("success", cost=cost)
@@ -132,7 +132,7 @@ def test_a_scope_wider_than_a_limit_closes_every_group_of_it() -> None:
 
 
 def test_the_scopes_token_and_all_have_their_own_limits() -> None:
-    """A limit partitioned by neither is not private."""
+    """A limit that is partitioned by neither is not private."""
     wide = group_of([LimitRule("core", partition_by=())], url=URL, token="t", scopes={"token", "all"})
     assert wide.private == ""
     (of_token,), (of_all,) = closed_by(wide, "token"), closed_by(wide, "all")

@@ -13,27 +13,26 @@ INCLUDES = [path for path in FILES if path.parent.name == "include"]
 SCRIPTS = [path for path in FILES if path not in INCLUDES]
 FUNCTION = re.compile(r"^local function (\w+)", re.MULTILINE)
 VERB = re.compile(r"\b(?:verb|area|what) == '(\w+)'")
-CODES = re.compile(
-    r"^local ([A-Z]+(?:, [A-Z]+)*) = 1, 2, 3, 4, 5, 6, 7$", re.MULTILINE
-)  # the verbs of `settle`
+# `settle` has numeric codes for its verbs.
+CODES = re.compile(r"^local ([A-Z]+(?:, [A-Z]+)*) = 1, 2, 3, 4, 5, 6, 7$", re.MULTILINE)
 CALL = re.compile(r"\b([a-z]\w*)\(")
 
 
 def parts(path: Path) -> tuple[str, str]:
-    """The header, which is all leading comment lines, and the code after it."""
+    """Return the header, which is all leading comment lines, and the code after it."""
     lines = path.read_text().splitlines()
     end = next(at for at, line in enumerate(lines) if not line.startswith("--") or line.startswith("-- @"))
     return "\n".join(lines[:end]), "\n".join(lines[end:])
 
 
 def name(path: Path) -> str:
-    """The test id of a file."""
+    """Return the test id of a file."""
     return str(path.relative_to(PACKAGE))
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=name)
-def test_a_script_names_every_verb_that_it_handles(path: Path) -> None:
-    """Whether the verb is a word or a code."""
+def test_the_header_of_a_script_lists_every_verb(path: Path) -> None:
+    """The verb may be a word or a code."""
     header, code = parts(path)
     verbs = set(VERB.findall(code)) | {
         verb.lower() for names in CODES.findall(code) for verb in names.split(", ")
@@ -43,8 +42,8 @@ def test_a_script_names_every_verb_that_it_handles(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", INCLUDES, ids=name)
-def test_an_include_names_every_function_that_it_gives(path: Path) -> None:
-    """All of them, and nothing else."""
+def test_the_header_of_an_include_lists_every_function(path: Path) -> None:
+    """The header lists all functions and nothing else."""
     header, code = parts(path)
     functions = set(FUNCTION.findall(code))
     assert functions <= set(re.findall(r"\w+", header))

@@ -1,4 +1,4 @@
-"""What `import scrapeq` offers: sorted, importable, and complete for the signatures of its classes."""
+"""The names of `import scrapeq` are sorted, importable, and sufficient for the signatures of its classes."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ import scrapeq.queue
 
 ENTRY_POINTS = ("DPQ", "Fetcher", "Queue")
 SOURCE = Path(scrapeq.__file__)
-# scrapeq's own classes in parameters that tests pass alone: a clock, and where permits come from
+# Classes of parameters that only tests pass: a clock, and the source of permits.
 INJECTED = {"Clock", "Limiter"}
 
 
 def test_all_is_sorted() -> None:
-    """By ruff's order: constants, classes, then the rest."""
+    """The order is that of ruff: constants, classes, then all others."""
     assert scrapeq.__all__ == sorted(
         scrapeq.__all__, key=lambda name: (name.startswith("_"), not name.isupper(), name)
     )
 
 
-def test_all_names_what_type_checkers_see() -> None:
+def test_all_matches_the_names_for_type_checkers() -> None:
     """The lazy table, the imports for type checkers and `__all__` have the same names."""
     lazy = {*scrapeq._MODULES, "__version__"}
     assert lazy == {*scrapeq.__all__}
@@ -44,18 +44,18 @@ def test_all_names_what_type_checkers_see() -> None:
 
 @pytest.mark.parametrize("name", scrapeq.__all__)
 def test_every_name_can_be_imported(name: str) -> None:
-    """Each is loaded when it is first used."""
+    """A name is imported when it is first used."""
     assert getattr(scrapeq, name) is not None
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
-    """As in any module."""
+    """The message is that of any module."""
     with pytest.raises(AttributeError, match="'scrapeq' has no attribute 'Nothing'"):
         _ = scrapeq.Nothing
 
 
-def test_importing_scrapeq_alone_loads_no_room() -> None:
-    """The names come when they are used."""
+def test_importing_scrapeq_loads_no_other_module_of_it() -> None:
+    """Only the version is imported; all other names are lazy."""
     code = "import scrapeq, sys; print(*[name for name in sys.modules if name.startswith('scrapeq.')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["scrapeq.version"]
@@ -79,7 +79,7 @@ def own_classes(annotation: Any, names: dict[str, Any]) -> set[str]:
 
 
 @pytest.mark.parametrize("entry_point", ENTRY_POINTS)
-def test_what_a_signature_needs_is_exported(entry_point: str) -> None:
+def test_classes_in_signatures_are_exported(entry_point: str) -> None:
     """Every class of scrapeq in a public signature can be imported from `scrapeq` or `scrapeq.queue`."""
     needed = set()
     for name, method in inspect.getmembers(getattr(scrapeq, entry_point), inspect.isfunction):

@@ -15,7 +15,7 @@ from scrapeq.errors import UsageError
 
 
 def fetcher(client: Any) -> Fetcher:
-    """A fetcher that shares its limits through that client."""
+    """Return a fetcher that shares its limits through that client."""
     return Fetcher(redis=client)
 
 
@@ -46,7 +46,7 @@ def test_the_wrong_kind_of_client_is_refused(
 
 
 def test_the_right_kind_of_client_is_accepted() -> None:
-    """No connection is needed."""
+    """The check does not need a connection."""
 
     async def made() -> None:
         Queue(redis.asyncio.Redis(), "q")

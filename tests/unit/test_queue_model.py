@@ -1,4 +1,4 @@
-"""The reference model of the queue alone: its rules, one example each."""
+"""The reference model of the queue: one example of each rule."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_delayed_task_is_not_handed_out_before_its_time() -> None:
 
 
 def test_a_slot_is_freed_one_window_after_its_response() -> None:
-    """Three in ten seconds: the fourth goes ten seconds after the first response, not after the first grant."""
+    """At three in ten seconds, the fourth is granted ten seconds after the first response, not the first grant."""
     q = model(Limit((Rate(3, 10.0),)))
     leases = []
     for _ in range(3):
@@ -83,7 +83,7 @@ def test_concurrency_counts_requests_without_a_response() -> None:
 
 
 def test_a_refusal_parks_the_limit_until_a_probe_succeeds() -> None:
-    """After the park requests go one at a time, until one succeeds."""
+    """After the park, requests are granted one at a time until one succeeds."""
     q = model(Limit(max_concurrency=3))
     first, second, _ = q.pop(9, lease_s=100).tasks
     q.settle([c.Entry(c.RELEASE, lease(first), refused=[("a", 5)])])
@@ -131,7 +131,7 @@ def test_three_expired_leases_make_a_dead_letter() -> None:
 
 
 def test_a_stale_token_changes_nothing() -> None:
-    """Even if the server's clock stepped back in between."""
+    """This is true even if the server's clock stepped back in between."""
     q = model(tasks=1)
     (old,) = q.pop(1, lease_s=1).tasks
     q.server_us += 2 * US

@@ -40,7 +40,7 @@ def test_both_queues_have_the_same_verbs() -> None:
 
 @pytest.mark.parametrize("verb", sorted(verbs(Queue)))
 def test_both_queues_take_the_same_parameters(verb: str) -> None:
-    """Names, defaults and annotations agree; the founding document's names come on top."""
+    """Names, defaults and annotations agree; the additional names of the founding document are excluded."""
     of_dpq, of_queue = parameters(DPQ, verb), parameters(Queue, verb)
     for name, parameter in of_queue.items():
         same = of_dpq[name]
@@ -59,7 +59,7 @@ def test_both_constructors_take_the_same_parameters() -> None:
 
 
 def test_worker_calls_are_not_public() -> None:
-    """What only worker loops need is not on Queue."""
+    """Calls that only worker loops need are not methods of Queue."""
     internal = {"arrive", "leave", "poll", "wait", "interrupt", "settle_soon", "try_acquire", "sweep_once"}
     assert verbs(WorkerQueue) - verbs(Queue) == internal
     assert not verbs(DPQ) & internal

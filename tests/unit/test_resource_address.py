@@ -1,4 +1,4 @@
-"""URLs: joining, parameters, and the key by which two requests are the same."""
+"""URLs: joining, parameters, and the key that identifies equal requests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from scrapeq.resource.address import clean, get_param, join, resolve, set_params
     ],
 )
 def test_base_and_path_are_joined_with_one_slash(base: str, path: str, joined: str) -> None:
-    """With or without slashes of their own."""
+    """Base and path may have slashes."""
     assert join(base, path) == joined
 
 
@@ -58,7 +58,7 @@ def test_different_urls_have_different_keys(other: str) -> None:
 
 
 def test_method_and_body_are_part_of_the_key() -> None:
-    """Also an empty body."""
+    """An empty body differs from none."""
     url = "https://api.test/graphql"
     keys = {
         task_key("GET", url, None),
@@ -91,7 +91,7 @@ def test_repeated_parameters_keep_their_order() -> None:
     ],
 )
 def test_invalid_urls_are_refused(bad: str) -> None:
-    """Whatever is wrong, the error is the same."""
+    """All invalid URLs raise the same type of error."""
     with pytest.raises(UsageError, match=r"not an http\(s\) URL"):
         clean(bad)
 

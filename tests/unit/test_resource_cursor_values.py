@@ -1,4 +1,4 @@
-"""Values of cursors: which is higher, and times shifted or rewritten in their own form."""
+"""Cursor values: comparing them, and shifting and formatting times."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ FORMS: list[tuple[Any, Any, Any]] = [  # a value, ten minutes earlier, NOON_S in
 
 @pytest.mark.parametrize(("value", "earlier", "noon"), FORMS)
 def test_a_time_keeps_its_form(value: Any, earlier: Any, noon: Any) -> None:
-    """Shifted back by a lookback, and as the end of a window."""
+    """Covers a time that a lookback shifts back, and the end of a window."""
     assert shifted(value, -600.0) == earlier
     assert type(shifted(value, -600.0)) is type(value)
     assert time_like(NOON_S, value) == noon
@@ -50,7 +50,7 @@ def test_a_time_keeps_its_form(value: Any, earlier: Any, noon: Any) -> None:
     "value", ["v10", "", "2024-02-30", "x" * 100, None, True, [1], {"a": 1}, float("nan")]
 )
 def test_other_values_stay_as_they_are(value: Any) -> None:
-    """They are never shifted, and give no form."""
+    """They are never shifted, and times are not formatted like them."""
     assert shifted(value, -600.0) is value
     assert time_like(NOON_S, value) is None
 
@@ -73,21 +73,21 @@ def test_other_values_stay_as_they_are(value: Any) -> None:
         ("", "a"),
     ],
 )
-def test_the_higher_of_two_values(low: Any, high: Any) -> None:
-    """As numbers or times if both are, else as text; null and other types are lower than all."""
+def test_the_higher_of_two_values_is_chosen(low: Any, high: Any) -> None:
+    """Values are compared as numbers or times if both are, else as text; null and other types are the lowest."""
     assert higher(low, high) is high
     assert higher(high, low) is high
 
 
 def test_equal_values_keep_the_current_spelling() -> None:
-    """The same time in two spellings; and two missing values are null."""
+    """Covers one time in two spellings, and two missing values."""
     assert higher("2024-01-01T02:00:00+02:00", "2024-01-01T00:00:00Z") == "2024-01-01T02:00:00+02:00"
     assert higher(None, None) is None
     assert higher(True, [1]) is None
 
 
 def test_a_cursor_takes_the_form_of_the_initial_value() -> None:
-    """A date for one, a number for the other; two numbers have the same form."""
+    """Covers a date, a number, and two numbers."""
     assert value_like("2024-05-01T12:00:00Z", "2024-01-01") == "2024-05-01"
     assert value_like(1704067200, "2024-01-01T00:00:00Z") == "2024-01-01T00:00:00Z"
     assert value_like("2024-05-01", 0) == 1714521600

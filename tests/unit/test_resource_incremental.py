@@ -52,7 +52,7 @@ def progress_at_start(incremental: Incremental, state: dict[str, Any] | None = N
     ],
 )
 def test_start_values(incremental: Incremental, state: Any, start: Any, end: Any) -> None:
-    """The stored cursor minus the lookback, else the initial value as it is; the end is now, in the same form."""
+    """The start is the stored cursor minus the lookback, else the initial value; the end is now, in the same form."""
     progress = progress_at_start(incremental, None if state is None else {"cursor": state, "token": "t"})
     token = None if state is None else "t"
     assert incremental_scope(progress) == {"start_value": start, "end_value": end, "token": token}
@@ -76,7 +76,7 @@ def test_start_values(incremental: Incremental, state: Any, start: Any, end: Any
     ],
 )
 def test_windows_are_contiguous(initial: Any, stored: Any, step_s: float, bounds: list[Any]) -> None:
-    """In the form of the initial value; the last one ends now."""
+    """Bounds have the form of the initial value; the last window ends now."""
     incremental = Incremental("at", initial, step_s=step_s)
     progress: IncrementalProgress | None = progress_at_start(
         incremental, {"cursor": stored} if stored else None
@@ -88,8 +88,8 @@ def test_windows_are_contiguous(initial: Any, stored: Any, step_s: float, bounds
     assert found == list(pairwise(bounds))
 
 
-def test_final_state() -> None:
-    """The highest cursor in its own spelling and the last token; nothing if there was neither."""
+def test_the_final_state_has_the_highest_cursor_and_the_last_token() -> None:
+    """The cursor keeps its spelling; without a cursor and a token, there is nothing to store."""
     progress = progress_at_start(Incremental("at", "2024-01-01"))
     assert final_state(progress, None, "r", {}, NOW_S) is None
     for cursor in ("2024-03-01", None, "2024-04-01T00:00:00+02:00", "2024-02-01"):
@@ -172,12 +172,12 @@ def identities(
 
 
 def ancestry(record: dict[str, Any], seed: dict[str, Any] | None = None) -> Ancestry:
-    """Return what lies above a child of this record."""
+    """Return the ancestry of a child of this record."""
     return Ancestry(seed or {}, record, "top", {"top": record})
 
 
 def test_a_parent_is_identified_by_its_primary_key() -> None:
-    """Whatever other fields change, also those that the request reads."""
+    """Other fields may change, even those that the request reads."""
     found, child = identities(("id",))
     first = found.state_key(child, ancestry({"id": 1, "number": 5}))
     assert first == found.state_key(child, ancestry({"id": 1, "number": 6, "x": 1}))
@@ -186,7 +186,7 @@ def test_a_parent_is_identified_by_its_primary_key() -> None:
     assert first != found.state_key(child, ancestry({"id": 1, "number": 5}, {"repo": "b"}))
 
 
-def test_without_a_primary_key_a_parent_is_identified_by_the_requested_fields() -> None:
+def test_without_a_primary_key_the_fields_in_the_request_identify_a_parent() -> None:
     """Two records that share a part of the key are different."""
     for primary_key in ((), ("id", "_account")):
         found, child = identities(primary_key)
@@ -196,7 +196,7 @@ def test_without_a_primary_key_a_parent_is_identified_by_the_requested_fields() 
 
 
 def test_elements_of_one_record_have_different_states() -> None:
-    """`each` requests each of them."""
+    """Each element that `each` selects has its own state."""
     found, child = identities(("id",), "c/${parent}")
     tags = ["a", "b"]
     record = {"id": 1, "tags": tags}
@@ -204,7 +204,7 @@ def test_elements_of_one_record_have_different_states() -> None:
     assert found.state_key(child, one) != found.state_key(child, other)
 
 
-def test_records_further_above_count_by_the_requested_fields() -> None:
+def test_grandparents_are_identified_by_the_fields_in_the_request() -> None:
     """A number may be unique only within its repository."""
     found, child = identities(("number",), "c/${resources.repos.name}/${parent.number}")
     record = {"number": 5}
@@ -215,7 +215,7 @@ def test_records_further_above_count_by_the_requested_fields() -> None:
     assert len(keys) == 2
 
 
-def test_the_label_names_the_records_further_above() -> None:
+def test_the_label_contains_the_grandparents() -> None:
     """It distinguishes, for the user, branches of the same name in two repositories."""
     found, child = identities(("number",), "c/${resources.repos.name}/${parent.number}")
     record = {"number": 5}

@@ -39,8 +39,8 @@ def plan(**more: Any) -> Plan:
         ),
     ],
 )
-def test_seed_files(tmp_path: Path, name: str, text: str, seeds: list[Any]) -> None:
-    """A header and rows, one object per line, one URL per line."""
+def test_each_format_of_seed_files_is_read(tmp_path: Path, name: str, text: str, seeds: list[Any]) -> None:
+    """Covers CSV with a header, JSON Lines, and text with one URL per line."""
     (tmp_path / name).write_text(text)
     assert [seed.values for seed in read_seed_file(str(tmp_path / name))] == seeds
 
@@ -67,7 +67,7 @@ def test_seed_files(tmp_path: Path, name: str, text: str, seeds: list[Any]) -> N
 def test_invalid_lines_are_reported_with_their_position(
     tmp_path: Path, name: str, text: Any, message: str
 ) -> None:
-    """The file, the line, and what is wrong."""
+    """The error has the file, the line and the mistake."""
     path = tmp_path / name
     if text is not None:
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -91,8 +91,8 @@ def test_seed_files_are_read_lazily(tmp_path: Path) -> None:
             pass
 
 
-def test_seed_priority(tmp_path: Path) -> None:
-    """A number or a time; the time now if it is neither."""
+def test_a_seed_may_have_a_priority(tmp_path: Path) -> None:
+    """It is a number or a time; if it is neither, the priority is the current time."""
     (tmp_path / "a.csv").write_text("repo,at\na,7\nb,2024-05-01\nc,\n")
     made = plan(seed_file=str(tmp_path / "a.csv"), seed_priority=expression("seed.at"))
     ranks = [task.priority for task in first_tasks(made, lambda *_: Group(), NOW_S)]
@@ -100,7 +100,7 @@ def test_seed_priority(tmp_path: Path) -> None:
 
 
 def test_a_seed_with_an_invalid_request_is_reported_with_its_position(tmp_path: Path) -> None:
-    """It is one of many in a file."""
+    """The seed is one of many in a file."""
     (tmp_path / "a.csv").write_text("url\nhttps://a.test\nmailto:a\n")
     resource = Resource("r", Endpoint(url=template("${seed.url}")))
     made = Plan("t", "t.yaml", resources=(resource,), seed_file=str(tmp_path / "a.csv"))

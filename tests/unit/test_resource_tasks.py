@@ -1,4 +1,4 @@
-"""Tasks of a plan: their requests, what they carry, their priorities."""
+"""Tasks of a plan: their requests, payloads and priorities."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NOW_S = 1_750_000_000.0
 
 
 def group_of(resource: str, method: str, url: str, seed: Mapping[str, Any], parent: Any) -> Group:
-    """Return a group that shows the arguments."""
+    """Return a group whose name contains the arguments."""
     return Group(f"{resource} {method} {seed} {parent}")
 
 
@@ -144,14 +144,14 @@ def test_a_line_break_in_a_header_is_refused() -> None:
 
 
 def test_the_first_request_has_its_page_number() -> None:
-    """As the endpoint sets it, or else the paginator."""
+    """The endpoint sets it, else the paginator."""
     numbered = Paginator("page_number", base_page=0, page_param="p")
     assert first(Endpoint(path=template("x"), paginator=numbered)).payload["url"].endswith("/x?p=0")
-    given = Endpoint(path=template("x"), params={"p": 3}, paginator=numbered)
-    assert first(given).payload["url"].endswith("/x?p=3")
+    with_page = Endpoint(path=template("x"), params={"p": 3}, paginator=numbered)
+    assert first(with_page).payload["url"].endswith("/x?p=3")
 
 
-def test_url_is_used_as_it_is() -> None:
+def test_url_is_used_unchanged() -> None:
     """`url` is not joined; a seed with a URL needs neither; null makes no request."""
     assert (
         first(Endpoint(url=template("https://b.test/${seed.x}")), {"x": "y"}).payload["url"]
@@ -175,7 +175,7 @@ def test_demo_must_be_replaced_by_a_url() -> None:
 
 
 def test_a_child_carries_only_the_fields_that_are_read() -> None:
-    """Those of the parent and of the records above that expressions name, here and further below."""
+    """They are fields of the parent and its ancestors that expressions of the child or its descendants read."""
     channels = Resource("channels", Endpoint(path=template("channels")))
     messages = Resource(
         "messages",
@@ -227,8 +227,8 @@ def test_a_child_carries_only_the_fields_that_are_read() -> None:
     assert reply.payload["parents"] == {"channels": {"id": 1, "topic": "t"}}
 
 
-def test_a_bare_parent_is_carried_whole() -> None:
-    """An element that is not a map, or a map without a named field."""
+def test_a_parent_that_is_not_a_map_is_stored_whole() -> None:
+    """This is also true of a map if expressions do not name its fields."""
     items = Resource("items", Endpoint(path=template("items/${parent}")), parents=(Parent("lists"),))
     builder = TaskBuilder(plan(Resource("lists", Endpoint(path=template("l"))), items), group_of)
     task = builder.child_start(

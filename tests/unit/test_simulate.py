@@ -19,7 +19,7 @@ HOUR = {"core": Limit((Rate(5000, 3600.0),))}
 
 
 def state(name: str, **known: Any) -> LimitState:
-    """Return the state of a limit of which only this is known."""
+    """Return the state of a limit with only these values known."""
     plain: dict[str, Any] = dict.fromkeys([field.name for field in fields(LimitState)[1:]], 0.0)
     empty = {"paused": False, "probing": False, "remaining": None, "learned": None, "source": ""}
     return LimitState(name, **{**plain, **empty, **known})
@@ -37,7 +37,7 @@ def test_a_paced_limit_takes_the_time_of_its_requests() -> None:
 
 
 def test_without_limits_only_the_slots_count() -> None:
-    """1,000 requests in 10 slots at half a second each take 50 seconds; the forecast has no limits."""
+    """1,000 requests in 10 slots at half a second each take 50 seconds; the forecast lists no limit."""
     forecast = simulate([Work(Group("free"), 1000)], {}, slots=10, latency_s=0.5)
     assert forecast.done_s == pytest.approx(50)
     assert forecast.limits == ()
@@ -113,7 +113,7 @@ def test_calendar_windows_reset_by_the_calendar() -> None:
     assert forecast.tenths_s[3] < 10 and forecast.tenths_s[4] > 1790
 
 
-def test_a_reserve_is_kept_for_high_priorities() -> None:
+def test_a_reserve_is_left_for_high_priorities() -> None:
     """Work below the threshold uses half of the window, so later work above it need not wait."""
     limits = {"core": Limit((Rate(100, 100.0),), reserve=Reserve(0.5, 5.0))}
     low = Work(ONE, 100, priority=1, label="low")
@@ -161,7 +161,7 @@ def test_the_current_state_of_limits_counts() -> None:
 
 
 def test_work_under_a_paused_limit_never_finishes() -> None:
-    """The forecast lists it as left and waiting, and has no time for it."""
+    """The forecast lists it as remaining and waiting, without a finish time."""
     forecast = simulate([Work(ONE, 7, label="a")], HOUR, states=[state("core", paused=True)])
     assert forecast.left == 7
     assert forecast.limits[0].waiting == 7
@@ -169,7 +169,7 @@ def test_work_under_a_paused_limit_never_finishes() -> None:
 
 
 def test_the_horizon_ends_the_simulation() -> None:
-    """Requests that are not answered by then are left."""
+    """Requests without a response by then remain."""
     forecast = simulate([Work(ONE, 100)], {"core": Limit((Rate(1, 1.0),))}, horizon_s=10)
     assert 90 <= forecast.left <= 93
 

@@ -21,7 +21,7 @@ from scrapeq.sink.ledger import Ledger
 
 
 def parquet(folder: Path) -> list[dict[str, Any]]:
-    """The rows of all parts in a folder."""
+    """Return the rows of all parts in a folder."""
     parts = sorted(folder.glob("*.parquet"))
     return [row for path in parts for row in pyarrow.parquet.read_table(path).to_pylist()]
 
@@ -55,7 +55,7 @@ def test_parquet_parts_are_written_when_full_and_at_the_end(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("point", ["before the name", "before the ledger", "before the spool is empty"])
 def test_a_crash_while_a_part_is_written_loses_and_repeats_nothing(tmp_path: Path, point: str) -> None:
-    """At each step."""
+    """The process is killed at each step in turn."""
     out = output("parquet", "out/${resource}/")
     child = os.fork()
     if child == 0:
@@ -81,7 +81,7 @@ def test_a_crash_while_a_part_is_written_loses_and_repeats_nothing(tmp_path: Pat
 
 
 def test_an_old_spool_becomes_a_part_while_idle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once it is due, and only once."""
+    """The part is written once, when it is due."""
     now = [1_000.0]
     monkeypatch.setattr("scrapeq.sink.appended.time.time", lambda: now[0])
     with sink_at(tmp_path, output("parquet", "out/", rotate_s=60.0)) as sink:
@@ -123,7 +123,7 @@ PAGE = Page(
 
 
 def warc_records(*paths: Path) -> list[Any]:
-    """Type, headers and content of each record; every file is checked as `warcio check` does."""
+    """Return type, headers and content of each record; check every file as `warcio check` does."""
     found = []
     for path in paths:
         checker = Checker(type("Asked", (), {"inputs": [str(path)], "verbose": False})())
@@ -136,7 +136,7 @@ def warc_records(*paths: Path) -> list[Any]:
 
 
 def test_warc_has_a_request_and_a_response_for_each_page(tmp_path: Path) -> None:
-    """The body as it was read, with its own length, without credentials and cookies; each page once."""
+    """The body is decoded and has its own length; credentials and cookies are removed; each page is written once."""
     out = output("warc", "out/warc/")
     with sink_at(tmp_path, out) as sink:
         sink.commit_many([CommitRequest("t1", "1.1", [item(1)], PAGE, "pages")])
@@ -188,7 +188,7 @@ def test_existing_parts_are_never_replaced(tmp_path: Path, gone: str) -> None:
         with sink_at(tmp_path, out) as sink:
             sink.commit_many([(task, "1.1", [Item("issues", task, {"id": task})])])
         if task == "t1":
-            if gone.endswith("jsonl"):  # with something in it
+            if gone.endswith("jsonl"):  # not empty
                 killed = OutputSet([out], base=tmp_path, context=SinkContext(tmp_path, name="api"))
                 killed.commit_many([("t0", "1.1", [Item("issues", "t0", {"id": "t0"})])])
                 killed.close()

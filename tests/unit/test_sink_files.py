@@ -113,7 +113,7 @@ def test_an_old_part_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_a_value_of_a_seed_names_a_file_inside_the_folder(
     tmp_path: Path, value: Any, name: str | None
 ) -> None:
-    """Without separators, control characters and names of dots only; long values are truncated and stay distinct."""
+    """Separators, control characters and names of dots are replaced; long values are truncated but distinct."""
     with sink_at(tmp_path, output("jsonl", "out/${seed.x}.jsonl")) as sink:
         sink.commit_many([("t1", "1.1", [Item("issues", "1", {"id": 1}, {"x": value})])])
     (path,) = (tmp_path / "out").glob("*.jsonl")
@@ -123,7 +123,7 @@ def test_a_value_of_a_seed_names_a_file_inside_the_folder(
 
 
 def test_many_seeds_are_many_files(tmp_path: Path) -> None:
-    """More than a process may have open at once."""
+    """There are more files than a process may have open at once."""
     out = output("jsonl", "out/${seed.repo}/${resource}.jsonl")
     items = [Item("issues", str(n), {"id": n}, {"repo": f"r{n}"}) for n in range(400)]
     with sink_at(tmp_path, out) as sink:
@@ -177,7 +177,7 @@ def test_a_crash_during_a_rewrite_leaves_an_intact_file(tmp_path: Path, point: s
 
 
 def test_every_csv_part_has_a_header(tmp_path: Path) -> None:
-    """Each part starts with one."""
+    """Covers the first part and the later ones."""
     out = output("csv", "out/all.csv", rotate_bytes=30)
     with sink_at(tmp_path, out) as sink:
         sink.commit_many([("t1", "1.1", [item(n, x="x" * 10) for n in range(4)])])
@@ -189,7 +189,7 @@ def test_every_csv_part_has_a_header(tmp_path: Path) -> None:
 
 
 def test_csv_of_another_program_is_continued_under_its_header(tmp_path: Path) -> None:
-    """Its first line names the columns."""
+    """The first line of the file names the columns."""
     (tmp_path / "out").mkdir()
     (tmp_path / "out/all.csv").write_text("name,id\nfirst,0")
     with sink_at(tmp_path, output("csv", "out/all.csv")) as sink:
@@ -223,7 +223,7 @@ def test_csv_of_a_spreadsheet_keeps_its_columns(tmp_path: Path) -> None:
     [("a.csv", "id,n\xe9e\n".encode("latin-1")), ("a.csv.gz", b"none"), ("a.csv.zst", b"none")],
 )
 def test_csv_that_cannot_be_continued_is_an_error(tmp_path: Path, name: str, content: bytes) -> None:
-    """In another encoding, or not compressed as its name says; it stays as it is."""
+    """It has another encoding, or is not compressed although its name says so; the file stays unchanged."""
     (tmp_path / name).write_bytes(content)
     with sink_at(tmp_path, output("csv", name)) as sink, pytest.raises(OutputError, match="move it away"):
         sink.commit_many([("t1", "1.1", [item(1)])])

@@ -131,8 +131,10 @@ def test_uncommitted_bytes_are_cut_off(tmp_path: Path) -> None:
     assert lines(tmp_path / "out/issues.jsonl") == [{"id": 1}, {"id": 2}]
 
 
-@pytest.mark.parametrize(("when", "again"), [("before", 1), ("after", 0)])
-def test_a_crash_around_the_commit_loses_and_repeats_nothing(tmp_path: Path, when: str, again: int) -> None:
+@pytest.mark.parametrize(("when", "rewritten"), [("before", 1), ("after", 0)])
+def test_a_crash_around_the_commit_loses_and_repeats_nothing(
+    tmp_path: Path, when: str, rewritten: int
+) -> None:
     """A process dies right before or right after the commit of the ledger; the repetition writes the item once."""
     with sink_at(tmp_path) as sink:
         sink.commit_many([("t1", "1.1", [item(1)])])
@@ -153,8 +155,8 @@ def test_a_crash_around_the_commit_loses_and_repeats_nothing(tmp_path: Path, whe
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
     with sink_at(tmp_path) as sink:
         sink.check()
-        assert lines(tmp_path / "out/issues.jsonl") == [{"id": 1}, {"id": 2}][: 2 - again]
-        assert sink.commit_many([("t2", "2.1", [item(2)])]) == [again]
+        assert lines(tmp_path / "out/issues.jsonl") == [{"id": 1}, {"id": 2}][: 2 - rewritten]
+        assert sink.commit_many([("t2", "2.1", [item(2)])]) == [rewritten]
     assert lines(tmp_path / "out/issues.jsonl") == [{"id": 1}, {"id": 2}]
 
 
@@ -242,7 +244,7 @@ def test_a_gz_file_is_gzip(tmp_path: Path) -> None:
 
 
 def test_an_unwritable_output_is_an_error_at_the_start(tmp_path: Path) -> None:
-    """A file in the place of the folder, and a folder in the place of the file."""
+    """Covers a file with the name of the folder, and a folder with the name of the file."""
     (tmp_path / "out").write_text("in the way")
     with sink_at(tmp_path) as sink, pytest.raises(OutputError, match=f"{tmp_path}/out"):
         sink.check()

@@ -17,8 +17,8 @@ from scrapeq.expression import compile_template
 from scrapeq.sink import BatchSink, OutputSet, Record, written_outputs
 
 
-def test_lines_on_standard_output(tmp_path: Path) -> None:
-    """Each record once per task, on the given descriptor; a closed pipe is one error."""
+def test_stdout_writes_lines(tmp_path: Path) -> None:
+    """Each record is written once per task to the given descriptor; a closed pipe is one error."""
     reader, writer = os.pipe()
     with sink_at(tmp_path, output("stdout"), stdout=writer) as sink:
         assert sink.commit_many([("t1", "1.1", [item(1), item(2)])]) == [2]
@@ -42,7 +42,7 @@ def test_the_first_line_after_a_kill_starts_on_a_new_line(tmp_path: Path) -> Non
 
 
 class RecordingSink(BatchSink):
-    """An output as another package would write it."""
+    """A sink like one of another package."""
 
     batches: ClassVar[list[list[Record]]] = []
 
@@ -76,7 +76,7 @@ def test_an_output_of_another_package_receives_new_records(
 def test_any_exception_of_an_output_becomes_an_output_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A writer that died of it would be restarted forever; nothing counts as written."""
+    """Otherwise the writer would crash and restart forever. Nothing counts as written."""
     monkeypatch.setattr(plugins, "load", lambda group, name: RecordingSink)
     monkeypatch.setattr(RecordingSink, "batches", [])
     with sink_at(tmp_path, output("recorded")) as sink:
@@ -97,7 +97,7 @@ def raises(error: Exception) -> None:
 def test_unsupported_settings_are_errors_at_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A disposition, a missing extra, an unknown type, two outputs for one file."""
+    """Covers a disposition, a missing extra, an unknown type, and two outputs for one file."""
     with pytest.raises(OutputError, match="jsonl: write_disposition: merge is not supported"):
         OutputSet((output("jsonl", "a.jsonl", write_disposition="merge"),), base=tmp_path)
     with pytest.raises(UsageError, match="no installed package provides 'nothing'"):
@@ -132,7 +132,7 @@ def test_a_missing_extra_is_an_error_when_the_file_is_read(
 
 
 def test_written_outputs_are_named(tmp_path: Path) -> None:
-    """Files with their parts, folders, databases, tables; each once, and only existing ones."""
+    """Covers files and their parts, folders, databases and tables; only existing ones are named, each once."""
     every = (
         output("jsonl", "a/${resource}.jsonl"),
         output("jsonl", "b/all.jsonl.gz", rotate_bytes=10),
@@ -165,7 +165,7 @@ def test_written_outputs_are_named(tmp_path: Path) -> None:
 def test_two_files_of_one_command_cannot_share_a_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An error before anything starts, with a suggestion."""
+    """The error comes before anything starts and has a suggestion."""
     monkeypatch.chdir(tmp_path)
     for name in ("a", "b"):
         (tmp_path / f"{name}.yaml").write_text(

@@ -1,4 +1,4 @@
-"""The SQLite sink: rows by key, growing columns, digests and tokens in one transaction with the rows."""
+"""The SQLite sink: upserts by key, new columns, and digests and tokens in the transaction of the rows."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def sink_at(base: Path, *outputs: plan.Output) -> Iterator[OutputSet]:
 
 
 def rows(base: Path, table: str = "issues") -> list[dict[str, Any]]:
-    """The rows as another program reads them, without the key column."""
+    """Return the rows as another program reads them, without the key column."""
     with sqlite3.connect(base / "out/items.db") as database:
         database.row_factory = sqlite3.Row
         found = [dict(row) for row in database.execute(f'SELECT * FROM "{table}" ORDER BY rowid')]
@@ -52,7 +52,7 @@ def types(base: Path, table: str = "issues") -> dict[str, str]:
 
 
 def test_an_item_is_one_row_with_its_newest_fields(tmp_path: Path) -> None:
-    """Upserts by key, also inside one batch and after a restart; unchanged items are not written."""
+    """Covers repetitions inside one batch and after a restart; unchanged items are not written."""
     with sink_at(tmp_path) as sink:
         batch = [("t1", "1.1", [item(1, a="old"), item(2, a="x"), item(1, a="new")])]
         assert sink.commit_many(batch) == [3]
@@ -107,7 +107,7 @@ def test_new_fields_add_columns_and_text_in_a_number_column_stays_text(tmp_path:
 
 
 def test_any_name_can_be_a_column(tmp_path: Path) -> None:
-    """Quotes, spaces, keywords, names that differ only in case, and an empty one."""
+    """Covers quotes, spaces, keywords, names that differ only in case, and an empty name."""
     record = {'a"b': 1, "select": 2, "x y": 3, "Id": 4, "ID": 5, "": 6, "_scrapeq_key": 7, "nul\0": 8}
     with sink_at(tmp_path, output(table='my "${resource}"')) as sink:
         sink.commit_many([("t1", "1.1", [Item("issues", "1", record)])])
@@ -144,8 +144,10 @@ def test_stale_tokens_are_rejected_after_a_restart(tmp_path: Path) -> None:
     assert rows(tmp_path) == [{"id": 1}]
 
 
-@pytest.mark.parametrize(("when", "again"), [("before", 1), ("after", 0)])
-def test_a_kill_around_the_commit_loses_and_repeats_nothing(tmp_path: Path, when: str, again: int) -> None:
+@pytest.mark.parametrize(("when", "rewritten"), [("before", 1), ("after", 0)])
+def test_a_kill_around_the_commit_loses_and_repeats_nothing(
+    tmp_path: Path, when: str, rewritten: int
+) -> None:
     """A process dies right before or right after the commit of rows and tokens."""
     with sink_at(tmp_path, output(write_disposition="append")) as sink:
         sink.commit_many([("t1", "1.1", [item(1)])])
@@ -165,7 +167,7 @@ def test_a_kill_around_the_commit_loses_and_repeats_nothing(tmp_path: Path, when
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
     with sink_at(tmp_path, output(write_disposition="append")) as sink:
-        assert sink.commit_many([("t2", "2.1", [item(2)])]) == [again]
+        assert sink.commit_many([("t2", "2.1", [item(2)])]) == [rewritten]
     assert rows(tmp_path) == [{"id": 1}, {"id": 2}]
 
 
@@ -198,7 +200,7 @@ def test_removed_rows_and_tables_are_written_again(tmp_path: Path) -> None:
 
 
 def test_two_outputs_share_a_database_but_not_a_table(tmp_path: Path) -> None:
-    """Each has its own tables, in one transaction; the same table is an error."""
+    """Both write their tables in one transaction; sharing a table is an error."""
     news = output(table="news_${resource}", write_disposition="append_changes")
     with sink_at(tmp_path, output(), news) as sink:
         assert sink.commit_many([("t1", "1.1", [item(1)])]) == [1]
@@ -218,7 +220,7 @@ def test_resources_in_one_table_stay_distinct(tmp_path: Path) -> None:
 
 
 def test_a_table_for_each_seed(tmp_path: Path) -> None:
-    """The value is a quoted part of the name."""
+    """The value of the seed is a quoted part of the table name."""
     items = [Item("issues", "1", {"id": 1}, {"repo": name}) for name in ("a", 'b"; DROP TABLE a; --')]
     with sink_at(tmp_path, output(table="issues_${seed.repo}")) as sink:
         assert sink.commit_many([("t1", "1.1", items)]) == [2]
@@ -226,7 +228,7 @@ def test_a_table_for_each_seed(tmp_path: Path) -> None:
 
 
 def test_impossible_settings_are_errors_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A path with a placeholder, a second writer, a file that is not a database, a table of another program."""
+    """Covers a path with a placeholder, a second writer, a file of another type, and a table of another program."""
     monkeypatch.setattr(sqlite_sink, "LOCK_TIMEOUT_S", 0.05)
     with pytest.raises(UsageError, match="use one database, and placeholders in table"):
         OutputSet((output(path="out/${resource}.db"),), base=tmp_path)

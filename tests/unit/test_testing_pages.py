@@ -1,4 +1,4 @@
-"""The public test helper: a page through a configuration, its hooks and its rules, with nothing around it."""
+"""`scrapeq.testing.scrape_page`: extracts a given page with a configuration, its hooks and its response actions."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ENV = {"T_TOKEN": "a-token"}
 
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A configuration with a hook beside it."""
+    """Write a configuration and a module with its hook; return the path of the configuration."""
     monkeypatch.setattr(sys, "path", [*sys.path])
     (tmp_path / "t_hooks.py").write_text(HOOKS)
     path = tmp_path / "t.yaml"
@@ -47,7 +47,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_page_gives_items_follow_ups_and_the_next_page(file: Path) -> None:
-    """With the first seed, the plan's keys, priorities and paginator."""
+    """The first seed is used; keys, priorities and the paginator are those of the plan."""
     page = page_of(
         json={"items": [{"id": 1, "at": 20, "lines": 2}, {"id": 2, "at": 15, "lines": 0}], "next": "?p=2"}
     )
@@ -61,19 +61,19 @@ def test_a_page_gives_items_follow_ups_and_the_next_page(file: Path) -> None:
     assert (scraped.next_page.url, scraped.next_page.page) == ("https://api.test/v1/shops/a/orders?p=2", 2)
 
 
-def test_what_was_kept_and_what_is_kept_are_plain_values(file: Path) -> None:
-    """The last page of an incremental walk keeps its highest value; a walk begins with what was kept."""
+def test_a_cursor_state_can_be_passed_to_the_next_run(file: Path) -> None:
+    """The last page gives the highest cursor; the next request starts from it."""
     scraped = scrape_page(file, "orders", page_of(json=[{"id": 1, "at": 20}]), seed={"shop": "b"}, env=ENV)
     assert scraped.cursor_state is not None and scraped.cursor_state["cursor"] == 20
-    again = scrape_page(file, "orders", page_of(json=[]), cursor_state=scraped.cursor_state, env=ENV)
-    assert (scraped.request.url, again.request.url) == (
+    following = scrape_page(file, "orders", page_of(json=[]), cursor_state=scraped.cursor_state, env=ENV)
+    assert (scraped.request.url, following.request.url) == (
         "https://api.test/v1/shops/b/orders?since=10",
         "https://api.test/v1/shops/a/orders?since=20",
     )
 
 
-def test_a_handlers_records_are_those_of_an_incremental_walk(file: Path) -> None:
-    """Their highest value is kept at the walk's end, whether the handler or the paginator finds the next page."""
+def test_records_of_a_handler_advance_the_cursor(file: Path) -> None:
+    """The last page has the highest value of all pages, whether the handler or the paginator finds the next page."""
     hooks = (
         "def orders(page, context):\n"
         "    for order in page.json()['orders']:\n"
@@ -100,8 +100,8 @@ def test_a_handlers_records_are_those_of_an_incremental_walk(file: Path) -> None
     assert [item.seed for item in last.items] == [{"shop": "a"}] * 2
 
 
-def test_hooks_run_and_fail_by_name(file: Path) -> None:
-    """A child's page has its parent; a hook's mistake is raised as a run would bury it."""
+def test_hooks_run_and_their_errors_name_them(file: Path) -> None:
+    """A child's page has its parent; the error has the message that the dead letter of a run would have."""
     scraped = scrape_page(file, "lines", page_of(json=[{"n": 1}]), parent={"id": 7}, env=ENV)
     assert scraped.records("lines") == [{"n": 1, "order": 7}]
     with pytest.raises(HookError, match=r"^on_item t_hooks:line: TypeError: .*t_hooks.py:2\)$"):
@@ -117,18 +117,18 @@ def test_hooks_run_and_fail_by_name(file: Path) -> None:
         (401, {}, "dead_letter"),
     ],
 )
-def test_an_answer_that_is_no_success_is_judged_and_not_read(
+def test_an_unsuccessful_response_has_an_outcome_and_is_not_extracted(
     file: Path, status: int, headers: dict[str, str], action: str
 ) -> None:
-    """By the file's actions first, then the built-in ones."""
+    """The actions of the file come first, then the built-in ones."""
     scraped = scrape_page(file, "orders", page_of(json=[{"id": 1}], status=status, headers=headers), env=ENV)
     assert (scraped.outcome.action, scraped.items) == (action, [])
     if action == "rate_limited":
         assert scraped.outcome.wait_s == 30
 
 
-def test_pages_are_made_of_bytes_text_json_and_files(tmp_path: Path) -> None:
-    """With the type that fits, unless another one is given."""
+def test_pages_are_created_from_bytes_text_json_or_files(tmp_path: Path) -> None:
+    """The content type matches the kind of body, unless the headers give another one."""
     path = tmp_path / "x.csv"
     path.write_text("a,b\n1,2\n")
     pages = {
@@ -146,12 +146,12 @@ def test_pages_are_made_of_bytes_text_json_and_files(tmp_path: Path) -> None:
 
 
 async def test_it_can_be_called_in_an_async_test(file: Path) -> None:
-    """Where a loop runs already."""
+    """An event loop is already running there."""
     assert scrape_page(file, "orders", page_of(json=[{"id": 1}]), env=ENV).records() == [{"id": 1}]
 
 
-def test_mistakes_are_raised_as_they_are(file: Path) -> None:
-    """Of the file, and of the call."""
+def test_errors_are_raised_unchanged(file: Path) -> None:
+    """Covers errors of the configuration and of the call."""
     with pytest.raises(ConfigError, match="T_TOKEN"):
         scrape_page(file, "orders", page_of(json=[]))
     with pytest.raises(UsageError, match="no resource is called 'order'"):

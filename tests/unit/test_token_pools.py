@@ -1,4 +1,4 @@
-"""Pools of tokens: how they are configured, what the store knows of them, and which limits a refusal closes."""
+"""Token pools: their configuration, the names that the store sees, and the limits that a refusal closes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def auth_of(written: str) -> Auth:
     ],
 )
 def test_tokens_are_separated_by_commas_lines_or_list_items(written: str, tokens: tuple[str, ...]) -> None:
-    """A pool lists all; its first token is the default one."""
+    """`tokens` has all of them; the first one is the default."""
     assert auth_of(f"{{type: bearer, tokens: {written}}}") == Auth("bearer", "a", tokens=tokens)
     keys = auth_of(f"{{type: api_key, name: k, api_keys: {written}}}")
     assert (keys.token, keys.tokens) == ("a", tokens)
@@ -54,7 +54,7 @@ def test_tokens_are_separated_by_commas_lines_or_list_items(written: str, tokens
     ],
 )
 def test_an_invalid_pool_in_a_file_is_one_error(written: str, message: str) -> None:
-    """One problem each, at `client.auth`."""
+    """Each mistake is one problem, at `client.auth`."""
     with pytest.raises(ConfigError) as caught:
         auth_of(f"{{type: bearer, {written}}}")
     (problem,) = caught.value.problems
@@ -63,7 +63,7 @@ def test_an_invalid_pool_in_a_file_is_one_error(written: str, message: str) -> N
 
 
 def test_the_store_never_sees_a_token() -> None:
-    """A group names the pool, a lease the digest of its credential; a single token has an instance of its own."""
+    """A group names the pool, a lease the digest of its credential; a single token has its own instance."""
     group = group_of((CORE, HOST), url=URL, token=ANY_TOKEN)
     assert group == Group(
         "core|api.example,*tokens&host|api.example", ("host|api.example",), "core|api.example,*tokens"
@@ -76,7 +76,7 @@ def test_the_store_never_sees_a_token() -> None:
 
 
 def test_the_lane_of_a_pool_leaves_room_for_a_credential() -> None:
-    """A lease stores lane and credential in one text of at most 255 bytes; the pool's mark comes first."""
+    """A lease stores lane and credential in one string of at most 255 bytes; the mark of a pool comes first."""
     group = Group("g", tuple(f"limit{i}|{'x' * 20}" for i in range(9)), "core|*tokens")
     limits, private = lane_and_private(group)
     assert private == ""
@@ -102,7 +102,7 @@ def test_a_refusal_closes_the_limits_of_its_scope(scope: str, closed: list[str])
 
 
 def test_errors_hide_every_token_of_a_pool() -> None:
-    """Not only the first."""
+    """Covers more than the first token."""
     auth = Auth("bearer", "alpha-1", tokens=("alpha-1", "beta-2"))
     assert redact("sent alpha-1, then beta-2", auth) == "sent ***, then ***"
 
@@ -120,6 +120,6 @@ def test_errors_hide_every_token_of_a_pool() -> None:
 def test_an_invalid_pool_is_refused_before_it_is_sent(
     name: str, credentials: list[str], message: str
 ) -> None:
-    """By its size, by its name, by the names of its credentials."""
+    """Covers the size, the name, and the names of the credentials."""
     with pytest.raises(UsageError, match=message.replace("|", r"\|")):
         define_pools({name: credentials})

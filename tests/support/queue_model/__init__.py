@@ -1,1 +1,1 @@
-"""The queue in memory: the reference that property tests and the quota simulation hold against the Lua scripts."""
+"""The reference model of the queue, in memory: property tests and the quota simulation compare the scripts with it."""

@@ -1,5 +1,5 @@
 """
-The queue in memory, in the plainest code.
+The reference model: the queue in memory, in the simplest possible code.
 
 It has the verbs of `scrapeq.queue.commands` with the same arguments and results, and none of the scripts' indexes: a
 pop sorts everything that is ready and checks every limit of every task. `Popped.wait_s` is not modelled (None).
@@ -327,7 +327,7 @@ class Model(LimitBook):
         self.learn_definitions(limits, self._tick(), force=force)
 
     def steer(self, verb: str, *args: Any) -> None:
-        """As `commands.steer`: park (microseconds first), unpark, pause, resume, forget, pause_queue, resume_queue."""
+        """Change limits or the queue like `commands.steer`; `park` takes the time in microseconds first."""
         now = self._tick()
         names = args[1:] if verb == "park" else args
         if verb in ("pause_queue", "resume_queue"):
@@ -363,16 +363,14 @@ class Model(LimitBook):
             task.attempts = task.expiries = 0
             self._back(task, now, now)
         else:
-            lease = self.leases.get(id_)
-            if (
-                lease
-            ):  # a request may be in flight: its response still counts for the limits, its lease is void
+            if lease := self.leases.get(id_):
+                # A request may be in flight: its response still counts for the limits, but its lease is void.
                 lease.task, lease.void = None, True
             self._forget(task, done=False)
             self.counted["cancelled"] += verb == "cancel"
         return True
 
-    # ---- look
+    # ---- read
 
     def _show(self, task: TaskRecord, lease: Lease | None, now: int) -> Task:
         due = self.leases[task.id].ends if task.state == "leased" else task.due

@@ -30,12 +30,12 @@ class Turns:
                 self.enter(task)
 
     def enter(self, task: TaskRecord) -> None:
-        """Note a task that became ready, perhaps the first of its group."""
+        """Record a task that became ready, perhaps the first of its group."""
         if task.state == "ready" and self.order == "fair":
             self.of.setdefault(task.group, self.handed_out)
 
     def serve(self, group: str) -> None:
-        """Note that a task of this group was handed out: the group goes behind all others."""
+        """Record that a task of this group was handed out: the group goes behind all others."""
         if self.order == "fair":
             self.handed_out += 1
             self.of[group] = self.handed_out

@@ -1,4 +1,4 @@
-"""Readers of what the scripts store in packed form: a group's lane, a task's metadata, a limit's state."""
+"""Decoders of packed values that the scripts store: a group's lane, a task's metadata, a limit's state."""
 
 from __future__ import annotations
 

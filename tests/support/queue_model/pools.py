@@ -1,4 +1,4 @@
-"""The pools of the reference model: which credential a request is charged to."""
+"""The credential pools of the reference model: choosing the credential that a request is charged to."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _POOL = re.compile(r"\*([\w-]*)", re.ASCII)
 
 
 class Choice(NamedTuple):
-    """The limit instances that a grant would be charged to, and the credential of the pool among them, if any."""
+    """The limit instances that a grant would be charged to, and the credential if one of them belongs to a pool."""
 
-    limits: dict[str, float]  # with the weight of a task in each
+    limits: dict[str, float]  # the weight of a task in each instance
     credential: str = ""
-    position: int = 0  # of the credential in its pool
+    position: int = 0  # index of the credential in its pool
 
 
 def with_credential(entry: Entry) -> Entry:
@@ -64,7 +64,7 @@ class Pools:
                 yield Choice(limits, credential, index)
 
     def took(self, group: Group, choice: Choice) -> None:
-        """Note a grant: the next one tries the same credential first."""
+        """Record a grant: the next one tries the same credential first."""
         if choice.credential:
             self.last_used[_lane(group)] = choice.position
 
