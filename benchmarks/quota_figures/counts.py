@@ -67,7 +67,7 @@ def openings(log: Log, least_wait_s: float | None = None) -> dict[str, int]:
     together = 0
     for record in sorted(log, key=lambda one: one["arrived_s"]):
         arrived = record["arrived_s"]
-        if probe is not None and arrived >= probe["answered_s"]:
+        if probe is not None and arrived >= probe["responded_s"]:
             if probe["accepted"]:
                 opens = None
             probe = None
@@ -83,7 +83,7 @@ def openings(log: Log, least_wait_s: float | None = None) -> dict[str, int]:
             wait_s = record["wait_s"] if least_wait_s is None else least_wait_s
             found["closings"] += opens is None
             opens = max(opens or 0.0, record["decided_s"] + wait_s)
-            known = max(known, record["answered_s"] + SETTLING_S)
+            known = max(known, record["responded_s"] + SETTLING_S)
     return found
 
 

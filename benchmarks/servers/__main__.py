@@ -39,7 +39,7 @@ class RequestRecord:
     accepted: bool
     wait_s: float  # until the limit opens, as the server knows it
     left_s: float = 0.0  # when it left the limit
-    received_s: float = 0.0  # when the response was sent
+    responded_s: float = 0.0  # when the response was sent
 
 
 @dataclass
@@ -101,7 +101,7 @@ class Server:
                 fields["Retry-After"] = str(math.ceil(admission.reset_s))
             response = web.json_response({"error": "too many requests"}, status=429, headers=fields)
         await self._travel()
-        record.received_s = time.monotonic()
+        record.responded_s = time.monotonic()
         return response
 
     async def _travel(self) -> None:

@@ -113,7 +113,7 @@ def test_the_nginx_server_logs_its_requests_and_accepts_another_limit(tmp_path: 
     log = server.log()
     assert [seen["status"] for seen in log[:6]] == before
     assert [seen["accepted"] for seen in log[:6]] == [True] * 3 + [False] * 3
-    assert log[0]["answered_s"] <= log[-1]["arrived_s"]
+    assert log[0]["responded_s"] <= log[-1]["arrived_s"]
 
 
 def status(port: int, n: int) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
-from worker_runs import Kept, nothing_left
+from worker_runs import MemorySink, nothing_left
 
 from scrapeq import config
 from scrapeq.extract import PageExtractor
@@ -38,7 +38,7 @@ class Scrape:
     store_url: str
     text: str
     base_url: str
-    sink: Kept = field(default_factory=Kept)
+    sink: MemorySink = field(default_factory=MemorySink)
     lease_s: float = LEASE_S
 
     def plan(self) -> Plan:

@@ -31,7 +31,7 @@ GIVE_UP_S = 20.0
 
 
 @dataclass
-class Kept:
+class MemorySink:
     """An in-memory sink."""
 
     items: list[Item] = field(default_factory=list)
@@ -75,7 +75,7 @@ async def work(
     cache: ResponseCache | None = None,
     concurrency: int = 8,
     first: str = "",
-) -> tuple[FetchWorker, Kept, Queue]:
+) -> tuple[FetchWorker, MemorySink, Queue]:
     """Run one worker on a plan until a condition holds; the task with the URL `first` is fetched first."""
     plan = config.load("test.yaml", text=text.replace("URL", url), env=env or {})
     client = async_client(store_url)
@@ -87,7 +87,7 @@ async def work(
     await queue.push_many(
         replace(task, priority=task.priority + 1) if task.payload["url"] == first else task for task in tasks
     )
-    sink = Kept()
+    sink = MemorySink()
     worker = FetchWorker(
         plan=plan,
         queue=queue,

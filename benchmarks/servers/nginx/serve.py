@@ -76,7 +76,7 @@ class Log:
                 "arrived_s": ended_s - float(took),
                 "decided_s": ended_s - float(took),
                 "left_s": ended_s,
-                "answered_s": ended_s,
+                "responded_s": ended_s,
                 "status": int(status),
                 "accepted": accepted,
                 "wait_s": RETRY_AFTER_S if self._states_wait and not accepted else 0.0,

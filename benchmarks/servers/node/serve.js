@@ -68,7 +68,7 @@ async function main () {
       return response
     }
     response.on('close', () => {
-      if (record.status) log.write(JSON.stringify({ ...record, answered_s: nowS() }) + '\n')
+      if (record.status) log.write(JSON.stringify({ ...record, responded_s: nowS() }) + '\n')
     })
     travel(() => handle(request, response))
   })

@@ -60,7 +60,7 @@ class Recorded:
         reported = {name.lower(): value for name, value in headers}.get("retry-after", "0")
         record["wait_s"] = 0.0 if record["accepted"] else float(reported)
         self._travel()
-        record["answered_s"] = time.monotonic()
+        record["responded_s"] = time.monotonic()
         self._log.write(json.dumps(record) + "\n")
         start_response(status, headers)
         return [body]

@@ -22,7 +22,7 @@ START_TIMEOUT_S = 10.0
 
 
 @dataclass
-class Asked:
+class ReceivedRequest:
     """A received request and the status of its response (0 = not sent yet)."""
 
     at_s: float  # monotonic
@@ -92,7 +92,7 @@ class Standin:
         today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         self.newest = newest or today - timedelta(days=1)
         self.refuse_every, self.latency_s = refuse_every, latency_s
-        self.requests: list[Asked] = []
+        self.requests: list[ReceivedRequest] = []
         self.url = ""
         self.in_flight = self.max_in_flight = 0
         self.faults: list[Exception] = []  # errors in the stand-in itself
@@ -128,7 +128,7 @@ class Standin:
         self._loop.close()
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
-        one = Asked(
+        one = ReceivedRequest(
             time.monotonic(),
             request.method,
             request.path,
@@ -154,11 +154,11 @@ class Standin:
         one.status = response.status
         return response
 
-    def respond(self, request: Asked) -> web.Response:
+    def respond(self, request: ReceivedRequest) -> web.Response:
         """Return the response of this API to a request."""
         raise NotImplementedError
 
-    def refusal(self, request: Asked) -> web.Response:
+    def refusal(self, request: ReceivedRequest) -> web.Response:
         """Return the response with which this API refuses a request temporarily."""
         raise NotImplementedError
 
@@ -167,7 +167,7 @@ class Standin:
         self.requests.clear()
         self.max_in_flight = 0
 
-    def accepted(self, path: str = "") -> list[Asked]:
+    def accepted(self, path: str = "") -> list[ReceivedRequest]:
         """Return the requests that were not refused and whose path starts with `path`."""
         return [one for one in self.requests if not one.refused and one.path.startswith(path)]
 
@@ -182,7 +182,7 @@ def reply(body: Any, status: int = 200, headers: dict[str, str] | None = None) -
     return web.json_response(body, status=status, headers=headers)
 
 
-def conditional(request: Asked, response: web.Response) -> web.Response:
+def conditional(request: ReceivedRequest, response: web.Response) -> web.Response:
     """Add a weak ETag of the body; return a 304 if the client sent that ETag (RFC 9110, section 13.1.2)."""
     body = response.body
     assert isinstance(body, bytes)
@@ -198,12 +198,12 @@ def conditional(request: Asked, response: web.Response) -> web.Response:
 CONTENT = {"content-type", "content-length"}
 
 
-def opaque(value: Any) -> str:
+def encode_cursor(value: Any) -> str:
     """Return an opaque cursor: padded base64, which a client must percent-encode in a query."""
     return base64.b64encode(json.dumps(value).encode()).decode()
 
 
-def opened(cursor: str) -> Any:
+def decode_cursor(cursor: str) -> Any:
     """Return the content of a cursor. Raises ValueError."""
     return json.loads(base64.b64decode(cursor, validate=True))
 
@@ -224,12 +224,12 @@ def from_stamp(text: str) -> datetime:
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
-def unknown(request: Asked, known: Sequence[str]) -> list[str]:
+def unknown_parameters(request: ReceivedRequest, known: Sequence[str]) -> list[str]:
     """Return the names of query parameters that are not in `known`."""
     return [name for name, _ in request.query if name not in known]
 
 
-def whole(text: str | None, default: int) -> int:
+def parse_count(text: str | None, default: int) -> int:
     """Parse a non-negative integer of a query; return -1 for anything else."""
     if text is None:
         return default

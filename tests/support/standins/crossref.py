@@ -14,7 +14,18 @@ from typing import Any
 
 from aiohttp import web
 
-from standins.base import Asked, Standin, Window, from_stamp, opaque, opened, reply, stamp, unknown, whole
+from standins.base import (
+    ReceivedRequest,
+    Standin,
+    Window,
+    decode_cursor,
+    encode_cursor,
+    from_stamp,
+    parse_count,
+    reply,
+    stamp,
+    unknown_parameters,
+)
 
 Record = dict[str, Any]
 MAX_ROWS = 1000
@@ -84,7 +95,7 @@ class Crossref(Standin):
             "version": "3.41.4",
         }
 
-    def respond(self, request: Asked) -> web.Response:
+    def respond(self, request: ReceivedRequest) -> web.Response:
         polite = "mailto" in f"{request.get('mailto') and 'mailto'} {request.headers.get('user-agent', '')}"
         window = self._limits[polite]
         request.refused = self.in_flight > self.concurrency or not window.take()
@@ -95,20 +106,20 @@ class Crossref(Standin):
         response.headers["X-API-Pool"] = "polite-array" if polite else "public"
         return response
 
-    def refusal(self, request: Asked) -> web.Response:
+    def refusal(self, request: ReceivedRequest) -> web.Response:
         """Refuse in plain text, without Retry-After."""
         return web.Response(status=429, text="Too many requests. Please slow down.")
 
-    def _resource(self, request: Asked) -> web.Response:
+    def _resource(self, request: ReceivedRequest) -> web.Response:
         one = re.fullmatch(r"/journals/([\dX-]+)/works", request.path)
         if not one or one[1] not in self.works:
             return web.Response(status=404, text="Resource not found.")
-        unexpected = unknown(request, KNOWN)
+        unexpected = unknown_parameters(request, KNOWN)
         if unexpected:
             return _validation_failure(
                 "unknown-parameter", unexpected[0], f"Parameter {unexpected[0]} specified is unknown"
             )
-        rows = whole(request.get("rows"), 20)
+        rows = parse_count(request.get("rows"), 20)
         if not 0 <= rows <= MAX_ROWS:
             return _validation_failure("integer-not-valid", str(request.get("rows")), "rows: 0 to 1000")
         if request.get("cursor") and (request.get("offset") or request.get("sample")):
@@ -130,7 +141,7 @@ class Crossref(Standin):
         cursor = request.get("cursor")
         if cursor and cursor != "*":
             try:
-                start = opened(cursor)["at"]
+                start = decode_cursor(cursor)["at"]
             except (ValueError, KeyError, TypeError):
                 return _validation_failure("cursor-not-valid", cursor, "cursor is not valid")
         page = records[start : start + rows]
@@ -142,7 +153,7 @@ class Crossref(Standin):
             "query": {"start-index": 0, "search-terms": None},
         }
         if cursor:
-            message["next-cursor"] = opaque({"at": start + rows, "scroll": "DnF1ZXJ5/+=="})
+            message["next-cursor"] = encode_cursor({"at": start + rows, "scroll": "DnF1ZXJ5/+=="})
         return reply(
             {"status": "ok", "message-type": "work-list", "message-version": "1.0.0", "message": message}
         )

@@ -17,7 +17,7 @@ from typing import Any
 
 from aiohttp import web
 
-from standins.base import Asked, Standin
+from standins.base import ReceivedRequest, Standin
 
 COLUMNS = ("KEY", "FREQ", "CURRENCY", "CURRENCY_DENOM", "TIME_PERIOD", "OBS_VALUE", "OBS_STATUS", "TITLE")
 KNOWN = ("format", "startPeriod", "endPeriod", "detail", "updatedAfter", "lastNObservations")
@@ -51,7 +51,7 @@ class Ecb(Standin):
             series[day] = "" if holiday else f"{1 + index * 100 + day.toordinal() % 97 / 1000:.4f}"
         self.modified += timedelta(seconds=1)
 
-    def respond(self, request: Asked) -> web.Response:
+    def respond(self, request: ReceivedRequest) -> web.Response:
         one = re.fullmatch(r"/service/data/EXR/D\.([A-Z]{3})\.EUR\.SP00\.A", request.path)
         unexpected = [name for name, _ in request.query if name not in KNOWN]
         if unexpected or request.get("format") != "csvdata":
@@ -76,7 +76,7 @@ class Ecb(Standin):
             return web.Response(body=gzip.compress(body), headers={**headers, "Content-Encoding": "gzip"})
         return web.Response(body=body, headers=headers)
 
-    def refusal(self, request: Asked) -> web.Response:
+    def refusal(self, request: ReceivedRequest) -> web.Response:
         """Refuse because the service is busy."""
         return web.Response(status=503, text="Service Unavailable", headers={"Retry-After": "1"})
 

@@ -18,15 +18,15 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from standins.base import (
-    Asked,
+    ReceivedRequest,
     Standin,
     Window,
     conditional,
     from_stamp,
     link_header,
+    parse_count,
     reply,
     stamp,
-    whole,
 )
 
 Record = dict[str, Any]
@@ -118,7 +118,7 @@ class GitHub(Standin):
         """Return an issue by its number."""
         return next(one for one in self.issues[name] if one["number"] == number)
 
-    def respond(self, request: Asked) -> web.Response:
+    def respond(self, request: ReceivedRequest) -> web.Response:
         token = request.headers.get("authorization", "").removeprefix("Bearer ").removeprefix("token ")
         if "user-agent" not in request.headers:
             return reply({"message": "Request forbidden by administrative rules."}, 403)
@@ -146,7 +146,7 @@ class GitHub(Standin):
     def _spent(self) -> web.Response:
         return _message("API rate limit exceeded for user ID 1.", 403)
 
-    def refusal(self, request: Asked) -> web.Response:
+    def refusal(self, request: ReceivedRequest) -> web.Response:
         """Refuse by the secondary limit, alternately with 403 and 429."""
         status = 403 if len(self.requests) // self.refuse_every % 2 else 429
         text = "You have exceeded a secondary rate limit. Please wait a few minutes before you try again."
@@ -154,7 +154,7 @@ class GitHub(Standin):
         response.headers["Retry-After"] = "1"
         return response
 
-    def _resource(self, request: Asked) -> web.Response:
+    def _resource(self, request: ReceivedRequest) -> web.Response:
         if request.method != "GET":
             return _message("Not Found", 404)
         if request.path == "/search/issues":
@@ -185,7 +185,7 @@ class GitHub(Standin):
         records.sort(key=lambda record: (record[key], record["number"]), reverse=descending)
         return self._page(request, name, records)
 
-    def _page(self, request: Asked, name: str, records: list[Record]) -> web.Response:
+    def _page(self, request: ReceivedRequest, name: str, records: list[Record]) -> web.Response:
         start, size, page = self._bounds(request)
         response = reply(records[start : start + size])
         path = "/issues" + request.path.partition("/issues")[2]
@@ -193,13 +193,13 @@ class GitHub(Standin):
         response.headers["Cache-Control"] = f"private, max-age={self.fresh_s}, s-maxage={self.fresh_s}"
         return conditional(request, response)
 
-    def _bounds(self, request: Asked) -> tuple[int, int, int]:
-        size = min(max(1, whole(request.get("per_page"), 30)), self.max_per_page)
-        page = max(1, whole(request.get("page"), 1))
+    def _bounds(self, request: ReceivedRequest) -> tuple[int, int, int]:
+        size = min(max(1, parse_count(request.get("per_page"), 30)), self.max_per_page)
+        page = max(1, parse_count(request.get("page"), 1))
         return (page - 1) * size, size, page
 
     def _link(
-        self, request: Asked, response: web.Response, path: str, page: int, total: int, size: int
+        self, request: ReceivedRequest, response: web.Response, path: str, page: int, total: int, size: int
     ) -> None:
         last = max(1, -(-total // size))
         to = {"prev": page - 1, "first": 1} if page > 1 else {}
@@ -212,7 +212,7 @@ class GitHub(Standin):
         if links:
             response.headers["Link"] = link_header(links)
 
-    def _search(self, request: Asked) -> web.Response:
+    def _search(self, request: ReceivedRequest) -> web.Response:
         """Search by the qualifiers `label:` and `created:A..B` (whole days); ignore all others."""
         terms = dict(term.partition(":")[::2] for term in (request.get("q") or "").split())
         if not terms:

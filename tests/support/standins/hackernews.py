@@ -13,7 +13,7 @@ from typing import Any
 
 from aiohttp import web
 
-from standins.base import Asked, Standin, reply
+from standins.base import ReceivedRequest, Standin, reply
 
 Record = dict[str, Any]
 MAX_STORIES = 500
@@ -78,7 +78,7 @@ class HackerNews(Standin):
         ids = [one for story in self.stories[-MAX_STORIES:] for one in self.below(story)]
         return {one: self.items[one] for one in ids if one in self.items}
 
-    def respond(self, request: Asked) -> web.Response:
+    def respond(self, request: ReceivedRequest) -> web.Response:
         if self.in_flight > self.concurrency:
             return self.refusal(request)
         if request.query:
@@ -90,7 +90,7 @@ class HackerNews(Standin):
             return reply({"error": "Permission denied"}, 401)
         return reply(self.items.get(int(one[1])))
 
-    def refusal(self, request: Asked) -> web.Response:
+    def refusal(self, request: ReceivedRequest) -> web.Response:
         """Refuse with the status alone, without a time to wait."""
         request.refused = True
         return web.Response(status=429, text="Too Many Requests")

@@ -17,7 +17,17 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from standins.base import Asked, Standin, from_stamp, link_header, opaque, opened, reply, stamp, whole
+from standins.base import (
+    ReceivedRequest,
+    Standin,
+    decode_cursor,
+    encode_cursor,
+    from_stamp,
+    link_header,
+    parse_count,
+    reply,
+    stamp,
+)
 
 Record = dict[str, Any]
 MAX_LIMIT = 250
@@ -82,7 +92,7 @@ class Shopify(Standin):
         order["total_price"] = "99.00"
         order["updated_at"] = stamp(self.newest + timedelta(minutes=minutes_later))
 
-    def respond(self, request: Asked) -> web.Response:
+    def respond(self, request: ReceivedRequest) -> web.Response:
         if request.headers.get("x-shopify-access-token") != self.token:
             return reply({"errors": "[API] Invalid API key or access token (unrecognized login)"}, 401)
         now = time.monotonic()
@@ -97,18 +107,18 @@ class Shopify(Standin):
         response.headers["X-Shopify-Shop-Api-Call-Limit"] = f"{math.ceil(self._level)}/{self.bucket}"
         return response
 
-    def refusal(self, request: Asked) -> web.Response:
+    def refusal(self, request: ReceivedRequest) -> web.Response:
         """Refuse because the bucket is full."""
         request.refused = True
         text = "Exceeded 2 calls per second for api client. Reduce request rates to resume uninterrupted service."
         return reply({"errors": text}, 429, {"Retry-After": "1.0"})
 
-    def _resource(self, request: Asked) -> web.Response:
+    def _resource(self, request: ReceivedRequest) -> web.Response:
         one = re.fullmatch(r"/admin/api/\d{4}-\d\d/(orders|products)\.json", request.path)
         if not one:
             return reply({"errors": "Not Found"}, 404)
         name = one[1]
-        size = whole(request.get("limit"), 50)
+        size = parse_count(request.get("limit"), 50)
         if not 1 <= size <= MAX_LIMIT:
             return reply({"errors": {"limit": "must be between 1 and 250"}}, 400)
         size = min(size, self.max_limit)
@@ -120,7 +130,7 @@ class Shopify(Standin):
                 text = f"{unexpected[0]} cannot be passed when page_info is present."
                 return reply({"errors": {unexpected[0]: text}}, 400)
             try:
-                parameters, at = opened(parameters["page_info"])
+                parameters, at = decode_cursor(parameters["page_info"])
             except ValueError:
                 return reply({"errors": {"page_info": "Invalid value."}}, 400)
         records = self._ordered(name, parameters)
@@ -147,6 +157,8 @@ class Shopify(Standin):
         keyed = [((record[field], record["id"]), record) for record in records]
         return sorted(keyed, key=lambda one: one[0], reverse=direction == "desc")
 
-    def _to(self, request: Asked, size: int, parameters: dict[str, str], key: tuple[Any, int]) -> str:
-        query = {"limit": size, "page_info": opaque([parameters, list(key)])}
+    def _to(
+        self, request: ReceivedRequest, size: int, parameters: dict[str, str], key: tuple[Any, int]
+    ) -> str:
+        query = {"limit": size, "page_info": encode_cursor([parameters, list(key)])}
         return f"{self.url}{request.path}?{urlencode(query)}"

@@ -13,7 +13,7 @@ from typing import Any
 
 from aiohttp import web
 
-from standins.base import Asked, Standin, Window, opaque, opened, reply, whole
+from standins.base import ReceivedRequest, Standin, Window, decode_cursor, encode_cursor, parse_count, reply
 
 Record = dict[str, Any]
 MAX_LIMIT = 999
@@ -95,7 +95,7 @@ class Slack(Standin):
         message |= {"reply_count": message["reply_count"] + 1, "latest_reply": ts}
         return record
 
-    def respond(self, request: Asked) -> web.Response:
+    def respond(self, request: ReceivedRequest) -> web.Response:
         method = request.path.removeprefix("/api/")
         if method not in TIERS:
             return _failure("unknown_method")
@@ -106,7 +106,7 @@ class Slack(Standin):
             return _failure("invalid_auth")
         if not self.windows[method].take():
             return self.refusal(request)
-        size = whole(request.get("limit"), 100)
+        size = parse_count(request.get("limit"), 100)
         if not 1 <= size <= MAX_LIMIT:
             return _failure("invalid_limit")
         if method == "conversations.list":
@@ -120,7 +120,7 @@ class Slack(Standin):
         start = 0
         if request.get("cursor"):
             try:
-                start = opened(request.get("cursor") or "")["next"]
+                start = decode_cursor(request.get("cursor") or "")["next"]
             except (ValueError, KeyError, TypeError):
                 return _failure("invalid_cursor")
         size = min(size, self.max_limit)
@@ -128,10 +128,10 @@ class Slack(Standin):
         more = end < len(records)
         key = "channels" if method == "conversations.list" else "messages"
         body = {"ok": True, key: records[start:end], "has_more": more}
-        body["response_metadata"] = {"next_cursor": opaque({"next": end}) if more else ""}
+        body["response_metadata"] = {"next_cursor": encode_cursor({"next": end}) if more else ""}
         return reply(body)
 
-    def refusal(self, request: Asked) -> web.Response:
+    def refusal(self, request: ReceivedRequest) -> web.Response:
         """Refuse alternately with a 429 and a 200 with an error in the body, both with Retry-After."""
         request.refused = True
         window = self.windows.get(request.path.removeprefix("/api/"))
@@ -145,7 +145,7 @@ class Slack(Standin):
             return "channel_not_found"
         return "" if known[channel] and channel not in self.left else "not_in_channel"
 
-    def _history(self, request: Asked) -> list[Record] | str:
+    def _history(self, request: ReceivedRequest) -> list[Record] | str:
         channel = request.get("channel") or ""
         error = self._channel_error(channel)
         if error:
@@ -163,7 +163,7 @@ class Slack(Standin):
         ]
         return found[::-1]
 
-    def _thread(self, request: Asked) -> list[Record] | str:
+    def _thread(self, request: ReceivedRequest) -> list[Record] | str:
         channel, ts = request.get("channel") or "", request.get("ts") or ""
         error = self._channel_error(channel)
         if error:

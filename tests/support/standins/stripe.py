@@ -14,7 +14,7 @@ from typing import Any
 
 from aiohttp import web
 
-from standins.base import Asked, Standin, Window, reply, unknown, whole
+from standins.base import ReceivedRequest, Standin, Window, parse_count, reply, unknown_parameters
 
 Record = dict[str, Any]
 MAX_LIMIT = 100
@@ -69,7 +69,7 @@ class Stripe(Standin):
         self.records[name].append(record)
         return record
 
-    def respond(self, request: Asked) -> web.Response:
+    def respond(self, request: ReceivedRequest) -> web.Response:
         if self._credential(request) != self.key:
             return _error(
                 401, "Invalid API Key provided: sk_test_***", "invalid_request_error", should_retry=False
@@ -84,7 +84,7 @@ class Stripe(Standin):
         return self._list(request, name)
 
     @staticmethod
-    def _credential(request: Asked) -> str:
+    def _credential(request: ReceivedRequest) -> str:
         kind, _, value = request.headers.get("authorization", "").partition(" ")
         if kind == "Bearer":
             return value
@@ -94,7 +94,7 @@ class Stripe(Standin):
             return ""
         return "" if kind != "Basic" or password else user
 
-    def refusal(self, request: Asked) -> web.Response:
+    def refusal(self, request: ReceivedRequest) -> web.Response:
         """Refuse alternately by a rate limit and a lock, without Retry-After."""
         request.refused = True
         if len(self.requests) % 2:
@@ -102,16 +102,16 @@ class Stripe(Standin):
         text = "Request rate limit exceeded."
         return _error(429, text, "invalid_request_error", "rate_limit", should_retry=True)
 
-    def _list(self, request: Asked, name: str) -> web.Response:
-        unexpected = unknown(request, KNOWN)
+    def _list(self, request: ReceivedRequest, name: str) -> web.Response:
+        unexpected = unknown_parameters(request, KNOWN)
         if unexpected:
             text = f"Received unknown parameter: {unexpected[0]}"
             return _error(400, text, "invalid_request_error", "parameter_unknown", param=unexpected[0])
-        limit = whole(request.get("limit"), 10)
+        limit = parse_count(request.get("limit"), 10)
         if not 1 <= limit <= MAX_LIMIT:
             text = "This value must be between 1 and 100 (inclusive)."
             return _error(400, text, "invalid_request_error", "parameter_invalid_integer", param="limit")
-        since = whole(request.get("created[gte]"), 0)
+        since = parse_count(request.get("created[gte]"), 0)
         if since < 0:
             text = f"Invalid integer: {request.get('created[gte]')}"
             return _error(

@@ -13,7 +13,7 @@ from typing import Any
 
 from aiohttp import web
 
-from standins.base import Asked, Standin, conditional, reply, stamp
+from standins.base import ReceivedRequest, Standin, conditional, reply, stamp
 
 Record = dict[str, Any]
 MAX_LIMIT = 500
@@ -78,7 +78,7 @@ class Wikipedia(Standin):
         history.append(revision)
         return revision
 
-    def respond(self, request: Asked) -> web.Response:
+    def respond(self, request: ReceivedRequest) -> web.Response:
         agent = request.headers.get("user-agent", "")
         if "@" not in agent and "http" not in agent:
             return web.Response(status=403, text="Please set a user-agent and respect our robot policy.")
@@ -103,7 +103,7 @@ class Wikipedia(Standin):
         response.headers["Cache-Control"] = "private, must-revalidate, max-age=0"
         return conditional(request, response)
 
-    def refusal(self, request: Asked) -> web.Response:
+    def refusal(self, request: ReceivedRequest) -> web.Response:
         """Return the error for a database lag, with status 200."""
         response = _error(
             "maxlag", "Waiting for db1: 6.27 seconds lagged.", retry_after="1", lag=6.27, host="db1"
@@ -111,7 +111,7 @@ class Wikipedia(Standin):
         response.headers["X-Database-Lag"] = "6"
         return response
 
-    def _members(self, request: Asked) -> dict[str, Any] | web.Response:
+    def _members(self, request: ReceivedRequest) -> dict[str, Any] | web.Response:
         if request.get("cmtitle") != self.category:
             records = []
         else:
@@ -134,7 +134,7 @@ class Wikipedia(Standin):
             body["continue"] = {"cmcontinue": _mark(records[start + size]), "continue": "-||"}
         return body | {"query": {"categorymembers": records[start : start + size]}}
 
-    def _revisions(self, request: Asked) -> dict[str, Any] | web.Response:
+    def _revisions(self, request: ReceivedRequest) -> dict[str, Any] | web.Response:
         number = int(request.get("pageids") or "0")
         page = next((one for one in self.pages if one["pageid"] == number), None)
         if page is None:
@@ -158,7 +158,7 @@ class Wikipedia(Standin):
             return {"continue": {"rvcontinue": mark, "continue": "||"}, **body}
         return {"batchcomplete": True, **body}
 
-    def _limit(self, request: Asked, name: str) -> int:
+    def _limit(self, request: ReceivedRequest, name: str) -> int:
         text = request.get(name) or "10"
         return self.max_limit if text == "max" else min(int(text), self.max_limit)
 

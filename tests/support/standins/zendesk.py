@@ -18,7 +18,17 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from standins.base import Asked, Standin, Window, opaque, opened, reply, stamp, unknown, whole
+from standins.base import (
+    ReceivedRequest,
+    Standin,
+    Window,
+    decode_cursor,
+    encode_cursor,
+    parse_count,
+    reply,
+    stamp,
+    unknown_parameters,
+)
 
 Record = dict[str, Any]
 MAX_TICKETS, MAX_COMMENTS = 1000, 100
@@ -96,7 +106,7 @@ class Zendesk(Standin):
         self.tickets.remove(ticket)
         self.tickets.append(ticket)
 
-    def respond(self, request: Asked) -> web.Response:
+    def respond(self, request: ReceivedRequest) -> web.Response:
         kind, _, value = request.headers.get("authorization", "").partition(" ")
         try:
             known = kind == "Basic" and base64.b64decode(value).decode() == self.credential
@@ -115,21 +125,23 @@ class Zendesk(Standin):
         response.headers["ratelimit-reset"] = str(int(self.account.left_s()) + 1)
         return response
 
-    def refusal(self, request: Asked) -> web.Response:
+    def refusal(self, request: ReceivedRequest) -> web.Response:
         """Refuse in plain text, with Retry-After."""
         request.refused = True
         spent = [window.left_s() for window in (self.export, self.account) if window.remaining() <= 0]
         text = "Number of allowed API requests per minute exceeded"
         return web.Response(status=429, text=text, headers={"Retry-After": str(int(max([0, *spent])) + 1)})
 
-    def _export(self, request: Asked) -> web.Response:
-        unexpected = unknown(request, ("start_time", "cursor", "per_page", "include", "exclude_deleted"))
+    def _export(self, request: ReceivedRequest) -> web.Response:
+        unexpected = unknown_parameters(
+            request, ("start_time", "cursor", "per_page", "include", "exclude_deleted")
+        )
         start, cursor = request.get("start_time"), request.get("cursor")
         if unexpected or (start is None) == (cursor is None):
             return _error(400, "InvalidRequest", f"start_time or cursor, and {unexpected or 'nothing'} else")
-        size = min(max(1, whole(request.get("per_page"), MAX_TICKETS)), self.max_tickets)
+        size = min(max(1, parse_count(request.get("per_page"), MAX_TICKETS)), self.max_tickets)
         if cursor is None:
-            since = whole(start, 0)
+            since = parse_count(start, 0)
             if since < 0:
                 return _error(400, "InvalidValue", "start_time is not a Unix time")
             if since > time.time() - 60:
@@ -140,12 +152,12 @@ class Zendesk(Standin):
             after = 0
         else:
             try:
-                after = opened(cursor)["after"]
+                after = decode_cursor(cursor)["after"]
             except (ValueError, KeyError, TypeError):
                 return _error(400, "InvalidCursor", "cursor is not valid")
             found = [one for one in self.tickets if one["change"] > after]
         page = [dict(one) for one in found[:size]]
-        following = opaque({"after": page[-1]["change"] if page else after})
+        following = encode_cursor({"after": page[-1]["change"] if page else after})
         query = urlencode({"cursor": following, "per_page": size})
         return reply(
             {
@@ -158,23 +170,27 @@ class Zendesk(Standin):
             }
         )
 
-    def _comments(self, request: Asked) -> web.Response:
+    def _comments(self, request: ReceivedRequest) -> web.Response:
         one = re.fullmatch(r"/api/v2/tickets/(\d+)/comments(?:\.json)?", request.path)
         ticket = next((each for each in self.tickets if one and each["id"] == int(one[1])), None)
         if ticket is None or ticket["status"] == "deleted":
             return _error(404, "RecordNotFound", "Not found")
-        if unknown(request, ("page[size]", "page[after]", "page[before]", "sort", "include")):
+        if unknown_parameters(request, ("page[size]", "page[after]", "page[before]", "sort", "include")):
             return _error(400, "InvalidPaginationParameter", "unknown parameter")
-        size = whole(request.get("page[size]"), MAX_COMMENTS)
+        size = parse_count(request.get("page[size]"), MAX_COMMENTS)
         if not 1 <= size <= MAX_COMMENTS:
             return _error(400, "InvalidPaginationParameter", "page[size] must be between 1 and 100")
         size = min(size, self.max_comments)
         records = self.comments[ticket["id"]]
-        start = opened(request.get("page[after]") or "")["at"] if request.get("page[after]") else 0
+        start = decode_cursor(request.get("page[after]") or "")["at"] if request.get("page[after]") else 0
         end = start + size
-        after = opaque({"at": end})
+        after = encode_cursor({"at": end})
         query = urlencode({"page[after]": after, "page[size]": size})
-        meta = {"has_more": end < len(records), "after_cursor": after, "before_cursor": opaque({"at": start})}
+        meta = {
+            "has_more": end < len(records),
+            "after_cursor": after,
+            "before_cursor": encode_cursor({"at": start}),
+        }
         # The last page has a link, too: only `has_more` marks the end.
         links = {"next": f"{self.url}{request.path}?{query}", "prev": None}
         return reply({"comments": records[start:end], "meta": meta, "links": links})
