@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import math
-import shutil
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from typing import Any
 
 import orjson
 import pytest
+from programs import require
 
 from benchmarks.foreign_figures import figures, launch
 
@@ -65,9 +65,9 @@ def test_the_peer_of_the_first_design_reports_its_figures(store_socket: str, sto
     assert all(value > 0 for value in figures.values())
 
 
-@pytest.mark.skipif(shutil.which("beanstalkd") is None, reason="beanstalkd is not installed")
 def test_the_beanstalkd_peer_reports_its_figures() -> None:
     """The script starts beanstalkd, fills and empties it, and stops it."""
+    require("beanstalkd", "beanstalkd")
     done = run(BENCHMARKS / "peers" / "beanstalkd_raw.py", "--socket", "/none", *PEER_SIZES)
     assert done.returncode == 0, done.stderr
     figures = orjson.loads(done.stdout)
@@ -95,9 +95,9 @@ def test_foreign_cases_are_selected_by_pattern() -> None:
     assert "express/told-legacy" in wrong.stderr
 
 
-@pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
 def test_the_nginx_server_logs_its_requests_and_accepts_another_limit(tmp_path: Path) -> None:
     """nginx refuses requests beyond its burst, logs its decisions, and applies a higher limit after a change."""
+    require("nginx", "nginx-light")
     options = {"limit": 2, "window": 1, "burst": 2}
     with launch.server("nginx", "burst", options, tmp_path / "log") as server:
         before = [status(server.port, n) for n in range(6)]

@@ -20,6 +20,7 @@ import orjson
 import pytest
 import redis
 import redis.asyncio
+from programs import require
 
 import scrapeq
 from scrapeq import plan
@@ -32,7 +33,6 @@ from scrapeq.store.embedded import EmbeddedStore, open_store, read_lock
 from scrapeq.store.server_binary import find_server
 
 ORPHAN_EXIT_S = 3.0
-REDIS = shutil.which("redis-server")
 
 HOLDER = """
     import asyncio, sys
@@ -236,15 +236,15 @@ async def test_data_of_a_later_version_or_another_engine_is_refused(tmp_path: Pa
     assert orjson.loads(stamp.read_bytes())["version"] == find_server().version
 
 
-@pytest.mark.skipif(REDIS is None, reason="no redis-server on PATH")
 async def test_a_server_named_by_path_is_used(tmp_path: Path) -> None:
     """The named Redis keeps its data; from then on the folder belongs to Redis."""
-    async with started(tmp_path, server=REDIS) as (_, client):
+    redis_server = require("redis-server", "redis-server")
+    async with started(tmp_path, server=redis_server) as (_, client):
         await client.set("a", 1)
         assert (await check_server(client)).engine == "redis"
     with pytest.raises(StoreError, match="written by redis"):
         await EmbeddedStore(tmp_path).start()
-    async with started(tmp_path, server=REDIS) as (_, client):
+    async with started(tmp_path, server=redis_server) as (_, client):
         assert await client.get("a") == b"1"
 
 
