@@ -26,7 +26,7 @@ class ExpressionUse:
     field: str
     node: Node
     compiled: Expression | Template
-    unimplemented: frozenset[str]  # names that the expression may use but that have no value in this version
+    unimplemented: frozenset[str]  # valid names that this version does not implement
 
 
 class Filled(str):

@@ -37,7 +37,7 @@ def as_number(value: Any) -> float | None:
     """
     Return a value as a finite float, or None.
 
-    Accepts numbers, numeric strings, and ISO 8601 dates and times (as Unix seconds; UTC if they have no zone).
+    Accepts numbers, numeric strings, and ISO 8601 dates and times (as Unix seconds; without a zone in UTC).
     A boolean is not a number.
     """
     number = _number(value)

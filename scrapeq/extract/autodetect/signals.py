@@ -63,7 +63,7 @@ class Signals:
 
     @property
     def has_more(self) -> bool | None:
-        """Whether a flag reports more pages; None if there is no flag."""
+        """Whether a flag reports more pages; None without a flag."""
         if self.more is not None:
             return self.more[1]
         return None if self.last is None else not self.last[1]
