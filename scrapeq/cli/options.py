@@ -10,6 +10,11 @@ import typer
 
 from scrapeq.errors import UsageError
 
+WorkersOption = Annotated[int | None, typer.Option(metavar="N", min=1, help="Number of fetcher processes.")]
+ConcurrencyOption = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="Concurrent requests per fetcher process.")
+]
+
 ResourceOption = Annotated[
     str, typer.Option("--resource", metavar="NAME", help="Only tasks of this resource.")
 ]

@@ -12,7 +12,7 @@ import typer
 from scrapeq.cli.error_output import FOLDER
 from scrapeq.cli.formatting import clock, count, counted, limit_name, safe, span, table
 from scrapeq.cli.limits import grant_text, read_rate
-from scrapeq.cli.options import check_resource, read_duration
+from scrapeq.cli.options import ConcurrencyOption, WorkersOption, check_resource, read_duration
 from scrapeq.cli.queue_access import terminal_width, with_store
 from scrapeq.cli.settings import Settings
 from scrapeq.errors import UsageError
@@ -70,12 +70,8 @@ def plan(
     latency: Annotated[
         str, typer.Option("--latency", metavar="300ms", help="Time that a response takes.")
     ] = DEFAULT_LATENCY,
-    workers: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Number of fetcher processes.")
-    ] = None,
-    concurrency: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Concurrent requests per fetcher process.")
-    ] = None,
+    workers: WorkersOption = None,
+    concurrency: ConcurrencyOption = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start from the seeds, ignoring the tasks in the queue.")
     ] = False,

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scrapeq.cli.error_output import FOLDER
-from scrapeq.cli.options import check_choice, check_resource, read_bound, read_settings
+from scrapeq.cli.options import (
+    ConcurrencyOption,
+    WorkersOption,
+    check_choice,
+    check_resource,
+    read_bound,
+    read_settings,
+)
 from scrapeq.cli.settings import Settings
 
 if TYPE_CHECKING:
@@ -29,12 +36,8 @@ def run(
         list[str] | None,
         typer.Argument(metavar="FILE...", help="Configuration files. Default: the file of -c."),
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Number of fetcher processes.")
-    ] = None,
-    concurrency: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Concurrent requests per fetcher process.")
-    ] = None,
+    workers: WorkersOption = None,
+    concurrency: ConcurrencyOption = None,
     role: Annotated[
         str, typer.Option(metavar="ROLE", help="all, fetcher (adds no seeds) or scheduler.")
     ] = "all",
