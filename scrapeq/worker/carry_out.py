@@ -14,6 +14,7 @@ from scrapeq.worker.redirect_hops import without_hops
 from scrapeq.worker.settlement import Settlement
 
 POLLS: Final = "polls"  # payload key: how often the task was not ready, and the seconds of all its waits
+AUTH_RETRIES_PER_TASK = 2  # fresh credentials that one task may have refused
 FAIL_PAUSE_S = 1.0  # the task that ended the run stays invisible until other fetchers know that it ended
 
 
@@ -126,12 +127,13 @@ async def _refresh_auth(task: Settlement, outcome: Outcome) -> None:
     """
     Send the task once more with a fresh credential.
 
-    Another task may have renewed it meanwhile: then this one was the last to use the old credential.
+    Other tasks may use up a fresh credential, or renew it, before this one gets its turn, so one refusal of a fresh
+    credential does not yet show that the credential is not the cause.
     """
-    context, lease = task.context, task.leased.lease
-    if not context.auth_retries.add(task.leased.task.id):
-        context.auth_retries.discard(task.leased.task.id)  # a redrive may try once more
-        await _give_up(task, outcome, "with a fresh credential too")  # so the credential is not the cause
+    context, lease, task_id = task.context, task.leased.lease, task.leased.task.id
+    if context.auth_retries.add(task_id) > AUTH_RETRIES_PER_TASK:
+        context.auth_retries.discard(task_id)  # a redrive may try again
+        await _give_up(task, outcome, "with a fresh credential too")
         return
     was_dropped = context.egress.refresh(lease.credential)
     if not (was_dropped or context.plan.client.auth.is_refreshable):

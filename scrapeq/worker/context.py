@@ -85,22 +85,20 @@ class Fatal:
 
 class AuthRetries:
     """
-    Tasks that were sent a second time with a fresh credential, until they end.
+    Counts how often tasks were sent again with a fresh credential, until they end.
 
     A task may end in another process and then stays here, so the oldest are dropped at AUTH_RETRIES_MAX.
     """
 
     def __init__(self) -> None:
-        self._tasks: dict[str, None] = {}
+        self._tasks: dict[str, int] = {}
 
-    def add(self, task_id: str) -> bool:
-        """Remember a task; return whether it is new."""
-        if task_id in self._tasks:
-            return False
-        self._tasks[task_id] = None
+    def add(self, task_id: str) -> int:
+        """Count one more retry of a task; return how many there are now."""
+        count = self._tasks[task_id] = self._tasks.get(task_id, 0) + 1
         if len(self._tasks) > AUTH_RETRIES_MAX:
             del self._tasks[next(iter(self._tasks))]
-        return True
+        return count
 
     def discard(self, task_id: str) -> None:
         """Forget a task."""

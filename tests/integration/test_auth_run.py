@@ -20,7 +20,6 @@ GIVE_UP_S = 60.0
 CONFIG = """\
 version: 1
 name: guarded
-run: {workers: 2, concurrency: 8}
 client: {base_url: URL, auth: AUTH}
 seeds: [SEEDS]
 resources: [{name: items, endpoint: "items/${seed.n}"}]
@@ -61,6 +60,8 @@ async def run(
         .replace("URL", url)
         .replace("SEEDS", seeds)
     )
+    if "run: " not in more:
+        more += "run: {workers: 2, concurrency: 8}\n"
     (folder / "guarded.yaml").write_text(text + more)
     child = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "scrapeq", "run", "guarded.yaml"),
@@ -188,6 +189,8 @@ async def test_logins_keep_their_own_limit(tmp_path: Path) -> None:
     """With one login per second, tokens that are valid for five requests make the run wait."""
     server = AuthServer(uses=5)
     limit = "rate_limits: [{name: logins, match: {path: /oauth/*}, rates: [{limit: 1, interval: 1s}]}]\n"
+    # Fewer requests in flight than a token is valid for: a task never meets three tokens that others have used up.
+    limit += "run: {workers: 2, concurrency: 2}\n"
     async with server.serving() as url:
         started_s = time.monotonic()
         await run(tmp_path, url, OAUTH2, more=limit, tasks=20)

@@ -70,15 +70,15 @@ async def test_an_invalid_credential_is_refreshed(store_url: str) -> None:
     assert (counts.dead, counts.retried) == (0, 0)
 
 
-async def test_a_second_401_is_not_blamed_on_the_credential(store_url: str) -> None:
-    """A task refreshes the credential once; the next 401 makes it a dead letter that says so."""
+async def test_a_third_401_is_not_blamed_on_the_credential(store_url: str) -> None:
+    """A task refreshes the credential twice; the next 401 makes it a dead letter that says so."""
     server = Guarded(refuse=True)
     text = OAUTH.replace("RULES", "").replace(", {n: 2}, {n: 3}, {n: 4}, {n: 5}, {n: 6}", "")
     async with serving(server.handle) as url:
         _, _, queue = await work(url, store_url, text, nothing_left, env={"S": "secret"})
     (dead,) = await queue.peek(5, "dead")
     assert "401 Unauthorized: with a fresh credential too" in dead.last_error
-    assert (server.requests, server.tokens) == (2, 2)
+    assert (server.requests, server.tokens) == (3, 3)
 
 
 async def test_a_redriven_task_may_refresh_its_credential_again(store_url: str) -> None:
@@ -98,14 +98,14 @@ async def test_a_redriven_task_may_refresh_its_credential_again(store_url: str) 
     assert [item.key for item in sink.items] == ["/p/1"]
 
 
-async def test_a_second_401_may_end_the_run(store_url: str) -> None:
+async def test_a_third_401_may_end_the_run(store_url: str) -> None:
     """With `on_exceed: stop`, the run ends with exit code 8, and the tasks stay queued."""
     server = Guarded(refuse=True)
     rules = "response_actions: [{match: {status: 401}, action: refresh_auth, on_exceed: stop}]"
     text = OAUTH.replace("RULES", rules).replace(", {n: 2}, {n: 3}, {n: 4}, {n: 5}, {n: 6}", "")
 
     async def released(queue: Queue) -> bool:
-        return server.requests == 2 and (await queue.counts()).leased == 0
+        return server.requests == 3 and (await queue.counts()).leased == 0
 
     async with serving(server.handle) as url:
         worker, _, queue = await work(url, store_url, text, released, env={"S": "secret"})
