@@ -31,7 +31,7 @@ MEANINGS: dict[Exit, str] = {
     Exit.DONE: "success; a run has done all its work",
     Exit.INTERNAL: "internal error; the message names the file with the traceback",
     Exit.USAGE: "wrong usage or configuration",
-    Exit.DEAD_LETTERS: "done, but some tasks ended as dead letters",
+    Exit.DEAD_LETTERS: "done, but something is missing: dead letters, or an incomplete page sequence",
     Exit.GAVE_UP: "gave up waiting for a rate limit (--max-wait); work is left",
     Exit.STOPPED: "stopped by a signal or a bound such as --for; work is left",
     Exit.STORE: "the store cannot be used",

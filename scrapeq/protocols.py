@@ -55,6 +55,7 @@ class Extraction:
         starts: Follow-ups that depend on stored state.
         next_page: The next page of the sequence; in the last part only.
         cursor_state: (state key, state) to store once the page is acknowledged, because its sequence ends here.
+        incomplete: Why the sequence ends here without being complete, with the remedy; no state is stored then.
         events: Messages for the user.
     """
 
@@ -64,6 +65,7 @@ class Extraction:
     starts: list[IncrementalStart] = field(default_factory=list)
     next_page: NewTask | None = None
     cursor_state: tuple[str, CursorState] | None = None
+    incomplete: str = ""
     events: list[str] = field(default_factory=list)
 
 
@@ -144,14 +146,36 @@ class Extractor(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Incomplete:
+    """
+    The page sequences of one resource that ended in this run without being complete, all for one reason.
+
+    Args:
+        resource: The resource's name.
+        reason: Why they ended, with the remedy.
+        sequences: Their number.
+    """
+
+    resource: str
+    reason: str
+    sequences: int = 1
+
+
 class CursorStore(Protocol):
-    """The stored state of incremental resources, between runs."""
+    """How page sequences ended: the stored state of incremental resources, and which sequences are incomplete."""
 
     async def get_many(self, keys: Sequence[str]) -> list[CursorState | None]:
         """Return the state under each key, or None."""
 
     async def save(self, key: str, state: CursorState) -> None:
         """Store a state, once the last page of its sequence is acknowledged. A cursor never moves backwards."""
+
+    async def add_incomplete(self, sequence: str, resource: str, reason: str) -> None:
+        """Record that a page sequence ends without being complete; the last reason counts."""
+
+    async def remove_incomplete(self, sequence: str) -> None:
+        """Forget that an earlier pass of a page sequence was incomplete, since this one is complete."""
 
 
 class Sink(Protocol):
@@ -225,6 +249,7 @@ class Snapshot:
         closings: How often a limit closed.
         left_s: Estimated seconds left; None = unknown.
         outputs: The files, folders and tables that were written.
+        incomplete: Page sequences that ended without being complete, at the end of the run.
         message: Why the run ended before all was done.
     """
 
@@ -248,6 +273,7 @@ class Snapshot:
     left_s: float | None = None
     limits: tuple[LimitView, ...] = ()
     outputs: tuple[str, ...] = ()
+    incomplete: tuple[Incomplete, ...] = ()
     workers: int = 0
     message: str = ""
 

@@ -121,8 +121,9 @@ def open_queue_of(plan: Plan, store_url: str, **settings: Any) -> tuple[WorkerQu
 
 
 def cursor_store_of(client: Any, queue: Queue) -> RedisCursorStore:
-    """Return the store of a queue's incremental cursors."""
-    return RedisCursorStore(client, key_of(queue.name)[:-1] + "state")
+    """Return the store of how a queue's page sequences ended: cursors, and which are incomplete."""
+    prefix = key_of(queue.name)[:-1]
+    return RedisCursorStore(client, prefix + "state", prefix + "incomplete")
 
 
 async def build_first_tasks(

@@ -12,6 +12,7 @@ HEADLINES = {
     "failed": "failed",
 }
 OUTPUTS_SHOWN = 8
+INCOMPLETE_SHOWN = 8  # lines, one for each resource and reason
 NOTICEABLE_S = 0.05  # a shorter wait counts as none
 
 
@@ -52,11 +53,24 @@ def _facts(snapshot: Snapshot) -> list[tuple[str, str]]:
         parts = [(snapshot.ready, "ready"), (snapshot.delayed, "delayed"), (snapshot.leased, "in flight")]
         which = ", ".join(f"{count(number)} {word}" for number, word in parts if number)
         facts.append(("left", f"{counted(snapshot.left, 'task')}: {which}"))
+    facts += _missing(snapshot)
     outputs = [safe(path) for path in snapshot.outputs[:OUTPUTS_SHOWN]]
     if len(snapshot.outputs) > OUTPUTS_SHOWN:
         outputs.append(f"{len(snapshot.outputs) - OUTPUTS_SHOWN} more")
     facts.append(("output", ", ".join(outputs) or "none"))
     return facts
+
+
+def _missing(snapshot: Snapshot) -> list[tuple[str, str]]:
+    """Return one line for each resource and reason for which page sequences are incomplete."""
+    lines = [
+        f"{safe(one.resource)}: {counted(one.sequences, 'incomplete page sequence')}: {safe(one.reason)}"
+        for one in snapshot.incomplete[:INCOMPLETE_SHOWN]
+    ]
+    more = sum(one.sequences for one in snapshot.incomplete[INCOMPLETE_SHOWN:])
+    if more:
+        lines.append(f"{counted(more, 'more incomplete page sequence')}; `--json` lists them")
+    return [("missing", line) for line in lines]
 
 
 def _requests(snapshot: Snapshot) -> str:

@@ -30,6 +30,7 @@ from scrapeq.resource.incremental import (
     add_cursor,
     add_token,
     final_state,
+    incomplete_reason,
     incremental_scope,
     next_window,
 )
@@ -373,11 +374,20 @@ class PageReader:
                 if len(self._chunk.follow_ups) >= CHUNK_SIZE:
                     yield self._take_chunk()
             self._chunk.next_page = next_pages.next_page
-            if next_pages.is_last:
+            if next_pages.is_last and not next_pages.incomplete:
                 self._end_pagination(compiled)
-        except UsageError:
-            self._chunk.skipped += 1  # the link is not an http(s) URL
+        except UsageError as error:  # the link is not an http(s) URL
+            self._chunk.skipped += 1
+            next_pages.incomplete = f"the next page cannot be requested: {error}"
         self._chunk.events += next_pages.events
+        if next_pages.incomplete:
+            self._end_incomplete(compiled, next_pages.incomplete)
+
+    def _end_incomplete(self, compiled: CompiledResource, reason: str) -> None:
+        """End the pagination without a state to store, and report why unless an event has reported it."""
+        self._chunk.incomplete = whole = incomplete_reason(reason, self._incremental)
+        if whole != reason or not any(reason in event for event in self._chunk.events):
+            self._chunk.events.append(f"cut    {compiled.name}: incomplete: {whole}")
 
     def _is_paginated(self, compiled: CompiledResource) -> bool:
         """Return whether there can be a next page at all."""

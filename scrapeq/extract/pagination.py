@@ -41,12 +41,15 @@ class NextPages:
     What follows a page: the next page, or all remaining ones, and the events to print.
 
     `is_last`: nothing follows, and no page of the same pagination was requested at the same time.
+    `incomplete`: why the pages end here although more may follow, with the remedy; empty = they are complete, or go on.
+    Such a page sequence stores no state, and the run reports it.
     """
 
     next_page: NewTask | None = None
     remaining: Iterator[NewTask] | None = None
     events: list[str] = field(default_factory=list)
     is_last: bool = True
+    incomplete: str = ""
 
 
 class Pagination:
@@ -96,15 +99,20 @@ class Pagination:
         strategy = self._strategy_for(fetched, state, next_pages)
         if self._is_last_page(fetched, strategy, scope):
             if fetched.number == 2 and not fetched.count and not _TOTALS.isdisjoint(state.get("auto") or ()):
-                next_pages.events.append(
-                    f"auto   {self._name}: page 2 is empty, but page 1 reported more records; set `paginator`"
-                )
+                next_pages.incomplete = "page 2 is empty, but page 1 reported more records; set `paginator`"
+                next_pages.events.append(f"auto   {self._name}: {next_pages.incomplete}")
+            return next_pages
+        if self._paginator.max_pages is not None and fetched.number >= self._paginator.max_pages:
+            if strategy.next(fetched) is not None or strategy.maximum_reached(fetched):
+                next_pages.incomplete = _bound_reason("max_pages", self._paginator.max_pages, fetched)
             return next_pages
         if self._paginator.fan_out and fetched.number == 1:
             remaining = self._remaining(fetched, strategy)
             if remaining is not None:
                 next_pages.remaining = self._fan_out_tasks(remaining, state, build)
                 next_pages.is_last = remaining.count < 1
+                if next_pages.is_last:
+                    self._check_maximum(fetched, strategy, next_pages)
                 return next_pages
             if strategy.next(fetched) is not None:
                 next_pages.events.append(
@@ -113,6 +121,7 @@ class Pagination:
                 )
         change = strategy.next(fetched)
         if change is None:
+            self._check_maximum(fetched, strategy, next_pages)
             return next_pages
         if self._repeats_previous(fetched, strategy, state, next_pages):
             return next_pages
@@ -142,6 +151,8 @@ class Pagination:
                 found, why = None, ""
             if why:
                 next_pages.events.append(f"auto   {self._name}: {why}")
+                if found is None:
+                    next_pages.incomplete = why
             if found is not None:
                 state["auto"] = found
         return self._strategy if found is None else self._detector.page_strategy(found)
@@ -154,8 +165,6 @@ class Pagination:
 
     def _is_last_page(self, fetched: FetchedPage, strategy: PageStrategy, scope: Mapping[str, Any]) -> bool:
         paginator = self._paginator
-        if paginator.max_pages is not None and fetched.number >= paginator.max_pages:
-            return True
         stops = paginator.stop_after_empty_page
         # With cursors and links, empty pages before the end are common; with page numbers and offsets they are not.
         if not fetched.count and (strategy.is_open_ended if stops is None else stops):
@@ -169,6 +178,11 @@ class Pagination:
             elif (as_text(more) or "").lower() in _FALSE_TEXTS:
                 return True
         return paginator.stop_when is not None and bool(paginator.stop_when.evaluate(scope))
+
+    def _check_maximum(self, fetched: FetchedPage, strategy: PageStrategy, next_pages: NextPages) -> None:
+        """Report a last page that is the last one only because of `maximum_page` or `maximum_offset`."""
+        if bound := strategy.maximum_reached(fetched):
+            next_pages.incomplete = _bound_reason(bound, getattr(self._paginator, bound), fetched)
 
     def _remaining(self, fetched: FetchedPage, strategy: PageStrategy) -> RemainingPages | None:
         remaining = strategy.remaining(fetched)
@@ -203,10 +217,13 @@ class Pagination:
         state["same"] = _fingerprint(orjson.dumps(fetched.records, option=orjson.OPT_NON_STR_KEYS))
         if fetched.number == 1 or not fetched.count or before != state["same"]:
             return False
-        next_pages.events.append(
-            f"loop   {self._name}: page {fetched.number} repeats the records of the page before; pagination stopped"
-        )
+        self._stop_loop(next_pages, f"page {fetched.number} repeats the records of the page before")
         return True
+
+    def _stop_loop(self, next_pages: NextPages, loop: str) -> None:
+        """End the pagination because of a loop, which may be an end that is not understood."""
+        next_pages.incomplete = f"{loop}; pagination stopped. If that marks the end, say so with `stop_when`"
+        next_pages.events.append(f"loop   {self._name}: {next_pages.incomplete}")
 
     def _count_empty(self, fetched: FetchedPage, state: PaginationState, next_pages: NextPages) -> None:
         """Count consecutive empty pages and warn: some servers link to a next page forever, but gaps may be regular."""
@@ -243,15 +260,19 @@ class Pagination:
         task = build(change, state, fetched.number + 1)
         next_page = _fingerprint(task.key.encode(errors="replace"))
         if next_page == current_page:
-            next_pages.events.append(
-                f"loop   {self._name}: page {fetched.number} links to itself; pagination stopped"
-            )
+            self._stop_loop(next_pages, f"page {fetched.number} links to itself")
         elif next_page == state.get("seen"):
-            next_pages.events.append(
-                f"loop   {self._name}: page {fetched.number} links back to an earlier page; pagination stopped"
-            )
+            self._stop_loop(next_pages, f"page {fetched.number} links back to an earlier page")
         else:
             next_pages.next_page, next_pages.is_last = task, False
+
+
+def _bound_reason(name: str, bound: int, fetched: FetchedPage) -> str:
+    """Return why a pagination that a configured bound ended is incomplete."""
+    return (
+        f"{name} ({bound}) ended the pagination, and more pages may follow; raise {name}, or use "
+        f"`stop_when: page >= {fetched.number}` if these pages are all that is wanted"
+    )
 
 
 def _is_one_record(fetched: FetchedPage) -> bool:

@@ -90,6 +90,10 @@ class PageStrategy(Protocol):
     def remaining(self, fetched: FetchedPage) -> RemainingPages | None:
         """Return all pages after the first one; None if their number is unknown."""
 
+    def maximum_reached(self, fetched: FetchedPage) -> str:
+        """Return the key whose bound alone ends the pagination at this page; empty if it ends by itself."""
+        return ""
+
 
 class SinglePage(PageStrategy):
     """One page without a next one; also the defaults of the other strategies."""
@@ -237,6 +241,12 @@ class PageNumber(PageStrategy):
             return None
         return RemainingPages(max(0, end - start), lambda index: self._position.change(start + index))
 
+    def maximum_reached(self, fetched: FetchedPage) -> str:
+        pages = None if self._pages is None else as_number(self._pages(fetched))
+        number = self._number(fetched) + 1
+        is_beyond = self._maximum is not None and number > self._maximum
+        return "maximum_page" if is_beyond and (pages is None or number < self._base + pages) else ""
+
     def _number(self, fetched: FetchedPage) -> int:
         number = None if self._own is None else as_number(self._own(fetched))
         if number is None:
@@ -295,6 +305,13 @@ class Offset(PageStrategy):
             return None
         count = max(0, math.ceil((end - offset) / step) - 1)
         return RemainingPages(count, lambda index: self._position.change(offset + (index + 1) * step))
+
+    def maximum_reached(self, fetched: FetchedPage) -> str:
+        total = None if self._total is None else as_number(self._total(fetched))
+        offset = self._offset(fetched) + self._step(fetched)
+        is_beyond = self._maximum is not None and offset > self._maximum
+        ends_by_itself = total is not None and offset >= total + (1 if self._base == 1 else 0)
+        return "maximum_offset" if is_beyond and not ends_by_itself else ""
 
     def _offset(self, fetched: FetchedPage) -> int:
         sent = as_number(self._position.current(fetched.request))

@@ -280,6 +280,12 @@ class _ReadOnlyCursors:
     async def save(self, key: str, state: CursorState) -> None:
         pass
 
+    async def add_incomplete(self, sequence: str, resource: str, reason: str) -> None:
+        pass
+
+    async def remove_incomplete(self, sequence: str) -> None:
+        pass
+
 
 class _RequestRecorder:
     """Records each request as it leaves, masked."""

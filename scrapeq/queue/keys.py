@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from scrapeq.errors import UsageError
 
-STATE_KEYS = ("run", "stats", "state", "schedule")  # the run, its statistics, its cursors, its schedules
+STATE_KEYS = ("run", "stats", "incomplete", "state", "schedule")
+"""The run, its statistics, its incomplete page sequences, its cursors, its schedules."""
 
 
 def key_of(name: str) -> str:

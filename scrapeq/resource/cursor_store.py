@@ -1,9 +1,14 @@
-"""The cursor store: where incremental resources continue in the next run, in a Redis hash beside the queue."""
+"""
+How page sequences ended, in two Redis hashes beside the queue.
+
+One holds where incremental resources continue in the next run, the other the sequences of this run that are incomplete.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from typing import Any
 
@@ -13,11 +18,12 @@ from redis.exceptions import RedisError
 from scrapeq.backoff import pauses_s
 from scrapeq.errors import StoreError
 from scrapeq.lua import load
-from scrapeq.protocols import CursorState
+from scrapeq.protocols import CursorState, Incomplete
 from scrapeq.resource.incremental import merge_state
 
 SCAN_COUNT = 500  # fields read or deleted in one call
 RETRY_FOR_S = 10.0
+INCOMPLETE_MAX = 10_000  # incomplete sequences stored one by one; further ones only by resource
 RETRY_FIRST_S, RETRY_MAX_S = 0.02, 0.5  # pauses between retries while the store is unreachable
 
 SAVE_STATE = load("scrapeq.resource", "save_state", allow_oom=True)
@@ -29,13 +35,17 @@ class RedisCursorStore:
 
     Args:
         redis: An asyncio Redis client.
-        key: The key of the hash, in the queue's slot.
+        key: The key of the hash of cursor states, in the queue's slot.
+        incomplete_key: The key of the hash of incomplete page sequences.
         retry_for_s: Seconds to retry while the store is unreachable.
     """
 
-    def __init__(self, redis: Any, key: str, *, retry_for_s: float = RETRY_FOR_S) -> None:
+    def __init__(
+        self, redis: Any, key: str, incomplete_key: str = "", *, retry_for_s: float = RETRY_FOR_S
+    ) -> None:
         self._redis = redis
         self._key = key
+        self._incomplete_key = incomplete_key
         self._retry_for_s = retry_for_s
 
     async def get_many(self, keys: Sequence[str]) -> list[CursorState | None]:
@@ -62,6 +72,34 @@ class RedisCursorStore:
     async def put(self, key: str, state: CursorState) -> None:
         """Store the state, whatever was stored before. Raises StoreError."""
         await self._with_retries(lambda: self._redis.hset(self._key, key, orjson.dumps(state)))
+
+    async def add_incomplete(self, sequence: str, resource: str, reason: str) -> None:
+        """
+        Record that a page sequence ends without being complete. Raises StoreError.
+
+        Args:
+            sequence: Its identity; the last reason counts.
+            resource: Its resource.
+            reason: Why, with the remedy.
+        """
+        stored = await self._with_retries(lambda: self._redis.hlen(self._incomplete_key))
+        field = sequence if stored < INCOMPLETE_MAX else f"resource {resource}"
+        value = orjson.dumps([resource, reason])
+        await self._with_retries(lambda: self._redis.hset(self._incomplete_key, field, value))
+
+    async def remove_incomplete(self, sequence: str) -> None:
+        """Forget that an earlier pass of a page sequence was incomplete. Raises StoreError."""
+        await self._with_retries(lambda: self._redis.hdel(self._incomplete_key, sequence))
+
+    async def incomplete(self) -> tuple[Incomplete, ...]:
+        """Return the incomplete page sequences of this run by resource and reason, the most frequent first."""
+        counts: Counter[tuple[str, str]] = Counter()
+        async for _, raw in self._redis.hscan_iter(self._incomplete_key, count=SCAN_COUNT):
+            resource, reason = orjson.loads(raw)
+            counts[resource, reason] += 1
+        return tuple(
+            Incomplete(resource, reason, number) for (resource, reason), number in counts.most_common()
+        )
 
     async def _with_retries(self, send: Callable[[], Awaitable[Any]]) -> Any:
         deadline_s, pauses = time.monotonic() + self._retry_for_s, pauses_s(RETRY_FIRST_S, RETRY_MAX_S)

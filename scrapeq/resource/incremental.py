@@ -153,6 +153,13 @@ def final_state(
     return progress["key"], state
 
 
+def incomplete_reason(reason: str, progress: IncrementalProgress | None) -> str:
+    """Return why a page sequence is incomplete, and that no state is stored for it if it is incremental."""
+    if progress is None or not progress["key"]:
+        return reason
+    return f"{reason}; its state is not stored, so the next run requests its pages again"
+
+
 def merge_state(stored: CursorState | None, final: CursorState) -> CursorState | None:
     """
     Return the state to store after a pagination; None if the stored one stays.

@@ -16,7 +16,7 @@ from scrapeq.inspect.limit_views import LimitWatch, title_of
 from scrapeq.limits.definitions import limits_of
 from scrapeq.plan import Plan
 from scrapeq.processes.runtime_folder import writer_socket
-from scrapeq.protocols import LimitView, Progress
+from scrapeq.protocols import Incomplete, LimitView, Progress
 from scrapeq.queue import Counts, Queue
 from scrapeq.resource import TaskBuilder, first_pages
 from scrapeq.resource.seeds import starts_by_itself
@@ -88,6 +88,7 @@ class PlanRun:
         self.snapshot = self._meter.empty_snapshot("starting")
         self._stats: dict[str, float] = {}
         self._items_before = 0.0  # items of this run that were written before this start
+        self._incomplete: tuple[Incomplete, ...] = ()  # read when the run is over
         self._scheduled_run = 0
         self._due_later: set[str] = set()  # resources whose schedule is not due yet
         self._children = RunChildren(log_file, progress.event, self.fail, lambda: self.over)
@@ -311,6 +312,7 @@ class PlanRun:
             closings=self._limits.closings,
             limits=self.snapshot.limits if limits is None else tuple(limits),
             outputs=self._written_outputs() if self.over else (),  # only the summary shows them
+            incomplete=self._incomplete,
             workers=self._children.running,
             message=message,
         )
@@ -400,6 +402,7 @@ class PlanRun:
                 await self._state.add_stats(self._children.take_tally())
                 counts = await self._queue.counts()
                 self._stats = await self._state.stats()
+                self._incomplete = await self._state.incomplete()
                 if counts.live == 0 and self._state.record.seeded and not self._seeding_was_stopped:
                     await self._state.finish()
         except StoreError as error:
@@ -412,10 +415,10 @@ class PlanRun:
         return code
 
     def _exit_code(self, counts: Counts) -> int:
-        """The code of the failure, or what the counts say: work is left, dead letters, or done."""
+        """The code of the failure, or what the counts say: work is left, something is missing, or done."""
         if self._code not in (Exit.DONE, Exit.STOPPED):
             return self._code
         if counts.live or self._seeding_was_stopped:
             return Exit.STOPPED
         has_new_dead_letters = counts.dead and counts.died > self._state.record.died_before
-        return Exit.DEAD_LETTERS if has_new_dead_letters else Exit.DONE
+        return Exit.DEAD_LETTERS if has_new_dead_letters or self._incomplete else Exit.DONE

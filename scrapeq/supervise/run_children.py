@@ -24,6 +24,7 @@ CLOSE_GRACE_S = 30.0  # after the run has failed
 FINDING_PREFIXES = (
     "check  ",
     "auto   ",
+    "cut    ",
 )  # events about the configuration file, which every fetcher finds itself
 
 Fail = Callable[[int, str], None]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scrapeq.lua import load
-from scrapeq.protocols import IncrementalStart
+from scrapeq.protocols import Incomplete, IncrementalStart
 from scrapeq.queue import Queue
 from scrapeq.queue.keys import key_of
 from scrapeq.schedule.due_times import DueTimes
@@ -54,6 +54,7 @@ class RunState:
         self._prefix = key_of(queue.name)[:-1]
         self._key = self._prefix + "run"
         self._stats_key = self._prefix + "stats"
+        self._incomplete_key = self._prefix + "incomplete"
         self.record = RunRecord()
 
     async def read(self) -> RunRecord:
@@ -99,7 +100,7 @@ class RunState:
         if (await self.read()).state == "running":
             await self._queue.purge("tasks")
             await self._queue.purge("seen")
-            await self._redis.delete(self._key, self._stats_key)
+            await self._redis.delete(self._key, self._stats_key, self._incomplete_key)
 
     async def save_demo_port(self, port: int) -> None:
         """Store the port of the sample API: the URLs of this run's tasks contain it."""
@@ -141,6 +142,10 @@ class RunState:
         raw: Mapping[bytes, bytes] = await self._redis.hgetall(self._stats_key)
         return {name.decode(): float(value) for name, value in raw.items()}
 
+    async def incomplete(self) -> tuple[Incomplete, ...]:
+        """Return the page sequences of the run that ended without being complete, on any machine."""
+        return await cursor_store_of(self._redis, self._queue).incomplete()
+
     async def reopen(self) -> bool:
         """
         Mark a finished run as running, because it has work again (redriven dead letters).
@@ -151,6 +156,7 @@ class RunState:
             return False
         await self._redis.hset(self._key, "state", "running")
         await self._redis.persist(self._stats_key)
+        await self._redis.persist(self._incomplete_key)
         return True
 
     async def finish(self) -> bool:

@@ -71,6 +71,7 @@ class Scraped:
         next_page: The request of the next page.
         skipped: The number of follow-ups and records that were left out.
         cursor_state: What an incremental resource would store at this page; None while more pages follow.
+        incomplete: Why the page sequence ends at this page without being complete; empty if it does not.
         events: What a run would report.
     """
 
@@ -81,6 +82,7 @@ class Scraped:
     next_page: TaskRequest | None = None
     skipped: int = 0
     cursor_state: CursorState | None = None
+    incomplete: str = ""
     events: list[str] = field(default_factory=list)
 
     def records(self, resource: str = "") -> list[dict[str, Any]]:
@@ -204,7 +206,7 @@ async def _scrape(
     scraped = Scraped(_request_of(task), outcome)
     if outcome.action != "success":
         return scraped
-    skipped, stored, following = 0, None, None
+    skipped, stored, following, incomplete = 0, None, None, ""
     async for part in extractor_of(plan, group_function(plan), clock=clock).chunks(payload, priority, page):
         scraped.items.extend(part.items)
         scraped.follow_ups.extend(_request_of(one) for one in part.follow_ups)
@@ -215,11 +217,13 @@ async def _scrape(
         scraped.events.extend(part.events)
         skipped += part.skipped
         stored, following = part.cursor_state or stored, part.next_page or following
+        incomplete = part.incomplete or incomplete
     return replace(
         scraped,
         skipped=skipped,
         cursor_state=None if stored is None else stored[1],
         next_page=None if following is None else _request_of(following),
+        incomplete=incomplete,
     )
 
 
@@ -267,6 +271,12 @@ class _OneState:
         return [self.state] * len(keys)
 
     async def save(self, key: str, state: CursorState) -> None:
+        raise AssertionError("a test stores nothing")
+
+    async def add_incomplete(self, sequence: str, resource: str, reason: str) -> None:
+        raise AssertionError("a test stores nothing")
+
+    async def remove_incomplete(self, sequence: str) -> None:
         raise AssertionError("a test stores nothing")
 
 

@@ -8,6 +8,7 @@ from scrapeq.errors import ScrapeqError
 from scrapeq.page import Page
 from scrapeq.protocols import Extraction, IncrementalStart, Item
 from scrapeq.queue.commands import OBSERVE, UNSENT
+from scrapeq.resource.incremental import incomplete_reason
 from scrapeq.task import NewTask
 from scrapeq.wiring import build_first_tasks
 from scrapeq.worker.carry_out import without_polls
@@ -55,14 +56,25 @@ async def store_results(task: Settlement, page: Page, response: Page | None = No
         await _write(task, (), uncaptured)
     if last.next_page is not None:
         follow_ups.append(last.next_page)
+    sequence = payload.get("chain") or task.leased.task.id
+    if last.incomplete:  # before the ack, so that it is not lost
+        await context.cursor_store.add_incomplete(sequence, payload["resource"], task.masked(last.incomplete))
     settled = await task.done(follow_ups)
     if last.next_page is not None and settled.pushed[-1].outcome == "duplicate":
         number = payload.get("page", 1)
-        context.events.append(
-            f"loop   {payload['resource']}: the page after page {number} was already requested; pagination stopped"
+        reason = incomplete_reason(
+            f"the page after page {number} was already requested, in a loop or from another start; "
+            "pagination stopped. If that marks the end, say so with `stop_when`",
+            payload.get("incremental"),
         )
+        context.events.append(f"loop   {payload['resource']}: {reason}")
+        await context.cursor_store.add_incomplete(sequence, payload["resource"], reason)
     if last.cursor_state is not None:
         await context.cursor_store.save(*last.cursor_state)
+    if "chain" in payload and last.next_page is None and not last.incomplete:
+        await context.cursor_store.remove_incomplete(
+            sequence
+        )  # it may have been incomplete when it was last due
 
 
 async def _write(task: Settlement, items: Sequence[Item], response: Page | None) -> None:

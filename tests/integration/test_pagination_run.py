@@ -79,7 +79,7 @@ async def test_every_paginator_gets_every_record_once(tmp_path: Path) -> None:
     async with serving(respond) as server:
         (tmp_path / "pages.yaml").write_text(CONFIG.replace("URL", server.url))
         command = Command(tmp_path, "pages.yaml")
-        output = await asyncio.to_thread(command.run, "--workers", "1")
+        output = await asyncio.to_thread(command.run, "--workers", "1", code=3)  # the loop is incomplete
     for name in ("body", "header", "once", "found"):
         found = sorted(command.jsonl(f"out/{name}.jsonl"), key=lambda record: record["id"])
         assert found == SEVEN, name
@@ -99,4 +99,5 @@ async def test_every_paginator_gets_every_record_once(tmp_path: Path) -> None:
         "/feed": 1,
     }
     assert "loop   loop:" in output
+    assert "missing   loop: 1 incomplete page sequence: the page after page 5 was already requested" in output
     assert "auto   found: detected pagination by offset, sent as the parameter offset" in output

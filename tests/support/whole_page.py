@@ -31,4 +31,5 @@ def extract(extractor: Extractor, payload: Mapping[str, Any], priority: float, p
         whole.skipped += chunk.skipped
         whole.starts += chunk.starts
         whole.cursor_state = chunk.cursor_state
+        whole.incomplete = chunk.incomplete
         whole.events += chunk.events

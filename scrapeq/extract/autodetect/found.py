@@ -78,6 +78,9 @@ class _FlagAware(PageStrategy):
             return None
         return self._strategy.next(fetched)
 
+    def maximum_reached(self, fetched: FetchedPage) -> str:
+        return self._strategy.maximum_reached(fetched)
+
     def remaining(self, fetched: FetchedPage) -> RemainingPages | None:
         return self._strategy.remaining(fetched)
 

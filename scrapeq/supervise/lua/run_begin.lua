@@ -6,6 +6,7 @@
 local state = redis.call('HGET', KEYS[1], 'state')
 if state == 'running' then return 'resumed' end
 if ARGV[3] ~= '1' and redis.call('HEXISTS', KEYS[1], 'ending') == 1 then return 'ending' end
-redis.call('DEL', KEYS[1], string.sub(KEYS[1], 1, -4) .. 'stats')
+local P = string.sub(KEYS[1], 1, -4)
+redis.call('DEL', KEYS[1], P .. 'stats', P .. 'incomplete')
 redis.call('HSET', KEYS[1], 'id', ARGV[1], 'state', 'running', 'started_s', ARGV[2], 'died_before', ARGV[4])
 return 'new'
