@@ -22,6 +22,7 @@ Every error that scrapeq raises on purpose.
     │   ├── TooManyRedirects     a redirect loop, or too long a chain
     │   ├── DeadlineExceeded     the time for the whole request is over
     │   ├── ConnectionFailed     no connection, or it broke
+    │   │   └── TlsFailed        the server's certificate or TLS version was not accepted
     │   ├── AuthFailed           no credential could be obtained, so the request was not sent
     │   └── StatusError          a 4xx or 5xx status, raised by Page.raise_for_status only
     └── RateLimited              a limit stays closed for longer than the caller waits (retry_after_s)
@@ -157,6 +158,10 @@ class DeadlineExceeded(FetchError):
 
 class ConnectionFailed(FetchError):
     """The connection could not be made, or it broke before the response was complete."""
+
+
+class TlsFailed(ConnectionFailed):
+    """The TLS handshake failed: the certificate is not valid for the host, say. Another attempt would fail too."""
 
 
 class AuthFailed(FetchError):

@@ -13,6 +13,7 @@ from scrapeq.config.records import Key, ListOf, Record, TypedRecord
 from scrapeq.config.secret_terms import SecretJson, SecretMap
 from scrapeq.config.shapes import Choice, Duration, Expr, Flag, Secret, Size, Text
 from scrapeq.config.terms import BaseUrl, PlainMap, Tokens
+from scrapeq.resource.host import canonical_host, host_and_port
 
 AUTH_TYPES = (
     "none",
@@ -39,7 +40,7 @@ def client() -> Record:
             "max_body_size": Key(Size()),
             "auth": Key(_auth()),
             "allow_hosts": Key(
-                ListOf(Text(r"(?!\w+://)[^/\s@]+", "a host, such as files.acme.test"), single=True)
+                ListOf(AllowedHost(r"(?!\w+://)[^/\s@]+", "a host, such as files.acme.test"), single=True)
             ),
             "http2": Key(AlwaysFalse("requests are sent as HTTP/1.1")),
             "cache": Key(Record({"revalidate": Key(Flag()), "max_size": Key(Size())})),
@@ -116,6 +117,20 @@ class AlwaysFalse(Flag):
         return False
 
 
+class AllowedHost(Text):
+    """A host, perhaps with a port; an IPv6 address with a port is in brackets."""
+
+    def read(self, node: Node, field: str, context: ReadContext) -> str:
+        text = super().read(node, field, context)
+        try:
+            host_and_port(text)
+        except ValueError as error:
+            context.reject(
+                node, field, f"not a valid host: {error}", "for example 10.0.0.7:8080 or [fd00::7]:8080"
+            )
+        return text
+
+
 class WholeUrl(Text):
     """A full http or https URL without credentials."""
 
@@ -123,7 +138,7 @@ class WholeUrl(Text):
         url = super().read(node, field, context)
         try:
             parts = urlsplit(url)
-            _ = parts.port
+            _ = parts.port, canonical_host(parts.hostname or "")
         except ValueError as error:
             context.reject(node, field, f"not a valid URL: {error}")
         if parts.scheme not in ("http", "https") or not parts.hostname:

@@ -25,6 +25,7 @@ from scrapeq.config.shapes import (
     scalar,
 )
 from scrapeq.plan import Exponential
+from scrapeq.resource.host import canonical_host
 from scrapeq.responses.presets import NAMES
 
 VERSION = 1
@@ -62,7 +63,7 @@ class BaseUrl(Text):
             return url
         try:
             parts = urlsplit(url)
-            _ = parts.port
+            _ = parts.port, canonical_host(parts.hostname or "")
         except ValueError as error:
             context.reject(node, field, f"not a valid URL: {error}")
         if parts.scheme not in ("http", "https") or not parts.hostname:

@@ -14,7 +14,7 @@ from scrapeq.extract.paginators import FetchedPage, PageStrategy, RemainingPages
 from scrapeq.plan import Paginator
 from scrapeq.protocols import Change
 from scrapeq.resource import payload_key
-from scrapeq.resource.address import digest
+from scrapeq.resource.address import digest, resolve, without_downgrade
 from scrapeq.resource.payload import DetectedPaginator, PaginationState
 from scrapeq.task import NewTask
 
@@ -67,6 +67,7 @@ class Pagination:
         self._detector = Detector(selector) if paginator.type == "auto" else None
         self._has_more = in_body(paginator.has_more_path, "has_more_path")
         self.can_stream = paginator.type in _STREAMABLE
+        self._has_reported_upgrade = False
 
     @property
     def is_paginated(self) -> bool:
@@ -109,6 +110,8 @@ class Pagination:
         if self._paginator.fan_out and fetched.number == 1:
             remaining = self._remaining(fetched, strategy)
             if remaining is not None:
+                if remaining.count > 0:
+                    self._report_upgrade(fetched, remaining.change(0), next_pages)
                 next_pages.remaining = self._fan_out_tasks(remaining, state, build)
                 next_pages.is_last = remaining.count < 1
                 if next_pages.is_last:
@@ -264,7 +267,21 @@ class Pagination:
         elif next_page == state.get("seen"):
             self._stop_loop(next_pages, f"page {fetched.number} links back to an earlier page")
         else:
+            self._report_upgrade(fetched, change, next_pages)
             next_pages.next_page, next_pages.is_last = task, False
+
+    def _report_upgrade(self, fetched: FetchedPage, change: Change, next_pages: NextPages) -> None:
+        """Report once that next links use http on the page's own https host, and are followed with https."""
+        base = fetched.page.url or fetched.payload["url"]
+        if self._has_reported_upgrade or not change.url or not base.startswith("https:"):
+            return
+        link = resolve(base, change.url)
+        if without_downgrade(base, link) != link:
+            self._has_reported_upgrade = True
+            next_pages.events.append(
+                f"check  {self._name}: the links to the next page use http on the host of this https page; "
+                "they are followed with https"
+            )
 
 
 def _bound_reason(name: str, bound: int, fetched: FetchedPage) -> str:

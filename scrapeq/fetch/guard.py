@@ -18,10 +18,35 @@ from urllib.parse import urlsplit
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from scrapeq.errors import Blocked
+from scrapeq.resource.host import canonical_host, host_and_port
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: allowed if the embedded IPv4 address is public
+# The special-purpose registries of IANA, as of 2026, since those of `ipaddress` depend on the version of Python. The
+# few blocks in them that are globally reachable serve no web pages, so they are blocked, too.
+_IPV4_SPECIAL = tuple(
+    ipaddress.IPv4Network(network)
+    for network in (
+        "0.0.0.0/8",  # RFC 791: this network
+        "10.0.0.0/8",  # RFC 1918: private
+        "100.64.0.0/10",  # RFC 6598: behind carrier-grade NAT
+        "127.0.0.0/8",  # RFC 1122: loopback
+        "169.254.0.0/16",  # RFC 3927: link-local, with the metadata services of clouds
+        "172.16.0.0/12",  # RFC 1918: private
+        "192.0.0.0/24",  # RFC 6890: protocol assignments
+        "192.0.2.0/24",  # RFC 5737: documentation
+        "192.31.196.0/24",  # RFC 7535: AS112
+        "192.52.193.0/24",  # RFC 7450: AMT
+        "192.88.99.0/24",  # RFC 7526: 6to4 relays
+        "192.168.0.0/16",  # RFC 1918: private
+        "192.175.48.0/24",  # RFC 7534: AS112
+        "198.18.0.0/15",  # RFC 2544: benchmarks
+        "198.51.100.0/24",  # RFC 5737: documentation
+        "203.0.113.0/24",  # RFC 5737: documentation
+        "224.0.0.0/4",  # RFC 1112: multicast
+        "240.0.0.0/4",  # RFC 1112: reserved, and broadcast
+    )
+)
 _IPV6_UNICAST = ipaddress.IPv6Network("2000::/3")  # all global unicast addresses assigned so far
 _IPV6_SPECIAL = tuple(
     ipaddress.IPv6Network(network)
@@ -29,17 +54,12 @@ _IPV6_SPECIAL = tuple(
         "2001::/23",  # RFC 2928: protocol assignments; Teredo, which embeds an IPv4 address
         "2001:db8::/32",  # RFC 3849: documentation
         "2002::/16",  # RFC 3056: 6to4, which embeds an IPv4 address
+        "2620:4f:8000::/48",  # RFC 7534: AS112
         "3fff::/20",  # RFC 9637: documentation
     )
 )
-_IPV4_SPECIAL = tuple(
-    ipaddress.IPv4Network(network)
-    for network in (
-        "192.88.99.0/24",  # RFC 7526: 6to4 relays
-        "224.0.0.0/4",  # multicast
-        "240.0.0.0/4",  # reserved, broadcast
-    )
-)
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: allowed if the embedded IPv4 address is public
+_ISATAP = frozenset({0x00005EFE, 0x02005EFE})  # RFC 5214: bits 64 to 95, followed by an IPv4 address
 _IPV4_BITS = 0xFFFFFFFF
 _ENDS_IN_NUMBER = re.compile(
     r"(?:.*\.)?(?:[0-9]+|0[xX][0-9a-fA-F]*)\.?", re.ASCII
@@ -49,20 +69,24 @@ _LOCAL_NAME = re.compile(r"(?:.*\.)?localhost\.?", re.ASCII | re.IGNORECASE)  # 
 
 def is_public(address: IPAddress) -> bool:
     """Return whether an address is public. Of an IPv6 form that embeds an IPv4 address, that address decides."""
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None:
-            return is_public(address.ipv4_mapped)
-        if address in _NAT64:
-            return is_public(ipaddress.IPv4Address(int(address) & _IPV4_BITS))
-        if address not in _IPV6_UNICAST or address.scope_id:
-            return False
-        return address.is_global and not any(address in network for network in _IPV6_SPECIAL)
-    return address.is_global and not any(address in network for network in _IPV4_SPECIAL)
+    if isinstance(address, ipaddress.IPv4Address):
+        return not any(address in network for network in _IPV4_SPECIAL)
+    if address.ipv4_mapped is not None:
+        return is_public(address.ipv4_mapped)
+    embedded = ipaddress.IPv4Address(int(address) & _IPV4_BITS)
+    if address in _NAT64:
+        return is_public(embedded)
+    if address not in _IPV6_UNICAST or address.scope_id or any(address in one for one in _IPV6_SPECIAL):
+        return False
+    return int(address) >> 32 & _IPV4_BITS not in _ISATAP or is_public(embedded)
 
 
 def normal_host(host: str) -> str:
-    """Return a host for comparison: in lower case, without brackets and final dot."""
-    return host.strip("[]").rstrip(".").lower()
+    """Return a host for comparison: in its canonical spelling, without brackets and final dot."""
+    try:
+        return canonical_host(host).rstrip(".")
+    except ValueError:
+        return host.strip("[]").rstrip(".").lower()
 
 
 class NamedHosts:
@@ -88,10 +112,8 @@ def _host_and_port(text: str) -> tuple[str, int | None]:
     try:
         if "://" in text:  # a URL names its host on every port
             return normal_host(urlsplit(text).hostname or ""), None
-        if text.count(":") > 1 and not text.startswith("["):  # a bare IPv6 address
-            return normal_host(text), None
-        parts = urlsplit(f"//{text}")
-        return normal_host(parts.hostname or ""), parts.port
+        host, port = host_and_port(text)
+        return normal_host(host), port
     except ValueError:
         return normal_host(text), None
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 import httpx
 
 from scrapeq.errors import BadResponse, Blocked
+from scrapeq.resource.host import bracketed, canonical_host
 
 REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 SCHEMES = frozenset({"http", "https"})
@@ -38,7 +39,7 @@ class Hop:
 def origin(url: httpx.URL) -> tuple[str, str, int | None]:
     """Return scheme, host and port. Two URLs share credentials only if all three are equal."""
     default = {"http": 80, "https": 443}.get(url.scheme)
-    return url.scheme, url.host.rstrip(".").lower(), url.port or default
+    return url.scheme, url.raw_host.decode("ascii").rstrip(".").lower(), url.port or default
 
 
 def parse_url(text: str) -> httpx.URL:
@@ -49,7 +50,7 @@ def parse_url(text: str) -> httpx.URL:
         Blocked: the text is not such a URL.
     """
     try:
-        url = httpx.URL(text)
+        url = httpx.URL(_with_canonical_host(text))
         if url.scheme not in SCHEMES:
             raise Blocked(f"{printable(text)} is not an http or https URL")
         if not url.host:
@@ -57,6 +58,18 @@ def parse_url(text: str) -> httpx.URL:
         return url.copy_with(fragment=None, userinfo=b"") if url.fragment or url.userinfo else url
     except (httpx.InvalidURL, ValueError, UnicodeError) as error:
         raise Blocked(f"{printable(text)} is not a valid URL: {error}") from None
+
+
+def _with_canonical_host(text: str) -> str:
+    """Return a URL with its host in the canonical spelling; a text without a host stays as it is. Raises ValueError."""
+    parts = urlsplit(text)
+    if not parts.hostname or parts.scheme not in SCHEMES:
+        return text
+    host = canonical_host(parts.hostname)
+    if host == parts.hostname and ":" not in host:
+        return text
+    port = "" if parts.port is None else f":{parts.port}"
+    return parts._replace(netloc=f"{bracketed(host)}{port}").geturl()
 
 
 def join_url(base_url: str, path: str) -> str:

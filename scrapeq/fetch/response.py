@@ -14,11 +14,12 @@ from scrapeq.errors import (
     ConnectionFailed,
     DeadlineExceeded,
     FetchError,
+    TlsFailed,
     Truncated,
 )
 from scrapeq.fetch.decoding import Body
 from scrapeq.fetch.redirects import Hop, printable
-from scrapeq.fetch.wire import MAX_HEADER_FIELDS, RawResponse
+from scrapeq.fetch.wire import MAX_HEADER_FIELDS, RawResponse, TlsHandshakeError
 
 _MAX_HEADER_BYTES = 262_144
 _DISCARDED_BODY_BYTES = 16_384  # read so that the connection can be reused; a longer body closes it
@@ -99,6 +100,8 @@ def transport_failure(hop: Hop, error: httpx.TransportError, message: str) -> Fe
     text = f"{describe(hop)}: {printable(message) or type(error).__name__}"
     if isinstance(error, httpx.TimeoutException):
         return DeadlineExceeded(text)
+    if isinstance(error, TlsHandshakeError):
+        return TlsFailed(text)
     if isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
         return Blocked(text)
     if isinstance(error, httpx.RemoteProtocolError | httpx.DecodingError):

@@ -23,6 +23,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict
 
 from scrapeq.fetch.guard import GuardedResolver, NamedResolver, check_literal
+from scrapeq.resource.host import bracketed
 
 Fields = Sequence[tuple[str, str]]
 
@@ -32,7 +33,20 @@ _MAX_LINE_BYTES = 16_384
 _READ_BYTES = 65_536
 _KEEPALIVE_S = 15.0
 _ERRORS = (aiohttp.ClientError, HttpProcessingError, OSError, ValueError)
+_CERTIFICATE_IS_WRONG = frozenset(
+    {9, 10, 62, 64}
+)  # X509_V_ERR_*: not yet valid, expired, another host or address
+_OWN_AUTHORITY = "; to trust another certificate authority, set SSL_CERT_FILE to a file with its certificate"
+_BROKEN_HANDSHAKES = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+_PASSING_REASONS = frozenset({"TLSV1_ALERT_INTERNAL_ERROR", "DECRYPTION_FAILED_OR_BAD_RECORD_MAC"})
+_NOT_TLS = frozenset(
+    {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"}
+)
 _NO_DEFAULTS = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
+
+
+class TlsHandshakeError(httpx.ConnectError):
+    """The TLS handshake failed in a way that another attempt would repeat."""
 
 
 class RawResponse:
@@ -160,7 +174,7 @@ class AiohttpWire:
         try:
             target = yarl.URL.build(
                 scheme=url.scheme,
-                host=host,
+                host=bracketed(host),
                 port=url.port,
                 path=path or "/",
                 query_string=query,
@@ -232,12 +246,14 @@ def _translated(error: Exception) -> Exception:
     if isinstance(error, aiohttp.ClientResponseError):
         return httpx.RemoteProtocolError(f"{error.status}, {error.message}")
     text = str(error) or type(error).__name__
+    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ssl.SSLError):
+        return _handshake_error(error, error.os_error)
     if isinstance(error, aiohttp.ClientConnectorError):
         number = error.os_error.errno or 0
         # After a failed connect, strerror is the address instead of the reason; for an unknown name, errno is not one
         # of the system.
         reason = os.strerror(number) if number in errno.errorcode else error.os_error.strerror or text
-        return httpx.ConnectError(f"cannot connect to {error.host}:{error.port}: {reason}")
+        return httpx.ConnectError(f"cannot connect to {bracketed(error.host)}:{error.port}: {reason}")
     if isinstance(error, TimeoutError):
         return httpx.ConnectError(text)
     if isinstance(error, HttpProcessingError):
@@ -245,6 +261,22 @@ def _translated(error: Exception) -> Exception:
     if isinstance(error, ValueError):
         return httpx.LocalProtocolError(text)
     return httpx.ReadError(text)
+
+
+def _handshake_error(error: aiohttp.ClientConnectorError, cause: ssl.SSLError) -> httpx.ConnectError:
+    """Return the error of a TLS handshake in OpenSSL's words. `errno` of an `ssl.SSLError` is not one of the system."""
+    where = f"{bracketed(error.host)}:{error.port}"
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        reason = cause.verify_message.rstrip(".")
+        remedy = "" if cause.verify_code in _CERTIFICATE_IS_WRONG else _OWN_AUTHORITY
+        return TlsHandshakeError(f"{where}: certificate verify failed: {reason}{remedy}")
+    reason = (cause.reason or cause.strerror or str(cause)).replace("_", " ").lower()
+    if isinstance(cause, _BROKEN_HANDSHAKES) or cause.reason in _PASSING_REASONS:
+        return httpx.ConnectError(f"{where}: the TLS handshake broke: {reason}")
+    remedy = (
+        "; the server does not speak TLS on this port, so use http://" if cause.reason in _NOT_TLS else ""
+    )
+    return TlsHandshakeError(f"{where}: TLS: {reason}{remedy}")
 
 
 class HttpxWire:

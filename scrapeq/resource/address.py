@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import SplitResult, quote, unquote_plus, urljoin, urlsplit
 
 from scrapeq.errors import UsageError
+from scrapeq.resource.host import bracketed, canonical_host
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 DIGEST_BYTES = 16
@@ -24,20 +25,23 @@ _CLEAN_URL = re.compile(
 
 def parse_url(url: str) -> SplitResult:
     """
-    Split an absolute http(s) URL into its parts.
+    Split an absolute http(s) URL into its parts, with the host in its canonical spelling.
 
     Raises:
         UsageError: it is not an absolute http(s) URL.
     """
+    reason = ""
     try:
         parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
+        found, port = parts.hostname, parts.port
         parts.netloc.encode()  # a URL from a header may hold bytes that are not UTF-8
-    except ValueError:
-        host = None
+        host = canonical_host(found) if found else ""
+    except ValueError as error:
+        host, reason = "", f": {error}"
     if not host or parts.scheme not in DEFAULT_PORTS or any(letter <= " " for letter in parts.netloc):
-        raise UsageError(f"{url[:200]!r} is not an http(s) URL")
-    return parts
+        raise UsageError(f"{url[:200]!r} is not an http(s) URL{reason[:200]}")
+    user, at, _ = parts.netloc.rpartition("@")
+    return parts._replace(netloc=f"{user}{at}{bracketed(host)}{'' if port is None else f':{port}'}")
 
 
 def clean(url: str) -> str:
@@ -68,6 +72,28 @@ def resolve(base: str, reference: str) -> str:
         raise UsageError(f"{reference[:200]!r} is not an http(s) URL") from None
 
 
+def without_downgrade(base: str, url: str) -> str:
+    """
+    Return an http URL as https if it is on the host and port of `base`, which is https; any other URL as it is.
+
+    Servers behind a proxy that terminates TLS write such links. Followed as they are, they would lose the encryption
+    and the credential.
+    """
+    if not (url.startswith("http:") and base.startswith("https:")):
+        return url
+    own, target = urlsplit(base), parse_url(url)
+    own_port = DEFAULT_PORTS["https"] if own.port is None else own.port
+    target_port = DEFAULT_PORTS["http"] if target.port is None else target.port
+    ports = (own_port, target_port)
+    same_port = own_port == target_port or ports == (DEFAULT_PORTS["https"], DEFAULT_PORTS["http"])
+    if not same_port or own.hostname != target.hostname:
+        return url
+    netloc = (
+        target.netloc.removesuffix(f":{DEFAULT_PORTS['http']}") if own_port != target_port else target.netloc
+    )
+    return target._replace(scheme="https", netloc=netloc).geturl()
+
+
 def join(base_url: str, path: str) -> str:
     """Join base and path with exactly one "/" between them; an empty path is the base itself."""
     return f"{base_url.rstrip('/')}/{path.lstrip('/')}" if path else base_url
@@ -88,9 +114,7 @@ def canonical(url: str) -> str:
         if other_port:
             return url
     parts = parse_url(url)
-    host = (parts.hostname or "").lower()
-    if ":" in host:
-        host = f"[{host}]"
+    host = bracketed(parts.hostname or "")
     if parts.port is not None and parts.port != DEFAULT_PORTS[parts.scheme]:
         host = f"{host}:{parts.port}"
     user, at, _ = parts.netloc.rpartition("@")

@@ -12,7 +12,7 @@ from scrapeq.errors import UsageError
 from scrapeq.expression import as_text
 from scrapeq.plan import Paginator
 from scrapeq.protocols import Change
-from scrapeq.resource.address import clean, get_param, resolve, set_params, task_key
+from scrapeq.resource.address import clean, get_param, resolve, set_params, task_key, without_downgrade
 from scrapeq.resource.payload import Payload
 from scrapeq.resource.restart import key_after_restarts
 
@@ -133,7 +133,7 @@ def apply_change(request: Request, change: Change, base: str) -> Request:
     """
     url, headers, body = request.url, request.headers, request.body
     if change.url:
-        url = resolve(base, change.url)
+        url = without_downgrade(base, resolve(base, change.url))
     if change.params:
         url = clean(set_params(url, {name: _as_texts(value) for name, value in change.params.items()}))
     if change.headers:

@@ -11,11 +11,13 @@ from urllib.parse import urlsplit
 from scrapeq import errors
 from scrapeq.page import Page
 from scrapeq.plan import Match
+from scrapeq.resource.host import bracketed, canonical_host
 
 _REGEX = "re:"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _PATTERNS_CACHED = 4096
 _HOSTS_CACHED = 4096
+_PORT = re.compile(r":[^:\]]*\Z")
 _SCHEME_LENGTH = len("https://")
 
 # A subclass comes before its base class.
@@ -39,7 +41,7 @@ def exception_kind(error: errors.FetchError | None) -> str | None:
 
 
 def host_of(url: str) -> str:
-    """Return the host of a URL in lower case, with a port other than the default one; "" for an invalid URL."""
+    """Return the canonical host of a URL, with a port other than the default one; "" for an invalid URL."""
     end = url.find("/", _SCHEME_LENGTH)
     return _host_of_origin(url if end < 0 else url[:end])
 
@@ -48,11 +50,9 @@ def host_of(url: str) -> str:
 def _host_of_origin(url: str) -> str:
     try:
         parts = urlsplit(url)
-        host, port = (parts.hostname or "").rstrip("."), parts.port
+        host, port = bracketed(canonical_host(parts.hostname or "").rstrip(".")), parts.port
     except ValueError:
         return ""
-    if ":" in host:
-        host = f"[{host}]"
     return host if port is None or port == _DEFAULT_PORTS.get(parts.scheme) else f"{host}:{port}"
 
 
@@ -66,10 +66,30 @@ def _compiled(pattern: str, any_run: str, flags: int) -> re.Pattern[str]:
 
 
 def host_matches(pattern: str, host: str) -> bool:
-    """Match a host against a glob (`*` is any text) or `re:…`. A pattern without a port matches every port."""
-    if not pattern.startswith(_REGEX) and ":" not in pattern:
-        host = host.rsplit(":", 1)[0] if not host.endswith("]") else host
+    """
+    Match a host against a glob (`*` is any text) or `re:…`. A pattern without a port matches every port.
+
+    An internationalized name matches its ASCII form, and an IPv6 address every spelling of it, in brackets or not.
+    """
+    if not pattern.startswith(_REGEX):
+        pattern = _host_pattern(pattern)
+        if not _PORT.search(pattern):
+            host = _PORT.sub("", host)
     return _compiled(pattern, ".*", re.IGNORECASE).search(host) is not None
+
+
+@lru_cache(maxsize=_PATTERNS_CACHED)
+def _host_pattern(pattern: str) -> str:
+    """Return a glob of a host with each part in its canonical spelling."""
+    try:
+        if pattern.startswith("[") or pattern.count(":") > 1:
+            address, bracket, port = pattern.rpartition("]") if "]" in pattern else (pattern, "", "")
+            return bracketed(canonical_host(address + bracket)) + port
+        name, colon, port = pattern.partition(":")
+        labels = [label if "*" in label else canonical_host(label) for label in name.split(".")]
+        return ".".join(labels) + colon + port
+    except ValueError:
+        return pattern
 
 
 def path_matches(pattern: str, url: str) -> bool:

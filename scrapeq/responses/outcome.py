@@ -36,7 +36,10 @@ POLL_MAX_WAIT_S = 3600.0  # total wait of one task, unless the configuration set
 _REFUSALS_WITH_WAIT = frozenset({403, 413, 503})  # and any 3xx
 _RETRIED = frozenset({408, 425})
 _NOT_MODIFIED = 304
-_REPEATABLE = (errors.BodyTooLarge, errors.BadResponse, errors.TooManyRedirects, errors.Blocked)
+_REPEATABLE = (
+    *(errors.BodyTooLarge, errors.BadResponse, errors.TooManyRedirects, errors.Blocked),
+    errors.TlsFailed,
+)
 _MESSAGE_LENGTH = 500
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -32,18 +33,23 @@ class Server:
     """A running server: its address and the requests that it received."""
 
     port: int
+    host: str = "127.0.0.1"
+    scheme: str = "http"
     received: list[Received] = field(default_factory=list)
     connections: int = 0
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
 
 
 @asynccontextmanager
-async def serving(respond: RawResponse, host: str = "127.0.0.1") -> AsyncIterator[Server]:
+async def serving(
+    respond: RawResponse, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Server]:
     """Run a server that calls `respond` for each request on each connection."""
-    server = Server(0)
+    server = Server(0, host, "http" if tls is None else "https")
     tasks: set[asyncio.Task[None]] = set()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -68,7 +74,7 @@ async def serving(respond: RawResponse, host: str = "127.0.0.1") -> AsyncIterato
             writer.close()
             tasks.discard(task)
 
-    listener = await asyncio.start_server(talk, host, 0)
+    listener = await asyncio.start_server(talk, host, 0, ssl=tls)
     server.port = listener.sockets[0].getsockname()[1]
     try:
         yield server

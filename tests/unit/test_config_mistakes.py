@@ -53,6 +53,27 @@ def tree(comments: str) -> str:
 
 
 ROWS = {
+    "zone of an address": (
+        HEAD.replace("a.test", '"http://[fe80::1%eth0]:80"').replace("https://", "")
+        + "resources: [issues]\n",
+        (
+            3,
+            20,
+            "client.base_url",
+            "not a valid URL: fe80::1%eth0: an IPv6 address with a zone (%...) is not allowed in a URL",
+            "",
+        ),
+    ),
+    "invalid port of a host": (
+        client("allow_hosts: ['a.test', '[::1]:x']"),
+        (
+            5,
+            27,
+            "client.allow_hosts[1]",
+            "not a valid host: Port could not be cast to integer value as 'x'",
+            "for example 10.0.0.7:8080 or [fd00::7]:8080",
+        ),
+    ),
     "typo": (
         resource("endpoint:\n  path: a\n  parms: {a: 1}"),
         (8, 7, "resources[0].endpoint.parms", "unknown key 'parms'", "did you mean params?"),

@@ -23,7 +23,9 @@ TABLE = """
 [::1] [::] [0:0:0:0:0:0:0:1] [::ffff:127.0.0.1] [::ffff:7f00:1] [::ffff:10.0.0.1] [::ffff:a9fe:a9fe] [::127.0.0.1]
 [::7f00:1] [::ffff:0:127.0.0.1] [64:ff9b::127.0.0.1] [64:ff9b::7f00:1] [64:ff9b::a9fe:a9fe] [64:ff9b:1::1]
 [2002:7f00:1::] [2002:a00:1::1] [2001::1] [2001:0:7f00:1::] [2001:db8::1] [3fff::1] [fe80::1] [fec0::1] [fc00::1]
-[fd00:ec2::254] [ff02::1] [ff0e::1] [100::1] [5f00::1] [4000::1]
+192.0.0.8 192.0.0.9 192.0.0.170 192.0.0.255 100.127.255.255 198.19.0.1 192.31.196.1 [::ffff:c000:8] [64:ff9b::c000:8]
+[2620:4f:8000::1] [2001:db9:0:0:0:5efe:7f00:1] [2a00::200:5efe:10.0.0.1] [fd00:ec2::254]
+[ff02::1] [ff0e::1] [100::1] [5f00::1] [4000::1]
 ①②⑦.⓪.⓪.① １２７.０.０.１ 127。0。0。1 127．0．0．1 ⓛⓞⓒⓐⓛⓗⓞⓢⓣ %31%32%37.0.0.1 127.0.0.1%2f 999.1.1.1 1.2.3.4.5 08.8.8.8
 """
 SPELLINGS = TABLE.split()
@@ -80,7 +82,7 @@ def test_the_table_has_at_least_80_spellings() -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["8.8.8.8", "1.1.1.1", "2606:4700::1111", "64:ff9b::808:808", "192.0.0.9"]
+    "address", ["8.8.8.8", "1.1.1.1", "2606:4700::1111", "64:ff9b::808:808", "192.0.1.9"]
 )
 def test_public_addresses_pass(address: str) -> None:
     """An IPv4 address behind NAT64 is public, too."""
@@ -110,6 +112,10 @@ def test_names_are_left_to_the_resolver(host: str) -> None:
         ("::1", "::1", 80, True),
         ("http://[::1]:80/", "::1", 81, True),
         ("http://[broken", "broken", 80, False),
+        ("bücher.example", "xn--bcher-kva.example", 80, True),
+        ("xn--bcher-kva.example:81", "BÜCHER.example", 81, True),
+        ("[0:0::1]:80", "[::1]", 80, True),
+        ("fd00::7", "fd00:0:0::7", 443, True),
     ],
 )
 def test_a_named_host_covers_its_port_or_all_ports(named: str, host: str, port: int, is_named: bool) -> None:

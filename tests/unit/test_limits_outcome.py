@@ -78,6 +78,7 @@ def test_each_status_has_a_built_in_outcome(
     [
         (errors.DeadlineExceeded("30 s are over"), "retry"),
         (errors.ConnectionFailed("reset"), "retry"),
+        (errors.TlsFailed("certificate verify failed"), "dead_letter"),
         (errors.Truncated("12 of 20 bytes"), "retry"),
         (errors.BadResponse("no HTTP"), "dead_letter"),
         (errors.BodyTooLarge("1 MB"), "dead_letter"),

@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from scrapeq.errors import UsageError
 from scrapeq.resource import address, canonical, task_key
-from scrapeq.resource.address import clean, get_param, join, resolve, set_params, with_params
+from scrapeq.resource.address import (
+    clean,
+    get_param,
+    join,
+    resolve,
+    set_params,
+    with_params,
+    without_downgrade,
+)
+from scrapeq.responses.match import host_matches, host_of
 
 
 @pytest.mark.parametrize(
@@ -39,6 +48,80 @@ def test_base_and_path_are_joined_with_one_slash(base: str, path: str, joined: s
 def test_spellings_of_one_url_have_one_key(same: str) -> None:
     """Case of the host, default port, order of parameters and fragment are irrelevant."""
     assert task_key("GET", same, None) == task_key("GET", "https://api.test/a?x=1&y=2", None)
+
+
+@pytest.mark.parametrize(
+    ("spelling", "same"),
+    [
+        ("http://[0:0:0:0:0:0:0:1]:8080/a", "http://[::1]:8080/a"),
+        ("http://[FD00::7]:80/a", "http://[fd00::7]/a"),
+        ("http://user@[::1]/a", "http://user@[::1]/a"),
+        ("https://Bücher.example/ä", "https://xn--bcher-kva.example/%C3%A4"),
+        ("https://faß.de/", "https://xn--fa-hia.de/"),
+        ("https://例え。テスト/", "https://xn--r8jz45g.xn--zckzah/"),
+        ("https://☃.net/", "https://xn--n3h.net/"),
+    ],
+)
+def test_hosts_have_one_spelling(spelling: str, same: str) -> None:
+    """IPv6 addresses are compressed, internationalized names in Punycode, in what is sent and in the key."""
+    assert canonical(clean(spelling)) == canonical(same)
+    assert host_of(spelling) == host_of(clean(spelling)) == host_of(same)
+    assert clean(spelling).isascii()
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://[fe80::1%25eth0]/", "zone"),
+        ("http://[::1%lo]/", "zone"),
+        ("http://[::g]/", "IPv6|valid"),
+        ("http://a\u200db.example/", "valid host name"),
+        (f"http://{'ä' * 70}.example/", "longer|valid"),
+    ],
+)
+def test_invalid_hosts_are_refused_with_a_reason(url: str, reason: str) -> None:
+    """A zone of an IPv6 address names an interface of one machine."""
+    with pytest.raises(UsageError, match=reason):
+        clean(url)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "host", "matches"),
+    [
+        ("[::1]", "[::1]:8080", True),
+        ("::1", "[::1]", True),
+        ("[0:0::1]:8080", "[::1]:8080", True),
+        ("[::1]:81", "[::1]:8080", False),
+        ("[::2]", "[::1]", False),
+        ("bücher.example", "xn--bcher-kva.example:81", True),
+        ("*.bücher.example", "a.xn--bcher-kva.example", True),
+        ("A.test:81", "a.test:81", True),
+        ("a.test:81", "a.test", False),
+        ("a.*", "a.test:81", True),
+        ("re:^\\[::1\\]", "[::1]:8080", True),
+    ],
+)
+def test_patterns_match_every_spelling_of_a_host(pattern: str, host: str, matches: bool) -> None:
+    """A pattern without a port matches every port."""
+    assert host_matches(pattern, host) is matches
+
+
+@pytest.mark.parametrize(
+    ("base", "link", "followed"),
+    [
+        ("https://a.test/x", "http://a.test/y?p=2", "https://a.test/y?p=2"),
+        ("https://a.test/x", "http://A.test:80/y", "https://a.test/y"),
+        ("https://a.test:8443/x", "http://a.test:8443/y", "https://a.test:8443/y"),
+        ("https://[::1]:8443/x", "http://[0::1]:8443/y", "https://[::1]:8443/y"),
+        ("https://a.test/x", "http://a.test:8080/y", "http://a.test:8080/y"),
+        ("https://a.test/x", "http://b.test/y", "http://b.test/y"),
+        ("http://a.test/x", "http://a.test/y", "http://a.test/y"),
+        ("http://a.test/x", "https://a.test/y", "https://a.test/y"),
+    ],
+)
+def test_links_do_not_lead_from_https_to_http_of_the_same_host(base: str, link: str, followed: str) -> None:
+    """Another host or port is another server, whose scheme stays."""
+    assert without_downgrade(base, resolve(base, link)) == followed
 
 
 @pytest.mark.parametrize(
