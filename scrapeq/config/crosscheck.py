@@ -150,11 +150,6 @@ class CrossCheck:
         endpoint = resource.get("endpoint")
         if isinstance(endpoint, ParsedMap):
             self._check_endpoint(resource, endpoint)
-        elif not resource.has("endpoint") and not resource.has("parent"):
-            name = resource.get("name", "path")
-            message = "has neither endpoint nor parent, so there is nothing to take records from"
-            if not self._context.has_unimplemented(f"{resource.field}."):
-                self._context.report(resource.node, resource.field, message, f"endpoint: {name}")
 
     def _check_endpoint(self, resource: ParsedMap, endpoint: ParsedMap) -> None:
         check_exclusive(endpoint, ("path", "url"), self._context)

@@ -84,3 +84,15 @@ _CALLED: Mapping[str, tuple[str, ...]] = {
 
 # Key of another tool -> key of scrapeq.
 FOREIGN: Mapping[str, str] = {word: here for here, words in _CALLED.items() for word in words}
+
+EXAMPLES: Mapping[str, str] = {
+    "token_pool": 'auth: {type: bearer, tokens: "${env:TOKENS}"}, a list or separated by commas',
+    "body_contains": "when: contains(text, 'secondary rate')",
+    "body_matches": "when: regex(text, 'quota .* exceeded')",
+    "error_message_contains": "when: contains(text, 'secondary rate')",
+    "predicate": "when: contains(text, 'secondary rate')",
+    "start_param": "offset_param or page_param names the parameter; base_page, or a value in params, is where it starts",
+    "start_from_page": "base_page: 1",
+    "page_size_param": "limit_param, in a paginator of type offset; else a fixed value in params",
+}
+"""Key of another tool -> what to write here, where another name for the key is not enough."""

@@ -8,7 +8,7 @@ from typing import Any, get_args
 from scrapeq import plan
 from scrapeq.config import expression_scopes
 from scrapeq.config.client_terms import client
-from scrapeq.config.limit_terms import LimitName, PriorityThreshold, WeightTerm, Zone
+from scrapeq.config.limit_terms import LimitName, PriorityThreshold, RateTerm, WeightTerm
 from scrapeq.config.output_terms import outputs
 from scrapeq.config.paths import Path
 from scrapeq.config.records import Key, ListOf, MapOf, Record, learn_parent_keys, unimplemented
@@ -39,20 +39,13 @@ def _match(*, response: bool) -> Record:
         keys["status"] = Key(ListOf(Status(), single=True))
         keys["exception"] = Key(ListOf(Choice(EXCEPTIONS), single=True))
         keys["when"] = Key(Expr(expression_scopes.RESPONSE))
-    return Record(keys)
+    headers = (
+        "when: header('X-Status') == 'busy'" if response else "a limit matches before there is a response"
+    )
+    return Record(keys, hints={"headers": headers, "header": headers})
 
 
 def _rate_limits() -> ListOf:
-    rate = Record(
-        {
-            "limit": Key(
-                Number(0, exclusive=True, fractions=True), required=True, hint="{limit: 30, interval: 1m}"
-            ),
-            "interval": Key(Duration(), required=True, hint="{limit: 30, interval: 1m}"),
-            "burst": Key(Number()),
-            "aligned": Key(Zone()),
-        }
-    )
     partition = r"host|token|resource|(seed|parent)\.[A-Za-z_]\w*"
     weight = Record(
         {
@@ -77,12 +70,16 @@ def _rate_limits() -> ListOf:
             "partition_by": Key(
                 ListOf(Text(partition, "one of host, token, resource, seed.x, parent.x"), single=True)
             ),
-            "rates": Key(ListOf(rate, max_items=RATES_MAX)),
+            "rates": Key(ListOf(RateTerm(), single=True, max_items=RATES_MAX)),
             "max_concurrency": Key(Number(1, MAX_CONCURRENCY)),
             "observe": Key(Observe()),
             "weights": Key(ListOf(weight)),
             "reserve": Key(reserve),
-        }
+        },
+        hints=dict.fromkeys(
+            ("headers", "header"),
+            "observe: auto reads the usual headers; for others, observe: {remaining: header('X-Left')}",
+        ),
     )
     return ListOf(limit, expected="- {name: core, rates: [{limit: 30, interval: 1m}]}")
 

@@ -24,6 +24,7 @@ ENVIRONMENT = {
     "SCRAPEQ_WORKERS": "run.workers",
     "SCRAPEQ_CONCURRENCY": "run.concurrency",
 }
+_SOURCES = {"endpoint", "parent", "links", "match"}  # keys that say where the records of a resource come from
 MAX_INDEX = 100_000
 
 
@@ -64,7 +65,20 @@ def _expand(root: Node) -> None:
     resources.items = [_from_name(item) for item in resources.items]
     for item in resources.items:
         if item.kind == "map":
+            _add_endpoint(item, root)
             _expand_resource(item)
+
+
+def _add_endpoint(resource: Node, root: Node) -> None:
+    """Let a resource that names no source of its records request the URLs of its seeds, or the path of its name."""
+    name, seeds = resource.entries.get("name"), resource.get("seeds") or root.get("seeds")
+    if name is None or name.node.kind != "scalar" or name.node.is_null or _SOURCES & set(resource.entries):
+        return
+    has_urls = seeds is not None and (
+        "urls" in seeds.entries or any("url" in seed.entries for seed in seeds.items)
+    )
+    endpoint = name.node.map() if has_urls else name.node.map(path=name.node)
+    resource.entries["endpoint"] = _with_node(name, endpoint)
 
 
 def _from_name(item: Node) -> Node:

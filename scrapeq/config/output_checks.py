@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from scrapeq import plugins
@@ -9,6 +10,7 @@ from scrapeq.config.read_context import ReadContext
 from scrapeq.config.records import ParsedMap
 
 TABLE_OUTPUTS = ("sqlite", "postgres")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _APPEND_ONLY = ("jsonl", "csv", "parquet", "warc", "stdout")
 
 
@@ -18,6 +20,14 @@ def check_output(output: ParsedMap, context: ReadContext) -> None:
     if isinstance(rotate, ParsedMap) and not (rotate.has("size") or rotate.has("every")):
         context.report(rotate.node, rotate.field, "has neither size nor every", "rotate: {size: 100MB}")
     kind = output.get("type")
+    path = output.get("path")
+    if path is not None and (scheme := _SCHEME.match(path.source)):
+        context.report(
+            output.value_node("path"),
+            f"{output.field}.path",
+            f"{scheme[1]}:// is not supported: {kind} output writes to a folder of this machine",
+            "path: out/${resource}." + str(kind),
+        )
     if missing := plugins.missing_extra(str(kind)):
         needed, _, remedy = missing.partition(": ")
         context.report(output.value_node("type"), f"{output.field}.type", needed, remedy)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from dataclasses import field as member
 from typing import Any
 
-from scrapeq.config.foreign_keys import FOREIGN
+from scrapeq.config.foreign_keys import EXAMPLES, FOREIGN
 from scrapeq.config.nodes import Entry, Node
 from scrapeq.config.read_context import NOT_IMPLEMENTED, InvalidValue, ReadContext
 from scrapeq.config.shapes import Choice, Schema, Shape
@@ -58,15 +58,23 @@ class Record(Shape):
         shorthand: The key for which a scalar in place of the map is a shorthand.
         extra: Prefix of keys that belong to the user and are ignored.
         example: Hint for a value that is not a map.
+        hints: Hints for keys that other maps have and this one has not.
     """
 
     def __init__(
-        self, keys: Mapping[str, Key], *, shorthand: str = "", extra: str = "", example: str = ""
+        self,
+        keys: Mapping[str, Key],
+        *,
+        shorthand: str = "",
+        extra: str = "",
+        example: str = "",
+        hints: Mapping[str, str] | None = None,
     ) -> None:
         self.keys = dict(keys)
         self.shorthand = shorthand
         self._extra = extra
         self._example = example
+        self._hints = {**EXAMPLES, **(hints or {})}
 
     def read(self, node: Node, field: str, context: ReadContext) -> ParsedMap:
         node = self.as_map(node)
@@ -117,6 +125,9 @@ class Record(Shape):
     def unknown(self, entry: Entry, field: str, context: ReadContext, keys: Mapping[str, Key]) -> None:
         """Report an unknown key: a key of another tool, a key of another level, or a typo."""
         name, node = entry.key, _key_node(entry)
+        if hint := self._hints.get(name):
+            context.report(node, field, f"unknown key '{name}'", hint)
+            return
         here = FOREIGN.get(name.replace("-", "_").lower())
         if here and (here.split(".")[0] in keys or not field.endswith(f".{name}")):
             context.report(node, field, "unknown key", f"here it is called {here}")

@@ -47,12 +47,12 @@ def read_duration(text: str) -> float:
         raise UnitError("months and years have no fixed length; write days")
     if week := _WEEK.fullmatch(text):
         raise UnitError(f"'{text}' is not a duration: write {int(week[1][:6]) * 7}d")
-    if written := _normalized_duration(text):
+    if written := normalized_duration(text):
         raise UnitError(f"'{text}' is not a duration: write {written}")
     raise UnitError(f"'{text}' is not a duration: 500ms, 30s, 1h30m or 7d")
 
 
-def _normalized_duration(text: str) -> str:
+def normalized_duration(text: str) -> str:
     """Return `1h30m` for `1 hour and 30 minutes` or `PT1H30M`; empty for other text."""
     if iso := _ISO.fullmatch(text):
         parts = zip(iso.groups(), "dhms", strict=True)

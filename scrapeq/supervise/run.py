@@ -14,7 +14,7 @@ from scrapeq.errors import QueueFull, ScrapeqError, StoreError, UsageError
 from scrapeq.exit_codes import Exit
 from scrapeq.inspect.limit_views import LimitWatch, title_of
 from scrapeq.limits.definitions import limits_of
-from scrapeq.plan import Plan
+from scrapeq.plan import Match, Plan
 from scrapeq.processes.runtime_folder import writer_socket
 from scrapeq.protocols import Incomplete, LimitView, Progress
 from scrapeq.queue import Counts, Queue
@@ -405,6 +405,7 @@ class PlanRun:
                 self._incomplete = await self._state.incomplete()
                 if counts.live == 0 and self._state.record.seeded and not self._seeding_was_stopped:
                     await self._state.finish()
+                    await self._report_unused_rules()
         except StoreError as error:
             self.fail(Exit.STORE, str(error))
             self.snapshot = self._meter.empty_snapshot("failed", self._message)
@@ -413,6 +414,18 @@ class PlanRun:
         self._meter.record_done(counts)
         self._update_snapshot(FINAL_STATES.get(code, "failed"), counts, message=self._message)
         return code
+
+    async def _report_unused_rules(self) -> None:
+        """Name the rate limits that matched no request: a wrong pattern leaves a server unprotected in silence."""
+        restricted = [rule.name for rule in self._plan.rate_limits if rule.match != Match()]
+        if not restricted or not self._stats.get("requests"):
+            return
+        used = {instance.partition("|")[0] for instance in await self._queue.limit_instances()}
+        for name in restricted:
+            if name not in used:
+                self._progress.event(
+                    f"check  rate_limits: no request matched '{name}'; in a path, * is one segment and ** any number"
+                )
 
     def _exit_code(self, counts: Counts) -> int:
         """The code of the failure, or what the counts say: work is left, something is missing, or done."""

@@ -162,3 +162,17 @@ def test_only_with_a_child_resource_ends_at_once(folder: Path) -> None:
     done = run(folder, "run", "c.yaml", "--only", "notes")
     assert "check  --only: notes cannot start without a parent; name its parent, too" in done.stdout
     assert (done.returncode, "0 pages" in done.stdout) == (0, True)
+
+
+def test_a_rate_limit_that_matched_no_request_is_reported(folder: Path) -> None:
+    """A glob that does not cross segments would leave a server without its limit in silence."""
+    more = """\
+rate_limits:
+  - {name: issues, match: {path: "/repos/**"}, rates: [100/1s]}
+  - {name: shallow, match: {path: "/repos/*"}, rates: [100/1s]}
+"""
+    (folder / "t.yaml").write_text(CONFIG + more)
+    result = run(folder, "run", "t.yaml")
+    assert result.returncode == Exit.DONE, result.stderr
+    assert "no request matched 'shallow'" in result.stdout
+    assert "no request matched 'issues'" not in result.stdout

@@ -299,7 +299,14 @@ MORE = {
     "two ways": (resource("endpoint: {path: a, url: https://a.test}"), "path and url are mutually exclusive"),
     "a path that is a URL": (resource("endpoint: https://b.test/a"), "a path is joined to base_url"),
     "a path without base": ("version: 1\nname: a\nresources: [a]", "a path needs client.base_url"),
-    "neither endpoint nor parent": (resource("primary_key: id"), "has neither endpoint nor parent"),
+    "a path in a bucket": (
+        resource("endpoint: c") + 'outputs: {type: jsonl, path: "s3://b/x.jsonl"}\n',
+        "s3:// is not supported",
+    ),
+    "not a rate": (
+        resource("endpoint: c") + "rate_limits: [{name: a, rates: [60 a minute]}]\n",
+        "'60 a minute' is not a rate",
+    ),
     "an unknown parent": (tree("- {name: b, parent: issue, endpoint: c}"), "no resource is called 'issue'"),
     "no ancestor": (
         tree("- {name: b, endpoint: 'c/${resources.issues.id}'}"),
