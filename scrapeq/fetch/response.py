@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 import httpx
@@ -20,11 +19,12 @@ from scrapeq.errors import (
 from scrapeq.fetch.decoding import Body
 from scrapeq.fetch.redirects import Hop, printable
 from scrapeq.fetch.wire import MAX_HEADER_FIELDS, RawResponse, TlsHandshakeError
+from scrapeq.responses.budgets import Fields
+from scrapeq.responses.retry_after import retry_after_s
 
 _MAX_HEADER_BYTES = 262_144
 _DISCARDED_BODY_BYTES = 16_384  # read so that the connection can be reused; a longer body closes it
 _BODILESS = frozenset({204, 304})
-_SECONDS = re.compile(r"[0-9]+(?:\.[0-9]+)?", re.ASCII)
 
 
 def describe(hop: Hop) -> str:
@@ -43,10 +43,8 @@ def check_head(hop: Hop, raw: RawResponse) -> None:
 
 def has_retry_after(raw: RawResponse) -> bool:
     """Return whether a redirect has a Retry-After, which makes it a refusal (RFC 9110, 10.2.3)."""
-    value = raw.header("retry-after").strip()
-    if _SECONDS.fullmatch(value):
-        return float(value) > 0
-    return value.endswith("GMT")
+    value = raw.header("retry-after")
+    return bool(value and retry_after_s(Fields([("Retry-After", value)]), 0.0))  # a date counts, past or not
 
 
 async def read(hop: Hop, raw: RawResponse, max_bytes: int, redact: Callable[[str], str]) -> bytes:

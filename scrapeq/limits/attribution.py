@@ -120,7 +120,7 @@ def reported_budgets(
             (
                 name,
                 reported
-                if name.partition("|")[0] in rated
+                if reported.is_wait or name.partition("|")[0] in rated
                 else clocks.read(name, reported, sent_s, received_s),
             )
             for name, reported in found

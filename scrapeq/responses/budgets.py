@@ -33,6 +33,8 @@ _KINDS = {
 }
 # Fields that describe the response, not a limit.
 _OF_THE_RESPONSE = frozenset({"cost", "name", "bucket", "resource", "scope", "global"})
+UNLIMITED = -1.0  # what gateways send as the size of a quota that a key does not have
+_UNLIMITED_WORDS = frozenset({"unlimited", "infinite", "infinity", "inf", "∞", "no-limit", "none"})
 _MS_ENDINGS = ("-ms", "-milliseconds", "-millis")
 _WINDOWS_S = {
     "second": 1.0, "secondly": 1.0, "per-second": 1.0,
@@ -94,6 +96,13 @@ class Budget:
     def exhausted(self) -> bool:
         """Whether nothing is left."""
         return self.remaining is not None and self.remaining <= 0
+
+    @property
+    def is_unlimited(self) -> bool:
+        """Whether it says, on a success, that nothing is limited: a size of -1, or 0 left of 0."""
+        if self.limit is None:
+            return self.remaining == UNLIMITED
+        return self.limit < 0 or (not self.limit and (self.remaining or 0.0) <= 0)
 
     @property
     def is_reported(self) -> bool:
@@ -235,6 +244,10 @@ def _milliseconds(text: str) -> float | None:
     return None if value is None else value / 1000
 
 
+def _limit(text: str) -> float | None:
+    return UNLIMITED if text.lower() in _UNLIMITED_WORDS else times.signed(text)
+
+
 def _family(texts: dict[str, str], dimension: str, server_s: float, form: str) -> Budget:
     parts = [part.partition(";")[0] for part in split(texts.get("remaining", ""))]  # "57;w=21600"
     left = [value for value in map(times.signed, parts) if value is not None]
@@ -246,7 +259,7 @@ def _family(texts: dict[str, str], dimension: str, server_s: float, form: str) -
         reset = _longest_of(finer, lambda text: times.until_s(text, server_s, form_ms))
     if reset is None:
         reset = _longest_of(texts.get("reset-time", ""), lambda text: times.until_s(text, server_s))
-    limit = times.number(texts.get("limit", "").split(",")[0].split(";")[0].strip())
+    limit = _limit(texts.get("limit", "").split(",")[0].split(";")[0].strip())
     window = _longest_of(texts.get("interval", ""), times.in_window_units)
     if window is None:
         window = _milliseconds(texts.get("interval-ms", ""))

@@ -34,6 +34,8 @@ REFUSALS = frozenset({418, 429, 529})  # statuses that only mean "too many reque
 
 _REMAINING_MAX = 1e12  # larger budgets are not worth counting
 _FLOORED_BY_S = 1.0  # servers that round Retry-After down are early by less than this
+# Statuses whose Retry-After is about the next request. With 202 it is about the result of this one.
+_OBEYED_ON = frozenset({200, 201, 203, 204, 206})
 _WORDS = ("limit", "retry", "x-mbx-", "x-sapi-")  # every relevant field name contains one of these
 
 _TOKEN_WIDE = frozenset({"global"})  # scopes that mean all limits of a credential
@@ -50,6 +52,7 @@ class Reported:
         reset_at: The Unix time of the reset by the server's clock, where it was written as one.
         server_s: The server's clock at the response.
         window_s: The length of the window, where it was declared.
+        is_wait: A wait before the next request, which the server stated without a budget.
     """
 
     remaining: int
@@ -58,6 +61,7 @@ class Reported:
     reset_at: float | None = field(default=None, compare=False)
     server_s: float | None = field(default=None, compare=False)
     window_s: float | None = field(default=None, compare=False)
+    is_wait: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,11 +180,12 @@ class _Reader:
             levels = self._with_own(levels)
         refusal = next((one for one in self._preset.refusals if one.when.evaluate(self._scope)), None)
         refused = refusal is not None or page.status in REFUSALS
+        levels = [_limited(level, refused=refused, failed=page.status >= 400) for level in levels]
         own_wait = self._time("wait", "auto")
         if own_wait is not None:
             retry_after = max(own_wait, retry_after or 0.0)
         elif retry_after is None and page.status >= 400:
-            retry_after = vendors.body_wait_s(page)
+            retry_after = vendors.body_wait_s(page, self._server_s)
         closing = _closing(levels, refused)
         wait = None if page.status < 300 and not refused and own_wait is None else retry_after
         if wait is None:
@@ -197,8 +202,11 @@ class _Reader:
             (one for level in levels if (one := binding_budget(level, self._date_s, declared))), None
         )
         closed = reported is not None and not reported.remaining and reported.reset_s >= (own_wait or 0.0)
-        if own_wait and not closed and not refused and page.status < 400:
-            reported = Reported(0, own_wait)  # the next response reports what remains
+        asked_for = own_wait
+        if not asked_for and not any(levels) and page.status in _OBEYED_ON:
+            asked_for = retry_after
+        if asked_for and not closed and not refused and page.status < 400:
+            reported = Reported(0, asked_for, is_wait=True)  # the next response reports what remains
         if named_fields.scope in _TOKEN_WIDE:
             scope = "token"
         else:
@@ -325,6 +333,12 @@ class _Reader:
 
 
 # --- conclusions
+
+
+def _limited(budgets: list[Budget], *, refused: bool, failed: bool) -> list[Budget]:
+    """Return the budgets that limit something: unless they explain a refusal, -1 and 0 of 0 mean "unlimited"."""
+    kept = [one for one in budgets if refused or not one.is_unlimited or (failed and one.limit == 0)]
+    return [replace(one, limit=None) if one.limit is not None and one.limit < 0 else one for one in kept]
 
 
 def binding_budget(

@@ -180,9 +180,14 @@ def _declared(
         if action.action == "poll" and action.max_wait_s is None
         else action.max_wait_s,
         on_exceed=action.on_exceed or ("park" if action.action == "rate_limited" else "dead_letter"),
-        reported=observation.reported,
+        reported=None if action.action == "poll" and _is_wait(observation) else observation.reported,
         guessed=guessed if action.action == "rate_limited" else 0,
     )
+
+
+def _is_wait(observation: Observation) -> bool:
+    """Return whether all that a response reports is a wait, which a poll spends on its task."""
+    return observation.reported is not None and observation.reported.is_wait
 
 
 def _states_wait(observation: Observation) -> bool:

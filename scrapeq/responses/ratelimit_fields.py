@@ -10,6 +10,7 @@ import http_sf
 from scrapeq.responses import times
 from scrapeq.responses.budgets import Budget, Fields, Policy
 
+_NO_POLICY = Policy(0.0)
 _REQUEST_UNITS = frozenset({"", "requests", "request"})
 
 
@@ -81,24 +82,30 @@ def budgets(fields: Fields, declared: Sequence[Policy]) -> list[Budget]:
         ]
     found: list[Budget] = []
     by_name = {policy.name: policy for policy in declared if policy.name}
-    for value, parameters in _members(text):
-        remaining, reset = _count(parameters.get("r")), _count(parameters.get("t"))
+    members = _members(text)
+    for value, parameters in members:
+        remaining, stated = _count(parameters.get("r")), _count(parameters.get("t"))
         if (
             not isinstance(value, str | http_sf.Token)
             or remaining is None
-            or ("t" in parameters and reset is None)
+            or ("t" in parameters and stated is None)
         ):
             continue
-        policy = by_name.get(str(value), Policy(0.0))
+        policy = by_name.get(str(value))
+        if stated is None and not remaining:  # spent, with the time left out: its window ends by then
+            only = declared[0] if len(declared) == len(members) == 1 else _NO_POLICY
+            ends_s = (policy or only).window_s
+        else:
+            ends_s = stated
         found.append(
             Budget(
                 remaining,
-                None if reset is None else times.capped(reset),
-                policy.limit or None,
-                policy.window_s,
+                None if ends_s is None else times.capped(ends_s),
+                policy.limit if policy else None,
+                policy.window_s if policy else None,
                 name=str(value),
-                key=_key(parameters.get("pk")) or policy.key,
-                unit=policy.unit,
+                key=_key(parameters.get("pk")) or (policy or _NO_POLICY).key,
+                unit=(policy or _NO_POLICY).unit,
             )
         )
     return found

@@ -1,8 +1,12 @@
-"""Parse Retry-After (RFC 9110, 10.2.3) and the fields that vendors send in its place."""
+"""
+Parse Retry-After (RFC 9110, 10.2.3) and the fields that vendors send in its place.
+
+Servers write more than the RFC allows: a Unix time, which cannot be a number of seconds (31 years), an ISO 8601 time,
+and durations with a unit.
+"""
 
 from __future__ import annotations
 
-from scrapeq.expression.http_date import http_date_s
 from scrapeq.responses import times
 from scrapeq.responses.budgets import Fields
 
@@ -12,15 +16,8 @@ _MS_FIELDS = ("retry-after-ms", "x-ms-retry-after-ms", "x-amz-retry-after")
 def retry_after_s(fields: Fields, server_s: float) -> float | None:
     """Return the wait in seconds: of the most precise field, and of several values the longest valid one."""
 
-    def delta_or_date(text: str) -> float | None:
-        seconds = times.number(text)
-        if seconds is not None:
-            return times.capped(seconds)
-        date = http_date_s(text, server_s)
-        return None if date is None else times.capped(date - server_s)
-
     def delta_or_moment(text: str) -> float | None:
-        return times.until_s(text, server_s)
+        return times.until_s(text.strip('"'), server_s)
 
     def milliseconds(text: str) -> float | None:
         value = times.number(text)
@@ -35,7 +32,7 @@ def retry_after_s(fields: Fields, server_s: float) -> float | None:
         if wait is not None:
             return wait
     for name, read in (
-        ("retry-after", delta_or_date),
+        ("retry-after", delta_or_moment),
         ("x-retry-after", delta_or_moment),
         ("x-ratelimit-retry-after", delta_or_moment),
         ("x-rate-limit-retry-after", delta_or_moment),

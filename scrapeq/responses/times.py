@@ -14,13 +14,27 @@ from scrapeq.expression.http_date import TIME, http_date_s, timestamp_s
 OVERFLOW_S = 2147483648.0  # the value of a delta that is too large (RFC 9111, 1.2.2)
 
 EPOCH_S_FROM = 1e9  # from here on a reset is Unix seconds, since windows are shorter than 31 years
+YEAR_S = 365.25 * 86400  # a longer wait is probably a number that was meant otherwise
 EPOCH_MS_FROM = 1e11  # from here on a reset is Unix milliseconds
 # (first value, units per second) of nanoseconds, microseconds and milliseconds
 _FINER_EPOCHS = ((1e17, 1e9), (1e14, 1e6), (EPOCH_MS_FROM, 1e3))
 
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?", re.ASCII)
 _SIGNED = re.compile(r"-?[0-9]+(?:\.[0-9]+)?", re.ASCII)
-_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|µs|μs|ms|s|m|h|d)", re.ASCII)
+_WORDS = {
+    "milli": "ms",
+    "sec": "s",
+    "min": "m",
+    "hour": "h",
+    "day": "d",
+}  # the beginning of a word -> its unit
+_DURATION_PART = re.compile(
+    r"([0-9]+(?:\.[0-9]+)?)(?: ?((?i:millisecond|second|sec|minute|min|hour|day)s?)|(ns|us|µs|μs|ms|s|m|h|d)) ?",
+    re.ASCII,
+)
+_ISO_DURATION = re.compile(
+    r"P(?:([0-9]+)D)?(?:T(?:([0-9]+)H)?(?:([0-9]+)M)?(?:([0-9]+(?:\.[0-9]+)?)S)?)?(?<![PT])", re.ASCII
+)
 _UNIT_S = {
     "ns": 1e-9,
     "us": 1e-6,
@@ -56,12 +70,16 @@ def signed(text: str) -> float | None:
 
 
 def duration_s(text: str) -> float | None:
-    """Parse a duration as Go prints it (`6m0s`, `12ms`, `1h2m3.5s`); return seconds."""
+    """Parse a duration as Go prints it (`6m0s`), in words (`2 minutes`) or of ISO 8601 (`PT30S`); return seconds."""
+    if (iso := _ISO_DURATION.fullmatch(text)) is not None:
+        units = (_UNIT_S["d"], _UNIT_S["h"], _UNIT_S["m"], _UNIT_S["s"])
+        return sum(float(part or 0) * unit for part, unit in zip(iso.groups(), units, strict=True))
     total, end = 0.0, 0
     for part in _DURATION_PART.finditer(text):
         if part.start() != end:
             return None
-        total += float(part[1]) * _UNIT_S[part[2]]
+        unit = part[3] or next(_WORDS[word] for word in _WORDS if part[2].lower().startswith(word))
+        total += float(part[1]) * _UNIT_S[unit]
         end = part.end()
     return total if end and end == len(text) else None
 

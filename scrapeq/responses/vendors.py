@@ -16,6 +16,7 @@ _SLASHED = re.compile(r"([0-9]+)\s*/\s*([0-9]+)", re.ASCII)
 _BINANCE_FIELD = re.compile(r"x-(?:mbx|sapi)-(?:used|order)-[a-z-]*?-?(\d{1,4})([smhd])", re.ASCII)
 _UNIT_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _COINGLASS_WINDOW_S = 60.0
+MAX_EPOCH = 1e19  # larger numbers are not Unix times, not even in nanoseconds
 _MAX_BODY = 64_000  # bytes; the body of a refusal is an error message, not a page of records
 # decimals of the interval of one token: the rate itself has two to four digits
 _RATE_DIGITS = 2
@@ -80,9 +81,9 @@ def sentry_s(fields: Fields) -> float | None:
     return fields.longest("x-sentry-rate-limits", seconds)
 
 
-def body_wait_s(page: Page) -> float | None:
+def body_wait_s(page: Page, server_s: float) -> float | None:
     """
-    Return the wait in the JSON body of a refusal, in seconds, or None.
+    Return the wait in the JSON body of a refusal, in seconds, or None. Unix times are compared with `server_s`.
 
     Known are `retry_after` (Discord; Telegram under `parameters`), `retry_after_ms` (Matrix), and `retryDelay` of a
     google.rpc.RetryInfo in the details of an error.
@@ -99,7 +100,7 @@ def body_wait_s(page: Page) -> float | None:
         return None
     error = body.get("error")
     objects = [one for one in (body, body.get("parameters"), error) if isinstance(one, Mapping)]
-    waits = [_seconds(one.get("retry_after")) for one in objects]
+    waits = [_seconds(one.get("retry_after"), server_s=server_s) for one in objects]
     waits += [_seconds(one.get("retry_after_ms"), 1000) for one in objects]
     details = error.get("details") if isinstance(error, Mapping) else body.get("details")
     for detail in details if isinstance(details, list) else ():
@@ -108,7 +109,11 @@ def body_wait_s(page: Page) -> float | None:
     return max((times.capped(wait) for wait in waits if wait is not None), default=None)
 
 
-def _seconds(value: Any, per_s: int = 1) -> float | None:
+def _seconds(value: Any, per_s: int = 1, server_s: float | None = None) -> float | None:
+    if server_s is not None and isinstance(value, str):
+        return times.until_s(value, server_s)
+    if server_s is not None and isinstance(value, int | float) and value >= times.EPOCH_S_FROM:
+        value = times.until_s(f"{value:.3f}", server_s) if value < MAX_EPOCH else times.OVERFLOW_S
     if isinstance(value, str):
         read = times.number(value)
         return None if read is None else read / per_s

@@ -14,7 +14,8 @@ from scrapeq.queue.commands import NO_RESPONSE, RESPONDED, UNSENT, Delivery
 from scrapeq.resource import Payload, check_payload
 from scrapeq.resource.restart import is_restart
 from scrapeq.responses.match import host_of
-from scrapeq.responses.outcome import actions_for
+from scrapeq.responses.outcome import Outcome, actions_for
+from scrapeq.responses.times import YEAR_S
 from scrapeq.worker.auth_grants import TaskAuthGrants
 from scrapeq.worker.carry_out import carry_out, fail_run, polls_of
 from scrapeq.worker.context import LeasedTask, WorkerContext
@@ -133,6 +134,7 @@ class TaskRun:
             context.auth_retries.discard(self._leased.task.id)
         if outcome.action == "rate_limited":
             context.tally.refused += 1
+        self._report_long_wait(outcome)
         refused = [name for name, _ in task.attribution.refused]
         task.settle_hops()
         if outcome.action == "success" and page is not None:
@@ -142,6 +144,17 @@ class TaskRun:
             await store_results(task, results, page)
         else:
             await carry_out(task, outcome, refused)
+
+    def _report_long_wait(self, outcome: Outcome) -> None:
+        """Report a wait of more than a year: it is kept, but the server hardly means it."""
+        waits = [reset_s for _, remaining, reset_s in self._task.attribution.reported if not remaining]
+        longest_s = max(outcome.wait_s or 0.0, *waits, 0.0)
+        if longest_s > YEAR_S:
+            self._context.events.append(
+                f"check  {self._task.payload['resource']}: the server states a wait of {longest_s / YEAR_S:.0f} years "
+                f"({outcome.message or 'in a success'}), probably by mistake; `scrapeq limits clear` opens the limit, "
+                "`max_wait` in response_actions bounds such waits"
+            )
 
     def _exchange(
         self, payload: Payload, page: Page | None, revived: Page | None, failure: FetchError | None
