@@ -118,6 +118,16 @@ class ExtractError(ScrapeqError):
     """A complete response does not match its resource: it is not JSON, say, or a path does not fit it."""
 
 
+class BrokenBody(ExtractError):
+    """
+    A complete response whose body is cut off, or states an error in place of the records.
+
+    The next response may be whole, so the request is retried. `is_cut_off`: it is known to end too early.
+    """
+
+    is_cut_off = False
+
+
 class HookError(ExtractError):
     """A hook failed or returned something unusable. The message names the hook, its file and line."""
 

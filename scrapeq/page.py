@@ -26,6 +26,7 @@ class Page:
         elapsed_s: Seconds from the first byte sent to the last byte read.
         requested_url: The address that was requested, before redirects.
         method: The method of the request.
+        is_accepted: Whether a response action declares it a success. Then scrapeq does not look for errors in its body.
     """
 
     url: str
@@ -35,6 +36,7 @@ class Page:
     elapsed_s: float = 0.0
     requested_url: str = ""
     method: str = "GET"
+    is_accepted: bool = False
 
     @cached_property
     def _by_name(self) -> dict[str, str]:

@@ -171,8 +171,14 @@ class CursorStore(Protocol):
     async def save(self, key: str, state: CursorState) -> None:
         """Store a state, once the last page of its sequence is acknowledged. A cursor never moves backwards."""
 
-    async def add_incomplete(self, sequence: str, resource: str, reason: str) -> None:
-        """Record that a page sequence ends without being complete; the last reason counts."""
+    async def add_incomplete(
+        self, sequence: str, resource: str, reason: str, *, is_dead: bool = False
+    ) -> None:
+        """
+        Record that a page sequence ends without being complete; the last reason counts.
+
+        `is_dead`: `sequence` is the id of a dead letter, and the record counts as long as it is one.
+        """
 
     async def remove_incomplete(self, sequence: str) -> None:
         """Forget that an earlier pass of a page sequence was incomplete, since this one is complete."""

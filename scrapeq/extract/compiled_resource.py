@@ -11,7 +11,7 @@ import orjson
 from scrapeq.expression import Expression, as_number, as_text
 from scrapeq.extract.fields import Read, Scope, compile_field
 from scrapeq.extract.pagination import Pagination
-from scrapeq.extract.selector import Path, Records, compile_path, compile_records
+from scrapeq.extract.selector import Path, Records, compile_path, compile_presence, compile_records
 from scrapeq.plan import Endpoint, Field, Incremental, Paginator, Parent, Plan, Resource
 from scrapeq.resource.address import digest
 
@@ -45,6 +45,7 @@ class CompiledResource:
     key_paths: tuple[tuple[str, Path], ...]
     included: tuple[tuple[str, Path], ...]
     needs_scope: bool  # whether any expression is evaluated for each record
+    presence: Path | None = None  # the data_selector, if it tells an empty list from a missing one
     cursor: Path | None = None  # `incremental.cursor_path`, into a record
     token: Path | None = None  # `incremental.token_path`, into the body
     edges: list[Edge] = field(default_factory=list)
@@ -171,6 +172,7 @@ def _compile(resource: Resource) -> CompiledResource:
         key_paths=tuple((name, _key_path(name)) for name in resource.primary_key),
         included=tuple((name, _key_path(name)) for name in resource.include_from_parent),
         needs_scope=bool(list(_expressions(resource))),
+        presence=compile_presence(endpoint.data_selector),
         cursor=compile_path(incremental.cursor_path, "incremental.cursor_path")
         if incremental.cursor_path
         else None,

@@ -34,7 +34,7 @@ def missing_records_warning(selector: str, body: Any) -> str | None:
     if lists:
         hint = f"the response has records at {' and '.join(lists[:MAX_NAMES])}"
     else:
-        hint = f"the response {_description(body)}"
+        hint = f"the response {description(body)}"
     return f"data_selector {selector} matches nothing; {hint}"
 
 
@@ -42,7 +42,7 @@ def missing_key_warning(names: tuple[str, ...], record: Any) -> str:
     """Return the warning that a record has no part of the primary key."""
     return (
         f"primary_key {', '.join(names)} is missing, so records are identified by their full content; "
-        f"the record {_description(record)}"
+        f"the record {description(record)}"
     )
 
 
@@ -63,7 +63,7 @@ def missing_parent_field_warning(paths: Iterable[tuple[str, ...]], record: Any) 
     )
     if not missing:
         return None
-    return f"not requested, because its URL needs parent.{missing[0]}; the record {_description(record)}"
+    return f"not requested, because its URL needs parent.{missing[0]}; the record {description(record)}"
 
 
 def _lists(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
@@ -80,7 +80,8 @@ def _lists(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
                 )
 
 
-def _description(value: Any) -> str:
+def description(value: Any) -> str:
+    """Return what a value is, as the end of a sentence: `has id, name`, `is a list`."""
     if not isinstance(value, Mapping):
         kinds = {list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
         return f"is {kinds.get(type(value), 'a number')}"

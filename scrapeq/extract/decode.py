@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from scrapeq.errors import ExtractError
+from scrapeq.errors import BrokenBody, ExtractError
 from scrapeq.extract.rows import csv_rows, json_lines, likely_delimiter
 from scrapeq.extract.unpack import decompress
 from scrapeq.page import Page
@@ -84,7 +84,8 @@ def decode(page: Page, decoder: Decoder, max_bytes: int = DEFAULT_MAX_BYTES) -> 
         max_bytes: The most bytes that a compressed file may decompress to.
 
     Raises:
-        ExtractError: the body is not what the decoder expects. (Rows raise it while they are read.)
+        BrokenBody: the body is cut off or damaged. (Rows raise it while they are read.)
+        ExtractError: the body is not what the decoder expects.
     """
     body, member = decompress(page.body, decoder.compression, max_bytes)
     reader = _BodyReader(page, body, member, decoder)
@@ -132,11 +133,12 @@ class _BodyReader:
         if start[0] in _JSON_FIRST_BYTES:
             try:
                 return self.json()
-            except ExtractError:
+            except ExtractError as error:
                 if start == b"{" and b"\n" in body.strip():
                     return self.lines()
-                if kind not in _TEXT_TYPES:
-                    raise
+                is_cut_off = isinstance(error, BrokenBody) and error.is_cut_off and start in b"{["
+                if kind not in _TEXT_TYPES or is_cut_off:
+                    raise error if start in b"{[" else ExtractError(str(error)) from None
         if body.lstrip()[:5].lower() == b"<?xml" and kind not in _HTML_TYPES:
             return self.xml()
         if kind in _TEXT_TYPES:
@@ -161,7 +163,9 @@ class _BodyReader:
             value = orjson.loads(body)
         except ValueError as error:
             declared = f" ({self._kind})" if self._kind else ""
-            raise ExtractError(f"the response{declared} is not valid JSON: {error}") from None
+            broken = BrokenBody(f"the response{declared} is not valid JSON: {error}")
+            broken.is_cut_off = isinstance(error, orjson.JSONDecodeError) and error.pos >= len(error.doc)
+            raise broken from None
         return Body(check_depth(value, body))
 
     def lines(self) -> Body:

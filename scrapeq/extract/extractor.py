@@ -9,9 +9,10 @@ from itertools import chain
 from typing import Any
 
 from scrapeq.clock import Clock, SystemClock
-from scrapeq.errors import ExtractError, UsageError
+from scrapeq.errors import BrokenBody, ExtractError, UsageError
 from scrapeq.expression import as_number
 from scrapeq.expression.scope import response_scope
+from scrapeq.extract.body_check import check_body
 from scrapeq.extract.compiled_resource import CompiledResource, Edge, compile_resources
 from scrapeq.extract.config_warnings import (
     missing_key_warning,
@@ -87,12 +88,18 @@ class PageExtractor:
             page: The response.
 
         Raises:
+            BrokenBody: the response is cut off, or an error in place of what the resource describes.
             ExtractError: the response is not what the resource describes.
             UsageError: the payload has another version, or the plan lacks its resource.
         """
         payload = check_payload(payload)
         compiled = self._compiled(payload)
-        body = decode(page, compiled.endpoint.decoder, self._max_body_size)
+        try:
+            body = decode(page, compiled.endpoint.decoder, self._max_body_size)
+        except ExtractError as error:
+            if payload.get("page", 1) == 1 or isinstance(error, BrokenBody):
+                raise
+            raise BrokenBody(str(error)) from None  # the first page could be decoded
         reader = PageReader(self._builder, payload, priority, page, body, self._clock.now_s())
         for chunk in reader.chunks(compiled):
             yield chunk
@@ -127,6 +134,8 @@ class PageReader:
         self._incremental: IncrementalProgress | None = payload.get("incremental")
         self._dropped_counts: dict[str, int] = {}
         self._record_count, self._last_record = 0, None
+        self._is_matched = False
+        self._partial = ""
 
     def chunks(self, compiled: CompiledResource) -> Iterator[Extraction]:
         """Yield what the page gives; the last chunk has the next page."""
@@ -197,12 +206,36 @@ class PageReader:
             return body.rows()
         self._body = body.whole()
         if body.is_text:
+            if (self._payload.get("walk") or {}).get("matched"):
+                raise BrokenBody(f"the first page has records, but page {self._payload.get('page')} is text")
             self._records = [{"text": self._body}] if self._body else []
         else:
             self._records = compiled.records(
                 unwrapped(self._body) if self._is_plain_tree(compiled) else self._body
             )
+            self._check_body(compiled)
         return self._records
+
+    def _check_body(self, compiled: CompiledResource) -> None:
+        """Look for an error in the place of the records. Raises BrokenBody."""
+        checked = check_body(
+            compiled,
+            self._payload,
+            self._page,
+            self._body,
+            self._records or [],
+            is_tree=self._decoded_body.is_tree,
+            states_what_follows=lambda: self._states_what_follows(compiled),
+        )
+        self._is_matched, self._partial = checked.has_place, checked.partial
+        if checked.is_empty:
+            self._records = []
+
+    def _states_what_follows(self, compiled: CompiledResource) -> bool:
+        fetched = FetchedPage(self._payload, self._page, self._body, self._records, 0)
+        parents = self._payload.get("parents") or {}
+        scope = self._scope(compiled.name, None, self._payload.get("parent"), parents, self._depth)
+        return compiled.pagination.states_what_follows(fetched, scope)
 
     def _is_plain_tree(self, compiled: CompiledResource) -> bool:
         return self._decoded_body.is_tree and not compiled.endpoint.data_selector
@@ -341,6 +374,8 @@ class PageReader:
             self._incremental = add_token(self._incremental, compiled.token(self._body))
         if not self._is_paginated(compiled):
             self._end_pagination(compiled)
+            if self._partial:
+                self._report_incomplete(compiled, self._partial)
             return
         last = self._last_record
         above = {**parents, compiled.name: last}
@@ -349,6 +384,8 @@ class PageReader:
         own = compiled.endpoint.paginator.priority
 
         def build(change: Change, state: PaginationState, number: int) -> NewTask:
+            if self._partial:
+                state = {**state, "incomplete": True}
             rank = None
             if own is not None:
                 # In a fan-out, `page` is the number of the page to request, else that of the page at hand.
@@ -367,7 +404,9 @@ class PageReader:
             payload = {**payload, "incremental": self._incremental}
         next_pages = NextPages()
         try:
-            fetched = FetchedPage(self._payload, self._page, self._body, self._records, self._record_count)
+            fetched = FetchedPage(
+                self._payload, self._page, self._body, self._records, self._record_count, self._is_matched
+            )
             next_pages = self._find_next(compiled, fetched, scope, build)
             for task in next_pages.remaining or ():
                 self._chunk.follow_ups.append(task)
@@ -380,11 +419,11 @@ class PageReader:
             self._chunk.skipped += 1
             next_pages.incomplete = f"the next page cannot be requested: {error}"
         self._chunk.events += next_pages.events
-        if next_pages.incomplete:
-            self._end_incomplete(compiled, next_pages.incomplete)
+        if next_pages.incomplete or self._partial:
+            self._report_incomplete(compiled, next_pages.incomplete or self._partial)
 
-    def _end_incomplete(self, compiled: CompiledResource, reason: str) -> None:
-        """End the pagination without a state to store, and report why unless an event has reported it."""
+    def _report_incomplete(self, compiled: CompiledResource, reason: str) -> None:
+        """Mark the page sequence as incomplete, and report why unless an event has reported it."""
         self._chunk.incomplete = whole = incomplete_reason(reason, self._incremental)
         if whole != reason or not any(reason in event for event in self._chunk.events):
             self._chunk.events.append(f"cut    {compiled.name}: incomplete: {whole}")
@@ -402,6 +441,8 @@ class PageReader:
     def _end_pagination(self, compiled: CompiledResource) -> None:
         """After the last page of a pagination or window, set the next window and the state to store."""
         progress, incremental = self._incremental, compiled.endpoint.incremental
+        if self._partial or (self._payload.get("walk") or {}).get("incomplete"):
+            return
         if progress is None or incremental is None or not progress["key"]:
             return
         following = next_window(incremental, progress)

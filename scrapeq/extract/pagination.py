@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -74,6 +74,22 @@ class Pagination:
         """Whether there can be a second page at all."""
         return self._paginator.type != "single_page"
 
+    def states_what_follows(self, fetched: FetchedPage, scope: Mapping[str, Any]) -> bool:
+        """
+        Return whether a later page without records is a page of its kind nevertheless: it links on, or states the end.
+
+        An error that nobody recognizes does neither.
+        """
+        paginator = self._paginator
+        if paginator.stop_when is not None and bool(paginator.stop_when.evaluate(scope)):
+            return True
+        if self._reports_more(fetched):
+            return True
+        strategy = self._strategy_for(fetched, {**(fetched.payload.get("walk") or {})}, NextPages())
+        if strategy.is_open_ended:
+            return strategy.remaining(fetched) is not None
+        return strategy.next(fetched) is not None or strategy.states_end(fetched)
+
     @property
     def _is_bounded(self) -> bool:
         paginator = self._paginator
@@ -98,6 +114,8 @@ class Pagination:
             next_pages.is_last = not self.is_paginated  # in a fan-out, the next pages are already requested
             return next_pages
         strategy = self._strategy_for(fetched, state, next_pages)
+        if fetched.number == 1 and fetched.is_matched:
+            state["matched"] = True
         if self._is_last_page(fetched, strategy, scope):
             if fetched.number == 2 and not fetched.count and not _TOTALS.isdisjoint(state.get("auto") or ()):
                 next_pages.incomplete = "page 2 is empty, but page 1 reported more records; set `paginator`"
@@ -129,10 +147,15 @@ class Pagination:
         if self._repeats_previous(fetched, strategy, state, next_pages):
             return next_pages
         self._count_empty(fetched, state, next_pages)
-        state.pop("own", None)
-        state.pop("guess", None)
-        if strategy.is_open_ended and strategy.remaining(fetched) is None:
+        for name in ("own", "guess", "ahead"):
+            state.pop(name, None)  # type: ignore[misc]  # all of them are optional
+        known = strategy.remaining(fetched)
+        if strategy.is_open_ended and known is None:
             state["guess"] = True
+        if known is not None and self._paginator.max_pages is not None:
+            known = replace(known, count=min(known.count, self._paginator.max_pages - fetched.number))
+        if known is not None and known.ahead is not None:
+            state["ahead"] = known.ahead
         if change.remember:
             state["own"] = dict(change.remember)
         self._follow(fetched, change, state, build, next_pages)
@@ -192,7 +215,7 @@ class Pagination:
         if remaining is None or remaining.count > FAN_OUT_MAX:
             return None
         if self._paginator.max_pages is not None:
-            remaining = RemainingPages(min(remaining.count, self._paginator.max_pages - 1), remaining.change)
+            remaining = replace(remaining, count=min(remaining.count, self._paginator.max_pages - 1))
         return remaining
 
     def _fan_out_tasks(

@@ -26,6 +26,7 @@ from scrapeq.resource.next_request import (
     page_position,
     request_of,
 )
+from scrapeq.resource.payload import PagesAhead
 
 LINK_KEYS = ("href", "url", "link", "uri")
 """The members of a link object that may hold its URL (JSON:API, HAL, and others)."""
@@ -39,7 +40,8 @@ class FetchedPage:
     """
     A page with its response.
 
-    `count` is the number of its records; `records` is None if they are read one by one.
+    `count` is the number of its records; `records` is None if they are read one by one. `is_matched`: the place of the
+    records is known and exists in the body, even if it holds an empty list.
     """
 
     payload: Payload
@@ -47,6 +49,7 @@ class FetchedPage:
     body: Any
     records: Sequence[Any] | None
     count: int
+    is_matched: bool = False
     _request: Request | None = field(default=None, repr=False)
 
     @property
@@ -70,10 +73,44 @@ class FetchedPage:
 
 @dataclass(frozen=True, slots=True)
 class RemainingPages:
-    """All pages after the first: how many, and the change that turns the first request into each of them (from 0)."""
+    """
+    The pages after one, if they are numbered and their number is known.
+
+    Args:
+        count: How many there are.
+        position: Where the request takes the number.
+        start: The number of the first of them.
+        step: How far two of them are apart.
+        url: The URL that takes the number; empty = that of the page.
+    """
 
     count: int
-    change: Callable[[int], Change]
+    position: ParamPosition
+    start: int
+    step: int = 1
+    url: str = ""
+
+    def change(self, index: int) -> Change:
+        """Return the change that turns the request of the page into one of these pages (from 0)."""
+        number = self.start + index * self.step
+        return (
+            Change(url=_numbered(self.url, self.position, str(number)))
+            if self.url
+            else self.position.change(number)
+        )
+
+    @property
+    def ahead(self) -> PagesAhead | None:
+        """All but the first of them, for the payload of the first one; None if there are none."""
+        if self.count <= 1:
+            return None
+        ahead: PagesAhead = {
+            "place": [self.position.kind, self.position.name],
+            "at": self.start + self.step,
+            "step": self.step,
+            "left": self.count - 1,
+        }
+        return {**ahead, "url": self.url} if self.url else ahead
 
 
 class PageStrategy(Protocol):
@@ -89,6 +126,10 @@ class PageStrategy(Protocol):
 
     def remaining(self, fetched: FetchedPage) -> RemainingPages | None:
         """Return all pages after the first one; None if their number is unknown."""
+
+    def states_end(self, fetched: FetchedPage) -> bool:
+        """Return whether the response itself states that nothing follows, as with `next: null`."""
+        return False
 
     def maximum_reached(self, fetched: FetchedPage) -> str:
         """Return the key whose bound alone ends the pagination at this page; empty if it ends by itself."""
@@ -110,9 +151,13 @@ class SinglePage(PageStrategy):
 class JsonLink(SinglePage):
     """The body has the URL of the next page."""
 
-    def __init__(self, read: Callable[[FetchedPage], Any], name: str) -> None:
+    def __init__(self, read: Callable[[FetchedPage], Any], name: str, path: str = "") -> None:
         self._read = read
         self._name = name
+        self._path = path
+
+    def states_end(self, fetched: FetchedPage) -> bool:
+        return has_member(fetched.body, self._path)
 
     def next(self, fetched: FetchedPage) -> Change | None:
         value = self._read(fetched)
@@ -139,6 +184,9 @@ class HeaderLink(SinglePage):
         target = link_target(value, self._rel)
         return None if target is None else Change(url=target or fetched.page.url or fetched.payload["url"])
 
+    def states_end(self, fetched: FetchedPage) -> bool:
+        return bool(fetched.page.header(self._header))  # it has links, but none to a next page
+
     def remaining(self, fetched: FetchedPage) -> RemainingPages | None:
         """Return the pages up to `last`, if the links `next` and `last` differ in nothing but the page number."""
         links = fetched.page.header(self._header) or ""
@@ -158,11 +206,8 @@ class HeaderLink(SinglePage):
             ):
                 return None
             start = int(start_number)
-
-            def change(index: int, position: ParamPosition = position, start: int = start) -> Change:
-                return Change(url=_numbered(first, position, str(start + index)))
-
-            return RemainingPages(int(end_number) - start + 1, change) if int(end_number) >= start else None
+            count = int(end_number) - start + 1
+            return RemainingPages(count, position, start, url=first) if count > 0 else None
         return None
 
 
@@ -177,10 +222,16 @@ def _numbered(url: str, position: ParamPosition, number: str) -> str:
 class Cursor(SinglePage):
     """The body or a header has a value that the next request sends back."""
 
-    def __init__(self, read: Callable[[FetchedPage], Any], position: ParamPosition, name: str) -> None:
+    def __init__(
+        self, read: Callable[[FetchedPage], Any], position: ParamPosition, name: str, path: str = ""
+    ) -> None:
         self._read = read
         self._position = position
         self._name = name
+        self._path = path
+
+    def states_end(self, fetched: FetchedPage) -> bool:
+        return has_member(fetched.body, self._path)
 
     def next(self, fetched: FetchedPage) -> Change | None:
         value = self._read(fetched)
@@ -239,7 +290,7 @@ class PageNumber(PageStrategy):
         end, start = self._end(fetched), self._number(fetched) + 1
         if end is None:
             return None
-        return RemainingPages(max(0, end - start), lambda index: self._position.change(start + index))
+        return RemainingPages(max(0, end - start), self._position, start)
 
     def maximum_reached(self, fetched: FetchedPage) -> str:
         pages = None if self._pages is None else as_number(self._pages(fetched))
@@ -304,7 +355,7 @@ class Offset(PageStrategy):
         if step <= 0 or end is None:
             return None
         count = max(0, math.ceil((end - offset) / step) - 1)
-        return RemainingPages(count, lambda index: self._position.change(offset + (index + 1) * step))
+        return RemainingPages(count, self._position, offset + step, step)
 
     def maximum_reached(self, fetched: FetchedPage) -> str:
         total = None if self._total is None else as_number(self._total(fetched))
@@ -372,7 +423,9 @@ def page_strategy(paginator: Paginator, selector: str = "") -> PageStrategy:
         return SinglePage()
     if kind == "json_link":
         path = paginator.next_url_path or "next"
-        return JsonLink(in_body(path, "next_url_path") or (lambda fetched: None), f"next_url_path: {path!r}")
+        return JsonLink(
+            in_body(path, "next_url_path") or (lambda fetched: None), f"next_url_path: {path!r}", path
+        )
     if kind == "header_link":
         return HeaderLink(paginator.links_next_key, paginator.link_header)
     if kind == "header_cursor":
@@ -383,7 +436,9 @@ def page_strategy(paginator: Paginator, selector: str = "") -> PageStrategy:
     if kind == "cursor":
         path = paginator.cursor_path
         read = in_body(path, "cursor_path")
-        return Cursor(read or (lambda fetched: None), cursor_position(paginator), f"cursor_path: {path!r}")
+        return Cursor(
+            read or (lambda fetched: None), cursor_position(paginator), f"cursor_path: {path!r}", path
+        )
     if kind == "page_number":
         return PageNumber(
             page_position(paginator),
@@ -403,6 +458,14 @@ def page_strategy(paginator: Paginator, selector: str = "") -> PageStrategy:
         )
     assert kind not in PAGINATORS
     return PluginPaginator(kind, plugins.load(plugins.PAGINATORS, kind), paginator.options)
+
+
+def has_member(body: Any, path: str) -> bool:
+    """Return whether a plain dotted path leads to a member of the body, even if it is null."""
+    *way, last = path.removeprefix("$.").split(".")
+    for name in way:
+        body = body.get(name) if isinstance(body, Mapping) else None
+    return isinstance(body, Mapping) and last in body
 
 
 def in_body(path: str, field: str) -> Callable[[FetchedPage], Any] | None:

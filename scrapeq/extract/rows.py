@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from scrapeq.errors import ExtractError
+from scrapeq.errors import BrokenBody, ExtractError
 
 MORE_CELLS = "_more"
 """The field with the cells beyond the header, as a list."""
@@ -33,18 +33,24 @@ def csv_rows(body: bytes, encoding: str, delimiter: str) -> Iterator[dict[str, A
         delimiter: One character.
 
     Raises:
-        ExtractError: while reading, with the line: an unterminated quote, for example.
+        BrokenBody: while reading: it ends inside a quoted field.
+        ExtractError: while reading, with the line.
     """
     csv.field_size_limit(_FIELD_LIMIT)
     lines = io.TextIOWrapper(io.BytesIO(body), encoding, errors="replace", newline="")
-    reader = csv.reader(lines, delimiter=delimiter, strict=False)
+    over: list[bool] = []
+    reader = csv.reader(_watched(lines, over), delimiter=delimiter, strict=False)
     try:
         header = next((row for row in reader if row), None)
+        if header is not None and over:
+            raise BrokenBody("the response ends inside a quoted field of its header")
         if header is None:
             return
         names = _column_names(header)
         width = len(names)
         for row in reader:
+            if over:  # the reader looked for another line because a quote is open
+                raise BrokenBody(f"the response ends at line {reader.line_num} inside a quoted field")
             if not row:
                 continue
             if len(row) == width:
@@ -57,6 +63,12 @@ def csv_rows(body: bytes, encoding: str, delimiter: str) -> Iterator[dict[str, A
             yield record
     except (csv.Error, UnicodeError) as error:
         raise ExtractError(f"line {reader.line_num} of the response is not valid CSV: {error}") from None
+
+
+def _watched(lines: Iterator[str], over: list[bool]) -> Iterator[str]:
+    """Yield the lines; `over` has an element once the end was reached."""
+    yield from lines
+    over.append(True)
 
 
 def likely_delimiter(body: bytes, encoding: str) -> str:
@@ -75,7 +87,8 @@ def json_lines(body: bytes, check: Callable[[Any, bytes], Any]) -> Iterator[Any]
         check: Returns each value, or raises.
 
     Raises:
-        ExtractError: while reading, with the line.
+        BrokenBody: while reading, with the line.
+        ExtractError: a value is nested too deeply.
     """
     at, number, size = 0, 0, len(body)
     while at < size:
@@ -88,7 +101,7 @@ def json_lines(body: bytes, check: Callable[[Any, bytes], Any]) -> Iterator[Any]
         try:
             value = orjson.loads(line)
         except ValueError as error:
-            raise ExtractError(f"line {number} of the response is not valid JSON: {error}") from None
+            raise BrokenBody(f"line {number} of the response is not valid JSON: {error}") from None
         yield check(value, line)
 
 

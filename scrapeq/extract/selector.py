@@ -26,6 +26,7 @@ CONNECTION_DEPTH = 4
 NON_RECORD_LISTS = frozenset({"links", "link", "errors", "warnings", "messages", "included", "facets"})
 """The usual names of lists that are not the records."""
 
+_TRAILING_WILDCARDS = re.compile(r"(?:\[\*\]|\.\*)+$")
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
 
 
@@ -53,6 +54,23 @@ def compile_path(path: str, field: str = "path") -> Path:
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{field}: {_first_line(error)}") from None
     return _guarded(compiled.search, path, field)
+
+
+def compile_presence(selector: str) -> Path | None:
+    """
+    Compile the part of a data_selector that leads to the records into a function: None = the path leads nowhere.
+
+    None if the selector does not tell an empty list from a missing one, or selects the whole body.
+
+    Raises:
+        UsageError: the path is invalid.
+    """
+    if selector in ("", "@", "$"):
+        return None
+    if not selector.startswith("$"):
+        return compile_path(selector, "data_selector")
+    path, several = _json_path(_TRAILING_WILDCARDS.sub("", selector), "data_selector")
+    return None if several else path
 
 
 def matches_several(path: str) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import IO
 
 from scrapeq.decompression import Decoder, ZlibDecoder, ZstdDecoder
-from scrapeq.errors import ExtractError
+from scrapeq.errors import BrokenBody, ExtractError
 
 _SLICE_BYTES = 16 << 10  # fed at once: zlib copies what follows the end of each gzip member
 _PIECE_BYTES = 1 << 20
@@ -27,7 +27,8 @@ def decompress(body: bytes, compression: str, max_bytes: int) -> tuple[bytes, st
         max_bytes: The most bytes that it may decompress to.
 
     Raises:
-        ExtractError: it is broken, too large, or a zip of several files.
+        BrokenBody: it is cut off or damaged.
+        ExtractError: it is too large, or a zip of several files.
     """
     kind = compression or _kind(body)
     if not kind:
@@ -39,7 +40,7 @@ def decompress(body: bytes, compression: str, max_bytes: int) -> tuple[bytes, st
     except ExtractError:
         raise
     except Exception as error:  # the libraries raise many types of errors on unexpected bytes
-        raise ExtractError(
+        raise BrokenBody(
             f"the response is not a complete {kind} file: {error or type(error).__name__}"
         ) from None
 

@@ -134,6 +134,11 @@ class CacheLookup:
         elif self._stored is not None:
             await self._cache.forget(key=self._stored.key)
 
+    async def forget(self) -> None:
+        """Delete the stored response to this request, because its body cannot be used."""
+        if self._cache is not None:
+            await self._cache.forget(key=self._key())
+
     def _is_same_address(self, page: Page) -> bool:
         """Return whether the response is from the requested URL, not from one that a redirect led to."""
         return canonical(page.url) == canonical(self._url)

@@ -280,7 +280,9 @@ class _ReadOnlyCursors:
     async def save(self, key: str, state: CursorState) -> None:
         pass
 
-    async def add_incomplete(self, sequence: str, resource: str, reason: str) -> None:
+    async def add_incomplete(
+        self, sequence: str, resource: str, reason: str, *, is_dead: bool = False
+    ) -> None:
         pass
 
     async def remove_incomplete(self, sequence: str) -> None:

@@ -32,8 +32,8 @@ class Exchange:
         sent_s, received_s: Monotonic seconds.
         now_s: Unix seconds when the response was received.
         resource, method, url: The request, for rules and actions that match it.
-        page: The response; None when `error` is given.
-        error: Why there is no response.
+        page: The response; None if there is none.
+        error: Why there is no response, or why its body cannot be used.
         cached: The stored page that `page`, a 304, confirms.
         names: Names for expressions: seed, parent, now, host, token and so on.
         actions: Response actions in the order in which they are tried.

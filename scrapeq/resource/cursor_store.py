@@ -26,6 +26,8 @@ RETRY_FOR_S = 10.0
 INCOMPLETE_MAX = 10_000  # incomplete sequences stored one by one; further ones only by resource
 RETRY_FIRST_S, RETRY_MAX_S = 0.02, 0.5  # pauses between retries while the store is unreachable
 
+_DEAD = "dead "  # before the id of a dead letter, in the hash of incomplete sequences
+
 SAVE_STATE = load("scrapeq.resource", "save_state", allow_oom=True)
 
 
@@ -73,7 +75,9 @@ class RedisCursorStore:
         """Store the state, whatever was stored before. Raises StoreError."""
         await self._with_retries(lambda: self._redis.hset(self._key, key, orjson.dumps(state)))
 
-    async def add_incomplete(self, sequence: str, resource: str, reason: str) -> None:
+    async def add_incomplete(
+        self, sequence: str, resource: str, reason: str, *, is_dead: bool = False
+    ) -> None:
         """
         Record that a page sequence ends without being complete. Raises StoreError.
 
@@ -81,9 +85,11 @@ class RedisCursorStore:
             sequence: Its identity; the last reason counts.
             resource: Its resource.
             reason: Why, with the remedy.
+            is_dead: `sequence` is the id of a dead letter, and the record counts as long as it is one.
         """
         stored = await self._with_retries(lambda: self._redis.hlen(self._incomplete_key))
-        field = sequence if stored < INCOMPLETE_MAX else f"resource {resource}"
+        field = _DEAD + sequence if is_dead else sequence
+        field = field if stored < INCOMPLETE_MAX else f"resource {resource}"
         value = orjson.dumps([resource, reason])
         await self._with_retries(lambda: self._redis.hset(self._incomplete_key, field, value))
 
@@ -91,10 +97,18 @@ class RedisCursorStore:
         """Forget that an earlier pass of a page sequence was incomplete. Raises StoreError."""
         await self._with_retries(lambda: self._redis.hdel(self._incomplete_key, sequence))
 
-    async def incomplete(self) -> tuple[Incomplete, ...]:
-        """Return the incomplete page sequences of this run by resource and reason, the most frequent first."""
+    async def incomplete(self, dead_key: str) -> tuple[Incomplete, ...]:
+        """
+        Return the incomplete page sequences of this run by resource and reason, the most frequent first.
+
+        Args:
+            dead_key: The key of the queue's sorted set of dead letters.
+        """
         counts: Counter[tuple[str, str]] = Counter()
-        async for _, raw in self._redis.hscan_iter(self._incomplete_key, count=SCAN_COUNT):
+        async for field, raw in self._redis.hscan_iter(self._incomplete_key, count=SCAN_COUNT):
+            task = field.decode().removeprefix(_DEAD)
+            if task != field.decode() and await self._redis.zscore(dead_key, task) is None:
+                continue  # it was redriven since
             resource, reason = orjson.loads(raw)
             counts[resource, reason] += 1
         return tuple(

@@ -164,16 +164,19 @@ def payload_key(payload: Payload) -> str:
     Return the identity of a payload: its resource and its request.
 
     Two resources may read the same response, each in its own way. Headers count if the paginator sets them
-    (`walk.headers`).
+    (`walk.headers`). Pages after one that is missing have another identity, because a redrive of that one requests them
+    again.
 
     Raises:
         UsageError: its URL is not an http(s) URL.
     """
     headers = payload.get("headers") or {}
-    names = (payload.get("walk") or {}).get("headers") or ()
+    walk = payload.get("walk") or {}
+    names = walk.get("headers") or ()
     significant = {name: headers[name] for name in names if name in headers}
     key = task_key(payload.get("method", "GET"), payload["url"], payload.get("body"), significant)
-    return key_after_restarts(f"{payload['resource']} {key}", payload)
+    incomplete = " incomplete" if walk.get("incomplete") else ""
+    return key_after_restarts(f"{payload['resource']} {key}{incomplete}", payload)
 
 
 def _as_texts(value: Any) -> str | list[str] | None:

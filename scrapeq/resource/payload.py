@@ -42,6 +42,16 @@ class DetectedPaginator(TypedDict, total=False):
     last: list[Any]  # the path to a flag that is true on the last page
 
 
+class PagesAhead(TypedDict, total=False):
+    """The numbered pages that are known to follow the next one, so that they are requested even if it dies."""
+
+    place: Required[list[str]]  # where the request takes the number: [param, header or body; name]
+    at: Required[int]  # the number of the first of them
+    step: Required[int]  # how far two of them are apart
+    left: Required[int]  # how many there are
+    url: str  # the URL that takes the number, in place of that of the next page
+
+
 class PaginationState(TypedDict, total=False):
     """What one page hands to the next. Its size does not grow with the number of pages."""
 
@@ -52,6 +62,9 @@ class PaginationState(TypedDict, total=False):
     until: int  # fan_out: the number of the last page requested at once
     empty: int  # consecutive pages without records
     headers: list[str]  # names of the headers that the paginator sets; they are part of the task's key
+    ahead: PagesAhead  # what is known to follow this page
+    matched: bool  # whether the data_selector matched on the first page, so that later it must, too
+    incomplete: bool  # an earlier page is missing or had errors: the end of the pagination is not the end of all pages
     guess: bool  # whether this page may be past the end, so that a 404 ends the pagination
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from scrapeq.errors import UsageError
 from scrapeq.plan import Endpoint, Plan, Resource
@@ -13,7 +13,14 @@ from scrapeq.resource.address import clean, get_param, set_params
 from scrapeq.resource.ancestor_fields import inherited_fields, select_fields
 from scrapeq.resource.identity import Ancestry, Identities, ancestry_of, ancestry_of_seed
 from scrapeq.resource.incremental import incremental_scope, restart_without_token, start_progress
-from scrapeq.resource.next_request import Request, apply_change, payload_key, request_of
+from scrapeq.resource.next_request import (
+    ParamPosition,
+    PositionKind,
+    Request,
+    apply_change,
+    payload_key,
+    request_of,
+)
 from scrapeq.resource.payload import PAYLOAD_VERSION, IncrementalProgress, PaginationState, Payload
 from scrapeq.resource.request import build_request
 from scrapeq.resource.restart import record_first_page, restart_payload, restartable_resources
@@ -266,6 +273,33 @@ class TaskBuilder:
         if payload["resource"] in self._restartable:
             following = record_first_page(payload, following)
         return self._task(following, priority, payload.get("parent"))
+
+    def after_dead_page(self, payload: Payload, priority: float) -> NewTask | None:
+        """
+        Return the page after one that became a dead letter; None unless it is known to exist.
+
+        Args:
+            payload: That of the dead letter.
+            priority: Its priority.
+
+        Raises:
+            UsageError: the page makes an invalid request.
+        """
+        walk = payload.get("walk") or {}
+        ahead = walk.get("ahead")
+        if ahead is None:
+            return None
+        state: PaginationState = {**walk, "incomplete": True}
+        if ahead["left"] > 1:
+            state["ahead"] = {**ahead, "at": ahead["at"] + ahead["step"], "left": ahead["left"] - 1}
+        else:
+            del state["ahead"]
+        state.pop("same", None)
+        kind, name = ahead["place"]
+        change = ParamPosition(cast(PositionKind, kind), name).change(ahead["at"])
+        if url := ahead.get("url"):
+            change = Change(url=set_params(url, {name: str(ahead["at"])}))
+        return self.next_page(payload, change, priority, state=state)
 
     def restart(self, payload: Payload, priority: float, now_s: float) -> NewTask | None:
         """

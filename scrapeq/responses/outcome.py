@@ -63,6 +63,7 @@ class Outcome:
         cost: What the request cost, where the response states it.
         rule_observations: What the response reported about each limit; None = `reported` and `rates` apply.
         is_past_end: A success without a page: the page sequence was followed until a page did not exist.
+        is_declared: A success that a response action declares.
     """
 
     action: Action
@@ -77,6 +78,7 @@ class Outcome:
     cost: float | None = None
     rule_observations: tuple[RuleObservation, ...] | None = None
     is_past_end: bool = False
+    is_declared: bool = False
 
 
 def actions_for(plan: Plan, resource: str) -> tuple[ResponseAction, ...]:
@@ -112,7 +114,8 @@ def decide(
     Args:
         actions: Response actions in the order in which they are tried (`actions_for`).
         resource, method, url: The request.
-        page, error: Exactly one of them.
+        page, error: One of them; both for a response whose body cannot be used. Then only the actions for such errors
+            count (`exception`), since the others have been tried.
         observation: What the response says about waiting.
         refusals_in_a_row: Consecutive refusals including this response, if it is one (1 = the first).
         names: More names for expressions: seed, parent, now, host, token and so on.
@@ -128,6 +131,8 @@ def decide(
     extra["exception"] = exception_kind(error)
     whole = response_scope(page, **extra) if actions else extra
     for one in actions:
+        if page is not None and error is not None and not one.match.exception:
+            continue
         scope, response = whole, page
         if not_modified is not None and status_matches(one.match.status, not_modified.status):
             scope, response = response_scope(not_modified, **extra), not_modified
@@ -138,6 +143,8 @@ def decide(
             break
     else:
         outcome = _built_in(page, error, observation, refusals_in_a_row, can_refresh)
+        if page is not None and error is not None:
+            outcome = Outcome("retry", wait_s=observation.wait_s, message=_summary_line(None, error))
         if is_guess and page is not None and page.status == HTTPStatus.NOT_FOUND:
             outcome = Outcome("success", reported=outcome.reported, is_past_end=True)
     if rule_observations is None and not observation.rates and observation.cost is None:
@@ -170,7 +177,7 @@ def _declared(
         wait = _not_ready_for(wait, observation, polls)
     message = as_text(action.message.render(scope)) if action.message is not None else None
     if not message and action.action not in ("success", "ignore"):
-        message = _summary_line(page, error)
+        message = _summary_line(None if error else page, error)
     return Outcome(
         action=action.action,
         wait_s=wait,
@@ -182,6 +189,7 @@ def _declared(
         on_exceed=action.on_exceed or ("park" if action.action == "rate_limited" else "dead_letter"),
         reported=None if action.action == "poll" and _is_wait(observation) else observation.reported,
         guessed=guessed if action.action == "rate_limited" else 0,
+        is_declared=action.action == "success",
     )
 
 

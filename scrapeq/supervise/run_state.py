@@ -144,7 +144,7 @@ class RunState:
 
     async def incomplete(self) -> tuple[Incomplete, ...]:
         """Return the page sequences of the run that ended without being complete, on any machine."""
-        return await cursor_store_of(self._redis, self._queue).incomplete()
+        return await cursor_store_of(self._redis, self._queue).incomplete(self._prefix + "dead")
 
     async def reopen(self) -> bool:
         """

@@ -203,6 +203,7 @@ async def _scrape(
         page, url=page.url or payload["url"], requested_url=payload["url"], method=payload["method"]
     )
     outcome = _outcome(plan, payload, page, clock)
+    page = replace(page, is_accepted=outcome.is_declared)
     scraped = Scraped(_request_of(task), outcome)
     if outcome.action != "success":
         return scraped
@@ -273,7 +274,9 @@ class _OneState:
     async def save(self, key: str, state: CursorState) -> None:
         raise AssertionError("a test stores nothing")
 
-    async def add_incomplete(self, sequence: str, resource: str, reason: str) -> None:
+    async def add_incomplete(
+        self, sequence: str, resource: str, reason: str, *, is_dead: bool = False
+    ) -> None:
         raise AssertionError("a test stores nothing")
 
     async def remove_incomplete(self, sequence: str) -> None:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from scrapeq.queue.backoff import backoff_s
 from scrapeq.queue.commands import RELEASE, RETRY
 from scrapeq.resource import Payload, TaskBuilder
 from scrapeq.resource.restart import RESETS_MAX
 from scrapeq.responses.outcome import Outcome
 from scrapeq.worker.context import Fatal
+from scrapeq.worker.dead_pages import bury, pages_after
 from scrapeq.worker.redirect_hops import without_hops
-from scrapeq.worker.settlement import Settlement
+from scrapeq.worker.settlement import POLLS, Settlement, without_polls
 
-POLLS: Final = "polls"  # payload key: how often the task was not ready, and the seconds of all its waits
 AUTH_RETRIES_PER_TASK = 2  # fresh credentials that one task may have refused
 FAIL_PAUSE_S = 1.0  # the task that ended the run stays invisible until other fetchers know that it ended
 
@@ -22,15 +20,6 @@ def polls_of(payload: Payload) -> tuple[int, float]:
     """Return how often the task was not ready, and the seconds that it waited for that."""
     polls, waited_s = payload.get(POLLS) or (0, 0.0)
     return polls, waited_s
-
-
-def without_polls(payload: Payload) -> Payload:
-    """Return the payload without its polls, as follow-ups inherit it."""
-    if POLLS not in payload:
-        return payload
-    rest = payload.copy()
-    del rest[POLLS]
-    return rest
 
 
 async def carry_out(task: Settlement, outcome: Outcome, refused: list[str]) -> None:
@@ -61,7 +50,7 @@ async def carry_out(task: Settlement, outcome: Outcome, refused: list[str]) -> N
     elif action == "fail":
         await fail_run(task, outcome.message)
     else:
-        await task.bury(outcome.message)
+        await bury(task, outcome.message)
 
 
 async def fail_run(task: Settlement, message: str) -> None:
@@ -76,7 +65,7 @@ async def _give_up(task: Settlement, outcome: Outcome, why: str) -> None:
     if outcome.on_exceed == "stop":
         await fail_run(task, message)
     else:
-        await task.bury(message)
+        await bury(task, message)
 
 
 async def _release(task: Settlement, outcome: Outcome, refused: list[str]) -> None:
@@ -85,7 +74,7 @@ async def _release(task: Settlement, outcome: Outcome, refused: list[str]) -> No
     if outcome.max_wait_s is not None and wait_s > outcome.max_wait_s and outcome.on_exceed != "park":
         message = f"{outcome.message}: a wait of {wait_s:.0f} s is longer than max_wait ({outcome.max_wait_s:.0f} s)"
         if outcome.on_exceed == "dead_letter":
-            await task.bury(message)
+            await bury(task, message)
             return
         context.end(Fatal("limit", message))
     only_task = outcome.scope == "task"
@@ -97,7 +86,9 @@ async def _release(task: Settlement, outcome: Outcome, refused: list[str]) -> No
 async def _retry(task: Settlement, outcome: Outcome) -> None:
     task.context.tally.retried += 1
     delay_s = max(backoff_s(task.leased.task.attempts), outcome.wait_s or 0.0)
-    settled = await task.settle(RETRY, delay_s=delay_s, error=outcome.message)
+    is_last = task.leased.task.attempts + 1 >= task.context.queue.max_attempts
+    push = await pages_after(task) if is_last else []
+    settled = await task.settle(RETRY, delay_s=delay_s, error=outcome.message, push=push)
     if settled.outcome == "dead":
         task.report_dead(outcome.message)
 

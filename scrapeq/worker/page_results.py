@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from scrapeq.errors import ScrapeqError
+from scrapeq.errors import BrokenBody, ScrapeqError
 from scrapeq.page import Page
 from scrapeq.protocols import Extraction, IncrementalStart, Item
 from scrapeq.queue.commands import OBSERVE, UNSENT
 from scrapeq.resource.incremental import incomplete_reason
 from scrapeq.task import NewTask
 from scrapeq.wiring import build_first_tasks
-from scrapeq.worker.carry_out import without_polls
+from scrapeq.worker.dead_pages import bury
 from scrapeq.worker.redirect_hops import without_hops
-from scrapeq.worker.settlement import Settlement
+from scrapeq.worker.settlement import Settlement, without_polls
 
 
 async def store_results(task: Settlement, page: Page, response: Page | None = None) -> None:
@@ -28,6 +28,7 @@ async def store_results(task: Settlement, page: Page, response: Page | None = No
         response: What came over the wire, for outputs that store responses; None = the page comes from the cache.
 
     Raises:
+        BrokenBody: the body is cut off, or states an error; nothing is settled.
         LeaseLost, OutputError, StoreError.
     """
     context = task.context
@@ -39,8 +40,10 @@ async def store_results(task: Settlement, page: Page, response: Page | None = No
     while True:
         try:
             part = await anext(parts, None)
+        except BrokenBody:
+            raise
         except ScrapeqError as error:
-            await task.bury(str(error))
+            await bury(task, str(error))
             return
         if part is None:
             break
@@ -71,7 +74,10 @@ async def store_results(task: Settlement, page: Page, response: Page | None = No
         await context.cursor_store.add_incomplete(sequence, payload["resource"], reason)
     if last.cursor_state is not None:
         await context.cursor_store.save(*last.cursor_state)
-    if "chain" in payload and last.next_page is None and not last.incomplete:
+    is_complete = last.next_page is None and not (
+        last.incomplete or (payload.get("walk") or {}).get("incomplete")
+    )
+    if "chain" in payload and is_complete:
         await context.cursor_store.remove_incomplete(
             sequence
         )  # it may have been incomplete when it was last due

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Final, cast
 
 from scrapeq.errors import LeaseLost
 from scrapeq.limits.attribution import NO_ATTRIBUTION, Attribution
@@ -14,6 +14,7 @@ from scrapeq.task import Group, Lease, NewTask
 from scrapeq.worker.context import LeasedTask, WorkerContext
 
 ERROR_MAX_CHARS = 500
+POLLS: Final = "polls"  # payload key: how often the task was not ready, and the seconds of all its waits
 
 
 class Settlement:
@@ -154,7 +155,7 @@ class Settlement:
         return follow_ups
 
     async def bury(self, error: str) -> None:
-        """Make the task a dead letter with this error."""
+        """Make the task a dead letter with this error; nothing follows it (`dead_pages.bury` goes on)."""
         await self.settle(BURY, error=error)
         self.report_dead(error)
 
@@ -163,3 +164,12 @@ class Settlement:
         self.context.tally.dead += 1
         resource = self.payload.get("resource", "?")
         self.context.events.append(f"dead   {resource}: {self.masked(error)} ({self.leased.task.id})")
+
+
+def without_polls(payload: Payload) -> Payload:
+    """Return the payload without its polls, as follow-ups inherit it."""
+    if POLLS not in payload:
+        return payload
+    rest = payload.copy()
+    del rest[POLLS]
+    return rest

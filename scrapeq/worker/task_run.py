@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from scrapeq.errors import AuthFailed, Blocked, FetchError, ScrapeqError, TooManyRedirects
+from scrapeq.errors import (
+    AuthFailed,
+    BadResponse,
+    Blocked,
+    BrokenBody,
+    FetchError,
+    ScrapeqError,
+    TooManyRedirects,
+)
 from scrapeq.fetch import AuthLimitClosed, HopClosed
 from scrapeq.fetch.cache_lookup import CacheLookup
 from scrapeq.limits.judge import Exchange, Judgement
@@ -71,7 +79,10 @@ class TaskRun:
         if cached is not None:
             task.sent = UNSENT
             context.tally.cached += 1
-            await store_results(task, cached)
+            try:
+                await store_results(task, cached)
+            except BrokenBody as error:
+                await self._finish_broken(self._exchange(payload, cached, None, None), error)
             return
         failure: FetchError | None = None
         context.tally.requests += 1
@@ -141,7 +152,12 @@ class TaskRun:
             if revived is None and not outcome.is_past_end:
                 await self._cache_lookup.store(page)
             results = replace(page, body=b"") if outcome.is_past_end else revived or page
-            await store_results(task, results, page)
+            if outcome.is_declared:
+                results = replace(results, is_accepted=True)
+            try:
+                await store_results(task, results, page)
+            except BrokenBody as error:
+                await self._finish_broken(exchange, error)
         else:
             await carry_out(task, outcome, refused)
 
@@ -155,6 +171,13 @@ class TaskRun:
                 f"({outcome.message or 'in a success'}), probably by mistake; `scrapeq limits clear` opens the limit, "
                 "`max_wait` in response_actions bounds such waits"
             )
+
+    async def _finish_broken(self, exchange: Exchange, error: BrokenBody) -> None:
+        """Carry out what a response means whose body cannot be used: it may be whole next time."""
+        await self._cache_lookup.forget()
+        exchange.error = BadResponse(self._context.egress.redact(str(error)))
+        outcome, self._task.attribution = self.judgement = self._context.judge.judge(exchange)
+        await carry_out(self._task, outcome, [name for name, _ in self._task.attribution.refused])
 
     def _exchange(
         self, payload: Payload, page: Page | None, revived: Page | None, failure: FetchError | None

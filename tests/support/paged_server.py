@@ -13,7 +13,7 @@ from scrapeq.extract import PageExtractor
 from scrapeq.page import Page
 from scrapeq.plan import Client, Endpoint, Paginator, Plan, Resource
 from scrapeq.protocols import Extraction
-from scrapeq.resource import first_tasks
+from scrapeq.resource import TaskBuilder, first_tasks
 from scrapeq.task import Group
 
 BASE = "https://api.test/v1"
@@ -29,6 +29,7 @@ class Server:
             priority=expression("record.rank"),
         )
         plan = Plan("t", "t.yaml", client=Client(base_url=BASE), resources=(resource,))
+        self.builder = TaskBuilder(plan, lambda *_: Group())
         self.extractor = PageExtractor(plan, lambda *_: Group())
         (first,) = first_tasks(plan, lambda *_: Group(), 1000.0)
         self.payload, self.priority = first.payload, first.priority

@@ -35,7 +35,11 @@ HEAD = "version: 1\nname: demo\nclient: {base_url: https://a.test}\nresources:\n
             "unknown key 'start_param'",
             "offset_param or page_param",
         ),
-        ("- a\nrate_limits: [{name: l, rates: 1/1s, headers: {}}]", "unknown key 'headers'", "observe: auto reads"),
+        (
+            "- a\nrate_limits: [{name: l, rates: 1/1s, headers: {}}]",
+            "unknown key 'headers'",
+            "observe: auto reads",
+        ),
         (
             "- {name: a, response_actions: [{match: {headers: {a: b}}, action: retry}]}",
             "unknown key 'headers'",

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import zstandard
 
-from scrapeq.errors import ExtractError
+from scrapeq.errors import BrokenBody, ExtractError
 from scrapeq.extract.decode import Body, decode
 from scrapeq.extract.unpack import decompress
 from scrapeq.page import Page
@@ -252,3 +252,32 @@ def test_repeated_csv_columns_are_named_in_linear_time() -> None:
     (row,) = decode(page(body.encode(), "text/csv"), Decoder("csv")).whole()
     assert (len(row), list(row)[:3], list(row)[-1]) == (count, ["a", "a_2", "a_3"], f"a_{count}")
     assert time.process_time() - started_s < 5  # half a minute if each name were counted from 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("application/json", b'{"items": [{"id": 1'),
+        ("application/json", b"<html>502 Bad Gateway</html>"),
+        ("text/plain", b'[{"id": 1}, {"i'),
+        ("", b'{"a": "x'),
+        ("application/x-ndjson", b'{"id": 1}\n{"id"'),
+        ("text/csv", b'id,name\n1,a\n2,"b'),
+        ("text/csv", b'id,"na'),
+        ("text/xml", b"<rows><row>1</row><ro"),
+        ("text/xml", b"<rows><row>1</row>"),
+        ("application/gzip", gzip.compress(b"id\n1\n")[:-9]),
+    ],
+)
+def test_bodies_that_are_cut_off_are_broken(kind: str, body: bytes) -> None:
+    """The next response may be whole, so the error differs from that of a body of another kind."""
+    page = Page("https://a.test/x", 200, (("Content-Type", kind),), body)
+    with pytest.raises(BrokenBody):
+        decode(page, Decoder()).whole()
+
+
+def test_quotes_that_are_closed_are_not_cut_off() -> None:
+    """A file may end with a quoted field, with or without a line break, and a quoted field may have several lines."""
+    for end in (b"", b"\n", b"\r\n"):
+        page = Page("https://a.test/x", 200, (("Content-Type", "text/csv"),), b'id,t\n1,"a\nb"' + end)
+        assert decode(page, Decoder()).whole() == [{"id": "1", "t": "a\nb"}]

@@ -9,8 +9,11 @@ from paged_server import Server
 
 from scrapeq.expression import compile_expression as expression
 from scrapeq.plan import Incremental, Paginator
+from scrapeq.resource.next_request import payload_key
+from scrapeq.resource.payload import Payload, check_payload
 
 ROWS = [{"id": 1}, {"id": 2}]
+LINKS = '<?page=2&size=1>; rel="next", <?page=4&size=1>; rel="last"'
 FULL: dict[str, Any] = {"data": ROWS, "n": 9, "next": "?p=2"}
 
 
@@ -60,3 +63,47 @@ def test_an_incomplete_page_sequence_stores_no_state() -> None:
         assert (last.cursor_state is not None) == is_complete
         assert bool(last.incomplete) != is_complete
         assert last.incomplete.endswith("so the next run requests its pages again") != is_complete
+
+
+@pytest.mark.parametrize(
+    ("paginator", "headers", "expected"),
+    [
+        (Paginator("page_number", total_path="n"), (), ["?page=3", "?page=4", "?page=5"]),
+        (Paginator("page_number", total_path="n", max_pages=4), (), ["?page=3", "?page=4"]),
+        (Paginator("offset", total_path="n", limit=1), (), ["?offset=2&limit=1", "?offset=3&limit=1"]),
+        (Paginator("page_number"), (), []),
+        (Paginator("json_link", next_url_path="next"), (), []),
+        (Paginator("header_link"), (("Link", LINKS),), ["?page=3&size=1", "?page=4&size=1"]),
+    ],
+)
+def test_pages_that_are_known_to_follow_a_dead_one(
+    paginator: Paginator, headers: tuple[tuple[str, str], ...], expected: list[str]
+) -> None:
+    """If page 2 and all after it die, the rest is still requested one by one, as an incomplete page sequence."""
+    server = Server(paginator)
+    total = 4 if paginator.type == "offset" else 5
+    assert server.respond({"data": [{"id": 1}], "n": total, "next": "?p=2"}, *headers).follow_ups
+    keys, urls = set(), []
+    payload: Payload = check_payload(server.payload)
+    while task := server.builder.after_dead_page(payload, 1.0):
+        payload = check_payload(task.payload)
+        assert payload["walk"]["incomplete"]
+        urls.append(payload["url"].partition("/x")[2])
+        keys.add(task.key)
+        again: Payload = {**payload, "walk": {}}
+        assert task.key != payload_key(again), "a redrive requests the same page again"
+    assert urls == expected
+    assert len(keys) == len(urls)
+
+
+def test_a_page_after_a_dead_one_continues_to_the_end() -> None:
+    """The last page stores no state, because the dead one is missing."""
+    server = Server(Paginator("page_number", total_path="n"), incremental=Incremental(cursor_path="id"))
+    server.respond({"data": [{"id": 1}], "n": 4})
+    task = server.builder.after_dead_page(server.payload, 1.0)
+    assert task is not None
+    server.payload = check_payload(task.payload)
+    assert server.respond({"data": [{"id": 3}], "n": 4}).follow_ups
+    last = server.respond({"data": [{"id": 4}], "n": 4})
+    assert last.next_page is None
+    assert last.cursor_state is None

@@ -23,6 +23,7 @@ ERRORS = {
     "timeout": (errors.DeadlineExceeded("x"),),
     "connection": (errors.ConnectionFailed("x"),),
     "bad_answer, truncated": (errors.Truncated("x"),),
+    "bad_answer, in the body of a 2xx": (errors.BadResponse("x"),),
     "bad_answer, any other": (errors.BadResponse("x"),),
     "too_large": (errors.BodyTooLarge("x"),),
     "redirects": (errors.TooManyRedirects("x"),),
@@ -65,7 +66,8 @@ def outcomes(response: str) -> Iterator[Outcome]:
         name = response.replace("`", "").removeprefix("exception: ")
         for error in ERRORS[name]:
             assert exception_kind(error) == name.partition(",")[0]
-            yield decide((), error=error, observation=NO_OBSERVATION)
+            page = Page("https://api.example/a", 200, (), b"{") if name.endswith("2xx") else None
+            yield decide((), page=page, error=error, observation=NO_OBSERVATION)
         return
     if response.startswith("any status that a preset"):
         yield built_in(200, observation=Observation(refused=True, wait_s=REPORTED_S, scope="host"))

@@ -41,10 +41,13 @@ def _unflagged_strategy(found: DetectedPaginator, filters_records: bool) -> Page
         return HeaderLink("next")
     if kind == "json_link":
         read = _reader(found.get("header"), found.get("path"))
-        return JsonLink(_with_json_suffix(_with_base(read, found.get("base"))), "auto")
+        return JsonLink(
+            _with_json_suffix(_with_base(read, found.get("base"))), "auto", _dotted(found.get("path"))
+        )
     where = ParamPosition(cast(PositionKind, found["place"][0]), found["place"][1])
     if kind == "cursor":
-        return Cursor(_reader(found.get("header"), found.get("path")), where, "auto")
+        path = found.get("path")
+        return Cursor(_reader(found.get("header"), path), where, "auto", _dotted(path))
     if kind == "page_number":
         own = _reader(None, found["own"]) if "own" in found else None
         pages = None
@@ -81,8 +84,19 @@ class _FlagAware(PageStrategy):
     def maximum_reached(self, fetched: FetchedPage) -> str:
         return self._strategy.maximum_reached(fetched)
 
+    def states_end(self, fetched: FetchedPage) -> bool:
+        flags = (self._more, self._last)
+        if any(flag is not None and resolve_path(fetched.body, flag) is not None for flag in flags):
+            return True
+        return self._strategy.states_end(fetched)
+
     def remaining(self, fetched: FetchedPage) -> RemainingPages | None:
         return self._strategy.remaining(fetched)
+
+
+def _dotted(path: Sequence[Any] | None) -> str:
+    """Return a path of names as dotted text; empty if it has other steps."""
+    return ".".join(path or ()) if all(isinstance(step, str) for step in path or ()) else ""
 
 
 def _reader(header: str | None, path: Sequence[Any] | None) -> Callable[[FetchedPage], Any]:
