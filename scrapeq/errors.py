@@ -167,7 +167,13 @@ class DeadlineExceeded(FetchError):
 
 
 class ConnectionFailed(FetchError):
-    """The connection could not be made, or it broke before the response was complete."""
+    """
+    The connection could not be made, or it broke before the response was complete.
+
+    `wait_s`: for so many seconds another attempt would fail in the same way; None = unknown.
+    """
+
+    wait_s: float | None = None
 
 
 class TlsFailed(ConnectionFailed):

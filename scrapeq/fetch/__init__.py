@@ -2,5 +2,6 @@
 
 from scrapeq.fetch.auth_requests import AuthGrants, AuthLimitClosed
 from scrapeq.fetch.egress import Egress, HopClosed
+from scrapeq.fetch.names import Postponed
 
-__all__ = ["AuthGrants", "AuthLimitClosed", "Egress", "HopClosed"]
+__all__ = ["AuthGrants", "AuthLimitClosed", "Egress", "HopClosed", "Postponed"]

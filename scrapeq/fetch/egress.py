@@ -25,6 +25,7 @@ from scrapeq.fetch.auth_requests import AuthGrants, Deadline, Unlimited, run_aut
 from scrapeq.fetch.decoding import ACCEPT_ENCODING
 from scrapeq.fetch.guard import NamedHosts, check_literal
 from scrapeq.fetch.headers import FRAMING, check_fields, fields_of
+from scrapeq.fetch.names import Postponed
 from scrapeq.fetch.redirects import Hop, origin, printable
 from scrapeq.fetch.refreshable_auth import RefreshableAuth
 from scrapeq.fetch.response import describe
@@ -91,6 +92,8 @@ class Egress:
         tokens: The file that stores issued credentials for other processes and the next run; None = in memory only.
         on_send: Called with method, URL, header fields and body of each request before it is sent, including the
             credentials.
+        name_patience_s: How long a request waits for the lookup of its host's name before Postponed; None = until
+            its deadline.
     """
 
     def __init__(
@@ -106,9 +109,14 @@ class Egress:
         credentials: Mapping[str, str] | None = None,
         tokens: Path | None = None,
         on_send: Callable[[str, str, Sequence[tuple[str, str]], bytes | None], None] | None = None,
+        name_patience_s: float | None = None,
     ) -> None:
         self._client = client
-        self._wire: Wire = HttpxWire(transport) if transport else AiohttpWire(connections=connections)
+        self._wire: Wire = (
+            HttpxWire(transport)
+            if transport
+            else AiohttpWire(connections=connections, name_patience_s=name_patience_s)
+        )
         if on_send is not None:
             self._wire = ObservedWire(self._wire, on_send)
         self._clock = clock or SystemClock()
@@ -180,6 +188,7 @@ class Egress:
                 TooManyRedirects or AuthFailed. The message is one line that names the request, without credentials.
             HopClosed: `may_follow` returned False.
             AuthLimitClosed: a limit is closed for an extra request (see `AuthGrants.acquire`).
+            Postponed: the lookup of the host's name takes longer than `name_patience_s`.
         """
         try:
             check_fields(headers)
@@ -227,7 +236,14 @@ class Egress:
         was_sent = False  # whether a request was sent under the current grant
         try:
             while True:
-                raw = await self._send_one(current, state)
+                try:
+                    raw = await self._send_one(current, state)
+                except Postponed:
+                    if not seen or state.may_follow is None:
+                        raise
+                    raise HopClosed(
+                        current.method, str(current.url), current.headers, current.body
+                    ) from None  # what has been sent is not sent again
                 location = raw.header("location")
                 if (
                     raw.status not in redirects.REDIRECT_STATUSES
@@ -345,6 +361,16 @@ class Egress:
             raise
         return raw
 
+    async def _send_patiently(
+        self, hop: Hop, fields: list[tuple[str, str]], named: NamedHosts
+    ) -> RawResponse:
+        """Send a request, and wait for the lookup of its host's name: a login cannot be postponed."""
+        while True:
+            try:
+                return await self._send_on_wire(hop, hop.url, fields, named)
+            except Postponed as pending:
+                await asyncio.sleep(pending.delay_s)
+
     async def _read(self, hop: Hop, raw: RawResponse) -> bytes:
         return await response.read(hop, raw, self._client.max_body_size, self.redact)
 
@@ -394,7 +420,7 @@ class Egress:
             await state.auth_grants.acquire(hop.method, str(hop.url), own=False)
             try:
                 async with asyncio.timeout(self._client.timeout_s):
-                    raw = await self._send_on_wire(hop, hop.url, fields, state.named)
+                    raw = await self._send_patiently(hop, fields, state.named)
                     try:
                         await self._read(hop, raw)
                     finally:

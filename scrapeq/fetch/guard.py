@@ -8,7 +8,6 @@ number, and an IPv6 form of an IPv4 address are therefore blocked, too.
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import re
 import socket
@@ -18,6 +17,7 @@ from urllib.parse import urlsplit
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from scrapeq.errors import Blocked
+from scrapeq.fetch.names import Names
 from scrapeq.resource.host import canonical_host, host_and_port
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -151,7 +151,39 @@ def _kind_of(address: IPAddress) -> str:
     return "special"
 
 
-class GuardedResolver(AbstractResolver):
+class NamedResolver(AbstractResolver):
+    """
+    Resolves the hosts that the user named, to any address.
+
+    Args:
+        names: Looks names up.
+    """
+
+    def __init__(self, names: Names) -> None:
+        self._names = names
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """Raise OSError if the name does not resolve, Postponed if that takes long."""
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=of_family,
+                proto=protocol,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for of_family, protocol, address in await self._names.addresses(host)
+            if family in (socket.AF_UNSPEC, of_family)
+        ]
+
+    async def close(self) -> None:
+        """Do nothing: the wire closes the names."""
+
+
+class GuardedResolver(NamedResolver):
     """Resolves a name to its public addresses only. aiohttp connects to one of exactly these."""
 
     async def resolve(
@@ -159,7 +191,7 @@ class GuardedResolver(AbstractResolver):
     ) -> list[ResolveResult]:
         """Raise Blocked if all addresses of the name are special, OSError if it does not resolve."""
         check_literal(host)
-        found = await _look_up(host, port, family)
+        found = await super().resolve(host, port, family)
         public = [result for result in found if is_public(ipaddress.ip_address(result["host"]))]
         if not public:
             address = found[0]["host"] if found else "nothing"
@@ -168,37 +200,3 @@ class GuardedResolver(AbstractResolver):
                 "to allow it, add the host to client.allow_hosts"
             )
         return public
-
-    async def close(self) -> None:
-        """Do nothing: a resolver keeps nothing open."""
-
-
-class NamedResolver(AbstractResolver):
-    """Resolves the hosts that the user named, to any address."""
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        """Raise OSError if the name does not resolve."""
-        return await _look_up(host, port, family)
-
-    async def close(self) -> None:
-        """Do nothing: a resolver keeps nothing open."""
-
-
-async def _look_up(host: str, port: int, family: socket.AddressFamily) -> list[ResolveResult]:
-    loop = asyncio.get_running_loop()
-    results = await loop.getaddrinfo(
-        host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
-    )
-    return [
-        ResolveResult(
-            hostname=host,
-            host=str(address[0]),
-            port=port,
-            family=of_family,
-            proto=protocol,
-            flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
-        )
-        for of_family, _, protocol, _, address in results
-    ]

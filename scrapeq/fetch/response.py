@@ -18,7 +18,7 @@ from scrapeq.errors import (
 )
 from scrapeq.fetch.decoding import Body
 from scrapeq.fetch.redirects import Hop, printable
-from scrapeq.fetch.wire import MAX_HEADER_FIELDS, RawResponse, TlsHandshakeError
+from scrapeq.fetch.wire import MAX_HEADER_FIELDS, NameLookupError, RawResponse, TlsHandshakeError
 from scrapeq.responses.budgets import Fields
 from scrapeq.responses.retry_after import retry_after_s
 
@@ -104,7 +104,10 @@ def transport_failure(hop: Hop, error: httpx.TransportError, message: str) -> Fe
         return Blocked(text)
     if isinstance(error, httpx.RemoteProtocolError | httpx.DecodingError):
         return BadResponse(text)
-    return ConnectionFailed(text)
+    failure = ConnectionFailed(text)
+    if isinstance(error, NameLookupError):
+        failure.wait_s = error.wait_s
+    return failure
 
 
 def _body_failure(hop: Hop, error: httpx.TransportError, message: str) -> FetchError:

@@ -23,6 +23,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict
 
 from scrapeq.fetch.guard import GuardedResolver, NamedResolver, check_literal
+from scrapeq.fetch.names import NameFailed, Names, Postponed, is_exhaustion
 from scrapeq.resource.host import bracketed
 
 Fields = Sequence[tuple[str, str]]
@@ -42,11 +43,21 @@ _PASSING_REASONS = frozenset({"TLSV1_ALERT_INTERNAL_ERROR", "DECRYPTION_FAILED_O
 _NOT_TLS = frozenset(
     {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"}
 )
+_MORE_DESCRIPTORS = "raise the limit of open files (`ulimit -n`), or lower `run.concurrency`"
+_EXHAUSTED_DELAY_S = 2.0
 _NO_DEFAULTS = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 
 
 class TlsHandshakeError(httpx.ConnectError):
     """The TLS handshake failed in a way that another attempt would repeat."""
+
+
+class NameLookupError(httpx.ConnectError):
+    """The name of the host does not resolve; for `wait_s` seconds another attempt would get the same answer."""
+
+    def __init__(self, message: str, wait_s: float) -> None:
+        self.wait_s = wait_s
+        super().__init__(message)
 
 
 class RawResponse:
@@ -114,6 +125,8 @@ class Wire(Protocol):
         Raises:
             httpx.TransportError: the request got no response.
             Blocked: the host is not named, and its address is not public.
+            Postponed: the lookup of the host's name takes long, or this machine lacks file descriptors; nothing was
+                sent.
         """
 
     async def aclose(self) -> None:
@@ -127,10 +140,20 @@ class AiohttpWire:
     Args:
         connections: The connection limit of each pool.
         ssl_context: The TLS settings; None = verify with the certificates of the system.
+        name_patience_s: How long a request waits for the lookup of its host's name before Postponed; None = until
+            its deadline, and nothing is postponed.
     """
 
-    def __init__(self, *, connections: int = 100, ssl_context: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        connections: int = 100,
+        ssl_context: ssl.SSLContext | None = None,
+        name_patience_s: float | None = None,
+    ) -> None:
         self._connections = connections
+        self._names = Names(name_patience_s)
+        self._postpones = name_patience_s is not None
         self._ssl = ssl_context
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
 
@@ -140,7 +163,8 @@ class AiohttpWire:
             session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
                     limit=self._connections,
-                    resolver=NamedResolver() if named else GuardedResolver(),
+                    resolver=NamedResolver(self._names) if named else GuardedResolver(self._names),
+                    use_dns_cache=False,  # `Names` has one, also for failures
                     ssl=self._ssl or True,
                     keepalive_timeout=_KEEPALIVE_S,
                 ),
@@ -188,6 +212,12 @@ class AiohttpWire:
                 allow_redirects=False,
             )
         except _ERRORS as error:
+            cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+            if self._postpones and is_exhaustion(cause):
+                assert isinstance(cause, OSError) and cause.errno is not None
+                raise Postponed(
+                    f"{os.strerror(cause.errno)}; {_MORE_DESCRIPTORS}", _EXHAUSTED_DELAY_S
+                ) from None
             raise _translated(error) from error
 
         async def aclose() -> None:
@@ -197,6 +227,7 @@ class AiohttpWire:
 
     async def aclose(self) -> None:
         """Close every connection."""
+        self._names.close()
         sessions = list(self._sessions.values())
         self._sessions.clear()
         for session in sessions:
@@ -250,10 +281,12 @@ def _translated(error: Exception) -> Exception:
         return _handshake_error(error, error.os_error)
     if isinstance(error, aiohttp.ClientConnectorError):
         number = error.os_error.errno or 0
-        # After a failed connect, strerror is the address instead of the reason; for an unknown name, errno is not one
-        # of the system.
+        where = f"cannot connect to {bracketed(error.host)}:{error.port}"
+        if isinstance(error.os_error, NameFailed):  # its errno is not one of the system
+            return NameLookupError(f"{where}: {error.os_error.strerror or text}", error.os_error.wait_s)
+        # After a failed connect, strerror is the address instead of the reason.
         reason = os.strerror(number) if number in errno.errorcode else error.os_error.strerror or text
-        return httpx.ConnectError(f"cannot connect to {bracketed(error.host)}:{error.port}: {reason}")
+        return httpx.ConnectError(f"{where}: {reason}")
     if isinstance(error, TimeoutError):
         return httpx.ConnectError(text)
     if isinstance(error, HttpProcessingError):

@@ -252,7 +252,10 @@ def _built_in(
         if isinstance(error, errors.AuthFailed) and error.final:
             return Outcome("fail", message=_summary_line(page, error))
         is_repeatable = isinstance(error, _REPEATABLE) and not isinstance(error, errors.Truncated)
-        return Outcome("dead_letter" if is_repeatable else "retry", message=_summary_line(page, error))
+        if is_repeatable:
+            return Outcome("dead_letter", message=_summary_line(page, error))
+        wait_s = error.wait_s if isinstance(error, errors.ConnectionFailed) else None
+        return Outcome("retry", wait_s=wait_s, message=_summary_line(page, error))
     status = page.status
     if 200 <= status < 300 and not observation.refused:
         return Outcome("success", reported=reported)

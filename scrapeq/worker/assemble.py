@@ -13,6 +13,8 @@ from scrapeq.worker.extraction import extractor_of
 from scrapeq.worker.loop import FetchWorker
 from scrapeq.writer.client import WriterClient
 
+NAME_PATIENCE_S = 1.0  # how long a slot waits for a name; the task of a slower one is given back uncharged
+
 
 def fetch_worker(
     worker_settings: WorkerSettings, plan: Plan, queue: WorkerQueue, client: Any, sink: WriterClient
@@ -27,6 +29,7 @@ def fetch_worker(
         named_hosts=[str(url) for url in seeds],
         credentials=pool_credentials(plan),
         tokens=Path(worker_settings.tokens_file) if worker_settings.tokens_file else None,
+        name_patience_s=NAME_PATIENCE_S,
     )
     return FetchWorker(
         plan=plan,

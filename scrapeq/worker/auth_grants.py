@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 
 from scrapeq.errors import AuthFailed, StoreError
-from scrapeq.fetch import AuthLimitClosed
+from scrapeq.fetch import AuthLimitClosed, Postponed
 from scrapeq.limits.attribution import NO_ATTRIBUTION, Attribution, closed_by
 from scrapeq.limits.judge import Exchange
 from scrapeq.limits.partition import group_of
@@ -142,6 +142,15 @@ class TaskAuthGrants:
         task.settle_hops()
         task.attribution = attribution
         await task.settle(RELEASE, delay_s=delay_s, error=str(closed))
+
+    async def postpone(self, pending: Postponed) -> None:
+        """Release the task without a charge: it cannot be sent now. Other tasks take its slot."""
+        task = self._task
+        self._mark_unsent()
+        event = f"check  {task.payload['resource']}: {pending}; tasks wait, and no attempt is charged"
+        if event not in self._context.events:
+            self._context.events.append(event)
+        await task.settle(RELEASE, delay_s=pending.delay_s, error=str(pending))
 
     def close_for(self, error: AuthFailed) -> None:
         """Close the credential's limit while a login would only fail again."""

@@ -14,7 +14,7 @@ from scrapeq.errors import (
     ScrapeqError,
     TooManyRedirects,
 )
-from scrapeq.fetch import AuthLimitClosed, HopClosed
+from scrapeq.fetch import AuthLimitClosed, HopClosed, Postponed
 from scrapeq.fetch.cache_lookup import CacheLookup
 from scrapeq.limits.judge import Exchange, Judgement
 from scrapeq.page import Page
@@ -91,6 +91,9 @@ class TaskRun:
             self.page = await self._send(payload)
         except HopClosed as hop:
             await push_hop(task, hop)
+            return
+        except Postponed as pending:
+            await self._auth_grants.postpone(pending)
             return
         except AuthLimitClosed as closed:
             await self._auth_grants.give_back(closed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import socket
 
@@ -12,6 +11,7 @@ import pytest
 from scrapeq.errors import Blocked
 from scrapeq.fetch import Egress
 from scrapeq.fetch.guard import GuardedResolver, NamedHosts, check_literal, is_public
+from scrapeq.fetch.names import Names
 from scrapeq.plan import Client
 
 TABLE = """
@@ -127,11 +127,11 @@ async def test_special_addresses_of_a_name_are_removed(monkeypatch: pytest.Monke
     """If the name has only special addresses, the host is blocked."""
     table = {"mixed.example": ["10.0.0.1", "8.8.8.8"], "inside.example": ["10.0.0.1", "169.254.169.254"]}
 
-    async def getaddrinfo(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, port)) for one in table[host]]
+    def getaddrinfo(host: str, port: object, **_: object) -> list[tuple[object, ...]]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, 0)) for one in table[host]]
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
-    resolver = GuardedResolver()
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    resolver = GuardedResolver(Names())
     assert [one["host"] for one in await resolver.resolve("mixed.example", 80)] == ["8.8.8.8"]
     with pytest.raises(Blocked, match=r"inside\.example resolves to 10\.0\.0\.1"):
         await resolver.resolve("inside.example", 80)
