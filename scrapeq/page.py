@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
 
-import orjson
-
+from scrapeq.charsets import decoded, encoding_of
 from scrapeq.errors import StatusError
+from scrapeq.json_values import read_json
 
 FIRST_ERROR_STATUS = 400
 
@@ -52,21 +52,16 @@ class Page:
 
     @cached_property
     def text(self) -> str:
-        """The body as text: in the declared charset if Python has a codec for it, else UTF-8. Never raises."""
-        kind = self.header("content-type") or ""
-        charset = "utf-8"
-        for part in kind.split(";")[1:]:
-            name, _, value = part.strip().partition("=")
-            if name.strip().lower() == "charset":
-                charset = value.strip().strip("\"'") or charset
-        try:
-            return self.body.decode(charset, "replace")
-        except (LookupError, UnicodeError, TypeError, AssertionError, ValueError):
-            return self.body.decode("utf-8", "replace")
+        """The body as text, in the encoding that it declares if Python knows it, else in UTF-8. Never raises."""
+        return decoded(self.body, self.header("content-type") or "").removeprefix("\ufeff")
 
     def json(self) -> Any:
-        """Return the body as JSON. Raises ValueError (orjson.JSONDecodeError) when it is not JSON."""
-        return orjson.loads(self.body)
+        """
+        Return the body as JSON; NaN and infinite numbers are None. Raises ValueError when it is not JSON.
+        """
+        encoding = encoding_of(self.body, self.header("content-type") or "")
+        body = self.body if encoding == "utf-8" else self.text.encode()
+        return read_json(body, {}, text_beyond_64_bits=False)
 
     def raise_for_status(self) -> Self:
         """

@@ -111,7 +111,7 @@ def _resource(found: ParsedMap) -> plan.Resource:
 
 
 # Formats that are read row by row. Nothing around the rows could refer to a next page.
-_STREAMED = ("csv", "jsonl", "text")
+_STREAMED = ("csv", "tsv", "jsonl", "text")
 
 
 def _endpoint(found: ParsedMap, *, handled: bool) -> plan.Endpoint:

@@ -10,7 +10,7 @@ from scrapeq.config import expression_scopes
 from scrapeq.config.nodes import Node
 from scrapeq.config.paths import Path
 from scrapeq.config.read_context import Filled, ReadContext
-from scrapeq.config.records import Key, MapOf, Record, TypedRecord
+from scrapeq.config.records import Key, ListOf, MapOf, Record, TypedRecord
 from scrapeq.config.secret_terms import report_stored_pairs, report_stored_secrets
 from scrapeq.config.shapes import (
     Choice,
@@ -29,7 +29,7 @@ from scrapeq.config.terms import ParamMap
 from scrapeq.plan import PAGINATORS
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
-DECODERS = ("auto", "json", "jsonl", "csv", "xml", "text")
+DECODERS = ("auto", "json", "jsonl", "csv", "tsv", "xml", "text")
 COMPRESSIONS = ("gzip", "zip", "bz2", "xz", "zstd")
 
 _TEXT = Text()
@@ -50,6 +50,8 @@ def endpoint() -> Record:
             "data": Key(Body(scope, spelling=True)),
             "decoder": Key(_decoder()),
             "data_selector": Key(Path()),
+            "key_as": Key(_TEXT),
+            "columns": Key(Path()),
             "paginator": Key(paginator()),
             "incremental": Key(_incremental()),
         },
@@ -62,6 +64,10 @@ def _decoder() -> Record:
         {
             "type": Key(Choice(DECODERS, ("html",))),
             "delimiter": Key(Text(r"(?s:.)", "one character", 'delimiter: ";" (a tab is "\\t")')),
+            "header": Key(Header()),
+            "skip_lines": Key(Number(0)),
+            "quoting": Key(Flag()),
+            "files": Key(_TEXT),
             "encoding": Key(Encoding()),
             "compression": Key(Choice(COMPRESSIONS)),
         },
@@ -159,6 +165,25 @@ class Body(Json):
         elif node.kind == "scalar":
             report_stored_pairs(node, field, context)
         return super().read(node, field, context)
+
+
+class Header(Shape):
+    """The header of a CSV file: `none`, or the names of the columns of a file without one."""
+
+    def __init__(self) -> None:
+        self._names = ListOf(Text(), min_items=1, expected="[id, name]")
+
+    def read(self, node: Node, field: str, context: ReadContext) -> Any:
+        if node.kind == "list":
+            return self._names.read(node, field, context)
+        if node.kind == "scalar" and node.text in ("none", "false"):
+            return "none"
+        return context.reject(
+            node, field, "must be none or a list of names", "header: none, or header: [id, name]"
+        )
+
+    def schema(self) -> Schema:
+        return {"anyOf": [{"const": "none"}, self._names.schema()]}
 
 
 class Encoding(Text):

@@ -7,13 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from scrapeq.errors import ExpressionError
 from scrapeq.expression import values
 from scrapeq.expression.pattern import compile_search
 from scrapeq.expression.template import encode_segment
 from scrapeq.expression.values import Raw, as_text
+from scrapeq.json_values import read_json
 
 MAX_PATTERN = 500
 MAX_DATE_FORMAT = 100
@@ -126,7 +125,7 @@ def _json(value: Any) -> Any:
         return None
     if isinstance(value, str):
         try:
-            return orjson.loads(value)
+            return read_json(value.encode(errors="replace"))
         except ValueError:
             return None
     return as_text(value)

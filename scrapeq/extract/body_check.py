@@ -88,6 +88,8 @@ def check_body(
 def _found(compiled: CompiledResource, page: Page, body: Any, records: list[Any], *, is_tree: bool) -> Found:
     if body is None:
         return "empty" if page.status == HTTPStatus.NO_CONTENT else "missing"
+    if compiled.endpoint.key_as and not compiled.endpoint.data_selector:
+        return "body"
     if compiled.endpoint.data_selector:
         if not records and compiled.presence is not None and compiled.presence(body) is None:
             return "missing"

@@ -9,9 +9,11 @@ from typing import Any
 import orjson
 
 from scrapeq.expression import Expression, as_number, as_text
+from scrapeq.extract.decode import Body
 from scrapeq.extract.fields import Read, Scope, compile_field
 from scrapeq.extract.pagination import Pagination
-from scrapeq.extract.selector import Path, Records, compile_path, compile_presence, compile_records
+from scrapeq.extract.record_shapes import compile_endpoint_records
+from scrapeq.extract.selector import Path, Records, compile_path, compile_presence, unwrapped
 from scrapeq.plan import Endpoint, Field, Incremental, Paginator, Parent, Plan, Resource
 from scrapeq.resource.address import digest
 
@@ -71,6 +73,12 @@ class CompiledResource:
         """Add a child that follows from its records."""
         self.edges.append(edge)
         (self.nested_edges if edge.child.resource.endpoint is None else self.request_edges).append(edge)
+
+    def records_in(self, value: Any, body: Body) -> list[Any]:
+        """Return the records of a decoded body; `value` is its whole value."""
+        if body.is_text:
+            return [{"text": value}] if value else []
+        return self.records(unwrapped(value) if body.is_tree and not self.endpoint.data_selector else value)
 
     def output_record(
         self, record: Any, scope: Scope, parent: Any, parent_name: str | None
@@ -148,7 +156,11 @@ def compile_resources(plan: Plan) -> dict[str, CompiledResource]:
             compiled, set()
         )
         compiled.can_stream = (
-            compiled.can_stream and compiled.endpoint.data_selector in ("", "@") and compiled.token is None
+            compiled.can_stream
+            and compiled.endpoint.data_selector in ("", "@")
+            and not compiled.endpoint.key_as
+            and not compiled.endpoint.columns
+            and compiled.token is None
         )
     return compiled_resources
 
@@ -163,7 +175,7 @@ def _compile(resource: Resource) -> CompiledResource:
     return CompiledResource(
         resource=resource,
         endpoint=endpoint,
-        records=compile_records(endpoint.data_selector, resource.primary_key),
+        records=compile_endpoint_records(endpoint, resource.primary_key),
         pagination=Pagination(resource.name, paginator, endpoint.data_selector),
         fields=tuple((name, compile_field(name, source)) for name, source in resource.fields.items()),
         required=tuple(

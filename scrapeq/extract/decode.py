@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import codecs
+import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
 
+from scrapeq.charsets import decoded, encoding_of
 from scrapeq.errors import BrokenBody, ExtractError
-from scrapeq.extract.rows import csv_rows, json_lines, likely_delimiter
-from scrapeq.extract.unpack import decompress
+from scrapeq.extract.other_content import check_content, own_words
+from scrapeq.extract.rows import Table, csv_rows, json_lines, likely_delimiter
+from scrapeq.extract.unpack import decompress, members
+from scrapeq.json_values import Repairs, read_json, read_json_values, without_guard
 from scrapeq.page import Page
 from scrapeq.plan import Decoder
 
@@ -21,15 +25,14 @@ MAX_NESTING = 200
 """Deeper values could be read, but not be queued or written again."""
 
 DEFAULT_MAX_BYTES = 64_000_000
+_SNIFFED_BYTES = 65_536
 
-_UTF8_BOM = b"\xef\xbb\xbf"
 _JSON_FIRST_BYTES = frozenset(b'{["-0123456789tfn')
 _JSONL_TYPES = frozenset(
     {"application/x-ndjson", "application/ndjson", "application/jsonl", "application/jsonlines", "text/jsonl"}
 )
-_CSV_TYPES = frozenset(
-    {"text/csv", "application/csv", "text/x-csv", "application/x-csv", "text/tab-separated-values"}
-)
+_CSV_TYPES = frozenset({"text/csv", "application/csv", "text/x-csv", "application/x-csv"})
+_TSV_TYPES = frozenset({"text/tab-separated-values", "text/tsv"})
 _XML_TYPES = frozenset({"application/xml", "text/xml"})
 _HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 _TEXT_TYPES = frozenset({"text/plain", "text/markdown"})
@@ -59,18 +62,31 @@ _SUFFIXES = {
 @dataclass(frozen=True, slots=True)
 class Body:
     """
-    A decoded body: a value, or rows that are read one by one.
+    A decoded body: a value, rows that are read one by one, or the bodies of the files in an archive.
 
-    `is_text`: the value is the text itself. `is_tree`: the value is XML, with one root around everything.
+    `is_text`: the value is the text itself. `is_tree`: the value is XML, with one root around everything. `repairs`:
+    a sentence for each kind of thing that was not as the format has it; rows add to it while they are read.
     """
 
     value: Any = None
     rows: Callable[[], Iterator[Any]] | None = None
     is_text: bool = False
     is_tree: bool = False
+    files: Callable[[], Iterator[Body]] | None = None
+    repairs: Repairs = field(default_factory=dict, compare=False)
+
+    def records(self, records_in: Callable[[Any, Body], list[Any]]) -> Iterator[Any]:
+        """Yield the rows, or the records of all files in an archive, one by one."""
+        if self.files is not None:
+            for one in self.files():
+                yield from one.records(records_in)
+        else:
+            yield from records_in(self.value, self) if self.rows is None else self.rows()
 
     def whole(self) -> Any:
-        """Return the value; rows as a list, or None if there are none."""
+        """Return the value; rows as a list, or None if there are none; of an archive, a list of its files' values."""
+        if self.files is not None:
+            return [one.whole() for one in self.files()]
         return self.value if self.rows is None else (list(self.rows()) or None)
 
 
@@ -84,42 +100,51 @@ def decode(page: Page, decoder: Decoder, max_bytes: int = DEFAULT_MAX_BYTES) -> 
         max_bytes: The most bytes that a compressed file may decompress to.
 
     Raises:
-        BrokenBody: the body is cut off or damaged. (Rows raise it while they are read.)
+        BrokenBody: the body is cut off, damaged, or other content. (Rows and files raise it while they are read.)
         ExtractError: the body is not what the decoder expects.
     """
-    body, member = decompress(page.body, decoder.compression, max_bytes)
-    reader = _BodyReader(page, body, member, decoder)
+    repairs: Repairs = {}
+    if not decoder.files:
+        body, member = decompress(page.body, decoder.compression, max_bytes)
+        return _read(page, body, member, decoder, repairs)
+
+    def files() -> Iterator[Body]:
+        for body, member in members(page.body, decoder.files, max_bytes):
+            yield _read(page, body, member, replace(decoder, files=""), repairs)
+
+    return Body(files=files, repairs=repairs)
+
+
+def _read(page: Page, body: bytes, member: str, decoder: Decoder, repairs: Repairs) -> Body:
+    reader = _BodyReader(page, body, member, decoder, repairs)
     kind = decoder.type
     if kind == "auto":
         return reader.detect()
     if kind == "text":
         return Body(reader.text(), is_text=True)
-    if kind == "csv":
-        return reader.csv(decoder.delimiter)
+    if kind in ("csv", "tsv"):
+        return reader.csv(decoder.delimiter or ("," if kind == "csv" else "\t"), has_quotes=kind == "csv")
     if kind == "xml":
         return reader.xml()
     return reader.lines() if kind == "jsonl" else reader.json()
 
 
-def encodable(text: str) -> str:
-    """Return the text with `?` for what UTF-8 cannot encode: lone surrogates, from some charsets and headers."""
-    return text if text.isascii() else text.encode(errors="replace").decode()
-
-
 class _BodyReader:
     """Reads one body."""
 
-    def __init__(self, page: Page, body: bytes, member: str, decoder: Decoder) -> None:
+    def __init__(self, page: Page, body: bytes, member: str, decoder: Decoder, repairs: Repairs) -> None:
         self._page = page
         self._body = body
-        self._kind = (page.header("content-type") or "").partition(";")[0].strip().lower()
+        self._content_type = page.header("content-type") or ""
+        self._kind = self._content_type.partition(";")[0].strip().lower()
         if self._kind in _GENERIC_TYPES:
             self._kind = _type_by_name(member or urlsplit(page.url).path) or self._kind
-        self._encoding = decoder.encoding
+        self._decoder = decoder
+        self._repairs = repairs
 
     def detect(self) -> Body:
         body, kind = self._utf8(), self._kind
-        start = body.lstrip()[:1]
+        start = without_guard(body).lstrip()[:1]
         if not start:
             return Body()
         if kind in _JSONL_TYPES:
@@ -127,12 +152,14 @@ class _BodyReader:
         if kind.endswith("json"):
             return self.json()
         if kind in _CSV_TYPES:
-            return self.csv("\t" if kind == "text/tab-separated-values" else "")
+            return self.csv(self._decoder.delimiter, has_quotes=True)
+        if kind in _TSV_TYPES:
+            return self.csv(self._decoder.delimiter or "\t", has_quotes=False)
         if kind in _XML_TYPES or (kind.endswith("+xml") and kind not in _HTML_TYPES):
             return self.xml()
         if start[0] in _JSON_FIRST_BYTES:
             try:
-                return self.json()
+                return self.json(is_certain=kind not in _TEXT_TYPES)
             except ExtractError as error:
                 if start == b"{" and b"\n" in body.strip():
                     return self.lines()
@@ -145,73 +172,72 @@ class _BodyReader:
             return Body(self.text(), is_text=True)
         raise ExtractError(
             f"the response is not JSON but {kind or 'of an undeclared type'}; "
-            "set `decoder: text` to take it as it is"
+            f"set `decoder: text` to take it as it is{own_words(body)}"
         )
 
     def text(self) -> str:
-        if self._encoding:
-            return encodable(self._body.decode(self._encoding, "replace").removeprefix("\ufeff"))
-        if self._body is self._page.body:
-            return encodable(self._page.text)
-        return encodable(self._body.decode(self._charset() or "utf-8", "replace"))
+        return decoded(self._body, self._content_type, self._decoder.encoding)
 
-    def json(self) -> Body:
+    def json(self, *, is_certain: bool = True) -> Body:
+        """Return the body as JSON. Without certainty that it is JSON, nothing may follow the value."""
         body = self._utf8()
         if not body.strip():
             return Body()
         try:
-            value = orjson.loads(body)
+            value = read_json(body, self._repairs if is_certain else None)
         except ValueError as error:
+            if is_certain and (several := self._several_values(body)):
+                return several
             declared = f" ({self._kind})" if self._kind else ""
-            broken = BrokenBody(f"the response{declared} is not valid JSON: {error}")
-            broken.is_cut_off = isinstance(error, orjson.JSONDecodeError) and error.pos >= len(error.doc)
+            broken = BrokenBody(f"the response{declared} is not valid JSON: {error}{own_words(body)}")
+            broken.is_cut_off = isinstance(error, json.JSONDecodeError) and error.pos >= len(error.doc)
             raise broken from None
-        return Body(check_depth(value, body))
+        return Body(check_depth(value, body), repairs=self._repairs)
+
+    def _several_values(self, body: bytes) -> Body | None:
+        """Return the body as rows if it has several objects or lists, whatever its media type says."""
+        try:
+            values = read_json_values(body, self._repairs)
+        except ValueError:
+            return None
+        return Body(rows=lambda: iter([check_depth(value, body) for value in values]), repairs=self._repairs)
 
     def lines(self) -> Body:
         body = self._utf8()
-        return Body(rows=lambda: json_lines(body, check_depth))
+        check_content(body[:_SNIFFED_BYTES], "JSON Lines", self._kind)
+        return Body(rows=lambda: json_lines(body, check_depth, self._repairs), repairs=self._repairs)
 
-    def csv(self, delimiter: str) -> Body:
-        body, encoding = self._body, self._encoding or self._charset() or "utf-8"
-        if body.startswith(_UTF8_BOM) and codecs.lookup(encoding).name == "utf-8":
-            encoding = "utf-8-sig"
-        delimiter = delimiter or likely_delimiter(body, encoding)
-        return Body(rows=lambda: csv_rows(body, encoding, delimiter))
+    def csv(self, delimiter: str, *, has_quotes: bool) -> Body:
+        body, decoder = self._body, self._decoder
+        encoding = encoding_of(body, self._content_type, decoder.encoding)
+        check_content(body[:_SNIFFED_BYTES].decode(encoding, "replace").encode(), "CSV", self._kind)
+        table = Table(
+            encoding,
+            delimiter or likely_delimiter(body, encoding),
+            has_quotes=has_quotes if decoder.quoting is None else decoder.quoting,
+            header=decoder.header,
+            skip_lines=decoder.skip_lines,
+        )
+        return Body(rows=lambda: csv_rows(body, table, self._repairs), repairs=self._repairs)
 
     def xml(self) -> Body:
         from scrapeq.extract.xml_tree import xml_tree  # imported late: few plans need it
 
         if not self._body.strip():
             return Body()
-        encoding = self._encoding or self._charset()
-        tree = xml_tree(self._body.decode(encoding, "replace") if encoding else self._body)
-        return Body(check_depth(tree, self._body), is_tree=True)
-
-    def _charset(self) -> str:
-        """Return the declared charset if Python has a text codec for it, else an empty string."""
-        for part in (self._page.header("content-type") or "").split(";")[1:]:
-            name, _, value = part.strip().partition("=")
-            if name.strip().lower() == "charset":
-                declared = value.strip().strip("\"'")
-                try:
-                    b"".decode(declared)
-                except (LookupError, UnicodeError, ValueError):
-                    return ""
-                return declared
-        return ""
+        text = self.text()
+        check_content(text[:_SNIFFED_BYTES].encode(), "XML", self._kind)
+        tree = xml_tree(text, self._repairs)
+        return Body(check_depth(tree, self._body), is_tree=True, repairs=self._repairs)
 
     def _utf8(self) -> bytes:
-        """Return the body as UTF-8 (RFC 8259, 8.1), converted from its charset if that is another one."""
-        body = self._body
-        if self._encoding:
-            return self.text().encode(errors="replace")
-        if body.startswith(_UTF8_BOM):
-            return body[len(_UTF8_BOM) :]
-        charset = self._charset()
-        if charset and codecs.lookup(charset).name != "utf-8":
-            return self.text().lstrip("\ufeff").encode(errors="replace")
-        return body
+        """Return the body as UTF-8 (RFC 8259, 8.1) without a byte order mark, converted from its charset."""
+        encoding = encoding_of(self._body, self._content_type, self._decoder.encoding)
+        if encoding == "utf-8":
+            return self._body
+        if encoding == "utf-8-sig":
+            return self._body.removeprefix(codecs.BOM_UTF8)
+        return self.text().removeprefix("\ufeff").encode()
 
 
 def check_depth(value: Any, body: bytes) -> Any:

@@ -22,7 +22,7 @@ from scrapeq.extract.config_warnings import (
 from scrapeq.extract.decode import Body, decode
 from scrapeq.extract.pagination import BuildTask, NextPages
 from scrapeq.extract.paginators import FetchedPage
-from scrapeq.extract.selector import Path, unwrapped
+from scrapeq.extract.selector import Path
 from scrapeq.page import Page
 from scrapeq.plan import Plan
 from scrapeq.protocols import Change, Extraction, IncrementalStart, Item
@@ -183,7 +183,10 @@ class PageReader:
         yield self._chunk
 
     def _warn(self, compiled: CompiledResource) -> None:
-        """Warn if the selector matches nothing in the first responses."""
+        """Warn if the body was not quite what it should be, or the selector matches nothing in the first responses."""
+        for topic, sentence in self._decoded_body.repairs.items():
+            if compiled.is_first_warning(f"repair {topic}"):
+                self._chunk.events.append(f"check  {compiled.name}: {self._page.url or 'a page'}: {sentence}")
         if compiled.has_records or self._record_count:
             compiled.has_records = True
         elif (
@@ -202,18 +205,17 @@ class PageReader:
     def _read(self, compiled: CompiledResource) -> Iterable[Any]:
         """Return the page's records: rows one by one if nothing needs all of them."""
         body = self._decoded_body
-        if body.rows is not None and compiled.can_stream:
-            return body.rows()
+        if compiled.can_stream and (body.rows is not None or body.files is not None):
+            return body.records(compiled.records_in)
+        if body.files is not None:
+            self._records = list(body.records(compiled.records_in))
+            return self._records
         self._body = body.whole()
-        if body.is_text:
-            if (self._payload.get("walk") or {}).get("matched"):
-                raise BrokenBody(f"the first page has records, but page {self._payload.get('page')} is text")
-            self._records = [{"text": self._body}] if self._body else []
-        else:
-            self._records = compiled.records(
-                unwrapped(self._body) if self._is_plain_tree(compiled) else self._body
-            )
+        self._records = compiled.records_in(self._body, body)
+        if not body.is_text:
             self._check_body(compiled)
+        elif (self._payload.get("walk") or {}).get("matched"):
+            raise BrokenBody(f"the first page has records, but page {self._payload.get('page')} is text")
         return self._records
 
     def _check_body(self, compiled: CompiledResource) -> None:
@@ -236,9 +238,6 @@ class PageReader:
         parents = self._payload.get("parents") or {}
         scope = self._scope(compiled.name, None, self._payload.get("parent"), parents, self._depth)
         return compiled.pagination.states_what_follows(fetched, scope)
-
-    def _is_plain_tree(self, compiled: CompiledResource) -> bool:
-        return self._decoded_body.is_tree and not compiled.endpoint.data_selector
 
     def _count_records(self, records: Iterable[Any], cursor: Path | None) -> Iterator[Any]:
         """Count the records, and yield those that are not null."""

@@ -10,22 +10,24 @@ from typing import Any
 
 import orjson
 
+from scrapeq.charsets import encodable
 from scrapeq.errors import ExtractError, UsageError
 from scrapeq.expression import Expression, as_text
 from scrapeq.expression.pattern import compile_search
 from scrapeq.expression.values import as_datetime
 from scrapeq.expression.values import number as number_of
-from scrapeq.extract.decode import check_depth, encodable
+from scrapeq.extract.decode import check_depth
 from scrapeq.extract.selector import compile_path, matches_several
+from scrapeq.json_values import LARGEST_WHOLE, MAX_DIGITS, SMALLEST_WHOLE, read_json
 from scrapeq.plan import Field
 
 Scope = Mapping[str, Any]
 Read = Callable[[Any, Scope], Any]
 
-LARGEST_WHOLE = 2**64 - 1
-SMALLEST_WHOLE = -(2**63)
 MILLISECONDS_FROM = 1e11
 """Where Unix times in ms begin (as seconds, the year 5138); those in us begin a thousand times higher, and so on."""
+
+_LONG_DIGITS = 19  # from here on an integer may be beyond 64 bits
 
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _TRUE = frozenset({"true", "yes", "y", "t", "on", "1"})
@@ -122,12 +124,22 @@ def _numeric(value: Any) -> int | float | None:
     return number_of(value)
 
 
-def _int(value: Any) -> int | None:
+def _int(value: Any) -> int | str | None:
+    """Return a whole number; beyond 64 bits as text, which keeps its digits."""
+    text = value.strip() if isinstance(value, str) else ""
+    if len(text) >= _LONG_DIGITS and (digits := text.lstrip("+-")).isdecimal() and digits.isascii():
+        sign = "-" if text.startswith("-") else ""
+        text = sign + (digits.lstrip("0") or "0")
+        if len(text) > MAX_DIGITS or not SMALLEST_WHOLE <= int(text) <= LARGEST_WHOLE:
+            return text
+        return int(text)
     number = _numeric(value)
     if number is None or number != math.floor(number):
         return None
     whole = int(number)
-    return whole if SMALLEST_WHOLE <= whole <= LARGEST_WHOLE else None
+    if SMALLEST_WHOLE <= whole <= LARGEST_WHOLE:
+        return whole
+    return str(whole) if isinstance(number, int) else None
 
 
 def _float(value: Any) -> float | None:
@@ -164,7 +176,8 @@ def _json(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return check_depth(orjson.loads(value), value.encode())
+        data = value.encode()
+        return check_depth(read_json(data), data)
     except (ValueError, ExtractError):
         return None
 

@@ -96,15 +96,23 @@ class Decoder:
     How to decode a response body.
 
     Attributes:
-        delimiter: The separator of csv.
+        delimiter: The separator of csv and tsv; empty = a comma for csv, a tab for tsv.
+        header: None = the first line; "none" = the first line is a record; names of the columns of such a file.
+        skip_lines: Lines before the header, or before the first record.
+        quoting: Whether quotes around a cell are syntax; None = in csv, not in tsv.
+        files: The files to read in a zip file, as a glob; empty = the only one.
         encoding: Overrides the encoding that the response declares.
         compression: Compression of the file itself, in addition to that of the HTTP transfer.
     """
 
-    type: Literal["auto", "json", "jsonl", "csv", "xml", "text"] = "auto"
-    delimiter: str = ","
+    type: Literal["auto", "json", "jsonl", "csv", "tsv", "xml", "text"] = "auto"
+    delimiter: str = ""
     encoding: str = ""
     compression: Literal["", "gzip", "zip", "bz2", "xz", "zstd"] = ""
+    header: Literal["none"] | tuple[str, ...] | None = None
+    skip_lines: int = 0
+    quoting: bool | None = None
+    files: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +153,10 @@ class Endpoint:
     data: Any = None
     decoder: Decoder = Decoder()
     data_selector: str = ""  # JMESPath, or JSONPath if it starts with "$"; "" searches the usual keys
+    key_as: str = ""  # the records are the values of a map, and this is the field for their names
+    columns: str = (
+        ""  # the records are lists: the path of their names, or "first_row"; or "lists": a map of columns
+    )
     paginator: Paginator = Paginator()
     incremental: Incremental | None = None
 

@@ -96,7 +96,9 @@ def test_brackets_in_strings_do_not_count_as_nesting() -> None:
 
 def test_text_can_always_be_encoded() -> None:
     """An incomplete character in the charset becomes a replacement character."""
-    assert decode(page(b"a\\ud800b", "text/plain; charset=unicode_escape"), Decoder("text")).value == "a?b"
+    assert (
+        decode(page(b"a\\ud800b", "text/plain; charset=unicode_escape"), Decoder("text")).value == "a\ufffdb"
+    )
 
 
 @pytest.mark.parametrize(
@@ -134,24 +136,46 @@ def test_xml_is_a_tree(kind: str) -> None:
     assert tree == {"r": {"@xmlns:m": "u", "i": [{"@id": "1", "#text": "ü"}, None], "m:t": "x"}}
 
 
+LAUGHS = (
+    b'<!DOCTYPE a [<!ENTITY l0 "ha">'
+    + b"".join(b'<!ENTITY l%d "%s">' % (level, b"&l%d;" % (level - 1) * 10) for level in range(1, 10))
+    + b"]><a>&l9;</a>"
+)
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [
         (b"<a>", "not XML"),
-        (b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>', "entities are disabled"),
+        (LAUGHS, "amplification"),
+        (b'<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><a>&b;</a>', "external entity b"),
         (b"<a>" * 300 + b"</a>" * 300, "nested more than 200"),
     ],
 )
 def test_invalid_xml_raises_a_named_error(body: bytes, message: str) -> None:
-    """Entities and unlimited nesting are refused."""
+    """External entities, entities that grow without bound, and unlimited nesting are refused."""
     with pytest.raises(ExtractError, match=message):
         decode(page(body, "text/xml"), Decoder())
 
 
-def test_external_entities_are_not_read() -> None:
-    """A document type in another file is not loaded."""
-    body = b'<!DOCTYPE a SYSTEM "file:///etc/passwd"><a>&b;</a>'
-    assert decode(page(body, "text/xml"), Decoder()).value == {"a": None}
+@pytest.mark.parametrize(
+    ("body", "value"),
+    [
+        (b'<!DOCTYPE a SYSTEM "file:///etc/passwd"><a>&b;</a>', "&b;"),
+        (b'<!DOCTYPE a [<!ENTITY b "c"><!ATTLIST a x CDATA "y">]><a>&b;</a>', {"@x": "y", "#text": "c"}),
+        (b'\n\n<?xml version="1.0"?><a/>', None),
+        (
+            b'<!DOCTYPE rss PUBLIC "-//Netscape//DTD" "http://x.test/r.dtd"><a>&eacute;&amp;&nbsp;!</a>',
+            "\xe9&\xa0!",
+        ),
+        (b"<a><![CDATA[&nbsp;]]>&unheard;</a>", "&nbsp;&unheard;"),
+        (b'<a x="&copy;"/>', {"@x": "\xa9"}),
+        (b"<a>x\x0by</a>", "x\ufffdy"),
+    ],
+)
+def test_xml_is_read_without_its_external_parts(body: bytes, value: Any) -> None:
+    """Declared entities and those of HTML are replaced; a document type in another file is not loaded."""
+    assert decode(page(body, "text/xml"), Decoder()).value == {"a": value}
 
 
 def zip_of(*names: str, body: bytes = b"[1]") -> bytes:
@@ -219,10 +243,19 @@ def test_a_decompression_bomb_raises_an_error(compression: Any) -> None:
     assert peak < 20_000_000
 
 
-def test_a_zip_of_several_files_is_refused() -> None:
-    """The configuration does not say which of them to read."""
-    with pytest.raises(ExtractError, match="contains 2 files; scrapeq reads zip files with one file"):
-        decode(page(zip_of("a", "b")), Decoder())
+def test_a_zip_of_several_files_needs_a_choice() -> None:
+    """The error names the files; `files` is a glob, and all chosen files are read in the order of the archive."""
+    packed = page(zip_of("a.json", "b/c.json", "d.txt"), "application/zip")
+    with pytest.raises(
+        ExtractError, match=r"3 files \(a.json, b/c.json, d.txt\); choose with `decoder: {files"
+    ):
+        decode(packed, Decoder())
+    assert decode(packed, Decoder(files="*.json")).whole() == [[1], [1]]
+    assert decode(packed, Decoder(files="c.json")).whole() == [[1]]
+    with pytest.raises(ExtractError, match=r"none matches `files: \*.csv`"):
+        decode(packed, Decoder(files="*.csv")).whole()
+    with pytest.raises(ExtractError, match="larger than 5 bytes"):
+        decode(packed, Decoder(files="*"), 5).whole()
 
 
 @pytest.mark.parametrize(
