@@ -69,6 +69,16 @@ _CALLED: Mapping[str, tuple[str, ...]] = {
     "incremental": ("incremental_sync", "bookmark", "checkpoint", "incremental_config"),
     "initial_value": ("start_date", "start_datetime", "initial_state"),
     "lookback": ("lookback_window", "lookback_days", "overlap"),
+    "cursor_format": (
+        *(
+            "datetime_format",
+            "cursor_datetime_format",
+            "cursor_datetime_formats",
+            "date_format",
+            "time_format",
+        ),
+        *("dayfirst", "day_first", "cursor_date_format"),
+    ),
     "access_token_url": ("token_url", "token_refresh_endpoint", "token_endpoint"),
     "header": ("has_header", "column_names", "fieldnames"),
     "skip_lines": ("skip_rows", "skiprows", "skip"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from scrapeq.config.expression_scopes import INCREMENTAL
 from scrapeq.config.read_context import ExpressionUse, ReadContext
 from scrapeq.config.records import ParsedMap
@@ -88,7 +90,7 @@ def check_incremental(found: ParsedMap, context: ReadContext) -> None:
         message = "has neither cursor_path nor token_path"
         context.report(found.node, field, message, "cursor_path: updated_at")
         return
-    for key in ("initial_value", "lookback", "step"):
+    for key in ("initial_value", "lookback", "step", "cursor_format"):
         if found.has(key) and not found.has("cursor_path"):
             message = f"{key} needs cursor_path"
             context.report(found.value_node(key), f"{field}.{key}", message, "cursor_path: updated_at")
@@ -97,9 +99,21 @@ def check_incremental(found: ParsedMap, context: ReadContext) -> None:
     if not found.has("initial_value"):
         message = "step needs initial_value, the start of the first window"
         context.report(found.value_node("step"), f"{field}.step", message, "initial_value: 2024-01-01")
-    elif isinstance(found.get("initial_value"), str) and as_number(found.get("initial_value")) is None:
+    elif isinstance(found.get("initial_value"), str) and not _is_time(found):
         message = f"'{found.value_node('initial_value').text}' is not a time, but step needs one"
         context.report(found.value_node("initial_value"), f"{field}.initial_value", message, "2024-01-01")
+
+
+def _is_time(found: ParsedMap) -> bool:
+    """Return whether the text of `initial_value` is a number or a time, perhaps in the declared form."""
+    initial = found.get("initial_value")
+    if as_number(initial) is not None:
+        return True
+    try:
+        datetime.strptime(initial, found.get("cursor_format") or "")
+    except ValueError:
+        return False
+    return True
 
 
 def check_incremental_use(use: ExpressionUse, owner: ParsedMap, context: ReadContext) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+from datetime import UTC, datetime
 from typing import Any
 
 from scrapeq import plugins
@@ -33,6 +34,7 @@ DECODERS = ("auto", "json", "jsonl", "csv", "tsv", "xml", "text")
 COMPRESSIONS = ("gzip", "zip", "bz2", "xz", "zstd")
 
 _TEXT = Text()
+_SAMPLE_TIME = datetime(2024, 12, 31, 23, 59, 58, tzinfo=UTC)
 _BODY_PATH = Text(r"[^.\s]+(\.[^.\s]+)*", "a dotted path into the body, such as query.cursor")
 
 
@@ -83,6 +85,7 @@ def _incremental() -> Record:
             "lookback": Key(Duration(zero=True)),
             "step": Key(Duration()),
             "token_path": Key(Path()),
+            "cursor_format": Key(TimeFormat()),
         }
     )
 
@@ -200,6 +203,25 @@ class Encoding(Text):
                 node, field, f"unknown encoding '{name}'", "for example utf-8, latin-1, cp1252, shift_jis"
             )
         return name
+
+
+class TimeFormat(Text):
+    """The form of a date or time, as in strptime: `%d/%m/%Y`."""
+
+    def read(self, node: Node, field: str, context: ReadContext) -> str:
+        form = super().read(node, field, context)
+        try:
+            known = datetime.strptime(_SAMPLE_TIME.strftime(form), form).date() == _SAMPLE_TIME.date()
+        except ValueError:
+            known = False
+        if not known:
+            context.reject(
+                node,
+                field,
+                f"'{form}' is not the form of a date with day, month and year",
+                "'%d/%m/%Y %H:%M:%S'",
+            )
+        return form
 
 
 class InitialValue(Shape):

@@ -12,6 +12,7 @@ from scrapeq.clock import Clock, SystemClock
 from scrapeq.errors import BrokenBody, ExtractError, UsageError
 from scrapeq.expression import as_number
 from scrapeq.expression.scope import response_scope
+from scrapeq.expression.values import http_time_s
 from scrapeq.extract.body_check import check_body
 from scrapeq.extract.compiled_resource import CompiledResource, Edge, compile_resources
 from scrapeq.extract.config_warnings import (
@@ -24,9 +25,10 @@ from scrapeq.extract.pagination import BuildTask, NextPages
 from scrapeq.extract.paginators import FetchedPage
 from scrapeq.extract.selector import Path
 from scrapeq.page import Page
-from scrapeq.plan import Plan
+from scrapeq.plan import Incremental, Plan
 from scrapeq.protocols import Change, Extraction, IncrementalStart, Item
 from scrapeq.resource import GroupOf, Payload, TaskBuilder, check_payload
+from scrapeq.resource.cursor_values import is_unclear_date
 from scrapeq.resource.incremental import (
     add_cursor,
     add_token,
@@ -34,6 +36,7 @@ from scrapeq.resource.incremental import (
     incomplete_reason,
     incremental_scope,
     next_window,
+    without_future,
 )
 from scrapeq.resource.payload import IncrementalProgress, PaginationState
 from scrapeq.task import NewTask
@@ -444,8 +447,24 @@ class PageReader:
             return
         if progress is None or incremental is None or not progress["key"]:
             return
+        self._check_cursor(compiled, incremental, progress)
+        progress = self._incremental or progress
         following = next_window(incremental, progress)
         if following is not None:
             window = self._builder.next_window(self._payload, following, self._priority, self._now_s)
             self._chunk.next_page = window
         self._chunk.cursor_state = final_state(progress, following, compiled.name, self._seed, self._now_s)
+
+    def _check_cursor(
+        self, compiled: CompiledResource, incremental: Incremental, progress: IncrementalProgress
+    ) -> None:
+        """Do not store a cursor from the future; report it, and one that is a date in an unclear form."""
+        server_s = http_time_s(self._page.header("date") or "")
+        self._incremental, message = without_future(incremental, progress, self._now_s, server_s)
+        if not message and is_unclear_date(progress["cursor"]) and not incremental.cursor_format:
+            message = (
+                f"{incremental.cursor_path} has dates such as {progress['cursor']}, which compare as text; declare "
+                "their form, for example `cursor_format: '%d/%m/%Y'`"
+            )
+        if message:
+            self._chunk.events.append(f"check  {compiled.name}: {message}")

@@ -126,6 +126,7 @@ class Incremental:
         lookback_s: Subtracted from the stored cursor.
         step_s: Length of the consecutive time windows in which the data is requested; None for one request.
         token_path: Path in the body; the value on the last page is stored.
+        cursor_format: The form of times in `cursor_path`, as in strptime; empty = one of those that are recognized.
     """
 
     cursor_path: str = ""
@@ -133,6 +134,7 @@ class Incremental:
     lookback_s: float = 0.0
     step_s: float | None = None
     token_path: str = ""
+    cursor_format: str = ""
 
 
 @dataclass(frozen=True, slots=True)

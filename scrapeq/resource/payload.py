@@ -82,6 +82,8 @@ IncrementalProgress = TypedDict(
         "cursor": Any,  # the highest cursor seen so far
         "bookmark": Any,  # the last token seen so far
         "from": NotRequired[list[Any]],  # [cursor, token] stored when the pagination started
+        "began": NotRequired[float],  # Unix seconds at which the pagination started
+        "form": NotRequired[str],  # the form of times in the records, if it is declared or implied
     },
 )
 """How far an incremental pagination has come."""

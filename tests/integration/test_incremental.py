@@ -18,7 +18,7 @@ async def test_the_second_run_requests_only_what_is_new(store_url: str) -> None:
         scrape = Scrape(store_url, CHANGES, url)
         items, _ = await scrape.run()
         assert len(items) == 7
-        assert {requested["since"] for requested in server.requested} == {"2024-01-01"}
+        assert {requested["since"] for requested in server.requested} == {"2024-01-01T00:00:00Z"}
         (state,) = await scrape.stored_states()
         assert (state["resource"], state["cursor"]) == ("changes", "2024-05-01T12:00:07Z")
         server.requested.clear()

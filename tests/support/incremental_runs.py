@@ -131,7 +131,7 @@ resources:
       path: changes
       params: {since: "${incremental.start_value}"}
       paginator: {type: page_number, page_param: page}
-      incremental: {cursor_path: updated_at, initial_value: 2024-01-01, lookback: 10s}
+      incremental: {cursor_path: updated_at, initial_value: 2024-01-01T00:00:00Z, lookback: 10s}
     priority: record.updated_at
 """
 

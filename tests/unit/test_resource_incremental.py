@@ -20,9 +20,11 @@ from scrapeq.resource.incremental import (
     merge_state,
     next_window,
     start_progress,
+    without_future,
 )
 from scrapeq.resource.payload import IncrementalProgress, Payload
 
+NEXT = ("2024-04-01T07:50:00Z", "2024-05-01T12:00:00Z")
 NOW_S = datetime.fromisoformat("2024-05-01T12:00:00Z").timestamp()
 
 
@@ -41,8 +43,19 @@ def progress_at_start(incremental: Incremental, state: dict[str, Any] | None = N
         (
             Incremental("at", "2024-01-01", 600.0),
             "2024-04-01T10:00:00Z",
-            "2024-04-01T09:50:00Z",
-            "2024-05-01T12:00:00Z",
+            "2024-04-01",
+            "2024-05-01",
+        ),
+        (Incremental("at", "2024-01-01T00:00:00Z", 600.0), "2024-04-01T10:00:00.5+02:00", *NEXT),
+        (Incremental("at", 1704067200000), "2024-04-01T07:50:00Z", 1711957800000, 1714564800000),
+        (Incremental("u", 20240101, 86_400.0), 20240402, 20240401, 20240501),
+        (Incremental("u", "01/01/2024", cursor_format="%d/%m/%Y"), "31/03/2024", "31/03/2024", "01/05/2024"),
+        (Incremental("u", "2024-01-01", cursor_format="%d/%m/%Y"), "31/03/2024", "2024-03-31", "2024-05-01"),
+        (
+            Incremental("u", lookback_s=86_400.0, cursor_format="%d/%m/%Y"),
+            "01/03/2024",
+            "29/02/2024",
+            "01/05/2024",
         ),
         (Incremental("at", 0, 600.0), 1711965600, 1711965000, 1714564800),
         (Incremental("id", 0), 17, 17, 1714564800),
@@ -224,3 +237,92 @@ def test_the_label_contains_the_grandparents() -> None:
         for name in ("a", "b")
     ]
     assert labels == ["a/5", "b/5"]
+
+
+DAY_S = 86_400.0
+
+
+@pytest.mark.parametrize(
+    ("incremental", "cursor", "stored", "is_reported"),
+    [
+        (Incremental("u", "2024-01-01"), "2099-12-31T00:00:00Z", "2024-05-01T12:00:00Z", True),
+        (Incremental("u", "2024-01-01"), "9999-12-31", "2024-05-01", True),
+        (
+            Incremental("u", "2024-01-01"),
+            "2024-05-01T12:30:00Z",
+            "2024-05-01T12:30:00Z",
+            False,
+        ),  # during the run
+        (
+            Incremental("u", "2024-01-01"),
+            "2024-05-01T20:00:00",
+            "2024-05-01T12:00:00",
+            False,
+        ),  # in a local time
+        (
+            Incremental("u", "2024-01-01"),
+            "Thu, 31 Dec 2099 00:00:00 GMT",
+            "Wed, 01 May 2024 12:00:00 GMT",
+            True,
+        ),
+        (Incremental("u", 1704067200), 4102358400, 1714564800, True),
+        (Incremental("u", 1704067200), 253402214400, 1714564800, True),  # the year 9999, in seconds
+        (Incremental("u", 1704067200000), 253402214400000, 1714564800000, True),
+        (Incremental("u", "1704067200"), "4102358400", "1714564800", True),
+        (Incremental("u", lookback_s=60.0), 4102358400, 1714564800, True),
+        (Incremental("meta.updated_at"), 4102358400000, 1714564800000, True),
+        (Incremental("updatedAt", 0), 4102358400, 1714564800, True),
+        (Incremental("id", 0), 4102358400, 4102358400, False),
+        (Incremental("id", 1704067200), 4102358400, 4102358400, False),
+        (Incremental("user_id", 1704067200), 4102358400, 4102358400, False),
+        (Incremental("u", 0), 1899999999999999999, 1899999999999999999, False),
+        (Incremental("u"), "v2099", "v2099", False),
+        (Incremental("u", cursor_format="%d/%m/%Y"), "31/12/2099", "01/05/2024", True),
+        (Incremental("u", 20240101), 20991231, 20240501, True),
+    ],
+)
+def test_a_time_in_the_future_is_not_stored(
+    incremental: Incremental, cursor: Any, stored: Any, is_reported: bool
+) -> None:
+    """The time at which the pages began is stored in its form; IDs and other numbers stay as they are."""
+    progress = add_cursor(progress_at_start(incremental), cursor)
+    progress, message = without_future(incremental, progress, NOW_S + 3600, None)
+    _, state = final_state(progress, None, "r", {}, NOW_S) or ("", {})
+    assert state["cursor"] == stored
+    assert type(state["cursor"]) is type(cursor)
+    assert bool(message) == is_reported
+
+
+def test_the_servers_clock_counts_if_it_is_behind() -> None:
+    """A record that changes at the server's present must not lie before what is stored."""
+    incremental = Incremental("u", "2024-01-01")
+    progress = add_cursor(progress_at_start(incremental), "2099-01-01T00:00:00Z")
+    progress, _ = without_future(incremental, progress, NOW_S + 60, NOW_S + 60 - 300)
+    assert progress["cursor"] == "2024-05-01T11:55:00Z"
+
+
+def test_a_stored_time_in_the_future_is_corrected() -> None:
+    """It starts when it was stored, and the state at the end replaces it although it is lower."""
+    incremental = Incremental("u", "2024-01-01T00:00:00Z")
+    stored = {"resource": "r", "cursor": "2099-12-31T00:00:00Z", "token": None, "at": NOW_S - DAY_S}
+    progress = progress_at_start(incremental, stored)
+    assert progress["start"] == "2024-04-30T12:00:00Z"
+    progress = add_cursor(progress, "2024-05-01T10:00:00Z")
+    _, final = final_state(progress, None, "r", {}, NOW_S) or ("", {})
+    merged = merge_state(stored, final)
+    assert merged is not None
+    assert merged["cursor"] == "2024-05-01T10:00:00Z"
+    assert set(merged) == {"resource", "seed", "parent", "cursor", "token", "at"}
+
+
+def test_declared_dates_compare_as_dates() -> None:
+    """As text, 31/01 would be higher than 05/12."""
+    incremental = Incremental("u", cursor_format="%d/%m/%Y")
+    progress = progress_at_start(incremental)
+    for cursor in ("31/01/2024", "05/03/2024", "30/01/2024"):
+        progress = add_cursor(progress, cursor)
+    assert progress["cursor"] == "05/03/2024"
+    _, final = final_state(progress, None, "r", {}, NOW_S) or ("", {})
+    stored = {"cursor": "31/01/2024", "token": None}
+    assert merge_state(stored, {**final, "begun": [None, None]}) is not None
+    assert merge_state({**stored, "cursor": "06/03/2024"}, final) is None
