@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 
 INCLUDE = "-- @include "
@@ -28,42 +29,70 @@ class Script:
     sha: str
 
 
-def _read(package: str, name: str) -> str:
-    return (resources.files(package) / "lua" / f"{name}.lua").read_text("utf-8")
+Line = tuple[str, str]
+"""A line of a script: the name of the include that it is from, empty for the script itself; and its text."""
 
 
-def _expand(package: str, text: str, swap: Mapping[str, str], seen: tuple[str, ...]) -> list[str]:
-    lines: list[str] = []
-    for line in text.splitlines():
+@cache
+def _read(package: str, name: str) -> list[str]:
+    """Return the lines of a file without its comments, but with its includes."""
+    text = (resources.files(package) / "lua" / f"{name}.lua").read_text("utf-8")
+    lines = (line for line in text.splitlines() if line.strip())
+    return [line for line in lines if not line.lstrip().startswith("--") or line.lstrip().startswith(INCLUDE)]
+
+
+def expand(package: str, name: str, swap: Mapping[str, str], within: tuple[str, ...] = ()) -> list[Line]:
+    """
+    Return the lines of a script with its includes in their places.
+
+    Args:
+        package, name, swap: As in `load`.
+        within: The script and the includes around this one.
+
+    Raises:
+        ValueError: an include includes itself.
+    """
+    lines: list[Line] = []
+    origin = name if within else ""
+    for line in _read(package, f"include/{name}" if within else name):
         if line.lstrip().startswith(INCLUDE):
             included = line.lstrip()[len(INCLUDE) :].strip()
-            name = swap.get(included, included)
-            if name in seen:
-                raise ValueError(f"{name}.lua includes itself: {' -> '.join((*seen, name))}")
-            lines += _expand(package, _read(package, f"include/{name}"), swap, (*seen, name))
-        elif line.strip() and not line.lstrip().startswith("--"):
-            lines.append(line)
+            included = swap.get(included, included)
+            if included in (*within, name):
+                raise ValueError(f"{included}.lua includes itself: {' -> '.join((*within, name, included))}")
+            lines += expand(package, included, swap, (*within, name))
+        else:
+            lines.append((origin, line))
     return lines
 
 
-def _fold(lines: list[str]) -> list[str]:
+def take_constants(lines: Iterable[Line], constants: dict[str, str]) -> list[Line]:
     """
-    Replace the names of numeric constants (`local NAME = 1`, at the outer level) by their values.
+    Remove the numeric constants (`local NAME = 1`, at the outer level) from the lines, and add them to a dictionary.
+
+    Raises:
+        ValueError: a constant has two values.
+    """
+    others: list[Line] = []
+    for origin, line in lines:
+        found = _CONSTANTS.fullmatch(line) if line.startswith("local ") else None
+        if found is None:
+            others.append((origin, line))
+            continue
+        for name, value in zip(found[1].split(", "), found[2].split(", "), strict=True):
+            if constants.setdefault(name, value) != value:
+                raise ValueError(f"{name} is {constants[name]} in one include and {value} in another")
+    return others
+
+
+def fold(line: str, constants: Mapping[str, str]) -> str:
+    """
+    Replace the names of constants by their values.
 
     A script runs from its first line at each call, and Lua 5.1 searches a list of captured locals for each closure:
     sixty constants as locals cost 20 us per call, as literals nothing.
     """
-    constants: dict[str, str] = {}
-    others = []
-    for line in lines:
-        found = _CONSTANTS.fullmatch(line)
-        if found:
-            for name, value in zip(found[1].split(", "), found[2].split(", "), strict=True):
-                if constants.setdefault(name, value) != value:
-                    raise ValueError(f"{name} is {constants[name]} in one include and {value} in another")
-        else:
-            others.append(line)
-    return [_PARTS.sub(lambda m: m[1] or constants.get(m[2], m[2]), line) for line in others]
+    return _PARTS.sub(lambda m: m[1] or constants.get(m[2], m[2]), line)
 
 
 def load(package: str, name: str, *, allow_oom: bool, swap: Mapping[str, str] | None = None) -> Script:
@@ -79,6 +108,7 @@ def load(package: str, name: str, *, allow_oom: bool, swap: Mapping[str, str] | 
     Raises:
         ValueError: an include includes itself, or a constant has two values.
     """
-    body = "\n".join(_fold(_expand(package, _read(package, name), swap or {}, (name,))))
-    text = (ALLOW_OOM if allow_oom else DENY_OOM) + body
+    constants: dict[str, str] = {}
+    lines = take_constants(expand(package, name, swap or {}), constants)
+    text = (ALLOW_OOM if allow_oom else DENY_OOM) + "\n".join(fold(line, constants) for _, line in lines)
     return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())

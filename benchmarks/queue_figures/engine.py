@@ -119,8 +119,8 @@ class Server:
         self.raw.config_resetstat()
 
     def scripts(self) -> ScriptStats:
-        """Return the scripts since the last reset. Their time is wall time, which a busy machine lengthens."""
-        stats = self.raw.info("commandstats").get("cmdstat_evalsha", {"calls": 0, "usec": 0})
+        """Return the functions since the last reset. Their time is wall time, which a busy machine lengthens."""
+        stats = self.raw.info("commandstats").get("cmdstat_fcall", {"calls": 0, "usec": 0})
         return ScriptStats(int(stats["calls"]), float(stats["usec"]))
 
     def calls(self) -> dict[str, int]:
@@ -145,7 +145,7 @@ class Server:
 
 
 def _is_script(entry: Any) -> bool:
-    return bytes(entry["command"]).upper().startswith(b"EVALSHA")
+    return bytes(entry["command"]).upper().startswith(b"FCALL")
 
 
 @dataclass

@@ -160,6 +160,6 @@ async def _idle(server: Server, seconds: float) -> tuple[float, float]:
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
     spent = {name: after[name] - before.get(name, 0) for name in after}
-    ours = {name: count for name, count in spent.items() if name in ("evalsha", "bzpopmin")}
+    ours = {name: count for name, count in spent.items() if name in ("fcall", "bzpopmin")}
     scale = IDLE_PER_S / seconds
     return ours.get("bzpopmin", 0) * scale, sum(ours.values()) * scale

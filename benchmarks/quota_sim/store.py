@@ -10,7 +10,7 @@ from benchmarks.queue_figures.engine import Server, find_engines
 from benchmarks.quota_sim.engines import LEASE_S, START_S, US
 from scrapeq.limit import Limit, LimitState
 from scrapeq.queue import commands as c
-from scrapeq.queue.scripts import scripts
+from scrapeq.queue.library import library
 from scrapeq.queue.wait import WATCHDOG_S
 from scrapeq.task import NewTask
 
@@ -26,9 +26,8 @@ class Store:
     def __enter__(self) -> Self:
         self._server.__enter__()
         self.connection: Any = self._server.raw.connection_pool.get_connection()
-        self.shas = {}
-        for name, script in scripts(test_clock=True).items():
-            self.shas[name] = self._server.raw.script_load(script.text)
+        self.library = library(test_clock=True)
+        self._server.raw.function_load(self.library.text)
         return self
 
     def __exit__(
@@ -66,7 +65,7 @@ class ScriptEngine:
         us = START_S * US + round(now_s * US)
         _, reply, marker = self._store.call(
             ("SET", self._clock, us),
-            ("EVALSHA", self._store.shas[command.script], 1, self._key, *command.args),
+            ("FCALL", self._store.library.function(command.script), 1, self._key, *command.args),
             ("ZPOPMIN", self._wake),
         )
         self._marked = self._marked or bool(marker)

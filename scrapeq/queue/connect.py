@@ -43,7 +43,10 @@ __all__ = [
     "async_client",
     "check_client",
     "explain_error",
+    "has_function_already",
+    "has_no_function",
     "is_transient",
+    "lacks_function",
     "ran_nothing",
     "redact_url",
     "sync_client",
@@ -141,6 +144,26 @@ def ran_nothing(error: BaseException) -> bool:
     if isinstance(error, ResponseError):
         return text.startswith(("BUSY", "LOADING", "TRYAGAIN", "MASTERDOWN"))
     return isinstance(error, (ConnectionError, OSError)) and ("refused" in text or "No such file" in text)
+
+
+def has_no_function(error: BaseException) -> bool:
+    """Return whether the server does not know a function that was called; its library must be loaded."""
+    return isinstance(error, ResponseError) and "Function not found" in str(error)
+
+
+def has_function_already(error: BaseException) -> bool:
+    """Return whether a library was not loaded because the server has it."""
+    return isinstance(error, ResponseError) and "already exists" in str(error)
+
+
+def lacks_function(error: BaseException) -> bool:
+    """Return whether a function did not run because the server does not know it, or does not let this user call any."""
+    if has_no_function(error):
+        return True
+    text = str(error).lower()
+    # An ACL has no permissions for the command; some providers, and servers before 7.0, do not know it.
+    is_refused = "permissions to run" in text or "unknown command" in text or "unknown subcommand" in text
+    return isinstance(error, ResponseError) and is_refused and ("fcall" in text or "function" in text)
 
 
 def check_client(client: object, *, blocking: bool) -> None:

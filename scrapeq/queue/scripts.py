@@ -25,5 +25,10 @@ ALLOWS_OOM = {
 @cache
 def scripts(test_clock: bool = False) -> dict[str, Script]:
     """Return all scripts by name. With `test_clock` they read the time from a key that the test sets."""
-    swap = {"clock": "clock_test"} if test_clock else {}
+    swap = swap_of(test_clock)
     return {name: load(PACKAGE, name, allow_oom=oom, swap=swap) for name, oom in ALLOWS_OOM.items()}
+
+
+def swap_of(test_clock: bool) -> dict[str, str]:
+    """Return the include to load in place of another one."""
+    return {"clock": "clock_test"} if test_clock else {}

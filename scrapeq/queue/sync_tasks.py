@@ -15,14 +15,24 @@ from scrapeq.errors import LeaseLost, QueueFull, StoreError, UsageError
 from scrapeq.queue import commands as c
 from scrapeq.queue.sync_admin import SyncAdmin
 from scrapeq.queue.backoff import backoff_s
-from scrapeq.queue.connect import NoScriptError, explain_error, is_transient, ran_nothing
+from scrapeq.queue.connect import (
+    NoScriptError,
+    explain_error,
+    has_function_already,
+    has_no_function,
+    is_transient,
+    lacks_function,
+    ran_nothing,
+)
 from scrapeq.queue.keys import key_of
+from scrapeq.queue.library import Library, library
 from scrapeq.queue.scripts import scripts
 from scrapeq.task import DEFAULT_GROUP, Dedup, Group, Lease, NewTask, Order, Task, lease_of
 
 T = TypeVar("T")
 
 RETRY_FIRST_S, RETRY_MAX_S = 0.02, 0.5  # between tries while the store is away
+LOADS_MAX = 3  # of the library for one call; a proxy may send each command to another server
 ACQUIRE_POLL_S = 0.5  # between tries of `acquire`: wake-up markers are for callers that wait for tasks
 
 
@@ -51,7 +61,7 @@ class SyncTasks(SyncAdmin):
         self._redis = redis
         self._key = key_of(name)
         self._prefix = self._key[:-1]
-        self._scripts = scripts()
+        self._library: Library | None = library()  # None = the server refuses functions
 
     def __enter__(self) -> Self:
         return self
@@ -89,8 +99,9 @@ class SyncTasks(SyncAdmin):
         """
         Send one command and parse its reply.
 
-        If the server does not know the script (NOSCRIPT), send its text. While the store is away, loading or failing
-        over, retry for `patience_s` seconds, if repeating the command is safe. Raises StoreError.
+        It is a function of the library, which is loaded if the server lacks it, or a script where functions cannot be
+        used; if the server does not know the script (NOSCRIPT), send its text. While the store is away, loading or
+        failing over, retry for `patience_s` seconds, if repeating the command is safe. Raises StoreError.
         """
         if self._order_to_set is not None:
             order, self._order_to_set = self._order_to_set, None
@@ -99,10 +110,13 @@ class SyncTasks(SyncAdmin):
             except Exception:
                 self._order_to_set = order
                 raise
-        script = self._scripts[command.script]
         deadline = time.monotonic() + self.patience_s
         pauses = pauses_s(RETRY_FIRST_S, RETRY_MAX_S)
-        call, body = "EVALSHA", script.sha
+        if self._library is not None:
+            call, body = "FCALL", self._library.function(command.script)
+        else:
+            call, body = "EVALSHA", scripts()[command.script].sha
+        loads = 0
         while True:
             try:
                 return command.parse(
@@ -113,15 +127,36 @@ class SyncTasks(SyncAdmin):
                     raise StoreError(
                         "the store reports NOSCRIPT even for EVAL; check what proxies it"
                     ) from None
-                call, body = "EVAL", script.text
+                call, body = "EVAL", scripts()[command.script].text
             except (StoreError, UsageError):
                 raise
             except Exception as error:
+                if call == "FCALL" and lacks_function(error):
+                    loads += 1
+                    if loads > LOADS_MAX or not self._load_library(error):
+                        call, body = "EVALSHA", scripts()[command.script].sha
+                    continue
                 safe = command.is_repeatable or ran_nothing(error)
                 pause = next(pauses)
                 if not is_transient(error) or not safe or time.monotonic() + pause > deadline:
                     raise explain_error(error) from error
                 self._sleep(pause)
+
+    def _load_library(self, error: Exception) -> bool:
+        """Load the library of functions; return whether it can be used now. The scripts do the same, more slowly."""
+        found = self._library
+        if found is None or not has_no_function(error):
+            self._library = None
+            return False
+        try:
+            self._redis.execute_command("FUNCTION LOAD", found.text)
+        except Exception as refusal:
+            if has_function_already(refusal):  # another client was faster
+                return True
+            if lacks_function(refusal):
+                self._library = None
+            return False  # until the next call, for example while memory is full
+        return True
 
     # --- pushing
 

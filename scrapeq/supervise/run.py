@@ -18,6 +18,7 @@ from scrapeq.plan import Match, Plan
 from scrapeq.processes.runtime_folder import writer_socket
 from scrapeq.protocols import Incomplete, LimitView, Progress
 from scrapeq.queue import Counts, Queue
+from scrapeq.queue.library import remove_other_libraries
 from scrapeq.resource import TaskBuilder, first_pages
 from scrapeq.resource.seeds import starts_by_itself
 from scrapeq.sink import written_outputs
@@ -129,6 +130,7 @@ class PlanRun:
         """Connect to the store and start a run there, or resume the unfinished one. Return whether it is new."""
         self._queue, self._client = open_queue_of(self._plan, self._store_url, patience_s=WATCH_PATIENCE_S)
         await check_server(self._client, self._store_url)
+        await remove_other_libraries(self._client)
         self._limits = LimitWatch(self._queue)
         self._state = RunState(self._client, self._queue)
         if self._options.full_refresh and self._options.coordinates:

@@ -39,7 +39,7 @@ ERRORS = {
     "MASTERDOWN": "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
     "OOM": "OOM command not allowed when used memory > 'maxmemory'.",
     "MISCONF": "MISCONF Errors writing to the AOF file: No space left on device",
-    "NOPERM": "NOPERM User default has no permissions to run the 'evalsha' command",
+    "NOPERM": "NOPERM No permissions to access a key",
     "ERR": "ERR max number of clients reached",
 }
 PASSING = (
@@ -140,10 +140,10 @@ async def test_every_operation_retries_or_raises_one_store_error(
         await client.aclose()
 
 
-async def test_every_operation_succeeds_while_scripts_are_flushed(
+async def test_every_operation_succeeds_while_functions_and_scripts_are_flushed(
     store: redis.Redis, astore: redis.asyncio.Redis, store_socket: str
 ) -> None:
-    """SCRIPT FLUSH in a loop while every operation runs, with asyncio and blocking: all of them succeed."""
+    """FUNCTION FLUSH and SCRIPT FLUSH in a loop: every operation succeeds, with asyncio and blocking."""
     rng("noscript")
     stop = threading.Event()
     flushes = 0
@@ -152,6 +152,7 @@ async def test_every_operation_succeeds_while_scripts_are_flushed(
         nonlocal flushes
         with redis.Redis(unix_socket_path=store_socket) as client:
             while not stop.is_set():
+                client.function_flush()
                 client.script_flush()
                 flushes += 1
                 time.sleep(0.001)

@@ -19,6 +19,7 @@ from queue_pair import Pair, as_bytes
 from scrapeq.limit import Limit, Rate
 from scrapeq.queue import commands as c
 from scrapeq.queue.fsck import fsck_blocking
+from scrapeq.queue.scripts import scripts
 from scrapeq.task import Group, Lease, NewTask
 
 AT = "scrapeq:{q}:failat"
@@ -112,7 +113,7 @@ def test_fsck_detects_the_damage_of_a_failed_command(
         pair, leases = world(store)
         before = pair.content()
         command = make(leases)
-        head, _, body = pair.scripts[command.script].text.partition("\n")
+        head, _, body = scripts(test_clock=True)[command.script].text.partition("\n")
         text = head + "\n" + COUNTING + body.replace("= redis.call,", "= _counted,", 1)
         assert "= _counted," in text
         store.set(AT, k)

@@ -51,7 +51,7 @@ class ErrorProxy:
         try:
             while True:
                 request, words = await _read_request(reader)
-                if self.errors_left > 0 and words[0].upper() in (b"EVALSHA", b"EVAL"):
+                if self.errors_left > 0 and words[0].upper() in (b"FCALL", b"EVALSHA", b"EVAL"):
                     self.errors_left -= 1
                     self.errors_sent += 1
                     writer.write(b"-" + self.error + b"\r\n")

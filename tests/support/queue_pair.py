@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections import Counter
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from scrapeq.limit import Limit, of_credential
 from scrapeq.queue import commands as c
 from scrapeq.queue import settings
 from scrapeq.queue.block import lane_and_private, lane_entries
-from scrapeq.queue.scripts import scripts
+from scrapeq.queue.library import library
 from scrapeq.task import Dedup, Group, Lease, NewTask, Order, Task
 
 US = 1_000_000
@@ -59,8 +60,9 @@ class Pair:
         self.groups: set[str] = set()
         self.lanes: set[str] = {""}
         self.instances: set[str] = set()
-        self.scripts = scripts(test_clock=True)
-        self.shas = {script.name: store.script_load(script.text) for script in self.scripts.values()}
+        self.library = library(test_clock=True)
+        with contextlib.suppress(redis.ResponseError):  # it is loaded already
+            store.function_load(self.library.text)
         self.parks: dict[str, float] = {}
         self.set_time(START_US)
 
@@ -74,7 +76,7 @@ class Pair:
     def run(self, command: c.Command[T]) -> T:
         """Run a command on the store."""
         return command.parse(
-            self.store.evalsha(self.shas[command.script], 1, self.prefix + "c", *command.args)
+            self.store.fcall(self.library.function(command.script), 1, self.prefix + "c", *command.args)
         )
 
     def _know(self, *groups: Group) -> None:
@@ -252,7 +254,7 @@ class Pair:
         pipe.get(self.prefix + "c")
         pipe.exists(self.prefix + "wake")
         for query in queries:
-            pipe.evalsha(self.shas[query.script], 1, self.prefix + "c", *query.args)
+            pipe.fcall(self.library.function(query.script), 1, self.prefix + "c", *query.args)
         *got, control, armed = (all_replies := pipe.execute())[: -len(queries)]
         hashes = dict(zip(HASHES, got, strict=False))
         found = dict(zip(zsets, got[len(HASHES) :], strict=False))

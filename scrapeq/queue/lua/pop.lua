@@ -53,55 +53,15 @@ local function advance(entry, lane, key, heads, id, group)
   return best ~= nil or call('EXISTS', P .. 'lanes') == 1
 end
 
--- The fast path: one task of a group without limits while no time event is due. Return the reply, or nil without any
--- change if the case is not that simple. It creates none of the functions of the general path.
-local function take_one()
-  local lane = call('ZRANGE', P .. 'lanes', 0, 0)[1]
-  if not lane or #lane ~= ID then return nil end -- a lane with limits
-  local heads = call('ZRANGE', P .. 'heads:', 0, 1, 'WITHSCORES')
-  local id, group = sub(heads[1], 1, ID), sub(heads[1], ID + 1)
-  if call('HGET', P .. 'g', group) ~= UNLIMITED then return nil end
-  C[NONCE] = C[NONCE] + 1
-  local token = fmt('%d.%d', now, C[NONCE])
-  local rec, raw = call('HGET', P .. 'task', id), call('HGET', P .. 'meta', id)
-  local attempts, expiries, releases, meta = 0, 0, 0, nil
-  if raw then
-    local m = read_meta(raw)
-    attempts, expiries, releases = m[ATTEMPTS], m[EXPIRIES], m[RELEASES]
-    m[TOKEN], m[GRANTED], m[LANE], m[PRIVATE] = token, now, '', ''
-    m[ANSWERED], m[QUIET], m[WEIGHT], m[LEASE_NONCE], m[KEY] = 0, 0, 1, C[NONCE], key_of(rec)
-    meta = make_meta(m)
-  else
-    meta = first_meta(token, now, C[NONCE], '', '', key_of(rec))
-  end
-  call('HSET', P .. 'meta', PAD, NO_LISTPACK, id, meta)
-  call('ZADD', P .. 'leased', num(now + lease), id)
-  note_event(now + lease, true)
-  wake_another(advance(lane, '', P .. 'heads:', heads, id, group))
-  C[N_GRANTED], C[AGAIN] = C[N_GRANTED] + 1, 0
-  local live = call('HLEN', P .. 'task') - call('ZCARD', P .. 'dead')
-  save()
-  return {'ok', num(max(0, C[NEXT] - now)), num(live), num(now),
-          id, token, rec, attempts, expiries, releases}
-end
-
-if n == 1 and now < C[NEXT] and C[PAUSED] == 0 and C[SUSPECTS] == 0 then
-  local reply = take_one()
-  if reply then return reply end
-end
-
--- The general path.
-local function general()
 -- @include groups
 -- @include limits
 -- @include take
 
--- These functions are created only by the calls that need them.
-local function due_events()
-  -- @include finish
-  -- @include events
-  return events(EVENTS_MAX)
-end
+-- @include park
+-- @include finish
+-- @include events
+-- @include pools
+-- @include select
 
 -- Take one task whose limits all grant, the most common case of a busy worker. Return whether there may be more; nil
 -- without any change if something is closed.
@@ -128,16 +88,13 @@ end
 
 -- Take any number of tasks, over closed lanes and groups.
 local function take_many()
-  -- @include park
-  -- @include pools
-  -- @include select
   local touched, more = select_tasks(n, held_suspects)
   apply_groups(touched)
   flush_lanes()
   return more
 end
 
-if now >= C[NEXT] and due_events() then
+if now >= C[NEXT] and events(EVENTS_MAX) then
   C[AGAIN] = C[AGAIN] + 1
   if C[AGAIN] <= AGAIN_MAX then
     save_limits()
@@ -172,5 +129,3 @@ reply[3] = num(call('HLEN', P .. 'task') - call('ZCARD', P .. 'dead'))
 save_limits()
 save()
 return reply
-end
-return general()

@@ -23,31 +23,10 @@ local HOW = {[0] = 'unsent', 'answered', 'expired'} -- without a response it cou
 local NOTHING = {}
 local ERROR_MAX = 2000 -- bytes stored of a last error
 
--- The fast path: one plain ack of a task without limits and without a key. Return whether it was done; if not, nothing
--- has changed. It creates none of the functions of the general path.
-local function ack_one()
-  local verb, sent = sunpack('>BB', ARGV[FIRST])
-  if verb ~= ACK or sent ~= 1 or C[SUSPECTS] > 0 or C[ROOM_WAITERS] == 1 then return false end
-  local id = ARGV[FIRST + 1]
-  local raw = call('HGET', P .. 'meta', id)
-  local m = raw and read_meta(raw)
-  if not m or m[TOKEN] ~= ARGV[FIRST + 2] or m[QUIET] == VOID or m[TASKLESS] == 1 then return false end
-  if m[LANE] ~= '' or m[PRIVATE] ~= '' or m[KEY] ~= '' then return false end
-  call('ZREM', P .. 'leased', id)
-  call('HDEL', P .. 'task', id)
-  call('HDEL', P .. 'meta', id)
-  C[N_DONE] = C[N_DONE] + 1
-  if m[ANSWERED] == 0 then C[N_ANSWERED] = C[N_ANSWERED] + 1 end
-  save()
-  return true
-end
-
-if count == 1 and #ARGV == FIRST + WIDTH - 1 and ARGV[FIRST + 3] == '' and ack_one() then return {1} end
-
-local function general()
 -- @include groups
 -- @include limits
 -- @include finish
+-- @include pushing
 -- Everything is read before anything is written.
 local ids, entries = {}, {}
 for i = 1, count do
@@ -71,12 +50,10 @@ for i = 1, count do
   end
 end
 local PUSHED = FIRST + count * WIDTH
-local spec, heads, register_used, push_all
+local spec, heads
 if #ARGV >= PUSHED then
-  -- @include pushing
   spec = cjson.decode(ARGV[2])
   heads = read_heads(ARGV[3], #ARGV - PUSHED + 1, #spec[2])
-  register_used, push_all = register, push
 end
 
 local raws = count > 0 and call('HMGET', P .. 'meta', unpack(ids)) or {}
@@ -216,11 +193,9 @@ if spec then
     local owner = heads[i][OWNER]
     if owner == 0 or results[owner] ~= 0 then used[heads[i][GROUP_OF]] = true end
   end
-  push_all(register_used(spec, used), heads, PUSHED, results, count)
+  push(register(spec, used), heads, PUSHED, results, count)
 end
 flush_lanes()
 save_limits()
 save()
 return results
-end
-return general()
