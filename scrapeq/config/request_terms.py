@@ -94,6 +94,7 @@ def paginator() -> TypedRecord:
     """Return the shape of `paginator`."""
     whole = Number(0)
     cursor_destination = _destination_keys("cursor")
+    exclusive = {"exclusive": Key(Flag()), "keep_params": Key(ListOf(_TEXT, single=True))}
     return TypedRecord(
         Choice(PAGINATORS, group=plugins.PAGINATORS),
         {
@@ -101,6 +102,7 @@ def paginator() -> TypedRecord:
             "max_pages": Key(Number()),
             "has_more_path": Key(Path()),
             "stop_after_empty_page": Key(Flag()),
+            "max_empty_pages": Key(Number(1)),
             "priority": Key(Expr(expression_scopes.RECORD)),
             "fan_out": Key(Flag()),
         },
@@ -110,10 +112,12 @@ def paginator() -> TypedRecord:
             "header_cursor": {
                 "cursor_key": Key(_TEXT, required=True, hint="cursor_key: X-Next-Cursor"),
                 **cursor_destination,
+                **exclusive,
             },
             "cursor": {
                 "cursor_path": Key(Path(), required=True, hint="cursor_path: meta.next_cursor"),
                 **cursor_destination,
+                **exclusive,
             },
             "offset": {
                 "limit": Key(Number()),

@@ -39,8 +39,8 @@ NEXT_LINK_KEYS = frozenset(
 NEXT_KEYS = frozenset({"next", "nextpage"})
 """Members that may hold a URL, a number, an object or a token, which depends on the value."""
 
-LINK_LISTS = frozenset({"links", "link"})
-"""Lists of `{rel: next, href: …}` (Collection+JSON, FHIR, OGC, Siren)."""
+LINK_LISTS = frozenset({"links", "link", "atomlink"})
+"""Lists of `{rel: next, href: …}` (Collection+JSON, FHIR, OGC, Siren; Atom and RSS in XML)."""
 
 ENVELOPES = frozenset(
     {
@@ -116,8 +116,14 @@ CURSOR_KEYS: dict[str, CursorName] = {
     "resumptiontoken": CursorName("resumptionToken"),
     "nextbookmark": CursorName("bookmark"),
     "bookmark": CursorName("bookmark"),
+    "lastevaluatedkey": CursorName("ExclusiveStartKey"),
 }
 """Members that hold the next page's cursor; the parameter is spelled like the member (`nextPageToken`: `pageToken`)."""
+
+EXCLUSIVE_CURSORS = frozenset({"resumptiontoken"})
+"""Cursors whose requests must not have other parameters (OAI-PMH 2.0, 3.5.1); the verb stays."""
+UNREADABLE_CURSORS = frozenset({"scrollid", "pagestate", "searchafter", "lastkey", "nextrequest", "pitid"})
+"""Members that lead on, but in a form that only the API's documentation explains."""
 
 LINK_HEADERS = (
     *("next-page", "x-next-page", "x-next-page-url", "x-next-url", "x-next-link", "x-next"),
@@ -170,6 +176,12 @@ MORE_FLAGS = frozenset(
         "truncated",
         "nextpageavailable",
         "moreavailable",
+        "hasmoredata",
+        "moredata",
+        "moretocome",
+        "morepages",
+        "canloadmore",
+        "hasnextset",
     }
 )
 """Flags that are true while more pages follow."""
@@ -178,6 +190,8 @@ TRUNCATION_FLAGS = frozenset({"istruncated", "truncated"})
 
 LAST_FLAGS = frozenset(
     {"last", "islast", "islastpage", "lastpage", "endofstream", "done", "iscomplete", "exhausted"}
+    | {"eof", "end", "atend", "isend", "endreached", "reachedend", "finished", "isfinished", "isdone"}
+    | {"nomore", "nomoreresults", "nomorepages", "nomoredata", "islastbatch", "endofresults", "endoflist"}
 )
 """Flags that are true on the last page."""
 
@@ -195,6 +209,7 @@ NUMBER_ROLES: dict[str, str] = {
     **dict.fromkeys(("hitsperpage", "pagelimit", "resultsperpage", "rows"), "size"),
     **dict.fromkeys(("offset", "start", "skip", "startat", "startindex", "from"), "offset"),
     **dict.fromkeys(("count", "found"), "count"),  # of all records, or of those on this page
+    **dict.fromkeys(("remaining", "remainingcount", "remainingitems", "remainingpages"), "remaining"),
 }
 """What a number means: number of the page, number of pages, number of records, page size, or offset."""
 

@@ -9,8 +9,9 @@ from typing import Any
 import orjson
 
 from scrapeq.expression import as_text
-from scrapeq.extract.autodetect.detect import Detector
-from scrapeq.extract.paginators import FetchedPage, PageStrategy, RemainingPages, in_body, page_strategy
+from scrapeq.extract.autodetect.detect import Detector, is_later, states_end
+from scrapeq.extract.page_strategies import in_body, page_strategy
+from scrapeq.extract.paginators import FetchedPage, PageStrategy, RemainingPages
 from scrapeq.plan import Paginator
 from scrapeq.protocols import Change
 from scrapeq.resource import payload_key
@@ -21,15 +22,14 @@ from scrapeq.task import NewTask
 FAN_OUT_MAX = 100_000
 """The most pages that a fan-out requests at once; with more, the pages follow one another."""
 
-EMPTY_PAGES_REPORTED = 100
-"""Consecutive empty pages after which the user is warned."""
-
 _FINGERPRINT_LENGTH = 16  # hex digits: 64 bits distinguish the pages of one resource
 _STREAMABLE = frozenset({"single_page", "header_link", "header_cursor", "page_number", "offset"})
 """The paginators that do not need the whole body, so that rows may be read one by one."""
 _TOTALS = frozenset({"total", "total_header", "pages", "pages_header"})
 """The keys of a detected paginator whose response reported how much there is."""
-_FALSE_TEXTS = frozenset({"false", "0", "no", ""})
+_FALSE_TEXTS = frozenset({"false", "0", "no", "n", "none", "null", ""})
+_RECENT_CHARS = 8  # hex digits of a page's fingerprint among those of the last pages
+_RECENT_PAGES = 32
 
 BuildTask = Callable[[Change, PaginationState, int], NewTask]
 """(change, the next page's state, its number) -> its task."""
@@ -116,10 +116,15 @@ class Pagination:
         strategy = self._strategy_for(fetched, state, next_pages)
         if fetched.number == 1 and fetched.is_matched:
             state["matched"] = True
-        if self._is_last_page(fetched, strategy, scope):
-            if fetched.number == 2 and not fetched.count and not _TOTALS.isdisjoint(state.get("auto") or ()):
-                next_pages.incomplete = "page 2 is empty, but page 1 reported more records; set `paginator`"
-                next_pages.events.append(f"auto   {self._name}: {next_pages.incomplete}")
+        self._count(fetched, state)
+        if self._is_wrong_guess(fetched, state):
+            next_pages.incomplete = "page 2 is empty, but page 1 reported more records; set `paginator`"
+            next_pages.events.append(f"auto   {self._name}: {next_pages.incomplete}")
+            return next_pages
+        if self._stops(scope):
+            return next_pages
+        if self._is_last_page(fetched, strategy):
+            self._check_total(fetched, strategy, state, next_pages)
             return next_pages
         if self._paginator.max_pages is not None and fetched.number >= self._paginator.max_pages:
             if strategy.next(fetched) is not None or strategy.maximum_reached(fetched):
@@ -143,10 +148,12 @@ class Pagination:
         change = strategy.next(fetched)
         if change is None:
             self._check_maximum(fetched, strategy, next_pages)
+            self._check_total(fetched, strategy, state, next_pages)
             return next_pages
         if self._repeats_previous(fetched, strategy, state, next_pages):
             return next_pages
-        self._count_empty(fetched, state, next_pages)
+        if self._is_idle(fetched, strategy, state) and self._ends_idle(fetched, state, next_pages):
+            return next_pages
         for name in ("own", "guess", "ahead"):
             state.pop(name, None)  # type: ignore[misc]  # all of them are optional
         known = strategy.remaining(fetched)
@@ -189,11 +196,23 @@ class Pagination:
         strategy = self._detector.page_strategy(found)
         return strategy.is_open_ended and strategy.remaining(fetched) is None
 
-    def _is_last_page(self, fetched: FetchedPage, strategy: PageStrategy, scope: Mapping[str, Any]) -> bool:
+    def _is_wrong_guess(self, fetched: FetchedPage, state: PaginationState) -> bool:
+        is_empty = fetched.number == 2 and not fetched.count
+        return is_empty and not _TOTALS.isdisjoint(state.get("auto") or ())
+
+    def _stops(self, scope: Mapping[str, Any]) -> bool:
+        stop_when = self._paginator.stop_when
+        return stop_when is not None and bool(stop_when.evaluate(scope))
+
+    def _is_last_page(self, fetched: FetchedPage, strategy: PageStrategy) -> bool:
         paginator = self._paginator
         stops = paginator.stop_after_empty_page
-        # With cursors and links, empty pages before the end are common; with page numbers and offsets they are not.
-        if not fetched.count and (strategy.is_open_ended if stops is None else stops):
+        if stops is None and strategy.is_open_ended:
+            # With cursors and links, empty pages before the end are common. With page numbers and offsets they are
+            # not, unless the response still reports that more follow.
+            known = strategy.remaining(fetched)
+            stops = known is None or known.count < 1
+        if not fetched.count and stops:
             return True
         if self._has_more is not None:
             more = self._has_more(fetched)
@@ -201,9 +220,39 @@ class Pagination:
             if more is None:
                 if not fetched.count and stops is not False:
                     return True
-            elif (as_text(more) or "").lower() in _FALSE_TEXTS:
+            elif (as_text(more) or "").strip().lower() in _FALSE_TEXTS:
                 return True
-        return paginator.stop_when is not None and bool(paginator.stop_when.evaluate(scope))
+        return False
+
+    @staticmethod
+    def _count(fetched: FetchedPage, state: PaginationState) -> None:
+        """Count the records of the pages so far, unless the pages do not follow one another."""
+        if fetched.number == 1:
+            state["size"] = fetched.count
+            if not is_later(fetched):
+                state["count"] = fetched.count
+        elif "count" in state:
+            state["count"] += fetched.count
+
+    def _check_total(
+        self, fetched: FetchedPage, strategy: PageStrategy, state: PaginationState, next_pages: NextPages
+    ) -> None:
+        """
+        Report a pagination of `auto` that ends although the response reports more records than its pages had.
+
+        Totals are often a little too high. If the response also states that nothing follows, a total is believed only
+        if at least a page is missing.
+        """
+        if self._detector is None or "count" not in state or "until" in state or next_pages.incomplete:
+            return
+        total, states_end = self._detector.total(fetched)
+        missing = 0 if total is None else total - state["count"]
+        if missing <= 0 or ((states_end or strategy.states_end(fetched)) and missing < max(1, state["size"])):
+            return
+        next_pages.incomplete = (
+            f"the response reports {total} records, but the pages had {state['count']}; set `paginator`"
+        )
+        next_pages.events.append(f"auto   {self._name}: {next_pages.incomplete}")
 
     def _check_maximum(self, fetched: FetchedPage, strategy: PageStrategy, next_pages: NextPages) -> None:
         """Report a last page that is the last one only because of `maximum_page` or `maximum_offset`."""
@@ -243,7 +292,8 @@ class Pagination:
         state["same"] = _fingerprint(orjson.dumps(fetched.records, option=orjson.OPT_NON_STR_KEYS))
         if fetched.number == 1 or not fetched.count or before != state["same"]:
             return False
-        self._stop_loop(next_pages, f"page {fetched.number} repeats the records of the page before")
+        if not _says_end(fetched, state):
+            self._stop_loop(next_pages, f"page {fetched.number} repeats the records of the page before")
         return True
 
     def _stop_loop(self, next_pages: NextPages, loop: str) -> None:
@@ -251,17 +301,50 @@ class Pagination:
         next_pages.incomplete = f"{loop}; pagination stopped. If that marks the end, say so with `stop_when`"
         next_pages.events.append(f"loop   {self._name}: {next_pages.incomplete}")
 
-    def _count_empty(self, fetched: FetchedPage, state: PaginationState, next_pages: NextPages) -> None:
-        """Count consecutive empty pages and warn: some servers link to a next page forever, but gaps may be regular."""
-        if fetched.count:
+    def _is_idle(self, fetched: FetchedPage, strategy: PageStrategy, state: PaginationState) -> bool:
+        """
+        Return whether a page has no new record: it is empty, or has the records of one of the pages before it.
+
+        Beyond the last pages, Brent's algorithm finds cycles of pages as it finds those of requests (see `_follow`).
+        """
+        if not fetched.count:
+            return True
+        if strategy.is_open_ended or fetched.records is None:
+            return False
+        if fetched.count < state.get("size", 0) and not state.get("ended") and _says_end(fetched, state):
+            state["ended"] = True  # only a short page is a likely last one
+        page = _fingerprint(orjson.dumps(fetched.records, option=orjson.OPT_NON_STR_KEYS, default=str))
+        short, recent = page[:_RECENT_CHARS], state.get("recent", "")
+        known = [recent[at : at + _RECENT_CHARS] for at in range(0, len(recent), _RECENT_CHARS)]
+        is_known = short in known or page == state.get("mark")
+        state["recent"] = "".join([*known, short][-_RECENT_PAGES:])
+        if fetched.number & (fetched.number - 1) == 0:
+            state["mark"] = page
+        if not is_known:
             state.pop("empty", None)
-            return
-        state["empty"] = empty = state.get("empty", 0) + 1
-        if empty % EMPTY_PAGES_REPORTED == 0:
-            next_pages.events.append(
-                f"check  {self._name}: {empty} pages in a row were empty but had a next page; "
-                "set `stop_after_empty_page: true` to stop at the first one"
-            )
+        elif short not in known:
+            state["empty"] = self._paginator.max_empty_pages  # a cycle that is longer than the last pages
+        return is_known
+
+    def _ends_idle(self, fetched: FetchedPage, state: PaginationState, next_pages: NextPages) -> bool:
+        """
+        Return whether the pagination ends at a page without a new record, although it has a next page.
+
+        Some servers link to a next page forever. Where one has stated that nothing follows, the pages are complete.
+        """
+        if _says_end(fetched, state):
+            return True
+        most = self._paginator.max_empty_pages
+        state["empty"] = min(state.get("empty", 0) + 1, most)
+        if state["empty"] < most:
+            return False
+        in_a_row = f"{most} pages in a row" if most > 1 else "a page"
+        next_pages.incomplete = (
+            f"{in_a_row} had no new record but a next page; pagination stopped at page {fetched.number}. If such gaps "
+            "are regular, raise `max_empty_pages`; if an empty page is the end, set `stop_after_empty_page: true`"
+        )
+        next_pages.events.append(f"loop   {self._name}: {next_pages.incomplete}")
+        return True
 
     def _reports_more(self, fetched: FetchedPage) -> bool:
         return self._has_more is not None and self._has_more(fetched) is not None
@@ -285,10 +368,11 @@ class Pagination:
             state["seen"] = current_page
         task = build(change, state, fetched.number + 1)
         next_page = _fingerprint(task.key.encode(errors="replace"))
-        if next_page == current_page:
-            self._stop_loop(next_pages, f"page {fetched.number} links to itself")
-        elif next_page == state.get("seen"):
-            self._stop_loop(next_pages, f"page {fetched.number} links back to an earlier page")
+        if next_page in (current_page, state.get("seen")):
+            # An empty page that names itself as the next one is an end, as with `cursorMark` of Solr.
+            if not _says_end(fetched, state) and (fetched.count or next_page != current_page):
+                where = "itself" if next_page == current_page else "back to an earlier page"
+                self._stop_loop(next_pages, f"page {fetched.number} links to {where}")
         else:
             self._report_upgrade(fetched, change, next_pages)
             next_pages.next_page, next_pages.is_last = task, False
@@ -305,6 +389,11 @@ class Pagination:
                 f"check  {self._name}: the links to the next page use http on the host of this https page; "
                 "they are followed with https"
             )
+
+
+def _says_end(fetched: FetchedPage, state: PaginationState) -> bool:
+    """Return whether this page or an earlier one states that nothing follows, beside its next link."""
+    return bool(state.get("ended")) or states_end(fetched, state.get("count"))
 
 
 def _bound_reason(name: str, bound: int, fetched: FetchedPage) -> str:

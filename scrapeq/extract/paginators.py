@@ -1,4 +1,4 @@
-"""Strategies to find the next page: links, cursors, page numbers, offsets, and those of other packages. Pure."""
+"""Strategies to find the next page: links, cursors, page numbers and offsets. Pure."""
 
 from __future__ import annotations
 
@@ -7,29 +7,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from scrapeq import plugins
-from scrapeq.errors import ExtractError, ScrapeqError
+from scrapeq.errors import ExtractError, UsageError
 from scrapeq.expression import as_number, as_text
 from scrapeq.extract.known_names import PAGE_PARAMS
 from scrapeq.extract.link_header import link_target
-from scrapeq.extract.selector import Path, compile_path
+from scrapeq.extract.page_end import is_end_mark, leads_nowhere
 from scrapeq.page import Page
-from scrapeq.plan import PAGINATORS, Paginator
-from scrapeq.protocols import Change, PageRequest, Paginate
+from scrapeq.protocols import Change
 from scrapeq.resource import Payload
-from scrapeq.resource.address import get_param, resolve, set_params
+from scrapeq.resource.address import get_param, param_names, resolve, set_params
 from scrapeq.resource.next_request import (
     ParamPosition,
     Request,
-    cursor_position,
-    offset_position,
-    page_position,
     request_of,
 )
 from scrapeq.resource.payload import PagesAhead
 
-LINK_KEYS = ("href", "url", "link", "uri")
-"""The members of a link object that may hold its URL (JSON:API, HAL, and others)."""
+LINK_KEYS = ("href", "url", "link", "uri", "@href", "#text")
+"""The members of a link object that may hold its URL (JSON:API, HAL, Atom in XML, and others)."""
 
 MAX_DIGITS = 15
 """The most digits of a page number in a link; Python refuses to parse very long ones."""
@@ -161,13 +156,17 @@ class JsonLink(SinglePage):
 
     def next(self, fetched: FetchedPage) -> Change | None:
         value = self._read(fetched)
-        if isinstance(value, Mapping):
+        body: Mapping[str, Any] = {}
+        if isinstance(value, Mapping) and value:
+            body = _body_of(value, fetched, self._name)
+            if not any(name in value for name in LINK_KEYS):
+                raise ExtractError(f"{self._name} selects {as_text(value)}, which is not a link")
             value = next((value[name] for name in LINK_KEYS if value.get(name)), None)
-        if not value:
+        if is_end_mark(value):
             return None
         if not isinstance(value, str):
             raise ExtractError(f"{self._name} selects {as_text(value)}, which is not a link")
-        return Change(url=value) if value.strip() else None
+        return None if leads_nowhere(value) and not body else Change(url=value.strip(), body=body)
 
 
 class HeaderLink(SinglePage):
@@ -180,9 +179,11 @@ class HeaderLink(SinglePage):
     def next(self, fetched: FetchedPage) -> Change | None:
         value = (fetched.page.header(self._header) or "").strip()
         if value and self._header.lower() != "link" and not value.startswith("<"):
-            return Change(url=value)
+            return None if is_end_mark(value) or leads_nowhere(value) else Change(url=value)
         target = link_target(value, self._rel)
-        return None if target is None else Change(url=target or fetched.page.url or fetched.payload["url"])
+        if target is None or leads_nowhere(target):
+            return None
+        return Change(url=target or fetched.page.url or fetched.payload["url"])
 
     def states_end(self, fetched: FetchedPage) -> bool:
         return bool(fetched.page.header(self._header))  # it has links, but none to a next page
@@ -220,23 +221,41 @@ def _numbered(url: str, position: ParamPosition, number: str) -> str:
 
 
 class Cursor(SinglePage):
-    """The body or a header has a value that the next request sends back."""
+    """
+    The body or a header has a value that the next request sends back.
+
+    Args:
+        read: Reads the value.
+        position: Where the next request has it.
+        name: Names the value in errors.
+        path: Where it is in the body; empty = in a header, or unknown.
+        kept: The only other parameters that the next request has; None = all that this one has.
+    """
 
     def __init__(
-        self, read: Callable[[FetchedPage], Any], position: ParamPosition, name: str, path: str = ""
+        self,
+        read: Callable[[FetchedPage], Any],
+        position: ParamPosition,
+        name: str,
+        path: str = "",
+        kept: Sequence[str] | None = None,
     ) -> None:
         self._read = read
         self._position = position
         self._name = name
         self._path = path
+        self._kept = kept
 
     def states_end(self, fetched: FetchedPage) -> bool:
         return has_member(fetched.body, self._path)
 
     def next(self, fetched: FetchedPage) -> Change | None:
         value = self._read(fetched)
-        if not value:  # null, "", 0, false or an empty map: servers mark the end in all of these ways
+        if is_end_mark(value):  # servers mark the end in many ways
             return None
+        if self._kept is not None and self._position.kind == "param" and not isinstance(value, Mapping):
+            others = [name for name in param_names(fetched.request.url) if name not in self._kept]
+            return Change(params={**dict.fromkeys(others), self._position.name: value})
         if self._position.kind == "body":
             return self._position.change(value)
         if isinstance(value, Mapping) and self._position.kind == "param":
@@ -385,79 +404,18 @@ class Offset(PageStrategy):
         return min(ends, default=None)
 
 
-class PluginPaginator(SinglePage):
-    """A paginator of another package; whatever it raises gets its name."""
-
-    def __init__(self, name: str, paginate: Paginate, options: Mapping[str, Any]) -> None:
-        self._name, self._paginate, self._options = name, paginate, options
-
-    def next(self, fetched: FetchedPage) -> Change | None:
-        request = fetched.request
-        page_request = PageRequest(
-            request.method, request.url, request.headers, request.body, fetched.number, fetched.memory
-        )
-        try:
-            change = self._paginate(
-                fetched.page, fetched.body, fetched.records or (), page_request, self._options
-            )
-        except ScrapeqError:
-            raise
-        except Exception as error:
-            raise ExtractError(f"the paginator {self._name}: {type(error).__name__}: {error}") from error
-        if change is not None and not isinstance(change, Change):
-            raise ExtractError(
-                f"the paginator {self._name} returned {type(change).__name__}, not a Change or None"
-            )
-        return change
-
-
-def page_strategy(paginator: Paginator, selector: str = "") -> PageStrategy:
+def _body_of(link: Mapping[str, Any], fetched: FetchedPage, name: str) -> Mapping[str, Any]:
     """
-    Return the strategy of a paginator; `auto` has none before the first response.
+    Return the members that a link object adds to the body of the next request, as in STAC and GeoServer.
 
     Raises:
-        UsageError: a path is invalid, or no package provides a paginator of that name.
+        UsageError: the next request has another method than this one.
     """
-    kind = paginator.type
-    if kind in ("single_page", "auto"):
-        return SinglePage()
-    if kind == "json_link":
-        path = paginator.next_url_path or "next"
-        return JsonLink(
-            in_body(path, "next_url_path") or (lambda fetched: None), f"next_url_path: {path!r}", path
-        )
-    if kind == "header_link":
-        return HeaderLink(paginator.links_next_key, paginator.link_header)
-    if kind == "header_cursor":
-        header = paginator.cursor_key
-        return Cursor(
-            lambda fetched: fetched.page.header(header), cursor_position(paginator), f"cursor_key: {header!r}"
-        )
-    if kind == "cursor":
-        path = paginator.cursor_path
-        read = in_body(path, "cursor_path")
-        return Cursor(
-            read or (lambda fetched: None), cursor_position(paginator), f"cursor_path: {path!r}", path
-        )
-    if kind == "page_number":
-        return PageNumber(
-            page_position(paginator),
-            paginator.base_page,
-            in_body(paginator.page_path, "page_path"),
-            in_body(paginator.total_path, "total_path"),
-            paginator.maximum_page,
-        )
-    if kind == "offset":
-        return Offset(
-            offset_position(paginator),
-            paginator.offset,
-            paginator.limit,
-            in_body(paginator.total_path, "total_path"),
-            paginator.maximum_offset,
-            filters_records="[?" in selector,
-        )
-    assert kind not in PAGINATORS
-    return PluginPaginator(kind, plugins.load(plugins.PAGINATORS, kind), paginator.options)
+    method = str(link.get("method") or fetched.request.method).upper()
+    if method != fetched.request.method.upper():
+        raise UsageError(f"{name} describes a {method} request, but this one is {fetched.request.method}")
+    body = next((link[key] for key in ("body", "json", "data", "payload") if key in link), None)
+    return body if isinstance(body, Mapping) and method != "GET" else {}
 
 
 def has_member(body: Any, path: str) -> bool:
@@ -466,11 +424,3 @@ def has_member(body: Any, path: str) -> bool:
     for name in way:
         body = body.get(name) if isinstance(body, Mapping) else None
     return isinstance(body, Mapping) and last in body
-
-
-def in_body(path: str, field: str) -> Callable[[FetchedPage], Any] | None:
-    """Return a function that reads a path of the body; None for an empty path."""
-    if not path:
-        return None
-    read: Path = compile_path(path, field)
-    return lambda fetched: read(fetched.body)

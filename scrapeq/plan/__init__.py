@@ -27,6 +27,7 @@ from scrapeq.plan.limits import (
     Weight,
 )
 from scrapeq.plan.resource import (
+    KEPT_BESIDE_CURSOR,
     PAGINATORS,
     Decoder,
     Endpoint,
@@ -40,6 +41,7 @@ from scrapeq.plan.resource import (
 )
 
 __all__ = [
+    "KEPT_BESIDE_CURSOR",
     "OBSERVED_PARTS",
     "OUTPUTS",
     "PAGINATORS",

@@ -18,6 +18,8 @@ PAGINATORS = (
     "single_page",
     "auto",
 )
+MAX_EMPTY_PAGES = 3
+KEPT_BESIDE_CURSOR = ("verb",)  # what OAI-PMH requires beside its exclusive resumption token
 FieldType = Literal["", "text", "int", "float", "bool", "time", "json"]
 
 
@@ -34,7 +36,8 @@ class Paginator:
         json_link: `next_url_path`, the path of the next URL in the body.
         header_link: `links_next_key`, the relation in the Link header; any other `link_header` holds the URL itself.
         header_cursor: `cursor_key`, the response header with the next cursor.
-        cursor: `cursor_path`, the path of the next cursor; the members of an object become parameters.
+        cursor: `cursor_path`, the path of the next cursor; the members of an object become parameters. With
+            `exclusive`, the next request has no other parameters than the cursor and `keep_params`.
         offset: `offset` (the first one), `limit` (records per page), `total_path`, `maximum_offset`.
         page_number: `base_page`, `page_path` (the response's own page number), `total_path` (the number of pages),
             `maximum_page`.
@@ -50,6 +53,9 @@ class Paginator:
     stop_when: Expression | None = None
     max_pages: int | None = None
     stop_after_empty_page: bool | None = None  # None: page_number and offset stop, others continue
+    max_empty_pages: int = (
+        MAX_EMPTY_PAGES  # pages in a row without a new record before the page sequence is cut
+    )
     has_more_path: str = ""
     priority: Expression | None = None
     fan_out: bool = False
@@ -61,6 +67,8 @@ class Paginator:
     cursor_param: str = ""
     cursor_header: str = ""
     cursor_body_path: str = ""
+    exclusive: bool | None = None  # None: only the resumption token of OAI-PMH is
+    keep_params: tuple[str, ...] = KEPT_BESIDE_CURSOR
     base_page: int = 1
     page_param: str = ""
     page_header: str = ""

@@ -171,6 +171,12 @@ def get_param(url: str, name: str) -> str | None:
     return None
 
 
+def param_names(url: str) -> list[str]:
+    """Return the names of a URL's parameters, decoded, in order."""
+    pieces = url.partition("#")[0].partition("?")[2].split("&")
+    return [_name(piece) for piece in pieces if piece]
+
+
 def set_params(url: str, params: Mapping[str, str | Sequence[str] | None]) -> str:
     """Replace these parameters where they stand, or append them; None removes one, a list repeats it."""
     base, _, query = url.partition("#")[0].partition("?")

@@ -30,6 +30,7 @@ class DetectedPaginator(TypedDict, total=False):
     path: list[Any]  # the path to the link or cursor
     header: str  # the response header with the link or cursor, in place of `path`
     place: list[str]  # where the request takes the value: [param, header or body; name]
+    exclusive: bool  # cursor: the next request has no other parameters
     base: Any  # page_number, offset: the first number. json_link: the path to the URL that links are relative to
     own: list[Any]  # page_number: the path to the number of the page itself
     pages: list[Any]  # page_number: the path to the number of pages
@@ -60,7 +61,12 @@ class PaginationState(TypedDict, total=False):
     own: Mapping[str, Any]  # what the paginator remembers (`Change.remember`)
     auto: DetectedPaginator  # what `paginator: auto` found in the first response
     until: int  # fan_out: the number of the last page requested at once
-    empty: int  # consecutive pages without records
+    empty: int  # consecutive pages without a new record
+    count: int  # records of the pages so far
+    size: int  # records of the first page
+    ended: bool  # an earlier page stated that nothing follows it
+    recent: str  # fingerprints of the records of the last pages
+    mark: str  # fingerprint of the records of an earlier page
     headers: list[str]  # names of the headers that the paginator sets; they are part of the task's key
     ahead: PagesAhead  # what is known to follow this page
     matched: bool  # whether the data_selector matched on the first page, so that later it must, too

@@ -13,7 +13,7 @@ from whole_page import extract
 from scrapeq.expression import compile_template as template
 from scrapeq.extract import PageExtractor
 from scrapeq.page import Page
-from scrapeq.plan import Client, Endpoint, Paginator, Plan, Resource
+from scrapeq.plan import Client, Decoder, Endpoint, Paginator, Plan, Resource
 from scrapeq.protocols import Extraction
 from scrapeq.resource import first_tasks
 from scrapeq.task import Group, NewTask
@@ -119,6 +119,17 @@ def test_a_complete_response_has_no_next_page(shape: dict[str, Any]) -> None:
         ({"items": ROWS, "meta": {"isLast": False}}, {}, "meta.isLast reports more records"),
         ({"items": ROWS, "nextKey": "abc"}, {}, "nextKey may point to a next page"),
         ({"items": ROWS, "next": "abc", "total": 2}, {}, "next may point to a next page"),
+        ({"items": ROWS, "next": {"at": {"id": 2}}}, {}, "next may point to a next page"),
+        ({"items": ROWS, "next": [1, 2]}, {}, "next may point to a next page"),
+        ({"items": ROWS, "nextKey": {"id": 2}}, {}, "nextKey may point to a next page"),
+        (
+            {"Items": ROWS, "LastEvaluatedKey": {"id": {"S": "2"}}},
+            {},
+            "LastEvaluatedKey may point to a next page",
+        ),
+        ({"_scroll_id": "abc", "hits": ROWS}, {}, "_scroll_id may point to a next page"),
+        ({"items": ROWS, "more": "yes"}, {}, "more reports more records"),
+        ({"items": ROWS, "next": True}, {}, "next reports more records"),
     ],
 )
 def test_an_incomplete_response_is_reported(body: Any, headers: dict[str, str], why: str) -> None:
@@ -135,6 +146,80 @@ def test_a_full_page_without_signals_is_reported() -> None:
     assert server.respond({"data": ROWS}) is None
     (line,) = server.extraction.events
     assert line.startswith("auto   r: the response has as many records as requested (2) and does not report")
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        {"json": {"page": {"size": 2}}},
+        {"json": {"query": "{a}", "variables": {"first": 2}}},
+        {"data": {"limit": "2"}},
+    ],
+    ids=str,
+)
+def test_a_full_page_whose_size_is_in_the_body_is_reported(endpoint: dict[str, Any]) -> None:
+    """As one whose size is a parameter."""
+    server = AutoServer(method="POST", **endpoint)
+    assert server.respond({"rows": ROWS}) is None
+    assert "the response has as many records as requested (2)" in server.extraction.incomplete
+
+
+@pytest.mark.parametrize(
+    ("sizes", "incomplete"), [((2, 2), True), ((2, 2, 1), False), ((2, 2, 2), False), ((2, 1), True)]
+)
+def test_a_total_that_is_not_reached_is_reported(sizes: tuple[int, ...], incomplete: bool) -> None:
+    """A missing page is; one record that is missing at a stated end may have been deleted."""
+    server = AutoServer()
+    for number, size in enumerate(sizes, 1):
+        link = f"{BASE}/x?page={number + 1}" if number < len(sizes) else None
+        rows = [{"id": 10 * number + index} for index in range(size)]
+        server.respond({"total": 6, "items": rows, "next": link})
+    reason = f"the response reports 6 records, but the pages had {sum(sizes)}"
+    assert (reason in server.extraction.incomplete) == incomplete
+    assert bool(server.extraction.incomplete) == incomplete
+
+
+def test_a_total_that_is_not_reached_counts_every_record_if_no_end_is_stated() -> None:
+    """The link is just missing."""
+    server = AutoServer()
+    assert server.respond({"total": 3, "items": ROWS[:1], "next": f"{BASE}/x?page=2"})
+    assert server.respond({"total": 3, "items": ROWS[1:]}) is None
+    assert "the response reports 3 records, but the pages had 2" in server.extraction.incomplete
+
+
+def test_a_key_that_is_an_object_goes_into_a_json_body() -> None:
+    """DynamoDB."""
+    server = AutoServer("x", "Items", method="POST", json={"TableName": "t"})
+    key = {"id": {"S": "2"}}
+    assert server.respond({"Items": ROWS, "LastEvaluatedKey": key}) == "/x"
+    assert orjson.loads(server.task.payload["body"]) == {"TableName": "t", "ExclusiveStartKey": key}
+
+
+ATOM = b"""<feed xmlns="http://www.w3.org/2005/Atom"><link rel="self" href="/x"/>
+<link rel="next" href="https://api.test/x?p=2"/><entry><id>1</id></entry><entry><id>2</id></entry></feed>"""
+RSS = b"""<rss xmlns:atom="http://www.w3.org/2005/Atom"><channel><atom:link rel="next" href="https://api.test/x?p=2"/>
+<item><id>1</id></item><item><id>2</id></item></channel></rss>"""
+OAI = b"""<OAI-PMH><ListRecords><record><id>1</id></record><record><id>2</id></record>
+<resumptionToken completeListSize="4" cursor="0">t1</resumptionToken></ListRecords></OAI-PMH>"""
+PLAIN = b"<response><items><item>1</item><item>2</item></items><next>https://api.test/x?p=2</next></response>"
+
+
+@pytest.mark.parametrize(
+    ("body", "selector", "url"),
+    [
+        (ATOM, "feed.entry", "/x?p=2"),
+        (RSS, "rss.channel.item", "/x?p=2"),
+        (PLAIN, "response.items.item", "/x?p=2"),
+        (OAI, '"OAI-PMH".ListRecords.record', "/x?verb=ListRecords&resumptionToken=t1"),
+    ],
+    ids=["Atom", "RSS", "an element", "OAI-PMH"],
+)
+def test_links_and_tokens_in_xml_are_found(body: bytes, selector: str, url: str) -> None:
+    """The token of OAI-PMH excludes all other parameters but the verb."""
+    server = AutoServer("x", selector, decoder=Decoder("xml"), params={"verb": "ListRecords", "prefix": "p"})
+    page = Page(server.task.payload["url"], 200, (("Content-Type", "text/xml"),), body)
+    (task,) = extract(server.extractor, server.task.payload, 1.0, page).follow_ups
+    assert task.payload["url"].removeprefix(BASE) == url
 
 
 def test_a_page_number_in_the_request_is_increased_until_a_page_is_empty() -> None:

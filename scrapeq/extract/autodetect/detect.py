@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from typing import NamedTuple
-from urllib.parse import parse_qsl, urlsplit
 
 import orjson
 
@@ -25,9 +24,11 @@ from scrapeq.extract.autodetect.injection import (
     known_param,
     numbered_position,
     positions,
+    requested_values,
 )
 from scrapeq.extract.autodetect.signals import (
     Signals,
+    Steps,
     format_path,
     looks_like_number,
     resolve_path,
@@ -35,6 +36,7 @@ from scrapeq.extract.autodetect.signals import (
 )
 from scrapeq.extract.known_names import normalize
 from scrapeq.extract.link_header import link_target
+from scrapeq.extract.page_end import is_past_end
 from scrapeq.extract.paginators import FetchedPage, PageStrategy
 from scrapeq.resource.next_request import ParamPosition
 from scrapeq.resource.payload import DetectedPaginator
@@ -97,6 +99,12 @@ class Detector:
             strategy = self._strategies[key] = build_strategy(found, self._filters_records)
         return strategy
 
+    def total(self, fetched: FetchedPage) -> tuple[int | None, bool]:
+        """Return the number of records in all, None if unknown; and whether the response states its end."""
+        signals = signals_of(fetched.body, fetched.records or ())
+        total = None if self._filters_records else total_of(fetched, signals)[0]
+        return total, signals.ended or signals.has_more is False
+
     def _link(self, fetched: FetchedPage, signals: Signals) -> Detection | None:
         if link_target(fetched.page.header("link") or "", "next") is not None:
             return Detection({"type": "header_link"}, "the Link header (rel=next)")
@@ -126,6 +134,13 @@ class Detector:
             position = cursor_position_in(fetched, known._replace(default=default) if default else known)
             # A cursor equal to the one in the request is that of this page.
             if as_text(position.current(fetched.request)) != as_text(resolve_path(fetched.body, steps)):
+                found: DetectedPaginator = {"path": list(steps)}
+                if position.kind == "param" and normalize(position.name) in names.EXCLUSIVE_CURSORS:
+                    found["exclusive"] = True
+                return _cursor_found(found, position, format_path(steps))
+        for steps, known in signals.objects:
+            position = cursor_position_in(fetched, known)
+            if position.kind == "body":
                 return _cursor_found({"path": list(steps)}, position, format_path(steps))
         for header, known in names.CURSOR_HEADERS.items():
             if fetched.page.header(header):
@@ -166,7 +181,7 @@ class Detector:
             return None
         roles = signals.roles
         own, pages = roles.get("own"), roles.get("pages")
-        total, total_at = _total_of(fetched, signals)
+        total, total_at = total_of(fetched, signals)
         page_position = numbered_position(fetched, names.PAGE_PARAMS)
         offset_position = numbered_position(fetched, names.OFFSET_PARAMS)
         pages_header = next(
@@ -279,17 +294,17 @@ class Detector:
         return Detection({**found, **total_at}, f"offset, {describe_position(position)}, {extent}")
 
     def _why_not(self, fetched: FetchedPage, signals: Signals) -> str:
-        total, _ = _total_of(fetched, signals)
+        total, _ = total_of(fetched, signals)
         pages = signals.roles.get("pages")
         if signals.has_more:
             flag = format_path((signals.more or signals.last or ((), True))[0])
             reason = f"{flag} reports more records"
-        elif total is not None and total > fetched.count > 0 and not _is_later(fetched, signals):
+        elif total is not None and total > fetched.count > 0 and not is_later(fetched, signals):
             reason = f"the response reports {total} records but has {fetched.count}"
-        elif pages is not None and pages[1] > 1 and not _is_later(fetched, signals):
+        elif pages is not None and pages[1] > 1 and not is_later(fetched, signals):
             reason = f"the response reports {pages[1]} pages"
-        elif signals.unrecognized and not signals.ended and signals.has_more is not False:
-            reason = f"{format_path(signals.unrecognized[0])} may point to a next page"
+        elif (unknown := _unknown_form(signals)) and not signals.ended and signals.has_more is not False:
+            reason = f"{format_path(unknown)} may point to a next page"
         elif (
             _is_full(fetched)
             and total is None
@@ -306,7 +321,26 @@ class Detector:
         return f"{reason}, but it is unknown how to request the next page; set `paginator`"
 
 
-def _total_of(fetched: FetchedPage, signals: Signals) -> tuple[int | None, DetectedPaginator]:
+def states_end(fetched: FetchedPage, count: int | None) -> bool:
+    """
+    Return whether a page states, by a flag, a null or its numbers, that nothing follows it.
+
+    Args:
+        fetched: The page.
+        count: The records of its pagination up to this page; None = unknown.
+    """
+    signals = signals_of(fetched.body, fetched.records or ())
+    links = fetched.page.header("link") or ""
+    if link_target(links, "next") is not None or signals.links:
+        signals.drop_truncation_flag()
+    if signals.ended or signals.has_more is False:
+        return True
+    roles = {role: number for role, (_, number) in signals.roles.items()}
+    total, _ = total_of(fetched, signals)
+    return roles.get("remaining") == 0 or is_past_end(fetched.request.url, links, roles, total, count or 0)
+
+
+def total_of(fetched: FetchedPage, signals: Signals) -> tuple[int | None, DetectedPaginator]:
     """Return the number of records in all, and where the response reports it."""
     if found := signals.roles.get("total"):
         return found[1], {"total": list(found[0])}
@@ -319,22 +353,25 @@ def _total_of(fetched: FetchedPage, signals: Signals) -> tuple[int | None, Detec
     return None, {}
 
 
-def _is_later(fetched: FetchedPage, signals: Signals) -> bool:
-    """Return whether the request was for a page after the first one."""
+def is_later(fetched: FetchedPage, signals: Signals | None = None) -> bool:
+    """Return whether the request, or what the response says about it, was for a page after the first one."""
     for known in (names.PAGE_PARAMS, names.OFFSET_PARAMS):
         position = numbered_position(fetched, known)
         if position is not None and (as_number(position.current(fetched.request)) or 0) > 1:
             return True
-    own = signals.roles.get("own")
+    own = signals.roles.get("own") if signals else None
     return own is not None and own[1] > 1
+
+
+def _unknown_form(signals: Signals) -> Steps | None:
+    """Return the path of a member that may lead on in a form that is not understood."""
+    return next(iter([*signals.unrecognized, *(steps for steps, _ in signals.objects)]), None)
 
 
 def _is_full(fetched: FetchedPage) -> bool:
     """Return whether the page has exactly the number of records requested; a request for one is deliberate."""
-    for name, value in parse_qsl(urlsplit(fetched.request.url).query):
-        if normalize(name) in names.SIZE_PARAMS and value.isdecimal() and int(value) == fetched.count > 1:
-            return True
-    return False
+    sizes = (value for name, value in requested_values(fetched) if normalize(name) in names.SIZE_PARAMS)
+    return fetched.count > 1 and any(as_number(value) == fetched.count for value in sizes)
 
 
 def _cursor_found(source: DetectedPaginator, position: ParamPosition, where: str) -> Detection:

@@ -8,7 +8,7 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 from scrapeq.expression import as_number
-from scrapeq.extract.autodetect.signals import looks_like_number, resolve_path
+from scrapeq.extract.autodetect.signals import as_flag, looks_like_number, resolve_path
 from scrapeq.extract.paginators import (
     Cursor,
     FetchedPage,
@@ -19,6 +19,7 @@ from scrapeq.extract.paginators import (
     PageStrategy,
     RemainingPages,
 )
+from scrapeq.plan import KEPT_BESIDE_CURSOR
 from scrapeq.protocols import Change
 from scrapeq.resource.next_request import ParamPosition, PositionKind
 from scrapeq.resource.payload import DetectedPaginator
@@ -47,7 +48,8 @@ def _unflagged_strategy(found: DetectedPaginator, filters_records: bool) -> Page
     where = ParamPosition(cast(PositionKind, found["place"][0]), found["place"][1])
     if kind == "cursor":
         path = found.get("path")
-        return Cursor(_reader(found.get("header"), path), where, "auto", _dotted(path))
+        kept = KEPT_BESIDE_CURSOR if found.get("exclusive") else None
+        return Cursor(_reader(found.get("header"), path), where, "auto", _dotted(path), kept)
     if kind == "page_number":
         own = _reader(None, found["own"]) if "own" in found else None
         pages = None
@@ -75,9 +77,9 @@ class _FlagAware(PageStrategy):
         self.is_unverified = strategy.is_open_ended
 
     def next(self, fetched: FetchedPage) -> Change | None:
-        if self._more is not None and resolve_path(fetched.body, self._more) is False:
+        if self._more is not None and as_flag(resolve_path(fetched.body, self._more)) is False:
             return None
-        if self._last is not None and resolve_path(fetched.body, self._last) is True:
+        if self._last is not None and as_flag(resolve_path(fetched.body, self._last)) is True:
             return None
         return self._strategy.next(fetched)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import unquote_plus, urlsplit
+from urllib.parse import parse_qsl, unquote_plus, urlsplit
 
 import orjson
 
@@ -16,6 +16,7 @@ from scrapeq.extract.paginators import FetchedPage
 from scrapeq.resource.address import get_param
 from scrapeq.resource.next_request import ParamPosition, is_form
 
+_BODY_DEPTH = 3  # levels of a JSON body that may hold a page size
 _GRAPHQL_VARIABLE = re.compile(r"\$(\w+)\s*:")
 
 
@@ -50,6 +51,25 @@ def _is_readable(fetched: FetchedPage) -> bool:
         return isinstance(orjson.loads(request.body or ""), dict)
     except ValueError:
         return False
+
+
+def requested_values(fetched: FetchedPage) -> Iterator[tuple[str, Any]]:
+    """Yield the names and values of the request: parameters, the fields of a form, the members of a JSON body."""
+    request = fetched.request
+    yield from parse_qsl(urlsplit(request.url).query)
+    if request.body is None:
+        return
+    if is_form(request.headers):
+        yield from parse_qsl(request.body)
+        return
+    try:
+        level = [orjson.loads(request.body)]
+    except ValueError:
+        return
+    for _ in range(_BODY_DEPTH):
+        members = [pair for value in level if isinstance(value, Mapping) for pair in value.items()]
+        yield from members
+        level = [value for _, value in members]
 
 
 def cursor_position_in(fetched: FetchedPage, known: names.CursorName) -> ParamPosition:

@@ -8,10 +8,14 @@ from typing import Any
 
 from scrapeq.extract import known_names as names
 from scrapeq.extract.known_names import normalize
+from scrapeq.extract.page_end import is_end_mark
 from scrapeq.extract.paginators import LINK_KEYS, MAX_DIGITS
 
 MAX_OBJECTS = 100
 """The most objects to examine; a body with more of them around its records is itself a map of records."""
+_RELATIONS = frozenset({"rel", "relation", "@rel"})
+_TRUE_WORDS = frozenset({"true", "yes", "y", "1"})
+_FALSE_WORDS = frozenset({"false", "no", "n", "0"})
 MAX_DEPTH = 5
 """The most levels of objects to examine: enough for `data.repository.issues.pageInfo`."""
 
@@ -53,6 +57,7 @@ class Signals:
 
     links: list[Steps] = field(default_factory=list)
     cursors: list[tuple[Steps, names.CursorName]] = field(default_factory=list)
+    objects: list[tuple[Steps, names.CursorName]] = field(default_factory=list)  # cursors that are objects
     numbers: list[Steps] = field(default_factory=list)  # the number of the next page
     unrecognized: list[Steps] = field(default_factory=list)  # `next…` under an unknown name
     ended: bool = False  # there is a link or cursor, but it is empty
@@ -138,14 +143,16 @@ def _read(
             _link(signals, path, value)
         elif kind in names.NEXT_KEYS and (near or kind == "nextpage"):
             _next(signals, path, value, "cursor" if _is_named_by_cursor(node) else parent)
-        elif kind in names.LINK_LISTS and isinstance(value, list):
+        elif kind in names.LINK_LISTS and isinstance(value, list | Mapping) and _links_in(value):
             _link_list(signals, path, value)
         elif kind in names.CURSOR_KEYS:
-            _cursor(signals, path, value, kind, node)
-        elif kind in names.MORE_FLAGS and isinstance(value, bool):
-            signals.more = signals.more or (path, value)
-        elif kind in names.LAST_FLAGS and isinstance(value, bool):
-            signals.last = signals.last or (path, value)
+            _cursor(signals, path, value, kind, node, roles)
+        elif kind in names.UNREADABLE_CURSORS and value:
+            signals.unrecognized.append(path)
+        elif kind in names.MORE_FLAGS and (flag := as_flag(value)) is not None:
+            signals.more = signals.more or (path, flag)
+        elif kind in names.LAST_FLAGS and not _is_number(value) and (flag := as_flag(value)) is not None:
+            signals.last = signals.last or (path, flag)
         elif near:
             _short(signals, path, value, kind, parent, node, roles)
     if "pages" not in roles and "total" not in roles and parent != "pageable":
@@ -166,6 +173,20 @@ def _is_list_of(value: Any, records: Sequence[Any]) -> bool:
     return not value if not records else value[0] is records[0] or value[-1] is records[-1]
 
 
+def as_flag(value: Any) -> bool | None:
+    """Return the meaning of a flag: a boolean, 0 or 1, or a word such as "yes"; None for anything else."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int) and value in (0, 1):
+        return value == 1
+    word = value.strip().lower() if isinstance(value, str) else ""
+    return True if word in _TRUE_WORDS else False if word in _FALSE_WORDS else None
+
+
+def _is_number(value: Any) -> bool:
+    return looks_like_number(value) and not isinstance(value, bool)
+
+
 def _link(signals: Signals, path: Steps, value: Any) -> None:
     if isinstance(value, Mapping):
         for member in LINK_KEYS:
@@ -179,8 +200,10 @@ def _link(signals: Signals, path: Steps, value: Any) -> None:
 
 
 def _next(signals: Signals, path: Steps, value: Any, parent: str) -> None:
-    if value is None or value is False or value == "":
+    if is_end_mark(value):
         signals.ended = True
+    elif value is True:
+        signals.more = signals.more or (path, True)
     elif looks_like_number(value):
         signals.numbers.append(path)
     elif isinstance(value, str):
@@ -193,49 +216,82 @@ def _next(signals: Signals, path: Steps, value: Any, parent: str) -> None:
     elif isinstance(value, Mapping):
         for member in LINK_KEYS:
             if names.looks_like_url(value.get(member)):
-                signals.links.append((*path, member))
+                signals.links.append(path if _is_whole_request(value) else (*path, member))
                 return
         if isinstance(value.get("after"), str | int):
             signals.cursors.append(((*path, "after"), names.CursorName("after")))
         elif value and all(isinstance(one, str | int) for one in value.values()):
             signals.cursors.append((path, names.CursorName("")))
+        else:
+            signals.unrecognized.append(path)
     elif isinstance(value, list) and len(value) == 1 and isinstance(value[0], Mapping):
         _next(signals, (*path, 0), value[0], parent)
+    else:
+        signals.unrecognized.append(path)
 
 
-def _link_list(signals: Signals, path: Steps, value: list[Any]) -> None:
-    related = [one for one in value if isinstance(one, Mapping) and ("rel" in one or "relation" in one)]
-    if not related:
-        return
+def _is_whole_request(link: Mapping[str, Any]) -> bool:
+    """Return whether a link object also describes the method or the body of the next request."""
+    return str(link.get("method", "GET")).upper() != "GET" or isinstance(link.get("body"), Mapping)
+
+
+def _link_list(signals: Signals, path: Steps, value: Any) -> None:
     for one in _with_relation(value, "next"):
         for member in LINK_KEYS:
-            if isinstance(one.get(member), str) and str(one.get("method", "GET")).upper() == "GET":
-                signals.links.append((*path, {"rel": "next"}, member))
+            if isinstance(one.get(member), str):
+                steps = (*path, {"rel": "next"})
+                signals.links.append(steps if _is_whole_request(one) else (*steps, member))
                 return
     signals.ended = True
 
 
+def _links_in(value: Any) -> list[Mapping[str, Any]]:
+    """Return the links of a list of links, or of the only one: XML has no lists."""
+    links = value if isinstance(value, list) else [value]
+    return [one for one in links if isinstance(one, Mapping) and not _RELATIONS.isdisjoint(one)]
+
+
 def _with_relation(value: Any, rel: str) -> list[Mapping[str, Any]]:
     found = []
-    for one in value if isinstance(value, list) else ():
-        relation = (one.get("rel") or one.get("relation")) if isinstance(one, Mapping) else None
-        if relation == rel or (isinstance(relation, list) and rel in relation):
+    for one in _links_in(value):
+        relation = next((one[name] for name in one if name in _RELATIONS), None)
+        relations = relation.lower().split() if isinstance(relation, str) else relation
+        if isinstance(relations, list) and rel in relations:
             found.append(one)
     return found
 
 
-def _cursor(signals: Signals, path: Steps, value: Any, kind: str, node: Mapping[str, Any]) -> None:
+def _cursor(
+    signals: Signals,
+    path: Steps,
+    value: Any,
+    kind: str,
+    node: Mapping[str, Any],
+    roles: dict[str, tuple[Steps, int]],
+) -> None:
     if kind == "endcursor" and not any(
         normalize(name) == "hasnextpage" and flag is True for name, flag in node.items()
     ):
         return
     if kind in ("continuationtoken", "paginationtoken", "bookmark") and not isinstance(value, str):
         return
-    if isinstance(value, bool) or value is None or value == "" or value == 0:
+    if isinstance(value, Mapping) and any(str(name).startswith(("@", "#")) for name in value):
+        # An element of XML with attributes (OAI-PMH): its text is the cursor.
+        size = value.get("@completeListSize")
+        if looks_like_number(size):
+            roles.setdefault("total", ((*path, "@completeListSize"), int(str(size))))
+        path, value = (*path, "#text"), value.get("#text")
+    if isinstance(value, bool) or is_end_mark(value):
         signals.ended = True
+    elif isinstance(value, Mapping | list):
+        known = names.CURSOR_KEYS[kind]
+        signals.objects.append(
+            (path, known._replace(default=names.match_style(known.default, str(path[-1]))))
+        )
     elif isinstance(value, str | int):
         known = names.CURSOR_KEYS[kind]
-        default = str(path[-1]) if kind in ("nexttoken",) else names.match_style(known.default, str(path[-1]))
+        name = str(path[-2] if path[-1] == "#text" else path[-1])
+        default = name if kind in ("nexttoken",) else names.match_style(known.default, name)
         signals.cursors.append((path, known._replace(default=default)))
 
 
@@ -268,7 +324,7 @@ def _short(
         )
     elif kind == "total" and isinstance(value, Mapping) and looks_like_number(value.get("value")):
         roles.setdefault("total", ((*path, "value"), int(value["value"])))
-    elif kind.startswith("next") and isinstance(value, str | int) and value and not isinstance(value, bool):
+    elif kind.startswith("next") and not isinstance(value, bool) and not is_end_mark(value):
         signals.unrecognized.append(path)
     elif kind in names.NUMBER_ROLES and looks_like_number(value):
         roles.setdefault(names.NUMBER_ROLES[kind], (path, int(value)))

@@ -1,0 +1,228 @@
+"""The ways in which servers state the end of their pages, wherever a next link or cursor stands beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import pytest
+from paged_server import BASE, Server
+
+from scrapeq.plan import Paginator
+from scrapeq.protocols import Extraction
+
+LINK = Paginator("json_link", next_url_path="next")
+CURSOR = Paginator("cursor", cursor_path="next")
+MOST = 40
+
+Respond = Callable[[int], dict[str, Any]]
+"""The number of a page, from 1 -> its body."""
+
+
+def read_all(server: Server, respond: Respond) -> tuple[int, Extraction]:
+    """Request pages while there is a next one; return their number and the last extraction."""
+    for number in range(1, MOST + 1):
+        extraction = server.respond(respond(number))
+        if not extraction.follow_ups:
+            return number, extraction
+    pytest.fail(f"{MOST} pages did not end")
+
+
+def page_of(number: int, pages: int = 3, **members: Any) -> dict[str, Any]:
+    """Return a page of two records that always names a next one; from page `pages` on there is no full page."""
+    rows = [{"id": number * 2}, {"id": number * 2 + 1}] if number < pages else []
+    rows = [{"id": number * 2}] if number == pages else rows
+    return {"data": rows, "next": f"?p={number + 1}", **members}
+
+
+@pytest.mark.parametrize("paginator", [LINK, CURSOR], ids=["link", "cursor"])
+@pytest.mark.parametrize(
+    "end",
+    [
+        {"has_more": False},
+        {"hasMore": "N"},
+        {"meta": {"has_next": 0}},
+        {"pagination": {"has_more_pages": "no"}},
+        {"last": True},
+        {"meta": {"is_last_page": "true"}},
+        {"eof": True},
+        {"paging": {"end_reached": "yes"}},
+        {"total": 5},
+        {"meta": {"total_count": 5}},
+        {"page": 3, "total_pages": 3},
+        {"meta": {"current_page": 3, "last_page": 3}},
+        {"remaining": 0},
+        {"links": {"next": None}},
+        {"next_cursor": ""},
+    ],
+    ids=str,
+)
+def test_a_stated_end_is_complete_at_the_first_empty_page(paginator: Paginator, end: dict[str, Any]) -> None:
+    """The short last page states it, the empty one after it need not; at most one request is in vain."""
+    number, last = read_all(Server(paginator), lambda n: page_of(n, **(end if n == 3 else {})))
+    assert number == 4
+    assert (last.incomplete, last.events) == ("", [])
+
+
+def test_a_total_counts_the_records_of_all_pages() -> None:
+    """It is reported on every page, and the pages divide it evenly."""
+    number, last = read_all(Server(LINK), lambda n: page_of(n if n < 3 else 9, total=4))
+    assert (number, last.incomplete) == (3, "")
+
+
+def test_pages_of_a_total_for_this_page_only_are_followed() -> None:
+    """`total: 2` beside two records may be the number of this page's records."""
+    number, last = read_all(Server(LINK), lambda n: page_of(n, total=2) | ({"next": None} if n == 3 else {}))
+    assert (number, last.incomplete) == (3, "")
+
+
+@pytest.mark.parametrize(
+    "value", [None, "", "null", "None", "NULL", "undefined", "-1", -1, 0, "0", False, "EOF", {}]
+)
+@pytest.mark.parametrize("paginator", [LINK, CURSOR], ids=["link", "cursor"])
+def test_values_that_mean_nothing_follows(paginator: Paginator, value: Any) -> None:
+    """They end the pagination at once."""
+    server = Server(paginator)
+    assert server.respond(page_of(1)).follow_ups
+    extraction = server.respond({"data": [{"id": 9}], "next": value})
+    assert (extraction.follow_ups, extraction.incomplete) == ([], "")
+
+
+@pytest.mark.parametrize(
+    "link", ["/x?cursor=null", "?after=&limit=2", "/x?page=undefined", "?page_token=None&q=a"]
+)
+def test_links_that_name_no_page(link: str) -> None:
+    """Requesting them would return the first page again."""
+    server = Server(LINK)
+    assert server.respond(page_of(1)).follow_ups
+    extraction = server.respond({"data": [{"id": 9}], "next": link})
+    assert (extraction.follow_ups, extraction.incomplete) == ([], "")
+    links = Server(Paginator("header_link"))
+    assert links.respond({"data": [{"id": 9}]}, ("Link", f'<{link}>; rel="next"')).follow_ups == []
+
+
+@pytest.mark.parametrize("value", ["null", "None", "", "0", "-1"])
+def test_headers_that_mean_nothing_follows(value: str) -> None:
+    """A locator in a header has no null."""
+    for paginator in (
+        Paginator("header_cursor", cursor_key="Sforce-Locator", cursor_param="locator"),
+        Paginator("header_link", link_header="X-Next"),
+    ):
+        header = paginator.cursor_key or paginator.link_header
+        server = Server(paginator)
+        assert server.respond({"data": [{"id": 1}]}, (header, f"{BASE}/x?p=2")).follow_ups
+        assert server.respond({"data": [{"id": 2}]}, (header, value)).follow_ups == []
+
+
+@pytest.mark.parametrize("most", [1, 3, 6])
+@pytest.mark.parametrize("paginator", ["json_link", "cursor", "header_cursor"])
+def test_empty_pages_in_a_row_end_a_pagination_that_nothing_else_ends(paginator: str, most: int) -> None:
+    """It is not known to be complete, and the line says so."""
+    keys = {
+        "json_link": {"next_url_path": "next"},
+        "cursor": {"cursor_path": "next"},
+        "header_cursor": {"cursor_key": "C"},
+    }
+    server = Server(Paginator(paginator, max_empty_pages=most, **keys[paginator]))  # type: ignore[arg-type]
+    for number in range(1, MOST):
+        body = page_of(number)
+        last = server.respond(body, ("C", str(number)))
+        if not last.follow_ups:
+            break
+    assert number == 3 + most
+    assert "had no new record but a next page" in last.incomplete
+    assert "max_empty_pages" in last.incomplete
+    assert [event.split(":")[0] for event in last.events] == ["loop   r"]
+
+
+def test_gaps_of_empty_pages_are_followed() -> None:
+    """A page with records resets the count."""
+    full = {1, 4, 7}
+    number, last = read_all(
+        Server(LINK),
+        lambda n: {"data": [{"id": n}] if n in full else [], "next": f"?p={n + 1}" if n < 9 else None},
+    )
+    assert (number, last.incomplete) == (9, "")
+
+
+@pytest.mark.parametrize("cycle", [1, 2, 5, 20, 31])
+def test_pages_without_a_new_record_end_the_pagination(cycle: int) -> None:
+    """Cursors are new each time, but the same pages return."""
+    server = Server(CURSOR)
+    for number in range(1, 200):
+        last = server.respond(
+            {"data": [{"id": number % cycle}, {"id": -(number % cycle)}], "next": f"c{number}"}
+        )
+        if not last.follow_ups:
+            break
+    assert number == cycle + 3
+    assert "had no new record" in last.incomplete
+
+
+def test_a_long_cycle_of_pages_is_found() -> None:
+    """It is longer than the pages that the payload remembers."""
+    server, cycle = Server(CURSOR), 100
+    for number in range(1, 1000):
+        last = server.respond({"data": [{"id": number % cycle}], "next": f"c{number}"})
+        if not last.follow_ups:
+            break
+    assert number <= 3 * cycle
+    assert "had no new record" in last.incomplete
+    assert len(orjson.dumps(server.payload)) < 1000
+
+
+def test_a_last_page_that_repeats_is_complete_if_it_is_stated() -> None:
+    """The server answers every number beyond the end with its last page."""
+    number, last = read_all(
+        Server(LINK), lambda n: page_of(min(n, 3), has_more=n < 3) | {"next": f"?p={n + 1}"}
+    )
+    assert (number, last.incomplete, last.events) == (4, "", [])
+
+
+def test_an_unchanged_cursor_of_an_empty_page_is_the_end() -> None:
+    """Solr repeats the cursor mark that was sent."""
+    server = Server(Paginator("cursor", cursor_path="nextCursorMark", cursor_param="cursorMark"))
+    assert server.respond({"data": [{"id": 1}], "nextCursorMark": "A"}).follow_ups
+    last = server.respond({"data": [], "nextCursorMark": "A"})
+    assert (last.follow_ups, last.incomplete) == ([], "")
+
+
+def test_an_empty_page_of_a_known_number_of_pages_is_followed() -> None:
+    """The records of one page may be hidden from this user."""
+    server = Server(Paginator("page_number", total_path="pages"))
+    urls = server.requested_urls(*[{"data": [{"id": n}] if n != 2 else [], "pages": 4} for n in range(1, 9)])
+    assert len(urls) == 4
+
+
+def test_an_exclusive_cursor_goes_alone() -> None:
+    """Only the cursor and the parameters to keep are sent; the rest of the address stays."""
+    server = Server(
+        Paginator("cursor", cursor_path="next", cursor_param="resumptionToken", exclusive=True),
+        params={"verb": "ListRecords", "metadataPrefix": "oai_dc", "set": "a b"},
+    )
+    urls = server.requested_urls(
+        *[{"data": [{"id": n}], "next": f"t{n}" if n < 3 else ""} for n in (1, 2, 3)]
+    )
+    assert urls == [
+        "?verb=ListRecords&metadataPrefix=oai_dc&set=a%20b",
+        "?verb=ListRecords&resumptionToken=t1",
+        "?verb=ListRecords&resumptionToken=t2",
+    ]
+
+
+def test_a_link_with_a_body_changes_the_body() -> None:
+    """STAC describes the whole next request."""
+    server = Server(LINK, method="POST", json={"limit": 2})
+    link = {"method": "POST", "href": f"{BASE}/x", "body": {"limit": 2, "token": "next:2"}}
+    (task,) = server.respond({"data": [{"id": 1}], "next": link}).follow_ups
+    assert orjson.loads(task.payload["body"]) == {"limit": 2, "token": "next:2"}
+
+
+def test_a_link_with_another_method_is_reported() -> None:
+    """A GET would return something else."""
+    server = Server(LINK)
+    link = {"method": "POST", "href": f"{BASE}/x", "body": {"a": 1}}
+    extraction = server.respond({"data": [{"id": 1}], "next": link})
+    assert extraction.follow_ups == []
+    assert "describes a POST request, but this one is GET" in extraction.incomplete
