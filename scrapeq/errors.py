@@ -10,7 +10,8 @@ Every error that scrapeq raises on purpose.
     │   ├── QueueFull            the queue is at its bound and the policy is to reject
     │   └── NotDurable           the store did not confirm the write at the requested durability
     ├── StoreError               Redis or Valkey: unreachable, wrong version, access denied, locked
-    │   └── StoreBusy            another run holds this data folder
+    │   ├── StoreBusy            another run holds this data folder
+    │   └── StoreDamaged         the store lost data of the queue, or something else writes to its keys
     ├── OutputError              an output that cannot be written
     ├── ExtractError             a response that does not match its resource
     │   └── HookError            a hook (handler, on_page, on_item) that failed, with its file and line
@@ -108,6 +109,10 @@ class StoreError(ScrapeqError):
 
 class StoreBusy(StoreError):
     """Another run holds this data folder."""
+
+
+class StoreDamaged(StoreError):
+    """The store lost data of the queue, or something else writes to its keys. Waiting does not help."""
 
 
 class OutputError(ScrapeqError):

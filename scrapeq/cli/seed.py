@@ -157,6 +157,7 @@ class Seeding:
     async def push_all(self, queue: Queue, client: Any, batches: AsyncIterator[list[NumberedLine]]) -> None:
         """Push all batches. Raises StoreError, QueueFull; what was pushed before the error stays in the queue."""
         from scrapeq.resource import TaskBuilder
+        from scrapeq.supervise.run_state import RunState, RunWatch
         from scrapeq.supervise.schedules import with_demo_address
         from scrapeq.wiring import cursor_store_of, group_function
 
@@ -166,6 +167,8 @@ class Seeding:
         ):  # without a base URL each seed is refused by itself, but URLs can be pushed
             self.plan = await with_demo_address(self.plan, queue, client)
         builder = TaskBuilder(self.plan, group_function(self.plan))
+        watch = RunWatch(RunState(client, queue), queue)
+        await watch.check()
         try:
             async for batch in batches:
                 starts: list[tuple[int, NewTask | IncrementalStart]] = []
@@ -177,6 +180,7 @@ class Seeding:
                 tasks = await self._build(store, starts)
                 for offset in range(0, len(tasks), BATCH):
                     await self._push(queue, tasks[offset : offset + BATCH])
+                await watch.check()
         except ScrapeqError as error:
             if self.outcomes["pushed"]:
                 added = counted(self.outcomes["pushed"], "task")

@@ -18,6 +18,7 @@ from scrapeq.queue.connect import (
     has_function_already,
     has_no_function,
     is_transient,
+    is_wrong_type,
     lacks_function,
     ran_nothing,
 )
@@ -135,6 +136,8 @@ class AsyncTasks(AsyncAdmin):
                     continue
                 safe = command.is_repeatable or ran_nothing(error)
                 pause = next(pauses)
+                if is_wrong_type(error):
+                    await self.check_types(families=True)  # its error names the key
                 if not is_transient(error) or not safe or time.monotonic() + pause > deadline:
                     raise explain_error(error) from error
                 await self._sleep(pause)

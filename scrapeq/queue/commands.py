@@ -340,7 +340,7 @@ def counts() -> Command[Counts]:
     """Read how many tasks are in each state, and the totals."""
 
     def parse(reply: Any) -> Counts:
-        now, ready, delayed, leased, dead, paused, next_event, *rest = (float(value) for value in reply)
+        now, ready, delayed, leased, dead, paused, next_event, *rest, created, damaged = map(float, reply)
         return Counts(
             int(now),
             int(ready),
@@ -350,6 +350,8 @@ def counts() -> Command[Counts]:
             paused == 1,
             None if next_event < 0 else next_event / US,
             *(int(value) for value in rest),
+            created_us=int(created),
+            is_damaged=damaged == 1,
         )
 
     return Command("look", ("counts",), parse)

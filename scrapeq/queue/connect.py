@@ -26,7 +26,7 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
-from scrapeq.errors import StoreError, UsageError
+from scrapeq.errors import StoreDamaged, StoreError, UsageError
 
 CONNECT_TIMEOUT_S = 5.0
 SOCKET_TIMEOUT_S = 30.0  # longer than any blocking call that the queue makes
@@ -46,6 +46,7 @@ __all__ = [
     "has_function_already",
     "has_no_function",
     "is_transient",
+    "is_wrong_type",
     "lacks_function",
     "ran_nothing",
     "redact_url",
@@ -166,6 +167,11 @@ def lacks_function(error: BaseException) -> bool:
     return isinstance(error, ResponseError) and is_refused and ("fcall" in text or "function" in text)
 
 
+def is_wrong_type(error: BaseException) -> bool:
+    """Return whether a key had another type than the command needs."""
+    return isinstance(error, ResponseError) and "WRONGTYPE" in str(error)
+
+
 def check_client(client: object, *, blocking: bool) -> None:
     """
     Check that a Redis client is of the blocking or the asyncio kind. Raises UsageError.
@@ -205,6 +211,8 @@ def explain_error(error: BaseException) -> StoreError:
         return StoreError("the store is still loading its data; try again in a moment")
     if isinstance(error, (ConnectionError, TimeoutError, OSError)):
         return StoreError(f"the store cannot be reached: {text}")
+    if is_wrong_type(error):
+        return StoreDamaged(f"a key of the queue has another type than the queue gave it: {text}")
     if isinstance(error, RedisError):
         return StoreError(f"the store replied with an error: {text}")
     return StoreError(text)

@@ -7,6 +7,28 @@ from scrapeq.errors import UsageError
 STATE_KEYS = ("run", "stats", "incomplete", "state", "schedule")
 """The run, its statistics, its incomplete page sequences, its cursors, its schedules."""
 
+KEY_TYPES = {
+    "c": "string",
+    **dict.fromkeys(("task", "meta", "g", "l", "ld", "lane", "pa", "pool", "slots", "turn", "below"), "hash"),
+    **dict.fromkeys(("delayed", "leased", "dead", "lanes", "lp", "gp", "wake", "room"), "zset"),
+    "suspects": "set",
+    **dict.fromkeys(STATE_KEYS, "hash"),
+    "occurrence": "string",
+    "scheduler": "string",
+}
+"""The Redis type of each key of a queue, by its name after the prefix."""
+
+FAMILY_TYPES = {"r": "zset", "heads": "zset", "w": "set", "seen": "hash", "lh": "list"}
+"""The Redis type of the keys `family:…` of a queue, by family."""
+
+
+def mistyped_text(key: str, found: str, expected: str) -> str:
+    """Return the message about a key that has another type than the queue needs."""
+    return (
+        f"the key {key} is a {found}, but the queue needs a {expected} of this name, so something else has written it. "
+        "Rename or delete that key, or give the file another `name`, then run again"
+    )
+
 
 def key_of(name: str) -> str:
     """

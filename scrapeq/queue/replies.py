@@ -126,6 +126,9 @@ class Counts:
         next_event_s: Seconds until the next delay, lease or park ends; None = none will.
         pushed, done, granted, refused, expired, died, retried, released, duplicates, cancelled, answered: Totals.
         inexact: Times that a pop stopped looking at its budget, so that the order was not exact.
+        created_us: When the store created the queue, microseconds; 0 = not yet. It changes only if the store has
+            forgotten the queue meanwhile.
+        is_damaged: Whether the store has lost tasks that other keys of the queue still name.
     """
 
     now_us: int
@@ -147,6 +150,8 @@ class Counts:
     inexact: int
     cancelled: int
     answered: int
+    created_us: int = field(default=0, compare=False, kw_only=True)
+    is_damaged: bool = field(default=False, compare=False, kw_only=True)
 
     @property
     def live(self) -> int:

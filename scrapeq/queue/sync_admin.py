@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
+from scrapeq.errors import StoreDamaged
 from scrapeq.limit import Change, Limit, LimitState
 from scrapeq.queue import commands as c
 from scrapeq.queue import settings
-from scrapeq.queue.keys import STATE_KEYS
+from scrapeq.queue.keys import FAMILY_TYPES, KEY_TYPES, STATE_KEYS, mistyped_text
 from scrapeq.task import DEFAULT_GROUP, Group, Order, State, Task
 
 T = TypeVar("T")
@@ -19,6 +20,7 @@ T = TypeVar("T")
 PURGE_BATCH = 500  # tasks that one call deletes
 READY_BATCH, GROUPS_BATCH = 10_000, 500  # tasks and groups that one call reads
 INSTANCES_MAX = 256  # limit instances that `limit_states` returns if none are named
+SCAN_COUNT = 1000  # keys that one call looks at
 LANES_MAX, PARKED_GROUPS_MAX = 64, 256  # where `ids("ready")` looks for the best tasks
 
 
@@ -312,3 +314,37 @@ class SyncAdmin:
         more = True
         while more:
             more, _ = self._run(c.sweep(orphaned=True))
+
+    def check_types(self, *, families: bool = False) -> None:
+        """
+        Check that the queue's keys have the types that the queue gave them.
+
+        Args:
+            families: Also check the keys that exist once for each group and limit. This scans the whole database.
+
+        Raises:
+            StoreDamaged: something else has written to one of them; the message names it.
+        """
+        pipe = self._redis.pipeline(transaction=False)
+        for name in KEY_TYPES:
+            pipe.type(self._prefix + name)
+        for (name, expected), found in zip(KEY_TYPES.items(), pipe.execute(), strict=True):
+            if found.decode() not in (expected, "none"):
+                raise StoreDamaged(mistyped_text(self._prefix + name, found.decode(), expected))
+        if not families:
+            return
+        for key in self._own_keys():
+            expected = FAMILY_TYPES.get(key.decode().removeprefix(self._prefix).partition(":")[0], "")
+            found = self._redis.type(key) if expected else b"none"
+            if found.decode() not in (expected, "none"):
+                raise StoreDamaged(mistyped_text(key.decode(), found.decode(), expected))
+
+    def erase(self) -> None:
+        """Delete every key of the queue: its tasks, its limits and what it stores of runs. Scans the whole database."""
+        for key in self._own_keys():
+            self._redis.unlink(key)
+
+    def _own_keys(self) -> Iterator[bytes]:
+        escaped = "".join(f"\\{letter}" if letter in "*?[]\\" else letter for letter in self._prefix)
+        found: Iterator[bytes] = self._redis.scan_iter(match=escaped + "*", count=SCAN_COUNT)
+        return found

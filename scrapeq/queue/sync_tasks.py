@@ -21,6 +21,7 @@ from scrapeq.queue.connect import (
     has_function_already,
     has_no_function,
     is_transient,
+    is_wrong_type,
     lacks_function,
     ran_nothing,
 )
@@ -138,6 +139,8 @@ class SyncTasks(SyncAdmin):
                     continue
                 safe = command.is_repeatable or ran_nothing(error)
                 pause = next(pauses)
+                if is_wrong_type(error):
+                    self.check_types(families=True)  # its error names the key
                 if not is_transient(error) or not safe or time.monotonic() + pause > deadline:
                     raise explain_error(error) from error
                 self._sleep(pause)

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 
-from scrapeq.errors import ScrapeqError, StoreError
+from scrapeq.errors import ScrapeqError, StoreDamaged, StoreError
 from scrapeq.schedule.leader_lock import LEADER_TTL_MS, LeaderLock
 
 TURN_S = LEADER_TTL_MS / 1000 / 3  # the leader renews its lock three times in its lifetime
@@ -53,7 +53,12 @@ class Scheduler:
         self._last_failure = ""
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Lead or stand by until `stop` is set; the leader sweeps at each event and pushes what is due."""
+        """
+        Lead or stand by until `stop` is set; the leader sweeps at each event and pushes what is due.
+
+        Raises:
+            StoreDamaged: the store lost data of the queue; while it is away, this waits.
+        """
         pushing = None if self._push_due is None else asyncio.create_task(self._keep_pushing(self._push_due))
         try:
             while not stop.is_set():
@@ -77,6 +82,8 @@ class Scheduler:
                     wait_s = await push_due()
                     pause_s = DUE_CHECK_MAX_S if wait_s is None else min(DUE_CHECK_MAX_S, wait_s)
                     self._last_failure = ""
+                except StoreDamaged:
+                    raise
                 except (StoreError, OSError):
                     pause_s = STORE_AWAY_PAUSE_S
                 except ScrapeqError as error:
@@ -97,6 +104,8 @@ class Scheduler:
                 return TURN_S
             is_more_due, wait_s = await self._sweep()
             self.sweeps += 1
+        except StoreDamaged:
+            raise
         except (StoreError, OSError):
             return STORE_AWAY_PAUSE_S
         if is_more_due:

@@ -80,10 +80,9 @@ async def check_server(client: Any, url: str = "", *, log: logging.Logger | None
             name,
         )
     if append_only == "no":
-        log.warning(
-            "%s: appendonly is off, so a restart of the server may lose tasks. Set it to yes to keep them",
-            name,
-        )
+        snapshots = await _config(client, "save")
+        lost = "loses what was written since the last snapshot" if snapshots else "loses the whole queue"
+        log.warning("%s: appendonly is off, so a restart of the server %s. Set appendonly to yes", name, lost)
     return ServerInfo(engine, version, policy, append_only)
 
 

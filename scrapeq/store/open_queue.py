@@ -37,6 +37,7 @@ async def open_store_queue(
         queue, client = open_queue_of(plan, url)
         try:
             await check_server(client, url)
+            await queue.check_types()
             if define:
                 await queue.define(limits_of(plan.rate_limits))
             yield queue, client

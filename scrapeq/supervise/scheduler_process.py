@@ -21,6 +21,7 @@ from scrapeq.queue.worker_queue import WorkerQueue
 from scrapeq.schedule import LeaderLock, Scheduler
 from scrapeq.store.check import named_errors
 from scrapeq.store.open_queue import open_store_queue
+from scrapeq.supervise.run_state import RunState, RunWatch
 from scrapeq.supervise.schedules import recurring_of, schedules_of
 from scrapeq.wiring import WorkerSettings, load_plan, open_queue_of
 
@@ -53,16 +54,23 @@ def scheduler_of(
         on_event: Takes sentences for the user; without it schedules are ignored.
         only: Keep the schedules of these resources only; empty = of all.
     """
+    watch = RunWatch(RunState(client, queue), queue)
+
+    async def sweep() -> tuple[bool, float | None]:
+        with named_errors():
+            await watch.check()
+            return await queue.sweep_once()
+
     leader_lock = _StoreLeaderLock(client, key_of(queue.name)[:-1] + "scheduler")
     if plan is None or on_event is None or not schedules_of(plan, only):
-        return Scheduler(leader_lock, queue.sweep_once)
+        return Scheduler(leader_lock, sweep)
     recurring = recurring_of(plan, queue, client, on_event, only)
 
     async def push_due() -> float | None:
         with named_errors():
             return await recurring.push_due()
 
-    return Scheduler(leader_lock, queue.sweep_once, push_due, on_event)
+    return Scheduler(leader_lock, sweep, push_due, on_event)
 
 
 async def run_scheduler(
@@ -72,7 +80,7 @@ async def run_scheduler(
     Run the scheduler of a plan until `stop` is set; return the exit code.
 
     Raises:
-        StoreError: the store cannot be used.
+        StoreError: the store cannot be used, or loses data of the queue meanwhile.
     """
     async with open_store_queue(plan, folder) as (queue, client):
         await scheduler_of(queue, client, plan, on_event).run(stop)

@@ -7,7 +7,8 @@
 --         history 2 instance
 --         defined
 -- RETURNS get:    per id 8 values: record or '', state, attempts, expiries, releases, last error, token, us until due
---         counts: now, ready, delayed, leased, dead, paused, next event (us from now; -1 none), then the counters
+--         counts: now, ready, delayed, leased, dead, paused, next event (us from now; -1 none), then the counters,
+--                 when the queue was created (us; 0 not yet), 1 if tasks are missing that other keys name (0|1)
 --         limits: per instance 15 values: parked for (us; 0), paused, in flight, probing (0|1), reported remaining
 --                 (-1 none), reported reset in (us), cap, consecutive refusals, heaviest weight above the whole
 --                 limit (0 none), learned limit (0 none), its window (us), in trial (0|1), source (1 learned,
@@ -44,6 +45,9 @@ elseif verb == 'counts' then
   out = {num(now), num(all - delayed - leased - dead), num(delayed), num(leased), num(dead),
          num(C[PAUSED]), C[NEXT] < NEVER and num(max(0, C[NEXT] - now)) or '-1'}
   for i = N_PUSHED, N_ANSWERED do out[#out + 1] = num(C[i]) end
+  out[#out + 1] = num(C[CREATED])
+  local empty = all <= dead and call('EXISTS', P .. 'lanes', P .. 'lp', P .. 'gp', P .. 'delayed') > 0
+  out[#out + 1] = (empty or all < delayed + leased + dead) and '1' or '0'
 elseif verb == 'defined' then
   local found, all = call('HGETALL', P .. 'ld'), {}
   for i = 1, #found, 2 do all[found[i]] = munpack(found[i + 1]) end

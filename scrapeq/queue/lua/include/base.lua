@@ -36,8 +36,9 @@ local TASKLESS_LEASES = 25 -- leases without a task
 -- FAIR: 1 = order `fair`; TURN: tasks leased in it, a group's turn is its value when it was last served.
 local FAIR, TURN = 26, 27
 local WATCH_UNTIL = 28 -- until then, a designated waiter will look at the next event
-local FIELDS = 28
-local CONTROL = '>dddddddddddddddddddddddddddd'
+local CREATED = 29 -- when this key was first saved (us); it changes only if the store has forgotten the queue
+local FIELDS = 29
+local CONTROL = '>ddddddddddddddddddddddddddddd'
 
 local C
 do
@@ -76,6 +77,7 @@ end
 
 local function save()
   if armed and C[PAUSED] == 0 then call('ZADD', P .. 'wake', 0, 'm') end
+  if C[CREATED] == 0 then C[CREATED] = now end
   call('SET', KEYS[1], spack(CONTROL, unpack(C)))
 end
 
