@@ -67,6 +67,7 @@ PRECEDENCE = (
 
 # The reasons for which a worker ends the whole run, by the word that it reports to the supervisor.
 FATAL_REASONS: dict[str, Exit] = {
+    "store": Exit.STORE,
     "output": Exit.OUTPUT,
     "limit": Exit.GAVE_UP,
     "response": Exit.RESPONSE,

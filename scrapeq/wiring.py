@@ -176,6 +176,7 @@ class WorkerSettings:
         concurrency: Requests at once.
         lease_s: Seconds of a lease.
         max_requests: Stop after so many requests; None = never.
+        max_items: Stop after so many items; None = never.
         cache_file: Where responses are cached.
         tokens_file: Where obtained credentials are stored.
     """
@@ -189,6 +190,7 @@ class WorkerSettings:
     concurrency: int = 32
     lease_s: float = 60.0
     max_requests: int | None = None
+    max_items: int | None = None
     cache_file: str = ""
     tokens_file: str = ""
 

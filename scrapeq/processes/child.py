@@ -34,6 +34,7 @@ STABLE_LIFETIME_PAUSES = 10  # a child that outlived this many of its pauses is 
 STABLE_LIFETIME_S = 30.0  # nor is a child that lived this long
 
 _fork_server: ForkServer | None = None
+_may_begin = threading.Event()  # in a child
 
 
 def use_fork_server(fork_server: ForkServer | None) -> None:
@@ -203,6 +204,11 @@ class Child:
         """Wait until the child ends and return its code."""
         return await self._process.wait() if self._process is not None else 0
 
+    def let_begin(self) -> None:
+        """End the child's `wait_for_parent`."""
+        if self.running and self._process is not None and self._process.stdin is not None:
+            self._process.stdin.write(b"\n")
+
     def send_signal(self, number: int) -> None:
         """Send the child a signal; do nothing if it has ended."""
         if self.running and self._process is not None:
@@ -266,6 +272,11 @@ def enter_child() -> Any:
     return orjson.loads(line)
 
 
+async def wait_for_parent() -> None:
+    """Wait until the parent calls `Child.let_begin`. A child calls this after `enter_child`."""
+    await asyncio.to_thread(_may_begin.wait)
+
+
 def event_loop_runner() -> asyncio.Runner:
     """Return a runner for an event loop, uvloop's where it is installed."""
     try:
@@ -278,5 +289,5 @@ def event_loop_runner() -> asyncio.Runner:
 def _exit_at_end_of_input() -> None:
     """End this process when its parent is gone. Unfinished tasks are safe: their leases in the queue expire."""
     while os.read(0, INPUT_CHUNK_BYTES):
-        pass
+        _may_begin.set()
     os._exit(ORPHANED_CODE)

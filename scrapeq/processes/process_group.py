@@ -55,9 +55,19 @@ class ProcessGroup:
         """The number of children that run."""
         return sum(1 for child in self._children if child.running)
 
-    def keep_running(self, name: str, module: str, settings: dict[str, Any]) -> None:
-        """Start a child in the background and restart it whenever it ends."""
-        task = asyncio.create_task(self._keep_running(name, module, settings))
+    def keep_running(
+        self, name: str, module: str, settings: dict[str, Any], *, after: asyncio.Event | None = None
+    ) -> None:
+        """
+        Start a child in the background and restart it whenever it ends.
+
+        Args:
+            name: Its name in events.
+            module: The module that it runs.
+            settings: Its settings.
+            after: When this is set, `wait_for_parent` ends in the child.
+        """
+        task = asyncio.create_task(self._keep_running(name, module, settings, after))
         task.add_done_callback(_log_failure)
         self._restart_tasks.append(task)
 
@@ -86,7 +96,9 @@ class ProcessGroup:
     def _restarts(self) -> bool:
         return not self._draining and self._may_restart()
 
-    async def _keep_running(self, name: str, module: str, settings: dict[str, Any]) -> None:
+    async def _keep_running(
+        self, name: str, module: str, settings: dict[str, Any], after: asyncio.Event | None
+    ) -> None:
         backoff = RestartBackoff(RESTART_FIRST_S, RESTART_MAX_S)
         while self._restarts:
             child = Child(module, settings, capture_stdout=True, stderr=self._log_file)
@@ -99,7 +111,12 @@ class ProcessGroup:
                 self._on_event(f"{name} cannot be started ({error.strerror}); next try in {pause_s:g} s")
                 await asyncio.sleep(pause_s)
                 continue
-            did_work, code = await self._run_to_end(child)
+            if after is None:
+                did_work, code = await self._run_to_end(child)
+            else:
+                beginning = asyncio.create_task(_let_begin(child, after))
+                did_work, code = await self._run_to_end(child)
+                beginning.cancel()
             if not self._restarts:
                 return
             backoff.record_lifetime(time.monotonic() - started_s, did_work=did_work)
@@ -121,6 +138,11 @@ class ProcessGroup:
             return did_work, await child.wait()
         finally:
             self._children.remove(child)
+
+
+async def _let_begin(child: Child, after: asyncio.Event) -> None:
+    await after.wait()
+    child.let_begin()
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:

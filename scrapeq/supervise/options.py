@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from scrapeq.errors import UsageError
+from scrapeq.plan import Plan
 from scrapeq.queue.defaults import LEASE_S
+from scrapeq.resource.seeds import starts_by_itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +50,20 @@ class RunOptions:
     def keeps_schedules(self) -> bool:
         """Whether this run fetches scheduled resources again when they are due."""
         return self.keep_running and self.coordinates
+
+
+def check_only(plan: Plan, only: Sequence[str], on_event: Callable[[str], None]) -> None:
+    """
+    Warn when none of the resources named in --only starts by itself.
+
+    Raises:
+        UsageError: the plan does not have a resource of one of the names.
+    """
+    known = [resource.name for resource in plan.resources]
+    unknown = sorted(set(only) - set(known))
+    if unknown:
+        raise UsageError(
+            f"--only: unknown resource {unknown[0]!r}. The resources of {plan.file} are: {', '.join(known)}"
+        )
+    if only and not any(map(starts_by_itself, map(plan.resource, only))):
+        on_event(f"check  --only: {', '.join(only)} cannot start without a parent; name its parent, too")

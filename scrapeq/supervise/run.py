@@ -6,39 +6,39 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
-from scrapeq.errors import QueueFull, ScrapeqError, StoreError, UsageError
+import structlog
+
+from scrapeq.errors import QueueFull, ScrapeqError, StoreDamaged, StoreError
 from scrapeq.exit_codes import Exit
 from scrapeq.inspect.limit_views import LimitWatch, title_of
 from scrapeq.limits.definitions import limits_of
 from scrapeq.plan import Match, Plan
-from scrapeq.processes.runtime_folder import writer_socket
 from scrapeq.protocols import Incomplete, LimitView, Progress
 from scrapeq.queue import Counts, Queue
 from scrapeq.queue.library import remove_other_libraries
 from scrapeq.resource import TaskBuilder, first_pages
-from scrapeq.resource.seeds import starts_by_itself
 from scrapeq.sink import written_outputs
 from scrapeq.store.check import LOAD_TIMEOUT_S, check_server, named_errors
-from scrapeq.supervise.options import RunOptions
+from scrapeq.supervise.child_settings import fetcher_settings, scheduler_settings, writer_process
+from scrapeq.supervise.options import RunOptions, check_only
 from scrapeq.supervise.run_children import RunChildren
 from scrapeq.supervise.run_meter import RunMeter
 from scrapeq.supervise.run_state import RunState
 from scrapeq.supervise.sample_api import SampleApi
-from scrapeq.supervise.schedules import schedules_of, start_schedules
+from scrapeq.supervise.schedules import start_schedules
 from scrapeq.wiring import (
-    WorkerSettings,
     group_function,
     open_queue_of,
     output_base,
     pools_of,
-    tokens_file,
     with_base_url,
 )
-from scrapeq.writer.client import WriterProcess
+
+log = structlog.get_logger("scrapeq.run")
 
 WATCH_PATIENCE_S = 1.0
 # Seeding waits for a store that loads or is away. The watch loop decides when that takes too long, and ends both.
@@ -46,6 +46,9 @@ SEED_PATIENCE_S = LOAD_TIMEOUT_S
 DRAIN_EXTRA_S = 2.0  # for a fetcher to end by itself after the grace time
 IDLE_BEFORE_GIVING_UP_S = 3.0  # before --max-wait applies: a probe may be about to leave
 DEMO_STOP_S = 1.0
+DAMAGED_GRACE_S = (
+    2.0  # for fetchers to end after the store has lost the run: their results cannot be acknowledged
+)
 FINAL_STATES: dict[int, str] = {
     Exit.DONE: "finished",
     Exit.DEAD_LETTERS: "finished",
@@ -85,9 +88,13 @@ class PlanRun:
         self._log_file = log_file
         self._code = 0
         self._message = ""
+        self._headline = ""
         self._meter = RunMeter(plan.name)
         self.snapshot = self._meter.empty_snapshot("starting")
         self._stats: dict[str, float] = {}
+        self._counts: Counts | None = None  # as last read
+        self._is_superseded = False  # another machine has finished this run and started the next one
+        self._store_is_damaged = False
         self._items_before = 0.0  # items of this run that were written before this start
         self._incomplete: tuple[Incomplete, ...] = ()  # read when the run is over
         self._scheduled_run = 0
@@ -101,41 +108,57 @@ class PlanRun:
 
     # --- start
 
-    async def start(self) -> None:
-        """Start everything, in the order that sends the first request soonest. Raises ScrapeqError."""
+    async def prepare(self) -> None:
+        """
+        Start all that can fail, and push the seeds; no task is taken before `begin`.
+
+        Raises:
+            ScrapeqError: the run cannot start.
+        """
         with named_errors():
-            self._check_only()
+            check_only(self._plan, self._options.only, self._progress.event)
             is_new = await self._open_run()
-            plan = await self._with_demo_address()
+            self._plan = plan = await self._with_demo_address()
             await self._define_limits(plan)
             await self._start_schedules(plan, is_new=is_new)
-            await self._start_children(plan, f"{plan.name} {'begins' if is_new else 'resumes'}")
+            self._headline = f"{plan.name} {'begins' if is_new else 'resumes'}"
+            writer = writer_process(plan, self._folder, self._state.record.id, self._log_file)
+            starting = (
+                asyncio.create_task(self._children.keep_writer(writer)) if self._options.fetches else None
+            )
+            await asyncio.sleep(0)
+            if self._options.fetches:
+                self._prepare_fetchers(plan)  # they load the plan meanwhile
+            if self._options.coordinates:
+                # In the background: a bounded queue that blocks waits for the fetchers, perhaps for long.
+                self._seed_task = asyncio.create_task(self._seed(plan, self._headline))
+            if starting is not None:
+                await starting
 
-    def _check_only(self) -> None:
-        """Refuse unknown names in --only; warn when none of the named resources starts by itself."""
-        only = self._options.only
-        known = [resource.name for resource in self._plan.resources]
-        unknown = sorted(set(only) - set(known))
-        if unknown:
-            raise UsageError(
-                f"--only: unknown resource {unknown[0]!r}. The resources of {self._plan.file} are: "
-                f"{', '.join(known)}"
-            )
-        if only and not any(map(starts_by_itself, map(self._plan.resource, only))):
-            self._progress.event(
-                f"check  --only: {', '.join(only)} cannot start without a parent; name its parent, too"
-            )
+    async def begin(self) -> None:
+        """Let the fetchers take tasks, and start the scheduler."""
+        self._children.let_fetch()
+        if self._options.coordinates:
+            self._start_scheduler(self._plan)
+        else:
+            with named_errors():
+                self._show_counts(self._headline, await self._queue.counts())
 
     async def _open_run(self) -> bool:
         """Connect to the store and start a run there, or resume the unfinished one. Return whether it is new."""
         self._queue, self._client = open_queue_of(self._plan, self._store_url, patience_s=WATCH_PATIENCE_S)
         await check_server(self._client, self._store_url)
         await remove_other_libraries(self._client)
+        await self._queue.check_types()
         self._limits = LimitWatch(self._queue)
         self._state = RunState(self._client, self._queue)
         if self._options.full_refresh and self._options.coordinates:
             await self._state.reset(self._options.only or None)
         is_new = await self._state.start_or_resume()
+        if self._state.has_lost_record:
+            self._progress.event(
+                "store  the record of the last run is missing, but not its queue: this run fetches everything again"
+            )
         if self._plan.redis.url == "embedded":
             # This run holds the folder's lock, so the fetchers of any remaining lease were killed.
             await self._queue.end_leases()
@@ -168,65 +191,16 @@ class PlanRun:
             keep=self._options.keeps_schedules,
         )
 
-    async def _start_children(self, plan: Plan, headline: str) -> None:
-        """Start fetchers, seeding, the writer and the scheduler; show the headline once the seeds are pushed."""
-        if self._options.fetches:
-            self._start_fetchers(plan)
-        await asyncio.sleep(0)  # the fetchers start before anything else
-        if self._options.coordinates:
-            # In the background: a bounded queue that blocks waits for the fetchers, perhaps for long.
-            self._seed_task = asyncio.create_task(self._seed(plan, headline))
-        else:
-            self._show_counts(headline, await self._queue.counts())
-        if self._options.fetches:
-            await self._children.keep_writer(self._writer_process(plan))
-        if self._options.coordinates:
-            self._start_scheduler(plan)
-
-    def _start_fetchers(self, plan: Plan) -> None:
-        settings = {**asdict(self._worker_settings(plan)), "grace_s": plan.run.grace_s}
-        # --max-requests is exact only within one process.
-        workers = plan.run.workers if self._options.max_requests is None else 1
-        for number in range(1, workers + 1):
-            self._children.keep_running(f"fetcher {number}", "scrapeq.worker.process", settings)
+    def _prepare_fetchers(self, plan: Plan) -> None:
+        settings = fetcher_settings(plan, self._options, self._folder, self._store_url)
+        # --max-requests and --max-items are exact only within one process.
+        is_bounded = self._options.max_requests is not None or self._options.max_items is not None
+        for number in range(1, (1 if is_bounded else plan.run.workers) + 1):
+            self._children.prepare_fetcher(f"fetcher {number}", settings)
 
     def _start_scheduler(self, plan: Plan) -> None:
-        only = self._options.only
-        settings: dict[str, Any] = {"name": plan.name, "store_url": self._store_url, "only": only}
-        if self._options.keeps_schedules and schedules_of(plan, only):
-            settings["worker"] = asdict(self._plan_settings(plan))
+        settings = scheduler_settings(plan, self._options, self._store_url)
         self._children.keep_running("scheduler", "scrapeq.supervise.scheduler_process", settings)
-
-    def _plan_settings(self, plan: Plan) -> WorkerSettings:
-        """The settings from which a child loads the plan."""
-        return WorkerSettings(
-            plan.file, plan.source, dict(plan.overrides), self._store_url, plan.client.base_url
-        )
-
-    def _worker_settings(self, plan: Plan) -> WorkerSettings:
-        return replace(
-            self._plan_settings(plan),
-            writer_socket=str(self._writer_socket(plan)),
-            concurrency=plan.run.concurrency,
-            lease_s=self._options.lease_s,
-            max_requests=self._options.max_requests,
-            cache_file=str((self._folder / f"{plan.name}.cache.db").absolute()),
-            tokens_file=str(tokens_file(self._folder, plan)),
-        )
-
-    def _writer_process(self, plan: Plan) -> WriterProcess:
-        return WriterProcess(
-            plan.outputs,
-            base=output_base(),
-            path=self._writer_socket(plan),
-            stderr=self._log_file,
-            data=self._folder / "outputs",
-            name=plan.name,
-            run=self._state.record.id,
-        )
-
-    def _writer_socket(self, plan: Plan) -> Path:
-        return writer_socket(self._folder, plan.file, plan.name)
 
     async def _seed(self, plan: Plan, headline: str) -> None:
         """Push the first pages and show the headline; end the run if they cannot be pushed."""
@@ -264,16 +238,55 @@ class PlanRun:
         if self.over:
             return
         await self._save_tally()
-        with named_errors():
-            # Read this before the counts: otherwise the last seeds may be missing from them.
-            seeded = await self._is_seeded()
-            counts = await self._queue.counts()
-            self._stats = await self._state.stats()
-            limits = await self._limits.look()
-            self._meter.measure(counts, ready=self._children.ready)
-            await self._check_max_wait(counts)
+        try:
+            with named_errors():
+                await self._look()
+        except StoreDamaged as error:
+            await self._fail_for_damage(error)
+
+    async def _look(self) -> None:
+        """Read the run in the store, and update what is shown of it. Raises StoreError."""
+        seeded = (
+            await self._is_seeded()
+        )  # before the counts: otherwise the last seeds may be missing from them
+        counts = await self._checked_counts()
+        if self._is_superseded:
+            self.over = True
+            return
+        self._stats = await self._state.stats()
+        limits = await self._limits.look()
+        self._meter.measure(counts, ready=self._children.ready)
+        await self._check_max_wait(counts)
         self._update_snapshot(self._state_word(counts), counts, limits)
         self._check_end(counts, seeded)
+
+    async def _checked_counts(self) -> Counts:
+        """Return the queue's counts, once it is certain that the store still has the run. Raises StoreDamaged."""
+        counts = await self._queue.counts()
+        if not await self._state.check(counts, self._lost()):
+            self._is_superseded = True
+            counts = self._counts or counts  # the others are those of the next run
+            counts = replace(counts, ready=0, delayed=0, leased=0)
+        self._counts = counts
+        return counts
+
+    def _lost(self) -> str:
+        """Return what the store had of the run when it was last read, as text."""
+        if self._counts is None:
+            return ""
+        done = int(self._stats.get("done", 0))
+        return f"{self._counts.live} queued tasks and the record of {done} completed requests are lost"
+
+    async def _fail_for_damage(self, error: StoreDamaged) -> None:
+        """End the run at once: nothing can be acknowledged any more."""
+        self._store_is_damaged = True
+        try:
+            await self._queue.check_types(families=True)
+        except StoreDamaged as named:
+            error = named
+        except Exception:  # the store is away, too
+            log.warning("types of keys not checked", exc_info=True)
+        self.fail(Exit.STORE, str(error))
 
     def fail(self, code: int, message: str) -> None:
         """End the run for this reason; the first reason counts."""
@@ -283,11 +296,17 @@ class PlanRun:
 
     async def _save_tally(self) -> None:
         """Add the children's counts to the run in the store; keep them for the next try while it is away."""
-        tally = self._children.take_tally()
-        try:
-            await self._state.add_stats(tally)
-        except Exception:
+        tally, is_saved = self._children.take_tally(), False
+        with contextlib.suppress(Exception):
+            is_saved = await self._state.add_stats(tally)
+        if is_saved:
+            self._add_to_stats(tally)  # until the store is read again
+        else:
             self._children.add_tally(tally)
+
+    def _add_to_stats(self, tally: dict[str, float]) -> None:
+        for name, number in tally.items():
+            self._stats[name] = self._stats.get(name, 0.0) + number
 
     async def _is_seeded(self) -> bool:
         """Whether all first pages are in the queue, pushed by this machine or by another one."""
@@ -384,7 +403,8 @@ class PlanRun:
     async def _end(self) -> int:
         self.over = True
         await self._stop_seeding()
-        await self._children.drain(self._plan.run.grace_s + DRAIN_EXTRA_S)
+        grace_s = DAMAGED_GRACE_S if self._store_is_damaged else self._plan.run.grace_s + DRAIN_EXTRA_S
+        await self._children.drain(grace_s)
         return await self._conclude()
 
     async def _stop_seeding(self) -> None:
@@ -401,21 +421,37 @@ class PlanRun:
         """Finish the run in the store if its work is done; return the exit code and set the last snapshot."""
         try:
             with named_errors():
-                await self._state.add_stats(self._children.take_tally())
-                counts = await self._queue.counts()
-                self._stats = await self._state.stats()
-                self._incomplete = await self._state.incomplete()
-                if counts.live == 0 and self._state.record.seeded and not self._seeding_was_stopped:
-                    await self._state.finish()
-                    await self._report_unused_rules()
+                await self._save_tally()
+                counts = await self._checked_counts()
+                if not self._is_superseded:
+                    self._stats = await self._state.stats()
+                    self._incomplete = await self._state.incomplete()
+                    if counts.live == 0 and self._state.record.seeded and not self._seeding_was_stopped:
+                        await self._finish()
         except StoreError as error:
             self.fail(Exit.STORE, str(error))
-            self.snapshot = self._meter.empty_snapshot("failed", self._message)
+            self._conclude_without_store()
             return self._code
         code = self._exit_code(counts)
         self._meter.record_done(counts)
         self._update_snapshot(FINAL_STATES.get(code, "failed"), counts, message=self._message)
         return code
+
+    async def _finish(self) -> None:
+        """Finish the run in the store. Raises StoreDamaged if the store has lost it since its counts were read."""
+        if (
+            not await self._state.finish()
+        ):  # then another machine has finished it, or it has work again, or it is lost
+            await self._checked_counts()
+        await self._report_unused_rules()
+
+    def _conclude_without_store(self) -> None:
+        """Set the last snapshot to what is known: what the store replied last, and what the children did since then."""
+        self._add_to_stats(self._children.take_tally())
+        if self._counts is None:
+            self.snapshot = self._meter.empty_snapshot("failed", self._message)
+        else:
+            self._update_snapshot("failed", self._counts, message=self._message)
 
     async def _report_unused_rules(self) -> None:
         """Name the rate limits that matched no request: a wrong pattern leaves a server unprotected in silence."""

@@ -6,19 +6,22 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
+from itertools import islice
 from typing import Any, TextIO
 
 import structlog
 
+from scrapeq.backoff import pauses_s
 from scrapeq.errors import OutputError
 from scrapeq.exit_codes import FATAL_REASONS, Exit
 from scrapeq.processes.child import RestartBackoff
 from scrapeq.processes.process_group import ProcessGroup
-from scrapeq.writer.client import WriterProcess
+from scrapeq.writer.client import WriterKilled, WriterProcess
 
 log = structlog.get_logger("scrapeq.run")
 
 WRITER_RESTART_FIRST_S, WRITER_RESTART_MAX_S = 0.1, 30.0  # short: every fetcher waits for the writer
+WRITER_STARTS = 6  # tries to start a writer that is killed while it starts
 WRITER_GRACE_S = 600.0  # the writer may have large files to close
 CLOSE_GRACE_S = 30.0  # after the run has failed
 FINDING_PREFIXES = (
@@ -56,6 +59,7 @@ class RunChildren:
         self._shown_findings: set[str] = set()
         self._group = ProcessGroup(self._on_message, on_event, lambda: not is_over(), log_file)
         self._writer: _WriterSupervision | None = None
+        self._may_fetch = asyncio.Event()
 
     @property
     def running(self) -> int:
@@ -73,8 +77,16 @@ class RunChildren:
             self._tally[name] = self._tally.get(name, 0) + count
 
     def keep_running(self, name: str, module: str, settings: dict[str, Any]) -> None:
-        """Start a fetcher or the scheduler, and restart it whenever it ends."""
+        """Start a child, and restart it whenever it ends."""
         self._group.keep_running(name, module, settings)
+
+    def prepare_fetcher(self, name: str, settings: dict[str, Any]) -> None:
+        """Start a fetcher, which waits for `let_fetch` before it takes a task; restart it whenever it ends."""
+        self._group.keep_running(name, "scrapeq.worker.process", settings, after=self._may_fetch)
+
+    def let_fetch(self) -> None:
+        """Let the fetchers take tasks: the run can no longer fail to start."""
+        self._may_fetch.set()
 
     async def keep_writer(self, writer: WriterProcess) -> None:
         """Start the writer, wait until it listens, and restart it whenever it ends. Raises OutputError."""
@@ -137,12 +149,23 @@ class _WriterSupervision:
     async def start(self) -> None:
         """Start the writer and wait until it listens. Raises OutputError."""
         try:
-            await self._writer.start()
+            await self._start_writer()
         except OSError as error:
             raise OutputError(
                 f"cannot start the process that writes the output files: {error.strerror}"
             ) from None
         self._restart_task = asyncio.create_task(self._keep_running())
+
+    async def _start_writer(self) -> None:
+        """Start the writer; start it again if it is killed while it starts. Raises OutputError, OSError."""
+        for pause_s in islice(pauses_s(WRITER_RESTART_FIRST_S, WRITER_RESTART_MAX_S), WRITER_STARTS - 1):
+            try:
+                return await self._writer.start()
+            except WriterKilled as error:
+                log.error("writer killed during its start", error=str(error))
+                self._on_event(f"{error}; restarting it")
+                await asyncio.sleep(pause_s)
+        return await self._writer.start()
 
     def stop_restarting(self) -> None:
         """From now on, let the writer end."""
@@ -153,7 +176,7 @@ class _WriterSupervision:
         code = await self._writer.stop(WRITER_GRACE_S)
         if code < 0:
             try:
-                await self._writer.start()
+                await self._start_writer()
                 code = await self._writer.stop(WRITER_GRACE_S)
             except (OutputError, OSError) as error:
                 self._fail(Exit.OUTPUT, str(error))
@@ -184,7 +207,7 @@ class _WriterSupervision:
             self._on_event(f"the writer ended (code {code}); restarting it")
             await asyncio.sleep(backoff.next_s())
             try:
-                await self._writer.start()
+                await self._start_writer()
             except OutputError as error:
                 self._fail(Exit.OUTPUT, str(error))
                 return

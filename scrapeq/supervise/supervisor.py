@@ -84,7 +84,9 @@ class Supervisor:
                 store_url = embedded_url or plan.redis.url
                 run = PlanRun(plan, self.options, self.folder, store_url, self.progress, self._log)
                 self._runs.append(run)
-                await run.start()
+                await run.prepare()
+            for run in self._runs:  # only now, since a run that cannot start ends all of them
+                await run.begin()
             await self._watch()
             return await self._end()
         finally:

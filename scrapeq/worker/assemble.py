@@ -41,5 +41,6 @@ def fetch_worker(
         cursor_store=cursor_store_of(client, queue),
         concurrency=worker_settings.concurrency,
         max_requests=worker_settings.max_requests,
+        max_items=worker_settings.max_items,
         cache=response_cache(plan, worker_settings.cache_file),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -12,7 +13,7 @@ from scrapeq.fetch.response_cache import ResponseCache
 from scrapeq.limits.judge import Judge
 from scrapeq.limits.partition import token_digest
 from scrapeq.plan import Plan
-from scrapeq.protocols import CursorStore, Extractor, Sink
+from scrapeq.protocols import CursorStore, Extractor, Item, Sink
 from scrapeq.queue import Entry, Settled
 from scrapeq.resource import GroupOf
 from scrapeq.sink import captures_responses
@@ -83,6 +84,48 @@ class Fatal:
     message: str
 
 
+class ItemBoundReached(Exception):
+    """The bound on items is reached, and the page has more."""
+
+
+class ItemBound:
+    """
+    The items that may still be written (`--max-items`).
+
+    Args:
+        most: How many; None = any number.
+    """
+
+    def __init__(self, most: int | None = None) -> None:
+        self.most = most
+        self._left = most or 0
+        self._lock = asyncio.Lock()  # how many of a commit are new is known only afterwards
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether no further item may be written."""
+        return self.most is not None and not self._left
+
+    async def write(self, items: Sequence[Item], commit: Callable[[Sequence[Item]], Awaitable[int]]) -> None:
+        """
+        Commit items, at most as many new ones as are left; repeated and unchanged ones are free.
+
+        Raises:
+            ItemBoundReached: some are left over.
+        """
+        if self.most is None:
+            await commit(items)
+            return
+        async with self._lock:
+            start = 0
+            while not start or start < len(items):
+                if self.is_reached and items:
+                    raise ItemBoundReached
+                piece = items[start : start + self._left]
+                self._left -= await commit(piece)
+                start += max(1, len(piece))
+
+
 class AuthRetries:
     """
     Counts how often tasks were sent again with a fresh credential, until they end.
@@ -123,6 +166,7 @@ class WorkerContext:
     fatal: Fatal | None = None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     auth_retries: AuthRetries = field(default_factory=AuthRetries)
+    item_bound: ItemBound = field(default_factory=ItemBound)
     judge: Judge = field(init=False)
     captures_responses: bool = field(init=False)  # whether an output stores whole responses
     token: str = field(init=False)  # digest of the only credential; a pool's is in the lease

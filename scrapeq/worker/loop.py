@@ -13,7 +13,7 @@ import time
 import structlog
 
 from scrapeq.clock import Clock, SystemClock
-from scrapeq.errors import LeaseLost, OutputError, ScrapeqError, StoreError
+from scrapeq.errors import LeaseLost, OutputError, ScrapeqError, StoreDamaged, StoreError
 from scrapeq.fetch import Egress
 from scrapeq.fetch.response_cache import ResponseCache
 from scrapeq.plan import Plan
@@ -23,7 +23,7 @@ from scrapeq.queue.commands import BURY, EXTEND, RELEASE
 from scrapeq.queue.worker_queue import WorkerQueue
 from scrapeq.resource import GroupOf
 from scrapeq.task import Task
-from scrapeq.worker.context import Fatal, LeasedTask, Tally, WorkerContext
+from scrapeq.worker.context import Fatal, ItemBound, LeasedTask, Tally, WorkerContext
 from scrapeq.worker.settlement import ERROR_MAX_CHARS
 from scrapeq.worker.task_run import TaskRun
 
@@ -48,6 +48,7 @@ class FetchWorker:
         cursor_store: Cursors of incremental resources.
         concurrency: Slots.
         max_requests: Tasks to take, at most; then the run ends.
+        max_items: New items to write, at most; then the run ends.
         clock: Wall time and monotonic time.
         cache: Cached responses; closed at the end.
     """
@@ -64,6 +65,7 @@ class FetchWorker:
         cursor_store: CursorStore,
         concurrency: int,
         max_requests: int | None = None,
+        max_items: int | None = None,
         clock: Clock | None = None,
         cache: ResponseCache | None = None,
     ) -> None:
@@ -74,6 +76,7 @@ class FetchWorker:
         self.context = WorkerContext(
             plan, queue, egress, extractor, sink, cursor_store, group_of, clock or SystemClock(), cache
         )
+        self.context.item_bound = ItemBound(max_items)
         self._taken = 0
         # by lease token: the same task may be leased again before this worker knows that it lost it
         self._leased: dict[str, LeasedTask] = {}
@@ -166,6 +169,8 @@ class FetchWorker:
         except OutputError as error:
             self.context.end(Fatal("output", str(error)))
             await self._release(leased)
+        except StoreDamaged as error:
+            self.context.end(Fatal("store", str(error)))
         except StoreError as error:
             log.error("store error", error=str(error))
         except Exception as error:  # a slot survives any task: it becomes a dead letter with the error

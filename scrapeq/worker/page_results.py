@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from scrapeq.errors import BrokenBody, ScrapeqError
 from scrapeq.page import Page
 from scrapeq.protocols import Extraction, IncrementalStart, Item
-from scrapeq.queue.commands import OBSERVE, UNSENT
+from scrapeq.queue.commands import OBSERVE, RELEASE, UNSENT
 from scrapeq.resource.incremental import incomplete_reason
 from scrapeq.task import NewTask
 from scrapeq.wiring import build_first_tasks
+from scrapeq.worker.context import Fatal, ItemBoundReached
 from scrapeq.worker.dead_pages import bury
 from scrapeq.worker.redirect_hops import without_hops
 from scrapeq.worker.settlement import Settlement, without_polls
@@ -51,7 +52,11 @@ async def store_results(task: Settlement, page: Page, response: Page | None = No
         context.tally.skipped += part.skipped
         context.events += part.events
         if part.items:
-            await _write(task, part.items, uncaptured)
+            try:
+                await _write(task, part.items, uncaptured)
+            except ItemBoundReached:  # a resumed run requests the page again and writes the rest of it
+                await task.settle(RELEASE)
+                return
             uncaptured = None
         follow_ups += [*part.follow_ups, *await _first_pages(task, part.starts)]
         follow_ups = await task.push_excess(follow_ups)
@@ -87,22 +92,32 @@ async def _write(task: Settlement, items: Sequence[Item], response: Page | None)
     """Commit items to the sink. The limits observe the response meanwhile, since the sink may take its time."""
     context, leased = task.context, task.leased
     observed = context.queue.settle_soon(task.entry(OBSERVE)) if task.sent != UNSENT else None
-    try:
-        if response is None:
-            written = await context.sink.commit(leased.task.id, leased.lease.token, items)
+    captured = response
+
+    async def commit(some: Sequence[Item]) -> int:
+        nonlocal captured
+        page, captured = captured, None
+        if page is None:
+            written = await context.sink.commit(leased.task.id, leased.lease.token, some)
         else:
             written = await context.sink.commit(
                 leased.task.id,
                 leased.lease.token,
-                items,
-                page=response,
+                some,
+                page=page,
                 resource=task.payload["resource"],
                 seed=task.payload.get("seed"),
             )
+        context.tally.items += written  # a statement of its own: others add to it during the await
+        return written
+
+    try:
+        await context.item_bound.write(items, commit)
     finally:
+        if context.item_bound.is_reached:
+            context.end(Fatal("bound", f"stopped at --max-items {context.item_bound.most}"))
         if observed is not None:
             await observed
-    context.tally.items += written  # a statement of its own: others add to it during the await
 
 
 async def _first_pages(task: Settlement, starts: Sequence[IncrementalStart]) -> list[NewTask]:

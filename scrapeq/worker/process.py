@@ -12,9 +12,9 @@ from typing import Any, TextIO
 
 import orjson
 
-from scrapeq.errors import ScrapeqError, StoreError
+from scrapeq.errors import ScrapeqError, StoreDamaged, StoreError
 from scrapeq.exit_codes import FATAL_REASONS, Exit
-from scrapeq.processes.child import enter_child, event_loop_runner
+from scrapeq.processes.child import enter_child, event_loop_runner, wait_for_parent
 from scrapeq.processes.logs import configure_child_log
 from scrapeq.sink import captures_responses, wants_seeds
 from scrapeq.wiring import WorkerSettings, load_plan, open_queue_of
@@ -61,11 +61,15 @@ async def serve(worker_settings: WorkerSettings, grace_s: float) -> int:
     seeds, responses = wants_seeds(plan.outputs), captures_responses(plan.outputs)
     sink = WriterClient(Path(worker_settings.writer_socket), seeds=seeds, responses=responses)
     worker = fetch_worker(worker_settings, plan, queue, client, sink)
+    await wait_for_parent()  # a run that fails to start must not have taken a task
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
     send({"ready": True})
     reporting = asyncio.create_task(_report_regularly(worker))
     try:
         await worker.run(grace_s)
+    except StoreDamaged as error:
+        send({"fatal": "store", "message": str(error)})
+        return Exit.STORE
     except StoreError as error:
         send({"error": str(error)})
         return Exit.STORE

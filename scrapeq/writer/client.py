@@ -31,6 +31,10 @@ END_TIMEOUT_S = 2.0
 _ERRORS: dict[str, type[ScrapeqError]] = {"lost": LeaseLost, "output": OutputError, "usage": UsageError}
 
 
+class WriterKilled(OutputError):
+    """The writer was killed by a signal while it started, so another start may succeed."""
+
+
 class WriterClient:
     """
     The sink of a fetcher (`protocols.Sink`): it commits through the writer.
@@ -292,6 +296,7 @@ class WriterProcess:
         Start the writer, or restart it after it ended, and wait until it listens.
 
         Raises:
+            WriterKilled: a signal ended it before it listened.
             OutputError: an output cannot be written, or another writer holds its folder.
             OSError: the system cannot create a process.
         """
@@ -310,10 +315,11 @@ class WriterProcess:
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
+        message, in_time = None, True
         try:
             message = await asyncio.wait_for(child.next_message(), READY_TIMEOUT_S)
         except TimeoutError:
-            message = None
+            in_time = False
         if message is not None and message.get("ready"):
             self._settings["restarted"] = True
             return
@@ -321,6 +327,8 @@ class WriterProcess:
             await asyncio.wait_for(child.wait(), END_TIMEOUT_S)
         code = await child.stop(0.0)
         reason = message.get("error") if message is not None else None
+        if not reason and in_time and code < 0:
+            raise WriterKilled(f"the writer of the output files was killed during its start (code {code})")
         raise OutputError(
             str(reason or f"the writer of the output files ended during its start (code {code})")
         )

@@ -389,4 +389,5 @@ class Model(LimitBook):
         """Return how many tasks are in each state; `next_event_s` is not modelled (None)."""
         states = [task.state for task in self.tasks.values()]
         ready, delayed, leased, dead = (states.count(s) for s in ("ready", "delayed", "leased", "dead"))
-        return c.Counts(self.now, ready, delayed, leased, dead, self.paused, None, **self.counted)
+        fields: dict[str, Any] = dict(self.counted)
+        return c.Counts(self.now, ready, delayed, leased, dead, self.paused, None, **fields)
