@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 from scrapeq import plugins
@@ -12,7 +13,7 @@ from scrapeq.config.read_context import NOT_IMPLEMENTED, Filled, ReadContext
 from scrapeq.config.records import Key, ListOf, Record, TypedRecord
 from scrapeq.config.secret_terms import SecretJson, SecretMap
 from scrapeq.config.shapes import Choice, Duration, Expr, Flag, Secret, Size, Text
-from scrapeq.config.terms import BaseUrl, PlainMap, Tokens
+from scrapeq.config.terms import HEADER_NAME, BaseUrl, PlainMap, Tokens
 from scrapeq.resource.host import canonical_host, host_and_port
 
 AUTH_TYPES = (
@@ -24,6 +25,8 @@ AUTH_TYPES = (
     "oauth2_refresh_token",
     "session",
 )
+
+TOKEN_PREFIX = re.compile(r"[A-Za-z][A-Za-z0-9_=: -]{0,63}|")
 
 _TEXT = Text()
 
@@ -42,6 +45,7 @@ def client() -> Record:
             "allow_hosts": Key(
                 ListOf(AllowedHost(r"(?!\w+://)[^/\s@]+", "a host, such as files.acme.test"), single=True)
             ),
+            "cookies": Key(Flag()),
             "http2": Key(AlwaysFalse("requests are sent as HTTP/1.1")),
             "cache": Key(Record({"revalidate": Key(Flag()), "max_size": Key(Size())})),
         }
@@ -49,7 +53,9 @@ def client() -> Record:
 
 
 def _auth() -> TypedRecord:
+    sent_as = {"token_header": Key(HeaderName()), "token_prefix": Key(TokenPrefix())}
     oauth2 = {
+        **sent_as,
         "access_token_url": Key(
             WholeUrl(), required=True, hint="access_token_url: https://acme.test/oauth/token"
         ),
@@ -73,7 +79,7 @@ def _auth() -> TypedRecord:
         {},
         {
             "none": {},
-            "bearer": {"token": Key(Secret()), "tokens": Key(Tokens())},
+            "bearer": {"token": Key(Secret()), "tokens": Key(Tokens()), **sent_as},
             "api_key": {
                 "name": Key(_TEXT, required=True, hint="name: X-Api-Key"),
                 "location": Key(Choice(("header", "query", "cookie"))),
@@ -97,12 +103,41 @@ def _auth() -> TypedRecord:
                 "login": Key(login, required=True, hint="login: {path: login, data: {password: ${env:PW}}}"),
                 "success_when": Key(Expr(expression_scopes.LOGIN)),
                 "session_token_path": Key(Path()),
+                **sent_as,
                 "expires": Key(Duration()),
             },
         },
         short=True,
         options=SecretMap(),
+        hints={
+            "header": "token_header: X-Session, the header that the token is sent in",
+            "prefix": "token_prefix: Token, the word before the token",
+        },
     )
+
+
+class HeaderName(Text):
+    """The name of a header that a credential is sent in."""
+
+    def read(self, node: Node, field: str, context: ReadContext) -> str:
+        name = super().read(node, field, context)
+        if not HEADER_NAME.fullmatch(name):
+            context.reject(node, field, f"'{name}' is not a valid header name", "token_header: X-Session")
+        return name
+
+
+class TokenPrefix(Text):
+    """The word before a token; it is not a secret."""
+
+    def __init__(self) -> None:
+        super().__init__(min_length=0)
+
+    def read(self, node: Node, field: str, context: ReadContext) -> str:
+        word = super().read(node, field, context)
+        if not TOKEN_PREFIX.fullmatch(word):
+            message = f"'{word}' is not a word such as Bearer"
+            context.reject(node, field, message, "token_prefix: Token, or '' for the token alone")
+        return word
 
 
 class AlwaysFalse(Flag):

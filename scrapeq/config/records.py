@@ -195,6 +195,7 @@ class TypedRecord(Record):
         *,
         short: bool = False,
         options: Shape | None = None,
+        hints: Mapping[str, str] | None = None,
     ) -> None:
         self._kind = kind
         self._by_type = by_type
@@ -204,7 +205,7 @@ class TypedRecord(Record):
             **common,
         }
         every = {name: key for keys in by_type.values() for name, key in keys.items()}
-        super().__init__({**self._common, **every}, shorthand="type" if short else "")
+        super().__init__({**self._common, **every}, shorthand="type" if short else "", hints=hints)
 
     def _read_map(self, node: Node, field: str, context: ReadContext, keys: Mapping[str, Key]) -> ParsedMap:
         kind = node.get("type")

@@ -35,7 +35,7 @@ REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+cluster", "redis+sentinel")
 
 _SECRET_HEADERS = frozenset({"authorization", "proxy-authorization"})
 _REGEX_MARKS = re.compile(r"^\^|\$$|\.[*+]|\\[dwsbDWSB.]|\(|\|")
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 
 
 class Version(Shape):
@@ -240,7 +240,7 @@ class PlainMap(Shape):
         return values
 
     def _check_header(self, name: str, node: Node, field: str, context: ReadContext) -> None:
-        if not _HEADER_NAME.fullmatch(name):
+        if not HEADER_NAME.fullmatch(name):
             context.report(node, field, f"'{name}' is not a valid header name")
         if node.kind != "scalar":
             context.report(node, field, f"must be a string, not a {node.kind}")

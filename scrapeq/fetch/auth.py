@@ -23,7 +23,7 @@ _MIN_SECRET_CHARS = 4  # redacting shorter strings would garble the text
 def credential(auth: Auth) -> Credential | None:
     """Return the credential of a static auth configuration; None if the client has none."""
     if auth.type == "bearer":
-        return bearer(auth.token)
+        return token_credential(auth, auth.token)
     if auth.type == "http_basic":
         return _header("Authorization", f"Basic {basic_pair(auth.username, auth.password)}")
     if auth.type == "api_key":
@@ -43,9 +43,12 @@ def basic_client(auth: Auth) -> str:
     return basic_pair(quote_plus(auth.client_id), quote_plus(auth.client_secret))
 
 
-def bearer(token: str) -> Credential:
-    """Return the credential of a bearer token (RFC 6750, 2.1)."""
-    return _header("Authorization", f"Bearer {token}")
+def token_credential(auth: Auth, token: str) -> Credential:
+    """Return the credential of a token: as a bearer token (RFC 6750, 2.1), or in the configured header and form."""
+    prefix = auth.token_prefix
+    if prefix is None:
+        prefix = "Bearer" if auth.token_header.lower() == "authorization" else ""
+    return _header(auth.token_header, f"{prefix} {token}" if prefix else token)
 
 
 def _header(name: str, value: str) -> Credential:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -12,7 +13,7 @@ import orjson
 from scrapeq import plugins
 from scrapeq.clock import Clock
 from scrapeq.errors import UsageError
-from scrapeq.fetch.auth import Credential, credential, redact
+from scrapeq.fetch.auth import Credential, credential, redact, token_credential
 from scrapeq.fetch.oauth2 import OAuth2
 from scrapeq.fetch.redirects import join_url
 from scrapeq.fetch.refreshable_auth import Login, RefreshableAuth
@@ -40,7 +41,8 @@ def credential_of(
     if auth.type in STATIC_AUTHS:
         return credential(auth)
     if auth.is_refreshable:
-        return RefreshableAuth(_login(client, clock), TokenFile(tokens, _config_digest(client)), clock)
+        token_file = TokenFile(tokens, _config_digest(client))
+        return RefreshableAuth(_login(client, clock), partial(token_credential, auth), token_file, clock)
     return _plugin_auth(auth)
 
 

@@ -1,4 +1,4 @@
-"""The cookies of a login session (RFC 6265), with domain, path, expiry and `Secure`, in the standard library's jar."""
+"""Cookies (RFC 6265), with domain, path, expiry and `Secure`, in the standard library's jar."""
 
 from __future__ import annotations
 
@@ -28,7 +28,17 @@ class Cookies:
     """
 
     def __init__(self, stored: Iterable[StoredCookie]) -> None:
-        self._cookies = httpx.Cookies()
+        self._jar: httpx.Cookies | None = None  # most requests meet no cookie
+        self.add(stored)
+
+    @property
+    def _cookies(self) -> httpx.Cookies:
+        if self._jar is None:
+            self._jar = httpx.Cookies()
+        return self._jar
+
+    def add(self, stored: Iterable[StoredCookie]) -> None:
+        """Add cookies, as `dump` returns them."""
         for one in stored:
             self._cookies.jar.set_cookie(Cookie(**one, rest={}))
 
@@ -40,16 +50,24 @@ class Cookies:
 
     def add_to(self, url: httpx.URL, fields: Fields) -> Fields:
         """Return the header fields of a request with the cookies for its URL appended to its Cookie header."""
-        request = httpx.Request("GET", url)
-        self._cookies.set_cookie_header(request)
-        cookies = request.headers.get("cookie")
+        cookies = self.header(url)
         if not cookies:
             return fields
         present = [value for name, value in fields if name.lower() == "cookie"]
         others = [field for field in fields if field[0].lower() != "cookie"]
         return [*others, ("Cookie", "; ".join([*present, cookies]))]
 
+    def header(self, url: httpx.URL) -> str:
+        """Return the Cookie header with the cookies for a URL; empty if there are none."""
+        if self._jar is None:
+            return ""
+        request = httpx.Request("GET", url)
+        self._jar.set_cookie_header(request)
+        return request.headers.get("cookie") or ""
+
     def dump(self) -> tuple[StoredCookie, ...]:
         """Return all cookies that have not expired, as plain JSON."""
+        if self._jar is None:
+            return ()
         self._cookies.jar.clear_expired_cookies()
         return tuple({name: getattr(one, name) for name in _ATTRIBUTES} for one in self._cookies.jar)

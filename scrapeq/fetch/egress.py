@@ -22,6 +22,7 @@ from scrapeq.fetch import redirects, response
 from scrapeq.fetch.auth import Credential
 from scrapeq.fetch.auth_factory import credential_of, login_urls
 from scrapeq.fetch.auth_requests import AuthGrants, Deadline, Unlimited, run_auth_flow
+from scrapeq.fetch.cookies import Cookies, StoredCookie
 from scrapeq.fetch.decoding import ACCEPT_ENCODING
 from scrapeq.fetch.guard import NamedHosts, check_literal
 from scrapeq.fetch.headers import FRAMING, check_fields, fields_of
@@ -49,18 +50,17 @@ class HopClosed(ScrapeqError):
     A redirect hop may not be sent now. The caller has to queue it.
 
     Args:
-        method, url: The request of the hop.
-        headers, body: Its own headers and body, without the client's headers and credentials.
+        hop: Its request, without the client's headers and credentials.
+        cookies: The cookies that the chain has set so far.
     """
 
-    def __init__(
-        self, method: str, url: str, headers: tuple[tuple[str, str], ...], body: bytes | None
-    ) -> None:
-        self.method = method
-        self.url = url
-        self.headers = headers
-        self.body = body
-        super().__init__(f"the limit for {method} {printable(url)} is closed")
+    def __init__(self, hop: Hop, cookies: Sequence[StoredCookie] = ()) -> None:
+        self.method = hop.method
+        self.url = str(hop.url)
+        self.headers = hop.headers
+        self.body = hop.body
+        self.cookies = cookies
+        super().__init__(f"the limit for {self.method} {printable(self.url)} is closed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,7 @@ class _RequestState:
     auth: Credential | RefreshableAuth | httpx.Auth | None
     auth_grants: AuthGrants
     deadline: Deadline
+    cookies: Cookies
 
 
 class Egress:
@@ -133,6 +134,8 @@ class Egress:
             if client.base_url.startswith(("http://", "https://"))
             else None
         )
+        # Per credential of a pool, "" for the client's own.
+        self._cookies: dict[str, Cookies] | None = {} if client.cookies else None
         self._foreign_headers = {
             "user-agent": ("User-Agent", client.user_agent or f"scrapeq/{__version__}"),
             "accept": ("Accept", "*/*"),
@@ -169,6 +172,7 @@ class Egress:
         credential_url: str = "",
         credential: str = "",
         auth_grants: AuthGrants = _UNLIMITED,
+        cookies: Sequence[StoredCookie] = (),
     ) -> Page:
         """
         Send one request, follow its redirects, and read the whole response.
@@ -182,6 +186,7 @@ class Egress:
             credential_url: Without a base_url, the client's credential is sent to the origin of this URL.
             credential: Which token of a pool to send (see `has_credential`); "" = the client's own.
             auth_grants: Grants for the extra requests that the credential needs.
+            cookies: The cookies of the redirect chain that this request continues.
 
         Raises:
             FetchError: Blocked, DeadlineExceeded, ConnectionFailed, BadResponse, Truncated, BodyTooLarge,
@@ -201,6 +206,7 @@ class Egress:
                 self._credentials[credential] if credential else self._auth,
                 auth_grants,
                 Deadline(limit_s),
+                self._jar(credential, cookies),
             )
             first = Hop(
                 method.upper(), self._without_credential(redirects.parse_url(url)), tuple(headers), body
@@ -232,18 +238,19 @@ class Egress:
 
     async def _follow(self, current: Hop, state: _RequestState) -> tuple[Hop, RawResponse]:
         """Return the last hop of a redirect chain and its response, with the body unread."""
-        seen: set[tuple[str, str]] = set()
+        seen: set[tuple[str, str, str]] = set()  # a server may redirect to the same URL to set a cookie first
         was_sent = False  # whether a request was sent under the current grant
         try:
             while True:
+                sent_cookies = state.cookies.header(current.url)
                 try:
                     raw = await self._send_one(current, state)
                 except Postponed:
                     if not seen or state.may_follow is None:
                         raise
                     raise HopClosed(
-                        current.method, str(current.url), current.headers, current.body
-                    ) from None  # what has been sent is not sent again
+                        current, state.cookies.dump()
+                    ) from None  # what was sent is not sent again
                 location = raw.header("location")
                 if (
                     raw.status not in redirects.REDIRECT_STATUSES
@@ -253,19 +260,19 @@ class Egress:
                     return current, raw
                 was_sent = True
                 await response.discard(raw)
-                seen.add((current.method, str(current.url)))
+                seen.add((current.method, str(current.url), sent_cookies))
                 if len(seen) > self._max_redirects:
                     raise TooManyRedirects(f"{describe(current)}: more than {self._max_redirects} redirects")
                 target = redirects.next_hop(current, raw.status, location)
                 current = Hop(
                     target.method, self._without_credential(target.url), target.headers, target.body
                 )
-                if (current.method, str(current.url)) in seen:
+                if (current.method, str(current.url), state.cookies.header(current.url)) in seen:
                     raise TooManyRedirects(f"{describe(current)}: the redirects form a loop")
                 if state.may_follow is not None:
                     self._check(current, state.named)
                     if not await state.may_follow(str(current.url), current.method):
-                        raise HopClosed(current.method, str(current.url), current.headers, current.body)
+                        raise HopClosed(current, state.cookies.dump())
                     was_sent = False
         except Blocked as error:
             error.was_sent = was_sent
@@ -299,6 +306,14 @@ class Egress:
         obtained = tuple(self._auth.secrets) if isinstance(self._auth, RefreshableAuth) else ()
         return static_auth.redact(text, self._client.auth, obtained)
 
+    def _jar(self, credential: str, cookies: Sequence[StoredCookie]) -> Cookies:
+        """Return the cookies of a request: those of its credential, or those of its redirect chain alone."""
+        if self._cookies is None:
+            return Cookies(cookies)
+        jar = self._cookies.setdefault(credential, Cookies(()))
+        jar.add(cookies)
+        return jar
+
     def _without_credential(self, url: httpx.URL) -> httpx.URL:
         return static_auth.without_credential(url, self._client.auth)
 
@@ -330,12 +345,12 @@ class Egress:
                     apply = await auth.refresh(lambda request: self._auth_page(request, state))
                     await state.auth_grants.acquire(hop.method, str(hop.url), own=True)
             url, fields = apply(url, fields)
-            raw = await self._send_on_wire(hop, url, fields, state.named)
+            raw = await self._send_on_wire(hop, url, fields, state.named, state.cookies)
             auth.observe(url, raw.headers)
             return raw
         if auth is not None:
             url, fields = auth(url, fields)
-        return await self._send_on_wire(hop, url, fields, state.named)
+        return await self._send_on_wire(hop, url, fields, state.named, state.cookies)
 
     def _fields(self, own: Sequence[tuple[str, str]], is_credential_origin: bool) -> list[tuple[str, str]]:
         """Return the header fields of a request: its own, and those of the client that its origin may see."""
@@ -347,9 +362,16 @@ class Egress:
         return fields + [field for field in own if field[0].lower() not in FRAMING]
 
     async def _send_on_wire(
-        self, hop: Hop, url: httpx.URL, fields: list[tuple[str, str]], named: NamedHosts
+        self,
+        hop: Hop,
+        url: httpx.URL,
+        fields: list[tuple[str, str]],
+        named: NamedHosts,
+        cookies: Cookies | None = None,
     ) -> RawResponse:
         is_named = self._check(hop, named)
+        if cookies is not None:
+            fields = cookies.add_to(url, fields)
         try:
             raw = await self._wire.send(hop.method, url, fields, hop.body, named=is_named)
         except httpx.TransportError as error:
@@ -359,6 +381,8 @@ class Egress:
         except FetchError:
             await raw.aclose()
             raise
+        if cookies is not None:
+            cookies.extract(url, raw.headers)
         return raw
 
     async def _send_patiently(
@@ -385,7 +409,7 @@ class Egress:
         async def send(request: httpx.Request) -> tuple[Hop, RawResponse]:
             fields = [field for field in fields_of(request) if field[0].lower() not in FRAMING]
             check_fields(fields)  # a flow may have copied a part of a response into them
-            return hop, await self._send_on_wire(hop, request.url, fields, state.named)
+            return hop, await self._send_on_wire(hop, request.url, fields, state.named, state.cookies)
 
         async def read(hop: Hop, raw: RawResponse) -> bytes:
             async with asyncio.timeout(self._client.timeout_s):

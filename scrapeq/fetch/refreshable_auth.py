@@ -20,7 +20,7 @@ import httpx
 from scrapeq.backoff import exponential_s
 from scrapeq.clock import Clock
 from scrapeq.errors import AuthFailed, Blocked, FetchError
-from scrapeq.fetch.auth import Credential, Fields, bearer
+from scrapeq.fetch.auth import Credential, Fields
 from scrapeq.fetch.auth_requests import AuthLimitClosed
 from scrapeq.fetch.cookies import Cookies, StoredCookie
 from scrapeq.fetch.token_file import TokenFile
@@ -111,6 +111,7 @@ class RefreshableAuth:
 
     Args:
         login: Obtains a credential.
+        credential: Sends a token that was issued.
         token_file: Stores it, and shares it with other processes.
         clock: Wall time.
 
@@ -118,8 +119,11 @@ class RefreshableAuth:
         secrets: The most recently issued tokens and cookies, to be redacted in messages.
     """
 
-    def __init__(self, login: Login, token_file: TokenFile, clock: Clock) -> None:
+    def __init__(
+        self, login: Login, credential: Callable[[str], Credential], token_file: TokenFile, clock: Clock
+    ) -> None:
         self._login = login
+        self._credential = credential
         self._token_file = token_file
         self._clock = clock
         self._issued: IssuedCredential | None = None
@@ -194,7 +198,7 @@ class RefreshableAuth:
         _sent_with.set(issued.stamp)
         if issued.cookies:
             fields = self._cookies.add_to(url, fields)
-        return bearer(issued.access)(url, fields) if issued.access else (url, fields)
+        return self._credential(issued.access)(url, fields) if issued.access else (url, fields)
 
     def _adopt(self, issued: IssuedCredential) -> None:
         self._issued = issued

@@ -57,7 +57,9 @@ class Auth:
     token_params: Mapping[str, str] = field(default_factory=dict, repr=False)  # added to the token request
     login: Login | None = None  # session
     success_when: Expression | None = None  # session: over the login response; None means any 2xx or 3xx
-    session_token_path: str = ""  # session: path of a token in the login response, sent as a bearer token
+    session_token_path: str = ""  # session: path of a token in the login response
+    token_header: str = "Authorization"  # the header that a token is sent in
+    token_prefix: str | None = None  # the word before the token; None = Bearer, or none in another header
     expires_s: float | None = None  # lifetime of a credential whose response does not state one
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
@@ -106,4 +108,5 @@ class Client:
     max_body_size: int = 64_000_000
     auth: Auth = Auth()
     allow_hosts: tuple[str, ...] = ()
+    cookies: bool = False  # whether cookies of responses are kept for later requests with the same credential
     cache: Cache | None = None

@@ -123,6 +123,7 @@ class Payload(TypedDict, total=False):
     polls: list[Any]  # [how often the response was not ready, seconds waited for it in all]
     hops: int  # redirects followed as tasks of their own
     asked: RequestFields  # the request before the first of these redirects
+    cookies: list[Mapping[str, Any]]  # the cookies that these redirects have set
 
 
 def check_payload(payload: Any) -> Payload:

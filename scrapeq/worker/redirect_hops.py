@@ -57,6 +57,8 @@ async def push_hop(task: Settlement, hop: HopClosed) -> None:
         "body": hop.body.decode("utf-8", "replace") if hop.body is not None else None,
         HOPS: hops,
     }
+    if hop.cookies:
+        following["cookies"] = list(hop.cookies)
     await task.done([task.continued(following, task.group(hop.method, hop.url))])
 
 
@@ -66,5 +68,6 @@ def without_hops(payload: Payload) -> Payload:
         return payload
     own = payload.copy()
     del own[HOPS]
+    own.pop("cookies", None)
     original = own.pop(ASKED, None)
     return own if original is None else {**own, **original}

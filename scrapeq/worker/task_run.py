@@ -127,6 +127,7 @@ class TaskRun:
             named_hosts=_user_named_hosts(payload),
             credential=self._leased.lease.credential,
             auth_grants=self._auth_grants,
+            cookies=[dict(cookie) for cookie in payload.get("cookies") or ()],
         )
 
     async def _may_send_hop(self, url: str, method: str) -> bool:
