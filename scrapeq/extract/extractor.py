@@ -23,6 +23,7 @@ from scrapeq.extract.config_warnings import (
 from scrapeq.extract.decode import Body, decode
 from scrapeq.extract.pagination import BuildTask, NextPages
 from scrapeq.extract.paginators import FetchedPage
+from scrapeq.extract.seen_records import SeenRecords
 from scrapeq.extract.selector import Path
 from scrapeq.page import Page
 from scrapeq.plan import Incremental, Plan
@@ -139,11 +140,15 @@ class PageReader:
         self._record_count, self._last_record = 0, None
         self._is_matched = False
         self._partial = ""
+        self._seen: SeenRecords | None = None
 
     def chunks(self, compiled: CompiledResource) -> Iterator[Extraction]:
         """Yield what the page gives; the last chunk has the next page."""
         parents = self._payload.get("parents") or {}
         parent, parent_name = self._payload.get("parent"), self._payload.get("parent_resource")
+        if compiled.pagination.is_paginated:
+            state = self._payload.get("walk") or {}
+            self._seen = SeenRecords(state.get("sample"), has_keys=bool(compiled.key_paths))
         stack = [
             Batch(
                 compiled,
@@ -162,6 +167,8 @@ class PageReader:
                 continue
             if len(stack) > MAX_NESTED:
                 raise ExtractError(f"{batch.compiled.name} is nested in itself more than {MAX_NESTED} times")
+            if self._seen is not None and len(stack) == 1:
+                self._seen.add(_identity(compiled, record))
             for follow_up in self._record(batch, record, stack):
                 if isinstance(follow_up, IncrementalStart):
                     self._chunk.starts.append(follow_up)
@@ -407,7 +414,13 @@ class PageReader:
         next_pages = NextPages()
         try:
             fetched = FetchedPage(
-                self._payload, self._page, self._body, self._records, self._record_count, self._is_matched
+                self._payload,
+                self._page,
+                self._body,
+                self._records,
+                self._record_count,
+                self._is_matched,
+                self._seen,
             )
             next_pages = self._find_next(compiled, fetched, scope, build)
             for task in next_pages.remaining or ():
@@ -468,3 +481,9 @@ class PageReader:
             )
         if message:
             self._chunk.events.append(f"check  {compiled.name}: {message}")
+
+
+def _identity(compiled: CompiledResource, record: Any) -> bytes:
+    """Return the primary key of a record, or its content if it has none."""
+    key = [path(record) for _, path in compiled.key_paths]
+    return repr(record if not key or None in key else key).encode(errors="replace")

@@ -39,7 +39,7 @@ def leads_nowhere(url: str) -> bool:
     except ValueError:
         return False
     values = [value for name, value in pairs if normalize(name) in _PAGING_PARAMS]
-    return bool(values) and all(value.strip().lower() in _NOTHING for value in values)
+    return bool(values) and all(value.strip().lower() in _NOTHING | {"-1"} for value in values)
 
 
 def is_past_end(url: str, link_header: str, roles: dict[str, int], total: int | None, count: int) -> bool:

@@ -28,8 +28,6 @@ _STREAMABLE = frozenset({"single_page", "header_link", "header_cursor", "page_nu
 _TOTALS = frozenset({"total", "total_header", "pages", "pages_header"})
 """The keys of a detected paginator whose response reported how much there is."""
 _FALSE_TEXTS = frozenset({"false", "0", "no", "n", "none", "null", ""})
-_RECENT_CHARS = 8  # hex digits of a page's fingerprint among those of the last pages
-_RECENT_PAGES = 32
 
 BuildTask = Callable[[Change, PaginationState, int], NewTask]
 """(change, the next page's state, its number) -> its task."""
@@ -157,7 +155,7 @@ class Pagination:
         for name in ("own", "guess", "ahead"):
             state.pop(name, None)  # type: ignore[misc]  # all of them are optional
         known = strategy.remaining(fetched)
-        if strategy.is_open_ended and known is None:
+        if (strategy.is_open_ended and known is None) or _says_end(fetched, state):
             state["guess"] = True
         if known is not None and self._paginator.max_pages is not None:
             known = replace(known, count=min(known.count, self._paginator.max_pages - fetched.number))
@@ -302,29 +300,18 @@ class Pagination:
         next_pages.events.append(f"loop   {self._name}: {next_pages.incomplete}")
 
     def _is_idle(self, fetched: FetchedPage, strategy: PageStrategy, state: PaginationState) -> bool:
-        """
-        Return whether a page has no new record: it is empty, or has the records of one of the pages before it.
-
-        Beyond the last pages, Brent's algorithm finds cycles of pages as it finds those of requests (see `_follow`).
-        """
+        """Return whether a page has no new record: it is empty, or all its records were on the pages before it."""
         if not fetched.count:
             return True
-        if strategy.is_open_ended or fetched.records is None:
-            return False
+        if fetched.seen is None or (strategy.is_open_ended and strategy.remaining(fetched) is not None):
+            return False  # a known number of pages ends by itself
         if fetched.count < state.get("size", 0) and not state.get("ended") and _says_end(fetched, state):
             state["ended"] = True  # only a short page is a likely last one
-        page = _fingerprint(orjson.dumps(fetched.records, option=orjson.OPT_NON_STR_KEYS, default=str))
-        short, recent = page[:_RECENT_CHARS], state.get("recent", "")
-        known = [recent[at : at + _RECENT_CHARS] for at in range(0, len(recent), _RECENT_CHARS)]
-        is_known = short in known or page == state.get("mark")
-        state["recent"] = "".join([*known, short][-_RECENT_PAGES:])
-        if fetched.number & (fetched.number - 1) == 0:
-            state["mark"] = page
-        if not is_known:
+        has_new = fetched.seen.has_new()
+        state["sample"] = fetched.seen.state()
+        if has_new:
             state.pop("empty", None)
-        elif short not in known:
-            state["empty"] = self._paginator.max_empty_pages  # a cycle that is longer than the last pages
-        return is_known
+        return has_new is False
 
     def _ends_idle(self, fetched: FetchedPage, state: PaginationState, next_pages: NextPages) -> bool:
         """

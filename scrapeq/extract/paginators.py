@@ -12,6 +12,7 @@ from scrapeq.expression import as_number, as_text
 from scrapeq.extract.known_names import PAGE_PARAMS
 from scrapeq.extract.link_header import link_target
 from scrapeq.extract.page_end import is_end_mark, leads_nowhere
+from scrapeq.extract.seen_records import SeenRecords
 from scrapeq.page import Page
 from scrapeq.protocols import Change
 from scrapeq.resource import Payload
@@ -36,7 +37,7 @@ class FetchedPage:
     A page with its response.
 
     `count` is the number of its records; `records` is None if they are read one by one. `is_matched`: the place of the
-    records is known and exists in the body, even if it holds an empty list.
+    records is known and exists in the body, even if it holds an empty list. `seen`: its records and those before them.
     """
 
     payload: Payload
@@ -45,6 +46,7 @@ class FetchedPage:
     records: Sequence[Any] | None
     count: int
     is_matched: bool = False
+    seen: SeenRecords | None = None
     _request: Request | None = field(default=None, repr=False)
 
     @property
@@ -229,6 +231,7 @@ class Cursor(SinglePage):
         position: Where the next request has it.
         name: Names the value in errors.
         path: Where it is in the body; empty = in a header, or unknown.
+        is_in_records: It is a value of a record; implied by an index in `path`.
         kept: The only other parameters that the next request has; None = all that this one has.
     """
 
@@ -239,19 +242,23 @@ class Cursor(SinglePage):
         name: str,
         path: str = "",
         kept: Sequence[str] | None = None,
+        *,
+        is_in_records: bool = False,
     ) -> None:
         self._read = read
         self._position = position
         self._name = name
         self._path = path
         self._kept = kept
+        self._is_in_records = is_in_records or "[" in path
 
     def states_end(self, fetched: FetchedPage) -> bool:
         return has_member(fetched.body, self._path)
 
     def next(self, fetched: FetchedPage) -> Change | None:
         value = self._read(fetched)
-        if is_end_mark(value):  # servers mark the end in many ways
+        # Servers mark the end in many ways, but the value of a record, such as the last name, is never a mark.
+        if not value or (not self._is_in_records and is_end_mark(value)):
             return None
         if self._kept is not None and self._position.kind == "param" and not isinstance(value, Mapping):
             others = [name for name in param_names(fetched.request.url) if name not in self._kept]

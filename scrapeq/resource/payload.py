@@ -53,8 +53,16 @@ class PagesAhead(TypedDict, total=False):
     url: str  # the URL that takes the number, in place of that of the next page
 
 
+class SeenSample(TypedDict):
+    """A sample of the records of a page sequence, to recognize pages that bring no new one."""
+
+    level: int  # the sample has the records whose hash ends in this many zero bits
+    hashes: str  # their hashes: 32 bits each, little-endian, in Base64
+    hits: int  # records of the sample that came back in a row without a new one
+
+
 class PaginationState(TypedDict, total=False):
-    """What one page hands to the next. Its size does not grow with the number of pages."""
+    """What one page hands to the next. Its size is bounded, whatever the number of pages."""
 
     seen: str  # fingerprint of an earlier request, to detect loops
     same: str  # fingerprint of the previous page's records, to detect a server that ignores the page number
@@ -65,8 +73,7 @@ class PaginationState(TypedDict, total=False):
     count: int  # records of the pages so far
     size: int  # records of the first page
     ended: bool  # an earlier page stated that nothing follows it
-    recent: str  # fingerprints of the records of the last pages
-    mark: str  # fingerprint of the records of an earlier page
+    sample: SeenSample  # records of the earlier pages
     headers: list[str]  # names of the headers that the paginator sets; they are part of the task's key
     ahead: PagesAhead  # what is known to follow this page
     matched: bool  # whether the data_selector matched on the first page, so that later it must, too

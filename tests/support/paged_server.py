@@ -22,11 +22,12 @@ BASE = "https://api.test/v1"
 class Server:
     """One resource, and the current request of its pagination."""
 
-    def __init__(self, paginator: Paginator, **endpoint: Any) -> None:
+    def __init__(self, paginator: Paginator, primary_key: tuple[str, ...] = (), **endpoint: Any) -> None:
         resource = Resource(
             "r",
             Endpoint(path=template("x"), data_selector="data", paginator=paginator, **endpoint),
             priority=expression("record.rank"),
+            primary_key=primary_key,
         )
         plan = Plan("t", "t.yaml", client=Client(base_url=BASE), resources=(resource,))
         self.builder = TaskBuilder(plan, lambda *_: Group())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -226,3 +227,69 @@ def test_a_link_with_another_method_is_reported() -> None:
     extraction = server.respond({"data": [{"id": 1}], "next": link})
     assert extraction.follow_ups == []
     assert "describes a POST request, but this one is GET" in extraction.incomplete
+
+
+def cycling(
+    pages: list[list[Any]], *, paginator: Paginator = CURSOR, key: tuple[str, ...] = ()
+) -> tuple[int, Extraction]:
+    """Return how many pages are requested of a server that sends these in turn, and the last extraction."""
+    server = Server(paginator, key)
+    for number in range(1, 2_000):
+        extraction = server.respond({"data": pages[(number - 1) % len(pages)], "next": f"c{number}"})
+        assert len(orjson.dumps(server.payload)) < 2_500
+        if not extraction.follow_ups:
+            break
+    return number, extraction
+
+
+def numbered(pages: int, size: int) -> list[list[Any]]:
+    """Return pages of records with consecutive IDs."""
+    return [[{"id": page * size + row} for row in range(size)] for page in range(pages)]
+
+
+def test_records_that_come_back_in_another_order_are_not_new() -> None:
+    """Pages may be shuffled or cut elsewhere, records may change, and any type of paginator may be used."""
+    few = numbered(5, 20)
+    shuffled = [random.Random(page).sample(few[page % 5], 20) for page in range(1_000)]
+    assert cycling(shuffled)[0] == 5 + 3
+    records = [record for page in few for record in page] * 8
+    assert cycling([records[at : at + 16] for at in range(0, 800, 16)])[0] == 7 + 3
+    changing = [[{**record, "seen_at": page} for record in few[page % 5]] for page in range(1_000)]
+    assert cycling(changing, key=("id",))[0] == 5 + 3
+    requests, end = cycling(shuffled, paginator=Paginator("page_number"))
+    assert (requests, "3 pages in a row had no new record" in end.incomplete) == (8, True)
+
+
+@pytest.mark.parametrize(("pages", "size"), [(10, 100), (200, 50), (30, 1_000)])
+def test_large_cycles_are_found_by_a_sample(pages: int, size: int) -> None:
+    """At most half of the records are read again before that is certain."""
+    requests, end = cycling(numbered(pages, size))
+    assert pages + 3 <= requests <= 2 * pages + 5
+    assert end.incomplete
+
+
+def test_listings_that_go_on_are_never_cut() -> None:
+    """Pages overlap by a half, by all but one record, or have the equal contents of measurements without a key."""
+    half = [[{"id": page * 25 + row} for row in range(50)] for page in range(1_999)]
+    assert cycling(half)[0] == 1_999
+    most = [[{"id": page + row} for row in range(10)] for page in range(1_999)]
+    assert cycling(most)[0] == 1_999
+    values = random.Random(1)
+    equal = [[{"on": values.random() < 0.5} for _ in range(40)] for _ in range(1_999)]
+    assert cycling(equal)[0] == 1_999
+
+
+def test_the_value_of_the_last_record_is_never_an_end() -> None:
+    """A user may be called None, and an ID may be -1."""
+    paginator = Paginator("cursor", cursor_path="data[-1].name", cursor_param="after")
+    for name in ("None", "End", "0", -1):
+        assert Server(paginator).respond({"data": [{"name": name}]}).follow_ups, name
+
+
+def test_a_page_behind_a_stated_end_may_be_missing() -> None:
+    """The next link is followed since the flag may mean something else; a 404 is then the end."""
+    server = Server(LINK)
+    assert server.respond(page_of(1, has_more=True)).follow_ups
+    assert "guess" not in server.payload["walk"]
+    assert server.respond(page_of(2, has_more=False)).follow_ups
+    assert server.payload["walk"]["guess"] is True

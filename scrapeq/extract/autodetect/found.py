@@ -49,7 +49,8 @@ def _unflagged_strategy(found: DetectedPaginator, filters_records: bool) -> Page
     if kind == "cursor":
         path = found.get("path")
         kept = KEPT_BESIDE_CURSOR if found.get("exclusive") else None
-        return Cursor(_reader(found.get("header"), path), where, "auto", _dotted(path), kept)
+        reader = _reader(found.get("header"), path)
+        return Cursor(reader, where, "auto", _dotted(path), kept, is_in_records=-1 in (path or ()))
     if kind == "page_number":
         own = _reader(None, found["own"]) if "own" in found else None
         pages = None
