@@ -177,6 +177,7 @@ class WorkerSettings:
         lease_s: Seconds of a lease.
         max_requests: Stop after so many requests; None = never.
         max_items: Stop after so many items; None = never.
+        removed: Resources that the file no longer has; their tasks are dropped.
         cache_file: Where responses are cached.
         tokens_file: Where obtained credentials are stored.
     """
@@ -191,6 +192,7 @@ class WorkerSettings:
     lease_s: float = 60.0
     max_requests: int | None = None
     max_items: int | None = None
+    removed: Sequence[str] = ()
     cache_file: str = ""
     tokens_file: str = ""
 

@@ -78,7 +78,8 @@ def scrapeq(
             "-c",
             "--config",
             metavar="FILE",
-            help="Configuration file. Default: $SCRAPEQ_CONFIG, else the file that last ran in this directory.",
+            help="Configuration file. Default: $SCRAPEQ_CONFIG, else the file that last ran in this directory, else "
+            "scrapeq.yaml.",
         ),
     ] = "",
     redis: Annotated[

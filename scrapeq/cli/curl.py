@@ -6,7 +6,7 @@ import getopt
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from scrapeq.cli.shell_words import shell_words
 from scrapeq.errors import UsageError
@@ -26,6 +26,8 @@ NOISE = _words(
     "proxy-connection"
 )
 NOISE_PREFIXES = ("sec-", "x-forwarded-")
+
+_VARIABLE = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))", re.ASCII)
 
 # curl's options, as `name`, or `name:letter` with a short form. Those with a value come second.
 _FLAGS = _words(
@@ -75,6 +77,7 @@ class CurlRequest:
         headers: Names and values in the command's order and spelling, without `NOISE`.
         data: The pieces of the body, or of the query with -G.
         auth: "basic" or "bearer" if an option or the URL has credentials. Their values are not stored.
+        variables: The shell variables that such a credential consists of, by `username`, `password` or `token`.
         notes: What was left out, for the user.
     """
 
@@ -84,6 +87,7 @@ class CurlRequest:
     data: list[str] = field(default_factory=list)
     query: list[str] = field(default_factory=list)
     auth: str = ""
+    variables: dict[str, str] = field(default_factory=dict)
     max_time: str = ""
     is_json: bool = False
     is_get: bool = False
@@ -106,6 +110,12 @@ class CurlRequest:
         if not self.data or self.is_get:
             return None
         return ("" if self.is_json else "&").join(self.data)
+
+
+def variable_of(text: str) -> str:
+    """Return the name of the shell variable that a text consists of (`$TOKEN`, `${TOKEN}`), or an empty string."""
+    found = _VARIABLE.fullmatch(text.strip())
+    return found[1] or found[2] if found else ""
 
 
 def read_curl(command: str) -> CurlRequest:
@@ -179,9 +189,10 @@ def _apply(request: CurlRequest, name: str, value: str) -> None:
         case "url-query":
             request.query.append(_urlencoded(value))
         case "user":
-            request.auth = "basic"
+            _add_user(request, *value.partition(":")[::2])
         case "oauth2-bearer":
             request.auth = "bearer"
+            request.variables = {"token": variable_of(value)}
         case "user-agent":
             request.default_header("User-Agent", value)
         case "referer":
@@ -200,6 +211,11 @@ def _apply(request: CurlRequest, name: str, value: str) -> None:
             request.is_get = True
         case "head":
             request.is_head = True
+
+
+def _add_user(request: CurlRequest, user: str, password: str) -> None:
+    request.auth = "basic"
+    request.variables = {"username": variable_of(user), "password": variable_of(password)}
 
 
 def _add_header(request: CurlRequest, text: str) -> None:
@@ -240,8 +256,8 @@ def _complete(request: CurlRequest) -> None:
     parts = urlsplit(request.url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UsageError(f"--curl: {request.url}: not an http(s) URL")
-    if parts.username is not None:
-        request.auth = request.auth or "basic"
+    if parts.username is not None and not request.auth:
+        _add_user(request, unquote(parts.username), unquote(parts.password or ""))
     if request.is_get:
         request.query += request.data
     if request.is_json:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import orjson
 
-from scrapeq.cli.curl import FORM_TYPE, CurlRequest
+from scrapeq.cli.curl import FORM_TYPE, CurlRequest, variable_of
 from scrapeq.cli.yaml_text import block, name_of, scalar
 from scrapeq.errors import UsageError
 
@@ -42,8 +43,20 @@ class _Secrets:
     prefix: str
     exports: list[str] = field(default_factory=list)
 
-    def add(self, suffix: str, source: str) -> str:
-        """Return `${env:…}` for a new variable; `source` tells the user which value it needs."""
+    def add(self, suffix: str, source: str, variable: str = "") -> str:
+        """
+        Return `${env:…}` for a credential.
+
+        Args:
+            suffix: The end of the name of a new variable.
+            source: Tells the user which value the variable needs.
+            variable: The variable that the command uses; empty = none, so a new one is named.
+        """
+        if variable:
+            export = f"export {variable}=...   # {source}"
+            if not any(line.startswith(f"export {variable}=") for line in self.exports):
+                self.exports.append(export)
+            return f"${{env:{variable}}}"
         name = stem = f"{self.prefix}_{re.sub('[^A-Z0-9]+', '_', suffix.upper()).strip('_') or 'SECRET'}"
         number = 2
         taken = {line.split("=")[0].removeprefix("export ") for line in self.exports}
@@ -73,7 +86,7 @@ def render_config(request: CurlRequest, output: str) -> tuple[str, list[str]]:
         client["user_agent"] = _literal(agent)
     if headers:
         client["headers"] = {
-            name: secrets.add(name, f"the {name} header") if _SECRET_HEADER.search(name) else _literal(value)
+            name: _secret_header(name, value, secrets) if _SECRET_HEADER.search(name) else _literal(value)
             for name, value in headers.items()
         }
     if auth:
@@ -97,7 +110,8 @@ def render_config(request: CurlRequest, output: str) -> tuple[str, list[str]]:
             "# It needs these environment variables:",
             *(f"#   {line}" for line in secrets.exports),
         ]
-    lines += ["version: 1", f"name: {scalar(name_of(prefix.lower()))}", "", *block({"client": client}), ""]
+    queue = name_of(prefix if output == "-" else Path(output).stem)
+    lines += ["version: 1", f"name: {scalar(queue)}", "", *block({"client": client}), ""]
     lines += block({"resources": [{"name": name, "endpoint": endpoint}]})
     lines += [
         "    # primary_key: id           # write a record again only when it changed",
@@ -107,6 +121,18 @@ def render_config(request: CurlRequest, output: str) -> tuple[str, list[str]]:
         '  - {type: jsonl, path: "out/${resource}.jsonl"}',
     ]
     return "\n".join(lines) + "\n", secrets.exports
+
+
+def _secret_header(name: str, value: str, secrets: _Secrets) -> str:
+    """Return a header as `${env:…}`; the values of cookies that are shell variables each keep their variable."""
+    pairs = [pair.partition("=") for pair in value.split(";")]
+    if name.lower() == "cookie" and all(variable_of(pair[2]) for pair in pairs):
+        parts = [
+            f"{pair[0]}={secrets.add('', f'the cookie {pair[0].strip()}', variable_of(pair[2]))}"
+            for pair in pairs
+        ]
+        return ";".join(parts)
+    return secrets.add(name, f"the {name} header", variable_of(value))
 
 
 def _literal(text: str) -> str:
@@ -161,25 +187,27 @@ def _auth(
     authorization = next((name for name in headers if name.lower() == "authorization"), "")
     scheme = headers.get(authorization, "").partition(" ")[0].lower()
     if request.auth == "bearer" or scheme == "bearer":
-        headers.pop(authorization, None)
-        return {"type": "bearer", "token": secrets.add("token", "the bearer token")}
+        given = headers.pop(authorization, "").partition(" ")[2]
+        variable = request.variables.get("token") or variable_of(given)
+        return {"type": "bearer", "token": secrets.add("token", "the bearer token", variable)}
     if request.auth == "basic" or scheme == "basic":
         if not request.auth:
             del headers[authorization]
         return {
             "type": "http_basic",
-            "username": secrets.add("username", "the user name"),
-            "password": secrets.add("password", "the password"),
+            "username": secrets.add("username", "the user name", request.variables.get("username", "")),
+            "password": secrets.add("password", "the password", request.variables.get("password", "")),
         }
     for name in [authorization, *headers]:
         if name and name.lower() != "cookie" and _SECRET_HEADER.search(name):
-            del headers[name]
-            secret = secrets.add("token" if name == authorization else "api_key", f"the {name} header")
+            variable = variable_of(headers.pop(name))
+            suffix = "token" if name == authorization else "api_key"
+            secret = secrets.add(suffix, f"the {name} header", variable)
             return {"type": "api_key", "name": name, "location": "header", "api_key": secret}
     for name, value in params.items():
         if _is_secret(name, value):
             del params[name]
-            secret = secrets.add("api_key", f"the {name} parameter")
+            secret = secrets.add("api_key", f"the {name} parameter", variable_of(value))
             return {"type": "api_key", "name": name, "location": "query", "api_key": secret}
     return {}
 
@@ -187,7 +215,7 @@ def _auth(
 def _is_secret(name: str, value: Any) -> bool:
     if not isinstance(value, str) or not _SECRET_PARAM.fullmatch(name):
         return False
-    return len(value) >= _SECRET_LENGTH or bool(_SECRET_IN_BODY.fullmatch(name))
+    return len(value) >= _SECRET_LENGTH or bool(variable_of(value)) or bool(_SECRET_IN_BODY.fullmatch(name))
 
 
 def _params(params: dict[str, Any], request: CurlRequest) -> dict[str, Any]:

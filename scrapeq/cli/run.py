@@ -49,6 +49,10 @@ def run(
         bool,
         typer.Option("--full-refresh", help="Discard an unfinished run and all cursors; fetch everything."),
     ] = False,
+    take_over: Annotated[
+        bool,
+        typer.Option("--take-over", help="Use the queue of a file with another file name: FILE was renamed."),
+    ] = False,
     progress: Annotated[
         str, typer.Option(metavar="HOW", help="auto (live on a terminal), live, lines or none.")
     ] = "auto",
@@ -96,6 +100,7 @@ def run(
         role=role,
         keep_running=keep_running,
         full_refresh=full_refresh,
+        take_over=take_over,
         for_s=for_s,
         max_requests=max_requests,
         max_items=max_items,

@@ -167,7 +167,9 @@ class Seeding:
         ):  # without a base URL each seed is refused by itself, but URLs can be pushed
             self.plan = await with_demo_address(self.plan, queue, client)
         builder = TaskBuilder(self.plan, group_function(self.plan))
-        watch = RunWatch(RunState(client, queue), queue)
+        state = RunState(client, queue)
+        await state.check_owner(self.plan.file)
+        watch = RunWatch(state, queue)
         await watch.check()
         try:
             async for batch in batches:

@@ -36,7 +36,9 @@ class Settings:
 
     def files(self, arguments: Sequence[str] = ()) -> list[str]:
         """
-        Return the configuration files: the arguments, else -c, else SCRAPEQ_CONFIG, else those that last ran here.
+        Return the configuration files.
+
+        They are the arguments, else -c, else SCRAPEQ_CONFIG, else those that last ran here, else scrapeq.yaml.
 
         Raises:
             UsageError: There are none.
@@ -50,11 +52,18 @@ class Settings:
         if os.environ.get(CONFIG_VARIABLE):
             return [os.environ[CONFIG_VARIABLE]]
         recorded = read_run_record()
+        has_default = Path(DEFAULT_CONFIG).is_file()
         if recorded:
+            if has_default and DEFAULT_CONFIG not in recorded:
+                self.note(
+                    f"note: {', '.join(recorded)} ran here last; for {DEFAULT_CONFIG} use -c {DEFAULT_CONFIG}"
+                )
             return recorded
-        file = DEFAULT_CONFIG if Path(DEFAULT_CONFIG).is_file() else "FILE"
+        if has_default:
+            return [DEFAULT_CONFIG]
         raise UsageError(
-            f"no configuration: nothing ran in this directory yet; use -c {file} or set {CONFIG_VARIABLE}"
+            f"no configuration: there is no {DEFAULT_CONFIG} in this directory and nothing ran here yet; "
+            f"use -c FILE or set {CONFIG_VARIABLE}"
         )
 
     def file(self, argument: str | None = None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -121,7 +121,11 @@ def _url_lines(file: str, lines: Iterator[str]) -> Iterator[tuple[int, dict[str,
 
 
 def first_pages(
-    builder: TaskBuilder, now_s: float, resources: Collection[str] | None = None, occurrence: int = 0
+    builder: TaskBuilder,
+    now_s: float,
+    resources: Collection[str] | None = None,
+    occurrence: int = 0,
+    wanted: Callable[[Resource, Mapping[str, Any]], bool] | None = None,
 ) -> Iterator[NewTask | IncrementalStart]:
     """
     Yield the first page of each seed of each resource that starts by itself.
@@ -133,6 +137,7 @@ def first_pages(
         now_s: Unix seconds.
         resources: Only these; None = all.
         occurrence: The number of the scheduled run, for resources with a schedule; 0 = they run once, like the others.
+        wanted: Says for a resource and a seed whether to yield its page; None = all.
 
     Raises:
         UsageError: a seed makes an invalid request, its file is invalid, or there is no resource of that name.
@@ -141,14 +146,22 @@ def first_pages(
         builder.resource(name)
     for resource in builder.plan.resources:
         if starts_by_itself(resource) and (resources is None or resource.name in resources):
-            yield from _first_pages_of(builder, resource, now_s, occurrence if resource.schedule else 0)
+            yield from _first_pages_of(
+                builder, resource, now_s, occurrence if resource.schedule else 0, wanted
+            )
 
 
 def _first_pages_of(
-    builder: TaskBuilder, resource: Resource, now_s: float, occurrence: int
+    builder: TaskBuilder,
+    resource: Resource,
+    now_s: float,
+    occurrence: int,
+    wanted: Callable[[Resource, Mapping[str, Any]], bool] | None,
 ) -> Iterator[NewTask | IncrementalStart]:
     ranked_by = resource if resource.seeds or resource.seed_file else builder.plan
     for seed in seeds_of(builder.plan, resource):
+        if wanted is not None and not wanted(resource, seed.values):
+            continue
         rank = None
         if ranked_by.seed_priority is not None:
             rank = as_number(ranked_by.seed_priority.evaluate({"seed": seed.values, "now": now_s}))

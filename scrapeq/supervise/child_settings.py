@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TextIO
@@ -14,7 +15,9 @@ from scrapeq.wiring import WorkerSettings, output_base, tokens_file
 from scrapeq.writer.client import WriterProcess
 
 
-def fetcher_settings(plan: Plan, options: RunOptions, folder: Path, store_url: str) -> dict[str, Any]:
+def fetcher_settings(
+    plan: Plan, options: RunOptions, folder: Path, store_url: str, removed: Sequence[str] = ()
+) -> dict[str, Any]:
     """
     Return the settings of a fetcher.
 
@@ -23,6 +26,7 @@ def fetcher_settings(plan: Plan, options: RunOptions, folder: Path, store_url: s
         options: The options of the command line.
         folder: The data folder.
         store_url: The URL of the store.
+        removed: Resources that the file has lost since the run began.
     """
     settings = replace(
         _plan_settings(plan, store_url),
@@ -31,6 +35,7 @@ def fetcher_settings(plan: Plan, options: RunOptions, folder: Path, store_url: s
         lease_s=options.lease_s,
         max_requests=options.max_requests,
         max_items=options.max_items,
+        removed=tuple(removed),
         cache_file=str((folder / f"{plan.name}.cache.db").absolute()),
         tokens_file=str(tokens_file(folder, plan)),
     )

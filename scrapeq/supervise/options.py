@@ -23,6 +23,7 @@ class RunOptions:
         max_wait_s: Give up (code 4) when nothing can be sent for longer than this many seconds.
         only: Seed only these resources; empty = all.
         full_refresh: Fetch everything again: forget stored cursors, and an unfinished run with its tasks.
+        take_over: Use a queue that belongs to a file of another name.
         lease_s: Seconds after which the tasks of a dead fetcher return to the queue.
     """
 
@@ -34,6 +35,7 @@ class RunOptions:
     max_wait_s: float | None = None
     only: tuple[str, ...] = ()
     full_refresh: bool = False
+    take_over: bool = False
     lease_s: float = LEASE_S
 
     @property

@@ -24,6 +24,7 @@ from scrapeq.resource import TaskBuilder, first_pages
 from scrapeq.sink import written_outputs
 from scrapeq.store.check import LOAD_TIMEOUT_S, check_server, named_errors
 from scrapeq.supervise.child_settings import fetcher_settings, scheduler_settings, writer_process
+from scrapeq.supervise.file_changes import FileChanges, changes_between, fingerprint_of
 from scrapeq.supervise.options import RunOptions, check_only
 from scrapeq.supervise.run_children import RunChildren
 from scrapeq.supervise.run_meter import RunMeter
@@ -89,6 +90,8 @@ class PlanRun:
         self._code = 0
         self._message = ""
         self._headline = ""
+        self._fingerprint = ""  # of the file
+        self._changes = FileChanges()  # of the file, since the run began
         self._meter = RunMeter(plan.name)
         self.snapshot = self._meter.empty_snapshot("starting")
         self._stats: dict[str, float] = {}
@@ -152,9 +155,14 @@ class PlanRun:
         await self._queue.check_types()
         self._limits = LimitWatch(self._queue)
         self._state = RunState(self._client, self._queue)
+        await self._state.check_owner(self._plan.file, take_over=self._options.take_over)
         if self._options.full_refresh and self._options.coordinates:
             await self._state.reset(self._options.only or None)
-        is_new = await self._state.start_or_resume()
+        self._fingerprint = fingerprint_of(self._plan)
+        fields = {"file": Path(self._plan.file).name, "config": self._fingerprint}
+        is_new = await self._state.start_or_resume(fields)
+        if not is_new and self._options.coordinates:
+            await self._follow_file()
         if self._state.has_lost_record:
             self._progress.event(
                 "store  the record of the last run is missing, but not its queue: this run fetches everything again"
@@ -164,6 +172,18 @@ class PlanRun:
             await self._queue.end_leases()
         self._items_before = (await self._state.stats()).get("items", 0.0)
         return is_new
+
+    async def _follow_file(self) -> None:
+        """Report how the file has changed since the run began, and note which tasks to drop and which seeds to push."""
+        self._changes = changes_between(await self._state.fingerprint(), self._plan)
+        if not self._changes:
+            return
+        self._progress.event(
+            f"check  the file changed since this run began: {self._changes.text()}; --full-refresh restarts"
+        )
+        removed = {*self._state.record.removed, *self._changes.removed}
+        await self._state.save_removed(removed - {resource.name for resource in self._plan.resources})
+        await self._state.read()
 
     async def _with_demo_address(self) -> Plan:
         """Start the sample API if the plan uses demo://, and return the plan with its address."""
@@ -192,7 +212,9 @@ class PlanRun:
         )
 
     def _prepare_fetchers(self, plan: Plan) -> None:
-        settings = fetcher_settings(plan, self._options, self._folder, self._store_url)
+        settings = fetcher_settings(
+            plan, self._options, self._folder, self._store_url, self._state.record.removed
+        )
         # --max-requests and --max-items are exact only within one process.
         is_bounded = self._options.max_requests is not None or self._options.max_items is not None
         for number in range(1, (1 if is_bounded else plan.run.workers) + 1):
@@ -216,8 +238,10 @@ class PlanRun:
                 builder = TaskBuilder(plan, group_function(plan))
                 names = self._options.only or [resource.name for resource in plan.resources]
                 names = [name for name in names if name not in self._due_later]
-                pages = first_pages(builder, time.time(), names, self._scheduled_run)
-                await self._state.seed(pages, patient_queue)
+                wanted = self._changes.wants if self._changes and self._state.record.seeded else None
+                pages = first_pages(builder, time.time(), names, self._scheduled_run, wanted)
+                fingerprint = self._fingerprint if self._changes else ""
+                await self._state.seed(pages, patient_queue, fingerprint=fingerprint)
                 self._show_counts(headline, await patient_queue.counts())
         except (StoreError, QueueFull) as error:
             self.fail(Exit.STORE, f"the seeds cannot be pushed: {error}")

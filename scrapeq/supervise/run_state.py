@@ -7,9 +7,12 @@ import secrets
 import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from scrapeq.errors import StoreDamaged
+import orjson
+
+from scrapeq.errors import StoreDamaged, UsageError
 from scrapeq.lua import load
 from scrapeq.protocols import Incomplete, IncrementalStart
 from scrapeq.queue import Counts, Queue
@@ -63,6 +66,8 @@ class RunRecord:
         0  # when its queue was created (`Counts.created_us`); 0 = by an earlier version of scrapeq
     )
     finished_before: str = ""  # the id of the run before it, if that one was finished
+    file: str = ""  # the name of its configuration file, without the folder
+    removed: tuple[str, ...] = ()  # resources that the file has lost since the run began
 
 
 class RunState:
@@ -101,13 +106,18 @@ class RunState:
             int(fields.get("died_before", 0)),
             int(fields.get("queue", 0)),
             fields.get("finished_before", ""),
+            fields.get("file", ""),
+            tuple(orjson.loads(fields.get("removed", "[]"))),
         )
 
-    async def start_or_resume(self) -> bool:
+    async def start_or_resume(self, fields: Mapping[str, str] | None = None) -> bool:
         """
         Resume the unfinished run, or start a new one. Return whether it is new.
 
         A run whose record the store has lost is replaced by a new one, which fetches everything again.
+
+        Args:
+            fields: Further fields for the record of a new run.
 
         Raises:
             StoreDamaged: the store has lost the queue of the unfinished run, or a part of it.
@@ -115,9 +125,12 @@ class RunState:
         deadline_s = time.monotonic() + ENDING_S
         force = ""
         counts = await self._check_queue()
+        pairs = [text for pair in (fields or {}).items() for text in pair]
         while True:
             new_id, now_s = secrets.token_hex(RUN_ID_BYTES), repr(time.time())
-            reply = await self._run_script(BEGIN.text, new_id, now_s, force, counts.died, counts.created_us)
+            reply = await self._run_script(
+                BEGIN.text, new_id, now_s, force, counts.died, counts.created_us, *pairs
+            )
             if reply != b"ending":
                 if (
                     reply == b"first" and counts.done
@@ -131,6 +144,36 @@ class RunState:
             else:  # the machine that finished the last run was killed before it had purged everything
                 await self._queue.purge("seen")
                 force = "1"
+
+    async def check_owner(self, file: str, *, take_over: bool = False) -> None:
+        """
+        Refuse a queue that belongs to another configuration file.
+
+        Args:
+            file: The path of the file; its name identifies it, since machines may have it in different folders.
+            take_over: From now on, the queue belongs to this file.
+
+        Raises:
+            UsageError: the queue belongs to a file of another name.
+        """
+        name, record = Path(file).name, await self.read()
+        if take_over and record.id:
+            await self._update("set", {"file": name})
+        elif record.file and record.file != name:
+            raise UsageError(
+                f"{file}: the queue {self._queue.name!r} belongs to {record.file}: both files have this name. "
+                f"Give {name} a `name` of its own. If it is {record.file} under another file name, "
+                "run it once with --take-over"
+            )
+
+    async def fingerprint(self) -> str:
+        """Return the stored fingerprint of the run's configuration file; empty if there is none."""
+        found: bytes | None = await self._redis.hget(self._key, "config")
+        return found.decode() if found else ""
+
+    async def save_removed(self, names: Collection[str]) -> None:
+        """Store the names of resources whose queued tasks are dropped."""
+        await self._update("set", {"removed": orjson.dumps(sorted(names))})
 
     async def _check_queue(self) -> Counts:
         """Return the counts of the queue, which is created if it does not exist. Raises StoreDamaged."""
@@ -207,7 +250,11 @@ class RunState:
         await self._update("set", {"demo_port": port})
 
     async def seed(
-        self, first_pages: Iterable[NewTask | IncrementalStart], queue: Queue | None = None
+        self,
+        first_pages: Iterable[NewTask | IncrementalStart],
+        queue: Queue | None = None,
+        *,
+        fingerprint: str = "",
     ) -> None:
         """
         Push the first pages of the run, once; repeating this changes nothing.
@@ -215,11 +262,13 @@ class RunState:
         Args:
             first_pages: The first pages.
             queue: The queue to push to, such as one with more patience; None = this run's.
+            fingerprint: That of the configuration file, which has changed: push these pages, too, and store it.
         """
-        if not self.record.seeded:
+        if fingerprint or not self.record.seeded:
             cursor_store = cursor_store_of(self._redis, self._queue)
             await push_first_pages(queue or self._queue, cursor_store, first_pages)
-            if not await self._update("set", {"seeded": 1}):
+            changed = {"config": fingerprint} if fingerprint else {}
+            if not await self._update("set", {"seeded": 1, **changed}):
                 raise StoreDamaged(lost_text("the record of this run is gone"))
             await self.read()
 

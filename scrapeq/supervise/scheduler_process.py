@@ -83,6 +83,8 @@ async def run_scheduler(
         StoreError: the store cannot be used, or loses data of the queue meanwhile.
     """
     async with open_store_queue(plan, folder) as (queue, client):
+        if plan.file:
+            await RunState(client, queue).check_owner(plan.file)
         await scheduler_of(queue, client, plan, on_event).run(stop)
     return 0
 

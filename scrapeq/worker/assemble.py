@@ -42,5 +42,6 @@ def fetch_worker(
         concurrency=worker_settings.concurrency,
         max_requests=worker_settings.max_requests,
         max_items=worker_settings.max_items,
+        removed=worker_settings.removed,
         cache=response_cache(plan, worker_settings.cache_file),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -57,6 +57,7 @@ class Tally:
     polled: int = 0
     not_modified: int = 0
     cached: int = 0
+    dropped: int = 0
 
     def take(self) -> dict[str, int]:
         """Return the counts that are not zero, and reset them."""
@@ -167,11 +168,14 @@ class WorkerContext:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     auth_retries: AuthRetries = field(default_factory=AuthRetries)
     item_bound: ItemBound = field(default_factory=ItemBound)
+    removed: Collection[str] = ()  # resources that the file no longer has; their tasks are dropped
+    resources: frozenset[str] = field(init=False)
     judge: Judge = field(init=False)
     captures_responses: bool = field(init=False)  # whether an output stores whole responses
     token: str = field(init=False)  # digest of the only credential; a pool's is in the lease
 
     def __post_init__(self) -> None:
+        self.resources = frozenset(resource.name for resource in self.plan.resources)
         self.judge = Judge(self.plan.rate_limits, self.egress.credentials)
         self.captures_responses = captures_responses(self.plan.outputs)
         self.token = token_digest(self.plan.client.auth.identity)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Collection
 
 import structlog
 
@@ -49,6 +50,7 @@ class FetchWorker:
         concurrency: Slots.
         max_requests: Tasks to take, at most; then the run ends.
         max_items: New items to write, at most; then the run ends.
+        removed: Resources that the file no longer has; their tasks are dropped.
         clock: Wall time and monotonic time.
         cache: Cached responses; closed at the end.
     """
@@ -66,6 +68,7 @@ class FetchWorker:
         concurrency: int,
         max_requests: int | None = None,
         max_items: int | None = None,
+        removed: Collection[str] = (),
         clock: Clock | None = None,
         cache: ResponseCache | None = None,
     ) -> None:
@@ -77,6 +80,7 @@ class FetchWorker:
             plan, queue, egress, extractor, sink, cursor_store, group_of, clock or SystemClock(), cache
         )
         self.context.item_bound = ItemBound(max_items)
+        self.context.removed = removed
         self._taken = 0
         # by lease token: the same task may be leased again before this worker knows that it lost it
         self._leased: dict[str, LeasedTask] = {}

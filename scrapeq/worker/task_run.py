@@ -18,7 +18,7 @@ from scrapeq.fetch import AuthLimitClosed, HopClosed, Postponed
 from scrapeq.fetch.cache_lookup import CacheLookup
 from scrapeq.limits.judge import Exchange, Judgement
 from scrapeq.page import Page
-from scrapeq.queue.commands import NO_RESPONSE, RESPONDED, UNSENT, Delivery
+from scrapeq.queue.commands import ACK, NO_RESPONSE, RESPONDED, UNSENT, Delivery
 from scrapeq.resource import Payload, check_payload
 from scrapeq.resource.restart import is_restart
 from scrapeq.responses.match import host_of
@@ -71,6 +71,9 @@ class TaskRun:
         except ScrapeqError as error:
             task.sent = UNSENT
             await task.bury(str(error))
+            return
+        if payload["resource"] not in context.resources:
+            await self._end_unreadable(payload["resource"])
             return
         if not context.egress.has_credential(self._leased.lease.credential):
             await self._fail_for_unknown_credential()
@@ -229,6 +232,21 @@ class TaskRun:
             "task": {"id": task.id, "attempts": task.attempts},
             "now": now_s,
         }
+
+    async def _end_unreadable(self, resource: str) -> None:
+        """End a task whose response nothing could read, before it costs a request: the file lacks its resource."""
+        context, task = self._context, self._task
+        task.sent = UNSENT
+        if (
+            resource not in context.removed
+        ):  # perhaps another machine has a newer file, or it was pushed by a script
+            await task.bury(f"the file does not have a resource {resource!r}; add it, then redrive")
+            return
+        await task.settle(ACK)
+        context.tally.dropped += 1
+        context.events.append(
+            f"check  queued tasks of {resource} are dropped: the file no longer has this resource"
+        )
 
     async def _fail_for_unknown_credential(self) -> None:
         """Another machine of the run has other tokens: one of ours would be charged to the wrong limit."""

@@ -97,7 +97,7 @@ def test_a_command_copied_from_a_browser_loses_only_noise_headers() -> None:
         "Mozilla/5.0 (X11)",
         "https://www.acme.test/api/v2",
     )
-    assert (plan.name, plan.resources[0].name) == ("acme", "orders")
+    assert (plan.name, plan.resources[0].name) == ("t", "orders")
     assert read_curl(command).notes == ["-k was left out: scrapeq always verifies certificates"]
     assert "42/orders" in text
 
@@ -124,6 +124,30 @@ def test_a_credential_becomes_auth_and_an_environment_variable(options: str, aut
         assert getattr(plan.client.auth, name) == value
     assert SECRET not in text and SECRET not in request.url
     assert "bWU6" not in text
+
+
+@pytest.mark.parametrize(
+    ("options", "exports"),
+    [
+        ("-H 'Authorization: Bearer $MY_TOKEN'", ["MY_TOKEN"]),
+        ('-H "Authorization: Bearer ${MY_TOKEN}"', ["MY_TOKEN"]),
+        ("--oauth2-bearer $MY_TOKEN", ["MY_TOKEN"]),
+        ("-u $ME:$MY_PASSWORD", ["ME", "MY_PASSWORD"]),
+        ("-u me:$MY_PASSWORD", ["ACME_USERNAME", "MY_PASSWORD"]),
+        ("-H 'X-Api-Key: $KEY'", ["KEY"]),
+        ("-G -d api_key=$KEY", ["KEY"]),
+        ("-b 'sid=$SID; csrf=${CSRF}'", ["SID", "CSRF"]),
+        ("-b 'sid=$SID; csrf=1234'", ["ACME_COOKIE"]),
+        ("-H 'Authorization: Token $MY_TOKEN'", ["ACME_TOKEN"]),
+    ],
+)
+def test_a_shell_variable_keeps_its_name(options: str, exports: list[str]) -> None:
+    """Unless the credential is more than the variable."""
+    text, lines = render_config(read_curl(f"curl https://acme.test/a {options}"), "some/Orders v2.yaml")
+    assert [line.split()[1].partition("=")[0] for line in lines] == exports
+    plan = config.load("t.yaml", text=text, env=dict.fromkeys(exports, "value-of-it"))
+    assert plan.name == "orders-v2"
+    assert all(f"${{env:{name}}}" in text for name in exports)
 
 
 def test_a_password_in_a_json_body_is_left_out_whatever_the_content_type() -> None:
