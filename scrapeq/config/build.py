@@ -52,7 +52,7 @@ def _seeds(source: SeedSource | None) -> dict[str, Any]:
 def _client(found: ParsedMap | None) -> plan.Client:
     if found is None:
         return plan.Client()
-    values = _renamed(found.values, timeout="timeout_s")
+    values = _renamed(found.values, timeout="timeout_s", extract_timeout="extract_timeout_s")
     values.pop("http2", None)
     if "auth" in values:
         values["auth"] = _auth(values["auth"])

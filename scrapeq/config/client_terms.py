@@ -41,6 +41,7 @@ def client() -> Record:
             "params": Key(PlainMap()),
             "timeout": Key(Duration()),
             "max_body_size": Key(Size()),
+            "extract_timeout": Key(Duration()),
             "auth": Key(_auth()),
             "allow_hosts": Key(
                 ListOf(AllowedHost(r"(?!\w+://)[^/\s@]+", "a host, such as files.acme.test"), single=True)

@@ -7,12 +7,35 @@ Many patterns backtrack for hours on a text that was made for it, so a search st
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 MAX_INPUT = 100_000
 """Number of characters that are searched; the rest of a longer text is ignored."""
 SEARCH_S = 0.25
 """Seconds of processor time for one search; a search that takes longer counts as no match."""
+
+_limit_s = SEARCH_S
+_error: type[BaseException] | None = None
+_slow: dict[str, int] = {}
+
+
+@contextmanager
+def search_limit(seconds: float, error: type[BaseException]) -> Iterator[None]:
+    """Raise this error for a search inside that takes longer than these seconds of processor time."""
+    global _limit_s, _error
+    _limit_s, _error = seconds, error
+    try:
+        yield
+    finally:
+        _limit_s, _error = SEARCH_S, None
+
+
+def take_slow_patterns() -> dict[str, int]:
+    """Return how many searches of each pattern took too long and so counted as no match, and forget them."""
+    slow = dict(_slow)
+    _slow.clear()
+    return slow
 
 
 def compile_search(pattern: str) -> Callable[[str], str | None]:
@@ -33,8 +56,11 @@ def compile_search(pattern: str) -> Callable[[str], str | None]:
 
     def find(text: str) -> str | None:
         try:
-            found = compiled.search(text, 0, MAX_INPUT, timeout=SEARCH_S)
+            found = compiled.search(text, 0, MAX_INPUT, timeout=_limit_s)
         except TimeoutError:
+            if _error is not None:
+                raise _error from None
+            _slow[pattern] = _slow.get(pattern, 0) + 1
             return None
         if found is None:
             return None

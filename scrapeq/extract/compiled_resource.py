@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -32,6 +32,14 @@ class Edge:
         if self.each is not None and isinstance(found, list):
             return [element for element in found if element is not None]
         return [] if found is None else [found]
+
+
+class WarningsGiven(NamedTuple):
+    """What is known of a resource's pages, so that a warning is given once."""
+
+    has_records: bool
+    has_keyless_records: bool
+    topics: frozenset[str]
 
 
 @dataclass(slots=True)
@@ -130,6 +138,16 @@ class CompiledResource:
         new = topic not in self.warned
         self.warned.add(topic)
         return new
+
+    def warnings_given(self) -> WarningsGiven:
+        """Return what the warnings given so far were about."""
+        return WarningsGiven(self.has_records, self.has_keyless_records, frozenset(self.warned))
+
+    def add_warnings(self, given: WarningsGiven) -> None:
+        """Remember warnings that another process gave."""
+        self.has_records = self.has_records or given.has_records
+        self.has_keyless_records = self.has_keyless_records or given.has_keyless_records
+        self.warned |= given.topics
 
     def priority_of(self, scope: Scope) -> float | None:
         """Evaluate the resource's `priority` on the record of the scope; None if it gives no number."""

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
-import orjson
-
 from scrapeq.charsets import decoded, encoding_of
 from scrapeq.errors import BrokenBody, ExtractError
 from scrapeq.extract.other_content import check_content, own_words
@@ -20,11 +18,16 @@ from scrapeq.json_values import Repairs, read_json, read_json_values, without_gu
 from scrapeq.page import Page
 from scrapeq.plan import Decoder
 
-ORJSON_DEPTH = 254  # the most levels that orjson writes
 MAX_NESTING = 200
 """Deeper values could be read, but not be queued or written again."""
 
 DEFAULT_MAX_BYTES = 64_000_000
+
+MEMORY_FACTOR = 8
+"""The memory for reading a page, in units of `client.max_body_size`."""
+
+_CHEAP_BYTES = 1_000_000
+_CONTAINER_BYTES, _ELEMENT_BYTES = 56, 8  # at least, of an empty list or object, and of an element
 _SNIFFED_BYTES = 65_536
 
 _JSON_FIRST_BYTES = frozenset(b'{["-0123456789tfn')
@@ -106,17 +109,17 @@ def decode(page: Page, decoder: Decoder, max_bytes: int = DEFAULT_MAX_BYTES) -> 
     repairs: Repairs = {}
     if not decoder.files:
         body, member = decompress(page.body, decoder.compression, max_bytes)
-        return _read(page, body, member, decoder, repairs)
+        return _read(page, body, member, decoder, max_bytes, repairs)
 
     def files() -> Iterator[Body]:
         for body, member in members(page.body, decoder.files, max_bytes):
-            yield _read(page, body, member, replace(decoder, files=""), repairs)
+            yield _read(page, body, member, replace(decoder, files=""), max_bytes, repairs)
 
     return Body(files=files, repairs=repairs)
 
 
-def _read(page: Page, body: bytes, member: str, decoder: Decoder, repairs: Repairs) -> Body:
-    reader = _BodyReader(page, body, member, decoder, repairs)
+def _read(page: Page, body: bytes, member: str, decoder: Decoder, max_bytes: int, repairs: Repairs) -> Body:
+    reader = _BodyReader(page, body, member, decoder, max_bytes, repairs)
     kind = decoder.type
     if kind == "auto":
         return reader.detect()
@@ -132,7 +135,9 @@ def _read(page: Page, body: bytes, member: str, decoder: Decoder, repairs: Repai
 class _BodyReader:
     """Reads one body."""
 
-    def __init__(self, page: Page, body: bytes, member: str, decoder: Decoder, repairs: Repairs) -> None:
+    def __init__(
+        self, page: Page, body: bytes, member: str, decoder: Decoder, max_bytes: int, repairs: Repairs
+    ) -> None:
         self._page = page
         self._body = body
         self._content_type = page.header("content-type") or ""
@@ -140,6 +145,7 @@ class _BodyReader:
         if self._kind in _GENERIC_TYPES:
             self._kind = _type_by_name(member or urlsplit(page.url).path) or self._kind
         self._decoder = decoder
+        self._max_bytes = max_bytes
         self._repairs = repairs
 
     def detect(self) -> Body:
@@ -183,6 +189,7 @@ class _BodyReader:
         body = self._utf8()
         if not body.strip():
             return Body()
+        check_cost(body, self._max_bytes)
         try:
             value = read_json(body, self._repairs if is_certain else None)
         except ValueError as error:
@@ -249,14 +256,38 @@ def check_depth(value: Any, body: bytes) -> Any:
     """
     if body.count(b"[") + body.count(b"{") + body.count(b"<") <= MAX_NESTING:
         return value
-    deeper = value
-    for _ in range(ORJSON_DEPTH - MAX_NESTING):
-        deeper = [deeper]
-    try:
-        orjson.dumps(deeper)
-    except TypeError:
-        raise ExtractError(f"the response is nested more than {MAX_NESTING} levels deep") from None
-    return value
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(MAX_NESTING):
+        level = [
+            inner
+            for one in level
+            for inner in (one.values() if isinstance(one, dict) else one)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return value
+    raise ExtractError(f"the response is nested more than {MAX_NESTING} levels deep")
+
+
+def check_cost(body: bytes, max_bytes: int) -> None:
+    """
+    Refuse JSON that would certainly take too much memory, before any of it is taken.
+
+    Args:
+        body: The body.
+        max_bytes: `client.max_body_size`.
+
+    Raises:
+        ExtractError: its lists, objects and elements alone take more than MEMORY_FACTOR times `max_bytes`.
+    """
+    if len(body) < _CHEAP_BYTES:
+        return
+    containers = body.count(b"[") + body.count(b"{")
+    if containers * _CONTAINER_BYTES + body.count(b",") * _ELEMENT_BYTES > MEMORY_FACTOR * max_bytes:
+        raise ExtractError(
+            f"the page is given up: its {containers:,} lists and objects take more than {MEMORY_FACTOR * max_bytes:,} "
+            f"bytes of memory, {MEMORY_FACTOR} times client.max_body_size; raise that to allow more"
+        )
 
 
 def _type_by_name(path: str) -> str:

@@ -6,15 +6,17 @@ import math
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
+from time import perf_counter
 from typing import Any
 
 from scrapeq.clock import Clock, SystemClock
 from scrapeq.errors import BrokenBody, ExtractError, UsageError
 from scrapeq.expression import as_number
+from scrapeq.expression.pattern import SEARCH_S, take_slow_patterns
 from scrapeq.expression.scope import response_scope
 from scrapeq.expression.values import http_time_s
 from scrapeq.extract.body_check import check_body
-from scrapeq.extract.compiled_resource import CompiledResource, Edge, compile_resources
+from scrapeq.extract.compiled_resource import CompiledResource, Edge, WarningsGiven, compile_resources
 from scrapeq.extract.config_warnings import (
     missing_key_warning,
     missing_parent_field_warning,
@@ -48,6 +50,15 @@ MAX_NESTED = 1000
 CHUNK_SIZE = 1000
 """The most items and follow-ups in a chunk."""
 
+START_WEIGHT = 4
+"""How many follow-ups a start counts for: the worker still has to build its task."""
+
+PAUSE_S = 0.01
+"""Seconds between two pauses while the records of a page are read."""
+
+Warned = Mapping[str, WarningsGiven]
+"""By resource, the warnings that were given."""
+
 
 @dataclass(slots=True)  # not frozen, for speed: each record with others inside makes one
 class Batch:
@@ -76,7 +87,7 @@ class PageExtractor:
 
     def __init__(self, plan: Plan, group_of: GroupOf, *, clock: Clock | None = None) -> None:
         self._resources = compile_resources(plan)
-        self._builder = TaskBuilder(plan, group_of)
+        self.builder = TaskBuilder(plan, group_of)
         self._max_body_size = plan.client.max_body_size
         self._clock = clock or SystemClock()
 
@@ -96,7 +107,14 @@ class PageExtractor:
             ExtractError: the response is not what the resource describes.
             UsageError: the payload has another version, or the plan lacks its resource.
         """
-        payload = check_payload(payload)
+        for chunk in self.steps(check_payload(payload), priority, page, self.now_s()):
+            if chunk is not None:
+                yield chunk
+
+    def steps(
+        self, payload: Payload, priority: float, page: Page, now_s: float
+    ) -> Iterator[Extraction | None]:
+        """Yield the same in steps: None is a pause, PAUSE_S after the last one. The arguments decide the result."""
         compiled = self._compiled(payload)
         try:
             body = decode(page, compiled.endpoint.decoder, self._max_body_size)
@@ -104,9 +122,26 @@ class PageExtractor:
             if payload.get("page", 1) == 1 or isinstance(error, BrokenBody):
                 raise
             raise BrokenBody(str(error)) from None  # the first page could be decoded
-        reader = PageReader(self._builder, payload, priority, page, body, self._clock.now_s())
-        for chunk in reader.chunks(compiled):
-            yield chunk
+        yield None
+        yield from PageReader(self.builder, payload, priority, page, body, now_s).chunks(compiled)
+
+    def now_s(self) -> float:
+        """Return the time in expressions, Unix seconds."""
+        return self._clock.now_s()
+
+    def warned(self) -> Warned:
+        """Return what the warnings given so far were about."""
+        return {name: one.warnings_given() for name, one in self._resources.items()}
+
+    def restore_warned(self, warned: Warned) -> None:
+        """Forget the warnings since `warned` was called: they were not shown."""
+        for name, given in warned.items():
+            self._resources[name].warned = set(given.topics)
+
+    def add_warned(self, warned: Warned) -> None:
+        """Remember warnings that another process gave."""
+        for name, given in warned.items():
+            self._resources[name].add_warnings(given)
 
     def _compiled(self, payload: Payload) -> CompiledResource:
         compiled = self._resources.get(payload["resource"])
@@ -142,8 +177,9 @@ class PageReader:
         self._partial = ""
         self._seen: SeenRecords | None = None
 
-    def chunks(self, compiled: CompiledResource) -> Iterator[Extraction]:
-        """Yield what the page gives; the last chunk has the next page."""
+    def chunks(self, compiled: CompiledResource) -> Iterator[Extraction | None]:
+        """Yield what the page gives; the last chunk has the next page. None is a pause."""
+        pause_s = perf_counter() + PAUSE_S
         parents = self._payload.get("parents") or {}
         parent, parent_name = self._payload.get("parent"), self._payload.get("parent_resource")
         if compiled.pagination.is_paginated:
@@ -174,10 +210,13 @@ class PageReader:
                     self._chunk.starts.append(follow_up)
                 else:
                     self._chunk.follow_ups.append(follow_up)
-                if len(self._chunk.follow_ups) + len(self._chunk.starts) >= CHUNK_SIZE:
+                if len(self._chunk.follow_ups) + START_WEIGHT * len(self._chunk.starts) >= CHUNK_SIZE:
                     yield self._take_chunk()
             if len(self._chunk.items) + len(self._chunk.follow_ups) >= CHUNK_SIZE:
                 yield self._take_chunk()
+            if perf_counter() > pause_s:
+                yield None
+                pause_s = perf_counter() + PAUSE_S
         yield from self._end(compiled, parent, parents)
 
     def _end(
@@ -197,6 +236,12 @@ class PageReader:
         for topic, sentence in self._decoded_body.repairs.items():
             if compiled.is_first_warning(f"repair {topic}"):
                 self._chunk.events.append(f"check  {compiled.name}: {self._page.url or 'a page'}: {sentence}")
+        for regex, count in take_slow_patterns().items():
+            if compiled.is_first_warning(f"pattern {regex}"):
+                self._chunk.events.append(
+                    f"check  {compiled.name}: the search for {regex} takes longer than {SEARCH_S:g} s in {count} "
+                    "values, which are null"
+                )
         if compiled.has_records or self._record_count:
             compiled.has_records = True
         elif (

@@ -213,6 +213,8 @@ def _guarded(search: Path, path: str, field: str) -> Path:
     def guarded(value: Any) -> Any:
         try:
             return search(value)
+        except MemoryError:
+            raise
         except Exception as error:  # the libraries raise many types of errors on unexpected data
             raise ExtractError(f"{field}: {path!r} does not fit the response: {_first_line(error)}") from None
 

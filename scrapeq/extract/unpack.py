@@ -43,12 +43,17 @@ def decompress(body: bytes, compression: str, max_bytes: int) -> tuple[bytes, st
         if kind == "zip":
             return _only_member(body, max_bytes)
         return _READERS[kind](body, max_bytes), ""
-    except ExtractError:
+    except (ExtractError, MemoryError):
         raise
     except Exception as error:  # the libraries raise many types of errors on unexpected bytes
         raise BrokenBody(
             f"the response is not a complete {kind} file: {error or type(error).__name__}"
         ) from None
+
+
+def is_compressed(body: bytes, compression: str) -> bool:
+    """Return whether `decompress` would decompress this file."""
+    return bool(compression or _kind(body))
 
 
 def _kind(body: bytes) -> str:

@@ -106,6 +106,7 @@ class Client:
     params: Mapping[str, Any] = field(default_factory=dict)
     timeout_s: float = 30.0
     max_body_size: int = 64_000_000
+    extract_timeout_s: float = 30.0  # processor seconds for reading one page
     auth: Auth = Auth()
     allow_hosts: tuple[str, ...] = ()
     cookies: bool = False  # whether cookies of responses are kept for later requests with the same credential

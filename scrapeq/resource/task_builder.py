@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from scrapeq.errors import UsageError
@@ -28,6 +28,22 @@ from scrapeq.task import Group, NewTask
 
 GroupOf = Callable[[str, str, str, Mapping[str, Any], Any], Group]
 """(resource, method, url, seed, parent) -> the group of limits that the request belongs to."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChildPage:
+    """The first page that follows from a record, once the state of its cursor is known."""
+
+    builder: TaskBuilder
+    resource: Resource
+    ancestry: Ancestry
+    depth: int
+    priority: float
+    now_s: float
+
+    def __call__(self, state: CursorState | None) -> NewTask | None:
+        """Return its task; None if there is nothing to request."""
+        return self.builder.child_page(self, state)
 
 
 class TaskBuilder:
@@ -168,13 +184,20 @@ class TaskBuilder:
         if _endpoint(resource).incremental is None:
             return self._first_page(resource, ancestry, depth, priority, 0.0, now_s, None)
 
-        def build(state: CursorState | None) -> NewTask | None:
-            try:
-                return self._first_page(resource, ancestry, depth, priority, 0.0, now_s, state)
-            except UsageError:  # one record with invalid values must not affect the page's other records
-                return None
+        return self.start_of(ChildPage(self, resource, ancestry, depth, priority, now_s))
 
-        return IncrementalStart(self._identities.state_key(resource, ancestry)[0], build)
+    def start_of(self, page: ChildPage) -> IncrementalStart:
+        """Return the start of a page sequence with the key of its cursor state."""
+        return IncrementalStart(self._identities.state_key(page.resource, page.ancestry)[0], page)
+
+    def child_page(self, page: ChildPage, state: CursorState | None) -> NewTask | None:
+        """Return the task of a child's first page; None if there is nothing to request."""
+        try:
+            return self._first_page(
+                page.resource, page.ancestry, page.depth, page.priority, 0.0, page.now_s, state
+            )
+        except UsageError:  # one record with invalid values must not affect the page's other records
+            return None
 
     def next_window(
         self, payload: Payload, progress: IncrementalProgress, priority: float, now_s: float

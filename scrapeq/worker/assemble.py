@@ -35,7 +35,7 @@ def fetch_worker(
         plan=plan,
         queue=queue,
         egress=egress,
-        extractor=extractor_of(plan, group),
+        extractor=extractor_of(plan, group, off_loop=True),
         sink=sink,
         group_of=group,
         cursor_store=cursor_store_of(client, queue),

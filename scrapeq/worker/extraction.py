@@ -17,6 +17,7 @@ from scrapeq.plan import Plan
 from scrapeq.protocols import Extraction, Extractor, Item
 from scrapeq.resource import GroupOf, Payload, check_payload
 from scrapeq.worker.hook_calls import Hook, hooks_of
+from scrapeq.worker.off_loop import OffLoopExtractor
 
 PART_SIZE = 500
 """Results of a handler in one part, which is written before the handler continues."""
@@ -25,7 +26,9 @@ SLOW_CALL_S = 1.0
 """A plain function that blocks the event loop for longer is reported."""
 
 
-def extractor_of(plan: Plan, group_of: GroupOf, *, clock: Clock | None = None) -> Extractor:
+def extractor_of(
+    plan: Plan, group_of: GroupOf, *, clock: Clock | None = None, off_loop: bool = False
+) -> Extractor:
     """
     Return the extractor of a plan.
 
@@ -33,11 +36,13 @@ def extractor_of(plan: Plan, group_of: GroupOf, *, clock: Clock | None = None) -
         plan: `client.base_url` must be the real address.
         group_of: Maps a request to its limits.
         clock: For `now` in expressions.
+        off_loop: Whether pages that cost much are read in a process of their own; for fetchers only.
 
     Raises:
         UsageError: a path in the plan is invalid, or a hook cannot be loaded.
     """
-    declared = PageExtractor(plan, group_of, clock=clock)
+    extractor = PageExtractor(plan, group_of, clock=clock)
+    declared: Extractor = OffLoopExtractor(extractor, plan) if off_loop else extractor
     hooks = hooks_of(plan)
     if not hooks:
         return declared
