@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scrapeq.extract.extractor import PageExtractor
+from scrapeq.extract.page_extractor import PageExtractor
 from scrapeq.extract.selector import compile_path
 
 __all__ = ["PageExtractor", "compile_path"]

@@ -1,36 +1,35 @@
-"""Extracts items and follow-up tasks from pages, in chunks."""
+"""Reads one page: its items, the tasks that follow from its records, and the next page, in chunks."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from time import perf_counter
 from typing import Any
 
-from scrapeq.clock import Clock, SystemClock
 from scrapeq.errors import BrokenBody, ExtractError, UsageError
 from scrapeq.expression import as_number
 from scrapeq.expression.pattern import SEARCH_S, take_slow_patterns
 from scrapeq.expression.scope import response_scope
 from scrapeq.expression.values import http_time_s
 from scrapeq.extract.body_check import check_body
-from scrapeq.extract.compiled_resource import CompiledResource, Edge, WarningsGiven, compile_resources
+from scrapeq.extract.compiled_resource import CompiledResource, Edge
 from scrapeq.extract.config_warnings import (
     missing_key_warning,
     missing_parent_field_warning,
     missing_records_warning,
 )
-from scrapeq.extract.decode import Body, decode
+from scrapeq.extract.decode import Body
 from scrapeq.extract.pagination import BuildTask, NextPages
 from scrapeq.extract.paginators import FetchedPage
 from scrapeq.extract.seen_records import SeenRecords
 from scrapeq.extract.selector import Path
 from scrapeq.page import Page
-from scrapeq.plan import Incremental, Plan
+from scrapeq.plan import Incremental
 from scrapeq.protocols import Change, Extraction, IncrementalStart, Item
-from scrapeq.resource import GroupOf, Payload, TaskBuilder, check_payload
+from scrapeq.resource import Payload, TaskBuilder
 from scrapeq.resource.cursor_values import is_unclear_date
 from scrapeq.resource.incremental import (
     add_cursor,
@@ -56,9 +55,6 @@ START_WEIGHT = 4
 PAUSE_S = 0.01
 """Seconds between two pauses while the records of a page are read."""
 
-Warned = Mapping[str, WarningsGiven]
-"""By resource, the warnings that were given."""
-
 
 @dataclass(slots=True)  # not frozen, for speed: each record with others inside makes one
 class Batch:
@@ -70,87 +66,6 @@ class Batch:
     parent_name: str | None
     ancestors: Mapping[str, Any]
     inherited: float
-
-
-class PageExtractor:
-    """
-    Extracts items and follow-up tasks from pages, as the plan describes (`protocols.Extractor`).
-
-    Args:
-        plan: `client.base_url` must be a real URL.
-        group_of: Returns the group of limits of a request.
-        clock: For `now` in expressions.
-
-    Raises:
-        UsageError: a path in the plan is invalid, or there is no such paginator.
-    """
-
-    def __init__(self, plan: Plan, group_of: GroupOf, *, clock: Clock | None = None) -> None:
-        self._resources = compile_resources(plan)
-        self.builder = TaskBuilder(plan, group_of)
-        self._max_body_size = plan.client.max_body_size
-        self._clock = clock or SystemClock()
-
-    async def chunks(
-        self, payload: Mapping[str, Any], priority: float, page: Page
-    ) -> AsyncIterator[Extraction]:
-        """
-        Yield what a page gives: items in its order, follow-ups in the order of their records, the next page last.
-
-        Args:
-            payload: The task's payload.
-            priority: The task's priority, which follow-ups inherit.
-            page: The response.
-
-        Raises:
-            BrokenBody: the response is cut off, or an error in place of what the resource describes.
-            ExtractError: the response is not what the resource describes.
-            UsageError: the payload has another version, or the plan lacks its resource.
-        """
-        for chunk in self.steps(check_payload(payload), priority, page, self.now_s()):
-            if chunk is not None:
-                yield chunk
-
-    def steps(
-        self, payload: Payload, priority: float, page: Page, now_s: float
-    ) -> Iterator[Extraction | None]:
-        """Yield the same in steps: None is a pause, PAUSE_S after the last one. The arguments decide the result."""
-        compiled = self._compiled(payload)
-        try:
-            body = decode(page, compiled.endpoint.decoder, self._max_body_size)
-        except ExtractError as error:
-            if payload.get("page", 1) == 1 or isinstance(error, BrokenBody):
-                raise
-            raise BrokenBody(str(error)) from None  # the first page could be decoded
-        yield None
-        yield from PageReader(self.builder, payload, priority, page, body, now_s).chunks(compiled)
-
-    def now_s(self) -> float:
-        """Return the time in expressions, Unix seconds."""
-        return self._clock.now_s()
-
-    def warned(self) -> Warned:
-        """Return what the warnings given so far were about."""
-        return {name: one.warnings_given() for name, one in self._resources.items()}
-
-    def restore_warned(self, warned: Warned) -> None:
-        """Forget the warnings since `warned` was called: they were not shown."""
-        for name, given in warned.items():
-            self._resources[name].warned = set(given.topics)
-
-    def add_warned(self, warned: Warned) -> None:
-        """Remember warnings that another process gave."""
-        for name, given in warned.items():
-            self._resources[name].add_warnings(given)
-
-    def _compiled(self, payload: Payload) -> CompiledResource:
-        compiled = self._resources.get(payload["resource"])
-        if compiled is None or compiled.resource.endpoint is None:
-            raise UsageError(
-                f"the task is for the resource {payload['resource']!r}, but the plan defines no endpoint for it; "
-                "if you renamed it, finish or purge its tasks first"
-            )
-        return compiled
 
 
 class PageReader:

@@ -9,12 +9,12 @@ import pytest
 from whole_page import extract
 
 from scrapeq.expression import compile_template as template
+from scrapeq.extract import PageExtractor
 from scrapeq.extract.config_warnings import (
     missing_key_warning,
     missing_parent_field_warning,
     missing_records_warning,
 )
-from scrapeq.extract.extractor import PageExtractor
 from scrapeq.page import Page
 from scrapeq.plan import Client, Endpoint, Parent, Plan, Resource
 from scrapeq.task import Group
