@@ -6,6 +6,8 @@ import re
 import time
 from collections.abc import Sequence
 
+from scrapeq.sealing import mask_markers
+
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86_400
 SOON_S = 90  # a shorter time left is shown in seconds, a longer one as the time of day
 SOFT_HYPHEN = "\xad"
@@ -16,8 +18,8 @@ _NUMBER = re.compile(r"[-+]?[\d,.]+(e[-+]?\d+)?")
 
 
 def safe(text: str) -> str:
-    """Return untrusted text as one line, with every character that could control a terminal replaced."""
-    return _UNSAFE.sub("?", text)
+    """Return untrusted text as one line: without characters that could control a terminal, with secrets as `***`."""
+    return _UNSAFE.sub("?", mask_markers(text))
 
 
 def limit_name(instance: str) -> str:

@@ -8,6 +8,7 @@ language.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,8 @@ from scrapeq.config.normalize import normalize
 from scrapeq.config.read_context import InvalidValue, ReadContext
 from scrapeq.errors import ConfigError, Problem
 from scrapeq.plan import Plan
+
+_ORIGIN = re.compile(r"https?://[^/?#${}]+(?=[/?#]|$)", re.IGNORECASE)  # without placeholders
 
 __all__ = ["describe", "load", "schema"]
 
@@ -71,7 +74,16 @@ def load(
     CrossCheck(found, context).run()
     if context.problems:
         raise ConfigError(_in_order(context.problems))
-    return replace(build(found, file), source=source, overrides=dict(overrides or {}))
+    plan = build(found, file)
+    client = replace(plan.client, secrets=tuple(context.secrets), url_hosts=_url_hosts(plan))
+    return replace(plan, client=client, source=source, overrides=dict(overrides or {}))
+
+
+def _url_hosts(plan: Plan) -> tuple[str, ...]:
+    """Return the origins of the full URLs that resources request."""
+    urls = [resource.endpoint.url for resource in plan.resources if resource.endpoint is not None]
+    found = (_ORIGIN.match(url.source) for url in urls if url is not None)
+    return tuple(dict.fromkeys(origin[0] for origin in found if origin))
 
 
 def _text_of(file: str) -> str:

@@ -37,7 +37,7 @@ def client() -> Record:
         {
             "base_url": Key(BaseUrl()),
             "user_agent": Key(_TEXT),
-            "headers": Key(PlainMap(headers=True, stored=False)),
+            "headers": Key(PlainMap(headers=True)),
             "params": Key(PlainMap()),
             "timeout": Key(Duration()),
             "max_body_size": Key(Size()),
@@ -88,7 +88,7 @@ def _auth() -> TypedRecord:
                 "api_keys": Key(Tokens()),
             },
             "http_basic": {
-                "username": Key(Secret(allow_empty=True), required=True),
+                "username": Key(Secret(allow_empty=True, affixes=True), required=True),
                 "password": Key(Secret(allow_empty=True)),
             },
             "oauth2_client_credentials": {

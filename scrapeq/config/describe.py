@@ -39,6 +39,8 @@ def describe(plan: Plan) -> dict[str, Any]:
     described: dict[str, Any] = _plain(plan)
     for name in _INPUTS:
         described.pop(name, None)
+    for name in ("secrets", "url_hosts"):
+        described["client"].pop(name, None)
     described["redis"]["url"] = _URL_SECRET.sub(rf"\1{MASK}@", str(plan.redis.url))
     return described
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +44,20 @@ class Filled(str):
         return self  # immutable, like any string
 
 
+_REQUEST_FIELD = re.compile(
+    r"client\.(?:auth|headers|params|base_url)\b|(?:resources\[\d+\]|resource_defaults)\.endpoint\."
+    r"(?:path|url|params|headers|json|data)\b"
+)
+_PUBLIC_KEYS = frozenset({"username", "client_id", "name", "scopes", "location", "access_token_url", "type"})
+_SECRET_WORD = re.compile(
+    r"key(?!word)|tok(?:en)?s?(?![a-z])|secret|passw|cookie|credential|auth(?!or(?!i[sz]))|"
+    r"(?:^|[_\W])(?:pass|pwd|pw|pin|otp|jwt|sid|pat|sig|signature|hash|session|bearer)(?:$|[_\W])",
+    re.IGNORECASE,
+)
+_RANDOM = re.compile(
+    r"(?=[^a-zA-Z]*[a-zA-Z])(?=\D*\d)[A-Za-z0-9_:=+.-]{16,}"
+)  # letters and digits without spaces
+_LABEL_CHARS = 24  # before a placeholder: `api_key=`, `<Password>`
 CREDENTIAL_FIELDS = ("client.auth.", "client.headers.")
 NO_CREDENTIAL = "unset"  # placeholder for a credential that is never sent
 
@@ -60,6 +75,7 @@ class ReadContext:
         name: The name of the scrape, for hints.
         problems: All problems found so far.
         uses: All expressions and templates found so far.
+        secrets: The values that requests must carry, but that must be neither stored nor shown.
     """
 
     env: Mapping[str, str]
@@ -69,6 +85,7 @@ class ReadContext:
     name: str = "demo"
     problems: list[Problem] = field(default_factory=list)
     uses: list[ExpressionUse] = field(default_factory=list)
+    secrets: dict[str, None] = field(default_factory=dict)
 
     def report(self, node: Node, field: str, message: str, hint: str = "", *, offset: int = 0) -> None:
         """Record a problem; `offset` is the 0-based index of the mistake in a single-line value."""
@@ -100,14 +117,21 @@ class ReadContext:
         if not colon or kind not in ("env", "file"):
             return None
         if kind == "file":
-            return self._read_file(rest, node, field, placeholder.position)
+            content = self._read_file(rest, node, field, placeholder.position)
+            self._note_secret(content, field, node, placeholder.position)
+            return content
         name, dash, default = rest.partition(":-")
         value = self.env.get(name)
         if dash:
             if not value and default and secret:
                 self.reject(node, field, "a secret in clear text", f"${{env:{name}}}, without a default")
+            if value and value != default:
+                self._note_secret(value, field, node, placeholder.position, name)
             return value or default
-        if not value and not self.credentials and field.startswith(CREDENTIAL_FIELDS):
+        is_credential = field.startswith(CREDENTIAL_FIELDS) or (
+            bool(_REQUEST_FIELD.match(field)) and bool(_SECRET_WORD.search(name))
+        )
+        if not value and not self.credentials and is_credential:
             return NO_CREDENTIAL
         if value is None:
             near = did_you_mean(name, self.env.keys())
@@ -118,7 +142,37 @@ class ReadContext:
             self.reject(
                 node, field, f"the environment variable {name} is empty", offset=placeholder.position - 2
             )
+        self._note_secret(value, field, node, placeholder.position, name)
         return value
+
+    def _note_secret(self, value: str, field: str, node: Node, position: int, variable: str = "") -> None:
+        """
+        Remember a value of a request as a secret, judged by its names and its form.
+
+        Args:
+            value: The value.
+            field: The field that it is filled into.
+            node: The node of the field.
+            position: Where in its text.
+            variable: The name of its environment variable; empty = it comes from a file, so it is a secret.
+        """
+        key = field.rpartition(".")[2]
+        if not _REQUEST_FIELD.match(field) or key in _PUBLIC_KEYS:
+            return
+        if key in ("base_url", "url") and "/" not in node.text[:position].partition("://")[2]:
+            # It is, or begins with, the address of a host, which is not a secret; but a segment of its path may be.
+            path = value.partition("://")[2].partition("/")[2]
+            self.secrets.update(dict.fromkeys(part for part in path.split("/") if _RANDOM.fullmatch(part)))
+            return
+        is_secret = (
+            not variable
+            or field.startswith(CREDENTIAL_FIELDS[0])
+            or bool(_SECRET_WORD.search(variable) or _SECRET_WORD.search(key) or _RANDOM.fullmatch(value))
+            or bool(_SECRET_WORD.search(node.text[max(0, position - _LABEL_CHARS) : position]))
+        )
+        if is_secret:
+            pool = [part.strip() for part in re.split(r"[,\r\n]", value)]
+            self.secrets.update(dict.fromkeys([value, *pool]))
 
     def _read_file(self, written: str, node: Node, field: str, position: int) -> str:
         path = self.folder / written

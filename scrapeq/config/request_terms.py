@@ -12,7 +12,6 @@ from scrapeq.config.nodes import Node
 from scrapeq.config.paths import Path
 from scrapeq.config.read_context import Filled, ReadContext
 from scrapeq.config.records import Key, ListOf, MapOf, Record, TypedRecord
-from scrapeq.config.secret_terms import report_stored_pairs, report_stored_secrets
 from scrapeq.config.shapes import (
     Choice,
     Duration,
@@ -152,26 +151,14 @@ def _destination_keys(value: str) -> dict[str, Key]:
 
 
 class Address(TemplateText):
-    """A path or a URL. A credential in its query is reported, because it would be stored with every task."""
+    """A path or a URL."""
 
     def __init__(self, *, path: bool) -> None:
         super().__init__(expression_scopes.REQUEST, path=path)
 
-    def read(self, node: Node, field: str, context: ReadContext) -> Any:
-        report_stored_pairs(node, field, context)
-        return super().read(node, field, context)
-
 
 class Body(Json):
-    """The body of a request. A credential in it is reported, because it would be stored with every task."""
-
-    def read(self, node: Node, field: str, context: ReadContext) -> Any:
-        if node.kind == "map":
-            flat = {name: entry.node for name, entry in node.entries.items() if entry.node.kind != "map"}
-            report_stored_secrets(flat, field, context)
-        elif node.kind == "scalar":
-            report_stored_pairs(node, field, context)
-        return super().read(node, field, context)
+    """The body of a request."""
 
 
 class Header(Shape):

@@ -10,7 +10,16 @@ from urllib.parse import parse_qs, urlsplit
 from scrapeq.config.nodes import Node
 from scrapeq.config.read_context import Filled, ReadContext
 from scrapeq.config.records import MapOf
-from scrapeq.config.shapes import ENV_SCHEMA, Json, Schema, Shape, Text, reject_plaintext_secret, scalar
+from scrapeq.config.shapes import (
+    ENV_SCHEMA,
+    Json,
+    Schema,
+    Shape,
+    Text,
+    is_clear_text,
+    reject_plaintext_secret,
+    scalar,
+)
 
 STORED_SECRET = ("this secret would be stored with every task", "put it under client.auth")
 DATABASE_SCHEMES = ("postgres", "postgresql")
@@ -36,7 +45,7 @@ def has_plaintext_secret(name: str, node: Node) -> bool:
         and node.kind == "scalar"
         and bool(node.text)
         and not isinstance(node.value, bool | None)
-        and not EXTERNAL_PLACEHOLDER.search(node.text)
+        and is_clear_text(node.text)
     )
 
 

@@ -75,18 +75,31 @@ class Text(Shape):
         return {"type": _SCALAR_TYPES}
 
 
-class Secret(Shape):
-    """A credential, which must come from the environment or a file; `allow_empty` also accepts an empty string."""
+_EXTERNAL = re.compile(r"\$\{(?:env|file):[^}]*\}")
+_SCHEME_WORDS = re.compile(r"""(?:[A-Za-z][A-Za-z-]* +)?(?:[A-Za-z][A-Za-z-]*[=:]["']?)?""", re.ASCII)
+_CLEAR_CHARS = 4  # letters and digits beside a placeholder that may be a secret of their own
 
-    def __init__(self, allow_empty: bool = False, *, lines: bool = False) -> None:
+
+class Secret(Shape):
+    """
+    A credential, which must come from the environment or a file.
+
+    Args:
+        allow_empty: Whether an empty string is a value.
+        lines: Whether it may have several lines.
+        affixes: Whether more text may stand beside the placeholder, as in `${env:EMAIL}/token`.
+    """
+
+    def __init__(self, allow_empty: bool = False, *, lines: bool = False, affixes: bool = False) -> None:
         self._allow_empty = allow_empty
+        self._affixes = affixes
         self._allowed = "\r\n" if lines else ""
 
     def read(self, node: Node, field: str, context: ReadContext) -> str:
         if node.kind == "scalar" and not node.text and not node.plain and self._allow_empty:
             return ""
         node = scalar(node, field, context, "a secret from the environment")
-        if "${env:" not in node.text and "${file:" not in node.text:
+        if is_clear_text(node.text) and not (self._affixes and _EXTERNAL.search(node.text)):
             reject_plaintext_secret(node, field, context)
         filled = context.filled(node, field, secret=True)
         text = filled.text.strip()
@@ -96,6 +109,17 @@ class Secret(Shape):
 
     def schema(self) -> Schema:
         return {"anyOf": [ENV_SCHEMA, {"const": ""}]} if self._allow_empty else ENV_SCHEMA
+
+
+def is_clear_text(text: str) -> bool:
+    """
+    Return whether a secret is, at least in part, in the configuration itself.
+
+    A placeholder may stand beside words that name a scheme, such as `Bearer ${env:TOKEN}`, and beside punctuation.
+    """
+    parts = _EXTERNAL.split(text)
+    rest = "".join(_SCHEME_WORDS.sub("", part, count=1) for part in parts)
+    return len(parts) == 1 or sum(letter.isalnum() for letter in rest) >= _CLEAR_CHARS
 
 
 def reject_plaintext_secret(node: Node, field: str, context: ReadContext, variable: str = "") -> NoReturn:

@@ -11,7 +11,6 @@ from scrapeq.config import expression_scopes
 from scrapeq.config.nodes import Node
 from scrapeq.config.read_context import Filled, ReadContext
 from scrapeq.config.records import Key, MapOf, Record
-from scrapeq.config.secret_terms import report_stored_secrets
 from scrapeq.config.shapes import (
     ENV_SCHEMA,
     Choice,
@@ -22,6 +21,7 @@ from scrapeq.config.shapes import (
     Secret,
     Shape,
     Text,
+    is_clear_text,
     scalar,
 )
 from scrapeq.plan import Exponential
@@ -213,7 +213,6 @@ class PlainMap(Shape):
 
     Args:
         headers: The map holds headers: their names are checked, and those of credentials must not be plain text.
-        stored: The values are stored with every task, so credentials among them are reported.
         scope: The names that expressions in the values may use; None allows none.
     """
 
@@ -221,11 +220,9 @@ class PlainMap(Shape):
         self,
         *,
         headers: bool = False,
-        stored: bool = True,
         scope: expression_scopes.ExpressionScope | None = None,
     ) -> None:
         self._headers = headers
-        self._stored = stored
         self._scope = scope
 
     def read(self, node: Node, field: str, context: ReadContext) -> dict[str, Any]:
@@ -234,9 +231,6 @@ class PlainMap(Shape):
         if self._headers:
             for name, entry in node.entries.items():
                 self._check_header(name, entry.node, f"{field}.{name}", context)
-        if self._stored:
-            nodes = {name: entry.node for name, entry in node.entries.items()}
-            report_stored_secrets(nodes, field, context)
         return values
 
     def _check_header(self, name: str, node: Node, field: str, context: ReadContext) -> None:
@@ -244,7 +238,7 @@ class PlainMap(Shape):
             context.report(node, field, f"'{name}' is not a valid header name")
         if node.kind != "scalar":
             context.report(node, field, f"must be a string, not a {node.kind}")
-        elif name.lower() in _SECRET_HEADERS and "${" not in node.text and node.text:
+        elif name.lower() in _SECRET_HEADERS and node.text and is_clear_text(node.text):
             context.report(
                 node,
                 field,

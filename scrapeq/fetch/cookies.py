@@ -44,8 +44,13 @@ class Cookies:
 
     def extract(self, url: httpx.URL, headers: Sequence[tuple[str, str]]) -> None:
         """Store the cookies that a response sets."""
-        if any(name.lower() == "set-cookie" for name, _ in headers):
-            response = httpx.Response(200, headers=list(headers), request=httpx.Request("GET", url))
+        found = [
+            (b"set-cookie", value.encode("utf-8", "replace"))
+            for name, value in headers
+            if name.lower() == "set-cookie"
+        ]
+        if found:
+            response = httpx.Response(200, headers=found, request=httpx.Request("GET", url))
             self._cookies.extract_cookies(response)
 
     def add_to(self, url: httpx.URL, fields: Fields) -> Fields:

@@ -33,6 +33,7 @@ from scrapeq.fetch.response import describe
 from scrapeq.fetch.wire import AiohttpWire, HttpxWire, ObservedWire, RawResponse, Wire
 from scrapeq.page import Page
 from scrapeq.plan import Client
+from scrapeq.sealing import Sealer
 from scrapeq.version import __version__
 
 MayFollow = Callable[[str, str], Awaitable[bool]]
@@ -113,6 +114,8 @@ class Egress:
         name_patience_s: float | None = None,
     ) -> None:
         self._client = client
+        self._sealer = Sealer(client.secrets)
+        self._secret_hosts = NamedHosts((client.base_url, *client.url_hosts))
         self._wire: Wire = (
             HttpxWire(transport)
             if transport
@@ -208,9 +211,10 @@ class Egress:
                 Deadline(limit_s),
                 self._jar(credential, cookies),
             )
-            first = Hop(
-                method.upper(), self._without_credential(redirects.parse_url(url)), tuple(headers), body
+            first = self._unsealed(
+                Hop(method.upper(), redirects.parse_url(url), tuple(headers), body), state.named
             )
+            first = replace(first, url=self._without_credential(first.url))
             started_s = self._clock.monotonic_s()
             try:
                 async with state.deadline:
@@ -227,7 +231,7 @@ class Egress:
             error.args = (self.redact(str(error)),)
             raise
         return Page(
-            url=str(last.url),
+            url=self._sealer.seal(str(last.url)),
             status=raw.status,
             headers=raw.headers,
             body=content,
@@ -249,7 +253,7 @@ class Egress:
                     if not seen or state.may_follow is None:
                         raise
                     raise HopClosed(
-                        current, state.cookies.dump()
+                        self._sealed(current), state.cookies.dump()
                     ) from None  # what was sent is not sent again
                 location = raw.header("location")
                 if (
@@ -272,7 +276,7 @@ class Egress:
                 if state.may_follow is not None:
                     self._check(current, state.named)
                     if not await state.may_follow(str(current.url), current.method):
-                        raise HopClosed(current, state.cookies.dump())
+                        raise HopClosed(self._sealed(current), state.cookies.dump())
                     was_sent = False
         except Blocked as error:
             error.was_sent = was_sent
@@ -304,7 +308,32 @@ class Egress:
     def redact(self, text: str) -> str:
         """Return a text with every secret of the configuration and of issued credentials replaced by `***`."""
         obtained = tuple(self._auth.secrets) if isinstance(self._auth, RefreshableAuth) else ()
-        return static_auth.redact(text, self._client.auth, obtained)
+        return self._sealer.mask(static_auth.redact(text, self._client.auth, obtained))
+
+    def _unsealed(self, hop: Hop, named: NamedHosts) -> Hop:
+        """Return a request with its secrets in place, if it goes to a host that the file or a seed names."""
+        if not self._sealer or not (
+            _host_and_port(hop) in self._secret_hosts or _host_and_port(hop) in named
+        ):
+            return hop
+        unseal = self._sealer.unseal
+        body = hop.body
+        if body is not None and b"~~" in body:
+            body = unseal(body.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+        headers = tuple((name, unseal(value)) for name, value in hop.headers)
+        check_fields(headers)
+        return Hop(hop.method, redirects.parse_url(unseal(str(hop.url))), headers, body)
+
+    def _sealed(self, hop: Hop) -> Hop:
+        """Return a request as it may be stored."""
+        if not self._sealer:
+            return hop
+        seal = self._sealer.seal
+        body = hop.body
+        if body is not None:
+            body = seal(body.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+        headers = tuple((name, seal(value)) for name, value in hop.headers)
+        return Hop(hop.method, redirects.parse_url(seal(str(hop.url))), headers, body)
 
     def _jar(self, credential: str, cookies: Sequence[StoredCookie]) -> Cookies:
         """Return the cookies of a request: those of its credential, or those of its redirect chain alone."""
@@ -319,11 +348,10 @@ class Egress:
 
     def _check(self, hop: Hop, named: NamedHosts) -> bool:
         """Return whether the user named the host. Raises Blocked if not, and it is a special address."""
-        host = hop.url.raw_host.decode("ascii")
-        host_and_port = (host, hop.url.port or _DEFAULT_PORTS[hop.url.scheme])
+        host_and_port = _host_and_port(hop)
         if host_and_port in self._named or host_and_port in named:
             return True
-        check_literal(host)
+        check_literal(host_and_port[0])
         return False
 
     async def _send_one(self, hop: Hop, state: _RequestState) -> RawResponse:
@@ -458,6 +486,10 @@ class Egress:
                 raise
             if not await state.auth_grants.settle(_head(hop, raw), own=False):
                 return hop, raw
+
+
+def _host_and_port(hop: Hop) -> tuple[str, int]:
+    return hop.url.raw_host.decode("ascii"), hop.url.port or _DEFAULT_PORTS[hop.url.scheme]
 
 
 def _head(hop: Hop, raw: RawResponse) -> Page:

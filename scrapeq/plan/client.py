@@ -109,5 +109,9 @@ class Client:
     extract_timeout_s: float = 30.0  # processor seconds for reading one page
     auth: Auth = Auth()
     allow_hosts: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = field(default=(), repr=False)  # all that must be neither stored nor shown
+    url_hosts: tuple[
+        str, ...
+    ] = ()  # the hosts of full URLs in the file; with that of base_url, all that get secrets
     cookies: bool = False  # whether cookies of responses are kept for later requests with the same credential
     cache: Cache | None = None

@@ -24,6 +24,7 @@ from scrapeq.resource.next_request import (
 from scrapeq.resource.payload import PAYLOAD_VERSION, IncrementalProgress, PaginationState, Payload
 from scrapeq.resource.request import build_request
 from scrapeq.resource.restart import record_first_page, restart_payload, restartable_resources
+from scrapeq.sealing import Sealer
 from scrapeq.task import Group, NewTask
 
 GroupOf = Callable[[str, str, str, Mapping[str, Any], Any], Group]
@@ -62,6 +63,7 @@ class TaskBuilder:
         self._restartable = restartable_resources(plan)
         self._identities = Identities(plan)
         auth = plan.client.auth
+        self._sealer = Sealer(plan.client.secrets)
         self._secret_name = auth.name if auth.type == "api_key" and auth.location == "query" else ""
 
     def seed_start(
@@ -423,6 +425,9 @@ class TaskBuilder:
             # Servers echo the credential in their links. Stored tasks hold none: it is added when the request is sent.
             url = set_params(url, {self._secret_name: None})
             payload = {**payload, "url": url}
+        if self._sealer:
+            payload = self._sealer.seal_all(payload)
+            url = payload["url"]
         group = self._group_of(payload["resource"], method, url, payload.get("seed") or {}, parent)
         key, occurrence = payload_key(payload), payload.get("occurrence", 0)
         # A request outside a chain is a chain of its own, since it may continue as another task (a poll, a hop).
