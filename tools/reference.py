@@ -65,7 +65,7 @@ issues, page 1
 items     50 issues
 ...
 $ scrapeq run api.yaml --progress none --max-items 100
-api stopped, work left: 1 page, 100 items in 0.9 s (04:21:42 to 04:21:42 UTC)
+api stopped, work left: 38 pages, 100 items in 0.9 s (04:21:42 to 04:21:42 UTC)
   stopped at --max-items 100
 ...
   left      49 tasks: 49 ready

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from scrapeq.cli.error_output import report_error
 from scrapeq.exit_codes import Exit
+from scrapeq.private_files import keep_owner_bits
 
 __all__ = ["main"]
 
@@ -28,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code. It never raises: every error becomes one message on standard error.
     """
     gc.set_threshold(GC_THRESHOLD)
+    keep_owner_bits()
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # the parent process closed it
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (stays open until the process ends)

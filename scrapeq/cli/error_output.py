@@ -11,6 +11,7 @@ from pathlib import Path
 
 from scrapeq.errors import ConfigError, ExpressionError, Problem
 from scrapeq.exit_codes import Exit, exit_code_of
+from scrapeq.private_files import private_folder
 
 FOLDER = Path(".scrapeq")  # the data folder of a run, in the directory in which the command was started
 CRASH_LOG = "crash.log"
@@ -101,7 +102,8 @@ def _log_traceback(text: str) -> Path | str:
     for folder in (FOLDER, Path(tempfile.gettempdir())):
         path = folder / (CRASH_LOG if folder is FOLDER else f"scrapeq-{os.getpid()}-{CRASH_LOG}")
         try:
-            folder.mkdir(mode=0o700, exist_ok=True)
+            if folder is FOLDER:
+                private_folder(folder)
             file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
             with os.fdopen(file, "a", encoding="utf-8", errors="replace") as log:
                 log.write(f"{time_text} scrapeq {' '.join(sys.argv[1:2])}\n{text}\n")

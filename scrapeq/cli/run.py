@@ -47,7 +47,10 @@ def run(
     ] = False,
     full_refresh: Annotated[
         bool,
-        typer.Option("--full-refresh", help="Discard an unfinished run and all cursors; fetch everything."),
+        typer.Option(
+            "--full-refresh",
+            help="Discard an unfinished run, all cursors and dead letters; fetch everything.",
+        ),
     ] = False,
     take_over: Annotated[
         bool,

@@ -23,6 +23,7 @@ import structlog
 
 from scrapeq.fetch import freshness
 from scrapeq.page import Page
+from scrapeq.private_files import private_file
 
 log = structlog.get_logger("scrapeq.cache")
 
@@ -177,7 +178,7 @@ class ResponseCache:
 
     def _open(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
+        private_file(self._path)
         db = sqlite3.connect(self._path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
         try:
             db.execute("PRAGMA journal_mode=WAL").fetchall()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from scrapeq.plan import Match, Plan
 from scrapeq.protocols import LimitView
 from scrapeq.queue import LimitState, Queue
 
@@ -65,3 +66,14 @@ class LimitWatch:
         self.soonest = min(timed, key=lambda view: view.opens_s or 0.0, default=None)
         views.sort(key=lambda view: (view.state == "open", -(view.opens_s or 0.0), view.name))
         return views[:LIMITS_SHOWN]
+
+
+async def unused_rules(plan: Plan, queue: Queue) -> list[str]:
+    """Return a message for each rate limit of the plan that has a `match` and matched no request."""
+    restricted = [rule.name for rule in plan.rate_limits if rule.match != Match()]
+    used = {instance.partition("|")[0] for instance in await queue.limit_instances()} if restricted else set()
+    return [
+        f"check  rate_limits: no request matched '{name}'; in a path, * is one segment and ** any number"
+        for name in restricted
+        if name not in used
+    ]

@@ -27,6 +27,7 @@ def _exec(parent: int, command: list[str]) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     if os.getppid() != parent:  # the parent died before the call above
         os._exit(ORPHANED_CODE)
+    os.umask(0o077)  # the server's files are its owner's
     try:
         os.execv(command[0], command)
     except OSError as error:
@@ -35,6 +36,7 @@ def _exec(parent: int, command: list[str]) -> None:
 
 
 def _watch(command: list[str], inherited: list[int]) -> int:
+    os.umask(0o077)
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=inherited)
     signal.signal(signal.SIGTERM, lambda *_: child.terminate())
 

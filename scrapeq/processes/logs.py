@@ -9,6 +9,8 @@ from typing import TextIO
 
 import structlog
 
+from scrapeq.private_files import private_file, private_folder
+
 LOG_FILE = "run.log"
 
 
@@ -36,7 +38,8 @@ def configure_child_log(level: int = logging.INFO) -> None:
 
 def open_log(folder: Path) -> TextIO:
     """Open the run's log file in the data folder and send this process's own log lines there."""
-    folder.mkdir(parents=True, exist_ok=True)
+    private_folder(folder)
+    private_file(folder / LOG_FILE)
     stream = (folder / LOG_FILE).open("a", buffering=1, encoding="utf-8")
     _configure(stream, logging.INFO)
     return stream

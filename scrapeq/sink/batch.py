@@ -7,7 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from scrapeq import plan
+from scrapeq.private_files import private_file, private_folder
 from scrapeq.sink.durable import make_folder
+from scrapeq.sink.ledger import LEDGER_NAME
 from scrapeq.sink.output import CapturedResponse, Record, SinkContext
 from scrapeq.sink.seen import Seen, digest_of, disposition_of
 
@@ -78,6 +80,9 @@ class BatchSink(ABC):
         """Open the ledger and the target."""
         folder = Path(self.context.data) / (self.context.name or "plan")
         make_folder(folder)
+        for private in (folder.parent, folder):
+            private_folder(private)
+        private_file(folder / LEDGER_NAME)
         ledger = self.context.ledger(folder)
         state = ledger.file(folder / self.ledger_name())
         if state is None:

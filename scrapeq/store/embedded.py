@@ -23,6 +23,7 @@ import orjson
 
 from scrapeq import plan
 from scrapeq.errors import StoreBusy, StoreError
+from scrapeq.private_files import private_file, private_folder
 from scrapeq.processes import launch
 from scrapeq.processes.runtime_folder import runtime_folder
 from scrapeq.store.server_binary import STAMP, ServerBinary, check_stamp, find_server, write_stamp
@@ -139,7 +140,9 @@ class EmbeddedStore:
     async def _acquire_folder(self) -> None:
         """Lock the data folder and write this process and its socket into the lock file."""
         try:
-            self._data.mkdir(mode=0o700, parents=True, exist_ok=True)  # tasks may contain private data
+            private_folder(self.folder)
+            private_folder(self._data)
+            private_file(self.log_file)
             lock = os.open(self.folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise _unusable(self.folder, error) from None

@@ -15,6 +15,7 @@ from pathlib import Path
 import orjson
 
 from scrapeq.errors import StoreError
+from scrapeq.private_files import private_file
 
 MINIMUM = {"redis": (7, 0), "valkey": (7, 2)}
 REQUIREMENT = "Redis 7.0 or Valkey 7.2, or later"
@@ -167,5 +168,6 @@ def check_stamp(store: Path, binary: ServerBinary) -> None:
 def write_stamp(store: Path, binary: ServerBinary) -> None:
     """Record the engine and version that write here. The file is renamed into place, so it is never half written."""
     temporary = store / f"{STAMP}.new"
+    private_file(temporary)
     temporary.write_bytes(orjson.dumps({"engine": binary.engine, "version": binary.version}))
     temporary.replace(store / STAMP)

@@ -14,9 +14,9 @@ import structlog
 
 from scrapeq.errors import QueueFull, ScrapeqError, StoreDamaged, StoreError
 from scrapeq.exit_codes import Exit
-from scrapeq.inspect.limit_views import LimitWatch, title_of
+from scrapeq.inspect.limit_views import LimitWatch, title_of, unused_rules
 from scrapeq.limits.definitions import limits_of
-from scrapeq.plan import Match, Plan
+from scrapeq.plan import Plan
 from scrapeq.protocols import Incomplete, LimitView, Progress
 from scrapeq.queue import Counts, Queue
 from scrapeq.queue.library import remove_other_libraries
@@ -29,7 +29,7 @@ from scrapeq.supervise.options import RunOptions, check_only
 from scrapeq.supervise.run_children import RunChildren
 from scrapeq.supervise.run_meter import RunMeter
 from scrapeq.supervise.run_state import RunState
-from scrapeq.supervise.sample_api import SampleApi
+from scrapeq.supervise.sample_api import SampleApi, forget_ports
 from scrapeq.supervise.schedules import start_schedules
 from scrapeq.wiring import (
     group_function,
@@ -192,6 +192,7 @@ class PlanRun:
         self._demo = SampleApi(self._log_file, self._progress.event)
         url = await self._demo.start(self._state.record.demo_port)
         await self._state.save_demo_port(self._demo.port)
+        await forget_ports(self._queue, keep=self._demo.port)
         self._demo_task = asyncio.create_task(self._demo.keep_running())
         return with_base_url(self._plan, url)
 
@@ -479,15 +480,9 @@ class PlanRun:
 
     async def _report_unused_rules(self) -> None:
         """Name the rate limits that matched no request: a wrong pattern leaves a server unprotected in silence."""
-        restricted = [rule.name for rule in self._plan.rate_limits if rule.match != Match()]
-        if not restricted or not self._stats.get("requests"):
-            return
-        used = {instance.partition("|")[0] for instance in await self._queue.limit_instances()}
-        for name in restricted:
-            if name not in used:
-                self._progress.event(
-                    f"check  rate_limits: no request matched '{name}'; in a path, * is one segment and ** any number"
-                )
+        if self._stats.get("requests"):
+            for text in await unused_rules(self._plan, self._queue):
+                self._progress.event(text)
 
     def _exit_code(self, counts: Counts) -> int:
         """The code of the failure, or what the counts say: work is left, something is missing, or done."""

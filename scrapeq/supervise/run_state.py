@@ -25,6 +25,7 @@ STATS_KEEP_S = 30 * 86_400  # how long the counts of a finished run are stored
 ENDING_S = 5.0  # for another machine to purge what a finished run has seen; then this machine does it
 ENDING_POLL_S = 0.02
 RUN_ID_BYTES = 6
+PURGE_BATCH = 500  # dead letters read and deleted in one call
 LEFTOVERS = (
     "task",
     "delayed",
@@ -230,8 +231,8 @@ class RunState:
         """
         Make the next run fetch everything again.
 
-        Forget the stored cursors and the due times of these resources (None: of all), and an unfinished run with its
-        tasks. If the store has lost a part of the queue, delete the rest of it.
+        Forget the stored cursors, the due times and the dead letters of these resources (None: of all), and an
+        unfinished run with its tasks. If the store has lost a part of the queue, delete the rest of it.
         """
         record = await self.read()
         if await self._loss(record, await self._queue.counts()):
@@ -239,11 +240,26 @@ class RunState:
             return
         await cursor_store_of(self._redis, self._queue).clear(resources)
         await DueTimes(self._redis, self._prefix).clear(resources)
+        await self._drop_dead_letters(resources)  # what they requested is requested again
         if record.state == "running":
             await self._update("set", {"state": "discarded"})  # other machines of that run end now
             await self._queue.purge("tasks")
             await self._queue.purge("seen")
             await self._redis.delete(self._stats_key, self._incomplete_key)
+
+    async def _drop_dead_letters(self, resources: Collection[str] | None) -> None:
+        """Delete the dead letters of these resources; None = all."""
+        if resources is None:
+            await self._queue.purge("dead")
+            return
+        kept = 0
+        while ids := await self._queue.ids("dead", PURGE_BATCH, kept):
+            found = await self._queue.get(*ids)
+            own = [
+                task.id for task in found if task is not None and task.payload.get("resource") in resources
+            ]
+            dropped = sum(await self._queue.drop(*own)) if own else 0
+            kept += len(ids) - dropped
 
     async def save_demo_port(self, port: int) -> None:
         """Store the port of the sample API: the URLs of this run's tasks contain it."""

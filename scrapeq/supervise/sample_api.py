@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -12,8 +13,10 @@ from urllib.parse import urlsplit
 
 from scrapeq.errors import StoreError
 from scrapeq.processes.child import Child, RestartBackoff
+from scrapeq.queue import Queue
 
 READY_TIMEOUT_S = 20.0
+_PORT = re.compile(r"\b127\.0\.0\.1:(\d+)\b")
 RESTART_FIRST_S, RESTART_MAX_S = 0.1, 10.0
 
 
@@ -91,3 +94,17 @@ def _start_failure(port: int) -> str:
         f"If another run on this machine uses it, join that run: set client.base_url to http://127.0.0.1:{port} "
         "(API_URL in the sample file). Otherwise free the port and run again"
     )
+
+
+async def forget_ports(queue: Queue, keep: int) -> None:
+    """
+    Forget the limits of the ports that the sample API had in earlier runs: nothing listens there any more.
+
+    Args:
+        queue: The queue of a configuration with `demo://`.
+        keep: The port of the current run.
+    """
+    ports = {instance: _PORT.search(instance) for instance in await queue.limit_instances()}
+    old = [instance for instance, port in ports.items() if port is not None and int(port[1]) != keep]
+    if old:
+        await queue.forget_limits(old)

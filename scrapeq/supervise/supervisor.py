@@ -22,6 +22,7 @@ import structlog
 from scrapeq.errors import ScrapeqError, StoreError, UsageError
 from scrapeq.exit_codes import Exit, most_important
 from scrapeq.plan import Plan
+from scrapeq.private_files import private_file
 from scrapeq.processes.child import RestartBackoff, event_loop_runner, use_fork_server
 from scrapeq.processes.fork_server import open_fork_server
 from scrapeq.processes.logs import open_log
@@ -123,6 +124,7 @@ class Supervisor:
         try:
             self._log = open_log(self.folder)
             run_files = {"files": [str(Path(plan.file).absolute()) for plan in self.plans]}
+            private_file(self.folder / "run.json")
             (self.folder / "run.json").write_bytes(orjson.dumps(run_files))
         except OSError as error:
             raise StoreError(
