@@ -98,6 +98,7 @@ class Change:
         headers: Headers by name: a value, or None to remove the header.
         body: Dotted path in the JSON body (or field of the form) -> any JSON value, or None to remove it.
         remember: Plain JSON that the paginator receives with the next page. Keep it small: each task stores it.
+        method: The method; "" = the same. A GET has no body.
     """
 
     url: str = ""
@@ -105,6 +106,7 @@ class Change:
     headers: Mapping[str, str | None] = field(default_factory=dict)
     body: Mapping[str, Any] = field(default_factory=dict)
     remember: Mapping[str, Any] = field(default_factory=dict)
+    method: str = ""
 
 
 class Paginate(Protocol):

@@ -36,7 +36,7 @@ NEXT_LINK_KEYS = frozenset(
 )
 """Members that hold the URL of the next page, wherever they are."""
 
-NEXT_KEYS = frozenset({"next", "nextpage"})
+NEXT_KEYS = frozenset({"next", "nextpage", "nextrequest", "nextpagerequest"})
 """Members that may hold a URL, a number, an object or a token, which depends on the value."""
 
 LINK_LISTS = frozenset({"links", "link", "atomlink"})
@@ -114,6 +114,9 @@ CURSOR_KEYS: dict[str, CursorName] = {
     "aftercursor": CursorName("after", ("cursor", "pageafter", "pagecursor")),
     "endcursor": CursorName("after", ("cursor", "endcursor", "pageafter")),
     "resumptiontoken": CursorName("resumptionToken"),
+    "continuation": CursorName("continuation", ("continuationtoken", "continue")),
+    "searchafter": CursorName("search_after"),
+    "nextsearchafter": CursorName("search_after", ("searchafter",)),
     "nextbookmark": CursorName("bookmark"),
     "bookmark": CursorName("bookmark"),
     "lastevaluatedkey": CursorName("ExclusiveStartKey"),
@@ -122,7 +125,9 @@ CURSOR_KEYS: dict[str, CursorName] = {
 
 EXCLUSIVE_CURSORS = frozenset({"resumptiontoken"})
 """Cursors whose requests must not have other parameters (OAI-PMH 2.0, 3.5.1); the verb stays."""
-UNREADABLE_CURSORS = frozenset({"scrollid", "pagestate", "searchafter", "lastkey", "nextrequest", "pitid"})
+UNREADABLE_CURSORS = frozenset(
+    {"scrollid", "pagestate", "lastkey", "pitid", "pagetoken", "pagecursor", "cursortoken", "continuationkey"}
+)
 """Members that lead on, but in a form that only the API's documentation explains."""
 
 LINK_HEADERS = (
@@ -245,7 +250,42 @@ SIZE_PARAM_PARTNERS = {
 
 SIZE_PARAMS = frozenset(
     {"perpage", "pagesize", "limit", "size", "count", "maxresults", "hitsperpage", "top", "rows", "pagelimit"}
-    | {"n", "take", "first", "itemsperpage", "results"}
+    | {
+        "n",
+        "take",
+        "first",
+        "itemsperpage",
+        "results",
+        "max",
+        "maxitems",
+        "maxrecords",
+        "maxpagesize",
+        "maxcount",
+    }
+    | {
+        "num",
+        "length",
+        "pagelen",
+        "pagelength",
+        "resultsperpage",
+        "recordsperpage",
+        "entriesperpage",
+        "perpagecount",
+    }
+    | {
+        "batchsize",
+        "chunksize",
+        "resultrecordcount",
+        "rpp",
+        "ps",
+        "psize",
+        "pgsize",
+        "nb",
+        "cnt",
+        "countperpage",
+    }
+    | {"limitperpage", "limitcount", "pagecount", "fetch", "show", "fetchsize", "paginationlimit"}
+    | {"paginationpagesize", "maxentries", "maxnumresults", "maximumrecords", "sizelimit", "querylimit"}
 )
 
 _URL = re.compile(r"(?:https?:)?//\S+|/\S*|\?\S+|[\w.~/-]+\?\S*=\S*", re.IGNORECASE)

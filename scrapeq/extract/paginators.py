@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from scrapeq.errors import ExtractError, UsageError
 from scrapeq.expression import as_number, as_text
 from scrapeq.extract.known_names import PAGE_PARAMS
-from scrapeq.extract.link_header import link_target
+from scrapeq.extract.link_header import link_target, mentions
 from scrapeq.extract.page_end import is_end_mark, leads_nowhere
 from scrapeq.extract.seen_records import SeenRecords
 from scrapeq.page import Page
@@ -20,11 +20,12 @@ from scrapeq.resource.address import get_param, param_names, resolve, set_params
 from scrapeq.resource.next_request import (
     ParamPosition,
     Request,
+    member_names,
     request_of,
 )
 from scrapeq.resource.payload import PagesAhead
 
-LINK_KEYS = ("href", "url", "link", "uri", "@href", "#text")
+LINK_KEYS = ("href", "url", "link", "uri", "@href", "#text", "path")
 """The members of a link object that may hold its URL (JSON:API, HAL, Atom in XML, and others)."""
 
 MAX_DIGITS = 15
@@ -158,9 +159,9 @@ class JsonLink(SinglePage):
 
     def next(self, fetched: FetchedPage) -> Change | None:
         value = self._read(fetched)
-        body: Mapping[str, Any] = {}
+        request = Change()
         if isinstance(value, Mapping) and value:
-            body = _body_of(value, fetched, self._name)
+            request = _whole_request(value, fetched, self._name)
             if not any(name in value for name in LINK_KEYS):
                 raise ExtractError(f"{self._name} selects {as_text(value)}, which is not a link")
             value = next((value[name] for name in LINK_KEYS if value.get(name)), None)
@@ -168,7 +169,7 @@ class JsonLink(SinglePage):
             return None
         if not isinstance(value, str):
             raise ExtractError(f"{self._name} selects {as_text(value)}, which is not a link")
-        return None if leads_nowhere(value) and not body else Change(url=value.strip(), body=body)
+        return None if leads_nowhere(value) and not request.body else replace(request, url=value.strip())
 
 
 class HeaderLink(SinglePage):
@@ -183,6 +184,8 @@ class HeaderLink(SinglePage):
         if value and self._header.lower() != "link" and not value.startswith("<"):
             return None if is_end_mark(value) or leads_nowhere(value) else Change(url=value)
         target = link_target(value, self._rel)
+        if target is None and mentions(value, self._rel):
+            raise UsageError(f"its link cannot be read: {value[:200]!r}")
         if target is None or leads_nowhere(target):
             return None
         return Change(url=target or fetched.page.url or fetched.payload["url"])
@@ -232,7 +235,7 @@ class Cursor(SinglePage):
         name: Names the value in errors.
         path: Where it is in the body; empty = in a header, or unknown.
         is_in_records: It is a value of a record; implied by an index in `path`.
-        kept: The only other parameters that the next request has; None = all that this one has.
+        kept: The only other parameters and members of the body that the next request has; None = all of this one.
     """
 
     def __init__(
@@ -260,9 +263,15 @@ class Cursor(SinglePage):
         # Servers mark the end in many ways, but the value of a record, such as the last name, is never a mark.
         if not value or (not self._is_in_records and is_end_mark(value)):
             return None
-        if self._kept is not None and self._position.kind == "param" and not isinstance(value, Mapping):
-            others = [name for name in param_names(fetched.request.url) if name not in self._kept]
-            return Change(params={**dict.fromkeys(others), self._position.name: value})
+        if self._kept is not None and not isinstance(value, Mapping):
+            return self._alone(fetched, value, self._kept)
+        if self._position.kind == "body" and not self._position.name:
+            # Members that only the last page had must not stay.
+            members = dict(value) if isinstance(value, Mapping) else {}
+            before = dict.fromkeys(fetched.memory.get("members") or ())
+            return (
+                Change(body={**before, **members}, remember={"members": list(members)}) if members else None
+            )
         if self._position.kind == "body":
             return self._position.change(value)
         if isinstance(value, Mapping) and self._position.kind == "param":
@@ -273,6 +282,13 @@ class Cursor(SinglePage):
         if isinstance(value, bool | list | Mapping):
             raise ExtractError(f"{self._name} selects {as_text(value)}, which cannot be sent as a cursor")
         return self._position.change(value)
+
+    def _alone(self, fetched: FetchedPage, value: Any, kept: Sequence[str]) -> Change:
+        """Return the change that sends a cursor without the other parameters and members of the body."""
+        change = self._position.change(value)
+        params = dict.fromkeys(name for name in param_names(fetched.request.url) if name not in kept)
+        body = dict.fromkeys(name for name in member_names(fetched.request) if name not in kept)
+        return replace(change, params={**params, **change.params}, body={**body, **change.body})
 
 
 class PageNumber(PageStrategy):
@@ -411,18 +427,27 @@ class Offset(PageStrategy):
         return min(ends, default=None)
 
 
-def _body_of(link: Mapping[str, Any], fetched: FetchedPage, name: str) -> Mapping[str, Any]:
+def _whole_request(link: Mapping[str, Any], fetched: FetchedPage, name: str) -> Change:
     """
-    Return the members that a link object adds to the body of the next request, as in STAC and GeoServer.
+    Return the method, parameters and body of the next request, if a link object describes them, as in STAC.
+
+    A body replaces that of this request, unless the link says `merge: true`.
 
     Raises:
-        UsageError: the next request has another method than this one.
+        UsageError: the next request has a method that could change something.
     """
     method = str(link.get("method") or fetched.request.method).upper()
-    if method != fetched.request.method.upper():
-        raise UsageError(f"{name} describes a {method} request, but this one is {fetched.request.method}")
+    if method not in ("GET", "POST", fetched.request.method.upper()):
+        raise UsageError(f"{name} describes a {method} request")
     body = next((link[key] for key in ("body", "json", "data", "payload") if key in link), None)
-    return body if isinstance(body, Mapping) and method != "GET" else {}
+    params = link.get("params")
+    members: dict[str, Any] = {}
+    if isinstance(body, Mapping) and method != "GET":
+        members = {
+            **({} if link.get("merge") is True else dict.fromkeys(member_names(fetched.request))),
+            **body,
+        }
+    return Change(params=params if isinstance(params, Mapping) else {}, body=members, method=method)
 
 
 def has_member(body: Any, path: str) -> bool:

@@ -12,7 +12,15 @@ from scrapeq.errors import UsageError
 from scrapeq.expression import as_text
 from scrapeq.plan import Paginator
 from scrapeq.protocols import Change
-from scrapeq.resource.address import clean, get_param, resolve, set_params, task_key, without_downgrade
+from scrapeq.resource.address import (
+    clean,
+    get_param,
+    param_names,
+    resolve,
+    set_params,
+    task_key,
+    without_downgrade,
+)
 from scrapeq.resource.payload import Payload
 from scrapeq.resource.restart import key_after_restarts
 
@@ -149,7 +157,21 @@ def apply_change(request: Request, change: Change, base: str) -> Request:
             body = orjson.dumps(value).decode()
             if not any(name.lower() == "content-type" for name in headers):
                 headers = {**headers, "Content-Type": JSON_TYPE}
-    return Request(request.method, url, headers, body)
+    method = change.method.upper() or request.method
+    return Request(method, url, headers, None if method == "GET" != request.method else body)
+
+
+def member_names(request: Request) -> list[str]:
+    """Return the names of the fields of a form, or of the members of a JSON object; empty for any other body."""
+    if not request.body:
+        return []
+    if is_form(request.headers):
+        return param_names("?" + request.body)
+    try:
+        body = orjson.loads(request.body)
+    except ValueError:
+        return []
+    return list(body) if isinstance(body, dict) else []
 
 
 def request_of(payload: Payload) -> Request:

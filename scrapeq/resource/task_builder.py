@@ -285,6 +285,7 @@ class TaskBuilder:
             carried["headers"] = sorted({*carried.get("headers", ()), *change.headers})
         following: Payload = {
             **payload,
+            "method": request.method,
             "url": request.url,
             "headers": request.headers,
             "body": request.body,

@@ -302,3 +302,70 @@ def test_fan_out_uses_the_detected_page_count() -> None:
     server.respond({"page": 1, "total_pages": 4, "items": ROWS})
     urls = [task.payload["url"] for task in server.extraction.follow_ups]
     assert urls == [f"{BASE}/x?page={number}" for number in (2, 3, 4)]
+
+
+def test_object_cursors_go_into_the_body_of_a_post() -> None:
+    """Sort values of a search, and the members of an object; members that only one page had do not stay."""
+    server = AutoServer(selector="hits.hits", method="POST", json={"size": 2, "sort": [{"day": "asc"}]})
+    hits = [{"_id": "1", "sort": [1, "a"]}, {"_id": "2", "sort": [2, "b"]}]
+    server.respond({"took": 1, "hits": {"total": {"value": 10_000, "relation": "gte"}, "hits": hits}})
+    assert orjson.loads(server.task.payload["body"])["search_after"] == [2, "b"]
+    server = AutoServer(method="POST", json={"size": 2})
+    server.respond({"items": ROWS, "next_search_after": [7]})
+    assert orjson.loads(server.task.payload["body"]) == {"size": 2, "search_after": [7]}
+    server = AutoServer(method="POST", json={"limit": 2})
+    server.respond({"items": ROWS, "next": {"page": 2, "key": "k"}})
+    assert orjson.loads(server.task.payload["body"]) == {"limit": 2, "page": 2, "key": "k"}
+    server.respond({"items": [{"id": 3}], "next": {"page": 3}})
+    assert orjson.loads(server.task.payload["body"]) == {"limit": 2, "page": 3}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"next": {"a": {"b": 1}}},
+        {"paging": {"cursor": {"k": 1}}},
+        {"search_after": [1, 2]},
+        {"pageToken": "t"},
+        {"LastEvaluatedKey": {"id": {"S": "2"}}},
+        {"meta": {"links": [{"self": "/x"}, {"next": "/x?p=2"}]}},
+    ],
+)
+def test_a_next_page_in_an_unknown_form_is_reported(more: Any) -> None:
+    """A GET cannot take the value, or the place of the link may differ on the next page."""
+    server = AutoServer()
+    assert server.respond({"items": ROWS, **more}) is None
+    assert "may point to a next page" in server.extraction.incomplete
+
+
+def test_a_link_header_that_cannot_be_read_is_reported() -> None:
+    """Its relation is known, but its target is not."""
+    server = AutoServer()
+    assert server.respond(ROWS, {"Link": "{next-page}; rel=next"}) is None
+    assert "the Link header names a next page" in server.extraction.incomplete
+
+
+@pytest.mark.parametrize(
+    ("xml", "following"),
+    [
+        ("<f:feed xmlns:f='a'><f:link rel='next' href='/x?p=2'/><f:entry/><f:entry/></f:feed>", "/x?p=2"),
+        ("<r><next>/x?p=2</next><item><id>1</id></item></r>", "/x?p=2"),
+        ("<r><page>1</page><total_pages>3</total_pages><item><id>1</id></item></r>", "/x?page=2"),
+        (
+            "<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken>"
+            "<Contents/><Contents/></ListBucketResult>",
+            "/x?continuation-token=t",
+        ),
+        (
+            "<o:L xmlns:o='q'><o:rec/><o:rec/><o:resumptionToken>t</o:resumptionToken></o:L>",
+            "/x?resumptionToken=t",
+        ),
+    ],
+)
+def test_next_pages_in_xml_are_followed(xml: str, following: str) -> None:
+    """In elements and attributes, with and without a prefix."""
+    selectors = {"f:": '"f:feed"."f:entry"', "o:": '"o:L"."o:rec"', "Li": "ListBucketResult.Contents"}
+    server = AutoServer(selector=selectors.get(xml[1:3], "r.item"))
+    page = Page(f"{BASE}/x", 200, (("Content-Type", "text/xml"),), xml.encode())
+    extraction = extract(server.extractor, server.task.payload, 1.0, page)
+    assert [task.payload["url"] for task in extraction.follow_ups] == [BASE + following]

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from scrapeq.extract.link_header import link_target
+from scrapeq.extract.link_header import link_target, mentions
 
 
 @pytest.mark.parametrize(
@@ -37,8 +37,20 @@ from scrapeq.extract.link_header import link_target
         ("/x?page=2; rel='prev next'", "/x?page=2"),
         ("</x>; rel='next'; title='a'", "/x"),
         ("next", None),
-        ("</x; rel=next", None),
-        ('</x>; rel="next', None),
+        ("</x; rel=next", "/x"),
+        ('</x>; rel="next', "/x"),
+        ("/x?ids=1;2&p=2; rel=next", "/x?ids=1;2&p=2"),
+        ('</x?p=2; rel="next", </x?p=9>; rel="last"', "/x?p=2"),
+        ('"https://a.test/x?p=2"; rel="next"', "https://a.test/x?p=2"),
+        ('x?p=2; rel="next"', "x?p=2"),
+        ('rel="next"; </x>', "/x"),
+        ('</x> rel="next"', "/x"),
+        ("</x>; rel: next", "/x"),
+        ('</x?p=1>; rel="prev"; </x?p=3>; rel="next"', "/x?p=3"),
+        ('garbage, </x>; rel="next"', "/x"),
+        ('</x?a="1,2">; rel="next"', '/x?a="1,2"'),
+        ("</x>; title=next; rel=last", None),
+        ('</x>; title="rel=next"; rel=last', None),
     ],
 )
 def test_the_link_with_the_relation_is_found(header: str, target: str | None) -> None:
@@ -57,3 +69,11 @@ def test_hostile_headers_are_read_in_linear_time() -> None:
     for piece in ("<a>;", '<a>; x="', "<", "; ", ",", '<a>; rel="\\', "<a>; a=b; "):
         assert link_target(piece * (65_536 // len(piece)), "next") is None
     assert time.process_time() - started_s < 2.0
+
+
+def test_a_relation_that_cannot_be_read_is_noticed() -> None:
+    """The word must be a relation."""
+    assert mentions("{next}; rel=next", "next")
+    assert mentions('rel="prev next" 12', "next")
+    assert not mentions("</x>; title=next; rel=last", "next")
+    assert not mentions("</x>; rel=nextpage", "next")

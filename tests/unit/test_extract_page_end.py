@@ -220,13 +220,52 @@ def test_a_link_with_a_body_changes_the_body() -> None:
     assert orjson.loads(task.payload["body"]) == {"limit": 2, "token": "next:2"}
 
 
-def test_a_link_with_another_method_is_reported() -> None:
-    """A GET would return something else."""
+def test_a_link_with_another_method_is_followed() -> None:
+    """A page of a GET may describe a POST, which has a body then, and the other way round."""
     server = Server(LINK)
-    link = {"method": "POST", "href": f"{BASE}/x", "body": {"a": 1}}
-    extraction = server.respond({"data": [{"id": 1}], "next": link})
+    link = {"method": "POST", "href": f"{BASE}/y", "body": {"a": 1}}
+    (task,) = server.respond({"data": [{"id": 1}], "next": link}).follow_ups
+    assert (task.payload["method"], task.payload["url"], task.payload["body"]) == (
+        "POST",
+        f"{BASE}/y",
+        '{"a":1}',
+    )
+    link = {"method": "get", "url": "/v1/z", "params": {"t": "2"}}
+    (task,) = server.respond({"data": [{"id": 2}], "next": link}).follow_ups
+    assert (task.payload["method"], task.payload["url"], task.payload["body"]) == (
+        "GET",
+        f"{BASE}/z?t=2",
+        None,
+    )
+
+
+def test_a_link_never_changes_anything() -> None:
+    """No server makes a scraper delete what it reads."""
+    extraction = Server(LINK).respond({"data": [{"id": 1}], "next": {"method": "DELETE", "href": "/v1/x"}})
     assert extraction.follow_ups == []
-    assert "describes a POST request, but this one is GET" in extraction.incomplete
+    assert "describes a DELETE request" in extraction.incomplete
+
+
+def test_a_body_replaces_the_one_before() -> None:
+    """Only a link with `merge: true` adds to it."""
+    for merge, body in ((False, {"token": "a"}), (True, {"q": 1, "token": "a"})):
+        server = Server(LINK, method="POST", json={"q": 1})
+        link = {"href": f"{BASE}/x", "body": {"token": "a"}, "merge": merge}
+        (task,) = server.respond({"data": [{"id": 1}], "next": link}).follow_ups
+        assert orjson.loads(task.payload["body"]) == body
+
+
+def test_an_exclusive_cursor_goes_alone_in_a_body() -> None:
+    """Other members of the body, or fields of the form, are left out, and so are parameters."""
+    keys: dict[str, Any] = {"exclusive": True, "keep_params": ("action",), "cursor_body_path": "token"}
+    for form in ("json", "data"):
+        paginator = Paginator("cursor", cursor_path="next", **keys)
+        body: dict[str, Any] = {form: {"action": "list", "since": "1"}}
+        server = Server(paginator, method="POST", params={"a": 1}, **body)
+        (task,) = server.respond({"data": [{"id": 1}], "next": "t"}).follow_ups
+        assert task.payload["url"] == f"{BASE}/x"
+        expected = '{"action":"list","token":"t"}' if form == "json" else "action=list&token=t"
+        assert task.payload["body"] == expected
 
 
 def cycling(

@@ -22,8 +22,10 @@ from scrapeq.extract.autodetect.injection import (
     is_elasticsearch,
     is_spring,
     known_param,
+    members_position,
     numbered_position,
     positions,
+    requested_body,
     requested_values,
 )
 from scrapeq.extract.autodetect.signals import (
@@ -35,7 +37,7 @@ from scrapeq.extract.autodetect.signals import (
     signals_of,
 )
 from scrapeq.extract.known_names import normalize
-from scrapeq.extract.link_header import link_target
+from scrapeq.extract.link_header import link_target, mentions
 from scrapeq.extract.page_end import is_past_end
 from scrapeq.extract.paginators import FetchedPage, PageStrategy
 from scrapeq.resource.next_request import ParamPosition
@@ -126,9 +128,11 @@ class Detector:
             return None
         for steps, known in signals.cursors:
             if not known.default:
+                position = members_position(fetched)
                 return Detection(
-                    {"type": "cursor", "path": list(steps), "place": ["param", ""]},
-                    f"the members of {format_path(steps)}, sent as parameters",
+                    {"type": "cursor", "path": list(steps), "place": [position.kind, ""]},
+                    f"the members of {format_path(steps)}, sent "
+                    + ("in the body" if position.kind == "body" else "as parameters"),
                 )
             default = known_param(fetched.body, steps)
             position = cursor_position_in(fetched, known._replace(default=default) if default else known)
@@ -151,7 +155,21 @@ class Detector:
             known = names.CursorName("page", tuple(normalize(name) for name in names.PAGE_PARAMS))
             position = cursor_position_in(fetched, known)
             return _cursor_found({"path": list(steps)}, position, format_path(steps))
-        return self._last_id(fetched, signals) or self._unrecognized(fetched, signals)
+        return (
+            self._last_id(fetched, signals)
+            or self._sort_values(fetched, signals)
+            or self._unrecognized(fetched, signals)
+        )
+
+    def _sort_values(self, fetched: FetchedPage, signals: Signals) -> Detection | None:
+        """Return the cursor of a sorted search of Elasticsearch: offsets would end at 10,000 records."""
+        records, request = fetched.records or (), requested_body(fetched)
+        if not is_elasticsearch(fetched.body) or "sort" not in request or "from" in request or not records:
+            return None
+        if signals.list_of is None or not isinstance(records[-1], Mapping) or not records[-1].get("sort"):
+            return None
+        steps = (*signals.list_of, -1, "sort")
+        return _cursor_found({"path": list(steps)}, ParamPosition("body", "search_after"), format_path(steps))
 
     def _unrecognized(self, fetched: FetchedPage, signals: Signals) -> Detection | None:
         """Return the cursor at an unknown name `next_x` if the request already has `x` or `next_x`."""
@@ -305,6 +323,8 @@ class Detector:
             reason = f"the response reports {pages[1]} pages"
         elif (unknown := _unknown_form(signals)) and not signals.ended and signals.has_more is not False:
             reason = f"{format_path(unknown)} may point to a next page"
+        elif mentions(fetched.page.header("link") or "", "next"):
+            reason = "the Link header names a next page, but its link cannot be read"
         elif (
             _is_full(fetched)
             and total is None

@@ -103,11 +103,31 @@ def describe_position(position: ParamPosition) -> str:
     return f"sent {where} {position.name}"
 
 
+def members_position(fetched: FetchedPage) -> ParamPosition:
+    """Return where the members of a cursor that is an object go: into the body of a POST, or else the parameters."""
+    request = fetched.request
+    in_body = request.body is not None and request.method != "GET" and _is_readable(fetched)
+    return ParamPosition("body" if in_body else "param", "")
+
+
+def requested_body(fetched: FetchedPage) -> Mapping[str, Any]:
+    """Return the JSON body of the request; empty if it has none."""
+    request = fetched.request
+    if request.body is None or is_form(request.headers) or not _is_readable(fetched):
+        return {}
+    body: Mapping[str, Any] = orjson.loads(request.body)
+    return body
+
+
 def known_param(body: Any, steps: Sequence[Any]) -> str:
     """Return the parameter of well-known APIs, recognized by their responses; empty for others."""
     if not isinstance(body, Mapping):
         return ""
     where = tuple(steps)
+    if where[:1] == ("ListBucketResult",) and len(where) == 2:  # S3
+        return "continuation-token" if where[1] == "NextContinuationToken" else "marker"
+    if where == ("EnumerationResults", "NextMarker"):  # Azure Storage
+        return "marker"
     if where == ("next_cursor",) and body.get("object") == "list":  # Notion
         return "start_cursor"
     if where == ("pagination", "cursor") and body.keys() == {"data", "pagination"}:  # Twitch

@@ -95,8 +95,9 @@ def signals_of(body: Any, records: Sequence[Any]) -> Signals:
     if not isinstance(body, Mapping) or (len(records) == 1 and records[0] is body):
         return signals
     role_groups: list[dict[str, tuple[Steps, int]]] = []
-    for steps, node in _objects(body, records):
-        _read(signals, steps, node, records, role_groups)
+    wrapper = next(iter(body)) if len(body) == 1 else None  # such as the root of an XML document
+    for steps, node in _around_records(list(_objects(body, records)), records):
+        _read(signals, steps, node, records, role_groups, is_outer=steps in ((), (wrapper,)))
     # The numbers of one object belong together; other objects only add the missing roles.
     for roles in sorted(role_groups, key=len, reverse=True):
         for role, found in roles.items():
@@ -121,30 +122,70 @@ def _objects(body: Mapping[str, Any], records: Sequence[Any]) -> Iterator[tuple[
         level = next_level
 
 
+def _around_records(
+    objects: list[tuple[Steps, Mapping[str, Any]]], records: Sequence[Any]
+) -> list[tuple[Steps, Mapping[str, Any]]]:
+    """Return the objects without those that describe another list, such as a second connection of a GraphQL query."""
+    home = next(
+        (steps for steps, node in objects if any(_is_list_of(one, records) for one in node.values())), None
+    )
+    if home is None or not records:
+        return objects
+    others = {
+        steps
+        for steps, node in objects
+        if steps != home[: len(steps)]
+        and normalize(str(steps[-1])) not in names.ENVELOPES
+        and any(_is_list_of_objects(name, value) for name, value in node.items())
+    }
+    return [
+        (steps, node)
+        for steps, node in objects
+        if others.isdisjoint(steps[:length] for length in range(1, len(steps) + 1))
+    ]
+
+
+def _is_list_of_objects(name: str, value: Any) -> bool:
+    is_list = isinstance(value, list) and bool(value) and isinstance(value[0], Mapping)
+    return is_list and local_name(name) not in names.LINK_LISTS
+
+
+def local_name(name: str) -> str:
+    """Return a name of XML without its prefix, normalized: `atom:link` -> `link`."""
+    return normalize(name.rpartition(":")[2])
+
+
 def _read(
     signals: Signals,
     steps: Steps,
     node: Mapping[str, Any],
     records: Sequence[Any],
     role_groups: list[dict[str, tuple[Steps, int]]],
+    *,
+    is_outer: bool,
 ) -> None:
     list_name = next((name for name, value in node.items() if _is_list_of(value, records)), None)
     if list_name is not None and signals.list_of is None:
         signals.list_of = (*steps, list_name)
     parent = normalize(str(steps[-1])) if steps else ""
-    near = not steps or list_name is not None or parent in names.ENVELOPES
+    near = is_outer or list_name is not None or parent in names.ENVELOPES
     roles: dict[str, tuple[Steps, int]] = {}
     for name, value in node.items():
         if name == list_name:
             continue
-        kind = normalize(name)
+        kind = local_name(name)
         path = (*steps, name)
-        if kind in names.NEXT_LINK_KEYS:
+        if kind in names.NEXT_LINK_KEYS or normalize(name) in names.NEXT_LINK_KEYS:
             _link(signals, path, value)
-        elif kind in names.NEXT_KEYS and (near or kind == "nextpage"):
+        elif kind in names.NEXT_KEYS and (near or kind != "next"):
             _next(signals, path, value, "cursor" if _is_named_by_cursor(node) else parent)
         elif kind in names.LINK_LISTS and isinstance(value, list | Mapping) and _links_in(value):
             _link_list(signals, path, value)
+        elif kind in names.LINK_LISTS and isinstance(value, list):
+            keyed = (index for index, one in enumerate(value) if isinstance(one, Mapping) and one.get("next"))
+            signals.unrecognized += [(*path, index, "next") for index in keyed]
+        elif kind == "more" and names.looks_like_url(value):
+            signals.links.append(path)
         elif kind in names.CURSOR_KEYS:
             _cursor(signals, path, value, kind, node, roles)
         elif kind in names.UNREADABLE_CURSORS and value:
@@ -168,9 +209,16 @@ def _is_named_by_cursor(node: Mapping[str, Any]) -> bool:
 
 
 def _is_list_of(value: Any, records: Sequence[Any]) -> bool:
+    if isinstance(value, Mapping):
+        return len(records) == 1 and value is records[0]  # an element of XML that is not repeated
     if not isinstance(value, list) or len(value) < len(records):
         return False
-    return not value if not records else value[0] is records[0] or value[-1] is records[-1]
+    if not records or not value:
+        return not value
+    if value[0] is records[0] or value[-1] is records[-1]:
+        return True
+    # The selector may take a part of each element, such as the nodes of a GraphQL connection.
+    return isinstance(value[0], Mapping) and any(part is records[0] for part in value[0].values())
 
 
 def as_flag(value: Any) -> bool | None:
@@ -232,7 +280,9 @@ def _next(signals: Signals, path: Steps, value: Any, parent: str) -> None:
 
 def _is_whole_request(link: Mapping[str, Any]) -> bool:
     """Return whether a link object also describes the method or the body of the next request."""
-    return str(link.get("method", "GET")).upper() != "GET" or isinstance(link.get("body"), Mapping)
+    return (
+        "method" in link or isinstance(link.get("body"), Mapping) or isinstance(link.get("params"), Mapping)
+    )
 
 
 def _link_list(signals: Signals, path: Steps, value: Any) -> None:
@@ -307,6 +357,8 @@ def _short(
     """Collect members with short names, which are signals only beside others."""
     if kind == "after" and isinstance(value, str) and value and (parent == "cursors" or "before" in node):
         signals.cursors.append((path, names.CursorName("after", ("cursor", "pageafter"))))
+    elif kind == "cursor" and isinstance(value, list | Mapping) and value and not _is_envelope(value):
+        signals.objects.append((path, names.CursorName("cursor", ("after",))))
     elif kind == "cursor" and isinstance(value, str) and value:
         # The first request has no cursor yet, so this one is that of the next page.
         signals.cursors.append((path, names.CURSOR_KEYS["nextcursor"]))
@@ -328,6 +380,19 @@ def _short(
         signals.unrecognized.append(path)
     elif kind in names.NUMBER_ROLES and looks_like_number(value):
         roles.setdefault(names.NUMBER_ROLES[kind], (path, int(value)))
+
+
+def _is_envelope(value: Any) -> bool:
+    """Return whether an object describes the page, and is not itself a cursor."""
+    known = (
+        names.NEXT_KEYS
+        | names.NEXT_LINK_KEYS
+        | names.CURSOR_KEYS.keys()
+        | names.MORE_FLAGS
+        | names.LAST_FLAGS
+    )
+    known |= names.NUMBER_ROLES.keys() | {"after", "before", "previous", "prev", "self", "first", "last"}
+    return isinstance(value, Mapping) and any(normalize(name) in known for name in value)
 
 
 def has_more_flag(node: Mapping[str, Any]) -> bool:
