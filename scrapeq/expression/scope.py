@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
+MAX_BODY_BYTES = 8_000_000
+MAX_BODY_BRACKETS = 100_000
+"""Larger bodies are not parsed for an expression: that would delay all other requests of the process."""
+
 RESPONSE_NAMES = frozenset({"status", "text", "body", "url", "header"})
 
 
@@ -19,6 +23,11 @@ class ResponseLike(Protocol):
     @property
     def url(self) -> str:
         """URL that the response came from."""
+        ...
+
+    @property
+    def body(self) -> bytes:
+        """The body."""
         ...
 
     @property
@@ -81,8 +90,14 @@ def _read(page: ResponseLike | None, name: str) -> Any:
         return None
     if name == "body":
         try:
-            return page.json()
+            return page.json() if _is_parsed_quickly(page.body) else None
         except (ValueError, RecursionError):
             return None
     value: str | int | Callable[[str], str | None] = getattr(page, name)
     return value
+
+
+def _is_parsed_quickly(body: bytes) -> bool:
+    if len(body) <= MAX_BODY_BRACKETS:
+        return True
+    return len(body) <= MAX_BODY_BYTES and body.count(b"{") + body.count(b"[") <= MAX_BODY_BRACKETS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -29,6 +30,7 @@ MEMORY_FACTOR = 8
 _CHEAP_BYTES = 1_000_000
 _CONTAINER_BYTES, _ELEMENT_BYTES = 56, 8  # at least, of an empty list or object, and of an element
 _SNIFFED_BYTES = 65_536
+_FILE_NAME = re.compile(r"filename\*?\s*=\s*(\"[^\"]*\"|[^;]*)", re.IGNORECASE)
 
 _JSON_FIRST_BYTES = frozenset(b'{["-0123456789tfn')
 _JSONL_TYPES = frozenset(
@@ -49,6 +51,8 @@ _GENERIC_TYPES = frozenset(  # they say only that it is a file; its name says mo
         "application/zip",
         "application/x-zip-compressed",
         "application/force-download",
+        "application/vnd.ms-excel",
+        "text/plain",
     }
 )
 _SUFFIXES = {
@@ -143,7 +147,8 @@ class _BodyReader:
         self._content_type = page.header("content-type") or ""
         self._kind = self._content_type.partition(";")[0].strip().lower()
         if self._kind in _GENERIC_TYPES:
-            self._kind = _type_by_name(member or urlsplit(page.url).path) or self._kind
+            names = (member, _file_name(page), urlsplit(page.url).path)
+            self._kind = next((kind for kind in map(_type_by_name, names) if kind), self._kind)
         self._decoder = decoder
         self._max_bytes = max_bytes
         self._repairs = repairs
@@ -288,6 +293,12 @@ def check_cost(body: bytes, max_bytes: int) -> None:
             f"the page is given up: its {containers:,} lists and objects take more than {MEMORY_FACTOR * max_bytes:,} "
             f"bytes of memory, {MEMORY_FACTOR} times client.max_body_size; raise that to allow more"
         )
+
+
+def _file_name(page: Page) -> str:
+    """Return the name of the file that the response states (RFC 6266); empty if it states none."""
+    found = _FILE_NAME.search(page.header("content-disposition") or "")
+    return found[1].strip("\"' ") if found else ""
 
 
 def _type_by_name(path: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from scrapeq.charsets import encodable
 from scrapeq.clock import Clock, SystemClock
 from scrapeq.errors import ExtractError, HookError, UsageError
 from scrapeq.expression import as_number, as_text, did_you_mean
@@ -20,6 +21,7 @@ from scrapeq.extract.extractor import MAX_NESTED, Batch, PageReader
 from scrapeq.extract.pagination import BuildTask, NextPages
 from scrapeq.extract.paginators import FetchedPage
 from scrapeq.hooks import FollowUp, NewItem, NewRequest
+from scrapeq.json_values import LARGEST_WHOLE, SMALLEST_WHOLE
 from scrapeq.page import Page
 from scrapeq.plan import Plan
 from scrapeq.protocols import Change, CursorState, Extraction, IncrementalStart, Item
@@ -260,10 +262,28 @@ def plain_json(value: Any, where: str) -> Any:
     """Return a value as JSON holds it. Raises HookError that names the part that JSON cannot hold."""
     try:
         return orjson.loads(orjson.dumps(value, default=_as_map))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError):
+        pass
+    try:
+        return orjson.loads(orjson.dumps(_exact(value), default=_as_map))
+    except (TypeError, ValueError, RecursionError) as error:
         raise HookError(
             _unserializable_part(value, where) or f"the record cannot be written as JSON: {error}"
         ) from None
+
+
+def _exact(value: Any) -> Any:
+    """Return a value with integers beyond 64 bits as text, and with U+FFFD for lone surrogates."""
+    if isinstance(value, str):
+        return encodable(value)
+    if isinstance(value, int):
+        return value if SMALLEST_WHOLE <= value <= LARGEST_WHOLE else str(value)
+    if isinstance(value, Mapping):
+        return {
+            encodable(name) if isinstance(name, str) else name: _exact(member)
+            for name, member in value.items()
+        }
+    return [_exact(member) for member in value] if isinstance(value, list | tuple) else value
 
 
 def _as_map(value: Any) -> Any:

@@ -334,3 +334,11 @@ def test_response_scope_reads_the_page_lazily() -> None:
     assert compile_expression("body.ok == null and contains(text, 'html')").evaluate(broken)
     assert compile_expression("header('x')").evaluate(response_scope(None)) is None
     assert compile_expression("status").evaluate(response_scope(None)) is None
+
+
+def test_a_body_that_takes_long_to_parse_is_null() -> None:
+    """Response actions are evaluated on the event loop, so a decompression bomb must not be parsed there."""
+    small = Page("https://a.test", 200, (), b'{"a": [1]}')
+    assert response_scope(small)["body"] == {"a": [1]}
+    assert response_scope(Page("https://a.test", 200, (), b"[" + b"[]," * 200_000 + b"[]]"))["body"] is None
+    assert response_scope(Page("https://a.test", 200, (), b'"' + b"x" * 8_000_000 + b'"'))["body"] is None

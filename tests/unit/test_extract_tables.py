@@ -78,6 +78,19 @@ def test_tsv_has_no_quotes_by_its_media_type() -> None:
     assert [one["id"] for one in found] == ["t1", "t2", "t3", "t4"]
 
 
+def test_the_name_of_a_file_tells_its_format() -> None:
+    """Many servers send every file as text/plain, or a name in Content-Disposition only."""
+    body, csv = b"id,v\n1,a\n", [{"id": "1", "v": "a"}]
+    plain = (("Content-Type", "text/plain; charset=utf-8"),)
+    assert decode(Page("https://a.test/x/data.csv", 200, plain, body), Decoder()).whole() == csv
+    named = (
+        ("Content-Type", "application/vnd.ms-excel"),
+        ("Content-Disposition", 'attachment; filename="x.csv"'),
+    )
+    assert decode(Page("https://a.test/export", 200, named, body), Decoder()).whole() == csv
+    assert decode(Page("https://a.test/notes.txt", 200, plain, body), Decoder()).is_text
+
+
 def test_an_open_quote_never_swallows_the_rest() -> None:
     """The error names the line and the remedy."""
     with pytest.raises(
