@@ -82,7 +82,8 @@ def check_body(
             f"{place} matches on the first page but not on page {payload.get('page', 1)}; the response "
             f"{description(body)}. If the server ends its pages like this, say so with `stop_when`"
         )
-    return Checked(found in ("records", "empty"))
+    # A later page without the list, but with a next link, has no records: it is not a record itself.
+    return Checked(found in ("records", "empty"), is_empty=found == "body" and is_later)
 
 
 def _found(compiled: CompiledResource, page: Page, body: Any, records: list[Any], *, is_tree: bool) -> Found:

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from scrapeq.expression import as_text
-from scrapeq.extract.autodetect.detect import Detector, is_later, states_end
+from scrapeq.extract.autodetect.detect import Detector, flag_of, is_later, states_end
 from scrapeq.extract.page_strategies import in_body, page_strategy
 from scrapeq.extract.paginators import FetchedPage, PageStrategy, RemainingPages
 from scrapeq.plan import Paginator
@@ -144,6 +144,8 @@ class Pagination:
                     "requesting one page after the other"
                 )
         change = strategy.next(fetched)
+        if change is not None and self._flag_has_turned(fetched, strategy, state):
+            return next_pages
         if change is None:
             self._check_maximum(fetched, strategy, next_pages)
             self._check_total(fetched, strategy, state, next_pages)
@@ -271,6 +273,19 @@ class Pagination:
         last = remaining.count + 1  # this page continues the pagination if there are more pages by then
         for index in range(remaining.count):
             yield build(remaining.change(index), {**state, "until": last}, index + 2)
+
+    def _flag_has_turned(self, fetched: FetchedPage, strategy: PageStrategy, state: PaginationState) -> bool:
+        """
+        Return whether a flag says that nothing follows after an earlier page had it say that more follow.
+
+        A flag that changes is about the pages. One that always says the same may be about something else.
+        """
+        if strategy.is_open_ended or self._has_more is not None or fetched.records is None:
+            return False
+        more = flag_of(fetched)
+        if more:
+            state["more"] = True
+        return more is False and state.get("more", False)
 
     def _repeats_previous(
         self, fetched: FetchedPage, strategy: PageStrategy, state: PaginationState, next_pages: NextPages

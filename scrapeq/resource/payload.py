@@ -72,6 +72,7 @@ class PaginationState(TypedDict, total=False):
     empty: int  # consecutive pages without a new record
     count: int  # records of the pages so far
     size: int  # records of the first page
+    more: bool  # a flag on an earlier page said that more pages follow
     ended: bool  # an earlier page stated that nothing follows it
     sample: SeenSample  # records of the earlier pages
     headers: list[str]  # names of the headers that the paginator sets; they are part of the task's key

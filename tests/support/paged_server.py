@@ -25,7 +25,7 @@ class Server:
     def __init__(self, paginator: Paginator, primary_key: tuple[str, ...] = (), **endpoint: Any) -> None:
         resource = Resource(
             "r",
-            Endpoint(path=template("x"), data_selector="data", paginator=paginator, **endpoint),
+            Endpoint(path=template("x"), paginator=paginator, **{"data_selector": "data", **endpoint}),
             priority=expression("record.rank"),
             primary_key=primary_key,
         )

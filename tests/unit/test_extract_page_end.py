@@ -178,7 +178,26 @@ def test_a_last_page_that_repeats_is_complete_if_it_is_stated() -> None:
     number, last = read_all(
         Server(LINK), lambda n: page_of(min(n, 3), has_more=n < 3) | {"next": f"?p={n + 1}"}
     )
-    assert (number, last.incomplete, last.events) == (4, "", [])
+    assert (number, last.incomplete, last.events) == (3, "", [])
+
+
+def test_a_flag_that_changes_ends_the_pages_at_once() -> None:
+    """It is about the pages then; a next link beside it may lead to an error, or to the first page again."""
+    for flags in (("has_more", True, False), ("is_last", "N", "Y"), ("hasNext", 1, 0)):
+        server = Server(CURSOR)
+        assert server.respond({"data": [{"id": 1}], "next": "a", "meta": {flags[0]: flags[1]}}).follow_ups
+        last = server.respond({"data": [{"id": 2}], "next": "b", "meta": {flags[0]: flags[2]}})
+        assert (last.follow_ups, last.incomplete, last.events) == ([], "", [])
+
+
+def test_a_later_page_without_a_list_is_empty() -> None:
+    """It is not a record, although a first page without a list would be one."""
+    server = Server(LINK, data_selector="")
+    assert server.respond({"items": [{"id": 1}, {"id": 2}], "next": "?p=2"}).follow_ups
+    for number in range(3, 6):
+        last = server.respond({"items": None, "next": f"?p={number}"})
+        assert last.items == []
+    assert "3 pages in a row" in last.incomplete
 
 
 def test_an_unchanged_cursor_of_an_empty_page_is_the_end() -> None:
@@ -328,7 +347,7 @@ def test_the_value_of_the_last_record_is_never_an_end() -> None:
 def test_a_page_behind_a_stated_end_may_be_missing() -> None:
     """The next link is followed since the flag may mean something else; a 404 is then the end."""
     server = Server(LINK)
-    assert server.respond(page_of(1, has_more=True)).follow_ups
+    assert server.respond(page_of(1)).follow_ups
     assert "guess" not in server.payload["walk"]
     assert server.respond(page_of(2, has_more=False)).follow_ups
     assert server.payload["walk"]["guess"] is True

@@ -360,6 +360,13 @@ def states_end(fetched: FetchedPage, count: int | None) -> bool:
     return roles.get("remaining") == 0 or is_past_end(fetched.request.url, links, roles, total, count or 0)
 
 
+def flag_of(fetched: FetchedPage) -> bool | None:
+    """Return whether a flag beside the records says that more pages follow; None without a flag."""
+    signals = signals_of(fetched.body, fetched.records or ())
+    signals.drop_truncation_flag()
+    return signals.has_more
+
+
 def total_of(fetched: FetchedPage, signals: Signals) -> tuple[int | None, DetectedPaginator]:
     """Return the number of records in all, and where the response reports it."""
     if found := signals.roles.get("total"):
