@@ -24,7 +24,10 @@ Repairs = dict[str, str]
 """By topic, a sentence for the user: what of a response was not as its format has it, and what it became."""
 
 NOT_A_NUMBER = "NaN, Infinity and numbers beyond the range of a float are null"
-NOT_UNICODE = "bytes and escapes that are not Unicode characters are U+FFFD"
+NOT_UNICODE = (
+    "bytes and escapes that are not Unicode characters are U+FFFD; "
+    "set `decoder: {encoding: …}` if the response is in another encoding than it declares"
+)
 TRAILING = "what follows the JSON value is ignored"
 
 _DIGITS_TO_ZERO = bytes(0x30 if chr(byte).isdigit() and byte < 0x80 else byte for byte in range(256))
@@ -34,8 +37,9 @@ _ESCAPE = re.compile(
     r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
     re.DOTALL,
 )
-_BARE_WORD = re.compile(
-    r'"(?:[^"\\]|\\.)*"|([-+]?\b(?:nan|inf|infinity|undefined)\b(?:\(ind\))?)', re.DOTALL | re.I
+_NEARLY_JSON = re.compile(
+    r'"(?:[^"\\]|\\.)*"|([-+]?\b(?:nan|inf|infinity|undefined)\b(?:\(ind\))?)|(,)(?=\s*[\]}])',
+    re.DOTALL | re.I,
 )
 _GUARD = re.compile(
     rb"\s*(?:\)\]\}',?|while\s*\(\s*(?:1|true)\s*\)\s*;|for\s*\(\s*;\s*;\s*\)\s*;|\{\}\s*&&|throw\s+1\s*;)\s*(?=[\[{\"])"
@@ -110,6 +114,21 @@ def has_long_integer(data: bytes) -> bool:
     return _LONG_INTEGER.search(data) is not None
 
 
+def _decoded(data: bytes, repairs: Repairs) -> str:
+    """Return the text of data that is not valid UTF-8. Pairs of surrogates, as in CESU-8, are the characters meant."""
+    try:
+        text = (
+            data.decode("utf-8", "surrogatepass")
+            .encode("utf-16", "surrogatepass")
+            .decode("utf-16", "replace")
+        )
+    except UnicodeDecodeError:
+        text = data.decode(errors="replace")
+    if "\ufffd" in text:
+        repairs[NOT_UNICODE] = NOT_UNICODE
+    return text
+
+
 class _Lenient:
     """Reads JSON with the standard library, which can be taught about numbers and control characters."""
 
@@ -119,8 +138,7 @@ class _Lenient:
         try:
             text = data.decode()
         except UnicodeDecodeError:
-            text = data.decode(errors="replace")
-            repairs[NOT_UNICODE] = NOT_UNICODE
+            text = _decoded(data, repairs)
         text = text.strip(_BLANK)
         self._text = _ESCAPE.sub(self._escape, text) if "\\u" in text else text
         self._decoder = json.JSONDecoder(
@@ -153,7 +171,9 @@ class _Lenient:
         try:
             return self._decoder.raw_decode(self._text, at)
         except json.JSONDecodeError:
-            text = _BARE_WORD.sub(lambda match: "NaN" if match[1] else match[0], self._text)
+            text = _NEARLY_JSON.sub(
+                lambda match: "NaN" if match[1] else "" if match[2] else match[0], self._text
+            )
             if text == self._text:
                 raise
             self._text = text

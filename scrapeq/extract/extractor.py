@@ -150,7 +150,9 @@ class PageReader:
         """Warn if the body was not quite what it should be, or the selector matches nothing in the first responses."""
         for topic, sentence in self._decoded_body.repairs.items():
             if compiled.is_first_warning(f"repair {topic}"):
-                self._chunk.events.append(f"check  {compiled.name}: {self._page.url or 'a page'}: {sentence}")
+                self._chunk.events.append(
+                    f"check  {compiled.name}: page {self._payload.get('page', 1)}: {sentence}"
+                )
         for regex, count in take_slow_patterns().items():
             if compiled.is_first_warning(f"pattern {regex}"):
                 self._chunk.events.append(

@@ -14,6 +14,8 @@ _SCANNED_BYTES = 65_536
 _HTML = re.compile(
     rb"\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body|title|h1|center)\b", re.I | re.DOTALL
 )
+_MARKUP = re.compile(rb"\s*<[?!a-zA-Z][^<>]*>")
+_HTML5 = re.compile(rb"\s*<!doctype\s+html\s*>", re.I)
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.I | re.DOTALL)
 _INVISIBLE = re.compile(r"<(script|style)\b.*?(?:</\1|$)|<!--.*?-->|<[^>]*>", re.I | re.DOTALL)
 _ERROR_NAMES = frozenset({"error", "errors", "exception", "fault", "error_message", "errormessage"})
@@ -50,8 +52,13 @@ def check_content(start: bytes, wanted: str, kind: str) -> None:
     Raises:
         BrokenBody: the body is something else; the message quotes it. The next response may be the right one.
     """
-    if _HTML.match(start, 0, _SCANNED_BYTES) and not (wanted == "XML" and kind != "text/html"):
+    is_html = _HTML.match(start, 0, _SCANNED_BYTES) is not None
+    if wanted == "XML":
+        is_html = is_html and (kind == "text/html" or _HTML5.match(start) is not None)
+    if is_html:
         raise BrokenBody(f"the response is not {wanted} but an HTML page{own_words(start)}")
+    if wanted != "XML" and _MARKUP.match(start, 0, _SCANNED_BYTES):
+        raise BrokenBody(f"the response is not {wanted} but markup{own_words(start)}")
     if without_guard(start).lstrip()[:1] not in (b"{", b"["):
         return
     try:

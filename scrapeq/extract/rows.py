@@ -155,6 +155,8 @@ def _header(sample: list[Row], table: Table, repairs: Repairs) -> tuple[Row, int
             "set `decoder: {skip_lines: …}` if the header is another line"
         )
         at = found
+    elif len(filled) == 1 and len(sample[at]) == 1:
+        repairs["empty"] = f"the response holds a single line and thus zero records: {_quoted(sample[at])}"
     elif len(sample[at]) < usual:
         repairs["width"] = (
             f"the header {_quoted(sample[at])} has fewer columns than the rows; "
@@ -178,25 +180,34 @@ def _header_after_preamble(sample: list[Row]) -> int | None:
     """
     Return the index of the header if lines of another kind are certain to stand before it.
 
-    These lines have one cell or begin with `#`. The header has the width of the rows, and names only. It follows an
-    empty line or comments, or a column of numbers has a name.
+    These lines have one cell (two, if the rows have more; empty ones at the end do not count) or begin with `#`. The
+    header has the width of the rows, and names only. It follows an empty line or comments, or a column of numbers has a
+    name.
     """
     usual = _usual_width(sample)
-    at = next((index for index, row in enumerate(sample) if len(row) == usual and not _is_comment(row)), None)
-    before = [row for row in sample[:at] if row]
+    at = next(
+        (index for index, row in enumerate(sample) if _width(row) == usual and not _is_comment(row)), None
+    )
+    before = [row for row in sample[:at] if _width(row)]
     if at is None or usual == 1 or not before:
         return None
     comments = [_is_comment(row) for row in before]
     if comments[-1] and len(before[-1]) == usual:
         return None  # the header itself begins with `#`
-    if not all(len(row) == 1 or is_comment for row, is_comment in zip(before, comments, strict=True)):
+    most = 2 if usual > 2 else 1
+    if not all(_width(row) <= most or is_comment for row, is_comment in zip(before, comments, strict=True)):
         return None
     header, rows = sample[at], [row for row in sample[at + 1 :] if len(row) == usual]
     names = [cell.strip() for cell in header]
     if not rows or len(set(names)) < usual or any(not name or _is_numeric(name) for name in names):
         return None
     has_numbers = any(all(_is_numeric(row[column]) for row in rows) for column in range(usual))
-    return at if all(comments) or not sample[at - 1] or has_numbers else None
+    return at if all(comments) or not _width(sample[at - 1]) or has_numbers else None
+
+
+def _width(row: Row) -> int:
+    """Return the number of cells without the empty ones at the end, as spreadsheets add them."""
+    return next((number for number in range(len(row), 0, -1) if row[number - 1].strip()), 0)
 
 
 def _looks_like_a_record(header: Row, rows: list[Row]) -> bool:

@@ -17,7 +17,7 @@ _CUT_OFF = frozenset({3, 5, 6, 20})
 """expat's codes: no element, unclosed token, partial character, unclosed CDATA."""
 
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # XML 1.0, production 2
-_ENTITY = re.compile(r"<!\[CDATA\[.*?\]\]>|&([A-Za-z_][\w.:-]*);", re.DOTALL)
+_ENTITY = re.compile(r"<!\[CDATA\[.*?\]\]>|&([A-Za-z_][\w.:-]*);|&#\w+;|(&)", re.DOTALL)
 _DECLARED_ENTITY = re.compile(r"<!ENTITY\s+([A-Za-z_][\w.:-]*)\s")
 _BUILT_IN = frozenset({"amp", "lt", "gt", "quot", "apos"})
 
@@ -60,6 +60,8 @@ def _with_known_entities(text: str) -> str:
     known = _BUILT_IN | set(_DECLARED_ENTITY.findall(text))
 
     def replaced(match: re.Match[str]) -> str:
+        if match[2]:  # an ampersand that should have been escaped
+            return "&amp;"
         name = match[1]
         if name is None or name in known:
             return match[0]
@@ -78,6 +80,13 @@ class _SafeExpat:
         """Return a parser that loads nothing."""
         parser = expat.ParserCreate(encoding, namespace_separator)
         parser.ExternalEntityRefHandler = _refuse_external_entity
+
+        def keep_name(name: str, is_parameter: int) -> None:
+            write = parser.CharacterDataHandler
+            if write is not None and not is_parameter:  # its declaration is in a part that is not loaded
+                write(f"&{name};")
+
+        parser.SkippedEntityHandler = keep_name
         return parser
 
 

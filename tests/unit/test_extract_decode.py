@@ -171,6 +171,8 @@ def test_invalid_xml_raises_a_named_error(body: bytes, message: str) -> None:
         (b"<a><![CDATA[&nbsp;]]>&unheard;</a>", "&nbsp;&unheard;"),
         (b'<a x="&copy;"/>', {"@x": "\xa9"}),
         (b"<a>x\x0by</a>", "x\ufffdy"),
+        (b"<a>AT&T &#38; &amp; R&D;</a>", "AT&T & & R&D;"),
+        (b"<!DOCTYPE a [<!ENTITY % p \"<!ENTITY q 'z'>\"> %p;]><a>x &q;</a>", "x &q;"),
     ],
 )
 def test_xml_is_read_without_its_external_parts(body: bytes, value: Any) -> None:

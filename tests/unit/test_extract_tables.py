@@ -48,6 +48,11 @@ REPORTED = [{"id": "1", "v": "a"}, {"id": "2", "v": "b"}]
         (REPORT, Decoder("csv"), REPORTED, ["preamble"]),
         ("# a, b\n# c\nid,v\n1,a\n2,b\n", Decoder("csv"), REPORTED, ["preamble"]),
         ("Sales\nid,v\n1,a\n2,b\n", Decoder("csv"), REPORTED, ["preamble"]),
+        ("Report,,\nFrom,2024-01-01,\n,,\nid,v,w\n1,a,\n2,b,\n", Decoder("csv"), [
+            {"id": "1", "v": "a", "w": ""}, {"id": "2", "v": "b", "w": ""},
+        ], ["preamble"]),
+        ("Internal Server Error", Decoder("csv"), None, ["empty"]),
+        ("id,v\n", Decoder("csv"), None, []),
         ("sep=;\nid;v\n1;a\n2;b\n", Decoder("csv"), REPORTED, []),
         ("id;v\n1;a\n2;b\n", Decoder(), REPORTED, []),
         ("#id,v\n1,a\n2,b\n", Decoder("csv"), [{"#id": "1", "v": "a"}, {"#id": "2", "v": "b"}], []),
@@ -101,6 +106,16 @@ def test_an_open_quote_never_swallows_the_rest() -> None:
 
 LOGIN = "<!DOCTYPE html>\n<html><head><title>Sign in, please</title></head><body></body></html>"
 ERROR = '{"error": "no such export"}'
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl"])
+@pytest.mark.parametrize(
+    "text", ["<Error><Code>AccessDenied</Code></Error>", "<div>Please log in: AccessDenied</div>"]
+)
+def test_markup_is_not_a_table(kind: Any, text: str) -> None:
+    """Storage services answer with XML, and some pages are only a part of HTML."""
+    with pytest.raises(ExtractError, match=r"but markup; it begins with: .*AccessDenied"):
+        decode(page(text, ""), Decoder(kind)).whole()
 
 
 @pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "xml"])

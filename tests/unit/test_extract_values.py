@@ -35,6 +35,8 @@ def page(body: bytes, kind: str = "application/json") -> Page:
         (b'[nan, -inf, undefined, "nan"]', [None, None, None, "nan"], [NOT_A_NUMBER]),
         (rb'["cut \ud83d", "\\ud83d"]', ["cut �", "\\ud83d"], [NOT_UNICODE]),
         (rb'["\ud83d\ude00", "\ude00\ud83d"]', ["😀", "��"], [NOT_UNICODE]),
+        (b'["\xed\xa0\xbd\xed\xb8\x80"]', ["😀"], []),
+        (b'{"a": [1, 2,], "b": "x,]",}', {"a": [1, 2], "b": "x,]"}, []),
         (b'["caf\xe9", 1]', ["caf�", 1], [NOT_UNICODE]),
         (b'{"a": "x\ty\n"}', {"a": "x\ty\n"}, []),
         (b"[1]\0\0\n", [1], []),
