@@ -26,7 +26,7 @@ def mistyped_text(key: str, found: str, expected: str) -> str:
     """Return the message about a key that has another type than the queue needs."""
     return (
         f"the key {key} is a {found}, but the queue needs a {expected} of this name, so something else has written it. "
-        "Rename or delete that key, or give the file another `name`, then run again"
+        "Delete that key and run again with --full-refresh, or give the file another `name`"
     )
 
 

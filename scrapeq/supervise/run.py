@@ -10,8 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
-import structlog
-
 from scrapeq.errors import QueueFull, ScrapeqError, StoreDamaged, StoreError
 from scrapeq.exit_codes import Exit
 from scrapeq.inspect.limit_views import LimitWatch, title_of, unused_rules
@@ -28,7 +26,7 @@ from scrapeq.supervise.file_changes import FileChanges, changes_between, fingerp
 from scrapeq.supervise.options import RunOptions, check_only
 from scrapeq.supervise.run_children import RunChildren
 from scrapeq.supervise.run_meter import RunMeter
-from scrapeq.supervise.run_state import RunState
+from scrapeq.supervise.run_state import RunState, named_damage
 from scrapeq.supervise.sample_api import SampleApi, forget_ports
 from scrapeq.supervise.schedules import start_schedules
 from scrapeq.wiring import (
@@ -38,8 +36,6 @@ from scrapeq.wiring import (
     pools_of,
     with_base_url,
 )
-
-log = structlog.get_logger("scrapeq.run")
 
 WATCH_PATIENCE_S = 1.0
 # Seeding waits for a store that loads or is away. The watch loop decides when that takes too long, and ends both.
@@ -305,13 +301,7 @@ class PlanRun:
     async def _fail_for_damage(self, error: StoreDamaged) -> None:
         """End the run at once: nothing can be acknowledged any more."""
         self._store_is_damaged = True
-        try:
-            await self._queue.check_types(families=True)
-        except StoreDamaged as named:
-            error = named
-        except Exception:  # the store is away, too
-            log.warning("types of keys not checked", exc_info=True)
-        self.fail(Exit.STORE, str(error))
+        self.fail(Exit.STORE, str(await named_damage(self._queue, error)))
 
     def fail(self, code: int, message: str) -> None:
         """End the run for this reason; the first reason counts."""

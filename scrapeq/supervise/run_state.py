@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import structlog
 
 from scrapeq.errors import StoreDamaged, UsageError
 from scrapeq.lua import load
@@ -20,6 +21,8 @@ from scrapeq.queue.keys import key_of
 from scrapeq.schedule.due_times import DueTimes
 from scrapeq.task import NewTask
 from scrapeq.wiring import cursor_store_of, push_first_pages
+
+log = structlog.get_logger("scrapeq.run")
 
 STATS_KEEP_S = 30 * 86_400  # how long the counts of a finished run are stored
 ENDING_S = 5.0  # for another machine to purge what a finished run has seen; then this machine does it
@@ -51,6 +54,17 @@ def lost_text(what: str, lost: str = "") -> str:
         lost: What that means for the run, if it is known.
     """
     return f"the store lost data: {what} ({CAUSES}). {lost + '. ' if lost else ''}{REMEDY}"
+
+
+async def named_damage(queue: Queue, error: StoreDamaged) -> StoreDamaged:
+    """Return the error that names the key, if a key of another type is the cause; else the error itself."""
+    try:
+        await queue.check_types(families=True)
+    except StoreDamaged as named:
+        return named
+    except Exception:  # the store is away, too
+        log.warning("types of keys not checked", exc_info=True)
+    return error
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +248,7 @@ class RunState:
         Forget the stored cursors, the due times and the dead letters of these resources (None: of all), and an
         unfinished run with its tasks. If the store has lost a part of the queue, delete the rest of it.
         """
+        await self._queue.check_types(families=True)  # deleting tasks reads every kind of key
         record = await self.read()
         if await self._loss(record, await self._queue.counts()):
             await self._queue.erase()

@@ -31,6 +31,11 @@ outputs: [{{type: jsonl, path: "out/${{resource}}.jsonl"}}]
 """
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Be quiet when a killed client has gone."""
+
+
 class Site:
     """The site: `/p/N` is a page with one record; `requested` has the paths in order."""
 
@@ -55,7 +60,7 @@ class Site:
             def log_message(self, *_: Any) -> None:
                 """Be quiet."""
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = _Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
 
 
