@@ -29,7 +29,7 @@ from scrapeq.processes.launch import PR_SET_PDEATHSIG
 ORPHANED_CODE = 1
 SETTINGS_MAX_BYTES = 16_000_000
 LINE_MAX_BYTES = 16_000_000
-INPUT_CHUNK_BYTES = 1024
+INPUT_CHUNK_BYTES = 65_536
 STABLE_LIFETIME_PAUSES = 10  # a child that outlived this many of its pauses is not in a crash loop
 STABLE_LIFETIME_S = 30.0  # nor is a child that lived this long
 
@@ -265,11 +265,25 @@ def enter_child() -> Any:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    line = sys.stdin.buffer.readline(SETTINGS_MAX_BYTES)
-    if not line.endswith(b"\n"):  # the parent died before it had sent all of it
+    line, newline, rest = _read_line()
+    if not newline:  # the parent died before it had sent all of it
         os._exit(ORPHANED_CODE)
+    if rest:
+        _may_begin.set()
     threading.Thread(target=_exit_at_end_of_input, name="parent-watch", daemon=True).start()
     return orjson.loads(line)
+
+
+def _read_line() -> tuple[bytes, bytes, bytes]:
+    """Read the first line of the input without a buffer; return it, its end, and what was read after it."""
+    read = bytearray()
+    while b"\n" not in read and len(read) < SETTINGS_MAX_BYTES:
+        chunk = os.read(0, INPUT_CHUNK_BYTES)
+        if not chunk:
+            break
+        read += chunk
+    line, newline, rest = bytes(read).partition(b"\n")
+    return line, newline, rest
 
 
 async def wait_for_parent() -> None:
