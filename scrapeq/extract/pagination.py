@@ -322,10 +322,14 @@ class Pagination:
             return False  # a known number of pages ends by itself
         if fetched.count < state.get("size", 0) and not state.get("ended") and _says_end(fetched, state):
             state["ended"] = True  # only a short page is a likely last one
-        has_new = fetched.seen.has_new()
+        has_new, is_exact = fetched.seen.has_new(), fetched.seen.is_exact
         state["sample"] = fetched.seen.state()
-        if has_new:
+        if has_new is not False:
             state.pop("empty", None)
+        elif not is_exact:
+            state["empty"] = (
+                self._paginator.max_empty_pages
+            )  # many records had to come back until that was certain
         return has_new is False
 
     def _ends_idle(self, fetched: FetchedPage, state: PaginationState, next_pages: NextPages) -> bool:

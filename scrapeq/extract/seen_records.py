@@ -57,6 +57,11 @@ class SeenRecords:
     def _records(self) -> set[int]:
         return {self._page} if self._has_equal and not self._has_keys else self._current
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether the sample has all records."""
+        return not self._level
+
     def has_new(self) -> bool | None:
         """Return whether the page at hand has a new record; None if that is not certain enough."""
         if not self._records <= self._earlier:

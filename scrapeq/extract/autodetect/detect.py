@@ -76,13 +76,14 @@ class Detector:
         records = fetched.records or ()
         signals = signals_of(fetched.body, records)
         links = fetched.page.header("link") or ""
-        if link_target(links, "next") is not None or signals.links:
-            signals.drop_truncation_flag()
+        flag = signals.more
+        signals.drop_truncation_flag()
         signals.ended = signals.ended or any(link_target(links, rel) for rel in ("first", "prev", "last"))
         found = self._link(fetched, signals) or self._cursor(fetched, signals)
         if found is None and not signals.ended and signals.has_more is not False:
             found = self._numbers(fetched, signals)
         if found is None:
+            signals.more = flag  # without anything that leads on, it is a statement
             return None, self._why_not(fetched, signals)
         paginator = found.paginator
         if signals.more is not None and "more" not in paginator:
@@ -351,12 +352,13 @@ def states_end(fetched: FetchedPage, count: int | None) -> bool:
     """
     signals = signals_of(fetched.body, fetched.records or ())
     links = fetched.page.header("link") or ""
-    if link_target(links, "next") is not None or signals.links:
-        signals.drop_truncation_flag()
+    signals.drop_truncation_flag()
     if signals.ended or signals.has_more is False:
         return True
     roles = {role: number for role, (_, number) in signals.roles.items()}
     total, _ = total_of(fetched, signals)
+    if total == fetched.count and count is not None and count > fetched.count:
+        total = None  # it is the number of records on this page
     return roles.get("remaining") == 0 or is_past_end(fetched.request.url, links, roles, total, count or 0)
 
 

@@ -74,7 +74,7 @@ class Signals:
         return None if self.last is None else not self.last[1]
 
     def drop_truncation_flag(self) -> None:
-        """Ignore a false truncation flag: where a link leads on, it is about this page only."""
+        """Ignore a false truncation flag: where a link or cursor leads on, it is about this page only."""
         if (
             self.more is not None
             and not self.more[1]
