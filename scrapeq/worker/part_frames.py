@@ -26,6 +26,9 @@ from scrapeq.task import Group, NewTask
 FRAME_BYTES = 1_000_000
 """Size above which the results of a page are divided, so that the loop reads none for long."""
 
+MAX_VALUES = 100_000
+"""The most lists and objects, and tenths of other values, in a part that cannot be divided any more."""
+
 LENGTH = struct.Struct(">Q")
 
 Warned = Mapping[str, WarningsGiven]
@@ -38,10 +41,20 @@ class FrameWriter:
         self._pipe = pipe
 
     def part(self, chunk: Extraction) -> None:
-        """Write a chunk, divided if it is larger than FRAME_BYTES; what must come last is in the last part."""
+        """
+        Write a chunk, divided if it is larger than FRAME_BYTES; what must come last is in the last part.
+
+        Raises:
+            ExtractError: a single record is so large that the loop would take long to read it.
+        """
         data = orjson.dumps(["part", _packed_chunk(chunk)])
         items, follow_ups = len(chunk.items) // 2, len(chunk.follow_ups) // 2
         if len(data) <= FRAME_BYTES or not items + follow_ups:
+            if data.count(b"{") + data.count(b"[") + data.count(b",") // 10 > MAX_VALUES:
+                raise ExtractError(
+                    f"the page is given up: a single record has more than {MAX_VALUES:,} lists and objects inside; "
+                    "set data_selector, or `parent` with `each`, to the list of records"
+                )
             self._write(data)
             return
         self.part(Extraction(chunk.items[:items], chunk.follow_ups[:follow_ups]))

@@ -146,6 +146,11 @@ async def test_errors_of_the_page_keep_their_class() -> None:
             "400,002 lists and objects take more than 12,000,000 bytes",
         ),
         (
+            plan_of(),
+            b'{"id": 1, "all": [' + b'{"a":1},' * 200_000 + b"1]}",
+            "a single record has more than 100,000 lists and objects inside; set data_selector",
+        ),
+        (
             plan_of(max_body_size=12_000_000),
             b"[" + b'{"a":"xy"},' * 1_000_000 + b"{}]",
             "more than 96,000,000 bytes of memory, 8 times client.max_body_size",
