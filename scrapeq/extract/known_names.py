@@ -199,6 +199,8 @@ LAST_FLAGS = frozenset(
     | {"nomore", "nomoreresults", "nomorepages", "nomoredata", "islastbatch", "endofresults", "endoflist"}
 )
 """Flags that are true on the last page."""
+LAST_NUMBERS = frozenset({"last", "lastpage", "end"})
+"""The names among them that may also be those of a number."""
 
 NUMBER_ROLES: dict[str, str] = {
     **dict.fromkeys(("page", "currentpage", "pagenumber", "pageno", "pageindex", "pagenum", "number"), "own"),

@@ -48,6 +48,7 @@ def page_of(number: int, pages: int = 3, **members: Any) -> dict[str, Any]:
         {"last": True},
         {"meta": {"is_last_page": "true"}},
         {"eof": True},
+        {"isLastPage": 1},
         {"paging": {"end_reached": "yes"}},
         {"total": 5},
         {"meta": {"total_count": 5}},

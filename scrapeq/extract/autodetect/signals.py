@@ -192,7 +192,7 @@ def _read(
             signals.unrecognized.append(path)
         elif kind in names.MORE_FLAGS and (flag := as_flag(value)) is not None:
             signals.more = signals.more or (path, flag)
-        elif kind in names.LAST_FLAGS and not _is_number(value) and (flag := as_flag(value)) is not None:
+        elif kind in names.LAST_FLAGS and (flag := _last_flag(kind, value)) is not None:
             signals.last = signals.last or (path, flag)
         elif near:
             _short(signals, path, value, kind, parent, node, roles)
@@ -231,8 +231,9 @@ def as_flag(value: Any) -> bool | None:
     return True if word in _TRUE_WORDS else False if word in _FALSE_WORDS else None
 
 
-def _is_number(value: Any) -> bool:
-    return looks_like_number(value) and not isinstance(value, bool)
+def _last_flag(kind: str, value: Any) -> bool | None:
+    """Return the meaning of a flag that is true on the last page; `last_page: 1` is the number of that page instead."""
+    return None if kind in names.LAST_NUMBERS and looks_like_number(value) else as_flag(value)
 
 
 def _link(signals: Signals, path: Steps, value: Any) -> None:
