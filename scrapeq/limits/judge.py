@@ -42,6 +42,7 @@ class Exchange:
         polls: How often the task was not ready before.
         can_refresh: Whether the credential can be requested again.
         is_guess: The page was requested without knowing whether it exists: a 404 ends the pagination.
+        is_stated_end: A guess after a page that stated the end: a 400, 410, 416 or 422 ends it, too.
         retry_because: Retry whatever the response means, for this reason; "" = judge it.
         refusal_key: Requests under the same key share a count of consecutive refusals; "" = the group's name.
     """
@@ -63,6 +64,7 @@ class Exchange:
     polls: int = 0
     can_refresh: bool = False
     is_guess: bool = False
+    is_stated_end: bool = False
     retry_because: str = ""
     refusal_key: str = ""
 
@@ -113,6 +115,7 @@ class Judge:
             can_refresh=exchange.can_refresh,
             not_modified=page if exchange.cached is not None else None,
             is_guess=exchange.is_guess,
+            is_stated_end=exchange.is_stated_end,
         )
         if exchange.retry_because:
             outcome = replace(outcome, action="retry", message=exchange.retry_because)

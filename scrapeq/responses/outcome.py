@@ -42,6 +42,15 @@ _REPEATABLE = (
 )
 _MESSAGE_LENGTH = 500
 
+_PAST_STATED_END = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.NOT_FOUND,
+    HTTPStatus.GONE,
+    HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+)
+"""Responses to a page behind the end that an earlier page has stated."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -107,6 +116,7 @@ def decide(
     can_refresh: bool = False,
     not_modified: Page | None = None,
     is_guess: bool = False,
+    is_stated_end: bool = False,
 ) -> Outcome:
     """
     Return what a response, or the error in its place, means for the task.
@@ -124,6 +134,7 @@ def decide(
         can_refresh: Whether the credential can be renewed.
         not_modified: The 304 that confirmed `page`, a cached response; actions on its status are matched with it.
         is_guess: The page was requested without knowing whether it exists: then a 404 ends the page sequence.
+        is_stated_end: A guess after a page that stated the end: then other refusals of the request end it, too.
     """
     extra = dict(names or {})
     extra["retry_after"] = observation.retry_after_s
@@ -145,7 +156,8 @@ def decide(
         outcome = _built_in(page, error, observation, refusals_in_a_row, can_refresh)
         if page is not None and error is not None:
             outcome = Outcome("retry", wait_s=observation.wait_s, message=_summary_line(None, error))
-        if is_guess and page is not None and page.status == HTTPStatus.NOT_FOUND:
+        statuses = _PAST_STATED_END if is_stated_end else (HTTPStatus.NOT_FOUND,)
+        if is_guess and page is not None and page.status in statuses:
             outcome = Outcome("success", reported=outcome.reported, is_past_end=True)
     if rule_observations is None and not observation.rates and observation.cost is None:
         return outcome  # the usual case

@@ -213,6 +213,7 @@ class TaskRun:
             polls=polls_of(payload)[0],
             can_refresh=context.plan.client.auth.is_refreshable,
             is_guess=bool((payload.get("walk") or {}).get("guess")),
+            is_stated_end=bool((payload.get("walk") or {}).get("ended")),
             retry_because=CHANGED_VALIDATOR if self._cache_lookup.must_resend else "",
             refusal_key=group.name + self._leased.lease.credential,
         )

@@ -26,6 +26,7 @@ resources:
     endpoint:
       path: locator
       paginator: {type: header_cursor, cursor_key: Sforce-Locator, cursor_param: locator}
+  - {name: over, endpoint: {path: over, paginator: {type: json_link, next_url_path: next}}}
   - {name: mixed, endpoint: {path: mixed, paginator: {type: page_number}}}
   - name: archive
     endpoint:
@@ -57,6 +58,9 @@ class Server:
         if parts.path == "/archive":
             writer.write(response(200, self.archive(query), ("Content-Type", "text/xml")))
             return
+        if parts.path == "/over" and int(query.get("offset", 0)) > 4:
+            writer.write(response(400, b""))
+            return
         if parts.path == "/sole" and "token" in query and query.keys() != {"verb", "token"}:
             writer.write(response(400, b""))
             return
@@ -86,6 +90,10 @@ class Server:
             return {"result": {"records": rows, "total": 5, "_links": links}}, []
         if path == "/gaps":
             return {"items": [{"id": number}] if number < 3 else [], "next": f"/gaps?p={number}"}, []
+        if path == "/over":
+            at = int(query.get("offset", 0))
+            rows = [{"id": n} for n in range(at, min(at + 2, 5))]
+            return {"items": rows, "total": 5, "next": f"/over?offset={at + 2}"}, []
         if path == "/sole":
             at = int(query.get("token", 0))
             return {"items": [{"id": at}], "token": at + 1 if at < 2 else "null"}, []
@@ -112,8 +120,18 @@ async def test_pages_that_are_linked_forever_end(tmp_path: Path) -> None:
         "mixed": 5,
         "archive": 3,
         "sole": 3,
+        "over": 4,
     }
-    counts = {"portal": 5, "portal_link": 5, "gaps": 2, "locator": 2, "fresh": 10, "archive": 6, "sole": 3}
+    counts = {
+        "portal": 5,
+        "portal_link": 5,
+        "gaps": 2,
+        "locator": 2,
+        "fresh": 10,
+        "archive": 6,
+        "sole": 3,
+        "over": 5,
+    }
     for name, count in counts.items():
         assert len((tmp_path / "out" / f"{name}.jsonl").read_text().splitlines()) == count
     mixed = (tmp_path / "out" / "mixed.jsonl").read_text().splitlines()

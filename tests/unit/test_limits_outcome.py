@@ -276,6 +276,15 @@ def test_host_patterns(pattern: str, url: str, matches: bool) -> None:
     assert host_matches(pattern, host_of(url)) is matches
 
 
+@pytest.mark.parametrize("status", [400, 404, 410, 416, 422, 401, 403, 500])
+def test_a_refused_page_behind_a_stated_end_is_past_the_end(status: int) -> None:
+    """The server has said that nothing follows, so a request for more is wrong, not missing."""
+    page = Page(URL, status, (), b"")
+    outcome = decide((), page=page, observation=NO_OBSERVATION, is_guess=True, is_stated_end=True)
+    assert outcome.is_past_end is (status in (400, 404, 410, 416, 422))
+    assert not decide((), page=page, observation=NO_OBSERVATION, is_stated_end=True).is_past_end
+
+
 @pytest.mark.parametrize(
     ("status", "guess", "is_past_end"),
     [(404, True, True), (404, False, False), (403, True, False), (200, True, False)],
@@ -284,5 +293,7 @@ def test_a_404_for_a_guessed_page_is_past_the_end(status: int, guess: bool, is_p
     """It ends the pagination, unless an action matches it."""
     page = Page(URL, status, (), b"")
     assert decide((), page=page, observation=NO_OBSERVATION, is_guess=guess).is_past_end is is_past_end
+    stated = decide((), page=page, observation=NO_OBSERVATION, is_guess=guess, is_stated_end=guess)
+    assert stated.is_past_end is is_past_end
     reported = ResponseAction(Match(status=(404,)), "fail")
     assert not decide((reported,), page=page, observation=NO_OBSERVATION, is_guess=guess).is_past_end
