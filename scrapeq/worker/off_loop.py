@@ -50,6 +50,7 @@ LARGE_COUNT = 30_000
 LARGE_FILE_BYTES = 1_000
 """The same for compressed files, which may become a thousand times as large."""
 
+DESCRIPTORS_MAX = 1 << 20  # where the system does not state a limit
 NICENESS = 5  # the loop goes first
 BACKSTOP_FACTOR, BACKSTOP_S = 20, 60.0  # of wall time, should a process hang without using the processor
 KILL_AFTER_S = 5  # processor seconds after the bound, for a library that does not return
@@ -259,7 +260,8 @@ def _enter(write_end: int, parent: int) -> None:
         os._exit(1)
     os.nice(NICENESS)
     os.closerange(3, write_end)  # else connections that the parent closes would stay open
-    os.closerange(write_end + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    os.closerange(write_end + 1, most if 0 < most < DESCRIPTORS_MAX else DESCRIPTORS_MAX)
     if sys.platform == "linux":
         with suppress(OSError):
             fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, FRAME_BYTES)
