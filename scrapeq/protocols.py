@@ -23,12 +23,14 @@ class Item:
         key: Its identity within the resource; "" = the digest of its content.
         record: Its fields.
         seed: The seed of its task, for outputs whose path names it.
+        origin: A digest of what led to it, a part of its identity; "" = its key alone is its identity.
     """
 
     resource: str
     key: str
     record: dict[str, Any]
     seed: Mapping[str, Any] = field(default_factory=dict)
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +256,7 @@ class Snapshot:
         not_modified: Requests with a 304 response.
         cached: Responses from the cache, without a request.
         waited_s: Seconds in which limits allowed no request.
+        unchanged: Records that were not written because an equal one had been written.
         closings: How often a limit closed.
         left_s: Estimated seconds left; None = unknown.
         outputs: The files, folders and tables that were written.
@@ -276,6 +279,7 @@ class Snapshot:
     not_modified: int = 0
     cached: int = 0
     items: int = 0
+    unchanged: int = 0
     waited_s: float = 0.0
     closings: int = 0
     left_s: float | None = None

@@ -53,6 +53,8 @@ def _facts(snapshot: Snapshot) -> list[tuple[str, str]]:
         parts = [(snapshot.ready, "ready"), (snapshot.delayed, "delayed"), (snapshot.leased, "in flight")]
         which = ", ".join(f"{count(number)} {word}" for number, word in parts if number)
         facts.append(("left", f"{counted(snapshot.left, 'task')}: {which}"))
+    if snapshot.unchanged:
+        facts.append(("left out", f"{counted(snapshot.unchanged, 'equal record')}, written before"))
     facts += _missing(snapshot)
     outputs = [safe(path) for path in snapshot.outputs[:OUTPUTS_SHOWN]]
     if len(snapshot.outputs) > OUTPUTS_SHOWN:

@@ -145,11 +145,27 @@ class CrossCheck:
                 "include_from_parent needs a parent",
                 "add parent:",
             )
+        self._check_key_scope(resource)
         if isinstance(resource.get("schedule"), ParsedMap):
             check_schedule(resource.get("schedule"), resource, self._context)
         endpoint = resource.get("endpoint")
         if isinstance(endpoint, ParsedMap):
             self._check_endpoint(resource, endpoint)
+
+    def _check_key_scope(self, resource: ParsedMap) -> None:
+        """Check that the seed or the parent that a part of the primary key names exists."""
+        name, field = str(resource.get("name", "")), f"{resource.field}.primary_key"
+        node = resource.value_node("primary_key")
+        seeds = self._seed_keys([name, *self._ancestors(name)])
+        for part in resource.get("primary_key", ()):
+            scope, _, key = part.partition(".")
+            if scope == "parent" and not resource.has("parent"):
+                self._context.report(
+                    node, field, f"{part} is used, but this resource has no parent", "add parent:"
+                )
+            if scope == "seed" and key and seeds is not None and key not in seeds:
+                known = f"seeds have {', '.join(sorted(seeds))}" if seeds else "add seeds:"
+                self._context.report(node, field, f"{part} is used, but the seeds have no {key}", known)
 
     def _check_endpoint(self, resource: ParsedMap, endpoint: ParsedMap) -> None:
         check_exclusive(endpoint, ("path", "url"), self._context)

@@ -113,6 +113,8 @@ def _resource_keys() -> dict[str, Key]:
         "endpoint": Key(endpoint()),
         "parent": Key(ListOf(parent, single=True)),
         "include_from_parent": Key(_NAMES),
+        "include_from_seed": Key(_NAMES),
+        "key_scope": Key(Choice(("origin", "global"))),
         "primary_key": Key(_NAMES),
         "record_filter": Key(Expr(expression_scopes.RECORD)),
         "fields": Key(MapOf(Field(), "a map {name: path}")),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -16,6 +16,8 @@ from scrapeq.extract.record_shapes import compile_endpoint_records
 from scrapeq.extract.selector import Path, Records, compile_path, compile_presence, unwrapped
 from scrapeq.plan import Endpoint, Field, Incremental, Paginator, Parent, Plan, Resource
 from scrapeq.resource.address import digest
+
+_SCOPES = ("seed.", "parent.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +56,12 @@ class CompiledResource:
     required: tuple[str, ...]
     key_paths: tuple[tuple[str, Path], ...]
     included: tuple[tuple[str, Path], ...]
+    included_from_seed: tuple[tuple[str, Path], ...]
     needs_scope: bool  # whether any expression is evaluated for each record
     presence: Path | None = None  # the data_selector, if it tells an empty list from a missing one
     cursor: Path | None = None  # `incremental.cursor_path`, into a record
+    scoped_keys: frozenset[str] = frozenset()  # the parts of the primary key that seed and parent hold
+    is_key_whole: bool = field(init=False)  # see `names_origin`
     token: Path | None = None  # `incremental.token_path`, into the body
     edges: list[Edge] = field(default_factory=list)
     nested_edges: list[Edge] = field(default_factory=list)  # the edges to records inside a record
@@ -65,6 +70,9 @@ class CompiledResource:
     has_records: bool = False  # whether any page had a record
     has_keyless_records: bool = False  # whether any record lacked every part of the primary key
     warned: set[str] = field(default_factory=set)  # the topics of warnings already given
+
+    def __post_init__(self) -> None:
+        self.is_key_whole = self.names_origin()
 
     @property
     def name(self) -> str:
@@ -89,10 +97,10 @@ class CompiledResource:
         return self.records(unwrapped(value) if body.is_tree and not self.endpoint.data_selector else value)
 
     def output_record(
-        self, record: Any, scope: Scope, parent: Any, parent_name: str | None
+        self, record: Any, scope: Scope, parent: Any, parent_name: str | None, seed: Mapping[str, Any]
     ) -> dict[str, Any] | None:
         """
-        Return the record as written: `fields`, then `include_from_parent` as `_parent_field`.
+        Return the record as written: `fields`, then `include_from_parent` as `_parent_field`, and of the seed.
 
         None if a required field is null.
         """
@@ -101,14 +109,14 @@ class CompiledResource:
             for name in self.required:
                 if output[name] is None:
                     return None
-        elif isinstance(record, dict):
-            output = record
         else:
-            output = {"value": record}
+            output = as_fields(record)
         if self.included:
             output = dict(output)
             for name, read in self.included:
                 output[f"_{parent_name}_{name}"] = read(parent)
+        if self.included_from_seed:
+            output = {**output, **{f"_seed_{name}": read(seed) for name, read in self.included_from_seed}}
         return output
 
     def parent_view(self, record: Any, output: Mapping[str, Any] | None) -> Any:
@@ -121,17 +129,48 @@ class CompiledResource:
             return record
         return {**output, **record}
 
-    def item_key(self, output: dict[str, Any], record: Any) -> str:
-        """Return the item's identity: the primary key as text, several as a JSON list, or a digest of the content."""
-        parts = [output[name] if name in output else path(record) for name, path in self.key_paths]
-        if len(parts) == 1 and (text := as_text(parts[0])):
-            return text
-        if all(part is None for part in parts):
-            self.has_keyless_records = bool(parts)
-            return digest(orjson.dumps(output, option=orjson.OPT_SORT_KEYS))
-        if len(parts) > 1:
-            return orjson.dumps(parts, option=orjson.OPT_SORT_KEYS).decode()
-        return digest(orjson.dumps(output, option=orjson.OPT_SORT_KEYS))
+    def item_key(
+        self,
+        output: dict[str, Any],
+        record: Any,
+        *,
+        seed: Mapping[str, Any],
+        parent: Any,
+        place: Callable[[str], str] = str,
+    ) -> str:
+        """
+        Return the item's key: the primary key as text, several keys as a JSON list, or a digest of the content.
+
+        Args:
+            output, record: The record as written, and as the server sent it.
+            seed, parent: What led to it.
+            place: Tells records with equal content apart.
+        """
+        around = {"seed": seed, "parent": parent}
+        parts = [
+            read(around) if name in self.scoped_keys else output[name] if name in output else read(record)
+            for name, read in self.key_paths
+        ]
+        own = [
+            part
+            for (name, _), part in zip(self.key_paths, parts, strict=True)
+            if name not in self.scoped_keys
+        ]
+        if all(part is None for part in own) or (len(parts) == 1 and not as_text(parts[0])):
+            self.has_keyless_records = bool(own) and all(part is None for part in own)
+            return place(digest(orjson.dumps(output, option=orjson.OPT_SORT_KEYS)))
+        text = as_text(parts[0]) if len(parts) == 1 else None
+        return text or orjson.dumps(parts, option=orjson.OPT_SORT_KEYS).decode()
+
+    def names_origin(self) -> bool:
+        """Return whether the key alone is the identity of a record, without the seed and the parent that led to it."""
+        resource = self.resource
+        included = {f"_seed_{name}" for name in resource.include_from_seed}
+        included |= {
+            f"_{one.resource}_{name}" for one in resource.parents for name in resource.include_from_parent
+        }
+        names_it = bool(self.scoped_keys) or not included.isdisjoint(resource.primary_key)
+        return names_it or resource.key_scope == "global"
 
     def is_first_warning(self, topic: str) -> bool:
         """Return whether this is the first warning on a topic, and remember it."""
@@ -201,6 +240,8 @@ def _compile(resource: Resource) -> CompiledResource:
         ),
         key_paths=tuple((name, _key_path(name)) for name in resource.primary_key),
         included=tuple((name, _key_path(name)) for name in resource.include_from_parent),
+        included_from_seed=tuple((name, _key_path(name)) for name in resource.include_from_seed),
+        scoped_keys=frozenset(name for name in resource.primary_key if name.startswith(_SCOPES)),
         needs_scope=bool(list(_expressions(resource))),
         presence=compile_presence(endpoint.data_selector),
         cursor=compile_path(incremental.cursor_path, "incremental.cursor_path")
@@ -241,6 +282,11 @@ def _names_on_page(compiled: CompiledResource, seen: set[str]) -> set[str]:
         if edge.child.resource.endpoint is None:
             found |= _names_on_page(edge.child, seen)
     return found
+
+
+def as_fields(record: Any) -> dict[str, Any]:
+    """Return a record as a map; another value becomes its field `value`."""
+    return record if isinstance(record, dict) else {"value": record}
 
 
 def _key_path(name: str) -> Path:

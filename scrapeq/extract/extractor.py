@@ -15,7 +15,7 @@ from scrapeq.expression.pattern import SEARCH_S, take_slow_patterns
 from scrapeq.expression.scope import response_scope
 from scrapeq.expression.values import http_time_s
 from scrapeq.extract.body_check import check_body
-from scrapeq.extract.compiled_resource import CompiledResource, Edge
+from scrapeq.extract.compiled_resource import CompiledResource, Edge, as_fields
 from scrapeq.extract.config_warnings import (
     missing_key_warning,
     missing_parent_field_warning,
@@ -30,7 +30,9 @@ from scrapeq.page import Page
 from scrapeq.plan import Incremental
 from scrapeq.protocols import Change, Extraction, IncrementalStart, Item
 from scrapeq.resource import Payload, TaskBuilder
+from scrapeq.resource.address import digest
 from scrapeq.resource.cursor_values import is_unclear_date
+from scrapeq.resource.identity import ORIGIN_LENGTH
 from scrapeq.resource.incremental import (
     add_cursor,
     add_token,
@@ -66,6 +68,7 @@ class Batch:
     parent_name: str | None
     ancestors: Mapping[str, Any]
     inherited: float
+    origin: str = ""  # digest of the seed and of the records that led to these
 
 
 class PageReader:
@@ -87,6 +90,7 @@ class PageReader:
         self._chunk = Extraction()
         self._incremental: IncrementalProgress | None = payload.get("incremental")
         self._dropped_counts: dict[str, int] = {}
+        self._equal_counts: dict[str, int] = {}
         self._record_count, self._last_record = 0, None
         self._is_matched = False
         self._partial = ""
@@ -108,6 +112,7 @@ class PageReader:
                 parent_name,
                 parents,
                 self._priority,
+                self._origin(),
             )
         ]
         while stack:
@@ -133,6 +138,36 @@ class PageReader:
                 yield None
                 pause_s = perf_counter() + PAUSE_S
         yield from self._end(compiled, parent, parents)
+
+    def _origin(self) -> str:
+        """Return a digest of what led to this page; empty without seed and parent."""
+        return self._builder.origin(self._payload)
+
+    @staticmethod
+    def _origin_below(batch: Batch, key: str) -> str:
+        """Return the origin of the records inside the record with this identity."""
+        return digest(f"{batch.origin}\0{key}".encode("utf-8", "surrogatepass"))[:ORIGIN_LENGTH]
+
+    def _item_key(self, batch: Batch, output: dict[str, Any], record: Any) -> str:
+        return batch.compiled.item_key(
+            output,
+            record,
+            seed=self._seed,
+            parent=batch.parent,
+            place=lambda content: self._place(batch, content),
+        )
+
+    def _place(self, batch: Batch, content: str) -> str:
+        """
+        Return the identity of a record without a key among those with equal content.
+
+        It is the number among the equal ones of its page, and the number of the page. An incremental resource gets
+        its records again on other pages, so there the page does not count.
+        """
+        name = f"{batch.compiled.name} {batch.origin} {content}"
+        number = self._equal_counts[name] = self._equal_counts.get(name, 0) + 1
+        page = 1 if self._incremental is not None else self._payload.get("page", 1)
+        return "".join((content, f" #{number}" if number > 1 else "", f" p{page}" if page > 1 else ""))
 
     def _end(
         self, compiled: CompiledResource, parent: Any, parents: Mapping[str, Any]
@@ -251,18 +286,19 @@ class PageReader:
         )
         if resource.record_filter is not None and not resource.record_filter.evaluate(scope):
             return ()
-        output = None
+        output, key = None, ""
         if resource.selected or compiled.required or (compiled.fields and compiled.edges):
-            output = compiled.output_record(record, scope, batch.parent, batch.parent_name)
+            output = compiled.output_record(record, scope, batch.parent, batch.parent_name, self._seed)
             if output is None:
                 self._dropped_counts[compiled.name] = self._dropped_counts.get(compiled.name, 0) + 1
                 return ()
             if resource.selected:
-                key = compiled.item_key(output, record)
+                key = self._item_key(batch, output, record)
                 if compiled.has_keyless_records and compiled.is_first_warning("key"):
                     warning = missing_key_warning(resource.primary_key, record)
                     self._chunk.events.append(f"check  {compiled.name}: {warning}")
-                self._chunk.items.append(Item(compiled.name, key, output, self._seed))
+                origin = "" if compiled.is_key_whole else batch.origin
+                self._chunk.items.append(Item(compiled.name, key, output, self._seed, origin))
         if not compiled.edges:
             return ()
         above = compiled.parent_view(record, output)
@@ -270,8 +306,12 @@ class PageReader:
             ancestors = {**ancestors, compiled.name: above}
         ranked = compiled.priority_of(scope)
         rank = batch.inherited if ranked is None else ranked
-        for edge in reversed(compiled.nested_edges):
-            stack.append(self._nested(batch, edge, above, ancestors, rank))
+        if compiled.nested_edges:
+            origin = self._origin_below(
+                batch, key or self._item_key(batch, output or as_fields(record), record)
+            )
+            for edge in reversed(compiled.nested_edges):
+                stack.append(self._nested(batch, edge, above, ancestors, rank, origin))
         if not compiled.request_edges:
             return ()
         return chain.from_iterable(
@@ -279,7 +319,7 @@ class PageReader:
         )
 
     def _nested(
-        self, batch: Batch, edge: Edge, record: Any, ancestors: Mapping[str, Any], rank: float
+        self, batch: Batch, edge: Edge, record: Any, ancestors: Mapping[str, Any], rank: float, origin: str
     ) -> Batch:
         """Return the records inside a record, without a request; `parent` is the record around them."""
         child = edge.child
@@ -290,7 +330,7 @@ class PageReader:
             scope = self._scope(child.name, record, record, ancestors, self._depth)
             own = as_number(edge.parent.priority.evaluate(scope))
             rank = rank if own is None else own
-        return Batch(child, elements, record, batch.compiled.name, ancestors, rank)
+        return Batch(child, elements, record, batch.compiled.name, ancestors, rank, origin)
 
     def _selected_elements(
         self, edge: Edge, elements: Iterator[Any], record: Any, ancestors: Mapping[str, Any]

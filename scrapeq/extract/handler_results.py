@@ -15,7 +15,7 @@ from scrapeq.charsets import encodable
 from scrapeq.clock import Clock, SystemClock
 from scrapeq.errors import ExtractError, HookError, UsageError
 from scrapeq.expression import as_number, as_text, did_you_mean
-from scrapeq.extract.compiled_resource import CompiledResource, compile_resources
+from scrapeq.extract.compiled_resource import CompiledResource, as_fields, compile_resources
 from scrapeq.extract.decode import Body, decode
 from scrapeq.extract.extractor import MAX_NESTED, Batch, PageReader
 from scrapeq.extract.pagination import BuildTask, NextPages
@@ -61,8 +61,14 @@ class HandlerResults:
         if plain == item.record:
             return item
         compiled = self.compiled_resources[item.resource]
-        has_key = all(name in plain for name, _ in compiled.key_paths)
-        return replace(item, record=plain, key=compiled.item_key(plain, plain) if has_key else item.key)
+        if not all(name in plain for name, _ in compiled.key_paths if name not in compiled.scoped_keys):
+            return replace(item, record=plain)
+        if compiled.scoped_keys:
+            return replace(item, record=plain)  # the parent is not at hand
+        key = compiled.item_key(plain, plain, seed=item.seed, parent=None)
+        if not compiled.key_paths:  # only the content has changed, not its place
+            key += item.key[len(key) :]
+        return replace(item, record=plain, key=key)
 
 
 class HandlerPage(PageReader):
@@ -144,7 +150,11 @@ class HandlerPage(PageReader):
                 if self._records is not None and compiled.pagination.is_paginated:
                     self._records.append(own)
         without_children = replace(compiled, edges=[])
-        batch = Batch(without_children, iter(()), parent, parent_name, self._parents, self._priority)
+        origin = self._origin()
+        batch = Batch(without_children, iter(()), parent, parent_name, self._parents, self._priority, origin)
+        if compiled is not self._compiled and parent is not None:
+            around = replace(batch, compiled=self._compiled)
+            batch = replace(batch, origin=self._origin_below(around, self._record_key(around, parent)))
         for _ in self._record(batch, plain, []):
             pass  # the handler itself yields what follows from the record
 
@@ -162,13 +172,17 @@ class HandlerPage(PageReader):
         ranked = compiled.priority_of(self._scope(compiled.name, record, parent, above, self._depth))
         rank = self._priority if ranked is None else ranked
         parent_name = self._payload.get("parent_resource")
-        around = Batch(compiled, iter(()), parent, parent_name, self._parents, rank)
+        around = Batch(compiled, iter(()), parent, parent_name, self._parents, rank, self._origin())
         for edge in edges:
             if edge.child.resource.endpoint is None:
-                self._nested_records(self._nested(around, edge, record, above, rank))
+                origin = self._origin_below(around, self._record_key(around, record))
+                self._nested_records(self._nested(around, edge, record, above, rank, origin))
                 continue
             for follow_up in self._children(compiled, edge, record, above, rank):
                 self._push(follow_up if priority is None else _with_priority(follow_up, priority))
+
+    def _record_key(self, batch: Batch, record: Any) -> str:
+        return self._item_key(batch, as_fields(record), record)
 
     def _nested_records(self, batch: Batch) -> None:
         """Add records that need no request, with all that follows from them as declared."""

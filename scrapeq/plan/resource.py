@@ -221,6 +221,8 @@ class Resource:
     seed_priority: Expression | None = None  # over `seed` and `now`; None: the current time
     primary_key: tuple[str, ...] = ()
     include_from_parent: tuple[str, ...] = ()
+    include_from_seed: tuple[str, ...] = ()
+    key_scope: Literal["origin", "global"] = "origin"  # global: one key is one record, whatever led to it
     record_filter: Expression | None = None
     fields: Mapping[str, str | Expression | Field] = field(default_factory=dict)  # by name; a str is a path
     priority: Expression | None = None

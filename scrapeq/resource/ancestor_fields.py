@@ -80,6 +80,7 @@ def _parent_fields(plan: Plan, resource: Resource) -> Fields:
     if _has_hooks(resource):
         return None  # a hook may read any field
     names = {part for name in resource.include_from_parent for part in (name, name.partition(".")[0])}
+    names |= {name.split(".")[1] for name in resource.primary_key if name.startswith("parent.")}
     for path in _paths(plan, resource):
         if path[0] == "parent":
             if len(path) == 1:

@@ -21,6 +21,7 @@ from scrapeq.resource.payload import Payload
 
 LABEL_LENGTH = 80
 CHAIN_ID_LENGTH = 16  # hex digits
+ORIGIN_LENGTH = 12  # hex digits
 
 
 class Ancestry(NamedTuple):
@@ -84,6 +85,18 @@ class Identities:
         ):  # the records further above distinguish it from one with the same label below another record
             label = "/".join([*_values_as_text(parts["resources"]), label])
         return f"{resource.name}:{_digest(parts)}", label[:LABEL_LENGTH]
+
+    def origin(self, resource: Resource, ancestry: Ancestry) -> str:
+        """
+        Return a digest of the seed and the records that led to a page; empty if there are none.
+
+        The URL of a seed does not count: it says where a record is, not what it belongs to.
+        """
+        parts = self._identity_parts(resource, ancestry)
+        parts["seed"] = {name: value for name, value in ancestry.seed.items() if name != "url"}
+        if not parts["seed"] and parts["parent"] is None:
+            return ""
+        return _digest(parts)[:ORIGIN_LENGTH]
 
     def chain_id(self, resource: Resource, ancestry: Ancestry) -> str:
         """Return the identity of a page sequence: what its request depends on, except the time and the cursor state."""

@@ -356,6 +356,10 @@ class TaskBuilder:
                 first_page["body"], first_page["incremental"] = rebuilt["body"], rebuilt["incremental"]
         return self._task(first_page, priority, first_page.get("parent"))
 
+    def origin(self, payload: Payload) -> str:
+        """Return a digest of what led to a page, a part of the identity of its records; empty if nothing did."""
+        return self._identities.origin(self.resource(payload["resource"]), ancestry_of(payload))
+
     def resource(self, name: str) -> Resource:
         """
         Return the resource of that name.

@@ -36,7 +36,7 @@ from scrapeq.sink.output import (
     SinkContext,
     SinkFactory,
 )
-from scrapeq.sink.seen import digest_of
+from scrapeq.sink.seen import digest_of, identity_text
 
 UNAVAILABLE_S = 60.0  # an output that cannot be reached for this long ends the run
 RETRY_FIRST_S, RETRY_MAX_S = 0.1, 5.0
@@ -327,6 +327,6 @@ def _record(task: str, item: Item) -> Record:
     except TypeError as error:
         raise UsageError(f"{item.resource}: the record with key {item.key!r} is not JSON: {error}") from None
     digest = digest_of(content)
-    named = item.key.encode("utf-8", "surrogatepass")
+    named = identity_text(item).encode("utf-8", "surrogatepass")
     key = digest_of(item.resource.encode() + b"\0" + (b"k" + named if named else b"d" + digest))
     return Record(task, item, line, key, digest)

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from scrapeq import plan
 from scrapeq.errors import OutputError
+from scrapeq.protocols import Item
 from scrapeq.sink.output import Record
 
 DIGEST_BYTES = 16
@@ -26,6 +27,11 @@ def disposition_of(output: plan.Output, default: str, allowed: Sequence[str]) ->
 def digest_of(data: bytes) -> bytes:
     """Return a digest of 16 bytes."""
     return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
+
+
+def identity_text(item: Item) -> str:
+    """Return the identity of an item within its resource: its key, and what led to it."""
+    return f"{item.key} @{item.origin}" if item.key and item.origin else item.key
 
 
 def append_key(run: str, record: Record) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from scrapeq import plan
 from scrapeq.sink.columns import Columns
 from scrapeq.sink.output import Record
-from scrapeq.sink.seen import Seen, look_up
+from scrapeq.sink.seen import Seen, identity_text, look_up
 
 
 class StagedTable:
@@ -69,7 +69,7 @@ def stage(targeted: Sequence[tuple[Table, Record]]) -> list[bool]:
 
 def row_key(output: plan.Output, record: Record) -> str:
     """Return the key of a record in its table; it includes the resource if several resources share the table."""
-    key = record.item.key or record.digest.hex()
+    key = identity_text(record.item) or record.digest.hex()
     if output.table is not None and "resource" not in output.table.names:
         return f"{record.item.resource}/{key}"
     return key

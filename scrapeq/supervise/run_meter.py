@@ -88,6 +88,7 @@ class RunMeter:
             not_modified=int(stats.get("not_modified", 0)),
             cached=int(stats.get("cached", 0)),
             items=int(stats.get("items", 0)),
+            unchanged=int(stats.get("unchanged", 0)),
             waited_s=self._waited_s,
             left_s=counts.live / per_s if per_s > 0 else None,
             **details,

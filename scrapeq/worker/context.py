@@ -51,6 +51,7 @@ class Tally:
     done: int = 0
     dead: int = 0
     items: int = 0
+    unchanged: int = 0
     lost: int = 0
     skipped: int = 0
     redirects: int = 0
@@ -172,12 +173,16 @@ class WorkerContext:
     resources: frozenset[str] = field(init=False)
     judge: Judge = field(init=False)
     captures_responses: bool = field(init=False)  # whether an output stores whole responses
+    written: frozenset[str] = field(init=False)  # the resources whose records an output writes
     token: str = field(init=False)  # digest of the only credential; a pool's is in the lease
 
     def __post_init__(self) -> None:
         self.resources = frozenset(resource.name for resource in self.plan.resources)
         self.judge = Judge(self.plan.rate_limits, self.egress.credentials)
         self.captures_responses = captures_responses(self.plan.outputs)
+        outputs = [output.resources for output in self.plan.outputs if output.type != "warc"]
+        names = (resource.name for resource in self.plan.resources)
+        self.written = frozenset(name for name in names if any(not one or name in one for one in outputs))
         self.token = token_digest(self.plan.client.auth.identity)
 
     def end(self, fatal: Fatal) -> None:

@@ -109,6 +109,7 @@ async def _write(task: Settlement, items: Sequence[Item], response: Page | None)
                 seed=task.payload.get("seed"),
             )
         context.tally.items += written  # a statement of its own: others add to it during the await
+        context.tally.unchanged += max(0, sum(item.resource in context.written for item in some) - written)
         return written
 
     try:

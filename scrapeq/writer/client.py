@@ -94,9 +94,12 @@ class WriterClient:
         parse_token(lease_token)
         try:
             if self._sends_seeds:
-                raw: list[Any] = [(item.resource, item.key, item.record, item.seed) for item in items]
+                raw: list[Any] = [(*_identified(item), item.seed, item.origin) for item in items]
             else:
-                raw = [(item.resource, item.key, item.record) for item in items]
+                raw = [
+                    (*_identified(item), {}, item.origin) if item.origin else _identified(item)
+                    for item in items
+                ]
             written = 0
             response = (page, resource, seed or {}) if self.captures_responses and page is not None else None
             for id_, frame in self._frames(task_id, lease_token, raw, response):
@@ -340,3 +343,7 @@ class WriterProcess:
     async def stop(self, grace_s: float) -> int:
         """Drain the writer, which commits and acknowledges everything received; kill it after `grace_s` seconds."""
         return await self._child.stop(grace_s) if self._child else 0
+
+
+def _identified(item: Item) -> tuple[str, str, dict[str, Any]]:
+    return item.resource, item.key, item.record
