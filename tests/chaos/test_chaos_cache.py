@@ -30,7 +30,7 @@ run: {workers: 2, concurrency: 4}
 rate_limits: [{name: calls, max_concurrency: 8}]
 resources:
   - name: rows
-    endpoint: {path: rows, paginator: {type: page_number, maximum_page: 8}, data_selector: rows}
+    endpoint: {path: rows, paginator: {type: page_number, stop_when: page >= 8}, data_selector: rows}
     primary_key: id
   - {name: details, parent: rows, endpoint: "rows/${parent.id}", primary_key: id}
 outputs: [{type: jsonl, path: "out/${resource}.jsonl"}]

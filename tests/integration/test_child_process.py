@@ -10,6 +10,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+import orjson
 import pytest
 
 import scrapeq
@@ -131,3 +132,33 @@ async def test_a_child_ends_with_its_parent(closed: bool) -> None:
     finally:
         asyncio.get_running_loop().remove_reader(descriptor)
         os.close(descriptor)
+
+
+HELD = """
+    import asyncio, json
+    from scrapeq.processes.child import enter_child, wait_for_parent
+
+    settings = enter_child()
+    print(json.dumps({"settings": settings}), flush=True)
+    asyncio.run(wait_for_parent())
+    print(json.dumps({"began": True}), flush=True)
+"""
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_child_begins_when_its_parent_lets_it(tmp_path: Path, together: bool) -> None:
+    """Also if that line arrives together with the settings; large settings arrive whole."""
+    (tmp_path / "held_child.py").write_text(textwrap.dedent(HELD))
+    with subprocess.Popen(
+        [sys.executable, "-m", "held_child"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdin is not None and child.stdout is not None
+        settings = orjson.dumps({"text": "x" * 200_000}) + b"\n"
+        child.stdin.write(settings + (b"\n" if together else b""))
+        child.stdin.flush()
+        assert orjson.loads(child.stdout.readline())["settings"] == {"text": "x" * 200_000}
+        if not together:
+            child.stdin.write(b"\n")
+            child.stdin.flush()
+        assert orjson.loads(child.stdout.readline()) == {"began": True}
+        child.stdin.close()
