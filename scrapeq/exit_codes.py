@@ -34,7 +34,7 @@ MEANINGS: dict[Exit, str] = {
     Exit.DEAD_LETTERS: "done, but something is missing: dead letters, or an incomplete page sequence",
     Exit.GAVE_UP: "gave up waiting for a rate limit (--max-wait); work is left",
     Exit.STOPPED: "stopped by a signal or a bound such as --for; work is left",
-    Exit.STORE: "the store cannot be used",
+    Exit.STORE: "the store cannot be used, or has lost data of the run",
     Exit.OUTPUT: "an output cannot be written",
     Exit.RESPONSE: "stopped by a response (action: fail)",
     Exit.SECOND_SIGNAL: "ended at once by a second Ctrl-C or SIGTERM",

@@ -49,6 +49,16 @@ class FileChanges:
         new = (self.seeds or {}).get(resource.name, frozenset())
         return new is None or _digest(seed) in new
 
+    def late_children(self, plan: Plan) -> list[str]:
+        """Return the added resources whose parents the run has fetched in part: they lack what follows from those."""
+        return [
+            resource.name
+            for resource in plan.resources
+            if resource.name in self.added
+            and not starts_by_itself(resource)
+            and any(parent.resource not in self.added for parent in resource.parents)
+        ]
+
     def text(self) -> str:
         """Return what changed, for the user."""
         parts = []

@@ -177,6 +177,7 @@ class PlanRun:
         self._progress.event(
             f"check  the file changed since this run began: {self._changes.text()}; --full-refresh restarts"
         )
+        await self._state.report_late_children(self._changes.late_children(self._plan))
         removed = {*self._state.record.removed, *self._changes.removed}
         await self._state.save_removed(removed - {resource.name for resource in self._plan.resources})
         await self._state.read()

@@ -186,6 +186,14 @@ class RunState:
         found: bytes | None = await self._redis.hget(self._key, "config")
         return found.decode() if found else ""
 
+    async def report_late_children(self, names: Collection[str]) -> None:
+        """Note that these resources were added after a part of their parents had been fetched."""
+        reason = (
+            "added during the run, after some of its parents had been fetched; --full-refresh fetches all"
+        )
+        for name in names:
+            await cursor_store_of(self._redis, self._queue).add_incomplete(f"added {name}", name, reason)
+
     async def save_removed(self, names: Collection[str]) -> None:
         """Store the names of resources whose queued tasks are dropped."""
         await self._update("set", {"removed": orjson.dumps(sorted(names))})

@@ -94,6 +94,24 @@ def test_tasks_of_a_renamed_resource_cost_no_request(folder: Folder, site: Site)
     assert len((folder.path / "out/things.jsonl").read_bytes().splitlines()) == 6
 
 
+def test_a_child_that_comes_late_is_incomplete(folder: Folder, site: Site) -> None:
+    """Parents of the first start are not fetched again, so their children are missing, and the exit code says so."""
+    rest = left(folder)
+
+    def change(text: str) -> str:
+        return text.replace(
+            "outputs:", '  - {name: notes, parent: pages, endpoint: "notes${raw(parent.id)}"}\noutputs:'
+        )
+
+    folder.write(site, SEEDS, concurrency=1, change=change)
+    code, out = folder.run("run", "site.yaml")
+    assert code == Exit.DEAD_LETTERS, out
+    assert "missing   notes: 1 incomplete page sequence: added during the run" in out
+    assert sorted(site.requested) == [*(f"/notes{path}" for path in rest), *rest]
+    code, out = folder.run("run", "site.yaml", "--full-refresh")
+    assert code == Exit.DONE, out
+
+
 def test_an_unchanged_file_and_comments_are_not_reported(folder: Folder, site: Site) -> None:
     """Nor limits and workers, which apply at once."""
     folder.write(
