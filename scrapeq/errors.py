@@ -115,6 +115,10 @@ class StoreDamaged(StoreError):
     """The store lost data of the queue, or something else writes to its keys. Waiting does not help."""
 
 
+class RecordRejected(ScrapeqError):
+    """An output cannot hold a record or a response; its task becomes a dead letter, and the run goes on."""
+
+
 class OutputError(ScrapeqError):
     """An output cannot be written."""
 

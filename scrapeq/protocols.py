@@ -217,6 +217,7 @@ class Sink(Protocol):
 
         Raises:
             LeaseLost: a newer lease of this task has already committed.
+            RecordRejected: an output cannot hold one of the items, or the response.
             OutputError: the output cannot be written.
         """
 

@@ -13,6 +13,11 @@ Kind = Literal["", "bool", "int", "float", "text", "json"]
 """The type of a column; "" = only nulls so far."""
 
 INT_MAX = 2**63
+REST = "_scrapeq_rest"
+REST_FIELD = (
+    "\ue000rest"  # stands for it among the fields; a private character, which JSON and databases can hold
+)
+"""The column for the fields that no column is left for, as a JSON object."""
 
 
 def kind_of(value: Any) -> Kind:
@@ -58,6 +63,14 @@ def stored_value(value: Any, kind: Kind) -> Any:
     return float(value) if kind == "float" else value
 
 
+def rest_note(table: str, columns: int) -> str:
+    """Return the line for the user when a table has no column left."""
+    return (
+        f"check  table {table}: more fields than columns ({columns}); the others are in {REST} as JSON. "
+        "Name the ones that you need under `fields`"
+    )
+
+
 @dataclass(slots=True)
 class Column:
     """The name of a column in its table, and its type."""
@@ -75,6 +88,7 @@ class Columns:
         max_name_bytes: Longer names are truncated; 0 = no limit.
         fold_case: Names are case-insensitive.
         taken: Names that must not be used for fields.
+        most: The most columns that the table may have; 0 = no limit. The last one is for the fields beyond.
 
     Attributes:
         by_field: The column of each field, in the order in which the fields appeared.
@@ -87,7 +101,10 @@ class Columns:
         max_name_bytes: int = 0,
         fold_case: bool = False,
         taken: Iterable[str] = (),
+        most: int = 0,
     ) -> None:
+        taken = (*taken, REST)
+        self._most = most - len(taken) if most else 0
         self._max_name_bytes = max_name_bytes
         self._fold = fold_case
         self._taken = {self._comparable(name) for name in taken}
@@ -113,7 +130,11 @@ class Columns:
             for field, value in record.items():
                 kind = kind_of(value)
                 column = self.by_field.get(field)
-                if column is None:
+                if column is None and self._is_full(field):
+                    if REST_FIELD not in self.by_field:
+                        self.by_field[REST_FIELD] = Column(REST, "json")
+                        added.append(REST_FIELD)
+                elif column is None:
                     self.by_field[field] = Column(self._new_name(field), kind)
                     added.append(field)
                 elif (
@@ -126,7 +147,18 @@ class Columns:
 
     def row(self, record: dict[str, Any]) -> list[Any]:
         """Return the values of a record in the order of the columns."""
-        return [stored_value(record.get(field), column.kind) for field, column in self.by_field.items()]
+        row = [stored_value(record.get(field), column.kind) for field, column in self.by_field.items()]
+        if REST_FIELD in self.by_field:
+            rest = self.rest(record)
+            row[list(self.by_field).index(REST_FIELD)] = as_json(rest) if rest else None
+        return row
+
+    def rest(self, record: dict[str, Any]) -> dict[str, Any]:
+        """Return the fields of a record that have no column of their own."""
+        return {field: value for field, value in record.items() if field not in self.by_field}
+
+    def _is_full(self, field: str) -> bool:
+        return bool(self._most) and len(self.by_field) >= self._most and field != REST_FIELD
 
     def _comparable(self, name: str) -> str:
         return name.lower() if self._fold else name

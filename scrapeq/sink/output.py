@@ -189,6 +189,7 @@ class SinkContext:
 
     Attributes:
         commit_logs: The commit logs of all open outputs, in the order in which they joined.
+        notes: Lines for the user, each once.
     """
 
     def __init__(
@@ -211,6 +212,14 @@ class SinkContext:
         self._shared: dict[Path, HasCommitLog] = {}
         self._owners: dict[Path, object] = {}
         self.commit_logs: list[CommitLog] = []
+        self.notes: list[str] = []
+        self._noted: set[str] = set()
+
+    def note(self, line: str) -> None:
+        """Report a line to the user, once."""
+        if line not in self._noted:
+            self._noted.add(line)
+            self.notes.append(line)
 
     def ledger(self, folder: Path, recover: Callable[[Ledger], None] | None = None) -> Ledger:
         """

@@ -21,7 +21,7 @@ import orjson
 
 from scrapeq import plan, plugins
 from scrapeq.backoff import pauses_s
-from scrapeq.errors import LeaseLost, OutputError, ScrapeqError, UsageError
+from scrapeq.errors import LeaseLost, OutputError, RecordRejected, ScrapeqError, UsageError
 from scrapeq.page import Page
 from scrapeq.protocols import Item
 from scrapeq.sink.commit_log import Token, parse_token
@@ -52,6 +52,10 @@ _TYPES = {
     "sqlite": ("scrapeq.sink.sqlite", "SqliteSink"),
     "stdout": ("scrapeq.sink.stdout", "StdoutSink"),
 }
+
+
+_RECORD_ERRORS = ("too many columns", "too many SQL variables", "too big", "too many terms", "too large")
+_RECORD_SQLSTATES = ("22", "54")  # PostgreSQL: data exceptions, program limits
 
 
 class CommitRequest(NamedTuple):
@@ -195,17 +199,20 @@ class OutputSet:
 
     def commit_many(
         self, batch: Sequence[tuple[str, str, Sequence[Item]] | CommitRequest]
-    ) -> list[int | LeaseLost]:
+    ) -> list[int | LeaseLost | RecordRejected]:
         """
         Commit the items of several tasks in one transaction. They are durable when this returns.
 
+        If an output cannot hold something of one task, the others are committed one by one.
+
         Returns:
             For each task: the number of items that were new or changed; or LeaseLost if a newer lease of the task has
-            committed already, in which case nothing of it is written. (The same token again is a retry.)
+            committed already, or RecordRejected if an output cannot hold one of its records or its response: in both
+            cases nothing of it is written. (The same token again is a retry.)
 
         Raises:
             OutputError: an output failed. Retry the whole batch, or end the run.
-            UsageError: a lease token is malformed, or a record is not JSON; nothing of the batch is committed.
+            UsageError: a lease token is malformed; nothing of the batch is committed.
         """
         requests = [CommitRequest(*entry) for entry in batch]
         parsed = [parse_token(request.token) for request in requests]
@@ -222,14 +229,32 @@ class OutputSet:
                     raise
             except BaseException as error:
                 self._abandon()
+                if is_of_record(error):
+                    if len(requests) > 1:
+                        return [self.commit_many([request])[0] for request in requests]
+                    return [
+                        RecordRejected(
+                            f"{self._labels()}: the record cannot be written: {_first_line(error)}"
+                        )
+                    ]
                 self._raise_as_output_error(error)
             time.sleep(pause_s)
 
-    def _commit(self, requests: list[CommitRequest], parsed: list[Token]) -> list[int | LeaseLost]:
+    def take_notes(self) -> list[str]:
+        """Return the lines for the user since the last call."""
+        notes, self._context.notes = self._context.notes, []
+        return notes
+
+    def _labels(self) -> str:
+        return ", ".join(dict.fromkeys(_label(sink) for sink, _ in self._sinks))
+
+    def _commit(
+        self, requests: list[CommitRequest], parsed: list[Token]
+    ) -> list[int | LeaseLost | RecordRejected]:
         token_log = self._token_log
         newest = token_log.tokens({request.task_id for request in requests}) if token_log else {}
         claimed: dict[str, Token] = {}
-        results: list[int | LeaseLost] = []
+        results: list[int | LeaseLost | RecordRejected] = []
         records: list[Record] = []
         owners: list[int] = []
         responses: list[CapturedResponse] = []
@@ -308,8 +333,30 @@ class OutputSet:
             reason = error.strerror or reason
         elif not isinstance(error, sqlite3.Error):
             reason = f"{type(error).__name__}: {error}"
-        where = where or ", ".join(dict.fromkeys(_label(sink) for sink, _ in self._sinks))
+        where = where or self._labels()
         return OutputError(f"{where}: the output cannot be written: {reason}")
+
+
+def is_of_record(error: BaseException) -> bool:
+    """Return whether a failed commit is the fault of a record, not of the output: of its disk, say, or its server."""
+    # A value that the output cannot represent. Other exceptions, such as an OSError, are the output's own.
+    if isinstance(error, RecordRejected | UnicodeError | OverflowError) or type(error).__module__.startswith(
+        "pyarrow"
+    ):
+        return True
+    for one in (error, error.__cause__, error.__context__):
+        if isinstance(one, sqlite3.DataError | sqlite3.InterfaceError):
+            return True
+        if isinstance(one, sqlite3.OperationalError) and any(part in str(one) for part in _RECORD_ERRORS):
+            return True
+        if (getattr(one, "sqlstate", None) or "").startswith(_RECORD_SQLSTATES):
+            return True
+    return False
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).splitlines() or [type(error).__name__]
+    return lines[0]
 
 
 def _label(sink: OutputSink) -> str:
@@ -325,7 +372,9 @@ def _record(task: str, item: Item) -> Record:
             item.record, option=orjson.OPT_SORT_KEYS
         )  # the order of fields does not matter
     except TypeError as error:
-        raise UsageError(f"{item.resource}: the record with key {item.key!r} is not JSON: {error}") from None
+        raise RecordRejected(
+            f"{item.resource}: the record with key {item.key!r} is not JSON: {error}"
+        ) from None
     digest = digest_of(content)
     named = identity_text(item).encode("utf-8", "surrogatepass")
     key = digest_of(item.resource.encode() + b"\0" + (b"k" + named if named else b"d" + digest))

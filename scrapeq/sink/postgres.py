@@ -17,7 +17,7 @@ from psycopg.types.json import Jsonb, set_json_dumps
 
 from scrapeq import plan
 from scrapeq.errors import OutputError, UsageError
-from scrapeq.sink.columns import Columns, Kind, as_json
+from scrapeq.sink.columns import REST_FIELD, Columns, Kind, as_json, rest_note
 from scrapeq.sink.output import CapturedResponse, Record, SinkContext
 from scrapeq.sink.output_paths import render_name
 from scrapeq.sink.postgres_commit_log import CONNECT_TIMEOUT_S, PostgresCommitLog, output_error
@@ -26,6 +26,7 @@ from scrapeq.sink.staged import StagedTable, row_key, stage
 
 KEY = "_scrapeq_key"
 NAME_MAX_BYTES = 63
+COLUMNS_MAX = 1000  # PostgreSQL allows 1,600, but a row must fit into 8 KB
 INSERT_MAX_VALUES = 30_000  # parameters of one statement; the protocol allows 65,535
 TYPES: dict[Kind, str] = {
     "": "text",
@@ -170,7 +171,7 @@ class PostgresSink:
                 "choose another with table:, or set write_disposition: append_changes"
             )
         known = {field: column for field, column in meta.items() if column[0] in existing}
-        columns = Columns(known, max_name_bytes=NAME_MAX_BYTES, taken=(KEY,))
+        columns = Columns(known, max_name_bytes=NAME_MAX_BYTES, taken=(KEY,), most=COLUMNS_MAX)
         table = _Table(id_, schema, cut, seen, columns, self._key if self.mode == "merge" else None)
         table.exists = bool(existing)
         if existing and self.mode == "merge" and self.commit_log.has_lost_rows(table.qualified_name, id_):
@@ -180,6 +181,8 @@ class PostgresSink:
     def _migrate(self, table: _Table) -> None:
         """Create the table, add missing columns, and change the type of columns whose values no longer fit."""
         added, widened = table.columns.update(table.changed)
+        if REST_FIELD in added:
+            self.context.note(rest_note(table.name, len(table.columns.by_field) - 1))
         if table.exists and not added and not widened:
             return
         commit_log, qualified_name, by_field = self.commit_log, table.qualified_name, table.columns.by_field
@@ -259,7 +262,8 @@ def _values(columns: Columns, record: dict[str, Any]) -> list[Any]:
     row: list[Any] = []
     for (field, column), value in zip(columns.by_field.items(), columns.row(record), strict=True):
         if column.kind == "json" and value is not None:
-            row.append(Jsonb(_without_nul(record[field])))
+            nested = columns.rest(record) if field == REST_FIELD else record[field]
+            row.append(Jsonb(_without_nul(nested)))
         else:
             row.append(value.replace("\0", "\ufffd") if isinstance(value, str) else value)
     return row

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from scrapeq import plan
 from scrapeq.errors import OutputError, UsageError
-from scrapeq.sink.columns import Columns, Kind
+from scrapeq.sink.columns import REST_FIELD, Columns, Kind, rest_note
 from scrapeq.sink.commit_log import SqliteCommitLog
 from scrapeq.sink.durable import make_folder
 from scrapeq.sink.output import CapturedResponse, OutputUnavailable, Record, SinkContext
@@ -173,9 +173,9 @@ class SqliteSink:
                 raise OutputUnavailable(
                     f"{self.path}: another program has locked the database: {error}"
                 ) from None
-            raise OutputError(f"{self.path}: the output cannot be written: {error}") from None
+            raise OutputError(f"{self.path}: the output cannot be written: {error}") from error
         except sqlite3.Error as error:
-            raise OutputError(f"{self.path}: the output cannot be written: {error}") from None
+            raise OutputError(f"{self.path}: the output cannot be written: {error}") from error
 
     def commit(self) -> None:
         """Forget the staged rows: the commit log commits them."""
@@ -226,7 +226,10 @@ class SqliteSink:
             self.commit_log.forget_items(row[0])
         meta = {field: column for field, column in json.loads(row[1]).items() if column[0] in existing}
         seen = Seen(self.commit_log, row[0], append=self.mode == "append", run=self.context.run)
-        columns = Columns(meta, fold_case=True, taken=(KEY,))
+        most = (
+            database.getlimit(sqlite3.SQLITE_LIMIT_COLUMN) - 1
+        )  # one is needed to change the type of another
+        columns = Columns(meta, fold_case=True, taken=(KEY,), most=most)
         key = partial(row_key, self.output) if self.mode == "merge" else None
         table = _Table(row[0], name, seen, columns, key)
         table.exists = bool(existing)
@@ -242,6 +245,8 @@ class SqliteSink:
         """Create the table, add missing columns, and change the type of columns whose values no longer fit."""
         database, name = self.commit_log.database, quoted(table.name)
         added, widened = table.columns.update(table.changed)
+        if REST_FIELD in added:
+            self.context.note(rest_note(table.name, len(table.columns.by_field) - 1))
         by_field = table.columns.by_field
         if not table.exists:
             columns = [f"{quoted(column.name)} {TYPES[column.kind]}" for column in by_field.values()]

@@ -86,7 +86,11 @@ def _records(captured: CapturedResponse) -> bytes:
     url = urlunsplit(address._replace(netloc=host))
     out = io.BytesIO()
     writer = WARCWriter(out, gzip=True, warc_version="WARC/1.1")
-    headers = [(name, value) for name, value in page.headers if name.lower() not in OMITTED_HEADERS]
+    headers = [
+        (name.encode("ascii", "replace").decode(), _storable(value))
+        for name, value in page.headers
+        if name.lower() not in OMITTED_HEADERS
+    ]
     headers.append(("Content-Length", str(len(page.body))))
     status = StatusAndHeaders(_status(page.status), headers, protocol="HTTP/1.1")
     response = writer.create_warc_record(
@@ -99,6 +103,11 @@ def _records(captured: CapturedResponse) -> bytes:
     request = writer.create_warc_record(url, "request", http_headers=request_line)
     writer.write_request_response_pair(request, response)
     return out.getvalue()
+
+
+def _storable(value: str) -> str:
+    """Return a header value as UTF-8 text; bytes that are not become U+FFFD."""
+    return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _status(code: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from scrapeq.errors import BrokenBody, ScrapeqError
+from scrapeq.errors import BrokenBody, RecordRejected, ScrapeqError
 from scrapeq.page import Page
 from scrapeq.protocols import Extraction, IncrementalStart, Item
 from scrapeq.queue.commands import OBSERVE, RELEASE, UNSENT
@@ -54,6 +54,9 @@ async def store_results(task: Settlement, page: Page, response: Page | None = No
         if part.items:
             try:
                 await _write(task, part.items, uncaptured)
+            except RecordRejected as error:
+                await bury(task, str(error))
+                return
             except ItemBoundReached:  # a resumed run requests the page again and writes the rest of it
                 await task.settle(RELEASE)
                 return
@@ -61,7 +64,11 @@ async def store_results(task: Settlement, page: Page, response: Page | None = No
         follow_ups += [*part.follow_ups, *await _first_pages(task, part.starts)]
         follow_ups = await task.push_excess(follow_ups)
     if uncaptured is not None:
-        await _write(task, (), uncaptured)
+        try:
+            await _write(task, (), uncaptured)
+        except RecordRejected as error:
+            await bury(task, str(error))
+            return
     if last.next_page is not None:
         follow_ups.append(last.next_page)
     sequence = payload.get("chain") or task.leased.task.id

@@ -59,8 +59,10 @@ async def serve(worker_settings: WorkerSettings, grace_s: float) -> int:
     plan = load_plan(worker_settings)
     queue, client = open_queue_of(plan, worker_settings.store_url, lease_s=worker_settings.lease_s)
     seeds, responses = wants_seeds(plan.outputs), captures_responses(plan.outputs)
-    sink = WriterClient(Path(worker_settings.writer_socket), seeds=seeds, responses=responses)
+    notes: list[str] = []
+    sink = WriterClient(Path(worker_settings.writer_socket), seeds=seeds, responses=responses, notes=notes)
     worker = fetch_worker(worker_settings, plan, queue, client, sink)
+    worker.context.events = notes  # the writer's lines for the user are events of this worker
     await wait_for_parent()  # a run that fails to start must not have taken a task
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
     send({"ready": True})

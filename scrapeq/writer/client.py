@@ -12,7 +12,7 @@ from typing import IO, Any, cast
 
 from scrapeq import plan
 from scrapeq.backoff import pauses_s
-from scrapeq.errors import LeaseLost, OutputError, ScrapeqError, UsageError
+from scrapeq.errors import LeaseLost, OutputError, RecordRejected, ScrapeqError, UsageError
 from scrapeq.page import Page
 from scrapeq.processes.child import Child
 from scrapeq.protocols import Item
@@ -28,7 +28,12 @@ GIVE_UP_S = 30.0  # without a writer
 READY_TIMEOUT_S = 30.0
 END_TIMEOUT_S = 2.0
 
-_ERRORS: dict[str, type[ScrapeqError]] = {"lost": LeaseLost, "output": OutputError, "usage": UsageError}
+_ERRORS: dict[str, type[ScrapeqError]] = {
+    "lost": LeaseLost,
+    "output": OutputError,
+    "record": RecordRejected,
+    "usage": UsageError,
+}
 
 
 class WriterKilled(OutputError):
@@ -46,11 +51,19 @@ class WriterClient:
         give_up_s: Seconds without a writer after which a commit fails.
         seeds: Whether an output needs the items' seeds.
         responses: Whether an output stores the responses.
+        notes: Receives lines for the user.
     """
 
     def __init__(
-        self, path: Path, *, give_up_s: float = GIVE_UP_S, seeds: bool = False, responses: bool = False
+        self,
+        path: Path,
+        *,
+        give_up_s: float = GIVE_UP_S,
+        seeds: bool = False,
+        responses: bool = False,
+        notes: list[str] | None = None,
     ) -> None:
+        self._notes = [] if notes is None else notes
         self.captures_responses = responses
         self._path = path
         self._sends_seeds = seeds
@@ -89,7 +102,8 @@ class WriterClient:
         Raises:
             LeaseLost: a newer lease of this task has committed.
             OutputError: the output cannot be written, or no writer is running.
-            UsageError: the token or a record can never be written.
+            RecordRejected: an output cannot hold one of the items, or the response.
+            UsageError: the token is malformed.
         """
         parse_token(lease_token)
         try:
@@ -105,12 +119,12 @@ class WriterClient:
             for id_, frame in self._frames(task_id, lease_token, raw, response):
                 written += await self._send(id_, frame)
         except FrameTooLarge as error:
-            raise OutputError(
+            raise RecordRejected(
                 f"an item of task {task_id} is too large to be written: {error}. "
                 "Select fewer fields or a smaller record (data_selector)"
             ) from None
         except TypeError as error:
-            raise UsageError(f"the items of task {task_id} cannot be written as JSON: {error}") from None
+            raise RecordRejected(f"the items of task {task_id} cannot be written as JSON: {error}") from None
         return written
 
     def _frames(
@@ -204,6 +218,9 @@ class WriterClient:
     def on_replies(self, replies: list[tuple[int, str, int | str]]) -> None:
         """Complete the commits that the writer replied to."""
         for id_, kind, value in replies:
+            if kind == "note":
+                self._notes.append(str(value))
+                continue
             reply, _ = self._pending.get(id_, (None, b""))
             if reply is None or reply.done():
                 continue

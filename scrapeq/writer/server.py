@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, cast
 import orjson
 
 from scrapeq import plan
-from scrapeq.errors import LeaseLost, OutputError, ScrapeqError, UsageError
+from scrapeq.errors import LeaseLost, OutputError, RecordRejected, ScrapeqError, UsageError
 from scrapeq.exit_codes import Exit
 from scrapeq.expression import Template, compile_template
 from scrapeq.processes.child import enter_child
@@ -141,6 +141,8 @@ class Writer:
         replies: dict[_Connection, list[Any]] = {}
         for queued, outcome in zip(group, outcomes, strict=True):
             replies.setdefault(queued.connection, []).append([queued.id, *outcome])
+        if notes := self._sink.take_notes():
+            replies[group[0].connection] += [[group[0].id, "note", note] for note in notes]
         for connection, own_replies in replies.items():
             connection.reply(own_replies)
         return True
@@ -178,9 +180,7 @@ class Writer:
             return [("output", str(error))] * len(requests)
         except ScrapeqError as error:
             return [("usage", str(error))] * len(requests)
-        return [
-            ("lost", str(result)) if isinstance(result, LeaseLost) else ("ok", result) for result in results
-        ]
+        return [_outcome(result) for result in results]
 
     def _pause_or_resume_reading(self) -> None:
         """Read from clients only while the queue has room, and never while draining."""
@@ -198,6 +198,12 @@ class Writer:
         if self._connections:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._no_clients.wait(), DRAIN_FLUSH_S)
+
+
+def _outcome(result: int | LeaseLost | RecordRejected) -> tuple[str, int | str]:
+    if isinstance(result, int):
+        return "ok", result
+    return "lost" if isinstance(result, LeaseLost) else "record", str(result)
 
 
 class _Connection(asyncio.Protocol):

@@ -21,7 +21,7 @@ from warcio.archiveiterator import ArchiveIterator
 
 import scrapeq
 from scrapeq import plan
-from scrapeq.errors import LeaseLost, OutputError, UsageError
+from scrapeq.errors import LeaseLost, OutputError, RecordRejected, UsageError
 from scrapeq.exit_codes import Exit
 from scrapeq.expression import compile_template
 from scrapeq.page import Page
@@ -110,7 +110,7 @@ async def test_commits_of_several_clients_are_written_once(tmp_path: Path) -> No
             await other.commit("t1", "4.9", [item(1000)])
         with pytest.raises(UsageError):
             await client.commit("t1", "no token", [])
-        with pytest.raises(UsageError):
+        with pytest.raises(RecordRejected):
             await client.commit("t1", "6.1", [Item("issues", "1", {"x": object()})])
         await other.close()
         assert sorted(written(tmp_path)) == list(range(200))
@@ -240,7 +240,7 @@ async def test_a_client_bounds_its_pending_commits(tmp_path: Path, monkeypatch: 
         await asyncio.gather(*(commit(n) for n in range(100)))
         assert 0 < most <= 5
         assert len(written(tmp_path)) == 100
-        with pytest.raises(OutputError, match="too large"):
+        with pytest.raises(RecordRejected, match="too large"):
             await client.commit("big", "1.1", [Item("issues", "b", {"x": "x" * FRAME_MAX_BYTES})])
 
 

@@ -16,7 +16,7 @@ import pytest
 from sink_outputs import item
 
 from scrapeq import plan
-from scrapeq.errors import LeaseLost, OutputError, UsageError
+from scrapeq.errors import LeaseLost, OutputError, RecordRejected, UsageError
 from scrapeq.expression import compile_template
 from scrapeq.protocols import Item
 from scrapeq.sink import OutputSet, ledger
@@ -283,10 +283,14 @@ def test_a_full_disk_leaves_nothing_half_committed(tmp_path: Path) -> None:
     assert len(lines(tmp_path / "out/issues.jsonl")) == 1 + len(big)
 
 
-def test_a_record_that_is_not_json_is_an_error(tmp_path: Path) -> None:
-    """Nothing of its batch is written."""
+def test_a_record_that_is_not_json_is_rejected(tmp_path: Path) -> None:
+    """Nothing of its task is written, and the other tasks of the batch are not affected."""
     with sink_at(tmp_path) as sink:
-        with pytest.raises(UsageError, match="is not JSON"):
-            sink.commit_many([("t1", "1.1", [item(1), Item("issues", "2", {"x": object()})])])
+        bad = [item(1), Item("issues", "2", {"x": object()})]
+        first, second, third = sink.commit_many(
+            [("t0", "1.1", [item(3)]), ("t1", "1.1", bad), ("t2", "1.1", [item(4)])]
+        )
+        assert (first, third) == (1, 1)
+        assert isinstance(second, RecordRejected) and "is not JSON" in str(second)
         assert sink.commit_many([("t1", "1.1", [item(1)])]) == [1]
-    assert lines(tmp_path / "out/issues.jsonl") == [{"id": 1}]
+    assert lines(tmp_path / "out/issues.jsonl") == [{"id": 3}, {"id": 4}, {"id": 1}]
