@@ -229,7 +229,8 @@ class LimitView:
 
     Args:
         name: The limit instance.
-        state: open, closed (used up for now), parked (by a refusal) or paused (by a user).
+        state: open, closed (used up for now), parked (by a refusal), paused (by a user), or down (its host does not
+            answer).
         opens_s: Seconds until it opens; 0 = open; None = when a response comes or a user resumes it.
         in_flight: Requests in flight.
         used: Responses in the current window; None = not counted.
@@ -263,6 +264,7 @@ class Snapshot:
         outputs: The files, folders and tables that were written.
         incomplete: Page sequences that ended without being complete, at the end of the run.
         message: Why the run ended before all was done.
+        down: Hosts that do not answer, and why.
     """
 
     name: str
@@ -289,6 +291,7 @@ class Snapshot:
     incomplete: tuple[Incomplete, ...] = ()
     workers: int = 0
     message: str = ""
+    down: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def left(self) -> int:

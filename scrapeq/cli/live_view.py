@@ -36,7 +36,7 @@ HEADLINES = {
     "failed": ("FAILED", "bold red"),
 }
 # A closed limit is normal, so it is yellow; red means that the user has to act.
-STATE_STYLES = {"open": "green", "closed": "yellow", "parked": "yellow", "paused": "cyan"}
+STATE_STYLES = {"open": "green", "closed": "yellow", "parked": "yellow", "paused": "cyan", "down": "red"}
 
 
 @dataclass(frozen=True, slots=True)

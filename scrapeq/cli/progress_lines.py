@@ -121,12 +121,25 @@ def next_to_open(snapshot: Snapshot) -> LimitView | None:
 def waiting_for(snapshot: Snapshot, now_s: float) -> str:
     """Return what a run waits for: `for core until 14:36:00 (in 4m34s)`."""
     limit = next_to_open(snapshot)
+    silent = next(iter(snapshot.down), "")
     if limit is None:
-        return "for a fetcher" if snapshot.ready else "until a task is due"
+        return "for a fetcher" if snapshot.ready else f"until a task is due{_not_answering(silent)}"
+    if limit.state == "down":
+        host = next((one for one in snapshot.down if one in limit.name), silent)
+        at = (
+            ""
+            if limit.opens_s is None
+            else f", next try at {clock(now_s + limit.opens_s)} (in {span(limit.opens_s)})"
+        )
+        return f"for {safe(host)}, which does not answer: {safe(snapshot.down.get(host, ''))}{at}"
     name = limit_name(limit.name)
     if limit.opens_s is None:
         return f"for {name}, paused" if limit.state == "paused" else f"for a response that opens {name}"
     return f"for {name} until {clock(now_s + limit.opens_s)} (in {span(limit.opens_s)})"
+
+
+def _not_answering(host: str) -> str:
+    return f"; {safe(host)} does not answer" if host else ""
 
 
 def line(snapshot: Snapshot, now_s: float) -> str:

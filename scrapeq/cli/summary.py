@@ -91,8 +91,10 @@ def _waited(snapshot: Snapshot) -> str:
     if not snapshot.closings and snapshot.waited_s < NOTICEABLE_S:
         return "not at all: no limit closed"
     share = _share(snapshot.waited_s, snapshot.elapsed_s)
-    closings = f"; they closed {counted(snapshot.closings, 'time')}" if snapshot.closings else ""
-    return f"{long_span(snapshot.waited_s)}{share} for limits to open{closings}"
+    if not snapshot.closings:
+        return f"{long_span(snapshot.waited_s)}{share} until tasks were due; no limit closed"
+    closings = counted(snapshot.closings, "time")
+    return f"{long_span(snapshot.waited_s)}{share} for limits to open; they closed {closings}"
 
 
 def _share(part: float, whole: float) -> str:

@@ -22,7 +22,8 @@ from scrapeq.errors import ScrapeqError
 Address = tuple[int, int, str]
 """Family, protocol and IP address."""
 
-KEPT_S = 10.0  # how long a result or a failure is used
+KEPT_S = 10.0  # how long a result is used
+FAILURE_KEPT_S = 3.0
 LOOKUP_MAX_S = 90.0  # a lookup that takes longer has failed
 LOOKUPS_MAX = 256  # names that are looked up at once
 _NAMES_KEPT = 4096
@@ -114,7 +115,9 @@ class Names:
                 None if task.cancelled() else task.exception()
             )  # retrieved, even if no request waits any more
             took_s = time.monotonic() - lookup.started_s
-            kept_s = max(KEPT_S, took_s)  # a slow one for those that return later
+            kept_s = max(
+                KEPT_S if error is None else FAILURE_KEPT_S, took_s
+            )  # a slow one for those that return later
             lookup.kept_until_s = time.monotonic() + (0.0 if is_exhaustion(error) else kept_s)
 
         task.add_done_callback(done)

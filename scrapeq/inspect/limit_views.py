@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from scrapeq.plan import Match, Plan
 from scrapeq.protocols import LimitView
 from scrapeq.queue import LimitState, Queue
 
+NO_HOSTS: Mapping[str, str] = {}
 LIMITS_SHOWN = 12
 NOTICEABLE_S = 0.15  # a shorter wait is pacing and does not count as a closed limit
 
 
-def view_of(state: LimitState) -> LimitView:
-    """Return a limit with its state and the reason for it in words."""
+def view_of(state: LimitState, down: Mapping[str, str] = NO_HOSTS) -> LimitView:
+    """
+    Return a limit with its state and the reason for it in words.
+
+    Args:
+        state: The limit.
+        down: The hosts that do not answer, and why. Their limits wait for a response, not for the server's clock.
+    """
+    no_response = next((down[part] for part in state.name.partition("|")[2].split(",") if part in down), "")
     if state.paused:
         word, why = "paused", "by the user, until resumed"
+    elif no_response and state.opens_s != 0 and not state.consecutive_refusals:
+        word, why = "down", f"no response: {no_response}"
     elif state.parked_s > 0:
         times = f" {state.consecutive_refusals} times in a row" if state.consecutive_refusals > 1 else ""
         word, why = "parked", f"refused{times}"
@@ -52,9 +64,9 @@ class LimitWatch:
         self.closings = 0
         self.soonest: LimitView | None = None  # the closed limit with a known time that opens first
 
-    async def look(self) -> list[LimitView]:
-        """Return the limits, closed ones first."""
-        views = [view_of(state) for state in await self._queue.limit_states()]
+    async def look(self, down: Mapping[str, str] = NO_HOSTS) -> list[LimitView]:
+        """Return the limits, closed ones first. `down`: the hosts that do not answer, and why."""
+        views = [view_of(state, down) for state in await self._queue.limit_states()]
         for view in views:
             is_closed = view.state in ("closed", "parked") and (
                 view.opens_s is None or view.opens_s > NOTICEABLE_S

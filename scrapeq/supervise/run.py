@@ -276,7 +276,7 @@ class PlanRun:
             self.over = True
             return
         self._stats = await self._state.stats()
-        limits = await self._limits.look()
+        limits = await self._limits.look(self._children.down)
         self._meter.measure(counts, ready=self._children.ready)
         await self._check_max_wait(counts)
         self._update_snapshot(self._state_word(counts), counts, limits)
@@ -352,6 +352,7 @@ class PlanRun:
             incomplete=self._incomplete,
             workers=self._children.running,
             message=message,
+            down=dict(self._children.down),
         )
 
     def _written_outputs(self) -> tuple[str, ...]:

@@ -30,6 +30,8 @@ FINDING_PREFIXES = (
     "cut    ",
 )  # events about the configuration file, which every fetcher finds itself
 
+HOST_PREFIX = "host   "  # events about a host, which every fetcher may meet
+
 Fail = Callable[[int, str], None]
 """Ends the run, with an exit code and a message."""
 
@@ -57,6 +59,7 @@ class RunChildren:
         self._fail = fail
         self._tally: dict[str, float] = {}
         self._shown_findings: set[str] = set()
+        self.down: dict[str, str] = {}  # hosts that do not answer, and why
         self._group = ProcessGroup(self._on_message, on_event, lambda: not is_over(), log_file)
         self._writer: _WriterSupervision | None = None
         self._may_fetch = asyncio.Event()
@@ -118,6 +121,10 @@ class RunChildren:
         tally = message.get("tally", {})
         self.ready = self.ready or "ready" in message
         self.add_tally(tally)
+        for host, reason in message.get("hosts", {}).items():
+            self.down.pop(host, None)
+            if reason:
+                self.down[host] = reason
         for event in message.get("events", ()):
             self._show(event)
         if "fatal" in message:
@@ -130,6 +137,11 @@ class RunChildren:
         """Show an event; show a finding about the file once, although every process reports it."""
         if event.startswith(FINDING_PREFIXES):
             finding = "".join(letter for letter in event.partition(";")[0] if not letter.isdecimal())
+            if finding in self._shown_findings:
+                return
+            self._shown_findings.add(finding)
+        elif event.startswith(HOST_PREFIX):
+            finding = ": ".join(event.partition(";")[0].split(": ")[:2])  # the host, and what failed
             if finding in self._shown_findings:
                 return
             self._shown_findings.add(finding)

@@ -18,6 +18,7 @@ from scrapeq.queue import Entry, Settled
 from scrapeq.resource import GroupOf
 from scrapeq.sink import captures_responses
 from scrapeq.task import Group, Lease, Task
+from scrapeq.worker.host_health import HostHealth
 
 AUTH_RETRIES_MAX = 10_000  # tasks remembered at once
 
@@ -167,6 +168,7 @@ class WorkerContext:
     events: list[str] = field(default_factory=list)
     fatal: Fatal | None = None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    hosts: HostHealth = field(default_factory=HostHealth)
     auth_retries: AuthRetries = field(default_factory=AuthRetries)
     item_bound: ItemBound = field(default_factory=ItemBound)
     removed: Collection[str] = ()  # resources that the file no longer has; their tasks are dropped

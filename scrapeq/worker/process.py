@@ -42,7 +42,8 @@ def send(message: dict[str, Any]) -> None:
 
 async def _report_regularly(worker: FetchWorker) -> None:
     while True:
-        await asyncio.sleep(REPORT_EVERY_S)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(worker.context.hosts.changed.wait(), REPORT_EVERY_S)
         report(worker)
 
 
@@ -50,8 +51,9 @@ def report(worker: FetchWorker) -> None:
     """Report what the worker did since the last report, if anything."""
     counts = worker.tally.take()
     events, worker.events[:] = worker.events[:], []
-    if counts or events:
-        send({"tally": counts, "events": events})
+    hosts = worker.context.hosts.take()
+    if counts or events or hosts:
+        send({"tally": counts, "events": events, "hosts": hosts})
 
 
 async def serve(worker_settings: WorkerSettings, grace_s: float) -> int:

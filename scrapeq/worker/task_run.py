@@ -153,6 +153,7 @@ class TaskRun:
         if outcome.action == "rate_limited":
             context.tally.refused += 1
         self._report_long_wait(outcome)
+        self._note_host(page, failure, outcome)
         refused = [name for name, _ in task.attribution.refused]
         task.settle_hops()
         if outcome.action == "success" and page is not None:
@@ -178,6 +179,15 @@ class TaskRun:
                 f"({outcome.message or 'in a success'}), probably by mistake; `scrapeq limits clear` opens the limit, "
                 "`max_wait` in response_actions bounds such waits"
             )
+
+    def _note_host(self, page: Page | None, failure: FetchError | None, outcome: Outcome) -> None:
+        """Report the first failure of a host at once; its tasks may be retried for long."""
+        context = self._context
+        host = host_of(page.url if page is not None else self._task.request[1])
+        what_next = "trying again" if outcome.action == "retry" else "not tried again"
+        event = context.hosts.note(host, page, failure, what_next)
+        if event:
+            context.events.append(context.egress.redact(event))
 
     async def _finish_broken(self, exchange: Exchange, error: BrokenBody) -> None:
         """Carry out what a response means whose body cannot be used: it may be whole next time."""

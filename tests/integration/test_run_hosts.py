@@ -87,3 +87,34 @@ async def test_hosts_in_every_spelling_and_tls_in_its_own_words(tmp_path: Path) 
     assert "not permitted" not in output
     assert [len(server.received) for server in (expired, foreign, unknown)] == [0, 0, 0]
     assert [server.connections for server in (expired, foreign, unknown)] == [0, 0, 0]
+
+
+SILENT = """\
+version: 1
+name: silent
+client: {base_url: "http://127.0.0.1:PORT", allow_hosts: [nowhere.invalid]}
+resources:
+  - {name: closed, endpoint: r}
+  - {name: unknown, endpoint: {url: "http://nowhere.invalid/r"}}
+  - {name: denied, endpoint: {url: "DENIED/r"}}
+outputs: [{type: jsonl, path: "out/${resource}.jsonl"}]
+"""
+
+
+async def test_the_first_failure_of_a_host_is_shown_at_once(tmp_path: Path) -> None:
+    """In the words of the system or the server, and not as a rate limit."""
+
+    async def deny(request: Received, writer: asyncio.StreamWriter) -> None:
+        writer.write(response(401, b'{"message": "Bad credentials"}', ("Content-Type", "application/json")))
+
+    async with serving(deny) as denied:
+        async with serving(deny) as closed:
+            text = SILENT.replace("PORT", str(closed.port)).replace("DENIED", denied.url)
+        (tmp_path / "silent.yaml").write_text(text)
+        command = Command(tmp_path, "silent.yaml")
+        output = await asyncio.to_thread(command.run, "--workers", "2", "--for", "2s", code=5)
+    assert output.count(f"host   127.0.0.1:{closed.port}: Connection refused; trying again") == 1
+    assert output.count("host   nowhere.invalid: ") == 1
+    assert output.count(f"host   127.0.0.1:{denied.port}: 401 Unauthorized: Bad credentials") == 1
+    assert "waiting for default" not in output
+    assert "no limit closed" in output

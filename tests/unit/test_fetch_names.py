@@ -74,8 +74,8 @@ async def test_a_failure_is_remembered_for_a_short_time(
     assert system.calls == {"lost.test": 1}
     assert len({id(error) for error in errors}) == 3
     assert all(error.strerror == "Name or service not known" for error in errors)
-    assert all(0 < error.wait_s <= lookup.KEPT_S for error in errors)
-    monkeypatch.setattr(lookup, "KEPT_S", 0.0)
+    assert all(0 < error.wait_s <= lookup.FAILURE_KEPT_S for error in errors)
+    monkeypatch.setattr(lookup, "FAILURE_KEPT_S", 0.0)
     for _ in range(2):
         await _error(names, "full.test")
     assert system.calls["full.test"] == 2
