@@ -7,8 +7,7 @@ Many patterns backtrack for hours on a text that was made for it, so a search st
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 MAX_INPUT = 100_000
 """Number of characters that are searched; the rest of a longer text is ignored."""
@@ -20,15 +19,16 @@ _error: type[BaseException] | None = None
 _slow: dict[str, int] = {}
 
 
-@contextmanager
-def search_limit(seconds: float, error: type[BaseException]) -> Iterator[None]:
-    """Raise this error for a search inside that takes longer than these seconds of processor time."""
+def limit_searches(seconds: float = SEARCH_S, error: type[BaseException] | None = None) -> None:
+    """
+    Bound searches until the next call.
+
+    Args:
+        seconds: The processor time that a search may take.
+        error: Raised for a search that takes longer; None = it counts as no match.
+    """
     global _limit_s, _error
     _limit_s, _error = seconds, error
-    try:
-        yield
-    finally:
-        _limit_s, _error = SEARCH_S, None
 
 
 def take_slow_patterns() -> dict[str, int]:

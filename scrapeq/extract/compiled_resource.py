@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -136,16 +136,22 @@ class CompiledResource:
         *,
         seed: Mapping[str, Any],
         parent: Any,
-        place: Callable[[str], str] = str,
-    ) -> str:
+    ) -> tuple[str, bool]:
         """
         Return the item's key: the primary key as text, several keys as a JSON list, or a digest of the content.
 
         Args:
             output, record: The record as written, and as the server sent it.
             seed, parent: What led to it.
-            place: Tells records with equal content apart.
+
+        Returns:
+            The key, and whether it is that of the content, so that equal records have equal keys.
         """
+        if len(self.key_paths) == 1 and not self.scoped_keys:
+            (name, read) = self.key_paths[0]
+            part = output[name] if name in output else read(record)
+            if type(part) is int or (type(part) is str and part):  # nearly all records
+                return str(part), False
         around = {"seed": seed, "parent": parent}
         parts = [
             read(around) if name in self.scoped_keys else output[name] if name in output else read(record)
@@ -158,9 +164,9 @@ class CompiledResource:
         ]
         if all(part is None for part in own) or (len(parts) == 1 and not as_text(parts[0])):
             self.has_keyless_records = bool(own) and all(part is None for part in own)
-            return place(digest(orjson.dumps(output, option=orjson.OPT_SORT_KEYS)))
+            return digest(orjson.dumps(output, option=orjson.OPT_SORT_KEYS)), True
         text = as_text(parts[0]) if len(parts) == 1 else None
-        return text or orjson.dumps(parts, option=orjson.OPT_SORT_KEYS).decode()
+        return text or orjson.dumps(parts, option=orjson.OPT_SORT_KEYS).decode(), False
 
     def names_origin(self) -> bool:
         """Return whether the key alone is the identity of a record, without the seed and the parent that led to it."""

@@ -149,13 +149,8 @@ class PageReader:
         return digest(f"{batch.origin}\0{key}".encode("utf-8", "surrogatepass"))[:ORIGIN_LENGTH]
 
     def _item_key(self, batch: Batch, output: dict[str, Any], record: Any) -> str:
-        return batch.compiled.item_key(
-            output,
-            record,
-            seed=self._seed,
-            parent=batch.parent,
-            place=lambda content: self._place(batch, content),
-        )
+        key, is_content = batch.compiled.item_key(output, record, seed=self._seed, parent=batch.parent)
+        return self._place(batch, key) if is_content else key
 
     def _place(self, batch: Batch, content: str) -> str:
         """

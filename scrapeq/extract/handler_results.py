@@ -65,7 +65,7 @@ class HandlerResults:
             return replace(item, record=plain)
         if compiled.scoped_keys:
             return replace(item, record=plain)  # the parent is not at hand
-        key = compiled.item_key(plain, plain, seed=item.seed, parent=None)
+        key, _ = compiled.item_key(plain, plain, seed=item.seed, parent=None)
         if not compiled.key_paths:  # only the content has changed, not its place
             key += item.key[len(key) :]
         return replace(item, record=plain, key=key)

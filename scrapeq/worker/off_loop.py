@@ -38,6 +38,9 @@ from scrapeq.worker.part_frames import FRAME_BYTES, LENGTH, FrameWriter, Warned,
 STEP_S = 0.03
 """Processor seconds of one step on the loop; a longer one is repeated in a process of its own."""
 
+SMALL_BYTES = 16_384
+"""A body up to this size is read without a timer, which would cost more than it saves."""
+
 LARGE_BYTES = 1_000_000
 """Size of a body from which it is not read on the loop."""
 
@@ -102,8 +105,7 @@ class OffLoopExtractor:
             steps = self._extractor.steps(payload, priority, page, now_s)
             try:
                 while True:
-                    with self._short_step():
-                        chunk = next(steps, _END)
+                    chunk = self._next(steps, has_timer=len(page.body) > SMALL_BYTES)
                     if isinstance(chunk, Extraction):
                         done += 1
                         yield chunk
@@ -129,17 +131,26 @@ class OffLoopExtractor:
             return len(body) > LARGE_MARKUP_BYTES
         return len(body) > LARGE_COUNT and sum(map(body.count, _VALUE_BYTES)) > LARGE_COUNT
 
-    @contextmanager
-    def _short_step(self) -> Iterator[None]:
-        """Raise StepTooLong inside if it takes more than STEP_S."""
+    def _next(self, steps: Iterator[Extraction | None], *, has_timer: bool) -> Any:
+        """
+        Return the next result, or _END. Raises StepTooLong if it takes more than STEP_S.
+
+        Without the timer, only searches of patterns are interrupted; nothing else takes long for a small body.
+        """
+        pattern.limit_searches(STEP_S, StepTooLong)
+        if not has_timer:
+            try:
+                return next(steps, _END)
+            finally:
+                pattern.limit_searches()
         self._in_step = True
         signal.setitimer(signal.ITIMER_VIRTUAL, STEP_S)
         try:
-            with pattern.search_limit(STEP_S, StepTooLong):
-                yield
+            return next(steps, _END)
         finally:
             self._in_step = False
             signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+            pattern.limit_searches()
 
     def _on_alarm(self, _number: int, _frame: FrameType | None) -> None:
         if self._in_step:  # it may also arrive just after the step

@@ -22,6 +22,8 @@ _GRAPHQL_VARIABLE = re.compile(r"\$(\w+)\s*:")
 
 def numbered_position(fetched: FetchedPage, known: Sequence[str]) -> ParamPosition | None:
     """Return the position where the request has a page number or an offset."""
+    if fetched.request.body is None and "?" not in fetched.request.url:
+        return None
     for position in positions(fetched, known):
         if looks_like_number(position.current(fetched.request)):
             return position
