@@ -27,6 +27,7 @@ class Page:
         requested_url: The address that was requested, before redirects.
         method: The method of the request.
         is_accepted: Whether a response action declares it a success. Then scrapeq does not look for errors in its body.
+        is_unrequested: Whether it is a 206 or 304 to a request without a range or a condition.
     """
 
     url: str
@@ -37,6 +38,7 @@ class Page:
     requested_url: str = ""
     method: str = "GET"
     is_accepted: bool = False
+    is_unrequested: bool = False
 
     @cached_property
     def _by_name(self) -> dict[str, str]:

@@ -238,6 +238,7 @@ class Egress:
             elapsed_s=self._clock.monotonic_s() - started_s,
             requested_url=url,
             method=last.method,
+            is_unrequested=response.is_unrequested(last, raw.status, self._origin_headers),
         )
 
     async def _follow(self, current: Hop, state: _RequestState) -> tuple[Hop, RawResponse]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
 import httpx
 
@@ -24,7 +24,24 @@ from scrapeq.responses.retry_after import retry_after_s
 
 _MAX_HEADER_BYTES = 262_144
 _DISCARDED_BODY_BYTES = 16_384  # read so that the connection can be reused; a longer body closes it
+_FIRST_REDIRECT = 300
+_ERROR_BODY_BYTES = 65_536
 _BODILESS = frozenset({204, 304})
+
+
+_ANSWERS_TO: Mapping[int, frozenset[str]] = {
+    206: frozenset({"range"}),  # RFC 9110, 15.3.7
+    304: frozenset(
+        {"if-none-match", "if-modified-since", "if-match", "if-unmodified-since", "if-range"}
+    ),  # 15.4.5
+}
+
+
+def is_unrequested(hop: Hop, status: int, client_headers: Iterable[str]) -> bool:
+    """Return whether a response is to a request with a range or a condition, which this one had not."""
+    if status not in _ANSWERS_TO:
+        return False
+    return _ANSWERS_TO[status].isdisjoint({*client_headers, *(name.lower() for name, _ in hop.headers)})
 
 
 def describe(hop: Hop) -> str:
@@ -51,6 +68,9 @@ async def read(hop: Hop, raw: RawResponse, max_bytes: int, redact: Callable[[str
     """
     Return the decoded body. It is read once and stored with the response.
 
+    The status and the headers of an error say what to do next, so whatever is wrong with its body, they count: the body
+    is then what could be read of it, at most 64 KiB.
+
     Args:
         hop: The request.
         raw: Its response.
@@ -62,6 +82,7 @@ async def read(hop: Hop, raw: RawResponse, max_bytes: int, redact: Callable[[str
     """
     if raw.content is not None:
         return raw.content
+    collected: Body | None = None
     try:
         collected = Body(raw.header("content-encoding"), max_bytes)
         length = raw.header("content-length")
@@ -72,10 +93,13 @@ async def read(hop: Hop, raw: RawResponse, max_bytes: int, redact: Callable[[str
             collected.feed(piece)
         raw.content = collected.finish()
         return raw.content
-    except httpx.TransportError as error:
+    except (httpx.TransportError, BadResponse, BodyTooLarge) as error:
+        if raw.status >= _FIRST_REDIRECT:
+            raw.content = b"" if collected is None else collected.start(_ERROR_BODY_BYTES)
+            return raw.content
+        if not isinstance(error, httpx.TransportError):
+            raise type(error)(f"{describe(hop)}: {error}") from None
         raise _body_failure(hop, error, redact(str(error))) from None
-    except (BadResponse, BodyTooLarge) as error:
-        raise type(error)(f"{describe(hop)}: {error}") from None
 
 
 async def discard(raw: RawResponse) -> None:

@@ -1,9 +1,9 @@
 """
 Builds one library of Redis functions from the queue's scripts.
 
-Redis runs a script from its first line at each call, so it creates all functions of all includes each time: half of the
-time of a short call. The functions of a library are created once, when it is loaded. Both forms have one source. What a
-script and its includes declare at the outer level, without indentation, becomes the following.
+Redis runs a script from its first line at each call, so it creates all functions of all includes each time. The
+functions of a library are created once, when it is loaded. Both forms have one source. What a script and its includes
+declare at the outer level, without indentation, becomes the following.
 
 - A function, and a name in capitals with a literal value, is created when the library is loaded: those of an include
   once for all scripts.

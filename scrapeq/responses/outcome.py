@@ -269,6 +269,10 @@ def _built_in(
         wait_s = error.wait_s if isinstance(error, errors.ConnectionFailed) else None
         return Outcome("retry", wait_s=wait_s, message=_summary_line(page, error))
     status = page.status
+    if page.is_unrequested:
+        missing = "range" if status == HTTPStatus.PARTIAL_CONTENT else "condition"
+        message = f"{_summary_line(page, error)}, though the request had no {missing}"
+        return Outcome("retry", wait_s=observation.wait_s, message=message, reported=reported)
     if 200 <= status < 300 and not observation.refused:
         return Outcome("success", reported=reported)
     if status == _NOT_MODIFIED:
